@@ -1,0 +1,234 @@
+"""`clickflow VERB`: one short function a verb; a dvc stage is one verb."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from clickflow import __version__, console
+from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
+from clickflow.params import Params, load
+from clickflow.paths import Paths, workspace
+
+app = typer.Typer(
+    name="clickflow",
+    help="From a shop's click log to a promoted model.\n\n"
+    "The pipeline is dvc.yaml; run all of it with `dvc repro`, or a stage of it with the verbs below. "
+    "What can be chosen stands in params.yaml.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+STAGES, WORK, MODELS = "Stages of the pipeline", "Data", "Models"
+
+Name = Annotated[str, typer.Argument(help="A model of params.yaml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def _open() -> tuple[Params, Paths]:
+    paths = workspace()
+    return load(paths.params), paths
+
+
+@app.command(rich_help_panel=WORK)
+def simulate(
+    events: Annotated[int, typer.Option(help="How many events, at least.", min=1)],
+    out: Annotated[Path, typer.Option(help="A folder; it is created.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    fmt: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+    dirt: Annotated[float, typer.Option(help="Share of rows made dirty (csv only).", min=0, max=1)] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a simulated shop log of any size, and the truth behind it."""
+    from clickflow.events import simulator
+
+    simulator.run(events=events, seed=seed, out=out, fmt=fmt, dirt=dirt, as_json=as_json)
+
+
+@app.command(rich_help_panel=STAGES)
+def ingest() -> None:
+    """Any source to canonical events; what cannot be accepted goes to quarantine."""
+    from clickflow.events import ingest as stage
+
+    stage.run(*_open())
+
+
+@app.command(rich_help_panel=WORK)
+def replay(as_json: AsJson = False) -> None:
+    """Check quarantined rows again, and take in those that a fix has made good."""
+    from clickflow.events import replay as verb
+
+    verb.run(*_open(), as_json=as_json)
+
+
+@app.command(rich_help_panel=STAGES)
+def validate() -> None:
+    """Hold the events against the expectations; a critical failure ends with exit code 3."""
+    from clickflow.quality import validate as stage
+
+    stage.run(*_open())
+
+
+@app.command(rich_help_panel=STAGES)
+def sequences(unit: Annotated[str, typer.Argument(help="session")]) -> None:
+    """Events to the packed store of a unit, split by time."""
+    from clickflow.sequences import prepare as stage
+
+    params, paths = _open()
+    stage.run(params, paths, unit)
+
+
+@app.command(rich_help_panel=STAGES)
+def train(model: Name) -> None:
+    """Train a model; killed and started again, it goes on from its checkpoint."""
+    from clickflow.training import stage
+
+    params, paths = _open()
+    stage.run(params, paths, model)
+
+
+@app.command(rich_help_panel=STAGES)
+def export(model: Name) -> None:
+    """Write the artefact that ships (ONNX), and check it against the torch model."""
+    from clickflow.models import export as stage
+
+    params, paths = _open()
+    stage.run(params, paths, model)
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate(model: Name) -> None:
+    """Measure the artefact beside its baselines and the champion; write the report."""
+    from clickflow.evaluation import evaluate as stage
+
+    params, paths = _open()
+    stage.run(params, paths, model)
+
+
+@app.command(rich_help_panel=STAGES)
+def gate(model: Name) -> None:
+    """Apply the rules of params.yaml: promote, hold or reject, with evidence."""
+    from clickflow.evaluation import gate as stage
+
+    params, paths = _open()
+    stage.run(params, paths, model)
+
+
+@app.command("open", rich_help_panel=MODELS)
+def open_run(as_json: AsJson = False) -> None:
+    """Open a run: write the champions' versions into params.yaml, so that the gate judges against them."""
+    from clickflow.registry import champion
+
+    champion.freeze(*_open(), as_json=as_json)
+
+
+@app.command(rich_help_panel=MODELS)
+def promote(
+    models: Annotated[list[str] | None, typer.Argument(help="Models of params.yaml; none: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register the candidates, and make champions of those that passed the gate."""
+    from clickflow.registry import promote as verb
+
+    params, paths = _open()
+    verb.run(params, paths, models or sorted(params.models), as_json=as_json)
+
+
+@app.command(rich_help_panel=MODELS)
+def rollback(
+    model: Name,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the ledger.")],
+    to: Annotated[int | None, typer.Option(help="A version; none: the previous champion.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put an earlier champion back."""
+    from clickflow.registry import rollback as verb
+
+    params, paths = _open()
+    verb.run(params, paths, model, reason=reason, to=to, as_json=as_json)
+
+
+@app.command(rich_help_panel=MODELS)
+def status(as_json: AsJson = False) -> None:
+    """Each model's champion, its metrics, since when and why; the candidate; the last decision."""
+    from clickflow.registry import status as verb
+
+    verb.run(*_open(), as_json=as_json)
+
+
+@app.command(rich_help_panel=MODELS)
+def score(
+    model: Name,
+    limit: Annotated[int, typer.Option(help="How many sequences, the latest.", min=1)] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """What the champion expects next, for the latest sequences of the data."""
+    from clickflow.serving import score as verb
+
+    params, paths = _open()
+    verb.run(params, paths, model, limit=limit, as_json=as_json)
+
+
+@app.command(rich_help_panel=STAGES)
+def retrain(
+    overrides: Annotated[list[str] | None, typer.Option("--set", "-S", help="name.of.param=value; repeatable.")] = None,
+) -> None:
+    """Run the retrain DAG in this process by Airflow, without a server: what `make demo` does."""
+    from clickflow.orchestration import local
+
+    params, paths = _open()
+    local.run(params, paths, overrides or [])
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.out.print(f"clickflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
+    """Options before the verb."""
+
+
+Result = TypeVar("Result")
+
+
+def guarded(function: Callable[[], Result]) -> Result:
+    """Call `function`; a fault a user can act on becomes its lines and its exit code, Ctrl-C a clean end."""
+    try:
+        return function()
+    except ClickflowError as error:
+        first, *rest = error.lines()
+        console.err.print(f"[bold red]error:[/] {_plain(first)}")
+        for line in rest:
+            console.err.print(f"  {_plain(line)}")
+        raise SystemExit(error.exit_code) from error
+    except KeyboardInterrupt:
+        console.err.print("stopped; finished outputs are kept, unfinished ones were not put in place")
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _plain(text: str) -> Any:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def main() -> None:
+    """The console script."""
+    guarded(lambda: app(standalone_mode=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What a person sees: messages and progress on stderr, results on stdout; plain text in a pipe."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between two progress lines where no terminal is attached."""
+
+Advance = Callable[..., None]
+"""`advance(step=1, note="")`: so much more is done; `note` stands at the end of the line."""
+
+
+def say(message: str) -> None:
+    """One line for the person watching."""
+    err.print(message)
+
+
+def emit(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], Any]) -> None:
+    """The result of a verb: JSON for machines, or what `text()` returns (a string or a rich table) for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(result, indent=2, sort_keys=True, default=str) + "\n")
+    else:
+        out.print(text())
+
+
+@contextmanager
+def progress(label: str, total: float | None) -> Iterator[Advance]:
+    """A bar in a terminal, a line every ten seconds elsewhere; `total` None where the end is unknown."""
+    if err.is_terminal:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task(label, total=total, note="")
+
+            def advance(step: float = 1, note: str = "") -> None:
+                bar.update(task, advance=step, **({"note": note} if note else {}))
+
+            yield advance
+        return
+
+    done, started, last = 0.0, time.monotonic(), time.monotonic()
+
+    def advance_plain(step: float = 1, note: str = "") -> None:
+        nonlocal done, last
+        done += step
+        now = time.monotonic()
+        if now - last >= PLAIN_INTERVAL:
+            last = now
+            share = f"{done / total:.0%}" if total else f"{done:,.0f}"
+            left = f", {(now - started) * (total - done) / done:.0f} s left" if total and done else ""
+            say(f"{label}: {share}{left}{'  ' + note if note else ''}")
+
+    yield advance_plain

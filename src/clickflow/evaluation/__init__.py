@@ -1,0 +1,1 @@
+"""Metrics, baselines, slices, calibration, the gate and the report."""

@@ -1,0 +1,1 @@
+"""The event contract, sources, ingest, quarantine, pseudonyms and the simulator."""

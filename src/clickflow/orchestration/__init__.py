@@ -1,0 +1,1 @@
+"""The graph of dvc.yaml, isolated workspaces, and their compilation to Airflow."""

@@ -1,0 +1,406 @@
+"""params.yaml, typed, frozen, and checked before any work starts.
+
+The dataclasses are plain (standard library only), so that the training core can be used where pydantic is not;
+`load` checks a file against them and needs pydantic and PyYAML.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from clickflow.errors import UsageError
+
+Preset = Literal["rees46", "taobao", "retailrocket", "yoochoose", "otto", "uci_retail", "session_tsv"]
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
+Unit = Literal["session"]
+Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
+Baseline = Literal["popularity", "repeat", "markov", "vsknn"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the log comes from."""
+
+    kind: Literal["simulator", "files", "sql"]
+    path: str
+    pattern: str
+    preset: Preset | None
+    format: Format | None
+    columns: Mapping[str, str]
+    event_types: Mapping[str, str]
+    time_format: str | None
+    timezone: str
+    sql_url_env: str
+    sql_query: str | None
+    as_of: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulator:
+    """The size and dirt of the simulated log."""
+
+    events: int
+    users: int | None
+    items: int
+    categories: int
+    days: int
+    start: date
+    dirt: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """How raw rows are checked."""
+
+    memory_gb: float
+    future_tolerance_minutes: float
+    max_text_length: int
+    require_user: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Bounds of the expectations."""
+
+    min_events: int
+    max_null_user_share: float
+    max_quarantine_share: float
+    max_age_days: float | None
+    volume_ratio: tuple[float, float]
+    type_mix_distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionUnit:
+    """What one sequence of the unit `session` is."""
+
+    gap_minutes: float
+    event_types: tuple[str, ...]
+    drop_repeats: bool
+    min_length: int
+    max_length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """How events become sequences."""
+
+    engine: Literal["duckdb"]
+    memory_gb: float
+    valid_share: float
+    test_share: float
+    embargo_minutes: float
+    min_item_count: int
+    session: SessionUnit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """The network that reads a sequence."""
+
+    kind: Literal["gru", "lstm"]
+    units: int
+    layers: int
+    dropout: float
+    attention: bool
+    features: tuple[Feature, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextItemHead:
+    """Which item comes next."""
+
+    weight: float
+    loss: Literal["sampled", "full"]
+    negatives: int
+    copy: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextActionHead:
+    """Which action comes next, `exit` among them."""
+
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """The questions a model answers; several are trained together."""
+
+    next_item: NextItemHead | None = None
+    next_action: NextActionHead | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """How weights are updated."""
+
+    kind: Literal["adamw", "adam", "sgd", "adagrad"]
+    learning_rate: float
+    weight_decay: float
+    warmup_share: float
+    clip_norm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long training may go on."""
+
+    epochs: int
+    batch_tokens: int
+    patience: int
+    max_length: int
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One model: what it reads, how, and what it answers."""
+
+    unit: Unit
+    encoder: Encoder
+    heads: Heads
+    optimiser: Optimiser
+    budget: Budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Where training runs."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """How the artefact is checked."""
+
+    tolerance: float
+    latency_batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is measured."""
+
+    cutoffs: tuple[int, ...]
+    bootstrap: int
+    confidence: float
+    max_sequences: int
+    baselines: tuple[Baseline, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChampionRule:
+    """How a candidate is held against the champion."""
+
+    rule: Literal["non_inferior", "better"]
+    margin: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What a candidate must reach."""
+
+    primary: str
+    floors: Mapping[str, float]
+    beat_baselines: tuple[str, ...]
+    champion: ChampionRule
+    max_slice_drop: float
+    min_slice: int
+    max_calibration_error: float
+    max_latency_ms: float
+    max_size_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """Where models are registered."""
+
+    mlflow_uri: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """All of params.yaml."""
+
+    seed: int
+    source: Source
+    simulator: Simulator
+    ingest: Ingest
+    quality: Quality
+    sequences: Sequences
+    models: Mapping[str, Model]
+    training: Training
+    export: Export
+    evaluation: Evaluation
+    gate: Gate
+    registry: Registry
+    champion: Mapping[str, int]
+
+    def model(self, name: str) -> Model:
+        """The model of that name; an unknown name is an error that lists the known ones."""
+        if name not in self.models:
+            raise UsageError(
+                f"no model is called {name!r} in params.yaml; there is: {', '.join(sorted(self.models))}"
+                f"{_nearest(name, self.models)}"
+            )
+        return self.models[name]
+
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises UsageError where the file is missing, is no YAML, has an unknown key, lacks one, or holds a value of the
+    wrong type or range; every fault is named, with its place.
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no {path.name} in {path.parent}", next_step="run clickflow inside a clone of the repository"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}") from error
+    return check(raw, str(path.name))
+
+
+def check(raw: Any, where: str = "params.yaml") -> Params:
+    """A parsed params.yaml as `Params`; see `load`."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+    for kind in _dataclasses(Params):
+        with_config(ConfigDict(extra="forbid", strict=False))(kind)
+    try:
+        params = TypeAdapter(Params).validate_python(raw)
+    except ValidationError as error:
+        faults = [_fault(fault) for fault in error.errors()]
+        raise UsageError(
+            f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n"
+            + "\n".join(f"  {fault}" for fault in faults),
+            kept="nothing was run",
+        ) from error
+    faults = list(_rules(params))
+    if faults:
+        raise UsageError(
+            f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n"
+            + "\n".join(f"  {fault}" for fault in faults),
+            kept="nothing was run",
+        )
+    return params
+
+
+def _rules(params: Params) -> Any:
+    """What types alone do not say."""
+    shares = {
+        "sequences.valid_share": params.sequences.valid_share,
+        "sequences.test_share": params.sequences.test_share,
+        "simulator.dirt": params.simulator.dirt,
+        "quality.max_null_user_share": params.quality.max_null_user_share,
+        "quality.max_quarantine_share": params.quality.max_quarantine_share,
+        "evaluation.confidence": params.evaluation.confidence,
+        "gate.champion.confidence": params.gate.champion.confidence,
+    }
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            yield f"{name}: {value} is not between 0 and 1"
+    if params.sequences.valid_share + params.sequences.test_share >= 1:
+        yield "sequences: valid_share and test_share leave nothing to train on"
+    at_least_one = {
+        "simulator.events": params.simulator.events,
+        "simulator.items": params.simulator.items,
+        "simulator.categories": params.simulator.categories,
+        "simulator.days": params.simulator.days,
+        "sequences.session.max_length": params.sequences.session.max_length,
+        "evaluation.max_sequences": params.evaluation.max_sequences,
+        "export.latency_batch": params.export.latency_batch,
+    }
+    above_zero: dict[str, float] = {
+        "ingest.memory_gb": params.ingest.memory_gb,
+        "sequences.memory_gb": params.sequences.memory_gb,
+        "sequences.session.gap_minutes": params.sequences.session.gap_minutes,
+    }
+    if params.sequences.session.min_length < 2:
+        yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
+    if params.source.kind == "sql" and not params.source.sql_query:
+        yield "source.sql_query: a table or a SELECT is needed where source.kind is sql"
+    for name, model in params.models.items():
+        at = f"models.{name}"
+        if not NAME.fullmatch(name):
+            yield f"{at}: a model's name is lower-case letters, digits and underscores"
+        if name not in params.champion:
+            yield f"champion.{name}: is missing; 0 says that there is none yet"
+        if not model.heads.next_item and not model.heads.next_action:
+            yield f"{at}.heads: a model needs at least one head"
+        at_least_one |= {
+            f"{at}.encoder.units": model.encoder.units,
+            f"{at}.encoder.layers": model.encoder.layers,
+            f"{at}.budget.epochs": model.budget.epochs,
+            f"{at}.budget.batch_tokens": model.budget.batch_tokens,
+            f"{at}.budget.patience": model.budget.patience,
+            f"{at}.budget.max_length": model.budget.max_length,
+        }
+        above_zero[f"{at}.optimiser.learning_rate"] = model.optimiser.learning_rate
+        if model.heads.next_item and model.heads.next_item.loss == "sampled":
+            at_least_one[f"{at}.heads.next_item.negatives"] = model.heads.next_item.negatives
+        if not 0 <= model.encoder.dropout < 1:
+            yield f"{at}.encoder.dropout: {model.encoder.dropout} is not in [0, 1)"
+    for name in params.champion:
+        if name not in params.models:
+            yield f"champion.{name}: no such model{_nearest(name, params.models)}"
+    for name, value in at_least_one.items():
+        if value < 1:
+            yield f"{name}: {value} is less than 1"
+    for name, number in above_zero.items():
+        if not number > 0:
+            yield f"{name}: {number} is not above 0"
+
+
+def _fault(fault: Any) -> str:
+    """One line for one of pydantic's errors; an unknown key names the nearest valid one."""
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "unexpected_keyword_argument":
+        known = _keys_at(fault["loc"][:-1])
+        return f"{where}: unknown key{_nearest(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {fault['msg'].lower()}, not {fault['input']!r}"
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """The keys that may stand at a place of params.yaml."""
+    kind: Any = Params
+    for part in location:
+        hints = get_type_hints(kind) if is_dataclass(kind) else {}
+        kind = hints.get(str(part), kind)
+        inner = [a for a in get_args(kind) if is_dataclass(a)]
+        kind = inner[0] if inner else kind
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+
+
+def _dataclasses(kind: Any) -> list[Any]:
+    """`kind` and every dataclass its fields lead to."""
+    found, todo = [], [kind]
+    while todo:
+        current = todo.pop()
+        todo.extend(get_args(current))
+        if isinstance(current, type) and is_dataclass(current) and current not in found:
+            found.append(current)
+            todo.extend(get_type_hints(current).values())
+    return found

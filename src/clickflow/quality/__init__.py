@@ -1,0 +1,1 @@
+"""The Great Expectations suites over events, and their runner."""

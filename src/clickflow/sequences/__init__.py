@@ -1,0 +1,1 @@
+"""Events become sequences: units, splits, vocabulary, features, the packed store."""

@@ -1,0 +1,40 @@
+"""What every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shop_data() -> Path:
+    """The folder of real shop logs; the tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("CLICKFLOW_SHOP_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real shop logs here: set CLICKFLOW_SHOP_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the state of the checkout it runs in."""
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("GX_ANALYTICS_ENABLED", "false")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def raw_params(root: Path) -> dict[str, object]:
+    """params.yaml as parsed; a test's to change and to check with `clickflow.params.check`."""
+    import yaml
+
+    parsed: dict[str, object] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    return parsed
