@@ -30,9 +30,13 @@ Name = Annotated[str, typer.Argument(help="A model of params.yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def _open() -> tuple[Params, Paths]:
+def _open(*models: str) -> tuple[Params, Paths]:
+    """The checked params and the workspace; called before anything heavy is imported, so that a fault shows at once."""
     paths = workspace()
-    return load(paths.params), paths
+    params = load(paths.params)
+    for model in models:
+        params.model(model)
+    return params, paths
 
 
 @app.command(rich_help_panel=WORK)
@@ -53,78 +57,82 @@ def simulate(
 @app.command(rich_help_panel=STAGES)
 def ingest() -> None:
     """Any source to canonical events; what cannot be accepted goes to quarantine."""
+    params, paths = _open()
     from clickflow.events import ingest as stage
 
-    stage.run(*_open())
+    stage.run(params, paths)
 
 
 @app.command(rich_help_panel=WORK)
 def replay(as_json: AsJson = False) -> None:
     """Check quarantined rows again, and take in those that a fix has made good."""
+    params, paths = _open()
     from clickflow.events import replay as verb
 
-    verb.run(*_open(), as_json=as_json)
+    verb.run(params, paths, as_json=as_json)
 
 
 @app.command(rich_help_panel=STAGES)
 def validate() -> None:
     """Hold the events against the expectations; a critical failure ends with exit code 3."""
+    params, paths = _open()
     from clickflow.quality import validate as stage
 
-    stage.run(*_open())
+    stage.run(params, paths)
 
 
 @app.command(rich_help_panel=STAGES)
 def sequences(unit: Annotated[str, typer.Argument(help="session")]) -> None:
     """Events to the packed store of a unit, split by time."""
+    params, paths = _open()
     from clickflow.sequences import prepare as stage
 
-    params, paths = _open()
     stage.run(params, paths, unit)
 
 
 @app.command(rich_help_panel=STAGES)
 def train(model: Name) -> None:
     """Train a model; killed and started again, it goes on from its checkpoint."""
+    params, paths = _open(model)
     from clickflow.training import stage
 
-    params, paths = _open()
     stage.run(params, paths, model)
 
 
 @app.command(rich_help_panel=STAGES)
 def export(model: Name) -> None:
     """Write the artefact that ships (ONNX), and check it against the torch model."""
+    params, paths = _open(model)
     from clickflow.models import export as stage
 
-    params, paths = _open()
     stage.run(params, paths, model)
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(model: Name) -> None:
     """Measure the artefact beside its baselines and the champion; write the report."""
+    params, paths = _open(model)
     from clickflow.evaluation import evaluate as stage
 
-    params, paths = _open()
     stage.run(params, paths, model)
 
 
 @app.command(rich_help_panel=STAGES)
 def gate(model: Name) -> None:
     """Apply the rules of params.yaml: promote, hold or reject, with evidence."""
+    params, paths = _open(model)
     from clickflow.evaluation import gate as stage
 
-    params, paths = _open()
     stage.run(params, paths, model)
 
 
 @app.command("open", rich_help_panel=MODELS)
 def open_run(as_json: AsJson = False) -> None:
     """Open a run: write the champions' versions into params.yaml, so that the gate judges against them."""
+    params, paths = _open()
     from clickflow.registry import champion
 
-    champion.freeze(*_open(), as_json=as_json)
+    champion.freeze(params, paths, as_json=as_json)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -133,9 +141,9 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Register the candidates, and make champions of those that passed the gate."""
+    params, paths = _open(*models or ())
     from clickflow.registry import promote as verb
 
-    params, paths = _open()
     verb.run(params, paths, models or sorted(params.models), as_json=as_json)
 
 
@@ -147,18 +155,19 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Put an earlier champion back."""
+    params, paths = _open(model)
     from clickflow.registry import rollback as verb
 
-    params, paths = _open()
     verb.run(params, paths, model, reason=reason, to=to, as_json=as_json)
 
 
 @app.command(rich_help_panel=MODELS)
 def status(as_json: AsJson = False) -> None:
     """Each model's champion, its metrics, since when and why; the candidate; the last decision."""
+    params, paths = _open()
     from clickflow.registry import status as verb
 
-    verb.run(*_open(), as_json=as_json)
+    verb.run(params, paths, as_json=as_json)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -168,9 +177,9 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """What the champion expects next, for the latest sequences of the data."""
+    params, paths = _open(model)
     from clickflow.serving import score as verb
 
-    params, paths = _open()
     verb.run(params, paths, model, limit=limit, as_json=as_json)
 
 
@@ -179,9 +188,9 @@ def retrain(
     overrides: Annotated[list[str] | None, typer.Option("--set", "-S", help="name.of.param=value; repeatable.")] = None,
 ) -> None:
     """Run the retrain DAG in this process by Airflow, without a server: what `make demo` does."""
+    params, paths = _open()
     from clickflow.orchestration import local
 
-    params, paths = _open()
     local.run(params, paths, overrides or [])
 
 

@@ -1,0 +1,78 @@
+"""What every verb of the command line does, whatever it is for."""
+
+import subprocess
+import sys
+
+import pytest
+
+VERBS = [
+    "simulate",
+    "ingest",
+    "replay",
+    "validate",
+    "sequences",
+    "train",
+    "export",
+    "evaluate",
+    "gate",
+    "open",
+    "promote",
+    "rollback",
+    "status",
+    "score",
+    "retrain",
+]
+
+
+def clickflow(*arguments: str, cwd, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clickflow.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        **more,
+    )
+
+
+def test_help_names_every_verb(root):
+    shown = clickflow("--help", cwd=root)
+    assert shown.returncode == 0
+    assert [verb for verb in VERBS if verb not in shown.stdout] == []
+
+
+def test_help_is_light(root):
+    """Nothing heavy is imported before a verb needs it."""
+    code = (
+        "import sys, clickflow.cli\n"
+        "heavy = {'torch', 'pandas', 'mlflow', 'great_expectations', 'dvc', 'airflow', 'ibis', 'duckdb'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", ["ingest", "validate", "status"])
+def test_outside_a_repository_the_error_says_so(tmp_path, verb):
+    shown = clickflow(verb, cwd=tmp_path)
+    assert shown.returncode == 2
+    assert "there is no params.yaml" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_wrong_parameter_ends_every_stage_before_it_starts(tmp_path, root):
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text.replace("gap_minutes:", "gap_minute:"), encoding="utf-8")
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    for verb in (["ingest"], ["validate"], ["sequences", "session"], ["train", "next_step"], ["gate", "next_step"]):
+        shown = clickflow(*verb, cwd=tmp_path)
+        assert shown.returncode == 2, shown.stderr
+        assert "sequences.session.gap_minute: unknown key; did you mean 'gap_minutes'?" in shown.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_unknown_model_names_the_known_ones(root):
+    shown = clickflow("train", "next_stp", cwd=root)
+    assert shown.returncode == 2
+    assert "did you mean 'next_step'?" in shown.stderr

@@ -1,0 +1,113 @@
+"""params.yaml is checked before any work starts, and a fault names its place."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickflow.errors import UsageError
+from clickflow.params import check, load
+
+
+def test_the_repository_s_params_are_valid(root):
+    params = load(root / "params.yaml")
+    assert params.model("next_step").unit == "session"
+
+
+def leaves(tree: dict[str, Any], at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for key, value in tree.items():
+        found += leaves(value, (*at, key)) if isinstance(value, dict) and value else [(*at, key)]
+    return found
+
+
+def changed(tree: dict[str, Any], at: tuple[str, ...], value: Any) -> dict[str, Any]:
+    tree = copy.deepcopy(tree)
+    place = tree
+    for key in at[:-1]:
+        place = place[key]
+    place[at[-1]] = value
+    return tree
+
+
+def test_every_key_is_needed_or_named_as_missing(raw_params):
+    optional = {"source.columns", "source.event_types", "gate.floors"}
+    for at in leaves(raw_params):
+        name = ".".join(at)
+        if name in optional or (at[0] == "gate" and at[1] == "floors"):
+            continue
+        broken = copy.deepcopy(raw_params)
+        place: Any = broken
+        for key in at[:-1]:
+            place = place[key]
+        del place[at[-1]]
+        with pytest.raises(UsageError, match=name):
+            check(broken)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "says"),
+    [
+        ("sequences.sesion", {}, "did you mean 'session'"),
+        ("models.next_step.encoder.unit", 3, "did you mean 'units'"),
+        ("models.next_step.heads.next_itm", {}, "did you mean 'next_item'"),
+        ("seed", "x", "seed: input should be a valid integer"),
+        ("models.next_step.encoder.kind", "gruu", "models.next_step.encoder.kind: input should be 'gru'"),
+        ("sequences.valid_share", 1.5, "sequences.valid_share: 1.5 is not between 0 and 1"),
+        ("sequences.test_share", 0.95, "leave nothing to train on"),
+        ("sequences.session.min_length", 1, "a sequence needs two steps"),
+        ("models.next_step.heads", {}, "needs at least one head"),
+        ("models.next_step.encoder.dropout", 1.0, "not in \\[0, 1\\)"),
+        ("models.next_step.budget.epochs", 0, "budget.epochs: 0 is less than 1"),
+        ("models.next_step.optimiser.learning_rate", 0.0, "learning_rate: 0.0 is not above 0"),
+        ("champion", {}, "champion.next_step: is missing"),
+        ("champion.other", 1, "champion.other: no such model"),
+        ("source.kind", "sql", "source.sql_query: a table or a SELECT"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place(raw_params, at, value, says):
+    with pytest.raises(UsageError, match=says):
+        check(changed(raw_params, tuple(at.split(".")), value))
+
+
+def test_all_faults_are_named_at_once(raw_params):
+    raw_params["seed"] = "x"
+    raw_params["sequences"]["gap"] = 1
+    with pytest.raises(UsageError) as caught:
+        check(raw_params)
+    assert "2 faults" in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    value=st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists, max_leaves=3),
+    data=st.data(),
+)
+def test_no_value_anywhere_ends_in_anything_but_a_usage_error(root, value, data):
+    import yaml
+
+    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    at = data.draw(st.sampled_from(leaves(raw)))
+    try:
+        check(changed(raw, at, value))
+    except UsageError as error:
+        assert at[0] in str(error)
+
+
+def test_a_missing_or_broken_file_is_said(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no params\.yaml"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1")
+    with pytest.raises(UsageError, match="not valid YAML"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("just text")
+    with pytest.raises(UsageError):
+        load(tmp_path / "params.yaml")
+
+
+def test_params_are_frozen(root):
+    params = load(root / "params.yaml")
+    with pytest.raises(AttributeError):
+        params.seed = 1  # type: ignore[misc]
