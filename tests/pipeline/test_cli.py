@@ -6,21 +6,8 @@ import sys
 import pytest
 
 VERBS = [
-    "simulate",
-    "ingest",
-    "replay",
-    "validate",
-    "sequences",
-    "train",
-    "export",
-    "evaluate",
-    "gate",
-    "open",
-    "promote",
-    "rollback",
-    "status",
-    "score",
-    "retrain",
+    *("simulate", "ingest", "replay", "validate", "sequences", "train", "export", "evaluate", "gate"),
+    *("open", "promote", "rollback", "status", "score", "retrain"),
 ]
 
 
