@@ -1,0 +1,56 @@
+# `make` alone says what there is. Every target builds the environment (.venv) first, where it is missing or stale.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENVIRONMENT := $(VENV)/.built
+
+# Stages are processes of their own: without bytecode each of them would compile the libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+export VENV
+
+.PHONY: help environment demo test quick platform lint types format check clean
+
+help: ## this list
+	@echo "clickflow: from a shop's click log to a promoted model"
+	@echo
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
+	@echo
+	@echo "First time here: make demo. By hand: source $(BIN)/activate, then dvc repro, clickflow --help."
+	@echo "Your own data: params.yaml, source. What each folder holds: README.md."
+
+environment: $(ENVIRONMENT) ## build .venv: the versions of constraints.txt (demo and the others do it too)
+
+$(ENVIRONMENT): constraints.txt pyproject.toml scripts/environment.sh
+	@scripts/environment.sh
+
+demo: $(ENVIRONMENT) ## simulated data → the retrain DAG under Airflow → a promoted champion and what it predicts
+	@$(BIN)/clickflow retrain
+
+test: $(ENVIRONMENT) ## all tests that need no server
+	@$(BIN)/pytest -m "not platform"
+
+quick: $(ENVIRONMENT) ## the tests that take seconds
+	@$(BIN)/pytest -m "not platform and not slow"
+
+platform: $(ENVIRONMENT) ## the tests that start real servers or build from a bare clone
+	@$(BIN)/pytest -m platform
+
+lint: $(ENVIRONMENT) ## ruff: faults and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(ENVIRONMENT) ## mypy, strict
+	@$(BIN)/mypy
+
+format: $(ENVIRONMENT) ## put the code in the one format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+check: lint types quick ## what to run before a commit
+
+clean: ## remove .venv and caches; data, models, reports and .clickflow stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	find src tests dags benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
