@@ -1,0 +1,77 @@
+"""The questions a model answers, as modules that score what an encoder read.
+
+Shapes: N positions, D units, T steps, K items.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clickflow.models.encoders import CausalAttention
+
+TEMPERATURE = 10.0
+"""Scores are cosines times this: the sharpest softmax they can give."""
+FIRST_ITEM = 2
+"""Item indexes below are no items: 0 is padding, 1 stands for every item the model does not know."""
+NEVER = -1e9
+"""The log-probability of what cannot be an answer."""
+
+
+class NextItem(nn.Module):
+    """Which item comes next: cosine scores against the tied item embedding, mixed with a copy of the session's items.
+
+    With `copy`, p = (1 - g) softmax(scores) + g attention over the steps so far, as in pointer and copy networks
+    (See et al. 2017; for sessions RepeatNet, Ren et al. 2019); g is read off the same state.
+    """
+
+    def __init__(self, units: int, max_length: int, *, copy: bool) -> None:
+        super().__init__()
+        self.project = nn.Linear(units, units)
+        self.pointer = CausalAttention(units, max_length) if copy else None
+        self.gate = nn.Linear(units, 1) if copy else None
+
+    def query(self, readouts: Tensor) -> Tensor:
+        """Readouts [..., D] to vectors [..., D] whose product with a normalised item embedding is the item's score."""
+        return functional.normalize(self.project(readouts), dim=-1) * TEMPERATURE
+
+    def copied(self, readouts: Tensor, states: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """How the copy answers: the share g [B, T] and weights [B, T, T] over the steps, 0 where a step has no item.
+
+        Readouts and states are [B, T, D], items [B, T]. Where no step so far has a known item, g is 0.
+        """
+        if self.pointer is None or self.gate is None:
+            raise TypeError("this head was built without a copy")
+        known = (items >= FIRST_ITEM).unsqueeze(1)
+        logits = self.pointer(readouts, states)
+        logits = torch.where(known, logits, torch.full_like(logits, NEVER))
+        # what is masked has weight 0 exactly, also where all of it is
+        weights = logits.softmax(-1) * (logits > NEVER / 2)
+        some = weights.sum(-1) > 0
+        return torch.sigmoid(self.gate(readouts).squeeze(-1)) * some, weights
+
+    def log_probabilities(self, scores: Tensor, share: Tensor | None, weights: Tensor | None, items: Tensor) -> Tensor:
+        """Scores [N, K], and where there is a copy its share [N] and weights [N, T] over items [N, T], to [N, K]."""
+        answers = torch.arange(scores.shape[1], device=scores.device) >= FIRST_ITEM
+        never = torch.full_like(scores, NEVER)
+        generated = torch.where(answers, scores, never).log_softmax(-1)
+        if share is None or weights is None:
+            return torch.where(answers, generated, never)
+        share = share.unsqueeze(-1)
+        copied = torch.zeros_like(scores).scatter_add(1, items, weights * share)
+        kept = generated + torch.log1p(-share.clamp(max=1 - 1e-6))
+        # items that are not copied keep full precision on the log scale: exp would underflow
+        mixed = torch.where(copied > 0, torch.log(kept.exp() + copied.clamp(min=1e-30)), kept)
+        return torch.where(answers, mixed, never)
+
+
+class NextAction(nn.Module):
+    """What the visitor does next: one of the event types, or leaves."""
+
+    def __init__(self, units: int, actions: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(units, actions)
+
+    def forward(self, readouts: Tensor) -> Tensor:
+        """Readouts [..., D] to logits [..., actions]."""
+        logits: Tensor = self.score(readouts)
+        return logits

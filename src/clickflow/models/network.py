@@ -1,0 +1,150 @@
+"""A whole model: item embedding, encoder and heads, built from its spec; saved and loaded as safetensors and JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clickflow.models.encoders import Encoder, StepFeatures
+from clickflow.models.heads import NextAction, NextItem
+from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params import Encoder as EncoderSpec
+
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What the data says about a model's size.
+
+    `known`: item indexes below are the model's items (0 padding, 1 unknown); `actions`: the event types in the order
+    of their codes, without exit; `categories`: number of category indexes; `statistics`: mean and standard deviation
+    of log(1 + x) of gap, since_start and price in the training part.
+    """
+
+    known: int
+    actions: tuple[str, ...]
+    categories: int
+    statistics: Mapping[str, tuple[float, float]]
+
+
+class Network(nn.Module):
+    """Raw sequences in, log-probabilities out.
+
+    Attributes: `spec`, `sizes`, `inputs` (the names of the tensors that `forward` reads), `items` (the tied item
+    embedding, [known, D]; only its direction counts), `encoder`, `next_item` and `next_action` (None where the model
+    has no such head).
+    """
+
+    def __init__(self, spec: Model, sizes: Sizes) -> None:
+        super().__init__()
+        self.spec, self.sizes = spec, sizes
+        units, longest = spec.encoder.units, spec.budget.max_length
+        features = tuple(spec.encoder.features)
+        self.inputs = ("item", *features)
+        self.items = nn.Parameter(torch.randn(sizes.known, units) * units**-0.5)
+        classes = {"action": len(sizes.actions), "hour": 24, "weekday": 7, "category": sizes.categories}
+        self.encoder = Encoder(spec.encoder, StepFeatures(features, classes, sizes.statistics), longest)
+        item, action = spec.heads.next_item, spec.heads.next_action
+        self.next_item = NextItem(units, longest, copy=item.copy) if item else None
+        self.next_action = NextAction(units, len(sizes.actions) + 1) if action else None
+
+    def directions(self, rows: Tensor) -> Tensor:
+        """Embedding rows [n, D] as unit vectors: the scale of an item's embedding carries no meaning."""
+        return functional.normalize(rows, dim=-1)
+
+    def encode(self, vectors: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Unit item vectors [B, T, D] and raw features [B, T] to states and readouts, both [B, T, D]."""
+        # unit vectors have entries of about 1 / sqrt(D); a recurrent network wants them near 1
+        states, readouts = self.encoder(vectors * vectors.shape[-1] ** 0.5, inputs)
+        return states, readouts
+
+    def forward(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor) -> dict[str, Tensor]:
+        """Answer questions: given the steps 0 to column[k] of sequence row[k], what comes next.
+
+        `inputs`: the tensors named in `self.inputs`, [B, T], right-padded with 0: `item`, `action`, `hour`,
+        `weekday`, `category` int64; `gap`, `since_start` in seconds and `price` (0: none) float32. Item indexes from
+        `known` on are read as unknown. `row`, `column`: int64 [N].
+        Returns `next_item` [N, known] and `next_action` [N, actions + 1] (the last is exit), log-probabilities, as
+        the model has heads. Index 0 and 1 of `next_item` are no answers and have -1e9.
+        """
+        items = inputs["item"]
+        items = torch.where(items < self.sizes.known, items, torch.ones_like(items))
+        table = self.directions(self.items)
+        states, readouts = self.encode(table[items], inputs)
+        asked = readouts[row, column]
+        answers = {}
+        if self.next_item is not None:
+            scores = self.next_item.query(asked) @ table.t()
+            share = weights = None
+            if self.next_item.pointer is not None:
+                shares, steps = self.next_item.copied(readouts, states, items)
+                share, weights = shares[row, column], steps[row, column]
+            answers["next_item"] = self.next_item.log_probabilities(scores, share, weights, items[row])
+        if self.next_action is not None:
+            answers["next_action"] = self.next_action(asked).log_softmax(-1)
+        return answers
+
+
+def build(spec: Model, sizes: Sizes) -> Network:
+    """A fresh network; its first weights follow from torch's random state."""
+    return Network(spec, sizes)
+
+
+def parameters(network: Network) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def save(network: Network, folder: Path, card: Mapping[str, Any]) -> None:
+    """Write weights.safetensors and model.json: spec, sizes, number of parameters, and what `card` adds."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    content = {
+        "spec": asdict(network.spec),
+        "known": network.sizes.known,
+        "actions": list(network.sizes.actions),
+        "categories": network.sizes.categories,
+        "statistics": {name: list(pair) for name, pair in network.sizes.statistics.items()},
+        "inputs": list(network.inputs),
+        "parameters": parameters(network),
+        **card,
+    }
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def load_trained(folder: Path) -> Network:
+    """The network of a folder written by `save`, on the CPU and ready to answer (no dropout)."""
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    sizes = Sizes(
+        known=card["known"],
+        actions=tuple(card["actions"]),
+        categories=card["categories"],
+        statistics={name: (mean, std) for name, (mean, std) in card["statistics"].items()},
+    )
+    network = build(spec_from(card["spec"]), sizes)
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    return network.eval()
+
+
+def spec_from(raw: Mapping[str, Any]) -> Model:
+    """A spec as it stands in model.json; the reverse of `dataclasses.asdict`, without pydantic."""
+    heads = raw["heads"]
+    item, action = heads.get("next_item"), heads.get("next_action")
+    encoder = {**raw["encoder"], "features": tuple(raw["encoder"]["features"])}
+    return Model(
+        unit=raw["unit"],
+        encoder=EncoderSpec(**encoder),
+        heads=Heads(
+            next_item=NextItemHead(**item) if item else None, next_action=NextActionHead(**action) if action else None
+        ),
+        optimiser=Optimiser(**raw["optimiser"]),
+        budget=Budget(**raw["budget"]),
+    )
