@@ -1,0 +1,112 @@
+"""card.json of a packed store: what is in it, from which window, and what was left out. Standard library only."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from clickflow.errors import DataError
+from clickflow.files import read_json, write_json
+
+FILE = "card.json"
+SPLITS = ("train", "valid", "test")
+"""The parts of a store, in the order of time."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The extent of one split; `first` and `last` are its earliest and latest step, microseconds since 1970 UTC."""
+
+    sequences: int
+    events: int
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a store says of itself.
+
+    `known`: the first item index that is unknown to models (the size of their item table); an index from there on is
+    read as 1. `items_total`: rows of vocabulary.parquet, so indexes run to `items_total + 1`. `categories`: the size
+    of a category table (0 none, 1 unknown, 2.. those of the training part). `actions`: the meaning of the action
+    codes. `boundaries`: for `valid` and `test`, microseconds since 1970 UTC; the part holds what ends after it, the
+    parts before hold what ends at or before it. `statistics`: per feature mean and std of its log1p, training part.
+    `events_read`, `left_out`, `counts`: where every event went. `settings`: the params that shaped the store.
+    `files`: SHA-256 of every other file, by its path in the store.
+    """
+
+    unit: str
+    known: int
+    items_total: int
+    categories: int
+    actions: tuple[str, ...]
+    splits: Mapping[str, Part]
+    boundaries: Mapping[str, int]
+    statistics: Mapping[str, Mapping[str, float]]
+    events_read: int
+    left_out: Mapping[str, Mapping[str, int]]
+    counts: Mapping[str, int]
+    settings: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """One hash that stands for all the bytes of the store."""
+        return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()
+
+
+def read_card(folder: Path) -> Card:
+    """The card of the store in `folder`. Raises DataError where there is none, or it cannot be read."""
+    path = folder / FILE
+    try:
+        raw = read_json(path)
+        return Card(
+            **raw
+            | {
+                "actions": tuple(raw["actions"]),
+                "splits": {
+                    name: Part(**part | {"first": _microseconds(part["first"]), "last": _microseconds(part["last"])})
+                    for name, part in raw["splits"].items()
+                },
+                "boundaries": {name: _microseconds(text) for name, text in raw["boundaries"].items()},
+            }
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"there is no packed store in {folder}", next_step=_make(folder)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} is not the card of a packed store: {error!r}", next_step=f"remove the folder, then {_make(folder)}"
+        ) from error
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write card.json; times in ISO 8601 (UTC), so that a person can read them."""
+    write_json(folder / FILE, _plain(card))
+
+
+def iso(time: int) -> str:
+    """Microseconds since 1970 as ISO 8601 in UTC."""
+    return (_EPOCH + timedelta(microseconds=time)).isoformat(timespec="microseconds")
+
+
+def _plain(card: Card) -> dict[str, Any]:
+    plain = asdict(card)
+    for part in plain["splits"].values():
+        for end in ("first", "last"):
+            part[end] = None if part[end] is None else iso(part[end])
+    plain["boundaries"] = {name: iso(time) for name, time in card.boundaries.items()}
+    return plain
+
+
+def _microseconds(text: str | None) -> int | None:
+    return None if text is None else (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
+def _make(folder: Path) -> str:
+    return f"run `clickflow sequences {folder.name}`, or `dvc pull` if it was made elsewhere"

@@ -1,0 +1,233 @@
+"""The packed store: flat memory-mapped columns and offsets, a folder a split. Reading needs numpy alone.
+
+store/card.json, vocabulary.parquet, categories.parquet
+store/{train,valid,test}/offsets.npy, item.npy, …, sequences.parquet
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickflow.errors import DataError
+from clickflow.files import replacing, sha256
+from clickflow.sequences import features
+from clickflow.sequences.card import SPLITS, Card, Part, read_card, write_card
+from clickflow.sequences.features import Array
+from clickflow.sequences.writer import (
+    COLUMNS,
+    OFFSETS,
+    SplitWriter,
+    categories_schema,
+    sequences_schema,
+    vocabulary_schema,
+    write_table,
+)
+
+__all__ = [
+    "COLUMNS",
+    "FIRST_ITEM",
+    "PADDING",
+    "SPLITS",
+    "UNKNOWN",
+    "Card",
+    "PackedSplit",
+    "open_split",
+    "read_card",
+    "verify",
+    "write_split",
+    "write_store",
+]
+
+PADDING, UNKNOWN, FIRST_ITEM = 0, 1, 2
+"""Item indexes: padding is never stored; unknown is what models read for an index from `Card.known` on."""
+
+
+@dataclass(frozen=True)
+class PackedSplit:
+    """One split; read-only memory maps. Sequence i is `[offsets[i]:offsets[i + 1]]` of every column.
+
+    `item` int32 (index of vocabulary.parquet), `action` uint8 (index of `Card.actions`), `time` int64 (microseconds
+    since 1970 UTC), `hour` and `weekday` uint8 (UTC, Monday 0), `gap` and `since_start` float32 (seconds), `price`
+    float32 (NaN: none), `category` int32 (0 none, 1 unknown); all [e]. `offsets` int64 [n + 1].
+    """
+
+    offsets: Array
+    item: Array
+    action: Array
+    time: Array
+    hour: Array
+    weekday: Array
+    gap: Array
+    since_start: Array
+    price: Array
+    category: Array
+
+    @property
+    def n_sequences(self) -> int:
+        """How many sequences."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_events(self) -> int:
+        """How many steps, of all sequences together."""
+        return len(self.item)
+
+    @property
+    def lengths(self) -> Array:
+        """Steps of each sequence, int64 [n]."""
+        return np.diff(self.offsets)
+
+
+def open_split(folder: Path, split: str) -> PackedSplit:
+    """Map one split of the store in `folder`; nothing is read into memory.
+
+    Raises DataError where a file is missing, is no array of the type and length that the card says, or the offsets
+    do not fit. The bytes themselves are not hashed here, see `verify`.
+    """
+    card = read_card(folder)
+    if split not in card.splits:
+        raise DataError(f"the store {folder} has no split {split!r}; it has {', '.join(card.splits)}")
+    part = card.splits[split]
+    offsets = _map(folder / split / "offsets.npy", OFFSETS, part.sequences + 1)
+    if offsets[0] != 0 or offsets[-1] != part.events:
+        raise DataError(f"{folder / split}: offsets.npy does not fit the card", next_step=_AGAIN)
+    columns = {name: _map(folder / split / f"{name}.npy", kind, part.events) for name, kind in COLUMNS.items()}
+    return PackedSplit(offsets=offsets, **columns)
+
+
+def verify(folder: Path) -> Card:
+    """Hash every file of the store against its card, and return the card; DataError names the files that differ."""
+    card = read_card(folder)
+    wrong = [
+        f"{name} ({'has changed' if (folder / name).is_file() else 'is missing'})"
+        for name, expected in sorted(card.files.items())
+        if not (folder / name).is_file() or sha256(folder / name) != expected
+    ]
+    if wrong:
+        raise DataError(f"the store {folder} is not what its card says: {', '.join(wrong)}", next_step=_AGAIN)
+    return card
+
+
+_AGAIN = "run `dvc checkout` to put the recorded bytes back, or `dvc repro` to make them again"
+
+
+def _map(path: Path, kind: "np.dtype[Any]", length: int) -> Array:
+    try:
+        # an empty file cannot be mapped
+        array: Array = np.load(path, mmap_mode="r" if length else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
+    if array.dtype != kind or array.shape != (length,):
+        raise DataError(
+            f"{path} holds {array.dtype} {list(array.shape)} where the card says {kind} [{length}]", next_step=_AGAIN
+        )
+    array.flags.writeable = False
+    return array
+
+
+def write_split(folder: Path, split: str, arrays: Mapping[str, Array]) -> tuple[Part, dict[str, str]]:
+    """Write one split from arrays in memory: `offsets` and `item`; `time`, `action`, `price`, `category` if there are.
+
+    Missing times are seconds from 1970 on, a step a second; missing actions 0, prices none, categories 0. Hour,
+    weekday, gap and since_start follow from the times. Session ids are the sequences' numbers. Returns the card's
+    line for it, and the hashes of its files.
+    """
+    import pyarrow as pa
+
+    offsets = np.asarray(arrays["offsets"], OFFSETS)
+    n = int(offsets[-1])
+    steps: dict[str, Array] = {
+        "item": arrays["item"],
+        "time": arrays.get("time", np.arange(n, dtype=np.int64) * features.MICROSECOND),
+        "action": arrays.get("action", np.zeros(n, np.uint8)),
+        "price": arrays.get("price", np.full(n, np.nan, np.float32)),
+        "category": arrays.get("category", np.zeros(n, np.int32)),
+    }
+    steps |= features.of_time(np.asarray(steps["time"], np.int64), offsets)
+    lengths = np.diff(offsets)
+    with SplitWriter(folder, split, n_sequences=len(lengths), n_events=n) as writer:
+        writer.append(lengths, steps)
+    time = np.asarray(steps["time"], np.int64)
+    table = pa.table(
+        [
+            [f"{split}-{i}" for i in range(len(lengths))],
+            pa.nulls(len(lengths), pa.string()),
+            pa.array(time[offsets[:-1]]),
+            pa.array(time[offsets[1:] - 1]),
+            pa.array(lengths),
+            pa.array(np.ones(len(lengths), np.int32)),
+        ],
+        names=sequences_schema().names,
+    )
+    name = f"{split}/sequences.parquet"
+    return writer.part, writer.files | {name: write_table(folder / name, [table], sequences_schema())}
+
+
+def write_store(
+    folder: Path,
+    splits: Mapping[str, Mapping[str, Array]],
+    *,
+    known: int | None = None,
+    items: list[str] | None = None,
+    actions: tuple[str, ...] | None = None,
+) -> Card:
+    """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
+
+    `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), each as `write_split` takes it;
+    items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
+    the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
+    names (none given: the event types of the contract).
+    """
+    import pyarrow as pa
+
+    if actions is None:
+        from clickflow.events.contract import EVENT_TYPES
+
+        actions = EVENT_TYPES
+    empty: dict[str, Array] = {"offsets": np.zeros(1, OFFSETS), "item": np.zeros(0, np.int32)}
+    splits = {name: splits.get(name, empty) for name in SPLITS}
+    train = np.asarray(splits["train"]["item"])
+    size = max(int(np.max(arrays["item"], initial=1)) + 1 for arrays in splits.values())
+    ids = items if items is not None else [str(index) for index in range(FIRST_ITEM, size)]
+    size = FIRST_ITEM + len(ids)
+    if known is None:
+        known = int(np.max(train, initial=1)) + 1
+    counts = np.bincount(train, minlength=size)[FIRST_ITEM:size]
+    indexes = pa.array(np.arange(FIRST_ITEM, size, dtype=np.int32))
+    zeros, none = pa.array(np.zeros(len(ids), np.int32)), pa.nulls(len(ids), pa.float64())
+    vocabulary = pa.table([ids, indexes, pa.array(counts), zeros, none], schema=vocabulary_schema())
+    named = max(int(np.max(arrays.get("category", train[:0]), initial=1)) + 1 for arrays in splits.values())
+    categories = pa.table(
+        [[str(index) for index in range(2, named)], list(range(2, named)), [0] * (named - 2)],
+        schema=categories_schema(),
+    )
+    with replacing(folder) as fresh:
+        files = {
+            "vocabulary.parquet": write_table(fresh / "vocabulary.parquet", [vocabulary], vocabulary_schema()),
+            "categories.parquet": write_table(fresh / "categories.parquet", [categories], categories_schema()),
+        }
+        parts = {}
+        for name, arrays in splits.items():
+            parts[name], written = write_split(fresh, name, arrays)
+            files |= written
+        columns = {name: _map(fresh / "train" / f"{name}.npy", COLUMNS[name], len(train)) for name in features.MEASURED}
+        card = Card(
+            unit=folder.name,
+            known=known,
+            items_total=len(ids),
+            categories=named,
+            actions=actions,
+            splits=parts,
+            boundaries={later: parts[earlier].last or 0 for earlier, later in (("train", "valid"), ("valid", "test"))},
+            statistics=features.statistics(columns),
+            events_read=sum(part.events for part in parts.values()),
+            left_out={},
+            counts={},
+            settings={},
+            files=files,
+        )
+        write_card(fresh, card)
+    return card
