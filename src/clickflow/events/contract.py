@@ -1,0 +1,68 @@
+"""The canonical event: what every source becomes, and what every later room reads.
+
+Events lie in `data/events/day=YYYY-MM-DD/events.parquet`, in UTC, sorted by `SORT_ORDER`; `day` stands in the folder's
+name alone. Whatever cannot become such a row goes to quarantine with one or more of the `REASONS`.
+"""
+
+import pyarrow as pa
+
+VERSION = 1
+"""Raised whenever the same raw bytes would give other canonical rows; older outputs are then rebuilt."""
+
+EVENT_TYPES = ("view", "cart", "favourite", "remove", "purchase", "cancel", "search", "impression", "click")
+"""The kinds of events. The order is fixed: the index is the action code of the packed store and of the models."""
+
+NEEDS_ITEM = ("view", "cart", "favourite", "remove", "purchase", "cancel")
+"""Types that mean nothing without an item; a search, an impression or a click may be without."""
+
+SCHEMA = pa.schema(
+    [
+        ("event_time", pa.timestamp("us", tz="UTC")),
+        ("event_type", pa.string()),
+        ("user_id", pa.string()),
+        ("session_id", pa.string()),
+        ("item_id", pa.string()),
+        ("category", pa.string()),
+        ("brand", pa.string()),
+        ("price", pa.float64()),
+        ("quantity", pa.int64()),
+        ("campaign", pa.string()),
+    ]
+)
+
+COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
+
+SORT_ORDER = (
+    "event_time",
+    "user_id",
+    "session_id",
+    "item_id",
+    "event_type",
+    "category",
+    "brand",
+    "price",
+    "quantity",
+    "campaign",
+)
+"""Every column, so that the order of equal times does not depend on the order of the raw rows; nulls come first."""
+
+REASONS = {
+    "truncated": "the last row of the file has too few columns: it was cut off",
+    "wrong_columns": "the row has more or fewer columns than the file",
+    "bad_quotes": "a quoted field does not end within the next lines",
+    "bad_json": "the line is not a JSON object (or holds no events, in a nested layout)",
+    "broken_encoding": "the row is not UTF-8, or holds a NUL",
+    "unparseable_time": "no time, not one of the given format, or before 1970",
+    "future_time": "later than source.as_of (or the clock) and the tolerance",
+    "unknown_type": "the event type is missing, or neither canonical nor mapped by source.event_types",
+    "null_item": "the type needs an item and there is none",
+    "null_user_and_session": "neither a user nor a session: the event belongs to nobody",
+    "null_user": "no user, and ingest.require_user asks for one",
+    "bad_number": "price or quantity is not a finite number, or the quantity is not whole",
+    "negative_price": "the price is below zero",
+    "negative_quantity": "the quantity is below zero",
+    "zero_quantity": "the quantity is zero",
+    "too_long": "a text is longer than ingest.max_text_length bytes",
+    "duplicate": "every canonical column equals that of an earlier row, by source and line",
+}
+"""Why a row is in quarantine: code and meaning. A row can have several."""
