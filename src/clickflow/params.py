@@ -66,12 +66,15 @@ class Ingest:
 class Quality:
     """Bounds of the expectations."""
 
+    memory_gb: float
     min_events: int
     max_null_user_share: float
     max_quarantine_share: float
     max_age_days: float | None
     volume_ratio: tuple[float, float]
     type_mix_distance: float
+    max_single_event_share: float
+    max_session_events: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +312,7 @@ def _rules(params: Params) -> Any:
         "simulator.dirt": params.simulator.dirt,
         "quality.max_null_user_share": params.quality.max_null_user_share,
         "quality.max_quarantine_share": params.quality.max_quarantine_share,
+        "quality.max_single_event_share": params.quality.max_single_event_share,
         "evaluation.confidence": params.evaluation.confidence,
         "gate.champion.confidence": params.gate.champion.confidence,
     }
@@ -328,6 +332,7 @@ def _rules(params: Params) -> Any:
     }
     above_zero: dict[str, float] = {
         "ingest.memory_gb": params.ingest.memory_gb,
+        "quality.memory_gb": params.quality.memory_gb,
         "sequences.memory_gb": params.sequences.memory_gb,
         "sequences.session.gap_minutes": params.sequences.session.gap_minutes,
     }
