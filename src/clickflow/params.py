@@ -30,6 +30,7 @@ class Source:
     pattern: str
     preset: Preset | None
     format: Format | None
+    delimiter: str | None
     columns: Mapping[str, str]
     event_types: Mapping[str, str]
     time_format: str | None
@@ -338,6 +339,10 @@ def _rules(params: Params) -> Any:
     }
     if params.sequences.session.min_length < 2:
         yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
+    if params.source.delimiter is not None and (
+        len(params.source.delimiter.encode()) != 1 or params.source.delimiter in '"\r\n'
+    ):
+        yield f"source.delimiter: {params.source.delimiter!r} is not one plain character"
     if params.source.kind == "sql" and not params.source.sql_query:
         yield "source.sql_query: a table or a SELECT is needed where source.kind is sql"
     for name, model in params.models.items():
