@@ -1,0 +1,145 @@
+"""`clickflow gate`: promote, hold or reject, by the rules of params.yaml, each with its evidence."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clickflow import console
+from clickflow.evaluation import evidence as evidences
+from clickflow.evaluation import rules as judging
+from clickflow.evaluation.evidence import CANDIDATE, Evidence
+from clickflow.evaluation.paired import RESAMPLES
+from clickflow.evaluation.verdicts import Rule, decide
+from clickflow.files import replacing, write_json, write_text
+from clickflow.params import Gate, Params
+from clickflow.paths import Paths
+
+MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged": "?"}
+
+
+def run(params: Params, paths: Paths, name: str) -> None:
+    """Judge the candidate of model `name`; write decision.json and decision.html, print the rules.
+
+    The decision is the output: whatever it is, the exit code is 0. Raises UsageError for a metric that was not
+    measured, DataError where the evaluation does not belong to the artefact or the champion.
+    """
+    params.model(name)
+    evidence = evidences.read(paths, name, params.champion[name])
+    rules = judging.judge(params.gate, evidence, params.seed)
+    decision = decision_of(name, params.gate, evidence, rules, params.seed)
+    with replacing(paths.gate(name)) as fresh:
+        write_json(fresh / "decision.json", decision)
+        write_text(fresh / "decision.html", page(decision))
+    console.out.print(_table(decision))
+
+
+def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], seed: int) -> dict[str, Any]:
+    """The content of decision.json; figures have six significant digits."""
+    decision = decide(rules)
+    decisive = [rule for rule in rules if rule.verdict == "failed" and rule.severity == decision]
+    decisive += [rule for rule in rules if rule.verdict == "not_judged" and decision == "hold"]
+    passed = sum(rule.verdict == "passed" for rule in rules)
+    open_rules = sum(rule.verdict == "not_applicable" for rule in rules)
+    summary = "; ".join(f"{rule.rule}: {rule.text}" for rule in decisive)
+    if decision == "promote":
+        summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
+    content = {
+        "model": name,
+        "decision": decision,
+        "summary": summary,
+        "champion_version": evidence.champion_version,
+        "artefact_sha256": evidence.artefact_sha256,
+        "model_sha256": evidence.model_sha256,
+        "data_sha256": evidence.data_sha256,
+        "metrics": _headline(gate, evidence),
+        "rules": [
+            {
+                "rule": rule.rule,
+                "passed": rule.passed,
+                "verdict": rule.verdict,
+                "severity": rule.severity,
+                "text": rule.text,
+                "evidence": dict(rule.evidence),
+            }
+            for rule in rules
+        ],
+        "method": {
+            "test": "paired bootstrap of sequences, one-sided, percentiles",
+            "resamples": RESAMPLES,
+            "seed": seed,
+            "confidence": gate.champion.confidence,
+        },
+    }
+    rounded: dict[str, Any] = _rounded(content)
+    return rounded
+
+
+def page(decision: Mapping[str, Any]) -> str:
+    """decision.html: one file without links to elsewhere; the same decision gives the same bytes."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = (Path(__file__).parent / "decision.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(decision=decision, marks=MARKS, line=_line)
+
+
+def _headline(gate: Gate, evidence: Evidence) -> dict[str, float]:
+    """The metrics that the rules speak of, and next_action's accuracy; what was not measured is left out."""
+    items, actions = (
+        ((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}) for head in ("next_item", "next_action")
+    )
+    names = {gate.primary, *gate.beat_baselines, *gate.floors}
+    found = {name: items.get(name) for name in names} | {
+        f"next_action.{name}": value
+        for name, value in actions.items()
+        if name == "accuracy" or f"next_action.{name}" in names
+    }
+    numbers = {name: judging.value_of(measured) for name, measured in sorted(found.items())}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _rounded(value: Any) -> Any:
+    """`value` with floats at six significant digits, which summing in another order does not change; NaN is null."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def _line(rule: Mapping[str, Any]) -> dict[str, float] | None:
+    """Where interval, observed value and bound of a rule lie on a line from 0 to 100; None without an interval."""
+    evidence = rule["evidence"]
+    interval, observed, bound = evidence.get("interval"), evidence.get("observed"), evidence.get("bound")
+    if interval is None or observed is None or bound is None:
+        return None
+    marks = [*interval, observed, bound]
+    low, high = min(marks), max(marks)
+    span = (high - low) * 1.2 or 1.0
+    low = (low + high - span) / 2
+    names = ("low", "high", "observed", "bound")
+    return {name: round(100 * (mark - low) / span, 1) for name, mark in zip(names, marks, strict=True)}
+
+
+def _table(decision: Mapping[str, Any]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    colours = {"passed": "green", "failed": "red", "not_applicable": "dim", "not_judged": "yellow"}
+    against = decision["champion_version"]
+    title = (
+        f"{decision['model']}: {decision['decision']}  (against {f'version {against}' if against else 'no champion'})"
+    )
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("rule", overflow="fold")
+    table.add_column("what was found", overflow="fold")
+    table.add_column("else")
+    for rule in decision["rules"]:
+        colour = colours[rule["verdict"]]
+        mark = f"[{colour}]{MARKS[rule['verdict']]}[/]"
+        table.add_row(mark, escape(rule["rule"]), escape(rule["text"]), rule["severity"])
+    return table

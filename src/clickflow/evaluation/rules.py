@@ -1,0 +1,242 @@
+"""The gate's rules: what a candidate must reach, judged on the evidence, each with a line a person can read."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from clickflow.errors import DataError, UsageError
+from clickflow.evaluation import slice_rules
+from clickflow.evaluation.draws import RANKED, Draws
+from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
+from clickflow.evaluation.verdicts import Rule, verdict
+from clickflow.params import Gate
+
+CALIBRATION = "ece"
+"""The name of the expected calibration error in metrics.json."""
+
+
+def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
+    """Every rule of `gate`, in the order of params.yaml. UsageError where it names a metric that was not measured."""
+    check_names(gate, evidence)
+    draws = Draws(gate, evidence.predictions, seed) if evidence.predictions else None
+    if draws:
+        _check_agreement(evidence, draws)
+    quality = [
+        *(_floor(gate, evidence, draws, name, bound) for name, bound in gate.floors.items()),
+        *_baselines(gate, draws),
+        _champion(gate, evidence, draws),
+    ]
+    judged = any(rule.verdict in ("passed", "failed") for rule in quality)
+    return [
+        *quality,
+        *slice_rules.judge(gate, evidence, draws),
+        _calibration(gate, evidence),
+        _budget("latency", evidence.latency_ms, gate.max_latency_ms, "ms, 95th percentile"),
+        _budget("size", evidence.size_mb, gate.max_size_mb, "MB"),
+        Rule(
+            rule="quality is judged",
+            verdict="passed" if judged else "failed",
+            severity="hold",
+            text="at least one floor, baseline or champion rule was judged"
+            if judged
+            else "no floor, baseline or champion rule could be judged: nothing says that the model is any good",
+        ),
+    ]
+
+
+def check_names(gate: Gate, evidence: Evidence) -> None:
+    """Raise UsageError for a metric of params.gate that the evaluation did not measure, naming those it did."""
+    items, actions = (
+        ((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}) for head in ("next_item", "next_action")
+    )
+    ranked = sorted(name for name in items if RANKED.fullmatch(name))
+    others = sorted(f"next_action.{name}" for name in actions)
+    asked = {
+        "gate.primary": gate.primary,
+        **{f"gate.beat_baselines: {name}": name for name in gate.beat_baselines},
+        **{f"gate.floors.{name}": name for name in gate.floors},
+    }
+    for place, name in asked.items():
+        head = "next_action" if name.startswith("next_action.") else "next_item"
+        valid = [*ranked, *others] if place.startswith("gate.floors") else ranked
+        if name in valid or (not evidence.metrics.get(head) and (head == "next_action" or RANKED.fullmatch(name))):
+            continue
+        raise UsageError(
+            f"params.yaml, {place}: no such metric was measured; there is: {', '.join(valid) or 'none'}",
+            kept="no decision was written",
+            next_step="correct the name, or add the cutoff to evaluation.cutoffs",
+        )
+
+
+def _check_agreement(evidence: Evidence, draws: Draws) -> None:
+    """Raise DataError where metrics.json says something else than the predictions."""
+    for system, metric in draws.measures:
+        said = value_of((evidence.metrics["next_item"].get(system) or {}).get(metric))
+        found = draws.measured(system, metric)
+        if said is not None and math.isfinite(found) and abs(said - found) > 1e-5:
+            raise DataError(
+                f"metrics.json says {metric} of {system} is {said:.6f}, predictions.parquet gives {found:.6f}",
+                kept="no decision was written",
+                next_step="run `clickflow evaluate` again: the two were not made together",
+            )
+
+
+def _interval(values: Any) -> list[float] | None:
+    """Both ends, or None where one is unknown."""
+    found = [float(value) for value in values if value is not None and math.isfinite(value)]
+    return found if len(found) == 2 else None
+
+
+def value_of(measured: Any) -> float | None:
+    """A metric of metrics.json as a number; None where it is none, or NaN."""
+    value = measured.get("value") if isinstance(measured, Mapping) else measured
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _floor(gate: Gate, evidence: Evidence, draws: Draws | None, name: str, bound: float) -> Rule:
+    """The measured value is at least the floor; the interval is shown, and does not decide."""
+    ranked = RANKED.fullmatch(name) is not None
+    head, key = ("next_item", name) if ranked else ("next_action", name.removeprefix("next_action."))
+    rule = f"floor: {name}"
+    if not evidence.metrics.get(head):
+        return Rule(rule=rule, verdict="not_applicable", severity="reject", text=f"the model has no {head} head")
+    entry = evidence.metrics[head][CANDIDATE].get(key)
+    interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
+    observed = value_of(entry)
+    if ranked and draws:
+        observed = draws.measured(CANDIDATE, name)
+        if draws.why_not(CANDIDATE) is None:
+            alpha = 1 - gate.champion.confidence
+            interval = _interval(np.quantile(draws.redrawn(CANDIDATE, name), [alpha, 1 - alpha]))
+    found = {
+        "metric": name,
+        "observed": observed,
+        "bound": bound,
+        "interval": interval,
+        **(draws.size if draws else {}),
+    }
+    if observed is None or not math.isfinite(observed):
+        text = f"{name} was not measured, so the floor {bound:g} cannot be judged"
+        return Rule(rule=rule, verdict="not_judged", severity="reject", text=text, evidence={**found, "observed": None})
+    passed = observed >= bound
+    text = f"{name} is {observed:.4f}{_shown(interval)}, {'at least' if passed else 'below'} {bound:g}"
+    return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=found)
+
+
+def _baselines(gate: Gate, draws: Draws | None) -> list[Rule]:
+    """Above every baseline on every metric named, at the confidence, on the same sequences."""
+    if not gate.beat_baselines:
+        return []
+    if draws is None:
+        text = "the model has no next_item head"
+        return [Rule(rule="beats the baselines", verdict="not_applicable", severity="reject", text=text)]
+    baselines = draws.predictions.baselines
+    if not baselines:
+        text = "no baseline was evaluated"
+        return [Rule(rule="beats the baselines", verdict="not_judged", severity="reject", text=text)]
+    rules = []
+    for metric in gate.beat_baselines:
+        for baseline in baselines:
+            rule = f"beats {baseline}: {metric}"
+            if reason := draws.why_not(CANDIDATE, baseline):
+                rules.append(Rule(rule=rule, verdict="not_judged", severity="reject", text=reason, evidence=draws.size))
+                continue
+            found = draws.compare(metric, baseline, 0.0, gate.champion.confidence)
+            text = (
+                f"{metric} is {found.candidate:.4f}, {baseline} {found.reference:.4f}: "
+                f"{_change(found)}, {'above' if found.proven else 'not shown to be above'} it"
+            )
+            rules.append(
+                Rule(
+                    rule=rule,
+                    verdict=verdict(found.proven),
+                    severity="reject",
+                    text=text,
+                    evidence=_compared(metric, found, 0.0, gate.champion.confidence, draws),
+                )
+            )
+    return rules
+
+
+def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
+    """Not worse than the champion by the margin, or better by the margin, at the confidence, on the same sequences.
+
+    Not shown: hold. Shown to be worse (non_inferior: by more than the margin; better: at all): reject.
+    """
+    wanted = gate.champion
+    rule = f"{'not inferior to' if wanted.rule == 'non_inferior' else 'better than'} the champion: {gate.primary}"
+    if not evidence.champion_version:
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="there is no champion yet")
+    if draws is None:
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_item head")
+    if reason := draws.why_not(CANDIDATE, CHAMPION):
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=draws.size)
+    margin = -wanted.margin if wanted.rule == "non_inferior" else wanted.margin
+    found = draws.compare(gate.primary, CHAMPION, margin, wanted.confidence)
+    worse = draws.compare(gate.primary, CHAMPION, min(margin, 0.0), wanted.confidence).refuted
+    needed = f"{'a loss of at most' if margin <= 0 else 'a gain of at least'} {abs(margin):.2%}"
+    told = "is shown" if found.proven else ("is out of the question" if worse else "is not shown: the data do not tell")
+    return Rule(
+        rule=rule,
+        verdict=verdict(found.proven),
+        severity="reject" if worse else "hold",
+        text=f"{gate.primary} is {found.candidate:.4f}, version {evidence.champion_version} {found.reference:.4f}: "
+        f"{_change(found)}; {needed} {told}",
+        evidence={**_compared(gate.primary, found, margin, wanted.confidence, draws), "rule": wanted.rule},
+    )
+
+
+def _calibration(gate: Gate, evidence: Evidence) -> Rule:
+    rule, bound = "calibration of next_action", gate.max_calibration_error
+    actions = evidence.metrics.get("next_action")
+    if not actions:
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_action head")
+    entry = actions[CANDIDATE].get(CALIBRATION)
+    observed = value_of(entry)
+    if observed is None:
+        text = "the expected calibration error was not measured"
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=text, evidence={"bound": bound})
+    interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
+    passed = observed <= bound
+    text = f"the expected calibration error is {observed:.4f}{_shown(interval)}, {_limit(passed)} {bound:g}"
+    found = {"metric": f"next_action.{CALIBRATION}", "observed": observed, "bound": bound, "interval": interval}
+    return Rule(rule=rule, verdict=verdict(passed), severity="hold", text=text, evidence=found)
+
+
+def _budget(what: str, observed: float | None, bound: float, unit: str) -> Rule:
+    found = {"observed": observed, "bound": bound, "unit": unit}
+    if observed is None:
+        text = f"the {what} was not measured"
+        return Rule(rule=what, verdict="not_judged", severity="reject", text=text, evidence=found)
+    passed = observed <= bound
+    text = f"{observed:.4g} {unit}, {_limit(passed)} {bound:g}"
+    return Rule(rule=what, verdict=verdict(passed), severity="reject", text=text, evidence=found)
+
+
+def _compared(metric: str, found: Any, margin: float, confidence: float, draws: Draws) -> dict[str, Any]:
+    return {
+        "metric": metric,
+        "candidate": found.candidate,
+        "reference": found.reference,
+        "observed": found.change,
+        "bound": margin,
+        "interval": _interval((found.low, found.high)),
+        "confidence": confidence,
+        **draws.size,
+    }
+
+
+def _change(found: Any) -> str:
+    if found.change is None or found.low is None:
+        return f"{found.candidate - found.reference:+.4f}"
+    return f"{found.change:+.2%} [{found.low:+.2%}, {found.high:+.2%}]"
+
+
+def _shown(interval: list[float] | None) -> str:
+    return f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
+
+
+def _limit(passed: bool) -> str:
+    return "at most" if passed else "above"

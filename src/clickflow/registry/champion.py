@@ -1,0 +1,127 @@
+"""The champion: which version it is, its files, and its freezing into params.yaml when a run opens."""
+
+from pathlib import Path
+
+from clickflow import console
+from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.files import replacing, sha256_folder, write_text
+from clickflow.params import Params, check
+from clickflow.paths import Paths
+from clickflow.registry import ledger, mlflow_store
+
+
+def current(params: Params, paths: Paths, model: str) -> int:
+    """The champion's version of `model`, 0 where there is none.
+
+    The ledger says it; where the ledger has no line on it (a registry older than the ledger, or another home), the
+    alias in MLflow does. MLflow is not started where the ledger knows.
+    """
+    params.model(model)
+    standing = ledger.standing(ledger.read(ledger.path(paths)), model)
+    if standing.entry or mlflow_store.untouched(params, paths):
+        return standing.champion
+    return mlflow_store.aliases(mlflow_store.connect(params, paths), model).get(mlflow_store.CHAMPION, 0)
+
+
+def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
+    """The artefact's folder of a registered version, `<home>/models/<model>/<version>`.
+
+    It is downloaded the first time, and its bytes are held against the hash it was registered with every time; where
+    the ledger has a line on the version, against the ledger's hash. Raises UsageError where there is no such version,
+    DataError where the registry's files are not what was registered.
+    """
+    from filelock import FileLock
+
+    params.model(model)
+    folder = paths.home / "models" / model / str(version)
+    recorded = _recorded_hash(paths, model, version)
+    if recorded and folder.is_dir() and sha256_folder(folder) == recorded:
+        return folder
+    store = mlflow_store.connect(params, paths)
+    registered = mlflow_store.version(store, model, version)
+    if registered is None:
+        known = ", ".join(str(v.number) for v in mlflow_store.versions(store, model)) or "none"
+        raise UsageError(
+            f"{model} has no version {version} in the registry at {store.shown}; it has {known}",
+            next_step="`clickflow status` shows the champion; `clickflow open` writes it into params.yaml",
+        )
+    expected = recorded or registered.tags.get("artefact_sha256")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{version}.lock")):
+        if folder.is_dir() and sha256_folder(folder) == expected:
+            return folder
+        with replacing(folder) as fresh:
+            loaded = mlflow_store.download(store, registered, fresh)
+            found = sha256_folder(loaded)
+            if found != expected:
+                raise DataError(
+                    f"version {version} of {model} in {store.shown} is not what was registered: its files hash to "
+                    f"{found[:12]}…, registered was {str(expected)[:12]}…",
+                    kept="it was not put in place; the ledger and the aliases are unchanged",
+                    next_step="put the artifact store back from a backup, or "
+                    f"`clickflow rollback {model} --to VERSION --reason …` to a version that is whole",
+                )
+            for file in list(loaded.iterdir()):
+                file.rename(fresh / file.name)
+            loaded.rmdir()
+    return folder
+
+
+def _recorded_hash(paths: Paths, model: str, version: int) -> str | None:
+    hashes = [
+        str(entry.facts["artefact_sha256"])
+        for entry in ledger.read(ledger.path(paths))
+        if entry.model == model and entry.version == version and "artefact_sha256" in entry.facts
+    ]
+    return hashes[-1] if hashes else None
+
+
+def freeze(params: Params, paths: Paths, as_json: bool) -> None:
+    """Write each model's champion into `champion:` of params.yaml and say what changed.
+
+    Only the numbers change, every other byte stays; where nothing changes, the file is not written.
+    """
+    versions = {model: current(params, paths, model) for model in sorted(params.models)}
+    changed = {m: {"was": params.champion[m], "is": v} for m, v in versions.items() if params.champion[m] != v}
+    if changed:
+        text = paths.params.read_text(encoding="utf-8")
+        write_text(paths.params, with_champions(text, {model: versions[model] for model in changed}))
+
+    def told() -> str:
+        lines = [
+            f"champion.{model}: {changed[model]['was']} → {number}"
+            if model in changed
+            else f"champion.{model}: {number or 'none yet'}, as it was"
+            for model, number in versions.items()
+        ]
+        return "\n".join([*lines, "params.yaml was written" if changed else "params.yaml is unchanged"])
+
+    console.emit({"champion": versions, "changed": changed}, as_json=as_json, text=told)
+
+
+def with_champions(text: str, versions: dict[str, int]) -> str:
+    """`text`, a params.yaml, with other numbers under `champion:`.
+
+    ruamel.yaml says where they stand; writing the whole document back with it would lay other lines out anew.
+    """
+    from ruamel.yaml import YAML
+
+    lines = text.splitlines(keepends=True)
+    block = YAML(typ="rt").load(text)["champion"]
+    places = sorted(((block.lc.value(model), model) for model in versions), reverse=True)
+    for (row, column), model in places:  # from the end, so that earlier places stay where they are
+        line = lines[row]
+        old = str(block[model])
+        if not line[column:].startswith(old):
+            raise ClickflowError(
+                f"params.yaml, line {row + 1}: champion.{model} is not written as a plain number",
+                kept="params.yaml is unchanged",
+                next_step=f"write `{model}: {versions[model]}` there",
+            )
+        lines[row] = f"{line[:column]}{versions[model]}{line[column + len(old) :]}"
+    result = "".join(lines)
+    parsed = YAML(typ="safe").load(result)
+    found = check(parsed).champion
+    if any(found[model] != number for model, number in versions.items()):
+        raise ClickflowError("params.yaml could not be changed safely", kept="params.yaml is unchanged")
+    return result

@@ -1,0 +1,228 @@
+"""`clickflow promote`: register the candidates; make champions of those that passed the gate.
+
+Under one lock, for each model: register the artefact as a version, alias `candidate`, one line in the ledger, and only
+then the aliases `previous` and `champion`. Killed in between, the next promote or rollback completes it: the ledger
+rules. The same decision carried out twice changes nothing the second time.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from clickflow import console
+from clickflow.errors import DataError, UsageError
+from clickflow.files import read_json, sha256, sha256_folder
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.registry import aliases, ledger, mlflow_store, provenance
+from clickflow.registry.ledger import Action, Entry, Standing
+from clickflow.registry.lock import changing
+from clickflow.registry.mlflow_store import CANDIDATE, Store
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the gate decided, and the hashes of what lies there now."""
+
+    model: str
+    decision: Literal["promote", "hold", "reject"]
+    champion_version: int
+    metrics: dict[str, float]
+    content: dict[str, Any]
+    decision_sha256: str
+    artefact_sha256: str
+    model_sha256: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one candidate."""
+
+    model: str
+    outcome: Literal["promoted", "already champion", "held", "rejected", "refused"]
+    version: int
+    champion: int
+    previous: int
+    text: str
+    next_step: str = ""
+
+
+def run(params: Params, paths: Paths, models: list[str], *, as_json: bool) -> None:
+    """Promote, hold or reject each model's candidate as its gate decided, and say what happened.
+
+    Raises UsageError where a candidate was refused: the gate judged other bytes, or against another champion.
+    """
+    for model in models:
+        params.model(model)
+    candidates = [read_candidate(paths, model) for model in models]
+    with changing(paths):
+        store = mlflow_store.connect(params, paths)
+        entries = ledger.read(ledger.path(paths))
+        outcomes = [_one(store, paths, entries, candidate) for candidate in candidates]
+    console.emit(
+        {"models": [asdict(outcome) for outcome in outcomes], "registry": store.shown},
+        as_json=as_json,
+        text=lambda: "\n".join(f"{outcome.model}: {outcome.text}" for outcome in outcomes),
+    )
+    refused = [outcome for outcome in outcomes if outcome.outcome == "refused"]
+    if refused:
+        raise UsageError(
+            "refused: " + "; ".join(f"{outcome.model}: {outcome.text}" for outcome in refused),
+            kept="no champion was changed by what was refused; the refusal stands in the ledger",
+            next_step="; ".join(sorted({outcome.next_step for outcome in refused})),
+        )
+
+
+def read_candidate(paths: Paths, model: str) -> Candidate:
+    """The gate's decision on `model` and the artefact it lies beside; UsageError where one is missing."""
+    file, exported = paths.gate(model) / "decision.json", paths.exported(model)
+    onnx = exported / "model.onnx"
+    for needed in (file, onnx):
+        if not needed.is_file():
+            raise UsageError(
+                f"{model} has no {needed.relative_to(paths.root)}: nothing to promote",
+                kept="nothing was registered",
+                next_step="run `dvc repro`; the gate must have decided first",
+            )
+    try:
+        content = read_json(file)
+        decision = content["decision"]
+        if decision not in ("promote", "hold", "reject"):
+            raise ValueError(f"decision {decision!r}")
+        return Candidate(
+            model=model,
+            decision=decision,
+            champion_version=int(content["champion_version"]),
+            metrics={key: float(value) for key, value in content["metrics"].items() if value is not None},
+            content=content,
+            decision_sha256=sha256(file),
+            artefact_sha256=sha256_folder(exported),
+            model_sha256=sha256(onnx),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{file} is not a decision of the gate: {error}", next_step=f"run `clickflow gate {model}`"
+        ) from error
+
+
+def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate) -> Outcome:
+    model = candidate.model
+    standing = aliases.complete(store, entries, model)
+    origin = provenance.of(paths)
+    facts: dict[str, Any] = {
+        **origin,
+        "artefact_sha256": candidate.artefact_sha256,
+        "model_sha256": candidate.model_sha256,
+        "decision_sha256": candidate.decision_sha256,
+        "data_sha256": candidate.content.get("data_sha256"),
+        "metrics": candidate.metrics,
+    }
+
+    def refuse(reason: str, next_step: str) -> Outcome:
+        last = [entry for entry in entries if entry.model == model][-1:]
+        again = last and last[0].action == "refuse" and last[0].reason == reason
+        if not (again and last[0].facts.get("decision_sha256") == candidate.decision_sha256):
+            _note(paths, entries, "refuse", model, 0, standing, reason, facts)
+            aliases.follow(store, entries, model)
+        return Outcome(model, "refused", 0, standing.champion, standing.previous, reason, next_step)
+
+    judged = candidate.content.get("artefact_sha256"), candidate.content.get("model_sha256")
+    if judged != (candidate.artefact_sha256, candidate.model_sha256):
+        return refuse(
+            f"the artefact in {paths.exported(model).relative_to(paths.root)} is not the one the gate judged",
+            "run `dvc repro`, so that the gate judges what lies there",
+        )
+    used = [e for e in entries if e.model == model and e.facts.get("decision_sha256") == candidate.decision_sha256]
+    done = [entry for entry in used if entry.action == candidate.decision]
+    holder = mlflow_store.version(store, model, standing.champion) if standing.champion else None
+    if candidate.decision == "promote":
+        if holder and holder.tags.get("artefact_sha256") == candidate.artefact_sha256:
+            text = f"version {holder.number} is champion already; nothing to change"
+            return Outcome(model, "already champion", holder.number, standing.champion, standing.previous, text)
+        if done:
+            return refuse(
+                f"this decision made version {done[-1].version} champion on {done[-1].time[:19]} UTC, and the champion "
+                f"was changed since",
+                f"to put it back: `clickflow rollback {model} --to {done[-1].version} --reason …`",
+            )
+        if candidate.champion_version != standing.champion:
+            return refuse(
+                f"it was judged against champion {candidate.champion_version or '(none)'}, and the champion is "
+                f"{standing.champion or '(none)'} now",
+                "run `clickflow open`, which writes the present champion into params.yaml, then `dvc repro` and "
+                "`clickflow promote` again",
+            )
+    version = mlflow_store.register(
+        store, model, _folders(paths, model), tags=_tags(candidate, origin), metrics=_logged(candidate.metrics)
+    ).number
+    mlflow_store.point(store, model, CANDIDATE, version)
+    reason = str(candidate.content.get("summary") or f"the gate decided: {candidate.decision}")
+    if candidate.decision == "promote":
+        after = Standing(version, standing.champion)
+        _note(paths, entries, "promote", model, version, after, reason, facts)
+        aliases.follow(store, entries, model)
+        was = f"version {standing.champion}, kept as previous" if standing.champion else "none before"
+        return Outcome(
+            model, "promoted", version, version, standing.champion, f"version {version} is champion now ({was})"
+        )
+    if not done:
+        _note(paths, entries, candidate.decision, model, version, standing, reason, facts)
+        aliases.follow(store, entries, model)
+    stays = f"champion stays {standing.champion}" if standing.champion else "there is no champion yet"
+    outcome: Literal["held", "rejected"] = "held" if candidate.decision == "hold" else "rejected"
+    text = f"version {version} {outcome}, {stays}: {reason}"
+    return Outcome(model, outcome, version, standing.champion, standing.previous, text)
+
+
+def _note(
+    paths: Paths,
+    entries: list[Entry],
+    action: Action,
+    model: str,
+    version: int,
+    after: Standing,
+    reason: str,
+    facts: dict[str, Any],
+) -> None:
+    ledger.append(
+        ledger.path(paths),
+        entries,
+        action=action,
+        model=model,
+        version=version,
+        champion=after.champion,
+        previous=after.previous,
+        reason=reason,
+        facts=facts,
+    )
+
+
+def _folders(paths: Paths, model: str) -> dict[str, Path]:
+    """What a version's run holds: the artefact, the report, the decision, and the params and lock it came from."""
+    return {
+        mlflow_store.EXPORTED: paths.exported(model),
+        "evaluation": paths.evaluation(model),
+        "gate": paths.gate(model),
+        "metrics": paths.metrics(model),
+        "params": paths.params,
+        "lock": paths.root / "dvc.lock",
+    }
+
+
+def _tags(candidate: Candidate, origin: dict[str, str]) -> dict[str, str]:
+    tags = {
+        **origin,
+        "artefact_sha256": candidate.artefact_sha256,
+        "model_sha256": candidate.model_sha256,
+        "decision": candidate.decision,
+        "decision_sha256": candidate.decision_sha256,
+        "metrics": json.dumps(candidate.metrics, sort_keys=True),
+    }
+    data = candidate.content.get("data_sha256")
+    return {**tags, "data_sha256": str(data)} if data else tags
+
+
+def _logged(metrics: dict[str, float]) -> dict[str, float]:
+    """MLflow's metric names have no @."""
+    return {name.replace("@", "_at_"): value for name, value in metrics.items()}

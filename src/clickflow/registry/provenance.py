@@ -1,0 +1,33 @@
+"""Which commit and which run a registered version comes from."""
+
+import os
+import subprocess
+
+from clickflow.paths import Paths
+
+
+def of(paths: Paths) -> dict[str, str]:
+    """`commit`, `run_id`, `dag_run`, `code`; what is not known is left out.
+
+    An orchestrated run says it in `CLICKFLOW_COMMIT`, `CLICKFLOW_RUN_ID`, `CLICKFLOW_DAG_RUN`; by hand the commit is
+    the checkout's, and `code` is `changed` where tracked code differs from it.
+    """
+    names = {"commit": "CLICKFLOW_COMMIT", "run_id": "CLICKFLOW_RUN_ID", "dag_run": "CLICKFLOW_DAG_RUN"}
+    found = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+    if "commit" in found:
+        return found
+    commit = _git(paths, "rev-parse", "HEAD")
+    if commit is None:
+        return found
+    changed = _git(paths, "status", "--porcelain", "--untracked-files=no", "--", "src", "dvc.yaml", "constraints.txt")
+    return {**found, "commit": commit, "code": "changed" if changed else "as committed"}
+
+
+def _git(paths: Paths, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(paths.root), *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

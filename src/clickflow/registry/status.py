@@ -1,0 +1,154 @@
+"""`clickflow status`: each model's champion, since when, how good, by which run and why; candidate; last decision."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clickflow import console
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.registry import ledger, mlflow_store
+from clickflow.registry.ledger import Entry
+from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, PREVIOUS, Store, Version
+
+ORIGIN = ("run_id", "dag_run", "commit", "data_sha256", "model_sha256")
+"""Where a version comes from; see `clickflow.registry.provenance`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """The version that ships; `since` is ISO 8601 in UTC."""
+
+    version: int
+    previous: int
+    since: str | None
+    actor: str | None
+    why: str | None
+    metrics: Mapping[str, float]
+    origin: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The last line of the ledger on a model."""
+
+    action: str
+    version: int
+    time: str
+    actor: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStatus:
+    """What is known of one model; `frozen` is the champion in params.yaml, `notes` what a person should look at."""
+
+    model: str
+    champion: Champion | None
+    candidate: int | None
+    last: Decision | None
+    versions: int
+    frozen: int
+    notes: tuple[str, ...]
+
+
+def run(params: Params, paths: Paths, *, as_json: bool) -> None:
+    """Print the state of every model of params.yaml; nothing is changed."""
+    found, shown = collect(params, paths)
+    console.emit(
+        {"models": {status.model: asdict(status) for status in found}, "registry": shown, "home": str(paths.home)},
+        as_json=as_json,
+        text=lambda: _shown(found, shown),
+    )
+
+
+def collect(params: Params, paths: Paths) -> tuple[list[ModelStatus], str]:
+    """The state of every model, and the registry's URI as it may be shown."""
+    entries = ledger.read(ledger.path(paths))
+    shown = mlflow_store.without_password(mlflow_store.uri_of(params, paths))
+    store = None if mlflow_store.untouched(params, paths) and not entries else mlflow_store.connect(params, paths)
+    return [_of(params, store, entries, model) for model in sorted(params.models)], shown
+
+
+def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -> ModelStatus:
+    mine = [entry for entry in entries if entry.model == model]
+    standing = ledger.standing(mine, model)
+    versions = {v.number: v for v in mlflow_store.versions(store, model)} if store else {}
+    aliases = mlflow_store.aliases(store, model) if store else {}
+    notes = []
+    number, previous = standing.champion, standing.previous
+    if standing.entry is None:
+        number, previous = aliases.get(CHAMPION, 0), aliases.get(PREVIOUS, 0)
+        if number:
+            notes.append("this home's ledger has no line on the champion; the alias in MLflow names it")
+    elif aliases.get(CHAMPION, 0) != number:
+        notes.append(
+            f"the alias champion names {aliases.get(CHAMPION, 'nothing')}, the ledger {number}: the next promote or "
+            f"rollback sets it right"
+        )
+    if number and number not in versions:
+        notes.append(f"the registry has no version {number}")
+    if params.champion[model] != number:
+        notes.append(f"params.yaml names champion {params.champion[model]}: `clickflow open` writes {number} there")
+    candidate = aliases.get(CANDIDATE)
+    return ModelStatus(
+        model=model,
+        champion=_champion(number, previous, standing.entry, versions) if number else None,
+        candidate=candidate if candidate != number else None,
+        last=_decision(mine[-1]) if mine else None,
+        versions=len(versions),
+        frozen=params.champion[model],
+        notes=tuple(notes),
+    )
+
+
+def _champion(number: int, previous: int, entry: Entry | None, versions: Mapping[int, Version]) -> Champion:
+    facts: Mapping[str, Any] = entry.facts if entry else {}
+    tags = versions[number].tags if number in versions else {}
+    origin = {key: str(facts.get(key) or tags.get(key)) for key in ORIGIN if facts.get(key) or tags.get(key)}
+    return Champion(
+        version=number,
+        previous=previous,
+        since=entry.time if entry else None,
+        actor=entry.actor if entry else None,
+        why=f"{entry.action}: {entry.reason}" if entry else None,
+        metrics=dict(facts.get("metrics", {})),
+        origin=origin,
+    )
+
+
+def _decision(entry: Entry) -> Decision:
+    return Decision(action=entry.action, version=entry.version, time=entry.time, actor=entry.actor, why=entry.reason)
+
+
+def _shown(found: list[ModelStatus], registry: str) -> Any:
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"models in {registry}", title_justify="left", show_lines=True)
+    for heading in ("model", "champion", "metrics", "by", "candidate", "last decision"):
+        table.add_column(heading, overflow="fold")
+    for status in found:
+        table.add_row(*(escape(cell) for cell in _row(status)))
+    notes = [f"{status.model}: {note}" for status in found for note in status.notes]
+    if not any(status.versions or status.last for status in found):
+        notes = ["nothing is registered yet: run `dvc repro`, then `clickflow promote`"]
+    return Group(table, *(escape(note) for note in notes))
+
+
+def _row(status: ModelStatus) -> list[str]:
+    champion, last = status.champion, status.last
+    cells = [status.model, "none yet", "", "", f"version {status.candidate}" if status.candidate else "–", "–"]
+    if champion:
+        since = f"\nsince {champion.since[:16].replace('T', ' ')} UTC" if champion.since else ""
+        previous = f"\nprevious {champion.previous}" if champion.previous else ""
+        cells[1] = f"version {champion.version}{since}{previous}"
+        cells[2] = "\n".join(f"{name} {value:.4f}" for name, value in sorted(champion.metrics.items()))
+        run, commit = champion.origin.get("run_id"), champion.origin.get("commit", "")[:10]
+        where = "\n".join(part for part in (run and f"run {run}", commit and f"commit {commit}") if part)
+        cells[3] = f"{where}\n{champion.actor or ''}\n{champion.why or ''}".strip()
+    if last:
+        version = f" of version {last.version}" if last.version else ""
+        cells[5] = f"{last.action}{version}\n{last.time[:16].replace('T', ' ')} UTC by {last.actor}\n{last.why}"
+    return cells
