@@ -337,6 +337,7 @@ def _rules(params: Params) -> Any:
         "sequences.memory_gb": params.sequences.memory_gb,
         "sequences.session.gap_minutes": params.sequences.session.gap_minutes,
     }
+    yield from _gate_rules(params)
     if params.sequences.session.min_length < 2:
         yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
     if params.source.delimiter is not None and (
@@ -375,6 +376,22 @@ def _rules(params: Params) -> Any:
     for name, number in above_zero.items():
         if not number > 0:
             yield f"{name}: {number} is not above 0"
+
+
+def _gate_rules(params: Params) -> Any:
+    """The gate speaks of metrics that the evaluation measures."""
+    kinds = [f"{kind}@{cutoff}" for cutoff in params.evaluation.cutoffs for kind in ("recall", "mrr", "ndcg")]
+    ranked = [*kinds, *(f"{kind}_known" for kind in kinds)]
+    gate = params.gate
+    asked = [("gate.primary", gate.primary), *(("gate.beat_baselines", name) for name in gate.beat_baselines)]
+    # the head next_action is measured by metrics whose names the gate checks when it reads them
+    asked += [("gate.floors", name) for name in gate.floors if not name.startswith("next_action.")]
+    for where, name in asked:
+        if name not in ranked:
+            yield f"{where}: no metric {name!r} is measured{_nearest(name, ranked)}; there is: {', '.join(kinds)}"
+    for where, number in (("champion.margin", gate.champion.margin), ("max_slice_drop", gate.max_slice_drop)):
+        if number < 0:
+            yield f"gate.{where}: {number} is below 0"
 
 
 def _fault(fault: Any) -> str:
