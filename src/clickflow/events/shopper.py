@@ -1,0 +1,297 @@
+"""The hidden semi-Markov shopper: intents that last, actions they lead to, and their exact probabilities.
+
+A hidden state is (price class, intent, steps since the intent began, status of cart and current item). From each state
+one draw decides together whether the intent goes on, which one follows, and which action comes next, or the exit.
+An impression is answered by a click with the campaign's response probability; otherwise the state decides as always.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickflow.events.contract import EVENT_TYPES
+from clickflow.events.crowd import BOT, FRAUD, KINDS
+from clickflow.events.shop import PRICE_CLASSES
+
+Floats = NDArray[np.float64]
+
+VIEW, CART, FAVOURITE, REMOVE, PURCHASE, CANCEL, SEARCH, IMPRESSION, CLICK = range(len(EVENT_TYPES))
+EXIT = len(EVENT_TYPES)
+ACTIONS = (*EVENT_TYPES, "exit")
+
+INTENTS = ("browse", "hunt", "compare", "buy", "deal", "crawl", "cash_out")
+BROWSE, HUNT, COMPARE, BUY, DEAL, CRAWL, CASH_OUT = range(len(INTENTS))
+ELAPSED = 8
+"""Steps since the intent began are counted up to here; beyond, the hazard stays."""
+
+STATUSES = ("nothing", "looking", "looking_cart", "carted", "favoured", "favoured_cart", "dropped", "bought")
+NOTHING, LOOKING, LOOKING_CART, CARTED, FAVOURED, FAVOURED_CART, DROPPED, BOUGHT = range(len(STATUSES))
+HAS_CART = (LOOKING_CART, CARTED, FAVOURED_CART)
+
+LONGEST_SESSION = 400
+"""Steps; a session that would be longer ends there (fewer than one in a million does)."""
+
+HAZARD = np.array(
+    [
+        [0.10, 0.16, 0.24, 0.30, 0.34, 0.36, 0.36, 0.36],  # browse
+        [0.05, 0.30, 0.40, 0.45, 0.45, 0.45, 0.45, 0.45],  # hunt: two or three steps
+        [0.02, 0.04, 0.10, 0.22, 0.36, 0.46, 0.50, 0.50],  # compare: four to six
+        [0.03, 0.12, 0.30, 0.42, 0.50, 0.50, 0.50, 0.50],  # buy
+        [0.05, 0.25, 0.35, 0.40, 0.40, 0.40, 0.40, 0.40],  # deal
+        [0.05] * 8,  # crawl: a bot
+        [0.06] * 8,  # cash_out: a fraudster
+    ]
+)
+"""[intent, elapsed] probability that the intent ends before the next step: its distribution of durations."""
+
+#                  browse hunt  comp  buy   deal  crawl cash  leave
+FOLLOWS = np.array(
+    [
+        [0.00, 0.08, 0.26, 0.05, 0.07, 0.0, 0.0, 0.54],
+        [0.14, 0.00, 0.38, 0.08, 0.02, 0.0, 0.0, 0.38],
+        [0.16, 0.04, 0.00, 0.26, 0.04, 0.0, 0.0, 0.50],
+        [0.14, 0.02, 0.06, 0.00, 0.02, 0.0, 0.0, 0.76],
+        [0.30, 0.04, 0.22, 0.10, 0.00, 0.0, 0.0, 0.34],
+        [0.00, 0.00, 0.00, 0.00, 0.00, 0.0, 0.0, 1.00],
+        [0.00, 0.00, 0.00, 0.00, 0.00, 0.0, 0.0, 1.00],
+    ]
+)
+"""[intent, next intent or leave] once an intent has ended."""
+
+#               view   cart  fav    remove purch  cancel search impr  click
+EMITS = np.array(
+    [
+        [0.845, 0.012, 0.018, 0.003, 0.000, 0.000, 0.060, 0.062, 0.0],
+        [0.660, 0.022, 0.012, 0.002, 0.004, 0.000, 0.290, 0.010, 0.0],
+        [0.850, 0.055, 0.050, 0.010, 0.006, 0.000, 0.020, 0.009, 0.0],
+        [0.300, 0.300, 0.020, 0.050, 0.310, 0.008, 0.010, 0.002, 0.0],
+        [0.560, 0.050, 0.030, 0.010, 0.010, 0.000, 0.040, 0.300, 0.0],
+        [0.990, 0.000, 0.000, 0.000, 0.000, 0.000, 0.010, 0.000, 0.0],
+        [0.240, 0.360, 0.000, 0.020, 0.300, 0.080, 0.000, 0.000, 0.0],
+    ]
+)
+"""[intent, action] before what the status forbids is left out."""
+
+OPENS = {
+    0: np.array([0.46, 0.27, 0.11, 0.08, 0.08, 0, 0]),
+    BOT: np.array([0.0, 0, 0, 0, 0, 1, 0]),
+    FRAUD: np.array([0.0, 0, 0, 0, 0, 0, 1]),
+}
+"""The first intent by kind of visitor."""
+
+ROWS = PRICE_CLASSES * len(INTENTS) * ELAPSED * len(STATUSES)
+OUTCOMES = 64
+"""Slots of the alias table; a state has at most 7 intents x 9 actions and the exit, far fewer in fact."""
+
+
+def state(price_class: int, intent: int, elapsed: int, status: int) -> int:
+    """The number of a hidden state."""
+    return ((price_class * len(INTENTS) + intent) * ELAPSED + elapsed) * len(STATUSES) + status
+
+
+def parts(states: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Price class, intent, elapsed and status of hidden states below ROWS."""
+    rest, status = np.divmod(states, len(STATUSES))
+    rest, elapsed = np.divmod(rest, ELAPSED)
+    price_class, intent = np.divmod(rest, len(INTENTS))
+    return price_class, intent, elapsed, status
+
+
+def start_state(kind: NDArray[np.int8], price_class: NDArray[np.int8]) -> NDArray[np.int32]:
+    """The state before the first step, by kind of visitor (crowd.KINDS) and price class."""
+    return (ROWS + kind.astype(np.int32) * PRICE_CLASSES + price_class).astype(np.int32)
+
+
+def status_after(status: int, action: int) -> int:
+    """What an action makes of the status."""
+    cart = status in HAS_CART
+    if action in (VIEW, CLICK):
+        return LOOKING_CART if cart else LOOKING
+    if action == FAVOURITE:
+        return FAVOURED_CART if cart else FAVOURED
+    return {CART: CARTED, REMOVE: DROPPED, CANCEL: DROPPED, PURCHASE: BOUGHT}.get(action, status)
+
+
+def allowed(status: int) -> NDArray[np.bool_]:
+    """[actions] which can follow: nothing twice on the same item, nothing out of an empty cart."""
+    ok = np.zeros(len(EVENT_TYPES), np.bool_)
+    ok[[VIEW, SEARCH, IMPRESSION]] = True
+    if status != NOTHING:
+        ok[CART] = status != CARTED
+        ok[FAVOURITE] = status not in (FAVOURED, FAVOURED_CART)
+        ok[[REMOVE, PURCHASE]] = status in HAS_CART
+        ok[CANCEL] = status == BOUGHT
+    return ok
+
+
+def emission(price_class: int, intent: int, status: int) -> Floats:
+    """[actions] probabilities of the next action, given the intent it belongs to."""
+    weight = EMITS[intent].copy()
+    if intent < CRAWL:
+        keen = (1.25, 1.1, 0.95, 0.7)[price_class]
+        weight[PURCHASE] *= keen
+        weight[CART] *= (keen + 1) / 2
+        weight[IMPRESSION] *= (0.7, 0.9, 1.1, 1.3)[price_class]
+    weight[~allowed(status)] = 0.0
+    return np.asarray(weight / weight.sum())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One way on from a state."""
+
+    probability: float
+    intent: int
+    action: int
+    next_state: int
+
+
+def outcomes(row: int) -> list[Outcome]:
+    """Every way on from a hidden state; probabilities sum to 1."""
+    if row >= ROWS:
+        kind, price_class = divmod(row - ROWS, PRICE_CLASSES)
+        status, ways = NOTHING, [(float(p), z, 0) for z, p in enumerate(OPENS[kind]) if p]
+        leave = 0.0
+    else:
+        price_class, intent, elapsed, status = (int(part) for part in parts(np.array(row)))
+        ends = HAZARD[intent, elapsed]
+        ways = [(1 - ends, intent, min(elapsed + 1, ELAPSED - 1))]
+        ways += [(ends * float(p), z, 0) for z, p in enumerate(FOLLOWS[intent, :-1]) if p]
+        leave = ends * float(FOLLOWS[intent, -1])
+    found = [Outcome(leave, 0, EXIT, row)] if leave else []
+    for p, z, e in ways:
+        for action, q in enumerate(emission(price_class, z, status)):
+            if q:
+                found.append(Outcome(p * float(q), z, action, state(price_class, z, e, status_after(status, action))))
+    return found
+
+
+@dataclass(frozen=True)
+class Process:
+    """The shopper's tables. R = ROWS + kinds * price classes."""
+
+    action: Floats
+    """[R, actions + exit] probability of the next action; after an impression: if it is not clicked"""
+    threshold: NDArray[np.uint32]
+    """[R * OUTCOMES] alias method (Vose 1991): below it `first`, else `second`, both next state * 16 + action"""
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    clicked: NDArray[np.int32]
+    """[R] the packed outcome of a click: the intent goes on, a new item is looked at"""
+
+
+def process() -> Process:
+    """Build the tables (a fraction of a second)."""
+    rows = ROWS + len(KINDS) * PRICE_CLASSES
+    action = np.zeros((rows, len(ACTIONS)))
+    threshold = np.zeros((rows, OUTCOMES), np.uint32)
+    first, second = np.zeros((rows, OUTCOMES), np.int32), np.zeros((rows, OUTCOMES), np.int32)
+    clicked = np.zeros(rows, np.int32)
+    for row in range(rows):
+        ways = outcomes(row)
+        for way in ways:
+            action[row, way.action] += way.probability
+        packed = np.array([way.next_state * 16 + way.action for way in ways], np.int32)
+        threshold[row], first[row], second[row] = _alias(np.array([way.probability for way in ways]), packed)
+        if row < ROWS:
+            price_class, intent, elapsed, status = (int(part) for part in parts(np.array(row)))
+            clicked[row] = state(price_class, intent, elapsed, status_after(status, CLICK)) * 16 + CLICK
+    return Process(action, threshold.ravel(), first.ravel(), second.ravel(), clicked)
+
+
+def _alias(
+    probability: Floats, packed: NDArray[np.int32]
+) -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.int32]]:
+    weight = np.zeros(OUTCOMES)
+    weight[: len(packed)] = probability / probability.sum() * OUTCOMES
+    value = np.resize(packed, OUTCOMES)
+    threshold = np.full(OUTCOMES, 2**32 - 1, np.uint32)
+    second = value.copy()
+    small = [k for k in range(OUTCOMES) if weight[k] < 1]
+    large = [k for k in range(OUTCOMES) if weight[k] >= 1]
+    while small and large:
+        k, big = small.pop(), large.pop()
+        threshold[k], second[k] = min(2**32 - 1, int(weight[k] * 2**32)), value[big]
+        weight[big] -= 1 - weight[k]
+        (large if weight[big] >= 1 else small).append(big)
+    return threshold, value, second
+
+
+@dataclass(frozen=True)
+class Walks:
+    """The steps of S sessions, longest session first, one step of all sessions after the other: [all first steps, all
+    second steps, ...]. Step t of session i stands at `offset[t] + i`; `offset[t + 1] - offset[t]` sessions are so long.
+    """
+
+    offset: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+    """[S] which of the given sessions stands at place i; some may have been left out at the end"""
+    action: NDArray[np.int8]
+    state: NDArray[np.int32]
+    """after the step"""
+    campaign: NDArray[np.int16]
+    """of impressions and clicks, else -1"""
+
+
+def walk(
+    tables: Process,
+    random: np.random.Generator,
+    start: NDArray[np.int32],
+    price_class: NDArray[np.int8],
+    active: NDArray[np.int16],
+    response: Floats,
+    at_most: int,
+) -> Walks:
+    """Actions and hidden states of sessions.
+
+    `start` [S] first states, `active` [S, 8] each session's running campaigns, `response` [K, classes]. Sessions from
+    the end are left out as soon as the others hold `at_most` events (the last one kept may go beyond).
+    """
+    alive = np.arange(len(start), dtype=np.int32)
+    now, last, shown = start, np.zeros(len(start), np.int32), np.full(len(start), -1, np.int16)
+    steps: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16]]] = []
+    length = np.zeros(len(start), np.int32)
+    raw = random.bit_generator
+    for step in range(LONGEST_SESSION):
+        bits = np.asarray(raw.random_raw(len(alive)))
+        slot = now * OUTCOMES + (bits >> np.uint64(58)).astype(np.int32)
+        take_first = (bits & np.uint64(0xFFFFFFFF)).astype(np.uint32) < tables.threshold[slot]
+        packed = np.where(take_first, tables.first[slot], tables.second[slot])
+        campaign = np.full(len(alive), -1, np.int16)
+        if step:
+            asked = np.flatnonzero(last == IMPRESSION)
+            hit = asked[random.random(len(asked)) < response[shown[asked], price_class[alive[asked]]]]
+            packed[hit] = tables.clicked[now[hit]]
+            campaign[hit] = shown[hit]
+        last = packed & 15
+        impressions = np.flatnonzero(last == IMPRESSION)
+        slots = np.asarray(raw.random_raw(len(impressions)) >> np.uint64(61)).astype(np.intp)
+        campaign[impressions] = active[alive[impressions], slots]
+        on = np.flatnonzero(last != EXIT)
+        if len(on) < len(alive):
+            length[alive] = step
+            alive, packed, last, campaign = alive[on], packed[on], last[on], campaign[on]
+        length[alive] = step + 1
+        if not len(alive):
+            break
+        steps.append((alive, packed, campaign))
+        now, shown = packed >> 4, campaign
+    return _pack(steps, length, at_most)
+
+
+def _pack(
+    steps: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16]]], length: NDArray[np.int32], at_most: int
+) -> Walks:
+    kept = min(len(length), int(np.searchsorted(np.cumsum(length), at_most)) + 1)
+    chosen = np.argsort(-length[:kept], kind="stable")
+    place = np.full(len(length), -1, np.int64)
+    place[chosen] = np.arange(kept)
+    counts = kept - np.searchsorted(np.sort(length[:kept]), np.arange(len(steps)), side="right")
+    offset = np.concatenate(([0], np.cumsum(counts)))
+    packed_all, campaign_all = np.empty(offset[-1], np.int32), np.empty(offset[-1], np.int16)
+    for t, (alive, packed, campaign) in enumerate(steps):
+        inside = slice(0, int(np.searchsorted(alive, kept)))
+        to = offset[t] + place[alive[inside]]
+        packed_all[to], campaign_all[to] = packed[inside], campaign[inside]
+    return Walks(offset, chosen, (packed_all & 15).astype(np.int8), packed_all >> 4, campaign_all)
