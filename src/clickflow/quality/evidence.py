@@ -1,0 +1,144 @@
+"""For a figure that breaks its bound: how many rows are concerned, and a few of them, fetched from the engine."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from clickflow.events.contract import COLUMNS
+from clickflow.quality.figures import RowFigure
+from clickflow.quality.log import Log
+from clickflow.quality.profile import VISIT, Profile
+
+EXAMPLES = 5
+"""At most so many are shown."""
+
+ROW = f"filename, file_row_number, {', '.join(COLUMNS)}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`count` of `unit` (a plural) break the rule; `examples` are up to EXAMPLES of them, as column → value."""
+
+    count: int
+    unit: str
+    examples: tuple[Mapping[str, Any], ...]
+
+
+def of_figure(
+    figure: str,
+    bound: Mapping[str, Any],
+    log: Log,
+    profile: Profile,
+    rows: Sequence[RowFigure],
+    reasons: Mapping[str, int],
+) -> Evidence | None:
+    """The evidence for a figure of the tables `log` and `drift`; None where no rows stand behind it.
+
+    `reasons` are the counts of quarantined rows by reason code.
+    """
+    for row in rows:
+        if figure in (row.name, f"{row.name}_share"):
+            query = (
+                f"SELECT {ROW} FROM events WHERE {row.predicate} ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
+            )
+            return Evidence(int(profile.log[row.name] or 0), row.unit, _rows(log, query))
+    if figure == "duplicates":
+        return Evidence(int(profile.log[figure] or 0), "events that are there more than once", _twice(log, profile))
+    if figure == "unsorted":
+        places = " OR ".join(
+            f"(filename = '{_quoted(file)}' AND file_row_number = {row})" for file, row in profile.unsorted_rows
+        )
+        query = f"SELECT {ROW} FROM events WHERE {places} ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
+        return Evidence(int(profile.log[figure] or 0), "events earlier than the row above them", _rows(log, query))
+    if figure == "longest_session":
+        return _sessions(log, f"count(*) > {float(bound.get('max_value') or 0)}", "sessions with more events")
+    if figure in ("single_event_sessions", "single_event_session_share"):
+        return _sessions(log, "count(*) = 1", "sessions of one event")
+    if figure in ("quarantined", "quarantine_share"):
+        worst = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
+        counted = tuple({"reason": code, "rows": count} for code, count in worst)
+        return Evidence(int(profile.log["quarantined"] or 0), "rows in quarantine", counted)
+    if figure in ("unaccounted_rows", "card_difference"):
+        shown = {name: profile.log[name] for name in ("read", "accepted", "quarantined", "events")}
+        return Evidence(abs(int(profile.log[figure] or 0)), "rows", (shown,))
+    if figure == "events":
+        return Evidence(int(profile.log[figure] or 0), "events", profile.days[:EXAMPLES])
+    if figure == "age_days" and profile.last_event:
+        query = f"SELECT {ROW} FROM events ORDER BY event_time DESC NULLS LAST, filename, file_row_number LIMIT 1"
+        return Evidence(int(profile.log["events"] or 0), "events, the newest of which is old", _rows(log, query))
+    if figure == "volume_ratio" and profile.newest_full_day:
+        day = {"day": profile.newest_full_day.isoformat(), **profile.drift}
+        day.pop("type_mix_distance")
+        return Evidence(int(profile.drift["newest_day_events"] or 0), "events on the newest full day", (day,))
+    if figure == "type_mix_distance":
+        moved = sorted(profile.types, key=lambda t: -abs(t.get("share_newest", 0) - t.get("share_before", 0)))
+        return Evidence(len(profile.types), "event types", tuple(moved[:EXAMPLES]))
+    return None
+
+
+def of_table(result: Mapping[str, Any], name: str, table: Sequence[Mapping[str, Any]]) -> Evidence | None:
+    """The evidence in a result of an expectation on rows of the table `name`; None where it judges it as a whole."""
+    if result.get("unexpected_count") is None:
+        return None
+    places = result.get("partial_unexpected_index_list") or []
+    examples = tuple(_plain(table[place]) for place in places[:EXAMPLES])
+    return Evidence(int(result["unexpected_count"]), f"rows of the table {name}", examples)
+
+
+def _twice(log: Log, profile: Profile) -> tuple[Mapping[str, Any], ...]:
+    """Rows that are there more than once, from the first day that has some; `times` says how often."""
+    found: list[Mapping[str, Any]] = []
+    for day in profile.duplicate_days:
+        query = (
+            f"SELECT min(filename) AS filename, min(file_row_number) AS file_row_number, {', '.join(COLUMNS)}, "
+            f"count(*) AS times FROM events WHERE day = '{day}' GROUP BY {', '.join(COLUMNS)} HAVING count(*) > 1 "
+            f"ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
+        )
+        found += _rows(log, query)
+        if len(found) >= EXAMPLES:
+            break
+    return tuple(found[:EXAMPLES])
+
+
+def _sessions(log: Log, having: str, unit: str) -> Evidence:
+    """Sessions (see profile.VISIT) that a condition picks; the longest first."""
+    grouped = (
+        "SELECT min(session_id) AS session_id, min(user_id) AS user_id, count(*) AS events, "
+        "min(event_time) AS first_event FROM events WHERE user_id IS NOT NULL OR session_id IS NOT NULL "
+        f"GROUP BY {VISIT} HAVING {having}"
+    )
+    (count,) = log.connection.execute(f"SELECT count(*) FROM ({grouped})").fetchone()
+    ordered = f"{grouped} ORDER BY events DESC, first_event, session_id, user_id LIMIT {EXAMPLES}"
+    return Evidence(count, unit, _rows(log, ordered))
+
+
+def _rows(log: Log, query: str) -> tuple[Mapping[str, Any], ...]:
+    """The rows of a query as column → value, without nulls; file and row number as `row`, day=…/events.parquet:7."""
+    cursor = log.connection.execute(query)
+    names = [column[0] for column in cursor.description]
+    return tuple(_plain(dict(zip(names, row, strict=True))) for row in cursor.fetchall())
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: value for key, value in row.items() if value is not None}
+    if "filename" in values and "file_row_number" in values:
+        file = Path(values.pop("filename"))
+        values = {"row": f"{file.parent.name}/{file.name}:{values.pop('file_row_number') + 1}", **values}
+    return {key: _value(value) for key, value in values.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="microseconds").removesuffix("+00:00")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _quoted(file: Path) -> str:
+    return str(file).replace("'", "''")

@@ -1,0 +1,97 @@
+"""Great Expectations at work: the suites of a prepared context on the tables beside them, and its Data Docs."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickflow import files
+from clickflow.errors import UsageError
+from clickflow.quality.suites import CHECKPOINT, Rule
+
+TABLES = "uncommitted/tables"
+RESULTS = "uncommitted/validations"
+SITE = "uncommitted/data_docs"
+
+
+def write_tables(context: Path, tables: Mapping[str, pa.Table]) -> None:
+    """Put the tables beside the context (a copy), and point its data source at them."""
+    import yaml
+
+    settings = context / "great_expectations.yml"
+    content = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    folder = context / TABLES
+    content["fluent_datasources"]["tables"]["base_directory"] = str(folder)
+    files.write_text(settings, yaml.safe_dump(content))
+    folder.mkdir(parents=True)
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet")
+
+
+def judge(
+    context: Path, rules: Sequence[Rule], known: Mapping[str, float | None], moment: datetime
+) -> dict[str, Mapping[str, Any]]:
+    """Run the checkpoint of the context (a copy: results and Data Docs are written below it).
+
+    `moment` names the run; it comes from the data, so that the same data gives the same pages. Returns, for each rule
+    that was checked, by its id, `success` and `result` as Great Expectations gives them. Raises UsageError where an
+    expectation cannot be read or evaluated.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import great_expectations as gx
+        from great_expectations.core import RunIdentifier
+
+        try:
+            opened = gx.get_context(mode="file", context_root_dir=context)
+            checkpoint = opened.checkpoints.get(CHECKPOINT)
+            outcome = checkpoint.run(
+                expectation_parameters={name: value for name, value in known.items() if value is not None},
+                run_id=RunIdentifier(run_name="clickflow", run_time=moment),
+            )
+        except (gx.exceptions.GreatExpectationsError, ValueError, TypeError, KeyError, LookupError) as error:
+            raise UsageError(
+                f"Great Expectations cannot use what stands in expectations/: {error}",
+                kept="nothing was written",
+                next_step="docs/howto/expectations.md says what a suite holds",
+            ) from error
+        names = {rule.id: rule for rule in rules}
+        found: dict[str, Mapping[str, Any]] = {}
+        for run in outcome.run_results.values():
+            for result in run.to_json_dict()["results"]:
+                rule = names[result["expectation_config"]["id"]]
+                fault = _fault(result["exception_info"])
+                if fault:
+                    raise UsageError(
+                        f"expectations/expectations/{rule.suite}.json: {rule.name} cannot be evaluated: {fault}",
+                        kept="nothing was written",
+                        next_step="correct the expectation; docs/howto/expectations.md says what the tables hold",
+                    )
+                found[rule.id] = {"success": result["success"], "result": result["result"]}
+        _forget_this_machine(context / RESULTS)
+        opened.build_data_docs()
+    shutil.rmtree(context / SITE / "static", ignore_errors=True)
+    return found
+
+
+def _fault(info: Mapping[str, Any]) -> str:
+    """What an expectation raised, if it did; Great Expectations gives one such dict, or one for each metric."""
+    if "raised_exception" in info:
+        return str(info["exception_message"]) if info["raised_exception"] else ""
+    return "; ".join(str(i["exception_message"]) for i in info.values() if i.get("raised_exception"))
+
+
+def _forget_this_machine(results: Path) -> None:
+    """Take clock and paths out of the results before pages are made of them."""
+    for path in sorted(results.rglob("*.json")):
+        result = files.read_json(path)
+        for key in ("batch_markers", "batch_spec"):
+            result["meta"].pop(key, None)
+        files.write_json(path, result)

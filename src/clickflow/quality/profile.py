@@ -1,0 +1,206 @@
+"""The figures of a log, aggregated in the engine: small tables that Great Expectations then judges.
+
+Counts are exact. Nothing here decides; the bounds stand in expectations/ and in params.yaml.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from clickflow.events.contract import COLUMNS
+from clickflow.quality.figures import RowFigure
+from clickflow.quality.log import Log
+
+SAMPLE_ROWS = 10_000
+"""About so many events, evenly spread over every file, are the table `sample`."""
+
+MAX_DAYS = 36_525
+"""A longer log (a century) gets no rows for days without events."""
+
+WHY_UNKNOWN = {
+    "after_as_of": "source.as_of is null",
+    "age_days": "the log has no event with a time",
+    "volume_ratio": "the log has no full day that comes after another",
+    "type_mix_distance": "the log is a single moment",
+}
+"""Why a figure can be None."""
+
+VISIT = "session_id, CASE WHEN session_id IS NULL THEN user_id END, CASE WHEN session_id IS NULL THEN day END"
+"""What groups events to sessions: the session given, else a user's day."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a log looks like.
+
+    `log` and `drift` are one row each (figure → value; None where it cannot be known); `days` one row a day between the
+    first and the last, those without events too; `types` one row an event type. `unsorted_rows` and `duplicate_days`
+    say where to look for examples.
+    """
+
+    log: Mapping[str, int | float | None]
+    drift: Mapping[str, int | float | None]
+    days: tuple[Mapping[str, Any], ...]
+    types: tuple[Mapping[str, Any], ...]
+    first_event: datetime | None
+    last_event: datetime | None
+    newest_full_day: date | None
+    unsorted_rows: tuple[tuple[Path, int], ...]
+    duplicate_days: tuple[date, ...]
+
+
+def measure(
+    log: Log, rows: tuple[RowFigure, ...], card: Mapping[str, int], now: datetime | None, advance: Callable[[], Any]
+) -> Profile:
+    """All figures of `log`.
+
+    `card` holds what ingest says: read, accepted, quarantined. The age of the newest event is taken at `now`, or left
+    None. `advance` is called after each day.
+    """
+    connection = log.connection
+    counted = ", ".join(f"count(*) FILTER ({figure.predicate})" for figure in rows)
+    first, last, events, *counts = _one(
+        log, f"SELECT min(event_time), max(event_time), count(*), {counted} FROM events"
+    )
+    figures: dict[str, int | float | None] = {"events": events}
+    figures |= {figure.name: count for figure, count in zip(rows, counts, strict=True)}
+    figures.setdefault("after_as_of", None)
+    figures["no_user_share"] = _share(figures["no_user"], events)
+
+    duplicates, duplicate_days, unsorted_rows, unsorted = 0, [], [], 0
+    for day, files in _by_day(log.files).items():
+        columns = ", ".join(COLUMNS)
+        (more,) = _one(log, f"SELECT count(*) - count(DISTINCT hash({columns})) FROM events WHERE day = '{day}'")
+        duplicates += more
+        duplicate_days += [day] if more else []
+        for file in files:
+            places = _earlier_than_before(file)
+            unsorted += len(places)
+            unsorted_rows += [(file, int(place)) for place in places[:5]]
+        advance()
+    figures |= {"duplicates": duplicates, "unsorted": unsorted}
+
+    sessions, single, longest = _one(
+        log,
+        "SELECT count(*), count(*) FILTER (n = 1), max(n) FROM ("
+        f"SELECT count(*) AS n FROM events WHERE user_id IS NOT NULL OR session_id IS NOT NULL GROUP BY {VISIT})",
+    )
+    figures |= {"sessions": sessions, "single_event_sessions": single, "longest_session": longest}
+    figures["single_event_session_share"] = _share(single, sessions)
+
+    figures |= {name: card[name] for name in ("read", "accepted", "quarantined")}
+    figures["quarantine_share"] = _share(card["quarantined"], card["read"])
+    figures["unaccounted_rows"] = card["read"] - card["accepted"] - card["quarantined"]
+    figures["card_difference"] = card["accepted"] - events
+    figures["age_days"] = round((now - last) / timedelta(days=1), 3) if now and last else None
+
+    counted_days = dict(connection.execute("SELECT day, count(*) FROM events GROUP BY day ORDER BY day").fetchall())
+    full_day, volume = _volume(counted_days, last)
+    types, distance = _type_mix(log, first, last)
+    return Profile(
+        log=figures,
+        drift={**volume, "type_mix_distance": distance},
+        days=tuple(_every_day(counted_days)),
+        types=tuple(types),
+        first_event=first,
+        last_event=last,
+        newest_full_day=full_day,
+        unsorted_rows=tuple(unsorted_rows[:5]),
+        duplicate_days=tuple(duplicate_days),
+    )
+
+
+def sample(log: Log, events: int) -> pa.Table:
+    """About SAMPLE_ROWS events in their order: every so-manieth row of each file, so always the same ones."""
+    step = max(1, -(-events // SAMPLE_ROWS))
+    result: pa.Table = log.connection.sql(
+        f"SELECT {', '.join(COLUMNS)} FROM events WHERE file_row_number % {step} = 0 ORDER BY filename, file_row_number"
+    ).to_arrow_table()
+    return result
+
+
+def _one(log: Log, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = log.connection.execute(query).fetchone()
+    return row
+
+
+def _share(part: int | float | None, whole: int | float) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _by_day(files: tuple[Path, ...]) -> dict[date, list[Path]]:
+    days: dict[date, list[Path]] = {}
+    for file in files:
+        days.setdefault(date.fromisoformat(file.parent.name[4:]), []).append(file)
+    return days
+
+
+def _earlier_than_before(file: Path) -> np.ndarray:
+    """The rows (from 0) of a file whose time is before that of the row above."""
+    parquet = pq.ParquetFile(file)
+    if "event_time" not in parquet.schema_arrow.names:
+        return np.empty(0, dtype=np.int64)
+    found, offset, before = [], 0, np.iinfo(np.int64).min
+    for group in range(parquet.num_row_groups):
+        column = parquet.read_row_group(group, columns=["event_time"]).column(0)
+        if not pa.types.is_timestamp(column.type):
+            return np.empty(0, dtype=np.int64)
+        times = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
+        times = pc.fill_null(pc.fill_null_forward(times), before).to_numpy()
+        if len(times):
+            found.append(offset + np.flatnonzero(times < np.concatenate(([before], times[:-1]))))
+            offset, before = offset + len(times), times[-1]
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def _volume(days: Mapping[date, int], last: datetime | None) -> tuple[date | None, dict[str, int | float | None]]:
+    """The newest full day against the median of the days before it.
+
+    The last day is full if its newest event lies in its last hour; else the day before it (with events) is taken.
+    """
+    ordered = sorted(days)
+    if last is not None and ordered and not (last.date() == ordered[-1] and last.hour == 23):
+        ordered = ordered[:-1]
+    if len(ordered) < 2:
+        return None, {"newest_day_events": None, "median_day_events": None, "volume_ratio": None}
+    newest, usual = days[ordered[-1]], median(days[day] for day in ordered[:-1])
+    return ordered[-1], {
+        "newest_day_events": newest,
+        "median_day_events": usual,
+        "volume_ratio": round(newest / usual, 6),
+    }
+
+
+def _type_mix(log: Log, first: datetime | None, last: datetime | None) -> tuple[list[dict[str, Any]], float | None]:
+    """Shares of the event types before and in the newest tenth of the log's time, and their total variation distance:
+    half the sum of the absolute differences, 0 (the same mix) to 1 (nothing in common).
+    """
+    cut = last - (last - first) / 10 if first and last and first < last else datetime.max.replace(tzinfo=UTC)
+    rows = log.connection.execute(
+        "SELECT event_type, count(*), count(*) FILTER (event_time >= ?) FROM events GROUP BY ALL ORDER BY 1 NULLS LAST",
+        [cut],
+    ).fetchall()
+    total, newest = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    types: list[dict[str, Any]] = [{"event_type": name, "events": count} for name, count, _ in rows]
+    if not newest or newest == total:
+        return types, None
+    for row, (_, count, new) in zip(types, rows, strict=True):
+        row |= {"share_before": round((count - new) / (total - newest), 6), "share_newest": round(new / newest, 6)}
+    exact = sum(abs((count - new) / (total - newest) - new / newest) for _, count, new in rows) / 2
+    return types, round(exact, 6)
+
+
+def _every_day(days: Mapping[date, int]) -> list[dict[str, Any]]:
+    """One row a day from the first to the last, with 0 where there are no events."""
+    ordered = sorted(days)
+    if (ordered[-1] - ordered[0]).days < MAX_DAYS:
+        ordered = [ordered[0] + timedelta(days=i) for i in range((ordered[-1] - ordered[0]).days + 1)]
+    return [{"day": day.isoformat(), "events": days.get(day, 0)} for day in ordered]
