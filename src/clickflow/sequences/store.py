@@ -94,8 +94,12 @@ def open_split(folder: Path, split: str) -> PackedSplit:
     offsets = _map(folder / split / "offsets.npy", OFFSETS, part.sequences + 1)
     if offsets[0] != 0 or offsets[-1] != part.events:
         raise DataError(f"{folder / split}: offsets.npy does not fit the card", next_step=_AGAIN)
-    columns = {name: _map(folder / split / f"{name}.npy", kind, part.events) for name, kind in COLUMNS.items()}
-    return PackedSplit(offsets=offsets, **columns)
+    return PackedSplit(offsets=offsets, **map_columns(folder, split, part))
+
+
+def map_columns(folder: Path, split: str, part: Part) -> dict[str, Array]:
+    """The columns of a split whose extent is `part`, mapped read-only, by name; raises as `open_split`."""
+    return {name: _map(folder / split / f"{name}.npy", kind, part.events) for name, kind in COLUMNS.items()}
 
 
 def verify(folder: Path) -> Card:
@@ -213,7 +217,6 @@ def write_store(
         for name, arrays in splits.items():
             parts[name], written = write_split(fresh, name, arrays)
             files |= written
-        columns = {name: _map(fresh / "train" / f"{name}.npy", COLUMNS[name], len(train)) for name in features.MEASURED}
         card = Card(
             unit=folder.name,
             known=known,
@@ -222,7 +225,7 @@ def write_store(
             actions=actions,
             splits=parts,
             boundaries={later: parts[earlier].last or 0 for earlier, later in (("train", "valid"), ("valid", "test"))},
-            statistics=features.statistics(columns),
+            statistics=features.statistics(map_columns(fresh, "train", parts["train"])),
             events_read=sum(part.events for part in parts.values()),
             left_out={},
             counts={},

@@ -1,0 +1,150 @@
+"""What the query engine does, as Ibis expressions: number, join, sort. Everything after it is one linear pass.
+
+The engine spills to disk beyond its memory. No expression aggregates into lists and none needs a window over the
+events: the sorted rows are cut and packed by `sessions` and `pack`, which are the same for every engine.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.events.contract import EVENT_TYPES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH = 1 << 17
+"""Rows handed over at a time."""
+NO_TYPE = 255
+"""The code of an event type outside the contract."""
+
+
+@contextmanager
+def engine(scratch: Path, *, memory_gb: float, threads: int | None = None) -> Iterator[Any]:
+    """An Ibis connection to a DuckDB of its own that keeps to `memory_gb` and spills into `scratch`.
+
+    Faults of DuckDB become ClickflowError (memory, disk) or DataError (files that are no Parquet).
+    """
+    import ibis
+
+    connection = ibis.duckdb.connect(
+        memory_limit=f"{int(memory_gb * 1000)}MB",
+        temp_directory=str(scratch / "spill"),
+        threads=threads or len(os.sched_getaffinity(0)),
+        preserve_insertion_order=False,
+    )
+    try:
+        yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise ClickflowError(
+            f"{memory_gb} GB of memory, or the disk below {scratch}, are too little: {error}",
+            kept="the store made before, if there was one",
+            next_step="raise sequences.memory_gb in params.yaml, or make room on the disk",
+        ) from error
+    except (duckdb.IOException, duckdb.InvalidInputException, duckdb.BinderException) as error:
+        raise DataError(
+            f"the canonical events cannot be read: {error}",
+            kept="the store made before, if there was one",
+            next_step="run `dvc checkout data/events`, or `clickflow ingest`",
+        ) from error
+    finally:
+        connection.disconnect()
+
+
+def batches(connection: Any, expression: Any) -> "pa.RecordBatchReader":
+    """The rows of an expression, streamed."""
+    # compiled by Ibis, fetched through DuckDB: Ibis 12 calls a method that DuckDB 2 no longer has
+    return connection.con.sql(str(connection.compile(expression))).to_arrow_reader(BATCH)
+
+
+def write(connection: Any, expression: Any, path: Path) -> None:
+    """Stream the rows of an expression, in its order, into a scratch Parquet file."""
+    from pyarrow import parquet
+
+    reader = batches(connection, expression)
+    with parquet.ParquetWriter(path, reader.schema, compression="none") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+
+
+def read_events(connection: Any, folder: Path) -> Any:
+    """The canonical events below `folder`. Raises UsageError where there are none."""
+    if not any(folder.glob("*/*.parquet")):
+        raise UsageError(f"there are no canonical events in {folder}", next_step="run `clickflow ingest`")
+    return connection.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=False)
+
+
+def number_items(connection: Any, events: Any) -> Any:
+    """Table `item_id`, `item`: 0.. in the order of the ids."""
+    return _numbered(connection, "items", events.filter(events.item_id.notnull()).select("item_id").distinct(), "item")
+
+
+def number_categories(connection: Any, events: Any) -> Any:
+    """Table `category`, `code`: 0.. in the order of the paths."""
+    named = events.filter(events.category.notnull())
+    return _numbered(connection, "categories", named.select("category").distinct(), "code")
+
+
+def number_actors(connection: Any, events: Any) -> Any:
+    """Table `user_id`, `session_id`, `actor`: one number a pair, in the order of appearance.
+
+    Numbers of pairs that appear at the same instant are arbitrary; nothing that is written depends on them.
+    """
+    somebody = events.filter(events.user_id.notnull() | events.session_id.notnull())
+    pairs = somebody.group_by("user_id", "session_id").agg(first=somebody.event_time.min())
+    return _numbered(connection, "actors", pairs, "actor", by="first").drop("first")
+
+
+def _numbered(connection: Any, name: str, table: Any, number: str, *, by: str | None = None) -> Any:
+    import ibis
+
+    position = ibis.row_number().over(ibis.window(order_by=by or table.columns[0]))
+    return connection.create_table(name, table.mutate(**{number: position.cast("int32")}), temp=True)
+
+
+def ordered_events(events: Any, actors: Any, items: Any, categories: Any) -> Any:
+    """All events of somebody as numbers, an actor after the other, each in the order of time.
+
+    Columns: `actor` int32; `time`; `item` int32 (-1 none); `action` uint8; `price` float32 (null: none); `category`
+    int32 (-1 none); `open` (true where the source gave no session, so that silences cut). Events of one actor at
+    one instant stand in the order of item, action, price, category: rows equal in all of these are the same row.
+    """
+    action = events.event_type.cases(*((name, code) for code, name in enumerate(EVENT_TYPES)), else_=NO_TYPE)
+    pairs = actors.rename(pair_user="user_id", pair_session="session_id")
+    joined = events.join(
+        pairs,
+        [events.user_id.identical_to(pairs.pair_user), events.session_id.identical_to(pairs.pair_session)],
+    )
+    joined = joined.left_join(items, "item_id").left_join(categories, "category")
+    return joined.select(
+        actor=joined.actor,
+        time=joined.event_time,
+        item=joined.item.fill_null(-1),
+        action=action.cast("uint8"),
+        price=joined.price.cast("float32"),
+        category=joined.code.fill_null(-1),
+        open=joined.session_id.isnull(),
+    ).order_by("actor", "time", "item", "action", "price", "category")
+
+
+def ordered_sequences(sequences: Any, actors: Any, part: int) -> Any:
+    """The sequences of one part, with their ids, in the order of the store: by start, session, user, piece.
+
+    `sequences` has the columns `sessions.SEQUENCE` and `part`. A session that the source did not name is called
+    `<user>@<microseconds of its first step>`.
+    """
+    import ibis
+
+    chosen = sequences.filter(sequences.part == part).join(actors, "actor")
+    name = ibis.ifelse(
+        chosen.session_id.isnull(),
+        chosen.user_id.concat("@", chosen.session_start.cast("string")),
+        chosen.session_id,
+    )
+    named = chosen.mutate(session_id=name).select("session_id", "user_id", "start", "end", "length", "piece", "source")
+    return named.order_by("start", "session_id", "user_id", "piece")

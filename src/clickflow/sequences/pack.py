@@ -1,0 +1,137 @@
+"""From the stream of steps and the order of the sequences to the packed columns: gather, number, write."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from clickflow.sequences import features
+from clickflow.sequences.card import Part
+from clickflow.sequences.features import Array
+from clickflow.sequences.sessions import STEPS
+from clickflow.sequences.vocabulary import NONE, Vocabulary
+from clickflow.sequences.writer import SplitWriter, sequences_schema, write_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STEPS_AT_ONCE = 1 << 18
+"""About so many steps are gathered at a time (one sequence more at most)."""
+SEQUENCES_AT_ONCE = 1 << 15
+"""Sequences read at a time."""
+
+
+class StepFile:
+    """The steps of all sequences, column by column, in the order in which they were cut; a scratch file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = {name: folder / f"steps.{name}" for name in STEPS}
+        self._files = {name: path.open("wb") for name, path in self._paths.items()}
+
+    def append(self, steps: Mapping[str, Array]) -> None:
+        """Append one batch."""
+        for name, file in self._files.items():
+            file.write(np.ascontiguousarray(steps[name], STEPS[name]).data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def map(self) -> dict[str, Array]:
+        """The columns, mapped, once closed."""
+        return {
+            name: np.memmap(path, STEPS[name], mode="r") if path.stat().st_size else np.zeros(0, STEPS[name])
+            for name, path in self._paths.items()
+        }
+
+
+@dataclass(frozen=True)
+class Support:
+    """What one part holds: sequences, steps, sequences of guests, and the steps of each item and each category, int64
+    by the engine's number.
+    """
+
+    sequences: int
+    events: int
+    guests: int
+    items: Array
+    categories: Array
+
+
+def support(path: Path, steps: Mapping[str, Array], items: int, categories: int) -> Support:
+    """Count the part whose ordered sequences are in `path`; `items` and `categories` are how many numbers there are."""
+    sequences = events = guests = 0
+    by_item, by_category = np.zeros(items, np.int64), np.zeros(categories, np.int64)
+    for batch in _batches(path):
+        where, _ = _places(batch)
+        sequences, events, guests = sequences + len(batch), events + len(where), guests + batch["user_id"].null_count
+        by_item += np.bincount(steps["item"][where], minlength=items)
+        codes = steps["category"][where]
+        by_category += np.bincount(codes[codes >= 0], minlength=categories)
+    return Support(sequences=sequences, events=events, guests=guests, items=by_item, categories=by_category)
+
+
+def pack_split(
+    folder: Path,
+    split: str,
+    path: Path,
+    steps: Mapping[str, Array],
+    *,
+    n_sequences: int,
+    n_events: int,
+    items: Vocabulary,
+    categories: Vocabulary,
+    advance: Callable[[int], None],
+) -> tuple[Part, dict[str, str]]:
+    """Write the columns and sequences.parquet of one split; `path` holds its ordered sequences.
+
+    Returns the card's line of it, and the hashes of the files.
+    """
+    codes = np.append(categories.index, np.int32(NONE))  # the code -1, none, reads the last
+
+    def tables(writer: SplitWriter) -> "Iterator[pa.Table]":
+        for batch in _batches(path):
+            where, offsets = _places(batch)
+            columns = {name: values[where] for name, values in steps.items()}
+            columns["item"] = items.index[columns["item"]]
+            columns["category"] = codes[columns["category"]]
+            writer.append(np.diff(offsets), columns | features.of_time(columns["time"], offsets))
+            yield _table(batch)
+            advance(len(where))
+
+    with SplitWriter(folder, split, n_sequences=n_sequences, n_events=n_events) as writer:
+        name = f"{split}/sequences.parquet"
+        table = {name: write_table(folder / name, tables(writer), sequences_schema())}
+    return writer.part, writer.files | table
+
+
+def _batches(path: Path) -> "Iterator[pa.RecordBatch]":
+    """The ordered sequences in `path`, in batches of few steps each."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=SEQUENCES_AT_ONCE):
+            group = np.cumsum(batch["length"].to_numpy()) // STEPS_AT_ONCE
+            edges = [0, *(np.flatnonzero(np.diff(group)) + 1), len(batch)]
+            for first, last in pairwise(edges):
+                yield batch.slice(first, last - first)
+
+
+def _places(batch: "pa.RecordBatch") -> tuple[Array, Array]:
+    """Where the steps of some sequences lie in the step file, int64 [e], and their offsets, int64 [n + 1]."""
+    source, length = batch["source"].to_numpy(), batch["length"].to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    return np.repeat(source - offsets[:-1], length) + np.arange(offsets[-1]), offsets
+
+
+def _table(batch: "pa.RecordBatch") -> "pa.Table":
+    """The rows of sequences.parquet for a batch of ordered sequences."""
+    import pyarrow as pa
+
+    return pa.table({field.name: batch[field.name].cast(field.type) for field in sequences_schema()})
