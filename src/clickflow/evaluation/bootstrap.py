@@ -1,0 +1,79 @@
+"""Confidence intervals by resampling whole sequences (cluster bootstrap, Efron 1979; percentile intervals).
+
+The steps of one session resemble each other, so the session is drawn, with all its predictions. A resample is a
+multinomial weight per sequence; metrics are ratios of weighted sums, so all resamples are one matrix product.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+CHUNK = 64
+"""Resamples whose weights are held at once."""
+
+
+def per_sequence(sequence: npt.NDArray[np.integer], values: Values) -> tuple[Values, npt.NDArray[np.integer]]:
+    """Sums of `values` [N, M] over the predictions of each sequence: ([S, M], the S sequences in ascending order)."""
+    found, index = np.unique(sequence, return_inverse=True)
+    sums = np.zeros((len(found), values.shape[1]))
+    for column in range(values.shape[1]):
+        sums[:, column] = np.bincount(index, weights=values[:, column], minlength=len(found))
+    return sums, found
+
+
+def cells(index: npt.NDArray[np.integer], cell: npt.NDArray[np.integer], values: Values, size: int) -> Values:
+    """Sums [S, size] of `values` [N], each into one `cell` [N] of its sequence `index` [N] (0..S-1)."""
+    rows = int(index.max(initial=-1)) + 1
+    summed = np.bincount(index * size + cell, weights=values, minlength=rows * size)
+    return summed.astype(np.float64).reshape(rows, size)
+
+
+def resampled(sums: Values, resamples: int, seed: int) -> Values:
+    """Totals [resamples, M] of per-sequence sums [S, M], each over S sequences drawn with replacement."""
+    draw, size = np.random.default_rng(seed), len(sums)
+    totals = np.empty((resamples, sums.shape[1]))
+    for start in range(0, resamples, CHUNK):
+        count = min(CHUNK, resamples - start)
+        # counts of equally likely draws: a multinomial, several times faster than asking for one
+        drawn = draw.integers(size, size=(count, size)) + np.arange(count)[:, None] * size
+        weights = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)
+        totals[start : start + count] = weights.astype(np.float64) @ sums
+    return totals
+
+
+def interval(samples: Values, confidence: float) -> tuple[Values, Values]:
+    """The middle `confidence` of the samples [R, …]: (low, high); NaN samples are left out."""
+    tail = (1 - confidence) / 2
+    with np.errstate(all="ignore"):
+        low, high = np.nanquantile(samples, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def summaries(
+    names: Sequence[str],
+    sums: Values,
+    metric: Callable[[Values], Values],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, dict[str, float | None]]:
+    """{name: {value, low, high}} of the metrics that `metric` makes of totals: [R, M] to [R, names].
+
+    A metric that is not defined (no predictions) is None; so are its ends where there are no resamples.
+    """
+    value = metric(sums.sum(axis=0, keepdims=True))[0] if len(sums) else np.full(len(names), np.nan)
+    ends = (np.full(len(names), np.nan),) * 2
+    if len(sums) and resamples:
+        ends = interval(metric(resampled(sums, resamples, seed)), confidence)
+    return {
+        name: {"value": _number(value[i]), "low": _number(ends[0][i]), "high": _number(ends[1][i])}
+        for i, name in enumerate(names)
+    }
+
+
+def _number(value: float) -> float | None:
+    """Six decimals: what differs between two processors' last bits is not written down."""
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -1,0 +1,124 @@
+"""One evaluation: candidate, champion, baselines and, for simulated data, the best possible, on the same rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.console import Advance
+from clickflow.evaluation import calibration, metrics, ranking, scoring, slices
+from clickflow.evaluation.baselines import NEXT_ACTION
+from clickflow.evaluation.baselines.history import History
+from clickflow.evaluation.metrics import Resampling
+from clickflow.evaluation.scoring import HeldOut
+from clickflow.models.artefact import Artefact
+from clickflow.params import Evaluation
+
+CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found about all systems; the files of the report are made of it."""
+
+    test: HeldOut
+    ranks: Mapping[str, ranking.Ranks]
+    """By system, the rank [len(test.followed)] of the item that followed; empty without the head next_item."""
+    actions: Mapping[str, npt.NDArray[np.float32]]
+    """By system, log-probabilities [len(test.asked), actions + 1]; empty without the head next_action."""
+    known: npt.NDArray[np.bool_]
+    """[len(test.followed)] whether the candidate's vocabulary has the item that followed."""
+    item_slices: slices.Slicing
+    """Of the rows `test.followed`."""
+    metrics: dict[str, Any]
+    """What metrics.json holds, without artefact and champion version; see docs/reference/metrics.md."""
+
+
+def measure(
+    test: HeldOut,
+    past: History,
+    candidate: Artefact,
+    champion: Artefact | None,
+    settings: Evaluation,
+    seed: int,
+    advance: Advance,
+    *,
+    oracle: ranking.Ranks | None = None,
+) -> Measured:
+    """Ask every system every question, and sum up.
+
+    `past` is in the candidate's vocabulary, which is the store's. `oracle`: ranks [len(test.followed)] under the true
+    process, where it is known.
+    """
+    own = scoring.answer(test, candidate, advance)
+    theirs = scoring.answer(test, champion, advance) if champion else None
+    ranks: dict[str, ranking.Ranks] = {}
+    actions: dict[str, npt.NDArray[np.float32]] = {}
+    if own.ranks is not None:
+        ranks[CANDIDATE] = own.ranks
+        if theirs is not None and theirs.ranks is not None:
+            ranks[CHAMPION] = theirs.ranks
+        for name in settings.baselines:
+            ranks[name] = scoring.baseline_ranks(test, past, name, advance)
+        if oracle is not None:
+            ranks[ORACLE] = oracle
+    if own.actions is not None:
+        actions[CANDIDATE] = own.actions
+        if theirs is not None and theirs.actions is not None:
+            actions[CHAMPION] = theirs.actions
+        actions |= {name: scoring.baseline_actions(test, past, name) for name in NEXT_ACTION}
+    return _summed_up(test, past, ranks, actions, settings, seed)
+
+
+def work(test: HeldOut, settings: Evaluation, champion: bool) -> int:
+    """How much `measure` will tell `advance` in all."""
+    return len(test.asked) * (2 if champion else 1) + len(test.followed) * len(settings.baselines)
+
+
+def _summed_up(
+    test: HeldOut,
+    past: History,
+    ranks: Mapping[str, ranking.Ranks],
+    actions: Mapping[str, npt.NDArray[np.float32]],
+    settings: Evaluation,
+    seed: int,
+) -> Measured:
+    how = Resampling(settings.bootstrap, settings.confidence, seed)
+    rows, asked, split = test.followed, test.asked, test.split
+    targets = test.next_item[rows]
+    known = (targets >= ranking.FIRST_ITEM) & (targets < past.known)
+    # the day and hour at which the question is asked, not those of the answer
+    time, hour = np.asarray(split.time)[asked.event], np.asarray(split.hour)[asked.event]
+    by_item = slices.slicing(asked.length[rows], time[rows], hour[rows], slices.popularity(past.counts, targets))
+    by_action = slices.slicing(asked.length, time, hour, None)
+    names = [*test.card.actions, "exit"]
+    next_item = next_action = per_action = reliability = None
+    cut: dict[str, Any] = {}
+    if ranks:
+        next_item = metrics.next_item(ranks, asked.sequence[rows], known, settings.cutoffs, how)
+        next_item.setdefault(CHAMPION, None)  # type: ignore[arg-type]
+        cut["next_item"] = slices.of_ranks(by_item, ranks, max(settings.cutoffs))
+    if actions:
+        next_action = metrics.next_action(actions, test.next_action, asked.sequence, how)
+        next_action.setdefault(CHAMPION, None)  # type: ignore[arg-type]
+        logs = actions[CANDIDATE]
+        per_action = metrics.per_action(logs, test.next_action, names)
+        reliability = calibration.curve(
+            np.exp(logs.max(axis=1)).astype(np.float64), logs.argmax(axis=1) == test.next_action
+        )
+        cut["next_action"] = slices.of_actions(by_action, actions, test.next_action)
+    found = {
+        "next_item": next_item,
+        "next_action": next_action,
+        "per_action": per_action,
+        "reliability": reliability,
+        "slices": cut,
+        "oracle": None if next_item is None else next_item.pop(ORACLE, None),
+        "coverage": round(float(known.mean()), 6) if len(known) else None,
+        "predictions": len(rows),
+        "positions": len(asked),
+        "sequences": len(np.unique(asked.sequence)),
+    }
+    return Measured(test, ranks, actions, known, by_item, found)

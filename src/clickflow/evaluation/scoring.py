@@ -1,0 +1,112 @@
+"""Answers of a system to every question about the test sequences, in blocks of bounded memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.console import Advance
+from clickflow.evaluation import ranking, vocabularies
+from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
+from clickflow.evaluation.baselines.history import History
+from clickflow.models.artefact import Artefact
+from clickflow.models.windows import Questions, batch, blocks, questions, recent
+from clickflow.sequences.store import Card, PackedSplit
+
+BLOCK_BYTES = 1 << 26
+"""Bytes of one block of scores (questions x items)."""
+BLOCK_QUESTIONS = 1024
+"""Questions in one block at most."""
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The test sequences and what followed each step."""
+
+    folder: Path
+    card: Card
+    split: PackedSplit
+    asked: Questions
+    """All positions, cut to the candidate's `max_length`."""
+    next_item: Ints
+    """[n] index, in the store's vocabulary, of the item that followed; -1 after the last step."""
+    next_action: Ints
+    """[n] code of the action that followed; `len(card.actions)`, exit, after the last step."""
+    followed: Ints
+    """Indexes of the questions that another step follows: those of next_item."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one artefact answers; None where it has no such head."""
+
+    ranks: ranking.Ranks | None
+    """[len(followed)] the rank of the true item."""
+    actions: npt.NDArray[np.float32] | None
+    """[len(asked), actions + 1] log-probabilities."""
+
+
+def held_out(folder: Path, card: Card, split: PackedSplit, max_sequences: int, max_length: int) -> HeldOut:
+    """Questions about the latest `max_sequences` sequences of `split`, and their true answers."""
+    chosen = np.arange(max(0, split.n_sequences - max_sequences), split.n_sequences)
+    asked = questions(split.offsets, chosen, max_length)
+    followed = np.flatnonzero(asked.has_next)
+    item = np.full(len(asked), -1, np.int64)
+    item[followed] = split.item[asked.event[followed] + 1]
+    action = np.full(len(asked), len(card.actions), np.int64)
+    action[followed] = split.action[asked.event[followed] + 1]
+    return HeldOut(folder, card, split, asked, item, action, followed)
+
+
+def answer(test: HeldOut, artefact: Artefact, advance: Advance, *, block: int | None = None) -> Answers:
+    """Score an artefact on every question; `block` overrides how many at a time.
+
+    Its items are those of its own vocabulary: it is ranked among them, and a target it does not know has rank 0.
+    """
+    translation = vocabularies.translation(test.folder, test.card, artefact)
+    # the same questions; an artefact of another max_length reads windows of its own
+    asked = questions(test.split.offsets, np.unique(test.asked.sequence), artefact.max_length)
+    wanted = np.where(test.next_item >= 0, translation.item[np.maximum(test.next_item, 0)], 0)
+    rank = np.zeros(len(asked), np.int32) if "next_item" in artefact.outputs else None
+    logs = np.zeros((len(asked), len(test.card.actions) + 1), np.float32) if "next_action" in artefact.outputs else None
+    for chosen in blocks(asked, block or _size(artefact.known)):
+        inputs, rows, columns = batch(test.split, asked, chosen, artefact.inputs, translation)
+        scores = artefact.scores(inputs, rows, columns)
+        if rank is not None:
+            rank[chosen] = ranking.ranks(scores["next_item"], wanted[chosen])
+        if logs is not None:
+            logs[chosen] = vocabularies.actions(test.card, artefact, scores["next_action"])
+        advance(len(chosen))
+    return Answers(ranks=None if rank is None else rank[test.followed], actions=logs)
+
+
+def baseline_ranks(test: HeldOut, past: History, name: str, advance: Advance) -> ranking.Ranks:
+    """Fit a next-item baseline on the training part and rank the items that followed, [len(followed)]."""
+    scores = NEXT_ITEM[name](past)
+    items = np.where(np.asarray(test.split.item) < past.known, test.split.item, 1)
+    longest = int(test.asked.window.max(initial=1))
+    made = np.zeros(len(test.followed), np.int32)
+    for place in _slices(len(made), _size(2 * past.known)):
+        chosen = test.followed[place]
+        made[place] = ranking.ranks(scores(recent(items, test.asked, chosen, longest)), test.next_item[chosen])
+        advance(len(chosen))
+    return made
+
+
+def baseline_actions(test: HeldOut, past: History, name: str) -> npt.NDArray[np.float32]:
+    """Fit a next-action baseline on the training part; its log-probabilities [len(asked), actions + 1]."""
+    last = np.asarray(test.split.action)[test.asked.event].astype(np.int64)
+    return NEXT_ACTION[name](past)(last).astype(np.float32)
+
+
+def _size(known: int) -> int:
+    return max(1, min(BLOCK_QUESTIONS, BLOCK_BYTES // (4 * known)))
+
+
+def _slices(total: int, size: int) -> Iterator[slice]:
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))

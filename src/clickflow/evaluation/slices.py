@@ -1,0 +1,110 @@
+"""How well parts of the traffic are served: by session length, item popularity, day and hour (UTC)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.evaluation import ranking
+
+HEAD, TORSO = 0.5, 0.8
+"""Head: the most popular items that together make half of the training events; torso: up to 80%; tail: the rest."""
+LENGTHS = ((2, "2"), (3, "3-4"), (5, "5-9"), (10, "10-19"), (20, "20+"))
+"""Sessions by their number of steps: from so many on."""
+DAY = 86_400_000_000
+"""Microseconds in a day."""
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """What slice each row is in: per dimension a label [N]."""
+
+    labels: Mapping[str, npt.NDArray[np.str_]]
+    order: Mapping[str, Sequence[str]]
+    """Per dimension, the labels in the order in which they are shown."""
+
+
+def popularity(counts: npt.NDArray[np.integer], targets: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
+    """head, torso, tail or unknown for each target [N]; `counts` [known] are training counts by index."""
+    order = np.argsort(-counts[2:], kind="stable") + 2
+    before = np.cumsum(counts[order]) - counts[order]
+    label = np.full(len(counts), "unknown", dtype="<U7")
+    total = max(int(counts[2:].sum()), 1)
+    label[order] = np.where(before < HEAD * total, "head", np.where(before < TORSO * total, "torso", "tail"))
+    inside = (targets >= 2) & (targets < len(counts))
+    return np.where(inside, label[np.where(inside, targets, 0)], "unknown")
+
+
+def days(time: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
+    """The day of each time (microseconds since 1970) as YYYY-MM-DD, UTC."""
+    return (np.asarray(time) // DAY).astype("datetime64[D]").astype(str)
+
+
+def lengths(length: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
+    """The bucket of each session length."""
+    starts = np.array([start for start, _ in LENGTHS])
+    names = np.array(["1", *(name for _, name in LENGTHS)])
+    return names[np.searchsorted(starts, length, side="right")]
+
+
+def slicing(
+    length: npt.NDArray[np.integer],
+    time: npt.NDArray[np.integer],
+    hour: npt.NDArray[np.integer],
+    popular: npt.NDArray[np.str_] | None,
+) -> Slicing:
+    """The slices of rows [N]; hours are two digits."""
+    two = np.char.zfill(np.asarray(hour).astype(str), 2)
+    labels = {"length": lengths(length), "day": days(time), "hour": two}
+    order: dict[str, Sequence[str]] = {
+        "length": ["1", *(name for _, name in LENGTHS)],
+        "day": sorted(set(labels["day"].tolist())),
+        "hour": sorted(set(two.tolist())),
+    }
+    if popular is not None:
+        labels["popularity"] = popular
+        order["popularity"] = ["head", "torso", "tail", "unknown"]
+    return Slicing(labels, order)
+
+
+def of_ranks(made: Slicing, found: Mapping[str, ranking.Ranks], cutoff: int) -> dict[str, dict[str, Any]]:
+    """{dimension: {slice: {predictions, system: {recall@k, mrr@k}}}}; a slice without predictions is left out."""
+    names = [f"recall@{cutoff}", f"mrr@{cutoff}"]
+    columns = [ranking.names([cutoff]).index(name) for name in names]
+    gains = {system: ranking.gains(each, [cutoff])[:, columns] for system, each in found.items()}
+    return _of(made, "predictions", {system: (names, gain) for system, gain in gains.items()})
+
+
+def of_actions(
+    made: Slicing, found: Mapping[str, npt.NDArray[np.floating]], target: npt.NDArray[np.integer]
+) -> dict[str, dict[str, Any]]:
+    """{dimension: {slice: {positions, system: {accuracy, log_loss}}}} of log-probabilities [N, A]."""
+    rows = np.arange(len(target))
+    values = {
+        system: (
+            ["accuracy", "log_loss"],
+            np.stack([(logs.argmax(axis=1) == target).astype(np.float64), -logs[rows, target].astype(np.float64)], 1),
+        )
+        for system, logs in found.items()
+    }
+    return _of(made, "positions", values)
+
+
+def _of(
+    made: Slicing, counted: str, values: Mapping[str, tuple[list[str], npt.NDArray[np.float64]]]
+) -> dict[str, dict[str, Any]]:
+    result: dict[str, dict[str, Any]] = {}
+    for dimension, labels in made.labels.items():
+        result[dimension] = {}
+        for label in made.order[dimension]:
+            rows = np.flatnonzero(labels == label)
+            if not len(rows):
+                continue
+            cell: dict[str, Any] = {counted: len(rows)}
+            for system, (names, gain) in values.items():
+                means = gain[rows].mean(axis=0)
+                cell[system] = {name: round(float(mean), 6) for name, mean in zip(names, means, strict=True)}
+            result[dimension][label] = cell
+    return result

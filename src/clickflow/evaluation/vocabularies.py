@@ -1,0 +1,47 @@
+"""From the indexes of a packed store to those of a model: by name, because every training numbers anew."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.models.artefact import Artefact
+from clickflow.models.windows import UNKNOWN, Translation
+from clickflow.sequences.store import Card
+
+NEVER = float(np.log(1e-12))
+"""Log-probability of an action that a model has no answer for."""
+
+
+def translation(folder: Path, card: Card, artefact: Artefact) -> Translation:
+    """How the indexes of the store in `folder` read in the artefact's vocabulary.
+
+    What the artefact lacks is `UNKNOWN` (items, categories) or the first action.
+    """
+    from pyarrow import parquet
+
+    stored = parquet.read_table(folder / "vocabulary.parquet", columns=["item_id"]).column("item_id").to_pylist()
+    named = parquet.read_table(folder / "categories.parquet", columns=["category"]).column("category").to_pylist()
+    own = {name: index for index, name in enumerate(artefact.card["actions"])}
+    return Translation(
+        item=_by_name(stored, artefact.item_ids()),
+        action=np.array([own.get(name, 0) for name in card.actions], np.int64),
+        category=_by_name(named, artefact.categories()),
+    )
+
+
+def actions(card: Card, artefact: Artefact, logs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """An artefact's log-probabilities [N, its actions + exit] in the order of the store's actions, then exit."""
+    own = {name: index for index, name in enumerate(artefact.card["actions"])}
+    made = np.full((len(logs), len(card.actions) + 1), NEVER, np.float32)
+    for index, name in enumerate(card.actions):
+        if name in own:
+            made[:, index] = logs[:, own[name]]
+    made[:, -1] = logs[:, -1]
+    return made
+
+
+def _by_name(stored: list[str], own: list[str]) -> npt.NDArray[np.int64]:
+    """[stored names + 2]: index in `own`, names from 2 on; padding stays 0, unknown 1."""
+    index = {name: number for number, name in enumerate(own) if number >= 2}
+    return np.array([0, UNKNOWN, *(index.get(name, UNKNOWN) for name in stored)], np.int64)

@@ -1,0 +1,137 @@
+"""Positions of packed sequences as the inputs of an exported model.
+
+One *question* is one position of a sequence: given its steps up to and including that one, what comes next? A model
+reads the last `max_length` steps. A sequence that is not longer is one window, read once for all its questions (the
+model is causal, which the export checks); each position further on has a window of its own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+UNKNOWN = 1
+"""The index under which a model reads every item that its vocabulary lacks; 0 is padding."""
+
+
+class Columns(Protocol):
+    """What is read of a packed split; `clickflow.sequences.store.PackedSplit` is one."""
+
+    @property
+    def offsets(self) -> Any:
+        """int64 [sequences + 1]: where each sequence begins in the flat columns."""
+
+    @property
+    def item(self) -> Any:
+        """int32 [events]: item indexes of the store."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """All questions about some sequences of a split, in the order of sequence and position."""
+
+    sequence: Ints
+    """[n] index of the sequence in its split."""
+    position: Ints
+    """[n] how many steps of the sequence lie before the last one read."""
+    length: Ints
+    """[n] steps of the whole sequence."""
+    event: Ints
+    """[n] the last step read, as an index into the flat columns."""
+    first: Ints
+    """[n] the first step of the question's window, as an index into the flat columns."""
+    window: Ints
+    """[n] steps of the window; questions with the same `first` and `window` share it."""
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def column(self) -> Ints:
+        """[n] where in its window the last step read stands."""
+        return self.event - self.first
+
+    @property
+    def has_next(self) -> npt.NDArray[np.bool_]:
+        """[n] whether another step follows in the sequence."""
+        return self.position + 1 < self.length
+
+
+def questions(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int) -> Questions:
+    """Every position of `sequences` (indexes into a split with these `offsets`), windows of `max_length` steps."""
+    bounds, chosen = np.asarray(offsets, np.int64), np.asarray(sequences, np.int64)
+    lengths = bounds[chosen + 1] - bounds[chosen]
+    before = np.concatenate([[0], np.cumsum(lengths)])
+    position = np.arange(before[-1]) - np.repeat(before[:-1], lengths)
+    length, start = np.repeat(lengths, lengths), np.repeat(bounds[chosen], lengths)
+    late = position >= max_length
+    return Questions(
+        sequence=np.repeat(chosen, lengths),
+        position=position,
+        length=length,
+        event=start + position,
+        first=np.where(late, start + position - max_length + 1, start),
+        window=np.where(late, max_length, np.minimum(length, max_length)),
+    )
+
+
+def blocks(asked: Questions, size: int) -> Iterator[Ints]:
+    """Indexes of questions, at most `size` together; those of one window and windows of one length lie together."""
+    order = np.lexsort((asked.event, asked.first, asked.window))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """How the indexes of a store read in a model's own vocabulary; see `clickflow.evaluation.vocabularies`."""
+
+    item: Ints
+    """[items of the store]: the model's index; `UNKNOWN` where it lacks the item."""
+    action: Ints
+    """[event types]: the model's action index."""
+    category: Ints
+    """[categories of the store]: the model's category index."""
+
+
+def batch(
+    split: Any, asked: Questions, chosen: Ints, names: Sequence[str], translation: Translation
+) -> tuple[dict[str, npt.NDArray[Any]], Ints, Ints]:
+    """The inputs `names` of the windows of some questions, right-padded with 0, and the rows and columns asked for.
+
+    Returns ({name: [B, T]}, rows [N], columns [N]). Integer inputs are int64, the others float32 as they stand in the
+    store (seconds, prices; 0 where there is no price).
+    """
+    key = np.stack([asked.first[chosen], asked.window[chosen]], axis=1)
+    windows, rows = np.unique(key, axis=0, return_inverse=True)
+    first, length = windows[:, :1], windows[:, 1:]
+    step = np.arange(int(length.max()))
+    inside = step < length
+    at = np.where(inside, first + step, first)
+    made: dict[str, npt.NDArray[Any]] = {}
+    for name in names:
+        column = np.asarray(getattr(split, name)[at])
+        if name in ("item", "action", "category"):
+            column = getattr(translation, name)[column]
+        kind = np.float32 if np.issubdtype(column.dtype, np.floating) else np.int64
+        made[name] = np.where(inside, np.nan_to_num(column), 0).astype(kind)
+    return made, rows.reshape(-1).astype(np.int64), asked.column[chosen]
+
+
+def recent(items: npt.NDArray[Any], asked: Questions, chosen: Ints, max_length: int) -> Ints:
+    """The items read by some questions, newest first: [N, max_length], 0 where the sequence had not begun.
+
+    `items` are the flat item indexes, in whatever vocabulary the caller reads.
+    """
+    back = np.arange(max_length)
+    inside = back <= asked.column[chosen][:, None]
+    return np.where(inside, items[np.where(inside, asked.event[chosen][:, None] - back, 0)], 0).astype(np.int64)
+
+
+def sizes(names: Mapping[str, Any]) -> str:
+    """The shapes of some arrays, for messages: `item [4, 20], row [80]`."""
+    return ", ".join(f"{name} {list(np.shape(value))}" for name, value in names.items())
