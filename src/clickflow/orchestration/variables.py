@@ -43,10 +43,15 @@ _Yaml12.add_constructor(
 )
 
 
+def parse_yaml(content: str) -> Any:
+    """YAML 1.2 as plain values. Raises yaml.YAMLError where it is not valid."""
+    return yaml.load(content, Loader=_Yaml12)
+
+
 def read_yaml(path: Path) -> Any:
     """A YAML 1.2 file as plain values. Raises UsageError where it is missing or not valid."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12)
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

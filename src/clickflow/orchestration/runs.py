@@ -1,0 +1,247 @@
+"""A run from opening to record: git commit + checked overrides, a workspace per task, lock fragments in between.
+
+The bytes travel through DVC's cache and remote, the state as fragments, the history as `refs/runs/<run>`. Nothing here
+knows Airflow: `clickflow.orchestration.airflow` calls these functions, one a task.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError, UsageError
+from clickflow.orchestration import fragments, graph, overrides, process, workspace
+from clickflow.orchestration.process import Finished, Say, dvc, git
+from clickflow.orchestration.variables import parse_yaml
+from clickflow.orchestration.workspace import IDENTITY, Run
+
+BULK = "data"
+"""Outputs below this folder stay in the cache and the remote until `dvc pull` asks for them."""
+
+LINKS = "reflink,hardlink,copy"
+"""How a run's results are laid out: by links to the cache where the file system can, for nothing works in them."""
+
+_LAST_ERROR = re.compile(r"exited with (\d+)")
+
+
+class StageFailed(ClickflowError):
+    """A stage ended with an exit code; 2 and 3 say that trying again does not help."""
+
+    def __init__(self, what: str, *, exit_code: int, kept: str, next_step: str) -> None:
+        super().__init__(what, kept=kept, next_step=next_step)
+        self.exit_code = exit_code
+
+
+def run_id(name: str) -> str:
+    """A run's id from any name, fit for a folder and a git reference."""
+    cleaned = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    cleaned = re.sub(r"\.{2,}", ".", cleaned).strip(".-")
+    cleaned = re.sub(r"\.lock$", "-lock", cleaned)
+    if not cleaned:
+        raise UsageError(f"{name!r} cannot name a run: it holds no letter or digit")
+    return cleaned
+
+
+def open_run(
+    repository: Path,
+    home: Path,
+    name: str,
+    values: overrides.Overrides,
+    *,
+    compiled: graph.Graph | None,
+    dag_run: str = "",
+    say: Say,
+) -> Run:
+    """Fix a run's commit and params, champions' versions included, before any work starts.
+
+    `compiled` is the graph that the caller will follow. Raises UsageError where a value is wrong, or the commit's
+    graph, with the run's params, is another one.
+    """
+    repository, home = repository.resolve(), home.absolute()
+    try:
+        commit = git(repository, "rev-parse", "--verify", "HEAD^{commit}").strip()
+    except ClickflowError as error:
+        raise UsageError(
+            f"{repository} has no git commit to run: {error.what}",
+            kept="nothing was run",
+            next_step="runs work on commits: `git init`, `git add`, `git commit`, or clone the repository",
+        ) from error
+    _warn_of_changes(repository, commit, say)
+    text = git(repository, "show", f"{commit}:{graph.PARAMS}")
+    overrides.apply(text, values)
+    run = Run(run_id(name), commit, str(repository), str(home), dict(values), dag_run)
+    try:
+        folder = workspace.create(run, "open", {})
+        _check_graph(folder, compiled)
+        workspace.check_source(folder)
+        _verb(run, folder, ["open"], say)
+        frozen = _params(folder)["champion"]
+    finally:
+        workspace.remove(run.workspaces / "open")
+    committed = parse_yaml(text)["champion"]
+    champions = {f"champion.{model}": v for model, v in frozen.items() if committed.get(model) != v}
+    return Run(run.id, commit, run.repository, run.home, {**champions, **values}, dag_run)
+
+
+def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: Say) -> fragments.Fragments:
+    """Run one stage in a workspace of its own and return its fragment; outputs are in the cache and the remote then.
+
+    Raises StageFailed with the stage's exit code; the workspace is kept, and the message says where.
+    """
+    folder = workspace.create(run, stage, fragments.merge(parts))
+    env = workspace.environment(run, folder)
+    plan = graph.load(folder)
+    source = workspace.source_path(folder)
+    if source and any(workspace.overlap(dep, source) for dep in plan.stages[stage].deps):
+        workspace.bring_source(run, folder, env, say)
+    _bring_persistent(plan.stages[stage], folder, env, say)
+    repro, push = ["repro", "--pull", "--single-item", stage], ["push", "--quiet", stage]
+    done = dvc(repro, push, cwd=folder, env=env, say=say)
+    if done.code and not done.tail[-1].startswith("dvc push"):
+        raise _failed(run, folder, stage, done)
+    if done.code:
+        raise ClickflowError(
+            f"stage {stage} is done, but its outputs did not reach the DVC remote: {_last_words(done)}",
+            kept=f"the workspace {folder}; the outputs are in the cache, so that trying again does not repeat the work",
+            next_step="see that the remote can be reached and has room, then clear the task",
+        )
+    fragment = fragments.take(folder, stage)
+    workspace.remove(folder)
+    return fragment
+
+
+def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
+    """Commit the run's params and lock under `refs/runs/<run>`, lay its results out, and return the commit.
+
+    A second time replaces the first: the run is what its last attempt made.
+    """
+    folder = workspace.create(run, "record", fragments.merge(parts))
+    git(folder, "add", "--force", graph.PARAMS, fragments.FILE)
+    message = f"Run {run.id}\n\nof {run.commit}\n" + "".join(
+        f"{n}: {json.dumps(v)}\n" for n, v in run.overrides.items()
+    )
+    silent = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
+    git(folder, *IDENTITY, *silent, "commit", "--quiet", "--allow-empty", "--message", message)
+    commit = git(folder, "rev-parse", "HEAD").strip()
+    git(folder, *silent, "push", "--quiet", "--force", "origin", f"{commit}:{run.reference}")
+    workspace.remove(folder)
+    results(run, say)
+    return commit
+
+
+def results(run: Run, say: Say, *, everything: bool = False) -> Path:
+    """The folder of a recorded run, `<home>/runs/<run>`: its commit, reports and models, bulk data where asked for.
+
+    It is made where it is missing or shows another attempt, and left alone where it is complete.
+    """
+    repository, folder = Path(run.repository), run.folder
+    commit = git(repository, "rev-parse", "--verify", run.reference).strip()
+    marker, wanted = folder / ".git/clickflow-results", f"{commit} {'everything' if everything else 'without bulk'}"
+    if marker.is_file() and marker.read_text().startswith(wanted):
+        return folder
+    if not folder.is_dir() or git(folder, "rev-parse", "HEAD").strip() != commit:
+        workspace.remove(folder)
+        workspace.clone(repository, folder, commit)
+        workspace.configure(folder, repository, Path(run.home), link_types=LINKS)
+    outs = [out.path for stage in graph.load(folder).stages.values() for out in stage.outs if out.cache]
+    paths = [path for path in outs if everything or not workspace.overlap(path, BULK)]
+    done = dvc(["pull", "--quiet", *paths], cwd=folder, env=workspace.environment(run, folder), say=say)
+    if done.code:
+        raise ClickflowError(
+            f"results of run {run.id} could not be brought: {_last_words(done)}",
+            kept=f"the run is recorded as {run.reference}",
+            next_step=f"cd {shlex.quote(str(folder))} && dvc pull",
+        )
+    marker.write_text(wanted)
+    return folder
+
+
+def promote(run: Run, say: Say) -> dict[str, Any]:
+    """Carry out the gates' decisions of a recorded run; what `clickflow promote --json` says."""
+    folder = results(run, say)
+    promoted: dict[str, Any] = json.loads(_verb(run, folder, ["promote"], say).stdout)
+    return promoted
+
+
+def _verb(run: Run, folder: Path, words: list[str], say: Say) -> Finished:
+    """`clickflow …` in a folder of the run, its result as JSON in `stdout`."""
+    command = ["clickflow", *words, "--json"]
+    env = workspace.environment(run, folder)
+    done = process.run(command, cwd=folder, env=env, say=say, capture=True)
+    if done.code:
+        raise StageFailed(
+            f"`{' '.join(command)}` failed: {_last_words(done)}",
+            exit_code=done.code,
+            kept="what was recorded stays",
+            next_step="mend what it says, then clear the task",
+        )
+    return done
+
+
+def _check_graph(folder: Path, compiled: graph.Graph | None) -> None:
+    plan = graph.load(folder)
+    uncached = {out.path: name for name, stage in plan.stages.items() for out in stage.outs if not out.cache}
+    for name, stage in plan.stages.items():
+        for dep in stage.deps:
+            for path, writer in uncached.items():
+                if workspace.overlap(dep, path):
+                    raise UsageError(
+                        f"{graph.FILE}: stage {name} reads {path}, which stage {writer} writes with `cache: false`; "
+                        "such an output does not reach another task",
+                        kept="nothing was run",
+                        next_step="let DVC keep it: take `cache: false` away",
+                    )
+    if compiled is not None and not plan.same_shape(compiled):
+        ours, theirs = set(plan.stages), set(compiled.stages)
+        raise UsageError(
+            "the pipeline of the commit, with this run's params, is not the one the DAG was made from"
+            + (f": {', '.join(sorted(ours ^ theirs))} in one of them only" if ours != theirs else ": other edges"),
+            kept="nothing was run",
+            next_step=f"commit {graph.FILE} and {graph.PARAMS}; models are added and removed there, not by an override",
+        )
+
+
+def _warn_of_changes(repository: Path, commit: str, say: Say) -> None:
+    """Say which files differ from the commit: the run does not see those changes."""
+    listed = git(repository, "status", "--porcelain", "-z", "--no-renames").split("\0")
+    names = sorted(entry[3:] for entry in listed if entry)
+    if names:
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        say(f"the run uses commit {commit[:10]}; changes in {', '.join(names[:8])}{more} are not part of it")
+
+
+def _bring_persistent(stage: graph.Stage, folder: Path, env: dict[str, str], say: Say) -> None:
+    """Lay out what a stage adds to; what cannot be had, it makes anew."""
+    known = {out["path"] for out in fragments.read(folder).get(stage.name, {}).get("outs", [])}
+    wanted = [out.path for out in stage.outs if out.persist and out.path in known]
+    if wanted:
+        dvc(["pull", "--quiet", "--allow-missing", *wanted], cwd=folder, env=env, say=say)
+
+
+def _failed(run: Run, folder: Path, stage: str, done: Finished) -> StageFailed:
+    codes = [match.group(1) for line in done.tail if (match := _LAST_ERROR.search(line))]
+    code = int(codes[-1]) if codes else 1
+    why = {EXIT_USAGE: "a param or a prerequisite is wrong", EXIT_DATA: "the data is not fit for use"}.get(code, "")
+    by_hand = (
+        f"cd {shlex.quote(str(folder))} && CLICKFLOW_HOME={shlex.quote(run.home)} PYTHONPATH=src dvc repro -s {stage}"
+    )
+    return StageFailed(
+        f"stage {stage} failed with exit code {code}{f', {why}' if why else ''}: {_last_words(done)}",
+        exit_code=code,
+        kept=f"the workspace {folder}; results of earlier stages are in the cache",
+        next_step=f"by hand: {by_hand}",
+    )
+
+
+def _last_words(done: Finished) -> str:
+    """What a program said at its end: from its last `error:` line on, DVC's own closing line left out."""
+    closing = ("ERROR: failed to reproduce", "dvc repro ended", "dvc push ended", "dvc pull ended")
+    lines = [line for line in done.tail if line.strip() and not line.startswith(closing)]
+    starts = [number for number, line in enumerate(lines) if line.lower().startswith("error:")]
+    return "\n".join(lines[starts[-1] :][:12] if starts else lines[-5:]).removeprefix("error: ") or "it said nothing"
+
+
+def _params(folder: Path) -> Any:
+    return parse_yaml((folder / graph.PARAMS).read_text(encoding="utf-8"))

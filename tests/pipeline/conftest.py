@@ -1,0 +1,31 @@
+"""What the tests of runs may ask for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from small_shop import CHECK, PIPELINE, commit, dvc, git
+
+
+@pytest.fixture(scope="session")
+def _shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    folder = tmp_path_factory.mktemp("shop") / "shop"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    dvc(folder, "init", "--quiet")
+    shutil.copy(root / "params.yaml", folder)
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "check.sh").write_text(CHECK)
+    kept = ["!/data/raw/", "/data/raw/*", "!/data/raw/README.md", "!/data/raw/*.dvc"]
+    (folder / ".gitignore").write_text("\n".join(["/data/*", *kept, "/models/", "/reports/", ""]))
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "data/raw/README.md").write_text("raw files go here\n")
+    (folder / "data/raw/raw.csv").write_text("view,1\ncart,2\n")
+    commit(folder, "shop")
+    return folder
+
+
+@pytest.fixture
+def shop(_shop: Path, tmp_path: Path) -> Path:
+    """A checkout with one commit and a raw file that git does not keep."""
+    return Path(shutil.copytree(_shop, tmp_path / "shop"))

@@ -1,0 +1,56 @@
+"""A small shop of its own: a git and DVC repository whose stages are plain commands, done in milliseconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PIPELINE = """
+stages:
+  ingest:
+    desc: Raw files to one table.
+    cmd:
+      - mkdir -p data/events
+      - cat ${source.path}/*.csv > data/events/all.csv
+      - echo ${simulator.events} >> data/events/all.csv
+    deps: ["${source.path}"]
+    params: [source.path, simulator.events]
+    outs: [data/events]
+    meta: {airflow: {queue: default, retries: 1, timeout_minutes: 5}}
+  check:
+    cmd: sh check.sh
+    deps: [data/events, check.sh]
+    params: [quality.min_events]
+    metrics: [reports/check.txt]
+  train:
+    foreach: ${models}
+    do:
+      cmd:
+        - mkdir -p models/${key}
+        - cat data/events/all.csv reports/check.txt > models/${key}/weights
+        - echo ${item.budget.epochs} >> models/${key}/weights
+      deps: [data/events, reports/check.txt]
+      params: ["models.${key}.budget.epochs"]
+      outs: ["models/${key}"]
+      meta: {airflow: {queue: gpu, pool: gpu, retries: 2}}
+"""
+
+CHECK = """
+mkdir -p reports
+if grep -q rotten data/events/all.csv; then echo "error: a rotten row in raw.csv" >&2; exit 3; fi
+wc -l < data/events/all.csv > reports/check.txt
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    return subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def dvc(folder: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "dvc", *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def commit(folder: Path, message: str = "more") -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
