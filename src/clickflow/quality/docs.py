@@ -6,6 +6,7 @@ Great Expectations' own pages load styles, fonts and scripts from a dozen server
 
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,12 @@ from clickflow.quality.verdict import Finding, critical, example_text, warnings
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-REPLACED = ("page.j2", "top_navbar.j2", "sidebar.j2", "js_script_imports.j2", "cloud-footer.j2", "cta_footer.j2")
-"""Templates of Great Expectations that load something, or carry the clock; page.j2 is ours, the others are left out."""
-
 
 class DataDocsView:
     """A view of Great Expectations' site builder: its page view with the templates of this folder."""
 
     def __init__(self, custom_styles_directory: str | None = None, custom_views_directory: str | None = None) -> None:
-        from great_expectations.render.view import DefaultJinjaPageView
-        from jinja2 import ChoiceLoader, DictLoader
-
-        own = dict.fromkeys(REPLACED, "")
-        own["page.j2"] = (TEMPLATES / "page.html").read_text(encoding="utf-8")
-        own["style.html"] = (TEMPLATES / "style.html").read_text(encoding="utf-8")
-        self._view = DefaultJinjaPageView(custom_styles_directory, custom_views_directory)
-        self._view.env.loader = ChoiceLoader([DictLoader(own), self._view.env.loader])
+        self._view = _page_view(custom_styles_directory, custom_views_directory)
 
     def render(self, document: Any, template: str | None = None, **context: Any) -> str:
         """The page of a suite or of a result."""
@@ -39,6 +30,23 @@ class DataDocsView:
         self._view.env.filters["generate_html_element_uuid"] = lambda prefix="": f"{prefix}{next(numbers)}"
         page: str = self._view.render(document, template, **context)
         return "\n".join(line.rstrip() for line in page.splitlines() if line.strip()) + "\n"
+
+
+@cache
+def _page_view(custom_styles_directory: str | None, custom_views_directory: str | None) -> Any:
+    """Great Expectations' page view, ours first among its templates; cached, for compiling them takes most of the time
+    that a site of pages takes.
+    """
+    from great_expectations.render.view import DefaultJinjaPageView
+    from jinja2 import ChoiceLoader, DictLoader
+
+    own = {
+        "page.j2": (TEMPLATES / "page.html").read_text(encoding="utf-8"),
+        "style.html": (TEMPLATES / "style.html").read_text(encoding="utf-8"),
+    }
+    view = DefaultJinjaPageView(custom_styles_directory, custom_views_directory)
+    view.env.loader = ChoiceLoader([DictLoader(own), view.env.loader])
+    return view
 
 
 def write_site(built: Path, target: Path, findings: Sequence[Finding], profile: Profile) -> None:

@@ -102,13 +102,13 @@ def measure(
     figures["card_difference"] = card["accepted"] - events
     figures["age_days"] = round((now - last) / timedelta(days=1), 3) if now and last else None
 
-    counted_days = dict(connection.execute("SELECT day, count(*) FROM events GROUP BY day ORDER BY day").fetchall())
+    counted_days = dict(connection.execute("SELECT day, count(*) FROM events GROUP BY day").fetchall())
     full_day, volume = _volume(counted_days, last)
     types, distance = _type_mix(log, first, last)
     return Profile(
         log=figures,
         drift={**volume, "type_mix_distance": distance},
-        days=tuple(_every_day(counted_days)),
+        days=tuple(_every_day(dict.fromkeys(_by_day(log.files), 0) | counted_days)),
         types=tuple(types),
         first_event=first,
         last_event=last,
