@@ -145,6 +145,7 @@ class Optimiser:
 
     kind: Literal["adamw", "adam", "sgd", "adagrad"]
     learning_rate: float
+    embedding_learning_rate: float
     weight_decay: float
     warmup_share: float
     clip_norm: float
@@ -178,6 +179,7 @@ class Training:
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
+    threads: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +332,7 @@ def _rules(params: Params) -> Any:
         "sequences.session.max_length": params.sequences.session.max_length,
         "evaluation.max_sequences": params.evaluation.max_sequences,
         "export.latency_batch": params.export.latency_batch,
+        "training.threads": params.training.threads,
     }
     above_zero: dict[str, float] = {
         "ingest.memory_gb": params.ingest.memory_gb,
@@ -363,6 +366,7 @@ def _rules(params: Params) -> Any:
             f"{at}.budget.max_length": model.budget.max_length,
         }
         above_zero[f"{at}.optimiser.learning_rate"] = model.optimiser.learning_rate
+        above_zero[f"{at}.optimiser.embedding_learning_rate"] = model.optimiser.embedding_learning_rate
         if model.heads.next_item and model.heads.next_item.loss == "sampled":
             at_least_one[f"{at}.heads.next_item.negatives"] = model.heads.next_item.negatives
         if not 0 <= model.encoder.dropout < 1:

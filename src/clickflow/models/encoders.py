@@ -59,25 +59,24 @@ class StepFeatures(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Weights over the steps 0 to t for every step t, by the states' scaled products and a learned share of distance.
+    """Weights over the steps 0 to t for every step t: a learned bilinear form of two states, and a bias by distance.
 
-    The products are those of Vaswani et al. 2017; a bias by distance lets the last steps count more.
+    The bilinear attention of Luong et al. 2015; the bias lets the last steps count more.
     """
 
     def __init__(self, units: int, max_length: int) -> None:
         super().__init__()
         self.query = nn.Linear(units, units, bias=False)
-        self.key = nn.Linear(units, units, bias=False)
         self.distance = nn.Parameter(torch.zeros(max_length))
         self.scale = units**-0.5
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """[B, T, D], [B, T, D] to logits [B, T, T]; the last index is the step looked at, later steps have -1e9."""
-        logits = self.query(queries) @ self.key(keys).transpose(1, 2) * self.scale
+        logits = self.query(queries) @ keys.transpose(1, 2) * self.scale
         steps = torch.arange(queries.shape[1], device=queries.device)
         back = steps.unsqueeze(1) - steps.unsqueeze(0)
         logits = logits + self.distance[back.clamp(0, self.distance.shape[0] - 1)]
-        return torch.where(back >= 0, logits, torch.full_like(logits, -1e9))
+        return logits.masked_fill(back < 0, -1e9)
 
 
 class Encoder(nn.Module):
@@ -99,14 +98,15 @@ class Encoder(nn.Module):
         )
         self.dropout = nn.Dropout(spec.dropout)
         self.attention = CausalAttention(spec.units, max_length) if spec.attention else None
-        self.readout = nn.Linear(2 * spec.units, spec.units) if spec.attention else None
+        self.readout = nn.Linear((2 if spec.attention else 1) * spec.units, spec.units)
 
     def forward(self, items: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Item embeddings [B, T, D] and raw features [B, T] to states and what is read off them, both [B, T, D]."""
         steps = torch.cat([items, *self.features(inputs)], dim=-1)
         states, _ = self.recurrent(self.dropout(steps))
         states = self.dropout(states)
-        if self.attention is None or self.readout is None:
-            return states, states
-        weights = self.attention(states, states).softmax(-1)
-        return states, self.readout(torch.cat([states, weights @ states], dim=-1))
+        read = states
+        if self.attention is not None:
+            weights = self.attention(states, states).softmax(-1)
+            read = torch.cat([states, weights @ states], dim=-1)
+        return states, self.readout(read)

@@ -26,13 +26,12 @@ class NextItem(nn.Module):
 
     def __init__(self, units: int, max_length: int, *, copy: bool) -> None:
         super().__init__()
-        self.project = nn.Linear(units, units)
         self.pointer = CausalAttention(units, max_length) if copy else None
         self.gate = nn.Linear(units, 1) if copy else None
 
     def query(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to vectors [..., D] whose product with a normalised item embedding is the item's score."""
-        return functional.normalize(self.project(readouts), dim=-1) * TEMPERATURE
+        return functional.normalize(readouts, dim=-1) * TEMPERATURE
 
     def copied(self, readouts: Tensor, states: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """How the copy answers: the share g [B, T] and weights [B, T, T] over the steps, 0 where a step has no item.
@@ -43,7 +42,7 @@ class NextItem(nn.Module):
             raise TypeError("this head was built without a copy")
         known = (items >= FIRST_ITEM).unsqueeze(1)
         logits = self.pointer(readouts, states)
-        logits = torch.where(known, logits, torch.full_like(logits, NEVER))
+        logits = logits.masked_fill(~known, NEVER)
         # what is masked has weight 0 exactly, also where all of it is
         weights = logits.softmax(-1) * (logits > NEVER / 2)
         some = weights.sum(-1) > 0

@@ -1,0 +1,91 @@
+"""What training minimises.
+
+Shapes: N questions, D units, K items that stand for all (sampled, or simply all).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 1 << 24
+"""How many scores are held for the backward pass; beyond, they are computed again, a block of rows at a time."""
+
+
+class LogNormaliser(torch.autograd.Function):
+    """log sum_k exp(query . vector_k + bias_k), without some pairs, keeping one [N, K] matrix at most.
+
+    Written out because autograd would keep four of them, which is most of a training step's time on a CPU. Scores are
+    bounded (cosines times a temperature), so no maximum is subtracted.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, queries: Tensor, vectors: Tensor, bias: Tensor, without: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Queries [N, D], vectors [K, D], bias [K], `without` (rows, columns) of the pairs left out, to [N]."""
+        rows = max(1, BLOCK // max(1, vectors.shape[0]))
+        if queries.shape[0] <= rows:
+            scores = _exponentials(queries, vectors, bias, without, 0, queries.shape[0])
+            total = scores.sum(1)
+        else:
+            scores = queries.new_empty(0)
+            total = torch.cat(
+                [
+                    _exponentials(queries, vectors, bias, without, start, start + rows).sum(1)
+                    for start in range(0, queries.shape[0], rows)
+                ]
+            )
+        ctx.save_for_backward(queries, vectors, bias, *without, scores, total)
+        # where every pair is left out the sum is 0: a floor keeps the log finite
+        return total.clamp(min=1e-30).log()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Gradients of queries and vectors; the bias is data."""
+        queries, vectors, bias, *without, scores, total = ctx.saved_tensors
+        weight = (grads[0] / total.clamp(min=1e-30)).unsqueeze(1)
+        if scores.numel():
+            return (scores @ vectors).mul_(weight), scores.t() @ (queries * weight), None, None
+        rows = max(1, BLOCK // max(1, vectors.shape[0]))
+        of_queries, of_vectors = torch.empty_like(queries), torch.zeros_like(vectors)
+        for start in range(0, queries.shape[0], rows):
+            part = slice(start, start + rows)
+            scores = _exponentials(queries, vectors, bias, (without[0], without[1]), start, start + rows)
+            of_queries[part] = (scores @ vectors).mul_(weight[part])
+            of_vectors.addmm_(scores.t(), queries[part] * weight[part])
+        return of_queries, of_vectors, None, None
+
+
+def _exponentials(
+    queries: Tensor, vectors: Tensor, bias: Tensor, without: tuple[Tensor, Tensor], start: int, stop: int
+) -> Tensor:
+    """exp(scores) of the rows start to stop, 0 where a pair is left out."""
+    scores = torch.addmm(bias, queries[start:stop], vectors.t()).exp_()
+    rows, columns = without
+    if stop - start < queries.shape[0]:
+        inside = (rows >= start) & (rows < stop)
+        rows, columns = rows[inside] - start, columns[inside]
+    scores[rows, columns] = 0.0
+    return scores
+
+
+def generated(
+    queries: Tensor, targets: Tensor, vectors: Tensor, bias: Tensor, without: tuple[Tensor, Tensor]
+) -> Tensor:
+    """log softmax of the target's score, [N].
+
+    `targets` [N, D] are the targets' vectors, `vectors` [K, D] stand for all items: `bias` [K] is minus the log of
+    how often each was to be expected among the draws (the logQ correction, Bengio & Senécal 2008; Yi et al. 2019), 0
+    for a full softmax; `without` are the accidental hits, where a vector is the target itself.
+    """
+    score = (queries * targets).sum(-1)
+    rest: Tensor = LogNormaliser.apply(queries, vectors, bias, without)  # type: ignore[no-untyped-call]
+    return score - torch.logaddexp(score, rest)
+
+
+def mixed(generated: Tensor, share: Tensor, copied: Tensor) -> Tensor:
+    """log((1 - g) p + g c), all [N]: `generated` log p, `share` g, `copied` c the copy's weight on the target."""
+    kept = generated + torch.log1p(-share.clamp(max=1 - 1e-6))
+    added = (share * copied).clamp(min=1e-30).log()
+    return torch.logaddexp(kept, added)

@@ -1,0 +1,132 @@
+"""Batches of equal length from a packed store, without a Python step per event.
+
+A sequence longer than the model reads is cut into windows; each of its questions is asked in exactly one of them, and
+a later window sees up to half its length of what came before.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from clickflow.sequences.store import PackedSplit
+
+Ints = NDArray[np.int64]
+NO_ITEM, NO_ACTION = 0, -1
+"""Targets of positions where nothing is asked."""
+DTYPES = {"gap": np.float32, "since_start": np.float32, "price": np.float32}
+"""Features that are numbers; all others are classes, int64."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Stretches of a split that are read as one sequence each, [W].
+
+    `start`: index of the first event; `length`: steps read; `first`: the first step whose question is asked here;
+    `end`: index after the last event of the sequence that the window is part of.
+    """
+
+    start: Ints
+    length: Ints
+    first: Ints
+    end: Ints
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, chosen: Any) -> "Windows":
+        """Those of the windows."""
+        return Windows(self.start[chosen], self.length[chosen], self.first[chosen], self.end[chosen])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs [B, T], right-padded with 0, and what is asked at each step: the next item (0: nothing), the next action
+    (-1: nothing; one more than the last event type: exit).
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    next_item: Ints
+    next_action: Ints
+
+    @property
+    def tokens(self) -> int:
+        """Steps with a question."""
+        return int(np.count_nonzero((self.next_item != NO_ITEM) | (self.next_action != NO_ACTION)))
+
+
+def windows(offsets: Ints, max_length: int, *, to_the_end: bool) -> Windows:
+    """Cut the sequences between `offsets` into windows of at most `max_length` steps.
+
+    `to_the_end`: the last event is read too (what follows is an exit); otherwise it is only a target, and a sequence
+    of one event gives no window.
+    """
+    begin, end = np.asarray(offsets[:-1], np.int64), np.asarray(offsets[1:], np.int64)
+    steps = end - begin - (0 if to_the_end else 1)
+    begin, end, steps = begin[steps > 0], end[steps > 0], steps[steps > 0]
+    stride = max_length - max_length // 2
+    more = -(-np.maximum(steps - max_length, 0) // stride)
+    of = np.repeat(np.arange(len(steps)), more + 1)
+    nth = np.arange(len(of)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
+    skipped = nth * stride
+    length = np.minimum(max_length, steps[of] - skipped)
+    first = np.where(nth == 0, 0, max_length - stride)
+    return Windows(begin[of] + skipped, length, first, end[of])
+
+
+def plan(lengths: Ints, batch_tokens: int, draw: np.random.Generator) -> list[Ints]:
+    """Indexes of windows, batch by batch, in random order: equal lengths together, at most `batch_tokens` steps with
+    padding (or one window).
+    """
+    order = draw.permutation(len(lengths))
+    order = order[np.argsort(lengths[order], kind="stable")]
+    ascending = lengths[order]
+    cuts = [0]
+    while cuts[-1] < len(order):
+        at = cuts[-1]
+        # the longest window decides: look at where the shortest would let the batch end, then at what stands there
+        stop = min(len(order), at + max(1, batch_tokens // int(ascending[at])))
+        while stop - at > 1 and (stop - at) * int(ascending[stop - 1]) > batch_tokens:
+            stop = at + max(1, batch_tokens // int(ascending[stop - 1]))
+        cuts.append(stop)
+    batches = [order[a:b] for a, b in pairwise(cuts)]
+    return [batches[i] for i in draw.permutation(len(batches))]
+
+
+def gather(split: "PackedSplit", window: Windows, inputs: tuple[str, ...], known: int, exit_code: int) -> Batch:
+    """The batch of those windows.
+
+    `inputs`: the columns to read; item indexes from `known` on become 1 and are no targets; a price that is missing
+    becomes 0.
+    """
+    longest = int(window.length.max())
+    step = np.arange(longest)
+    real = step < window.length[:, None]
+    at = window.start[:, None] + np.where(real, step, 0)
+    read: dict[str, NDArray[Any]] = {}
+    for name in inputs:
+        column = np.asarray(getattr(split, name)[at]).astype(DTYPES.get(name, np.int64))
+        if name == "item":
+            column[column >= known] = 1
+        if name == "price":
+            column = np.nan_to_num(column, nan=0.0)
+        column[~real] = 0
+        read[name] = column
+    asked = real & (step >= window.first[:, None])
+    follows = at + 1 < window.end[:, None]
+    after = np.where(follows, at + 1, at)
+    item = np.asarray(split.item[after]).astype(np.int64)
+    item[~asked | ~follows | (item >= known) | (item < 2)] = NO_ITEM
+    action = np.where(follows, np.asarray(split.action[after]).astype(np.int64), exit_code)
+    action[~asked] = NO_ACTION
+    return Batch(read, item, action)
+
+
+def random(seed: int, *place: int) -> np.random.Generator:
+    """The random state of a place in training (an epoch, a step): a function of it alone, so that nothing needs to be
+    kept to go on from there.
+    """
+    return np.random.default_rng([seed, *place])

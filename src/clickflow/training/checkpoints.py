@@ -1,0 +1,83 @@
+"""What training needs to go on after a kill: written whole or not at all, found again by what is being trained.
+
+A folder per fingerprint; in it `step-N.safetensors` (tensors) and `step-N.json` (the rest, with the tensors' hash). The
+JSON is written last, so a checkpoint without it does not exist; one whose hash does not fit is passed over.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clickflow.files import sha256, write_text
+
+KEEP = 2
+"""How many checkpoints stay: the last, and the one before in case the last is damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and the rest of the state as JSON values."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training, in `folder`; `say` is told of one that cannot be used.
+
+    `seconds`: how far apart they are within an epoch.
+    """
+
+    folder: Path
+    seconds: float
+    say: Callable[[str], None] = lambda _: None
+
+    def save(self, step: int, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint of `step`, then remove older ones; a kill at any moment leaves the newest whole one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = self.folder / f"step-{step:09d}.safetensors"
+        temporary = tensors.with_suffix(".tmp")
+        save_file({name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(tensors)
+        content = {"state": checkpoint.state, "sha256": sha256(tensors)}
+        write_text(tensors.with_suffix(".json"), json.dumps(content, sort_keys=True))
+        for old in sorted(self.folder.glob("step-*.json"))[:-KEEP]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, or None; each one that is not is named through `say`."""
+        for path in sorted(self.folder.glob("step-*.json"), reverse=True):
+            tensors = path.with_suffix(".safetensors")
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                if sha256(tensors) != content["sha256"]:
+                    raise ValueError("its bytes have changed")
+                return Checkpoint(load_file(tensors), content["state"])
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                self.say(f"checkpoint {path.stem} in {self.folder} cannot be used ({error}); trying the one before")
+        return None
+
+    def remove(self) -> None:
+        """Remove all of them: the training has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def fingerprint(*parts: Any, sources: Iterable[Path] = ()) -> str:
+    """What is being trained, as 16 hex digits: JSON values, and the bytes of source files (by name)."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+    for path in sorted(sources):
+        digest.update(f"{path.name}\0{sha256(path)}\n".encode())
+    return digest.hexdigest()[:16]
