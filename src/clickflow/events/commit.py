@@ -1,0 +1,75 @@
+"""Several outputs that change together or not at all.
+
+New folders and files are made in a scratch folder beside the outputs. When all are whole, a journal is written; from
+then on the change will happen: what a crash leaves undone, the next run does first.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from clickflow import files
+from clickflow.errors import ClickflowError
+from clickflow.paths import Paths
+
+JOURNAL = "journal.json"
+
+
+def scratch_of(paths: Paths) -> Path:
+    """Where an ingest works; on the same file system as its outputs."""
+    return paths.events.with_name(".ingest")
+
+
+@contextmanager
+def scratch(paths: Paths) -> Iterator[Path]:
+    """An empty scratch folder for one ingest at a time, after whatever a killed one left has been put in order."""
+    folder = scratch_of(paths)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(".ingest.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ClickflowError(
+            f"another ingest or replay is at work in {paths.root}",
+            kept="its outputs and yours are untouched",
+            next_step="wait for it to end, then try again",
+        ) from error
+    try:
+        recover(folder, paths)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder
+    finally:
+        if not (folder / JOURNAL).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def commit(folder: Path, paths: Paths, outputs: dict[str, Path]) -> None:
+    """Put the finished outputs in place: name in `folder` to final path, in this order."""
+    files.write_json(
+        folder / JOURNAL, {name: path.relative_to(paths.root).as_posix() for name, path in outputs.items()}
+    )
+    recover(folder, paths)
+
+
+def recover(folder: Path, paths: Paths) -> None:
+    """Do what a journal says, if there is one; doing it twice does no harm."""
+    journal = folder / JOURNAL
+    if not journal.exists():
+        return
+    old = folder / "old"
+    for name, final in files.read_json(journal).items():
+        fresh, target = folder / name, paths.root / final
+        if not fresh.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+        if target.is_dir():
+            target.rename(old)
+        fresh.replace(target)
+    journal.unlink()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,194 @@
+"""The stage `ingest`: any source to canonical events, day by day; what cannot be accepted goes to quarantine.
+
+Read = accepted + quarantined, for every source and in total. The outputs change together, and only when all of them
+are whole. Sources that sort after those already taken in are appended; anything else is read from scratch.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from clickflow import console, files
+from clickflow.errors import DataError, UsageError
+from clickflow.events import manifest, origins, outputs, reading, times
+from clickflow.events.checks import Rules
+from clickflow.events.commit import commit, scratch
+from clickflow.events.digests import digests
+from clickflow.events.manifest import Ingested, Manifest
+from clickflow.events.presets import Layout, layout_of
+from clickflow.events.pseudonyms import key_name, load_key
+from clickflow.events.recheck import recheck
+from clickflow.events.sources import SourceFile, open_files
+from clickflow.events.staging import Stage
+from clickflow.events.text_blocks import BLOCK, UNTOUCHED
+from clickflow.params import Params, Source
+from clickflow.paths import Paths
+
+ROW_BYTES = 130
+"""Of a staged row, about."""
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Ingest the source of `params` into `paths`, and say what came of it."""
+    card = ingest(params, paths)
+    console.emit(card, as_json=False, text=lambda: summary(card))
+
+
+def ingest(params: Params, paths: Paths, *, rebuild: bool = False) -> dict[str, Any]:
+    """Ingest; returns the card (reports/ingest.json). `rebuild`: take nothing over from an earlier run.
+
+    Raises UsageError or DataError, with the outputs as they were, where the source or the params cannot be used.
+    """
+    check_source(params.source)
+    key = load_key(paths.home)
+    try:
+        with scratch(paths) as folder:
+            return _ingest(params, paths, folder, key, rebuild=rebuild)
+    except outputs.RebuildNeeded:
+        console.say("a row from quarantine equals an accepted one: reading everything again, to keep the first")
+    return ingest(params, paths, rebuild=True)
+
+
+def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, *, rebuild: bool) -> dict[str, Any]:
+    source, found = origins.raw_files(params, paths, folder)
+    opened = open_files(source, found)
+    marks = [(name, *mark) for (name, _), mark in zip(found, digests(found, paths.home), strict=True)]
+    settings = manifest.settings(params, key_name(key))
+    previous = None if rebuild else manifest.load(paths.events, paths.quarantine)
+    if previous is not None and not _continues(previous, settings, marks):
+        previous = None
+    kept = previous.sources if previous else ()
+    stage = Stage(folder)
+    rules = rules_for(params, key)
+    rechecked = None
+    if previous is not None and previous.settings != settings:
+        names = {file.name: file.layout for file in opened}
+        rechecked = recheck(previous, paths.quarantine, names.__getitem__, rules, stage).accepted
+    todo = list(enumerate(opened))[len(kept) :]
+    if kept:
+        console.say(f"{len(kept)} of {len(opened)} files were taken in before; {len(todo)} to read")
+    tallies = reading.read_files(todo, rules, stage, threads_of(params))
+    new = tuple(
+        Ingested(name, size, sha256, file.described, tallies[number].read, 0, 0, tallies[number].blank_lines, {})
+        for (number, file), (name, size, sha256) in zip(todo, marks[len(kept) :], strict=True)
+    )
+    work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked)
+    made = outputs.build(work, previous, settings, paths)
+    if not made.total("accepted"):
+        raise _nothing(made, stage, opened)
+    card = outputs.card_of(made, folder / "events")
+    files.write_json(folder / "ingest.json", card)
+    origins.write_truth(params, folder, folder / "truth", key)
+    commit(
+        folder,
+        paths,
+        {
+            "quarantine": paths.quarantine,
+            "truth": paths.truth,
+            "ingest.json": paths.ingest_card,
+            "events": paths.events,
+        },
+    )
+    return card
+
+
+def work_of(
+    params: Params,
+    folder: Path,
+    stage: Stage,
+    kept: tuple[Ingested, ...],
+    new: tuple[Ingested, ...],
+    opened: Sequence[SourceFile],
+    rechecked: Any,
+) -> outputs.Work:
+    """The staged rows with what is needed to finish them within `ingest.memory_gb`."""
+    stage.flush()
+    threads = threads_of(params)
+    slice_rows = max(50_000, int(params.ingest.memory_gb * 1e9 / ROW_BYTES / 4 / threads))
+    return outputs.Work(folder, stage, kept, new, opened, rechecked, slice_rows, threads, params.ingest.memory_gb)
+
+
+def threads_of(params: Params) -> int:
+    """As many as there are cores and memory for."""
+    return max(1, min(os.cpu_count() or 1, 8, int(params.ingest.memory_gb * 1e9 / (BLOCK * 24))))
+
+
+def rules_for(params: Params, key: bytes) -> Callable[[Layout], Rules]:
+    """What a good row is, for a layout."""
+    now = manifest.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
+    latest = now + timedelta(minutes=params.ingest.future_tolerance_minutes)
+
+    def rules(layout: Layout) -> Rules:
+        return Rules(
+            event_types=layout.event_types,
+            time_format=layout.time_format,
+            timezone=params.source.timezone,
+            cancel_prefix=layout.cancel_prefix,
+            latest=int(latest.timestamp() * 1e6),
+            max_text_length=params.ingest.max_text_length,
+            require_user=params.ingest.require_user,
+            key=key,
+        )
+
+    return rules
+
+
+def check_source(source: Source) -> None:
+    """Raise UsageError on what only shows when it is used: time zone, time format, names of columns and types."""
+    layout_of(source, "")
+    with duckdb.connect(":memory:") as con:
+        if not times.known_timezone(source.timezone, con):
+            raise UsageError(
+                f"source.timezone: {source.timezone!r} is no time zone",
+                kept=UNTOUCHED,
+                next_step="use a name such as Europe/Amsterdam, or UTC",
+            )
+        form = source.time_format
+        if form is not None and form not in (*times.UNITS, "order") and not times.known_pattern(form, con):
+            raise UsageError(
+                f"source.time_format: {form!r} is neither s, ms, us, order nor a strptime pattern",
+                kept=UNTOUCHED,
+                next_step="use a pattern such as %d/%m/%Y %H:%M, or null for ISO 8601",
+            )
+
+
+def summary(card: dict[str, Any]) -> str:
+    """The card for a person."""
+    lines = [
+        f"{card['read']:,} rows read = {card['accepted']:,} accepted + {card['quarantined']:,} quarantined",
+        f"{card['first_event']} to {card['last_event']}, {card['days']:,} days: "
+        f"{card['users']:,} users, {card['sessions']:,} sessions, {card['items']:,} items",
+    ]
+    if card["reasons"]:
+        counts = sorted(card["reasons"].items(), key=lambda item: (-item[1], item[0]))
+        lines.append("quarantined for: " + ", ".join(f"{reason} {count:,}" for reason, count in counts))
+    return "\n".join(lines)
+
+
+def _continues(previous: Manifest, settings: dict[str, Any], marks: Sequence[tuple[str, int, str]]) -> bool:
+    """Whether what an earlier run took in is what this run would begin with."""
+    if manifest.tightened(previous.settings, settings):
+        return False
+    return [(s.name, s.size, s.sha256) for s in previous.sources] == list(marks[: len(previous.sources)])
+
+
+def _nothing(made: Manifest, stage: Stage, opened: Sequence[SourceFile]) -> DataError:
+    """The error for a source of which no row is good."""
+    where = opened[0].path if len(opened) == 1 else f"the {len(opened)} files of source.path"
+    read = made.total("read")
+    if not read:
+        return DataError(f"{where}: there is no row", kept=UNTOUCHED, next_step="check source.path and source.pattern")
+    reasons = sorted(made.reasons().items(), key=lambda item: -item[1])
+    example = stage.refused().slice(0, 1).to_pylist()[0]
+    line = example["position"] >> 20
+    return DataError(
+        f"{where}: none of {read:,} rows is good: "
+        + ", ".join(f"{reason} {count:,}" for reason, count in reasons[:5])
+        + f"; such as line {line}: {example['raw'][:200]!r}",
+        kept=UNTOUCHED,
+        next_step="check source.preset, source.columns, source.time_format and source.event_types in params.yaml",
+    )

@@ -1,0 +1,136 @@
+"""JSON lines: one object a line, or (nested layouts) one object with a list of events a line."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, escaped, position_of
+from clickflow.events.text_blocks import BLOCK, TextBlock, read_blocks
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """A file of JSON lines."""
+
+    path: Path
+    wanted: Mapping[str, str]
+    """Canonical column: field; a dot leads into an object."""
+    nested: str
+    """The field that holds the events of a line; empty: the line is the event."""
+    skip: int = 0
+
+    def blocks(self, size: int = BLOCK) -> Iterator[TextBlock]:
+        """The file's lines, in blocks."""
+        return read_blocks(self.path, self.skip, 1, delimiter=b"", quoting=False, size=size)
+
+    def parse(self, block: TextBlock) -> Rows:
+        """The rows of a block."""
+        return parse(block, self.wanted, self.nested)
+
+    def raw_at(self, block: TextBlock, positions: NDArray[np.int64]) -> list[str]:
+        """The exact text of rows of a block: the line, or in a nested layout the event as an object of its own."""
+        lines = block.data.split(b"\n")
+        found = []
+        for position in positions.tolist():
+            line = lines[(position >> ORDINAL_BITS) - block.line].removesuffix(b"\r")
+            if self.nested:
+                event = events_of(orjson.loads(line), self.nested)[position & (1 << ORDINAL_BITS) - 1]
+                line = orjson.dumps(event)
+            found.append(line.decode())
+        return found
+
+
+def parse(block: TextBlock, wanted: Mapping[str, str], nested: str) -> Rows:
+    """The rows of a block of JSON lines."""
+    refused = Refused()
+    positions: list[int] = []
+    columns: list[list[str | None]] = [[] for _ in wanted]
+    getters = [_getter(field) for field in wanted.values()]
+    blank = 0
+    lines = block.data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for number, line in enumerate(lines, block.line):
+        line = line.removesuffix(b"\r")
+        if not line or line.isspace():
+            blank += 1
+            continue
+        reason = ""
+        events: Any = None
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            reason = "broken_encoding" if b"\0" in line or not _is_text(line) else "bad_json"
+        else:
+            events = events_of(value, nested)
+            reason = "" if events else "bad_json"
+        if reason:
+            raw = escaped(line) if reason == "broken_encoding" else line.decode()
+            refused.add(position_of(number), reason, raw)
+            continue
+        for ordinal, event in enumerate(events):
+            positions.append(position_of(number, ordinal))
+            for column, getter in zip(columns, getters, strict=True):
+                column.append(as_text(getter(event)))
+
+    table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(wanted, columns, strict=True)})
+    return Rows(table, np.array(positions, np.int64), refused, blank)
+
+
+def as_text(value: Any) -> str | None:
+    """A JSON value as the text a CSV file would hold: whole floats without a point, structures as JSON."""
+    if value is None or type(value) is str:
+        return value
+    if type(value) is float and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return orjson.dumps(value).decode()
+
+
+def events_of(value: Any, nested: str) -> list[dict[str, Any]]:
+    """The events of a parsed line; none where it is not what the layout says."""
+    if not isinstance(value, dict):
+        return []
+    if not nested:
+        return [value]
+    inner = value.pop(nested, None)
+    if not isinstance(inner, list) or not all(isinstance(event, dict) for event in inner):
+        return []
+    return [{**value, **event} for event in inner]
+
+
+def paths(event: dict[str, Any]) -> Iterator[str]:
+    """The fields of an event, those of inner objects with a dotted path."""
+    for name, value in event.items():
+        yield name
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in paths(value))
+
+
+def _getter(field: str) -> Callable[[dict[str, Any]], Any]:
+    if "." not in field:
+        return lambda event: event.get(field)
+    path = field.split(".")
+
+    def descend(event: dict[str, Any]) -> Any:
+        if field in event:
+            return event[field]
+        value: Any = event
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    return descend
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

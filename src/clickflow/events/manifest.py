@@ -1,0 +1,130 @@
+"""What the events were made of: `data/events/_manifest.json`, and what a new run may build on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clickflow import files
+from clickflow.events.contract import EVENT_TYPES, VERSION
+from clickflow.events.presets import ANY_TYPE, PRESETS
+from clickflow.events.quarantine import FILE
+from clickflow.params import Params
+
+NAME = "_manifest.json"
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """One source file: its bytes, what a replay must know of it, and its counts."""
+
+    name: str
+    size: int
+    sha256: str
+    described: Mapping[str, Any]
+    read: int
+    accepted: int
+    quarantined: int
+    blank_lines: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The sources in their order, the settings they were read with, and the files that came out."""
+
+    settings: Mapping[str, Any]
+    sources: tuple[Ingested, ...]
+    days: Mapping[str, Mapping[str, int]]
+    quarantine: Mapping[str, Any]
+
+    def total(self, what: str) -> int:
+        """The sum of a count over the sources."""
+        return sum(getattr(source, what) for source in self.sources)
+
+    def reasons(self) -> dict[str, int]:
+        """How often each reason was given."""
+        found: dict[str, int] = {}
+        for source in self.sources:
+            for reason, count in source.reasons.items():
+                found[reason] = found.get(reason, 0) + count
+        return found
+
+
+def save(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest into the folder of the events."""
+    files.write_json(folder / NAME, {"version": VERSION, **asdict(manifest)})
+
+
+def load(events: Path, quarantine: Path) -> Manifest | None:
+    """The manifest of what lies there; None where there is none, or where the files are not those it speaks of."""
+    try:
+        raw = files.read_json(events / NAME)
+        if raw.pop("version") != VERSION:
+            return None
+        manifest = replace(Manifest(**raw), sources=tuple(Ingested(**source) for source in raw["sources"]))
+        days = {path.name: path.joinpath("events.parquet").stat().st_size for path in events.glob("day=*")}
+        if days != {day: told["bytes"] for day, told in manifest.days.items()}:
+            return None
+        if files.sha256(quarantine / FILE) != manifest.quarantine["sha256"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return manifest
+
+
+def settings(params: Params, key: str) -> dict[str, Any]:
+    """All that the same raw bytes' canonical rows depend on; `key` names the key of the pseudonyms."""
+    source = params.source
+    return {
+        "kind": source.kind,
+        "preset": source.preset,
+        "format": source.format,
+        "delimiter": source.delimiter,
+        "columns": dict(source.columns),
+        "event_types": dict(source.event_types),
+        "time_format": source.time_format,
+        "timezone": source.timezone,
+        "sql_query": source.sql_query if source.kind == "sql" else None,
+        "as_of": None if source.as_of is None else utc(source.as_of).isoformat(),
+        "future_tolerance_minutes": params.ingest.future_tolerance_minutes,
+        "max_text_length": params.ingest.max_text_length,
+        "require_user": params.ingest.require_user,
+        "key": key,
+    }
+
+
+def utc(moment: datetime) -> datetime:
+    """A moment with a zone; without one it is UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The settings that differ, sorted."""
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def tightened(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The changed settings under which an accepted row might have become another one, or none.
+
+    What is left out only lets more rows in: those in quarantine can be checked again, and the rest stays as it is.
+    """
+
+    def later(a: str | None, b: str | None) -> bool:
+        return b is None or (a is not None and datetime.fromisoformat(a) <= datetime.fromisoformat(b))
+
+    named = [layout.event_types for layout in PRESETS.get(str(old.get("preset")), ())] + [old.get("event_types", {})]
+    settled = {name.lower() for types in named for name in types} | set(EVENT_TYPES)
+
+    def known(name: str) -> bool:
+        return ANY_TYPE in settled or name.lower() in settled
+
+    looser: dict[str, Callable[[Any, Any], bool]] = {
+        "as_of": later,
+        "future_tolerance_minutes": lambda a, b: a <= b,
+        "max_text_length": lambda a, b: a <= b,
+        "require_user": lambda a, b: a and not b,
+        "event_types": lambda a, b: a.items() <= b.items() and not any(known(name) for name in b.keys() - a.keys()),
+    }
+    return [name for name in changed(old, new) if name not in looser or not looser[name](old.get(name), new.get(name))]

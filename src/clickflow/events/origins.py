@@ -1,0 +1,77 @@
+"""Where the raw files come from: a folder, the simulator, or a snapshot of a SQL table."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from clickflow import console, files
+from clickflow.events.pseudonyms import pseudonyms
+from clickflow.events.sources import find_files
+from clickflow.params import Params, Source
+from clickflow.paths import Paths
+
+
+def as_read(source: Source) -> Source:
+    """How the raw files of a source are to be read."""
+    if source.kind == "simulator":
+        return replace(
+            source,
+            preset=None,
+            format="csv",
+            delimiter=None,
+            columns={},
+            event_types={},
+            time_format=None,
+            timezone="UTC",
+        )
+    return replace(source, format="parquet") if source.kind == "sql" else source
+
+
+def raw_files(params: Params, paths: Paths, scratch: Path) -> tuple[Source, list[tuple[str, Path]]]:
+    """The raw files of the source (name and path), and how to read them. What is made for it is made in `scratch`."""
+    source = as_read(params.source)
+    if source.kind == "files":
+        return source, find_files(source, paths.root)
+    folder = scratch / "raw"
+    folder.mkdir()
+    if source.kind == "simulator":
+        from clickflow.events.simulator import simulate
+
+        with console.progress("simulating", params.simulator.events) as progress:
+            simulate(params.simulator, folder, seed=params.seed, fmt="csv", progress=progress)
+        return source, sorted((path.name, path) for path in folder.glob("events-*"))
+    from clickflow.events.snapshot import snapshot
+
+    path = folder / "snapshot.parquet"
+    name = snapshot(source, path, params.ingest.memory_gb)
+    return source, [(name, path)]
+
+
+def write_truth(params: Params, scratch: Path, folder: Path, key: bytes) -> None:
+    """What is known beside the log: the simulator's truth under the pseudonyms of the events, or a card that says that
+    there is none.
+    """
+    truth = scratch / "raw" / "truth"
+    folder.mkdir()
+    if not truth.is_dir():
+        files.write_json(folder / "card.json", {"available": False, "source": params.source.kind})
+        return
+    for path in sorted(truth.iterdir()):
+        if path.suffix == ".parquet" and {"user_id", "session_id"} & set(pq.read_schema(path).names):
+            _under_pseudonyms(path, folder / path.name, key)
+        else:
+            shutil.move(path, folder / path.name)
+
+
+def _under_pseudonyms(path: Path, target: Path, key: bytes) -> None:
+    with pq.ParquetFile(path) as file, pq.ParquetWriter(target, file.schema_arrow, compression="lz4") as writer:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number)
+            for kind in ("user", "session"):
+                name = f"{kind}_id"
+                if name in table.column_names:
+                    at = table.column_names.index(name)
+                    table = table.set_column(at, name, pseudonyms(table[name].combine_chunks(), key, kind))
+            writer.write_table(table)

@@ -1,0 +1,189 @@
+"""From staged rows to the finished folders: events by day, quarantine, manifest and card."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from clickflow import console, files
+from clickflow.events import days, manifest, quarantine, reading
+from clickflow.events.manifest import Ingested, Manifest
+from clickflow.events.rows import BIT, reasons_of
+from clickflow.events.sources import SourceFile
+from clickflow.events.staging import Stage
+from clickflow.paths import Paths
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an ingest has staged, and what it builds on.
+
+    `kept` sources come from an earlier run; their quarantine is either taken over (`rechecked` None) or staged again.
+    """
+
+    folder: Path
+    stage: Stage
+    kept: tuple[Ingested, ...]
+    new: tuple[Ingested, ...]
+    """With the counts of the pass over them; what became of the rows is filled in here."""
+    opened: Sequence[SourceFile]
+    rechecked: Mapping[tuple[int, int], str] | None
+    slice_rows: int
+    threads: int
+    memory_gb: float
+
+
+class RebuildNeeded(Exception):
+    """A row from quarantine equals an accepted one: which of them came first, only the sources can tell."""
+
+
+def build(work: Work, previous: Manifest | None, settings: Mapping[str, Any], paths: Paths) -> Manifest:
+    """Make `events` and `quarantine` in the scratch folder; the manifest, which stands in `events` then."""
+    told = _write_days(work, previous, paths)
+    sources = _add_up(work)
+    path = work.folder / "quarantine" / quarantine.FILE
+    rows = quarantine.write(_quarantined(work, [source.name for source in sources], previous, paths), path)
+    made = Manifest(settings, sources, dict(sorted(told.items())), {"rows": rows, "sha256": files.sha256(path)})
+    accepted = sum(day["rows"] for day in told.values())
+    if made.total("accepted") != accepted or made.total("quarantined") != rows:
+        raise AssertionError(f"rows do not add up: {accepted} and {rows} of {made.total('read')}")
+    manifest.save(made, work.folder / "events")
+    return made
+
+
+def _write_days(work: Work, previous: Manifest | None, paths: Paths) -> dict[str, dict[str, int]]:
+    events = work.folder / "events"
+    events.mkdir()
+    told: dict[str, dict[str, int]] = {}
+    touched = {days.folder_of(day): day for day in sorted(work.stage.days)}
+    for name, counts in (previous.days if previous else {}).items():
+        if name not in touched:
+            (events / name).mkdir()
+            _link(paths.events / name / "events.parquet", events / name / "events.parquet")
+            told[name] = dict(counts)
+
+    def write(task: tuple[str, int]) -> tuple[str, days.Day]:
+        name, day = task
+        staged = work.stage.day(day)
+        old = paths.events / name / "events.parquet"
+        if previous is not None and name in previous.days:
+            staged = pa.concat_tables([days.read_day(old), staged])
+        return name, days.write_day(staged, events / name / "events.parquet", work.slice_rows)
+
+    doubles: list[tuple[np.ndarray, np.ndarray]] = []
+    with console.progress("sorting", len(touched)) as advance:
+        for name, day in reading.in_order(write, touched.items(), work.threads):
+            told[name] = {"rows": day.rows, "bytes": day.size}
+            if work.rechecked is not None and (day.source[day.of_kept] < len(work.kept)).any():
+                raise RebuildNeeded
+            doubles.append((day.source, day.position))
+            advance(1, f"{name.removeprefix('day=')}")
+    _refuse_duplicates(work, doubles)
+    return told
+
+
+def _refuse_duplicates(work: Work, doubles: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Find the texts of duplicates again, and refuse them."""
+    source = np.concatenate([np.zeros(0, np.int32), *(found for found, _ in doubles)])
+    position = np.concatenate([np.zeros(0, np.int64), *(found for _, found in doubles)])
+    mask = BIT["duplicate"]
+    old = source < len(work.kept)
+    for number, at in zip(source[old].tolist(), position[old].tolist(), strict=True):
+        assert work.rechecked is not None
+        raw = work.rechecked[number, at]
+        work.stage.refuse(number, np.array([at]), np.array([mask], np.int32), [raw])
+    for number, at, raws in reading.fetch(work.opened, len(work.kept), source[~old], position[~old]):
+        work.stage.refuse(number, at, np.full(len(at), mask, np.int32), raws)
+
+
+def _add_up(work: Work) -> tuple[Ingested, ...]:
+    """Every source with its counts."""
+    refused = work.stage.refused().select(["source", "mask"])
+    pairs, counts = np.unique(
+        np.stack([refused["source"].to_numpy(), refused["mask"].to_numpy()]), axis=1, return_counts=True
+    )
+    quarantined: dict[int, int] = {}
+    reasons: dict[int, dict[str, int]] = {}
+    for number, mask, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        quarantined[number] = quarantined.get(number, 0) + count
+        of_source = reasons.setdefault(number, {})
+        for reason in reasons_of(mask):
+            of_source[reason] = of_source.get(reason, 0) + count
+
+    def counted(number: int, source: Ingested) -> Ingested:
+        bad = quarantined.get(number, 0)
+        good = source.read - bad
+        return replace(source, accepted=good, quarantined=bad, reasons=dict(sorted(reasons.get(number, {}).items())))
+
+    kept = work.kept
+    if work.rechecked is not None:
+        kept = tuple(counted(number, source) for number, source in enumerate(kept))
+    new = tuple(counted(number, source) for number, source in enumerate(work.new, len(kept)))
+    return kept + new
+
+
+def _quarantined(work: Work, names: Sequence[str], previous: Manifest | None, paths: Paths) -> Iterator[pa.Table]:
+    if previous is not None and work.rechecked is None:
+        yield from quarantine.read(paths.quarantine)
+    con = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 1,
+            "memory_limit": f"{work.memory_gb / 2}GB",
+            "temp_directory": str(work.folder / "spill"),
+        },
+    )
+    with con:
+        yield from quarantine.as_quarantine(work.stage.refused(), names, con)
+
+
+def card_of(made: Manifest, events: Path) -> dict[str, Any]:
+    """reports/ingest.json: counts in total and by source, and what the events span."""
+    pattern = str(events / "*" / "events.parquet")
+    with duckdb.connect(":memory:") as con:
+        con.execute("SET TimeZone = 'UTC'")
+        first, last, users, sessions, items = con.execute(
+            "SELECT strftime(min(event_time), '%Y-%m-%dT%H:%M:%S.%fZ'), strftime(max(event_time), "
+            "'%Y-%m-%dT%H:%M:%S.%fZ'), count(DISTINCT user_id), count(DISTINCT session_id), count(DISTINCT item_id) "
+            "FROM read_parquet(?, hive_partitioning = false)",
+            [pattern],
+        ).fetchone()
+    return {
+        "read": made.total("read"),
+        "accepted": made.total("accepted"),
+        "quarantined": made.total("quarantined"),
+        "reasons": made.reasons(),
+        "sources": [
+            {
+                "source": source.name,
+                "read": source.read,
+                "accepted": source.accepted,
+                "quarantined": source.quarantined,
+                "blank_lines": source.blank_lines,
+                "reasons": source.reasons,
+                "bytes": source.size,
+                "sha256": source.sha256,
+            }
+            for source in made.sources
+        ],
+        "first_event": first,
+        "last_event": last,
+        "days": len(made.days),
+        "users": users,
+        "sessions": sessions,
+        "items": items,
+    }
+
+
+def _link(old: Path, new: Path) -> None:
+    """A day that does not change, without copying it where the file system allows."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copy2(old, new)

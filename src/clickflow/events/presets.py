@@ -1,0 +1,174 @@
+"""Layouts of public shop logs. A preset is data; what params.yaml says goes before it."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+
+from clickflow.errors import UsageError
+from clickflow.events.contract import COLUMNS, EVENT_TYPES
+from clickflow.params import Source
+
+ANY_TYPE = "*"
+"""The key of `event_types` for every type that is not listed, and for rows without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How the rows of one kind of file become canonical columns."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Canonical column: column of the file."""
+    event_types: Mapping[str, str] = field(default_factory=dict)
+    """Type in the file: canonical type."""
+    format: str | None = None
+    """csv, tsv, jsonl or parquet; None: by the file's name."""
+    delimiter: str | None = None
+    """One character; None: by the format."""
+    header: tuple[str, ...] | None = None
+    """The columns of a file that does not name them; None: its first line does."""
+    time_format: str | None = None
+    """A strptime pattern, s, ms, us or order; None: ISO 8601."""
+    cancel_prefix: str = ""
+    """Rows whose session begins so are cancellations, written with negative quantities."""
+    nested: str = ""
+    """JSON lines: the field that holds the list of events of a line."""
+    identity: bool = False
+    """Columns that are called as the canonical ones are taken without being listed."""
+    files: str = "*"
+    """The names of files that have this layout."""
+
+
+PRESETS: Mapping[str, tuple[Layout, ...]] = {
+    "rees46": (
+        Layout(
+            format="csv",
+            columns={
+                "event_time": "event_time",
+                "event_type": "event_type",
+                "user_id": "user_id",
+                "session_id": "user_session",
+                "item_id": "product_id",
+                "category": "category_code",
+                "brand": "brand",
+                "price": "price",
+            },
+            event_types={"remove_from_cart": "remove"},
+        ),
+    ),
+    "taobao": (
+        Layout(
+            format="csv",
+            header=("user", "item", "category", "behaviour", "time"),
+            columns={
+                "event_time": "time",
+                "event_type": "behaviour",
+                "user_id": "user",
+                "item_id": "item",
+                "category": "category",
+            },
+            event_types={"pv": "view", "cart": "cart", "fav": "favourite", "buy": "purchase"},
+            time_format="s",
+        ),
+    ),
+    "retailrocket": (
+        Layout(
+            format="csv",
+            columns={
+                "event_time": "timestamp",
+                "event_type": "event",
+                "user_id": "visitorid",
+                "item_id": "itemid",
+            },
+            event_types={"view": "view", "addtocart": "cart", "transaction": "purchase"},
+            time_format="ms",
+        ),
+    ),
+    "yoochoose": (
+        Layout(
+            files="*buys*",
+            format="csv",
+            header=("session", "time", "item", "price", "quantity"),
+            columns={
+                "event_time": "time",
+                "session_id": "session",
+                "item_id": "item",
+                "price": "price",
+                "quantity": "quantity",
+            },
+            event_types={ANY_TYPE: "purchase"},
+        ),
+        Layout(
+            format="csv",
+            header=("session", "time", "item", "category"),
+            columns={"event_time": "time", "session_id": "session", "item_id": "item", "category": "category"},
+            event_types={ANY_TYPE: "view"},
+        ),
+    ),
+    "otto": (
+        Layout(
+            format="jsonl",
+            nested="events",
+            columns={"event_time": "ts", "event_type": "type", "session_id": "session", "item_id": "aid"},
+            event_types={"clicks": "view", "carts": "cart", "orders": "purchase"},
+            time_format="ms",
+        ),
+    ),
+    "uci_retail": (
+        Layout(
+            format="csv",
+            columns={
+                "event_time": "InvoiceDate",
+                "user_id": "CustomerID",
+                "session_id": "InvoiceNo",
+                "item_id": "StockCode",
+                "price": "UnitPrice",
+                "quantity": "Quantity",
+            },
+            event_types={ANY_TYPE: "purchase"},
+            cancel_prefix="C",
+        ),
+    ),
+    "session_tsv": (
+        Layout(
+            format="tsv",
+            columns={"event_time": "Time", "session_id": "SessionId", "item_id": "ItemId"},
+            event_types={ANY_TYPE: "view"},
+            time_format="s",
+        ),
+    ),
+}
+
+
+def layout_of(source: Source, name: str) -> Layout:
+    """The layout of the file `name`: the preset's, with what `source` says laid over it.
+
+    Raises UsageError where `source.columns` or `source.event_types` names a column or type that is not canonical.
+    """
+    _known("source.columns", source.columns, COLUMNS, "canonical column")
+    _known("source.event_types", source.event_types.values(), EVENT_TYPES, "canonical event type")
+    chosen = Layout(identity=True)
+    if source.preset is not None:
+        chosen = next(
+            (layout for layout in PRESETS[source.preset] if fnmatch(name.rsplit("/", 1)[-1].lower(), layout.files)),
+            PRESETS[source.preset][-1],
+        )
+    return replace(
+        chosen,
+        columns={**chosen.columns, **source.columns},
+        event_types={**chosen.event_types, **source.event_types},
+        format=source.format or chosen.format,
+        delimiter=source.delimiter or chosen.delimiter,
+        time_format=source.time_format or chosen.time_format,
+    )
+
+
+def _known(where: str, names: object, known: tuple[str, ...], what: str) -> None:
+    for name in names:  # type: ignore[attr-defined]
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(
+                f"{where}: {name!r} is no {what}{hint} There is: {', '.join(known)}",
+                kept="nothing was read, the outputs are as they were",
+            )

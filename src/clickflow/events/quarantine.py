@@ -1,0 +1,81 @@
+"""Rows that were not accepted: written, read again, and had back as the bytes they were.
+
+`data/quarantine/quarantine.parquet` has one row for every such raw row, in the order of the sources: `source` (the
+file's name below `source.path`), `line` (1-based), `raw` (the row's exact text, without its line end) and `reasons`.
+Where `broken_encoding` is among the reasons, `raw` has doubled backslashes and \\xNN for what is no text.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickflow.events.rows import BIT, lines_of, reasons_of, unescaped
+
+SCHEMA = pa.schema(
+    [("source", pa.string()), ("line", pa.int64()), ("raw", pa.string()), ("reasons", pa.list_(pa.string()))]
+)
+FILE = "quarantine.parquet"
+ROW_GROUP = 65_536
+
+
+def raw_bytes(raw: str, reasons: Sequence[str]) -> bytes:
+    """The bytes of a quarantined row as they stood in its source."""
+    return unescaped(raw) if "broken_encoding" in reasons else raw.encode()
+
+
+def as_quarantine(refused: pa.Table, names: Sequence[str], con: Any) -> Iterator[pa.Table]:
+    """Refused rows (`staging.REFUSED`) in order, as quarantine's tables; `names` are those of the sources.
+
+    Sorted by `con`, a DuckDB connection, within its memory.
+    """
+    if not refused.num_rows:
+        return
+    reader = con.from_arrow(refused).order("source, position").to_arrow_reader(ROW_GROUP)
+    for batch in reader:
+        masks, which = np.unique(batch["mask"].to_numpy(), return_inverse=True)
+        reasons = pa.array([reasons_of(mask) for mask in masks.tolist()], pa.list_(pa.string()))
+        columns = [
+            pa.array(list(names), pa.string()).take(batch["source"]),
+            pa.array(lines_of(batch["position"].to_numpy())),
+            batch["raw"].cast(pa.string()),
+            reasons.take(pa.array(which)),
+        ]
+        yield pa.table(columns, schema=SCHEMA)
+
+
+def write(tables: Iterator[pa.Table], path: Path) -> int:
+    """Write quarantine in row groups of one size, so that its bytes depend on the rows alone; the number of rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting: list[pa.Table] = [SCHEMA.empty_table()]
+    held = rows = 0
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1) as writer:
+        for table in tables:
+            waiting.append(table)
+            held += table.num_rows
+            rows += table.num_rows
+            while held >= ROW_GROUP:
+                whole = pa.concat_tables(waiting)
+                writer.write_table(whole.slice(0, ROW_GROUP).combine_chunks())
+                waiting, held = [whole.slice(ROW_GROUP)], held - ROW_GROUP
+        if held or not rows:
+            writer.write_table(pa.concat_tables(waiting).combine_chunks())
+    return rows
+
+
+def read(folder: Path) -> Iterator[pa.Table]:
+    """The quarantined rows, in their order."""
+    with pq.ParquetFile(folder / FILE) as file:
+        for batch in file.iter_batches(ROW_GROUP):
+            yield pa.Table.from_batches([batch])
+
+
+def masks(table: pa.Table) -> np.ndarray:
+    """The reasons of quarantined rows as masks."""
+    reasons = table["reasons"].combine_chunks()
+    bits = np.array([BIT[reason] for reason in reasons.flatten().to_pylist()], np.int32)
+    ends = np.cumsum(reasons.value_lengths().to_numpy())
+    return np.array([part.sum() for part in np.split(bits, ends[:-1])], np.int32) if len(ends) else bits

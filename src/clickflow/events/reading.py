@@ -1,0 +1,166 @@
+"""The pass over the raw files: blocks are read in order, checked by several threads, and staged in order."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clickflow import console
+from clickflow.events.checks import Rules, check
+from clickflow.events.presets import Layout
+from clickflow.events.rows import BIT, Refused, Rows, escaped
+from clickflow.events.sources import Reader, SourceFile
+from clickflow.events.staging import Stage
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass
+class Tally:
+    """Counts of one source."""
+
+    read: int = 0
+    blank_lines: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a block."""
+
+    source: int
+    good: pa.Table
+    positions: NDArray[np.int64]
+    refused: tuple[NDArray[np.int64], NDArray[np.int32], list[str]]
+    read: int
+    blank: int
+    consumed: int
+
+
+@dataclass
+class Connections:
+    """One DuckDB connection for every thread."""
+
+    local: threading.local = field(default_factory=threading.local)
+
+    def get(self) -> Any:
+        """This thread's connection."""
+        if not hasattr(self.local, "con"):
+            self.local.con = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "512MB"})
+        return self.local.con
+
+
+def read_files(
+    files: Sequence[tuple[int, SourceFile]], rules: Callable[[Layout], Rules], stage: Stage, threads: int
+) -> dict[int, Tally]:
+    """Read and check files (with their numbers among the sources), and stage their rows; the counts of each."""
+    tallies = {number: Tally() for number, _ in files}
+    ruled = {number: rules(file.layout) for number, file in files}
+    readers = {number: file.reader for number, file in files}
+    connections = Connections()
+
+    def blocks() -> Iterator[tuple[int, Any]]:
+        for number, file in files:
+            for block in file.reader.blocks():
+                yield number, block
+
+    def work(task: tuple[int, Any]) -> Result:
+        number, block = task
+        return check_block(number, readers[number], block, ruled[number], connections.get())
+
+    total = sum(file.path.stat().st_size for _, file in files)
+    rows, done = 0, 0
+    before = {number: 0 for number, _ in files}
+    with console.progress("reading", total) as advance:
+        for result in in_order(work, blocks(), threads):
+            tally = tallies[result.source]
+            tally.read += result.read
+            tally.blank_lines += result.blank
+            stage.add(result.good, result.source, result.positions)
+            stage.refuse(result.source, *result.refused)
+            rows += result.read
+            done = result.consumed - before[result.source]
+            before[result.source] = result.consumed
+            advance(done, f"{rows:,} rows")
+    return tallies
+
+
+def check_block(number: int, reader: Reader, block: Any, rules: Rules, con: Any) -> Result:
+    """Parse and check one block; every row of it is either in `good` or in `refused`."""
+    rows: Rows = reader.parse(block)
+    checked = check(rows.table, rules, con)
+    bad = np.flatnonzero(checked.mask)
+    good, positions = checked.table, rows.positions
+    refused = _as_arrays(rows.refused)
+    if len(bad):
+        fine = np.flatnonzero(checked.mask == 0)
+        good, positions = good.take(pa.array(fine)), positions[fine]
+        raws = reader.raw_at(block, rows.positions[bad])
+        masks = checked.mask[bad]
+        refused = (
+            np.concatenate([refused[0], rows.positions[bad]]),
+            np.concatenate([refused[1], masks]),
+            refused[2] + [shown(raw, mask) for raw, mask in zip(raws, masks.tolist(), strict=True)],
+        )
+    return Result(number, good, positions, refused, rows.read, rows.blank, block.consumed)
+
+
+def shown(raw: str, mask: int) -> str:
+    """The text of a refused row as quarantine holds it."""
+    return escaped(raw.encode()) if mask & BIT["broken_encoding"] else raw
+
+
+def fetch(
+    files: Sequence[SourceFile], first: int, source: NDArray[np.int32], position: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.int64], list[str]]]:
+    """The exact text of rows that are known by source (counted from `first`) and position: for each block that has
+    some, source, positions, texts.
+    """
+    for number in np.unique(source).tolist():
+        reader = files[number - first].reader
+        wanted = np.sort(position[source == number])
+        at = 0
+        for block in reader.blocks():
+            if at == len(wanted):
+                break
+            stop = int(np.searchsorted(wanted, _end(block) << 20))
+            if stop > at:
+                yield number, wanted[at:stop], reader.raw_at(block, wanted[at:stop])
+                at = stop
+
+
+def in_order(work: Callable[[Given], Made], tasks: Iterable[Given], threads: int) -> Iterator[Made]:
+    """`work` on every task by several threads; results in the order of the tasks, and never many more at once than
+    there are threads.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[Made]] = deque()
+        try:
+            for task in tasks:
+                pending.append(pool.submit(work, task))
+                if len(pending) > threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _end(block: Any) -> int:
+    """The line after a block's last."""
+    data = getattr(block, "data", None)
+    if data is None:
+        return int(block.line + block.batch.num_rows)
+    return int(block.line + data.count(b"\n") + (not data.endswith(b"\n")))
+
+
+def _as_arrays(refused: Refused) -> tuple[NDArray[np.int64], NDArray[np.int32], list[str]]:
+    return np.array(refused.positions, np.int64), np.array(refused.masks, np.int32), list(refused.raws)

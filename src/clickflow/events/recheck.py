@@ -1,0 +1,114 @@
+"""Quarantined rows, checked again under rules that let more rows in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clickflow.events import delimited, jsonlines, quarantine
+from clickflow.events.checks import Rules, check
+from clickflow.events.contract import COLUMNS
+from clickflow.events.manifest import Manifest
+from clickflow.events.presets import Layout
+from clickflow.events.reading import Connections, shown
+from clickflow.events.records import find_odd
+from clickflow.events.rows import BIT, ORDINAL_BITS, Rows
+from clickflow.events.sources import columns_of
+from clickflow.events.staging import Stage
+from clickflow.events.text_blocks import TextBlock
+
+SETTLED = sum(
+    BIT[reason] for reason in ("truncated", "wrong_columns", "bad_quotes", "bad_json", "broken_encoding", "duplicate")
+)
+"""What no rule can make good: it is the row itself."""
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """Rows checked again, and the texts of those that are good now, by source and position."""
+
+    checked: int
+    accepted: Mapping[tuple[int, int], str]
+
+
+def recheck(
+    previous: Manifest,
+    folder: Path,
+    layout_of: Callable[[str], Layout],
+    rules: Callable[[Layout], Rules],
+    stage: Stage,
+) -> Rechecked:
+    """Check what is in quarantine again and stage all of it: good rows as good, others with their reasons of now."""
+    numbers = {source.name: number for number, source in enumerate(previous.sources)}
+    con = Connections().get()
+    accepted: dict[tuple[int, int], str] = {}
+    checked = 0
+    last = (-1, -1, 0)
+    for table in quarantine.read(folder):
+        sources = np.array([numbers[name] for name in table["source"].to_pylist()], np.int32)
+        positions, last = _positions(sources, table["line"].to_numpy(), last)
+        raws = table["raw"].to_pylist()
+        masks = quarantine.masks(table)
+        for number in np.unique(sources).tolist():
+            mine = np.flatnonzero(sources == number)
+            settled = mine[masks[mine] & SETTLED != 0]
+            stage.refuse(number, positions[settled], masks[settled], [raws[i] for i in settled.tolist()])
+            mine = mine[masks[mine] & SETTLED == 0]
+            if not len(mine):
+                continue
+            texts = [raws[i] for i in mine.tolist()]
+            described = previous.sources[number].described
+            layout = layout_of(previous.sources[number].name)
+            if described.get("clock"):
+                layout = replace(layout, time_format=None)
+            rows = _parse(texts, layout, described)
+            order = rows.positions
+            found = check(rows.table, rules(layout), con)
+            checked += len(mine)
+            good = np.flatnonzero(found.mask == 0)
+            stage.add(found.table.take(pa.array(good)), number, positions[mine[order[good]]])
+            accepted |= {(number, int(positions[mine[i]])): texts[i] for i in order[good].tolist()}
+            bad = np.flatnonzero(found.mask)
+            stage.refuse(
+                number,
+                positions[mine[order[bad]]],
+                found.mask[bad],
+                [shown(texts[i], mask) for i, mask in zip(order[bad].tolist(), found.mask[bad].tolist(), strict=True)],
+            )
+    return Rechecked(checked, accepted)
+
+
+def _positions(
+    sources: NDArray[np.int32], lines: NDArray[np.int64], last: tuple[int, int, int]
+) -> tuple[NDArray[np.int64], tuple[int, int, int]]:
+    """Positions in the order of the rows: those that share a line are numbered, also over the ends of tables."""
+    positions = np.empty(len(lines), np.int64)
+    for i, (source, line) in enumerate(zip(sources.tolist(), lines.tolist(), strict=True)):
+        last = (source, line, last[2] + 1 if last[:2] == (source, line) else 0)
+        positions[i] = line << ORDINAL_BITS | last[2]
+    return positions, last
+
+
+def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any]) -> Rows:
+    """The columns of rows given as text; `positions` are their indices in `texts`."""
+    data = ("\n".join(texts) + "\n").encode()
+    if described["format"] == "delimited":
+        names = tuple(described["columns"])
+        mark, quoting = described["delimiter"].encode(), bool(described["quoting"])
+        odd = find_odd(data, mark, final=True)[0] if quoting else []
+        block = TextBlock(data, 0, tuple(odd), True, 0)
+        rows = delimited.parse(block, mark, quoting, len(names), columns_of(layout, names, Path()))
+    else:
+        wanted = dict(layout.columns)
+        if layout.identity:
+            wanted |= {column: column for column in COLUMNS if column not in wanted}
+        rows = jsonlines.parse(TextBlock(data, 0, (), True, 0), wanted, nested="")
+    first = np.cumsum([0] + [text.count("\n") + 1 for text in texts])
+    index = np.searchsorted(first, rows.positions >> ORDINAL_BITS, side="right") - 1
+    if rows.refused.positions or len(index) != len(texts):
+        raise AssertionError("a row that was once read cannot be read again")
+    return Rows(rows.table, index, rows.refused)

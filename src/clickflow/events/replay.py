@@ -1,0 +1,93 @@
+"""`clickflow replay`: rows in quarantine are checked again; those that a fix has made good become events.
+
+A fix is a change of params that lets more rows in: a type added to `source.event_types`, a longer
+`ingest.max_text_length`, guests accepted, a later `source.as_of`. The outcome is that of a new ingest with these
+params, without reading the sources. Other changes touch accepted rows too, and ask for the ingest itself.
+"""
+
+from typing import Any
+
+from clickflow import console, files
+from clickflow.errors import UsageError
+from clickflow.events import ingest as stage_of
+from clickflow.events import manifest, outputs
+from clickflow.events.commit import commit, scratch
+from clickflow.events.origins import as_read
+from clickflow.events.presets import layout_of
+from clickflow.events.pseudonyms import key_name, load_key
+from clickflow.events.recheck import recheck
+from clickflow.events.staging import Stage
+from clickflow.params import Params
+from clickflow.paths import Paths
+
+
+def run(params: Params, paths: Paths, *, as_json: bool) -> None:
+    """The verb."""
+    result = replay(params, paths)
+    console.emit(result, as_json=as_json, text=lambda: _text(result))
+
+
+def replay(params: Params, paths: Paths) -> dict[str, Any]:
+    """Check quarantine again; returns counts: checked, accepted, still_quarantined, and the totals after.
+
+    Raises UsageError where nothing was ingested, or where the params changed in a way that touches accepted rows.
+    """
+    stage_of.check_source(params.source)
+    key = load_key(paths.home)
+    try:
+        with scratch(paths) as folder:
+            previous = manifest.load(paths.events, paths.quarantine)
+            if previous is None:
+                raise UsageError(
+                    "there is nothing to replay: no ingest has left its events and quarantine here",
+                    next_step="clickflow ingest",
+                )
+            before = previous.total("accepted"), previous.total("quarantined")
+            settings = manifest.settings(params, key_name(key))
+            touched = manifest.tightened(previous.settings, settings)
+            if touched:
+                raise UsageError(
+                    f"these params changed since the ingest, and with them accepted rows too: {', '.join(touched)}",
+                    kept="events and quarantine are as they were",
+                    next_step="clickflow ingest",
+                )
+            staged = Stage(folder)
+            found = recheck(
+                previous,
+                paths.quarantine,
+                lambda name: layout_of(as_read(params.source), name),
+                stage_of.rules_for(params, key),
+                staged,
+            )
+            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found.accepted)
+            made = outputs.build(work, previous, settings, paths)
+            card = outputs.card_of(made, folder / "events")
+            files.write_json(folder / "ingest.json", card)
+            commit(
+                folder,
+                paths,
+                {"quarantine": paths.quarantine, "ingest.json": paths.ingest_card, "events": paths.events},
+            )
+            return _result(before, card)
+    except outputs.RebuildNeeded:
+        console.say("a row from quarantine equals an accepted one: reading the sources again, to keep the first")
+    return _result(before, stage_of.ingest(params, paths, rebuild=True))
+
+
+def _result(before: tuple[int, int], card: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "in_quarantine_before": before[1],
+        "taken_in": card["accepted"] - before[0],
+        "still_quarantined": card["quarantined"],
+        "reasons": card["reasons"],
+        "read": card["read"],
+        "accepted": card["accepted"],
+    }
+
+
+def _text(result: dict[str, Any]) -> str:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(result["reasons"].items()))
+    return (
+        f"{result['in_quarantine_before']:,} rows were in quarantine: {result['taken_in']:,} taken in, "
+        f"{result['still_quarantined']:,} stay{': ' + reasons if reasons else ''}"
+    )

@@ -1,0 +1,71 @@
+"""A SQL table or query as a Parquet file, through Ibis: what is ingested is what lay there at one moment."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from clickflow.errors import DataError, UsageError
+from clickflow.events.text_blocks import UNTOUCHED
+from clickflow.params import Source
+
+ROWS = 100_000
+TABLE = re.compile(r"""[\w"$]+(\.[\w"$]+){0,2}""")
+
+
+def snapshot(source: Source, path: Path, memory_gb: float) -> str:
+    """Write the rows of `source.sql_query` to `path`, in an order of their own; returns the source's name.
+
+    A database gives rows in any order. Sorted by all columns, the same rows have the same bytes and line numbers.
+    Raises UsageError without a connection URL, DataError where the database or the query does not answer.
+    """
+    url = os.environ.get(source.sql_url_env, "")
+    if not url:
+        raise UsageError(
+            f"source.kind is sql, and the environment variable {source.sql_url_env} is not set",
+            kept=UNTOUCHED,
+            next_step=f"export {source.sql_url_env}=postgresql://user:password@host:5432/database",
+        )
+    import ibis
+
+    query = (source.sql_query or "").strip().rstrip(";")
+    try:
+        con = ibis.connect(url)
+    except Exception as error:  # every backend has errors of its own
+        raise _failed(f"cannot connect to the database of {source.sql_url_env}", error, url) from None
+    unsorted = path.with_suffix(".unsorted")
+    try:
+        table = _table(con, query) if TABLE.fullmatch(query) else con.sql(query)
+        with table.to_pyarrow_batches(chunk_size=ROWS) as batches, pq.ParquetWriter(unsorted, batches.schema) as out:
+            for batch in batches:
+                out.write_batch(batch)
+    except Exception as error:
+        raise _failed(f"source.sql_query failed: {query[:200]}", error, url) from None
+    finally:
+        con.disconnect()
+    config = {"threads": 1, "memory_limit": f"{memory_gb / 2}GB", "temp_directory": str(path.with_suffix(".spill"))}
+    with duckdb.connect(":memory:", config=config) as duck:
+        duck.execute(f"COPY (FROM read_parquet('{unsorted}') ORDER BY ALL) TO '{path}' (FORMAT parquet)")
+    unsorted.unlink()
+    return query if TABLE.fullmatch(query) else "query"
+
+
+def _table(con: Any, name: str) -> Any:
+    *outer, table = [part.strip('"') for part in name.split(".")]
+    return con.table(table, database=tuple(outer) if len(outer) > 1 else (outer[0] if outer else None))
+
+
+def _failed(what: str, error: Exception, url: str) -> DataError:
+    """The error without the URL, which may hold a password."""
+    secrets = [url, *re.findall(r"://([^@/]+)@", url), *re.findall(r"://[^:@/]*:([^@]+)@", url)]
+    text = str(error).strip().split("\n")[0]
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return DataError(
+        f"{what}\n  {type(error).__name__}: {text}",
+        kept=UNTOUCHED,
+        next_step="check the connection and the query, then run the ingest again",
+    )

@@ -1,0 +1,134 @@
+"""Parquet files (and the snapshots of SQL tables): typed columns, a row's exact text is its JSON."""
+
+import datetime
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from clickflow.errors import DataError
+from clickflow.events import texts
+from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, lines_of, position_of
+from clickflow.events.text_blocks import UNTOUCHED
+
+ROWS = 131_072
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """Some rows of a Parquet file, the first one's number (1-based), and about how far the file is read (bytes)."""
+
+    batch: pa.RecordBatch
+    line: int
+    consumed: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Parquet file."""
+
+    path: Path
+    wanted: Mapping[str, str]
+    """Canonical column: the file's column."""
+    rows: int = ROWS
+
+    def blocks(self, size: int = 0) -> Iterator[TableBlock]:
+        """The file's rows, in blocks; `size` is there for the sake of the other readers."""
+        del size
+        line = 1
+        with pq.ParquetFile(self.path) as file:
+            total = max(1, file.metadata.num_rows)
+            length = self.path.stat().st_size
+            try:
+                for batch in file.iter_batches(self.rows):
+                    yield TableBlock(batch, line, length * (line - 1 + batch.num_rows) // total)
+                    line += batch.num_rows
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(
+                    f"{self.path}: cannot be read beyond row {line - 1} ({error})",
+                    kept=UNTOUCHED,
+                    next_step="fetch or write the file again",
+                ) from error
+
+    def parse(self, block: TableBlock) -> Rows:
+        """The rows of a block."""
+        batch, refused = block.batch, Refused()
+        broken = np.zeros(batch.num_rows, bool)
+        columns = {}
+        for name, field in self.wanted.items():
+            columns[name], bad = _column(batch.column(field), keep=_typed(name, batch.schema.field(field).type))
+            broken |= bad
+        keep = np.flatnonzero(~broken)
+        table = pa.table(columns)
+        if broken.any():
+            for index, raw in zip(np.flatnonzero(broken).tolist(), _raws(batch, np.flatnonzero(broken)), strict=True):
+                refused.add(position_of(block.line + index), "broken_encoding", raw.replace("\\", "\\\\"))
+            table = table.take(pa.array(keep))
+        return Rows(table, (keep.astype(np.int64) + block.line) << ORDINAL_BITS, refused)
+
+    def raw_at(self, block: TableBlock, positions: NDArray[np.int64]) -> list[str]:
+        """Rows of a block as JSON, with all columns of the file."""
+        return _raws(block.batch, lines_of(positions) - block.line)
+
+
+def is_clock(kind: pa.DataType) -> bool:
+    """Whether values of this type are times by themselves."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def _typed(name: str, kind: pa.DataType) -> bool:
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return (name == "event_time" and is_clock(kind)) or (name in ("price", "quantity") and number)
+
+
+def _column(array: pa.Array, *, keep: bool) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """A column as text, or as it is where `keep`; and which values are bytes but no text."""
+    fine = np.zeros(len(array), bool)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if keep:
+        return array, fine
+    kind = array.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return array.cast(pa.string()), fine
+    if pa.types.is_floating(kind):
+        whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), 2.0**53))
+        as_float = array.cast(pa.string())
+        if not pc.any(whole).as_py():
+            return as_float, fine
+        as_int = pc.if_else(whole, array, 0.0).cast(pa.int64()).cast(pa.string())
+        return pc.if_else(whole, as_int, as_float), fine
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        values = array.to_pylist()
+        return pa.array([None if v is None else v.decode("utf-8", "replace") for v in values], pa.string()), np.array(
+            [v is not None and v.decode("utf-8", "ignore").encode() != v for v in values], bool
+        )
+    if pa.types.is_nested(kind):
+        return pa.array([None if v is None else _json(v) for v in array.to_pylist()], pa.string()), fine
+    return texts.plain(array.cast(pa.string())), fine
+
+
+def _raws(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> list[str]:
+    rows = batch.take(pa.array(indices)).to_pylist()
+    # JSON knows no infinity: as a text it is still seen to be no number
+    return [_json({k: str(v) if v in (math.inf, -math.inf) else v for k, v in row.items()}) for row in rows]
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    return str(value)

@@ -1,0 +1,88 @@
+"""A text file, gzip or not, in blocks of whole records."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from clickflow.errors import DataError
+from clickflow.events.records import Odd, find_odd
+
+BLOCK = 16 << 20
+"""Bytes of text a block has, about."""
+MAX_LINE = 256 << 20
+"""A text whose lines are longer is not a log."""
+
+GZIP = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+UNTOUCHED = "the outputs are as they were"
+
+
+@dataclass(frozen=True)
+class TextBlock:
+    """Whole records of a file: their bytes, the first line's number (1-based), the odd records among them, whether the
+    file ends here, and how far the file was read on disk (bytes).
+    """
+
+    data: bytes
+    line: int
+    odd: tuple[Odd, ...]
+    final: bool
+    consumed: int
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The file's text as bytes, unpacked where it is gzip, and the file itself, to tell how far it was read."""
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(0)
+        yield (gzip.GzipFile(fileobj=file), file) if packed else (file, file)  # type: ignore[misc]
+
+
+def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
+    """Up to `size` bytes; DataError where a gzip stream is broken or cut off."""
+    try:
+        return file.read(size)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path}: the gzip stream cannot be read to its end ({error})",
+            kept=UNTOUCHED,
+            next_step=f"fetch the file again; `gzip --test {path.name}` says whether it is whole",
+        ) from error
+
+
+def read_blocks(
+    path: Path, skip: int, line: int, *, delimiter: bytes, quoting: bool, size: int = BLOCK
+) -> Iterator[TextBlock]:
+    """The blocks of a file from byte `skip` of its text on, which is the beginning of line `line`.
+
+    The records are the same wherever the blocks are cut.
+    """
+    with opened(path) as (text, file):
+        while skip > 0:
+            skip -= len(read_text(text, min(skip, size), path)) or skip
+        carry, chunk = b"", read_text(text, size, path)
+        final = False
+        while not final:
+            ahead = read_text(text, size, path) if len(chunk) == size else b""
+            final = not ahead
+            data, chunk = carry + chunk, ahead
+            cut = len(data) if final else data.rfind(b"\n") + 1
+            if not cut and len(data) > MAX_LINE:
+                raise DataError(
+                    f"{path}, line {line}: no line end within {MAX_LINE >> 20} MB; this is no text log",
+                    kept=UNTOUCHED,
+                    next_step="check source.format and the file",
+                )
+            part, carry = data[:cut], data[cut:]
+            odd: list[Odd] = []
+            if quoting and b'"' in part:
+                odd, kept = find_odd(part, delimiter, final)
+                part, carry = part[:kept], part[kept:] + carry
+            if part:
+                yield TextBlock(part, line, tuple(odd), final, file.tell())
+            line += part.count(b"\n")

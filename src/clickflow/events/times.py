@@ -1,0 +1,178 @@
+"""Texts and numbers to microseconds since 1970, UTC.
+
+The usual shape of ISO 8601 (`2019-10-01 00:00:00.123456 UTC`, `2019-10-01T00:00:00Z`) is read digit by digit in numpy;
+every other shape by DuckDB, with the same results where both apply.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clickflow.events import texts
+
+ORDER_EPOCH = 946_684_800_000_000
+"""2000-01-01, where the times of logs begin that know an order but no clock."""
+ORDER_STEP = 60_000_000
+"""Between two sessions of such a log."""
+
+UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+FASTEST = 400_000
+"""Fewer values than this are read at once, so that the working arrays stay small."""
+
+LATEST = 253_402_300_799_999_999
+"""9999-12-31 23:59:59.999999."""
+
+Micros = tuple[NDArray[np.int64], NDArray[np.bool_]]
+"""Times, and which of them are times at all."""
+
+
+def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> Micros:
+    """Cleaned texts of one `time_format` (see params.yaml); times without a zone are in `timezone`.
+
+    `con` is a DuckDB connection of this thread.
+    """
+    if time_format in UNITS:
+        value, known = numbers(array, con)
+        known &= np.abs(value) <= LATEST / UNITS[time_format]
+        return np.round(np.where(known, value, 0) * UNITS[time_format]).astype(np.int64), known
+    if time_format is not None:
+        return _by_duckdb(array, f"try_strptime(x, {_quoted(time_format)})::TIMESTAMPTZ", timezone, con)
+    micros, known = _usual(array) if timezone == "UTC" else (np.zeros(len(array), np.int64), np.zeros(len(array), bool))
+    rest = np.flatnonzero(~known & texts.valid(array))
+    if len(rest):
+        # DuckDB knows words such as "epoch" and "infinity" too: a time begins with a digit
+        cast = "CASE WHEN x[1] BETWEEN '0' AND '9' THEN try_cast(x AS TIMESTAMPTZ) END"
+        micros[rest], known[rest] = _by_duckdb(array.take(pa.array(rest)), cast, timezone, con)
+    return micros, known
+
+
+def numbers(array: pa.Array, con: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Cleaned texts as numbers, and which of them are finite numbers."""
+    if array.null_count == len(array):
+        return np.zeros(len(array)), np.zeros(len(array), bool)
+    found = con.from_arrow(pa.table({"x": array})).select("try_cast(x AS DOUBLE) AS y").to_arrow_table()["y"]
+    found = found.combine_chunks()
+    value = found.fill_null(0.0).to_numpy(zero_copy_only=False).copy()
+    known = texts.valid(found) & np.isfinite(value)
+    value[~known] = 0
+    return value, known
+
+
+def in_order(session: pa.Array, step: pa.Array, con: Any) -> Micros:
+    """Times for a log without a clock: session number times a minute, plus as many microseconds as the step's number.
+
+    So a later session comes later, and so does a later step of a session.
+    """
+    which, known = numbers(session, con)
+    where, counted = numbers(step, con)
+    known &= counted & (which >= 0) & (which < 1e9) & (which == np.floor(which)) & (where >= 0) & (where < ORDER_STEP)
+    return ORDER_EPOCH + np.where(known, which * ORDER_STEP + where, 0).astype(np.int64), known
+
+
+def from_arrow(array: pa.Array, timezone: str, con: Any) -> Micros:
+    """Arrow timestamps and dates; those without a zone are in `timezone`."""
+    known = texts.valid(array)
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.timestamp("s"))
+    zoned = array.type.tz is not None or timezone == "UTC"
+    micros = array.cast(pa.timestamp("us", tz=array.type.tz), safe=False)
+    if not zoned:
+        return _by_duckdb(micros, "x::TIMESTAMPTZ", timezone, con)
+    return micros.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).copy(), known
+
+
+def known_timezone(name: str, con: Any) -> bool:
+    """Whether DuckDB has the rules of that zone."""
+    import duckdb
+
+    try:
+        con.execute(f"SET TimeZone = {_quoted(name)}")
+    except duckdb.Error:
+        return False
+    return True
+
+
+def known_pattern(pattern: str, con: Any) -> bool:
+    """Whether `pattern` is one of strptime's."""
+    import duckdb
+
+    try:
+        con.execute(f"SELECT try_strptime('', {_quoted(pattern)})")
+    except duckdb.Error:
+        return False
+    return re.search("%[a-zA-Z]", pattern) is not None
+
+
+def _by_duckdb(array: pa.Array, expression: str, timezone: str, con: Any) -> Micros:
+    con.execute(f"SET TimeZone = {_quoted(timezone)}")
+    found = con.from_arrow(pa.table({"x": array})).select(f"epoch_us({expression}) AS y").to_arrow_table()["y"]
+    found = found.combine_chunks()
+    return found.fill_null(0).to_numpy(zero_copy_only=False).copy(), texts.valid(found)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _usual(array: pa.Array) -> Micros:
+    """Values shaped `YYYY-MM-DD[ T]HH:MM:SS[.f…][Z| UTC]`; all others are left unknown."""
+    count = len(array)
+    micros, known = np.zeros(count, np.int64), np.zeros(count, bool)
+    long = texts.lengths(array)
+    starts = texts.bounds(array)[:-1]
+    text = texts.letters(array)
+    for length in np.unique(long).tolist():
+        if not 19 <= length <= 30:
+            continue
+        rows = np.flatnonzero(long == length)
+        for part in np.array_split(rows, -(-len(rows) // FASTEST)):
+            first = int(starts[part[0]])
+            if len(part) == part[-1] - part[0] + 1 and int(starts[part[-1]]) - first == (len(part) - 1) * length:
+                shaped = text[first : first + len(part) * length].reshape(-1, length)
+            else:
+                shaped = text[starts[part][:, None] + np.arange(length, dtype=np.int32)]
+            micros[part], known[part] = _digits(shaped)
+    return micros, known
+
+
+def _digits(shaped: NDArray[np.uint8]) -> Micros:
+    """Rows of bytes of one length."""
+    length = shaped.shape[1]
+    if (shaped[:, -1] == ord("Z")).all():
+        length -= 1
+    elif length >= 23 and (shaped[:, -4:] == np.frombuffer(b" UTC", np.uint8)).all():
+        length -= 4
+    fraction = length - 20
+    if length != 19 and not 1 <= fraction <= 6:
+        return np.zeros(len(shaped), np.int64), np.zeros(len(shaped), bool)
+    known = (shaped[:, 10] == ord(" ")) | (shaped[:, 10] == ord("T"))
+    marks = [(4, "-"), (7, "-"), (13, ":"), (16, ":"), *([(19, ".")] if fraction > 0 else [])]
+    for at, mark in marks:
+        known &= shaped[:, at] == ord(mark)
+
+    def number(start: int, stop: int) -> NDArray[np.int64]:
+        nonlocal known
+        value = np.zeros(len(shaped), np.int32)
+        for at in range(start, stop):
+            digit = shaped[:, at] - np.uint8(48)
+            known &= digit <= 9
+            value *= 10
+            value += digit
+        return value.astype(np.int64)
+
+    year, month, day = number(0, 4), number(5, 7), number(8, 10)
+    hour, minute, second = number(11, 13), number(14, 16), number(17, 19)
+    part = number(20, 20 + fraction) * 10 ** (6 - fraction) if fraction > 0 else 0
+    known &= (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60) & (year >= 1)
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    days = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[np.where(known, month, 0)]
+    known &= day <= days + (leap & (month == 2))
+    # days since 1970-01-01 in the Gregorian calendar: years are counted from March, so that the leap day is the last
+    march = year - (month <= 2)
+    century = march // 100
+    months = (153 * ((month + 9) % 12) + 2) // 5
+    since = 365 * march + march // 4 - century + century // 4 + months + day - 719_469
+    return (((since * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + part, known
