@@ -1,6 +1,6 @@
 """`clickflow status`: each model's champion, since when, how good, by which run and why; candidate; last decision."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -122,33 +122,44 @@ def _decision(entry: Entry) -> Decision:
 
 
 def _shown(found: list[ModelStatus], registry: str) -> Any:
+    """A table a model, a line a fact: it stays readable in a narrow terminal."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"models in {registry}", title_justify="left", show_lines=True)
-    for heading in ("model", "champion", "metrics", "by", "candidate", "last decision"):
-        table.add_column(heading, overflow="fold")
+    tables = []
     for status in found:
-        table.add_row(*(escape(cell) for cell in _row(status)))
-    notes = [f"{status.model}: {note}" for status in found for note in status.notes]
+        table = Table(title=status.model, title_justify="left", title_style="bold", show_header=False)
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(overflow="fold")
+        for name, value in _facts(status):
+            table.add_row(name, escape(value))
+        tables.append(table)
+    last = f"registry: {registry}"
     if not any(status.versions or status.last for status in found):
-        notes = ["nothing is registered yet: run `dvc repro`, then `clickflow promote`"]
-    return Group(table, *(escape(note) for note in notes))
+        last = f"nothing is registered yet in {registry}: run `dvc repro`, then `clickflow promote`"
+    return Group(*tables, escape(last))
 
 
-def _row(status: ModelStatus) -> list[str]:
+def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
     champion, last = status.champion, status.last
-    cells = [status.model, "none yet", "", "", f"version {status.candidate}" if status.candidate else "–", "–"]
     if champion:
-        since = f"\nsince {champion.since[:16].replace('T', ' ')} UTC" if champion.since else ""
-        previous = f"\nprevious {champion.previous}" if champion.previous else ""
-        cells[1] = f"version {champion.version}{since}{previous}"
-        cells[2] = "\n".join(f"{name} {value:.4f}" for name, value in sorted(champion.metrics.items()))
-        run, commit = champion.origin.get("run_id"), champion.origin.get("commit", "")[:10]
-        where = "\n".join(part for part in (run and f"run {run}", commit and f"commit {commit}") if part)
-        cells[3] = f"{where}\n{champion.actor or ''}\n{champion.why or ''}".strip()
+        since = f" since {_minute(champion.since)}" if champion.since else ""
+        previous = f", version {champion.previous} before it" if champion.previous else ""
+        yield "champion", f"version {champion.version}{since}{previous}"
+        yield "metrics", ", ".join(f"{name} {value:.4f}" for name, value in sorted(champion.metrics.items()))
+        origin = [f"{name} {champion.origin[name][:40]}" for name in ("run_id", "commit") if name in champion.origin]
+        yield "by", ", ".join([*origin, *([champion.actor] if champion.actor else [])])
+        yield "why", champion.why or "not known"
+    else:
+        yield "champion", "none yet"
+    yield "candidate", f"version {status.candidate}" if status.candidate else "none"
     if last:
         version = f" of version {last.version}" if last.version else ""
-        cells[5] = f"{last.action}{version}\n{last.time[:16].replace('T', ' ')} UTC by {last.actor}\n{last.why}"
-    return cells
+        yield "last decision", f"{last.action}{version}, {_minute(last.time)} by {last.actor}: {last.why}"
+    for note in status.notes:
+        yield "note", note
+
+
+def _minute(time: str) -> str:
+    return f"{time[:16].replace('T', ' ')} UTC"

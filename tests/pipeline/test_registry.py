@@ -1,0 +1,370 @@
+"""Promote, rollback, open and status, through the command line, on a real MLflow over SQLite."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_workspace import MODEL, candidate, home_of, lines, params_of, state, with_store, workspace
+from typer.testing import CliRunner
+
+from clickflow import cli
+from clickflow.errors import ClickflowError, UsageError
+from clickflow.files import sha256_folder
+from clickflow.paths import Paths
+from clickflow.registry import champion, ledger, mlflow_store
+
+
+@pytest.fixture
+def here(bare: Paths) -> Paths:
+    return with_store(bare)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A workspace whose home is empty still."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLICKFLOW_ACTOR", "ada")
+    monkeypatch.setenv("CLICKFLOW_COMMIT", "c0ffee")
+    monkeypatch.setenv("CLICKFLOW_RUN_ID", "run-7")
+    return workspace(tmp_path, root)
+
+
+def call(*arguments: str, fails: int = 0) -> Any:
+    """The verb's JSON, or its error text where it should fail."""
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
+    if fails:
+        assert isinstance(result.exception, ClickflowError), result.output
+        assert result.exception.exit_code == fails
+        return str(result.exception)
+    if result.exception:
+        raise result.exception
+    return json.loads(result.stdout)
+
+
+def test_first_model_then_a_better_one(here: Paths) -> None:
+    candidate(here, "one")
+    first = call("promote")["models"][0]
+    assert (first["outcome"], first["version"], first["champion"], first["previous"]) == ("promoted", 1, 1, 0)
+    assert state(here)["aliases"] == {"candidate": 1, "champion": 1}
+
+    candidate(here, "two", champion=1, mrr=0.3)
+    second = call("promote", MODEL)["models"][0]
+    assert (second["outcome"], second["champion"], second["previous"]) == ("promoted", 2, 1)
+    found = state(here)
+    assert found["aliases"] == {"candidate": 2, "champion": 2, "previous": 1}
+    assert found["actions"] == [("promote", 1), ("promote", 2)]
+    assert found["anchored"]
+    tags = found["versions"][2]
+    assert (tags["commit"], tags["run_id"], tags["decision"], tags["data_sha256"]) == (
+        "c0ffee",
+        "run-7",
+        "promote",
+        "d" * 64,
+    )
+    assert json.loads(tags["metrics"]) == {"mrr@20": 0.3}
+    assert lines(here)[1]["actor"] == "ada"
+    assert not (here.root / "mlruns").exists(), "MLflow wrote into the working folder"
+
+
+def test_the_same_decision_twice_changes_nothing(here: Paths) -> None:
+    candidate(here, "one")
+    call("promote")
+    before = ledger.path(here).read_bytes()
+    again = call("promote")["models"][0]
+    assert (again["outcome"], again["version"]) == ("already champion", 1)
+    assert ledger.path(here).read_bytes() == before
+    assert list(state(here)["versions"]) == [1]
+
+
+@pytest.mark.parametrize(("decision", "outcome"), [("hold", "held"), ("reject", "rejected")])
+def test_hold_and_reject_are_recorded_and_change_no_champion(here: Paths, decision: str, outcome: str) -> None:
+    candidate(here, "one")
+    call("promote")
+    candidate(here, "two", decision=decision, champion=1)
+    for _ in range(2):
+        assert call("promote")["models"][0]["outcome"] == outcome
+    found = state(here)
+    assert found["aliases"] == {"candidate": 2, "champion": 1}
+    assert found["actions"] == [("promote", 1), (decision, 2)]
+    assert found["versions"][2]["decision"] == decision
+    assert f"why {decision}" in call("status")["models"][MODEL]["last"]["why"]
+
+
+def test_a_held_artefact_that_passes_later_is_the_same_version(here: Paths) -> None:
+    candidate(here, "one", decision="hold")
+    call("promote")
+    candidate(here, "one", decision="promote")
+    assert call("promote")["models"][0]["champion"] == 1
+    found = state(here)
+    assert list(found["versions"]) == [1]
+    assert found["versions"][1]["decision"] == "promote"
+    assert found["actions"] == [("hold", 1), ("promote", 1)]
+
+
+def test_a_decision_against_an_older_champion_is_refused(here: Paths) -> None:
+    candidate(here, "one")
+    call("promote")
+    candidate(here, "two", champion=0)
+    said = call_failing_promote()
+    assert "clickflow open" in said
+    assert "champion is 1 now" in said
+    call_failing_promote()
+    found = state(here)
+    assert found["aliases"]["champion"] == 1
+    assert found["actions"] == [("promote", 1), ("refuse", 0)], "a repeated refusal is one line"
+    assert list(found["versions"]) == [1]
+
+
+def call_failing_promote() -> str:
+    result = CliRunner().invoke(cli.app, ["promote", "--json"])
+    assert isinstance(result.exception, UsageError)
+    assert json.loads(result.stdout)["models"][0]["outcome"] == "refused"
+    return str(result.exception)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "vocabulary.parquet"])
+def test_bytes_that_the_gate_did_not_judge_are_refused(here: Paths, file: str) -> None:
+    candidate(here, "one")
+    with (here.exported(MODEL) / file).open("ab") as changed:
+        changed.write(b"!")
+    assert "not the one the gate judged" in call_failing_promote()
+    assert state(here)["versions"] == {}
+    assert state(here)["standing"].champion == 0
+
+
+def test_nothing_to_promote_is_said_before_anything_is_touched(bare: Paths) -> None:
+    assert "dvc repro" in call("promote", fails=2)
+    assert "did you mean" in call("promote", "next_stop", fails=2)
+    candidate(bare, "one")
+    (bare.gate(MODEL) / "decision.json").write_text('{"decision": "ship it"}')
+    assert "clickflow gate" in call("promote", fails=3)
+    assert not (home_of() / "mlflow.db").exists()
+    assert lines(bare) == []
+
+
+def test_rollback_swaps_and_a_used_decision_does_not_ship_again(here: Paths) -> None:
+    for number, content in enumerate(("one", "two")):
+        candidate(here, content, champion=number)
+        call("promote")
+    done = call("rollback", MODEL, "--reason", "clicks fell")
+    assert (done["champion"], done["previous"]) == (1, 2)
+    found = state(here)
+    assert found["aliases"] == {"candidate": 2, "champion": 1, "previous": 2}
+    last = lines(here)[-1]
+    assert (last["action"], last["reason"], last["actor"], last["champion"]) == ("rollback", "clicks fell", "ada", 1)
+    assert last["time"].endswith("+00:00")
+
+    # the task that promoted is run again, with the frozen champion 1, which is champion once more
+    assert "rollback next_step --to 2" in call_failing_promote()
+    assert state(here)["standing"].champion == 1
+
+    assert call("rollback", MODEL, "--reason", "it was the tracking", "--to", "2")["champion"] == 2
+    assert champion.current(params_of(here), here, MODEL) == 2
+
+
+def test_rollback_refuses_what_never_proved_itself(here: Paths) -> None:
+    assert "no champion yet" in call("rollback", MODEL, "--reason", "x", fails=2)
+    candidate(here, "one")
+    call("promote")
+    assert "no champion before" in call("rollback", MODEL, "--reason", "x", fails=2)
+    candidate(here, "two", decision="hold", champion=1)
+    call("promote")
+    assert "did not pass the gate" in call("rollback", MODEL, "--reason", "x", "--to", "2", fails=2)
+    assert "is not registered" in call("rollback", MODEL, "--reason", "x", "--to", "9", fails=2)
+    assert "champion already" in call("rollback", MODEL, "--reason", "x", "--to", "1", fails=2)
+    assert "needs a reason" in call("rollback", MODEL, "--reason", " ", fails=2)
+    assert [line["action"] for line in lines(here)] == ["promote", "hold"]
+
+
+def test_rollback_to_a_version_whose_files_are_spoilt_changes_nothing(here: Paths) -> None:
+    for number, content in enumerate(("one", "two")):
+        candidate(here, content, champion=number)
+        call("promote")
+    first = lines(here)[0]["facts"]["artefact_sha256"]
+    spoilt = [f for f in (home_of() / "mlartifacts").rglob("exported") if sha256_folder(f) == first]
+    (spoilt[0] / "model.onnx").write_bytes(b"other weights")
+    assert "not what was registered" in call("rollback", MODEL, "--reason", "x", fails=3)
+    assert state(here)["aliases"]["champion"] == 2
+    assert not (home_of() / "models" / MODEL / "1").exists()
+
+
+def test_fetch_gives_the_registered_bytes_and_mends_its_copy(here: Paths) -> None:
+    candidate(here, "one")
+    call("promote")
+    params = params_of(here)
+    expected = sha256_folder(here.exported(MODEL))
+    folder = champion.fetch(params, here, MODEL, 1)
+    assert folder == home_of() / "models" / MODEL / "1"
+    assert sha256_folder(folder) == expected
+    (folder / "model.onnx").write_bytes(b"other weights")
+    assert sha256_folder(champion.fetch(params, here, MODEL, 1)) == expected
+    with pytest.raises(UsageError, match="no version 5"):
+        champion.fetch(params, here, MODEL, 5)
+
+
+def test_open_writes_the_champion_and_leaves_every_other_byte(bare: Paths) -> None:
+    before = bare.params.read_text(encoding="utf-8")
+    stamp = bare.params.stat().st_mtime_ns
+    assert call("open") == {"champion": {MODEL: 0}, "changed": {}}
+    assert bare.params.stat().st_mtime_ns == stamp, "nothing changed, and the file was written"
+    assert not (home_of() / "mlflow.db").exists(), "nothing was ever registered, and MLflow was started"
+
+    candidate(bare, "one")
+    call("promote")
+    assert call("open")["changed"] == {MODEL: {"was": 0, "is": 1}}
+    after = bare.params.read_text(encoding="utf-8")
+    changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert changed == [("  next_step: 0", "  next_step: 1")]
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("champion: {next_step: 0, other_one: 7}  # now", "champion: {next_step: 12, other_one: 3}  # now"),
+        (
+            "champion:\n  other_one:   7 # b\n  next_step: 0   # a",
+            "champion:\n  other_one:   3 # b\n  next_step: 12   # a",
+        ),
+    ],
+)
+def test_open_changes_only_the_numbers(bare: Paths, raw_params: dict[str, Any], block: str, expected: str) -> None:
+    text = bare.params.read_text(encoding="utf-8")
+    head = text[: text.index("champion:  ")]
+    body = head.replace("models:\n", "models:\n  other_one: &m\n" + _indented(head) + "\n", 1)
+    found = champion.with_champions(body + block + "\n", {"next_step": 12, "other_one": 3})
+    assert found == body + expected + "\n"
+
+
+def _indented(head: str) -> str:
+    """The model of params.yaml once more."""
+    start, end = head.index("  next_step:\n") + len("  next_step:\n"), head.index("training:\n")
+    return head[start:end].rstrip()
+
+
+def test_status_says_what_to_run_when_tbare_is_nothing(bare: Paths) -> None:
+    found = call("status")["models"][MODEL]
+    assert (found["champion"], found["candidate"], found["last"]) == (None, None, None)
+    shown = CliRunner().invoke(cli.app, ["status"])
+    assert "dvc repro" in shown.stdout
+    assert not (home_of() / "mlflow.db").exists()
+
+
+def test_status_names_champion_candidate_and_last_decision(here: Paths) -> None:
+    candidate(here, "one", mrr=0.25)
+    call("promote")
+    candidate(here, "two", decision="hold", champion=1)
+    call("promote")
+    found = call("status")["models"][MODEL]
+    assert (found["champion"]["version"], found["champion"]["metrics"]) == (1, {"mrr@20": 0.25})
+    assert found["champion"]["origin"]["run_id"] == "run-7"
+    assert found["champion"]["why"] == "promote: why promote"
+    assert found["candidate"] == 2
+    assert (found["last"]["action"], found["last"]["version"]) == ("hold", 2)
+    assert any("clickflow open" in note for note in found["notes"])
+    shown = CliRunner().invoke(cli.app, ["status"]).stdout
+    for text in ("version 1", "mrr@20 0.2500", "run_id run-7", "commit c0ffee", "version 2", "why hold"):
+        assert text in shown
+
+
+def test_an_alias_changed_by_hand_follows_the_ledger_again(here: Paths) -> None:
+    candidate(here, "one")
+    call("promote")
+    candidate(here, "two", decision="reject", champion=1)
+    call("promote")
+    store = mlflow_store.connect(params_of(here), here)
+    mlflow_store.point(store, MODEL, "champion", 2)
+    assert champion.current(params_of(here), here, MODEL) == 1
+    assert any("the ledger 1" in note for note in call("status")["models"][MODEL]["notes"])
+    call("promote")
+    assert state(here)["aliases"]["champion"] == 1
+
+
+def test_a_registry_that_followed_another_ledger_is_not_touched(here: Paths) -> None:
+    candidate(here, "one")
+    call("promote")
+    candidate(here, "two", champion=1)
+    call("promote")
+    kept = ledger.path(here).read_bytes()
+    ledger.path(here).write_bytes(kept.splitlines(keepends=True)[0])
+    candidate(here, "three", champion=1)
+    assert "lost lines" in call("promote", fails=3)
+    assert "lost lines" in call("rollback", MODEL, "--reason", "x", fails=3)
+    assert mlflow_store.aliases(mlflow_store.connect(params_of(here), here), MODEL)["champion"] == 2
+    ledger.path(here).write_bytes(kept)
+    assert call("status")["models"][MODEL]["champion"]["version"] == 2
+
+
+def test_a_registry_that_lost_a_version_is_named(here: Paths) -> None:
+    candidate(here, "one")
+    call("promote")
+    with_store(here)  # an empty database in its place
+    candidate(here, "two", champion=1)
+    assert "names version 1" in call("promote", fails=3)
+    assert any("has no version 1" in note for note in call("status")["models"][MODEL]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"), [("http://127.0.0.1:9", 1), ("nonsense://x", 2), ("sqlite:////proc/none/x.db", 1)]
+)
+def test_a_registry_that_cannot_be_reached_is_named(
+    bare: Paths, monkeypatch: pytest.MonkeyPatch, uri: str, code: int
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    candidate(bare, "one")
+    for verb in (["promote"], ["status"], ["open"]):
+        said = call(*verb, fails=code)
+        assert uri in said
+        assert "MLFLOW_TRACKING_URI" in said
+    assert lines(bare) == []
+
+
+def test_passwords_are_not_shown() -> None:
+    assert mlflow_store.without_password("postgresql://me:secret@host/db") == "postgresql://…@host/db"
+
+
+def test_a_home_with_a_space_and_a_hash(bare: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "my home #1 ä"))
+    candidate(bare, "one")
+    call("promote")
+    expected = sha256_folder(bare.exported(MODEL))
+    assert sha256_folder(champion.fetch(params_of(bare), bare, MODEL, 1)) == expected
+
+
+def test_several_models_one_refused(here: Paths, root: Path) -> None:
+    text = here.params.read_text(encoding="utf-8")
+    start, end = text.index("  next_step:\n"), text.index("training:\n")
+    other = text[start:end].replace("  next_step:", "  second:", 1).rstrip() + "\n\n"
+    text = text[:end] + other + text[end:].replace("  next_step: 0", "  next_step: 0\n  second: 0")
+    here.params.write_text(text, encoding="utf-8")
+    candidate(here, "one")
+    candidate(here, "other", model="second", champion=4)
+    result = CliRunner().invoke(cli.app, ["promote", "--json"])
+    assert isinstance(result.exception, UsageError)
+    outcomes = {found["model"]: found["outcome"] for found in json.loads(result.stdout)["models"]}
+    assert outcomes == {MODEL: "promoted", "second": "refused"}
+    assert state(here)["aliases"]["champion"] == 1
+
+
+def test_the_real_command_line_is_quiet(bare: Paths) -> None:
+    candidate(bare, "one")
+    command = [sys.executable, "-m", "clickflow.cli"]
+    done = subprocess.run([*command, "promote", "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["models"][0]["outcome"] == "promoted"
+    assert done.stderr == "", "MLflow and its migrations speak"
+
+
+def test_the_version_keeps_report_decision_and_params(here: Paths) -> None:
+    candidate(here, "one")
+    call("promote")
+    names = {
+        file.relative_to(home_of() / "mlartifacts").parts[2:]
+        for file in (home_of() / "mlartifacts").rglob("*")
+        if file.is_file()
+    }
+    assert {("gate", "decision.json"), ("evaluation", "report.html"), ("params", "params.yaml")} <= names
+    assert {("exported", "model.onnx"), ("exported", "vocabulary.parquet"), ("exported", "card.json")} <= names
