@@ -1,0 +1,240 @@
+"""The rules of the unit `session` once more, slowly and in plain Python, and the ways to hold a store against them."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from clickflow.events.contract import EVENT_TYPES, SCHEMA
+from clickflow.params import Sequences, SessionUnit
+from clickflow.sequences.store import FIRST_ITEM, SPLITS, open_split, read_card
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+Step = tuple[int, str, str, float | None, str | None]
+"""Time (microseconds), type, item, price, category."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    session_id: str
+    user_id: str | None
+    piece: int
+    steps: tuple[Step, ...]
+
+    @property
+    def start(self) -> int:
+        return self.steps[0][0]
+
+    @property
+    def end(self) -> int:
+        return self.steps[-1][0]
+
+
+def event(
+    time: datetime,
+    kind: str = "view",
+    item: str | None = "a",
+    user: str | None = "u",
+    session: str | None = None,
+    price: float | None = None,
+    category: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "event_time": time,
+        "event_type": kind,
+        "user_id": user,
+        "session_id": session,
+        "item_id": item,
+        "category": category,
+        "brand": None,
+        "price": price,
+        "quantity": None,
+        "campaign": None,
+    }
+
+
+def write_events(folder: Path, events: Iterable[dict[str, Any]]) -> Path:
+    """Canonical Parquet; the rows in the order given, which must not matter."""
+    days = defaultdict(list)
+    for row in events:
+        days[row["event_time"].date()].append(row)
+    for day, rows in days.items():
+        target = folder / f"day={day}"
+        target.mkdir(parents=True)
+        parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), target / "events.parquet")
+    return folder
+
+
+def settings(**changes: Any) -> Sequences:
+    """Params of the stage; keys of the unit and of the stage alike."""
+    unit = {
+        "gap_minutes": 30.0,
+        "event_types": ("view", "cart", "favourite", "remove", "purchase", "click"),
+        "drop_repeats": True,
+        "min_length": 2,
+        "max_length": 200,
+    }
+    stage = {
+        "engine": "duckdb",
+        "memory_gb": 0.5,
+        "valid_share": 0.1,
+        "test_share": 0.1,
+        "embargo_minutes": 0.0,
+        "min_item_count": 1,
+    }
+    assert set(changes) <= set(unit) | set(stage)
+    return Sequences(
+        **{name: changes.get(name, value) for name, value in stage.items()},
+        session=SessionUnit(**{name: changes.get(name, value) for name, value in unit.items()}),
+    )
+
+
+@dataclass(frozen=True)
+class Expected:
+    splits: dict[str, list[Sequence]]
+    left_out: dict[str, int]
+
+
+def expected(events: list[dict[str, Any]], chosen: Sequences) -> Expected | None:
+    """What must come out; None where the log has too few sequences."""
+    left_out = dict.fromkeys(("nobody", "type_not_used", "no_item", "repeat", "too_short", "embargo"), 0)
+    actors = defaultdict(list)
+    for row in events:
+        if row["user_id"] is None and row["session_id"] is None:
+            left_out["nobody"] += 1
+        else:
+            actors[row["user_id"], row["session_id"]].append(row)
+    sequences = []
+    for (user, session), rows in actors.items():
+        for visit in _visits(sorted(rows, key=_order), chosen, cut=session is None):
+            steps = _steps(visit, chosen, left_out)
+            name = session if session is not None or not steps else f"{user}@{steps[0][0]}"
+            for number, first in enumerate(range(0, len(steps), chosen.session.max_length)):
+                piece = tuple(steps[first : first + chosen.session.max_length])
+                if len(piece) < chosen.session.min_length:
+                    left_out["too_short"] += len(piece)
+                else:
+                    sequences.append(Sequence(str(name), user, number + 1, piece))
+    splits = _split(sequences, chosen, left_out)
+    return None if splits is None else Expected(splits, left_out)
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    item, price, category = row["item_id"], row["price"], row["category"]
+    return (
+        row["event_time"],
+        item is not None,
+        (item or "").encode(),
+        EVENT_TYPES.index(row["event_type"]),
+        price is None,
+        0.0 if price is None else float(np.float32(price)),
+        category is not None,
+        (category or "").encode(),
+    )
+
+
+def _visits(rows: list[dict[str, Any]], chosen: Sequences, cut: bool) -> list[list[dict[str, Any]]]:
+    visits = [[rows[0]]]
+    for before, row in pairwise(rows):
+        if cut and row["event_time"] - before["event_time"] > chosen.session.gap_minutes * MINUTE:
+            visits.append([])
+        visits[-1].append(row)
+    return visits
+
+
+def _steps(visit: list[dict[str, Any]], chosen: Sequences, left_out: dict[str, int]) -> list[Step]:
+    steps: list[Step] = []
+    for row in visit:
+        if row["event_type"] not in chosen.session.event_types:
+            left_out["type_not_used"] += 1
+        elif row["item_id"] is None:
+            left_out["no_item"] += 1
+        elif chosen.session.drop_repeats and steps and steps[-1][1:3] == (row["event_type"], row["item_id"]):
+            left_out["repeat"] += 1
+        else:
+            price = None if row["price"] is None else float(np.float32(row["price"]))
+            time = (row["event_time"] - EPOCH) // timedelta(microseconds=1)
+            steps.append((time, row["event_type"], row["item_id"], price, row["category"]))
+    return steps
+
+
+def _split(sequences: list[Sequence], chosen: Sequences, left_out: dict[str, int]) -> dict[str, list[Sequence]] | None:
+    shares = (chosen.valid_share, chosen.test_share)
+    valid, test = (max(1, round(len(sequences) * share)) if share else 0 for share in shares)
+    train = len(sequences) - valid - test
+    if train < 1:
+        return None
+    ends = sorted(sequence.end for sequence in sequences)
+    bounds = ends[train - 1], ends[train + valid - 1]
+    embargo = chosen.embargo_minutes * 60_000_000
+    splits: dict[str, list[Sequence]] = {name: [] for name in SPLITS}
+    for sequence in sequences:
+        part = sum(sequence.end > bound for bound in bounds)
+        if part and embargo and sequence.start < bounds[part - 1] + embargo:
+            left_out["embargo"] += len(sequence.steps)
+        else:
+            splits[SPLITS[part]].append(sequence)
+    for part in splits.values():
+        part.sort(
+            key=lambda s: (s.start, s.session_id.encode(), s.user_id is None, (s.user_id or "").encode(), s.piece)
+        )
+    needed = [True, *(share > 0 for share in shares)]
+    if any(need and not part for need, part in zip(needed, splits.values(), strict=True)):
+        return None
+    return splits
+
+
+def unpacked(folder: Path, split: str) -> list[Sequence]:
+    """The sequences of a store as the reference has them; a category of no training step reads '?'."""
+    card, packed = read_card(folder), open_split(folder, split)
+    items = parquet.read_table(folder / "vocabulary.parquet").column("item_id").to_pylist()
+    named = parquet.read_table(folder / "categories.parquet").column("category").to_pylist()
+    categories = [None, "?", *named]
+    rows = parquet.read_table(folder / split / "sequences.parquet").to_pylist()
+    assert len(rows) == packed.n_sequences
+    found = []
+    for number, row in enumerate(rows):
+        first, last = packed.offsets[number], packed.offsets[number + 1]
+        steps = tuple(
+            (
+                int(packed.time[step]),
+                card.actions[packed.action[step]],
+                items[packed.item[step] - FIRST_ITEM],
+                None if np.isnan(packed.price[step]) else float(packed.price[step]),
+                categories[packed.category[step]],
+            )
+            for step in range(first, last)
+        )
+        sequence = Sequence(row["session_id"], row["user_id"], row["piece"], steps)
+        assert (row["start"] - EPOCH) // timedelta(microseconds=1) == sequence.start
+        assert (row["end"] - EPOCH) // timedelta(microseconds=1) == sequence.end
+        assert row["length"] == len(steps)
+        found.append(sequence)
+    return found
+
+
+def with_known_categories(splits: dict[str, list[Sequence]]) -> dict[str, list[Sequence]]:
+    """The expected sequences, with '?' for each category that the training part does not hold."""
+    known = {step[4] for sequence in splits["train"] for step in sequence.steps} | {None}
+    return {
+        name: [
+            Sequence(
+                s.session_id,
+                s.user_id,
+                s.piece,
+                tuple((*step[:4], step[4] if step[4] in known else "?") for step in s.steps),
+            )
+            for s in part
+        ]
+        for name, part in splits.items()
+    }

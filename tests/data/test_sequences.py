@@ -1,0 +1,462 @@
+"""The unit `session`: sessions, splits, vocabulary, features and packing, held against a slow reference."""
+
+import itertools
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as run
+from hypothesis import strategies as st
+from pyarrow import parquet
+from sequences_reference import (
+    EPOCH,
+    MINUTE,
+    MONDAY,
+    Sequence,
+    event,
+    expected,
+    settings,
+    unpacked,
+    with_known_categories,
+    write_events,
+)
+
+from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.files import sha256_folder
+from clickflow.params import Params, Sequences, check
+from clickflow.paths import Paths
+from clickflow.sequences import prepare, vocabulary
+from clickflow.sequences.features import statistics
+from clickflow.sequences.sessions import STEPS, Cutter, rules
+from clickflow.sequences.store import SPLITS, Card, open_split, read_card, verify
+
+SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
+
+
+def build(folder: Path, events: list[dict[str, Any]], chosen: Sequences, **more: Any) -> Card:
+    """The store of some events, in folder/session."""
+    log = write_events(folder / "events", events)
+    return prepare.build(log, chosen, "session", folder / "session", scratch=folder / "scratch", **more)
+
+
+def everything(folder: Path) -> list[Sequence]:
+    return [sequence for name in SPLITS for sequence in unpacked(folder / "session", name)]
+
+
+def adds_up(card: Card) -> None:
+    packed = sum(part.events for part in card.splits.values())
+    assert card.events_read == packed + sum(reason["events"] for reason in card.left_out.values())
+
+
+def visits(count: int, *, items: str = "abc", apart: timedelta = timedelta(hours=2)) -> list[dict[str, Any]]:
+    """So many visits of two steps, one user, each visit `apart` from the one before."""
+    return [
+        event(MONDAY + number * apart + step * MINUTE, item=items[(number + step) % len(items)])
+        for number in range(count)
+        for step in range(2)
+    ]
+
+
+def random_log(events: int, seed: int) -> list[dict[str, Any]]:
+    """Visits over three days: guests and users, given sessions and none, ties, repeats, prices, categories."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    while len(rows) < events:
+        user = None if rng.random() < 0.2 else f"u{rng.integers(events // 20)}"
+        session = f"s{len(rows)}" if user is None or rng.random() < 0.4 else None
+        time = MONDAY + int(rng.integers(0, 3 * 24 * 3600)) * SECOND
+        for _ in range(rng.geometric(0.15)):
+            time += int(rng.exponential(200)) * SECOND
+            kind = str(rng.choice(["view", "view", "view", "cart", "purchase", "search"]))
+            number = int(30 * rng.random() ** 2)
+            item = None if kind == "search" or rng.random() < 0.05 else f"item-{number}"
+            price = None if rng.random() < 0.2 else round(float(rng.random()) * 100, 2)
+            rows.append(event(time, kind, item, user, session, price, f"c.{number % 7}" if number % 5 else None))
+    return rows[:events]
+
+
+EVENTS = st.builds(
+    event,
+    time=st.integers(0, 90).map(lambda tens: MONDAY + tens * 10 * MINUTE),
+    kind=st.sampled_from(["view", "view", "cart", "search", "purchase"]),
+    item=st.sampled_from([None, "a", "a", "b", "c", "é", "日"]),
+    user=st.sampled_from([None, "u", "v"]),
+    session=st.sampled_from([None, None, "s", "t"]),
+    price=st.sampled_from([None, 0.0, -0.0, 19.99]),
+    category=st.sampled_from([None, "x", "x.y"]),
+)
+SETTINGS = st.builds(
+    settings,
+    gap_minutes=st.sampled_from([10.0, 19.5, 20.0, 60.0]),
+    drop_repeats=st.booleans(),
+    min_length=st.integers(2, 3),
+    max_length=st.integers(3, 5),
+    valid_share=st.sampled_from([0.0, 0.1, 0.3]),
+    test_share=st.sampled_from([0.0, 0.2]),
+    embargo_minutes=st.sampled_from([0.0, 0.0, 45.0]),
+)
+
+
+@run(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(EVENTS, min_size=1, max_size=60), SETTINGS)
+def test_the_store_is_what_the_slow_reference_says(events: list[dict[str, Any]], chosen: Sequences) -> None:
+    wanted = expected(events, chosen)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        if wanted is None:
+            with pytest.raises(DataError):
+                build(folder, events, chosen)
+            assert not (folder / "session").exists()
+            return
+        card = build(folder, events, chosen)
+        assert {part: unpacked(folder / "session", part) for part in SPLITS} == with_known_categories(wanted.splits)
+        assert {reason: what["events"] for reason, what in card.left_out.items()} == wanted.left_out
+        adds_up(card)
+        assert verify(folder / "session") == card
+        assert list((folder / "scratch").iterdir()) == []
+
+
+@run(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(-1, 2), st.integers(0, 2)), min_size=1, max_size=40
+    ),
+    st.lists(st.integers(0, 40), max_size=5),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_where_batches_end_does_not_matter(
+    rows: list[tuple[int, int, int, int]], ends: list[int], max_length: int, drop_repeats: bool
+) -> None:
+    """Actor 0 has given sessions; action 2 is not used."""
+    table = np.array(sorted(rows), np.int64).T
+    columns = {
+        "actor": table[0],
+        "time": table[1],
+        "item": table[2].astype(np.int32),
+        "action": table[3].astype(np.uint8),
+        "price": table[1].astype(np.float32),
+        "category": table[2].astype(np.int32),
+        "open": table[0] > 0,
+    }
+    made = rules([0, 1], gap_minutes=5 / 60e6, drop_repeats=drop_repeats, max_length=max_length)
+
+    def cut(edges: list[int]) -> tuple[dict[str, list[float]], dict[str, list[int]], tuple[int, int, int]]:
+        cutter = Cutter(made)
+        steps: dict[str, list[float]] = {name: [] for name in STEPS}
+        sequences: dict[str, list[int]] = {}
+        parts = [
+            cutter.push({name: values[first:last] for name, values in columns.items()})
+            for first, last in itertools.pairwise(edges)
+        ]
+        for done, ended in [*parts, ({}, cutter.finish())]:
+            for name, values in done.items():
+                steps[name] += values.tolist()
+            for name, values in ended.items():
+                sequences.setdefault(name, []).extend(values.tolist())
+        return steps, sequences, (cutter.type_not_used, cutter.no_item, cutter.repeats)
+
+    whole = cut([0, len(rows)])
+    assert cut([0, *sorted(min(end, len(rows)) for end in ends), len(rows)]) == whole
+    assert sum(whole[1]["length"]) == len(whole[0]["time"]) == len(rows) - sum(whole[2])
+
+
+def test_a_silence_longer_than_the_gap_cuts_and_an_equal_one_does_not(tmp_path: Path) -> None:
+    at = [0, 30, 60, 90.001, 100]
+    events = [event(MONDAY + minutes * MINUTE, item=str(n)) for n, minutes in enumerate(at)]
+    build(tmp_path, events, settings(valid_share=0.0, test_share=0.5))
+    assert [[step[2] for step in sequence.steps] for sequence in everything(tmp_path)] == [["0", "1", "2"], ["3", "4"]]
+
+
+def test_an_event_that_is_not_packed_still_breaks_a_silence(tmp_path: Path) -> None:
+    events = [
+        event(MONDAY, item="a"),
+        event(MONDAY + 20 * MINUTE, "search", None),
+        event(MONDAY + 40 * MINUTE, item="b"),
+        *visits(1, apart=timedelta(0)),
+    ]
+    later = [row | {"event_time": row["event_time"] + timedelta(days=1)} for row in visits(1)]
+    build(tmp_path, events[:3] + later, settings(valid_share=0.0))
+    assert [len(sequence.steps) for sequence in everything(tmp_path)] == [2, 2]
+    assert open_split(tmp_path / "session", "train").gap.tolist() == [0, 2400]
+
+
+def test_given_sessions_are_kept_over_a_silence_and_belong_to_their_user(tmp_path: Path) -> None:
+    events = [
+        event(MONDAY, item="a", user="u", session="s"),
+        event(MONDAY + 300 * MINUTE, item="b", user="u", session="s"),
+        event(MONDAY + 1 * MINUTE, item="c", user="v", session="s"),
+        event(MONDAY + 2 * MINUTE, item="d", user="v", session="s"),
+        event(MONDAY + 3 * MINUTE, item="e", user=None, session="s"),
+        event(MONDAY + 4 * MINUTE, item="f", user=None, session="s"),
+    ]
+    card = build(tmp_path, events, settings())
+    found = sorted((s.user_id or "", s.session_id, "".join(step[2] for step in s.steps)) for s in everything(tmp_path))
+    assert found == [("", "s", "ef"), ("u", "s", "ab"), ("v", "s", "cd")]
+    assert card.counts["sequences_of_guests"] == 1
+
+
+def test_repeats_become_their_first_event_only_when_asked(tmp_path: Path) -> None:
+    kinds = ["view", "view", "cart", "view", "view"]
+    events = [event(MONDAY + n * MINUTE, kind, "a", price=float(n)) for n, kind in enumerate(kinds)]
+    events += [row | {"event_time": row["event_time"] + timedelta(days=1)} for row in visits(1)]
+    card = build(tmp_path / "on", events, settings(valid_share=0.0))
+    first = everything(tmp_path / "on")[0]
+    assert [(step[1], step[3]) for step in first.steps] == [("view", 0.0), ("cart", 2.0), ("view", 3.0)]
+    assert card.left_out["repeat"]["events"] == 2
+    card = build(tmp_path / "off", events, settings(valid_share=0.0, drop_repeats=False))
+    assert [step[1] for step in everything(tmp_path / "off")[0].steps] == kinds
+    assert card.left_out["repeat"]["events"] == 0
+
+
+def test_long_sessions_become_pieces(tmp_path: Path) -> None:
+    events = [event(MONDAY + n * MINUTE, item=f"i{n:02}") for n in range(11)]
+    events += [row | {"event_time": row["event_time"] + timedelta(days=1)} for row in visits(1)]
+    card = build(tmp_path, events, settings(valid_share=0.0, max_length=5))
+    pieces = everything(tmp_path)[:-1]
+    assert [(s.piece, [step[2] for step in s.steps]) for s in pieces] == [
+        (1, [f"i{n:02}" for n in range(5)]),
+        (2, [f"i{n:02}" for n in range(5, 10)]),
+    ]
+    assert len({s.session_id for s in pieces}) == 1
+    assert card.left_out["too_short"] == {"events": 1, "sequences": 1}
+    assert (card.counts["sessions"], card.counts["sessions_in_pieces"]) == (2, 1)
+    # a piece is a sequence of its own: it starts anew
+    assert open_split(tmp_path / "session", "train").since_start[[0, 5]].tolist() == [0, 0]
+
+
+def test_the_order_of_equal_times_is_fixed(tmp_path: Path) -> None:
+    rows = [
+        event(MONDAY, kind, item, price=price, category=category)
+        for kind in ("purchase", "view")
+        for item in ("b", "a")
+        for price in (2.0, None, 1.0)
+        for category in ("y", None, "x")
+    ]
+    rows += [row | {"event_time": row["event_time"] + timedelta(days=1)} for row in visits(1)]
+    chosen = settings(valid_share=0.0, drop_repeats=False)
+    build(tmp_path / "one", rows, chosen)
+    steps = [step[1:] for step in everything(tmp_path / "one")[0].steps]
+    assert [step[:2] for step in steps[::9]] == [("view", "a"), ("purchase", "a"), ("view", "b"), ("purchase", "b")]
+    for seed in range(3):
+        shuffled = [rows[n] for n in np.random.default_rng(seed).permutation(len(rows))]
+        build(tmp_path / str(seed), shuffled, chosen)
+        assert sha256_folder(tmp_path / str(seed) / "session") == sha256_folder(tmp_path / "one" / "session")
+
+
+def test_shares_are_shares_of_sequences_in_the_order_of_their_ends(tmp_path: Path) -> None:
+    card = build(tmp_path, visits(40), settings(valid_share=0.1, test_share=0.2))
+    assert [card.splits[name].sequences for name in SPLITS] == [28, 4, 8]
+    assert card.boundaries["valid"] == card.splits["train"].last
+    assert card.boundaries["test"] == card.splits["valid"].last
+
+
+def test_a_sequence_over_a_boundary_belongs_to_the_later_part_or_to_the_embargo(tmp_path: Path) -> None:
+    long = [
+        event(MONDAY + timedelta(hours=hours), item=item, user="v", session="long")
+        for hours, item in ((1, "a"), (70, "b"))
+    ]
+    card = build(tmp_path / "kept", visits(40) + long, settings())
+    straddling = next(s for s in unpacked(tmp_path / "kept" / "session", "valid") if s.session_id == "long")
+    assert straddling.start < card.boundaries["valid"] < straddling.end
+    card = build(tmp_path / "out", visits(40) + long, settings(embargo_minutes=1.0))
+    assert card.left_out["embargo"] == {"events": 2, "sequences": 1}
+    assert all(s.session_id != "long" for s in everything(tmp_path / "out"))
+    card = build(tmp_path / "more", visits(40) + long, settings(embargo_minutes=3 * 60.0))
+    assert card.left_out["embargo"]["sequences"] == 3  # the first visit of each later part as well
+    for part, boundary in (("valid", card.boundaries["valid"]), ("test", card.boundaries["test"])):
+        assert min(s.start for s in unpacked(tmp_path / "more" / "session", part)) >= boundary + 3 * 3600 * 1_000_000
+    adds_up(card)
+
+
+def test_no_event_is_in_two_splits_and_training_sees_no_future(tmp_path: Path) -> None:
+    rows = random_log(4000, seed=1)
+    # each event can be told from every other by its price
+    rows = [row | {"price": float(n)} for n, row in enumerate(rows)]
+    card = build(tmp_path, rows, settings(drop_repeats=False, event_types=("view", "cart", "purchase", "search")))
+    prices = [step[3] for sequence in everything(tmp_path) for step in sequence.steps]
+    assert len(set(prices)) == len(prices) == sum(part.events for part in card.splits.values()) > 2000
+    train, valid, test = (open_split(tmp_path / "session", name) for name in SPLITS)
+    assert train.time.max() == card.boundaries["valid"]
+    assert card.boundaries["valid"] < valid.time[valid.offsets[1:] - 1].min()
+    assert valid.time.max() == card.boundaries["test"]
+    assert card.boundaries["test"] < test.time[test.offsets[1:] - 1].min()
+    for split in (train, valid, test):
+        assert (split.gap >= 0).all()
+        assert (np.diff(split.time[split.offsets[:-1]]) >= 0).all()
+
+
+def test_what_is_known_comes_from_the_training_part_alone(tmp_path: Path) -> None:
+    rows = random_log(3000, seed=2)
+    chosen = settings(min_item_count=50, drop_repeats=False)
+    card = build(tmp_path / "as it is", rows, chosen)
+    one, two = tmp_path / "as it is" / "session", tmp_path / "altered" / "session"
+    trained_on = {
+        (s.user_id, None if "@" in s.session_id else s.session_id, step[0])
+        for s in unpacked(one, "train")
+        for step in s.steps
+    }
+    altered = [
+        row
+        if (row["user_id"], row["session_id"], (row["event_time"] - EPOCH) // MICROSECOND) in trained_on
+        else row | {"item_id": row["item_id"] and "new", "price": 5.0, "category": "new"}
+        for row in rows
+    ]
+    other = build(tmp_path / "altered", altered, chosen)
+    assert sha256_folder(one / "test") != sha256_folder(two / "test")
+    assert sha256_folder(one / "train") == sha256_folder(two / "train")
+    assert card.statistics == other.statistics
+    assert (card.known, card.categories) == (other.known, other.categories)
+    assert (one / "categories.parquet").read_bytes() == (two / "categories.parquet").read_bytes()
+    known = slice(0, card.known - 2)
+    tables = [parquet.read_table(folder / "vocabulary.parquet").to_pylist()[known] for folder in (one, two)]
+    assert tables[0] == tables[1]
+    assert 3 < card.known < card.items_total
+
+
+def test_vocabulary_orders_by_support_and_keeps_rare_items_apart(tmp_path: Path) -> None:
+    train = "bb" + "aa" + "ccc" + "d"  # support of the training part
+    events = [
+        event(MONDAY + n * MINUTE, item=item, price=float(n), category="k" if item == "b" else None)
+        for n, item in enumerate(train)
+    ]
+    events += [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, category="z") for n, item in enumerate("ea")]
+    card = build(tmp_path, events, settings(valid_share=0.0, drop_repeats=False, min_item_count=2))
+    assert parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist() == [
+        {"item_id": "c", "index": 2, "count": 3, "category": 0, "price": 5.0},
+        {"item_id": "a", "index": 3, "count": 2, "category": 0, "price": 2.5},
+        {"item_id": "b", "index": 4, "count": 2, "category": 2, "price": 0.5},
+        {"item_id": "d", "index": 5, "count": 1, "category": 0, "price": 7.0},
+        {"item_id": "e", "index": 6, "count": 0, "category": 0, "price": None},
+    ]
+    assert parquet.read_table(tmp_path / "session" / "categories.parquet").to_pylist() == [
+        {"category": "k", "index": 2, "count": 2}
+    ]
+    assert (card.known, card.items_total, card.categories) == (5, 5, 3)
+    test = open_split(tmp_path / "session", "test")
+    assert (test.item.tolist(), test.category.tolist()) == ([6, 3], [1, 1])
+
+
+@given(
+    st.lists(st.tuples(st.integers(2, 6), st.sampled_from([np.nan, 0.0, -0.0, 1.5, 2.5, 1e6])), max_size=30),
+    st.integers(1, 8),
+)
+def test_medians_and_modes_whatever_fits_at_once(steps: list[tuple[int, float]], at_once: int) -> None:
+    item = np.array([step[0] for step in steps], np.int32)
+    price = np.array([step[1] for step in steps], np.float32)
+    category = np.nan_to_num(price).astype(np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary, "MOST_KEYS", at_once)
+        patch.setattr(vocabulary, "CHUNK", 3)
+        medians, modes = vocabulary.medians(item, price, 5), vocabulary.modes(item, category, 5)
+    for index in range(5):
+        own = price[(item == index + 2) & ~np.isnan(price)]
+        assert medians[index] == np.median(own.astype(np.float64)) if len(own) else np.isnan(medians[index])
+        named = sorted(category[(item == index + 2) & (category > 0)].tolist())
+        assert modes[index] == (max(named, key=lambda code: (named.count(code), -code)) if named else 0)
+
+
+def test_features_and_statistics_are_those_of_the_clock(tmp_path: Path) -> None:
+    build(tmp_path, random_log(2000, seed=3), settings())
+    for name in SPLITS:
+        split = open_split(tmp_path / "session", name)
+        for first, last in itertools.pairwise(split.offsets.tolist()):
+            times = [MONDAY.fromtimestamp(int(t) / 1_000_000, MONDAY.tzinfo) for t in split.time[first:last]]
+            assert split.hour[first:last].tolist() == [time.hour for time in times]
+            assert split.weekday[first:last].tolist() == [time.weekday() for time in times]
+            since = [(time - times[0]).total_seconds() for time in times]
+            assert split.since_start[first:last].tolist() == since
+            assert split.gap[first:last].tolist() == [0.0, *np.diff(since)]
+    train = open_split(tmp_path / "session", "train")
+    measured = read_card(tmp_path / "session").statistics
+    assert measured == statistics(vars(train))
+    assert measured["gap"]["mean"] == pytest.approx(np.log1p(train.gap.astype(float)).mean(), abs=1e-6)
+    assert measured["price"]["std"] == pytest.approx(np.nanstd(np.log1p(train.price.astype(float))), abs=1e-6)
+
+
+def test_the_bytes_depend_on_neither_memory_nor_threads(tmp_path: Path) -> None:
+    rows = random_log(20_000, seed=4)
+    build(tmp_path / "one", rows, settings(memory_gb=2.0), threads=2)
+    build(tmp_path / "two", rows, settings(memory_gb=0.06), threads=1)
+    build(tmp_path / "three", rows[::-1], settings(memory_gb=2.0), threads=4)
+    hashes = {sha256_folder(tmp_path / name / "session") for name in ("one", "two", "three")}
+    assert len(hashes) == 1
+
+
+def test_a_log_of_one_day_is_split_by_the_clock(tmp_path: Path) -> None:
+    card = build(tmp_path, visits(20, apart=timedelta(hours=1)), settings())
+    assert [card.splits[name].sequences for name in SPLITS] == [16, 2, 2]
+
+
+def test_guests_alone_make_a_store(tmp_path: Path) -> None:
+    rows = [row | {"user_id": None, "session_id": str(n // 2)} for n, row in enumerate(visits(20))]
+    card = build(tmp_path, rows, settings())
+    assert card.counts["sequences_of_guests"] == 20
+    assert all(sequence.user_id is None for sequence in everything(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("events", "changes", "message"),
+    [
+        (visits(1), {}, "1 sequence of sufficient length"),
+        (visits(20), {"min_length": 3}, "no sequence of unit session has 3 steps"),
+        (visits(20), {"event_types": ("cart",)}, "no sequence of unit session has 2 steps"),
+        (visits(20), {"min_item_count": 50}, "no item has 50 steps in the training part"),
+        (visits(20), {"embargo_minutes": 1e5}, "no sequence is left for valid and test: .* the embargo is too long"),
+        (visits(20, apart=timedelta(0)), {"drop_repeats": False}, "1 sequence of"),
+    ],
+    ids=["one session", "none long enough", "no type", "all rare", "embargo", "one instant"],
+)
+def test_a_log_that_gives_no_store_is_refused_and_the_old_one_kept(
+    tmp_path: Path, events: list[dict[str, Any]], changes: dict[str, Any], message: str
+) -> None:
+    build(tmp_path, visits(30), settings())
+    before = sha256_folder(tmp_path / "session")
+    log = write_events(tmp_path / "bad", events)
+    with pytest.raises(DataError, match=message) as raised:
+        prepare.build(log, settings(**changes), "session", tmp_path / "session", scratch=tmp_path / "scratch")
+    assert raised.value.kept
+    assert raised.value.next_step
+    assert sha256_folder(tmp_path / "session") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "events", "scratch", "session"]
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_no_events_and_broken_files_are_said(tmp_path: Path) -> None:
+    def of(name: str) -> None:
+        prepare.build(tmp_path / name, settings(), "session", tmp_path / "session", scratch=tmp_path / "scratch")
+
+    with pytest.raises(UsageError, match="there are no canonical events"):
+        of("nowhere")
+    write_events(tmp_path / "broken", visits(2))
+    file = next((tmp_path / "broken").glob("*/*.parquet"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match="canonical events cannot be read") as raised:
+        of("broken")
+    assert "Parquet" in str(raised.value) or "parquet" in str(raised.value)
+
+
+def test_too_little_memory_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ClickflowError, match="memory") as raised:
+        build(tmp_path, random_log(2000, seed=5), settings(memory_gb=0.001))
+    assert "sequences.memory_gb" in raised.value.next_step
+
+
+def test_an_unknown_type_or_unit_is_a_usage_error(tmp_path: Path, raw_params: Any) -> None:
+    with pytest.raises(UsageError, match="event_types: viw; there is view, cart"):
+        build(tmp_path, visits(3), settings(event_types=("viw", "view")))
+    with pytest.raises(UsageError, match="no unit 'customer'; there is: session"):
+        prepare.run(check(raw_params), Paths(tmp_path), "customer")
+
+
+def test_the_stage_writes_into_the_workspace(tmp_path: Path, raw_params: Any) -> None:
+    params: Params = check(raw_params)
+    write_events(tmp_path / "data" / "events", visits(60))
+    prepare.run(params, Paths(tmp_path), "session")
+    card = verify(Paths(tmp_path).sequences("session"))
+    assert card.settings["session"]["gap_minutes"] == params.sequences.session.gap_minutes
+    assert sum(part.events for part in card.splits.values()) == 120
