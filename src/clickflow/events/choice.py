@@ -31,11 +31,11 @@ STAY, BASKET, CLICKED = 6, 7, 8
 #               category switch promo related second back, in 256ths
 MIXTURE = np.array(
     [
-        [84, 20, 20, 72, 36, 24],  # browse
-        [116, 12, 6, 76, 26, 20],  # hunt
-        [30, 2, 2, 66, 60, 96],  # compare
-        [34, 4, 6, 96, 36, 80],  # buy
-        [50, 20, 104, 40, 18, 24],  # deal
+        [92, 20, 20, 52, 44, 28],  # browse
+        [126, 12, 6, 56, 34, 22],  # hunt
+        [34, 2, 2, 50, 68, 100],  # compare
+        [36, 4, 6, 84, 42, 84],  # buy
+        [54, 20, 104, 34, 20, 24],  # deal
         [128, 64, 0, 64, 0, 0],  # crawl
         [200, 16, 0, 16, 8, 16],  # cash_out
     ]
@@ -98,8 +98,8 @@ def category_probabilities(shop: Shop, epoch: int, tastes: NDArray[np.int16]) ->
 
 
 def rank_probabilities(size: int) -> Floats:
-    """[size] of an item in its group by its place in the order of popularity: floor(size * u ** 3) for uniform u."""
-    return np.diff((np.arange(size + 1) / size) ** (1 / 3))
+    """[size] of an item in its group by its place in the order of popularity: floor(size * u ** 2) for uniform u."""
+    return np.diff((np.arange(size + 1) / size) ** 0.5)
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ def choose(shop: Shop, walks: shopper.Walks, sessions: Sessions, random: np.rand
     first[view[: offset[1]] & (first >= RELATED)] = CATEGORY
     edge = _EDGES[row + _field(bits, 8, 8)]
 
-    switches = np.flatnonzero(how == SWITCH)
+    switches = (how == SWITCH).nonzero()[0]
     focus = _focus(shop, sessions, walks, place, switches, random)
     drawn = np.full(total, -1, np.int32)
-    by_category = np.flatnonzero(how <= SWITCH)
+    by_category = (how <= SWITCH).nonzero()[0]
     drawn[by_category] = _by_category(shop, sessions, place[by_category], focus[by_category], bits[by_category])
-    promo = np.flatnonzero((how == PROMO) | (action == shopper.IMPRESSION))
+    promo = ((how == PROMO) | (action == shopper.IMPRESSION)).nonzero()[0]
     drawn[promo] = _promoted(shop, sessions, walks, place[promo], promo, bits[promo])
 
     gap = _GAPS[intent * GAP_SLOTS + _field(more, 0, 10)] + _field(more, 10, 20)
@@ -166,33 +166,33 @@ def choose(shop: Shop, walks: shopper.Walks, sessions: Sessions, random: np.rand
         n = b - a
         now, h, e = cur[:n], how[a:b], edge[a:b]
         x = np.where(h <= PROMO, drawn[a:b], now)
-        back = np.flatnonzero((h == BACK) | (h == SECOND))
+        back = ((h == BACK) | (h == SECOND)).nonzero()[0]
         if len(back):
             second = h[back] == SECOND
             ago = np.where(second, 1, BACK_STEPS[_field(bits[a + back], 16, 3)])
             at = changes[back] - 1 - ago
             earlier = np.where(at >= 0, ring[back, at % RING], now[back])
             x[back] = np.where(second & (earlier >= 0), shop.related[earlier, e[back]], earlier)
-        turn = np.flatnonzero((x == now) & (h <= BACK))
+        turn = ((x == now) & (h <= BACK)).nonzero()[0]
         if len(turn):
             x[turn] = shop.related[now[turn], e[turn]]
             lost = turn[now[turn] < 0]
             x[lost] = _by_category(shop, sessions, lost, focus[a + lost], bits[a + lost])
-        from_basket = np.flatnonzero(h == BASKET)
+        from_basket = (h == BASKET).nonzero()[0]
         x[from_basket] = basket[from_basket]
-        clicks = np.flatnonzero(h == CLICKED)
+        clicks = (h == CLICKED).nonzero()[0]
         if len(clicks):
             x[clicks] = item[offset[step - 1] + clicks]
         act = action[a:b]
-        put = np.flatnonzero(act == shopper.CART)
+        put = (act == shopper.CART).nonzero()[0]
         basket[put] = x[put]
-        new = np.flatnonzero(x != now)
+        new = (x != now).nonzero()[0]
         ring[new, changes[new] % RING] = x[new]
         changes[new] += 1
         cur = x
         current[a:b] = x
         item[a:b] = x
-        shown = np.flatnonzero(act == shopper.IMPRESSION)
+        shown = (act == shopper.IMPRESSION).nonzero()[0]
         item[a + shown] = drawn[a + shown]
         time[a:b] = sessions.start if step == 0 else time[offset[step - 1] : offset[step - 1] + n] + gap[a:b]
     item[action == shopper.SEARCH] = -1
@@ -242,9 +242,9 @@ def _by_category(
     tier = _TIERS[sessions.price_class[who].astype(np.int64) * 256 + _field(bits, 19, 8)]
     group = focus.astype(np.int64) * TIERS + tier
     u = _field(bits, 27, 24) * 2.0**-24
-    rank = (shop.group_size[group] * (u * u * u)).astype(np.int64)
+    rank = (shop.group_size[group] * (u * u)).astype(np.int64)
     at = sessions.epoch[who].astype(np.int64) * shop.items + shop.group_start[group] + rank
-    return shop.order.ravel()[at]
+    return np.asarray(shop.order.ravel()[at])
 
 
 def _promoted(
@@ -269,7 +269,7 @@ def _shorten(time: NDArray[np.int64], start: NDArray[np.int64], walks: shopper.W
     long = np.zeros(len(start), np.bool_)
     long[last - start > LONGEST] = True
     if long.any():
-        events = np.flatnonzero(long[place])
+        events = long[place].nonzero()[0]
         begin = start[place[events]]
         scale = LONGEST / (last - start)[place[events]]
         time[events] = begin + ((time[events] - begin) * scale).astype(np.int64)
@@ -278,7 +278,7 @@ def _shorten(time: NDArray[np.int64], start: NDArray[np.int64], walks: shopper.W
 def _quantities(action: NDArray[np.int8], intent: Ints, bits: NDArray[np.int64]) -> NDArray[np.int8]:
     """Of carts, removals, purchases and cancellations: mostly one; fraudsters take more."""
     quantity = np.zeros(len(action), np.int8)
-    about = np.flatnonzero((_HOW[action] == BASKET) | (action == shopper.CART))
+    about = ((_HOW[action] == BASKET) | (action == shopper.CART)).nonzero()[0]
     quantity[about] = _QUANTITY[bits[about]] + 5 * (intent[about] == shopper.CASH_OUT)
     return quantity
 

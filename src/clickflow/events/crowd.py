@@ -148,7 +148,7 @@ def no_visit_probability(
     """
     segment, joined, lapsed = life(shop, user)
     at = at_day * DAY
-    steps = max(8, round(horizon_days * 24))
+    steps = max(8, round(horizon_days * 8))
     edges = at_day + horizon_days * np.arange(steps + 1) / steps
     reached = clock.quantile(edges * DAY)
     known = sessions * (1 - BOT_SHARE - FRAUD_SHARE) * (1 - GUEST_SHARE)

@@ -199,9 +199,12 @@ class RawLog:
 
 def _times(time: NDArray[np.int64]) -> pa.Array:
     """`2026-01-05 10:00:00.123456,` of microseconds since 1970."""
-    second, micro = np.divmod(time, 1_000_000)
-    minute, second = np.divmod(second, 60)
-    milli, micro = np.divmod(micro.astype(np.int32), 1000)
+    seconds = time // 1_000_000  # and no divmod: dividing by a constant is several times faster
+    micro = (time - seconds * 1_000_000).astype(np.int32)
+    milli = micro // 1000
+    micro -= milli * 1000
+    minute = seconds // 60
+    second = seconds - minute * 60
     first = int(minute[0])
     minutes = np.arange(first, int(minute[-1]) + 1).astype("datetime64[m]")
     text = np.char.replace(np.datetime_as_string(minutes), "T", " ").astype("S16")

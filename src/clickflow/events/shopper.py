@@ -6,6 +6,7 @@ An impression is answered by a click with the campaign's response probability; o
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,8 @@ LONGEST_SESSION = 400
 
 HAZARD = np.array(
     [
-        [0.10, 0.16, 0.24, 0.30, 0.34, 0.36, 0.36, 0.36],  # browse
-        [0.05, 0.30, 0.40, 0.45, 0.45, 0.45, 0.45, 0.45],  # hunt: two or three steps
+        [0.22, 0.20, 0.24, 0.30, 0.34, 0.36, 0.36, 0.36],  # browse
+        [0.10, 0.30, 0.40, 0.45, 0.45, 0.45, 0.45, 0.45],  # hunt: two or three steps
         [0.02, 0.04, 0.10, 0.22, 0.36, 0.46, 0.50, 0.50],  # compare: four to six
         [0.03, 0.12, 0.30, 0.42, 0.50, 0.50, 0.50, 0.50],  # buy
         [0.05, 0.25, 0.35, 0.40, 0.40, 0.40, 0.40, 0.40],  # deal
@@ -85,8 +86,8 @@ OUTCOMES = 64
 """Slots of the alias table; a state has at most 7 intents x 9 actions and the exit, far fewer in fact."""
 
 
-def state(price_class: int, intent: int, elapsed: int, status: int) -> int:
-    """The number of a hidden state."""
+def state(price_class: Any, intent: Any, elapsed: Any, status: Any) -> Any:
+    """The number of a hidden state; whole numbers, or arrays of them."""
     return ((price_class * len(INTENTS) + intent) * ELAPSED + elapsed) * len(STATUSES) + status
 
 
@@ -125,46 +126,63 @@ def allowed(status: int) -> NDArray[np.bool_]:
     return ok
 
 
-def emission(price_class: int, intent: int, status: int) -> Floats:
-    """[actions] probabilities of the next action, given the intent it belongs to."""
-    weight = EMITS[intent].copy()
-    if intent < CRAWL:
-        keen = (1.25, 1.1, 0.95, 0.7)[price_class]
-        weight[PURCHASE] *= keen
-        weight[CART] *= (keen + 1) / 2
-        weight[IMPRESSION] *= (0.7, 0.9, 1.1, 1.3)[price_class]
-    weight[~allowed(status)] = 0.0
-    return np.asarray(weight / weight.sum())
+def emissions() -> Floats:
+    """[class, intent, status, action] probabilities of the next action, given the intent it belongs to."""
+    keen = np.array([1.25, 1.1, 0.95, 0.7])
+    weight = np.broadcast_to(EMITS, (PRICE_CLASSES, *EMITS.shape)).copy()
+    weight[:, :CRAWL, PURCHASE] *= keen[:, None]
+    weight[:, :CRAWL, CART] *= (keen[:, None] + 1) / 2
+    weight[:, :CRAWL, IMPRESSION] *= np.array([0.7, 0.9, 1.1, 1.3])[:, None]
+    possible = np.stack([allowed(status) for status in range(len(STATUSES))])
+    by_status = weight[:, :, None, :] * possible
+    return np.asarray(by_status / by_status.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One way on from a state."""
+class Ways:
+    """Every way on from every hidden state, in the order of the states; the probabilities of a state sum to 1."""
 
-    probability: float
-    intent: int
-    action: int
-    next_state: int
+    state: NDArray[np.int64]
+    probability: Floats
+    intent: NDArray[np.int64]
+    """that the next action belongs to"""
+    action: NDArray[np.int64]
+    next_state: NDArray[np.int64]
 
 
-def outcomes(row: int) -> list[Outcome]:
-    """Every way on from a hidden state; probabilities sum to 1."""
-    if row >= ROWS:
-        kind, price_class = divmod(row - ROWS, PRICE_CLASSES)
-        status, ways = NOTHING, [(float(p), z, 0) for z, p in enumerate(OPENS[kind]) if p]
-        leave = 0.0
-    else:
-        price_class, intent, elapsed, status = (int(part) for part in parts(np.array(row)))
-        ends = HAZARD[intent, elapsed]
-        ways = [(1 - ends, intent, min(elapsed + 1, ELAPSED - 1))]
-        ways += [(ends * float(p), z, 0) for z, p in enumerate(FOLLOWS[intent, :-1]) if p]
-        leave = ends * float(FOLLOWS[intent, -1])
-    found = [Outcome(leave, 0, EXIT, row)] if leave else []
-    for p, z, e in ways:
-        for action, q in enumerate(emission(price_class, z, status)):
-            if q:
-                found.append(Outcome(p * float(q), z, action, state(price_class, z, e, status_after(status, action))))
-    return found
+def ways() -> Ways:
+    """The process as a list of transitions: from ROWS states and, after them, the starts (by kind and class)."""
+    emits = emissions()
+    after = np.array([[status_after(s, a) for a in range(len(EVENT_TYPES))] for s in range(len(STATUSES))])
+    price_class, intent, elapsed, status = parts(np.arange(ROWS))
+    ends = HAZARD[intent, elapsed]
+    found = []
+    for z in range(len(INTENTS)):
+        goes_on = intent == z
+        into = np.where(goes_on, 1 - ends, ends * FOLLOWS[intent, z])
+        age = np.where(goes_on, np.minimum(elapsed + 1, ELAPSED - 1), 0)
+        for a in range(len(EVENT_TYPES)):
+            p = into * emits[price_class, z, status, a]
+            found.append((np.arange(ROWS), p, z, a, state(price_class, z, age, after[status, a])))
+    leaves = ends * FOLLOWS[intent, -1]
+    found.append((np.arange(ROWS), leaves, 0, EXIT, np.arange(ROWS)))
+    starts = np.arange(ROWS, ROWS + len(KINDS) * PRICE_CLASSES)
+    kind, price_class = np.divmod(starts - ROWS, PRICE_CLASSES)
+    for z in range(len(INTENTS)):
+        for a in range(len(EVENT_TYPES)):
+            p = np.stack([OPENS[k] for k in range(len(KINDS))])[kind, z] * emits[price_class, z, NOTHING, a]
+            found.append((starts, p, z, a, state(price_class, z, 0, int(after[NOTHING, a]))))
+    whole = [np.concatenate([np.broadcast_to(part[k], part[0].shape) for part in found]) for k in range(5)]
+    order = np.argsort(whole[0], kind="stable")
+    order = order[whole[1][order] > 0]
+    return Ways(*(column[order] for column in whole))
+
+
+def after_click(states: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The hidden state once an impression is clicked: the intent goes on, a new item is looked at."""
+    price_class, intent, elapsed, status = parts(states)
+    after = np.array([status_after(s, CLICK) for s in range(len(STATUSES))])
+    return np.asarray(state(price_class, intent, elapsed, after[status]))
 
 
 @dataclass(frozen=True)
@@ -174,48 +192,42 @@ class Process:
     action: Floats
     """[R, actions + exit] probability of the next action; after an impression: if it is not clicked"""
     threshold: NDArray[np.uint32]
-    """[R * OUTCOMES] alias method (Vose 1991): below it `first`, else `second`, both next state * 16 + action"""
+    """[R * OUTCOMES] alias method (Walker 1977): below it `first`, else `second`, both next state * 16 + action"""
     first: NDArray[np.int32]
     second: NDArray[np.int32]
     clicked: NDArray[np.int32]
-    """[R] the packed outcome of a click: the intent goes on, a new item is looked at"""
+    """[R] the packed outcome of a click"""
 
 
 def process() -> Process:
     """Build the tables (a fraction of a second)."""
     rows = ROWS + len(KINDS) * PRICE_CLASSES
+    w = ways()
     action = np.zeros((rows, len(ACTIONS)))
-    threshold = np.zeros((rows, OUTCOMES), np.uint32)
-    first, second = np.zeros((rows, OUTCOMES), np.int32), np.zeros((rows, OUTCOMES), np.int32)
+    np.add.at(action, (w.state, w.action), w.probability)
+    slot = np.arange(len(w.state)) - np.searchsorted(w.state, np.arange(rows))[w.state]
+    weight, first = np.zeros((rows, OUTCOMES)), np.zeros((rows, OUTCOMES), np.int32)
+    weight[w.state, slot] = w.probability
+    first[w.state, slot] = w.next_state * 16 + w.action
+    threshold, second = _alias(weight, first)
     clicked = np.zeros(rows, np.int32)
-    for row in range(rows):
-        ways = outcomes(row)
-        for way in ways:
-            action[row, way.action] += way.probability
-        packed = np.array([way.next_state * 16 + way.action for way in ways], np.int32)
-        threshold[row], first[row], second[row] = _alias(np.array([way.probability for way in ways]), packed)
-        if row < ROWS:
-            price_class, intent, elapsed, status = (int(part) for part in parts(np.array(row)))
-            clicked[row] = state(price_class, intent, elapsed, status_after(status, CLICK)) * 16 + CLICK
+    clicked[:ROWS] = after_click(np.arange(ROWS)) * 16 + CLICK
     return Process(action, threshold.ravel(), first.ravel(), second.ravel(), clicked)
 
 
-def _alias(
-    probability: Floats, packed: NDArray[np.int32]
-) -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.int32]]:
-    weight = np.zeros(OUTCOMES)
-    weight[: len(packed)] = probability / probability.sum() * OUTCOMES
-    value = np.resize(packed, OUTCOMES)
-    threshold = np.full(OUTCOMES, 2**32 - 1, np.uint32)
-    second = value.copy()
-    small = [k for k in range(OUTCOMES) if weight[k] < 1]
-    large = [k for k in range(OUTCOMES) if weight[k] >= 1]
-    while small and large:
-        k, big = small.pop(), large.pop()
-        threshold[k], second[k] = min(2**32 - 1, int(weight[k] * 2**32)), value[big]
-        weight[big] -= 1 - weight[k]
-        (large if weight[big] >= 1 else small).append(big)
-    return threshold, value, second
+def _alias(weight: Floats, value: NDArray[np.int32]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+    """Alias tables of all rows at once: again and again the largest weight of a row fills up the smallest to one."""
+    rows = np.arange(len(weight))
+    left = weight / weight.sum(axis=1, keepdims=True) * OUTCOMES
+    threshold, second = np.full(weight.shape, 2**32 - 1, np.uint32), value.copy()
+    for _ in range(OUTCOMES - 1):
+        small, large = left.argmin(axis=1), left.argmax(axis=1)
+        share = np.minimum(left[rows, small], 1.0)
+        threshold[rows, small] = np.minimum(share * 2**32, 2**32 - 1).astype(np.uint32)
+        second[rows, small] = value[rows, large]
+        left[rows, large] -= 1 - share
+        left[rows, small] = 1.0
+    return threshold, second
 
 
 @dataclass(frozen=True)
@@ -260,15 +272,15 @@ def walk(
         packed = np.where(take_first, tables.first[slot], tables.second[slot])
         campaign = np.full(len(alive), -1, np.int16)
         if step:
-            asked = np.flatnonzero(last == IMPRESSION)
+            asked = (last == IMPRESSION).nonzero()[0]
             hit = asked[random.random(len(asked)) < response[shown[asked], price_class[alive[asked]]]]
             packed[hit] = tables.clicked[now[hit]]
             campaign[hit] = shown[hit]
         last = packed & 15
-        impressions = np.flatnonzero(last == IMPRESSION)
+        impressions = (last == IMPRESSION).nonzero()[0]
         slots = np.asarray(raw.random_raw(len(impressions)) >> np.uint64(61)).astype(np.intp)
         campaign[impressions] = active[alive[impressions], slots]
-        on = np.flatnonzero(last != EXIT)
+        on = (last != EXIT).nonzero()[0]
         if len(on) < len(alive):
             length[alive] = step
             alive, packed, last, campaign = alive[on], packed[on], last[on], campaign[on]
