@@ -65,7 +65,7 @@ def of_figure(
         shown = {name: profile.log[name] for name in ("read", "accepted", "quarantined", "events")}
         return Evidence(abs(int(profile.log[figure] or 0)), "rows", (shown,))
     if figure == "events":
-        return Evidence(int(profile.log[figure] or 0), "events", profile.days[:EXAMPLES])
+        return Evidence(int(profile.log[figure] or 0), "events in all", profile.days[:EXAMPLES])
     if figure == "age_days" and profile.last_event:
         query = f"SELECT {ROW} FROM events ORDER BY event_time DESC NULLS LAST, filename, file_row_number LIMIT 1"
         return Evidence(int(profile.log["events"] or 0), "events, the newest of which is old", _rows(log, query))

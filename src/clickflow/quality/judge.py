@@ -49,19 +49,15 @@ def judge(
         import great_expectations as gx
         from great_expectations.core import RunIdentifier
 
+        _must_be_readable(context, rules)
         try:
             opened = gx.get_context(mode="file", context_root_dir=context)
-            checkpoint = opened.checkpoints.get(CHECKPOINT)
-            outcome = checkpoint.run(
+            outcome = opened.checkpoints.get(CHECKPOINT).run(
                 expectation_parameters={name: value for name, value in known.items() if value is not None},
                 run_id=RunIdentifier(run_name="clickflow", run_time=moment),
             )
-        except (gx.exceptions.GreatExpectationsError, ValueError, TypeError, KeyError, LookupError) as error:
-            raise UsageError(
-                f"Great Expectations cannot use what stands in expectations/: {error}",
-                kept="nothing was written",
-                next_step="docs/howto/expectations.md says what a suite holds",
-            ) from error
+        except (gx.exceptions.GreatExpectationsError, ValueError, TypeError, LookupError) as error:
+            raise _unusable(f"Great Expectations cannot use what stands in expectations/: {error}") from error
         names = {rule.id: rule for rule in rules}
         found: dict[str, Mapping[str, Any]] = {}
         for run in outcome.run_results.values():
@@ -69,16 +65,38 @@ def judge(
                 rule = names[result["expectation_config"]["id"]]
                 fault = _fault(result["exception_info"])
                 if fault:
-                    raise UsageError(
-                        f"expectations/expectations/{rule.suite}.json: {rule.name} cannot be evaluated: {fault}",
-                        kept="nothing was written",
-                        next_step="correct the expectation; docs/howto/expectations.md says what the tables hold",
-                    )
+                    raise _unusable(f"{_where(rule)} cannot be evaluated: {fault}")
                 found[rule.id] = {"success": result["success"], "result": result["result"]}
         _forget_this_machine(context / RESULTS)
         opened.build_data_docs(build_index=False)
     shutil.rmtree(context / SITE / "static", ignore_errors=True)
     return found
+
+
+def _must_be_readable(context: Path, rules: Sequence[Rule]) -> None:
+    """Great Expectations logs and then leaves out an expectation that it cannot read; here that is an error."""
+    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    names = {rule.id: rule for rule in rules}
+    for suite in sorted({rule.suite for rule in rules}):
+        for expectation in files.read_json(context / "expectations" / f"{suite}.json")["expectations"]:
+            try:
+                ExpectationConfiguration(**expectation).to_domain_obj()
+            except (GreatExpectationsError, ValueError, TypeError) as error:
+                raise _unusable(f"{_where(names[expectation['id']])} cannot be read: {error}") from error
+
+
+def _where(rule: Rule) -> str:
+    return f"expectations/expectations/{rule.suite}.json: {rule.name}"
+
+
+def _unusable(what: str) -> UsageError:
+    return UsageError(
+        what,
+        kept="nothing was written",
+        next_step="correct the expectation; docs/howto/expectations.md says what a suite and its table hold",
+    )
 
 
 def _fault(info: Mapping[str, Any]) -> str:
