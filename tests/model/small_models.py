@@ -1,0 +1,94 @@
+"""A small shop and untrained networks for tests: what a stage would find, without training anything."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clickflow.models import network
+from clickflow.params import Heads, Model, load
+from clickflow.sequences.store import Card, read_card, write_store
+
+ROOT = Path(__file__).resolve().parents[2]
+ITEMS, KNOWN, MAX_LENGTH = 40, 36, 8
+HOUR = 3_600_000_000
+EVERY_FEATURE = ("action", "hour", "weekday", "gap", "since_start", "price", "category")
+
+
+def split(sequences: int, seed: int, start: int = 0) -> dict[str, np.ndarray]:
+    """Sessions of 2 to 14 steps over a few days, with every column; items wander among neighbours."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(2, 15, sequences)
+    total = int(lengths.sum())
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    begin = np.sort(draw.integers(0, 72, sequences)) * HOUR + start
+    inside = np.concatenate([np.cumsum(draw.integers(1, 90, length)) for length in lengths]) * 1_000_000
+    item = 2 + (np.repeat(draw.integers(0, ITEMS, sequences), lengths) + draw.integers(0, 4, total)) % ITEMS
+    price = draw.uniform(1, 90, total).astype(np.float32)
+    price[draw.random(total) < 0.2] = np.nan
+    return {
+        "offsets": offsets,
+        "item": item.astype(np.int32),
+        "action": draw.choice([0, 0, 0, 1, 4], total).astype(np.uint8),
+        "time": np.repeat(begin, lengths) + inside,
+        "price": price,
+        "category": draw.integers(0, 6, total).astype(np.int32),
+    }
+
+
+def shop(folder: Path, *, test: int = 60) -> Card:
+    """A packed store in `folder`; items from `KNOWN` on are unknown to models."""
+    parts = {
+        "train": split(300, 0),
+        "valid": split(40, 1, 80 * HOUR),
+        "test": split(test, 2, 160 * HOUR),
+    }
+    return write_store(folder, parts, known=KNOWN)
+
+
+def spec(
+    kind: str = "gru",
+    layers: int = 1,
+    *,
+    attention: bool = True,
+    copy: bool = True,
+    features: tuple[str, ...] = EVERY_FEATURE,
+    heads: tuple[str, ...] = ("next_item", "next_action"),
+) -> Model:
+    """The model of params.yaml, made small."""
+    model = load(ROOT / "params.yaml").models["next_step"]
+    small = {"kind": kind, "units": 12, "layers": layers, "dropout": 0.2, "attention": attention, "features": features}
+    item, action = model.heads.next_item, model.heads.next_action
+    assert item is not None
+    return replace(
+        model,
+        encoder=replace(model.encoder, **small),
+        heads=Heads(
+            next_item=replace(item, copy=copy) if "next_item" in heads else None,
+            next_action=action if "next_action" in heads else None,
+        ),
+        budget=replace(model.budget, max_length=MAX_LENGTH),
+    )
+
+
+def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> network.Network:
+    """Write a network with random weights as the training stage would, and return it."""
+    card = read_card(store)
+    torch.manual_seed(seed)
+    made = network.build(
+        model,
+        network.Sizes(
+            known=card.known,
+            actions=card.actions,
+            categories=card.categories,
+            statistics={name: (each["mean"], each["std"]) for name, each in card.statistics.items()},
+        ),
+    )
+    # fresh weights are small: larger ones tell apart what should differ
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(2.0)
+    folder.mkdir(parents=True)
+    network.save(made, folder, {"data_sha256": card.sha256, "seed": seed})
+    return made.eval()

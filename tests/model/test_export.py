@@ -1,0 +1,223 @@
+"""What is exported equals what was trained, in every shape; what was tampered with is refused."""
+
+import itertools
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import small_models
+import torch
+
+from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.files import read_json, sha256, write_json
+from clickflow.models import export
+from clickflow.models.artefact import load
+from clickflow.models.windows import Translation, batch, questions
+from clickflow.params import load as load_params
+from clickflow.paths import Paths
+from clickflow.sequences.store import open_split, read_card
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A workspace in which a model with every feature was exported: (its folder, the network, params)."""
+    root = tmp_path_factory.mktemp("made")
+    paths, model = Paths(root), small_models.spec()
+    small_models.shop(paths.sequences("session"))
+    network = small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
+    params = replace(load_params(small_models.ROOT / "params.yaml"), models={"next_step": model})
+    params = replace(params, champion={"next_step": 0}, export=replace(params.export, tolerance=1e-4))
+    export.run(params, paths, "next_step")
+    return root, network, params
+
+
+@pytest.fixture
+def workspace(made, tmp_path):
+    """A copy of it, to be spoilt: (paths, params)."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
+    return Paths(tmp_path), made[2]
+
+
+CASES = list(itertools.product(["gru", "lstm"], [1, 2], [True, False], [True, False]))
+
+
+@pytest.mark.parametrize(("kind", "layers", "attention", "copy"), CASES)
+def test_the_artefact_equals_the_network_in_shapes_it_was_not_traced_with(tmp_path, kind, layers, attention, copy):
+    store = tmp_path / "store"
+    small_models.shop(store)
+    network = small_models.trained(
+        tmp_path / "trained", store, small_models.spec(kind, layers, attention=attention, copy=copy)
+    )
+    session = export.open_session(export.to_onnx(network), where=tmp_path)
+    draw = np.random.default_rng(0)
+    for rows, steps, asked in [(1, 1, 1), (1, 7, 3), (5, 2, 9), (3, 8, 1)]:
+        inputs = {
+            "item": draw.integers(0, small_models.ITEMS + 2, (rows, steps)),
+            "action": draw.integers(0, 9, (rows, steps)),
+            "hour": draw.integers(0, 24, (rows, steps)),
+            "weekday": draw.integers(0, 7, (rows, steps)),
+            "gap": draw.uniform(0, 1e5, (rows, steps)).astype(np.float32),
+            "since_start": draw.uniform(0, 1e6, (rows, steps)).astype(np.float32),
+            "price": draw.choice([0, 3.5, 900], (rows, steps)).astype(np.float32),
+            "category": draw.integers(0, 6, (rows, steps)),
+        }
+        row, column = draw.integers(0, rows, asked), draw.integers(0, steps, asked)
+        found = session.run(None, {**inputs, "row": row, "column": column})
+        with torch.no_grad():
+            tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+            expected = network(tensors, torch.from_numpy(row), torch.from_numpy(column))
+        assert [output.name for output in session.get_outputs()] == list(expected)
+        for values, name in zip(found, expected, strict=True):
+            assert np.abs(values - expected[name].numpy()).max() < 1e-4, name
+        assert np.exp(found[0]).sum(1) == pytest.approx(1, abs=1e-4)
+        assert (found[0][:, :2] == -1e9).all()
+
+
+def test_the_stage_writes_a_card_that_holds(made):
+    paths, params = Paths(made[0]), made[2]
+    folder = paths.exported("next_step")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("card.json", "categories.parquet", "model.onnx", "vocabulary.parquet")
+    ]
+    card = read_json(folder / "card.json")
+    assert card["model_sha256"] == sha256(folder / "model.onnx")
+    assert card["weights_sha256"] == sha256(paths.trained("next_step") / "weights.safetensors")
+    assert card["size_bytes"] == (folder / "model.onnx").stat().st_size
+    assert 0 < card["parity"] <= params.export.tolerance
+    assert card["latency_ms_p95_class"] in {step * 10**power for step in (1, 2, 5) for power in range(5)}
+    artefact = load(folder)
+    assert artefact.known == small_models.KNOWN
+    assert artefact.item_ids() == ["", "", *(str(index) for index in range(2, small_models.KNOWN))]
+    assert artefact.max_length == small_models.MAX_LENGTH
+
+
+def test_the_same_weights_give_the_same_bytes_in_another_process(made):
+    paths = Paths(made[0])
+    program = (
+        "import sys; from pathlib import Path; from clickflow.models import export, network; "
+        "sys.stdout.buffer.write(export.to_onnx(network.load_trained(Path(sys.argv[1]))))"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", program, str(paths.trained("next_step"))], capture_output=True, check=True
+    ).stdout
+    assert again == (paths.exported("next_step") / "model.onnx").read_bytes()
+    assert str(paths.root).encode() not in again
+    assert b"site-packages" not in again
+    assert b".py" not in again
+
+
+def test_only_the_inputs_that_the_model_reads_are_asked_for(workspace):
+    paths, params = workspace
+    model = small_models.spec(features=(), heads=("next_action",))
+    shutil.rmtree(paths.trained("next_step"))
+    small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
+    export.run(replace(params, models={"next_step": model}), paths, "next_step")
+    artefact = load(paths.exported("next_step"))
+    assert (artefact.inputs, artefact.outputs) == (("item",), ("next_action",))
+    answers = artefact.scores({"item": np.array([[2, 3]])}, np.array([0, 0]), np.array([0, 1]))
+    assert answers["next_action"].shape == (2, 10)
+
+
+def test_a_difference_above_the_tolerance_ends_the_export_and_keeps_the_last_one(workspace):
+    paths, params = workspace
+    before = {path.name: sha256(path) for path in paths.exported("next_step").iterdir()}
+    with pytest.raises(ClickflowError, match=r"(?s)is not the trained one.*tolerance is 1e-12"):
+        export.run(replace(params, export=replace(params.export, tolerance=1e-12)), paths, "next_step")
+    assert {path.name: sha256(path) for path in paths.exported("next_step").iterdir()} == before
+    assert [path.name for path in paths.exported("next_step").parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_model_that_looks_ahead_is_found_out(made):
+    split = open_split(Paths(made[0]).sequences("session"), "valid")
+    asked = questions(split.offsets, np.arange(10), 8)
+
+    def scores(inputs, rows, columns):
+        ahead = inputs["item"].sum(axis=1)[rows]
+        return {"next_item": np.stack([ahead, ahead], axis=1).astype(np.float32)}
+
+    cheat = SimpleNamespace(inputs=("item",), scores=scores)
+    with pytest.raises(ClickflowError, match="looks ahead"):
+        export.causality(cheat, split, asked, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "vocabulary.parquet", "categories.parquet"])
+def test_a_tampered_file_is_refused(workspace, name):
+    paths, _ = workspace
+    path = paths.exported("next_step") / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"{name} is not the file its card speaks of") as caught:
+        load(paths.exported("next_step"))
+    assert caught.value.next_step
+
+
+def test_a_missing_or_foreign_artefact_is_refused(tmp_path, workspace):
+    with pytest.raises(DataError, match="there is no exported model"):
+        load(tmp_path / "nowhere")
+    folder = workspace[0].exported("next_step")
+    card = read_json(folder / "card.json")
+    write_json(folder / "card.json", card | {"version": 99})
+    with pytest.raises(DataError, match="version 99"):
+        load(folder)
+    write_json(folder / "card.json", {"version": 1})
+    with pytest.raises(DataError, match="lacks"):
+        load(folder)
+    (folder / "card.json").write_text("{")
+    with pytest.raises(DataError, match="not JSON"):
+        load(folder)
+    write_json(folder / "card.json", card)
+    (folder / "model.onnx").unlink()
+    with pytest.raises(DataError, match=r"has no model\.onnx"):
+        load(folder)
+
+
+def test_wrong_shapes_are_named(made):
+    artefact = load(Paths(made[0]).exported("next_step"))
+    whole = {name: np.zeros((1, 2)) for name in artefact.inputs}
+    with pytest.raises(DataError, match="hour not given"):
+        artefact.scores({name: values for name, values in whole.items() if name != "hour"}, np.zeros(1), np.zeros(1))
+    with pytest.raises(DataError, match=r"hour \[1, 3\]"):
+        artefact.scores(whole | {"hour": np.zeros((1, 3))}, np.zeros(1), np.zeros(1))
+
+
+def test_other_data_and_other_weights_are_refused(workspace):
+    paths, params = workspace
+    trained = paths.trained("next_step")
+    card = read_json(trained / "model.json")
+    write_json(trained / "model.json", card | {"weights_sha256": "0" * 64})
+    with pytest.raises(DataError, match=r"weights\.safetensors is not the file"):
+        export.run(params, paths, "next_step")
+    write_json(trained / "model.json", card | {"data_sha256": "0" * 64})
+    with pytest.raises(DataError, match="trained on other data"):
+        export.run(params, paths, "next_step")
+    (trained / "model.json").unlink()
+    with pytest.raises(UsageError, match="no trained model") as caught:
+        export.run(params, paths, "next_step")
+    assert "clickflow train next_step" in caught.value.next_step
+
+
+def test_latency_classes_round_up():
+    given = [0.01, 1, 1.0001, 2, 4.9, 5.1, 10, 10.5, 49, 51, 101]
+    assert [export.ladder(value) for value in given] == [1, 1, 2, 2, 5, 10, 10, 20, 50, 100, 200]
+
+
+def test_a_window_is_the_last_steps_and_holds_no_padding_before_them(tmp_path):
+    small_models.shop(tmp_path / "store")
+    split = open_split(tmp_path / "store", "test")
+    asked = questions(split.offsets, np.arange(split.n_sequences), small_models.MAX_LENGTH)
+    known = read_card(tmp_path / "store").known
+    item = np.where(np.arange(small_models.ITEMS + 2) < known, np.arange(small_models.ITEMS + 2), 1)
+    translation = Translation(item=item, action=np.arange(9), category=np.arange(9))
+    inputs, rows, columns = batch(split, asked, np.arange(len(asked)), ("item", "price", "gap"), translation)
+    assert not np.isnan(inputs["price"]).any()
+    for k in range(len(asked)):
+        first, event = int(split.offsets[asked.sequence[k]]), int(asked.event[k])
+        first = max(first, event - small_models.MAX_LENGTH + 1)
+        seen = inputs["item"][rows[k], : columns[k] + 1]
+        assert seen.tolist() == item[split.item[first : event + 1]].tolist()
+        assert inputs["gap"][rows[k], columns[k]] == split.gap[event]
