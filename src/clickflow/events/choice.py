@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from clickflow.events import shopper
 from clickflow.events.rhythm import LONGEST
 from clickflow.events.shop import COMPLEMENTS, PICKS, PROMOTED, SIMILAR, TIERS, Shop
+from clickflow.events.walks import Walks
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -111,7 +112,6 @@ class Sessions:
     epoch: Ints
     price_class: NDArray[np.int8]
     tastes: NDArray[np.int16]
-    kind: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Choices:
     """0: none"""
 
 
-def choose(shop: Shop, walks: shopper.Walks, sessions: Sessions, random: np.random.Generator) -> Choices:
+def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Generator) -> Choices:
     """Items and times for walks; `sessions` in the walks' order."""
     offset, action, steps = walks.offset, walks.action, len(walks.offset) - 1
     total = int(offset[-1])
@@ -207,7 +207,7 @@ def _field(bits: NDArray[np.uint64], at: int, width: int) -> NDArray[np.int64]:
 def _focus(
     shop: Shop,
     sessions: Sessions,
-    walks: shopper.Walks,
+    walks: Walks,
     place: Ints,
     switches: NDArray[np.int64],
     random: np.random.Generator,
@@ -250,7 +250,7 @@ def _by_category(
 def _promoted(
     shop: Shop,
     sessions: Sessions,
-    walks: shopper.Walks,
+    walks: Walks,
     who: Ints,
     events: NDArray[np.int64],
     bits: NDArray[np.uint64],
@@ -261,7 +261,7 @@ def _promoted(
     return np.asarray(shop.campaign_items[campaign, _field(bits, 54, 3)])
 
 
-def _shorten(time: NDArray[np.int64], start: NDArray[np.int64], walks: shopper.Walks, place: Ints) -> None:
+def _shorten(time: NDArray[np.int64], start: NDArray[np.int64], walks: Walks, place: Ints) -> None:
     """Sessions of more than LONGEST are compressed to it, in place."""
     last = start.copy()
     for a, b in zip(walks.offset[:-1], walks.offset[1:], strict=True):

@@ -72,11 +72,11 @@ def spoil(line: bytes, kind: str, variant: int) -> bytes:
 class Dirt:
     """Spoils a steady share of the rows that pass through it; all kinds in turn, in an order drawn by the seed.
 
-    After n rows of the process, floor(share * n) are dirty, whatever the blocks were.
+    After n rows of the process, floor(share * n) are dirty, whatever the blocks were. `record`: truth/dirt.parquet.
     """
 
-    def __init__(self, share: float, seed: int, record: Path) -> None:
-        self.share, self.record = share, record
+    def __init__(self, share: float, seed: int, record: Path | None) -> None:
+        self.share, self._record = share, record
         self.rows = self.dirty = 0
         self.counts = dict.fromkeys(KINDS, 0)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 3))))
@@ -136,8 +136,10 @@ class Dirt:
     def _note(self, file: str, lines: NDArray[np.int64], kinds: NDArray[np.int64]) -> None:
         for kind, count in zip(KINDS, np.bincount(kinds, minlength=len(KINDS)).tolist(), strict=True):
             self.counts[kind] += count
+        if self._record is None:
+            return
         if self._sink is None:
-            self._sink = pq.ParquetWriter(self.record, SCHEMA)
+            self._sink = pq.ParquetWriter(self._record, SCHEMA)
         named = pa.DictionaryArray.from_arrays(pa.array(kinds), pa.array(KINDS)).cast(pa.string())
         files = pa.array([file]).take(pa.array(np.zeros(len(lines), np.int64)))
         self._sink.write_table(pa.table([files, pa.array(lines), named], schema=SCHEMA))

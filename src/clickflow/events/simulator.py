@@ -1,34 +1,26 @@
 """`clickflow simulate`: a shop's log of any size, with the truth behind it.
 
-The log is made in blocks of equal expected size that follow each other in time; a block has random numbers of its own.
-Sessions that run on when a block ends leave their later events to the next block: memory does not grow with the log.
+The process is described in docs/simulator.md, what is known beside the log in truth_log, how to ask for it in truth.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clickflow import console, files
-from clickflow.errors import UsageError
-from clickflow.events import choice, crowd, raw_log, shopper, truth_log
+from clickflow.errors import ClickflowError, UsageError
+from clickflow.events import crowd, raw_log, shopper, truth_log
 from clickflow.events import shop as shops
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.events.dirt import Dirt
-from clickflow.events.raw_log import Block, OpenSessions
-from clickflow.events.rhythm import Clock
+from clickflow.events.stream import Stream
 from clickflow.params import Simulator
 
-BLOCK_EVENTS = 200_000
 FORMATS = ("csv", "parquet")
-GUEST_NUMBERS = 1 << 40
-"""Guests' traits are those of numbers from here on: one for every session."""
 DEFAULTS = Simulator(events=200_000, users=None, items=2000, categories=40, days=28, start=date(2026, 1, 5), dirt=0.0)
 """The shop of `clickflow simulate`."""
 
@@ -43,8 +35,15 @@ def run(events: int, seed: int, out: Path, fmt: str, dirt: float, as_json: bool)
         )
     began = time.perf_counter()
     settings = replace(DEFAULTS, events=events, dirt=dirt)
-    with files.replacing(out) as fresh, console.progress("simulating", events) as progress:
-        card = simulate(settings, fresh, seed=seed, fmt=fmt, progress=progress)
+    try:
+        with files.replacing(out) as fresh, console.progress("simulating", events) as progress:
+            card = simulate(settings, fresh, seed=seed, fmt=fmt, progress=progress)
+    except OSError as error:
+        raise ClickflowError(
+            f"cannot write to {out}: {error.strerror or error}",
+            kept="nothing was put in place",
+            next_step="make room, or name another folder",
+        ) from error
     seconds = time.perf_counter() - began
     summary = {
         name: card[name] for name in ("events", "rows", "sessions", "users", "first_event", "last_event", "dirt")
@@ -82,17 +81,15 @@ def simulate(
     _check(settings, fmt)
     shop = shops.build(settings, seed)
     tables = shopper.process()
-    folder = out / "truth"
-    dirt = Dirt(settings.dirt, seed, folder / "dirt.parquet")
+    folder = out / "truth" if truth else None
+    dirt = Dirt(settings.dirt, seed, folder / "dirt.parquet" if folder else None)
     seen = np.zeros(crowd.customers(shop) + 2 * crowd.rogues(shop), np.bool_)
     counts = np.zeros(len(EVENT_TYPES), np.int64)
-    started = total_sessions = 0
     first = last = 0
-    folder_of_truth = folder if truth else None
-    if settings.dirt and not truth:
-        folder.mkdir()
-    with truth_log.TruthLog(folder_of_truth) as truths, raw_log.RawLog(out, fmt, shop, dirt) as log:
-        for block, sessions in _blocks(shop, tables, seed, truths):
+    with truth_log.TruthLog(folder) as truths, raw_log.RawLog(out, fmt, shop, dirt) as log:
+        stream = Stream(shop, tables, seed, truths)
+        for batch in stream.blocks():
+            block, sessions = batch.block, batch.sessions
             if not len(block.time):
                 continue
             log.write(block, sessions)
@@ -100,9 +97,7 @@ def simulate(
             counts += np.bincount(block.action, minlength=len(counts))
             users = sessions.user[block.session]
             seen[users[users >= 0]] = True
-            total_sessions = max(total_sessions, int(sessions.number.max()) + 1)
             first, last = (first or int(block.time[0])), int(block.time[-1])
-            started += len(block.time)
             if progress:
                 progress(len(block.time))
     dirt.close()
@@ -112,10 +107,10 @@ def simulate(
         "seed": seed,
         "settings": {**asdict(settings), "start": settings.start.isoformat()},
         "fingerprint": shop.fingerprint(),
-        "events": started,
+        "events": stream.events,
         "events_by_type": dict(zip(EVENT_TYPES, counts.tolist(), strict=True)),
         "rows": sum(file["rows"] for file in log.files),
-        "sessions": total_sessions,
+        "sessions": stream.sessions,
         "users": int(seen.sum()),
         "customers": crowd.customers(shop),
         "first_event": _iso(first),
@@ -127,8 +122,8 @@ def simulate(
         "kinds": list(crowd.KINDS),
         "epochs": shop.epochs,
     }
-    if truth:
-        card["churn"] = truth_log.write_tables(folder, shop, tables, total_sessions)
+    if folder:
+        card["churn"] = truth_log.write_tables(folder, shop, tables, stream.sessions)
         files.write_json(folder / "card.json", card)
     return card
 
@@ -153,134 +148,3 @@ def _check(settings: Simulator, fmt: str) -> None:
         faults.append(f"dirt: {settings.dirt} needs the format csv; {fmt} cannot hold broken rows")
     if faults:
         raise UsageError("the simulator cannot do this: " + "; ".join(faults), kept="nothing was written")
-
-
-@dataclass
-class _Pending:
-    """Events made but not yet due, and their sessions."""
-
-    block: Block
-    sessions: OpenSessions
-
-
-def _blocks(
-    shop: shops.Shop, tables: shopper.Process, seed: int, truths: truth_log.TruthLog
-) -> Iterator[tuple[Block, OpenSessions]]:
-    """Events in time order, block by block."""
-    target = shop.settings.events
-    count = ceil(target / BLOCK_EVENTS)
-    clock = Clock(shop.settings.start, shop.days)
-    midnight = datetime.combine(shop.settings.start, datetime.min.time(), UTC)
-    epoch_start = int(midnight.timestamp()) * 1_000_000
-    made = sessions_made = 0
-    mean = 8.0
-    waiting: list[_Pending] = []
-    for k in range(count):
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 2, k))))
-        final = k == count - 1
-        due = ceil(target * (k + 1) / count)
-        while made < due:
-            wanted = ceil((due - made) / mean * (1.03 if final else 1)) + (4 if final else 0)
-            fresh = _sessions(shop, tables, random, clock, (k / count, (k + 1) / count), wanted, sessions_made,
-                              due - made if final else 1 << 60, truths)  # fmt: skip
-            waiting.append(fresh)
-            made += len(fresh.block.time)
-            sessions_made += len(fresh.sessions.number)
-            mean = made / sessions_made
-            if not final:
-                break
-        end = np.iinfo(np.int64).max if final else int(clock.time(np.array((k + 1) / count)))
-        block, later = _due(_join(waiting), end)
-        absolute = replace(block.block, time=block.block.time + epoch_start)
-        yield absolute, block.sessions
-        waiting = [later]
-
-
-def _sessions(
-    shop: shops.Shop,
-    tables: shopper.Process,
-    random: np.random.Generator,
-    clock: Clock,
-    span: tuple[float, float],
-    count: int,
-    number: int,
-    at_most: int,
-    truths: truth_log.TruthLog,
-) -> _Pending:
-    """`count` sessions that begin within the quantiles `span`; fewer if the first of them hold `at_most` events."""
-    start = clock.time(span[0] + (span[1] - span[0]) * random.random(count))
-    user = crowd.visitors(shop, random, start)
-    kind = np.zeros(count, np.int8)
-    draw = random.random(count)
-    for code, low, share in ((crowd.BOT, 0.0, crowd.BOT_SHARE), (crowd.FRAUD, crowd.BOT_SHARE, crowd.FRAUD_SHARE)):
-        who = np.flatnonzero((low <= draw) & (draw < low + share))
-        kind[who] = code
-        user[who] = (
-            crowd.customers(shop) + (code - 1) * crowd.rogues(shop) + random.integers(0, crowd.rogues(shop), len(who))
-        )
-    price_class, tastes = crowd.character(shop, np.where(user < 0, GUEST_NUMBERS + number + np.arange(count), user))
-    epoch = np.minimum(start * shop.epochs // (shop.days * crowd.DAY), shop.epochs - 1).astype(np.int32)
-
-    first = shopper.start_state(kind, price_class)
-    walks = shopper.walk(tables, random, first, price_class, shop.active[epoch], shop.response, at_most)
-    kept = np.sort(walks.chosen)
-    opened = OpenSessions(number + np.arange(len(kept)), user[kept])
-    truths.sessions(opened, kind[kept], price_class[kept], epoch[kept], tastes[kept])
-
-    of = walks.chosen
-    about = choice.Sessions(start[of], epoch[of], price_class[of], tastes[of], kind[of])
-    chosen = choice.choose(shop, walks, about, random)
-    reduced = shop.promoted.ravel()[about.epoch[chosen.session].astype(np.int64) * shop.items + chosen.item]
-    block = Block(
-        time=chosen.time,
-        session=of.astype(np.int32)[chosen.session],
-        action=walks.action,
-        item=chosen.item,
-        reduced=reduced,
-        focus=chosen.focus,
-        quantity=chosen.quantity,
-        campaign=walks.campaign,
-        current=chosen.current,
-        state=walks.state,
-    )
-    return _Pending(block, opened)
-
-
-def _columns(block: Block) -> dict[str, NDArray[Any]]:
-    return {field.name: getattr(block, field.name) for field in fields(block)}
-
-
-def _join(parts: list[_Pending]) -> _Pending:
-    if len(parts) == 1:
-        return parts[0]
-    shift = np.cumsum([0] + [len(part.sessions.number) for part in parts])
-    moved = [replace(p.block, session=p.block.session + np.int32(s)) for p, s in zip(parts, shift, strict=False)]
-    columns = {name: np.concatenate([getattr(block, name) for block in moved]) for name in _columns(moved[0])}
-    sessions = OpenSessions(
-        np.concatenate([p.sessions.number for p in parts]), np.concatenate([p.sessions.user for p in parts])
-    )
-    return _Pending(Block(**columns), sessions)
-
-
-def _due(all_events: _Pending, end: int) -> tuple[_Pending, _Pending]:
-    """What lies before `end`, in time order, and the rest with its sessions alone."""
-    block, sessions = all_events.block, all_events.sessions
-    order = _time_order(block.time)
-    cut = int(np.searchsorted(block.time[order], end))
-    columns = _columns(block)
-    now = Block(**{name: column[order[:cut]] for name, column in columns.items()})
-    later = {name: column[order[cut:]] for name, column in columns.items()}
-    running, later["session"] = np.unique(later["session"], return_inverse=True)
-    later["session"] = later["session"].astype(np.int32)
-    left = OpenSessions(sessions.number[running], sessions.user[running])
-    return _Pending(now, sessions), _Pending(Block(**later), left)
-
-
-def _time_order(time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A stable order by time: times and places packed into one number sort several times faster than an argsort."""
-    if not len(time):
-        return np.empty(0, np.int64)
-    low, bits = int(time.min()), len(time).bit_length()
-    if (int(time.max()) - low).bit_length() + bits > 63:
-        return np.argsort(time, kind="stable")
-    return np.sort((time - low) << bits | np.arange(len(time))) & ((1 << bits) - 1)

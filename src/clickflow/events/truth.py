@@ -31,8 +31,8 @@ from clickflow.params import Simulator
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
-CELLS_AT_ONCE = 20_000_000
-"""Questions x items that are held at once: 160 MB."""
+CELLS_AT_ONCE = 4_000_000
+"""Questions x items that are held at once: 32 MB, and as much again a few times while they are worked out."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ events.parquet    one row an event of the process: session (number), time, actio
                   hidden state after the event, a row of states.parquet), focus (category), current (item at hand after
                   the event, -1: none), campaign (-1: none)
 sessions.parquet  session (number), session_id, user_id (null: guest), kind, price_class, epoch, taste_1 to taste_3
-users.parquet     every customer: user_id, kind, price_class, segment, hazard_per_day, relative_rate, joined_day,
+users.parquet     every customer: user_id, price_class, segment, hazard_per_day, relative_rate, joined_day,
                   lapsed_day (null: not within the log), taste_1 to taste_3, churn_probability, lapse_probability
 campaigns.parquet campaign, name, first_epoch, last_epoch, items, response_0 to response_3 by price class
 items.parquet     item (index), item_id, category, tier, price, discount
@@ -168,7 +168,6 @@ def _write_users(folder: Path, shop: Shop, sessions: int, at_day: float, horizon
             churn = crowd.no_visit_probability(shop, clock, sessions, user, at_day, horizon)
             columns = [
                 raw_log.strings(raw_log.user_ids(user)),
-                pa.array(np.zeros(len(user), np.int8)),
                 traits.price_class,
                 traits.segment,
                 hazard,
@@ -186,7 +185,6 @@ def _users_schema() -> pa.Schema:
     return pa.schema(
         [
             ("user_id", pa.string()),
-            ("kind", pa.int8()),
             ("price_class", pa.int8()),
             ("segment", pa.int8()),
             ("hazard_per_day", pa.float64()),
