@@ -12,6 +12,7 @@ from clickflow.evaluation import calibration, metrics, ranking, scoring, slices
 from clickflow.evaluation.baselines import NEXT_ACTION
 from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.metrics import Resampling
+from clickflow.evaluation.oracle import Best
 from clickflow.evaluation.scoring import HeldOut
 from clickflow.models.artefact import Artefact
 from clickflow.params import Evaluation
@@ -45,12 +46,12 @@ def measure(
     seed: int,
     advance: Advance,
     *,
-    oracle: ranking.Ranks | None = None,
+    best: Best | None = None,
 ) -> Measured:
     """Ask every system every question, and sum up.
 
-    `past` is in the candidate's vocabulary, which is the store's. `oracle`: ranks [len(test.followed)] under the true
-    process, where it is known.
+    `past` is in the candidate's vocabulary, which is the store's. `best`: the true process, where it is known; where
+    it has no action probabilities, those of the Markov baseline stand in.
     """
     own = scoring.answer(test, candidate, advance)
     theirs = scoring.answer(test, champion, advance) if champion else None
@@ -62,14 +63,20 @@ def measure(
             ranks[CHAMPION] = theirs.ranks
         for name in settings.baselines:
             ranks[name] = scoring.baseline_ranks(test, past, name, advance)
-        if oracle is not None:
-            ranks[ORACLE] = oracle
+        if best is not None:
+            ranks[ORACLE] = best.ranks
     if own.actions is not None:
         actions[CANDIDATE] = own.actions
         if theirs is not None and theirs.actions is not None:
             actions[CHAMPION] = theirs.actions
         actions |= {name: scoring.baseline_actions(test, past, name) for name in NEXT_ACTION}
-    return _summed_up(test, past, ranks, actions, settings, seed)
+        if best is not None:
+            actions[ORACLE] = np.where(np.isnan(best.actions), actions["markov"], best.actions)
+    made = _summed_up(test, past, ranks, actions, settings, seed)
+    if best is not None:
+        heads = {head: (made.metrics[head] or {}).pop(ORACLE, None) for head in ("next_item", "next_action")}
+        made.metrics["oracle"] = heads | {"unanswered": int(np.isnan(best.actions[:, 0]).sum())}
+    return made
 
 
 def work(test: HeldOut, settings: Evaluation, champion: bool) -> int:
@@ -115,7 +122,7 @@ def _summed_up(
         "per_action": per_action,
         "reliability": reliability,
         "slices": cut,
-        "oracle": None if next_item is None else next_item.pop(ORACLE, None),
+        "oracle": None,
         "coverage": round(float(known.mean()), 6) if len(known) else None,
         "predictions": len(rows),
         "positions": len(asked),

@@ -1,0 +1,139 @@
+"""The stage `evaluate`: the exported artefact, its baselines and the champion on the same rows, and the report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clickflow.console import emit, progress, say
+from clickflow.errors import DataError
+from clickflow.evaluation import measure, oracle, report, scoring
+from clickflow.evaluation.baselines.history import history
+from clickflow.evaluation.measure import CANDIDATE, CHAMPION, Measured
+from clickflow.files import replacing, write_json, write_text
+from clickflow.models.artefact import Artefact, load
+from clickflow.params import Evaluation, Params
+from clickflow.paths import Paths
+from clickflow.sequences.store import open_split, read_card
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def run(params: Params, paths: Paths, name: str) -> None:
+    """Write `reports/<name>/evaluation` and `reports/<name>/metrics.json`.
+
+    Raises DataError where artefact or store are missing, changed, or do not belong together.
+    """
+    unit, version = params.model(name).unit, params.champion[name]
+    champion = None
+    if version > 0:
+        # imported here: the registry stands above the evaluation, which is otherwise given a folder
+        from clickflow.registry.champion import fetch
+
+        champion = load(fetch(params, paths, name, version))
+    candidate = load(paths.exported(name))
+    measured = evaluate(
+        candidate, paths.sequences(unit), params.evaluation, params.seed, champion=champion, truth=paths.truth
+    )
+    content = measured.metrics | {
+        "model": name,
+        "champion_version": version,
+        "data_sha256": read_card(paths.sequences(unit)).sha256,
+        "artefact": {
+            "model_sha256": candidate.card["model_sha256"],
+            "size_mb": round(candidate.card["size_bytes"] / 1e6, 3),
+            "latency_ms_p95_class": candidate.card["latency_ms_p95_class"],
+            "parity": candidate.card["parity"],
+        },
+    }
+    with replacing(paths.evaluation(name)) as fresh:
+        write(fresh, measured, content, candidate, params.evaluation)
+    write_json(paths.metrics(name), content)
+    emit(content, as_json=False, text=lambda: report.console_table(content))
+    say(f"report: {paths.evaluation(name) / 'report.html'}")
+
+
+def evaluate(
+    candidate: Artefact,
+    store: Path,
+    settings: Evaluation,
+    seed: int,
+    *,
+    champion: Artefact | None = None,
+    truth: Path | None = None,
+) -> Measured:
+    """Measure a candidate on the test part of the packed store in `store`, beside everything it is compared with.
+
+    `champion`: scored on the same rows, through its own vocabulary. `truth`: data/truth of a simulated log. Raises
+    DataError where the candidate does not speak the store's vocabulary, or there is nothing to test on.
+    """
+    card = read_card(store)
+    if candidate.known != card.known or candidate.card.get("data_sha256", card.sha256) != card.sha256:
+        raise DataError(
+            f"the artefact in {candidate.folder} was made from other data than {store} holds now",
+            kept="the last evaluation",
+            next_step="run `dvc repro`, or `dvc checkout` for the data it was made from",
+        )
+    split = open_split(store, "test")
+    if split.n_sequences == 0:
+        raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
+    test = scoring.held_out(store, card, split, settings.max_sequences, candidate.max_length)
+    past = history(open_split(store, "train"), known=card.known, actions=len(card.actions))
+    best = None
+    if truth is not None and oracle.available(truth):
+        best = oracle.best(truth, test, card.known)
+    with progress("evaluating", measure.work(test, settings, champion is not None)) as advance:
+        return measure.measure(test, past, candidate, champion, settings, seed, advance, best=best)
+
+
+def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: Artefact, settings: Evaluation) -> None:
+    """Write predictions.parquet, actions.parquet, figures/ and report.html into `folder`."""
+    from pyarrow import parquet
+
+    if measured.ranks:
+        parquet.write_table(predictions(measured), folder / "predictions.parquet", compression="zstd")
+    if measured.actions:
+        parquet.write_table(actions(measured), folder / "actions.parquet", compression="zstd")
+    drawn = report.draw(measured, content, settings)
+    (folder / "figures").mkdir()
+    for figure in drawn:
+        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.light)
+    write_text(folder / "report.html", report.page(content, drawn, measured.test.card, candidate.card, settings))
+
+
+def predictions(measured: Measured) -> "pa.Table":
+    """One row a prediction of the next item: where it stands, the ranks of all systems, and its slices."""
+    import pyarrow as pa
+
+    test, rows = measured.test, measured.test.followed
+    columns = {
+        "sequence": pa.array(test.asked.sequence[rows].astype(np.int32)),
+        "position": pa.array(test.asked.position[rows].astype(np.int32)),
+        "target": pa.array(test.next_item[rows].astype(np.int32)),
+    }
+    for system in dict.fromkeys([CANDIDATE, CHAMPION, *measured.ranks]):
+        found = measured.ranks.get(system)
+        columns[f"rank_{system}"] = pa.nulls(len(rows), pa.int32()) if found is None else pa.array(found)
+    labels = measured.item_slices.labels
+    columns["length"] = pa.array(test.asked.length[rows].astype(np.int32))
+    columns |= {name: pa.array(labels[name].tolist(), pa.string()) for name in ("day", "hour", "popularity")}
+    return pa.table(columns)
+
+
+def actions(measured: Measured) -> "pa.Table":
+    """One row a position: the action that followed, what each system predicted, and its probability of the truth."""
+    import pyarrow as pa
+
+    test = measured.test
+    rows = np.arange(len(test.asked))
+    columns = {
+        "sequence": pa.array(test.asked.sequence.astype(np.int32)),
+        "position": pa.array(test.asked.position.astype(np.int32)),
+        "target": pa.array(test.next_action.astype(np.int8)),
+    }
+    for system, logs in measured.actions.items():
+        columns[f"predicted_{system}"] = pa.array(logs.argmax(axis=1).astype(np.int8))
+        columns[f"p_{system}"] = pa.array(np.exp(logs[rows, test.next_action]).round(6))
+        columns[f"confidence_{system}"] = pa.array(np.exp(logs.max(axis=1)).round(6))
+    return pa.table(columns)

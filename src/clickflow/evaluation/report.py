@@ -1,0 +1,198 @@
+"""The report a shop's engineer reads: one HTML file without links to load, and a table for the console."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clickflow.evaluation import figures, ranking
+from clickflow.evaluation.figures import Figure
+from clickflow.evaluation.measure import CANDIDATE, CHAMPION, ORACLE, Measured
+from clickflow.params import Evaluation
+from clickflow.sequences.store import Card
+
+ACTION_COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
+DIMENSIONS = {
+    "length": "Session length (steps)",
+    "popularity": "Popularity of the next item",
+    "day": "Day (UTC)",
+    "hour": "Hour (UTC)",
+}
+
+
+def systems(content: Mapping[str, Any], head: str) -> dict[str, Any]:
+    """{system: metrics} of a head, in the order in which they are shown; the best possible last."""
+    found = {name: each for name, each in (content[head] or {}).items() if each}
+    order = [CANDIDATE, CHAMPION, *sorted(set(found) - {CANDIDATE, CHAMPION}, key=lambda name: _strength(found[name]))]
+    best = (content["oracle"] or {}).get(head)
+    return {name: found[name] for name in order if name in found} | ({ORACLE: best} if best else {})
+
+
+def draw(measured: Measured, content: Mapping[str, Any], settings: Evaluation) -> list[Figure]:
+    """The figures of what was measured; a head that the model lacks has none."""
+    made = []
+    if content["next_item"]:
+        made += _item_figures(measured, content, max(settings.cutoffs))
+    if content["reliability"]:
+        error = content["next_action"][CANDIDATE]["ece"]["value"]
+        alt = f"Reliability curve of next action; expected calibration error {_short(error)}."
+        made.append(
+            figures.figure(
+                "calibration", "Next action: calibration", alt, figures.reliability(content["reliability"]), (6.4, 4.6)
+            )
+        )
+    return made
+
+
+def _item_figures(measured: Measured, content: Mapping[str, Any], cutoff: int) -> list[Figure]:
+    shown = systems(content, "next_item")
+    wanted = [f"recall@{cutoff}", f"mrr@{cutoff}"]
+    panels = {metric: {system: each[metric] for system, each in shown.items()} for metric in wanted}
+    sliced = content["slices"]["next_item"]
+    lead = [name for name in (CANDIDATE, CHAMPION, _best_baseline(shown, wanted[1])) if name in shown]
+    parts = ", ".join(f"{figures.title(name)} {_short(each[wanted[0]]['value'])}" for name, each in shown.items())
+    made = [
+        figures.figure(
+            "systems",
+            "Next item: all systems",
+            f"Bars with intervals of {' and '.join(wanted)}. {wanted[0]}: {parts}.",
+            figures.bars(panels),
+            (9.2, 0.9 + 0.42 * len(shown)),
+        ),
+        figures.figure(
+            "recall_curve",
+            "Next item: recall by length of the list",
+            f"Recall at 1 to 100 for {', '.join(figures.title(name) for name in shown)}.",
+            figures.curves({name: ranking.recall_curve(measured.ranks[name]) for name in shown}),
+            (7.2, 4.2),
+        ),
+        figures.figure(
+            "slices",
+            f"Next item: {wanted[1]} by session length and item popularity",
+            f"Grouped bars of {wanted[1]} for {', '.join(figures.title(name) for name in lead)}; values in the tables.",
+            figures.groups(
+                {
+                    DIMENSIONS[dimension]: (
+                        list(sliced[dimension]),
+                        {name: _values(sliced[dimension], name, wanted[1]) for name in lead},
+                    )
+                    for dimension in ("length", "popularity")
+                },
+                wanted[1],
+            ),
+            (9.2, 3.4),
+        ),
+    ]
+    for dimension, heading in (("day", "day by day"), ("hour", "by hour of the day (UTC)")):
+        cells = sliced[dimension]
+        if len(cells) > 1:
+            lines = {name: _values(cells, name, wanted[1]) for name in lead}
+            counts = [cell["predictions"] for cell in cells.values()]
+            alt = f"{wanted[1]} {heading} for {', '.join(figures.title(name) for name in lead)}; values in the tables."
+            made.append(
+                figures.figure(
+                    dimension,
+                    f"Next item: {wanted[1]} {heading}",
+                    alt,
+                    figures.over(list(cells), lines, counts, wanted[1]),
+                    (9.2, 3.8),
+                )
+            )
+    return made
+
+
+def page(
+    content: Mapping[str, Any],
+    drawn: Sequence[Figure],
+    store: Card,
+    artefact: Mapping[str, Any],
+    settings: Evaluation,
+) -> str:
+    """report.html; the same content gives the same bytes."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"short": _short, "data_uri": _data_uri, "thousands": lambda n: f"{n:,}"}
+    template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
+    cutoffs = sorted(settings.cutoffs)
+    return environment.from_string(template).render(
+        content=content,
+        figures={figure.name: figure for figure in drawn},
+        store=store,
+        parts=_parts(store),
+        artefact=artefact,
+        settings=settings,
+        title=figures.title,
+        items=systems(content, "next_item"),
+        headline=[f"{kind}@{cutoffs[-1]}" for kind in ("recall", "mrr", "ndcg")],
+        every=[f"{kind}@{k}" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
+        every_known=[f"{kind}@{k}_known" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
+        actions=systems(content, "next_action"),
+        action_columns=ACTION_COLUMNS,
+        dimensions=DIMENSIONS,
+        cutoff=cutoffs[-1],
+    )
+
+
+def console_table(content: Mapping[str, Any]) -> Any:
+    """The headline for a terminal: every system, with intervals."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"{content['model']}: {content['predictions']:,} predictions, {content['sequences']:,} sequences"
+    )
+    items, acts = systems(content, "next_item"), systems(content, "next_action")
+    table.add_column("system")
+    columns = []
+    if items:
+        largest = max(int(name.split("@")[1]) for name in items[CANDIDATE] if not name.endswith("_known"))
+        columns += [("next_item", f"recall@{largest}"), ("next_item", f"mrr@{largest}")]
+    if acts:
+        columns += [("next_action", "accuracy"), ("next_action", "log_loss"), ("next_action", "ece")]
+    for head, metric in columns:
+        table.add_column(metric if head == "next_item" else f"action {metric}", justify="right")
+    for system in dict.fromkeys([*items, *acts]):
+        cells = [_interval((items if head == "next_item" else acts).get(system, {}).get(m)) for head, m in columns]
+        table.add_row(figures.title(system), *cells)
+    return table
+
+
+def _parts(store: Card) -> list[tuple[str, int, int, str, str]]:
+    """Name, sequences, events, first and last time of each split."""
+    from clickflow.sequences.card import iso
+
+    def day(time: int | None) -> str:
+        return "–" if time is None else iso(time)[:16].replace("T", " ")
+
+    return [(name, part.sequences, part.events, day(part.first), day(part.last)) for name, part in store.splits.items()]
+
+
+def _strength(found: Mapping[str, Any]) -> float:
+    """By what systems are ordered: their largest MRR, or their accuracy; the strongest first."""
+    ranked = [each["value"] or 0.0 for name, each in found.items() if name.startswith("mrr@")]
+    return -(max(ranked) if ranked else (found.get("accuracy") or {}).get("value") or 0.0)
+
+
+def _best_baseline(shown: Mapping[str, Any], metric: str) -> str:
+    names = [name for name in shown if name not in (CANDIDATE, CHAMPION, ORACLE)]
+    return max(names, key=lambda name: shown[name][metric]["value"] or 0.0, default="")
+
+
+def _values(cells: Mapping[str, Any], system: str, metric: str) -> list[float | None]:
+    return [cell.get(system, {}).get(metric) for cell in cells.values()]
+
+
+def _short(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(found: Mapping[str, float | None] | None) -> str:
+    if not found or found["value"] is None:
+        return "–"
+    if found["low"] is None or found["high"] is None:
+        return _short(found["value"])
+    return f"{_short(found['value'])} [dim]{found['low']:.3f}–{found['high']:.3f}[/]"
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

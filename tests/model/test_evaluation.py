@@ -1,0 +1,279 @@
+"""An evaluation is of the artefact, fair to the champion, and does not depend on how it was computed."""
+
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import small_models
+
+from clickflow.errors import DataError
+from clickflow.evaluation import evaluate, scoring
+from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
+from clickflow.files import read_json, sha256_folder, write_json
+from clickflow.models import export
+from clickflow.models.artefact import load
+from clickflow.params import load as load_params
+from clickflow.paths import Paths
+from clickflow.sequences.store import open_split, read_card, write_store
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A workspace with an exported model: (paths, params)."""
+    paths, model = Paths(tmp_path_factory.mktemp("shop")), small_models.spec()
+    small_models.shop(paths.sequences("session"))
+    small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
+    params = load_params(small_models.ROOT / "params.yaml")
+    params = replace(params, models={"next_step": model}, champion={"next_step": 0})
+    params = replace(params, evaluation=replace(params.evaluation, bootstrap=100))
+    export.run(params, paths, "next_step")
+    return paths, params
+
+
+@pytest.fixture(scope="module")
+def evaluated(shop):
+    """The same after the stage: (paths, params, metrics.json)."""
+    paths, params = shop
+    evaluate.run(params, paths, "next_step")
+    return paths, params, read_json(paths.metrics("next_step"))
+
+
+def test_every_position_is_asked_once(evaluated):
+    paths, _, metrics = evaluated
+    split = open_split(paths.sequences("session"), "test")
+    rows = pq.read_table(paths.evaluation("next_step") / "predictions.parquet").to_pandas()
+    steps = pq.read_table(paths.evaluation("next_step") / "actions.parquet").to_pandas()
+    assert metrics["positions"] == len(steps) == split.n_events
+    assert metrics["predictions"] == len(rows) == split.n_events - split.n_sequences
+    assert metrics["sequences"] == split.n_sequences
+    asked = {(s, p) for s in range(split.n_sequences) for p in range(int(split.lengths[s]) - 1)}
+    assert set(zip(rows.sequence, rows.position, strict=True)) == asked
+    at = split.offsets[rows.sequence] + rows.position
+    assert (rows.target == split.item[at + 1]).all()
+    assert (rows.length == split.lengths[rows.sequence]).all()
+    last = steps[steps.position == split.lengths[steps.sequence] - 1]
+    assert (last.target == 9).all()
+    assert (steps.target == 9).sum() == split.n_sequences
+
+
+def test_the_artefact_is_ranked_as_a_plain_loop_would(evaluated):
+    paths, _, metrics = evaluated
+    store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
+    split, known = open_split(store, "test"), read_card(store).known
+    rows = pq.read_table(paths.evaluation("next_step") / "predictions.parquet").to_pandas()
+    chosen = rows.sample(60, random_state=0)
+    for row in chosen.itertuples():
+        end = int(split.offsets[row.sequence]) + row.position + 1
+        start = max(int(split.offsets[row.sequence]), end - small_models.MAX_LENGTH)
+        inputs = {name: np.nan_to_num(np.asarray(getattr(split, name)[start:end]))[None] for name in artefact.inputs}
+        inputs["item"] = np.where(inputs["item"] < known, inputs["item"], 1)
+        scores = artefact.scores(inputs, np.zeros(1), np.array([end - start - 1]))["next_item"][0]
+        expected = int((scores[2:] >= scores[row.target]).sum()) if row.target < known else 0
+        assert row.rank_candidate == expected
+    found = metrics["next_item"]["candidate"]
+    assert found["recall@20"]["value"] == pytest.approx((rows.rank_candidate.between(1, 20)).mean(), abs=1e-6)
+    assert found["recall@20"]["low"] <= found["recall@20"]["value"] <= found["recall@20"]["high"]
+    assert metrics["coverage"] == pytest.approx((rows.target < known).mean(), abs=1e-6)
+    assert metrics["coverage"] < 1
+
+
+def test_what_later_stages_read_is_there(evaluated):
+    paths, params, metrics = evaluated
+    assert set(metrics["next_item"]) == {"candidate", "champion", *params.evaluation.baselines}
+    assert set(metrics["next_action"]) == {"candidate", "champion", *NEXT_ACTION}
+    assert metrics["next_item"]["champion"] is metrics["next_action"]["champion"] is metrics["oracle"] is None
+    assert metrics["champion_version"] == 0
+    assert metrics["data_sha256"] == read_card(paths.sequences("session")).sha256
+    assert metrics["artefact"]["model_sha256"] == load(paths.exported("next_step")).card["model_sha256"]
+    wanted = {
+        f"{kind}@{k}{end}" for kind in ("recall", "mrr", "ndcg") for k in (1, 5, 10, 20) for end in ("", "_known")
+    }
+    assert set(metrics["next_item"]["candidate"]) == wanted
+    assert set(metrics["next_action"]["candidate"]) == {
+        *("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
+    }
+    columns = pq.read_schema(paths.evaluation("next_step") / "predictions.parquet").names
+    assert columns == [
+        *("sequence", "position", "target", "rank_candidate", "rank_champion"),
+        *(f"rank_{name}" for name in params.evaluation.baselines),
+        *("length", "day", "hour", "popularity"),
+    ]
+
+
+def test_the_gate_reads_it(evaluated):
+    from clickflow.evaluation import gate
+
+    paths, params, _ = evaluated
+    gate.run(params, paths, "next_step")
+    assert read_json(paths.gate("next_step") / "decision.json")["decision"] in ("promote", "hold", "reject")
+
+
+def test_the_same_bytes_again(evaluated, tmp_path):
+    paths, params, _ = evaluated
+    copy = Paths(tmp_path / "copy")
+    shutil.copytree(paths.root, copy.root)
+    shutil.rmtree(copy.root / "reports")
+    evaluate.run(params, copy, "next_step")
+    assert sha256_folder(copy.root / "reports/next_step/evaluation") == sha256_folder(paths.evaluation("next_step"))
+    assert copy.metrics("next_step").read_bytes() == paths.metrics("next_step").read_bytes()
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_blocks_do_not_change_answers(shop, block):
+    paths, _ = shop
+    artefact, store = load(paths.exported("next_step")), paths.sequences("session")
+    test = scoring.held_out(store, read_card(store), open_split(store, "test"), 12, artefact.max_length)
+    whole = scoring.answer(test, artefact, lambda *_: None)
+    cut = scoring.answer(test, artefact, lambda *_: None, block=block)
+    assert np.array_equal(cut.ranks, whole.ranks)
+    assert cut.actions == pytest.approx(whole.actions, abs=1e-5)
+
+
+def test_only_the_latest_sequences_are_asked(shop):
+    paths, _ = shop
+    store = paths.sequences("session")
+    split = open_split(store, "test")
+    test = scoring.held_out(store, read_card(store), split, 5, 8)
+    assert set(test.asked.sequence) == set(range(split.n_sequences - 5, split.n_sequences))
+
+
+def renumbered(store, folder):
+    """The same store with other item and category numbers, and one more item that the first one lacks."""
+    card = read_card(store)
+    draw = np.random.default_rng(5)
+    ids = pq.read_table(store / "vocabulary.parquet")["item_id"].to_pylist()
+    known = card.known
+    order = np.concatenate([draw.permutation(known - 2), np.arange(known - 2, len(ids))])
+    item = np.concatenate([[0, 1], np.empty(len(ids), np.int64)]).astype(np.int64)
+    item[2 + order] = np.arange(len(ids)) + 2
+    parts = {}
+    for name in ("train", "valid", "test"):
+        split = open_split(store, name)
+        columns = {column: np.asarray(getattr(split, column)) for column in ("time", "action", "price", "category")}
+        parts[name] = columns | {"offsets": np.asarray(split.offsets), "item": item[split.item].astype(np.int32)}
+    write_store(folder, parts, known=known, items=[ids[k] for k in order])
+    return item
+
+
+def test_a_champion_with_another_numbering_has_the_same_ranks(shop, tmp_path):
+    """The champion's own vocabulary is permuted in its weights and its files: nothing else may change."""
+    import torch
+
+    paths, params = shop
+    store = paths.sequences("session")
+    item = renumbered(store, tmp_path / "store" / "session")
+    other = Paths(tmp_path / "other")
+    shutil.copytree(tmp_path / "store" / "session", other.sequences("session"))
+    permuted = small_models.trained(other.trained("next_step"), other.sequences("session"), params.models["next_step"])
+    original = small_models.trained(tmp_path / "original", store, params.models["next_step"])
+    with torch.no_grad():
+        permuted.items[torch.from_numpy(item[: permuted.sizes.known])] = original.items.detach()
+    shutil.rmtree(other.trained("next_step"))
+    other.trained("next_step").mkdir()
+    from clickflow.models.network import save
+
+    save(permuted, other.trained("next_step"), {})
+    export.run(params, other, "next_step")
+    champion = load(other.exported("next_step"))
+    assert champion.item_ids() != load(paths.exported("next_step")).item_ids()
+    measured = evaluate.evaluate(
+        load(paths.exported("next_step")), store, params.evaluation, 0, champion=champion, truth=None
+    )
+    assert np.array_equal(measured.ranks["champion"], measured.ranks["candidate"])
+    assert measured.actions["champion"] == pytest.approx(measured.actions["candidate"], abs=1e-5)
+    assert measured.metrics["next_item"]["champion"] == measured.metrics["next_item"]["candidate"]
+
+
+def test_a_champion_is_ranked_among_its_own_items(shop, tmp_path):
+    """An item that only the champion knows is its hit; one that it lacks is its miss."""
+    paths, params = shop
+    store = paths.sequences("session")
+    ids = pq.read_table(store / "vocabulary.parquet")["item_id"].to_pylist()
+    folder = tmp_path / "champion"
+    shutil.copytree(paths.exported("next_step"), folder)
+    # the champion's vocabulary: the candidate's first item is missing, one the candidate does not know is in its place
+    table = pq.read_table(folder / "vocabulary.parquet")
+    own = [ids[small_models.KNOWN - 2], *table["item_id"].to_pylist()[1:]]
+    pq.write_table(table.set_column(0, table.schema.field(0), pa.array(own)), folder / "vocabulary.parquet")
+    card = read_json(folder / "card.json")
+    from clickflow.files import sha256
+
+    write_json(folder / "card.json", card | {"vocabulary_sha256": sha256(folder / "vocabulary.parquet")})
+    measured = evaluate.evaluate(load(paths.exported("next_step")), store, params.evaluation, 0, champion=load(folder))
+    targets = measured.test.next_item[measured.test.followed]
+    assert (measured.ranks["champion"][targets == 2] == 0).all()
+    assert (measured.ranks["candidate"][targets == 2] > 0).all()
+    assert (measured.ranks["champion"][targets == small_models.KNOWN] > 0).all()
+    assert (measured.ranks["candidate"][targets == small_models.KNOWN] == 0).all()
+
+
+def test_baselines_are_fitted_on_the_training_part_alone(shop, tmp_path):
+    paths, params = shop
+    other = tmp_path / "session"
+    parts = {name: small_models.split(n, seed, start) for name, n, seed, start in [("train", 300, 0, 0)]}
+    parts["valid"] = small_models.split(9, 77, 80 * small_models.HOUR)
+    parts["test"] = small_models.split(60, 2, 160 * small_models.HOUR)
+    write_store(other, parts, known=small_models.KNOWN)
+    artefact = load(paths.exported("next_step"))
+    changed = replace(artefact, card={**artefact.card, "data_sha256": read_card(other).sha256})
+    here = evaluate.evaluate(artefact, paths.sequences("session"), params.evaluation, 0)
+    there = evaluate.evaluate(changed, other, params.evaluation, 0)
+    for name in NEXT_ITEM:
+        assert np.array_equal(here.ranks[name], there.ranks[name]), name
+    for name in NEXT_ACTION:
+        assert np.array_equal(here.actions[name], there.actions[name]), name
+
+
+def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
+    """Every step after a position is changed; its ranks of a fixed answer must not change."""
+    paths, _ = shop
+    store = paths.sequences("session")
+    card, split, artefact = read_card(store), open_split(store, "test"), load(paths.exported("next_step"))
+    test = scoring.held_out(store, card, split, 8, artefact.max_length)
+    before = scoring.answer(test, artefact, lambda *_: None)
+    for first, after in pairwise(range(7)):
+        item = np.asarray(split.item).copy()
+        later = np.zeros(len(item), bool)
+        later[test.asked.event[test.asked.position >= after]] = True
+        item[later] = 2 + (item[later] + 11) % (card.known - 2)
+        spoilt = replace(test, split=replace(split, item=item))
+        now = scoring.answer(spoilt, artefact, lambda *_: None)
+        early = test.asked.position <= first
+        assert np.abs(now.actions[early] - before.actions[early]).max() < 1e-5
+        rows = early[test.followed]
+        assert np.array_equal(now.ranks[rows], before.ranks[rows])
+        assert not np.array_equal(now.ranks[~rows], before.ranks[~rows])
+
+
+def test_a_model_of_one_head_is_evaluated(shop, tmp_path):
+    _, params = shop
+    for head, other in (("next_item", "next_action"), ("next_action", "next_item")):
+        paths, model = Paths(tmp_path / head), small_models.spec(features=("price",), heads=(head,))
+        small_models.shop(paths.sequences("session"), test=20)
+        small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
+        alone = replace(params, models={"next_step": model})
+        export.run(alone, paths, "next_step")
+        evaluate.run(alone, paths, "next_step")
+        metrics = read_json(paths.metrics("next_step"))
+        assert metrics[head]["candidate"]
+        assert metrics[other] is None
+        assert list(metrics["slices"]) == [head]
+        page = (paths.evaluation("next_step") / "report.html").read_text()
+        assert '<h2 id="items"' in page if head == "next_item" else '<h2 id="actions"' in page
+
+
+def test_foreign_and_empty_data_are_refused(shop, tmp_path):
+    paths, params = shop
+    artefact = load(paths.exported("next_step"))
+    small_models.shop(tmp_path / "session", test=7)
+    with pytest.raises(DataError, match="made from other data"):
+        evaluate.evaluate(artefact, tmp_path / "session", params.evaluation, 0)
+    small = small_models.split(300, 0)
+    write_store(tmp_path / "none", {"train": small}, known=small_models.KNOWN)
+    artefact = replace(artefact, card={**artefact.card, "data_sha256": read_card(tmp_path / "none").sha256})
+    with pytest.raises(DataError, match=r"test part of .* is empty"):
+        evaluate.evaluate(artefact, tmp_path / "none", params.evaluation, 0)
