@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clickflow.files import sha256
 from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.heads import NextAction, NextItem
 from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
@@ -103,7 +104,7 @@ def parameters(network: Network) -> int:
 
 
 def save(network: Network, folder: Path, card: Mapping[str, Any]) -> None:
-    """Write weights.safetensors and model.json: spec, sizes, number of parameters, and what `card` adds."""
+    """Write weights.safetensors and model.json: spec, sizes, number of parameters, hash, and what `card` adds."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
     content = {
@@ -114,6 +115,7 @@ def save(network: Network, folder: Path, card: Mapping[str, Any]) -> None:
         "statistics": {name: list(pair) for name, pair in network.sizes.statistics.items()},
         "inputs": list(network.inputs),
         "parameters": parameters(network),
+        "weights_sha256": sha256(folder / WEIGHTS),
         **card,
     }
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)

@@ -58,16 +58,17 @@ class Batch:
         return int(np.count_nonzero((self.next_item != NO_ITEM) | (self.next_action != NO_ACTION)))
 
 
-def windows(offsets: Ints, max_length: int, *, to_the_end: bool) -> Windows:
+def windows(offsets: Ints, max_length: int, *, to_the_end: bool, overlap: int | None = None) -> Windows:
     """Cut the sequences between `offsets` into windows of at most `max_length` steps.
 
     `to_the_end`: the last event is read too (what follows is an exit); otherwise it is only a target, and a sequence
-    of one event gives no window.
+    of one event gives no window. `overlap`: how many steps a later window reads again, half of `max_length` if not
+    given; with `max_length - 1` every question sees as many steps as the model can read.
     """
     begin, end = np.asarray(offsets[:-1], np.int64), np.asarray(offsets[1:], np.int64)
     steps = end - begin - (0 if to_the_end else 1)
     begin, end, steps = begin[steps > 0], end[steps > 0], steps[steps > 0]
-    stride = max_length - max_length // 2
+    stride = max_length - (max_length // 2 if overlap is None else overlap)
     more = -(-np.maximum(steps - max_length, 0) // stride)
     of = np.repeat(np.arange(len(steps)), more + 1)
     nth = np.arange(len(of)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
@@ -108,7 +109,7 @@ def gather(split: "PackedSplit", window: Windows, inputs: tuple[str, ...], known
     at = window.start[:, None] + np.where(real, step, 0)
     read: dict[str, NDArray[Any]] = {}
     for name in inputs:
-        column = np.asarray(getattr(split, name)[at]).astype(DTYPES.get(name, np.int64))
+        column: NDArray[Any] = np.asarray(getattr(split, name)[at]).astype(DTYPES.get(name, np.int64))
         if name == "item":
             column[column >= known] = 1
         if name == "price":

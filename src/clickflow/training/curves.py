@@ -1,0 +1,31 @@
+"""A figure of how training went."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def draw(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> None:
+    """Losses of the heads and ranking metrics by epoch, as a PNG; the same history gives the same bytes."""
+    from matplotlib.figure import Figure
+
+    epochs = [record["epoch"] for record in history]
+    panels = [name for name in ("next_item", "next_action") if name in history[0]["train"]]
+    ranked = "recall@20" in history[0].get("valid", {})
+    figure = Figure(figsize=(4.2 * (len(panels) + ranked), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels) + ranked, squeeze=False)[0]
+    for axis, head in zip(axes, panels, strict=False):
+        for part in ("train", "valid"):
+            if head in history[0].get(part, {}):
+                axis.plot(epochs, [record[part][head] for record in history], marker="o", markersize=3, label=part)
+        axis.set(title=f"{head}: loss", xlabel="epoch", ylabel="nats per question")
+    if ranked:
+        for name in ("recall@20", "mrr@20"):
+            axes[-1].plot(epochs, [record["valid"][name] for record in history], marker="o", markersize=3, label=name)
+        axes[-1].set(title="next_item: validation sample", xlabel="epoch", ylim=(0, None))
+    for axis in axes:
+        axis.axvline(best_epoch, color="grey", linewidth=0.8, linestyle=":")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -1,0 +1,261 @@
+"""Training: from a spec and a packed split to a network.
+
+The same spec, data, seed and kind of device give the same weights, whether training was stopped on the way or not:
+every random choice is a function of the seed and of the place (epoch, step) where it is made, and a checkpoint holds
+all the rest.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from clickflow.errors import DataError, UsageError
+from clickflow.models.heads import FIRST_ITEM
+from clickflow.models.network import Network, Sizes, build
+from clickflow.params import Model, Training
+from clickflow.training import device as devices
+from clickflow.training import optimisers
+from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
+from clickflow.training.checkpoints import Checkpoints
+from clickflow.training.objective import Loss, Sampler, loss, prepare
+from clickflow.training.state import State
+from clickflow.training.validation import answer, sample
+
+if TYPE_CHECKING:
+    from clickflow.sequences.store import PackedSplit
+
+SHUFFLE, NEGATIVES, DROPOUT = 0, 1, 2
+"""What a random state is for."""
+VALID_SCORES, VALID_QUESTIONS = 200_000_000, (1_000, 10_000)
+"""Validation asks as many questions as give so many scores, between these bounds."""
+LOOK = 0.25
+"""Seconds between two reports of a loss: reading it makes a CUDA device wait."""
+
+
+class Watcher(Protocol):
+    """Who is told how training goes."""
+
+    def start(self, network: Network, steps: int, done: int, why: str, /) -> None:
+        """`steps` in all, `done` of them by an earlier run that was stopped; `why` this device."""
+
+    def step(self, steps: int, questions: int, loss: float, /) -> None:
+        """So many steps and questions since the last call; the loss of now."""
+
+    def epoch(self, record: dict[str, Any], /) -> None:
+        """An epoch has ended; `record` is its line of the history."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives: the network (best weights, ready to answer), one record an epoch, the epoch of the best
+    weights, and how many steps and questions there were in all.
+    """
+
+    network: Network
+    history: list[dict[str, Any]]
+    best_epoch: int
+    steps: int
+    questions: int
+
+
+def train(
+    spec: Model,
+    sizes: Sizes,
+    training: "PackedSplit",
+    validation: "PackedSplit | None" = None,
+    *,
+    seed: int,
+    settings: Training,
+    checkpoints: Checkpoints | None = None,
+    watcher: Watcher | None = None,
+    overfit: bool = False,
+    max_steps: int | None = None,
+) -> Trained:
+    """Train `spec` on `training`; `validation` decides which epoch's weights are kept, and when to stop early.
+
+    `checkpoints`: where to go on from, and to write to; they stay until the caller removes them. For debugging:
+    `overfit` takes the same batch again and again, which must drive the loss down; `max_steps` ends training there.
+    Raises DataError where there is nothing to learn, UsageError where the loss becomes infinite or no number.
+    """
+    device = devices.choose(settings)
+    with devices.settled(device, settings.threads):
+        torch.manual_seed(seed)
+        run = _Run(spec, sizes, training, validation, seed, device, overfit)
+        saved = checkpoints.newest() if checkpoints else None
+        if saved:
+            run.state.restore(saved)
+        progress = run.state.progress
+        if watcher:
+            watcher.start(run.state.network, run.steps, progress.step, device.why)
+        while not progress.done:
+            if not _epoch(run, checkpoints, watcher, max_steps):
+                break
+            run.close_epoch()
+            if checkpoints:
+                checkpoints.save(progress.step, run.state.checkpoint())
+            if watcher:
+                watcher.epoch(progress.history[-1])
+        run.state.use_best()
+    best = progress.best_epoch if progress.best_epoch is not None else progress.epoch
+    return Trained(run.state.network.eval(), progress.history, best, progress.step, progress.questions)
+
+
+class _Run:
+    """What stays the same while training goes on, and the state that changes."""
+
+    def __init__(
+        self,
+        spec: Model,
+        sizes: Sizes,
+        training: "PackedSplit",
+        validation: "PackedSplit | None",
+        seed: int,
+        device: devices.Device,
+        overfit: bool,
+    ) -> None:
+        self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation
+        self.seed, self.device, self.overfit = seed, device, overfit
+        self.windows = self.cut(training)
+        item = spec.heads.next_item
+        if not len(self.windows) or (item and sizes.known <= FIRST_ITEM):
+            raise DataError(
+                f"there is nothing to learn from: {len(self.windows)} sequences with a step to predict, "
+                f"{max(0, sizes.known - FIRST_ITEM)} known items",
+                next_step="the store's card.json says what was left out; a smaller sequences.min_item_count may help",
+            )
+        self.sampler = None
+        # as many draws as there are items: then all of them cost less, and are exact
+        if item and item.loss == "sampled" and item.negatives < sizes.known - FIRST_ITEM:
+            counts = np.bincount(training.item, minlength=sizes.known)[: sizes.known]
+            self.sampler = Sampler.of_counts(counts, item.negatives)
+        self.state = State(build(spec, sizes).to(device.kind).train(), spec.optimiser)
+        self.batches = len(self.plan(0))
+        self.steps = self.batches * spec.budget.epochs
+        self.asked: Windows | None = None
+        if validation is not None and validation.n_sequences:
+            low, high = VALID_QUESTIONS
+            asked = self.cut(validation)
+            if len(asked):
+                self.asked = sample(asked, min(high, max(low, VALID_SCORES // sizes.known)))
+
+    def cut(self, split: "PackedSplit") -> Windows:
+        return windows(split.offsets, self.spec.budget.max_length, to_the_end=self.spec.heads.next_action is not None)
+
+    def plan(self, epoch: int) -> list[Ints]:
+        place = 0 if self.overfit else epoch
+        batches = plan(self.windows.length, self.spec.budget.batch_tokens, random(self.seed, SHUFFLE, place))
+        return batches[:1] * len(batches) if self.overfit else batches
+
+    def step(self, chosen: Ints) -> tuple[int, Loss]:
+        """One batch; returns the number of questions and the loss before the update."""
+        state, spec, at = self.state, self.spec, self.state.progress.step
+        batch = gather(
+            self.training, self.windows.take(chosen), state.network.inputs, self.sizes.known, len(self.sizes.actions)
+        )
+        place = 0 if self.overfit else at
+        step = prepare(batch, self.sizes.known, self.sampler, random(self.seed, NEGATIVES, place), self.device.kind)
+        if spec.encoder.dropout:
+            torch.manual_seed(int(random(self.seed, DROPOUT, at).integers(1 << 62)))
+        table = state.network.items.data
+        rows = table.index_select(0, step.rows).requires_grad_()
+        found = loss(state.network, step, rows, bfloat16=self.device.bfloat16)
+        if found.heads:
+            state.optimiser.zero_grad(set_to_none=True)
+            found.total.backward()  # type: ignore[no-untyped-call]
+            if spec.optimiser.clip_norm > 0:
+                torch.nn.utils.clip_grad_norm_([*state.dense, rows], spec.optimiser.clip_norm)
+            share = optimisers.learning_rate(at, self.steps, spec.optimiser.warmup_share)
+            for group in state.optimiser.param_groups:
+                group["lr"] = spec.optimiser.learning_rate * share
+            state.optimiser.step()
+            if rows.grad is not None:
+                rate = spec.optimiser.embedding_learning_rate * share
+                state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
+        heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
+        return batch.tokens, Loss(found.total.detach(), heads)
+
+    def close_epoch(self) -> None:
+        """Validate, keep the best weights, and decide whether to go on."""
+        progress, heads = self.state.progress, self.spec.heads
+        weights = {
+            "next_item": heads.next_item.weight if heads.next_item else 0.0,
+            "next_action": heads.next_action.weight if heads.next_action else 0.0,
+        }
+        losses = {name: total / count for name, (total, count) in sorted(progress.sums.items())}
+        record: dict[str, Any] = {
+            "epoch": progress.epoch + 1,
+            "steps": progress.step,
+            "train": {**losses, "loss": sum(weights[name] * value for name, value in losses.items())},
+        }
+        progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
+        if self.asked is not None and self.validation is not None:
+            answers = answer(self.state.network, self.validation, self.asked)
+            valid = {"loss": answers.loss(weights["next_item"], weights["next_action"])}
+            if len(answers.item_losses):
+                valid["next_item"] = float(answers.item_losses.mean())
+                valid |= {"recall@20": answers.recall(20), "mrr@20": answers.mrr(20)}
+            if len(answers.action_losses):
+                valid["next_action"] = float(answers.action_losses.mean())
+            record["valid"] = valid
+            if progress.best_loss is None or valid["loss"] < progress.best_loss:
+                progress.best_loss, progress.best_epoch, progress.worse = valid["loss"], progress.epoch, 0
+                self.state.keep_best()
+            else:
+                progress.worse += 1
+        progress.history.append(record)
+        progress.done = progress.epoch >= self.spec.budget.epochs or progress.worse >= self.spec.budget.patience
+
+
+def _epoch(run: _Run, checkpoints: Checkpoints | None, watcher: Watcher | None, max_steps: int | None) -> bool:
+    """The rest of the epoch where the state stands; False where `max_steps` ended it."""
+    state, progress = run.state, run.state.progress
+    pending: list[Loss] = []
+    looked = written = time.monotonic()
+    steps = questions = 0
+    for chosen in run.plan(progress.epoch)[progress.batch :]:
+        if max_steps is not None and progress.step >= max_steps:
+            _settle(state, pending)
+            return False
+        asked, found = run.step(chosen)
+        pending.append(found)
+        progress.step += 1
+        progress.batch += 1
+        progress.questions += asked
+        steps, questions = steps + 1, questions + asked
+        now = time.monotonic()
+        if watcher and now - looked >= LOOK:
+            last = _settle(state, pending)
+            watcher.step(steps, questions, last)
+            looked, steps, questions = now, 0, 0
+        if checkpoints and now - written >= checkpoints.seconds and progress.batch < run.batches:
+            _settle(state, pending)
+            checkpoints.save(progress.step, state.checkpoint())
+            written = time.monotonic()
+    last = _settle(state, pending)
+    if watcher and steps:
+        watcher.step(steps, questions, last)
+    return True
+
+
+def _settle(state: State, pending: list[Loss]) -> float:
+    """Add the losses of the last steps to the epoch's sums, one after the other so that the digits do not depend on
+    when it is done; returns the last one. UsageError where one is infinite or no number.
+    """
+    last = 0.0
+    for found in pending:
+        last = float(found.total)
+        if not math.isfinite(last):
+            raise UsageError(
+                f"training went astray: the loss is {last} at about step {state.progress.step:,}",
+                kept="the last checkpoint, from before",
+                next_step="lower the model's optimiser.learning_rate or optimiser.clip_norm in params.yaml",
+            )
+        for name, (value, count) in found.heads.items():
+            total, questions = state.progress.sums.get(name, (0.0, 0))
+            state.progress.sums[name] = [total + float(value) * count, questions + count]
+    pending.clear()
+    return last

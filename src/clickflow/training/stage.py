@@ -1,0 +1,154 @@
+"""The stage `train@model`: from the packed store to models/<name>/trained."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from clickflow import console
+from clickflow.files import read_json, replacing, write_json
+from clickflow.models.network import CARD, Network, Sizes, parameters, save
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.sequences.store import Card, open_split, read_card
+from clickflow.training import curves, tracking
+from clickflow.training.checkpoints import Checkpoints, fingerprint
+from clickflow.training.loop import train
+
+
+def run(params: Params, paths: Paths, name: str) -> None:
+    """Train the model of that name, or go on where an earlier run was stopped; write its folder.
+
+    Raises DataError where the store is missing or has nothing to learn from.
+    """
+    spec = params.model(name)
+    folder = paths.sequences(spec.unit)
+    card = read_card(folder)
+    mark = _fingerprint(params, name, card)
+    checkpoints = Checkpoints(paths.home / "checkpoints" / mark, spec.budget.checkpoint_seconds, console.say)
+    mlflow = tracking.Mlflow(
+        tracking.uri(params.registry.mlflow_uri, paths.home),
+        paths.home / "mlartifacts",
+        name,
+        tags={
+            **tracking.provenance(paths.root),
+            "clickflow.model": name,
+            "clickflow.fingerprint": mark,
+            "clickflow.data_sha256": card.sha256,
+        },
+        params=tracking.names(asdict(spec)) | {"seed": params.seed},
+        say=console.say,
+    )
+    board = tracking.TensorBoard(paths.home / "tensorboard" / name / mark, console.say)
+    out = paths.trained(name)
+    try:
+        with _Console(name, spec.budget.epochs, mlflow, board) as watcher:
+            trained = train(
+                spec,
+                sizes(card),
+                open_split(folder, "train"),
+                open_split(folder, "valid"),
+                seed=params.seed,
+                settings=params.training,
+                checkpoints=checkpoints,
+                watcher=watcher,
+            )
+        with replacing(out) as fresh:
+            extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": trained.best_epoch}
+            save(trained.network, fresh, extra)
+            write_json(fresh / "history.json", trained.history)
+            curves.draw(trained.history, trained.best_epoch, fresh / "curves.png")
+    except Exception:
+        mlflow.fail()
+        raise
+    mlflow.finish(
+        {
+            "clickflow.weights_sha256": read_json(out / CARD)["weights_sha256"],
+            "clickflow.best_epoch": str(trained.best_epoch),
+        },
+        [out / "curves.png", out / "history.json", out / CARD],
+    )
+    checkpoints.remove()
+    console.say(f"{name}: trained; the weights of epoch {trained.best_epoch} of {len(trained.history)} are kept")
+
+
+def sizes(card: Card) -> Sizes:
+    """What a store's card says about a model's size."""
+    return Sizes(
+        known=card.known,
+        actions=card.actions,
+        categories=card.categories,
+        statistics={name: (values["mean"], values["std"]) for name, values in card.statistics.items()},
+    )
+
+
+def _fingerprint(params: Params, name: str, card: Card) -> str:
+    """What is being trained: spec, settings, seed, data, and the code that trains."""
+    import torch
+
+    here = Path(__file__).parent
+    return fingerprint(
+        asdict(params.model(name)),
+        asdict(params.training),
+        params.seed,
+        card.sha256,
+        [torch.__version__, torch.cuda.is_available()],
+        sources=[*here.glob("*.py"), *here.parent.glob("models/*.py")],
+    )
+
+
+class _Console:
+    """Tells a person, MLflow and TensorBoard how training goes."""
+
+    def __init__(self, name: str, epochs: int, mlflow: tracking.Mlflow, board: tracking.TensorBoard) -> None:
+        self.name, self.epochs, self.mlflow, self.board = name, epochs, mlflow, board
+        self.stack = ExitStack()
+        self.advance: console.Advance | None = None
+        self.done = self.questions = 0
+        self.seconds = 0.0
+        self.since = time.monotonic()
+
+    def __enter__(self) -> "_Console":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stack.close()
+        self.board.close()
+
+    def start(self, network: Network, steps: int, done: int, why: str) -> None:
+        """Say what is trained and on what, and begin the line of progress."""
+        console.say(f"{self.name}: {parameters(network):,} parameters, {steps:,} steps on {why}")
+        if done:
+            console.say(f"{self.name}: an earlier run was stopped after {done:,} steps; going on from there")
+        self.advance = self.stack.enter_context(console.progress(f"train {self.name}", steps - done))
+        self.done, self.since = done, time.monotonic()
+
+    def step(self, steps: int, questions: int, loss: float) -> None:
+        """Move the line of progress."""
+        now = time.monotonic()
+        self.done += steps
+        self.questions += questions
+        self.seconds += now - self.since
+        self.since = now
+        rate = self.questions / max(self.seconds, 1e-9)
+        if self.advance:
+            self.advance(steps, f"{rate:,.0f} events/s, loss {loss:.3f}")
+        self.board.scalars({"step/loss": loss, "step/events_per_second": rate}, self.done)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """One line for a person, one request to MLflow."""
+        self.since = time.monotonic()
+        rate = self.questions / max(self.seconds, 1e-9)
+        values = tracking.flat(record)
+        parts = [f"loss {record['train']['loss']:.4f}"]
+        if valid := record.get("valid"):
+            parts.append(f"valid loss {valid['loss']:.4f}")
+            parts += [f"{name} {valid[name]:.4f}" for name in ("recall@20", "mrr@20") if name in valid]
+        console.say(f"{self.name}: epoch {record['epoch']}/{self.epochs}: {', '.join(parts)}, {rate:,.0f} events/s")
+        self.board.scalars(values, record["epoch"])
+        self.mlflow.metrics({**values, "events_per_second": rate, "train_seconds": self.seconds}, record["epoch"])

@@ -1,0 +1,78 @@
+"""All that changes while training goes on, and how it becomes a checkpoint and back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from clickflow.models.network import Network
+from clickflow.params import Optimiser
+from clickflow.training import optimisers
+from clickflow.training.checkpoints import Checkpoint
+
+
+@dataclass
+class Progress:
+    """Where training stands; all of it JSON. `epoch` and `batch` are the next to be done, `step` counts both.
+
+    `sums`: per head the sum of losses and the number of questions in this epoch; `best_epoch` is None as long as
+    nothing was validated; `worse`: epochs since the best; `done`: no epoch is left, or patience has ended.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    questions: int = 0
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_loss: float | None = None
+    best_epoch: int | None = None
+    worse: int = 0
+    done: bool = False
+
+
+class State:
+    """A network, its optimisers, the best weights so far, and `progress`."""
+
+    def __init__(self, network: Network, spec: Optimiser) -> None:
+        self.network = network
+        self.dense: list[nn.Parameter] = [p for name, p in network.named_parameters() if name != "items"]
+        self.optimiser = optimisers.for_network(spec, self.dense)
+        self.rows = optimisers.RowOptimiser(spec.kind, network.items.data)
+        self.best: dict[str, Tensor] = {}
+        self.progress = Progress()
+
+    def keep_best(self) -> None:
+        """The weights of now are the best so far."""
+        self.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def use_best(self) -> None:
+        """Put the best weights into the network, if any were kept."""
+        if self.best:
+            self.network.load_state_dict(self.best)
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything, as tensors and JSON."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"rows.{name}": tensor for name, tensor in self.rows.moments.items()}
+        for index, parameter in enumerate(self.dense):
+            for name, value in self.optimiser.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimiser.{index}.{name}"] = value
+        return Checkpoint(tensors, vars(self.progress))
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Be what `checkpoint` was made of."""
+        device = self.network.items.device
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "rows": {}, "optimiser": {}}
+        for name, tensor in checkpoint.tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor.to(device)
+        self.network.load_state_dict(parts["network"])
+        self.best = parts["best"]
+        self.rows.moments = parts["rows"]
+        for name, tensor in parts["optimiser"].items():
+            index, _, key = name.partition(".")
+            self.optimiser.state[self.dense[int(index)]][key] = tensor
+        self.progress = Progress(**checkpoint.state)
