@@ -4,6 +4,7 @@ pyarrow reads the lines that keep to the rules. What it would read wrongly, or n
 fields over several lines, lone carriage returns, NULs, bytes that are not UTF-8, blank lines), is cut out before.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ import pyarrow as pa
 import pyarrow.csv as csv
 from numpy.typing import NDArray
 
-from clickflow.events.records import Odd, line_bounds, split_record
+from clickflow.events.records import Odd, split_record
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, escaped, lines_of, position_of
-from clickflow.events.text_blocks import BLOCK, TextBlock, read_blocks
+from clickflow.events.text_blocks import BLOCK, BOM, TextBlock, read_blocks
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Delimited:
 
     def raw_at(self, block: TextBlock, positions: NDArray[np.int64]) -> list[str]:
         """The exact text of rows of a block, which are UTF-8."""
-        starts, ends = line_bounds(block.data)
+        starts, ends = block.bounds
         spans = {odd.first: odd.end for odd in block.odd}
         return [
             _line(block.data, int(starts[line]), spans.get(line, int(ends[line]))).decode()
@@ -84,10 +85,10 @@ def _line(data: bytes, start: int, end: int) -> bytes:
 def _cut(block: TextBlock, delimiter: bytes, quoting: bool, width: int, refused: Refused) -> _Cut:
     """Take out the records that pyarrow must not see, and read them."""
     data = block.data
-    suspects = _suspects(data)
+    suspects = _suspects(block)
     if not len(suspects) and not block.odd:
         return _Cut(None, [], [], 0)
-    starts, ends = line_bounds(data)
+    starts, ends = block.bounds
     mask = np.zeros(len(ends), bool)
     for odd in block.odd:
         mask[odd.first : odd.first + odd.lines] = True
@@ -129,26 +130,30 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _suspects(data: bytes) -> NDArray[np.int64]:
+def _suspects(block: TextBlock) -> NDArray[np.int64]:
     """Offsets on the lines that pyarrow would read wrongly: NULs, bytes that are not UTF-8, carriage returns that end
-    no line, and nothing at all.
+    no line, byte order marks at a line's start, and nothing at all.
     """
+    data = block.data
     found = [np.zeros(0, np.int64)]
     codes = np.frombuffer(data, np.uint8)
     if b"\0" in data:
         found.append(np.flatnonzero(codes == 0))
     if not data.isascii() and not _is_text(data):
-        starts, ends = line_bounds(data)
+        starts, ends = block.bounds
         foreign = np.unique(np.searchsorted(ends, np.flatnonzero(codes >= 128)))
         bad = [index for index in foreign.tolist() if not _is_text(data[int(starts[index]) : int(ends[index])])]
         found.append(starts[bad])
-    if data.count(b"\r") != data.count(b"\r\n"):
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         returns = np.flatnonzero(codes == 13)
         found.append(returns[np.append(codes, 10)[returns + 1] != 10])
     if b"\n\n" in data or b"\n\r" in data or data[:1] in (b"\n", b"\r"):
-        starts, ends = line_bounds(data)
+        starts, ends = block.bounds
         one = np.flatnonzero(ends - starts == 1)
         found.extend((starts[ends == starts], starts[one[codes[starts[one]] == 13]]))
+    if BOM in data:
+        at = [0, *(match.start() + 1 for match in re.finditer(b"\n" + BOM, data))]
+        found.append(np.array([place for place in at if data.startswith(BOM, place)], np.int64))
     return np.concatenate(found)
 
 
@@ -168,7 +173,7 @@ def _fast(
     kept: NDArray[np.int64] | None = None
     if cut.mask is not None:
         kept = np.flatnonzero(~cut.mask)
-        data = _without(block.data, cut.mask)
+        data = _without(block, cut.mask)
     if not data:
         return schema.empty_table(), np.zeros(0, np.int64)
     bad: list[tuple[int, bool]] = []
@@ -198,7 +203,7 @@ def _fast(
     rows = found.num_rows + len(bad)
     lines = np.arange(rows) if kept is None else kept
     if bad:
-        starts, ends = line_bounds(block.data)
+        starts, ends = block.bounds
         for index, short in bad:
             line = int(lines[index])
             last = block.final and line == len(ends) - 1
@@ -209,9 +214,9 @@ def _fast(
     return pa.table({name: found[str(at)] for name, at in wanted.items()}, schema=schema), lines
 
 
-def _without(data: bytes, mask: NDArray[np.bool_]) -> bytes:
-    """`data` without the lines of `mask`."""
-    starts, _ = line_bounds(data)
+def _without(block: TextBlock, mask: NDArray[np.bool_]) -> bytes:
+    """The bytes of a block without the lines of `mask`."""
+    data, (starts, _) = block.data, block.bounds
     edges = np.flatnonzero(np.diff(np.concatenate([[True], mask, [True]]).astype(np.int8)))
     stops = np.append(starts, len(data))
     return b"".join(data[int(stops[a]) : int(stops[b])] for a, b in edges.reshape(-1, 2).tolist())

@@ -5,11 +5,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clickflow.errors import DataError
-from clickflow.events.records import Odd, find_odd
+from clickflow.events.records import Odd, find_odd, line_bounds
 
 BLOCK = 16 << 20
 """Bytes of text a block has, about."""
@@ -32,6 +36,11 @@ class TextBlock:
     odd: tuple[Odd, ...]
     final: bool
     consumed: int
+
+    @cached_property
+    def bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Start and end (without the newline) of every line."""
+        return line_bounds(self.data)
 
 
 @contextmanager
