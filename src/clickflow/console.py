@@ -49,7 +49,9 @@ def progress(label: str, total: float | None) -> Iterator[Advance]:
             task = bar.add_task(label, total=total, note="")
 
             def advance(step: float = 1, note: str = "") -> None:
-                bar.update(task, advance=step, **({"note": note} if note else {}))
+                bar.update(task, advance=step)
+                if note:
+                    bar.update(task, note=note)
 
             yield advance
         return
