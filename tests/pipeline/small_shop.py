@@ -54,3 +54,37 @@ def dvc(folder: Path, *words: str) -> str:
 def commit(folder: Path, message: str = "more") -> None:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
+
+
+# The code of the small shop's own commit: a run must use this `clickflow` and not the installed one.
+COMMAND = '''
+"""The verbs that a run calls, with answers of their own."""
+
+import json
+import sys
+
+
+def main() -> None:
+    verb = sys.argv[1]
+    if verb == "open":
+        print("{}")
+    elif verb == "promote":
+        outcome = {"model": "next_step", "outcome": "promoted", "version": 4, "text": "promoted as version 4"}
+        print(json.dumps({"models": [outcome]}))
+    else:
+        print("the small shop says", *sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+def with_airflow(folder: Path, root: Path) -> None:
+    """Give the small shop the DAG of this repository, and a `clickflow` of its own."""
+    (folder / "dags").mkdir()
+    (folder / "dags/retrain.py").write_text((root / "dags/retrain.py").read_text())
+    (folder / "src/clickflow").mkdir(parents=True)
+    (folder / "src/clickflow/__init__.py").write_text("")
+    (folder / "src/clickflow/cli.py").write_text(COMMAND)
+    commit(folder, "airflow")

@@ -11,7 +11,6 @@ from typing import Any
 
 from clickflow.errors import ClickflowError
 from clickflow.files import write_text
-from clickflow.orchestration.variables import read_yaml
 
 FILE = "dvc.lock"
 
@@ -23,7 +22,9 @@ def read(root: Path) -> dict[str, dict[str, Any]]:
     """Every entry of a checkout's dvc.lock; none where there is no such file."""
     if not (root / FILE).exists():
         return {}
-    content = read_yaml(root / FILE) or {}
+    from ruamel.yaml import YAML  # DVC's own reader and writer of this file
+
+    content = YAML(typ="safe").load((root / FILE).read_text(encoding="utf-8")) or {}
     return dict(content.get("stages") or {})
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def open_run(
     *,
     compiled: graph.Graph | None,
     dag_run: str = "",
+    note: str = "",
     say: Say,
 ) -> Run:
     """Fix a run's commit and params, champions' versions included, before any work starts.
@@ -71,7 +73,7 @@ def open_run(
     _warn_of_changes(repository, commit, say)
     text = git(repository, "show", f"{commit}:{graph.PARAMS}")
     overrides.apply(text, values)
-    run = Run(run_id(name), commit, str(repository), str(home), dict(values), dag_run)
+    run = Run(run_id(name), commit, str(repository), str(home), dict(values), dag_run, note)
     try:
         folder = workspace.create(run, "open", {})
         _check_graph(folder, compiled)
@@ -82,7 +84,7 @@ def open_run(
         workspace.remove(run.workspaces / "open")
     committed = parse_yaml(text)["champion"]
     champions = {f"champion.{model}": v for model, v in frozen.items() if committed.get(model) != v}
-    return Run(run.id, commit, run.repository, run.home, {**champions, **values}, dag_run)
+    return replace(run, overrides={**champions, **values})
 
 
 def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: Say) -> fragments.Fragments:

@@ -33,6 +33,7 @@ class Run:
     home: str
     overrides: Mapping[str, Any]
     dag_run: str = ""
+    note: str = ""
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,185 @@
+"""The DAG that Airflow sees is the graph of dvc.yaml; parsing it is light; running it leaves a record or a reason."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_shop import commit, git, with_airflow
+
+from clickflow.errors import UsageError
+from clickflow.orchestration import graph
+from clickflow.orchestration.tasks import plan
+
+READ = """
+import json, sys
+sys.path.insert(0, "dags")
+import retrain
+dag = retrain.dag
+heavy = {"torch", "pandas", "numpy", "great_expectations", "mlflow", "dvc", "duckdb", "pyarrow", "ruamel"}
+print(json.dumps({
+    "heavy": sorted(heavy & set(sys.modules)),
+    "doc": dag.doc_md,
+    "params": list(dag.params),
+    "tasks": {
+        task.task_id: {
+            "upstream": sorted(task.upstream_task_ids),
+            "stage": getattr(task, "stage", None),
+            "queue": task.queue,
+            "pool": task.pool,
+            "retries": task.retries,
+            "minutes": task.execution_timeout.total_seconds() / 60,
+            "doc": task.doc_md,
+            "owner": task.owner,
+            "outlets": [asset.uri for asset in task.outlets],
+        }
+        for task in dag.tasks
+    },
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def dag(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The retrain DAG of this repository, read in a process of its own."""
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
+    read = subprocess.run([sys.executable, "-c", READ], cwd=root, env=env, capture_output=True, text=True, check=True)
+    return json.loads(read.stdout.splitlines()[-1])
+
+
+def test_the_dag_is_the_graph_of_dvc_yaml(dag: Any, root: Path) -> None:
+    compiled = graph.load(root)
+    stage_of = {name: task["stage"] for name, task in dag["tasks"].items() if task["stage"]}
+    assert set(stage_of.values()) == set(compiled.stages)
+    edges = {
+        (stage_of[up], stage_of[name]) for name in stage_of for up in dag["tasks"][name]["upstream"] if up in stage_of
+    }
+    assert edges == compiled.edges
+
+
+def test_the_frame_stands_around_the_stages(dag: Any, root: Path) -> None:
+    compiled = graph.load(root)
+    roots = {name for name, task in dag["tasks"].items() if task["upstream"] == ["open"]}
+    assert {dag["tasks"][name]["stage"] for name in roots} == {s for s in compiled.stages if not compiled.upstream(s)}
+    assert {dag["tasks"][name]["stage"] for name in dag["tasks"]["record"]["upstream"]} == set(compiled.leaves())
+    assert dag["tasks"]["promote"]["upstream"] == ["record"]
+    assert dag["tasks"]["announce"]["upstream"] == ["promote"]
+    assert dag["tasks"]["announce"]["outlets"] == ["clickflow://champion/"]
+
+
+def test_routing_and_words_come_from_dvc_yaml(dag: Any, root: Path) -> None:
+    for name, stage in graph.load(root).stages.items():
+        task = next(task for task in dag["tasks"].values() if task["stage"] == name)
+        routing = stage.routing()
+        assert (task["queue"], task["retries"], task["minutes"]) == (
+            routing["queue"],
+            routing["retries"],
+            routing["timeout_minutes"],
+        )
+        assert task["pool"] == routing.get("pool", "default_pool")
+        assert task["doc"] == stage.desc
+        assert stage.desc in dag["doc"]
+    assert {task["owner"] for task in dag["tasks"].values()} == {"clickflow"}
+    assert dag["params"] == ["overrides", "note"]
+
+
+def test_parsing_imports_nothing_heavy(dag: Any) -> None:
+    assert dag["heavy"] == []
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({"open": {"cmd": "c"}}, "a stage cannot be called open"),
+        ({"a": {"cmd": "c", "meta": {"airflow": {"que": "gpu"}}}}, "meta.airflow.que is not understood"),
+        ({"a": {"cmd": "c", "meta": {"airflow": {"retries": "two"}}}}, "meta.airflow.retries: 'two' is of the wrong"),
+        ({"a": {"foreach": ["x y", "x_y"], "do": {"cmd": "c"}}}, "a@x y and a@x_y would both be task a.x_y"),
+    ],
+)
+def test_what_airflow_cannot_carry_is_refused_when_compiling(tmp_path: Path, stages: Any, message: str) -> None:
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    with pytest.raises(UsageError, match=message):
+        plan(graph.load(tmp_path))
+
+
+def retrain(shop: Path, *settings: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "clickflow.cli", "retrain", *(word for s in settings for word in ("-S", s))]
+    return subprocess.run(command, cwd=shop, capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.slow
+def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path) -> None:
+    with_airflow(shop, root)
+    before = git(shop, "status", "--porcelain")
+    done = retrain(shop, "simulator.events=4321")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stderr.splitlines() if line.startswith("  ")] == ["success"] * 7
+    # The verbs that spoke are those of the commit, not the installed ones.
+    assert "the small shop says status" in done.stdout
+    assert "the small shop says score next_step" in done.stdout
+
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    (reference,) = git(shop, "for-each-ref", "--format=%(refname)", "refs/runs").split()
+    (folder,) = (home / "runs").iterdir()
+    assert reference == f"refs/runs/{folder.name}"
+    assert "4321" in (folder / "models/next_step/weights").read_text()
+    assert reference in done.stdout
+    assert str(folder) in done.stdout
+    assert git(shop, "status", "--porcelain") == before
+    assert not (home / "workspaces").exists() or not any((home / "workspaces").iterdir())
+
+    with sqlite3.connect(home / "airflow/airflow.db") as database:
+        ((extra,),) = database.execute("select extra from asset_event").fetchall()
+    assert json.loads(extra)["models"] == {"next_step": 4}
+    assert json.loads(extra)["run"] == folder.name
+
+    # The same once more: everything is known. Then bad data: the reason, its exit code, and nothing recorded.
+    (shop / "data/raw/more.csv").write_text("rotten\n")
+    failed = retrain(shop)
+    assert failed.returncode == 3
+    assert "stage check failed with exit code 3" in failed.stderr
+    assert "a rotten row in raw.csv" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert git(shop, "for-each-ref", "--format=%(refname)", "refs/runs").split() == [reference]
+    (kept,) = (home / "workspaces").iterdir()
+    assert str(kept / "check") in failed.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_run_and_what_it_has_started(shop: Path, root: Path) -> None:
+    (shop / "check.sh").write_text("touch $CLICKFLOW_HOME/begun; exec sleep 12345\n")
+    commit(shop)
+    with_airflow(shop, root)
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    command = [sys.executable, "-m", "clickflow.cli", "retrain"]
+    child = subprocess.Popen(command, cwd=shop, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        while not (home / "begun").exists():
+            assert child.poll() is None
+            time.sleep(0.2)
+        os.kill(child.pid, signal.SIGINT)
+        _, said = child.communicate(timeout=100)
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    assert "Traceback" not in said
+    left = [
+        process
+        for process in Path("/proc").glob("[0-9]*/cwd")
+        if process.is_symlink() and _target(process).startswith(str(home))
+    ]
+    assert left == []
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""

@@ -1,0 +1,100 @@
+"""Other values for a run: the rest of the file stays; a wrong one is refused with the reason and the nearest name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickflow.errors import UsageError
+from clickflow.orchestration import overrides
+from clickflow.orchestration.variables import parse_yaml
+from clickflow.params import load
+
+TEXT = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
+
+
+def test_values_are_read_as_yaml() -> None:
+    words = ["seed=3", "a.b=true", "c=null", "d=[view, cart]", "e=x=y", "f=", "g=2026-01-05", "h=no"]
+    assert overrides.parse(words) == {
+        "seed": 3,
+        "a.b": True,
+        "c": None,
+        "d": ["view", "cart"],
+        "e": "x=y",
+        "f": None,
+        "g": "2026-01-05",
+        "h": "no",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["seed"], "'seed' sets nothing"), (["seed=1", "seed=2"], "seed is set twice"), (["seed=[1"], "not a YAML value")],
+)
+def test_what_is_no_setting_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        overrides.parse(words)
+
+
+def test_only_the_lines_that_are_set_change() -> None:
+    values: dict[str, Any] = {
+        "simulator.events": 500,
+        "simulator.users": 10,
+        "simulator.start": "2026-02-01",
+        "models.next_step.encoder.features": ["action"],
+        "source.columns": {"item_id": "sku"},
+        "source.path": "a folder: with signs #1",
+    }
+    changed = overrides.apply(TEXT, values).splitlines()
+    different = [line.split()[0] for line, was in zip(changed, TEXT.splitlines(), strict=True) if line != was]
+    assert sorted(different) == ["columns:", "events:", "features:", "path:", "start:", "users:"]
+    assert all("#" in line for line in changed if line.strip().startswith("users:"))
+    document = parse_yaml("\n".join(changed))
+    for name, value in values.items():
+        found = document
+        for part in name.split("."):
+            found = found[part]
+        assert found == value
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    events=st.integers(1, 10**12),
+    rate=st.floats(1e-9, 1e3, allow_nan=False),
+    path=st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1),
+)
+def test_what_is_set_is_what_dvc_and_clickflow_read(
+    tmp_path_factory: pytest.TempPathFactory, events: int, rate: float, path: str
+) -> None:
+    from dvc.utils.serialize import load_yaml
+
+    values = {"simulator.events": events, "models.next_step.optimiser.learning_rate": rate, "source.path": path}
+    file = tmp_path_factory.mktemp("params") / "params.yaml"
+    file.write_text(overrides.apply(TEXT, values), encoding="utf-8")
+    params = load(file)
+    assert (params.simulator.events, params.source.path) == (events, path)
+    assert params.models["next_step"].optimiser.learning_rate == rate
+    theirs = load_yaml(str(file))
+    assert theirs["source"]["path"] == path
+    assert theirs["models"]["next_step"]["optimiser"]["learning_rate"] == rate
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("simulator.evnts", 1, "simulator.evnts: unknown key; did you mean 'events'"),
+        ("simulatr.events", 1, "simulatr.events: unknown key 'simulatr'; did you mean 'simulator'"),
+        ("models.next_stp.unit", "session", "did you mean 'next_step'"),
+        ("seed.deeper", 1, "seed is one value and has nothing below it"),
+        ("simulator.events", "many", "simulator.events: input should be a valid integer"),
+        ("models.next_step.encoder.kind", "lst", "input should be 'gru' or 'lstm', not 'lst'"),
+        ("sequences.valid_share", 0.95, "leave nothing to train on"),
+        ("champion.other", 1, "champion.other: no such model"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name(name: str, value: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refusal:
+        overrides.apply(TEXT, {name: value})
+    assert refusal.value.kept == "nothing was run"
