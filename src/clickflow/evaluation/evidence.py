@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.errors import DataError
+from clickflow.evaluation import slices
 from clickflow.files import read_json, sha256, sha256_folder
 from clickflow.paths import Paths
 
@@ -24,9 +26,9 @@ _NO_SLICE = {"sequence", "position", "target"}
 class Predictions:
     """The next-item predictions, one row each [n], of all systems.
 
-    `sequence` int: 0 to sequences - 1. `ranks`: by system, the rank of the true item, 0: none. `missing`: by system,
-    how many rows it left without an answer. `known` bool: the true item is in the candidate's vocabulary. `slices`: by
-    dimension, the slice's code of each row and the slices' names.
+    `sequence` int: 0 to sequences - 1. `ranks`: by system, the rank of the true item, 0: none; the oracle is left out,
+    being no competitor. `missing`: by system, how many rows it left without an answer. `known` bool: the true item is
+    in the candidate's vocabulary. `slices`: by dimension, the slice's code of each row and the names of the codes.
     """
 
     sequence: Array
@@ -42,8 +44,8 @@ class Predictions:
 
     @property
     def baselines(self) -> list[str]:
-        """The systems that are neither candidate, champion nor the simulator's truth."""
-        return sorted(set(self.ranks) - {CANDIDATE, CHAMPION, ORACLE})
+        """The systems that are neither candidate nor champion."""
+        return sorted(set(self.ranks) - {CANDIDATE, CHAMPION})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,32 +109,29 @@ def _predictions(file: Path, known: int) -> Predictions:
         raise DataError(
             f"{file} lacks the columns {', '.join(sorted(lacking))}", next_step="run `clickflow evaluate` again"
         )
-    ranks, missing, slices = {}, {}, {}
+    ranks, missing, sliced = {}, {}, {}
     for name in table.column_names:
         column = table[name]
         if name.startswith("rank_"):
             system = name.removeprefix("rank_")
-            if system == CHAMPION and column.null_count == len(column):
+            if system == ORACLE or (system == CHAMPION and column.null_count == len(column)):
                 continue
             missing[system] = column.null_count
             ranks[system] = column.fill_null(0).to_numpy()
         elif name not in _NO_SLICE:
-            slices[name] = _slices(name, column)
+            sliced[name] = _slices(name, column)
     _, sequence = np.unique(table["sequence"].to_numpy(), return_inverse=True)
     return Predictions(
-        sequence=sequence, ranks=ranks, missing=missing, known=table["target"].to_numpy() < known, slices=slices
+        sequence=sequence, ranks=ranks, missing=missing, known=table["target"].to_numpy() < known, slices=sliced
     )
 
 
 def _slices(name: str, column: Any) -> tuple[Array, list[str]]:
-    """Each row's slice; lengths are numbers without end, so they are put together."""
+    """Each row's slice: its code [n], and the names of the codes. Lengths are put together as in the report."""
     if name == "length":
-        edges = np.array([2, 3, 5, 10, 20])
-        names = ["1", "2", "3-4", "5-9", "10-19", "20+"]
-        return np.searchsorted(edges, column.to_numpy(), side="right"), names
+        column = pa.chunked_array([slices.lengths(column.to_numpy()).tolist()])
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    labels = [str(value) for value in encoded.dictionary.to_pylist()]
-    return encoded.indices.to_numpy(), labels
+    return encoded.indices.to_numpy(), [str(value) for value in encoded.dictionary.to_pylist()]
 
 
 def _json(file: Path, verb: str) -> dict[str, Any]:

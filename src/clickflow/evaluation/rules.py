@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from clickflow.errors import DataError, UsageError
-from clickflow.evaluation import slice_rules
-from clickflow.evaluation.draws import RANKED, Draws
+from clickflow.evaluation import paired, slice_rules
+from clickflow.evaluation.draws import RANKED, Array, Draws
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
-from clickflow.evaluation.verdicts import Rule, verdict
-from clickflow.params import Gate
+from clickflow.evaluation.paired import Comparison
+from clickflow.evaluation.verdicts import Decision, Rule, verdict
+from clickflow.params import ChampionRule, Gate
 
 CALIBRATION = "ece"
 """The name of the expected calibration error in metrics.json."""
@@ -163,7 +164,7 @@ def _baselines(gate: Gate, draws: Draws | None) -> list[Rule]:
 def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
     """Not worse than the champion by the margin, or better by the margin, at the confidence, on the same sequences.
 
-    Not shown: hold. Shown to be worse (non_inferior: by more than the margin; better: at all): reject.
+    See `champion_decision`.
     """
     wanted = gate.champion
     rule = f"{'not inferior to' if wanted.rule == 'non_inferior' else 'better than'} the champion: {gate.primary}"
@@ -173,19 +174,47 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
         return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_item head")
     if reason := draws.why_not(CANDIDATE, CHAMPION):
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=draws.size)
-    margin = -wanted.margin if wanted.rule == "non_inferior" else wanted.margin
-    found = draws.compare(gate.primary, CHAMPION, margin, wanted.confidence)
-    worse = draws.compare(gate.primary, CHAMPION, min(margin, 0.0), wanted.confidence).refuted
+    decision, found = champion_decision(
+        wanted,
+        draws.measured(CANDIDATE, gate.primary),
+        draws.measured(CHAMPION, gate.primary),
+        draws.redrawn(CANDIDATE, gate.primary),
+        draws.redrawn(CHAMPION, gate.primary),
+    )
+    margin = champion_margin(wanted)
     needed = f"{'a loss of at most' if margin <= 0 else 'a gain of at least'} {abs(margin):.2%}"
-    told = "is shown" if found.proven else ("is out of the question" if worse else "is not shown: the data do not tell")
+    told = {"promote": "is shown", "hold": "is not shown: the data do not tell", "reject": "is out of the question"}
     return Rule(
         rule=rule,
-        verdict=verdict(found.proven),
-        severity="reject" if worse else "hold",
+        verdict=verdict(decision == "promote"),
+        severity="reject" if decision == "reject" else "hold",
         text=f"{gate.primary} is {found.candidate:.4f}, version {evidence.champion_version} {found.reference:.4f}: "
-        f"{_change(found)}; {needed} {told}",
+        f"{_change(found)}; {needed} {told[decision]}",
         evidence={**_compared(gate.primary, found, margin, wanted.confidence, draws), "rule": wanted.rule},
     )
+
+
+def champion_margin(wanted: ChampionRule) -> float:
+    """The relative change a candidate must show: -margin where it must not be inferior, +margin where better."""
+    return -wanted.margin if wanted.rule == "non_inferior" else wanted.margin
+
+
+def champion_decision(
+    wanted: ChampionRule, candidate: float, champion: float, candidates: Array, champions: Array
+) -> tuple[Decision, Comparison]:
+    """The champion rule alone, from the metric of both systems as measured and in each draw [resamples].
+
+    promote: the change is shown to be above the margin. reject: the candidate is shown to be worse, by more than the
+    margin where it must not be inferior, at all where it must be better. hold: neither.
+    """
+    margin, confidence = champion_margin(wanted), wanted.confidence
+    found = paired.compare(candidate, champion, candidates, champions, margin=margin, confidence=confidence)
+    if found.proven:
+        return "promote", found
+    worse = paired.compare(
+        candidate, champion, candidates, champions, margin=min(margin, 0.0), confidence=confidence
+    ).refuted
+    return ("reject" if worse else "hold"), found
 
 
 def _calibration(gate: Gate, evidence: Evidence) -> Rule:

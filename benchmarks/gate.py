@@ -1,0 +1,181 @@
+"""How often does the gate let a worse model through, and how often does it see a better one?
+
+Candidates and champions are simulated, with a difference that is known exactly: a system's ranks are those of a model
+(shared difficulty within a session, MRR@20 about 0.2); the other system agrees with it on a share of the predictions
+and is as good on the rest; then a share of one system's answers is lost, so its every metric is lower by this share.
+Each trial is a test set of its own. Prints one JSON: the share of promote, hold and reject of the champion rule by
+size and true difference, for both rules; and how often the slice rule holds back a candidate that is equally good.
+
+    python benchmarks/gate.py --json FILE [--trials 400] [--sizes 50,100,300,1000,3000,10000]
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickflow.evaluation import bootstrap, paired, slice_rules
+from clickflow.evaluation.draws import Draws, values
+from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence, Predictions
+from clickflow.evaluation.rules import champion_decision
+from clickflow.params import ChampionRule, Gate
+
+Ranks = NDArray[np.int32]
+METRIC = "mrr@20"
+DIFFERENCES = (-0.10, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.10)
+CONFIDENCE, MARGIN, AGREEMENT = 0.95, 0.01, 0.5
+AT_ONCE = 25
+"""Trials whose sums are drawn together, for speed."""
+
+
+def ranks(rng: np.random.Generator, ease: NDArray[np.float64]) -> Ranks:
+    """Ranks of a model: the harder the prediction, the further down, by a discrete power law; 0 beyond 20."""
+    position = np.exp(rng.exponential(1.0, len(ease)) * 2.2 - ease)
+    return np.where(position <= 20, np.maximum(np.ceil(position), 1), 0).astype(np.int32)
+
+
+def pair(rng: np.random.Generator, size: int, difference: float) -> tuple[NDArray[np.int64], Ranks, Ranks]:
+    """(sequence, candidate, champion) of one test set; candidate metrics = (1 + difference) x champion metrics."""
+    sequence = np.repeat(np.arange(size), rng.geometric(0.25, size))
+    ease = rng.normal(0, 0.7, size)[sequence]
+    first = ranks(rng, ease)
+    second = np.where(rng.random(len(first)) < AGREEMENT, first, ranks(rng, ease)).astype(np.int32)
+    lost = -difference if difference < 0 else difference / (1 + difference)
+    fewer = np.where(rng.random(len(first)) < lost, 0, first).astype(np.int32)
+    return (sequence, fewer, second) if difference < 0 else (sequence, second, fewer)
+
+
+def champion_rule(size: int, difference: float, trials: int, seed: int) -> dict[str, Any]:
+    """Shares of each decision of the champion rule, and how often the interval holds the true difference."""
+    rng = np.random.default_rng([seed, size, round(1000 * (difference + 1))])
+    rules = {kind: ChampionRule(rule=kind, margin=m, confidence=CONFIDENCE) for kind, m in KINDS.items()}
+    counts = {kind: dict.fromkeys(("promote", "hold", "reject"), 0) for kind in rules}
+    above, below, widths = 0, 0, []
+    for start in range(0, trials, AT_ONCE):
+        columns = []
+        for _ in range(min(AT_ONCE, trials - start)):
+            sequence, candidate, champion = pair(rng, size, difference)
+            gains = np.stack([np.ones(len(sequence)), values(METRIC, candidate), values(METRIC, champion)], axis=1)
+            columns.append(bootstrap.per_sequence(sequence, gains)[0])
+        sums = np.concatenate(columns, axis=1)
+        drawn = bootstrap.resampled(sums, paired.RESAMPLES, seed)
+        measured = sums.sum(axis=0)
+        for trial in range(len(columns)):
+            (n, a, b), (ns, many_a, many_b) = measured[3 * trial :][:3], drawn[:, 3 * trial : 3 * trial + 3].T
+            for kind, wanted in rules.items():
+                decision, found = champion_decision(wanted, a / n, b / n, many_a / ns, many_b / ns)
+                counts[kind][decision] += 1
+            above += found.low is not None and found.low > difference
+            below += found.high is not None and found.high < difference
+            widths.append((found.high or 0) - (found.low or 0))
+    return {
+        "sequences": size,
+        "true_difference": difference,
+        "trials": trials,
+        **{kind: {name: round(n / trials, 4) for name, n in by.items()} for kind, by in counts.items()},
+        "interval": {
+            "true_below_low": round(above / trials, 4),
+            "true_above_high": round(below / trials, 4),
+            "median_width": round(float(np.median(widths)), 4),
+        },
+    }
+
+
+KINDS: dict[Any, float] = {"non_inferior": MARGIN, "better": 0.0}
+"""The rules tried, with their margins."""
+
+
+def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> dict[str, Any]:
+    """How often the slice rule fails: everywhere equal but in one slice, where the candidate is lower by `drop`."""
+    rng = np.random.default_rng([seed, size, slices, round(100 * drop)])
+    gate = Gate(
+        primary=METRIC,
+        floors={},
+        beat_baselines=(),
+        champion=ChampionRule(rule="non_inferior", margin=MARGIN, confidence=CONFIDENCE),
+        max_slice_drop=0.1,
+        min_slice=500,
+        max_calibration_error=1.0,
+        max_latency_ms=1.0,
+        max_size_mb=1.0,
+    )
+    failed = judged = 0
+    for trial in range(trials):
+        sequence, candidate, champion = pair(rng, size, 0.0)
+        level = rng.integers(0, slices, size)[sequence]
+        candidate = np.where((level == 0) & (rng.random(len(level)) < drop), 0, candidate)
+        predictions = Predictions(
+            sequence=sequence,
+            ranks={CANDIDATE: candidate, CHAMPION: champion},
+            missing={CANDIDATE: 0, CHAMPION: 0},
+            known=np.ones(len(sequence), np.bool_),
+            slices={"slice": (level, [str(name) for name in range(slices)])},
+        )
+        evidence = Evidence(
+            predictions=predictions,
+            metrics={},
+            champion_version=1,
+            artefact_sha256="",
+            model_sha256="",
+            data_sha256=None,
+            size_mb=0.0,
+            latency_ms=None,
+        )
+        (rule,) = slice_rules.judge(gate, evidence, Draws(gate, predictions, seed + trial))
+        failed += rule.verdict == "failed"
+        judged += int(rule.evidence.get("slices", 0))
+    return {
+        "sequences": size,
+        "slices": slices,
+        "judged": round(judged / trials, 1),
+        "true_drop_in_one": drop,
+        "trials": trials,
+        "held": round(failed / trials, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=400)
+    parser.add_argument("--sizes", default="50,100,300,1000,3000,10000")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, required=True)
+    asked = parser.parse_args()
+    started = time.perf_counter()
+    champion, sliced = [], []
+    for size in map(int, asked.sizes.split(",")):
+        for difference in DIFFERENCES:
+            champion.append(champion_rule(size, difference, asked.trials, asked.seed))
+            print(json.dumps(champion[-1]), file=sys.stderr)
+    for size, slices in ((2000, 8), (6000, 24)):
+        for drop in (0.0, 0.1, 0.2, 0.4):
+            sliced.append(slice_rule(size, slices, drop, max(10, asked.trials // 4), asked.seed))
+            print(json.dumps(sliced[-1]), file=sys.stderr)
+    result = {
+        "benchmark": "gate",
+        "metric": METRIC,
+        "confidence": CONFIDENCE,
+        "margin": {str(kind): margin for kind, margin in KINDS.items()},
+        "resamples": paired.RESAMPLES,
+        "agreement": AGREEMENT,
+        "seed": asked.seed,
+        "champion_rule": champion,
+        "slice_rule": sliced,
+        "seconds": round(time.perf_counter() - started, 1),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
+    text = json.dumps(result, indent=1) + "\n"
+    asked.json.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Workspaces as after the evaluation, with ranks whose truth is known."""
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from clickflow.files import read_json, sha256, write_json
+from clickflow.params import Params, check
+from clickflow.paths import Paths
+
+MODEL = "next_step"
+KNOWN = 1000
+Ranks = NDArray[np.int32]
+
+
+def sequences(n: int, seed: int = 0) -> NDArray[np.int32]:
+    """Which of `n` sequences each prediction belongs to: 1 to 9 predictions a sequence."""
+    lengths = np.random.default_rng(seed).integers(1, 10, n)
+    return np.repeat(np.arange(n, dtype=np.int32), lengths)
+
+
+def ranks(sequence: NDArray[np.int32], hit: float, seed: int) -> Ranks:
+    """Ranks of which about the share `hit` lies in 1..20, the rest beyond; sequences differ in how easy they are."""
+    rng = np.random.default_rng(seed)
+    ease = rng.normal(0, 0.15, int(sequence.max()) + 1)[sequence]
+    hits = rng.random(len(sequence)) < np.clip(hit + ease, 0, 1)
+    return np.where(hits, rng.integers(1, 21, len(sequence)), rng.integers(21, KNOWN, len(sequence))).astype(np.int32)
+
+
+def worse(found: Ranks, share: float, seed: int) -> Ranks:
+    """`found` with a share of its answers lost: every metric falls by this share, whatever it was."""
+    lost = np.random.default_rng(seed).random(len(found)) < share
+    return np.where(lost, 0, found).astype(np.int32)
+
+
+def measured(
+    paths: Paths,
+    sequence: NDArray[np.int32],
+    systems: Mapping[str, Ranks],
+    *,
+    champion: int = 0,
+    hour: NDArray[Any] | None = None,
+    actions: Mapping[str, Any] | None = None,
+    artefact: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what export and evaluate would have: card, predictions, metrics."""
+    exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
+    for each in (exported, folder):
+        shutil.rmtree(each, ignore_errors=True)
+        each.mkdir(parents=True)
+    (exported / "model.onnx").write_bytes(b"weights" * 1000)
+    onnx = sha256(exported / "model.onnx")
+    write_json(exported / "card.json", {"known": KNOWN, "model_sha256": onnx, "data_sha256": "d" * 64})
+    n = len(sequence)
+    if systems:
+        start = np.concatenate([[True], sequence[1:] != sequence[:-1]])
+        first = np.maximum.accumulate(np.where(start, np.arange(n), 0))
+        hours = hour if hour is not None else sequence % 24
+        columns = {
+            "sequence": pa.array(sequence),
+            "position": pa.array((np.arange(n) - first).astype(np.int32)),
+            "target": pa.array(np.full(n, 7, np.int32)),
+            **{f"rank_{name}": pa.array(found) for name, found in systems.items()},
+            "length": pa.array((np.bincount(sequence)[sequence] + 1).astype(np.int32)),
+            "day": pa.array(["2026-01-05"] * n),
+            "hour": pa.array([f"{h:02d}" for h in hours]),
+            "popularity": pa.array(["head"] * n),
+        }
+        if "champion" not in systems:
+            columns["rank_champion"] = pa.nulls(n, pa.int32())
+        parquet.write_table(pa.table(columns), folder / "predictions.parquet")
+    write_json(
+        paths.metrics(MODEL),
+        {
+            "next_item": {name: metrics(np.ma.filled(found, 0)) for name, found in systems.items()} or None,
+            "next_action": actions,
+            "champion_version": champion,
+            "data_sha256": "d" * 64,
+            "artefact": {"model_sha256": onnx, "size_mb": 0.007, "latency_ms_p95_class": 2.0, **(artefact or {})},
+        },
+    )
+
+
+def metrics(found: Any) -> dict[str, Any]:
+    """recall, MRR and NDCG of ranks, without intervals."""
+    made: dict[str, float] = {}
+    for k in (1, 5, 10, 20):
+        hit = [int(rank) for rank in found if 1 <= rank <= k]
+        made[f"recall@{k}"] = len(hit) / len(found)
+        made[f"mrr@{k}"] = sum(1 / rank for rank in hit) / len(found)
+        made[f"ndcg@{k}"] = sum(1 / math.log2(rank + 1) for rank in hit) / len(found)
+    return {name: {"value": round(value, 6), "low": None, "high": None} for name, value in made.items()}
+
+
+def accurate(error: float | None = 0.02, accuracy: float | None = 0.7) -> dict[str, Any]:
+    """next_action of metrics.json."""
+    return {"candidate": {"accuracy": {"value": accuracy, "low": None, "high": None}, "ece": {"value": error}}}
+
+
+def params_with(root: Path, champion: int = 0, **gate: Any) -> Params:
+    """The repository's params with another gate: `champion__rule="better"` is gate.champion.rule."""
+    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw["champion"][MODEL] = champion
+    for key, value in gate.items():
+        place = raw["gate"]
+        *folders, name = key.split("__")
+        for folder in folders:
+            place = place[folder]
+        place[name] = value
+    return check(raw)
+
+
+def decision(paths: Paths) -> dict[str, Any]:
+    """decision.json."""
+    found: dict[str, Any] = read_json(paths.gate(MODEL) / "decision.json")
+    return found
+
+
+def verdicts(paths: Paths) -> dict[str, str]:
+    """Rule to verdict."""
+    return {rule["rule"]: rule["verdict"] for rule in decision(paths)["rules"]}

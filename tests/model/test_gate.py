@@ -1,0 +1,314 @@
+"""The gate on evidence whose truth is known: which decision, for which reason, said how."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gate_workspace import (
+    KNOWN,
+    MODEL,
+    accurate,
+    decision,
+    measured,
+    params_with,
+    ranks,
+    sequences,
+    verdicts,
+    worse,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from clickflow import cli
+from clickflow.errors import DataError, UsageError
+from clickflow.evaluation import gate
+from clickflow.evaluation.verdicts import Rule, decide
+from clickflow.files import read_json, sha256_folder, write_json
+from clickflow.paths import Paths
+
+MANY = sequences(1500)
+STRONG = ranks(MANY, 0.5, seed=1)
+WEAK = worse(STRONG, 0.3, seed=2)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path)
+
+
+def decided(root: Path, paths: Paths, champion: int = 0, **rules: Any) -> str:
+    gate.run(params_with(root, champion, **rules), paths, MODEL)
+    return str(decision(paths)["decision"])
+
+
+def rule(paths: Paths, start: str) -> dict[str, Any]:
+    found = [each for each in decision(paths)["rules"] if each["rule"].startswith(start)]
+    assert len(found) == 1, [each["rule"] for each in decision(paths)["rules"]]
+    return dict(found[0])
+
+
+def test_a_good_first_model_is_promoted_and_says_what_could_not_be_judged(root: Path, paths: Paths) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
+    assert decided(root, paths) == "promote"
+    found = decision(paths)
+    assert (found["model"], found["champion_version"]) == (MODEL, 0)
+    assert found["metrics"]["next_action.accuracy"] == 0.7
+    assert found["metrics"]["recall@20"] == pytest.approx(np.mean((STRONG >= 1) & (STRONG <= 20)), abs=1e-5)
+    for start in ("not inferior to the champion", "no slice drops"):
+        assert rule(paths, start)["passed"] is None
+        assert rule(paths, start)["text"] == "there is no champion yet"
+    assert "2 had nothing to judge" in found["summary"]
+    assert all(each["verdict"] in ("passed", "not_applicable") for each in found["rules"])
+
+
+def test_below_a_floor_is_rejected(root: Path, paths: Paths) -> None:
+    measured(paths, MANY, {"candidate": WEAK, "popularity": worse(WEAK, 0.3, 3)})
+    assert decided(root, paths, floors={"recall@20": 0.9}) == "reject"
+    found = rule(paths, "floor: recall@20")
+    low, high = found["evidence"]["interval"]
+    assert low < found["evidence"]["observed"] < high < found["evidence"]["bound"] == 0.9
+    assert found["evidence"]["sequences"] == 1500
+
+
+@pytest.mark.parametrize("baseline", [STRONG, ranks(MANY, 0.5, seed=9)], ids=["the same", "as good"])
+def test_not_above_a_baseline_is_rejected(root: Path, paths: Paths, baseline: Any) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK, "vsknn": baseline})
+    assert decided(root, paths) == "reject"
+    assert rule(paths, "beats popularity: recall@20")["passed"] is True
+    assert rule(paths, "beats vsknn: recall@20")["passed"] is False
+
+
+def test_no_baseline_holds(root: Path, paths: Paths) -> None:
+    measured(paths, MANY, {"candidate": STRONG})
+    assert decided(root, paths) == "hold"
+    assert rule(paths, "beats the baselines")["text"] == "no baseline was evaluated"
+    assert decided(root, paths, beat_baselines=[]) == "promote"
+
+
+@pytest.mark.parametrize(
+    ("rank", "wanted", "margin", "expected"),
+    [
+        pytest.param(STRONG, "non_inferior", 0.01, "promote", id="the same"),
+        pytest.param(STRONG, "non_inferior", 0.0, "hold", id="the same, no margin"),
+        pytest.param(STRONG, "better", 0.0, "hold", id="the same is not better"),
+        pytest.param(worse(STRONG, 0.2, 5), "non_inferior", 0.01, "reject", id="20 % worse"),
+        pytest.param(worse(STRONG, 0.2, 5), "better", 0.0, "reject", id="20 % worse is not better"),
+        pytest.param(worse(STRONG, 0.2, 5), "non_inferior", 0.3, "promote", id="20 % worse, 30 % allowed"),
+    ],
+)
+def test_against_the_champion(root: Path, paths: Paths, rank: Any, wanted: str, margin: float, expected: str) -> None:
+    measured(paths, MANY, {"candidate": rank, "champion": STRONG, "popularity": worse(WEAK, 0.5, 4)}, champion=3)
+    rules = {"champion__rule": wanted, "champion__margin": margin, "max_slice_drop": 0.5}
+    assert decided(root, paths, 3, **rules) == expected
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.0, "promote"), (0.05, "promote"), (0.5, "hold")])
+def test_better_by_a_margin(root: Path, paths: Paths, margin: float, expected: str) -> None:
+    """The champion is 20 % below the candidate, so the candidate 25 % above it; half as good again it is not."""
+    champion = worse(STRONG, 0.2, 5)
+    measured(paths, MANY, {"candidate": STRONG, "champion": champion, "popularity": WEAK}, champion=3)
+    rules = {"champion__rule": "better", "champion__margin": margin}
+    assert decided(root, paths, 3, **rules) == expected
+    assert rule(paths, "better than the champion")["evidence"]["observed"] == pytest.approx(0.25, abs=0.03)
+
+
+def test_too_little_data_is_no_proof(root: Path, paths: Paths) -> None:
+    few = sequences(120)
+    systems = {"candidate": ranks(few, 0.5, 1), "champion": ranks(few, 0.5, 2), "popularity": np.zeros_like(few)}
+    measured(paths, few, systems, champion=3)
+    assert decided(root, paths, 3) == "hold"
+    assert "the data do not tell" in rule(paths, "not inferior to the champion")["text"]
+
+    fewer = sequences(30)
+    measured(paths, fewer, {name: found[: len(fewer)] for name, found in systems.items()}, champion=3)
+    assert decided(root, paths, 3) == "hold"
+    assert "30 test sequences are too few" in rule(paths, "not inferior to the champion")["text"]
+    assert rule(paths, "not inferior to the champion")["verdict"] == "not_judged"
+
+
+def test_a_champion_that_was_not_scored_holds(root: Path, paths: Paths) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, champion=3)
+    assert decided(root, paths, 3) == "hold"
+    assert rule(paths, "not inferior to the champion")["text"] == "champion was not evaluated"
+
+    partly = np.ma.masked_array(STRONG, mask=np.arange(len(STRONG)) < 10)
+    measured(paths, MANY, {"candidate": STRONG, "champion": partly, "popularity": WEAK}, champion=3)
+    assert decided(root, paths, 3) == "hold"
+    assert "has no answer for 10 of" in rule(paths, "not inferior to the champion")["text"]
+
+
+def test_a_slice_that_pays_for_the_average_holds_and_is_named(root: Path, paths: Paths) -> None:
+    hour = MANY % 6
+    champion = np.where(hour == 3, STRONG, worse(STRONG, 0.2, 5))
+    candidate = np.where(hour == 3, worse(STRONG, 0.4, 6), STRONG)
+    systems = {"candidate": candidate, "champion": champion, "popularity": np.zeros_like(STRONG)}
+    measured(paths, MANY, systems, champion=3, hour=hour)
+    assert decided(root, paths, 3) == "hold"
+    assert rule(paths, "not inferior to the champion")["passed"] is True
+    found = rule(paths, "no slice drops: hour")
+    assert [each["slice"] for each in found["evidence"]["breaches"]] == ["03"]
+    assert found["evidence"]["worst"]["change"] == pytest.approx(-0.4, abs=0.05)
+    assert "03 -" in found["text"]
+    assert decided(root, paths, 3, min_slice=100_000) == "promote"
+    assert rule(paths, "no slice drops")["verdict"] == "not_applicable"
+
+
+def test_chance_in_many_small_slices_is_no_breach(root: Path, paths: Paths) -> None:
+    """Two systems equally good, 200 slices of some 75 predictions: by chance alone some fall by more than 10 %."""
+    hour = MANY % 200
+    equal = ranks(MANY, 0.5, seed=1), ranks(MANY, 0.5, seed=11)
+    systems = {"candidate": equal[0], "champion": equal[1], "popularity": np.zeros_like(STRONG)}
+    measured(paths, MANY, systems, champion=3, hour=hour)
+    decided(root, paths, 3, min_slice=20, champion__margin=0.2)
+    assert rule(paths, "no slice drops: length")["passed"] is True
+    assert rule(paths, "no slice drops: hour")["passed"] is None, "15 sequences tell nothing"
+
+
+@pytest.mark.parametrize(
+    ("actions", "verdict", "expected"),
+    [
+        (accurate(0.099), "passed", "promote"),
+        (accurate(0.101), "failed", "hold"),
+        (accurate(None), "not_judged", "hold"),
+        (accurate(float("nan")), "not_judged", "hold"),
+        (None, "not_applicable", "promote"),
+    ],
+    ids=["calibrated", "not calibrated", "not measured", "NaN", "no such head"],
+)
+def test_calibration(root: Path, paths: Paths, actions: Any, verdict: str, expected: str) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=actions)
+    assert decided(root, paths) == expected
+    assert verdicts(paths)["calibration of next_action"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("artefact", "rules", "expected"),
+    [
+        ({"latency_ms_p95_class": 50.0}, {}, "promote"),
+        ({"latency_ms_p95_class": 100.0}, {}, "reject"),
+        ({"latency_ms_p95_class": None}, {}, "hold"),
+        ({"latency_ms_p95_class": float("nan")}, {}, "hold"),
+        ({}, {"max_size_mb": 0.006}, "reject"),
+    ],
+)
+def test_budgets(root: Path, paths: Paths, artefact: Any, rules: Any, expected: str) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, artefact=artefact)
+    assert decided(root, paths, **rules) == expected
+
+
+def test_a_model_without_next_item_is_not_waved_through(root: Path, paths: Paths) -> None:
+    measured(paths, MANY, {}, actions=accurate())
+    assert decided(root, paths) == "hold"
+    assert rule(paths, "quality is judged")["passed"] is False
+    assert decided(root, paths, floors={"next_action.accuracy": 0.6}) == "promote"
+    assert decided(root, paths, floors={"next_action.accuracy": 0.8}) == "reject"
+    measured(paths, MANY, {}, actions=accurate(accuracy=None))
+    assert decided(root, paths, floors={"next_action.accuracy": 0.6}) == "hold"
+
+
+def test_unknown_metrics_are_named(root: Path, paths: Paths) -> None:
+    with pytest.raises(UsageError, match=r"gate.primary.*mmr@20.*did you mean 'mrr@20'"):
+        params_with(root, primary="mmr@20")
+    with pytest.raises(UsageError, match=r"gate.floors.*recall@7"):
+        params_with(root, floors={"recall@7": 0.1})
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
+    with pytest.raises(UsageError, match=r"next_action.acuracy.*next_action.accuracy.*next_action.ece"):
+        decided(root, paths, floors={"next_action.acuracy": 0.1})
+    metrics = read_json(paths.metrics(MODEL))
+    del metrics["next_item"]["candidate"]["mrr@20"]
+    write_json(paths.metrics(MODEL), metrics)
+    with pytest.raises(UsageError, match=r"gate.primary.*recall@20"):
+        decided(root, paths)
+
+
+@pytest.mark.parametrize("fault", ["artefact", "champion", "figures", "gone", "torn"])
+def test_evidence_that_does_not_belong_together_is_refused_and_the_old_decision_kept(
+    root: Path, paths: Paths, fault: str
+) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK})
+    decided(root, paths)
+    before = sha256_folder(paths.gate(MODEL))
+    metrics = read_json(paths.metrics(MODEL))
+    predictions = paths.evaluation(MODEL) / "predictions.parquet"
+    if fault == "artefact":
+        (paths.exported(MODEL) / "model.onnx").write_bytes(b"other weights")
+    elif fault == "champion":
+        metrics["champion_version"] = 2
+    elif fault == "figures":
+        metrics["next_item"]["candidate"]["recall@20"]["value"] += 0.01
+    elif fault == "gone":
+        predictions.unlink()
+    else:
+        predictions.write_bytes(predictions.read_bytes()[:-100])
+    write_json(paths.metrics(MODEL), metrics)
+    with pytest.raises(DataError) as caught:
+        decided(root, paths)
+    assert caught.value.next_step
+    assert sha256_folder(paths.gate(MODEL)) == before
+
+
+def test_the_same_evidence_gives_the_same_bytes(root: Path, paths: Paths) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "champion": WEAK, "popularity": WEAK}, champion=1, actions=accurate())
+    decided(root, paths, 1)
+    first = sha256_folder(paths.gate(MODEL))
+    decided(root, paths, 1)
+    assert sha256_folder(paths.gate(MODEL)) == first
+
+
+def test_sequences_are_drawn_and_not_predictions(root: Path, paths: Paths) -> None:
+    """Each prediction written three times into its own sequence brings no new knowledge: the interval stays."""
+    rules = {"floors": {"recall@20": 0.05}, "beat_baselines": []}
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK})
+    decided(root, paths, **rules)
+    once = rule(paths, "floor")["evidence"]["interval"]
+    tripled = {name: np.repeat(found, 3) for name, found in (("candidate", STRONG), ("popularity", WEAK))}
+    measured(paths, np.repeat(MANY, 3), tripled)
+    decided(root, paths, **rules)
+    assert rule(paths, "floor")["evidence"]["interval"] == once
+
+
+def test_the_page_stands_alone_and_shows_every_rule(root: Path, paths: Paths) -> None:
+    measured(paths, MANY, {"candidate": STRONG, "champion": WEAK, "popularity": WEAK}, champion=1, actions=accurate())
+    decided(root, paths, 1)
+    page = (paths.gate(MODEL) / "decision.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://|src=|<script|@import|url\(", page)
+    for each in decision(paths)["rules"]:
+        assert each["rule"] in page
+    assert page.count("<svg") == sum(bool(each["evidence"].get("interval")) for each in decision(paths)["rules"]) > 2
+
+
+def test_the_command_prints_the_rules_and_ends_well_whatever_it_decides(
+    root: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        (paths.root / name).write_bytes((root / name).read_bytes())
+    monkeypatch.chdir(paths.root)
+    measured(paths, MANY, {"candidate": np.full(len(MANY), KNOWN, np.int32), "popularity": STRONG})
+    result = CliRunner().invoke(cli.app, ["gate", MODEL])
+    assert result.exit_code == 0, result.output
+    assert "reject" in result.stdout
+    assert "✗" in result.stdout
+    assert "✓" in result.stdout
+
+
+VERDICTS = ["passed", "not_applicable", "not_judged", "failed"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(VERDICTS), st.sampled_from(["hold", "reject"])), min_size=1),
+    st.integers(0, 100),
+    st.sampled_from(VERDICTS),
+)
+def test_a_rule_that_does_worse_never_helps(found: list[tuple[str, str]], which: int, verdict: str) -> None:
+    def of(rules: list[tuple[str, str]]) -> int:
+        made = [Rule(rule="r", verdict=v, severity=s, text="") for v, s in rules]  # type: ignore[arg-type]
+        return ["promote", "hold", "reject"].index(decide(made))
+
+    which %= len(found)
+    changed = [*found[:which], (verdict, found[which][1]), *found[which + 1 :]]
+    if VERDICTS.index(verdict) >= VERDICTS.index(found[which][0]):
+        assert of(changed) >= of(found)
+    assert (of(found) == 0) == all(v in ("passed", "not_applicable") for v, _ in found)
