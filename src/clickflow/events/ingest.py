@@ -5,12 +5,10 @@ are whole. Sources that sort after those already taken in are appended; anything
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from clickflow import console, files
 from clickflow.errors import DataError, UsageError
@@ -18,6 +16,7 @@ from clickflow.events import manifest, origins, outputs, reading, times
 from clickflow.events.checks import Rules
 from clickflow.events.commit import commit, scratch
 from clickflow.events.digests import digests
+from clickflow.events.engine import Engine, started
 from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.presets import Layout, layout_of
 from clickflow.events.pseudonyms import key_name, load_key
@@ -43,17 +42,18 @@ def ingest(params: Params, paths: Paths, *, rebuild: bool = False) -> dict[str, 
 
     Raises UsageError or DataError, with the outputs as they were, where the source or the params cannot be used.
     """
-    check_source(params.source)
-    key = load_key(paths.home)
     try:
-        with scratch(paths) as folder:
-            return _ingest(params, paths, folder, key, rebuild=rebuild)
+        with started(params.ingest.memory_gb) as engine:
+            check_source(params.source, engine)
+            key = load_key(paths.home)
+            with scratch(paths) as folder:
+                return _ingest(params, paths, folder, key, engine, rebuild=rebuild)
     except outputs.RebuildNeeded:
         console.say("a row from quarantine equals an accepted one: reading everything again, to keep the first")
     return ingest(params, paths, rebuild=True)
 
 
-def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, *, rebuild: bool) -> dict[str, Any]:
+def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engine, *, rebuild: bool) -> dict[str, Any]:
     source, found = origins.raw_files(params, paths, folder)
     opened = open_files(source, found)
     marks = [(name, *mark) for (name, _), mark in zip(found, digests(found, paths.home), strict=True)]
@@ -67,20 +67,20 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, *, rebuild: 
     rechecked = None
     if previous is not None and previous.settings != settings:
         names = {file.name: file.layout for file in opened}
-        rechecked = recheck(previous, paths.quarantine, names.__getitem__, rules, stage).accepted
+        rechecked = recheck(previous, paths.quarantine, names.__getitem__, rules, stage, engine).accepted
     todo = list(enumerate(opened))[len(kept) :]
     if kept:
         console.say(f"{len(kept)} of {len(opened)} files were taken in before; {len(todo)} to read")
-    tallies = reading.read_files(todo, rules, stage, threads_of(params))
+    tallies = reading.read_files(todo, rules, stage, engine, threads_of(params))
     new = tuple(
         Ingested(name, size, sha256, file.described, tallies[number].read, 0, 0, tallies[number].blank_lines, {})
         for (number, file), (name, size, sha256) in zip(todo, marks[len(kept) :], strict=True)
     )
-    work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked)
+    work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked, engine)
     made = outputs.build(work, previous, settings, paths)
     if not made.total("accepted"):
         raise _nothing(made, stage, opened)
-    card = outputs.card_of(made, folder / "events")
+    card = outputs.card_of(made, folder / "events", engine)
     files.write_json(folder / "ingest.json", card)
     origins.write_truth(params, folder, folder / "truth", key)
     commit(
@@ -103,13 +103,14 @@ def work_of(
     kept: tuple[Ingested, ...],
     new: tuple[Ingested, ...],
     opened: Sequence[SourceFile],
-    rechecked: Any,
+    rechecked: Mapping[tuple[int, int], str] | None,
+    engine: Engine,
 ) -> outputs.Work:
     """The staged rows with what is needed to finish them within `ingest.memory_gb`."""
     stage.flush()
     threads = threads_of(params)
     slice_rows = max(50_000, int(params.ingest.memory_gb * 1e9 / ROW_BYTES / 4 / threads))
-    return outputs.Work(folder, stage, kept, new, opened, rechecked, slice_rows, threads, params.ingest.memory_gb)
+    return outputs.Work(folder, stage, kept, new, opened, rechecked, slice_rows, threads, engine)
 
 
 def threads_of(params: Params) -> int:
@@ -137,23 +138,23 @@ def rules_for(params: Params, key: bytes) -> Callable[[Layout], Rules]:
     return rules
 
 
-def check_source(source: Source) -> None:
+def check_source(source: Source, engine: Engine) -> None:
     """Raise UsageError on what only shows when it is used: time zone, time format, names of columns and types."""
     layout_of(source, "")
-    with duckdb.connect(":memory:") as con:
-        if not times.known_timezone(source.timezone, con):
-            raise UsageError(
-                f"source.timezone: {source.timezone!r} is no time zone",
-                kept=UNTOUCHED,
-                next_step="use a name such as Europe/Amsterdam, or UTC",
-            )
-        form = source.time_format
-        if form is not None and form not in (*times.UNITS, "order") and not times.known_pattern(form, con):
-            raise UsageError(
-                f"source.time_format: {form!r} is neither s, ms, us, order nor a strptime pattern",
-                kept=UNTOUCHED,
-                next_step="use a pattern such as %d/%m/%Y %H:%M, or null for ISO 8601",
-            )
+    con = engine.cursor()
+    if not times.known_timezone(source.timezone, con):
+        raise UsageError(
+            f"source.timezone: {source.timezone!r} is no time zone",
+            kept=UNTOUCHED,
+            next_step="use a name such as Europe/Amsterdam, or UTC",
+        )
+    form = source.time_format
+    if form is not None and form not in (*times.UNITS, "order") and not times.known_pattern(form, con):
+        raise UsageError(
+            f"source.time_format: {form!r} is neither s, ms, us, order nor a strptime pattern",
+            kept=UNTOUCHED,
+            next_step="use a pattern such as %d/%m/%Y %H:%M, or null for ISO 8601",
+        )
 
 
 def summary(card: dict[str, Any]) -> str:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from clickflow import console, files
 from clickflow.events import days, manifest, quarantine, reading
+from clickflow.events.engine import Engine
 from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.rows import BIT, reasons_of
 from clickflow.events.sources import SourceFile
@@ -36,7 +36,7 @@ class Work:
     rechecked: Mapping[tuple[int, int], str] | None
     slice_rows: int
     threads: int
-    memory_gb: float
+    engine: Engine
 
 
 class RebuildNeeded(Exception):
@@ -131,29 +131,22 @@ def _add_up(work: Work) -> tuple[Ingested, ...]:
 def _quarantined(work: Work, names: Sequence[str], previous: Manifest | None, paths: Paths) -> Iterator[pa.Table]:
     if previous is not None and work.rechecked is None:
         yield from quarantine.read(paths.quarantine)
-    con = duckdb.connect(
-        ":memory:",
-        config={
-            "threads": 1,
-            "memory_limit": f"{work.memory_gb / 2}GB",
-            "temp_directory": str(work.folder / "spill"),
-        },
-    )
-    with con:
-        yield from quarantine.as_quarantine(work.stage.refused(), names, con)
+    con = work.engine.cursor()
+    con.execute(f"SET temp_directory = '{str(work.folder / 'spill').replace(chr(39), chr(39) * 2)}'")
+    yield from quarantine.as_quarantine(work.stage.refused(), names, con)
 
 
-def card_of(made: Manifest, events: Path) -> dict[str, Any]:
+def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
     """reports/ingest.json: counts in total and by source, and what the events span."""
     pattern = str(events / "*" / "events.parquet")
-    with duckdb.connect(":memory:") as con:
-        con.execute("SET TimeZone = 'UTC'")
-        first, last, users, sessions, items = con.execute(
-            "SELECT strftime(min(event_time), '%Y-%m-%dT%H:%M:%S.%fZ'), strftime(max(event_time), "
-            "'%Y-%m-%dT%H:%M:%S.%fZ'), count(DISTINCT user_id), count(DISTINCT session_id), count(DISTINCT item_id) "
-            "FROM read_parquet(?, hive_partitioning = false)",
-            [pattern],
-        ).fetchone()
+    con = engine.cursor()
+    con.execute("SET TimeZone = 'UTC'")
+    first, last, users, sessions, items = con.execute(
+        "SELECT strftime(min(event_time), '%Y-%m-%dT%H:%M:%S.%fZ'), strftime(max(event_time), "
+        "'%Y-%m-%dT%H:%M:%S.%fZ'), count(DISTINCT user_id), count(DISTINCT session_id), count(DISTINCT item_id) "
+        "FROM read_parquet(?, hive_partitioning = false)",
+        [pattern],
+    ).fetchone()
     return {
         "read": made.total("read"),
         "accepted": made.total("accepted"),

@@ -169,6 +169,7 @@ def _known(where: str, names: object, known: tuple[str, ...], what: str) -> None
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"{where}: {name!r} is no {what}{hint} There is: {', '.join(known)}",
+                f"{where}: {name!r} is no {what}{hint}",
                 kept="nothing was read, the outputs are as they were",
+                next_step=f"use one of {', '.join(known)}",
             )

@@ -1,19 +1,18 @@
 """The pass over the raw files: blocks are read in order, checked by several threads, and staged in order."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from clickflow import console
 from clickflow.events.checks import Rules, check
+from clickflow.events.engine import Engine
 from clickflow.events.presets import Layout
 from clickflow.events.rows import BIT, Refused, Rows, escaped
 from clickflow.events.sources import Reader, SourceFile
@@ -44,27 +43,17 @@ class Result:
     consumed: int
 
 
-@dataclass
-class Connections:
-    """One DuckDB connection for every thread."""
-
-    local: threading.local = field(default_factory=threading.local)
-
-    def get(self) -> Any:
-        """This thread's connection."""
-        if not hasattr(self.local, "con"):
-            self.local.con = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "512MB"})
-        return self.local.con
-
-
 def read_files(
-    files: Sequence[tuple[int, SourceFile]], rules: Callable[[Layout], Rules], stage: Stage, threads: int
+    files: Sequence[tuple[int, SourceFile]],
+    rules: Callable[[Layout], Rules],
+    stage: Stage,
+    engine: Engine,
+    threads: int,
 ) -> dict[int, Tally]:
     """Read and check files (with their numbers among the sources), and stage their rows; the counts of each."""
     tallies = {number: Tally() for number, _ in files}
     ruled = {number: rules(file.layout) for number, file in files}
     readers = {number: file.reader for number, file in files}
-    connections = Connections()
 
     def blocks() -> Iterator[tuple[int, Any]]:
         for number, file in files:
@@ -73,7 +62,7 @@ def read_files(
 
     def work(task: tuple[int, Any]) -> Result:
         number, block = task
-        return check_block(number, readers[number], block, ruled[number], connections.get())
+        return check_block(number, readers[number], block, ruled[number], engine.cursor())
 
     total = sum(file.path.stat().st_size for _, file in files)
     rows, done = 0, 0

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from clickflow.events import delimited, jsonlines, quarantine
 from clickflow.events.checks import Rules, check
 from clickflow.events.contract import COLUMNS
+from clickflow.events.engine import Engine
 from clickflow.events.manifest import Manifest
 from clickflow.events.presets import Layout
-from clickflow.events.reading import Connections, shown
+from clickflow.events.reading import shown
 from clickflow.events.records import find_odd
 from clickflow.events.rows import BIT, ORDINAL_BITS, Rows
 from clickflow.events.sources import columns_of
@@ -41,10 +42,11 @@ def recheck(
     layout_of: Callable[[str], Layout],
     rules: Callable[[Layout], Rules],
     stage: Stage,
+    engine: Engine,
 ) -> Rechecked:
     """Check what is in quarantine again and stage all of it: good rows as good, others with their reasons of now."""
     numbers = {source.name: number for number, source in enumerate(previous.sources)}
-    con = Connections().get()
+    con = engine.cursor()
     accepted: dict[tuple[int, int], str] = {}
     checked = 0
     last = (-1, -1, 0)

@@ -12,6 +12,7 @@ from clickflow.errors import UsageError
 from clickflow.events import ingest as stage_of
 from clickflow.events import manifest, outputs
 from clickflow.events.commit import commit, scratch
+from clickflow.events.engine import started
 from clickflow.events.origins import as_read
 from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import key_name, load_key
@@ -32,10 +33,10 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
 
     Raises UsageError where nothing was ingested, or where the params changed in a way that touches accepted rows.
     """
-    stage_of.check_source(params.source)
-    key = load_key(paths.home)
     try:
-        with scratch(paths) as folder:
+        with started(params.ingest.memory_gb) as engine, scratch(paths) as folder:
+            stage_of.check_source(params.source, engine)
+            key = load_key(paths.home)
             previous = manifest.load(paths.events, paths.quarantine)
             if previous is None:
                 raise UsageError(
@@ -58,10 +59,11 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                 lambda name: layout_of(as_read(params.source), name),
                 stage_of.rules_for(params, key),
                 staged,
+                engine,
             )
-            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found.accepted)
+            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found.accepted, engine)
             made = outputs.build(work, previous, settings, paths)
-            card = outputs.card_of(made, folder / "events")
+            card = outputs.card_of(made, folder / "events", engine)
             files.write_json(folder / "ingest.json", card)
             commit(
                 folder,
