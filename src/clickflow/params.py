@@ -329,6 +329,7 @@ def _rules(params: Params) -> Any:
         "simulator.items": params.simulator.items,
         "simulator.categories": params.simulator.categories,
         "simulator.days": params.simulator.days,
+        "sequences.min_item_count": params.sequences.min_item_count,
         "sequences.session.max_length": params.sequences.session.max_length,
         "evaluation.max_sequences": params.evaluation.max_sequences,
         "export.latency_batch": params.export.latency_batch,
@@ -343,6 +344,10 @@ def _rules(params: Params) -> Any:
     yield from _gate_rules(params)
     if params.sequences.session.min_length < 2:
         yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
+    if params.sequences.session.max_length < params.sequences.session.min_length:
+        yield "sequences.session.max_length: is less than min_length"
+    if params.sequences.embargo_minutes < 0:
+        yield f"sequences.embargo_minutes: {params.sequences.embargo_minutes} is less than 0"
     if params.source.delimiter is not None and (
         len(params.source.delimiter.encode()) != 1 or params.source.delimiter in '"\r\n'
     ):
