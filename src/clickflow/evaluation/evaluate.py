@@ -98,7 +98,7 @@ def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: 
     drawn = report.draw(measured, content, settings)
     (folder / "figures").mkdir()
     for figure in drawn:
-        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.light)
+        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
     write_text(folder / "report.html", report.page(content, drawn, measured.test.card, candidate.card, settings))
 
 

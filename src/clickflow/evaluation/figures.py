@@ -1,4 +1,4 @@
-"""The report's figures, each for a light and a dark page; the same measurements give the same bytes."""
+"""The report's figures, as PNG; the same measurements give the same bytes. On a dark page CSS inverts them."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -20,40 +20,30 @@ TITLES = {
 }
 """What a system is called in figures and tables."""
 COLOURS = {
-    "candidate": ("#1259c3", "#6aa8ff"),
-    "champion": ("#b8470b", "#ff9a5c"),
-    "oracle": ("#1a7f37", "#5fd07e"),
-    "vsknn": ("#6f42c1", "#b794f6"),
-    "markov": ("#8a6d00", "#d9b84a"),
-    "repeat": ("#0f7c86", "#57c7d1"),
-    "popularity": ("#6b7280", "#9aa4b2"),
-    "majority": ("#6b7280", "#9aa4b2"),
+    "candidate": "#1259c3",
+    "champion": "#c2500d",
+    "oracle": "#1a7f37",
+    "vsknn": "#6f42c1",
+    "markov": "#8a6d00",
+    "repeat": "#0f7c86",
+    "popularity": "#6b7280",
+    "majority": "#6b7280",
 }
-"""A colour of its own for every system, on a light and on a dark page."""
-THEMES = {
-    "light": {"text": "#1c2128", "grid": "#d0d7de", "page": "#ffffff"},
-    "dark": {"text": "#e6edf3", "grid": "#3d444d", "page": "#14181d"},
-}
+"""A colour of its own for every system, dark enough to be told from white."""
+TEXT, GRID = "#1c2128", "#d0d7de"
 STYLES = {"candidate": "-", "champion": "--", "oracle": ":"}
-Draw = Callable[[Any, int], None]
-"""`draw(figure, theme)`: theme 0 is light, 1 is dark."""
+Draw = Callable[[Any], None]
+"""Draws on an empty matplotlib figure."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure in both themes, PNG, and what it shows in words."""
+    """A figure, and what it shows in words."""
 
     name: str
     title: str
     alt: str
-    light: bytes
-    dark: bytes
-
-
-def figure(name: str, title: str, alt: str, draw: Draw, size: tuple[float, float]) -> Figure:
-    """Draw a figure of `size` inches twice."""
-    pages = [_png(draw, size, number) for number in range(len(THEMES))]
-    return Figure(name, title, alt, *pages)
+    png: bytes
 
 
 def title(system: str) -> str:
@@ -61,23 +51,23 @@ def title(system: str) -> str:
     return TITLES.get(system, system)
 
 
-def colour(system: str, theme: int) -> str:
+def colour(system: str) -> str:
     """A system's colour; a system without one of its own is grey."""
-    return COLOURS.get(system, COLOURS["popularity"])[theme]
+    return COLOURS.get(system, COLOURS["popularity"])
 
 
 def bars(panels: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Draw:
     """Horizontal bars with intervals, {metric: {system: {value, low, high}}}, the best at the top."""
 
-    def draw(page: Any, theme: int) -> None:
+    def draw(page: Any) -> None:
         for axes, (metric, systems) in zip(_row(page, len(panels)), panels.items(), strict=True):
             order = sorted(systems, key=lambda system: systems[system]["value"] or 0.0)
             for place, system in enumerate(order):
                 value = systems[system]["value"] or 0.0
-                axes.barh(place, value, color=colour(system, theme), height=0.62)
+                axes.barh(place, value, color=colour(system), height=0.62)
                 ends = systems[system]["low"], systems[system]["high"]
                 if ends[0] is not None and ends[1] is not None:
-                    axes.plot(ends, [place, place], color=THEMES[_theme(theme)]["text"], linewidth=2)
+                    axes.plot(ends, [place, place], color=TEXT, linewidth=2)
                 reach = max(value, ends[1] or 0.0)
                 axes.annotate(f"{value:.3f}", (reach, place), (6, 0), textcoords="offset points", va="center")
             axes.set_yticks(range(len(order)), [title(system) for system in order])
@@ -91,10 +81,10 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Draw
 def curves(lines: Mapping[str, npt.NDArray[np.float64]]) -> Draw:
     """Recall against the length of the list, {system: recall at 1, 2, …}."""
 
-    def draw(page: Any, theme: int) -> None:
+    def draw(page: Any) -> None:
         (axes,) = _row(page, 1)
         for system, values in lines.items():
-            axes.plot(range(1, len(values) + 1), values, **_line(system, theme))
+            axes.plot(range(1, len(values) + 1), values, **_line(system))
         axes.set_xscale("log")
         ticks = [k for k in (1, 2, 5, 10, 20, 50, 100) if k <= max(len(v) for v in lines.values())]
         axes.set_xticks(ticks, [str(k) for k in ticks])
@@ -113,16 +103,17 @@ def over(
 ) -> Draw:
     """A metric along labels in order (days, hours), {system: values}; how many predictions stand below."""
 
-    def draw(page: Any, theme: int) -> None:
+    def draw(page: Any) -> None:
         upper, lower = page.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         for system, values in lines.items():
             numbers = [np.nan if value is None else value for value in values]
-            upper.plot(range(len(labels)), numbers, marker="o", markersize=3.5, **_line(system, theme))
+            upper.plot(range(len(labels)), numbers, marker="o", markersize=3.5, **_line(system))
         upper.set_ylabel(metric)
-        upper.set_ylim(bottom=0)
+        highest = max((value for values in lines.values() for value in values if value), default=0.0)
+        upper.set_ylim(0, 1.1 * highest or 1.0)
         upper.grid()
-        upper.legend(loc="lower left", ncols=4)
-        lower.bar(range(len(labels)), counts, color=THEMES[_theme(theme)]["grid"])
+        _legend(page)
+        lower.bar(range(len(labels)), counts, color=GRID)
         lower.set_ylabel("predictions")
         step = max(1, len(labels) // 12)
         lower.set_xticks(range(0, len(labels), step), list(labels)[::step])
@@ -133,18 +124,18 @@ def over(
 def groups(panels: Mapping[str, tuple[Sequence[str], Mapping[str, Sequence[float | None]]]], metric: str) -> Draw:
     """Grouped bars, {dimension: (slices, {system: values})}."""
 
-    def draw(page: Any, theme: int) -> None:
+    def draw(page: Any) -> None:
         for axes, (dimension, (labels, systems)) in zip(_row(page, len(panels)), panels.items(), strict=True):
             width = 0.8 / max(len(systems), 1)
             for place, (system, values) in enumerate(systems.items()):
                 at = np.arange(len(labels)) - 0.4 + width * (place + 0.5)
                 numbers = [value or 0.0 for value in values]
-                axes.bar(at, numbers, width * 0.92, color=colour(system, theme), label=title(system))
+                axes.bar(at, numbers, width * 0.92, color=colour(system), label=title(system))
             axes.set_xticks(range(len(labels)), list(labels))
             axes.set_title(dimension)
             axes.set_ylabel(metric)
             axes.grid(axis="y")
-        page.axes[0].legend(loc="best")
+        _legend(page)
 
     return draw
 
@@ -152,15 +143,15 @@ def groups(panels: Mapping[str, tuple[Sequence[str], Mapping[str, Sequence[float
 def reliability(curve: Sequence[Mapping[str, Any]]) -> Draw:
     """What was said against what came true, and how often each confidence was given."""
 
-    def draw(page: Any, theme: int) -> None:
+    def draw(page: Any) -> None:
         upper, lower = page.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         used = [each for each in curve if each["n"]]
-        upper.plot([0, 1], [0, 1], color=THEMES[_theme(theme)]["grid"], linewidth=2, label="perfect")
+        upper.plot([0, 1], [0, 1], color=GRID, linewidth=2, label="perfect")
         upper.plot(
             [each["confidence"] for each in used],
             [each["accuracy"] for each in used],
             marker="o",
-            **_line("candidate", theme),
+            **_line("candidate"),
         )
         upper.set_ylabel("share that came true")
         upper.set_xlim(0, 1)
@@ -168,17 +159,17 @@ def reliability(curve: Sequence[Mapping[str, Any]]) -> Draw:
         upper.grid()
         upper.legend(loc="upper left")
         middle = [(each["from"] + each["to"]) / 2 for each in curve]
-        lower.bar(middle, [each["n"] for each in curve], 0.9 / len(curve), color=colour("candidate", theme))
+        lower.bar(middle, [each["n"] for each in curve], 0.9 / len(curve), color=colour("candidate"))
         lower.set_xlabel("probability given to the predicted action")
         lower.set_ylabel("positions")
 
     return draw
 
 
-def _line(system: str, theme: int) -> dict[str, Any]:
+def _line(system: str) -> dict[str, Any]:
     strong = system in STYLES
     return {
-        "color": colour(system, theme),
+        "color": colour(system),
         "label": title(system),
         "linestyle": STYLES.get(system, "-"),
         "linewidth": 2.2 if strong else 1.3,
@@ -187,44 +178,43 @@ def _line(system: str, theme: int) -> dict[str, Any]:
     }
 
 
+def _legend(page: Any) -> None:
+    """Beside the axes, where it hides nothing."""
+    page.legend(*page.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
+
+
 def _row(page: Any, count: int) -> list[Any]:
     return list(page.subplots(1, count, squeeze=False)[0])
 
 
-def _theme(number: int) -> str:
-    return list(THEMES)[number]
-
-
-def _png(draw: Draw, size: tuple[float, float], number: int) -> bytes:
+def png(draw: Draw, size: tuple[float, float]) -> bytes:
+    """Draw a figure of `size` inches."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Page
 
-    ink = THEMES[_theme(number)]
     style = {
         "font.family": "DejaVu Sans",
         "font.size": 9.5,
         "axes.titlesize": 10.5,
-        "axes.facecolor": ink["page"],
-        "figure.facecolor": ink["page"],
-        "axes.edgecolor": ink["grid"],
+        "axes.edgecolor": GRID,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.axisbelow": True,
-        "grid.color": ink["grid"],
+        "grid.color": GRID,
         "grid.linewidth": 0.6,
         "legend.frameon": False,
         "xtick.major.size": 0,
         "ytick.major.size": 0,
-        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink["text"]),
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
     }
     # not the reader's own settings: the same bytes everywhere
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style)
-        page = Page(figsize=size, dpi=150, layout="constrained")
+        page = Page(figsize=size, dpi=130, layout="constrained")
         FigureCanvasAgg(page)
-        draw(page, number)
+        draw(page)
         written = io.BytesIO()
         page.savefig(written, format="png", metadata={"Software": None})
     return written.getvalue()

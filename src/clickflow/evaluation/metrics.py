@@ -146,8 +146,6 @@ def roc_auc(scores: npt.NDArray[np.floating], target: npt.NDArray[np.integer]) -
 
     None for a class that no target has, or every target.
     """
-    from scipy.stats import rankdata
-
     areas: list[float | None] = []
     for i in range(scores.shape[1]):
         positive = target == i
@@ -155,9 +153,16 @@ def roc_auc(scores: npt.NDArray[np.floating], target: npt.NDArray[np.integer]) -
         if not n or not rest:
             areas.append(None)
             continue
-        area = (rankdata(scores[:, i])[positive].sum() - n * (n + 1) / 2) / (n * rest)
+        area = (_middle_ranks(scores[:, i])[positive].sum() - n * (n + 1) / 2) / (n * rest)
         areas.append(float(area))
     return areas
+
+
+def _middle_ranks(values: npt.NDArray[np.floating]) -> Values:
+    """Ranks from 1 on, ascending; equal values share the mean of theirs."""
+    _, index, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Values = (np.cumsum(count) - (count - 1) / 2)[index]
+    return ranks
 
 
 def _of_confusion(table: Values) -> tuple[Values, Values, Values, npt.NDArray[np.bool_]]:

@@ -9,7 +9,7 @@ from clickflow.evaluation import figures, ranking
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import CANDIDATE, CHAMPION, ORACLE, Measured
 from clickflow.params import Evaluation
-from clickflow.sequences.store import Card
+from clickflow.sequences.store import SPLITS, Card
 
 ACTION_COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
 DIMENSIONS = {
@@ -37,7 +37,7 @@ def draw(measured: Measured, content: Mapping[str, Any], settings: Evaluation) -
         error = content["next_action"][CANDIDATE]["ece"]["value"]
         alt = f"Reliability curve of next action; expected calibration error {_short(error)}."
         made.append(
-            figures.figure(
+            _figure(
                 "calibration", "Next action: calibration", alt, figures.reliability(content["reliability"]), (6.4, 4.6)
             )
         )
@@ -52,21 +52,21 @@ def _item_figures(measured: Measured, content: Mapping[str, Any], cutoff: int) -
     lead = [name for name in (CANDIDATE, CHAMPION, _best_baseline(shown, wanted[1])) if name in shown]
     parts = ", ".join(f"{figures.title(name)} {_short(each[wanted[0]]['value'])}" for name, each in shown.items())
     made = [
-        figures.figure(
+        _figure(
             "systems",
             "Next item: all systems",
             f"Bars with intervals of {' and '.join(wanted)}. {wanted[0]}: {parts}.",
             figures.bars(panels),
             (9.2, 0.9 + 0.42 * len(shown)),
         ),
-        figures.figure(
+        _figure(
             "recall_curve",
             "Next item: recall by length of the list",
             f"Recall at 1 to 100 for {', '.join(figures.title(name) for name in shown)}.",
             figures.curves({name: ranking.recall_curve(measured.ranks[name]) for name in shown}),
             (7.2, 4.2),
         ),
-        figures.figure(
+        _figure(
             "slices",
             f"Next item: {wanted[1]} by session length and item popularity",
             f"Grouped bars of {wanted[1]} for {', '.join(figures.title(name) for name in lead)}; values in the tables.",
@@ -90,7 +90,7 @@ def _item_figures(measured: Measured, content: Mapping[str, Any], cutoff: int) -
             counts = [cell["predictions"] for cell in cells.values()]
             alt = f"{wanted[1]} {heading} for {', '.join(figures.title(name) for name in lead)}; values in the tables."
             made.append(
-                figures.figure(
+                _figure(
                     dimension,
                     f"Next item: {wanted[1]} {heading}",
                     alt,
@@ -99,6 +99,10 @@ def _item_figures(measured: Measured, content: Mapping[str, Any], cutoff: int) -
                 )
             )
     return made
+
+
+def _figure(name: str, title: str, alt: str, draw: figures.Draw, size: tuple[float, float]) -> Figure:
+    return Figure(name, title, alt, figures.png(draw, size))
 
 
 def page(
@@ -136,23 +140,31 @@ def page(
 
 def console_table(content: Mapping[str, Any]) -> Any:
     """The headline for a terminal: every system, with intervals."""
+    from rich import box
     from rich.table import Table
 
     table = Table(
-        title=f"{content['model']}: {content['predictions']:,} predictions, {content['sequences']:,} sequences"
+        box=box.SIMPLE,
+        title=f"{content['model']}: {content['predictions']:,} predictions, {content['sequences']:,} sequences",
     )
     items, acts = systems(content, "next_item"), systems(content, "next_action")
     table.add_column("system")
-    columns = []
+    columns: list[tuple[str, str]] = []
     if items:
         largest = max(int(name.split("@")[1]) for name in items[CANDIDATE] if not name.endswith("_known"))
         columns += [("next_item", f"recall@{largest}"), ("next_item", f"mrr@{largest}")]
     if acts:
         columns += [("next_action", "accuracy"), ("next_action", "log_loss"), ("next_action", "ece")]
     for head, metric in columns:
-        table.add_column(metric if head == "next_item" else f"action {metric}", justify="right")
+        heading, width = (metric, 13) if head == "next_item" else (f"action {metric}", 8)
+        table.add_column(heading, justify="right", min_width=width)
     for system in dict.fromkeys([*items, *acts]):
-        cells = [_interval((items if head == "next_item" else acts).get(system, {}).get(m)) for head, m in columns]
+        cells = [
+            _interval(items.get(system, {}).get(metric))
+            if head == "next_item"
+            else _short((acts.get(system, {}).get(metric) or {}).get("value"))
+            for head, metric in columns
+        ]
         table.add_row(figures.title(system), *cells)
     return table
 
@@ -164,7 +176,8 @@ def _parts(store: Card) -> list[tuple[str, int, int, str, str]]:
     def day(time: int | None) -> str:
         return "–" if time is None else iso(time)[:16].replace("T", " ")
 
-    return [(name, part.sequences, part.events, day(part.first), day(part.last)) for name, part in store.splits.items()]
+    parts = [(name, store.splits[name]) for name in SPLITS if name in store.splits]
+    return [(name, part.sequences, part.events, day(part.first), day(part.last)) for name, part in parts]
 
 
 def _strength(found: Mapping[str, Any]) -> float:
@@ -191,7 +204,7 @@ def _interval(found: Mapping[str, float | None] | None) -> str:
         return "–"
     if found["low"] is None or found["high"] is None:
         return _short(found["value"])
-    return f"{_short(found['value'])} [dim]{found['low']:.3f}–{found['high']:.3f}[/]"
+    return f"{_short(found['value'])} [dim]±{(found['high'] - found['low']) / 2:.3f}[/]"
 
 
 def _data_uri(png: bytes) -> str:

@@ -34,7 +34,7 @@ class Artefact:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The columns [B, T] the model reads, `item` first."""
+        """The columns [B, T] the model reads, `item` among them."""
         return tuple(self.card["inputs"])
 
     @property
