@@ -167,23 +167,31 @@ class Oracle:
         return self._steps[epoch, price_class]
 
     def _solve(self, rate: float, first: int) -> Floats:
+        from scipy.sparse import csr_array
+
         w, kept = self._ways, np.array([name in self.kept for name in (*EVENT_TYPES, "exit")])
         mine = (w.state >= first) & (w.state < first + PER_CLASS)
         row, after, p = w.state[mine] - first, w.next_state[mine], w.probability[mine]
         action, cell = w.action[mine], w.intent[mine] * len(EVENT_TYPES) + w.action[mine]
-        direct, skipped = np.zeros((PER_CLASS, CELLS + 1)), np.zeros((PER_CLASS, PER_CLASS))
+        direct = np.zeros((PER_CLASS, CELLS + 1))
         leaves, counts = action == shopper.EXIT, kept[action]
         np.add.at(direct, (row[leaves], CELLS), p[leaves])
         np.add.at(direct, (row[counts], cell[counts]), p[counts])
         shown = ~counts & (action == shopper.IMPRESSION)
         passed = ~counts & ~leaves
-        np.add.at(skipped, (row[passed], after[passed] - first), (p * np.where(shown, 1 - rate, 1.0))[passed])
+        skips = [(row[passed], after[passed] - first, (p * np.where(shown, 1 - rate, 1.0))[passed])]
         if kept[shopper.CLICK]:
             click = w.intent[mine] * len(EVENT_TYPES) + shopper.CLICK
             np.add.at(direct, (row[shown], click[shown]), rate * p[shown])
         else:
-            np.add.at(skipped, (row[shown], shopper.after_click(after[shown]) - first), rate * p[shown])
-        return np.asarray(np.linalg.solve(np.eye(PER_CLASS) - skipped, direct))
+            skips.append((row[shown], shopper.after_click(after[shown]) - first, rate * p[shown]))
+        come, go, weight = (np.concatenate(part) for part in zip(*skips, strict=True))
+        skipped = csr_array((weight, (come, go)), shape=(PER_CLASS, PER_CLASS))
+        value, term = direct, direct
+        while term.max() > 1e-17:  # the more steps are skipped, the less probable: the series ends soon
+            term = skipped @ term
+            value = value + term
+        return np.asarray(value)
 
     def _click(self, table: Floats, price_class: int) -> Floats:
         """[PER_CLASS, CELLS + 1] next kept step once an impression is answered by a click."""

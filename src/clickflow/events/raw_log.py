@@ -163,7 +163,8 @@ class RawLog:
             self.files.append({"name": self._path.name, "rows": self.rows_in_file, "bytes": size})
 
     def _csv(self, block: Block, sessions: OpenSessions) -> pa.Array:
-        tail = np.where(block.item < 0, 2 * self.shop.items + block.focus, block.item + block.reduced * self.shop.items)
+        items = np.int32(self.shop.items)
+        tail = np.where(block.item < 0, 2 * items + block.focus, block.item + block.reduced * items)
         end = block.quantity.astype(np.int32) * len(self.campaigns) + block.campaign + 1
         return pc.binary_join_element_wise(
             _times(block.time),
@@ -198,18 +199,17 @@ class RawLog:
 
 
 def _times(time: NDArray[np.int64]) -> pa.Array:
-    """`2026-01-05 10:00:00.123456,` of microseconds since 1970."""
+    """`2026-01-05 10:00:00.123456,` of ascending microseconds since 1970."""
     seconds = time // 1_000_000  # and no divmod: dividing by a constant is several times faster
     micro = (time - seconds * 1_000_000).astype(np.int32)
     milli = micro // 1000
     micro -= milli * 1000
     minute = seconds // 60
     second = seconds - minute * 60
-    first = int(minute[0])
-    minutes = np.arange(first, int(minute[-1]) + 1).astype("datetime64[m]")
-    text = np.char.replace(np.datetime_as_string(minutes), "T", " ").astype("S16")
+    new = np.append(True, minute[1:] != minute[:-1])
+    text = np.char.replace(np.datetime_as_string(minute[new].astype("datetime64[m]")), "T", " ").astype("S16")
     out = np.empty(len(time), _TIME)
-    out["minute"] = np.char.add(text, b":")[minute - first]
+    out["minute"] = np.char.add(text, b":")[np.cumsum(new) - 1]
     out["second"], out["milli"], out["micro"] = _SECOND[second], _MILLI[milli], _MICRO[micro]
     return strings(out.view(np.uint8).reshape(len(time), _TIME.itemsize))
 

@@ -27,7 +27,7 @@ PROMOTED = 8
 """Items of a campaign, and slots of a day's active campaigns: eight, so that three random bits choose evenly."""
 PICKS = 4096
 """Slots of a table that chooses a category: probabilities are multiples of 1/4096."""
-MAX_ORDER_CELLS = 8_000_000
+MAX_ORDER_CELLS = 4_000_000
 """Bound of epochs x items: where days x items is more, popularity changes less often than daily."""
 MIN_GROUP = 12
 """A category with fewer items is not divided into price tiers."""
@@ -114,7 +114,7 @@ def build(settings: Simulator, seed: int) -> Shop:
     """The shop of these settings. Memory: about 4 bytes x epochs x items, bounded by MAX_ORDER_CELLS."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 1))))
     items = settings.items
-    leaves = min(settings.categories, items)
+    leaves = min(settings.categories, items, PICKS)
     epochs = max(1, min(settings.days, MAX_ORDER_CELLS // items))
 
     share = rng.permutation(1.0 / np.arange(1, leaves + 1) ** 0.7)
@@ -124,8 +124,8 @@ def build(settings: Simulator, seed: int) -> Shop:
     tier, group_start, group_size = _tiers(price, sizes)
 
     base = rng.gumbel(size=items)
-    order, arrivals = _popularity(rng, base, category, tier, epochs, settings.days)
-    related = _relations(rng, base - arrivals, category, sizes)
+    order = _popularity(rng, base, category, tier, epochs, settings.days)
+    related = _relations(rng, base, category, sizes)
     pick = np.stack([_slots(w) for w in _seasons(rng, share, epochs, settings.start, settings.days)])
     campaigns = _campaigns(rng, epochs, settings.days, order, group_start, group_size)
 
@@ -196,22 +196,18 @@ def _tiers(price: Floats, sizes: NDArray[np.int64]) -> tuple[NDArray[np.int8], I
 
 def _popularity(
     rng: np.random.Generator, base: Floats, category: Ints, tier: NDArray[np.int8], epochs: int, days: int
-) -> tuple[Ints, Floats]:
-    """[E, I] items by group and, within it, by the popularity of the epoch; and what new arrivals lack at the start.
-
-    An item's popularity is a fixed part, a wave of its own length and phase, and, for one item in ten, an arrival
-    within the log, before which it stands last in its group.
+) -> Ints:
+    """[E, I] items by group and, within it, by the popularity of the epoch: a fixed part, and a wave of the item's own
+    length and phase.
     """
     items = len(base)
     length, phase = rng.uniform(10, 60, items), rng.uniform(0, 2 * np.pi, items)
-    arrival = np.where(rng.random(items) < 0.1, rng.uniform(0, days, items), -1.0)
     group = category.astype(np.int64) * TIERS + tier
     order = np.empty((epochs, items), np.int32)
     for epoch in range(epochs):
         day = (epoch + 0.5) * days / epochs
-        score = base + 0.8 * np.sin(2 * np.pi * day / length + phase) - 50.0 * (arrival > day)
-        order[epoch] = np.lexsort((-score, group))
-    return order, np.where(arrival > 0, 50.0, 0.0)
+        order[epoch] = np.lexsort((-base - 0.8 * np.sin(2 * np.pi * day / length + phase), group))
+    return order
 
 
 def _relations(rng: np.random.Generator, score: Floats, category: Ints, sizes: NDArray[np.int64]) -> Ints:

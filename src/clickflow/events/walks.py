@@ -1,4 +1,4 @@
-"""Walks of many shoppers at once: their actions and hidden states, step by step, before it is known about which items."""
+"""Many shoppers at once, step by step: their actions and hidden states, before it is known about which items."""
 
 from dataclasses import dataclass
 
