@@ -27,15 +27,22 @@ def workspace(folder: Path, root: Path, champion: int = 0) -> Paths:
 
 
 def candidate(
-    paths: Paths, content: str, *, decision: str = "promote", champion: int = 0, model: str = MODEL, mrr: float = 0.2
+    paths: Paths,
+    content: str,
+    *,
+    decision: str = "promote",
+    champion: int = 0,
+    model: str = MODEL,
+    mrr: float = 0.2,
+    latency: float = 2.0,
 ) -> None:
-    """An exported artefact and the gate's decision on it; another `content` is another artefact."""
+    """An exported artefact and the gate's decision on it; another `content` is another model."""
     exported = paths.exported(model)
     shutil.rmtree(exported, ignore_errors=True)
     exported.mkdir(parents=True)
     (exported / "model.onnx").write_bytes(content.encode() * 100)
     (exported / "vocabulary.parquet").write_bytes(b"vocabulary of " + content.encode())
-    write_json(exported / "card.json", {"model_sha256": sha256(exported / "model.onnx")})
+    write_json(exported / "card.json", {"model_sha256": sha256(exported / "model.onnx"), "latency_ms": latency})
     for folder in (paths.gate(model), paths.evaluation(model)):
         folder.mkdir(parents=True, exist_ok=True)
     (paths.evaluation(model) / "report.html").write_text("<!doctype html>", encoding="utf-8")

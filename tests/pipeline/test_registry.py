@@ -104,6 +104,20 @@ def test_a_held_artefact_that_passes_later_is_the_same_version(here: Paths) -> N
     assert found["actions"] == [("hold", 1), ("promote", 1)]
 
 
+def test_the_same_model_measured_on_a_slower_day_is_the_same_version(here: Paths) -> None:
+    candidate(here, "one", latency=2.0)
+    call("promote")
+    as_registered = sha256_folder(here.exported(MODEL))
+    candidate(here, "one", latency=5.0, champion=1)
+    assert call("promote")["models"][0]["outcome"] == "already champion"
+    candidate(here, "two", champion=1)
+    call("promote")
+    candidate(here, "one", latency=5.0, champion=2)
+    assert call("promote")["models"][0]["champion"] == 1
+    assert list(state(here)["versions"]) == [1, 2]
+    assert sha256_folder(champion.fetch(params_of(here), here, MODEL, 1)) == as_registered
+
+
 def test_a_decision_against_an_older_champion_is_refused(here: Paths) -> None:
     candidate(here, "one")
     call("promote")

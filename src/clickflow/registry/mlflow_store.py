@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 EXPORTED = "exported"
 """The folder of a version's run that holds the artefact."""
 
-EXPERIMENT = "clickflow-registry"
+EXPERIMENT = "registry"
 ANCHOR = "ledger_hash"
 """The registered model's tag with the hash of the last ledger line that was carried out."""
 
@@ -149,19 +149,20 @@ def register(
 ) -> Version:
     """Log `folders` (name in the run: files or a folder) as a run's artifacts and register the run as a version.
 
-    The same artefact (tag `artefact_sha256`) is registered once: where it already is, its tags are brought up to date
-    and its version is returned. To be called under the registry's lock.
+    The same model (tag `content_sha256`) is registered once: where it already is, its version is returned with its
+    other tags brought up to date; its files, and so `artefact_sha256`, stay. To be called under the registry's lock.
     """
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
     with reaching(store.uri):
-        same = [v for v in versions(store, model) if v.tags.get("artefact_sha256") == tags["artefact_sha256"]]
+        same = [v for v in versions(store, model) if v.tags.get("content_sha256") == tags["content_sha256"]]
         if same:
-            for key, value in tags.items():
+            now = {**same[0].tags, **tags, "artefact_sha256": same[0].tags["artefact_sha256"]}
+            for key, value in now.items():
                 if same[0].tags.get(key) != value:
                     store.client.set_model_version_tag(model, str(same[0].number), key, value)
-            return Version(same[0].number, same[0].run, {**same[0].tags, **tags}, same[0].registered)
+            return replace(same[0], tags=now)
         try:
             store.client.create_registered_model(model)
         except MlflowException as error:
@@ -254,6 +255,7 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,6 +5,7 @@ then the aliases `previous` and `champion`. Killed in between, the next promote 
 rules. The same decision carried out twice changes nothing the second time.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from clickflow import console
 from clickflow.errors import DataError, UsageError
 from clickflow.files import read_json, sha256, sha256_folder
+from clickflow.models.artefact import CARD, MODEL
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.registry import aliases, ledger, mlflow_store, provenance
@@ -23,7 +25,11 @@ from clickflow.registry.mlflow_store import CANDIDATE, Store
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the gate decided, and the hashes of what lies there now."""
+    """What the gate decided, and the hashes of what lies there now.
+
+    `content_sha256` is the artefact without its card, which holds a measured latency: it says whether two artefacts
+    are the same model. `artefact_sha256` is all of it.
+    """
 
     model: str
     decision: Literal["promote", "hold", "reject"]
@@ -32,6 +38,7 @@ class Candidate:
     content: dict[str, Any]
     decision_sha256: str
     artefact_sha256: str
+    content_sha256: str
     model_sha256: str
 
 
@@ -77,7 +84,7 @@ def run(params: Params, paths: Paths, models: list[str], *, as_json: bool) -> No
 def read_candidate(paths: Paths, model: str) -> Candidate:
     """The gate's decision on `model` and the artefact it lies beside; UsageError where one is missing."""
     file, exported = paths.gate(model) / "decision.json", paths.exported(model)
-    onnx = exported / "model.onnx"
+    onnx = exported / MODEL
     for needed in (file, onnx):
         if not needed.is_file():
             raise UsageError(
@@ -98,12 +105,19 @@ def read_candidate(paths: Paths, model: str) -> Candidate:
             content=content,
             decision_sha256=sha256(file),
             artefact_sha256=sha256_folder(exported),
+            content_sha256=_content(exported),
             model_sha256=sha256(onnx),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{file} is not a decision of the gate: {error}", next_step=f"run `clickflow gate {model}`"
         ) from error
+
+
+def _content(exported: Path) -> str:
+    files = sorted(file for file in exported.rglob("*") if file.is_file() and file.name != CARD)
+    lines = (f"{file.relative_to(exported).as_posix()} {sha256(file)}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate) -> Outcome:
@@ -118,54 +132,29 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate)
         "data_sha256": candidate.content.get("data_sha256"),
         "metrics": candidate.metrics,
     }
-
-    def refuse(reason: str, next_step: str) -> Outcome:
-        last = [entry for entry in entries if entry.model == model][-1:]
-        again = last and last[0].action == "refuse" and last[0].reason == reason
-        if not (again and last[0].facts.get("decision_sha256") == candidate.decision_sha256):
-            _note(paths, entries, "refuse", model, 0, standing, reason, facts)
-            aliases.follow(store, entries, model)
-        return Outcome(model, "refused", 0, standing.champion, standing.previous, reason, next_step)
-
-    judged = candidate.content.get("artefact_sha256"), candidate.content.get("model_sha256")
-    if judged != (candidate.artefact_sha256, candidate.model_sha256):
-        return refuse(
-            f"the artefact in {paths.exported(model).relative_to(paths.root)} is not the one the gate judged",
-            "run `dvc repro`, so that the gate judges what lies there",
-        )
     used = [e for e in entries if e.model == model and e.facts.get("decision_sha256") == candidate.decision_sha256]
     done = [entry for entry in used if entry.action == candidate.decision]
-    holder = mlflow_store.version(store, model, standing.champion) if standing.champion else None
-    if candidate.decision == "promote":
-        if holder and holder.tags.get("artefact_sha256") == candidate.artefact_sha256:
-            text = f"version {holder.number} is champion already; nothing to change"
-            return Outcome(model, "already champion", holder.number, standing.champion, standing.previous, text)
-        if done:
-            return refuse(
-                f"this decision made version {done[-1].version} champion on {done[-1].time[:19]} UTC, and the champion "
-                f"was changed since",
-                f"to put it back: `clickflow rollback {model} --to {done[-1].version} --reason …`",
-            )
-        if candidate.champion_version != standing.champion:
-            return refuse(
-                f"it was judged against champion {candidate.champion_version or '(none)'}, and the champion is "
-                f"{standing.champion or '(none)'} now",
-                "run `clickflow open`, which writes the present champion into params.yaml, then `dvc repro` and "
-                "`clickflow promote` again",
-            )
-    version = mlflow_store.register(
+    if candidate.decision == "promote" and _is_champion(store, standing, candidate):
+        text = f"version {standing.champion} is champion already; nothing to change"
+        return Outcome(model, "already champion", standing.champion, standing.champion, standing.previous, text)
+    if objection := _objection(paths, candidate, standing, done):
+        if not (used and used[-1].action == "refuse" and used[-1].reason == objection.reason):
+            _note(paths, entries, "refuse", model, 0, standing, objection.reason, facts)
+            aliases.follow(store, entries, model)
+        return Outcome(model, "refused", 0, standing.champion, standing.previous, objection.reason, objection.next_step)
+    registered = mlflow_store.register(
         store, model, _folders(paths, model), tags=_tags(candidate, origin), metrics=_logged(candidate.metrics)
-    ).number
+    )
+    version = registered.number
+    facts["artefact_sha256"] = registered.tags["artefact_sha256"]
     mlflow_store.point(store, model, CANDIDATE, version)
     reason = str(candidate.content.get("summary") or f"the gate decided: {candidate.decision}")
     if candidate.decision == "promote":
-        after = Standing(version, standing.champion)
-        _note(paths, entries, "promote", model, version, after, reason, facts)
+        _note(paths, entries, "promote", model, version, Standing(version, standing.champion), reason, facts)
         aliases.follow(store, entries, model)
         was = f"version {standing.champion}, kept as previous" if standing.champion else "none before"
-        return Outcome(
-            model, "promoted", version, version, standing.champion, f"version {version} is champion now ({was})"
-        )
+        text = f"version {version} is champion now ({was})"
+        return Outcome(model, "promoted", version, version, standing.champion, text)
     if not done:
         _note(paths, entries, candidate.decision, model, version, standing, reason, facts)
         aliases.follow(store, entries, model)
@@ -173,6 +162,43 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate)
     outcome: Literal["held", "rejected"] = "held" if candidate.decision == "hold" else "rejected"
     text = f"version {version} {outcome}, {stays}: {reason}"
     return Outcome(model, outcome, version, standing.champion, standing.previous, text)
+
+
+def _is_champion(store: Store, standing: Standing, candidate: Candidate) -> bool:
+    holder = mlflow_store.version(store, candidate.model, standing.champion) if standing.champion else None
+    return holder is not None and holder.tags.get("content_sha256") == candidate.content_sha256
+
+
+@dataclass(frozen=True)
+class _Objection:
+    reason: str
+    next_step: str
+
+
+def _objection(paths: Paths, candidate: Candidate, standing: Standing, done: list[Entry]) -> _Objection | None:
+    """Why the decision may not be carried out; `done` are the ledger's lines of it being carried out before."""
+    judged = candidate.content.get("artefact_sha256"), candidate.content.get("model_sha256")
+    if judged != (candidate.artefact_sha256, candidate.model_sha256):
+        return _Objection(
+            f"the artefact in {paths.exported(candidate.model).relative_to(paths.root)} is not the one the gate judged",
+            "run `dvc repro`, so that the gate judges what lies there",
+        )
+    if candidate.decision != "promote":
+        return None
+    if done:
+        return _Objection(
+            f"this decision made version {done[-1].version} champion on {done[-1].time[:19]} UTC, and the champion was "
+            f"changed since",
+            f"to put it back: `clickflow rollback {candidate.model} --to {done[-1].version} --reason …`",
+        )
+    if candidate.champion_version != standing.champion:
+        return _Objection(
+            f"it was judged against champion {candidate.champion_version or '(none)'}, and the champion is "
+            f"{standing.champion or '(none)'} now",
+            "run `clickflow open`, which writes the present champion into params.yaml, then `dvc repro` and "
+            "`clickflow promote` again",
+        )
+    return None
 
 
 def _note(
@@ -214,6 +240,7 @@ def _tags(candidate: Candidate, origin: dict[str, str]) -> dict[str, str]:
     tags = {
         **origin,
         "artefact_sha256": candidate.artefact_sha256,
+        "content_sha256": candidate.content_sha256,
         "model_sha256": candidate.model_sha256,
         "decision": candidate.decision,
         "decision_sha256": candidate.decision_sha256,
