@@ -53,9 +53,11 @@ class Checkpoints:
         temporary.replace(tensors)
         content = {"state": checkpoint.state, "sha256": sha256(tensors)}
         write_text(tensors.with_suffix(".json"), json.dumps(content, sort_keys=True))
-        for old in sorted(self.folder.glob("step-*.json"))[:-KEEP]:
-            old.unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        kept = {path.stem for path in sorted(self.folder.glob("step-*.json"))[-KEEP:]}
+        # a kill between the two files leaves tensors alone: they go with the older ones
+        for old in self.folder.iterdir():
+            if old.stem not in kept:
+                old.unlink()
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None; each one that is not is named through `say`."""

@@ -1,0 +1,30 @@
+"""A training in a process of its own, to be killed: `python killed_training.py FOLDER OUT`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from markov_log import CPU, log, model, sizes
+from safetensors.torch import save_file
+
+from clickflow.files import write_json
+from clickflow.training.checkpoints import Checkpoints
+from clickflow.training.loop import Trained, train
+
+
+def run(folder: Path | None, say: Callable[[str], None] = print) -> Trained:
+    """Train with dropout and a valid part; checkpoints, one a step, go to `folder`."""
+    split = log(300, 0)
+    checkpoints = Checkpoints(folder, 0.0, say) if folder else None
+    return train(model(epochs=3), sizes(split), split, log(60, 1), seed=0, settings=CPU, checkpoints=checkpoints)
+
+
+def write(trained: Trained, out: Path) -> None:
+    """Weights and history, for their bytes to be compared."""
+    out.mkdir(exist_ok=True)
+    save_file(trained.network.state_dict(), out / "weights.safetensors")
+    write_json(out / "history.json", trained.history)
+
+
+if __name__ == "__main__":
+    write(run(Path(sys.argv[1])), Path(sys.argv[2]))

@@ -1,0 +1,79 @@
+"""A log where the next item mostly follows from the last one, as packed splits in memory."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from small_models import spec as small_spec
+
+from clickflow.models.network import Sizes
+from clickflow.params import Model, Training
+from clickflow.sequences.features import of_time, statistics
+from clickflow.sequences.store import PackedSplit
+
+ITEMS = 60
+KNOWN = ITEMS + 2
+ACTIONS = ("view", "cart", "purchase")
+CPU = Training(device="cpu", precision="float32", threads=1)
+
+
+def packed(sequences: list[list[int]], actions: list[list[int]] | None = None) -> PackedSplit:
+    """Sequences of item indexes as a split; a step a minute."""
+    lengths = np.array([len(s) for s in sequences], np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    item = np.concatenate([np.asarray(s, np.int32) for s in sequences] or [np.zeros(0, np.int32)])
+    time = np.arange(len(item), dtype=np.int64) * 60_000_000
+    return PackedSplit(
+        offsets=offsets,
+        item=item,
+        action=np.concatenate([np.asarray(a, np.uint8) for a in actions]) if actions else np.zeros(len(item), np.uint8),
+        time=time,
+        price=np.full(len(item), np.nan, np.float32),
+        category=np.zeros(len(item), np.int32),
+        **of_time(time, offsets),
+    )
+
+
+def log(sessions: int, seed: int) -> PackedSplit:
+    """Sessions of 2 to 12 steps: an item's successor follows in 80 of 100 cases; a cart is followed by a purchase."""
+    draw = np.random.default_rng(seed)
+    sequences, actions = [], []
+    for length in draw.integers(2, 13, sessions):
+        item = [int(draw.integers(ITEMS) ** 2 / ITEMS)]
+        while len(item) < length:
+            item.append((item[-1] * 7 + 3) % ITEMS if draw.random() < 0.8 else int(draw.integers(ITEMS)))
+        action = draw.choice([0, 0, 1], int(length))
+        action[1:][action[:-1] == 1] = 2
+        sequences.append([2 + i for i in item])
+        actions.append(action.tolist())
+    return packed(sequences, actions)
+
+
+def sizes(split: PackedSplit, known: int = KNOWN) -> Sizes:
+    """What the card of a store of `split` would say."""
+    found = statistics({name: getattr(split, name) for name in ("gap", "since_start", "price")})
+    return Sizes(
+        known=known,
+        actions=ACTIONS,
+        categories=2,
+        statistics={name: (values["mean"], values["std"]) for name, values in found.items()},
+    )
+
+
+def model(*, epochs: int = 2, tokens: int = 256, patience: int = 9, negatives: int = 20, **choices: object) -> Model:
+    """A small model; `choices` as in `small_models.spec`. It draws fewer negatives than there are items."""
+    made = small_spec(**{"features": ("action", "gap"), **choices})  # type: ignore[arg-type]
+    item = made.heads.next_item
+    return replace(
+        made,
+        encoder=replace(made.encoder, units=24),
+        heads=replace(made.heads, next_item=replace(item, negatives=negatives) if item else None),
+        budget=replace(made.budget, epochs=epochs, batch_tokens=tokens, patience=patience, checkpoint_seconds=0.0),
+    )
+
+
+def popularity_recall(train: PackedSplit, test: PackedSplit, k: int) -> float:
+    """Recall of always answering the `k` most frequent items."""
+    top = np.argsort(-np.bincount(train.item), kind="stable")[:k]
+    targets: NDArray[np.int32] = np.delete(test.item, test.offsets[:-1])
+    return float(np.isin(targets, top).mean())

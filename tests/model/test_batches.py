@@ -1,0 +1,83 @@
+"""Windows and batches: every question once, nothing beyond the window, the same for the same seed."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from markov_log import ACTIONS, KNOWN, log, packed
+
+from clickflow.training.batches import gather, plan, random, windows
+
+LENGTHS = st.lists(st.integers(0, 40), min_size=0, max_size=30)
+
+
+@given(LENGTHS, st.integers(1, 12), st.booleans(), st.booleans())
+def test_every_question_is_asked_in_exactly_one_window(
+    lengths: list[int], longest: int, to_the_end: bool, whole: bool
+) -> None:
+    offsets = np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))]).astype(np.int64)
+    cut = windows(offsets, longest, to_the_end=to_the_end, overlap=longest - 1 if whole else None)
+    asked: list[int] = []
+    for start, length, first, end in zip(cut.start, cut.length, cut.first, cut.end, strict=True):
+        assert 0 < length <= longest
+        sequence = int(np.searchsorted(offsets, end))
+        begin = offsets[np.flatnonzero(offsets[1:] == end)].min()
+        assert begin <= start
+        assert start + length <= offsets[sequence]
+        asked += range(start + first, start + length)
+        seen = longest if whole else longest // 2
+        assert first == 0 or first + 1 >= seen
+        assert first > 0 or start == begin or longest == 1
+    expected = [step for a, b in pairwise(offsets) for step in range(a, b if to_the_end else max(a, b - 1))]
+    assert sorted(asked) == expected
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(1, 300), st.integers(0, 5))
+def test_a_plan_holds_every_window_once_within_the_budget(lengths: list[int], tokens: int, seed: int) -> None:
+    array = np.array(lengths, np.int64)
+    batches = plan(array, tokens, random(seed, 0))
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or array[batch].max() * len(batch) <= tokens
+    again = plan(array, tokens, random(seed, 0))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+
+
+def test_epochs_differ_in_order_but_not_in_number_of_batches() -> None:
+    lengths = np.random.default_rng(0).integers(1, 30, 500)
+    first, second = (plan(lengths, 100, random(0, epoch)) for epoch in (0, 1))
+    assert len(first) == len(second)
+    assert not all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert sum(lengths[b].max() * len(b) for b in first) < 1.1 * lengths.sum(), "equal lengths go together"
+
+
+def test_a_batch_is_what_a_plain_reading_gives() -> None:
+    split, longest = log(40, 3), 5
+    known = KNOWN - 10
+    cut = windows(split.offsets, longest, to_the_end=True)
+    batch = gather(split, cut, ("item", "action", "gap", "price"), known, len(ACTIONS))
+    assert set(batch.inputs) == {"item", "action", "gap", "price"}
+    for w in range(len(cut)):
+        for t in range(batch.next_item.shape[1]):
+            at, end = cut.start[w] + t, cut.end[w]
+            if t >= cut.length[w]:
+                assert all(values[w, t] == 0 for values in batch.inputs.values())
+                assert (batch.next_item[w, t], batch.next_action[w, t]) == (0, -1)
+                continue
+            item = split.item[at]
+            assert batch.inputs["item"][w, t] == (item if item < known else 1)
+            assert batch.inputs["gap"][w, t] == split.gap[at]
+            assert batch.inputs["price"][w, t] == 0, "a missing price is 0"
+            asked = t >= cut.first[w]
+            following = split.item[at + 1] if at + 1 < end else 0
+            assert batch.next_item[w, t] == (following if asked and following < known else 0)
+            action = split.action[at + 1] if at + 1 < end else len(ACTIONS)
+            assert batch.next_action[w, t] == (action if asked else -1)
+
+
+def test_an_unknown_item_is_read_but_never_a_target() -> None:
+    split = packed([[2, 1, 3], [5, 50]])
+    batch = gather(split, windows(split.offsets, 9, to_the_end=False), ("item",), 10, 1)
+    assert batch.inputs["item"].tolist() == [[2, 1], [5, 0]]
+    assert batch.next_item.tolist() == [[0, 3], [0, 0]]

@@ -1,0 +1,159 @@
+"""Killed at any time and run again: the same weights as undisturbed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from killed_training import run, write
+from markov_log import CPU, log, model, sizes
+
+from clickflow.files import sha256
+from clickflow.training.checkpoints import Checkpoint, Checkpoints, fingerprint
+from clickflow.training.loop import train
+from clickflow.training.state import Progress
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights and history of a training that nobody stopped."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    write(run(None), out)
+    return out
+
+
+def same(out: Path, undisturbed: Path) -> bool:
+    return all(sha256(out / name) == sha256(undisturbed / name) for name in ("weights.safetensors", "history.json"))
+
+
+def state_of(folder: Path) -> dict[str, int] | None:
+    """The progress in the newest checkpoint of `folder`, as another process sees it."""
+    newest = max(folder.glob("step-*.json"), default=None)
+    try:
+        return json.loads(newest.read_text())["state"] if newest else None
+    except FileNotFoundError:  # it has just been replaced by the next
+        return None
+
+
+def killed_when(folder: Path, out: Path, epoch: int, batch: int) -> None:
+    """Start the training, and kill it with SIGKILL once a checkpoint is at that place."""
+    command = [sys.executable, str(Path(__file__).with_name("killed_training.py")), str(folder), str(out)]
+    process = subprocess.Popen(command)
+    try:
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            state = state_of(folder)
+            if state and (state["epoch"], state["batch"]) >= (epoch, batch):
+                break
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_killed_twice_in_mid_epoch_and_run_again_the_weights_are_the_same(tmp_path: Path, undisturbed: Path) -> None:
+    folder, out = tmp_path / "checkpoints", tmp_path / "out"
+    killed_when(folder, out, 0, 2)
+    killed_when(folder, out, 1, 3)
+    left = state_of(folder)
+    assert left is not None
+    assert left["epoch"] >= 1
+    assert not out.exists()
+    write(run(folder), out)
+    assert same(out, undisturbed)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("steps", [3, 9])
+def test_stopped_after_so_many_steps_and_continued(kind: str, steps: int, tmp_path: Path) -> None:
+    split = log(150, 0)
+    spec = model(epochs=2)
+    spec = replace(spec, optimiser=replace(spec.optimiser, kind=kind))
+    checkpoints = Checkpoints(tmp_path, 0.0)
+
+    def go(kept: Checkpoints | None, limit: int | None = None) -> dict[str, torch.Tensor]:
+        given = {"seed": 0, "settings": CPU, "checkpoints": kept, "max_steps": limit}
+        return train(spec, sizes(split), split, log(30, 1), **given).network.state_dict()  # type: ignore[arg-type]
+
+    expected = go(None)
+    go(checkpoints, steps)
+    found = go(checkpoints)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path, undisturbed: Path) -> None:
+    folder, out = tmp_path / "checkpoints", tmp_path / "out"
+    run(folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    write(run(folder), out)
+    assert same(out, undisturbed)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    Checkpoints(folder, 0.0).remove()
+    assert not folder.exists()
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:20]),
+    "flipped": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\x7f"),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_message(damage: str, suffix: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    checkpoints = Checkpoints(tmp_path, 0.0, said.append)
+    (tmp_path / "step-000000000.safetensors").write_bytes(b"of a kill before its JSON was written")
+    for step in (1, 2, 3):
+        checkpoints.save(step, Checkpoint({"weights": torch.full((3,), float(step))}, {"step": step}))
+    assert len(list(tmp_path.iterdir())) == 4, "two are kept"
+    if (damage, suffix) == ("flipped", ".json"):
+        (tmp_path / "step-000000003.json").write_bytes(b"\xff\xfe[")
+    else:
+        DAMAGE[damage](tmp_path / f"step-000000003{suffix}")
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.state == {"step": 2}
+    assert found.tensors["weights"].tolist() == [2.0, 2.0, 2.0]
+    if (damage, suffix) != ("gone", ".json"):
+        assert len(said) == 1
+        assert "step-000000003" in said[0]
+
+
+def test_where_every_checkpoint_is_damaged_training_starts_anew(tmp_path: Path, undisturbed: Path) -> None:
+    folder, said = tmp_path / "checkpoints", list[str]()
+    run(folder)
+    for path in folder.glob("*.safetensors"):
+        path.write_bytes(b"no tensors")
+    write(run(folder, said.append), tmp_path / "out")
+    assert len(said) == 2
+    assert same(tmp_path / "out", undisturbed)
+
+
+def test_a_fingerprint_changes_with_whatever_training_depends_on(tmp_path: Path) -> None:
+    source = tmp_path / "loop.py"
+    source.write_text("a = 1\n")
+    first = fingerprint({"units": 100}, 0, "data", sources=[source])
+    assert first == fingerprint({"units": 100}, 0, "data", sources=[source])
+    assert first != fingerprint({"units": 101}, 0, "data", sources=[source])
+    assert first != fingerprint({"units": 100}, 1, "data", sources=[source])
+    source.write_text("a = 2\n")
+    assert first != fingerprint({"units": 100}, 0, "data", sources=[source])
+
+
+def test_progress_survives_json_to_the_last_digit(tmp_path: Path) -> None:
+    progress = Progress(epoch=1, batch=3, step=9, sums={"next_item": [1 / 3 * 1e7, 12]}, best_loss=0.1 + 0.2)
+    checkpoints = Checkpoints(tmp_path, 0.0)
+    checkpoints.save(9, Checkpoint({}, vars(progress)))
+    found = checkpoints.newest()
+    assert found is not None
+    assert Progress(**found.state) == progress

@@ -1,0 +1,222 @@
+"""Training: it learns, it is deterministic, and every choice of params.yaml does something."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from markov_log import CPU, KNOWN, log, model, packed, popularity_recall, sizes
+
+from clickflow.errors import DataError, UsageError
+from clickflow.params import Model, Optimiser
+from clickflow.training import optimisers
+from clickflow.training.batches import windows
+from clickflow.training.loop import Trained, train
+from clickflow.training.validation import answer
+
+KINDS = ["adamw", "adam", "sgd", "adagrad"]
+RATES = {"adamw": (0.003, 0.01), "adam": (0.003, 0.01), "sgd": (0.2, 2.0), "adagrad": (0.02, 0.05)}
+
+
+def fit(spec: Model, sessions: int = 300, valid: bool = False, **choices: Any) -> Trained:
+    split = log(sessions, 0)
+    given = {"seed": 0, "settings": CPU, **choices}
+    return train(spec, sizes(split), split, log(60, 1) if valid else None, **given)
+
+
+def weights(trained: Trained) -> list[torch.Tensor]:
+    return list(trained.network.state_dict().values())
+
+
+def with_optimiser(spec: Model, **choices: Any) -> Model:
+    return replace(spec, optimiser=replace(spec.optimiser, **choices))
+
+
+def test_it_overfits_one_batch() -> None:
+    spec = model(epochs=25, tokens=64)
+    assert spec.heads.next_action is not None
+    both = replace(spec.heads, next_action=replace(spec.heads.next_action, weight=1.0))
+    trained = fit(replace(spec, heads=both), sessions=60, overfit=True)
+    last = trained.history[-1]["train"]
+    assert last["next_item"] < 0.1
+    assert last["next_action"] < 0.1
+    assert last["loss"] < 0.05 * trained.history[0]["train"]["loss"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_optimiser_brings_the_loss_down(kind: str) -> None:
+    network, embedding = RATES[kind]
+    spec = with_optimiser(
+        model(epochs=4), kind=kind, learning_rate=network, embedding_learning_rate=embedding, weight_decay=0.0
+    )
+    losses = [record["train"]["next_item"] for record in fit(spec).history]
+    assert losses[-1] < 0.85 * losses[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_always_touched_move_as_with_torchs_optimiser(kind: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    table = torch.randn(6, 4, generator=draw)
+    spec = Optimiser(
+        kind=kind,  # type: ignore[arg-type]
+        learning_rate=0.05,
+        embedding_learning_rate=0.05,
+        weight_decay=0.0,
+        warmup_share=0.0,
+        clip_norm=0.0,
+    )
+    dense = torch.nn.Parameter(table.clone())
+    theirs = optimisers.for_network(spec, [dense])
+    ours = optimisers.RowOptimiser(kind, table)
+    rows = torch.tensor([3, 0, 1, 5, 4, 2])
+    for step in range(1, 9):
+        gradient = torch.randn(6, 4, generator=draw)
+        dense.grad = gradient.clone()
+        theirs.step()
+        ours.update(table, rows, table[rows], gradient[rows], 0.05, step)
+        torch.testing.assert_close(table, dense.data, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_not_touched_do_not_move(kind: str) -> None:
+    table = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    before = table.clone()
+    ours = optimisers.RowOptimiser(kind, table)
+    for step in (1, 2, 3):
+        rows = torch.tensor([1, 4])
+        ours.update(table, rows, table[rows], torch.ones(2, 3), 0.1, step)
+    assert torch.equal(table[[0, 2, 3]], before[[0, 2, 3]])
+    assert (table[[1, 4]] < before[[1, 4]]).all()
+
+
+def test_lazy_adagrad_is_torchs_adagrad_whichever_rows_are_touched() -> None:
+    """Its rule leaves a row with gradient 0 where it is, so laziness changes nothing."""
+    draw = torch.Generator().manual_seed(0)
+    table = torch.randn(6, 4, generator=draw)
+    dense = torch.nn.Parameter(table.clone())
+    theirs = torch.optim.Adagrad([dense], lr=0.1)
+    ours = optimisers.RowOptimiser("adagrad", table)
+    for step, rows in enumerate(([0, 1], [1, 5, 2], [3], [0, 5]), 1):
+        gradient = torch.zeros(6, 4)
+        gradient[rows] = torch.randn(len(rows), 4, generator=draw)
+        dense.grad = gradient
+        theirs.step()
+        ours.update(table, torch.tensor(rows), table[rows], gradient[rows], 0.1, step)
+    torch.testing.assert_close(table, dense.data)
+
+
+def test_the_learning_rate_rises_then_falls_to_almost_nothing() -> None:
+    shares = [optimisers.learning_rate(step, 100, 0.1) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1)
+    assert max(shares) == pytest.approx(1.0)
+    assert np.argmax(shares) in (9, 10)
+    assert 0 < shares[-1] < 0.02
+    assert all(a > b for a, b in pairwise(shares[10:]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "loss"), [("gru", 1, "sampled"), ("lstm", 2, "sampled"), ("gru", 1, "full")]
+)
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(kind: str, layers: int, loss: str) -> None:
+    spec = model(epochs=1, kind=kind, layers=layers)
+    assert spec.heads.next_item is not None
+    spec = replace(spec, heads=replace(spec.heads, next_item=replace(spec.heads.next_item, loss=loss)))
+    first, second, other = fit(spec, valid=True), fit(spec, valid=True), fit(spec, valid=True, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+    assert first.history == second.history
+    assert not torch.equal(first.network.items, other.network.items)
+
+
+def test_what_was_drawn_before_training_does_not_matter() -> None:
+    spec = model(epochs=1)
+    first = fit(spec)
+    torch.rand(7)
+    before = torch.random.get_rng_state()
+    assert torch.equal(first.network.items, fit(spec).network.items)
+    assert torch.equal(before, torch.random.get_rng_state()), "training leaves torch's random state alone"
+
+
+def test_it_beats_popularity_and_comes_near_the_truth() -> None:
+    spec = model(epochs=6, tokens=512, features=(), heads=("next_item",), negatives=40)
+    training, test = log(1500, 0), log(200, 5)
+    trained = train(spec, sizes(training), training, seed=0, settings=CPU)
+    answers = answer(trained.network, test, windows(test.offsets, 8, to_the_end=False))
+    assert len(answers.ranks) == test.n_events - test.n_sequences
+    assert answers.recall(1) > 0.7, "the successor is right in 80 of 100 cases"
+    assert answers.recall(5) > 2 * popularity_recall(training, test, 5)
+    assert answers.recall(1) <= answers.mrr(20) <= answers.recall(20)
+
+
+@pytest.mark.parametrize("heads", [("next_item",), ("next_action",), ("next_item", "next_action")])
+def test_heads_are_trained_alone_and_together(heads: tuple[str, ...]) -> None:
+    trained = fit(model(epochs=3, heads=heads), valid=True)
+    for head in heads:
+        assert trained.history[-1]["train"][head] < trained.history[0]["train"][head]
+        assert head in trained.history[-1]["valid"]
+    assert {name for name in ("next_item", "next_action") if name in trained.history[0]["train"]} == set(heads)
+    assert ("recall@20" in trained.history[0]["valid"]) == ("next_item" in heads)
+
+
+def test_the_next_action_is_learned_where_it_follows() -> None:
+    trained = fit(model(epochs=8, tokens=512, heads=("next_action",)), sessions=600)
+    inputs = {"item": torch.full((1, 2), 5), "action": torch.tensor([[0, 1]]), "gap": torch.tensor([[0.0, 60.0]])}
+    after_view, after_cart = trained.network(inputs, torch.tensor([0, 0]), torch.tensor([0, 1]))["next_action"].exp()
+    assert after_cart[2] > 0.6, "a purchase follows a cart, unless the session ends"
+    assert after_view[2] < 0.1
+
+
+def test_it_stops_early_and_keeps_the_best_weights() -> None:
+    """The valid part contradicts the training part, so every epoch makes it worse."""
+    training = packed([[2 + i % 30, 3 + i % 30] for i in range(400)])
+    contrary = packed([[2 + i % 30, 2 + (i + 15) % 30] for i in range(40)])
+    spec = model(epochs=12, patience=2, features=(), heads=("next_item",), copy=False)
+    trained = train(spec, sizes(training), training, contrary, seed=0, settings=CPU)
+    losses = [record["valid"]["loss"] for record in trained.history]
+    assert len(losses) == trained.best_epoch + 2 < 12
+    assert np.argmin(losses) == trained.best_epoch - 1
+    asked = windows(contrary.offsets, 8, to_the_end=False)
+    assert answer(trained.network, contrary, asked).loss(1.0, 0.0) == pytest.approx(min(losses))
+
+
+def test_without_a_valid_part_all_epochs_are_run_and_the_last_weights_kept() -> None:
+    trained = fit(model(epochs=3, patience=1))
+    assert trained.best_epoch == 3
+    assert all("valid" not in record for record in trained.history)
+
+
+def test_unknown_items_and_sessions_of_one_step_do_no_harm() -> None:
+    split = packed([[2], [1, 1], [KNOWN + 3], [3, KNOWN + 5, 4], [5, 6]] * 20)
+    for heads in (("next_item",), ("next_item", "next_action")):
+        trained = train(model(epochs=1, heads=heads), sizes(split), split, split, seed=0, settings=CPU)
+        assert np.isfinite(trained.history[0]["train"]["loss"])
+
+
+@pytest.mark.parametrize("sessions", [[], [[2], [3]]])
+def test_nothing_to_learn_is_an_error_that_says_so(sessions: list[list[int]]) -> None:
+    split = packed(sessions)
+    with pytest.raises(DataError, match="nothing to learn"):
+        train(model(heads=("next_item",)), sizes(log(5, 0)), split, seed=0, settings=CPU)
+
+
+def test_a_training_that_goes_astray_is_an_error_that_says_what_to_do() -> None:
+    spec = with_optimiser(
+        model(), kind="sgd", learning_rate=1e30, embedding_learning_rate=1e30, clip_norm=0.0, warmup_share=0.0
+    )
+    with pytest.raises(UsageError, match="learning_rate"):
+        fit(spec)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_asking_for_a_device_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(UsageError, match="cuda"):
+        fit(model(), settings=replace(CPU, device="cuda"))
+
+
+def test_bfloat16_learns_too() -> None:
+    full = fit(model(epochs=2))
+    half = fit(model(epochs=2), settings=replace(CPU, precision="bfloat16"))
+    assert half.network.items.dtype == torch.float32
+    assert half.history[-1]["train"]["loss"] == pytest.approx(full.history[-1]["train"]["loss"], rel=0.05)
+    assert not torch.equal(half.network.items, full.network.items)
