@@ -1,6 +1,7 @@
 """The unit `session`: sessions, splits, vocabulary, features and packing, held against a slow reference."""
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 def build(folder: Path, events: list[dict[str, Any]], chosen: Sequences, **more: Any) -> Card:
     """The store of some events, in folder/session."""
     log = write_events(folder / "events", events)
-    return prepare.build(log, chosen, "session", folder / "session", scratch=folder / "scratch", **more)
+    return prepare.build(log, chosen, "session", folder / "session", **more)
 
 
 def everything(folder: Path) -> list[Sequence]:
@@ -50,6 +51,9 @@ def everything(folder: Path) -> list[Sequence]:
 def adds_up(card: Card) -> None:
     packed = sum(part.events for part in card.splits.values())
     assert card.events_read == packed + sum(reason["events"] for reason in card.left_out.values())
+    card.add_up()
+    with pytest.raises(ClickflowError, match="do not add up"):
+        replace(card, events_read=card.events_read + 1).add_up()
 
 
 def visits(count: int, *, items: str = "abc", apart: timedelta = timedelta(hours=2)) -> list[dict[str, Any]]:
@@ -117,7 +121,7 @@ def test_the_store_is_what_the_slow_reference_says(events: list[dict[str, Any]],
         assert {reason: what["events"] for reason, what in card.left_out.items()} == wanted.left_out
         adds_up(card)
         assert verify(folder / "session") == card
-        assert list((folder / "scratch").iterdir()) == []
+        assert {path.name for path in folder.iterdir()} == {"events", "session"}
 
 
 @run(max_examples=100, deadline=None)
@@ -403,8 +407,8 @@ def test_guests_alone_make_a_store(tmp_path: Path) -> None:
     ("events", "changes", "message"),
     [
         (visits(1), {}, "1 sequence of sufficient length"),
-        (visits(20), {"min_length": 3}, "no sequence of unit session has 3 steps"),
-        (visits(20), {"event_types": ("cart",)}, "no sequence of unit session has 2 steps"),
+        (visits(20), {"min_length": 3}, "no sequence has 3 steps"),
+        (visits(20), {"event_types": ("cart",)}, "no sequence has 2 steps"),
         (visits(20), {"min_item_count": 50}, "no item has 50 steps in the training part"),
         (visits(20), {"embargo_minutes": 1e5}, "no sequence is left for valid and test: .* the embargo is too long"),
         (visits(20, apart=timedelta(0)), {"drop_repeats": False}, "1 sequence of"),
@@ -418,17 +422,16 @@ def test_a_log_that_gives_no_store_is_refused_and_the_old_one_kept(
     before = sha256_folder(tmp_path / "session")
     log = write_events(tmp_path / "bad", events)
     with pytest.raises(DataError, match=message) as raised:
-        prepare.build(log, settings(**changes), "session", tmp_path / "session", scratch=tmp_path / "scratch")
+        prepare.build(log, settings(**changes), "session", tmp_path / "session")
     assert raised.value.kept
     assert raised.value.next_step
     assert sha256_folder(tmp_path / "session") == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "events", "scratch", "session"]
-    assert not list((tmp_path / "scratch").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "events", "session"]
 
 
 def test_no_events_and_broken_files_are_said(tmp_path: Path) -> None:
     def of(name: str) -> None:
-        prepare.build(tmp_path / name, settings(), "session", tmp_path / "session", scratch=tmp_path / "scratch")
+        prepare.build(tmp_path / name, settings(), "session", tmp_path / "session")
 
     with pytest.raises(UsageError, match="there are no canonical events"):
         of("nowhere")
@@ -460,3 +463,17 @@ def test_the_stage_writes_into_the_workspace(tmp_path: Path, raw_params: Any) ->
     card = verify(Paths(tmp_path).sequences("session"))
     assert card.settings["session"]["gap_minutes"] == params.sequences.session.gap_minutes
     assert sum(part.events for part in card.splits.values()) == 120
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value", "message"),
+    [
+        ("sequences", "min_item_count", 0, "sequences.min_item_count: 0 is less than 1"),
+        ("sequences", "embargo_minutes", -1, "sequences.embargo_minutes: -1.0 is less than 0"),
+        ("session", "max_length", 1, "sequences.session.max_length: is less than min_length"),
+    ],
+)
+def test_params_without_a_sense_are_refused(raw_params: Any, place: str, key: str, value: int, message: str) -> None:
+    (raw_params["sequences"] if place == "sequences" else raw_params["sequences"]["session"])[key] = value
+    with pytest.raises(UsageError, match=message):
+        check(raw_params)

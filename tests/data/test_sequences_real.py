@@ -40,7 +40,7 @@ def clicks(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_click_is_packed_or_accounted_for(clicks: Path, tmp_path: Path) -> None:
     store = tmp_path / "session"
     chosen = settings(drop_repeats=False, min_item_count=5)
-    card = prepare.build(clicks, chosen, "session", store, scratch=tmp_path / "scratch")
+    card = prepare.build(clicks, chosen, "session", store)
     assert verify(store) == card
 
     raw = parquet.read_table(
@@ -67,7 +67,7 @@ def test_every_click_is_packed_or_accounted_for(clicks: Path, tmp_path: Path) ->
 
 def test_the_default_split_is_by_time_and_most_items_are_known(clicks: Path, tmp_path: Path) -> None:
     store = tmp_path / "session"
-    card = prepare.build(clicks, settings(min_item_count=1), "session", store, scratch=tmp_path / "scratch")
+    card = prepare.build(clicks, settings(min_item_count=1), "session", store)
     train, test = open_split(store, "train"), open_split(store, "test")
     assert train.time.max() <= card.boundaries["valid"] < test.time[test.offsets[1:] - 1].min()
     sequences = [card.splits[name].sequences for name in SPLITS]

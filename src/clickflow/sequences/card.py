@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import DataError
+from clickflow.errors import ClickflowError, DataError
 from clickflow.files import read_json, write_json
 
 FILE = "card.json"
@@ -59,6 +59,31 @@ class Card:
     def sha256(self) -> str:
         """One hash that stands for all the bytes of the store."""
         return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def packed(self) -> int:
+        """The steps of all splits."""
+        return sum(part.events for part in self.splits.values())
+
+    def add_up(self) -> None:
+        """Raise ClickflowError unless every event read is packed or left out for a reason."""
+        left_out = sum(reason["events"] for reason in self.left_out.values())
+        if self.events_read != self.packed + left_out:
+            raise ClickflowError(
+                f"{self.events_read:,} events were read, {self.packed:,} packed and {left_out:,} left out: "
+                f"they do not add up, which is a fault of clickflow",
+                kept="the store made before, if there was one",
+                next_step=f"report it with what was left out: {dict(self.left_out)}",
+            )
+
+    def summary(self) -> str:
+        """One line for the person watching."""
+        parts = ", ".join(f"{name} {part.sequences:,}" for name, part in self.splits.items())
+        reasons = ", ".join(f"{name} {what['events']:,}" for name, what in self.left_out.items() if what["events"])
+        return (
+            f"{self.unit}: {self.packed:,} steps of {self.events_read:,} events in sequences ({parts}); "
+            f"{self.known - 2:,} of {self.items_total:,} items known; left out: {reasons or 'nothing'}"
+        )
 
 
 def read_card(folder: Path) -> Card:

@@ -12,8 +12,9 @@ from clickflow.sequences import features
 from clickflow.sequences.card import Part
 from clickflow.sequences.features import Array
 from clickflow.sequences.sessions import STEPS
-from clickflow.sequences.vocabulary import NONE, Vocabulary
-from clickflow.sequences.writer import SplitWriter, sequences_schema, write_table
+from clickflow.sequences.store import FIRST_ITEM
+from clickflow.sequences.vocabulary import NONE, Vocabulary, medians, modes
+from clickflow.sequences.writer import SplitWriter, categories_schema, sequences_schema, vocabulary_schema, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,6 +110,40 @@ def pack_split(
         name = f"{split}/sequences.parquet"
         table = {name: write_table(folder / name, tables(writer), sequences_schema())}
     return writer.part, writer.files | table
+
+
+def write_vocabulary(folder: Path, items: Vocabulary, ids: "pa.Array", train: Mapping[str, Array]) -> dict[str, str]:
+    """Write vocabulary.parquet; `ids` by the engine's number, `train` the packed training part. Returns its hash."""
+    import pyarrow as pa
+
+    n = len(items.order)
+    table = pa.table(
+        [
+            ids.take(pa.array(items.order)),
+            pa.array(np.arange(FIRST_ITEM, FIRST_ITEM + n, dtype=np.int32)),
+            pa.array(items.count),
+            pa.array(modes(train["item"], train["category"], n)),
+            pa.array(medians(train["item"], train["price"], n), from_pandas=True),
+        ],
+        schema=vocabulary_schema(),
+    )
+    return {"vocabulary.parquet": write_table(folder / "vocabulary.parquet", [table], vocabulary_schema())}
+
+
+def write_categories(folder: Path, categories: Vocabulary, paths: "pa.Array") -> dict[str, str]:
+    """Write categories.parquet; `paths` by the engine's number. Returns its hash."""
+    import pyarrow as pa
+
+    n = len(categories.order)
+    table = pa.table(
+        [
+            paths.take(pa.array(categories.order)),
+            pa.array(np.arange(FIRST_ITEM, FIRST_ITEM + n, dtype=np.int32)),
+            pa.array(categories.count),
+        ],
+        schema=categories_schema(),
+    )
+    return {"categories.parquet": write_table(folder / "categories.parquet", [table], categories_schema())}
 
 
 def _batches(path: Path) -> "Iterator[pa.RecordBatch]":

@@ -3,7 +3,7 @@
 Number and sort (engine), cut (sessions), part (split), order (engine), count (vocabulary), pack.
 """
 
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clickflow import console
-from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.errors import DataError, UsageError
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.files import replacing
 from clickflow.params import Params, Sequences
@@ -24,7 +22,6 @@ from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
 from clickflow.sequences.store import FIRST_ITEM, map_columns
 from clickflow.sequences.vocabulary import Vocabulary
-from clickflow.sequences.writer import categories_schema, vocabulary_schema, write_table
 
 UNITS = ("session",)
 KEPT = "the store made before, if there was one"
@@ -35,50 +32,139 @@ def run(params: Params, paths: Paths, unit: str) -> None:
     if unit not in UNITS:
         raise UsageError(f"there is no unit {unit!r}; there is: {', '.join(UNITS)}")
     started = time.perf_counter()
-    card = build(paths.events, params.sequences, unit, paths.sequences(unit), scratch=paths.home / "scratch")
-    console.say(_summary(card, time.perf_counter() - started))
+    card = build(paths.events, params.sequences, unit, paths.sequences(unit))
+    console.say(f"{card.summary()}; {time.perf_counter() - started:.1f} s")
 
 
-def build(
-    events: Path, settings: Sequences, unit: str, out: Path, *, scratch: Path, threads: int | None = None
-) -> Card:
+def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: int | None = None) -> Card:
     """Pack the canonical events below `events` into a store that takes the place of `out`, whole or not at all.
 
-    The engine keeps to `settings.memory_gb` and spills below `scratch`; neither that nor `threads` changes a byte of
-    the store. Raises UsageError where a setting makes no sense, DataError where the events give no store.
+    The engine keeps to `settings.memory_gb` and spills into a folder beside `out` that is removed; neither that nor
+    `threads` changes a byte of the store. Raises UsageError where a setting makes no sense, DataError where the events
+    give no store.
     """
     _check(settings)
-    with _scratch(scratch) as temporary, replacing(out) as fresh:
-        with engine.engine(temporary, memory_gb=settings.memory_gb, threads=threads) as connection:
-            card = _build(connection, events, settings, unit, fresh, temporary)
+    with _scratch(out) as scratch, replacing(out) as fresh:
+        with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
+            numbered = _number(connection, events)
+            cut = _cut(connection, numbered, settings, unit, scratch)
+            split_up = _split(connection, numbered, cut, settings, scratch)
+        parts, tables, files = _pack(split_up, numbered, cut, settings, unit, scratch, fresh)
+        card = Card(
+            unit=unit,
+            known=tables.items.known,
+            items_total=len(tables.items.order),
+            categories=FIRST_ITEM + len(tables.categories.order),
+            actions=EVENT_TYPES,
+            splits=parts,
+            boundaries={"valid": split_up.where.train, "test": split_up.where.valid},
+            statistics=features.statistics(map_columns(fresh, "train", parts["train"])),
+            events_read=numbered.events,
+            left_out=_left_out(numbered, cut, split_up),
+            counts=split_up.counts,
+            settings=_settings(settings),
+            files=files,
+        )
+        card.add_up()
         write_card(fresh, card)
     return card
 
 
-def _build(connection: Any, events: Path, settings: Sequences, unit: str, out: Path, scratch: Path) -> Card:
-    table = engine.read_events(connection, events)
-    read = int(table.count().to_pyarrow().as_py())
-    items = engine.number_items(connection, table)
-    categories = engine.number_categories(connection, table)
-    actors = engine.number_actors(connection, table)
-    item_ids, paths = items.order_by("item").item_id.to_pyarrow(), categories.order_by("code").category.to_pyarrow()
+@dataclass(frozen=True)
+class Numbered:
+    """The events as Ibis tables, with numbers for who and what; `item_ids` and `paths` are Arrow arrays by number."""
 
+    table: Any
+    actors: Any
+    items: Any
+    categories: Any
+    item_ids: Any
+    paths: Any
+    events: int
+    of_nobody: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The stream of steps, mapped, and the file of the sequences in it."""
+
+    cutter: sessions.Cutter
+    steps: dict[str, Array]
+    sequences: Path
+
+
+@dataclass(frozen=True)
+class Split:
+    """The ordered sequences of each split lie in `<split>.parquet` of the scratch folder."""
+
+    where: split.Boundaries
+    held: Mapping[str, pack.Support]
+    too_short: Mapping[str, int]
+    embargo: Mapping[str, int]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What gets an index."""
+
+    items: Vocabulary
+    categories: Vocabulary
+
+
+def _number(connection: Any, events: Path) -> Numbered:
+    table = engine.read_events(connection, events)
+    items, categories = engine.number_items(connection, table), engine.number_categories(connection, table)
+    nobody = table.filter(table.user_id.isnull() & table.session_id.isnull())
+    return Numbered(
+        table=table,
+        actors=engine.number_actors(connection, table),
+        items=items,
+        categories=categories,
+        item_ids=items.order_by("item").item_id.to_pyarrow(),
+        paths=categories.order_by("code").category.to_pyarrow(),
+        events=int(table.count().to_pyarrow().as_py()),
+        of_nobody=int(nobody.count().to_pyarrow().as_py()),
+    )
+
+
+def _cut(connection: Any, numbered: Numbered, settings: Sequences, unit: str, scratch: Path) -> Cut:
     rules = sessions.rules(
         [EVENT_TYPES.index(name) for name in settings.session.event_types],
         gap_minutes=settings.session.gap_minutes,
         drop_repeats=settings.session.drop_repeats,
         max_length=settings.session.max_length,
     )
-    with console.progress(f"{unit}: cutting sequences", read) as advance:
-        rows = _rows(connection, engine.ordered_events(table, actors, items, categories), advance)
-        cut = _cut(rows, sessions.Cutter(rules), scratch)
+    console.say(f"{unit}: sorting {numbered.events:,} events")
+    rows = engine.ordered_events(numbered.table, numbered.actors, numbered.items, numbered.categories)
+    stream = engine.batches(connection, rows)
+    with console.progress(f"{unit}: cutting", numbered.events) as advance:
+        return _cut_rows(_rows(stream, advance), sessions.Cutter(rules), scratch)
+
+
+def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: sessions.Cutter, scratch: Path) -> Cut:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path, steps = scratch / "sequences.parquet", pack.StepFile(scratch)
+    schema = pa.schema([(name, pa.int64()) for name in sessions.SEQUENCE])
+    with steps, parquet.ParquetWriter(path, schema, compression="none") as writer:
+        for batch in batches:
+            cut, ended = cutter.push(batch)
+            steps.append(cut)
+            writer.write_table(pa.table(ended).select(schema.names))
+        writer.write_table(pa.table(cutter.finish()).select(schema.names))
+    return Cut(cutter=cutter, steps=steps.map(), sequences=path)
+
+
+def _split(connection: Any, numbered: Numbered, cut: Cut, settings: Sequences, scratch: Path) -> Split:
+    min_length = settings.session.min_length
     found = connection.read_parquet(str(cut.sequences))
-    long_enough = found.filter(found.length >= settings.session.min_length)
-    enough, steps_enough = _extent(long_enough)
+    long_enough = found.filter(found.length >= min_length)
+    enough = _extent(long_enough)["sequences"]
     if not enough:
         raise DataError(
-            f"no sequence of unit {unit} has {settings.session.min_length} steps "
-            f"({read} events gave {cut.cutter.steps} steps)",
+            f"no sequence has {min_length} steps ({numbered.events:,} events gave {cut.cutter.steps:,} steps)",
             kept=KEPT,
             next_step="look at sequences.session in params.yaml (event_types, gap_minutes, min_length), or ingest more",
         )
@@ -87,18 +173,34 @@ def _build(connection: Any, events: Path, settings: Sequences, unit: str, out: P
     held = {}
     for number, name in enumerate(SPLITS):
         path = scratch / f"{name}.parquet"
-        engine.write(connection, engine.ordered_sequences(chosen, actors, number), path)
-        held[name] = pack.support(path, cut.steps, len(item_ids), len(paths))
+        engine.write(connection, engine.ordered_sequences(chosen, numbered.actors, number), path)
+        held[name] = pack.support(path, cut.steps, len(numbered.item_ids), len(numbered.paths))
     _refuse_empty(held, settings)
-
-    known_items = vocabulary.of_items(
-        held["train"].items, held["valid"].items + held["test"].items, settings.min_item_count
+    return Split(
+        where=where,
+        held=held,
+        too_short=_extent(found.filter(found.length < min_length)),
+        embargo=_extent(chosen.filter(chosen.part == split.EMBARGOED)),
+        counts={
+            "sessions": _extent(found.filter(found.piece == 1))["sequences"],
+            "sessions_in_pieces": _extent(found.filter(found.piece == 2))["sequences"],
+            "sequences_of_guests": sum(part.guests for part in held.values()),
+        },
     )
-    known_categories = vocabulary.of_categories(held["train"].categories)
-    if known_items.known == FIRST_ITEM:
+
+
+def _pack(
+    split_up: Split, numbered: Numbered, cut: Cut, settings: Sequences, unit: str, scratch: Path, out: Path
+) -> tuple[dict[str, Part], Tables, dict[str, str]]:
+    held = split_up.held
+    train, later = held["train"], held["valid"].items + held["test"].items
+    tables = Tables(
+        vocabulary.of_items(train.items, later, settings.min_item_count), vocabulary.of_categories(train.categories)
+    )
+    if tables.items.known == FIRST_ITEM:
         raise DataError(
             f"no item has {settings.min_item_count} steps in the training part: its most frequent one has "
-            f"{int(held['train'].items.max())}",
+            f"{int(train.items.max())}",
             kept=KEPT,
             next_step="lower sequences.min_item_count in params.yaml, or ingest more",
         )
@@ -113,89 +215,42 @@ def _build(connection: Any, events: Path, settings: Sequences, unit: str, out: P
                 cut.steps,
                 n_sequences=held[name].sequences,
                 n_events=held[name].events,
-                items=known_items,
-                categories=known_categories,
+                items=tables.items,
+                categories=tables.categories,
                 advance=advance,
             )
             files |= written
-    train = map_columns(out, "train", parts["train"])
-    files |= _write_vocabulary(out, known_items, item_ids, train)
-    files |= _write_categories(out, known_categories, paths)
+    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, map_columns(out, "train", parts["train"]))
+    files |= pack.write_categories(out, tables.categories, numbered.paths)
+    return parts, tables, files
 
-    short, steps_short = _extent(found.filter(found.length < settings.session.min_length))
-    kept = sum(part.sequences for part in parts.values()), sum(part.events for part in parts.values())
-    left_out = {
-        "nobody": {"events": read - cut.rows},
+
+def _left_out(numbered: Numbered, cut: Cut, split_up: Split) -> dict[str, Mapping[str, int]]:
+    return {
+        "nobody": {"events": numbered.of_nobody},
         "type_not_used": {"events": cut.cutter.type_not_used},
         "no_item": {"events": cut.cutter.no_item},
         "repeat": {"events": cut.cutter.repeats},
-        "too_short": {"events": steps_short, "sequences": short},
-        "embargo": {"events": steps_enough - kept[1], "sequences": enough - kept[0]},
+        "too_short": split_up.too_short,
+        "embargo": split_up.embargo,
     }
-    card = Card(
-        unit=unit,
-        known=known_items.known,
-        items_total=len(known_items.order),
-        categories=FIRST_ITEM + len(known_categories.order),
-        actions=EVENT_TYPES,
-        splits=parts,
-        boundaries={"valid": where.train, "test": where.valid},
-        statistics=features.statistics(train),
-        events_read=read,
-        left_out=left_out,
-        counts={
-            "sessions": _extent(found.filter(found.piece == 1))[0],
-            "sessions_in_pieces": _extent(found.filter(found.piece == 2))[0],
-            "sequences_of_guests": sum(part.guests for part in held.values()),
-        },
-        settings=_settings(settings),
-        files=files,
-    )
-    if read != kept[1] + sum(reason["events"] for reason in left_out.values()):
-        raise ClickflowError(f"the events do not add up: {card.left_out} of {read}, {kept[1]} packed", kept=KEPT)
-    return card
 
 
-@dataclass(frozen=True)
-class Cut:
-    """The stream of steps, and where the sequences in it are written down."""
-
-    cutter: sessions.Cutter
-    rows: int
-    steps: dict[str, Array]
-    sequences: Path
-
-
-def _rows(connection: Any, expression: Any, advance: Callable[[int], None]) -> Iterator[dict[str, Array]]:
+def _rows(stream: Any, advance: Callable[[int], None]) -> Iterator[dict[str, Array]]:
+    """The batches of `engine.ordered_events` as arrays, times as int64, missing prices as NaN."""
     import pyarrow as pa
 
-    for batch in engine.batches(connection, expression):
+    for batch in stream:
         arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
         arrays["time"] = arrays["time"].view(pa.int64())
         yield {name: array.to_numpy(zero_copy_only=False) for name, array in arrays.items()}
         advance(len(batch))
 
 
-def _cut(batches: Iterable[Mapping[str, Array]], cutter: sessions.Cutter, scratch: Path) -> Cut:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    path, rows, steps = scratch / "sequences.parquet", 0, pack.StepFile(scratch)
-    schema = pa.schema([(name, pa.int64()) for name in sessions.SEQUENCE])
-    with steps, parquet.ParquetWriter(path, schema, compression="none") as writer:
-        for batch in batches:
-            rows += len(batch["time"])
-            cut, ended = cutter.push(batch)
-            steps.append(cut)
-            writer.write_table(pa.table(ended).select(schema.names))
-        writer.write_table(pa.table(cutter.finish()).select(schema.names))
-    return Cut(cutter=cutter, rows=rows, steps=steps.map(), sequences=path)
-
-
-def _extent(sequences: Any) -> tuple[int, int]:
-    """How many sequences a table has, and how many steps they have."""
-    row = sequences.agg(n=sequences.count(), steps=sequences.length.sum().fill_null(0)).to_pyarrow()
-    return int(row["n"][0].as_py()), int(row["steps"][0].as_py())
+def _extent(sequences: Any) -> dict[str, int]:
+    """How many sequences a table has, and how many events they hold."""
+    row = sequences.agg(sequences=sequences.count(), events=sequences.length.sum().fill_null(0)).to_pyarrow()
+    return {name: int(row[name][0].as_py()) for name in ("events", "sequences")}
 
 
 def _refuse_empty(held: Mapping[str, pack.Support], settings: Sequences) -> None:
@@ -208,38 +263,6 @@ def _refuse_empty(held: Mapping[str, pack.Support], settings: Sequences) -> None
             kept=KEPT,
             next_step="ingest more days, or change the shares or the embargo in params.yaml, sequences",
         )
-
-
-def _write_vocabulary(out: Path, items: Vocabulary, ids: Any, train: Mapping[str, Array]) -> dict[str, str]:
-    import pyarrow as pa
-
-    n = len(items.order)
-    table = pa.table(
-        [
-            ids.take(pa.array(items.order)),
-            pa.array(np.arange(FIRST_ITEM, FIRST_ITEM + n, dtype=np.int32)),
-            pa.array(items.count),
-            pa.array(vocabulary.modes(train["item"], train["category"], n)),
-            pa.array(vocabulary.medians(train["item"], train["price"], n), from_pandas=True),
-        ],
-        schema=vocabulary_schema(),
-    )
-    return {"vocabulary.parquet": write_table(out / "vocabulary.parquet", [table], vocabulary_schema())}
-
-
-def _write_categories(out: Path, categories: Vocabulary, paths: Any) -> dict[str, str]:
-    import pyarrow as pa
-
-    n = len(categories.order)
-    table = pa.table(
-        [
-            paths.take(pa.array(categories.order)),
-            pa.array(np.arange(FIRST_ITEM, FIRST_ITEM + n, dtype=np.int32)),
-            pa.array(categories.count),
-        ],
-        schema=categories_schema(),
-    )
-    return {"categories.parquet": write_table(out / "categories.parquet", [table], categories_schema())}
 
 
 def _settings(settings: Sequences) -> dict[str, Any]:
@@ -260,19 +283,12 @@ def _check(settings: Sequences) -> None:
 
 
 @contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder for what is too large for memory; it is removed."""
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sequences-", dir=parent) as folder:
-        yield Path(folder)
-
-
-def _summary(card: Card, seconds: float) -> str:
-    parts = ", ".join(f"{name} {part.sequences:,}" for name, part in card.splits.items())
-    packed = sum(part.events for part in card.splits.values())
-    reasons = ", ".join(f"{name} {what['events']:,}" for name, what in card.left_out.items() if what["events"])
-    return (
-        f"{card.unit}: {packed:,} steps of {card.events_read:,} events in {parts} sequences; "
-        f"{card.known - FIRST_ITEM:,} of {card.items_total:,} items known; left out: {reasons or 'nothing'}; "
-        f"{seconds:.1f} s"
-    )
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for what is too large for memory; it is removed, also what a killed run left in it."""
+    folder = out.with_name(f".{out.name}.scratch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
