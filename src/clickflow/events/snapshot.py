@@ -38,7 +38,8 @@ def snapshot(source: Source, path: Path, memory_gb: float) -> str:
         raise _failed(f"cannot connect to the database of {source.sql_url_env}", error, url) from None
     unsorted = path.with_suffix(".unsorted")
     try:
-        table = _table(con, query) if TABLE.fullmatch(query) else con.sql(query)
+        table = _table(con, query) if TABLE.fullmatch(query) else _query(con, query)
+        table = _with_plain_columns(table)
         with table.to_pyarrow_batches(chunk_size=ROWS) as batches, pq.ParquetWriter(unsorted, batches.schema) as out:
             for batch in batches:
                 out.write_batch(batch)
@@ -48,7 +49,7 @@ def snapshot(source: Source, path: Path, memory_gb: float) -> str:
         con.disconnect()
     config = {"threads": 1, "memory_limit": f"{memory_gb / 2}GB", "temp_directory": str(path.with_suffix(".spill"))}
     with duckdb.connect(":memory:", config=config) as duck:
-        duck.execute(f"COPY (FROM read_parquet('{unsorted}') ORDER BY ALL) TO '{path}' (FORMAT parquet)")
+        duck.read_parquet(str(unsorted)).order("ALL").write_parquet(str(path))
     unsorted.unlink()
     return query if TABLE.fullmatch(query) else "query"
 
@@ -56,6 +57,23 @@ def snapshot(source: Source, path: Path, memory_gb: float) -> str:
 def _table(con: Any, name: str) -> Any:
     *outer, table = [part.strip('"') for part in name.split(".")]
     return con.table(table, database=tuple(outer) if len(outer) > 1 else (outer[0] if outer else None))
+
+
+def _query(con: Any, query: str) -> Any:
+    """The rows of a SELECT. On PostgreSQL through a temporary view of our own: Ibis would make one too, to learn the
+    columns, but fails to drop it with the sqlglot of constraints.txt.
+    """
+    if con.name != "postgres":
+        return con.sql(query)
+    con.raw_sql(f"CREATE TEMPORARY VIEW clickflow_source AS {query}").close()
+    return con.table("clickflow_source")
+
+
+def _with_plain_columns(table: Any) -> Any:
+    """The table with what Arrow has no plain type for (UUIDs, JSON, arrays, intervals) as text."""
+    plain = ("integer", "floating", "decimal", "boolean", "string", "timestamp", "date", "binary")
+    odd = [name for name, kind in table.schema().items() if not any(getattr(kind, f"is_{p}")() for p in plain)]
+    return table.mutate(**{name: table[name].cast("string") for name in odd}) if odd else table
 
 
 def _failed(what: str, error: Exception, url: str) -> DataError:

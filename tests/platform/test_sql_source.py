@@ -1,0 +1,200 @@
+"""A table of a real PostgreSQL, which the test starts for itself on loopback, as a source."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+
+from ingest_setup import Desk, Outcome, set_params
+
+from clickflow.errors import DataError, UsageError
+from clickflow.events.ingest import ingest
+from clickflow.events.replay import replay
+
+pytestmark = pytest.mark.platform
+
+ROWS = """
+CREATE TABLE clicks (
+  at timestamptz, kind text, customer bigint, visit uuid, sku varchar(20), price numeric(10, 2), note jsonb
+);
+INSERT INTO clicks
+SELECT timestamptz '2026-01-05 10:00:00+01' + n * interval '1 second', (array['view', 'cart', 'buy'])[1 + n % 3],
+       n % 10, md5((n / 5)::text)::uuid, 'sku-' || n % 7, n * 1.25, jsonb_build_object('n', n)
+FROM generate_series(0, 999) n;
+INSERT INTO clicks VALUES (null, 'view', 1, null, 'x', 1, null), ('2026-01-05', 'view', null, null, 'x', 1, null),
+  ('2026-01-05', 'view', 1, null, 'x', -1, null);
+CREATE SCHEMA other; CREATE VIEW other.recent AS SELECT * FROM clicks WHERE at >= '2026-01-05 09:05:00Z';
+"""
+COLUMNS = {
+    "event_time": "at",
+    "event_type": "kind",
+    "user_id": "customer",
+    "session_id": "visit",
+    "item_id": "sku",
+    "price": "price",
+}
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server with the table `clicks`."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    binaries = found[-1].parent
+    folder = Path("/tmp") / f"clickflow-postgres-{os.getpid()}"
+    folder.mkdir()
+    # the server refuses to be run by root
+    user = next((name for name in ("postgres", "nobody") if _exists(name)), None) if os.geteuid() == 0 else None
+    if os.geteuid() == 0:
+        if user is None:
+            pytest.skip("PostgreSQL does not run as root, and there is no other user")
+        shutil.chown(folder, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = folder / "data"
+    (folder / "password").write_text("p4ssw0rd-of-tests\n")
+    (folder / "password").chmod(0o644)
+    how: dict[str, object] = {"user": user, "cwd": folder, "check": True, "stdout": subprocess.DEVNULL}
+    subprocess.run(
+        [
+            binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            "shop",
+            "--auth=scram-sha-256",
+            f"--pwfile={folder / 'password'}",
+            "-E",
+            "UTF8",
+        ],
+        **how,  # type: ignore[call-overload]
+    )
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+    server = subprocess.Popen(
+        [binaries / "postgres", "-D", data, *options.split()],
+        user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
+    )  # fmt: skip
+    url = f"postgresql://shop:p4ssw0rd-of-tests@127.0.0.1:{port}/postgres"
+    try:
+        _fill(url, server)
+        yield url
+    finally:
+        server.send_signal(signal.SIGINT)  # a fast shutdown, which does not wait for clients
+        server.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _fill(url: str, server: subprocess.Popen[bytes]) -> None:
+    import psycopg
+
+    for _ in range(100):
+        assert server.poll() is None, "the server has ended"
+        try:
+            with psycopg.connect(url) as con:
+                con.execute(ROWS)
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.2)
+    pytest.fail("the server does not answer")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, raw_params: dict[str, object], postgres: str, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("SHOP_URL", postgres)
+    return Desk(tmp_path / "w", raw_params)
+
+
+def run(desk: Desk, query: str, **changes: object) -> Outcome:
+    params = set_params(
+        desk.raw_params,
+        **{
+            "source__kind": "sql",
+            "source__sql_url_env": "SHOP_URL",
+            "source__sql_query": query,
+            "source__columns": COLUMNS,
+        }
+        | {"source__event_types": {"buy": "purchase"}}
+        | changes,
+    )
+    return Outcome(ingest(params, desk.paths), desk.paths)
+
+
+def test_a_table(desk: Desk) -> None:
+    outcome = run(desk, "clicks")
+    assert (outcome.card["read"], outcome.card["accepted"]) == (1003, 1000)
+    assert outcome.card["reasons"] == {"unparseable_time": 1, "null_user_and_session": 1, "negative_price": 1}
+    assert (outcome.card["users"], outcome.card["sessions"], outcome.card["items"]) == (10, 200, 7)
+    assert outcome.card["first_event"] == "2026-01-05T09:00:00.000000Z"
+    assert outcome.events["price"].to_pylist()[:4] == [0.0, 1.25, 2.5, 3.75]
+    assert {entry["source"] for entry in outcome.quarantine} == {"clicks"}
+
+
+def test_the_same_rows_give_the_same_bytes_in_whatever_order_they_lie(desk: Desk, postgres: str) -> None:
+    import psycopg
+
+    run(desk, "clicks")
+    before = desk.bytes()
+    with psycopg.connect(postgres) as con:
+        con.execute("UPDATE clicks SET note = note WHERE price < 600")  # moves rows to the end of the heap
+    run(desk, "clicks")
+    assert desk.bytes() == before
+
+
+def test_a_query_and_a_view(desk: Desk) -> None:
+    query = "SELECT at, kind, customer, visit, sku, price FROM clicks WHERE at >= '2026-01-05 09:05:00Z';"
+    by_query = run(desk, query).events
+    assert by_query.num_rows == 700
+    assert run(desk, "other.recent").events.equals(by_query)
+
+
+def test_replay_of_a_table(desk: Desk) -> None:
+    run(desk, "clicks", source__event_types={})
+    params = set_params(
+        desk.raw_params, source__kind="sql", source__sql_url_env="SHOP_URL", source__sql_query="clicks",
+        source__columns=COLUMNS, source__event_types={"buy": "purchase"},
+    )  # fmt: skip
+    assert replay(params, desk.paths)["taken_in"] == 333
+    found = desk.bytes()
+    shutil.rmtree(desk.paths.root / "data")
+    run(desk, "clicks")
+    assert desk.bytes() == found
+
+
+def test_faults_are_told_without_the_password(desk: Desk, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(desk, "clicks")
+    before = desk.bytes()
+    with pytest.raises(DataError, match=r"source.sql_query failed: nothing_there") as error:
+        run(desk, "nothing_there")
+    assert "p4ssw0rd" not in str(error.value)
+    monkeypatch.setenv("SHOP_URL", postgres.replace("@127.0.0.1:", "@127.0.0.1:1"))
+    with pytest.raises(DataError, match="cannot connect to the database of SHOP_URL") as error:
+        run(desk, "clicks")
+    assert "p4ssw0rd" not in str(error.value)
+    monkeypatch.setenv("SHOP_URL", postgres.replace("p4ssw0rd", "wr0ng"))
+    with pytest.raises(DataError, match="cannot connect") as error:
+        run(desk, "clicks")
+    assert "wr0ng" not in str(error.value)
+    monkeypatch.delenv("SHOP_URL")
+    with pytest.raises(UsageError, match="the environment variable SHOP_URL is not set"):
+        run(desk, "clicks")
+    assert desk.bytes() == before
