@@ -1,6 +1,7 @@
 """The committed suites, and what a user may add to them."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -68,6 +69,20 @@ def test_an_expectation_of_the_users_own_on_figures(place: Path, raw_params: dic
     assert guests["bound"] == {"max_value": 200} and guests["count"] == guests["observed"] > 200
     assert "user_id" not in guests["examples"][0] and guests["examples"][0]["row"].startswith("day=2026-01-05/")
     assert days["count"] == 5 and days["examples"][0] == {"day": "2026-01-05", "events": 300}
+
+
+def test_the_examples_of_the_how_to_work(root: Path, place: Path, raw_params: dict[str, Any]) -> None:
+    page = (root / "docs/howto/expectations.md").read_text(encoding="utf-8")
+    examples = re.findall(r"In `expectations/expectations/(\w+)\.json`[^`]*```json\n(.*?)```", page, flags=re.DOTALL)
+    assert len(examples) == 3 == page.count("```json")
+    for suite, expectation in examples:
+        add(place, suite, json.loads(expectation))
+    rows = clean_rows()
+    for row in rows[::20]:
+        row["item_id"] = "no digits"
+    verdict = run(write(place, rows), raw_params)
+    assert broken(verdict) == {"critical": ["our_item_ids"], "warnings": []}
+    assert {"busy_days", "few_guests"} <= {rule["rule"] for rule in verdict["rules"] if rule["success"]}
 
 
 def test_a_rule_taken_out_is_not_applied(place: Path, raw_params: dict[str, Any]) -> None:
