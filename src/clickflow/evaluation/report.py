@@ -23,7 +23,8 @@ DIMENSIONS = {
 def systems(content: Mapping[str, Any], head: str) -> dict[str, Any]:
     """{system: metrics} of a head, in the order in which they are shown; the best possible last."""
     found = {name: each for name, each in (content[head] or {}).items() if each}
-    order = [CANDIDATE, CHAMPION, *sorted(set(found) - {CANDIDATE, CHAMPION}, key=lambda name: _strength(found[name]))]
+    others = sorted(found.keys() - {CANDIDATE, CHAMPION}, key=lambda name: (_strength(found[name]), name))
+    order = [CANDIDATE, CHAMPION, *others]
     best = (content["oracle"] or {}).get(head)
     return {name: found[name] for name in order if name in found} | ({ORACLE: best} if best else {})
 
