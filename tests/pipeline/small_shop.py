@@ -69,8 +69,8 @@ def main() -> None:
     if verb == "open":
         print("{}")
     elif verb == "promote":
-        outcome = {"model": "next_step", "outcome": "promoted", "version": 4, "text": "promoted as version 4"}
-        print(json.dumps({"models": [outcome]}))
+        outcome = {"model": "next_step", "outcome": "promoted", "version": 4, "champion": 4}
+        print(json.dumps({"models": [outcome | {"text": "promoted as version 4"}]}))
     else:
         print("the small shop says", *sys.argv[1:])
 

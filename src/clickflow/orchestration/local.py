@@ -21,7 +21,7 @@ from rich.table import Table
 from clickflow import console
 from clickflow.errors import EXIT_FAILED, ClickflowError
 from clickflow.orchestration import graph, overrides, process, runs, workspace
-from clickflow.orchestration.tasks import FAILED, OPEN, Task, plan
+from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE, Task, plan
 from clickflow.orchestration.workspace import Run
 from clickflow.params import Params
 from clickflow.paths import Paths
@@ -63,9 +63,11 @@ def run(params: Params, paths: Paths, settings: Sequence[str]) -> None:
     if child.returncode:
         raise _failure(tasks, states, logs)
     console.say(f"retrain: done in {time.monotonic() - started:.0f} s")
-    opened = _opened(paths, name)
+    opened = Run(**_handed_on(paths, name, OPEN))
     folder = runs.results(opened, lambda _: None, everything=True)
-    _show(opened, folder, sorted(params.models))
+    scored = [outcome["model"] for outcome in _handed_on(paths, name, PROMOTE) if outcome["champion"]]
+    for words in [["status"], *(["score", model] for model in scored)]:
+        _show(opened, folder, words)
     _where_next(opened, folder, sorted(params.models))
 
 
@@ -181,11 +183,11 @@ def _query(paths: Paths, statement: str, *values: str) -> list[tuple[Any, ...]]:
         return []  # being made, or busy: the next look will see it
 
 
-def _opened(paths: Paths, name: str) -> Run:
-    """The run, as the task `open` has handed it on."""
-    rows = _query(paths, "select value from xcom where run_id = ? and task_id = ? and key = 'return_value'", name, OPEN)
+def _handed_on(paths: Paths, name: str, task: str) -> Any:
+    """What a task of the run has handed on to the tasks after it."""
+    rows = _query(paths, "select value from xcom where run_id = ? and task_id = ? and key = 'return_value'", name, task)
     value = json.loads(rows[0][0])
-    return Run(**(json.loads(value) if isinstance(value, str) else value))
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _failure(tasks: Mapping[str, Task], states: Mapping[str, State], logs: Path) -> ClickflowError:
@@ -207,16 +209,15 @@ def _failure(tasks: Mapping[str, Task], states: Mapping[str, State], logs: Path)
     return error
 
 
-def _show(opened: Run, folder: Path, models: Sequence[str]) -> None:
-    """The champions, and what they predict, as `clickflow status` and `clickflow score` print them."""
+def _show(opened: Run, folder: Path, words: Sequence[str]) -> None:
+    """What `clickflow …` says in the folder of the run."""
     env = workspace.environment(opened, folder)
-    for words in [["status"], *(["score", model] for model in models)]:
-        done = process.run(
-            ["clickflow", *words], cwd=folder, env=env, say=lambda line: console.out.out(line, highlight=False)
-        )
-        if done.code:
-            console.say(f"`clickflow {' '.join(words)}` ended with exit code {done.code}")
-        console.out.print()
+    done = process.run(
+        ["clickflow", *words], cwd=folder, env=env, say=lambda line: console.out.out(line, highlight=False)
+    )
+    if done.code:
+        console.say(f"`clickflow {' '.join(words)}` ended with exit code {done.code}")
+    console.out.print()
 
 
 def _where_next(opened: Run, folder: Path, models: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class StageFailed(ClickflowError):
 
 def run_id(name: str) -> str:
     """A run's id from any name, fit for a folder and a git reference."""
-    cleaned = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    cleaned = re.sub(r"[^A-Za-z0-9_.-]+", "-", name.replace("+00:00", "Z"))
     cleaned = re.sub(r"\.{2,}", ".", cleaned).strip(".-")
     cleaned = re.sub(r"\.lock$", "-lock", cleaned)
     if not cleaned:
