@@ -84,7 +84,7 @@ def _gap_table() -> Floats:
 
 
 _MIXTURE, _EDGES, _TIERS = _slots(MIXTURE), _slots(EDGES), _slots(TIER_CHOICE)
-_GAPS = _gap_table().astype(np.int64)
+_GAPS = _gap_table().astype(np.int32)
 _HOW = np.array([0, STAY, STAY, BASKET, BASKET, BASKET, STAY, STAY, CLICKED], np.int8)
 _QUANTITY = np.repeat(np.array([1, 2, 3, 4], np.int8), [205, 36, 10, 5])
 
@@ -137,25 +137,29 @@ def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Gener
     total = int(offset[-1])
     place = np.concatenate([np.arange(n, dtype=np.int32) for n in np.diff(offset)])
     intent = walks.state // (shopper.ELAPSED * len(shopper.STATUSES)) % len(shopper.INTENTS)
-    bits = random.bit_generator.random_raw(total)
-    more = random.bit_generator.random_raw(total)
+    # for each step what kind of view, edge, tier and how far back; which rank and which promotion; and how long
+    what, which, wait = (
+        random.bit_generator.random_raw((3 * total + 1) // 2).view(np.uint32)[: 3 * total].reshape(3, -1)
+    )
     row = intent * 256
 
     view = action == shopper.VIEW
-    how = np.where(view, _MIXTURE[row + _field(bits, 0, 8)], _HOW[action])
+    how = np.where(view, _MIXTURE[row + _field(what, 0, 8)], _HOW[action])
     first = how[: offset[1]]
     first[view[: offset[1]] & (first >= RELATED)] = CATEGORY
-    edge = _EDGES[row + _field(bits, 8, 8)]
+    edge = _EDGES[row + _field(what, 8, 8)]
 
     switches = (how == SWITCH).nonzero()[0]
     focus = _focus(shop, sessions, walks, place, switches, random)
     drawn = np.full(total, -1, np.int32)
     by_category = (how <= SWITCH).nonzero()[0]
-    drawn[by_category] = _by_category(shop, sessions, place[by_category], focus[by_category], bits[by_category])
+    drawn[by_category] = _by_category(
+        shop, sessions, place[by_category], focus[by_category], what[by_category], which[by_category]
+    )
     promo = ((how == PROMO) | (action == shopper.IMPRESSION)).nonzero()[0]
-    drawn[promo] = _promoted(shop, sessions, walks, place[promo], promo, bits[promo])
+    drawn[promo] = _promoted(shop, sessions, walks, place[promo], promo, which[promo])
 
-    gap = _GAPS[intent * GAP_SLOTS + _field(more, 0, 10)] + _field(more, 10, 20)
+    gap = _GAPS[intent * GAP_SLOTS + _field(wait, 0, 10)] + _field(wait, 10, 20)
     time = np.empty(total, np.int64)
     current, item = np.empty(total, np.int32), np.empty(total, np.int32)
     count = offset[1] if steps else 0
@@ -169,7 +173,7 @@ def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Gener
         back = ((h == BACK) | (h == SECOND)).nonzero()[0]
         if len(back):
             second = h[back] == SECOND
-            ago = np.where(second, 1, BACK_STEPS[_field(bits[a + back], 16, 3)])
+            ago = np.where(second, 1, BACK_STEPS[_field(what[a + back], 24, 3)])
             at = changes[back] - 1 - ago
             earlier = np.where(at >= 0, ring[back, at % RING], now[back])
             x[back] = np.where(second & (earlier >= 0), shop.related[earlier, e[back]], earlier)
@@ -177,7 +181,7 @@ def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Gener
         if len(turn):
             x[turn] = shop.related[now[turn], e[turn]]
             lost = turn[now[turn] < 0]
-            x[lost] = _by_category(shop, sessions, lost, focus[a + lost], bits[a + lost])
+            x[lost] = _by_category(shop, sessions, lost, focus[a + lost], what[a + lost], which[a + lost])
         from_basket = (h == BASKET).nonzero()[0]
         x[from_basket] = basket[from_basket]
         clicks = (h == CLICKED).nonzero()[0]
@@ -197,11 +201,11 @@ def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Gener
         time[a:b] = sessions.start if step == 0 else time[offset[step - 1] : offset[step - 1] + n] + gap[a:b]
     item[action == shopper.SEARCH] = -1
     _shorten(time, sessions.start, walks, place)
-    return Choices(place, time, item, current, focus, _quantities(action, intent, _field(more, 30, 8)))
+    return Choices(place, time, item, current, focus, _quantities(action, intent, which))
 
 
-def _field(bits: NDArray[np.uint64], at: int, width: int) -> NDArray[np.int64]:
-    return ((bits >> np.uint64(at)) & np.uint64((1 << width) - 1)).view(np.int64)
+def _field(bits: NDArray[np.uint32], at: int, width: int) -> Ints:
+    return ((bits >> np.uint32(at)) & np.uint32((1 << width) - 1)).view(np.int32)
 
 
 def _focus(
@@ -230,20 +234,25 @@ def _focus(
 def _pick_category(
     shop: Shop, sessions: Sessions, who: NDArray[np.int64] | Ints, random: np.random.Generator
 ) -> NDArray[np.int16]:
-    bits = random.bit_generator.random_raw(len(who))
+    bits = random.bit_generator.random_raw(len(who)).astype(np.uint32)
     taste = sessions.tastes[who, TASTE_SLOTS[_field(bits, 1, 3)]]
     demand = shop.pick[sessions.epoch[who], _field(bits, 8, 12)]
     return np.where(_field(bits, 0, 1) == 1, taste, demand)
 
 
 def _by_category(
-    shop: Shop, sessions: Sessions, who: NDArray[np.int64] | Ints, focus: NDArray[np.int16], bits: NDArray[np.uint64]
+    shop: Shop,
+    sessions: Sessions,
+    who: NDArray[np.int64] | Ints,
+    focus: NDArray[np.int16],
+    what: NDArray[np.uint32],
+    which: NDArray[np.uint32],
 ) -> Ints:
-    tier = _TIERS[sessions.price_class[who].astype(np.int64) * 256 + _field(bits, 19, 8)]
-    group = focus.astype(np.int64) * TIERS + tier
-    u = _field(bits, 27, 24) * 2.0**-24
-    rank = (shop.group_size[group] * (u * u)).astype(np.int64)
-    at = sessions.epoch[who].astype(np.int64) * shop.items + shop.group_start[group] + rank
+    tier = _TIERS[sessions.price_class[who].astype(np.int32) * 256 + _field(what, 16, 8)]
+    group = focus.astype(np.int32) * TIERS + tier
+    u = _field(which, 0, 24) * 2.0**-24
+    rank = (shop.group_size[group] * (u * u)).astype(np.int32)
+    at = sessions.epoch[who] * np.int32(shop.items) + shop.group_start[group] + rank
     return np.asarray(shop.order.ravel()[at])
 
 
@@ -253,12 +262,12 @@ def _promoted(
     walks: Walks,
     who: Ints,
     events: NDArray[np.int64],
-    bits: NDArray[np.uint64],
+    bits: NDArray[np.uint32],
 ) -> Ints:
     """An item of the impression's campaign, or of one of those that run."""
-    campaign = shop.active[sessions.epoch[who], _field(bits, 51, 3)]
+    campaign = shop.active[sessions.epoch[who], _field(bits, 24, 3)]
     campaign = np.where(walks.campaign[events] >= 0, walks.campaign[events], campaign)
-    return np.asarray(shop.campaign_items[campaign, _field(bits, 54, 3)])
+    return np.asarray(shop.campaign_items[campaign, _field(bits, 27, 3)])
 
 
 def _shorten(time: NDArray[np.int64], start: NDArray[np.int64], walks: Walks, place: Ints) -> None:
@@ -275,11 +284,11 @@ def _shorten(time: NDArray[np.int64], start: NDArray[np.int64], walks: Walks, pl
         time[events] = begin + ((time[events] - begin) * scale).astype(np.int64)
 
 
-def _quantities(action: NDArray[np.int8], intent: Ints, bits: NDArray[np.int64]) -> NDArray[np.int8]:
+def _quantities(action: NDArray[np.int8], intent: Ints, bits: NDArray[np.uint32]) -> NDArray[np.int8]:
     """Of carts, removals, purchases and cancellations: mostly one; fraudsters take more."""
     quantity = np.zeros(len(action), np.int8)
     about = ((_HOW[action] == BASKET) | (action == shopper.CART)).nonzero()[0]
-    quantity[about] = _QUANTITY[bits[about]] + 5 * (intent[about] == shopper.CASH_OUT)
+    quantity[about] = _QUANTITY[_field(bits[about], 0, 8)] + 5 * (intent[about] == shopper.CASH_OUT)
     return quantity
 
 

@@ -37,8 +37,8 @@ HAZARD = np.array(
         [0.02, 0.04, 0.10, 0.22, 0.36, 0.46, 0.50, 0.50],  # compare: four to six
         [0.03, 0.12, 0.30, 0.42, 0.50, 0.50, 0.50, 0.50],  # buy
         [0.05, 0.25, 0.35, 0.40, 0.40, 0.40, 0.40, 0.40],  # deal
-        [0.05] * 8,  # crawl: a bot
-        [0.06] * 8,  # cash_out: a fraudster
+        [0.08] * 8,  # crawl: a bot
+        [0.10] * 8,  # cash_out: a fraudster
     ]
 )
 """[intent, elapsed] probability that the intent ends before the next step: its distribution of durations."""
@@ -189,9 +189,9 @@ class Process:
     action: Floats
     """[R, actions + exit] probability of the next action; after an impression: if it is not clicked"""
     threshold: NDArray[np.uint32]
-    """[R * OUTCOMES] alias method (Walker 1977): below it `first`, else `second`, both next state * 16 + action"""
-    first: NDArray[np.int32]
-    second: NDArray[np.int32]
+    """[R * OUTCOMES] alias method (Walker 1977): below it the slot's first outcome, else the second"""
+    outcome: NDArray[np.int32]
+    """[R * OUTCOMES * 2] first and second of each slot: next state * 16 + action"""
     clicked: NDArray[np.int32]
     """[R] the packed outcome of a click"""
 
@@ -209,7 +209,7 @@ def process() -> Process:
     threshold, second = _alias(weight, first)
     clicked = np.zeros(rows, np.int32)
     clicked[:ROWS] = after_click(np.arange(ROWS)) * 16 + CLICK
-    return Process(action, threshold.ravel(), first.ravel(), second.ravel(), clicked)
+    return Process(action, threshold.ravel(), np.stack((first, second), axis=-1).ravel(), clicked)
 
 
 def _alias(weight: Floats, value: NDArray[np.int32]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:

@@ -142,8 +142,8 @@ def _due(all_events: Batch, end: int) -> tuple[Batch, Batch]:
     order = _time_order(block.time)
     cut = int(np.searchsorted(block.time[order], end))
     columns = _columns(block)
-    now = Block(**{name: column[order[:cut]] for name, column in columns.items()})
-    later = {name: column[order[cut:]] for name, column in columns.items()}
+    now = Block(**{name: column.take(order[:cut]) for name, column in columns.items()})
+    later = {name: column.take(order[cut:]) for name, column in columns.items()}
     running, later["session"] = np.unique(later["session"], return_inverse=True)
     later["session"] = later["session"].astype(np.int32)
     left = OpenSessions(sessions.number[running], sessions.user[running])

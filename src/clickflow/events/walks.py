@@ -47,10 +47,9 @@ def walk(
     length = np.zeros(len(start), np.int32)
     raw = random.bit_generator
     for step in range(LONGEST_SESSION):
-        bits = np.asarray(raw.random_raw(len(alive)))
-        slot = now * OUTCOMES + (bits >> np.uint64(58)).astype(np.int32)
-        take_first = (bits & np.uint64(0xFFFFFFFF)).astype(np.uint32) < tables.threshold[slot]
-        packed = np.where(take_first, tables.first[slot], tables.second[slot])
+        low, high = np.asarray(raw.random_raw(len(alive))).view(np.uint32).reshape(-1, 2).T
+        slot = now * OUTCOMES + (high >> np.uint32(26)).view(np.int32)
+        packed = tables.outcome[2 * slot + (low >= tables.threshold[slot])]
         campaign = np.full(len(alive), -1, np.int16)
         if step:
             asked = (last == IMPRESSION).nonzero()[0]
