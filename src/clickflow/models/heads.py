@@ -49,18 +49,21 @@ class NextItem(nn.Module):
         return torch.sigmoid(self.gate(readouts).squeeze(-1)) * some, weights
 
     def log_probabilities(self, scores: Tensor, share: Tensor | None, weights: Tensor | None, items: Tensor) -> Tensor:
-        """Scores [N, K], and where there is a copy its share [N] and weights [N, T] over items [N, T], to [N, K]."""
+        """Scores [N, K], and where there is a copy its share [N] and weights [N, T] over items [N, T], to [N, K].
+
+        A session has few items and a shop many: as little as possible is done to all K.
+        """
         answers = torch.arange(scores.shape[1], device=scores.device) >= FIRST_ITEM
-        never = torch.full_like(scores, NEVER)
-        generated = torch.where(answers, scores, never).log_softmax(-1)
+        generated = scores.masked_fill(~answers, NEVER).log_softmax(-1)
         if share is None or weights is None:
-            return torch.where(answers, generated, never)
+            return generated
         share = share.unsqueeze(-1)
-        copied = torch.zeros_like(scores).scatter_add(1, items, weights * share)
-        kept = generated + torch.log1p(-share.clamp(max=1 - 1e-6))
-        # items that are not copied keep full precision on the log scale: exp would underflow
+        generated = generated + torch.log1p(-share.clamp(max=1 - 1e-6))
+        # an item that stands at several steps is copied from all of them
+        copied = share * ((items.unsqueeze(2) == items.unsqueeze(1)) * weights.unsqueeze(1)).sum(-1)
+        kept = generated.gather(1, items)
         mixed = torch.where(copied > 0, torch.log(kept.exp() + copied.clamp(min=1e-30)), kept)
-        return torch.where(answers, mixed, never)
+        return generated.scatter(1, items, mixed)
 
 
 class NextAction(nn.Module):

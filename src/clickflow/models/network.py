@@ -75,22 +75,43 @@ class Network(nn.Module):
         Returns `next_item` [N, known] and `next_action` [N, actions + 1] (the last is exit), log-probabilities, as
         the model has heads. Index 0 and 1 of `next_item` are no answers and have -1e9.
         """
+        return self.ask(self.read(inputs, self.directions(self.items)), row, column)
+
+    def read(self, inputs: Mapping[str, Tensor], table: Tensor) -> "Reading":
+        """What `ask` needs of sequences; `table` is `directions(items)`, [known, D]."""
         items = inputs["item"]
         items = torch.where(items < self.sizes.known, items, torch.ones_like(items))
-        table = self.directions(self.items)
         states, readouts = self.encode(table[items], inputs)
-        asked = readouts[row, column]
+        shares = weights = None
+        if self.next_item is not None and self.next_item.pointer is not None:
+            shares, weights = self.next_item.copied(readouts, states, items)
+        return Reading(table, items, readouts, shares, weights)
+
+    def ask(self, reading: "Reading", row: Tensor, column: Tensor) -> dict[str, Tensor]:
+        """The answers of `forward` to some of the questions about what was read."""
+        asked = reading.readouts[row, column]
         answers = {}
         if self.next_item is not None:
-            scores = self.next_item.query(asked) @ table.t()
-            share = weights = None
-            if self.next_item.pointer is not None:
-                shares, steps = self.next_item.copied(readouts, states, items)
-                share, weights = shares[row, column], steps[row, column]
-            answers["next_item"] = self.next_item.log_probabilities(scores, share, weights, items[row])
+            scores = self.next_item.query(asked) @ reading.table.t()
+            share = reading.shares[row, column] if reading.shares is not None else None
+            weights = reading.weights[row, column] if reading.weights is not None else None
+            answers["next_item"] = self.next_item.log_probabilities(scores, share, weights, reading.items[row])
         if self.next_action is not None:
             answers["next_action"] = self.next_action(asked).log_softmax(-1)
         return answers
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Sequences as a network has read them: `table` [known, D] of unit item vectors, `items` [B, T], `readouts`
+    [B, T, D], and of the copy its `shares` [B, T] and `weights` [B, T, T].
+    """
+
+    table: Tensor
+    items: Tensor
+    readouts: Tensor
+    shares: Tensor | None
+    weights: Tensor | None
 
 
 def build(spec: Model, sizes: Sizes) -> Network:

@@ -13,8 +13,8 @@ from clickflow.training.batches import NO_ACTION, Ints, Windows, gather, plan, r
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
 
-SCORES = 1 << 24
-"""How many log-probabilities are computed at once."""
+SCORES = 1 << 22
+"""How many log-probabilities are computed at once: about what a cache holds."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ class Answers:
 
 
 def answer(network: Network, split: "PackedSplit", windows: Windows, *, batch_tokens: int = 4096) -> Answers:
-    """Ask all questions of `windows`, through `Network.forward`, in float32."""
+    """Ask all questions of `windows`, as `Network.forward` answers them, in float32."""
     known, device = network.sizes.known, next(network.parameters()).device
     ranks, items, actions = [], [], []
     at_once = max(1, SCORES // known)
     was_training = network.training
     network.eval()
     with torch.inference_mode():
+        table = network.directions(network.items)
         for chosen in plan(windows.length, batch_tokens, random(0, 0)):
             batch = gather(split, windows.take(chosen), network.inputs, known, len(network.sizes.actions))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
@@ -59,9 +60,10 @@ def answer(network: Network, split: "PackedSplit", windows: Windows, *, batch_to
             if network.next_action is not None:
                 asked |= batch.next_action != NO_ACTION
             rows, columns = np.nonzero(asked)
+            reading = network.read(inputs, table)
             for start in range(0, len(rows), at_once):
                 row, column = rows[start : start + at_once], columns[start : start + at_once]
-                found = network(inputs, torch.from_numpy(row).to(device), torch.from_numpy(column).to(device))
+                found = network.ask(reading, torch.from_numpy(row).to(device), torch.from_numpy(column).to(device))
                 if network.next_item is not None:
                     target = batch.next_item[row, column]
                     some = torch.from_numpy(np.flatnonzero(target)).to(device)
