@@ -266,6 +266,29 @@ def test_a_model_of_one_head_is_evaluated(shop, tmp_path):
         assert '<h2 id="items"' in page if head == "next_item" else '<h2 id="actions"' in page
 
 
+def test_on_simulated_data_nobody_is_better_than_the_truth(shop, tmp_path):
+    from clickflow.events import ingest
+    from clickflow.sequences import prepare
+
+    _, params = shop
+    params = replace(params, simulator=replace(params.simulator, events=6000, items=200))
+    paths, model = Paths(tmp_path), params.models["next_step"]
+    ingest.run(params, paths)
+    prepare.run(params, paths, "session")
+    small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
+    export.run(params, paths, "next_step")
+    evaluate.run(params, paths, "next_step")
+    metrics = read_json(paths.metrics("next_step"))
+    best = metrics["oracle"]
+    assert best["unanswered"] == 0
+    for name, found in metrics["next_item"].items():
+        assert found is None or found["mrr@20"]["value"] < best["next_item"]["mrr@20"]["value"], name
+    for name, found in metrics["next_action"].items():
+        assert found is None or found["log_loss"]["value"] > best["next_action"]["log_loss"]["value"], name
+    assert "rank_oracle" in pq.read_schema(paths.evaluation("next_step") / "predictions.parquet").names
+    assert "best possible" in (paths.evaluation("next_step") / "report.html").read_text()
+
+
 def test_foreign_and_empty_data_are_refused(shop, tmp_path):
     paths, params = shop
     artefact = load(paths.exported("next_step"))

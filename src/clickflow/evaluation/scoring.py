@@ -15,7 +15,7 @@ from clickflow.models.artefact import Artefact
 from clickflow.models.windows import Questions, batch, blocks, questions, recent
 from clickflow.sequences.store import Card, PackedSplit
 
-BLOCK_BYTES = 1 << 26
+BLOCK_BYTES = 1 << 25
 """Bytes of one block of scores (questions x items)."""
 BLOCK_QUESTIONS = 1024
 """Questions in one block at most."""

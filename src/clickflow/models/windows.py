@@ -5,9 +5,9 @@ reads the last `max_length` steps. A sequence that is not longer is one window, 
 model is causal, which the export checks); each position further on has a window of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,6 @@ Ints = npt.NDArray[np.int64]
 
 UNKNOWN = 1
 """The index under which a model reads every item that its vocabulary lacks; 0 is padding."""
-
-
-class Columns(Protocol):
-    """What is read of a packed split; `clickflow.sequences.store.PackedSplit` is one."""
-
-    @property
-    def offsets(self) -> Any:
-        """int64 [sequences + 1]: where each sequence begins in the flat columns."""
-
-    @property
-    def item(self) -> Any:
-        """int32 [events]: item indexes of the store."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +118,3 @@ def recent(items: npt.NDArray[Any], asked: Questions, chosen: Ints, max_length: 
     back = np.arange(max_length)
     inside = back <= asked.column[chosen][:, None]
     return np.where(inside, items[np.where(inside, asked.event[chosen][:, None] - back, 0)], 0).astype(np.int64)
-
-
-def sizes(names: Mapping[str, Any]) -> str:
-    """The shapes of some arrays, for messages: `item [4, 20], row [80]`."""
-    return ", ".join(f"{name} {list(np.shape(value))}" for name, value in names.items())
