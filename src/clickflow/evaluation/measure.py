@@ -29,8 +29,6 @@ class Measured:
     """By system, the rank [len(test.followed)] of the item that followed; empty without the head next_item."""
     actions: Mapping[str, npt.NDArray[np.float32]]
     """By system, log-probabilities [len(test.asked), actions + 1]; empty without the head next_action."""
-    known: npt.NDArray[np.bool_]
-    """[len(test.followed)] whether the candidate's vocabulary has the item that followed."""
     item_slices: slices.Slicing
     """Of the rows `test.followed`."""
     metrics: dict[str, Any]
@@ -128,4 +126,4 @@ def _summed_up(
         "positions": len(asked),
         "sequences": len(np.unique(asked.sequence)),
     }
-    return Measured(test, ranks, actions, known, by_item, found)
+    return Measured(test, ranks, actions, by_item, found)
