@@ -72,7 +72,7 @@ class CausalAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """[B, T, D], [B, T, D] to logits [B, T, T]; the last index is the step looked at, later steps have -1e9."""
-        logits = self.query(queries) @ keys.transpose(1, 2) * self.scale
+        logits: Tensor = self.query(queries) @ keys.transpose(1, 2) * self.scale
         steps = torch.arange(queries.shape[1], device=queries.device)
         back = steps.unsqueeze(1) - steps.unsqueeze(0)
         logits = logits + self.distance[back.clamp(0, self.distance.shape[0] - 1)]

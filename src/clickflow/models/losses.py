@@ -20,48 +20,49 @@ class LogNormaliser(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, queries: Tensor, vectors: Tensor, bias: Tensor, without: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, vectors: Tensor, bias: Tensor, without: tuple[Tensor, Tensor]) -> Tensor:
         """Queries [N, D], vectors [K, D], bias [K], `without` (rows, columns) of the pairs left out, to [N]."""
         rows = max(1, BLOCK // max(1, vectors.shape[0]))
+        # the bias is a factor of the sum: that spares a pass over the matrix
+        factors = bias.exp()
         if queries.shape[0] <= rows:
-            scores = _exponentials(queries, vectors, bias, without, 0, queries.shape[0])
-            total = scores.sum(1)
+            scores = _exponentials(queries, vectors, without, 0, queries.shape[0])
+            total = scores @ factors
         else:
             scores = queries.new_empty(0)
             total = torch.cat(
                 [
-                    _exponentials(queries, vectors, bias, without, start, start + rows).sum(1)
+                    _exponentials(queries, vectors, without, start, start + rows) @ factors
                     for start in range(0, queries.shape[0], rows)
                 ]
             )
-        ctx.save_for_backward(queries, vectors, bias, *without, scores, total)
         # where every pair is left out the sum is 0: a floor keeps the log finite
-        return total.clamp(min=1e-30).log()
+        total = total.clamp(min=1e-30)
+        ctx.save_for_backward(queries, vectors, factors, *without, scores, total)
+        return total.log()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         """Gradients of queries and vectors; the bias is data."""
-        queries, vectors, bias, *without, scores, total = ctx.saved_tensors
-        weight = (grads[0] / total.clamp(min=1e-30)).unsqueeze(1)
+        queries, vectors, factors, *without, scores, total = ctx.saved_tensors
+        weight, factors = (grads[0] / total).unsqueeze(1), factors.unsqueeze(1)
         if scores.numel():
-            return (scores @ vectors).mul_(weight), scores.t() @ (queries * weight), None, None
-        rows = max(1, BLOCK // max(1, vectors.shape[0]))
-        of_queries, of_vectors = torch.empty_like(queries), torch.zeros_like(vectors)
-        for start in range(0, queries.shape[0], rows):
-            part = slice(start, start + rows)
-            scores = _exponentials(queries, vectors, bias, (without[0], without[1]), start, start + rows)
-            of_queries[part] = (scores @ vectors).mul_(weight[part])
-            of_vectors.addmm_(scores.t(), queries[part] * weight[part])
-        return of_queries, of_vectors, None, None
+            of_queries = scores @ (vectors * factors)
+            of_vectors = (queries * weight).t() @ scores
+        else:
+            of_queries, of_vectors = torch.empty_like(queries), torch.zeros_like(vectors.t())
+            rows = max(1, BLOCK // max(1, vectors.shape[0]))
+            for start in range(0, queries.shape[0], rows):
+                part = slice(start, start + rows)
+                scores = _exponentials(queries, vectors, (without[0], without[1]), start, start + rows)
+                of_queries[part] = scores @ (vectors * factors)
+                of_vectors.addmm_((queries[part] * weight[part]).t(), scores)
+        return of_queries.mul_(weight), of_vectors.t() * factors, None, None
 
 
-def _exponentials(
-    queries: Tensor, vectors: Tensor, bias: Tensor, without: tuple[Tensor, Tensor], start: int, stop: int
-) -> Tensor:
+def _exponentials(queries: Tensor, vectors: Tensor, without: tuple[Tensor, Tensor], start: int, stop: int) -> Tensor:
     """exp(scores) of the rows start to stop, 0 where a pair is left out."""
-    scores = torch.addmm(bias, queries[start:stop], vectors.t()).exp_()
+    scores = (queries[start:stop] @ vectors.t()).exp_()
     rows, columns = without
     if stop - start < queries.shape[0]:
         inside = (rows >= start) & (rows < stop)
