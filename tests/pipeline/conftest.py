@@ -17,7 +17,7 @@ def _shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "check.sh").write_text(CHECK)
     kept = ["!/data/raw/", "/data/raw/*", "!/data/raw/README.md", "!/data/raw/*.dvc"]
-    (folder / ".gitignore").write_text("\n".join(["/data/*", *kept, "/models/", "/reports/", ""]))
+    (folder / ".gitignore").write_text("\n".join(["__pycache__/", "/data/*", *kept, "/models/", "/reports/", ""]))
     (folder / "data/raw").mkdir(parents=True)
     (folder / "data/raw/README.md").write_text("raw files go here\n")
     (folder / "data/raw/raw.csv").write_text("view,1\ncart,2\n")

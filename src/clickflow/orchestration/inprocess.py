@@ -21,7 +21,7 @@ def main(dags: str, dag_id: str, moment: str, conf: str) -> int:
 
     stamp, wanted = Path("migrated"), airflow.__version__
     with FileLock("migrating.lock"):
-        if not stamp.exists() or stamp.read_text() != wanted:
+        if not (stamp.exists() and stamp.read_text() == wanted and Path("airflow.db").exists()):
             from airflow.utils.db import initdb
 
             initdb()

@@ -48,6 +48,9 @@ def run(params: Params, paths: Paths, settings: Sequence[str]) -> None:
     values = overrides.parse(settings)
     overrides.apply(paths.params.read_text(encoding="utf-8"), values)
     tasks = plan(graph.load(paths.root))
+    commit = runs.head(paths.root)
+    if changed := runs.changes(paths.root):
+        console.say(f"retrain: the run uses commit {commit[:10]}; changes in {changed} are not part of it")
     moment = datetime.now(UTC)
     name = f"manual__{moment.isoformat()}"
     logs = paths.home / "logs" / runs.run_id(name)

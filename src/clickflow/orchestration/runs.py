@@ -62,15 +62,9 @@ def open_run(
     graph, with the run's params, is another one.
     """
     repository, home = repository.resolve(), home.absolute()
-    try:
-        commit = git(repository, "rev-parse", "--verify", "HEAD^{commit}").strip()
-    except ClickflowError as error:
-        raise UsageError(
-            f"{repository} has no git commit to run: {error.what}",
-            kept="nothing was run",
-            next_step="runs work on commits: `git init`, `git add`, `git commit`, or clone the repository",
-        ) from error
-    _warn_of_changes(repository, commit, say)
+    commit = head(repository)
+    if changed := changes(repository):
+        say(f"the run uses commit {commit[:10]}; changes in {changed} are not part of it")
     text = git(repository, "show", f"{commit}:{graph.PARAMS}")
     overrides.apply(text, values)
     run = Run(run_id(name), commit, str(repository), str(home), dict(values), dag_run, note)
@@ -85,6 +79,25 @@ def open_run(
     committed = parse_yaml(text)["champion"]
     champions = {f"champion.{model}": v for model, v in frozen.items() if committed.get(model) != v}
     return replace(run, overrides={**champions, **values})
+
+
+def head(repository: Path) -> str:
+    """The commit that a run of the checkout would be of. Raises UsageError where there is none."""
+    try:
+        return git(repository, "rev-parse", "--verify", "HEAD^{commit}").strip()
+    except ClickflowError as error:
+        raise UsageError(
+            f"{repository} has no git commit to run: {error.what}",
+            kept="nothing was run",
+            next_step="runs work on commits: `git init`, `git add`, `git commit`, or clone the repository",
+        ) from error
+
+
+def changes(repository: Path) -> str:
+    """The files of a checkout that differ from its commit, for a message; empty where there are none."""
+    listed = git(repository, "status", "--porcelain", "-z", "--no-renames").split("\0")
+    names = sorted(entry[3:] for entry in listed if entry)
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: Say) -> fragments.Fragments:
@@ -203,15 +216,6 @@ def _check_graph(folder: Path, compiled: graph.Graph | None) -> None:
             kept="nothing was run",
             next_step=f"commit {graph.FILE} and {graph.PARAMS}; models are added and removed there, not by an override",
         )
-
-
-def _warn_of_changes(repository: Path, commit: str, say: Say) -> None:
-    """Say which files differ from the commit: the run does not see those changes."""
-    listed = git(repository, "status", "--porcelain", "-z", "--no-renames").split("\0")
-    names = sorted(entry[3:] for entry in listed if entry)
-    if names:
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        say(f"the run uses commit {commit[:10]}; changes in {', '.join(names[:8])}{more} are not part of it")
 
 
 def _bring_persistent(stage: graph.Stage, folder: Path, env: dict[str, str], say: Say) -> None:

@@ -1,6 +1,7 @@
 """A workspace: a clone of the repository at a run's commit, with the run's params, for one task alone."""
 
 import configparser
+import contextlib
 import os
 import shutil
 import sys
@@ -85,9 +86,8 @@ def remove(folder: Path) -> None:
         doomed = folder.with_name(f".{folder.name}.{os.getpid()}.{time.monotonic_ns()}.old")
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
-    parent = folder.parent
-    if parent.is_dir() and not any(parent.iterdir()):
-        parent.rmdir()
+    with contextlib.suppress(OSError):  # other tasks of the run are still there
+        folder.parent.rmdir()
 
 
 def set_params(folder: Path, values: overrides.Overrides) -> None:
