@@ -1,5 +1,7 @@
 """Training: it learns, it is deterministic, and every choice of params.yaml does something."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -220,3 +222,46 @@ def test_bfloat16_learns_too() -> None:
     assert half.network.items.dtype == torch.float32
     assert half.history[-1]["train"]["loss"] == pytest.approx(full.history[-1]["train"]["loss"], rel=0.05)
     assert not torch.equal(half.network.items, full.network.items)
+
+
+def test_training_needs_torch_and_numpy_alone() -> None:
+    """So that it also runs on a bare GPU machine; seen in a process where nothing else of ours can be imported."""
+    script = """
+import sys
+import torch
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {
+            "safetensors", "pyarrow", "pandas", "duckdb", "yaml", "pydantic", "rich", "typer", "mlflow", "matplotlib"
+        }:
+            raise ImportError(name)
+sys.meta_path.insert(0, Wall())
+import numpy as np
+from clickflow.models.network import Sizes
+from clickflow.params import Budget, Encoder, Heads, Model, NextActionHead, NextItemHead, Optimiser, Training
+from clickflow.sequences.store import PackedSplit
+from clickflow.training.loop import train
+n = 400
+split = PackedSplit(
+    offsets=np.arange(0, n + 1, 4), item=np.arange(n, dtype=np.int32) % 30 + 2, action=np.zeros(n, np.uint8),
+    **{name: np.zeros(n) for name in ("time", "hour", "weekday", "gap", "since_start", "price", "category")},
+)
+spec = Model(
+    unit="session",
+    encoder=Encoder(kind="gru", units=8, layers=1, dropout=0.0, attention=True, features=("action",)),
+    heads=Heads(
+        next_item=NextItemHead(weight=1.0, loss="sampled", negatives=9, copy=True),
+        next_action=NextActionHead(weight=1.0),
+    ),
+    optimiser=Optimiser(
+        kind="adamw", learning_rate=0.003, embedding_learning_rate=0.01, weight_decay=0.0,
+        warmup_share=0.0, clip_norm=1.0,
+    ),
+    budget=Budget(epochs=1, batch_tokens=64, patience=1, max_length=8, checkpoint_seconds=60),
+)
+sizes = Sizes(known=32, actions=("view",), categories=1, statistics={})
+settings = Training(device="cpu", precision="float32", threads=1)
+print(len(train(spec, sizes, split, split, seed=0, settings=settings).history))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "1\n", done.stderr

@@ -1,4 +1,7 @@
-"""A whole model: item embedding, encoder and heads, built from its spec; saved and loaded as safetensors and JSON."""
+"""A whole model: item embedding, encoder and heads, built from its spec; saved and loaded as safetensors and JSON.
+
+safetensors is imported where it is needed: training itself needs torch and numpy alone.
+"""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -126,6 +128,8 @@ def parameters(network: Network) -> int:
 
 def save(network: Network, folder: Path, card: Mapping[str, Any]) -> None:
     """Write weights.safetensors and model.json: spec, sizes, number of parameters, hash, and what `card` adds."""
+    from safetensors.torch import save_file
+
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
     content = {
@@ -145,6 +149,8 @@ def save(network: Network, folder: Path, card: Mapping[str, Any]) -> None:
 
 def load_trained(folder: Path) -> Network:
     """The network of a folder written by `save`, on the CPU and ready to answer (no dropout)."""
+    from safetensors.torch import load_file
+
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     sizes = Sizes(
         known=card["known"],

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clickflow.files import sha256, write_text
@@ -44,6 +42,8 @@ class Checkpoints:
 
     def save(self, step: int, checkpoint: Checkpoint) -> None:
         """Write the checkpoint of `step`, then remove older ones; a kill at any moment leaves the newest whole one."""
+        from safetensors.torch import save_file
+
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = self.folder / f"step-{step:09d}.safetensors"
         temporary = tensors.with_suffix(".tmp")
@@ -61,6 +61,9 @@ class Checkpoints:
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None; each one that is not is named through `say`."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
         for path in sorted(self.folder.glob("step-*.json"), reverse=True):
             tensors = path.with_suffix(".safetensors")
             try:
