@@ -228,7 +228,7 @@ def _where_next(opened: Run, folder: Path, models: Sequence[str]) -> None:
     places = {
         **{f"the report of {model}": f"{here}/reports/{model}/evaluation/report.html" for model in models},
         **{f"what the gate said of {model}": f"{here}/reports/{model}/gate/decision.html" for model in models},
-        "the validation of the data": f"{here}/reports/data_docs",
+        "the validation of the data": f"{here}/reports/data_docs/index.html",
         "experiments and versions": f"mlflow ui --backend-store-uri sqlite:///{_short(home)}/mlflow.db",
         "the run in your checkout": f"git checkout {opened.reference} -- dvc.lock params.yaml && dvc checkout",
         "the same by hand": "clickflow open && dvc repro && clickflow promote",
