@@ -32,6 +32,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         write_json(fresh / "decision.json", decision)
         write_text(fresh / "decision.html", page(decision))
     console.out.print(_table(decision))
+    console.say(f"evidence: {paths.gate(name) / 'decision.html'}; `clickflow promote {name}` carries the decision out")
 
 
 def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], seed: int) -> dict[str, Any]:
