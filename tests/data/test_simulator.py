@@ -181,6 +181,8 @@ def test_the_verb_reports_refuses_and_leaves_no_half_log(
     for faulty in ({"fmt": "xml", "dirt": 0.0}, {"fmt": "parquet", "dirt": 0.1}):
         with pytest.raises(UsageError):
             simulator.run(events=500, seed=1, out=tmp_path / "never", as_json=True, **faulty)
+    with pytest.raises(UsageError, match="seed"):
+        simulator.run(events=500, seed=-1, out=tmp_path / "never", fmt="csv", dirt=0.0, as_json=True)
     with pytest.raises(ClickflowError, match="cannot write"):
         simulator.run(events=500, seed=1, out=Path("/proc/never"), fmt="csv", dirt=0.0, as_json=True)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clickflow.events import shopper
 from clickflow.events.rhythm import LONGEST
-from clickflow.events.shop import COMPLEMENTS, PICKS, PROMOTED, SIMILAR, TIERS, Shop
+from clickflow.events.shop import COMPLEMENTS, PROMOTED, SIMILAR, TIERS, Shop
 from clickflow.events.walks import Walks
 
 Ints = NDArray[np.int32]
@@ -87,15 +87,6 @@ _MIXTURE, _EDGES, _TIERS = _slots(MIXTURE), _slots(EDGES), _slots(TIER_CHOICE)
 _GAPS = _gap_table().astype(np.int32)
 _HOW = np.array([0, STAY, STAY, BASKET, BASKET, BASKET, STAY, STAY, CLICKED], np.int8)
 _QUANTITY = np.repeat(np.array([1, 2, 3, 4], np.int8), [205, 36, 10, 5])
-
-
-def category_probabilities(shop: Shop, epoch: int, tastes: NDArray[np.int16]) -> Floats:
-    """[C] which category comes into focus by a switch (and at the start of a session)."""
-    count = len(shop.categories)
-    weights = np.bincount(TASTE_SLOTS, minlength=3) / len(TASTE_SLOTS)
-    taste = np.bincount(tastes, weights=weights, minlength=count)
-    demand = np.bincount(shop.pick[epoch], minlength=count) / PICKS
-    return np.asarray((taste + demand) / 2)
 
 
 def rank_probabilities(size: int) -> Floats:
@@ -169,7 +160,7 @@ def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Gener
         a, b = offset[step], offset[step + 1]
         n = b - a
         now, h, e = cur[:n], how[a:b], edge[a:b]
-        x = np.where(h <= PROMO, drawn[a:b], now)
+        x = np.where(h <= PROMO, drawn[a:b], now)  # drawn, or (for now) the item at hand
         back = ((h == BACK) | (h == SECOND)).nonzero()[0]
         if len(back):
             second = h[back] == SECOND
@@ -178,7 +169,7 @@ def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Gener
             earlier = np.where(at >= 0, ring[back, at % RING], now[back])
             x[back] = np.where(second & (earlier >= 0), shop.related[earlier, e[back]], earlier)
         turn = ((x == now) & (h <= BACK)).nonzero()[0]
-        if len(turn):
+        if len(turn):  # no item or the same: along an edge; without an item at hand: by category
             x[turn] = shop.related[now[turn], e[turn]]
             lost = turn[now[turn] < 0]
             x[lost] = _by_category(shop, sessions, lost, focus[a + lost], what[a + lost], which[a + lost])

@@ -78,7 +78,7 @@ def simulate(
     The process makes at least `settings.events` events, and no more than the last session adds. The same settings and
     seed give the same bytes. `progress` is told events. Raises UsageError on settings that cannot be simulated.
     """
-    _check(settings, fmt)
+    _check(settings, seed, fmt)
     shop = shops.build(settings, seed)
     tables = shopper.process()
     folder = out / "truth" if truth else None
@@ -132,7 +132,7 @@ def _iso(time: int) -> str:
     return datetime.fromtimestamp(time / 1e6, UTC).isoformat(timespec="seconds")
 
 
-def _check(settings: Simulator, fmt: str) -> None:
+def _check(settings: Simulator, seed: int, fmt: str) -> None:
     faults = [
         f"{name}: {getattr(settings, name)} is not at least 1"
         for name in ("events", "items", "categories", "days")
@@ -140,6 +140,8 @@ def _check(settings: Simulator, fmt: str) -> None:
     ]
     if settings.users is not None and settings.users < 1:
         faults.append(f"users: {settings.users} is not at least 1")
+    if seed < 0:
+        faults.append(f"seed: {seed} is below 0")
     if not 0 <= settings.dirt <= 1:
         faults.append(f"dirt: {settings.dirt} is not between 0 and 1")
     if fmt not in FORMATS:
