@@ -56,10 +56,10 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int) -> Day:
     with pq.ParquetWriter(
         path,
         SCHEMA,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=[n for n in COLUMNS if SCHEMA.field(n).type == pa.string()],
-        write_page_index=False,
+        compression="snappy",
+        use_dictionary=[name for name in COLUMNS if name != "event_time"],
+        column_encoding={"event_time": "DELTA_BINARY_PACKED"},
+        write_statistics=["event_time"],
     ) as writer:
 
         def write(table: pa.Table) -> None:

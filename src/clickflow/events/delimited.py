@@ -4,7 +4,6 @@ pyarrow reads the lines that keep to the rules. What it would read wrongly, or n
 fields over several lines, lone carriage returns, NULs, bytes that are not UTF-8, blank lines), is cut out before.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 from numpy.typing import NDArray
 
-from clickflow.events.records import Odd, split_record
+from clickflow.events.records import NEWLINE, RETURN, Odd, split_record
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, escaped, lines_of, position_of
 from clickflow.events.text_blocks import BLOCK, BOM, TextBlock, read_blocks
 
@@ -135,25 +134,23 @@ def _suspects(block: TextBlock) -> NDArray[np.int64]:
     no line, byte order marks at a line's start, and nothing at all.
     """
     data = block.data
-    found = [np.zeros(0, np.int64)]
     codes = np.frombuffer(data, np.uint8)
+    starts, ends = block.bounds
+    first = codes[starts]
+    blank = (ends == starts) | ((ends - starts == 1) & (first == RETURN))
+    found = [starts[blank]]
     if b"\0" in data:
         found.append(np.flatnonzero(codes == 0))
-    if not data.isascii() and not _is_text(data):
-        starts, ends = block.bounds
+    if not data.isascii():
+        marked = starts[first == BOM[0]]
+        found.append(marked[[data.startswith(BOM, place) for place in marked.tolist()]])
         foreign = np.unique(np.searchsorted(ends, np.flatnonzero(codes >= 128)))
-        bad = [index for index in foreign.tolist() if not _is_text(data[int(starts[index]) : int(ends[index])])]
-        found.append(starts[bad])
+        if 2 * len(foreign) < len(ends) or not _is_text(data):
+            bad = [line for line in foreign.tolist() if not _is_text(data[int(starts[line]) : int(ends[line])])]
+            found.append(starts[bad])
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
-        returns = np.flatnonzero(codes == 13)
-        found.append(returns[np.append(codes, 10)[returns + 1] != 10])
-    if b"\n\n" in data or b"\n\r" in data or data[:1] in (b"\n", b"\r"):
-        starts, ends = block.bounds
-        one = np.flatnonzero(ends - starts == 1)
-        found.extend((starts[ends == starts], starts[one[codes[starts[one]] == 13]]))
-    if BOM in data:
-        at = [0, *(match.start() + 1 for match in re.finditer(b"\n" + BOM, data))]
-        found.append(np.array([place for place in at if data.startswith(BOM, place)], np.int64))
+        returns = np.flatnonzero(codes == RETURN)
+        found.append(returns[np.append(codes, NEWLINE)[returns + 1] != NEWLINE])
     return np.concatenate(found)
 
 

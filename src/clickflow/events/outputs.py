@@ -98,7 +98,7 @@ def _refuse_duplicates(work: Work, doubles: Sequence[tuple[np.ndarray, np.ndarra
         assert work.rechecked is not None
         raw = work.rechecked[number, at]
         work.stage.refuse(number, np.array([at]), np.array([mask], np.int32), [raw])
-    for number, at, raws in reading.fetch(work.opened, len(work.kept), source[~old], position[~old]):
+    for number, at, raws in reading.fetch(work.opened, len(work.kept), source[~old], position[~old], work.threads):
         work.stage.refuse(number, at, np.full(len(at), mask, np.int32), raws)
 
 
@@ -140,6 +140,7 @@ def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
     """reports/ingest.json: counts in total and by source, and what the events span."""
     pattern = str(events / "*" / "events.parquet")
     con = engine.cursor()
+    con.execute(f"SET threads = {os.cpu_count() or 1}")
     con.execute("SET TimeZone = 'UTC'")
     first, last, users, sessions, items = con.execute(
         "SELECT strftime(min(event_time), '%Y-%m-%dT%H:%M:%S.%fZ'), strftime(max(event_time), "

@@ -14,7 +14,7 @@ from clickflow import console
 from clickflow.events.checks import Rules, check
 from clickflow.events.engine import Engine
 from clickflow.events.presets import Layout
-from clickflow.events.rows import BIT, Refused, Rows, escaped
+from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, Rows, escaped
 from clickflow.events.sources import Reader, SourceFile
 from clickflow.events.staging import Stage
 
@@ -107,22 +107,29 @@ def shown(raw: str, mask: int) -> str:
 
 
 def fetch(
-    files: Sequence[SourceFile], first: int, source: NDArray[np.int32], position: NDArray[np.int64]
+    files: Sequence[SourceFile], first: int, source: NDArray[np.int32], position: NDArray[np.int64], threads: int
 ) -> Iterator[tuple[int, NDArray[np.int64], list[str]]]:
     """The exact text of rows that are known by source (counted from `first`) and position: for each block that has
     some, source, positions, texts.
     """
-    for number in np.unique(source).tolist():
-        reader = files[number - first].reader
-        wanted = np.sort(position[source == number])
-        at = 0
-        for block in reader.blocks():
-            if at == len(wanted):
-                break
-            stop = int(np.searchsorted(wanted, _end(block) << 20))
-            if stop > at:
-                yield number, wanted[at:stop], reader.raw_at(block, wanted[at:stop])
-                at = stop
+
+    def blocks() -> Iterator[tuple[int, Any, NDArray[np.int64]]]:
+        for number in np.unique(source).tolist():
+            wanted = np.sort(position[source == number])
+            at = 0
+            for block in files[number - first].reader.blocks():
+                stop = int(np.searchsorted(wanted, block.stop << ORDINAL_BITS))
+                if stop > at:
+                    yield number, block, wanted[at:stop]
+                    at = stop
+                if at == len(wanted):
+                    break
+
+    def work(task: tuple[int, Any, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64], list[str]]:
+        number, block, wanted = task
+        return number, wanted, files[number - first].reader.raw_at(block, wanted)
+
+    return in_order(work, blocks(), threads)
 
 
 def in_order(work: Callable[[Given], Made], tasks: Iterable[Given], threads: int) -> Iterator[Made]:
@@ -141,14 +148,6 @@ def in_order(work: Callable[[Given], Made], tasks: Iterable[Given], threads: int
         finally:
             for future in pending:
                 future.cancel()
-
-
-def _end(block: Any) -> int:
-    """The line after a block's last."""
-    data = getattr(block, "data", None)
-    if data is None:
-        return int(block.line + block.batch.num_rows)
-    return int(block.line + data.count(b"\n") + (not data.endswith(b"\n")))
 
 
 def _as_arrays(refused: Refused) -> tuple[NDArray[np.int64], NDArray[np.int32], list[str]]:

@@ -102,13 +102,13 @@ def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any]) -> Ro
         names = tuple(described["columns"])
         mark, quoting = described["delimiter"].encode(), bool(described["quoting"])
         odd = find_odd(data, mark, final=True)[0] if quoting else []
-        block = TextBlock(data, 0, tuple(odd), True, 0)
+        block = TextBlock(data, 0, 0, tuple(odd), True, 0)
         rows = delimited.parse(block, mark, quoting, len(names), columns_of(layout, names, Path()))
     else:
         wanted = dict(layout.columns)
         if layout.identity:
             wanted |= {column: column for column in COLUMNS if column not in wanted}
-        rows = jsonlines.parse(TextBlock(data, 0, (), True, 0), wanted, nested="")
+        rows = jsonlines.parse(TextBlock(data, 0, 0, (), True, 0), wanted, nested="")
     first = np.cumsum([0] + [text.count("\n") + 1 for text in texts])
     index = np.searchsorted(first, rows.positions >> ORDINAL_BITS, side="right") - 1
     if rows.refused.positions or len(index) != len(texts):

@@ -30,6 +30,11 @@ class TableBlock:
     line: int
     consumed: int
 
+    @property
+    def stop(self) -> int:
+        """The number of the row after the last."""
+        return self.line + int(self.batch.num_rows)
+
 
 @dataclass(frozen=True)
 class Table:

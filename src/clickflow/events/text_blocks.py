@@ -27,12 +27,13 @@ UNTOUCHED = "the outputs are as they were"
 
 @dataclass(frozen=True)
 class TextBlock:
-    """Whole records of a file: their bytes, the first line's number (1-based), the odd records among them, whether the
-    file ends here, and how far the file was read on disk (bytes).
+    """Whole records of a file: their bytes, the number of the first line (1-based) and of the line after the last, the
+    odd records among them, whether the file ends here, and how far the file was read on disk (bytes).
     """
 
     data: bytes
     line: int
+    stop: int
     odd: tuple[Odd, ...]
     final: bool
     consumed: int
@@ -93,5 +94,6 @@ def read_blocks(
                 odd, kept = find_odd(part, delimiter, final)
                 part, carry = part[:kept], part[kept:] + carry
             if part:
-                yield TextBlock(part, line, tuple(odd), final, file.tell())
-            line += part.count(b"\n")
+                stop = line + part.count(b"\n") + (not part.endswith(b"\n"))
+                yield TextBlock(part, line, stop, tuple(odd), final, file.tell())
+                line = stop
