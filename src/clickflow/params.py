@@ -397,7 +397,10 @@ def _gate_rules(params: Params) -> Any:
     asked += [("gate.floors", name) for name in gate.floors if not name.startswith("next_action.")]
     for where, name in asked:
         if name not in ranked:
-            yield f"{where}: no metric {name!r} is measured{_nearest(name, ranked)}; there is: {', '.join(kinds)}"
+            yield (
+                f"{where}: no metric {name!r} is measured{_nearest(name, ranked)}; by evaluation.cutoffs there is: "
+                f"{', '.join(kinds) or 'none'}"
+            )
     for where, number in (("champion.margin", gate.champion.margin), ("max_slice_drop", gate.max_slice_drop)):
         if number < 0:
             yield f"gate.{where}: {number} is below 0"
