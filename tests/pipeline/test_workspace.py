@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,14 @@ def test_two_runs_at_once_keep_to_themselves(shop: Path) -> None:
 
 @pytest.mark.slow
 def test_recording_again_after_another_attempt_replaces_the_first(shop: Path) -> None:
-    run = open_run(shop, "again", {"models.next_step.budget.epochs": 1})
+    run = replace(open_run(shop, "again", {"models.next_step.budget.epochs": 1}), note="to see it twice")
     done = stages(run, shop)
     first = runs.record(run, done.values(), quiet)
-    assert runs.record(run, done.values(), quiet) != "" and (run.folder / "models/next_step/weights").exists()
+    said = git(shop, "log", "-1", "--format=%B", run.reference)
+    assert "to see it twice" in said
+    assert "models.next_step.budget.epochs: 1" in said
+    runs.record(run, done.values(), quiet)
+    assert (run.folder / "models/next_step/weights").read_text().endswith("\n1\n")
 
     cleared = Run(run.id, run.commit, run.repository, run.home, {"models.next_step.budget.epochs": 2})
     done["train@next_step"] = runs.run_stage(cleared, "train@next_step", [done["ingest"], done["check"]], quiet)

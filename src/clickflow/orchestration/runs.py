@@ -114,7 +114,7 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     _bring_persistent(plan.stages[stage], folder, env, say)
     repro, push = ["repro", "--pull", "--single-item", stage], ["push", "--quiet", stage]
     done = dvc(repro, push, cwd=folder, env=env, say=say)
-    if done.code and not done.tail[-1].startswith("dvc push"):
+    if done.code and not "".join(done.tail[-1:]).startswith("dvc push"):
         raise _failed(run, folder, stage, done)
     if done.code:
         raise ClickflowError(
@@ -134,9 +134,8 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
     """
     folder = workspace.create(run, "record", fragments.merge(parts))
     git(folder, "add", "--force", graph.PARAMS, fragments.FILE)
-    message = f"Run {run.id}\n\nof {run.commit}\n" + "".join(
-        f"{n}: {json.dumps(v)}\n" for n, v in run.overrides.items()
-    )
+    params = "".join(f"\n{name}: {json.dumps(value)}" for name, value in run.overrides.items())
+    message = "\n\n".join(filter(None, [f"Run {run.id}", run.note, f"of {run.commit}{params}"]))
     silent = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
     git(folder, *IDENTITY, *silent, "commit", "--quiet", "--allow-empty", "--message", message)
     commit = git(folder, "rev-parse", "HEAD").strip()
