@@ -157,3 +157,12 @@ def test_progress_survives_json_to_the_last_digit(tmp_path: Path) -> None:
     found = checkpoints.newest()
     assert found is not None
     assert Progress(**found.state) == progress
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_stop_training(tmp_path: Path, undisturbed: Path) -> None:
+    (tmp_path / "file").write_text("where the folder should be")
+    said: list[str] = []
+    write(run(tmp_path / "file" / "checkpoints", said.append), tmp_path / "out")
+    assert said
+    assert all("was not written, training goes on" in line for line in said)
+    assert same(tmp_path / "out", undisturbed)

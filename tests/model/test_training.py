@@ -195,7 +195,7 @@ def test_unknown_items_and_sessions_of_one_step_do_no_harm() -> None:
         assert np.isfinite(trained.history[0]["train"]["loss"])
 
 
-@pytest.mark.parametrize("sessions", [[], [[2], [3]]])
+@pytest.mark.parametrize("sessions", [[], [[2], [3]], [[2, 1], [3, KNOWN + 1]]])
 def test_nothing_to_learn_is_an_error_that_says_so(sessions: list[list[int]]) -> None:
     split = packed(sessions)
     with pytest.raises(DataError, match="nothing to learn"):

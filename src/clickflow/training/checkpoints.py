@@ -41,12 +41,24 @@ class Checkpoints:
     say: Callable[[str], None] = lambda _: None
 
     def save(self, step: int, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint of `step`, then remove older ones; a kill at any moment leaves the newest whole one."""
+        """Write the checkpoint of `step`, then remove older ones; a kill at any moment leaves the newest whole one.
+
+        Where it cannot be written (a full disk, or another process trains the same and has just ended), that is said
+        and training goes on.
+        """
+        from safetensors import SafetensorError
+
+        try:
+            self._write(step, checkpoint)
+        except (OSError, SafetensorError) as error:
+            self.say(f"the checkpoint of step {step:,} was not written, training goes on: {error}")
+
+    def _write(self, step: int, checkpoint: Checkpoint) -> None:
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = self.folder / f"step-{step:09d}.safetensors"
-        temporary = tensors.with_suffix(".tmp")
+        temporary = self.folder / f".{tensors.name}.{os.getpid()}.tmp"
         save_file({name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -57,7 +69,7 @@ class Checkpoints:
         # a kill between the two files leaves tensors alone: they go with the older ones
         for old in self.folder.iterdir():
             if old.stem not in kept:
-                old.unlink()
+                old.unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None; each one that is not is named through `say`."""

@@ -186,6 +186,11 @@ class _Run:
             "next_action": heads.next_action.weight if heads.next_action else 0.0,
         }
         losses = {name: total / count for name, (total, count) in sorted(progress.sums.items())}
+        if not losses:
+            raise DataError(
+                "there is nothing to learn from: no step of the training part is followed by an item that is known",
+                next_step="a smaller sequences.min_item_count in params.yaml may help",
+            )
         record: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "steps": progress.step,

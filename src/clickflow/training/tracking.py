@@ -51,10 +51,11 @@ class Mlflow:
             experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, local)
         except MlflowException:  # another training has just made it
             experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+        same = [
+            f"tags.`{name}` = '{tags[name]}'" for name in ("clickflow.fingerprint", "clickflow.run_id") if name in tags
+        ]
         unfinished = client.search_runs(
-            [experiment],
-            f"tags.`clickflow.fingerprint` = '{tags['clickflow.fingerprint']}' and attributes.status = 'RUNNING'",
-            max_results=1,
+            [experiment], " and ".join([*same, "attributes.status = 'RUNNING'"]), max_results=1
         )
         if unfinished:
             self.run = unfinished[0].info.run_id
