@@ -317,7 +317,6 @@ def _rules(params: Params) -> Any:
         "quality.max_quarantine_share": params.quality.max_quarantine_share,
         "quality.max_single_event_share": params.quality.max_single_event_share,
         "evaluation.confidence": params.evaluation.confidence,
-        "gate.champion.confidence": params.gate.champion.confidence,
     }
     for name, value in shares.items():
         if not 0 <= value <= 1:
@@ -401,6 +400,8 @@ def _gate_rules(params: Params) -> Any:
                 f"{where}: no metric {name!r} is measured{_nearest(name, ranked)}; by evaluation.cutoffs there is: "
                 f"{', '.join(kinds) or 'none'}"
             )
+    if not 0.5 <= gate.champion.confidence < 1:
+        yield f"gate.champion.confidence: {gate.champion.confidence} is not from 0.5 to below 1"
     for where, number in (("champion.margin", gate.champion.margin), ("max_slice_drop", gate.max_slice_drop)):
         if number < 0:
             yield f"gate.{where}: {number} is below 0"

@@ -218,6 +218,9 @@ def test_unknown_metrics_are_named(root: Path, paths: Paths) -> None:
         params_with(root, primary="mmr@20")
     with pytest.raises(UsageError, match=r"gate.floors.*recall@7"):
         params_with(root, floors={"recall@7": 0.1})
+    for impossible in (0.0, 1.0):
+        with pytest.raises(UsageError, match=r"gate.champion.confidence"):
+            params_with(root, champion__confidence=impossible)
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
     with pytest.raises(UsageError, match=r"next_action.acuracy.*next_action.accuracy.*next_action.ece"):
         decided(root, paths, floors={"next_action.acuracy": 0.1})

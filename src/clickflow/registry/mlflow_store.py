@@ -29,12 +29,11 @@ ANCHOR = "ledger_hash"
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version; `tags` as `promote` sets them, `registered` in milliseconds since 1970."""
+    """A registered version; `tags` as `promote` sets them."""
 
     number: int
     run: str
     tags: Mapping[str, str]
-    registered: int
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,7 @@ def _registered(store: Store, model: str) -> Any:
 
 def _version(item: Any) -> Version:
     # an integer over a database, a string over HTTP
-    return Version(int(item.version), item.run_id, dict(item.tags), int(item.creation_timestamp))
+    return Version(int(item.version), item.run_id, dict(item.tags))
 
 
 def _experiment(store: Store) -> str:
