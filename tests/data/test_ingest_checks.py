@@ -176,7 +176,7 @@ def test_time_formats(desk: Desk, form: str | None, zone: str, text: str, expect
     assert events["event_time"][0].as_py() == datetime.datetime.fromisoformat(expected)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     moments=st.lists(st.datetimes(), min_size=1, max_size=20),
     shape=st.sampled_from(["{} {}", "{}T{}", "{} {} UTC", "{}T{}Z", "{}T{}+00:00"]),
@@ -301,7 +301,7 @@ def test_event_types_are_mapped_before_they_are_canonical(desk: Desk) -> None:
     assert set(found.values()) <= set(EVENT_TYPES)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_hostile_files_never_lose_a_row(tmp_path_factory: Any, root: Path, data: st.DataObject) -> None:
     import yaml

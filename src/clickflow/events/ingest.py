@@ -67,7 +67,7 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
     rechecked = None
     if previous is not None and previous.settings != settings:
         names = {file.name: file.layout for file in opened}
-        rechecked = recheck(previous, paths.quarantine, names.__getitem__, rules, stage, engine).accepted
+        rechecked = recheck(previous, paths.quarantine, names.__getitem__, rules, stage, engine)
     todo = list(enumerate(opened))[len(kept) :]
     if kept:
         console.say(f"{len(kept)} of {len(opened)} files were taken in before; {len(todo)} to read")

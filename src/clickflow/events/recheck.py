@@ -1,7 +1,7 @@
 """Quarantined rows, checked again under rules that let more rows in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,6 @@ SETTLED = sum(
 """What no rule can make good: it is the row itself."""
 
 
-@dataclass(frozen=True)
-class Rechecked:
-    """Rows checked again, and the texts of those that are good now, by source and position."""
-
-    checked: int
-    accepted: Mapping[tuple[int, int], str]
-
-
 def recheck(
     previous: Manifest,
     folder: Path,
@@ -43,12 +35,14 @@ def recheck(
     rules: Callable[[Layout], Rules],
     stage: Stage,
     engine: Engine,
-) -> Rechecked:
-    """Check what is in quarantine again and stage all of it: good rows as good, others with their reasons of now."""
+) -> dict[tuple[int, int], str]:
+    """Check what is in quarantine again and stage all of it: good rows as good, others with their reasons of now.
+
+    Returns the texts of the good ones, by source and position.
+    """
     numbers = {source.name: number for number, source in enumerate(previous.sources)}
     con = engine.cursor()
     accepted: dict[tuple[int, int], str] = {}
-    checked = 0
     last = (-1, -1, 0)
     for table in quarantine.read(folder):
         sources = np.array([numbers[name] for name in table["source"].to_pylist()], np.int32)
@@ -70,7 +64,6 @@ def recheck(
             rows = _parse(texts, layout, described)
             order = rows.positions
             found = check(rows.table, rules(layout), con)
-            checked += len(mine)
             good = np.flatnonzero(found.mask == 0)
             stage.add(found.table.take(pa.array(good)), number, positions[mine[order[good]]])
             accepted |= {(number, int(positions[mine[i]])): texts[i] for i in order[good].tolist()}
@@ -81,7 +74,7 @@ def recheck(
                 found.mask[bad],
                 [shown(texts[i], mask) for i, mask in zip(order[bad].tolist(), found.mask[bad].tolist(), strict=True)],
             )
-    return Rechecked(checked, accepted)
+    return accepted
 
 
 def _positions(

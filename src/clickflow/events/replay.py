@@ -61,7 +61,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                 staged,
                 engine,
             )
-            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found.accepted, engine)
+            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found, engine)
             made = outputs.build(work, previous, settings, paths)
             card = outputs.card_of(made, folder / "events", engine)
             files.write_json(folder / "ingest.json", card)

@@ -17,12 +17,14 @@ STAGED = SCHEMA.append(pa.field("source", pa.int32())).append(pa.field("position
 
 REFUSED = pa.schema([("source", pa.int32()), ("position", pa.int64()), ("mask", pa.int32()), ("raw", pa.string())])
 
+REFUSED_BYTES = 64 << 20
+
 
 @dataclass
 class Stage:
     """A scratch folder that takes good and refused rows and gives them back by day, and by source.
 
-    Nothing is held in memory beyond `rows` rows.
+    No more is held in memory than `rows` good rows and `REFUSED_BYTES` of refused ones.
     """
 
     folder: Path
@@ -30,7 +32,9 @@ class Stage:
     waiting: list[pa.Table] = field(default_factory=list)
     held: int = 0
     days: dict[int, list[tuple[Path, int]]] = field(default_factory=dict)
-    refusals: list[Path] = field(default_factory=list)
+    refusals: list[pa.Table] = field(default_factory=list)
+    refused_bytes: int = 0
+    refused_files: list[Path] = field(default_factory=list)
 
     def add(self, table: pa.Table, source: int, positions: NDArray[np.int64]) -> None:
         """Take good canonical rows of one source."""
@@ -66,16 +70,23 @@ class Stage:
         """Take refused rows of one source, in any order."""
         if not raws:
             return
-        path = self.folder / f"refused-{len(self.refusals):06}.arrow"
         columns = [
             pa.array(np.full(len(raws), source, np.int32)),
             pa.array(positions),
             pa.array(masks),
             pa.array(raws, pa.string()),
         ]
+        self.refusals.append(pa.table(columns, schema=REFUSED))
+        self.refused_bytes += self.refusals[-1].nbytes
+        if self.refused_bytes >= REFUSED_BYTES:
+            self._flush_refusals()
+
+    def _flush_refusals(self) -> None:
+        path = self.folder / f"refused-{len(self.refused_files):06}.arrow"
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, REFUSED) as writer:
-            writer.write_table(pa.table(columns, schema=REFUSED))
-        self.refusals.append(path)
+            writer.write_table(pa.concat_tables(self.refusals))
+        self.refused_files.append(path)
+        self.refusals, self.refused_bytes = [], 0
 
     def day(self, day: int) -> pa.Table:
         """The rows of a day, mapped from disk."""
@@ -86,6 +97,6 @@ class Stage:
         return pa.Table.from_batches(batches, STAGED)
 
     def refused(self) -> pa.Table:
-        """All refused rows, mapped from disk."""
-        tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self.refusals]
-        return pa.concat_tables([REFUSED.empty_table(), *tables])
+        """All refused rows; those that were written are mapped from disk."""
+        tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self.refused_files]
+        return pa.concat_tables([REFUSED.empty_table(), *tables, *self.refusals])
