@@ -1,7 +1,7 @@
 """How often does the gate let a worse model through, and how often does it see a better one?
 
 Candidates and champions are simulated, with a difference that is known exactly: a system's ranks are those of a model
-(shared difficulty within a session, MRR@20 about 0.2); the other system agrees with it on a share of the predictions
+(shared difficulty within a session, MRR@20 about 0.27); the other system agrees with it on a share of the predictions
 and is as good on the rest; then a share of one system's answers is lost, so its every metric is lower by this share.
 Each trial is a test set of its own. Prints one JSON: the share of promote, hold and reject of the champion rule by
 size and true difference, for both rules; and how often the slice rule holds back a candidate that is equally good.
