@@ -13,8 +13,8 @@ from clickflow.models.losses import generated, mixed
 from clickflow.models.network import Network
 from clickflow.training.batches import NO_ACTION, Batch, Ints
 
-AUXILIARY = 0.5
-"""Weight of the generator's own likelihood beside the mixture's: without it, what is copied is not learned as well."""
+AUXILIARY = 1.0
+"""Weight of the generator's own likelihood beside the mixture's: without it, it learns little where copying is easy."""
 POPULARITY = 0.5
 """Negatives are drawn by the power of an item's count."""
 
