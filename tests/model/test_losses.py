@@ -7,9 +7,10 @@ from markov_log import KNOWN, log, model, sizes
 from torch import Tensor
 
 from clickflow.models import losses
+from clickflow.models.directions import UnitVectors, unit
 from clickflow.models.network import build
 from clickflow.training.batches import NO_ACTION, gather, windows
-from clickflow.training.objective import AUXILIARY, Sampler, loss, prepare
+from clickflow.training.objective import AUXILIARY, Sampler, everything, loss, prepare
 
 N, D, K = 7, 5, 11
 NOTHING = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -90,6 +91,16 @@ def test_a_mixture_is_the_log_of_its_formula() -> None:
     torch.testing.assert_close(losses.mixed(p.log(), g, c), ((1 - g) * p + g * c).log())
 
 
+def test_unit_vectors_and_their_gradient_are_torchs() -> None:
+    vectors = torch.randn(4, 3, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    torch.testing.assert_close(unit(vectors, training=True), unit(vectors, training=False))
+    assert torch.autograd.gradcheck(UnitVectors.apply, (vectors,))
+    nothing = torch.zeros(2, D, requires_grad=True)
+    unit(nothing, training=True).sum().backward()
+    assert nothing.grad is not None
+    assert torch.isfinite(nothing.grad).all()
+
+
 @pytest.mark.parametrize("copy", [True, False])
 def test_what_is_trained_is_minus_the_log_probability_that_the_network_answers(copy: bool) -> None:
     split = log(30, 0)
@@ -97,7 +108,7 @@ def test_what_is_trained_is_minus_the_log_probability_that_the_network_answers(c
     network = build(model(copy=copy), sizes(split)).eval()
     cut = windows(split.offsets, 8, to_the_end=True)
     batch = gather(split, cut, network.inputs, KNOWN, len(network.sizes.actions))
-    step = prepare(batch, KNOWN, None, np.random.default_rng(0), "cpu")
+    step = prepare(batch, everything(KNOWN), np.random.default_rng(0), "cpu")
     found = loss(network, step, network.items[step.rows])
     inputs = {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
     row, column = (torch.from_numpy(i) for i in np.nonzero(batch.next_action != NO_ACTION))

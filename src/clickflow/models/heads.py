@@ -5,8 +5,8 @@ Shapes: N positions, D units, T steps, K items.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from clickflow.models.directions import unit
 from clickflow.models.encoders import CausalAttention
 
 TEMPERATURE = 10.0
@@ -31,7 +31,7 @@ class NextItem(nn.Module):
 
     def query(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to vectors [..., D] whose product with a normalised item embedding is the item's score."""
-        return functional.normalize(readouts, dim=-1) * TEMPERATURE
+        return unit(readouts, training=self.training) * TEMPERATURE
 
     def copied(self, readouts: Tensor, states: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """How the copy answers: the share g [B, T] and weights [B, T, T] over the steps, 0 where a step has no item.

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from clickflow.files import sha256
+from clickflow.models.directions import unit
 from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.heads import NextAction, NextItem
 from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
@@ -60,7 +60,7 @@ class Network(nn.Module):
 
     def directions(self, rows: Tensor) -> Tensor:
         """Embedding rows [n, D] as unit vectors: the scale of an item's embedding carries no meaning."""
-        return functional.normalize(rows, dim=-1)
+        return unit(rows, training=self.training)
 
     def encode(self, vectors: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Unit item vectors [B, T, D] and raw features [B, T] to states and readouts, both [B, T, D]."""

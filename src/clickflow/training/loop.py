@@ -21,7 +21,7 @@ from clickflow.training import device as devices
 from clickflow.training import optimisers
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.checkpoints import Checkpoints
-from clickflow.training.objective import Loss, Sampler, loss, prepare
+from clickflow.training.objective import Loss, Sampler, everything, loss, prepare
 from clickflow.training.state import State
 from clickflow.training.validation import answer, sample
 
@@ -127,11 +127,11 @@ class _Run:
                 f"{max(0, sizes.known - FIRST_ITEM)} known items",
                 next_step="the store's card.json says what was left out; a smaller sequences.min_item_count may help",
             )
-        self.sampler = None
+        self.draw = everything(sizes.known if item else FIRST_ITEM)
         # as many draws as there are items: then all of them cost less, and are exact
         if item and item.loss == "sampled" and item.negatives < sizes.known - FIRST_ITEM:
             counts = np.bincount(training.item, minlength=sizes.known)[: sizes.known]
-            self.sampler = Sampler.of_counts(counts, item.negatives)
+            self.draw = Sampler.of_counts(counts, item.negatives).draw
         self.state = State(build(spec, sizes).to(device.kind).train(), spec.optimiser)
         self.batches = len(self.plan(0))
         self.steps = self.batches * spec.budget.epochs
@@ -157,7 +157,7 @@ class _Run:
             self.training, self.windows.take(chosen), state.network.inputs, self.sizes.known, len(self.sizes.actions)
         )
         place = 0 if self.overfit else at
-        step = prepare(batch, self.sizes.known, self.sampler, random(self.seed, NEGATIVES, place), self.device.kind)
+        step = prepare(batch, self.draw, random(self.seed, NEGATIVES, place), self.device.kind)
         if spec.encoder.dropout:
             torch.manual_seed(int(random(self.seed, DROPOUT, at).integers(1 << 62)))
         table = state.network.items.data

@@ -1,5 +1,6 @@
 """One batch through a network to its loss, touching only the rows of the item embedding that the batch needs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,40 +46,45 @@ class Sampler:
         return items.astype(np.int64), (np.log(times) - np.log(expected)).astype(np.float32)
 
 
+Draw = Callable[[np.random.Generator], tuple[Ints, NDArray[np.float32]]]
+"""Chooses the items that stand for all others in a batch; see `Sampler.draw`."""
+
+
+def everything(known: int) -> Draw:
+    """All items stand for themselves: the full softmax."""
+    items, bias = np.arange(FIRST_ITEM, known), np.zeros(known - FIRST_ITEM, np.float32)
+    return lambda _: (items, bias)
+
+
 @dataclass(frozen=True)
 class Step:
     """A batch on the device, with items as places in `rows`, the embedding's rows that it touches.
 
-    `inputs` [B, T]: raw; `items` [B, T] places of the inputs; `asked` [P]: flat positions with a next item; `targets`
-    [P]: their items, `target_places` [P]; `candidates` [K] places of the items that stand for all, `bias` [K] their
-    logQ correction; `without` pairs (question, candidate) that are left out; `actions` [B * T].
+    `inputs` [B, T]: raw; `places`: where in `rows` are the inputs [B * T], the targets [P] and the candidates that
+    stand for all items [K], one after the other; `bias` [K]: the candidates' logQ correction; `asked` [P]: flat
+    positions with a next item; `without`: pairs (question, candidate) that are left out; `next_item` [B, T] and
+    `next_action` [B * T]: as in the batch.
     """
 
     inputs: dict[str, Tensor]
     rows: Tensor
-    items: Tensor
-    asked: Tensor
-    target_places: Tensor
-    candidates: Tensor
+    places: Tensor
     bias: Tensor
+    asked: Tensor
     without: tuple[Tensor, Tensor]
     next_item: Tensor
-    actions: Tensor
+    next_action: Tensor
 
 
-def prepare(batch: Batch, known: int, sampler: Sampler | None, random: np.random.Generator, device: str) -> Step:
-    """`batch` as tensors on `device`; without a sampler all items stand for themselves."""
+def prepare(batch: Batch, draw: Draw, random: np.random.Generator, device: str) -> Step:
+    """`batch` as tensors on `device`, with the candidates that `draw` chooses."""
     asked = np.flatnonzero(batch.next_item)
     targets = batch.next_item.ravel()[asked]
-    items = batch.inputs["item"]
-    if sampler is None:
-        rows = np.arange(known)
-        candidates, bias = rows[FIRST_ITEM:], np.zeros(known - FIRST_ITEM, np.float32)
-        places, target_places, candidate_places = items, targets, candidates
-    else:
-        candidates, bias = sampler.draw(random) if len(asked) else (np.zeros(0, np.int64), np.zeros(0, np.float32))
-        rows, inverse = np.unique(np.concatenate([items.ravel(), targets, candidates]), return_inverse=True)
-        places, target_places, candidate_places = np.split(inverse, [items.size, items.size + len(targets)])
+    candidates, bias = draw(random)
+    if not len(asked):
+        candidates, bias = candidates[:0], bias[:0]
+    read = batch.inputs["item"].ravel()
+    rows, places = np.unique(np.concatenate([read, targets, candidates]), return_inverse=True)
     # a candidate that is the target itself would be counted twice
     at = np.searchsorted(candidates, targets)
     hit = np.flatnonzero(np.append(candidates, -1)[at] == targets)
@@ -89,14 +95,12 @@ def prepare(batch: Batch, known: int, sampler: Sampler | None, random: np.random
     return Step(
         inputs={name: to(values) for name, values in batch.inputs.items()},
         rows=to(rows),
-        items=to(places.reshape(items.shape)),
-        asked=to(asked),
-        target_places=to(target_places),
-        candidates=to(candidate_places),
+        places=to(places),
         bias=to(bias),
+        asked=to(asked),
         without=(to(hit), to(at[hit])),
         next_item=to(batch.next_item),
-        actions=to(batch.next_action.ravel()),
+        next_action=to(batch.next_action.ravel()),
     )
 
 
@@ -110,31 +114,33 @@ class Loss:
 
 def loss(network: Network, step: Step, rows: Tensor, *, bfloat16: bool = False) -> Loss:
     """The weighted sum of the heads' losses; `rows` [R, D] are the embedding's rows `step.rows`."""
-    spec = network.spec.heads
-    vectors = network.directions(rows)
+    spec, items = network.spec.heads, step.inputs["item"]
+    sizes = [items.numel(), len(step.asked), len(step.bias)]
+    # one look-up for all three, so that autograd makes one gradient of the rows
+    vectors = functional.embedding(step.places, network.directions(rows))
+    read, targets, candidates = torch.split(vectors, sizes)
     with torch.autocast(rows.device.type, torch.bfloat16, enabled=bfloat16):
-        states, readouts = network.encode(functional.embedding(step.items, vectors), step.inputs)
+        states, readouts = network.encode(read.view(*items.shape, -1), step.inputs)
     states, readouts = states.float(), readouts.float()
-    total, heads = rows.new_zeros(()), {}
     flat = readouts.reshape(-1, readouts.shape[-1])
+    total, heads = rows.new_zeros(()), {}
     if network.next_item is not None and spec.next_item is not None and len(step.asked):
-        head = network.next_item
-        queries = head.query(functional.embedding(step.asked, flat))
-        targets = functional.embedding(step.target_places, vectors)
-        candidates = functional.embedding(step.candidates, vectors)
+        head, questions = network.next_item, len(step.asked)
+        queries = head.query(flat if questions == len(flat) else functional.embedding(step.asked, flat))
         likelihood = generated(queries, targets, candidates, step.bias, step.without)
         item_loss = -likelihood.mean()
-        heads["next_item"] = (item_loss, len(step.asked))
+        heads["next_item"] = (item_loss, questions)
         if head.pointer is not None:
-            share, weights = head.copied(readouts, states, step.inputs["item"])
-            copied = (weights * (step.inputs["item"].unsqueeze(1) == step.next_item.unsqueeze(2))).sum(-1)
+            share, weights = head.copied(readouts, states, items)
+            copied = (weights * (items.unsqueeze(1) == step.next_item.unsqueeze(2))).sum(-1)
             mixture = -mixed(likelihood, share.ravel()[step.asked], copied.ravel()[step.asked]).mean()
-            heads["next_item"] = (mixture, len(step.asked))
+            heads["next_item"] = (mixture, questions)
             item_loss = mixture + AUXILIARY * item_loss
         total = total + spec.next_item.weight * item_loss
     if network.next_action is not None and spec.next_action is not None:
-        asked = torch.nonzero(step.actions != NO_ACTION).squeeze(1)
-        action_loss = functional.cross_entropy(network.next_action(flat[asked]), step.actions[asked])
+        asked = torch.nonzero(step.next_action != NO_ACTION).squeeze(1)
+        logits = network.next_action(flat if len(asked) == len(flat) else functional.embedding(asked, flat))
+        action_loss = functional.cross_entropy(logits, step.next_action[asked])
         heads["next_action"] = (action_loss, len(asked))
         total = total + spec.next_action.weight * action_loss
     return Loss(total, heads)
