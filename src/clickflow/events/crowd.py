@@ -148,18 +148,17 @@ def no_visit_probability(
     """
     segment, joined, lapsed = life(shop, user)
     at = at_day * DAY
-    steps = max(8, round(horizon_days * 8))
-    edges = at_day + horizon_days * np.arange(steps + 1) / steps
-    reached = clock.quantile(edges * DAY)
+    steps = max(8, round(horizon_days * 4))
+    reached = clock.quantile((at_day + horizon_days * np.arange(steps + 1) / steps) * DAY)
     known = sessions * (1 - BOT_SHARE - FRAUD_SHARE) * (1 - GUEST_SHARE)
     mean_rate = known / (customers(shop) * alive_share(shop))
     middle = mean_rate * ((reached[1:] + reached[:-1]) / 2 - reached[0])
-    rate, hazard = relative_rate(shop, user), HAZARDS[segment]
-    result = np.exp(-rate * mean_rate * (reached[-1] - reached[0]) - hazard * horizon_days)
-    width = horizon_days / steps
+    rate = relative_rate(shop, user)
+    stays = np.exp(-HAZARDS[:, None] * horizon_days * np.arange(steps + 1) / steps)
+    result = stays[segment, -1] * np.exp(-rate * mean_rate * (reached[-1] - reached[0]))
     for step in range(steps):
-        in_step = np.exp(-hazard * width * step) - np.exp(-hazard * width * (step + 1))
-        result += in_step * np.exp(-rate * middle[step])
+        lapses = (stays[:, step] - stays[:, step + 1])[segment]
+        result += lapses * np.exp(-rate * middle[step])
     result[lapsed <= at] = 1.0
     result[joined > at] = np.nan
     return np.asarray(result)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.events import contract
+from clickflow.events.columns import named, numbers
 
 TIME, TYPE, USER, SESSION, ITEM, _CATEGORY, BRAND, PRICE, QUANTITY, _CAMPAIGN = range(len(contract.COLUMNS))
 
@@ -140,6 +141,6 @@ class Dirt:
             return
         if self._sink is None:
             self._sink = pq.ParquetWriter(self._record, SCHEMA)
-        named = pa.DictionaryArray.from_arrays(pa.array(kinds), pa.array(KINDS)).cast(pa.string())
-        files = pa.array([file]).take(pa.array(np.zeros(len(lines), np.int64)))
-        self._sink.write_table(pa.table([files, pa.array(lines), named], schema=SCHEMA))
+        files = named(np.zeros(len(lines), np.int8), [file])
+        table = pa.Table.from_arrays([files, numbers(lines), named(kinds, KINDS)], names=SCHEMA.names)
+        self._sink.write_table(table.cast(SCHEMA))

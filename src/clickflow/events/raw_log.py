@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.events import contract
+from clickflow.events.columns import letters, named, numbers, texts
 from clickflow.events.dirt import Dirt
 from clickflow.events.shop import Shop
 
@@ -79,15 +80,6 @@ def _hexadecimal(prefix: bytes, number: NDArray[np.int64], odd: int, bits: int) 
     return text
 
 
-def strings(text: NDArray[np.uint8], keep: NDArray[np.bool_] | None = None) -> pa.Array:
-    """A matrix of ASCII rows as an Arrow string array; `keep` [n] False: null."""
-    count, width = text.shape
-    offsets = np.arange(count + 1, dtype=np.int32) * width
-    valid = None if keep is None else pa.array(keep).buffers()[1]
-    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text))]
-    return pa.Array.from_buffers(pa.string(), count, buffers)
-
-
 def brand_name(number: int) -> str:
     """A pronounceable name."""
     name = ""
@@ -106,9 +98,9 @@ class RawLog:
         self.rows_in_file = 0
         self._sink: Any = None
         self._path = out
-        self.item_id = pa.array([f"i{number}" for number in shop.item_id.tolist()])
-        self.item_category = pa.array([shop.categories[c] for c in shop.category.tolist()])
-        self.item_brand = pa.array([brand_name(b) for b in shop.brand.tolist()])
+        self.item_id = texts([f"i{number}" for number in shop.item_id.tolist()])
+        self.item_category = texts([shop.categories[c] for c in shop.category.tolist()])
+        self.item_brand = texts([brand_name(b) for b in shop.brand.tolist()])
         self.prices = np.concatenate((shop.price, np.round(shop.price * (1 - shop.discount), 2)))
         self.campaigns = ["", *(shop.campaign_name(k) for k in range(len(shop.response)))]
         if fmt == "csv":
@@ -117,9 +109,10 @@ class RawLog:
             )
             head = [f"{i},{c},{b}," for i, c, b in pieces]
             tails = [f"{head[k % len(head)]}{price:.2f}," for k, price in enumerate(self.prices.tolist())]
-            self._tails = pa.array(tails + [f",{path},,," for path in shop.categories])
-            self._types = pa.array([f"{name}," for name in contract.EVENT_TYPES])
-            self._ends = pa.array([f"{q or ''},{c}\n" for q in range(QUANTITIES) for c in self.campaigns])
+            self._tails = texts(tails + [f",{path},,," for path in shop.categories])
+            self._nothing = texts([""])[0]  # as a scalar: a plain "" would have pyarrow import pandas
+            self._types = texts([f"{name}," for name in contract.EVENT_TYPES])
+            self._ends = texts([f"{q or ''},{c}\n" for q in range(QUANTITIES) for c in self.campaigns])
 
     def __enter__(self) -> "RawLog":
         return self
@@ -168,34 +161,33 @@ class RawLog:
         end = block.quantity.astype(np.int32) * len(self.campaigns) + block.campaign + 1
         return pc.binary_join_element_wise(
             _times(block.time),
-            self._types.take(pa.array(block.action)),
-            _who(sessions).take(pa.array(block.session)),
-            self._tails.take(pa.array(tail)),
-            self._ends.take(pa.array(end)),
-            "",
+            self._types.take(numbers(block.action)),
+            _who(sessions).take(numbers(block.session)),
+            self._tails.take(numbers(tail)),
+            self._ends.take(numbers(end)),
+            self._nothing,
         )
 
     def _table(self, block: Block, sessions: OpenSessions) -> pa.Table:
-        has_item = block.item >= 0
-        item = pa.array(np.where(has_item, block.item, 0), mask=~has_item)
+        some = block.item >= 0
+        item = numbers(np.where(some, block.item, 0), valid=some)
+        category = np.where(some, self.shop.category[block.item], block.focus).astype(np.int32)
+        price = self.prices[np.where(some, block.item + block.reduced * np.int32(self.shop.items), 0)]
+        session = numbers(block.session)
         known = sessions.user >= 0
-        category = np.where(has_item, self.shop.category[block.item], block.focus).astype(np.int32)
-        price = self.prices[np.where(has_item, block.item + block.reduced * self.shop.items, 0)]
-        session = pa.array(block.session)
-        campaign = pa.array(block.campaign, mask=block.campaign < 0)
         columns = [
-            pa.array(block.time, contract.SCHEMA.field("event_time").type),
-            pa.DictionaryArray.from_arrays(pa.array(block.action), pa.array(contract.EVENT_TYPES)),
-            strings(user_ids(sessions.user), known).take(session),
-            strings(session_ids(sessions.number)).take(session),
-            pa.DictionaryArray.from_arrays(item, self.item_id),
-            pa.DictionaryArray.from_arrays(pa.array(category), pa.array(self.shop.categories)),
+            numbers(block.time, contract.SCHEMA.field("event_time").type),
+            named(block.action, contract.EVENT_TYPES),
+            letters(user_ids(sessions.user), known).take(session),
+            letters(session_ids(sessions.number)).take(session),
+            self.item_id.take(item),
+            named(category, self.shop.categories),
             self.item_brand.take(item),
-            pa.array(price, mask=~has_item),
-            pa.array(block.quantity.astype(np.int64), mask=block.quantity == 0),
-            pa.DictionaryArray.from_arrays(campaign, pa.array(self.campaigns[1:])),
+            numbers(price, valid=some),
+            numbers(block.quantity.astype(np.int64), valid=block.quantity > 0),
+            named(block.campaign, self.campaigns[1:], block.campaign >= 0),
         ]
-        return pa.table(columns, names=list(contract.COLUMNS)).cast(contract.SCHEMA)
+        return pa.Table.from_arrays(columns, names=list(contract.COLUMNS)).cast(contract.SCHEMA)
 
 
 def _times(time: NDArray[np.int64]) -> pa.Array:
@@ -211,7 +203,7 @@ def _times(time: NDArray[np.int64]) -> pa.Array:
     out = np.empty(len(time), _TIME)
     out["minute"] = np.char.add(text, b":")[np.cumsum(new) - 1]
     out["second"], out["milli"], out["micro"] = _SECOND[second], _MILLI[milli], _MICRO[micro]
-    return strings(out.view(np.uint8).reshape(len(time), _TIME.itemsize))
+    return letters(out.view(np.uint8).reshape(len(time), _TIME.itemsize))
 
 
 def _who(sessions: OpenSessions) -> pa.Array:

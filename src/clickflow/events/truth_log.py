@@ -15,6 +15,7 @@ card.json         settings, counts, files, names
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.events import crowd, raw_log, shopper
+from clickflow.events.columns import letters, named, numbers, texts
 from clickflow.events.rhythm import Clock
 from clickflow.events.shop import PRICE_CLASSES, Shop
 
@@ -59,13 +61,8 @@ class TruthLog:
         self._events = self._sessions = None
         if folder is not None:
             folder.mkdir()
-            plain = {"use_dictionary": False, "store_schema": False, "write_statistics": False}
-            # differences of neighbours: both the smallest and the fastest for what is mostly small numbers in order
-            delta = dict.fromkeys(EVENTS.names, "DELTA_BINARY_PACKED")
-            self._events = pq.ParquetWriter(
-                folder / "events.parquet", EVENTS, compression="none", column_encoding=delta, **plain
-            )
-            self._sessions = pq.ParquetWriter(folder / "sessions.parquet", SESSIONS, compression="lz4", **plain)
+            self._events = _writer(folder / "events.parquet", EVENTS)
+            self._sessions = _writer(folder / "sessions.parquet", SESSIONS)
 
     def __enter__(self) -> "TruthLog":
         return self
@@ -86,10 +83,10 @@ class TruthLog:
         """Append sessions."""
         if self._sessions is None or not len(kind):
             return
-        ids = raw_log.strings(raw_log.session_ids(opened.number))
-        users = raw_log.strings(raw_log.user_ids(opened.user), opened.user >= 0)
+        ids = letters(raw_log.session_ids(opened.number))
+        users = letters(raw_log.user_ids(opened.user), opened.user >= 0)
         columns = [opened.number, ids, users, kind, price_class, epoch, *tastes.T]
-        self._sessions.write_table(pa.table([pa.array(column) for column in columns], schema=SESSIONS))
+        self._sessions.write_table(_table(columns, SESSIONS))
 
     def events(self, block: raw_log.Block, opened: raw_log.OpenSessions) -> None:
         """Append events."""
@@ -97,61 +94,51 @@ class TruthLog:
             return
         columns = [
             opened.number[block.session],
-            pa.array(block.time, EVENTS.field("time").type),
+            numbers(block.time, EVENTS.field("time").type),
             block.action,
             block.state.astype(np.int16),
             block.focus,
             block.current,
             block.campaign,
         ]
-        self._events.write_table(pa.table([pa.array(column) for column in columns], schema=EVENTS))
+        self._events.write_table(_table(columns, EVENTS))
 
 
 def write_tables(folder: Path, shop: Shop, tables: shopper.Process, sessions: int) -> dict[str, float]:
     """Users, campaigns, items and states; returns the cutoff and horizon in days of the churn probabilities."""
     horizon = min(7.0, shop.days / 4)
     _write_users(folder, shop, sessions, shop.days - horizon, horizon)
-    campaigns = np.arange(len(shop.response))
-    pq.write_table(
-        pa.table(
-            {
-                "campaign": campaigns,
-                "name": [shop.campaign_name(k) for k in campaigns.tolist()],
-                "first_epoch": shop.campaign_first,
-                "last_epoch": shop.campaign_last,
-                "items": shop.campaign_items.tolist(),
-                **{f"response_{c}": shop.response[:, c] for c in range(PRICE_CLASSES)},
-            }
-        ),
-        folder / "campaigns.parquet",
-    )
-    pq.write_table(
-        pa.table(
-            {
-                "item": np.arange(shop.items, dtype=np.int32),
-                "item_id": [f"i{number}" for number in shop.item_id.tolist()],
-                "category": pa.array(shop.categories).take(pa.array(shop.category)),
-                "tier": shop.tier,
-                "price": shop.price,
-                "discount": shop.discount,
-            }
-        ),
-        folder / "items.parquet",
-    )
+    count, promoted = shop.campaign_items.shape
+    bounds = numbers(np.arange(count + 1, dtype=np.int32) * promoted)
+    campaigns = {
+        "campaign": np.arange(count),
+        "name": texts([shop.campaign_name(k) for k in range(count)]),
+        "first_epoch": shop.campaign_first,
+        "last_epoch": shop.campaign_last,
+        "items": pa.ListArray.from_arrays(bounds, numbers(shop.campaign_items.ravel())),
+        **{f"response_{c}": shop.response[:, c] for c in range(PRICE_CLASSES)},
+    }
+    items = {
+        "item": np.arange(shop.items, dtype=np.int32),
+        "item_id": texts([f"i{number}" for number in shop.item_id.tolist()]),
+        "category": texts(shop.categories).take(numbers(shop.category)),
+        "tier": shop.tier,
+        "price": shop.price,
+        "discount": shop.discount,
+    }
     price_class, intent, elapsed, status = shopper.parts(np.arange(shopper.ROWS))
-    starts = len(tables.action) - shopper.ROWS
-    names = {"intent": (shopper.INTENTS, intent), "status": (shopper.STATUSES, status)}
-    pq.write_table(
-        pa.table(
-            {
-                "price_class": np.concatenate((price_class, np.arange(starts) % PRICE_CLASSES)),
-                **{n: [words[k] for k in index] + [None] * starts for n, (words, index) in names.items()},
-                "elapsed": np.concatenate((elapsed, np.zeros(starts, np.int64))),
-                **{name: tables.action[:, k] for k, name in enumerate(shopper.ACTIONS)},
-            }
-        ),
-        folder / "states.parquet",
-    )
+    starts = np.zeros(len(tables.action) - shopper.ROWS, np.int64)
+    inside = np.arange(len(tables.action)) < shopper.ROWS
+    states = {
+        "price_class": np.concatenate((price_class, np.arange(len(starts)) % PRICE_CLASSES)),
+        "intent": named(np.concatenate((intent, starts)), shopper.INTENTS, inside).cast(pa.string()),
+        "elapsed": np.concatenate((elapsed, starts)),
+        "status": named(np.concatenate((status, starts)), shopper.STATUSES, inside).cast(pa.string()),
+        **{name: tables.action[:, k] for k, name in enumerate(shopper.ACTIONS)},
+    }
+    for name, columns in (("campaigns", campaigns), ("items", items), ("states", states)):
+        arrays = {key: value if isinstance(value, pa.Array) else numbers(value) for key, value in columns.items()}
+        pq.write_table(pa.Table.from_arrays(list(arrays.values()), names=list(arrays)), folder / f"{name}.parquet")
     return {"at_day": shop.days - horizon, "horizon_days": horizon}
 
 
@@ -162,23 +149,42 @@ def _write_users(folder: Path, shop: Shop, sessions: int, at_day: float, horizon
         for first in range(0, people, USERS_AT_ONCE):
             user = np.arange(first, min(first + USERS_AT_ONCE, people))
             traits = crowd.traits(shop, user)
-            lapsed = traits.lapsed == crowd.NEVER
+            within = traits.lapsed != crowd.NEVER
             hazard = crowd.HAZARDS[traits.segment]
             gone = np.where(traits.lapsed <= at_day * crowd.DAY, 1.0, -np.expm1(-hazard * horizon))
             churn = crowd.no_visit_probability(shop, clock, sessions, user, at_day, horizon)
             columns = [
-                raw_log.strings(raw_log.user_ids(user)),
+                letters(raw_log.user_ids(user)),
                 traits.price_class,
                 traits.segment,
                 hazard,
                 crowd.relative_rate(shop, user),
                 traits.joined / crowd.DAY,
-                pa.array(traits.lapsed / crowd.DAY, mask=lapsed),
+                numbers(traits.lapsed / crowd.DAY, valid=within),
                 *traits.tastes.T,
-                pa.array(churn, mask=np.isnan(churn)),
-                pa.array(gone, mask=np.isnan(churn)),
+                numbers(churn, valid=~np.isnan(churn)),
+                numbers(gone, valid=~np.isnan(churn)),
             ]
-            sink.write_table(pa.table([pa.array(column) for column in columns], schema=_users_schema()))
+            sink.write_table(_table(columns, _users_schema()))
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Whole numbers as differences of neighbours: the smallest for what mostly stands in order, and fast."""
+    encoding = {field.name: "DELTA_BINARY_PACKED" for field in schema if not pa.types.is_string(field.type)}
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="none",
+        use_dictionary=False,
+        column_encoding=encoding,
+        write_statistics=False,
+        store_schema=False,
+    )
+
+
+def _table(columns: list[Any], schema: pa.Schema) -> pa.Table:
+    arrays = [column if isinstance(column, pa.Array) else numbers(column) for column in columns]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _users_schema() -> pa.Schema:
