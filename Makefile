@@ -30,7 +30,7 @@ demo: $(ENVIRONMENT) ## simulated data → the retrain DAG under Airflow → a p
 	@$(BIN)/clickflow retrain
 
 test: $(ENVIRONMENT) ## all tests that need no server
-	@$(BIN)/pytest -m "not platform"
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -m "not platform" -n auto --dist worksteal
 
 quick: $(ENVIRONMENT) ## the tests that take seconds
 	@$(BIN)/pytest -m "not platform and not slow"

@@ -26,7 +26,7 @@ TINY = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 @pytest.mark.timeout(900)
 def test_by_hand_and_in_workspaces_the_real_stages_give_one_lock(root: Path, tmp_path: Path) -> None:
     for name in ("isolated", "by_hand"):
