@@ -59,7 +59,7 @@ fi
 # Two makes at once build one environment, not two halves.
 mkdir -p "$VENV"
 if command -v flock >/dev/null; then
-  exec 9>"$VENV/.lock"
+  exec 9>"$VENV/.building" # not .lock: uv waits for that one
   flock -n 9 || { say "another process is building $VENV; waiting for it"; flock 9; }
 fi
 
