@@ -14,6 +14,7 @@ from small_shop import CHECK, commit, dvc, git
 from clickflow.errors import ClickflowError, UsageError
 from clickflow.orchestration import fragments, graph, overrides, runs, workspace
 from clickflow.orchestration.workspace import Run
+from clickflow.params import load
 
 
 def quiet(line: str) -> None:
@@ -146,7 +147,8 @@ def test_raw_files_kept_by_dvc_are_those_of_the_commit(shop: Path) -> None:
     workspace.configure(copy, shop, Path(run.home))
     fragments.write(copy, runs.run_stage(run, "ingest", [], quiet), ["ingest"])
     dvc(copy, "pull", "--quiet", "data/events")
-    assert (copy / "data/events/all.csv").read_text() == "click,3\nview,1\ncart,2\n200000\n"
+    events = load(shop / "params.yaml").simulator.events
+    assert (copy / "data/events/all.csv").read_text() == f"click,3\nview,1\ncart,2\n{events}\n"
 
 
 def test_the_repositorys_own_remote_is_used_from_where_it_lies(shop: Path) -> None:
