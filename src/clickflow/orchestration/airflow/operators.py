@@ -1,27 +1,23 @@
-"""The tasks of a run as an Airflow DAG. The only module that a DAG file needs, and one of the two that import Airflow.
+"""The operators of a run's tasks.
 
 A task's process starts git, DVC and clickflow as processes of their own and waits; it loads none of them, nor torch,
 pandas, Great Expectations or MLflow. What tasks hand on (the run, lock fragments) is small JSON in XCom.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Asset, BaseOperator, Param, TaskGroup
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError
 from clickflow.orchestration import graph, process, runs
+from clickflow.orchestration.airflow.assets import CHAMPION
 from clickflow.orchestration.process import Say
-from clickflow.orchestration.tasks import ANNOUNCE, FAILED, OPEN, PROMOTE, RECORD, Task, plan
+from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE
 from clickflow.orchestration.workspace import Run
-
-CHAMPION = Asset(name="champion", uri="clickflow://champion/", group="model")
-"""Changes when a run has promoted a model; the event says which, to which version, and by which run."""
 
 
 class ClickflowOperator(BaseOperator):  # type: ignore[misc]  # Airflow is not type-checked
@@ -147,77 +143,9 @@ class AnnounceOperator(ClickflowOperator):
         say("announced: " + ", ".join(f"{outcome['model']} {outcome['version']}" for outcome in promoted))
 
 
-def pipeline(root: Path, *, dag_id: str, about: str) -> DAG:
-    """The DAG of a checkout's dvc.yaml: open → the stages → record → promote → announce."""
-    compiled = graph.load(root)
-    steps = plan(compiled)
-    with DAG(
-        dag_id=dag_id,
-        schedule=None,
-        catchup=False,
-        tags=["clickflow", "training"],
-        default_args={
-            "owner": "clickflow",
-            "retry_delay": timedelta(seconds=15),
-            "retry_exponential_backoff": True,
-            "max_retry_delay": timedelta(minutes=10),
-        },
-        params={
-            "overrides": Param(
-                {},
-                type=["object", "null"],
-                title="Other params for this run",
-                description_md='By dotted name, for instance `{"simulator.events": 50000}`; docs/reference/params.md '
-                "has them all. They are checked before any work starts.",
-            ),
-            "note": Param(
-                "", type=["string", "null"], maxLength=500, title="Note", description_md="Kept with the run."
-            ),
-        },
-        doc_md=f"{about}\n\n" + "\n".join(f"- **{task.label}**: {task.about}" for task in steps.values()),
-    ) as dag:
-        groups: dict[str, TaskGroup] = {}
-        made: dict[str, BaseOperator] = {}
-        for task in steps.values():
-            if task.group and task.group not in groups:
-                groups[task.group] = TaskGroup(group_id=task.group)
-            made[task.id] = _operator(task, groups.get(task.group or ""), str(root), compiled)
-            for upstream in task.upstream:
-                made[upstream] >> made[task.id]
-    return dag
-
-
 def home(repository: Path) -> Path:
     """State that outlives runs: `CLICKFLOW_HOME`, or `.clickflow` in the repository."""
     return Path(os.environ.get("CLICKFLOW_HOME") or repository / ".clickflow").absolute()
-
-
-def _operator(task: Task, group: TaskGroup | None, repository: str, compiled: graph.Graph) -> BaseOperator:
-    kinds: dict[str, Callable[..., BaseOperator]] = {
-        OPEN: OpenOperator,
-        RECORD: RecordOperator,
-        PROMOTE: PromoteOperator,
-        ANNOUNCE: AnnounceOperator,
-    }
-    own: dict[str, Any] = {}
-    if task.stage is not None:
-        own["stage"] = task.stage
-    if task.id == OPEN:
-        own["compiled"] = compiled
-    if task.id == ANNOUNCE:
-        own["outlets"] = [CHAMPION]
-    if task.routing.pool:
-        own["pool"] = task.routing.pool
-    return kinds.get(task.id, StageOperator)(
-        task_id=task.id if group is None else task.id.split(".", 1)[1],
-        task_group=group,
-        repository=repository,
-        queue=task.routing.queue,
-        retries=task.routing.retries,
-        execution_timeout=task.routing.timeout,
-        doc_md=task.about,
-        **own,
-    )
 
 
 def _run(context: Any) -> Run:
