@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from outcome import hand_out, versions
 
 from clickflow.orchestration.overrides import apply, parse
 
@@ -65,10 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="clickflow-pipeline-") as scratch:
         folder = (wanted.keep or Path(scratch) / "clone").resolve()
         result = {"data": wanted.data, "params": values, **measure(folder, values)}
-    text = json.dumps(result, indent=2, sort_keys=True)
-    if wanted.json:
-        wanted.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    hand_out(result, wanted.json)
 
 
 def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -118,10 +116,7 @@ def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
         "models": models,
         "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=folder, text=True).strip(),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("torch", "duckdb", "dvc", "onnxruntime", "mlflow")},
-        },
+        "versions": versions("torch", "duckdb", "dvc", "onnxruntime", "mlflow"),
     }
 
 

@@ -10,17 +10,16 @@ those of the whole command, its imports among them; memory is the process's larg
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
+from outcome import hand_out, versions
 
 from clickflow.sequences.store import read_card
 
@@ -123,13 +122,9 @@ def main() -> None:
         "seed": given.seed,
         "cores": len(os.sched_getaffinity(0)),
         "load_after": os.getloadavg(),
-        "versions": {name: version(name) for name in ("duckdb", "ibis-framework", "numpy", "pyarrow")}
-        | {"python": platform.python_version()},
+        "versions": versions("duckdb", "ibis-framework", "numpy", "pyarrow"),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n", encoding="utf-8")
+    hand_out(result, given.json)
 
 
 if __name__ == "__main__":

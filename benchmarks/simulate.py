@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from outcome import hand_out, versions
+
 PROGRAM = """
 import json, os, resource, sys, time
 os.sched_setaffinity(0, {int(sys.argv[5])})
@@ -76,9 +78,6 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)))
     options = parser.parse_args()
 
-    import numpy as np
-    import pyarrow as pa
-
     results = []
     for events in (int(size) for size in options.sizes.split(",")):
         for fmt in options.formats.split(","):
@@ -88,15 +87,12 @@ def main() -> None:
                 print(json.dumps(results[-1]), file=sys.stderr)
     report = {
         "benchmark": "simulate",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "pyarrow": pa.__version__},
+        "versions": versions("numpy", "pyarrow"),
         "hardware": {"processor": platform.processor() or platform.machine(), "cores_used": 1},
         "load_before": round(os.getloadavg()[0], 1),
         "results": results,
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    hand_out(report, options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ work shares the cores (see `load`), cpu_seconds / cores says what it would take 
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import subprocess
@@ -18,10 +17,10 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
+from outcome import hand_out, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY = 1_767_225_600_000_000
@@ -92,13 +91,9 @@ def main() -> None:
         "success": verdict["success"],
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 1),
-        "versions": {name: version(name) for name in ("duckdb", "great-expectations", "pandas", "pyarrow")}
-        | {"python": platform.python_version()},
+        "versions": versions("duckdb", "great-expectations", "pandas", "pyarrow"),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n", encoding="utf-8")
+    hand_out(result, given.json)
 
 
 if __name__ == "__main__":

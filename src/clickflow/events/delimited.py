@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clickflow.events.records import NEWLINE, RETURN, Odd, split_record
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, escaped, lines_of, position_of
-from clickflow.events.text_blocks import BLOCK, BOM, TextBlock, read_blocks
+from clickflow.events.text_blocks import BLOCK, BOM, TextBlock, is_text, read_blocks
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _cut(block: TextBlock, delimiter: bytes, quoting: bool, width: int, refused:
         position = position_of(block.line + odd.first)
         if not text:
             blank += 1
-        elif b"\0" in text or not _is_text(text):
+        elif b"\0" in text or not is_text(text):
             refused.add(position, "broken_encoding", escaped(text))
         elif odd.fields is None:
             refused.add(position, "bad_quotes", text.decode())
@@ -119,14 +119,6 @@ def _cut(block: TextBlock, delimiter: bytes, quoting: bool, width: int, refused:
             lines.append(odd.first)
             rows.append(odd.fields)
     return _Cut(mask, lines, rows, blank)
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _suspects(block: TextBlock) -> NDArray[np.int64]:
@@ -145,8 +137,8 @@ def _suspects(block: TextBlock) -> NDArray[np.int64]:
         marked = starts[first == BOM[0]]
         found.append(marked[[data.startswith(BOM, place) for place in marked.tolist()]])
         foreign = np.unique(np.searchsorted(ends, np.flatnonzero(codes >= 128)))
-        if 2 * len(foreign) < len(ends) or not _is_text(data):
-            bad = [line for line in foreign.tolist() if not _is_text(data[int(starts[line]) : int(ends[line])])]
+        if 2 * len(foreign) < len(ends) or not is_text(data):
+            bad = [line for line in foreign.tolist() if not is_text(data[int(starts[line]) : int(ends[line])])]
             found.append(starts[bad])
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         returns = np.flatnonzero(codes == RETURN)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, escaped, position_of
-from clickflow.events.text_blocks import BLOCK, TextBlock, read_blocks
+from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str) -> Rows:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
-            reason = "broken_encoding" if b"\0" in line or not _is_text(line) else "bad_json"
+            reason = "broken_encoding" if b"\0" in line or not is_text(line) else "bad_json"
         else:
             events = events_of(value, nested)
             reason = "" if events else "bad_json"
@@ -126,11 +126,3 @@ def _getter(field: str) -> Callable[[dict[str, Any]], Any]:
         return value
 
     return descend
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -44,6 +44,15 @@ class TextBlock:
         return line_bounds(self.data)
 
 
+def is_text(data: bytes) -> bool:
+    """Whether bytes are UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file's text as bytes, unpacked where it is gzip, and the file itself, to tell how far it was read."""
