@@ -7,8 +7,8 @@ The dataclasses are plain (standard library only), so that the training core can
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, datetime
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -99,7 +99,18 @@ class Sequences:
     test_share: float
     embargo_minutes: float
     min_item_count: int
+    since: datetime | None
+    until: datetime | None
     session: SessionUnit
+
+    @property
+    def window(self) -> tuple[datetime | None, datetime | None]:
+        """`since` and `until` with their zone, UTC where they name none."""
+        since, until = (
+            None if moment is None else moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            for moment in (self.since, self.until)
+        )
+        return since, until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +244,26 @@ class Registry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """Whose word a promotion needs, beside the gate's."""
+
+    approve: tuple[str, ...]
+    wait_hours: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When DAGs start by themselves; cron lines."""
+
+    retrain: str | None
+    watch: str | None
+    score: str | None
+    backfill: str | None
+    backfill_days: float | None
+    deadline_hours: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Params:
     """All of params.yaml."""
 
@@ -248,6 +279,8 @@ class Params:
     evaluation: Evaluation
     gate: Gate
     registry: Registry
+    promotion: Promotion
+    schedule: Schedule
     champion: Mapping[str, int]
 
     def model(self, name: str) -> Model:
@@ -261,6 +294,7 @@ class Params:
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
 def load(path: Path) -> Params:
@@ -340,7 +374,12 @@ def _rules(params: Params) -> Any:
         "sequences.memory_gb": params.sequences.memory_gb,
         "sequences.session.gap_minutes": params.sequences.session.gap_minutes,
     }
+    above_zero |= {
+        "promotion.wait_hours": params.promotion.wait_hours,
+        "schedule.deadline_hours": params.schedule.deadline_hours,
+    }
     yield from _gate_rules(params)
+    yield from _running_rules(params)
     if params.sequences.session.min_length < 2:
         yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
     if params.sequences.session.max_length < params.sequences.session.min_length:
@@ -384,6 +423,24 @@ def _rules(params: Params) -> Any:
     for name, number in above_zero.items():
         if not number > 0:
             yield f"{name}: {number} is not above 0"
+
+
+def _running_rules(params: Params) -> Any:
+    """Windows, schedules and approvals make sense."""
+    since, until = params.sequences.window
+    if since and until and since >= until:
+        yield f"sequences.until: {until.isoformat()} is not after sequences.since, {since.isoformat()}"
+    for name, cron in asdict(params.schedule).items():
+        if isinstance(cron, str) and cron not in CRON_NAMES and len(cron.split()) != 5:
+            yield (
+                f"schedule.{name}: {cron!r} is no cron line: minute, hour, day of the month, month, day of the week, "
+                f"such as '30 4 * * 1', or one of {', '.join(CRON_NAMES)}"
+            )
+    if params.schedule.backfill_days is not None and not params.schedule.backfill_days > 0:
+        yield f"schedule.backfill_days: {params.schedule.backfill_days} is not above 0"
+    for name in params.promotion.approve:
+        if name not in params.models:
+            yield f"promotion.approve: there is no model {name!r}{_nearest(name, params.models)}"
 
 
 def _gate_rules(params: Params) -> Any:

@@ -91,6 +91,8 @@ def settings(**changes: Any) -> Sequences:
         "test_share": 0.1,
         "embargo_minutes": 0.0,
         "min_item_count": 1,
+        "since": None,
+        "until": None,
     }
     assert set(changes) <= set(unit) | set(stage)
     return Sequences(
@@ -107,10 +109,15 @@ class Expected:
 
 def expected(events: list[dict[str, Any]], chosen: Sequences) -> Expected | None:
     """What must come out; None where the log has too few sequences."""
-    left_out = dict.fromkeys(("nobody", "type_not_used", "no_item", "repeat", "too_short", "embargo"), 0)
+    left_out = dict.fromkeys(
+        ("outside_window", "nobody", "type_not_used", "no_item", "repeat", "too_short", "embargo"), 0
+    )
     actors = defaultdict(list)
+    since, until = chosen.window
     for row in events:
-        if row["user_id"] is None and row["session_id"] is None:
+        if (since and row["event_time"] < since) or (until and row["event_time"] >= until):
+            left_out["outside_window"] += 1
+        elif row["user_id"] is None and row["session_id"] is None:
             left_out["nobody"] += 1
         else:
             actors[row["user_id"], row["session_id"]].append(row)

@@ -106,6 +106,8 @@ LOGS = st.lists(
 ).map(lambda several: [row for one in several for row in one])
 SETTINGS = st.builds(
     settings,
+    since=st.sampled_from([None, None, MONDAY + 100 * MINUTE]),
+    until=st.sampled_from([None, None, MONDAY + 500 * MINUTE]),
     gap_minutes=st.sampled_from([10.0, 19.5, 20.0, 60.0]),
     drop_repeats=st.booleans(),
     min_length=st.sampled_from([2, 2, 3]),
@@ -438,6 +440,37 @@ def test_a_log_that_gives_no_store_is_refused_and_the_old_one_kept(
     assert raised.value.next_step
     assert sha256_folder(tmp_path / "session") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "events", "session"]
+
+
+def test_a_window_gives_what_a_log_of_that_window_alone_gives(tmp_path: Path) -> None:
+    log = random_log(4000, seed=4)
+    since, until = MONDAY + timedelta(hours=9), MONDAY + timedelta(hours=60, minutes=7)
+    inside = [row for row in log if since <= row["event_time"] < until]
+    card = build(tmp_path / "whole", log, settings(since=since, until=until.replace(tzinfo=None)))
+    cut = build(tmp_path / "cut", inside, settings())
+    assert card.left_out["outside_window"] == {"events": len(log) - len(inside)}
+    assert 0 < len(inside) < len(log)
+    adds_up(card)
+    # Every byte but the card's: times, vocabulary, statistics and splits know nothing of what lies outside.
+    assert card.files == cut.files
+    assert card.statistics == cut.statistics
+    assert card.boundaries == cut.boundaries
+    assert card.settings["until"] == until.isoformat()
+
+
+def test_an_event_at_the_end_of_a_window_is_of_the_next_one(tmp_path: Path) -> None:
+    log = visits(20)
+    middle = log[20]["event_time"]
+    before = build(tmp_path / "before", log, settings(until=middle))
+    after = build(tmp_path / "after", log, settings(since=middle))
+    assert before.packed + after.packed == len(log)
+    assert max(s.end for s in everything(tmp_path / "before")) < min(s.start for s in everything(tmp_path / "after"))
+
+
+def test_a_window_without_events_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of 40 events lies in the window") as refusal:
+        build(tmp_path, visits(20), settings(until=MONDAY))
+    assert "sequences.until" in refusal.value.next_step
 
 
 def test_no_events_and_broken_files_are_said(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ events: the sorted rows are cut and packed by `sessions` and `pack`, which are t
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,15 @@ def read_events(connection: Any, folder: Path) -> Any:
     if not any(folder.glob("*/*.parquet")):
         raise UsageError(f"there are no canonical events in {folder}", next_step="run `clickflow ingest`")
     return connection.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=False)
+
+
+def within(events: Any, since: datetime | None, until: datetime | None) -> Any:
+    """The events in [since, until); None leaves an end open. Rows without a time are in no window but the open one."""
+    if since:
+        events = events.filter(events.event_time >= since)
+    if until:
+        events = events.filter(events.event_time < until)
+    return events
 
 
 def number_items(connection: Any, events: Any) -> Any:

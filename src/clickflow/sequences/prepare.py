@@ -17,14 +17,14 @@ from clickflow.events.contract import EVENT_TYPES
 from clickflow.files import replacing
 from clickflow.params import Params, Sequences
 from clickflow.paths import Paths
-from clickflow.sequences import engine, features, pack, sessions, split, vocabulary
+from clickflow.sequences import engine, features, numbering, pack, sessions, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
+from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.store import FIRST_ITEM, map_columns
 from clickflow.sequences.vocabulary import Vocabulary
 
 UNITS = ("session",)
-KEPT = "the store made before, if there was one"
 
 
 def run(params: Params, paths: Paths, unit: str) -> None:
@@ -46,7 +46,7 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
     _check(settings)
     with _scratch(out) as scratch, replacing(out) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
-            numbered = _number(connection, events)
+            numbered = numbering.number(connection, events, settings)
             cut = _cut(connection, numbered, settings, unit, scratch)
             split_up = _split(connection, numbered, cut, settings, scratch)
         parts, tables, files = _pack(split_up, numbered, cut, settings, unit, scratch, fresh)
@@ -68,20 +68,6 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
         card.add_up()
         write_card(fresh, card)
     return card
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """The events as Ibis tables, with numbers for who and what; `item_ids` and `paths` are Arrow arrays by number."""
-
-    table: Any
-    actors: Any
-    items: Any
-    categories: Any
-    item_ids: Any
-    paths: Any
-    events: int
-    of_nobody: int
 
 
 @dataclass(frozen=True)
@@ -112,33 +98,18 @@ class Tables:
     categories: Vocabulary
 
 
-def _number(connection: Any, events: Path) -> Numbered:
-    table = engine.read_events(connection, events)
-    items, categories = engine.number_items(connection, table), engine.number_categories(connection, table)
-    nobody = table.filter(table.user_id.isnull() & table.session_id.isnull())
-    return Numbered(
-        table=table,
-        actors=engine.number_actors(connection, table),
-        items=items,
-        categories=categories,
-        item_ids=items.order_by("item").item_id.to_pyarrow(),
-        paths=categories.order_by("code").category.to_pyarrow(),
-        events=int(table.count().to_pyarrow().as_py()),
-        of_nobody=int(nobody.count().to_pyarrow().as_py()),
-    )
-
-
-def _cut(connection: Any, numbered: Numbered, settings: Sequences, unit: str, scratch: Path) -> Cut:
+def _cut(connection: Any, numbered: numbering.Numbered, settings: Sequences, unit: str, scratch: Path) -> Cut:
     rules = sessions.rules(
         [EVENT_TYPES.index(name) for name in settings.session.event_types],
         gap_minutes=settings.session.gap_minutes,
         drop_repeats=settings.session.drop_repeats,
         max_length=settings.session.max_length,
     )
-    console.say(f"{unit}: sorting {numbered.events:,} events")
+    inside = numbered.events - numbered.outside
+    console.say(f"{unit}: sorting {inside:,} events")
     rows = engine.ordered_events(numbered.table, numbered.actors, numbered.items, numbered.categories)
     stream = engine.batches(connection, rows)
-    with console.progress(f"{unit}: cutting", numbered.events) as advance:
+    with console.progress(f"{unit}: cutting", inside) as advance:
         return _cut_rows(_rows(stream, advance), sessions.Cutter(rules), scratch)
 
 
@@ -157,7 +128,7 @@ def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: sessions.Cutter, s
     return Cut(cutter=cutter, steps=steps.map(), sequences=path)
 
 
-def _split(connection: Any, numbered: Numbered, cut: Cut, settings: Sequences, scratch: Path) -> Split:
+def _split(connection: Any, numbered: numbering.Numbered, cut: Cut, settings: Sequences, scratch: Path) -> Split:
     min_length = settings.session.min_length
     found = connection.read_parquet(str(cut.sequences))
     long_enough = found.filter(found.length >= min_length)
@@ -190,7 +161,7 @@ def _split(connection: Any, numbered: Numbered, cut: Cut, settings: Sequences, s
 
 
 def _pack(
-    split_up: Split, numbered: Numbered, cut: Cut, settings: Sequences, unit: str, scratch: Path, out: Path
+    split_up: Split, numbered: numbering.Numbered, cut: Cut, settings: Sequences, unit: str, scratch: Path, out: Path
 ) -> tuple[dict[str, Part], Tables, dict[str, str]]:
     held = split_up.held
     train, later = held["train"], held["valid"].items + held["test"].items
@@ -225,8 +196,9 @@ def _pack(
     return parts, tables, files
 
 
-def _left_out(numbered: Numbered, cut: Cut, split_up: Split) -> dict[str, Mapping[str, int]]:
+def _left_out(numbered: numbering.Numbered, cut: Cut, split_up: Split) -> dict[str, Mapping[str, int]]:
     return {
+        "outside_window": {"events": numbered.outside},
         "nobody": {"events": numbered.of_nobody},
         "type_not_used": {"events": cut.cutter.type_not_used},
         "no_item": {"events": cut.cutter.no_item},
@@ -269,6 +241,8 @@ def _settings(settings: Sequences) -> dict[str, Any]:
     """The params that shape the store; the engine and its memory do not."""
     shaping = {name: value for name, value in asdict(settings).items() if name not in ("engine", "memory_gb")}
     shaping["session"]["event_types"] = list(settings.session.event_types)
+    for end, moment in zip(("since", "until"), settings.window, strict=True):
+        shaping[end] = moment.isoformat() if moment else None
     return shaping
 
 

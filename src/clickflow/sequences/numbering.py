@@ -1,0 +1,58 @@
+"""The events of the window, with numbers for who and what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clickflow.errors import DataError
+from clickflow.params import Sequences
+from clickflow.sequences import engine
+
+KEPT = "the store made before, if there was one"
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """The events as Ibis tables, with numbers for who and what; `item_ids` and `paths` are Arrow arrays by number."""
+
+    table: Any
+    actors: Any
+    items: Any
+    categories: Any
+    item_ids: Any
+    paths: Any
+    events: int
+    """All that were read; those outside the window are in no table."""
+    outside: int
+    of_nobody: int
+
+
+def number(connection: Any, events: Path, settings: Sequences) -> Numbered:
+    """The canonical events below `events` within the window of the params. Raises DataError where none lies in it."""
+    whole = engine.read_events(connection, events)
+    table = engine.within(whole, *settings.window)
+    read, inside = _count(whole), _count(table)
+    if not inside:
+        since, until = settings.window
+        raise DataError(
+            f"none of {read:,} events lies in the window from {since or 'the first'} to {until or 'the last'}",
+            kept=KEPT,
+            next_step="change sequences.since and sequences.until in params.yaml, or ingest the days they name",
+        )
+    items, categories = engine.number_items(connection, table), engine.number_categories(connection, table)
+    nobody = table.filter(table.user_id.isnull() & table.session_id.isnull())
+    return Numbered(
+        table=table,
+        actors=engine.number_actors(connection, table),
+        items=items,
+        categories=categories,
+        item_ids=items.order_by("item").item_id.to_pyarrow(),
+        paths=categories.order_by("code").category.to_pyarrow(),
+        events=read,
+        outside=read - inside,
+        of_nobody=_count(nobody),
+    )
+
+
+def _count(table: Any) -> int:
+    return int(table.count().to_pyarrow().as_py())
