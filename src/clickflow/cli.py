@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from clickflow import __version__, console
-from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
+from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError, UsageError
 from clickflow.params import Params, load
 from clickflow.paths import Paths, workspace
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-STAGES, WORK, MODELS = "Stages of the pipeline", "Data", "Models"
+STAGES, WORK, MODELS, PLATFORM = "Stages of the pipeline", "Data", "Models", "Platform"
 
 Name = Annotated[str, typer.Argument(help="A model of params.yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -174,13 +174,26 @@ def status(as_json: AsJson = False) -> None:
 def score(
     model: Name,
     limit: Annotated[int, typer.Option(help="How many sequences, the latest.", min=1)] = 5,
+    every: Annotated[bool, typer.Option("--all", help="Every session of the data, to Parquet files in --out.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --all: the folder; predictions in it are replaced.")] = None,
+    top: Annotated[int, typer.Option(help="With --all: how many next items a session.", min=1, max=1000)] = 20,
+    since: Annotated[
+        float | None, typer.Option(help="With --all: only sessions with an event in the newest so many hours.", min=0)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What the champion expects next, for the latest sequences of the data."""
+    """What the champion expects next, for the latest sequences of the data, or for all of them."""
+    if every != (out is not None):
+        raise UsageError("--all and --out go together", next_step="clickflow score MODEL --all --out FOLDER")
     params, paths = _open(model)
-    from clickflow.serving import score as verb
+    if out is not None:
+        from clickflow.serving import batch
 
-    verb.run(params, paths, model, limit=limit, as_json=as_json)
+        batch.run(params, paths, model, out=out, top=top, since_hours=since, as_json=as_json)
+    else:
+        from clickflow.serving import score as verb
+
+        verb.run(params, paths, model, limit=limit, as_json=as_json)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -192,6 +205,30 @@ def retrain(
     from clickflow.orchestration import local
 
     local.run(params, paths, overrides or [])
+
+
+@app.command(rich_help_panel=PLATFORM)
+def up(as_json: AsJson = False) -> None:
+    """Start the local platform: Airflow with its UI, a worker for training, MLflow; all on loopback."""
+    from clickflow.orchestration.platform import up as verb
+
+    verb.up(workspace(), as_json=as_json)
+
+
+@app.command(rich_help_panel=PLATFORM)
+def down() -> None:
+    """End the local platform, and all that it has started."""
+    from clickflow.orchestration.platform import up as verb
+
+    verb.down(workspace())
+
+
+@app.command(rich_help_panel=PLATFORM)
+def ps(as_json: AsJson = False) -> None:
+    """The platform's services: health, memory, where they are."""
+    from clickflow.orchestration.platform import up as verb
+
+    verb.ps(workspace(), as_json=as_json)
 
 
 def _version(wanted: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from clickflow import console
 from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.files import replacing, sha256_folder, write_text
+from clickflow.models.artefact import Artefact, load
 from clickflow.params import Params, check
 from clickflow.paths import Paths
 from clickflow.registry import ledger, mlflow_store
@@ -65,6 +66,20 @@ def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
                 file.rename(fresh / file.name)
             loaded.rmdir()
     return folder
+
+
+def loaded(params: Params, paths: Paths, model: str) -> tuple[int, Artefact]:
+    """The champion of `model`: its version and its artefact, ready to answer.
+
+    Raises UsageError where there is none, DataError where its files are not what was registered.
+    """
+    version = current(params, paths, model)
+    if not version:
+        raise UsageError(
+            f"{model} has no champion yet: nothing to score with",
+            next_step="run `dvc repro`, then `clickflow promote`; `clickflow status` shows what there is",
+        )
+    return version, load(fetch(params, paths, model, version))
 
 
 def _recorded_hash(paths: Paths, model: str, version: int) -> str | None:

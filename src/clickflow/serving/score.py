@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from clickflow import console
-from clickflow.errors import DataError, UsageError
+from clickflow.errors import DataError
 from clickflow.evaluation import vocabularies
-from clickflow.models.artefact import Artefact, load
+from clickflow.models.artefact import Artefact
 from clickflow.models.windows import batch, questions
 from clickflow.params import Params
 from clickflow.paths import Paths
@@ -47,13 +47,7 @@ def run(params: Params, paths: Paths, model: str, *, limit: int, as_json: bool) 
     Raises UsageError where there is no champion or no data, DataError where either is not what it was recorded as.
     """
     spec = params.model(model)
-    version = champion.current(params, paths, model)
-    if not version:
-        raise UsageError(
-            f"{model} has no champion yet: nothing to score with",
-            next_step="run `dvc repro`, then `clickflow promote`; `clickflow status` shows what there is",
-        )
-    artefact = load(champion.fetch(params, paths, model, version))
+    version, artefact = champion.loaded(params, paths, model)
     answers = score(artefact, paths.sequences(spec.unit), limit)
     console.emit(
         {"model": model, "champion": version, "sessions": [_as_json(answer) for answer in answers]},

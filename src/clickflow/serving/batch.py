@@ -1,0 +1,279 @@
+"""`clickflow score --all`: what the champion expects next, for every session of the store, as Parquet.
+
+Sessions go through the model in blocks of one window length, so that nothing is padded for long, and the best items of
+a block are found together. What is in memory at any time is one chunk of sessions and one block of scores. Which
+columns the files have stands in docs/howto/score.md.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow import console
+from clickflow.errors import UsageError
+from clickflow.evaluation import vocabularies
+from clickflow.files import read_json, replacing, sha256, write_json
+from clickflow.models.artefact import Artefact
+from clickflow.models.windows import Questions, Translation, batch, blocks
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.registry import champion
+from clickflow.sequences.card import SPLITS, Card, iso
+from clickflow.sequences.features import MICROSECOND
+from clickflow.sequences.store import FIRST_ITEM, PackedSplit, open_split, read_card
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ITEMS, ACTIONS, CARD = "items.parquet", "actions.parquet", "card.json"
+KIND = "clickflow predictions"
+"""What card.json says of the folder, so that no other folder is ever replaced by one."""
+CHUNK = 1 << 13
+"""Sessions whose answers are held at once; also the row groups of the files."""
+BLOCK_BYTES = 1 << 24
+"""Bytes of one block of scores (sessions x items)."""
+BLOCK = 512
+"""Sessions in one block at most."""
+
+Ints = npt.NDArray[np.int64]
+
+
+def run(
+    params: Params, paths: Paths, model: str, *, out: Path, top: int, since_hours: float | None, as_json: bool
+) -> None:
+    """Score every session of the store whose last event is within `since_hours` of the newest one (None: all).
+
+    `out` is replaced by the new predictions, whole or not at all. Raises UsageError where there is no champion, or
+    `out` holds something else; DataError where store or champion are not what they were recorded as.
+    """
+    spec = params.model(model)
+    check_folder(out)
+    version, artefact = champion.loaded(params, paths, model)
+    with replacing(out) as fresh:
+        card = write(artefact, paths.sequences(spec.unit), fresh, top=top, since_hours=since_hours)
+        card |= {"model": model, "version": version}
+        write_json(fresh / CARD, card)
+    console.emit({**card, "path": str(out.absolute())}, as_json=as_json, text=lambda: _text(card, out))
+
+
+def check_folder(out: Path) -> None:
+    """Raise UsageError unless `out` is missing, empty, or holds predictions made before."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        if read_json(out / CARD)["kind"] == KIND:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(
+        f"--out {out} exists and holds no predictions",
+        kept="nothing was written",
+        next_step="name a new folder, or one that holds predictions, which are then replaced",
+    )
+
+
+def write(artefact: Artefact, store: Path, folder: Path, *, top: int, since_hours: float | None) -> dict[str, Any]:
+    """Write the Parquet files into the existing `folder`; returns the card, without model and version.
+
+    Store and artefact may come from different trainings: items, categories and actions are matched by their names,
+    and what the artefact does not know it reads as unknown.
+    """
+    from pyarrow import parquet
+
+    card = read_card(store)
+    newest = max(part.last for part in card.splits.values() if part.last is not None)
+    since = None if since_hours is None else newest - round(since_hours * 3600 * MICROSECOND)
+    answering = _Answering.of(artefact, store, card, top)
+    schemas = answering.schemas()
+    writers = {
+        name: parquet.ParquetWriter(folder / name, schema, compression="zstd") for name, schema in schemas.items()
+    }
+    rows, sessions, total = dict.fromkeys(schemas, 0), 0, sum(part.sequences for part in card.splits.values())
+    try:
+        with console.progress("scoring", total) as advance:
+            for chunk in _chunks(store, since):
+                for name, table in answering.tables(chunk).items():
+                    writers[name].write_table(table, row_group_size=len(table) or None)
+                    rows[name] += len(table)
+                sessions += len(chunk.chosen)
+                advance(chunk.read)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return {
+        "kind": KIND,
+        "model_sha256": artefact.card["model_sha256"],
+        "data_sha256": card.sha256,
+        "unit": card.unit,
+        "sessions": sessions,
+        "rows": rows,
+        "top": answering.top if ITEMS in schemas else None,
+        "since_hours": since_hours,
+        "since": None if since is None else iso(since),
+        "newest_event": iso(newest),
+        "max_length": artefact.max_length,
+        "files": {name: sha256(folder / name) for name in schemas},
+    }
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Some sessions of a split: their indexes, in order, and their rows of sequences.parquet; `read` tells how many
+    rows of the store were passed over for them.
+    """
+
+    split: PackedSplit
+    chosen: Ints
+    rows: "pa.Table"
+    read: int
+
+
+def _chunks(store: Path, since: int | None) -> Iterator[_Chunk]:
+    """The sessions of all splits whose last event is at or after `since`, in the order of the store.
+
+    Of a session that was cut into pieces only the last one counts: what follows the others is known.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    earlier = _earlier_pieces(store)
+    for name in SPLITS:
+        split, start = open_split(store, name), 0
+        ends = split.offsets[1:] - 1
+        with parquet.ParquetFile(store / name / "sequences.parquet") as file:
+            for rows in file.iter_batches(batch_size=CHUNK, columns=["session_id", "user_id", "piece"]):
+                place = np.arange(start, start + len(rows))
+                start += len(rows)
+                wanted = np.ones(len(rows), bool) if since is None else split.time[ends[place]] >= since
+                if earlier:
+                    keys = zip(rows["session_id"].to_pylist(), rows["user_id"].to_pylist(), strict=True)
+                    last = [earlier.get(key, 0) for key in keys]
+                    wanted &= rows["piece"].to_numpy() >= np.array(last)
+                kept = pa.Table.from_batches([rows]).filter(pa.array(wanted))
+                yield _Chunk(split, place[wanted], kept, len(rows))
+
+
+def _earlier_pieces(store: Path) -> dict[tuple[str, str | None], int]:
+    """The number of the last piece of every session that has several."""
+    import pyarrow.compute as pc
+    from pyarrow import parquet
+
+    found: dict[tuple[str, str | None], int] = {}
+    for name in SPLITS:
+        with parquet.ParquetFile(store / name / "sequences.parquet") as file:
+            for rows in file.iter_batches(columns=["session_id", "user_id", "piece"]):
+                for row in rows.filter(pc.greater(rows["piece"], 1)).to_pylist():
+                    key = row["session_id"], row["user_id"]
+                    found[key] = max(found.get(key, 0), row["piece"])
+    return found
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """What every chunk needs; `items` are the ids of the artefact's indexes, an Arrow array."""
+
+    artefact: Artefact
+    translation: Translation
+    items: Any
+    top: int
+
+    @staticmethod
+    def of(artefact: Artefact, store: Path, card: Card, top: int) -> "_Answering":
+        import pyarrow as pa
+
+        return _Answering(
+            artefact,
+            vocabularies.translation(store, card, artefact),
+            pa.array(artefact.item_ids(), pa.string()),
+            min(top, artefact.known - FIRST_ITEM),
+        )
+
+    def schemas(self) -> dict[str, "pa.Schema"]:
+        """The files that the model's heads give, and their columns."""
+        import pyarrow as pa
+
+        who = [("session_id", pa.string()), ("user_id", pa.string()), ("last_event", pa.timestamp("us", tz="UTC"))]
+        ranked = [("rank", pa.int16()), ("item_id", pa.string()), ("probability", pa.float32())]
+        actions = [(name, pa.float32()) for name in (*self.artefact.card["actions"], "exit")]
+        heads = {"next_item": (ITEMS, ranked), "next_action": (ACTIONS, actions)}
+        return {heads[head][0]: pa.schema([*who, *heads[head][1]]) for head in self.artefact.outputs}
+
+    def tables(self, chunk: _Chunk) -> dict[str, "pa.Table"]:
+        """The rows of one chunk, in its order; `items.parquet` has `top` rows a session."""
+        import pyarrow as pa
+
+        found, made = self._scores(chunk), {}
+        time = chunk.split.time[chunk.split.offsets[chunk.chosen + 1] - 1]
+        who = [chunk.rows["session_id"], chunk.rows["user_id"], pa.array(np.asarray(time))]
+        schemas, n = self.schemas(), len(chunk.chosen)
+        if "next_item" in found:
+            best, probability = found["next_item"]
+            again = pa.array(np.repeat(np.arange(n), self.top))
+            columns = [
+                *(column.take(again) for column in who),
+                pa.array(np.tile(np.arange(1, self.top + 1, dtype=np.int16), n)),
+                self.items.take(pa.array(best.ravel())),
+                pa.array(probability.ravel()),
+            ]
+            made[ITEMS] = pa.table(_cast(columns, schemas[ITEMS]), schema=schemas[ITEMS])
+        if "next_action" in found:
+            columns = [*who, *(pa.array(column) for column in found["next_action"].T)]
+            made[ACTIONS] = pa.table(_cast(columns, schemas[ACTIONS]), schema=schemas[ACTIONS])
+        return made
+
+    def _scores(self, chunk: _Chunk) -> dict[str, Any]:
+        """Per session: (indexes, probabilities), each [n, top], for next_item; probabilities [n, actions + 1]."""
+        asked = latest(chunk.split.offsets, chunk.chosen, self.artefact.max_length)
+        n, artefact = len(asked), self.artefact
+        made: dict[str, Any] = {}
+        if "next_item" in artefact.outputs:
+            made["next_item"] = np.zeros((n, self.top), np.int32), np.zeros((n, self.top), np.float32)
+        if "next_action" in artefact.outputs:
+            made["next_action"] = np.zeros((n, len(artefact.card["actions"]) + 1), np.float32)
+        for chosen in blocks(asked, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
+            inputs, rows, columns = batch(chunk.split, asked, chosen, artefact.inputs, self.translation)
+            scores = artefact.scores(inputs, rows, columns)
+            if "next_item" in made:
+                best, logs = highest(scores["next_item"], self.top)
+                made["next_item"][0][chosen], made["next_item"][1][chosen] = best, np.exp(logs)
+            if "next_action" in made:
+                made["next_action"][chosen] = np.exp(scores["next_action"])
+        return made
+
+
+def latest(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int) -> Questions:
+    """The question after the last step of each of `sequences`; see `clickflow.models.windows.questions`."""
+    bounds, chosen = np.asarray(offsets), np.asarray(sequences, np.int64)
+    start, end = bounds[chosen].astype(np.int64), bounds[chosen + 1].astype(np.int64)
+    window = np.minimum(end - start, max_length)
+    return Questions(chosen, end - start - 1, end - start, end - 1, end - window, window)
+
+
+def highest(logs: npt.NDArray[np.float32], top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The `top` likeliest items of each row [N, known], the likeliest first: (indexes, logs), each [N, top].
+
+    Equal ones come by index, so that the answer is the same whatever finds it.
+    """
+    found = np.argpartition(logs[:, FIRST_ITEM:], -top, axis=1)[:, -top:] + FIRST_ITEM
+    least = np.take_along_axis(logs, found, axis=1).min(axis=1, keepdims=True)
+    # where more are as good as the last one, which of them argpartition took is its own affair
+    for row in np.flatnonzero(np.count_nonzero(logs[:, FIRST_ITEM:] >= least, axis=1) > top):
+        found[row] = np.argsort(-logs[row, FIRST_ITEM:], kind="stable")[:top] + FIRST_ITEM
+    found.sort(axis=1)
+    values = np.take_along_axis(logs, found, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(found, order, axis=1).astype(np.int32), np.take_along_axis(values, order, axis=1)
+
+
+def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:
+    return [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+
+
+def _text(card: Mapping[str, Any], out: Path) -> str:
+    files = "\n".join(f"  {out / name}: {rows:,} rows" for name, rows in card["rows"].items())
+    within = f" with an event since {card['since'][:16].replace('T', ' ')} UTC" if card["since"] else ""
+    return f"{card['model']}, version {card['version']}: {card['sessions']:,} sessions{within}\n{files}"
