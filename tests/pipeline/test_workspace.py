@@ -12,7 +12,7 @@ import pytest
 from small_shop import CHECK, commit, dvc, git
 
 from clickflow.errors import ClickflowError, UsageError
-from clickflow.orchestration import fragments, graph, overrides, runs, workspace
+from clickflow.orchestration import fragments, graph, overrides, runs, storage, workspace
 from clickflow.orchestration.workspace import Run
 from clickflow.params import load
 
@@ -144,7 +144,7 @@ def test_raw_files_kept_by_dvc_are_those_of_the_commit(shop: Path) -> None:
     runs.run_stage(run, "ingest", [], quiet)
     copy = run.workspaces.parent / "seen"
     workspace.clone(shop, copy, run.commit)
-    workspace.configure(copy, shop, Path(run.home))
+    storage.configure(copy, run.repository, Path(run.home))
     fragments.write(copy, runs.run_stage(run, "ingest", [], quiet), ["ingest"])
     dvc(copy, "pull", "--quiet", "data/events")
     events = load(shop / "params.yaml").simulator.events

@@ -66,7 +66,7 @@ def run(params: Params, paths: Paths, settings: Sequence[str]) -> None:
     if child.returncode:
         raise _failure(tasks, states, logs)
     console.say(f"retrain: done in {time.monotonic() - started:.0f} s")
-    opened = Run(**_handed_on(paths, name, OPEN))
+    opened = workspace.here(_handed_on(paths, name, OPEN), paths.root)
     folder = runs.results(opened, lambda _: None, everything=True)
     scored = [outcome["model"] for outcome in _handed_on(paths, name, PROMOTE) if outcome["champion"]]
     for words in [["status"], *(["score", model] for model in scored)]:

@@ -114,9 +114,14 @@ def dvc(*commands: Sequence[str], cwd: Path, env: Mapping[str, str], say: Say) -
         pause *= 2
 
 
+_GIT = ("GIT_SSH", "GIT_SSL_", "GIT_HTTP_", "GIT_ASKPASS", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
+"""Variables that say how git reaches a server; the others would lead it to another repository."""
+
+
 def git(cwd: Path, *arguments: str) -> str:
     """What `git …` prints. Raises ClickflowError with git's own message where it fails."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name == "GIT_SSL_CAINFO"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_GIT)}
+    env["GIT_TERMINAL_PROMPT"] = "0"  # nobody is there to type a password
     try:
         done = subprocess.run(["git", "-C", str(cwd), *arguments], env=env, capture_output=True, text=True)
     except FileNotFoundError as error:

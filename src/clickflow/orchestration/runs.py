@@ -7,13 +7,23 @@ knows Airflow: `clickflow.orchestration.airflow` calls these functions, one a ta
 import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError, UsageError
-from clickflow.orchestration import fragments, graph, overrides, process, workspace
+from clickflow.orchestration import (
+    fragments,
+    graph,
+    overrides,
+    process,
+    raw_files,
+    repository,
+    selection,
+    storage,
+    workspace,
+)
 from clickflow.orchestration.process import Finished, Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import IDENTITY, Run
@@ -46,32 +56,35 @@ def run_id(name: str) -> str:
 
 
 def open_run(
-    repository: Path,
+    origin: Path | str,
     home: Path,
     name: str,
     values: overrides.Overrides,
     *,
     compiled: graph.Graph | None,
+    models: Sequence[str] = (),
     dag_run: str = "",
     note: str = "",
+    reason: str = "",
     say: Say,
 ) -> Run:
     """Fix a run's commit and params, champions' versions included, before any work starts.
 
-    `compiled` is the graph that the caller will follow. Raises UsageError where a value is wrong, or the commit's
-    graph, with the run's params, is another one.
+    `origin`: a checkout, or the URL of a repository. `compiled` is the graph that the caller will follow. `models`:
+    only these; none: all. Raises UsageError where a value is wrong, or the commit's graph, with the run's params, is
+    another one.
     """
-    repository, home = repository.resolve(), home.absolute()
-    commit = head(repository)
-    if changed := changes(repository):
+    origin, home = (str(origin.resolve()) if isinstance(origin, Path) else origin), home.absolute()
+    commit = repository.head(origin, home)
+    if repository.is_checkout(origin) and (changed := changes(Path(origin))):
         say(f"the run uses commit {commit[:10]}; changes in {changed} are not part of it")
-    text = git(repository, "show", f"{commit}:{graph.PARAMS}")
-    overrides.apply(text, values)
-    run = Run(run_id(name), commit, str(repository), str(home), dict(values), dag_run, note)
+    text = git(repository.at(origin, home), "show", f"{commit}:{graph.PARAMS}")
+    chosen = selection.check(models, parse_yaml(overrides.apply(text, values)))
+    run = Run(run_id(name), commit, origin, str(home), dict(values), dag_run, note, chosen, reason)
     try:
         folder = workspace.create(run, "open", {})
         _check_graph(folder, compiled)
-        workspace.check_source(folder)
+        raw_files.check(run, folder)
         _verb(run, folder, ["open"], say)
         frozen = _params(folder)["champion"]
     finally:
@@ -81,21 +94,14 @@ def open_run(
     return replace(run, overrides={**champions, **values})
 
 
-def head(repository: Path) -> str:
+def head(checkout: Path) -> str:
     """The commit that a run of the checkout would be of. Raises UsageError where there is none."""
-    try:
-        return git(repository, "rev-parse", "--verify", "HEAD^{commit}").strip()
-    except ClickflowError as error:
-        raise UsageError(
-            f"{repository} has no git commit to run: {error.what}",
-            kept="nothing was run",
-            next_step="runs work on commits: `git init`, `git add`, `git commit`, or clone the repository",
-        ) from error
+    return repository.head(str(checkout), checkout)
 
 
-def changes(repository: Path) -> str:
+def changes(checkout: Path) -> str:
     """The files of a checkout that differ from its commit, for a message; empty where there are none."""
-    listed = git(repository, "status", "--porcelain", "-z", "--no-renames").split("\0")
+    listed = git(checkout, "status", "--porcelain", "-z", "--no-renames").split("\0")
     names = sorted(entry[3:] for entry in listed if entry)
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
@@ -108,9 +114,9 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     folder = workspace.create(run, stage, fragments.merge(parts))
     env = workspace.environment(run, folder)
     plan = graph.load(folder)
-    source = workspace.source_path(folder)
-    if source and any(workspace.overlap(dep, source) for dep in plan.stages[stage].deps):
-        workspace.bring_source(run, folder, env, say)
+    source = raw_files.source_path(folder)
+    if source and any(raw_files.overlap(dep, source) for dep in plan.stages[stage].deps):
+        raw_files.bring(run, folder, env, say)
     _bring_persistent(plan.stages[stage], folder, env, say)
     repro, push = ["repro", "--pull", "--single-item", stage], ["push", "--quiet", stage]
     done = dvc(repro, push, cwd=folder, env=env, say=say)
@@ -139,7 +145,7 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
     silent = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
     git(folder, *IDENTITY, *silent, "commit", "--quiet", "--allow-empty", "--message", message)
     commit = git(folder, "rev-parse", "HEAD").strip()
-    git(folder, *silent, "push", "--quiet", "--force", "origin", f"{commit}:{run.reference}")
+    repository.publish(run.repository, Path(run.home), folder, commit, run.reference)
     workspace.remove(folder)
     results(run, say)
     return commit
@@ -150,17 +156,20 @@ def results(run: Run, say: Say, *, everything: bool = False) -> Path:
 
     It is made where it is missing or shows another attempt, and left alone where it is complete.
     """
-    repository, folder = Path(run.repository), run.folder
-    commit = git(repository, "rev-parse", "--verify", run.reference).strip()
+    folder, home = run.folder, Path(run.home)
+    origin = repository.at(run.repository, home)
+    commit = repository.recorded(run.repository, home, run.reference)
     marker, wanted = folder / ".git/clickflow-results", f"{commit} {'everything' if everything else 'without bulk'}"
     if marker.is_file() and marker.read_text().startswith(wanted):
         return folder
     if not folder.is_dir() or git(folder, "rev-parse", "HEAD").strip() != commit:
         workspace.remove(folder)
-        workspace.clone(repository, folder, commit)
-        workspace.configure(folder, repository, Path(run.home), link_types=LINKS)
-    outs = [out.path for stage in graph.load(folder).stages.values() for out in stage.outs if out.cache]
-    paths = [path for path in outs if everything or not workspace.overlap(path, BULK)]
+        workspace.clone(origin, folder, commit)
+        storage.configure(folder, run.repository, home, link_types=LINKS)
+    plan = graph.load(folder)
+    done_here = selection.stages(plan, run.models, _params(folder).get("models") or {})
+    outs = [out.path for name in done_here for out in plan.stages[name].outs if out.cache]
+    paths = [path for path in outs if everything or not raw_files.overlap(path, BULK)]
     done = dvc(["pull", "--quiet", *paths], cwd=folder, env=workspace.environment(run, folder), say=say)
     if done.code:
         raise ClickflowError(
@@ -175,7 +184,7 @@ def results(run: Run, say: Say, *, everything: bool = False) -> Path:
 def promote(run: Run, say: Say) -> dict[str, Any]:
     """Carry out the gates' decisions of a recorded run; what `clickflow promote --json` says."""
     folder = results(run, say)
-    promoted: dict[str, Any] = json.loads(_verb(run, folder, ["promote"], say).stdout)
+    promoted: dict[str, Any] = json.loads(_verb(run, folder, ["promote", *run.models], say).stdout)
     return promoted
 
 
@@ -200,7 +209,7 @@ def _check_graph(folder: Path, compiled: graph.Graph | None) -> None:
     for name, stage in plan.stages.items():
         for dep in stage.deps:
             for path, writer in uncached.items():
-                if workspace.overlap(dep, path):
+                if raw_files.overlap(dep, path):
                     raise UsageError(
                         f"{graph.FILE}: stage {name} reads {path}, which stage {writer} writes with `cache: false`; "
                         "such an output does not reach another task",

@@ -4,8 +4,6 @@ A task's process starts git, DVC and clickflow as processes of their own and wai
 pandas, Great Expectations or MLflow. What tasks hand on (the run, lock fragments) is small JSON in XCom.
 """
 
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError
-from clickflow.orchestration import graph, process, runs
+from clickflow.orchestration import graph, process, runs, workspace
 from clickflow.orchestration.airflow.assets import CHAMPION
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE
@@ -66,10 +64,9 @@ class OpenOperator(ClickflowOperator):
 
     def work(self, context: Any, say: Say) -> Any:
         """The run, as JSON."""
-        repository, name = Path(self.repository), context["run_id"]
+        name = context["run_id"]
         run = runs.open_run(
-            repository,
-            home(repository),
+            *workspace.places(Path(self.repository)),
             name,
             context["params"]["overrides"] or {},
             compiled=self.compiled,
@@ -80,7 +77,7 @@ class OpenOperator(ClickflowOperator):
         say(f"run {run.id} at commit {run.commit}")
         for param, value in run.overrides.items():
             say(f"{param}: {value}")
-        return asdict(run)
+        return run.travelling()
 
 
 class StageOperator(ClickflowOperator):
@@ -145,12 +142,12 @@ class AnnounceOperator(ClickflowOperator):
 
 def home(repository: Path) -> Path:
     """State that outlives runs: `CLICKFLOW_HOME`, or `.clickflow` in the repository."""
-    return Path(os.environ.get("CLICKFLOW_HOME") or repository / ".clickflow").absolute()
+    return workspace.places(repository)[1]
 
 
 def _run(context: Any) -> Run:
     (run,) = _pull(context, [OPEN])
-    return Run(**run)
+    return workspace.here(run, Path(context["task"].repository))
 
 
 def _pull(context: Any, tasks: Any) -> list[Any]:

@@ -1,0 +1,115 @@
+"""Workers that share nothing but git and the DVC remote make one run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_shop import commit, dvc, git
+
+from clickflow.errors import UsageError
+from clickflow.orchestration import fragments, graph, runs, workspace
+from clickflow.orchestration.workspace import Run
+
+
+def quiet(line: str) -> None:
+    """Nobody is watching."""
+
+
+@pytest.fixture
+def url(shop: Path, tmp_path: Path) -> str:
+    """The shop as a bare repository behind a URL; its raw file is kept by git."""
+    git(shop, "add", "--force", "data/raw/raw.csv")
+    commit(shop, "raw file")
+    git(tmp_path, "clone", "--quiet", "--bare", str(shop), str(tmp_path / "shop.git"))
+    return (tmp_path / "shop.git").as_uri()
+
+
+class Worker:
+    """A machine of its own: its home, its cache, and the run as it came through XCom."""
+
+    def __init__(self, home: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home, self.url, self.monkeypatch = home, url, monkeypatch
+
+    def open(self, plan: graph.Graph, name: str, values: Mapping[str, Any] | None = None, **more: Any) -> str:
+        run = runs.open_run(self.url, self.home, name, values or {}, compiled=plan, say=quiet, **more)
+        return json.dumps(run.travelling())
+
+    def here(self, said: str) -> Run:
+        self.monkeypatch.setenv("CLICKFLOW_REPOSITORY", self.url)
+        self.monkeypatch.setenv("CLICKFLOW_HOME", str(self.home))
+        return workspace.here(json.loads(said))
+
+    def stage(self, said: str, stage: str, parts: list[fragments.Fragments]) -> fragments.Fragments:
+        made = runs.run_stage(self.here(said), stage, parts, quiet)
+        return json.loads(json.dumps(made))  # type: ignore[no-any-return]
+
+
+@pytest.mark.slow
+def test_two_workers_with_nothing_in_common_but_git_and_the_remote_make_one_run(
+    shop: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", str(tmp_path / "store"))
+    one, two = (Worker(tmp_path / name, url, monkeypatch) for name in ("one", "two"))
+    plan = graph.load(shop)
+    said = one.open(plan, "spread", {"simulator.events": 77}, note="two machines", reason="by hand")
+    assert str(tmp_path) not in said
+    ingest = one.stage(said, "ingest", [])
+    check = two.stage(said, "check", [ingest])
+    train = one.stage(said, "train@next_step", [ingest, check])
+    recorded = runs.record(two.here(said), [ingest, check, train], quiet)
+
+    bare = tmp_path / "shop.git"
+    assert git(bare, "rev-parse", "refs/runs/spread").strip() == recorded
+    results = runs.results(one.here(said), quiet)
+    assert results.is_relative_to(one.home)
+    assert (results / "models/next_step/weights").is_file()
+    for worker in (one, two):
+        assert (worker.home / "dvc-cache").is_dir()
+        assert not (worker.home / "dvc-remote").exists()
+
+    workspace.set_params(shop, {"simulator.events": 77})
+    dvc(shop, "repro", "--quiet")
+    assert git(bare, "show", "refs/runs/spread:dvc.lock") == (shop / "dvc.lock").read_text()
+
+
+def test_a_commit_that_came_later_is_fetched(
+    shop: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", str(tmp_path / "store"))
+    one, two = (Worker(tmp_path / name, url, monkeypatch) for name in ("one", "two"))
+    plan = graph.load(shop)
+    first = one.open(plan, "first")
+    two.here(first)
+    two.stage(first, "ingest", [])
+    (shop / "data/raw/raw.csv").write_text("view,9\n")
+    commit(shop, "other raw file")
+    git(shop, "push", "--quiet", url, "HEAD")
+    second = one.open(plan, "second")
+    assert json.loads(second)["commit"] == git(shop, "rev-parse", "HEAD").strip()
+    assert two.stage(second, "ingest", []) != two.stage(first, "ingest", [])
+
+
+def test_raw_files_that_only_a_checkout_has_are_refused_with_what_to_do(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "clone", "--quiet", "--bare", str(shop), str(tmp_path / "shop.git"))
+    worker = Worker(tmp_path / "home", (tmp_path / "shop.git").as_uri(), monkeypatch)
+    with pytest.raises(
+        UsageError, match=r"source.path: data/raw is relative, and file://.* holds no file below it"
+    ) as no:
+        worker.open(graph.load(shop), "raw", {"source.kind": "files"})
+    assert "absolute path" in no.value.next_step
+
+
+def test_a_repository_that_does_not_answer_is_named_without_its_password(shop: Path, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="cannot be fetched") as fault:
+        runs.open_run("http://me:secret@127.0.0.1:9/none.git", tmp_path / "home", "none", {}, compiled=None, say=quiet)
+    assert "secret" not in str(fault.value)
+
+
+def test_a_relative_remote_is_refused(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", "store")
+    with pytest.raises(UsageError, match="CLICKFLOW_DVC_REMOTE: store is a relative folder"):
+        runs.open_run(shop, shop.parent / "home", "none", {}, compiled=None, say=quiet)
