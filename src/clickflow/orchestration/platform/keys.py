@@ -1,0 +1,59 @@
+"""Passwords and secrets of the platform: made once, kept in files that only their owner can read, never printed."""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+PASSWORDS = "passwords.json"
+SECRETS = "secrets.json"
+
+
+def passwords(folder: Path, users: Iterable[str]) -> Path:
+    """The file of passwords, `{"user": "password"}`; who is not in it yet gets one."""
+    file = folder / PASSWORDS
+    known = _read(file)
+    missing = {user: secrets.token_urlsafe(12) for user in users if user not in known}
+    if missing:
+        write_private(file, json.dumps({**known, **missing}, indent=2) + "\n")
+    return file
+
+
+def password(folder: Path, user: str) -> str:
+    """The password of a user; empty where there is none yet."""
+    return _read(folder / PASSWORDS).get(user, "")
+
+
+def secret(folder: Path) -> dict[str, str]:
+    """What Airflow signs and encrypts with: `jwt`, `fernet`, `session`."""
+    file = folder / SECRETS
+    known = _read(file)
+    wanted = {
+        "jwt": secrets.token_urlsafe(48),
+        "fernet": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+        "session": secrets.token_urlsafe(32),
+    }
+    if wanted.keys() - known.keys():
+        known = {**wanted, **known}
+        write_private(file, json.dumps(known, indent=2) + "\n")
+    return known
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that nobody else can read at any moment."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
+    fresh.replace(file)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return {str(key): str(value) for key, value in found.items()}
