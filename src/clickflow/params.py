@@ -264,6 +264,32 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaxDrift:
+    """How far a window may lie from the champion's training data, by what is compared."""
+
+    event_types: float | None
+    popularity: float | None
+    unknown_items: float | None
+    session_length: float | None
+    hour: float | None
+    price: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """When retraining is called for."""
+
+    window_days: float
+    windows: int
+    breaches: int
+    min_sequences: int
+    confidence: float
+    max_age_hours: float | None
+    max_drift: MaxDrift
+    max_metric_drop: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Params:
     """All of params.yaml."""
 
@@ -281,6 +307,7 @@ class Params:
     registry: Registry
     promotion: Promotion
     schedule: Schedule
+    watch: Watch
     champion: Mapping[str, int]
 
     def model(self, name: str) -> Model:
@@ -294,6 +321,8 @@ class Params:
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+ACCURACY = "next_action.accuracy"
+"""The metric of next_action that watching speaks of."""
 CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
@@ -380,6 +409,7 @@ def _rules(params: Params) -> Any:
     }
     yield from _gate_rules(params)
     yield from _running_rules(params)
+    yield from _watch_rules(params)
     if params.sequences.session.min_length < 2:
         yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
     if params.sequences.session.max_length < params.sequences.session.min_length:
@@ -443,9 +473,37 @@ def _running_rules(params: Params) -> Any:
             yield f"promotion.approve: there is no model {name!r}{_nearest(name, params.models)}"
 
 
+def _watch_rules(params: Params) -> Any:
+    """Windows can breach, and speak of metrics that the evaluation measures."""
+    watch = params.watch
+    if not 1 <= watch.breaches <= watch.windows:
+        yield f"watch.breaches: {watch.breaches} is not from 1 to watch.windows, {watch.windows}"
+    if not 0.5 <= watch.confidence < 1:
+        yield f"watch.confidence: {watch.confidence} is not from 0.5 to below 1"
+    if watch.min_sequences < 2:
+        yield f"watch.min_sequences: {watch.min_sequences} is less than 2; noise cannot be told from fewer"
+    for name, number in (("window_days", watch.window_days), ("max_age_hours", watch.max_age_hours)):
+        if number is not None and not number > 0:
+            yield f"watch.{name}: {number} is not above 0"
+    for name, bound in asdict(watch.max_drift).items():
+        if bound is not None and not 0 <= bound <= 1:
+            yield f"watch.max_drift.{name}: {bound} is not between 0 and 1"
+    measured = [*_ranked(params), ACCURACY]
+    for name, bound in watch.max_metric_drop.items():
+        if name not in measured:
+            yield f"watch.max_metric_drop: no metric {name!r} is measured{_nearest(name, measured)}"
+        if not 0 <= bound <= 1:
+            yield f"watch.max_metric_drop.{name}: {bound} is not between 0 and 1"
+
+
+def _ranked(params: Params) -> list[str]:
+    """The metrics of next_item, by evaluation.cutoffs."""
+    return [f"{kind}@{cutoff}" for cutoff in params.evaluation.cutoffs for kind in ("recall", "mrr", "ndcg")]
+
+
 def _gate_rules(params: Params) -> Any:
     """The gate speaks of metrics that the evaluation measures."""
-    kinds = [f"{kind}@{cutoff}" for cutoff in params.evaluation.cutoffs for kind in ("recall", "mrr", "ndcg")]
+    kinds = _ranked(params)
     ranked = [*kinds, *(f"{kind}_known" for kind in kinds)]
     gate = params.gate
     asked = [("gate.primary", gate.primary), *(("gate.beat_baselines", name) for name in gate.beat_baselines)]
