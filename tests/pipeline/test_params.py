@@ -33,10 +33,10 @@ def changed(tree: dict[str, Any], at: tuple[str, ...], value: Any) -> dict[str, 
 
 
 def test_every_key_is_needed_or_named_as_missing(raw_params):
-    optional = {"source.columns", "source.event_types", "gate.floors"}
+    free = ("source.columns", "source.event_types", "gate.floors", "watch.max_metric_drop")  # mappings of any names
     for at in leaves(raw_params):
         name = ".".join(at)
-        if name in optional or (at[0] == "gate" and at[1] == "floors"):
+        if name.startswith(free):
             continue
         broken = copy.deepcopy(raw_params)
         place: Any = broken
@@ -58,6 +58,13 @@ def test_every_key_is_needed_or_named_as_missing(raw_params):
         ("sequences.valid_share", 1.5, "sequences.valid_share: 1.5 is not between 0 and 1"),
         ("sequences.test_share", 0.95, "leave nothing to train on"),
         ("sequences.session.min_length", 1, "a sequence needs two steps"),
+        ("watch.breaches", 6, "watch.breaches: 6 is not from 1 to watch.windows, 5"),
+        ("watch.confidence", 1.0, "watch.confidence: 1.0 is not from 0.5"),
+        ("watch.min_sequences", 1, "noise cannot be told from fewer"),
+        ("watch.window_days", 0, "watch.window_days: 0.0 is not above 0"),
+        ("watch.max_drift.hour", 1.5, "watch.max_drift.hour: 1.5 is not between 0 and 1"),
+        ("watch.max_drift.hours", 0.1, "did you mean 'hour'"),
+        ("watch.max_metric_drop", {"recall@7": 0.1}, "no metric 'recall@7' is measured"),
         ("models.next_step.heads", {}, "needs at least one head"),
         ("models.next_step.encoder.dropout", 1.0, "not in \\[0, 1\\)"),
         ("models.next_step.budget.epochs", 0, "budget.epochs: 0 is less than 1"),
