@@ -68,10 +68,10 @@ def _judge(
         if not beats:
             return False, "cannot be asked while the API server does not answer"
         # A heartbeat of an instance that was killed a moment ago says nothing of this one.
-        fresh = bool(beat) and datetime.fromisoformat(beat).timestamp() >= state.since
+        fresh = bool(beat) and datetime.fromisoformat(str(beat)).timestamp() >= state.since
         healthy = fresh and beats[key]["status"] == "healthy"
         return healthy, "has a heartbeat" if healthy else "no heartbeat yet"
-    if name in workers or "gpu" in name and not workers and beats:
+    if name in workers or ("gpu" in name and not workers and beats):
         said = workers.get(name, "")
         return said in WORKING, f"is {said}" if said else "has not registered yet"
     return state.name == "RUNNING", "runs" if state.name == "RUNNING" else "starts"

@@ -1,7 +1,6 @@
 """`clickflow up`, `down` and `ps`."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -40,10 +39,7 @@ def up(paths: Paths, *, as_json: bool = False) -> None:
     if not (chosen.root / "dags").is_dir():
         raise UsageError(f"{chosen.root} has no dags/", next_step="run this in a checkout of the repository")
     with _alone(chosen):
-        if supervisor.running(chosen):
-            ports = _again(chosen)
-        else:
-            ports = _fresh(chosen)
+        ports = _again(chosen) if supervisor.running(chosen) else _fresh(chosen)
     _tell(chosen, ports, as_json=as_json)
 
 
@@ -254,7 +250,8 @@ def _port(wanted: int, name: str) -> int:
 
 
 def _fingerprint(chosen: Settings) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(chosen), default=str)) | {"database": "", "broker": ""}
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(chosen), default=str))
+    return plain | {"database": "", "broker": ""}
 
 
 def _tail(log: Path, lines: int = 12) -> str:
@@ -271,7 +268,7 @@ def _alone(chosen: Settings) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    os.chmod(chosen.folder, 0o700)
+    chosen.folder.chmod(0o700)
     lock = FileLock(chosen.folder / "up.lock")
     try:
         lock.acquire(timeout=0.2)

@@ -1,0 +1,217 @@
+"""A running platform as tests see it: the REST API, the command line, the processes. Nothing of its inside.
+
+def test_something(platform: Platform) -> None:
+    run = platform.trigger("retrain", {"note": "mine"})
+    assert platform.wait("retrain", run, timeout=180) == "success"
+    assert platform.tasks("retrain", run)["promote"]["state"] == "success"
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+SMALL = {
+    "simulator.events": 10_000,
+    "simulator.items": 200,
+    "simulator.categories": 10,
+    "simulator.days": 14,
+    "models.next_step.encoder.units": 16,
+    "models.next_step.budget.epochs": 1,
+    "evaluation.bootstrap": 50,
+    "evaluation.baselines": ["popularity"],
+    "gate.floors": {},
+    "gate.beat_baselines": [],
+    "gate.max_calibration_error": 1.0,
+}
+"""Params that the clone of a platform has committed: a run takes under a minute, and its candidate is promoted."""
+
+DONE = {"success", "failed"}
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass
+class Platform:
+    """A platform started by `clickflow up` in a clone of this repository, with a home of its own."""
+
+    clone: Path
+    home: Path
+    env: dict[str, str]
+    airflow: str = ""
+    mlflow: str = ""
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    # The command line
+
+    def command(self, *words: str, timeout: float = 300, **env: str) -> "subprocess.CompletedProcess[str]":
+        """`clickflow …` in the clone, with the clone's code; `env` adds variables."""
+        return subprocess.run(
+            [sys.executable, "-m", "clickflow.cli", *words],
+            cwd=self.clone,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def up(self, **env: str) -> dict[str, Any]:
+        """`clickflow up --json`: what it says. Fails where it does not come up."""
+        done = self.command("up", "--json", **env)
+        assert done.returncode == 0, done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        self.airflow, self.mlflow = said["airflow"], said["mlflow"]
+        self._tokens.clear()
+        return said
+
+    def down(self) -> None:
+        """`clickflow down`. Fails where a process is left."""
+        done = self.command("down")
+        left = {process: _command(process) for process in self.processes()}
+        assert done.returncode == 0, done.stderr
+        assert not left, left
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The services by name, as `clickflow ps --json` says: healthy, words, process, memory, url."""
+        said: dict[str, dict[str, Any]] = json.loads(self.command("ps", "--json").stdout)["services"]
+        return said
+
+    # The REST API
+
+    def password(self, user: str = "admin") -> str:
+        """The generated password."""
+        return str(json.loads((self.home / "platform/passwords.json").read_text())[user])
+
+    def token(self, user: str = "admin") -> str:
+        """A token for the REST API, also for a browser's `_token` cookie."""
+        if user not in self._tokens:
+            status, said = self._send("POST", "/auth/token", {"username": user, "password": self.password(user)}, "")
+            assert status == 201, said
+            self._tokens[user] = said["access_token"]
+        return self._tokens[user]
+
+    def request(self, method: str, path: str, body: Any = None, *, user: str = "admin") -> tuple[int, Any]:
+        """Status and answer of `path`, below `/api/v2` unless it names another root (`/auth/…`, `/edge_worker/…`)."""
+        rooted = path.startswith(("/api/", "/auth/", "/edge_worker/", "/execution/"))
+        return self._send(method, path if rooted else f"/api/v2{path}", body, self.token(user))
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The answer to a GET that must succeed."""
+        status, said = self.request("GET", path + (f"?{urlencode(query)}" if query else ""))
+        assert status == 200, (path, said)
+        return said
+
+    def trigger(self, dag: str, conf: Mapping[str, Any] | None = None, **fields: Any) -> str:
+        """Start a DAG run by hand; its id. Fails where Airflow refuses: use `request` to see a refusal."""
+        body = {"logical_date": None, "conf": dict(conf or {}), **fields}
+        status, said = self.request("POST", f"/dags/{dag}/dagRuns", body)
+        assert status == 200, said
+        return str(said["dag_run_id"])
+
+    def run(self, dag: str, run: str) -> dict[str, Any]:
+        """The DAG run as the API shows it."""
+        found: dict[str, Any] = self.get(f"/dags/{dag}/dagRuns/{quote(run)}")
+        return found
+
+    def wait(self, dag: str, run: str, *, timeout: float) -> str:
+        """Wait until the DAG run is done; `success` or `failed`. Fails, with the tasks' states, where it takes longer.
+
+        An API server that is down for a while is waited for too.
+        """
+        self.until(lambda: self.run(dag, run)["state"] in DONE, timeout, lambda: self.states(dag, run))
+        return str(self.run(dag, run)["state"])
+
+    def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
+        """The task instances by id, as the API shows them: state, try_number, queue, executor, duration, …"""
+        listed = self.get(f"/dags/{dag}/dagRuns/{quote(run)}/taskInstances", limit=100)["task_instances"]
+        return {task["task_id"]: task for task in listed}
+
+    def states(self, dag: str, run: str) -> dict[str, str | None]:
+        """The state of each task."""
+        return {name: task["state"] for name, task in self.tasks(dag, run).items()}
+
+    def wait_for_task(self, dag: str, run: str, task: str, *states: str, timeout: float) -> str:
+        """Wait until a task is in one of `states`; which one."""
+        self.until(lambda: self.states(dag, run).get(task) in states, timeout, lambda: self.states(dag, run))
+        return str(self.states(dag, run)[task])
+
+    def log(self, dag: str, run: str, task: str, attempt: int = 1) -> str:
+        """What a task has said, a line each."""
+        said = self.get(
+            f"/dags/{dag}/dagRuns/{quote(run)}/taskInstances/{quote(task)}/logs/{attempt}", full_content="true"
+        )
+        content = said["content"]
+        lines = [line.get("event", "") if isinstance(line, dict) else str(line) for line in content]
+        return "\n".join(lines) if isinstance(content, list) else str(content)
+
+    def until(
+        self, holds: Callable[[], Any], timeout: float, otherwise: Callable[[], Any] = lambda: "", *, pause: float = 0.5
+    ) -> None:
+        """Wait until `holds()` is true; servers that do not answer meanwhile are waited for. Fails after `timeout`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with contextlib.suppress(OSError, AssertionError, KeyError):
+                if holds():
+                    return
+            if time.monotonic() > deadline:
+                with contextlib.suppress(OSError):
+                    raise AssertionError(f"not so after {timeout:.0f} s: {otherwise()}")
+                raise AssertionError(f"not so after {timeout:.0f} s, and the API server does not answer")
+            time.sleep(pause)
+
+    # The processes
+
+    def processes(self, service: str = "") -> list[int]:
+        """The platform's processes (of one service, its tasks' and their stages' included), by their environment."""
+        wanted = {f"CLICKFLOW_PLATFORM={self.home / 'platform'}"}
+        if service:
+            wanted.add(f"CLICKFLOW_SERVICE={service}")
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if wanted <= set((folder / "environ").read_bytes().decode(errors="replace").split("\0")):
+                    found.append(int(folder.name))
+        return sorted(found)
+
+    def kill(self, service: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Kill the main process of a service, as supervisord knows it; which one that was."""
+        process = int(self.services()[service]["process"])
+        os.kill(process, number)
+        return process
+
+    def stage(self, name: str) -> list[int]:
+        """The processes of a stage that is running, `clickflow train next_step`, by their command's end."""
+        return [process for process in self.processes() if _command(process).endswith(f"clickflow {name}")]
+
+    def _send(self, method: str, path: str, body: Any, token: str) -> tuple[int, Any]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.airflow + path, data=data, method=method, headers=headers)
+        try:
+            with _OPENER.open(request, timeout=30) as response:
+                status, said = response.status, response.read()
+        except urllib.error.HTTPError as refused:
+            status, said = refused.code, refused.read()
+        try:
+            return status, json.loads(said or b"null")
+        except ValueError:
+            return status, said.decode(errors="replace")
+
+
+def _command(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
