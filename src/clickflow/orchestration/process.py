@@ -1,4 +1,7 @@
-"""Programs as processes of their own: watched line by line, stopped with all that they have started."""
+"""Programs as processes of their own: watched line by line, ended with all that they have started.
+
+Each runs on a leash (`leash.py`), so that none outlives the process that waits for it, however that one ends.
+"""
 
 import contextlib
 import json
@@ -7,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clickflow.errors import ClickflowError
+from clickflow.orchestration import leash
 
 Say = Callable[[str], None]
 """Takes one line for whoever is watching."""
@@ -21,9 +26,10 @@ Say = Callable[[str], None]
 TAIL = 200
 """Lines kept of what a program says, for messages."""
 
-_GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+_GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 10.0))
 
 _running: set[subprocess.Popen[str]] = set()
+_watching: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,16 @@ class Finished:
 def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], say: Say, capture: bool = False) -> Finished:
     """Run a program to its end, giving every line it says to `say`; with `capture` only standard error is said.
 
-    Whatever ends the wait (Ctrl-C, a time limit) ends the program and its children first.
+    Whatever ends the wait (Ctrl-C, a time limit) ends the program and its children first; whatever ends this process
+    (kill -9 too) ends them right after.
     """
     tail: deque[str] = deque(maxlen=TAIL)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
         child = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *command],
             cwd=cwd,
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # the leash's other end, held by nobody else
             stdout=kept if capture else subprocess.PIPE,
             stderr=subprocess.PIPE if capture else subprocess.STDOUT,
             text=True,
@@ -55,6 +62,7 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], say: Say, 
             start_new_session=True,
         )
         _running.add(child)
+        threading.Thread(target=_end_group, args=[child], daemon=True).start()
         try:
             for line in (child.stderr if capture else child.stdout) or ():
                 tail.append(line.rstrip("\n"))
@@ -68,7 +76,7 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], say: Say, 
 
 
 def stop(child: "subprocess.Popen[str]") -> None:
-    """End a program and its children: asked, told, killed. Nothing happens where it has ended."""
+    """End a program and its children: asked, told, let off the leash, which kills. Nothing to do where it has ended."""
     for number, seconds in _GRACE:
         if child.poll() is not None:
             break
@@ -76,14 +84,45 @@ def stop(child: "subprocess.Popen[str]") -> None:
             os.killpg(child.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(seconds)
+    if child.stdin:
+        with contextlib.suppress(OSError):
+            child.stdin.close()
+    try:
+        child.wait(2 * leash.GRACE + 2)
+    except subprocess.TimeoutExpired:
+        child.kill()
+    _end_group(child)
+
+
+def _end_group(child: "subprocess.Popen[str]") -> None:
+    """Where the leash itself was killed, its group is all there is to end; else there is nobody left in it."""
+    child.wait()
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)  # what it left behind
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def stop_all() -> None:
     """End every program that this process is waiting for."""
     for child in tuple(_running):
         stop(child)
+
+
+def end_with_parent() -> None:
+    """From now on this process ends, and what it waits for with it, when the process that started it is gone.
+
+    For a task whose supervisor is killed: nobody would hear of its result, and another attempt may begin elsewhere.
+    """
+    me, parent = os.getpid(), os.getppid()
+    if me in _watching:
+        return
+    _watching.add(me)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(leash.LOOK)
+        os.kill(me, signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 _DVC = """

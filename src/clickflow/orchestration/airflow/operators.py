@@ -29,6 +29,7 @@ class ClickflowOperator(BaseOperator):  # type: ignore[misc]  # Airflow is not t
 
     def execute(self, context: Any) -> Any:
         """Do the task's work; its lines go to the task's log and to `<home>/logs/<run>/<task>.log`."""
+        process.end_with_parent()
         file = home(Path(self.repository)) / "logs" / runs.run_id(context["run_id"]) / f"{self.task_id}.log"
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8", buffering=1) as log:
