@@ -30,7 +30,7 @@ SMALL = {
     "models.next_step.budget.epochs": 1,
     "evaluation.bootstrap": 50,
     "evaluation.baselines": ["popularity"],
-    "gate.floors": {},
+    "gate.floors": {"mrr@20": 0.01},
     "gate.beat_baselines": [],
     "gate.max_calibration_error": 1.0,
 }
