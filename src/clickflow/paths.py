@@ -51,6 +51,11 @@ class Paths:
         """Great Expectations' Data Docs, to be opened in a browser."""
         return self.root / "reports/data_docs"
 
+    @property
+    def watch(self) -> Path:
+        """watch.json and report.html of the last `clickflow watch`."""
+        return self.root / "reports/watch"
+
     def sequences(self, unit: str) -> Path:
         """The packed store of a unit."""
         return self.root / "data/sequences" / unit

@@ -7,7 +7,7 @@ import numpy as np
 
 from clickflow.console import emit, progress, say
 from clickflow.errors import DataError
-from clickflow.evaluation import measure, oracle, report, scoring
+from clickflow.evaluation import measure, oracle, reference, report, scoring
 from clickflow.evaluation.baselines.history import history
 from clickflow.evaluation.measure import CANDIDATE, CHAMPION, Measured
 from clickflow.files import replacing, write_json, write_text
@@ -49,6 +49,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
     }
     with replacing(paths.evaluation(name)) as fresh:
         write(fresh, measured, content, candidate, params.evaluation)
+        card, confidence = read_card(paths.sequences(unit)), params.evaluation.confidence
+        write_json(fresh / reference.FILE, reference.of(candidate, paths.sequences(unit), card, content, confidence))
     write_json(paths.metrics(name), content)
     emit(content, as_json=False, text=lambda: report.console_table(content))
     say(f"report: {paths.evaluation(name) / 'report.html'}")

@@ -117,7 +117,7 @@ def page(
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"short": _short, "data_uri": _data_uri, "thousands": lambda n: f"{n:,}"}
+    environment.filters |= {"short": _short, "data_uri": data_uri, "thousands": lambda n: f"{n:,}"}
     template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
     cutoffs = sorted(settings.cutoffs)
     return environment.from_string(template).render(
@@ -208,5 +208,6 @@ def _interval(found: Mapping[str, float | None] | None) -> str:
     return f"{_short(found['value'])} [dim]±{(found['high'] - found['low']) / 2:.3f}[/]"
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """A figure as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -53,6 +53,11 @@ class Answers:
 def held_out(folder: Path, card: Card, split: PackedSplit, max_sequences: int, max_length: int) -> HeldOut:
     """Questions about the latest `max_sequences` sequences of `split`, and their true answers."""
     chosen = np.arange(max(0, split.n_sequences - max_sequences), split.n_sequences)
+    return about(folder, card, split, chosen, max_length)
+
+
+def about(folder: Path, card: Card, split: PackedSplit, chosen: Ints, max_length: int) -> HeldOut:
+    """Questions about the `chosen` sequences of `split`, and their true answers."""
     asked = questions(split.offsets, chosen, max_length)
     followed = np.flatnonzero(asked.has_next)
     item = np.full(len(asked), -1, np.int64)

@@ -82,6 +82,26 @@ def loaded(params: Params, paths: Paths, model: str) -> tuple[int, Artefact]:
     return version, load(fetch(params, paths, model, version))
 
 
+def evidence(params: Params, paths: Paths, model: str, version: int, name: str) -> Path | None:
+    """A file of the evaluation that a version was registered with, kept in the home; None where it had no such file."""
+    import tempfile
+
+    file = paths.home / "models" / model / f"{version}.{name}"
+    if file.is_file():
+        return file
+    store = mlflow_store.connect(params, paths)
+    registered = mlflow_store.version(store, model, version)
+    if registered is None:
+        return None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
+        found = mlflow_store.download_file(store, registered, f"{mlflow_store.EVALUATION}/{name}", Path(scratch))
+        if found is None:
+            return None
+        found.replace(file)
+    return file
+
+
 def _recorded_hash(paths: Paths, model: str, version: int) -> str | None:
     hashes = [
         str(entry.facts["artefact_sha256"])

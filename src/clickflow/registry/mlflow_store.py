@@ -22,6 +22,9 @@ CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 EXPORTED = "exported"
 """The folder of a version's run that holds the artefact."""
 
+EVALUATION = "evaluation"
+"""The folder of a version's run that holds its report and the rows behind it."""
+
 EXPERIMENT = "registry"
 ANCHOR = "ledger_hash"
 """The registered model's tag with the hash of the last ledger line that was carried out."""
@@ -212,6 +215,15 @@ def download(store: Store, registered: Version, into: Path) -> Path:
     """The artefact's folder of a version, downloaded below `into`."""
     with reaching(store.uri):
         return Path(store.client.download_artifacts(registered.run, EXPORTED, str(into)))
+
+
+def download_file(store: Store, registered: Version, name: str, into: Path) -> Path | None:
+    """A file that a version's run holds, `folder/file`, downloaded below `into`; None where it holds no such file."""
+    with reaching(store.uri):
+        held = store.client.list_artifacts(registered.run, name.rpartition("/")[0])
+        if all(file.path != name for file in held):
+            return None
+        return Path(store.client.download_artifacts(registered.run, name, str(into)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""reference.json: what the model's training data looked like, and how well it answered at its evaluation.
+
+The stage `evaluate` writes it, the registry keeps it with the version, and `clickflow watch` holds what comes later
+against it. Shares and counts only: no session, no user, no item's name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickflow.errors import DataError
+from clickflow.evaluation import profile
+from clickflow.evaluation.measure import CANDIDATE
+from clickflow.evaluation.profile import Cells, Values
+from clickflow.files import read_json
+from clickflow.models.artefact import VOCABULARY, Artefact
+from clickflow.sequences.card import iso
+from clickflow.sequences.store import Card, open_split
+
+FILE = "reference.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model's reference.
+
+    `trained_until` and `seen_until`: the last instants of its training and validation part, microseconds since 1970
+    UTC. `sequences`: of the training part. `settings`: how sessions were cut. `shares`: by dimension, in the order of
+    `cells`. `metrics`: {name: {value, low, high}} at its evaluation, and the `confidence` of these intervals.
+    """
+
+    model_sha256: str
+    data_sha256: str
+    trained_until: int
+    seen_until: int
+    sequences: int
+    settings: Mapping[str, Any]
+    cells: Cells
+    shares: Mapping[str, Values]
+    metrics: Mapping[str, Mapping[str, float | None]]
+    confidence: float
+
+
+def of(artefact: Artefact, store: Path, card: Card, metrics: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+    """What reference.json holds, for an artefact made from the packed store in `store`."""
+    train = open_split(store, "train")
+    cells = Cells(card.actions, item_groups(artefact), profile.price_edges(train.price))
+    # the store's own indexes are the artefact's; from `known` on it reads them as unknown
+    index = np.arange(max(card.known, card.items_total + 2))
+    item = np.where(index < card.known, index, 1)
+    totals = profile.total(cells, train, item, np.arange(len(card.actions)))
+    items, actions = ((metrics[head] or {}).get(CANDIDATE) or {} for head in ("next_item", "next_action"))
+    return {
+        "version": VERSION,
+        "model_sha256": artefact.card["model_sha256"],
+        "data_sha256": card.sha256,
+        "trained_until": iso(card.boundaries["valid"]),
+        "seen_until": iso(card.boundaries["test"]),
+        "sequences": train.n_sequences,
+        "steps": train.n_events,
+        "settings": dict(card.settings.get("session") or {}),
+        "actions": list(card.actions),
+        "price_edges": [round(float(edge), 6) for edge in cells.prices],
+        "shares": {name: _rounded(each) for name, each in cells.shares(totals).items()},
+        "metrics": {name: each for name, each in items.items() if not name.endswith("_known")}
+        | {f"next_action.{name}": each for name, each in actions.items()},
+        "confidence": confidence,
+    }
+
+
+def read(file: Path, artefact: Artefact) -> Reference:
+    """The reference in `file`, which must be that of `artefact`. Raises DataError where it is not."""
+    try:
+        raw = read_json(file)
+        found = Reference(
+            model_sha256=raw["model_sha256"],
+            data_sha256=raw["data_sha256"],
+            trained_until=_microseconds(raw["trained_until"]),
+            seen_until=_microseconds(raw["seen_until"]),
+            sequences=int(raw["sequences"]),
+            settings=raw["settings"],
+            cells=Cells(tuple(raw["actions"]), item_groups(artefact), np.array(raw["price_edges"], np.float64)),
+            shares={name: np.array(each, np.float64) for name, each in raw["shares"].items()},
+            metrics=raw["metrics"],
+            confidence=float(raw["confidence"]),
+        )
+        version, fits = raw["version"], {name: len(each) for name, each in found.shares.items()} == found.cells.sizes
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is not the reference of a model: {error!r}", next_step=_AGAIN) from error
+    if version != VERSION or not fits or found.model_sha256 != artefact.card["model_sha256"]:
+        raise DataError(f"{file} is not the reference of the model in {artefact.folder}", next_step=_AGAIN)
+    return found
+
+
+_AGAIN = "remove it, and run the command again: it is fetched from the registry"
+
+
+def item_groups(artefact: Artefact) -> profile.Ints:
+    """The popularity groups of an artefact's items, from the training steps in its vocabulary."""
+    from pyarrow import parquet
+
+    return profile.groups(parquet.read_table(artefact.folder / VOCABULARY, columns=["count"])["count"].to_numpy())
+
+
+def _rounded(shares: Values) -> list[float]:
+    return [round(float(share), 9) for share in np.nan_to_num(shares)]
+
+
+def _microseconds(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

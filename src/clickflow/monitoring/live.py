@@ -1,0 +1,99 @@
+"""How well the champion answers on what came after its data: the metrics of its evaluation, window by window."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clickflow.console import Advance
+from clickflow.evaluation import bootstrap, ranking, scoring
+from clickflow.evaluation.profile import Values
+from clickflow.models.artefact import Artefact
+from clickflow.monitoring.windows import Window
+from clickflow.params import ACCURACY
+from clickflow.sequences.store import Card, PackedSplit
+
+
+@dataclass(frozen=True)
+class Live:
+    """A metric on a window: its value, the ends of its interval, and its standard error."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+def answerable(artefact: Artefact, names: Iterable[str]) -> list[str]:
+    """Those of the metrics that the artefact's heads have."""
+    return [name for name in names if ("next_action" if name == ACCURACY else "next_item") in artefact.outputs]
+
+
+def work(window: Window, splits: Mapping[str, PackedSplit]) -> int:
+    """How many questions a window asks."""
+    return int(sum(splits[name].lengths[chosen].sum() for name, chosen in window.parts.items()))
+
+
+def metrics(
+    artefact: Artefact,
+    store: Path,
+    card: Card,
+    splits: Mapping[str, PackedSplit],
+    window: Window,
+    names: list[str],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+    advance: Advance,
+) -> dict[str, Live]:
+    """The metrics `names` of an artefact on a window's sequences, as `clickflow evaluate` takes them.
+
+    Intervals and errors are from resamples of whole sequences. A metric without a prediction is left out.
+    """
+    parts = []
+    for name, chosen in window.parts.items():
+        if len(chosen):
+            test = scoring.about(store, card, splits[name], chosen, artefact.max_length)
+            parts.append(_sums(test, scoring.answer(test, artefact, advance), names))
+    if not parts or not names:
+        return {}
+    sums = np.concatenate(parts)
+
+    def of(totals: Values) -> Values:
+        with np.errstate(all="ignore"):
+            return np.asarray(totals[:, ::2] / totals[:, 1::2])
+
+    drawn = of(bootstrap.resampled(sums, resamples, seed))
+    low, high = bootstrap.interval(drawn, confidence)
+    value, error = of(sums.sum(axis=0, keepdims=True))[0], np.nanstd(drawn, axis=0)
+    return {
+        name: Live(float(value[k]), float(low[k]), float(high[k]), float(error[k]))
+        for k, name in enumerate(names)
+        if np.isfinite(value[k])
+    }
+
+
+def _sums(test: scoring.HeldOut, answers: scoring.Answers, names: list[str]) -> Values:
+    """[sequences, 2 x names]: what each sequence adds to a metric, and how many predictions it has."""
+    columns = []
+    _, sequence = np.unique(test.asked.sequence, return_inverse=True)
+    for name in names:
+        if name == ACCURACY:
+            assert answers.actions is not None
+            gained, owner = answers.actions.argmax(axis=1) == test.next_action, sequence
+        else:
+            assert answers.ranks is not None
+            gained, owner = _gain(name)(answers.ranks), sequence[test.followed]
+        size = int(sequence.max()) + 1
+        columns.append(np.bincount(owner, weights=gained.astype(np.float64), minlength=size))
+        columns.append(np.bincount(owner, minlength=size).astype(np.float64))
+    return np.stack(columns, axis=1)
+
+
+def _gain(name: str) -> Callable[[ranking.Ranks], Values]:
+    """What each rank adds to the metric of that name."""
+    cutoff = int(name.partition("@")[2])
+    column = ranking.names([cutoff]).index(name)
+    return lambda ranks: ranking.gains(ranks, [cutoff])[:, column]

@@ -1,0 +1,263 @@
+"""`clickflow watch`: is the data fresh, has it moved, does the champion still answer as well: is it time to retrain?
+
+Nothing is changed but the report. What is measured, and how often it errs, stands in docs/reference/monitoring.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickflow import console
+from clickflow.console import Advance
+from clickflow.errors import DataError, UsageError
+from clickflow.evaluation import reference as references
+from clickflow.evaluation import vocabularies
+from clickflow.evaluation.profile import Values, action_codes
+from clickflow.evaluation.reference import Reference
+from clickflow.files import replacing, write_json, write_text
+from clickflow.models.artefact import Artefact
+from clickflow.monitoring import drift, live, report, rule, windows
+from clickflow.monitoring.rule import DRIFT, METRIC, Judged, Verdict
+from clickflow.monitoring.windows import Window
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.registry import champion
+from clickflow.sequences.card import Card, iso
+from clickflow.sequences.store import PackedSplit, read_card
+
+RESULT, PAGE = "watch.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A model under watch; `reference` is None where its version was registered without one."""
+
+    model: str
+    version: int
+    artefact: Artefact
+    reference: Reference | None
+    settings: Mapping[str, Any]
+    """How the store's sessions are cut now."""
+
+    @property
+    def why_no_drift(self) -> str:
+        """Why drift cannot be judged; empty where it can."""
+        if self.reference is None:
+            return f"version {self.version} was registered without {references.FILE}"
+        changed = [name for name, value in self.reference.settings.items() if self.settings.get(name) != value]
+        if changed:
+            return f"sessions are cut by other rules than in training: {', '.join(sorted(changed))}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found about one model: the verdict, and each window's shares by dimension, for the figures."""
+
+    watched: Watched | None
+    verdict: Verdict
+    shares: tuple[Mapping[str, Values], ...] = ()
+
+
+def run(params: Params, paths: Paths, models: list[str], *, out: Path | None, as_of: str | None, as_json: bool) -> None:
+    """Watch the champions of `models`; the report goes to `out`, none given: reports/watch.
+
+    Raises UsageError where a name or a time is wrong, DataError where store or champion are not what was recorded.
+    A judgement, whatever it is, raises nothing.
+    """
+    now = moment(as_of) if as_of else params.source.as_of or datetime.now(UTC)
+    now = now if now.tzinfo else now.replace(tzinfo=UTC)
+    result, seen = watch(params, paths, models, now)
+    folder = out or paths.watch
+    report.check_folder(folder, RESULT)
+    with replacing(folder) as fresh:
+        write_json(fresh / RESULT, result)
+        write_text(fresh / PAGE, report.page(result, seen))
+    told = {**result, "report": str((folder / PAGE).absolute())}
+    console.emit(told, as_json=as_json, text=lambda: report.console_text(told, [each.verdict for each in seen]))
+
+
+def moment(text: str) -> datetime:
+    """A time in ISO 8601; UsageError where it is none."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--as-of {text!r} is no time", next_step="such as 2026-02-01T12:00:00Z") from error
+
+
+def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tuple[dict[str, Any], list[Seen]]:
+    """Everything that was found, as JSON holds it, and what the report draws."""
+    as_of = round(now.timestamp() * 1e6)
+    stores = {unit: paths.sequences(unit) for unit in sorted({params.model(name).unit for name in models})}
+    splits = {unit: windows.splits(store) for unit, store in stores.items()}
+    newest = max((windows.newest(each, as_of) or 0 for each in splits.values()), default=0)
+    if not newest:
+        raise DataError(f"there is no event at or before {iso(as_of)}", next_step="name a later --as-of, or ingest")
+    hours = (as_of - newest) / 3_600_000_000
+    seen = []
+    for name in models:
+        unit = params.model(name).unit
+        seen.append(_model(params, paths, name, stores[unit], splits[unit], newest))
+    stale = params.watch.max_age_hours is not None and hours > params.watch.max_age_hours
+    retrain = [each.verdict.model for each in seen if each.verdict.retrain]
+    why = "; ".join(f"{each.verdict.model}: {each.verdict.why}" for each in seen)
+    return {
+        "as_of": iso(as_of),
+        "newest_event": iso(newest),
+        "age_hours": round(hours, 3),
+        "stale": stale,
+        "retrain": retrain,
+        "why": why + (f"; the newest event is {hours:.1f} hours old: look to the source" if stale else ""),
+        "watch": asdict(params.watch),
+        "data_sha256": {unit: read_card(store).sha256 for unit, store in stores.items()},
+        "models": {each.verdict.model: _plain(each.verdict) for each in seen},
+    }, seen
+
+
+def _model(
+    params: Params, paths: Paths, model: str, store: Path, splits: Mapping[str, PackedSplit], newest: int
+) -> Seen:
+    if not champion.current(params, paths, model):
+        why = "it has no champion yet: there is nothing to watch"
+        return Seen(None, Verdict(model=model, version=0, windows=(), breaches=0, retrain=False, why=why))
+    version, artefact = champion.loaded(params, paths, model)
+    file = champion.evidence(params, paths, model, version, references.FILE)
+    card = read_card(store)
+    watched = Watched(
+        model,
+        version,
+        artefact,
+        references.read(file, artefact) if file else None,
+        card.settings.get("session") or {},
+    )
+    most = params.evaluation.max_sequences
+    asked = params.watch
+    found = windows.cut(splits, until=newest, days=asked.window_days, number=asked.windows, most=most)
+    return judge(params, watched, store, card, splits, found)
+
+
+def judge(
+    params: Params,
+    watched: Watched,
+    store: Path,
+    card: Card,
+    splits: Mapping[str, PackedSplit],
+    found: list[Window],
+) -> Seen:
+    """Hold each window against the champion's reference, and decide."""
+    seen_until = watched.reference.seen_until if watched.reference else 0
+    later = [window.after(seen_until, splits) for window in found]
+    names = rule.enabled(params.watch, live.answerable(watched.artefact, params.watch.max_metric_drop))
+    translation = vocabularies.translation(store, card, watched.artefact)
+    judged, shares = [], []
+    total = sum(live.work(window, splits) for window in later)
+    with console.progress(f"watching {watched.model}", total) as advance:
+        for window, after in zip(found, later, strict=True):
+            distances, cells, why = _drift(params, watched, splits, window, translation.item, card, names)
+            metrics, why_not = _live(params, watched, store, card, splits, after, names[METRIC], advance)
+            level = rule.alpha(params.watch, names)
+            bounds = [
+                *rule.drift(params.watch, names[DRIFT], distances, why),
+                *rule.metrics(params.watch, names[METRIC], metrics, watched.reference, level, why_not),
+            ]
+            judged.append(
+                Judged(
+                    since=iso(window.since),
+                    until=iso(window.until),
+                    sequences=window.found,
+                    after_training=after.found,
+                    bounds=tuple(bounds),
+                )
+            )
+            shares.append(cells)
+    call, why = rule.decide(params.watch, judged)
+    notes = () if watched.reference else (f"{watched.why_no_drift}; the next version that is promoted has one",)
+    verdict = Verdict(
+        model=watched.model,
+        version=watched.version,
+        windows=tuple(judged),
+        breaches=sum(each.breach for each in judged),
+        retrain=call,
+        why=why,
+        notes=notes,
+    )
+    return Seen(watched, verdict, tuple(shares))
+
+
+def _drift(
+    params: Params,
+    watched: Watched,
+    splits: Mapping[str, PackedSplit],
+    window: Window,
+    item: Any,
+    card: Card,
+    names: Mapping[str, list[str]],
+) -> tuple[dict[str, drift.Distance], Mapping[str, Values], str]:
+    """Distances by dimension and the window's shares; or why there are none."""
+    reference = watched.reference
+    if watched.why_no_drift or reference is None:
+        return {}, {}, watched.why_no_drift
+    if window.since < reference.trained_until:
+        return {}, {}, "the champion was trained on it"
+    if window.sequences < params.watch.min_sequences:
+        return {}, {}, _few(window.sequences, params)
+    cells = reference.cells
+    action = action_codes(card.actions, cells.actions)
+    counts = np.concatenate(
+        [cells.counts(splits[name], chosen, item, action) for name, chosen in window.parts.items() if len(chosen)]
+    )
+    level = rule.alpha(params.watch, names)
+    found = drift.distances(
+        cells, counts, reference.shares, sequences=reference.sequences, alpha=level, seed=params.seed
+    )
+    return found, cells.shares(counts.sum(axis=0)), ""
+
+
+def _live(
+    params: Params,
+    watched: Watched,
+    store: Path,
+    card: Card,
+    splits: Mapping[str, PackedSplit],
+    after: Window,
+    names: list[str],
+    advance: Advance,
+) -> tuple[dict[str, live.Live], str]:
+    """Metrics by name, on what began after the champion's data; or why there are none."""
+    if watched.reference is None:
+        return {}, watched.why_no_drift
+    if not after.found:
+        return {}, "it began before the champion's data ended"
+    if after.sequences < params.watch.min_sequences:
+        return {}, _few(after.sequences, params)
+    found = live.metrics(
+        watched.artefact,
+        store,
+        card,
+        splits,
+        after,
+        names,
+        confidence=params.evaluation.confidence,
+        resamples=params.evaluation.bootstrap,
+        seed=params.seed,
+        advance=advance,
+    )
+    return found, ""
+
+
+def _few(number: int, params: Params) -> str:
+    return f"{number} sequences, {params.watch.min_sequences} are needed"
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as JSON holds it: six decimals, what differs between two processors' last bits is left out."""
+    plain = asdict(verdict)
+    for window, judged in zip(plain["windows"], verdict.windows, strict=True):
+        window |= {"breach": judged.breach, "broken": judged.broken}
+        for bound in window["bounds"]:
+            bound |= {key: round(value, 6) for key, value in bound.items() if isinstance(value, float)}
+    return plain
