@@ -196,6 +196,20 @@ def score(
         verb.run(params, paths, model, limit=limit, as_json=as_json)
 
 
+@app.command(rich_help_panel=MODELS)
+def watch(
+    models: Annotated[list[str] | None, typer.Argument(help="Models of params.yaml; none: all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the report goes; none: reports/watch.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Look as if it were then, ISO 8601; none: source.as_of.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Is the data fresh, has it moved, do the champions still answer as well: is it time to retrain?"""
+    params, paths = _open(*models or ())
+    from clickflow.monitoring import watch as verb
+
+    verb.run(params, paths, models or sorted(params.models), out=out, as_of=as_of, as_json=as_json)
+
+
 @app.command(rich_help_panel=STAGES)
 def retrain(
     overrides: Annotated[list[str] | None, typer.Option("--set", "-S", help="name.of.param=value; repeatable.")] = None,
