@@ -119,7 +119,8 @@ def next_item_alone(spec: Model, *, clock: bool) -> Model:
         raise UsageError("the preset has no head next_item")
     there = ("hour", "weekday", "gap", "since_start") if clock else ()
     features = tuple(name for name in spec.encoder.features if name in there)
-    return replace(spec, encoder=replace(spec.encoder, features=features), heads=Heads(next_item=spec.heads.next_item))
+    encoder = replace(spec.encoder, features=features, item_features=())
+    return replace(spec, encoder=encoder, heads=Heads(next_item=spec.heads.next_item))
 
 
 def read(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:

@@ -5,6 +5,7 @@ The dataclasses are plain (standard library only), so that the training core can
 """
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -18,6 +19,7 @@ Preset = Literal["rees46", "taobao", "retailrocket", "yoochoose", "otto", "uci_r
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
+ItemFeature = Literal["category", "price", "popularity"]
 Baseline = Literal["popularity", "repeat", "markov", "vsknn"]
 
 
@@ -117,12 +119,15 @@ class Sequences:
 class Encoder:
     """The network that reads a sequence."""
 
-    kind: Literal["gru", "lstm"]
+    kind: Literal["rnn", "gru", "lstm", "mingru", "transformer", "attention"]
     units: int
     layers: int
     dropout: float
-    attention: bool
+    attention: Literal["none", "bilinear", "additive", "self"]
+    attention_heads: int | None
+    positions: Literal["relative", "learned"] | None
     features: tuple[Feature, ...]
+    item_features: tuple[ItemFeature, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +135,12 @@ class NextItemHead:
     """Which item comes next."""
 
     weight: float
-    loss: Literal["sampled", "full"]
+    loss: Literal["sampled", "full", "bpr_max", "bce"]
     negatives: int
+    label_smoothing: float
+    regularisation: float | None
+    calibration: float | None
+    output: Literal["tied", "separate"]
     copy: bool
 
 
@@ -440,10 +449,11 @@ def _rules(params: Params) -> Any:
         }
         above_zero[f"{at}.optimiser.learning_rate"] = model.optimiser.learning_rate
         above_zero[f"{at}.optimiser.embedding_learning_rate"] = model.optimiser.embedding_learning_rate
-        if model.heads.next_item and model.heads.next_item.loss == "sampled":
+        if model.heads.next_item and model.heads.next_item.loss != "full":
             at_least_one[f"{at}.heads.next_item.negatives"] = model.heads.next_item.negatives
-        if not 0 <= model.encoder.dropout < 1:
-            yield f"{at}.encoder.dropout: {model.encoder.dropout} is not in [0, 1)"
+        yield from _encoder_rules(f"{at}.encoder", model.encoder)
+        if model.heads.next_item:
+            yield from _loss_rules(f"{at}.heads.next_item", model.heads.next_item)
     for name in params.champion:
         if name not in params.models:
             yield f"champion.{name}: no such model{_nearest(name, params.models)}"
@@ -499,6 +509,45 @@ def _watch_rules(params: Params) -> Any:
 def _ranked(params: Params) -> list[str]:
     """The metrics of next_item, by evaluation.cutoffs."""
     return [f"{kind}@{cutoff}" for cutoff in params.evaluation.cutoffs for kind in ("recall", "mrr", "ndcg")]
+
+
+def _encoder_rules(at: str, encoder: Encoder) -> Any:
+    """What a kind of encoder does not read must not be given, and its sizes must fit together."""
+    if not 0 <= encoder.dropout < 1:
+        yield f"{at}.dropout: {encoder.dropout} is not in [0, 1)"
+    if encoder.kind == "attention" and encoder.layers > 1:
+        yield f"{at}.layers: kind attention has one layer; kinds mingru and transformer can be stacked"
+    if encoder.positions is not None and encoder.kind != "transformer":
+        yield f"{at}.positions: only kind transformer reads it, and this is {encoder.kind}; null leaves it out"
+    if encoder.attention_heads is None:
+        return
+    if encoder.kind != "transformer" and encoder.attention != "self":
+        yield (
+            f"{at}.attention_heads: only kind transformer and attention self have heads, and this is kind "
+            f"{encoder.kind} with attention {encoder.attention}; null leaves it out"
+        )
+    elif encoder.attention_heads < 1 or encoder.units % encoder.attention_heads:
+        fitting = [str(n) for n in range(1, encoder.units + 1) if encoder.units % n == 0][:8]
+        yield (
+            f"{at}.attention_heads: {encoder.units} units cannot be divided by {encoder.attention_heads}; "
+            f"there is: {', '.join(fitting)}"
+        )
+
+
+def _loss_rules(at: str, head: NextItemHead) -> Any:
+    """What a loss does not read must not be given."""
+    owners = {"regularisation": ("bpr_max", head.regularisation), "calibration": ("bce", head.calibration)}
+    for name, (owner, value) in owners.items():
+        if value is None:
+            continue
+        if head.loss != owner:
+            yield f"{at}.{name}: only loss {owner} reads it, and this is {head.loss}; null leaves it out"
+        elif not 0 <= value <= (1 if name == "calibration" else math.inf):
+            yield f"{at}.{name}: {value} is {'not between 0 and 1' if name == 'calibration' else 'below 0'}"
+    if not 0 <= head.label_smoothing < 1:
+        yield f"{at}.label_smoothing: {head.label_smoothing} is not in [0, 1)"
+    elif head.label_smoothing and head.loss not in ("sampled", "full"):
+        yield f"{at}.label_smoothing: loss {head.loss} has no labels to smooth; sampled and full have, 0 leaves it out"
 
 
 def _gate_rules(params: Params) -> Any:

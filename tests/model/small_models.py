@@ -1,12 +1,14 @@
 """A small shop and untrained networks for tests: what a stage would find, without training anything."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 
-from clickflow.models import network
+from clickflow.models import item_features, network
 from clickflow.params import Heads, Model, load
 from clickflow.sequences.store import Card, read_card, write_store
 
@@ -51,21 +53,24 @@ def spec(
     kind: str = "gru",
     layers: int = 1,
     *,
-    attention: bool = True,
+    attention: str = "bilinear",
     copy: bool = True,
     features: tuple[str, ...] = EVERY_FEATURE,
     heads: tuple[str, ...] = ("next_item", "next_action"),
+    item: Mapping[str, object] = MappingProxyType({}),
+    **encoder: object,
 ) -> Model:
-    """The model of params.yaml, made small."""
+    """The model of params.yaml, made small; `item` are params of the head next_item, the rest of the encoder."""
     model = load(ROOT / "params.yaml").models["next_step"]
     small = {"kind": kind, "units": 12, "layers": layers, "dropout": 0.2, "attention": attention, "features": features}
-    item, action = model.heads.next_item, model.heads.next_action
-    assert item is not None
+    small |= encoder
+    next_item, action = model.heads.next_item, model.heads.next_action
+    assert next_item is not None
     return replace(
         model,
-        encoder=replace(model.encoder, **small),
+        encoder=replace(model.encoder, **small),  # type: ignore[arg-type]
         heads=Heads(
-            next_item=replace(item, copy=copy) if "next_item" in heads else None,
+            next_item=replace(next_item, copy=copy, **item) if "next_item" in heads else None,  # type: ignore[arg-type]
             next_action=action if "next_action" in heads else None,
         ),
         budget=replace(model.budget, max_length=MAX_LENGTH),
@@ -83,6 +88,7 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
             actions=card.actions,
             categories=card.categories,
             statistics={name: (each["mean"], each["std"]) for name, each in card.statistics.items()},
+            item_codes=item_features.read(store, model.encoder.item_features, card.known),
         ),
     )
     # fresh weights are small: larger ones tell apart what should differ

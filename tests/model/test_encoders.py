@@ -1,5 +1,6 @@
 """Encoders and heads: equal to plain formulas, causal, blind to padding."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from small_models import EVERY_FEATURE, KNOWN, spec
 from torch import Tensor, nn
 
-from clickflow.models.network import Network, Sizes, build, load_trained, save
+from clickflow.models.network import Network, Sizes, build, load_trained, save, spec_from
 
 ACTIONS = tuple("abcdefghi")
 SIZES = Sizes(
@@ -16,12 +17,18 @@ SIZES = Sizes(
     actions=ACTIONS,
     categories=6,
     statistics={"gap": (2.0, 1.5), "since_start": (4.0, 2.0), "price": (3.0, 1.0)},
+    item_codes=np.concatenate([np.zeros((2, 2), np.int64), 1 + np.arange(2 * (KNOWN - 2)).reshape(-1, 2) % 7]),
 )
 
 
 def network(kind: str = "gru", layers: int = 1, **choices: object) -> Network:
     torch.manual_seed(0)
-    return build(spec(kind, layers, **choices), SIZES).eval()  # type: ignore[arg-type]
+    made = build(spec(kind, layers, **choices), SIZES)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name.startswith("features") or parameter.dim() == 0:
+                parameter.add_(torch.randn_like(parameter) * 0.3)  # what begins at 0 must have a say
+    return made.eval()
 
 
 def sequences(rows: int, steps: int, seed: int = 0) -> dict[str, Tensor]:
@@ -80,9 +87,20 @@ def test_the_encoder_is_torchs_cell_step_by_step_and_a_mean_by_attention(kind: s
 ARCHITECTURES = [
     {"kind": "gru"},
     {"kind": "lstm", "layers": 2},
-    {"kind": "gru", "attention": False},
+    {"kind": "gru", "attention": "none"},
     {"kind": "lstm", "copy": False},
-    {"kind": "gru", "attention": False, "copy": False, "features": ()},
+    {"kind": "gru", "attention": "none", "copy": False, "features": ()},
+    {"kind": "rnn", "layers": 2, "attention": "additive"},
+    {"kind": "gru", "attention": "self", "attention_heads": 3},
+    {"kind": "mingru", "layers": 2},
+    {"kind": "mingru", "attention": "none", "features": ()},
+    {"kind": "transformer", "layers": 2, "attention": "none"},
+    {"kind": "transformer", "positions": "learned", "attention_heads": 4},
+    {"kind": "attention", "attention": "none", "features": ()},
+    {"kind": "attention", "attention": "self"},
+    {"kind": "gru", "item_features": ("category", "price"), "item": {"output": "separate"}},
+    {"kind": "gru", "item": {"loss": "bpr_max"}},
+    {"kind": "gru", "item": {"loss": "bce", "output": "separate"}, "item_features": ("popularity",)},
 ]
 
 
@@ -153,9 +171,13 @@ def test_the_copy_is_a_mixture_of_the_generator_and_the_steps_so_far() -> None:
     torch.testing.assert_close(answers, expected, atol=1e-6, rtol=1e-5)
 
 
+WITH_ITEM_FEATURES = {"item_features": ("category",), "item": {"output": "separate", "loss": "bce"}}
+
+
 @pytest.mark.parametrize("heads", [("next_item",), ("next_action",), ("next_item", "next_action")])
-def test_saved_and_loaded_answers_the_same(tmp_path: Path, heads: tuple[str, ...]) -> None:
-    model = network("lstm", 2, heads=heads)
+@pytest.mark.parametrize("choices", [{}, WITH_ITEM_FEATURES], ids=str)
+def test_saved_and_loaded_answers_the_same(tmp_path: Path, heads: tuple[str, ...], choices: dict[str, object]) -> None:
+    model = network("lstm", 2, heads=heads, **choices)
     save(model, tmp_path, {"seed": 3})
     again = load_trained(tmp_path)
     assert again.spec == model.spec
@@ -173,3 +195,71 @@ def test_a_class_that_training_did_not_have_is_read_and_answers_are_finite() -> 
     assert all(
         np.isfinite(a.detach().numpy()).all() for a in model(inputs, torch.tensor([0]), torch.tensor([2])).values()
     )
+
+
+@pytest.mark.parametrize("choices", ARCHITECTURES, ids=str)
+def test_the_order_of_a_batch_does_not_matter(choices: dict[str, object]) -> None:
+    model = network(**choices)  # type: ignore[arg-type]
+    inputs, order = sequences(5, 6), torch.tensor([3, 0, 4, 1, 2])
+    row, column = torch.tensor([0, 1, 2, 3, 4]), torch.tensor([5, 0, 3, 2, 4])
+    with torch.no_grad():
+        expected = model(inputs, row, column)
+        found = model({name: value[order] for name, value in inputs.items()}, order.argsort(), column)
+    for name, answers in found.items():
+        torch.testing.assert_close(answers, expected[name], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("choices", ARCHITECTURES, ids=str)
+def test_gradients_are_finite_where_no_item_is_known(choices: dict[str, object]) -> None:
+    model = network(**choices).train()  # type: ignore[arg-type]
+    inputs = {**sequences(3, 5), "item": torch.tensor([[1] * 5, [KNOWN + 4] * 5, [0] * 5])}
+    row, column = torch.nonzero(torch.ones(3, 5)).unbind(1)
+    answers = model(inputs, row, column)
+    (answers["next_item"][:, 2].sum() + answers["next_action"][:, 0].sum()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("choices", ARCHITECTURES, ids=str)
+def test_every_weight_has_a_part_in_the_answers(choices: dict[str, object]) -> None:
+    model = network(**choices).train()  # type: ignore[arg-type]
+    inputs = sequences(6, 7)
+    row, column = torch.nonzero(torch.ones(6, 7)).unbind(1)
+    answers = model(inputs, row, column)
+    (answers["next_item"][:, 2:].square().sum() + answers["next_action"].square().sum()).backward()
+    idle = {name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()}
+    # the same number added to all scores changes no probability
+    assert idle <= {"next_item.offset"}
+
+
+def test_separate_vectors_answer_and_are_not_read() -> None:
+    model = network(features=(), copy=False, item={"output": "separate"})
+    assert model.items.shape == (2 * KNOWN, 12)
+    inputs = {"item": torch.tensor([[5, 7, 9]])}
+    ask = (torch.tensor([0]), torch.tensor([2]))
+    before = model(inputs, *ask)
+    with torch.no_grad():
+        model.items[KNOWN + 5] += 1.0
+        changed = model(inputs, *ask)
+        torch.testing.assert_close(changed["next_action"], before["next_action"])
+        assert not torch.allclose(changed["next_item"], before["next_item"])
+        readouts = model.encode(nn.functional.normalize(model.items[inputs["item"]], dim=-1), inputs)[1]
+        table = nn.functional.normalize(model.items[KNOWN + 2 :], dim=-1)
+        scores = 10 * nn.functional.normalize(readouts[0, 2], dim=-1) @ table.t()
+    torch.testing.assert_close(changed["next_item"][0, 2:], scores.log_softmax(-1), atol=1e-5, rtol=1e-5)
+
+
+def test_a_card_of_before_these_choices_is_read_as_what_it_was(tmp_path: Path) -> None:
+    model = network("lstm", 2)
+    save(model, tmp_path, {})
+    card = json.loads((tmp_path / "model.json").read_text())
+    for name in ("attention_heads", "positions", "item_features"):
+        del card["spec"]["encoder"][name]
+    for name in ("output", "label_smoothing", "regularisation", "calibration"):
+        del card["spec"]["heads"]["next_item"][name]
+    for written, read in ((True, "bilinear"), (False, "none")):
+        card["spec"]["encoder"]["attention"] = written
+        assert spec_from(card["spec"]).encoder.attention == read
+    card["spec"]["encoder"]["attention"] = True
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    assert load_trained(tmp_path).spec == model.spec

@@ -42,16 +42,30 @@ def workspace(made, tmp_path):
     return Paths(tmp_path), made[2]
 
 
-CASES = list(itertools.product(["gru", "lstm"], [1, 2], [True, False], [True, False]))
+CASES = [
+    *(
+        {"kind": kind, "layers": layers, "attention": attention, "copy": copy}
+        for kind, layers, attention, copy in itertools.product(
+            ["gru", "lstm"], [1, 2], ["none", "bilinear"], [True, False]
+        )
+    ),
+    {"kind": "rnn", "layers": 2, "attention": "additive"},
+    {"kind": "gru", "attention": "self", "attention_heads": 3},
+    {"kind": "mingru", "layers": 2},
+    {"kind": "transformer", "layers": 2, "attention": "none"},
+    {"kind": "transformer", "positions": "learned"},
+    {"kind": "attention", "attention": "self"},
+    {"kind": "gru", "item": {"output": "separate", "loss": "bce"}},
+    {"kind": "gru", "item": {"loss": "bpr_max"}, "item_features": ("category", "price", "popularity")},
+    {"kind": "gru", "item": {"output": "separate"}, "item_features": ("popularity",), "copy": False},
+]
 
 
-@pytest.mark.parametrize(("kind", "layers", "attention", "copy"), CASES)
-def test_the_artefact_equals_the_network_in_shapes_it_was_not_traced_with(tmp_path, kind, layers, attention, copy):
+@pytest.mark.parametrize("choices", CASES, ids=str)
+def test_the_artefact_equals_the_network_in_shapes_it_was_not_traced_with(tmp_path, choices):
     store = tmp_path / "store"
     small_models.shop(store)
-    network = small_models.trained(
-        tmp_path / "trained", store, small_models.spec(kind, layers, attention=attention, copy=copy)
-    )
+    network = small_models.trained(tmp_path / "trained", store, small_models.spec(**choices))
     session = export.open_session(export.to_onnx(network), where=tmp_path)
     draw = np.random.default_rng(0)
     for rows, steps, asked in [(1, 1, 1), (1, 7, 3), (5, 2, 9), (3, 8, 1)]:

@@ -1,16 +1,19 @@
 """Losses against plain formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from markov_log import KNOWN, log, model, sizes
 from torch import Tensor
+from torch.nn import functional
 
 from clickflow.models import losses
 from clickflow.models.directions import UnitVectors, unit
 from clickflow.models.network import build
 from clickflow.training.batches import NO_ACTION, gather, windows
-from clickflow.training.objective import AUXILIARY, Sampler, everything, loss, prepare
+from clickflow.training.objective import AUXILIARY, Sampler, candidates, everything, loss, prepare
 
 N, D, K = 7, 5, 11
 NOTHING = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -62,23 +65,23 @@ def test_the_normaliser_has_the_gradient_of_its_formula(block: int, monkeypatch:
 
 def test_drawn_candidates_estimate_the_sum_over_all_without_bias() -> None:
     counts = np.concatenate([[0, 0], np.random.default_rng(0).integers(1, 400, 50)])
-    sampler = Sampler.of_counts(counts, 16)
+    sampler = Sampler.of_counts(counts, 16, 0.5)
     scores = np.random.default_rng(1).normal(size=52)
     drawn = [sampler.draw(np.random.default_rng([2, i])) for i in range(4000)]
-    assert all(items.min() >= 2 and len(np.unique(items)) == len(items) for items, _ in drawn)
-    estimates = [np.exp(scores[items] + bias).sum() for items, bias in drawn]
+    assert all(items.min() >= 2 and len(np.unique(items)) == len(items) for items, _, _ in drawn)
+    estimates = [np.exp(scores[items] + bias).sum() for items, bias, _ in drawn]
     exact = np.exp(scores[2:]).sum()
     assert abs(np.mean(estimates) - exact) < 4 * np.std(estimates) / len(estimates) ** 0.5
 
 
 def test_candidates_are_drawn_by_the_root_of_their_count() -> None:
-    sampler = Sampler.of_counts(np.array([0, 0, 100, 400, 0]), 10)
+    sampler = Sampler.of_counts(np.array([0, 0, 100, 400, 0]), 10, 0.5)
     np.testing.assert_allclose(sampler.probability, np.array([0, 0, 10, 20, 1]) / 31)
 
 
 def test_the_correction_is_log_of_times_drawn_over_times_expected() -> None:
-    sampler = Sampler.of_counts(np.array([0, 0, 9, 9]), 5)
-    items, bias = sampler.draw(np.random.default_rng(0))
+    sampler = Sampler.of_counts(np.array([0, 0, 9, 9]), 5, 0.5)
+    items, bias, _ = sampler.draw(np.random.default_rng(0))
     times = np.exp(bias) * 2.5
     assert items.tolist() == [2, 3]
     np.testing.assert_allclose(times.sum(), 5, rtol=1e-6)
@@ -99,6 +102,126 @@ def test_unit_vectors_and_their_gradient_are_torchs() -> None:
     unit(nothing, training=True).sum().backward()
     assert nothing.grad is not None
     assert torch.isfinite(nothing.grad).all()
+
+
+def test_smoothing_shares_the_label_among_all_items_as_torch_does() -> None:
+    queries, table = vectors(2)
+    targets, none = torch.tensor([0, 3, 3, 10, 5, 1, 9]), torch.zeros(K, dtype=torch.float64)
+    likelihood = losses.generated(queries, table[targets], table, none, (torch.arange(N), targets))
+    found = losses.smoothed(likelihood, queries, table[targets], table, none, 0.1, K)
+    plain = functional.cross_entropy(queries @ table.t(), targets, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(-found, plain)
+    ours, theirs = (torch.autograd.grad(loss.sum(), (queries, table)) for loss in (-found, plain))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def negatives() -> tuple[Tensor, Tensor, Tensor, list[list[int]]]:
+    """Scores of targets and of negatives, how often each was drawn, and which of them are not the target."""
+    draw = torch.Generator().manual_seed(3)
+    score, scores = (torch.randn(*shape, generator=draw, dtype=torch.float64) * 3 for shape in ((N,), (N, K)))
+    times = torch.randint(1, 4, (K,), generator=draw).double()
+    return score, scores, times, [[k for k in range(K) if (n, k) not in {(0, 2), (4, 2), (6, 10)}] for n in range(N)]
+
+
+WITHOUT = (torch.tensor([0, 4, 6]), torch.tensor([2, 2, 10]))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.7])
+def test_bpr_max_is_its_formula(strength: float) -> None:
+    score, scores, times, others = negatives()
+    found = losses.bpr_max(score, scores, times.log(), WITHOUT, strength)
+    for n, drawn in enumerate(others):
+        total = sum(times[k] * scores[n, k].exp() for k in drawn)
+        above = sum(times[k] * scores[n, k].exp() / total * torch.sigmoid(score[n] - scores[n, k]) for k in drawn)
+        size = sum(times[k] * scores[n, k].exp() / total * scores[n, k] ** 2 for k in drawn)
+        torch.testing.assert_close(found[n], -torch.log(torch.as_tensor(above)) + strength * size)
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
+def test_bce_is_its_formula(calibration: float) -> None:
+    score, scores, times, others = negatives()
+    found = losses.bce(score, scores, times.log(), WITHOUT, calibration, items=101)
+    share = times.sum() / 100
+    # the exponent as it stands in the article
+    beta = share * (calibration * (1 - 1 / share) + 1 / share)
+    for n, drawn in enumerate(others):
+        negative = sum(times[k] * torch.log(1 - torch.sigmoid(scores[n, k])) for k in drawn)
+        torch.testing.assert_close(found[n], -beta * torch.log(torch.sigmoid(score[n])) - negative)
+
+
+def test_calibrated_bce_finds_the_probability_whatever_share_is_drawn_and_plain_bce_does_not() -> None:
+    """One item is right in 30 of 100 cases: where is the expected loss least?"""
+    candidates = torch.linspace(-6, 6, 2401, dtype=torch.float64)
+    for share in (0.01, 0.2, 1.0):
+        found = {}
+        for calibration in (0.0, 1.0):
+            beta = 1 - calibration * (1 - share)
+            # as in `bce`, in expectation: drawn as a negative by the share where another item is right
+            expected = 0.3 * beta * functional.softplus(-candidates) + 0.7 * share * functional.softplus(candidates)
+            found[calibration] = float(torch.sigmoid(candidates[expected.argmin()]))
+        assert found[1.0] == pytest.approx(0.3, abs=0.01)
+        assert found[0.0] == pytest.approx(0.3 / (0.3 + 0.7 * share), abs=0.01)
+
+
+@pytest.mark.parametrize("loss", ["bpr_max", "bce"])
+def test_nothing_but_the_target_was_drawn_and_the_loss_is_finite(loss: str) -> None:
+    score, scores = torch.zeros(1, requires_grad=True), torch.full((1, 1), 9.0, requires_grad=True)
+    target = (torch.tensor([0]), torch.tensor([0]))
+    times = torch.zeros(1)
+    found = (
+        losses.bpr_max(score, scores, times, target, 1.0)
+        if loss == "bpr_max"
+        else losses.bce(score, scores, times, target, 0.75, 2)
+    )
+    found.sum().backward()
+    assert torch.isfinite(found).all()
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_what_a_loss_draws_by_is_its_own() -> None:
+    steps = np.repeat([2, 3, 4], [400, 100, 1])
+    head = model().heads.next_item
+    assert head is not None
+    seen = {}
+    for name in ("sampled", "bce"):
+        draw = candidates(replace(head, loss=name, negatives=2), 5, steps)
+        drawn = [draw(np.random.default_rng(i)) for i in range(3000)]
+        seen[name] = np.bincount(
+            np.concatenate([np.repeat(found.items, np.exp(found.times).round().astype(int)) for found in drawn])
+        )[2:]
+        assert seen[name].sum() == 6000
+    np.testing.assert_allclose(seen["sampled"] / 6000, np.array([20, 10, 1]) / 31, atol=0.02)
+    np.testing.assert_allclose(seen["bce"] / 6000, np.ones(3) / 3, atol=0.02)
+    for name, negatives in (("full", 1), ("bce", 3), ("bpr_max", 99)):
+        found = candidates(replace(head, loss=name, negatives=negatives), 5, steps)(np.random.default_rng(0))
+        assert (found.items.tolist(), found.bias.tolist(), found.times.tolist()) == ([2, 3, 4], [0.0] * 3, [0.0] * 3)
+
+
+@pytest.mark.parametrize("item", [{"loss": "bpr_max"}, {"loss": "bce", "output": "separate"}], ids=str)
+def test_only_the_sharpness_learns_by_likelihood_where_the_loss_is_none(item: dict[str, object]) -> None:
+    split = log(30, 0)
+    torch.manual_seed(0)
+    network = build(model(copy=False, heads=("next_item",), item=item, dropout=0.0), sizes(split))
+    cut = windows(split.offsets, 8, to_the_end=False)
+    batch = gather(split, cut, network.inputs, KNOWN, 3)
+    step = prepare(batch, everything(KNOWN), np.random.default_rng(0), "cpu", outputs=network.outputs)
+    gradients = []
+    for sharpness in (0.0, 0.5):
+        assert network.next_item is not None
+        assert network.next_item.sharpness is not None
+        network.next_item.sharpness.data.fill_(sharpness)
+        network.zero_grad()
+        found = loss(network, step, network.items[step.rows])
+        found.total.backward()
+        assert network.next_item.sharpness.grad
+        gradients.append(network.encoder.readout.weight.grad.clone())
+        inputs = {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
+        row, column = (torch.from_numpy(i) for i in np.nonzero(batch.next_item))
+        answers = network(inputs, row, column)["next_item"]
+        own = answers.gather(1, torch.from_numpy(batch.next_item)[row, column].unsqueeze(1))
+        torch.testing.assert_close(found.heads["next_item"][0], -own.mean(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("copy", [True, False])

@@ -47,6 +47,28 @@ def test_it_overfits_one_batch() -> None:
     assert last["loss"] < 0.05 * trained.history[0]["train"]["loss"]
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"kind": "rnn", "attention": "additive"},
+        {"kind": "lstm", "attention": "self"},
+        {"kind": "mingru", "layers": 2},
+        {"kind": "transformer", "attention": "none"},
+        {"kind": "transformer", "positions": "learned"},
+        {"kind": "attention", "attention": "none"},
+        {"item": {"output": "separate"}},
+        {"item": {"loss": "bpr_max", "regularisation": 0.0}},
+        {"item": {"loss": "bce"}},
+        {"item": {"loss": "bce", "output": "separate"}, "item_features": ("category",)},
+    ],
+    ids=str,
+)
+def test_every_choice_overfits_one_batch(choices: dict[str, Any]) -> None:
+    spec = model(epochs=24, tokens=64, heads=("next_item",), **{"dropout": 0.0, "copy": False, **choices})
+    trained = fit(spec, sessions=60, overfit=True)
+    assert trained.history[-1]["train"]["next_item"] < 0.1 < trained.history[0]["train"]["next_item"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_optimiser_brings_the_loss_down(kind: str) -> None:
     network, embedding = RATES[kind]
@@ -119,7 +141,11 @@ def test_the_learning_rate_rises_then_falls_to_almost_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "layers", "loss"), [("gru", 1, "sampled"), ("lstm", 2, "sampled"), ("gru", 1, "full")]
+    ("kind", "layers", "loss"),
+    [
+        *(("gru", 1, "sampled"), ("lstm", 2, "sampled"), ("gru", 1, "full")),
+        *(("mingru", 2, "bce"), ("transformer", 1, "bpr_max")),
+    ],
 )
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(kind: str, layers: int, loss: str) -> None:
     spec = model(epochs=1, kind=kind, layers=layers)
@@ -242,9 +268,15 @@ split = PackedSplit(
 )
 spec = Model(
     unit="session",
-    encoder=Encoder(kind="gru", units=8, layers=1, dropout=0.0, attention=True, features=("action",)),
+    encoder=Encoder(
+        kind="gru", units=8, layers=1, dropout=0.0, attention="bilinear", attention_heads=None, positions=None,
+        features=("action",), item_features=(),
+    ),
     heads=Heads(
-        next_item=NextItemHead(weight=1.0, loss="sampled", negatives=9, copy=True),
+        next_item=NextItemHead(
+            weight=1.0, loss="sampled", negatives=9, label_smoothing=0.0, regularisation=None, calibration=None,
+            output="tied", copy=True,
+        ),
         next_action=NextActionHead(weight=1.0),
     ),
     optimiser=Optimiser(

@@ -54,7 +54,7 @@ def test_every_key_is_needed_or_named_as_missing(raw_params):
         ("models.next_step.encoder.unit", 3, "did you mean 'units'"),
         ("models.next_step.heads.next_itm", {}, "did you mean 'next_item'"),
         ("seed", "x", "seed: input should be a valid integer"),
-        ("models.next_step.encoder.kind", "gruu", "models.next_step.encoder.kind: input should be 'gru'"),
+        ("models.next_step.encoder.kind", "gruu", "models.next_step.encoder.kind: input should be 'rnn', 'gru'"),
         ("sequences.valid_share", 1.5, "sequences.valid_share: 1.5 is not between 0 and 1"),
         ("sequences.test_share", 0.95, "leave nothing to train on"),
         ("sequences.session.min_length", 1, "a sequence needs two steps"),

@@ -1,4 +1,4 @@
-"""What reads a sequence: step features, a recurrent network, an attention readout over its states.
+"""What reads a sequence: step features, a body of some kind (`bodies`), an attention readout over its states.
 
 Shapes: B sequences, T steps (right-padded), D units. Every part is causal: what stands at step t depends on the steps
 0 to t alone, so padding on the right changes nothing before it.
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from clickflow.models.attention import AdditiveAttention, CausalAttention, SelfAttention
+from clickflow.models.bodies import body, heads
 from clickflow.params import Encoder as EncoderSpec
 
 CLASSES = {"action": 16, "hour": 8, "weekday": 4, "category": 16}
@@ -58,55 +60,44 @@ class StepFeatures(nn.Module):
         return parts
 
 
-class CausalAttention(nn.Module):
-    """Weights over the steps 0 to t for every step t: a learned bilinear form of two states, and a bias by distance.
-
-    The bilinear attention of Luong et al. 2015; the bias lets the last steps count more.
-    """
-
-    def __init__(self, units: int, max_length: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(units, units, bias=False)
-        self.distance = nn.Parameter(torch.zeros(max_length))
-        self.scale = units**-0.5
-
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """[B, T, D], [B, T, D] to logits [B, T, T]; the last index is the step looked at, later steps have -1e9."""
-        logits: Tensor = self.query(queries) @ keys.transpose(1, 2) * self.scale
-        steps = torch.arange(queries.shape[1], device=queries.device)
-        back = steps.unsqueeze(1) - steps.unsqueeze(0)
-        logits = logits + self.distance[back.clamp(0, self.distance.shape[0] - 1)]
-        return logits.masked_fill(back < 0, -1e9)
+def read_by(spec: EncoderSpec, max_length: int) -> nn.Module | None:
+    """The attention that reads the states so far, beside the last one: [B, T, D] to [B, T, D]; None for none."""
+    if spec.attention == "self":
+        return SelfAttention(spec.units, heads(spec), max_length, relative=True)
+    kinds = {"bilinear": CausalAttention, "additive": AdditiveAttention}
+    return kinds[spec.attention](spec.units, max_length) if spec.attention in kinds else None
 
 
 class Encoder(nn.Module):
-    """GRU (Cho et al. 2014) or LSTM (Hochreiter & Schmidhuber 1997) over item embeddings and step features.
+    """Item vectors and step features to states, by `encoder.kind`, and to readouts.
 
-    With attention, each state is joined to a weighted mean of the states up to it (as in NARM, Li et al. 2017).
+    With attention, each state is joined to what an attention reads of the states up to it (as in NARM, Li et al. 2017).
     """
 
     def __init__(self, spec: EncoderSpec, features: StepFeatures, max_length: int) -> None:
         super().__init__()
         self.features = features
-        recurrent = {"gru": nn.GRU, "lstm": nn.LSTM}[spec.kind]
-        self.recurrent = recurrent(
-            spec.units + features.width,
-            spec.units,
-            num_layers=spec.layers,
-            dropout=spec.dropout if spec.layers > 1 else 0.0,
-            batch_first=True,
-        )
+        # of every kind; the name is that of the first ones, and stands in their files of weights
+        self.recurrent = body(spec, spec.units + features.width, max_length)
         self.dropout = nn.Dropout(spec.dropout)
-        self.attention = CausalAttention(spec.units, max_length) if spec.attention else None
-        self.readout = nn.Linear((2 if spec.attention else 1) * spec.units, spec.units)
+        self.attention = read_by(spec, max_length)
+        self.readout = nn.Linear((1 if self.attention is None else 2) * spec.units, spec.units)
 
     def forward(self, items: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Item embeddings [B, T, D] and raw features [B, T] to states and what is read off them, both [B, T, D]."""
+        """Item vectors [B, T, D] and raw features [B, T] to states and what is read off them, both [B, T, D]."""
         steps = torch.cat([items, *self.features(inputs)], dim=-1)
-        states, _ = self.recurrent(self.dropout(steps))
-        states = self.dropout(states)
+        found = self.recurrent(self.dropout(steps))
+        states = self.dropout(found[0] if isinstance(found, tuple) else found)
         read = states
         if self.attention is not None:
-            weights = self.attention(states, states).softmax(-1)
-            read = torch.cat([states, weights @ states], dim=-1)
+            read = torch.cat([states, attended(self.attention, states)], dim=-1)
         return states, self.readout(read)
+
+
+def attended(attention: nn.Module, states: Tensor) -> Tensor:
+    """What `attention` makes of the states so far, [B, T, D]: itself, or their mean by its weights."""
+    if isinstance(attention, SelfAttention):
+        found: Tensor = attention(states)
+        return found
+    weights: Tensor = attention(states, states).softmax(-1)
+    return weights @ states

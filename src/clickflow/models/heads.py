@@ -3,11 +3,14 @@
 Shapes: N positions, D units, T steps, K items.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from clickflow.models.attention import CausalAttention
 from clickflow.models.directions import unit
-from clickflow.models.encoders import CausalAttention
+from clickflow.params import NextItemHead
 
 TEMPERATURE = 10.0
 """Scores are cosines times this: the sharpest softmax they can give."""
@@ -15,6 +18,10 @@ FIRST_ITEM = 2
 """Item indexes below are no items: 0 is padding, 1 stands for every item the model does not know."""
 NEVER = -1e9
 """The log-probability of what cannot be an answer."""
+LIKELIHOODS = ("sampled", "full")
+"""Losses whose scores are log-probabilities but for a constant; those of the others are sharpened into such."""
+SHARPEST = 2.0
+"""The most that the log of a sharpness may be: exp(scores) must stay a float32."""
 
 
 class NextItem(nn.Module):
@@ -22,16 +29,26 @@ class NextItem(nn.Module):
 
     With `copy`, p = (1 - g) softmax(scores) + g attention over the steps so far, as in pointer and copy networks
     (See et al. 2017; for sessions RepeatNet, Ren et al. 2019); g is read off the same state.
+
+    A loss that is no likelihood (`bpr_max`, `bce`) says nothing of how far apart scores should be: then the softmax
+    is of scores times a sharpness, one number, which is fitted by likelihood (Platt 1999; temperature scaling, Guo et
+    al. 2017). `bce` has an offset besides, for a score to be the log-odds of its item.
     """
 
-    def __init__(self, units: int, max_length: int, *, copy: bool) -> None:
+    def __init__(self, units: int, max_length: int, spec: NextItemHead, known: int) -> None:
         super().__init__()
-        self.pointer = CausalAttention(units, max_length) if copy else None
-        self.gate = nn.Linear(units, 1) if copy else None
+        self.pointer = CausalAttention(units, max_length) if spec.copy else None
+        self.gate = nn.Linear(units, 1) if spec.copy else None
+        self.sharpness = None if spec.loss in LIKELIHOODS else nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.tensor(-math.log(known))) if spec.loss == "bce" else None
 
     def query(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to vectors [..., D] whose product with a normalised item embedding is the item's score."""
         return unit(readouts, training=self.training) * TEMPERATURE
+
+    def sharpened(self, queries: Tensor) -> Tensor:
+        """Queries [..., D] whose products are log-probabilities, but for a constant."""
+        return queries if self.sharpness is None else queries * self.sharpness.clamp(max=SHARPEST).exp()
 
     def copied(self, readouts: Tensor, states: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """How the copy answers: the share g [B, T] and weights [B, T, T] over the steps, 0 where a step has no item.

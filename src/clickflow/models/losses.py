@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 BLOCK = 1 << 24
 """How many scores are held for the backward pass; beyond, they are computed again, a block of rows at a time."""
@@ -42,10 +43,12 @@ class LogNormaliser(torch.autograd.Function):
         return total.log()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         """Gradients of queries and vectors; the bias is data."""
         queries, vectors, factors, *without, scores, total = ctx.saved_tensors
         weight, factors = (grads[0] / total).unsqueeze(1), factors.unsqueeze(1)
+        if scores.numel() and not ctx.needs_input_grad[1]:
+            return (scores @ (vectors * factors)).mul_(weight), None, None, None
         if scores.numel():
             of_queries = scores @ (vectors * factors)
             of_vectors = (queries * weight).t() @ scores
@@ -90,3 +93,43 @@ def mixed(generated: Tensor, share: Tensor, copied: Tensor) -> Tensor:
     kept = generated + torch.log1p(-share.clamp(max=1 - 1e-6))
     added = (share * copied).clamp(min=1e-30).log()
     return torch.logaddexp(kept, added)
+
+
+def smoothed(
+    likelihood: Tensor, queries: Tensor, targets: Tensor, vectors: Tensor, bias: Tensor, share: float, items: int
+) -> Tensor:
+    """(1 - e) log p of the target + e mean of log p over all `items`, [N]: label smoothing (Szegedy et al. 2016).
+
+    `likelihood` is what `generated` gave for the same arguments. The mean over the draws estimates the one over all.
+    """
+    mean = queries @ (bias.exp() @ vectors) / items
+    return likelihood + share * (mean - (queries * targets).sum(-1))
+
+
+def bpr_max(
+    score: Tensor, scores: Tensor, times: Tensor, without: tuple[Tensor, Tensor], regularisation: float
+) -> Tensor:
+    """BPR-max with score regularisation (Hidasi & Karatzoglou 2018), [N]: the target should stand above the negatives,
+    those with high scores first.
+
+    -log sum_j w_j sigmoid(r - r_j) + regularisation * sum_j w_j r_j^2, where w is the softmax of the negatives' scores.
+    `score` [N] is the target's r, `scores` [N, K] the negatives'; `times` [K] the log of how often each was drawn.
+    """
+    logits = (scores + times).index_put(without, scores.new_tensor(-1e9))
+    weights = logits.softmax(-1)
+    above = (weights * torch.sigmoid(score.unsqueeze(1) - scores)).sum(-1)
+    return -torch.log(above + 1e-24) + regularisation * (weights * scores.square()).sum(-1)
+
+
+def bce(
+    score: Tensor, scores: Tensor, times: Tensor, without: tuple[Tensor, Tensor], calibration: float, items: int
+) -> Tensor:
+    """Binary cross-entropy of the target against negatives, [N], calibrated as in gSASRec (Petrov & Macdonald 2023).
+
+    -beta log sigmoid(r) - sum_j log(1 - sigmoid(r_j)), beta = 1 - t (1 - a): a is the share of the other items that
+    was drawn (evenly), t `calibration`. With t = 1 sigmoid(r) tends to the item's probability whatever a is, with
+    t = 0 it is too high by as much as negatives are too few. As a sum, not a mean: so it weighs like a likelihood.
+    """
+    drawn = (times.exp().sum() / max(1, items - 1)).clamp(max=1.0)
+    negative = (functional.softplus(scores) * times.exp()).index_put(without, scores.new_tensor(0.0))
+    return (1 - calibration * (1 - drawn)) * functional.softplus(-score) + negative.sum(-1)

@@ -5,7 +5,7 @@ safetensors is imported where it is needed: training itself needs torch and nump
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from clickflow.files import sha256
 from clickflow.models.directions import unit
 from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.heads import NextAction, NextItem
+from clickflow.models.item_features import Codes, ItemFeatures
 from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
 from clickflow.params import Encoder as EncoderSpec
 
@@ -28,21 +29,24 @@ class Sizes:
 
     `known`: item indexes below are the model's items (0 padding, 1 unknown); `actions`: the event types in the order
     of their codes, without exit; `categories`: number of category indexes; `statistics`: mean and standard deviation
-    of log(1 + x) of gap, since_start and price in the training part.
+    of log(1 + x) of gap, since_start and price in the training part; `item_codes`: see `item_features.codes`, needed
+    where the spec asks for item features.
     """
 
     known: int
     actions: tuple[str, ...]
     categories: int
     statistics: Mapping[str, tuple[float, float]]
+    item_codes: Codes | None = field(default=None, compare=False)
 
 
 class Network(nn.Module):
     """Raw sequences in, log-probabilities out.
 
-    Attributes: `spec`, `sizes`, `inputs` (the names of the tensors that `forward` reads), `items` (the tied item
-    embedding, [known, D]; only its direction counts), `encoder`, `next_item` and `next_action` (None where the model
-    has no such head).
+    Attributes: `spec`, `sizes`, `inputs` (the names of the tensors that `forward` reads), `items` (the item embedding,
+    of which only the direction counts: [known, D] where items are read and answered by the same vectors, [2 known, D]
+    where those of the answers are separate and stand behind), `outputs` (the row where they begin), `features` (of
+    items), `encoder`, `next_item` and `next_action` (None where the model has no such head).
     """
 
     def __init__(self, spec: Model, sizes: Sizes) -> None:
@@ -51,15 +55,28 @@ class Network(nn.Module):
         units, longest = spec.encoder.units, spec.budget.max_length
         features = tuple(spec.encoder.features)
         self.inputs = ("item", *features)
-        self.items = nn.Parameter(torch.randn(sizes.known, units) * units**-0.5)
+        item, action = spec.heads.next_item, spec.heads.next_action
+        self.outputs = sizes.known if item and item.output == "separate" else 0
+        self.items = nn.Parameter(torch.randn(self.outputs + sizes.known, units) * units**-0.5)
         classes = {"action": len(sizes.actions), "hour": 24, "weekday": 7, "category": sizes.categories}
         self.encoder = Encoder(spec.encoder, StepFeatures(features, classes, sizes.statistics), longest)
-        item, action = spec.heads.next_item, spec.heads.next_action
-        self.next_item = NextItem(units, longest, copy=item.copy) if item else None
+        self.next_item = NextItem(units, longest, item, sizes.known) if item else None
         self.next_action = NextAction(units, len(sizes.actions) + 1) if action else None
+        self.features: ItemFeatures | None = None
+        if spec.encoder.item_features:
+            if sizes.item_codes is None:
+                raise TypeError("the spec asks for item features, and the sizes hold no codes of items")
+            codes = sizes.item_codes
+            self.features = ItemFeatures(codes, int(codes.max(initial=0)) + 1, units)
 
-    def directions(self, rows: Tensor) -> Tensor:
-        """Embedding rows [n, D] as unit vectors: the scale of an item's embedding carries no meaning."""
+    def directions(self, rows: Tensor, which: Tensor | None = None) -> Tensor:
+        """Embedding rows [n, D] as unit vectors: the scale of an item's embedding carries no meaning.
+
+        `which` [n]: where in the embedding they stand, for what is known of their items to be joined; None: all rows.
+        """
+        if self.features is not None:
+            place = torch.arange(len(self.items), device=rows.device) if which is None else which
+            rows = rows + self.features(place % self.sizes.known)
         return unit(rows, training=self.training)
 
     def encode(self, vectors: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -80,21 +97,21 @@ class Network(nn.Module):
         return self.ask(self.read(inputs, self.directions(self.items)), row, column)
 
     def read(self, inputs: Mapping[str, Tensor], table: Tensor) -> "Reading":
-        """What `ask` needs of sequences; `table` is `directions(items)`, [known, D]."""
+        """What `ask` needs of sequences; `table` is `directions(items)`."""
         items = inputs["item"]
         items = torch.where(items < self.sizes.known, items, torch.ones_like(items))
         states, readouts = self.encode(table[items], inputs)
         shares = weights = None
         if self.next_item is not None and self.next_item.pointer is not None:
             shares, weights = self.next_item.copied(readouts, states, items)
-        return Reading(table, items, readouts, shares, weights)
+        return Reading(table[self.outputs :] if self.outputs else table, items, readouts, shares, weights)
 
     def ask(self, reading: "Reading", row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """The answers of `forward` to some of the questions about what was read."""
         asked = reading.readouts[row, column]
         answers = {}
         if self.next_item is not None:
-            scores = self.next_item.query(asked) @ reading.table.t()
+            scores = self.next_item.sharpened(self.next_item.query(asked)) @ reading.table.t()
             share = reading.shares[row, column] if reading.shares is not None else None
             weights = reading.weights[row, column] if reading.weights is not None else None
             answers["next_item"] = self.next_item.log_probabilities(scores, share, weights, reading.items[row])
@@ -105,7 +122,7 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Reading:
-    """Sequences as a network has read them: `table` [known, D] of unit item vectors, `items` [B, T], `readouts`
+    """Sequences as a network has read them: `table` [known, D] of the answers' unit vectors, `items` [B, T], `readouts`
     [B, T, D], and of the copy its `shares` [B, T] and `weights` [B, T, T].
     """
 
@@ -152,22 +169,34 @@ def load_trained(folder: Path) -> Network:
     from safetensors.torch import load_file
 
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    weights = load_file(folder / WEIGHTS)
+    codes = weights.get("features.codes")
     sizes = Sizes(
         known=card["known"],
         actions=tuple(card["actions"]),
         categories=card["categories"],
         statistics={name: (mean, std) for name, (mean, std) in card["statistics"].items()},
+        item_codes=None if codes is None else codes.numpy(),
     )
     network = build(spec_from(card["spec"]), sizes)
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    network.load_state_dict(weights)
     return network.eval()
 
 
 def spec_from(raw: Mapping[str, Any]) -> Model:
-    """A spec as it stands in model.json; the reverse of `dataclasses.asdict`, without pydantic."""
+    """A spec as it stands in model.json; the reverse of `dataclasses.asdict`, without pydantic.
+
+    What earlier versions did not write is what they did.
+    """
     heads = raw["heads"]
     item, action = heads.get("next_item"), heads.get("next_action")
-    encoder = {**raw["encoder"], "features": tuple(raw["encoder"]["features"])}
+    encoder = {"attention_heads": None, "positions": None, "item_features": (), **raw["encoder"]}
+    for name in ("features", "item_features"):
+        encoder[name] = tuple(encoder[name])
+    if isinstance(encoder["attention"], bool):
+        encoder["attention"] = "bilinear" if encoder["attention"] else "none"
+    if item:
+        item = {"output": "tied", "label_smoothing": 0.0, "regularisation": None, "calibration": None, **item}
     return Model(
         unit=raw["unit"],
         encoder=EncoderSpec(**encoder),

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 
 from clickflow.errors import DataError, UsageError
@@ -21,7 +20,8 @@ from clickflow.training import device as devices
 from clickflow.training import optimisers
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.checkpoints import Checkpoints
-from clickflow.training.objective import Loss, Sampler, everything, loss, prepare
+from clickflow.training.objective import Loss, candidates, loss, prepare
+from clickflow.training.sharpness import sharpen
 from clickflow.training.state import State
 from clickflow.training.validation import answer, sample
 
@@ -100,6 +100,7 @@ def train(
             if watcher:
                 watcher.epoch(progress.history[-1])
         run.state.use_best()
+        run.sharpen()
     best = progress.best_epoch if progress.best_epoch is not None else progress.epoch
     return Trained(run.state.network.eval(), progress.history, best, progress.step, progress.questions)
 
@@ -127,11 +128,7 @@ class _Run:
                 f"{max(0, sizes.known - FIRST_ITEM)} known items",
                 next_step="the store's card.json says what was left out; a smaller sequences.min_item_count may help",
             )
-        self.draw = everything(sizes.known if item else FIRST_ITEM)
-        # as many draws as there are items: then all of them cost less, and are exact
-        if item and item.loss == "sampled" and item.negatives < sizes.known - FIRST_ITEM:
-            counts = np.bincount(training.item, minlength=sizes.known)[: sizes.known]
-            self.draw = Sampler.of_counts(counts, item.negatives).draw
+        self.draw = candidates(item, sizes.known, training.item)
         self.state = State(build(spec, sizes).to(device.kind).train(), spec.optimiser)
         self.batches = len(self.plan(0))
         self.steps = self.batches * spec.budget.epochs
@@ -157,7 +154,8 @@ class _Run:
             self.training, self.windows.take(chosen), state.network.inputs, self.sizes.known, len(self.sizes.actions)
         )
         place = 0 if self.overfit else at
-        step = prepare(batch, self.draw, random(self.seed, NEGATIVES, place), self.device.kind)
+        draws = random(self.seed, NEGATIVES, place)
+        step = prepare(batch, self.draw, draws, self.device.kind, outputs=state.network.outputs)
         if spec.encoder.dropout:
             torch.manual_seed(int(random(self.seed, DROPOUT, at).integers(1 << 62)))
         table = state.network.items.data
@@ -177,6 +175,13 @@ class _Run:
                 state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
         heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
         return batch.tokens, Loss(found.total.detach(), heads)
+
+    def sharpen(self) -> None:
+        """Scores of a loss that is no likelihood become probabilities, by what was not trained on if there is any."""
+        if self.asked is not None and self.validation is not None:
+            sharpen(self.state.network, self.validation, self.asked)
+        else:
+            sharpen(self.state.network, self.training, self.windows)
 
     def close_epoch(self) -> None:
         """Validate, keep the best weights, and decide whether to go on."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,51 +10,72 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from clickflow.models.heads import FIRST_ITEM
-from clickflow.models.losses import generated, mixed
+from clickflow.models.heads import FIRST_ITEM, LIKELIHOODS
+from clickflow.models.losses import bce, bpr_max, generated, mixed, smoothed
 from clickflow.models.network import Network
+from clickflow.params import NextItemHead
 from clickflow.training.batches import NO_ACTION, Batch, Ints
 
 AUXILIARY = 1.0
 """Weight of the generator's own likelihood beside the mixture's: without it, it learns little where copying is easy."""
-POPULARITY = 0.5
-"""Negatives are drawn by the power of an item's count."""
+POPULARITY = {"sampled": 0.5, "bpr_max": 0.5, "bce": 0.0}
+"""Negatives are drawn by the power of an item's count; of bce evenly, as its calibration supposes."""
+REGULARISATION, CALIBRATION = 1.0, 0.75
+"""Of bpr_max and bce, where the params leave them open: as in the code of their authors."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws the items that stand for all others in the sampled softmax."""
+    """Draws the items that stand for all others in a loss that samples."""
 
     cumulative: NDArray[np.float64]
     probability: NDArray[np.float64]
     negatives: int
 
     @classmethod
-    def of_counts(cls, counts: NDArray[np.int64], negatives: int) -> "Sampler":
+    def of_counts(cls, counts: NDArray[np.int64], negatives: int, power: float) -> "Sampler":
         """`counts` [known]: how often the training part holds each index; 0 and 1 are never drawn."""
-        weight = np.maximum(counts, 1).astype(np.float64) ** POPULARITY
+        weight = np.maximum(counts, 1).astype(np.float64) ** power
         weight[:FIRST_ITEM] = 0.0
         probability = weight / weight.sum()
         return cls(np.cumsum(probability), probability, negatives)
 
-    def draw(self, random: np.random.Generator) -> tuple[Ints, NDArray[np.float32]]:
-        """Item indexes [K], each once, and minus the log of how often each should stand among the draws, less the log
-        of how often it did, [K].
-        """
+    def draw(self, random: np.random.Generator) -> "Candidates":
+        """So many draws, each item that was drawn once."""
         drawn = np.searchsorted(self.cumulative, random.random(self.negatives) * self.cumulative[-1], side="right")
         items, times = np.unique(drawn, return_counts=True)
         expected = self.probability[items] * self.negatives
-        return items.astype(np.int64), (np.log(times) - np.log(expected)).astype(np.float32)
+        bias = (np.log(times) - np.log(expected)).astype(np.float32)
+        return Candidates(items.astype(np.int64), bias, np.log(times).astype(np.float32))
 
 
-Draw = Callable[[np.random.Generator], tuple[Ints, NDArray[np.float32]]]
-"""Chooses the items that stand for all others in a batch; see `Sampler.draw`."""
+class Candidates(NamedTuple):
+    """The items that stand for all others in a batch, [K]: index; log of times drawn over times expected; log of times
+    drawn.
+    """
+
+    items: Ints
+    bias: NDArray[np.float32]
+    times: NDArray[np.float32]
+
+
+Draw = Callable[[np.random.Generator], Candidates]
 
 
 def everything(known: int) -> Draw:
     """All items stand for themselves: the full softmax."""
-    items, bias = np.arange(FIRST_ITEM, known), np.zeros(known - FIRST_ITEM, np.float32)
-    return lambda _: (items, bias)
+    none = np.zeros(known - FIRST_ITEM, np.float32)
+    found = Candidates(np.arange(FIRST_ITEM, known), none, none)
+    return lambda _: found
+
+
+def candidates(head: NextItemHead | None, known: int, items: NDArray[np.integer]) -> Draw:
+    """Who stands for all items in the loss of `head`; `items` are the steps of the training part."""
+    # as many draws as there are items: then all of them cost less, and are exact
+    if head is None or head.loss == "full" or head.negatives >= known - FIRST_ITEM:
+        return everything(known if head else FIRST_ITEM)
+    counts = np.bincount(items, minlength=known)[:known]
+    return Sampler.of_counts(counts, head.negatives, POPULARITY[head.loss]).draw
 
 
 @dataclass(frozen=True)
@@ -61,8 +83,8 @@ class Step:
     """A batch on the device, with items as places in `rows`, the embedding's rows that it touches.
 
     `inputs` [B, T]: raw; `places`: where in `rows` are the inputs [B * T], the targets [P] and the candidates that
-    stand for all items [K], one after the other; `bias` [K]: the candidates' logQ correction; `asked` [P]: flat
-    positions with a next item; `without`: pairs (question, candidate) that are left out; `next_item` [B, T] and
+    stand for all items [K], one after the other; `bias`, `times` [K]: of the candidates; `asked` [P]: flat positions
+    with a next item; `without`: pairs (question, candidate) that are left out; `next_item` [B, T] and
     `next_action` [B * T]: as in the batch.
     """
 
@@ -70,21 +92,26 @@ class Step:
     rows: Tensor
     places: Tensor
     bias: Tensor
+    times: Tensor
     asked: Tensor
     without: tuple[Tensor, Tensor]
     next_item: Tensor
     next_action: Tensor
 
 
-def prepare(batch: Batch, draw: Draw, random: np.random.Generator, device: str) -> Step:
-    """`batch` as tensors on `device`, with the candidates that `draw` chooses."""
+def prepare(batch: Batch, draw: Draw, random: np.random.Generator, device: str, *, outputs: int = 0) -> Step:
+    """`batch` as tensors on `device`, with the candidates that `draw` chooses.
+
+    `outputs`: where in the embedding the rows begin that answers are compared with, see `Network.outputs`.
+    """
     asked = np.flatnonzero(batch.next_item)
     targets = batch.next_item.ravel()[asked]
-    candidates, bias = draw(random)
+    candidates, bias, times = draw(random)
     if not len(asked):
-        candidates, bias = candidates[:0], bias[:0]
+        candidates, bias, times = candidates[:0], bias[:0], times[:0]
     read = batch.inputs["item"].ravel()
-    rows, places = np.unique(np.concatenate([read, targets, candidates]), return_inverse=True)
+    needed = np.concatenate([read, targets + outputs, candidates + outputs])
+    rows, places = np.unique(needed, return_inverse=True)
     # a candidate that is the target itself would be counted twice
     at = np.searchsorted(candidates, targets)
     hit = np.flatnonzero(np.append(candidates, -1)[at] == targets)
@@ -97,6 +124,7 @@ def prepare(batch: Batch, draw: Draw, random: np.random.Generator, device: str) 
         rows=to(rows),
         places=to(places),
         bias=to(bias),
+        times=to(times),
         asked=to(asked),
         without=(to(hit), to(at[hit])),
         next_item=to(batch.next_item),
@@ -117,7 +145,7 @@ def loss(network: Network, step: Step, rows: Tensor, *, bfloat16: bool = False) 
     spec, items = network.spec.heads, step.inputs["item"]
     sizes = [items.numel(), len(step.asked), len(step.bias)]
     # one look-up for all three, so that autograd makes one gradient of the rows
-    vectors = functional.embedding(step.places, network.directions(rows))
+    vectors = functional.embedding(step.places, network.directions(rows, step.rows))
     read, targets, candidates = torch.split(vectors, sizes)
     with torch.autocast(rows.device.type, torch.bfloat16, enabled=bfloat16):
         states, readouts = network.encode(read.view(*items.shape, -1), step.inputs)
@@ -127,9 +155,9 @@ def loss(network: Network, step: Step, rows: Tensor, *, bfloat16: bool = False) 
     if network.next_item is not None and spec.next_item is not None and len(step.asked):
         head, questions = network.next_item, len(step.asked)
         queries = head.query(flat if questions == len(flat) else functional.embedding(step.asked, flat))
-        likelihood = generated(queries, targets, candidates, step.bias, step.without)
-        item_loss = -likelihood.mean()
-        heads["next_item"] = (item_loss, questions)
+        objective, likelihood = _of_generator(network, spec.next_item, step, queries, targets, candidates)
+        item_loss = -objective.mean()
+        heads["next_item"] = (-likelihood.mean(), questions)
         if head.pointer is not None:
             share, weights = head.copied(readouts, states, items)
             copied = (weights * (items.unsqueeze(1) == step.next_item.unsqueeze(2))).sum(-1)
@@ -144,3 +172,29 @@ def loss(network: Network, step: Step, rows: Tensor, *, bfloat16: bool = False) 
         heads["next_action"] = (action_loss, len(asked))
         total = total + spec.next_action.weight * action_loss
     return Loss(total, heads)
+
+
+def _of_generator(
+    network: Network, spec: NextItemHead, step: Step, queries: Tensor, targets: Tensor, candidates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What is maximised of the scores, and the log-likelihoods that they mean, both [P]."""
+    head, items = network.next_item, network.sizes.known - FIRST_ITEM
+    if head is None or spec.loss in LIKELIHOODS:
+        likelihood = generated(queries, targets, candidates, step.bias, step.without)
+        if not spec.label_smoothing:
+            return likelihood, likelihood
+        share = spec.label_smoothing
+        return smoothed(likelihood, queries, targets, candidates, step.bias, share, items), likelihood
+    score, scores = (queries * targets).sum(-1), queries @ candidates.t()
+    if spec.loss == "bpr_max":
+        strength = REGULARISATION if spec.regularisation is None else spec.regularisation
+        found = bpr_max(score, scores, step.times, step.without, strength)
+    else:
+        offset = score.new_zeros(()) if head.offset is None else head.offset
+        score, scores = score + offset, scores + offset
+        calibration = CALIBRATION if spec.calibration is None else spec.calibration
+        found = bce(score, scores, step.times, step.without, calibration, items)
+    # only the sharpness learns by likelihood: the scores are the loss's own
+    still = head.sharpened(queries.detach())
+    likelihood = generated(still, targets.detach(), candidates.detach(), step.bias, step.without)
+    return likelihood - found, likelihood

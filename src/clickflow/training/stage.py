@@ -3,13 +3,14 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from clickflow import console
 from clickflow.files import read_json, replacing, write_json
+from clickflow.models import item_features
 from clickflow.models.network import CARD, Network, Sizes, parameters, save
 from clickflow.params import Params
 from clickflow.paths import Paths
@@ -48,7 +49,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         with _Console(name, spec.budget.epochs, mlflow, board) as watcher:
             trained = train(
                 spec,
-                sizes(card),
+                replace(sizes(card), item_codes=item_features.read(folder, spec.encoder.item_features, card.known)),
                 open_split(folder, "train"),
                 open_split(folder, "valid"),
                 seed=params.seed,

@@ -1,0 +1,100 @@
+"""Scores of a loss that is no likelihood (`bpr_max`, `bce`) as log-probabilities: the one number that this takes."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from clickflow.models.heads import FIRST_ITEM, SHARPEST
+from clickflow.models.network import Network
+from clickflow.training.batches import Windows, gather, plan, random
+from clickflow.training.validation import sample
+
+if TYPE_CHECKING:
+    from clickflow.sequences.store import PackedSplit
+
+SCORES, QUESTIONS = 1 << 24, (200, 4_000)
+"""As many questions are asked as give so many scores, between these bounds."""
+FLATTEST = -4.0
+"""The least that the log of a sharpness may be."""
+ROUNDS = 30
+"""Each shortens the interval to 0.62 of it: the last one is a millionth of the first."""
+
+
+def sharpen(network: Network, split: "PackedSplit", windows: Windows) -> None:
+    """Set the sharpness of the head `next_item` to the likeliest for the questions of `windows`, spread evenly.
+
+    Does nothing where the loss is a likelihood, or no item is asked for. One number cannot fit much by chance, so the
+    part that also decides when training stops will do.
+    """
+    head = network.next_item
+    if head is None or head.sharpness is None:
+        return
+    low, high = QUESTIONS
+    wanted = min(high, max(low, SCORES // network.sizes.known))
+    found = _questions(network, split, sample(windows, wanted), wanted)
+    if found is None:
+        return
+    with torch.inference_mode():
+        best = _least(lambda log: float(_loss(log, *found)), FLATTEST, SHARPEST)
+    head.sharpness.data.fill_(best)
+
+
+def _questions(
+    network: Network, split: "PackedSplit", windows: Windows, wanted: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Raw scores of all items [n, items], of the targets [n], the copy's share of the answer and its weight on the
+    target, both [n]; None where nothing is asked.
+    """
+    head, known, device = network.next_item, network.sizes.known, network.items.device
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    was_training, asked = network.training, 0
+    network.eval()
+    with torch.inference_mode():
+        table = network.directions(network.items)
+        for chosen in plan(windows.length, 4096, random(0, 0)):
+            batch = gather(split, windows.take(chosen), network.inputs, known, len(network.sizes.actions))
+            inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
+            targets = torch.from_numpy(batch.next_item).to(device)
+            row, column = targets.nonzero()[: wanted - asked].unbind(1)
+            if head is None or not len(row):
+                continue
+            reading = network.read(inputs, table)
+            scores = head.query(reading.readouts[row, column]) @ reading.table.t()
+            target = targets[row, column].unsqueeze(1)
+            share = copied = torch.zeros(len(row), device=device)
+            if reading.shares is not None and reading.weights is not None:
+                share = reading.shares[row, column]
+                copied = (reading.weights[row, column] * (reading.items[row] == target)).sum(-1)
+            parts.append((scores[:, FIRST_ITEM:], scores.gather(1, target).squeeze(1), share, copied))
+            asked += len(row)
+    network.train(was_training)
+    if not parts:
+        return None
+    scores, target, share, copied = (torch.cat(each) for each in zip(*parts, strict=True))
+    return scores, target, share, copied
+
+
+def _loss(log: float, scores: Tensor, target: Tensor, share: Tensor, copied: Tensor) -> Tensor:
+    """The mean negative log-likelihood at that log of a sharpness, as `NextItem.log_probabilities` answers."""
+    sharp = torch.tensor(log).exp()
+    generated = (sharp * target - torch.logsumexp(scores * sharp, -1)).exp()
+    return -((1 - share) * generated + share * copied).clamp(min=1e-30).log().mean()
+
+
+def _least(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function of one number with one valley is least: golden-section search (Kiefer 1953)."""
+    ratio = (5**0.5 - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = function(left), function(right)
+    for _ in range(ROUNDS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = function(right)
+    return (low + high) / 2
