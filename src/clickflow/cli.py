@@ -138,13 +138,19 @@ def open_run(as_json: AsJson = False) -> None:
 @app.command(rich_help_panel=MODELS)
 def promote(
     models: Annotated[list[str] | None, typer.Argument(help="Models of params.yaml; none: all.")] = None,
+    approve: Annotated[str | None, typer.Option(help="Agree, where promotion.approve asks for it; a reason.")] = None,
+    reject: Annotated[str | None, typer.Option(help="Do not agree; why.")] = None,
+    answers: Annotated[str | None, typer.Option(help="JSON by model, for machines.", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register the candidates, and make champions of those that passed the gate."""
     params, paths = _open(*models or ())
+    from clickflow.registry import approval
     from clickflow.registry import promote as verb
 
-    verb.run(params, paths, models or sorted(params.models), as_json=as_json)
+    names = models or sorted(params.models)
+    said = approval.given(names, approve=approve, reject=reject, answers=answers)
+    verb.run(params, paths, names, as_json=as_json, answers=said)
 
 
 @app.command(rich_help_panel=MODELS)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from clickflow.errors import EXIT_FAILED
 
-POOLS = {"gpu": 1}
-"""Pools that stages ask for, and their slots: one training at a time."""
+POOLS = {"gpu": 1, "promote": 1}
+"""Pools that tasks ask for, and their slots: one training, and one change of champions, at a time."""
 
 
 def main(dags: str, dag_id: str, moment: str, conf: str) -> int:

@@ -47,7 +47,7 @@ def run(params: Params, paths: Paths, settings: Sequence[str]) -> None:
     """
     values = overrides.parse(settings)
     overrides.apply(paths.params.read_text(encoding="utf-8"), values)
-    tasks = plan(graph.load(paths.root))
+    tasks = plan(graph.load(paths.root), list(params.models))
     commit = runs.head(paths.root)
     if changed := runs.changes(paths.root):
         console.say(f"retrain: the run uses commit {commit[:10]}; changes in {changed} are not part of it")
@@ -88,6 +88,7 @@ def _start(paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path) 
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "CLICKFLOW_HOME": str(paths.home),
+        "CLICKFLOW_UNATTENDED": "yes",  # nobody can answer without a server
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     words = ["-m", "clickflow.orchestration.inprocess", str(paths.root / "dags"), DAG, moment.isoformat()]

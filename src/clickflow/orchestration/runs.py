@@ -7,7 +7,7 @@ knows Airflow: `clickflow.orchestration.airflow` calls these functions, one a ta
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def open_run(
         folder = workspace.create(run, "open", {})
         _check_graph(folder, compiled)
         raw_files.check(run, folder)
-        _verb(run, folder, ["open"], say)
+        verb(run, folder, ["open"], say)
         frozen = _params(folder)["champion"]
     finally:
         workspace.remove(run.workspaces / "open")
@@ -181,17 +181,24 @@ def results(run: Run, say: Say, *, everything: bool = False) -> Path:
     return folder
 
 
-def promote(run: Run, say: Say) -> dict[str, Any]:
-    """Carry out the gates' decisions of a recorded run; what `clickflow promote --json` says."""
+def promote(run: Run, say: Say, answers: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Carry out the gates' decisions of a recorded run; what `clickflow promote --json` says.
+
+    `answers`: what people said of the candidates that wait for it, by model; see `clickflow.registry.approval`.
+    """
     folder = results(run, say)
-    promoted: dict[str, Any] = json.loads(_verb(run, folder, ["promote", *run.models], say).stdout)
+    said = ["--answers", json.dumps(answers)] if answers else []
+    promoted: dict[str, Any] = json.loads(verb(run, folder, ["promote", *run.models, *said], say).stdout)
     return promoted
 
 
-def _verb(run: Run, folder: Path, words: list[str], say: Say) -> Finished:
-    """`clickflow …` in a folder of the run, its result as JSON in `stdout`."""
+def verb(run: Run, folder: Path, words: list[str], say: Say, *, actor: str = "") -> Finished:
+    """`clickflow …` in a folder of the run, its result as JSON in `stdout`. `actor`: who the ledger names, if known.
+
+    Raises StageFailed with the verb's exit code and last words.
+    """
     command = ["clickflow", *words, "--json"]
-    env = workspace.environment(run, folder)
+    env = workspace.environment(run, folder) | ({"CLICKFLOW_ACTOR": actor} if actor else {})
     done = process.run(command, cwd=folder, env=env, say=say, capture=True)
     if done.code:
         raise StageFailed(

@@ -1,15 +1,16 @@
-"""The tasks of a run: open, one a stage, record, promote, announce. No Airflow yet, so that anyone can list them."""
+"""The tasks of a run: open, one a stage, record, approve, promote, announce. No Airflow yet: anyone can list them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from clickflow.errors import UsageError
+from clickflow.orchestration import selection
 from clickflow.orchestration.graph import FILE, Graph, Stage
 
-OPEN, RECORD, PROMOTE, ANNOUNCE = "open", "record", "promote", "announce"
+OPEN, RECORD, APPROVE, PROMOTE, ANNOUNCE = "open", "record", "approve", "promote", "announce"
 
 FAILED = "task failed with exit code"
 """In a task's log the line before the last words, followed by the code of `clickflow.errors`."""
@@ -17,9 +18,16 @@ FAILED = "task failed with exit code"
 ABOUT = {
     OPEN: "Fixes the run's commit, checks its params, and freezes the champions' versions in them.",
     RECORD: "Commits the run's params and lock under `refs/runs/<run>`, and lays its results out.",
-    PROMOTE: "Registers the candidates; what the gate let through becomes champion, under a lock.",
+    APPROVE: "Waits for a person's word on {model}, where promotion.approve names it and its gate says promote; "
+    "skipped where not. The report's figures stand in the question; docs/howto/approve.md.",
+    PROMOTE: "Registers the candidates; what the gate, and the person asked, let through becomes champion.",
     ANNOUNCE: "Tells who waits for it that there is a new champion: an asset event. Skipped where there is none.",
 }
+
+HOUR = timedelta(hours=1)
+
+LONGEST = timedelta(days=1)
+"""For a stage that names no timeout."""
 
 _ROUTING = {"queue": str, "pool": str, "retries": int, "timeout_minutes": (int, float)}
 
@@ -31,7 +39,7 @@ class Routing:
     queue: str = "default"
     pool: str | None = None
     retries: int = 0
-    timeout: timedelta | None = None
+    timeout: timedelta = LONGEST
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,10 @@ class Task:
     routing: Routing
     about: str
     stage: str | None = None
+    needed_by: tuple[str, ...] = ()
+    """The models that need the stage; the model that an approval is about."""
+    after_some: bool = False
+    """Starts when no task before it has failed and one has succeeded; others may be skipped."""
 
     @property
     def label(self) -> str:
@@ -51,8 +63,9 @@ class Task:
         return self.stage or self.id
 
 
-def plan(graph: Graph) -> dict[str, Task]:
+def plan(graph: Graph, models: Collection[str] = ()) -> dict[str, Task]:
     """The tasks by id, in running order. Raises UsageError where names clash or routing is not understood."""
+    needs = {model: set(selection.stages(graph, [model], models)) for model in models}
     ids = {name: task_id(stage) for name, stage in graph.stages.items()}
     groups = {stage.group for stage in graph.stages.values()}
     for name in sorted(groups & ABOUT.keys()):
@@ -69,9 +82,14 @@ def plan(graph: Graph) -> dict[str, Task]:
             routing=_routing(stage),
             about=stage.desc,
             stage=name,
+            needed_by=tuple(model for model in models if name in needs[model]),
         )
-    found[RECORD] = _frame(RECORD, tuple(ids[name] for name in graph.leaves()))
-    found[PROMOTE] = _frame(PROMOTE, (RECORD,))
+    found[RECORD] = _frame(RECORD, tuple(ids[name] for name in graph.leaves()), after_some=True)
+    asked = {model: f"{APPROVE}.{model}" for model in models}
+    for model, name in asked.items():
+        about = ABOUT[APPROVE].format(model=model)
+        found[name] = Task(name, APPROVE, (RECORD,), Routing(retries=2, timeout=HOUR), about, needed_by=(model,))
+    found[PROMOTE] = _frame(PROMOTE, (RECORD, *asked.values()), after_some=True)
     found[ANNOUNCE] = _frame(ANNOUNCE, (PROMOTE,))
     return found
 
@@ -82,9 +100,9 @@ def task_id(stage: Stage) -> str:
     return ".".join(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in parts)
 
 
-def _frame(name: str, upstream: tuple[str, ...]) -> Task:
-    retries = 0 if name in (OPEN, ANNOUNCE) else 2
-    return Task(name, None, upstream, Routing(retries=retries, timeout=timedelta(hours=1)), ABOUT[name])
+def _frame(name: str, upstream: tuple[str, ...], *, after_some: bool = False) -> Task:
+    pool = PROMOTE if name == PROMOTE else None
+    return Task(name, None, upstream, Routing(pool=pool, retries=2, timeout=HOUR), ABOUT[name], after_some=after_some)
 
 
 def _routing(stage: Stage) -> Routing:
@@ -102,5 +120,5 @@ def _routing(stage: Stage) -> Routing:
         queue=said.get("queue", "default"),
         pool=said.get("pool"),
         retries=said.get("retries", 0),
-        timeout=timedelta(minutes=minutes) if minutes else None,
+        timeout=timedelta(minutes=minutes) if minutes else LONGEST,
     )

@@ -1,4 +1,4 @@
-"""`clickflow promote`: register the candidates; make champions of those that passed the gate.
+"""`clickflow promote`: register the candidates; make champions of those that passed the gate, and the person asked.
 
 Under one lock, for each model: register the artefact as a version, alias `candidate`, one line in the ledger, and only
 then the aliases `previous` and `champion`. Killed in between, the next promote or rollback completes it: the ledger
@@ -7,6 +7,7 @@ rules. The same decision carried out twice changes nothing the second time.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,8 @@ from clickflow.files import read_json, sha256, sha256_folder
 from clickflow.models.artefact import CARD, MODEL
 from clickflow.params import Params
 from clickflow.paths import Paths
-from clickflow.registry import aliases, ledger, mlflow_store, provenance
+from clickflow.registry import aliases, approval, ledger, mlflow_store, provenance
+from clickflow.registry.approval import Answer, Word
 from clickflow.registry.ledger import Action, Entry, Standing
 from clickflow.registry.lock import changing
 from clickflow.registry.mlflow_store import CANDIDATE, Store
@@ -55,8 +57,12 @@ class Outcome:
     next_step: str = ""
 
 
-def run(params: Params, paths: Paths, models: list[str], *, as_json: bool) -> None:
+def run(
+    params: Params, paths: Paths, models: list[str], *, as_json: bool, answers: Mapping[str, Answer] | None = None
+) -> None:
     """Promote, hold or reject each model's candidate as its gate decided, and say what happened.
+
+    Where `promotion.approve` names the model, its entry in `answers` must agree.
 
     Raises UsageError where a candidate was refused: the gate judged other bytes, or against another champion.
     """
@@ -66,7 +72,10 @@ def run(params: Params, paths: Paths, models: list[str], *, as_json: bool) -> No
     with changing(paths):
         store = mlflow_store.connect(params, paths)
         entries = ledger.read(ledger.path(paths))
-        outcomes = [_one(store, paths, entries, candidate) for candidate in candidates]
+        outcomes = [
+            _one(store, paths, entries, candidate, _word(params, candidate, (answers or {}).get(candidate.model)))
+            for candidate in candidates
+        ]
     console.emit(
         {"models": [asdict(outcome) for outcome in outcomes], "registry": store.shown},
         as_json=as_json,
@@ -120,8 +129,13 @@ def _content(exported: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate) -> Outcome:
-    model = candidate.model
+def _word(params: Params, candidate: Candidate, answer: Answer | None) -> Word:
+    model, summary = candidate.model, str(candidate.content.get("summary") or f"the gate decided: {candidate.decision}")
+    return approval.word(model, candidate.decision, summary, answer, asked=model in params.promotion.approve)
+
+
+def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate, word: Word) -> Outcome:
+    model, reason = candidate.model, word.reason
     standing = aliases.complete(store, entries, model)
     origin = provenance.of(paths)
     facts: dict[str, Any] = {
@@ -131,13 +145,14 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate)
         "decision_sha256": candidate.decision_sha256,
         "data_sha256": candidate.content.get("data_sha256"),
         "metrics": candidate.metrics,
+        **word.facts,
     }
     used = [e for e in entries if e.model == model and e.facts.get("decision_sha256") == candidate.decision_sha256]
-    done = [entry for entry in used if entry.action == candidate.decision]
-    if candidate.decision == "promote" and _is_champion(store, standing, candidate):
+    done = [entry for entry in used if entry.action == word.decision]
+    if word.decision == "promote" and _is_champion(store, standing, candidate):
         text = f"version {standing.champion} is champion already; nothing to change"
         return Outcome(model, "already champion", standing.champion, standing.champion, standing.previous, text)
-    if objection := _objection(paths, candidate, standing, done):
+    if objection := _objection(paths, candidate, word, standing, done):
         if not (used and used[-1].action == "refuse" and used[-1].reason == objection.reason):
             _note(paths, entries, "refuse", model, 0, standing, objection.reason, facts)
             aliases.follow(store, entries, model)
@@ -148,18 +163,17 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate)
     version = registered.number
     facts["artefact_sha256"] = registered.tags["artefact_sha256"]
     mlflow_store.point(store, model, CANDIDATE, version)
-    reason = str(candidate.content.get("summary") or f"the gate decided: {candidate.decision}")
-    if candidate.decision == "promote":
+    if word.decision == "promote":
         _note(paths, entries, "promote", model, version, Standing(version, standing.champion), reason, facts)
         aliases.follow(store, entries, model)
         was = f"version {standing.champion}, kept as previous" if standing.champion else "none before"
         text = f"version {version} is champion now ({was})"
         return Outcome(model, "promoted", version, version, standing.champion, text)
     if not done:
-        _note(paths, entries, candidate.decision, model, version, standing, reason, facts)
+        _note(paths, entries, word.decision, model, version, standing, reason, facts)
         aliases.follow(store, entries, model)
     stays = f"champion stays {standing.champion}" if standing.champion else "there is no champion yet"
-    outcome: Literal["held", "rejected"] = "held" if candidate.decision == "hold" else "rejected"
+    outcome: Literal["held", "rejected"] = "held" if word.decision == "hold" else "rejected"
     text = f"version {version} {outcome}, {stays}: {reason}"
     return Outcome(model, outcome, version, standing.champion, standing.previous, text)
 
@@ -175,7 +189,9 @@ class _Objection:
     next_step: str
 
 
-def _objection(paths: Paths, candidate: Candidate, standing: Standing, done: list[Entry]) -> _Objection | None:
+def _objection(
+    paths: Paths, candidate: Candidate, word: Word, standing: Standing, done: list[Entry]
+) -> _Objection | None:
     """Why the decision may not be carried out; `done` are the ledger's lines of it being carried out before."""
     judged = candidate.content.get("artefact_sha256"), candidate.content.get("model_sha256")
     if judged != (candidate.artefact_sha256, candidate.model_sha256):
@@ -183,7 +199,7 @@ def _objection(paths: Paths, candidate: Candidate, standing: Standing, done: lis
             f"the artefact in {paths.exported(candidate.model).relative_to(paths.root)} is not the one the gate judged",
             "run `dvc repro`, so that the gate judges what lies there",
         )
-    if candidate.decision != "promote":
+    if word.decision != "promote":
         return None
     if done:
         return _Objection(
@@ -228,7 +244,7 @@ def _folders(paths: Paths, model: str) -> dict[str, Path]:
     """What a version's run holds: the artefact, the report, the decision, and the params and lock it came from."""
     return {
         mlflow_store.EXPORTED: paths.exported(model),
-        "evaluation": paths.evaluation(model),
+        mlflow_store.EVALUATION: paths.evaluation(model),
         "gate": paths.gate(model),
         "metrics": paths.metrics(model),
         "params": paths.params,

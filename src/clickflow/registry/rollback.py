@@ -7,6 +7,7 @@ from clickflow.errors import UsageError
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.registry import aliases, champion, ledger, mlflow_store, provenance
+from clickflow.registry.ledger import Entry
 from clickflow.registry.lock import changing
 
 
@@ -23,6 +24,10 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
         store = mlflow_store.connect(params, paths)
         entries = ledger.read(ledger.path(paths))
         standing = aliases.complete(store, entries, model)
+        by = {f"by_{key}": value for key, value in provenance.of(paths).items() if key in ("run_id", "dag_run")}
+        if done := _done(entries, model, by):
+            _say(done.model, done.champion, done.previous, done.reason, as_json=as_json)
+            return
         target = to if to is not None else standing.previous
         kept = f"champion stays {standing.champion}" if standing.champion else "there is no champion"
         if not standing.champion:
@@ -52,7 +57,6 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
         tags = registered.tags
         names = ("artefact_sha256", "model_sha256", "data_sha256", "commit", "run_id", "dag_run")
         facts = {name: tags[name] for name in names if name in tags}
-        by = {f"by_{key}": value for key, value in provenance.of(paths).items() if key in ("run_id", "dag_run")}
         ledger.append(
             ledger.path(paths),
             entries,
@@ -65,11 +69,21 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
             facts={**facts, **by, "metrics": json.loads(tags.get("metrics", "{}"))},
         )
         aliases.follow(store, entries, model)
+    _say(model, target, standing.champion, reason.strip(), as_json=as_json)
+
+
+def _done(entries: list[Entry], model: str, by: dict[str, str]) -> Entry | None:
+    """The line of the same DAG run, whose task was killed after it, or cleared: once is enough."""
+    mine = [e for e in entries if e.action == "rollback" and e.model == model and "by_dag_run" in by]
+    return next((e for e in mine if e.facts.get("by_dag_run") == by["by_dag_run"]), None)
+
+
+def _say(model: str, champion_now: int, before: int, reason: str, *, as_json: bool) -> None:
     console.emit(
-        {"model": model, "champion": target, "previous": standing.champion, "reason": reason.strip()},
+        {"model": model, "champion": champion_now, "previous": before, "reason": reason},
         as_json=as_json,
         text=lambda: (
-            f"{model}: version {target} is champion again (was {standing.champion}, now previous); "
+            f"{model}: version {champion_now} is champion again (was {before}, now previous); "
             "`clickflow open` writes it into params.yaml"
         ),
     )

@@ -4,18 +4,65 @@ A task's process starts git, DVC and clickflow as processes of their own and wai
 pandas, Great Expectations or MLflow. What tasks hand on (the run, lock fragments) is small JSON in XCom.
 """
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
-from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError
+from clickflow.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, ClickflowError
 from clickflow.orchestration import graph, process, runs, workspace
+from clickflow.orchestration.airflow import forms, policy
 from clickflow.orchestration.airflow.assets import CHAMPION
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE
 from clickflow.orchestration.workspace import Run
+from clickflow.params import Params, load
+
+TIMEOUT_HINT = "next: raise meta.airflow.timeout_minutes of the stage in dvc.yaml, or see in its log what it waits for"
+
+
+Asks = Callable[[Any, Params], tuple[forms.Asked, str]]
+"""What a DAG run's context asks for, and what started it. Raises UsageError, or skips the run."""
+
+
+@contextmanager
+def speaking(task: Any, context: Any) -> Iterator[Say]:
+    """Where a task's lines go, and how it fails: at once where trying again does not help (exit codes 2 and 3).
+
+    What a failed task has said last also stays as its XCom `error`, for the notice about the run.
+    """
+    file = home(Path(task.repository)) / "logs" / runs.run_id(context["run_id"]) / f"{task.task_id}.log"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8", buffering=1) as log:
+
+        def say(line: str) -> None:
+            task.log.info(line)
+            log.write(f"{line}\n")
+
+        def fail(code: int, lines: list[str]) -> None:
+            say(f"{FAILED} {code}")
+            for line in lines:
+                say(line)
+            context["ti"].xcom_push(policy.ERROR, lines)
+
+        try:
+            yield say
+        except AirflowSkipException as skip:
+            say(f"skipped: {skip}")
+            raise
+        except ClickflowError as error:
+            fail(error.exit_code, error.lines())
+            hopeless = error.exit_code in (EXIT_USAGE, EXIT_DATA)
+            raise (AirflowFailException if hopeless else AirflowException)(str(error)) from None
+        except AirflowTaskTimeout:
+            fail(EXIT_FAILED, [f"{task.task_id} took longer than {task.execution_timeout}", TIMEOUT_HINT])
+            raise
+        except OSError as error:
+            fail(EXIT_FAILED, [f"{type(error).__name__}: {error}"])
+            raise
 
 
 class ClickflowOperator(BaseOperator):  # type: ignore[misc]  # Airflow is not type-checked
@@ -29,23 +76,8 @@ class ClickflowOperator(BaseOperator):  # type: ignore[misc]  # Airflow is not t
 
     def execute(self, context: Any) -> Any:
         """Do the task's work; its lines go to the task's log and to `<home>/logs/<run>/<task>.log`."""
-        process.end_with_parent()
-        file = home(Path(self.repository)) / "logs" / runs.run_id(context["run_id"]) / f"{self.task_id}.log"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8", buffering=1) as log:
-
-            def say(line: str) -> None:
-                self.log.info(line)
-                log.write(f"{line}\n")
-
-            try:
-                return self.work(context, say)
-            except ClickflowError as error:
-                say(f"{FAILED} {error.exit_code}")
-                for line in error.lines():
-                    say(line)
-                hopeless = error.exit_code in (EXIT_USAGE, EXIT_DATA)
-                raise (AirflowFailException if hopeless else AirflowException)(str(error)) from None
+        with speaking(self, context) as say:
+            return self.work(context, say)
 
     def work(self, context: Any, say: Say) -> Any:
         """What the task does and returns to the tasks after it."""
@@ -59,23 +91,28 @@ class ClickflowOperator(BaseOperator):  # type: ignore[misc]  # Airflow is not t
 class OpenOperator(ClickflowOperator):
     """Opens the run that the DAG run asks for."""
 
-    def __init__(self, *, compiled: graph.Graph, **settings: Any) -> None:
+    def __init__(self, *, compiled: graph.Graph, asks: Asks, **settings: Any) -> None:
         super().__init__(**settings)
         self.compiled = compiled
+        self.asks = asks
 
     def work(self, context: Any, say: Say) -> Any:
         """The run, as JSON."""
-        name = context["run_id"]
+        name, conf = context["run_id"], context["dag_run"].conf or {}
+        forms.check_keys(conf, context["dag"].params.keys())
+        asked, reason = self.asks(context, load(Path(self.repository) / graph.PARAMS))
         run = runs.open_run(
             *workspace.places(Path(self.repository)),
             name,
-            context["params"]["overrides"] or {},
+            asked.values,
             compiled=self.compiled,
+            models=asked.models,
             dag_run=f"{context['dag'].dag_id}/{name}",
-            note=context["params"]["note"] or "",
+            note=asked.note,
+            reason=reason,
             say=say,
         )
-        say(f"run {run.id} at commit {run.commit}")
+        say(f"run {run.id} at commit {run.commit}; started {reason}")
         for param, value in run.overrides.items():
             say(f"{param}: {value}")
         return run.travelling()
@@ -86,14 +123,22 @@ class StageOperator(ClickflowOperator):
 
     ui_color = "#e9f5e6"
 
-    def __init__(self, *, stage: str, **settings: Any) -> None:
+    def __init__(self, *, stage: str, needed_by: tuple[str, ...], **settings: Any) -> None:
         super().__init__(**settings)
         self.stage = stage
+        self.needed_by = needed_by
 
     def work(self, context: Any, say: Say) -> Any:
-        """The stage's lock fragment."""
+        """The stage's lock fragment. Skipped where no chosen model needs the stage."""
+        run = pulled_run(context)
+        if not self.needed_in(run):
+            raise AirflowSkipException(f"this run is of {', '.join(run.models)}, which do without it")
         parts = [] if OPEN in self.upstream_task_ids else _pull(context, self.upstream_task_ids)
-        return runs.run_stage(_run(context), self.stage, parts, say)
+        return runs.run_stage(run, self.stage, parts, say)
+
+    def needed_in(self, run: Run) -> bool:
+        """Whether the run's models need the stage."""
+        return not run.models or not set(run.models).isdisjoint(self.needed_by)
 
 
 class RecordOperator(ClickflowOperator):
@@ -101,21 +146,29 @@ class RecordOperator(ClickflowOperator):
 
     def work(self, context: Any, say: Say) -> Any:
         """The commit."""
-        stages = [task.task_id for task in context["dag"].tasks if isinstance(task, StageOperator)]
-        run = _run(context)
+        run = pulled_run(context)
+        stages = [t.task_id for t in context["dag"].tasks if isinstance(t, StageOperator) and t.needed_in(run)]
         commit = runs.record(run, _pull(context, stages), say)
         say(f"recorded as {run.reference}; its results lie in {run.folder}")
         return commit
 
 
 class PromoteOperator(ClickflowOperator):
-    """Carries out the gates' decisions."""
+    """Carries out the gates' decisions, and what people said of them."""
 
     ui_color = "#fdf3dc"
 
+    def __init__(self, *, asked: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.asked = asked
+
     def work(self, context: Any, say: Say) -> Any:
-        """What became of each model."""
-        outcomes = runs.promote(_run(context), say)["models"]
+        """What became of each model. Skipped in a run that is not to promote."""
+        if not context["params"].get("promote", True):
+            raise AirflowSkipException("a backfill measures; with its field promote it would promote too")
+        said = {model: context["ti"].xcom_pull(task_ids=task) for model, task in self.asked.items()}
+        answers = {model: answer for model, answer in said.items() if answer}
+        outcomes = runs.promote(pulled_run(context), say, answers)["models"]
         for outcome in outcomes:
             say(f"{outcome['model']}: {outcome['text']}")
         return outcomes
@@ -132,7 +185,7 @@ class AnnounceOperator(ClickflowOperator):
         promoted = [outcome for outcome in outcomes if outcome["outcome"] == "promoted"]
         if not promoted:
             raise AirflowSkipException("no model was promoted: nothing to announce")
-        run = _run(context)
+        run = pulled_run(context)
         context["outlet_events"][CHAMPION].extra = {
             "run": run.id,
             "commit": run.commit,
@@ -146,7 +199,8 @@ def home(repository: Path) -> Path:
     return workspace.places(repository)[1]
 
 
-def _run(context: Any) -> Run:
+def pulled_run(context: Any) -> Run:
+    """The run that the task `open` has handed on, as this machine sees it."""
     (run,) = _pull(context, [OPEN])
     return workspace.here(run, Path(context["task"].repository))
 

@@ -1,84 +1,128 @@
-"""The DAG `retrain`, compiled from dvc.yaml."""
+"""dvc.yaml as a DAG: open → the stages → record → approve → promote → announce. `retrain` is one, `backfill` too."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, Param, TaskGroup
+from airflow.sdk import DAG, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, TaskGroup
 
 from clickflow.orchestration import graph
-from clickflow.orchestration.airflow import routing
-from clickflow.orchestration.airflow.assets import CHAMPION
+from clickflow.orchestration.airflow import approval, forms, policy, routing
+from clickflow.orchestration.airflow.assets import CHAMPION, DRIFT, EVENTS
 from clickflow.orchestration.airflow.operators import (
     AnnounceOperator,
+    Asks,
     OpenOperator,
     PromoteOperator,
     RecordOperator,
     StageOperator,
 )
-from clickflow.orchestration.tasks import ANNOUNCE, OPEN, PROMOTE, RECORD, Task, plan
+from clickflow.orchestration.tasks import ANNOUNCE, APPROVE, OPEN, PROMOTE, RECORD, Task, plan
+from clickflow.params import Params, load
 
 
 def pipeline(root: Path, *, dag_id: str, about: str) -> DAG:
-    """The DAG of a checkout's dvc.yaml: open → the stages → record → promote → announce."""
-    compiled = graph.load(root)
-    steps = plan(compiled)
+    """The DAG that trains every model of a checkout anew: started by hand, by cron, by new data, by drift."""
+    params = load(root / graph.PARAMS)
+    news = EVENTS | DRIFT
+    cron = params.schedule.retrain
+    return compiled(
+        root,
+        params,
+        dag_id=dag_id,
+        about=about,
+        tags=["training"],
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=news)
+        if cron
+        else news,
+        fields={**forms.source(params), **forms.training(params)},
+        asks=_retrain,
+    )
+
+
+def compiled(
+    root: Path,
+    params: Params,
+    *,
+    dag_id: str,
+    about: str,
+    tags: list[str],
+    schedule: Any,
+    fields: Mapping[str, Param],
+    asks: Asks,
+    **more: Any,
+) -> DAG:
+    """A DAG with the stages of a checkout's dvc.yaml. `asks`: what a DAG run's context asks for, and why.
+
+    `more`: further settings of the DAG.
+    """
+    stages = graph.load(root)
+    steps = plan(stages, list(params.models))
     with DAG(
         dag_id=dag_id,
-        schedule=None,
-        catchup=False,
-        tags=["clickflow", "training"],
-        default_args={
-            "owner": "clickflow",
-            "retry_delay": timedelta(seconds=15),
-            "retry_exponential_backoff": True,
-            "max_retry_delay": timedelta(minutes=10),
-        },
-        params={
-            "overrides": Param(
-                {},
-                type=["object", "null"],
-                title="Other params for this run",
-                description_md='By dotted name, for instance `{"simulator.events": 50000}`; docs/reference/params.md '
-                "has them all. They are checked before any work starts.",
-            ),
-            "note": Param(
-                "", type=["string", "null"], maxLength=500, title="Note", description_md="Kept with the run."
-            ),
-        },
+        schedule=schedule,
+        tags=["clickflow", *tags],
+        params=dict(fields),
         doc_md=f"{about}\n\n" + "\n".join(f"- **{task.label}**: {task.about}" for task in steps.values()),
+        **policy.settings(root, params, [task.routing.timeout for task in steps.values()]),
+        **more,
     ) as dag:
         groups: dict[str, TaskGroup] = {}
         made: dict[str, BaseOperator] = {}
         for task in steps.values():
             if task.group and task.group not in groups:
                 groups[task.group] = TaskGroup(group_id=task.group)
-            made[task.id] = _operator(task, groups.get(task.group or ""), str(root), compiled)
+            own = _own(task, params, stages, asks)
+            made[task.id] = _kind(task)(
+                task_id=task.id if task.group is None else task.id.split(".", 1)[1],
+                task_group=groups.get(task.group or ""),
+                repository=str(root),
+                doc_md=task.about,
+                trigger_rule="none_failed_min_one_success" if task.after_some else "all_success",
+                **routing.settings(task.routing),
+                **own,
+            )
             for upstream in task.upstream:
                 made[upstream] >> made[task.id]
     return dag
 
 
-def _operator(task: Task, group: TaskGroup | None, repository: str, compiled: graph.Graph) -> BaseOperator:
+def _kind(task: Task) -> Callable[..., BaseOperator]:
+    if task.group == APPROVE:
+        return approval.ApproveOperator
     kinds: dict[str, Callable[..., BaseOperator]] = {
         OPEN: OpenOperator,
         RECORD: RecordOperator,
         PROMOTE: PromoteOperator,
         ANNOUNCE: AnnounceOperator,
     }
-    own: dict[str, Any] = {}
+    return kinds.get(task.id, StageOperator)
+
+
+def _own(task: Task, params: Params, stages: graph.Graph, asks: Asks) -> dict[str, Any]:
+    """The settings that only this kind of task has."""
     if task.stage is not None:
-        own["stage"] = task.stage
-    if task.id == OPEN:
-        own["compiled"] = compiled
-    if task.id == ANNOUNCE:
-        own["outlets"] = [CHAMPION]
-    return kinds.get(task.id, StageOperator)(
-        task_id=task.id if group is None else task.id.split(".", 1)[1],
-        task_group=group,
-        repository=repository,
-        doc_md=task.about,
-        **routing.settings(task.routing),
-        **own,
-    )
+        return {"stage": task.stage, "needed_by": task.needed_by}
+    if task.group == APPROVE:
+        return {"model": task.needed_by[0], "wait": policy.wait(params), "params": approval.fields()}
+    framing: dict[str, dict[str, Any]] = {
+        OPEN: {"compiled": stages, "asks": asks},
+        PROMOTE: {"asked": {model: f"{APPROVE}.{model}" for model in params.models}},
+        ANNOUNCE: {"outlets": [CHAMPION]},
+    }
+    return framing.get(task.id, {})
+
+
+def _retrain(context: Any, params: Params) -> tuple[forms.Asked, str]:
+    """By hand what the form says; by an asset its default values, and the window of the event."""
+    told = {asset.uri: [e.extra for e in events] for asset, events in context["triggering_asset_events"].items()}
+    news = told.get(EVENTS.uri, [])
+    asked = forms.read(context["params"], params, forms.window_of(news) if news and DRIFT.uri not in told else None)
+    return asked, _reason(context["dag_run"], told)
+
+
+def _reason(dag_run: Any, told: Mapping[str, Any]) -> str:
+    by = {EVENTS.uri: "because new data has arrived", DRIFT.uri: "because the data has drifted"}
+    because = " and ".join(by[uri] for uri in told if uri in by)
+    kinds = {"scheduled": "by its schedule", "manual": "by hand", "operator_triggered": "by another DAG"}
+    return because or kinds.get(str(getattr(dag_run.run_type, "value", dag_run.run_type)), str(dag_run.run_type))

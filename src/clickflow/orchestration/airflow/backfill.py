@@ -1,0 +1,86 @@
+"""The DAG `backfill`: the pipeline once per data window, each as it would have been made then.
+
+It is started by Airflow's own backfill, never by itself: its first regular date lies in an age to come. Each run learns
+from the events before the end of its window, and is judged by its own baselines alone: a champion may have seen what
+came later.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+
+from clickflow.errors import UsageError
+from clickflow.orchestration import graph
+from clickflow.orchestration.airflow import forms
+from clickflow.orchestration.airflow.pipeline import compiled
+from clickflow.params import Params, load
+
+NEVER = datetime(2999, 1, 1, tzinfo=UTC)
+
+
+def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
+    """The DAG of a checkout's dvc.yaml, one run a window of `schedule.backfill`."""
+    params = load(root / graph.PARAMS)
+    cron = params.schedule.backfill
+    # Without a start that never comes it would run by itself; by hand its runs have no window.
+    allowed = {"start_date": NEVER, "allowed_run_types": ["backfill", "scheduled"]} if cron else {}
+    return compiled(
+        root,
+        params,
+        dag_id=dag_id,
+        about=about,
+        tags=["training", "history"],
+        schedule=CronDataIntervalTimetable(cron, timezone="UTC") if cron else None,
+        fields={**_fields(params), **forms.training(params)},
+        asks=_window,
+        **allowed,
+    )
+
+
+def _fields(params: Params) -> dict[str, Param]:
+    return {
+        "days": Param(
+            params.schedule.backfill_days,
+            type=["number", "null"],
+            exclusiveMinimum=0,
+            title="Days to learn from",
+            description_md="Each window's run learns from so many days before the window's end. Empty: from all.",
+            section=forms.DATA,
+        ),
+        "promote": Param(
+            False,
+            type="boolean",
+            title="Promote",
+            description_md="Off: the runs are measured and recorded. On: each is also judged against the champion, and "
+            "may replace it.",
+            section=forms.MORE,
+        ),
+    }
+
+
+def _window(context: Any, params: Params) -> tuple[forms.Asked, str]:
+    """The params of the run's window. Raises UsageError where the run has none."""
+    end = context["dag_run"].data_interval_end
+    kind = context["dag_run"].run_type
+    if end is None or str(getattr(kind, "value", kind)) == "manual":
+        raise UsageError(
+            "this run has no data window: it was not started as a backfill",
+            kept=forms.NOTHING,
+            next_step="airflow backfill create --dag-id backfill --from-date 2026-01-01 --to-date 2026-03-01, or "
+            "Trigger → Backfill in the UI; params.yaml, schedule.backfill, says how long a window is",
+        )
+    return of_window(context["params"], params, end), f"as a backfill, as of {end:%Y-%m-%d %H:%M} UTC"
+
+
+def of_window(given: Mapping[str, Any], params: Params, end: datetime) -> forms.Asked:
+    """What a run of the window that ends at `end` asks for."""
+    days = given.get("days")
+    since = (end - timedelta(days=days)).isoformat() if days else None
+    asked = forms.read(given, params, {"since": since, "until": end.isoformat()})
+    if given.get("promote"):
+        return asked
+    clean = {f"champion.{model}": 0 for model in params.models}
+    return forms.Asked({**clean, **asked.values}, asked.models, asked.note)
