@@ -160,7 +160,7 @@ class Platform:
         """Wait until `holds()` is true; servers that do not answer meanwhile are waited for. Fails after `timeout`."""
         deadline = time.monotonic() + timeout
         while True:
-            with contextlib.suppress(OSError, AssertionError, KeyError):
+            with contextlib.suppress(OSError, AssertionError, KeyError, ValueError):
                 if holds():
                     return
             if time.monotonic() > deadline:

@@ -51,6 +51,10 @@ EXECUTORS = {
 }
 
 
+EDGE_PATIENCE = {"AIRFLOW__EDGE__API_RETRIES": "100", "AIRFLOW__EDGE__API_RETRY_WAIT_MAX": "5"}
+"""An Edge worker asks an API server that does not answer again every few seconds, instead of after minutes."""
+
+
 def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
     """airflow.cfg, by section."""
     secret = keys.secret(settings.folder)
@@ -76,7 +80,6 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "secret_key": secret["session"],
             "instance_name": "clickflow",
             "workers": "1",
-            "worker_timeout": "10",  # the grace for open connections when it ends
         },
         "api_auth": {"jwt_secret": secret["jwt"]},
         # A killed scheduler's tasks are taken over, and a killed task is tried again, within a minute.
@@ -86,7 +89,7 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "job_heartbeat_sec": "3",
             "scheduler_health_check_threshold": "15",
             "orphaned_tasks_check_interval": "5",
-            "task_instance_heartbeat_timeout": "30",
+            "task_instance_heartbeat_timeout": "40",
             "task_instance_heartbeat_timeout_detection_interval": "5",
             # A broker that lost a message never delivers it; an Edge worker that is off for the night comes back.
             "task_queued_timeout": "120" if settings.executor == "celery" else "86400",
@@ -139,7 +142,7 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
     airflow = [*python, "airflow"]
     found = [
         Program("mlflow", mlflow, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, 10, 1),
-        Program("api-server", [*airflow, "api-server"], {}, 15, 2),
+        Program("api-server", [*airflow, "api-server", "--worker-timeout", "10"], {}, 15, 2),
         Program("scheduler", [*airflow, "scheduler", "--skip-serve-logs"], {}, 10, 3),
         Program("dag-processor", [*airflow, "dag-processor"], {}, 10, 3),
         Program("triggerer", [*airflow, "triggerer", "--skip-serve-logs"], {}, 10, 3),
@@ -149,7 +152,7 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
             name = "worker-gpu" if settings.trainings == 1 else f"worker-gpu-{number}"
             words = ["clickflow.orchestration.airflow.edge", "--queue", "gpu", "--name", name]
             # The task logs lie where the API server reads them: pushing would write them twice.
-            env = {"AIRFLOW__EDGE__PUSH_LOGS": "False"}
+            env = {"AIRFLOW__EDGE__PUSH_LOGS": "False", **EDGE_PATIENCE}
             if settings.trainings > 1:
                 env["CUDA_VISIBLE_DEVICES"] = str(number)
             found.append(Program(name, [*python, *words], env, 40, 4))

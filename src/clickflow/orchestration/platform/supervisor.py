@@ -32,6 +32,15 @@ def running(settings: Settings) -> bool:
         return False
 
 
+def answers(settings: Settings) -> bool:
+    """Whether a supervisor is there at all, be it one that is ending."""
+    try:
+        _call(settings, "getState")
+    except (OSError, xmlrpc.client.Error):
+        return False
+    return True
+
+
 def states(settings: Settings) -> dict[str, State]:
     """Every service's state. Raises OSError where no supervisor answers."""
     return {

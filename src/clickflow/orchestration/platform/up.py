@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from clickflow import console
@@ -181,8 +182,8 @@ def _stop(chosen: Settings) -> bool:
         # First the tasks' own programs, as by Ctrl-C: training writes its checkpoint, and the task reports its end.
         processes.end(lambda: [process for process in left() if process.task], patience=20)
         supervisor.shut_down(chosen)
-        deadline = time.monotonic() + 60
-        while supervisor.running(chosen) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 90
+        while supervisor.answers(chosen) and time.monotonic() < deadline:
             advance(0, note=", ".join(sorted({process.service for process in left()})))
             time.sleep(0.2)
         processes.end(left, patience=15)
@@ -221,9 +222,7 @@ def _tell(chosen: Settings, ports: Ports, *, as_json: bool) -> list[Service]:
             mark = "[green]✓[/]" if line.healthy else "[red]✗[/]"
             table.add_row(mark, line.name, line.words, f"{line.memory / 2**20:,.0f} MB", line.url)
         table.add_row("", "", "", f"[bold]{total / 2**20:,.0f} MB[/]", "")
-        table.add_row("", "sign in", f"as {user}; the password stands in {password_file}", "", "")
-        table.add_row("", "logs", f"{chosen.logs}", "", "")
-        return table
+        return Group(table, f"sign in as {user}; the password stands in {password_file}", f"logs: {chosen.logs}")
 
     console.emit(result, as_json=as_json, text=shown)
     return lines
