@@ -1,0 +1,41 @@
+# The MLflow server alone: the tracking store on PostgreSQL, artefacts handed through to an S3-compatible bucket.
+# `mlflow` as a package also brings what training and scoring need (scikit-learn, SciPy, PyArrow, Matplotlib, Docker's
+# client); the server does without, so it is installed by itself, beside a list of what the server imports.
+
+FROM debian:bookworm-slim AS uv
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates python3-venv >/dev/null \
+ && rm -rf /var/lib/apt/lists/*
+COPY constraints.txt /build/
+RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir --constraint /build/constraints.txt uv
+ENV PATH=/uv/bin:$PATH VIRTUAL_ENV=/opt/mlflow UV_LINK_MODE=copy UV_CONSTRAINT=/build/constraints.txt \
+    UV_BUILD_CONSTRAINT=/build/constraints.txt UV_COMPILE_BYTECODE=1
+
+FROM uv AS packages
+COPY docker/mlflow-requirements.txt /build/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv venv --quiet --no-project --python /usr/bin/python3 /opt/mlflow \
+ && uv pip install --quiet --no-deps mlflow \
+ && uv pip install --quiet --requirement /build/mlflow-requirements.txt
+
+FROM debian:bookworm-slim AS mlflow
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends ca-certificates python3 tini >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/* /usr/share/doc /usr/share/man \
+ && useradd --uid 10001 --user-group --create-home clickflow
+COPY --chmod=755 docker/healthy /usr/local/bin/
+COPY --from=packages /opt/mlflow /opt/mlflow
+ENV PATH=/opt/mlflow/bin:$PATH \
+    VIRTUAL_ENV=/opt/mlflow \
+    PYTHONUNBUFFERED=1 \
+    GIT_PYTHON_REFRESH=quiet \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
+USER clickflow
+WORKDIR /home/clickflow
+ENTRYPOINT ["tini", "--"]
+CMD ["mlflow", "server", "--host", "0.0.0.0", "--port", "5000", "--workers", "1"]
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=5 CMD ["healthy", "mlflow"]
+EXPOSE 5000
+LABEL org.opencontainers.image.title="clickflow-mlflow" \
+      org.opencontainers.image.description="The MLflow server: experiments, registry, artefacts" \
+      org.opencontainers.image.licenses="Apache-2.0"
