@@ -29,7 +29,17 @@ HOUR = timedelta(hours=1)
 LONGEST = timedelta(days=1)
 """For a stage that names no timeout."""
 
-_ROUTING = {"queue": str, "pool": str, "retries": int, "timeout_minutes": (int, float)}
+_ROUTING = {"queue": str, "pool": str, "retries": int, "timeout_minutes": (int, float), "resources": Mapping}
+_RESOURCES = {"cpu": (int, float), "memory_gb": (int, float), "gpu": int}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage needs of a machine; 0: not said."""
+
+    cpu: float = 0
+    memory_gb: float = 0
+    gpu: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Routing:
     pool: str | None = None
     retries: int = 0
     timeout: timedelta = LONGEST
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True)
@@ -106,19 +117,28 @@ def _frame(name: str, upstream: tuple[str, ...], *, after_some: bool = False) ->
 
 
 def _routing(stage: Stage) -> Routing:
-    said: Mapping[str, Any] = stage.routing()
-    for key, value in said.items():
-        if key not in _ROUTING:
-            raise UsageError(
-                f"{FILE}: stage {stage.name}: meta.airflow.{key} is not understood",
-                next_step=f"it may hold {', '.join(_ROUTING)}",
-            )
-        if not isinstance(value, _ROUTING[key]) or isinstance(value, bool):  # type: ignore[arg-type]
-            raise UsageError(f"{FILE}: stage {stage.name}: meta.airflow.{key}: {value!r} is of the wrong type")
+    said = _understood(stage.name, "meta.airflow", stage.routing(), _ROUTING)
+    needs = _understood(stage.name, "meta.airflow.resources", said.get("resources") or {}, _RESOURCES)
+    for key, value in needs.items():
+        if value < 0:
+            raise UsageError(f"{FILE}: stage {stage.name}: meta.airflow.resources.{key} is below 0")
     minutes = said.get("timeout_minutes")
     return Routing(
         queue=said.get("queue", "default"),
         pool=said.get("pool"),
         retries=said.get("retries", 0),
         timeout=timedelta(minutes=minutes) if minutes else LONGEST,
+        resources=Resources(**needs),
     )
+
+
+def _understood(stage: str, at: str, said: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What dvc.yaml says there. Raises UsageError where a key is not known or a value of the wrong type."""
+    for key, value in said.items():
+        if key not in known:
+            raise UsageError(
+                f"{FILE}: stage {stage}: {at}.{key} is not understood", next_step=f"it may hold {', '.join(known)}"
+            )
+        if not isinstance(value, known[key]) or isinstance(value, bool):
+            raise UsageError(f"{FILE}: stage {stage}: {at}.{key}: {value!r} is of the wrong type")
+    return said
