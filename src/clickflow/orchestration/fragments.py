@@ -20,11 +20,14 @@ Fragments = Mapping[str, Mapping[str, Any]]
 
 def read(root: Path) -> dict[str, dict[str, Any]]:
     """Every entry of a checkout's dvc.lock; none where there is no such file."""
-    if not (root / FILE).exists():
-        return {}
+    return parse((root / FILE).read_text(encoding="utf-8")) if (root / FILE).exists() else {}
+
+
+def parse(text: str) -> dict[str, dict[str, Any]]:
+    """The entries in the text of a dvc.lock."""
     from ruamel.yaml import YAML  # DVC's own reader and writer of this file
 
-    content = YAML(typ="safe").load((root / FILE).read_text(encoding="utf-8")) or {}
+    content = YAML(typ="safe").load(text) or {}
     return dict(content.get("stages") or {})
 
 
@@ -51,6 +54,24 @@ def merge(parts: Iterable[Fragments]) -> dict[str, Mapping[str, Any]]:
                     next_step="clear that stage and the ones after it, so that all of them see one result",
                 )
     return merged
+
+
+def fits(entry: Mapping[str, Any], upstream: Fragments) -> bool:
+    """Whether a stage's entry was made of what the stages before it have made now, as far as they make its inputs."""
+    made = {out["path"]: out.get("md5") for other in upstream.values() for out in other.get("outs") or []}
+
+    def same(path: str, md5: Any) -> bool:
+        near = [out for out in made if out == path or path.startswith(f"{out}/") or out.startswith(f"{path}/")]
+        return not near or made.get(path) == md5
+
+    return all(same(dep["path"], dep.get("md5")) for dep in entry.get("deps") or [])
+
+
+def remove(root: Path, stage: str) -> None:
+    """Take a stage's entry out of a checkout's dvc.lock."""
+    left = {name: entry for name, entry in read(root).items() if name != stage}
+    (root / FILE).unlink(missing_ok=True)
+    write(root, left, left)
 
 
 def write(root: Path, entries: Fragments, order: Iterable[str]) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError, UsageError
 from clickflow.orchestration import (
+    continuing,
     fragments,
     graph,
+    history,
     overrides,
     process,
     raw_files,
@@ -24,9 +26,12 @@ from clickflow.orchestration import (
     storage,
     workspace,
 )
+from clickflow.orchestration.continuing import unchanged
 from clickflow.orchestration.process import Finished, Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import IDENTITY, Run
+
+__all__ = ["StageFailed", "open_run", "promote", "record", "results", "run_id", "run_stage", "unchanged"]
 
 BULK = "data"
 """Outputs below this folder stay in the cache and the remote until `dvc pull` asks for them."""
@@ -87,6 +92,7 @@ def open_run(
         raw_files.check(run, folder)
         verb(run, folder, ["open"], say)
         frozen = _params(folder)["champion"]
+        run = replace(run, base=continuing.choose(run, folder))
     finally:
         workspace.remove(run.workspaces / "open")
     committed = parse_yaml(text)["champion"]
@@ -111,14 +117,22 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
 
     Raises StageFailed with the stage's exit code; the workspace is kept, and the message says where.
     """
-    folder = workspace.create(run, stage, fragments.merge(parts))
+    given = fragments.merge(parts)
+    before = {name: entry for name, entry in continuing.entries(run).items() if name == stage}
+    folder = workspace.create(run, stage, {**before, **given})
     env = workspace.environment(run, folder)
     plan = graph.load(folder)
     source = raw_files.source_path(folder)
-    if source and any(raw_files.overlap(dep, source) for dep in plan.stages[stage].deps):
+    reads = source is not None and any(raw_files.overlap(dep, source) for dep in plan.stages[stage].deps)
+    if reads:
         raw_files.bring(run, folder, env, say)
     _bring_persistent(plan.stages[stage], folder, env, say)
+    if not fragments.fits(fragments.read(folder).get(stage, {}), given):
+        # DVC would take inputs that are not here yet for those in the stage's own entry
+        fragments.remove(folder, stage)
     repro, push = ["repro", "--pull", "--single-item", stage], ["push", "--quiet", stage]
+    if reads and continuing.unseen(folder):
+        repro.append("--force")
     done = dvc(repro, push, cwd=folder, env=env, say=say)
     if done.code and not "".join(done.tail[-1:]).startswith("dvc push"):
         raise _failed(run, folder, stage, done)
@@ -138,12 +152,10 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
 
     A second time replaces the first: the run is what its last attempt made.
     """
-    folder = workspace.create(run, "record", fragments.merge(parts))
+    folder = workspace.create(run, "record", {**continuing.entries(run), **fragments.merge(parts)})
     git(folder, "add", "--force", graph.PARAMS, fragments.FILE)
-    params = "".join(f"\n{name}: {json.dumps(value)}" for name, value in run.overrides.items())
-    message = "\n\n".join(filter(None, [f"Run {run.id}", run.note, f"of {run.commit}{params}"]))
     silent = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
-    git(folder, *IDENTITY, *silent, "commit", "--quiet", "--allow-empty", "--message", message)
+    git(folder, *IDENTITY, *silent, "commit", "--quiet", "--allow-empty", "--message", history.message(run))
     commit = git(folder, "rev-parse", "HEAD").strip()
     repository.publish(run.repository, Path(run.home), folder, commit, run.reference)
     workspace.remove(folder)
