@@ -6,6 +6,7 @@ came later.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _fields(params: Params) -> dict[str, Param]:
     }
 
 
-def _window(context: Any, params: Params) -> tuple[forms.Asked, str]:
+def _window(context: Any, params: Params) -> forms.Asked:
     """The params of the run's window. Raises UsageError where the run has none."""
     end = context["dag_run"].data_interval_end
     kind = context["dag_run"].run_type
@@ -72,7 +73,7 @@ def _window(context: Any, params: Params) -> tuple[forms.Asked, str]:
             next_step="airflow backfill create --dag-id backfill --from-date 2026-01-01 --to-date 2026-03-01, or "
             "Trigger → Backfill in the UI; params.yaml, schedule.backfill, says how long a window is",
         )
-    return of_window(context["params"], params, end), f"as a backfill, as of {end:%Y-%m-%d %H:%M} UTC"
+    return of_window(context["params"], params, end)
 
 
 def of_window(given: Mapping[str, Any], params: Params, end: datetime) -> forms.Asked:
@@ -80,7 +81,6 @@ def of_window(given: Mapping[str, Any], params: Params, end: datetime) -> forms.
     days = given.get("days")
     since = (end - timedelta(days=days)).isoformat() if days else None
     asked = forms.read(given, params, {"since": since, "until": end.isoformat()})
-    if given.get("promote"):
-        return asked
-    clean = {f"champion.{model}": 0 for model in params.models}
-    return forms.Asked({**clean, **asked.values}, asked.models, asked.note)
+    alone = {} if given.get("promote") else {f"champion.{model}": 0 for model in params.models}
+    reason = f"as a backfill, as of {end:%Y-%m-%d %H:%M} UTC"
+    return replace(asked, values={**alone, **asked.values}, reason=reason)

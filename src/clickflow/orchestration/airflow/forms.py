@@ -23,11 +23,17 @@ DATA, MODELS, MORE = "Which data", "Which models", "More"
 
 @dataclass(frozen=True)
 class Asked:
-    """What a form asks for: `values` by dotted names of params.yaml, `models` (none: all), `note`."""
+    """What a run is asked to do.
+
+    `values` by dotted names of params.yaml; `models`, none: all; `reason`: what started it. `by_itself`: nobody has
+    asked for it, so that it is skipped where nothing has changed.
+    """
 
     values: Mapping[str, Any]
-    models: tuple[str, ...]
-    note: str
+    models: tuple[str, ...] = ()
+    note: str = ""
+    reason: str = ""
+    by_itself: bool = False
 
 
 def source(params: Params) -> dict[str, Param]:

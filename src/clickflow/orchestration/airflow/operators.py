@@ -24,8 +24,8 @@ from clickflow.params import Params, load
 TIMEOUT_HINT = "next: raise meta.airflow.timeout_minutes of the stage in dvc.yaml, or see in its log what it waits for"
 
 
-Asks = Callable[[Any, Params], tuple[forms.Asked, str]]
-"""What a DAG run's context asks for, and what started it. Raises UsageError, or skips the run."""
+Asks = Callable[[Any, Params], forms.Asked]
+"""What a DAG run's context asks for. Raises UsageError."""
 
 
 @contextmanager
@@ -89,7 +89,7 @@ class ClickflowOperator(BaseOperator):  # type: ignore[misc]  # Airflow is not t
 
 
 class OpenOperator(ClickflowOperator):
-    """Opens the run that the DAG run asks for."""
+    """Opens the run that the DAG run asks for. Skipped where nobody asked for it and nothing has changed."""
 
     def __init__(self, *, compiled: graph.Graph, asks: Asks, **settings: Any) -> None:
         super().__init__(**settings)
@@ -100,7 +100,7 @@ class OpenOperator(ClickflowOperator):
         """The run, as JSON."""
         name, conf = context["run_id"], context["dag_run"].conf or {}
         forms.check_keys(conf, context["dag"].params.keys())
-        asked, reason = self.asks(context, load(Path(self.repository) / graph.PARAMS))
+        asked = self.asks(context, load(Path(self.repository) / graph.PARAMS))
         run = runs.open_run(
             *workspace.places(Path(self.repository)),
             name,
@@ -109,12 +109,14 @@ class OpenOperator(ClickflowOperator):
             models=asked.models,
             dag_run=f"{context['dag'].dag_id}/{name}",
             note=asked.note,
-            reason=reason,
+            reason=asked.reason,
             say=say,
         )
-        say(f"run {run.id} at commit {run.commit}; started {reason}")
+        say(f"run {run.id} at commit {run.commit}; started {asked.reason}")
         for param, value in run.overrides.items():
             say(f"{param}: {value}")
+        if asked.by_itself and (why := runs.unchanged(run, say)):
+            raise AirflowSkipException(why)
         return run.travelling()
 
 

@@ -1,6 +1,7 @@
 """dvc.yaml as a DAG: open → the stages → record → approve → promote → announce. `retrain` is one, `backfill` too."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from clickflow.orchestration.airflow.operators import (
 )
 from clickflow.orchestration.tasks import ANNOUNCE, APPROVE, OPEN, PROMOTE, RECORD, Task, plan
 from clickflow.params import Params, load
+
+BECAUSE = {EVENTS.uri: "because new data has arrived", DRIFT.uri: "because the data has drifted"}
+
+REASONS = {"scheduled": "by its schedule", "manual": "by hand", "operator_triggered": "by another DAG"}
+"""By Airflow's type of the run."""
 
 
 def pipeline(root: Path, *, dag_id: str, about: str) -> DAG:
@@ -52,7 +58,7 @@ def compiled(
     asks: Asks,
     **more: Any,
 ) -> DAG:
-    """A DAG with the stages of a checkout's dvc.yaml. `asks`: what a DAG run's context asks for, and why.
+    """A DAG with the stages of a checkout's dvc.yaml. `asks`: what a DAG run's context asks for.
 
     `more`: further settings of the DAG.
     """
@@ -113,16 +119,13 @@ def _own(task: Task, params: Params, stages: graph.Graph, asks: Asks) -> dict[st
     return framing.get(task.id, {})
 
 
-def _retrain(context: Any, params: Params) -> tuple[forms.Asked, str]:
+def _retrain(context: Any, params: Params) -> forms.Asked:
     """By hand what the form says; by an asset its default values, and the window of the event."""
     told = {asset.uri: [e.extra for e in events] for asset, events in context["triggering_asset_events"].items()}
     news = told.get(EVENTS.uri, [])
-    asked = forms.read(context["params"], params, forms.window_of(news) if news and DRIFT.uri not in told else None)
-    return asked, _reason(context["dag_run"], told)
-
-
-def _reason(dag_run: Any, told: Mapping[str, Any]) -> str:
-    by = {EVENTS.uri: "because new data has arrived", DRIFT.uri: "because the data has drifted"}
-    because = " and ".join(by[uri] for uri in told if uri in by)
-    kinds = {"scheduled": "by its schedule", "manual": "by hand", "operator_triggered": "by another DAG"}
-    return because or kinds.get(str(getattr(dag_run.run_type, "value", dag_run.run_type)), str(dag_run.run_type))
+    # Beside drift, which is about everything, a window of new data would leave something out.
+    window = forms.window_of(news) if news and DRIFT.uri not in told else None
+    because = " and ".join(BECAUSE[uri] for uri in told if uri in BECAUSE)
+    kind = str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+    asked = forms.read(context["params"], params, window)
+    return replace(asked, reason=because or REASONS.get(kind, kind), by_itself=bool(because) or kind == "scheduled")

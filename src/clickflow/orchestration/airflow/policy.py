@@ -4,7 +4,6 @@ What may mend itself (a lost connection, a killed process) is tried again, after
 codes 2 and 3 say that it will not: such a task fails at once.
 """
 
-import os
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
@@ -22,7 +21,7 @@ ERROR = "error"
 """XCom key under which a task that fails leaves its message, line by line."""
 
 UNATTENDED = "CLICKFLOW_UNATTENDED"
-"""Set where Airflow runs in one process, without a server: nobody can answer, and no scheduler watches a deadline."""
+"""Set where Airflow runs in one process, without a server: nobody can answer."""
 
 
 def settings(root: Path, params: Params, limits: Iterable[timedelta]) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def settings(root: Path, params: Params, limits: Iterable[timedelta]) -> dict[st
         "catchup": False,
         "max_active_runs": 10,
         "dagrun_timeout": whole,
-        "deadline": None if os.environ.get(UNATTENDED) else _deadline(root, params.schedule.deadline_hours),
+        "deadline": _deadline(root, params.schedule.deadline_hours),
         "on_failure_callback": partial(failed, root),
         "default_args": {
             "owner": "clickflow",
