@@ -6,12 +6,13 @@ SHELL := bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 ENVIRONMENT := $(VENV)/.built
+DEVELOPMENT := $(VENV)/.built-dev
 
 # Stages are processes of their own: without bytecode each of them would compile the libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 export VENV
 
-.PHONY: help environment demo test quick platform lint types format check clean
+.PHONY: help environment development demo up down doctor test quick platform lint types format check clean
 
 help: ## this list
 	@echo "clickflow: from a shop's click log to a promoted model"
@@ -26,26 +27,40 @@ environment: $(ENVIRONMENT) ## build .venv: the versions of constraints.txt (dem
 $(ENVIRONMENT): constraints.txt pyproject.toml scripts/environment.sh
 	@scripts/environment.sh
 
+development: $(DEVELOPMENT) ## add what tests and clusters need: pytest, mypy, Celery, Kubernetes, S3, a browser's driver …
+
+$(DEVELOPMENT): $(ENVIRONMENT)
+	@scripts/environment.sh dev
+
 demo: $(ENVIRONMENT) ## simulated data → the retrain DAG under Airflow → a promoted champion and what it predicts
 	@$(BIN)/clickflow retrain
 
-test: $(ENVIRONMENT) ## all tests that need no server
+up: $(ENVIRONMENT) ## the local platform: Airflow with its UI, a worker for training, MLflow; all on loopback
+	@$(BIN)/clickflow up
+
+down: $(ENVIRONMENT) ## end the platform, and all that it has started
+	@$(BIN)/clickflow down
+
+doctor: $(ENVIRONMENT) ## what is missing or wrong on this machine, and how to mend it
+	@$(BIN)/clickflow doctor
+
+test: $(DEVELOPMENT) ## all tests that need no server
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -m "not platform" -n auto --dist worksteal
 
-quick: $(ENVIRONMENT) ## the tests that take seconds
+quick: $(DEVELOPMENT) ## the tests that take seconds
 	@$(BIN)/pytest -m "not platform and not slow"
 
-platform: $(ENVIRONMENT) ## the tests that start real servers or build from a bare clone
+platform: $(DEVELOPMENT) ## the tests that start real servers or build from a bare clone
 	@$(BIN)/pytest -m platform
 
-lint: $(ENVIRONMENT) ## ruff: faults and format
+lint: $(DEVELOPMENT) ## ruff: faults and format
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
-types: $(ENVIRONMENT) ## mypy, strict
+types: $(DEVELOPMENT) ## mypy, strict
 	@$(BIN)/mypy
 
-format: $(ENVIRONMENT) ## put the code in the one format
+format: $(DEVELOPMENT) ## put the code in the one format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 

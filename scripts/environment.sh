@@ -2,6 +2,9 @@
 # Builds the environment of this checkout (.venv): Python 3.11 or newer, the versions of constraints.txt, clickflow
 # itself in place. Said and done once; a second call that finds nothing changed takes no time.
 #
+#   scripts/environment.sh        what `make demo` and `make up` need
+#   scripts/environment.sh dev    and on top of it what tests, checks and clusters need
+#
 #   PYTHON           the interpreter to build on                      (default: the first that is new enough)
 #   VENV             where it goes                                    (default: .venv)
 #   PIP_FIND_LINKS   a folder of wheels, for instance a CPU build of torch; not used where an NVIDIA GPU is found
@@ -10,7 +13,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV="${VENV:-.venv}"
-STAMP="$VENV/.built"
+PART="${1:-}"
+case "$PART" in
+  '') STAMP="$VENV/.built" PACKAGES=. ;;
+  dev) STAMP="$VENV/.built-dev" PACKAGES='.[dev]' ;;
+  *) printf 'environment: %s is not known; nothing, or dev\n' "$PART" >&2 && exit 2 ;;
+esac
 
 say() { printf 'environment: %s\n' "$*"; }
 fail() { # what is missing, how to get it
@@ -73,7 +81,7 @@ unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 rm -f "$STAMP"
 say "$("$python" --version) ($python) → $VENV"
 if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
-  rm -rf "$VENV"/{bin,lib,lib64,include,pyvenv.cfg}
+  rm -rf "$VENV"/{bin,lib,lib64,include,pyvenv.cfg} "$VENV"/.built*
   "$python" -m venv "$VENV" 9>&-
 fi
 
@@ -97,7 +105,7 @@ fi
 say "the packages of constraints.txt, and their bytecode: a minute or two, once"
 started=$SECONDS
 "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --constraint constraints.txt \
-  --build-constraint constraints.txt --compile-bytecode --editable '.[dev]' 9>&- ||
+  --build-constraint constraints.txt --compile-bytecode --editable "$PACKAGES" 9>&- ||
   fail "the packages could not be installed; uv's message above says why" \
     "nothing else was changed; the next make tries again"
 printf '%s' "$wanted" >"$STAMP"

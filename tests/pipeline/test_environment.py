@@ -59,7 +59,7 @@ def make(clone: Path, path: Path, *words: str) -> "subprocess.CompletedProcess[s
 def test_make_alone_says_what_there_is(clone: Path, bare: Path) -> None:
     said = make(clone, bare)
     assert said.returncode == 0
-    for target in ["demo", "test", "quick", "lint", "types", "clean"]:
+    for target in ["demo", "up", "down", "doctor", "test", "quick", "lint", "types", "clean"]:
         assert f"make {target} " in said.stdout
     assert not (clone / ".venv").exists()
 
@@ -98,12 +98,33 @@ def test_a_newer_python_beside_an_old_one_is_found(clone: Path, bare: Path) -> N
     assert f"{bare / 'python3.12'} comes without it" in make(clone, bare, "environment").stderr
 
 
-def test_an_environment_that_is_there_is_left_alone(clone: Path, bare: Path) -> None:
+@pytest.mark.parametrize("target", ["environment", "development"])
+def test_an_environment_that_is_there_is_left_alone(clone: Path, bare: Path, target: str) -> None:
     give(bare, "git", "#!/bin/sh\n")
     give(bare, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (clone / ".venv/bin").mkdir(parents=True)
     give(clone / ".venv/bin", "python", "#!/bin/sh\n")
     content = b"".join((clone / name).read_bytes() for name in FILES[1:])
-    (clone / ".venv/.built").write_text(f"{hashlib.sha256(content).hexdigest()} {clone}")
-    said = make(clone, bare, "--always-make", "environment")
+    for stamp in (".built", ".built-dev"):
+        (clone / ".venv" / stamp).write_text(f"{hashlib.sha256(content).hexdigest()} {clone}")
+    said = make(clone, bare, "--always-make", target)
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def test_the_demo_needs_no_developers_packages(clone: Path, bare: Path) -> None:
+    give(bare, "git", "#!/bin/sh\n")
+    give(bare, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (clone / ".venv/bin").mkdir(parents=True)
+    give(clone / ".venv/bin", "python", "#!/bin/sh\n")
+    give(clone / ".venv/bin", "uv", '#!/bin/sh\necho "installed: $*"\n')
+    give(clone / ".venv/bin", "clickflow", "#!/bin/sh\n")
+    give(clone / ".venv/bin", "ruff", "#!/bin/sh\n")
+    demo = make(clone, bare, "demo")
+    assert demo.returncode == 0, demo.stderr
+    assert "--editable ." in demo.stdout
+    assert "[dev]" not in demo.stdout
+    assert "installed:" not in make(clone, bare, "up").stdout, "built twice"
+    lint = make(clone, bare, "lint")
+    assert lint.stdout.count("installed:") == 1
+    assert "--editable .[dev]" in lint.stdout
+    assert "installed:" not in make(clone, bare, "lint", "demo").stdout, "built twice"
