@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from clickflow.orchestration.process import Say
 
-Kind = Literal["failed", "late", "waiting"]
+Kind = Literal["failed", "late", "waiting", "stale"]
 
 FILE = "notices.jsonl"
 
@@ -35,7 +35,7 @@ for address in filter(None, map(str.strip, os.environ["CLICKFLOW_NOTICES"].split
 sys.exit(failed)
 """
 
-_APPRISE_KINDS = {"failed": "failure", "late": "warning", "waiting": "info"}
+_APPRISE_KINDS = {"failed": "failure", "late": "warning", "waiting": "info", "stale": "warning"}
 
 
 def tell(home: Path, kind: Kind, *, title: str, text: str, dag: str, run: str, next_step: str, say: Say) -> None:

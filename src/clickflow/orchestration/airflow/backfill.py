@@ -27,7 +27,7 @@ def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
     params = load(root / graph.PARAMS)
     cron = params.schedule.backfill
     # Without a start that never comes it would run by itself; by hand its runs have no window.
-    allowed = {"start_date": NEVER, "allowed_run_types": ["backfill", "scheduled"]} if cron else {}
+    allowed: dict[str, Any] = {"start_date": NEVER, "allowed_run_types": ["backfill", "scheduled"]} if cron else {}
     return compiled(
         root,
         params,

@@ -74,16 +74,8 @@ def source(params: Params) -> dict[str, Param]:
 
 def training(params: Params) -> dict[str, Param]:
     """Fields of the models and of what else may be changed."""
-    names = list(params.models)
     return {
-        "models": Param(
-            [],
-            type="array",
-            examples=names,
-            title="Models",
-            description_md="Train only these; the tasks of the others show as skipped. Empty: all of params.yaml.",
-            section=MODELS,
-        ),
+        "models": models(params, "Train only these; the tasks of the others show as skipped."),
         "epochs": Param(
             None,
             type=["integer", "null"],
@@ -111,6 +103,18 @@ def training(params: Params) -> dict[str, Param]:
             section=MORE,
         ),
     }
+
+
+def models(params: Params, about: str) -> Param:
+    """The field that chooses among the models."""
+    return Param(
+        [],
+        type="array",
+        examples=list(params.models),
+        title="Models",
+        description_md=f"{about} Empty: all of params.yaml.",
+        section=MODELS,
+    )
 
 
 def _moment(title: str, about: str) -> Param:

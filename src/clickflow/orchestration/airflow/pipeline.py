@@ -26,6 +26,9 @@ BECAUSE = {EVENTS.uri: "because new data has arrived", DRIFT.uri: "because the d
 REASONS = {"scheduled": "by its schedule", "manual": "by hand", "operator_triggered": "by another DAG"}
 """By Airflow's type of the run."""
 
+Operator = tuple[Callable[..., BaseOperator], Mapping[str, Any]]
+"""What does a task, and the settings that only this kind of task has."""
+
 
 def pipeline(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG that trains every model of a checkout anew: started by hand, by cron, by new data, by drift."""
@@ -56,14 +59,17 @@ def compiled(
     schedule: Any,
     fields: Mapping[str, Param],
     asks: Asks,
+    steps: Mapping[str, Task] | None = None,
+    operators: Mapping[str, Operator] | None = None,
     **more: Any,
 ) -> DAG:
     """A DAG with the stages of a checkout's dvc.yaml. `asks`: what a DAG run's context asks for.
 
+    `steps`: its tasks, none given: those of a run that trains. `operators`: what does those that only it has.
     `more`: further settings of the DAG.
     """
     stages = graph.load(root)
-    steps = plan(stages, list(params.models))
+    steps = plan(stages, list(params.models)) if steps is None else steps
     with DAG(
         dag_id=dag_id,
         schedule=schedule,
@@ -78,8 +84,8 @@ def compiled(
         for task in steps.values():
             if task.group and task.group not in groups:
                 groups[task.group] = TaskGroup(group_id=task.group)
-            own = _own(task, params, stages, asks)
-            made[task.id] = _kind(task)(
+            kind, own = (operators or {}).get(task.id) or (_kind(task), _own(task, params, stages, asks))
+            made[task.id] = kind(
                 task_id=task.id if task.group is None else task.id.split(".", 1)[1],
                 task_group=groups.get(task.group or ""),
                 repository=str(root),
@@ -126,6 +132,11 @@ def _retrain(context: Any, params: Params) -> forms.Asked:
     # Beside drift, which is about everything, a window of new data would leave something out.
     window = forms.window_of(news) if news and DRIFT.uri not in told else None
     because = " and ".join(BECAUSE[uri] for uri in told if uri in BECAUSE)
-    kind = str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+    kind = kind_of(context)
     asked = forms.read(context["params"], params, window)
     return replace(asked, reason=because or REASONS.get(kind, kind), by_itself=bool(because) or kind == "scheduled")
+
+
+def kind_of(context: Any) -> str:
+    """Airflow's type of a run: a key of `REASONS`, or another."""
+    return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
