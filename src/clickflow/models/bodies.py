@@ -59,7 +59,8 @@ class MinGru(nn.Module):
 
     def forward(self, steps: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        gate, candidate, output = self.parts(self.norm(steps)).chunk(3, dim=-1)
+        # in float32 whatever the products are in: many factors near 1 lose their way in bfloat16
+        gate, candidate, output = self.parts(self.norm(steps)).float().chunk(3, dim=-1)
         # the graph that is exported must hold for every length
         reach = self.max_length if torch.onnx.is_in_onnx_export() else steps.shape[1]
         states = scan(torch.sigmoid(-gate), torch.sigmoid(gate) * candidate, reach)
