@@ -26,8 +26,9 @@ def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG of a checkout's dvc.yaml, one run a window of `schedule.backfill`."""
     params = load(root / graph.PARAMS)
     cron = params.schedule.backfill
-    # Without a start that never comes it would run by itself; by hand its runs have no window.
-    allowed: dict[str, Any] = {"start_date": NEVER, "allowed_run_types": ["backfill", "scheduled"]} if cron else {}
+    # Without a start that never comes it would run by itself. A plain trigger is refused by `open`, not by Airflow's
+    # allowed_run_types: these would take the UI's trigger button away, and with it the form for a backfill.
+    start: dict[str, Any] = {"start_date": NEVER} if cron else {}
     return compiled(
         root,
         params,
@@ -37,7 +38,7 @@ def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
         schedule=CronDataIntervalTimetable(cron, timezone="UTC") if cron else None,
         fields={**_fields(params), **forms.training(params)},
         asks=_window,
-        **allowed,
+        **start,
     )
 
 
