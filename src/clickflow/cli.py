@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-STAGES, WORK, MODELS, PLATFORM = "Stages of the pipeline", "Data", "Models", "Platform"
+STAGES, WORK, MODELS, RUNS, PLATFORM = "Stages of the pipeline", "Data", "Models", "Runs", "Platform"
 
 Name = Annotated[str, typer.Argument(help="A model of params.yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -227,6 +227,42 @@ def retrain(
     local.run(params, paths, overrides or [])
 
 
+@app.command(rich_help_panel=RUNS)
+def runs(
+    limit: Annotated[int, typer.Option(help="How many, the newest; 0: all.", min=0)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Every run, recorded, working or failed: when, of which commit and params, what its gates decided."""
+    from clickflow.orchestration import listing
+
+    listing.run(workspace(), limit=limit, as_json=as_json)
+
+
+@app.command(rich_help_panel=RUNS)
+def checkout(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A recorded run; `clickflow runs` lists them.")],
+    into: Annotated[Path | None, typer.Option(help="A new folder; none: this checkout.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a run back with its code, params, data and models, bit for bit."""
+    from clickflow.orchestration import checkout as verb
+
+    verb.run(workspace(), name, into=into, as_json=as_json)
+
+
+@app.command(rich_help_panel=RUNS)
+def prune(
+    keep: Annotated[int, typer.Option(help="The newest so many runs stay.", min=0)] = 20,
+    days: Annotated[float, typer.Option(help="So do runs, failures and logs younger than this.", min=0)] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove old runs and what failures left; whatever made a champion or a candidate stays."""
+    from clickflow.orchestration import prune as verb
+
+    verb.run(workspace(), keep=keep, days=days, dry=dry_run, as_json=as_json)
+
+
 @app.command(rich_help_panel=PLATFORM)
 def up(as_json: AsJson = False) -> None:
     """Start the local platform: Airflow with its UI, a worker for training, MLflow; all on loopback."""
@@ -249,6 +285,14 @@ def ps(as_json: AsJson = False) -> None:
     from clickflow.orchestration.platform import up as verb
 
     verb.ps(workspace(), as_json=as_json)
+
+
+@app.command(rich_help_panel=PLATFORM)
+def doctor(as_json: AsJson = False) -> None:
+    """What is missing or wrong on this machine, and how to mend it; exit code 1 on a fault."""
+    from clickflow.orchestration.doctor import run as verb
+
+    verb.run(workspace(), as_json=as_json)
 
 
 def _version(wanted: bool) -> None:

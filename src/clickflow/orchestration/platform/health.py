@@ -38,7 +38,8 @@ def services(settings: Settings, ports: Ports) -> list[Service]:
     workers = _edge_workers(settings, ports) if settings.executor == "edge" else {}
     found = []
     for name, state in states.items():
-        healthy, words = _judge(name, state, ports, beats, workers)
+        on_edge = settings.executor == "edge" and name.startswith("worker-")
+        healthy, words = _judge(name, state, ports, beats, workers if on_edge else None)
         url = {"api-server": ports.airflow_url, "mlflow": ports.mlflow_url}.get(name, "")
         found.append(Service(name, healthy, words, state.process, used.get(name, 0), url))
     found.append(Service("supervisor", True, "runs", 0, used.get("supervisor", 0)))
@@ -52,7 +53,7 @@ def _judge(
     state: supervisor.State,
     ports: Ports,
     beats: Mapping[str, Any],
-    workers: Mapping[str, str],
+    workers: Mapping[str, str] | None,
 ) -> tuple[bool, str]:
     if state.name not in ("RUNNING", "STARTING"):
         return False, f"{state.name.lower()}: {state.words}"
@@ -62,16 +63,16 @@ def _judge(
     if name == "api-server":
         healthy = (beats.get("metadatabase") or {}).get("status") == "healthy"
         return healthy, "answers" if healthy else "does not answer yet"
+    if (name in HEARTBEATS or workers is not None) and not beats:
+        return False, "cannot be asked while the API server does not answer"
     if name in HEARTBEATS:
         key = HEARTBEATS[name]
         beat = (beats.get(key) or {}).get(f"latest_{key}_heartbeat")
-        if not beats:
-            return False, "cannot be asked while the API server does not answer"
         # A heartbeat of an instance that was killed a moment ago says nothing of this one.
         fresh = bool(beat) and datetime.fromisoformat(str(beat)).timestamp() >= state.since
         healthy = fresh and beats[key]["status"] == "healthy"
         return healthy, "has a heartbeat" if healthy else "no heartbeat yet"
-    if name in workers or ("gpu" in name and not workers and beats):
+    if workers is not None:
         said = workers.get(name, "")
         return said in WORKING, f"is {said}" if said else "has not registered yet"
     return state.name == "RUNNING", "runs" if state.name == "RUNNING" else "starts"

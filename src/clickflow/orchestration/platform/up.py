@@ -62,7 +62,7 @@ def ps(paths: Paths, *, as_json: bool = False) -> None:
     chosen = settings.read(paths)
     if not supervisor.running(chosen):
         raise ClickflowError("the platform does not run", next_step="start it: clickflow up")
-    lines = _tell(chosen, _ports(chosen), as_json=as_json)
+    lines = _tell(chosen, taken(chosen), as_json=as_json)
     if sick := [service.name for service in lines if not service.healthy]:
         raise ClickflowError(
             f"not healthy: {', '.join(sick)}", next_step=f"its log lies in {chosen.logs}; clickflow up starts it again"
@@ -94,7 +94,7 @@ def _fresh(chosen: Settings) -> Ports:
 
 
 def _again(chosen: Settings) -> Ports:
-    ports = _ports(chosen)
+    ports = taken(chosen)
     if read_json(chosen.folder / STATE)["settings"] != _fingerprint(chosen):
         console.say(
             "up: it runs with other settings than the variables now ask for; `clickflow down` first, to use them"
@@ -228,7 +228,8 @@ def _tell(chosen: Settings, ports: Ports, *, as_json: bool) -> list[Service]:
     return lines
 
 
-def _ports(chosen: Settings) -> Ports:
+def taken(chosen: Settings) -> Ports:
+    """The ports of the platform that runs."""
     return Ports(**read_json(chosen.folder / STATE)["ports"])
 
 

@@ -1,0 +1,1 @@
+"""`clickflow doctor`: what is missing or wrong on this machine, and how to mend it."""
