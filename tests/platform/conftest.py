@@ -4,20 +4,17 @@ What is not committed is not in the clone. Each platform has its own home, takes
 is ended by `clickflow down` when the module is done, and no process may be left then.
 """
 
-import os
-import subprocess
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import platform_client
 import pytest
-from platform_client import SMALL, Platform
-
-from clickflow.orchestration import overrides
+from platform_client import Platform
 
 StartPlatform = Callable[..., Platform]
-
-_OURS = ("CLICKFLOW_", "AIRFLOW", "_AIRFLOW", "MLFLOW_")
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +27,7 @@ def start_platform(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made: list[Platform] = []
 
     def start(*, params: Mapping[str, Any] | None = None, up: bool = True, **env: str) -> Platform:
-        folder = tmp_path_factory.mktemp("platform")
-        clone = folder / "shop"
-        subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
-        file = clone / "params.yaml"
-        file.write_text(overrides.apply(file.read_text(encoding="utf-8"), {**SMALL, **(params or {})}), "utf-8")
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        subprocess.run(["git", *identity, "commit", "--quiet", "--all", "-m", "small"], cwd=clone, check=True)
-        home = clone / ".clickflow"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        kept.pop("PYTHONDONTWRITEBYTECODE", None)
-        given = {
-            "CLICKFLOW_HOME": str(home),
-            "CLICKFLOW_PORT_AIRFLOW": "0",
-            "CLICKFLOW_PORT_MLFLOW": "0",
-            "PYTHONPATH": str(clone / "src"),
-            "OPENBLAS_NUM_THREADS": "1",
-            **env,
-        }
-        made.append(Platform(clone, home, {**kept, **given}))
+        made.append(platform_client.clone(root, tmp_path_factory.mktemp("platform"), params, **env))
         if up:
             made[-1].up()
         return made[-1]
@@ -62,3 +41,17 @@ def start_platform(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def platform(start_platform: StartPlatform) -> Platform:
     """A platform as `make up` starts it: LocalExecutor, and an Edge worker on queue gpu."""
     return start_platform()
+
+
+@pytest.fixture
+def recovery(capsys: pytest.CaptureFixture[str]) -> Callable[[str], contextlib.AbstractContextManager[None]]:
+    """`with recovery("kill -9 of it"):` a fault, and the wait until its work goes on; prints the seconds."""
+
+    @contextlib.contextmanager
+    def measured(fault: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        with capsys.disabled():
+            print(f"\nrecovery after {fault}: {time.monotonic() - began:.1f} s", flush=True)
+
+    return measured

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from clickflow.orchestration import overrides
+
 SMALL = {
     "simulator.events": 10_000,
     "simulator.items": 200,
@@ -37,6 +39,8 @@ SMALL = {
 """Params that the clone of a platform has committed: a run takes under a minute, and its candidate is promoted."""
 
 DONE = {"success", "failed"}
+
+_OURS = ("CLICKFLOW_", "AIRFLOW", "_AIRFLOW", "MLFLOW_")
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -208,6 +212,28 @@ class Platform:
             return status, json.loads(said or b"null")
         except ValueError:
             return status, said.decode(errors="replace")
+
+
+def clone(root: Path, folder: Path, params: Mapping[str, Any] | None = None, **env: str) -> Platform:
+    """A platform that does not run yet: a clone of `root`'s commit in `folder`, small params, a home of its own."""
+    clone = folder / "shop"
+    subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
+    file = clone / "params.yaml"
+    file.write_text(overrides.apply(file.read_text(encoding="utf-8"), {**SMALL, **(params or {})}), "utf-8")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "--all", "-m", "small"], cwd=clone, check=True)
+    home = clone / ".clickflow"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    given = {
+        "CLICKFLOW_HOME": str(home),
+        "CLICKFLOW_PORT_AIRFLOW": "0",
+        "CLICKFLOW_PORT_MLFLOW": "0",
+        "PYTHONPATH": str(clone / "src"),
+        "OPENBLAS_NUM_THREADS": "1",
+        **env,
+    }
+    return Platform(clone, home, {**kept, **given})
 
 
 def _command(process: int) -> str:
