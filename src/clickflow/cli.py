@@ -288,6 +288,18 @@ def ps(as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=PLATFORM)
+def worker(
+    queue: Annotated[str, typer.Option(help="Whose tasks it takes: gpu, default.")] = "gpu",
+    gpu: Annotated[int | None, typer.Option(help="The one GPU that its tasks see; none: all.", min=0)] = None,
+    name: Annotated[str, typer.Option(help="None: this machine's, the queue's and the GPU's.")] = "",
+) -> None:
+    """Work for an Airflow elsewhere, over HTTP alone: training on a machine with a GPU."""
+    from clickflow.orchestration.platform import worker as verb
+
+    verb.run(workspace(), queue=queue, gpu=gpu, name=name)
+
+
+@app.command(rich_help_panel=PLATFORM)
 def doctor(as_json: AsJson = False) -> None:
     """What is missing or wrong on this machine, and how to mend it; exit code 1 on a fault."""
     from clickflow.orchestration.doctor import run as verb

@@ -51,6 +51,15 @@ EXECUTORS = {
 }
 
 
+WORKERS = {
+    "max_failed_heartbeats": "20",
+    "execution_api_retries": "10",
+    "execution_api_retry_wait_max": "8.0",
+}
+"""A task outlives an API server that is being restarted."""
+
+EDGE = {"job_poll_interval": "1", "heartbeat_interval": "5"}
+
 EDGE_PATIENCE = {"AIRFLOW__EDGE__API_RETRIES": "100", "AIRFLOW__EDGE__API_RETRY_WAIT_MAX": "5"}
 """An Edge worker asks an API server that does not answer again every few seconds, instead of after minutes."""
 
@@ -95,12 +104,7 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "task_queued_timeout": "120" if settings.executor == "celery" else "86400",
             "task_queued_timeout_check_interval": "15",
         },
-        # A task outlives an API server that is being restarted.
-        "workers": {
-            "max_failed_heartbeats": "20",
-            "execution_api_retries": "10",
-            "execution_api_retry_wait_max": "8.0",
-        },
+        "workers": WORKERS,
         "dag_processor": {
             "parsing_processes": "1",
             "refresh_interval": "15",
@@ -118,8 +122,7 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
         found["edge"] = {
             "api_enabled": "True",
             "api_url": f"{ports.airflow_url}/edge_worker/v1/rpcapi",
-            "job_poll_interval": "1",
-            "heartbeat_interval": "5",
+            **EDGE,
         }
     if settings.executor == "celery":
         found["celery"] = {
@@ -148,16 +151,18 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
         Program("triggerer", [*airflow, "triggerer", "--skip-serve-logs"], {}, 10, 3),
     ]
     if settings.executor == "edge":
-        for number in range(settings.trainings):
-            name = "worker-gpu" if settings.trainings == 1 else f"worker-gpu-{number}"
+        for number in range(settings.gpu_workers):
+            name = "worker-gpu" if settings.gpu_workers == 1 else f"worker-gpu-{number}"
             words = ["clickflow.orchestration.airflow.edge", "--queue", "gpu", "--name", name]
             # The task logs lie where the API server reads them: pushing would write them twice.
             env = {"AIRFLOW__EDGE__PUSH_LOGS": "False", **EDGE_PATIENCE}
-            if settings.trainings > 1:
-                env["CUDA_VISIBLE_DEVICES"] = str(number)
+            if settings.gpus and settings.gpu_workers > 1:
+                env["CUDA_VISIBLE_DEVICES"] = str(number % settings.gpus)
             found.append(Program(name, [*python, *words], env, 40, 4))
     if settings.executor == "celery":
-        for queue, slots in {"default": settings.parallelism, "gpu": settings.trainings}.items():
+        for queue, slots in {"default": settings.parallelism, "gpu": settings.gpu_workers}.items():
+            if not slots:
+                continue
             name = f"worker-{queue}"
             words = ["celery", "worker", "-q", queue, "-c", str(slots), "-H", f"{name}@%h", "--skip-serve-logs"]
             words += ["--without-mingle", "--without-gossip"]
@@ -202,9 +207,9 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
 def write(settings: Settings, ports: Ports) -> Path:
     """Write both files; the path of supervisord.conf."""
     home = settings.folder / "airflow"
-    keys.write_private(home / "airflow.cfg", _ini(airflow(settings, ports)))
+    keys.write_private(home / "airflow.cfg", ini(airflow(settings, ports)))
     supervised = settings.folder / "supervisord.conf"
-    keys.write_private(supervised, _ini(_supervisor(settings, ports)))
+    keys.write_private(supervised, ini(_supervisor(settings, ports)))
     return supervised
 
 
@@ -260,7 +265,8 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"' if set(word) & set(" \"'\\;#") else word
 
 
-def _ini(sections: Mapping[str, Mapping[str, str]]) -> str:
+def ini(sections: Mapping[str, Mapping[str, str]]) -> str:
+    """The text of a configuration file."""
     lines = ["# Written by `clickflow up` at every start."]
     for section, options in sections.items():
         lines += ["", f"[{section}]", *(f"{key} = {value.replace('%', '%%')}" for key, value in options.items())]

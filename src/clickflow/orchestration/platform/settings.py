@@ -19,7 +19,11 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One platform. Ports are what was asked for: 0 is any free one."""
+    """One platform. Ports are what was asked for: 0 is any free one.
+
+    `gpu_workers`: workers for training on this machine, each with a GPU of its own where there is one; `gpu_slots`:
+    trainings at once, here and elsewhere.
+    """
 
     root: Path
     home: Path
@@ -30,6 +34,8 @@ class Settings:
     broker: str
     parallelism: int
     gpus: int
+    gpu_workers: int
+    gpu_slots: int
     users: Mapping[str, str]
 
     @property
@@ -41,11 +47,6 @@ class Settings:
     def logs(self) -> Path:
         """One file a service."""
         return self.home / "logs/platform"
-
-    @property
-    def trainings(self) -> int:
-        """How many trainings may run at once, the slots of pool `gpu`: one a GPU where each has a worker of its own."""
-        return 1 if self.executor == "local" else max(1, self.gpus)
 
 
 def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
@@ -64,6 +65,8 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
                     f"CLICKFLOW_EXECUTOR=celery needs {name}",
                     next_step="docs/howto/cluster.md has an example for Redis and PostgreSQL",
                 )
+    found = gpus()
+    workers = _number(env, "CLICKFLOW_GPU_WORKERS", max(1, found), 64)
     return Settings(
         root=paths.root.resolve(),
         home=paths.home,
@@ -73,7 +76,10 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
         database=database or f"sqlite:///{paths.home / 'platform/airflow.db'}",
         broker=broker,
         parallelism=_number(env, "CLICKFLOW_PARALLELISM", 4, 64, least=1),
-        gpus=_number(env, "CLICKFLOW_GPUS", gpus(), 64),
+        gpus=found,
+        gpu_workers=workers,
+        # Without workers of their own all trainings would share the first GPU.
+        gpu_slots=_number(env, "CLICKFLOW_GPU_SLOTS", 1 if executor == "local" else max(1, workers), 64, least=1),
         users=_users(env.get("CLICKFLOW_USERS") or "admin:admin"),
     )
 

@@ -114,7 +114,7 @@ def _prepare(chosen: Settings, env: dict[str, str]) -> None:
         "-m",
         "clickflow.orchestration.airflow.prepare",
         "--pool",
-        f"gpu={chosen.trainings}",
+        f"gpu={chosen.gpu_slots}",
         "--pool",
         "promote=1",
     ]
