@@ -1,0 +1,187 @@
+"""What goes wrong on a running platform, done to it from outside, and what must hold after each fault."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from platform_client import Platform
+
+LONG = {
+    "models.next_step.budget.epochs": 16,
+    "models.next_step.budget.patience": 1000,
+    "models.next_step.budget.batch_tokens": 256,
+    "models.next_step.budget.checkpoint_seconds": 0.5,
+}
+"""Params with which a training takes ten seconds and more, with a checkpoint to go on from after the first one."""
+
+PATIENCE = 420.0
+"""Seconds for whatever is waited for: how long it takes is measured and never judged, for machines differ."""
+
+TRAINING = "clickflow train next_step"
+PROMOTING = "clickflow promote"
+
+Recovery = Callable[[str], contextlib.AbstractContextManager[None]]
+"""`with recovery("fault"):` the fault, and the wait until its work goes on; see conftest.py."""
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def another(platform: Platform, rate: float, **more: Any) -> str:
+    """Start a run of `retrain` whose model is another one than those before: its learning rate is `rate`."""
+    return platform.trigger("retrain", {"overrides": {"models.next_step.optimiser.learning_rate": rate, **more}})
+
+
+def clear(platform: Platform, run: str) -> None:
+    """What a person does when the cause is mended: clear the failed tasks."""
+    asked = {"dry_run": False, "dag_run_id": run, "only_failed": True, "reset_dag_runs": True}
+    status, said = platform.request("POST", "/dags/retrain/clearTaskInstances", asked)
+    assert status == 200, said
+
+
+# Processes
+
+
+def command(process: int) -> str:
+    """The command line of a process; empty where it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
+
+
+def alive(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def doing(platform: Platform, what: str) -> list[int]:
+    """The platform's processes that do a verb: the interpreter that runs it, not the shell or leash above it."""
+    found = []
+    for process in platform.processes():
+        program, _, verb = command(process).partition(" ")
+        folder, _, verb = verb.partition("/clickflow ")
+        if "python" in program and " " not in folder and f"clickflow {verb}".startswith(what) and alive(process):
+            found.append(process)
+    return found
+
+
+def wait_for(platform: Platform, what: str, *, besides: int = 0, run: str = "") -> int:
+    """The process that does a verb, as soon as there is one; never two at once."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = doing(platform, what)
+        assert len(found) < 2, f"{what} runs twice: {[(process, command(process)) for process in found]}"
+        if found and found != [besides]:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no process does `{what}`" + (f": {platform.states('retrain', run)}" if run else ""))
+
+
+def in_training(platform: Platform, run: str, *, besides: int = 0) -> int:
+    """The process of a training that has a checkpoint to go on from."""
+    process = wait_for(platform, TRAINING, besides=besides, run=run)
+    began = time.time()
+    files = platform.home.glob
+    platform.until(
+        lambda: not alive(process) or any(f.stat().st_mtime > began for f in files("checkpoints/*/step-*.json")),
+        PATIENCE,
+        pause=0.02,
+    )
+    assert alive(process), "the training was over before it could be hit: give it more epochs"
+    return process
+
+
+def task_of(process: int) -> int:
+    """The task's own process, which waits for the stage that `process` is."""
+    while process > 1:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"airflow worker -- "):
+                return process
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    raise AssertionError("no task waits for it")
+
+
+def gone(process: int, within: float = 30) -> None:
+    """A process ends by itself: nothing trains on for nobody."""
+    deadline = time.monotonic() + within
+    while alive(process):
+        assert time.monotonic() < deadline, f"it goes on without its task: {command(process)}"
+        time.sleep(0.05)
+
+
+def strays(platform: Platform) -> list[str]:
+    """What tasks have started and what still runs; the platform must be at rest."""
+    found = []
+    for process in platform.processes():
+        with contextlib.suppress(OSError):
+            if b"\0CLICKFLOW_RUN_ID=" in Path(f"/proc/{process}/environ").read_bytes() and alive(process):
+                found.append(command(process))
+    return found
+
+
+def healthy(platform: Platform, service: str, besides: int) -> None:
+    """Wait until a service does its work again, in another process."""
+
+    def again() -> bool:
+        now = platform.services()[service]
+        return bool(now["healthy"] and now["process"] not in (0, besides))
+
+    platform.until(again, PATIENCE, lambda: platform.services())
+
+
+@contextlib.contextmanager
+def at(holds: Callable[[], Any]) -> Iterator[None]:
+    """Wait, looking often, until something is so: the moment of a fault."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "the moment never came"
+        time.sleep(0.002)
+    yield
+
+
+def end(process: int) -> None:
+    """kill -9, of a process that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+# The registry
+
+
+def ledger(platform: Platform) -> list[dict[str, Any]]:
+    """The lines of the ledger."""
+    file = platform.home / "ledger.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def aliases(platform: Platform) -> dict[str, int]:
+    """Who is champion and who was, asked of MLflow."""
+    found = {}
+    for alias in ("champion", "previous"):
+        query = urllib.parse.urlencode({"name": "next_step", "alias": alias})
+        with contextlib.suppress(urllib.error.HTTPError):
+            url = f"{platform.mlflow}/api/2.0/mlflow/registered-models/alias?{query}"
+            with _OPENER.open(url, timeout=60) as answer:
+                found[alias] = int(json.load(answer)["model_version"]["version"])
+    return found
+
+
+def champion(platform: Platform, *, promotions: int) -> int:
+    """The champion's version. So many promotions there were: each once, and whole; everybody names the same version."""
+    lines = [line for line in ledger(platform) if line["action"] == "promote"]
+    assert [line["version"] for line in lines] == sorted({line["version"] for line in lines}), "promoted twice"
+    assert len({line["facts"]["decision_sha256"] for line in lines}) == len(lines) == promotions
+    last = lines[-1]
+    said = json.loads(platform.command("status", "--json").stdout)["models"]["next_step"]
+    assert said["champion"]["version"] == last["champion"]
+    expected = {"champion": last["champion"], "previous": last["previous"]}
+    assert aliases(platform) == {name: version for name, version in expected.items() if version}
+    return int(last["champion"])
