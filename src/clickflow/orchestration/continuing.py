@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.errors import ClickflowError
-from clickflow.orchestration import fragments, graph, history, raw_files, repository, selection, workspace
+from clickflow.orchestration import fragments, graph, history, journal, raw_files, repository, selection, workspace
 from clickflow.orchestration.history import Recorded
 from clickflow.orchestration.process import Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml
@@ -83,7 +83,9 @@ def unchanged(run: Run, say: Say) -> str:
         done = dvc(["repro", "--dry", "--allow-missing", *ends], cwd=folder, env=env, say=lambda _: None)
         if done.code or any(line.startswith("Running stage") for line in done.tail):
             return ""
-        return f"nothing has changed since {_named(run)}: the same data, code and params, so the same models"
+        reason = f"nothing has changed since {_named(run)}: the same data, code and params, so the same models"
+        journal.skipped(run, reason)
+        return reason
     finally:
         workspace.remove(run.workspaces / "unchanged")
 

@@ -35,11 +35,15 @@ class Recorded:
         return f"{repository.RUNS}{self.id}"
 
 
-def message(run: Run) -> str:
+def message(run: Run, decisions: Mapping[str, Mapping[str, Any]]) -> str:
     """What the commit of a run says: for people what it was, in the last line for this program."""
+    judged = "\n".join(
+        f"{model}: {said['decision']}, {said['metric']} {said['value']}" for model, said in decisions.items()
+    )
     params = "".join(f"\n{name}: {json.dumps(value)}" for name, value in run.overrides.items())
-    parts = [f"Run {run.id}", run.note, run.reason, f"of {run.commit}{params}"]
-    return "\n\n".join([*filter(None, parts), _TRAILER + json.dumps(run.travelling(), sort_keys=True)])
+    parts = [f"Run {run.id}", run.note, run.reason, judged, f"of {run.commit}{params}"]
+    told = json.dumps({**run.travelling(), "decisions": decisions}, sort_keys=True)
+    return "\n\n".join([*filter(None, parts), _TRAILER + told])
 
 
 def recorded(origin: Path) -> list[Recorded]:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError, UsageError
+from clickflow.files import read_json
 from clickflow.orchestration import (
     continuing,
     fragments,
     graph,
     history,
+    journal,
     overrides,
     process,
     raw_files,
@@ -31,7 +33,22 @@ from clickflow.orchestration.process import Finished, Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import IDENTITY, Run
 
-__all__ = ["StageFailed", "open_run", "promote", "record", "results", "run_id", "run_stage", "unchanged"]
+__all__ = [
+    "StageFailed",
+    "decisions",
+    "last_words",
+    "open_run",
+    "promote",
+    "record",
+    "results",
+    "run_id",
+    "run_stage",
+    "stages",
+    "unchanged",
+]
+
+MARKER = ".git/clickflow-results"
+"""In a folder of results: the commit whose results are all there."""
 
 BULK = "data"
 """Outputs below this folder stay in the cache and the remote until `dvc pull` asks for them."""
@@ -97,7 +114,9 @@ def open_run(
         workspace.remove(run.workspaces / "open")
     committed = parse_yaml(text)["champion"]
     champions = {f"champion.{model}": v for model, v in frozen.items() if committed.get(model) != v}
-    return replace(run, overrides={**champions, **values})
+    run = replace(run, overrides={**champions, **values})
+    journal.opened(run)
+    return run
 
 
 def head(checkout: Path) -> str:
@@ -138,7 +157,7 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
         raise _failed(run, folder, stage, done)
     if done.code:
         raise ClickflowError(
-            f"stage {stage} is done, but its outputs did not reach the DVC remote: {_last_words(done)}",
+            f"stage {stage} is done, but its outputs did not reach the DVC remote: {last_words(done)}",
             kept=f"the workspace {folder}; the outputs are in the cache, so that trying again does not repeat the work",
             next_step="see that the remote can be reached and has room, then clear the task",
         )
@@ -153,14 +172,34 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
     A second time replaces the first: the run is what its last attempt made.
     """
     folder = workspace.create(run, "record", {**continuing.entries(run), **fragments.merge(parts)})
+    storage.configure(folder, run.repository, Path(run.home), link_types=LINKS)
+    _lay_out(run, folder, say)
     git(folder, "add", "--force", graph.PARAMS, fragments.FILE)
     silent = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
-    git(folder, *IDENTITY, *silent, "commit", "--quiet", "--allow-empty", "--message", history.message(run))
+    words = ("commit", "--quiet", "--allow-empty", "--message", history.message(run, decisions(folder)))
+    git(folder, *IDENTITY, *silent, *words)
     commit = git(folder, "rev-parse", "HEAD").strip()
     repository.publish(run.repository, Path(run.home), folder, commit, run.reference)
-    workspace.remove(folder)
-    results(run, say)
+    (folder / MARKER).write_text(f"{commit} without bulk")
+    workspace.remove(run.folder)
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(run.folder)
+    workspace.remove(folder)  # the run's folder of workspaces, where nothing is left in it
     return commit
+
+
+def decisions(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each model's gate decided in a folder of results, and the metric that it went by."""
+    primary = (_params(folder).get("gate") or {}).get("primary", "")
+    found = {}
+    for file in sorted(folder.glob("reports/*/gate/decision.json")):
+        said = read_json(file)
+        found[file.parent.parent.name] = {
+            "decision": said.get("decision"),
+            "metric": primary,
+            "value": (said.get("metrics") or {}).get(primary),
+        }
+    return found
 
 
 def results(run: Run, say: Say, *, everything: bool = False) -> Path:
@@ -171,26 +210,35 @@ def results(run: Run, say: Say, *, everything: bool = False) -> Path:
     folder, home = run.folder, Path(run.home)
     origin = repository.at(run.repository, home)
     commit = repository.recorded(run.repository, home, run.reference)
-    marker, wanted = folder / ".git/clickflow-results", f"{commit} {'everything' if everything else 'without bulk'}"
-    if marker.is_file() and marker.read_text().startswith(wanted):
+    marker, wanted = folder / MARKER, f"{commit} {'everything' if everything else 'without bulk'}"
+    if marker.is_file() and marker.read_text() in (wanted, f"{commit} everything"):
         return folder
     if not folder.is_dir() or git(folder, "rev-parse", "HEAD").strip() != commit:
         workspace.remove(folder)
         workspace.clone(origin, folder, commit)
         storage.configure(folder, run.repository, home, link_types=LINKS)
+    _lay_out(run, folder, say, everything=everything)
+    marker.write_text(wanted)
+    return folder
+
+
+def stages(run: Run, folder: Path) -> tuple[str, ...]:
+    """The stages that a run of its models does, by a folder at its commit."""
+    return selection.stages(graph.load(folder), run.models, _params(folder).get("models") or {})
+
+
+def _lay_out(run: Run, folder: Path, say: Say, *, everything: bool = False) -> None:
     plan = graph.load(folder)
-    done_here = selection.stages(plan, run.models, _params(folder).get("models") or {})
-    outs = [out.path for name in done_here for out in plan.stages[name].outs if out.cache]
+    outs = [out.path for name in stages(run, folder) for out in plan.stages[name].outs if out.cache]
     paths = [path for path in outs if everything or not raw_files.overlap(path, BULK)]
     done = dvc(["pull", "--quiet", *paths], cwd=folder, env=workspace.environment(run, folder), say=say)
     if done.code:
         raise ClickflowError(
-            f"results of run {run.id} could not be brought: {_last_words(done)}",
-            kept=f"the run is recorded as {run.reference}",
-            next_step=f"cd {shlex.quote(str(folder))} && dvc pull",
+            f"results of run {run.id} could not be brought: {last_words(done)}",
+            kept="every stage's outputs, in the cache of the worker that made them and in the DVC remote",
+            next_step="see that the remote can be reached, then clear the task; "
+            f"by hand: cd {shlex.quote(str(folder))} && dvc pull",
         )
-    marker.write_text(wanted)
-    return folder
 
 
 def promote(run: Run, say: Say, answers: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -214,7 +262,7 @@ def verb(run: Run, folder: Path, words: list[str], say: Say, *, actor: str = "")
     done = process.run(command, cwd=folder, env=env, say=say, capture=True)
     if done.code:
         raise StageFailed(
-            f"`{' '.join(command)}` failed: {_last_words(done)}",
+            f"`{' '.join(command)}` failed: {last_words(done)}",
             exit_code=done.code,
             kept="what was recorded stays",
             next_step="mend what it says, then clear the task",
@@ -261,14 +309,14 @@ def _failed(run: Run, folder: Path, stage: str, done: Finished) -> StageFailed:
         f"cd {shlex.quote(str(folder))} && CLICKFLOW_HOME={shlex.quote(run.home)} PYTHONPATH=src dvc repro -s {stage}"
     )
     return StageFailed(
-        f"stage {stage} failed with exit code {code}{f', {why}' if why else ''}: {_last_words(done)}",
+        f"stage {stage} failed with exit code {code}{f', {why}' if why else ''}: {last_words(done)}",
         exit_code=code,
         kept=f"the workspace {folder}; results of earlier stages are in the cache",
         next_step=f"by hand: {by_hand}",
     )
 
 
-def _last_words(done: Finished) -> str:
+def last_words(done: Finished) -> str:
     """What a program said at its end: from its last `error:` line on, DVC's own closing line left out."""
     closing = ("ERROR: failed to reproduce", "dvc repro ended", "dvc push ended", "dvc pull ended")
     lines = [line for line in done.tail if line.strip() and not line.startswith(closing)]

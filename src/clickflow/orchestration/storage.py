@@ -46,6 +46,22 @@ def configure(folder: Path, origin: str, home: Path, *, link_types: str = "") ->
         config.write(file)
 
 
+def ensure_remote(checkout: Path, home: Path) -> str:
+    """The name of the remote that runs of a checkout use; put into its .dvc/config.local where that lacks it."""
+    config = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+    files = [checkout / ".dvc/config", checkout / ".dvc/config.local"]
+    config.read(files, encoding="utf-8")
+    known = set(config.sections())
+    if not config.has_section("core"):
+        config.add_section("core")
+    _choose_remote(config, home)
+    name, section = config.get("core", "remote").strip("\"'"), f"'remote \"{REMOTE}\"'"
+    if name == REMOTE and section not in known:
+        with files[1].open("a", encoding="utf-8") as file:
+            file.write(f"[{section}]\n    url = {config.get(section, 'url')}\n")
+    return name
+
+
 def _choose_remote(config: configparser.ConfigParser, home: Path) -> None:
     said = os.environ.get(VARIABLE, "").strip()
     if said and _relative(said):

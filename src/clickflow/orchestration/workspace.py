@@ -17,6 +17,9 @@ from clickflow.orchestration.process import git
 
 IDENTITY = ("-c", "user.name=clickflow", "-c", "user.email=clickflow@localhost")
 
+OWNER = ".git/clickflow-owner"
+"""In a workspace: the process that works there, by number and start time."""
+
 _PLACES = ("repository", "home")
 
 
@@ -93,6 +96,7 @@ def create(run: Run, name: str, entries: fragments.Fragments) -> Path:
     folder, home = run.workspaces / name, Path(run.home)
     remove(folder)
     clone(repository.having(run.repository, home, run.commit), folder, run.commit)
+    write_text(folder / OWNER, _process(os.getpid()))
     storage.configure(folder, run.repository, home)
     set_params(folder, run.overrides)
     fragments.write(folder, entries, graph.load(folder).stages)
@@ -105,6 +109,23 @@ def clone(origin: Path, folder: Path, commit: str) -> None:
     words = ["clone", "--quiet", "--shared", "--no-checkout", "--no-tags"]
     git(origin, *words, str(origin.absolute()), str(folder))
     git(folder, "checkout", "--quiet", "--detach", commit)
+
+
+def running(folder: Path) -> bool:
+    """Whether the process that made a workspace of this machine still works."""
+    try:
+        said = (folder / OWNER).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return bool(said) and said == _process(int(said.split()[0]))
+
+
+def _process(number: int) -> str:
+    """A process by number and start time, for numbers come again; empty where there is none."""
+    try:
+        return f"{number} {Path(f'/proc/{number}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()[19]}"
+    except OSError:
+        return ""
 
 
 def remove(folder: Path) -> None:

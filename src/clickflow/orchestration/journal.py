@@ -1,0 +1,60 @@
+"""What this machine knows of a run beside git: that it was opened, what works on it now, and what failures left."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clickflow.files import read_json, write_json
+from clickflow.orchestration.workspace import Run, running
+
+FILE = "run.json"
+
+
+def opened(run: Run) -> None:
+    """Note that the run was opened."""
+    write_json(_file(run), {**run.travelling(), "opened": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def skipped(run: Run, reason: str) -> None:
+    """Note that the run was not done, and why."""
+    write_json(_file(run), {**_read(_file(run)), **run.travelling(), "skipped": reason})
+
+
+def known(home: Path) -> dict[str, Mapping[str, Any]]:
+    """The runs opened on this machine, by id."""
+    return {file.parent.name: _read(file) for file in sorted((home / "logs").glob(f"*/{FILE}"))}
+
+
+def workspaces(home: Path, name: str) -> dict[str, bool]:
+    """The workspaces of a run that are there, and whether a process works in each."""
+    folder = home / "workspaces" / name
+    return {path.name: running(path) for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files below a folder that are nobody else's: hard links, as to a cache, are left out."""
+    return sum(status.st_size for status in _files(folder) if status.st_nlink == 1)
+
+
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield (Path(place) / name).lstat()
+            except OSError:
+                continue
+
+
+def _file(run: Run) -> Path:
+    return Path(run.home) / "logs" / run.id / FILE
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = read_json(file)
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}

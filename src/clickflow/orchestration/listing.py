@@ -1,0 +1,122 @@
+"""`clickflow runs`: every run that git keeps, and those that this machine has opened and not recorded."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from clickflow import console
+from clickflow.orchestration import history, journal, repository, workspace
+from clickflow.paths import Paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One run. `state`: recorded, running, failed, opened or skipped; `params` are those that differ from the commit's.
+
+    `models`: decision, metric and value by model, of recorded runs; `kept_bytes`: of workspaces that failures left.
+    """
+
+    id: str
+    state: str
+    when: str
+    commit: str
+    params: Mapping[str, Any]
+    models: Mapping[str, Mapping[str, Any]]
+    reason: str
+    note: str
+    failed: tuple[str, ...] = ()
+    kept_bytes: int = 0
+
+
+def run(paths: Paths, *, limit: int, as_json: bool) -> None:
+    """Print them, the newest first."""
+    origin, home = workspace.places(paths.root)
+    found = collect(origin, home)
+    shown = found[:limit] if limit else found
+    console.emit(
+        {"runs": [asdict(run) for run in shown], "total": len(found), "repository": repository.shown(origin)},
+        as_json=as_json,
+        text=lambda: _table(shown, len(found), home),
+    )
+
+
+def collect(origin: str, home: Path) -> list[Listed]:
+    """The runs of a repository and a home, the newest first."""
+    repository.fetch(origin, home)
+    opened = journal.known(home)
+    recorded = history.recorded(repository.at(origin, home))
+    names = [run.id for run in recorded]
+    left = [name for name in _folders(home / "workspaces") if name not in names and name not in opened]
+    found = [
+        *(
+            _listed(home, run.id, run.when.isoformat(), {**run.told, "commit": run.of}, recorded=True)
+            for run in recorded
+        ),
+        *(_listed(home, name, told.get("opened", ""), told) for name, told in opened.items() if name not in names),
+        *(_listed(home, name, "", {}) for name in left),
+    ]
+    return sorted(found, key=lambda run: run.when, reverse=True)
+
+
+def _listed(home: Path, name: str, when: str, told: Mapping[str, Any], *, recorded: bool = False) -> Listed:
+    left = journal.workspaces(home, name)
+    failed = tuple(task for task, works in left.items() if not works)
+    states = {
+        "running": any(left.values()),
+        "recorded": recorded,
+        "failed": bool(failed),
+        "skipped": "skipped" in told,
+    }
+    return Listed(
+        id=name,
+        state=next((state for state, holds in states.items() if holds), "opened"),
+        when=when,
+        commit=str(told.get("commit", "")),
+        params=dict(told.get("overrides") or {}),
+        models=dict(told.get("decisions") or {}),
+        reason=str(told.get("skipped") or told.get("reason") or ""),
+        note=str(told.get("note") or ""),
+        failed=failed,
+        kept_bytes=journal.size(home / "workspaces" / name) if left else 0,
+    )
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _table(found: list[Listed], total: int, home: Path) -> Any:
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not found:
+        return "no run yet: `clickflow retrain`, or trigger the DAG retrain"
+    tables: list[Any] = []
+    for run in found:
+        table = Table(title=escape(run.id), title_justify="left", title_style="bold", show_header=False)
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(overflow="fold")
+        for name, value in _facts(run, home):
+            table.add_row(name, escape(value))
+        tables.append(table)
+    return Group(*tables, f"{len(found)} of {total} runs; `clickflow checkout RUN` brings one back")
+
+
+def _facts(run: Listed, home: Path) -> Iterator[tuple[str, str]]:
+    when = f", {datetime.fromisoformat(run.when):%Y-%m-%d %H:%M} UTC" if run.when else ""
+    yield "state", run.state + when + (f", of commit {run.commit[:10]}" if run.commit else "")
+    for model, said in run.models.items():
+        value = said.get("value")
+        measured = f", {said.get('metric')} {value:.4f}" if isinstance(value, float) else ""
+        yield model, f"{said.get('decision')}{measured}"
+    if params := [f"{name}={value}" for name, value in run.params.items() if not name.startswith("champion.")]:
+        yield "params", ", ".join(params)
+    for name, text in (("reason", run.reason), ("note", run.note)):
+        if text:
+            yield name, text
+    if run.failed:
+        kept = f"{run.kept_bytes / 1e6:.1f} MB in {home / 'workspaces' / run.id}"
+        yield "failed", f"{', '.join(run.failed)}; {kept}"
