@@ -20,7 +20,7 @@ Kind = Literal["failed", "late", "waiting", "stale"]
 
 FILE = "notices.jsonl"
 
-SECONDS = 30.0
+SECONDS = 60.0
 """How long the sending may take in all."""
 
 _SEND = """
@@ -39,25 +39,28 @@ _APPRISE_KINDS = {"failed": "failure", "late": "warning", "waiting": "info", "st
 
 
 def tell(home: Path, kind: Kind, *, title: str, text: str, dag: str, run: str, next_step: str, say: Say) -> None:
-    """Write a notice down and send it; what goes wrong is said and raises nothing."""
+    """Write a notice down, then send it; what goes wrong is said, and raises nothing.
+
+    Where not every address took it, a second line of kind `unsent` follows.
+    """
     link = _link(dag, run)
-    body = "\n".join(filter(None, [text, f"next: {next_step}" if next_step else "", link]))
-    sent = _send(kind, title, body, say) if os.environ.get("CLICKFLOW_NOTICES", "").strip() else None
-    notice = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kind": kind,
-        "dag": dag,
-        "run": run,
-        "title": title,
-        "text": text,
-        "next": next_step,
-        "link": link,
-        "sent": sent,
-    }
+    notice = {"kind": kind, "dag": dag, "run": run, "title": title, "text": text, "next": next_step, "link": link}
+    _write(home, notice, say)
+    if os.environ.get("CLICKFLOW_NOTICES", "").strip():
+        body = "\n".join(filter(None, [text, f"next: {next_step}" if next_step else "", link]))
+        if fault := _send(kind, title, body):
+            say(fault)
+            _write(
+                home, {**notice, "kind": "unsent", "text": fault, "next": "see the addresses in CLICKFLOW_NOTICES"}, say
+            )
+
+
+def _write(home: Path, notice: dict[str, str], say: Say) -> None:
+    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **notice}
     try:
         home.mkdir(parents=True, exist_ok=True)
         with (home / FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(notice, ensure_ascii=False) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
     except OSError as error:
         say(f"the notice could not be written to {home / FILE}: {error}")
 
@@ -67,8 +70,8 @@ def _link(dag: str, run: str) -> str:
     return f"{base}/dags/{quote(dag, safe='')}/runs/{quote(run, safe='')}" if base else ""
 
 
-def _send(kind: Kind, title: str, body: str, say: Say) -> bool:
-    """Whether every address took it."""
+def _send(kind: Kind, title: str, body: str) -> str:
+    """What went wrong; empty where every address took it."""
     # What Apprise itself says may hold an address, so that nobody hears it.
     quiet = subprocess.DEVNULL
     words = json.dumps([title, body, _APPRISE_KINDS[kind]])
@@ -76,8 +79,5 @@ def _send(kind: Kind, title: str, body: str, say: Say) -> bool:
     try:
         done = subprocess.run(command, input=words, text=True, stdout=quiet, stderr=quiet, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        say(f"the notice was not sent: {type(error).__name__}; see CLICKFLOW_NOTICES")
-        return False
-    if done.returncode:
-        say("the notice did not reach every address of CLICKFLOW_NOTICES")
-    return done.returncode == 0
+        return f"the notice was not sent: {type(error).__name__}"
+    return "the notice did not reach every address of CLICKFLOW_NOTICES" if done.returncode else ""

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from clickflow.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, ClickflowError
 from clickflow.orchestration import graph, process, runs, workspace
-from clickflow.orchestration.airflow import forms, policy
+from clickflow.orchestration.airflow import forms
 from clickflow.orchestration.airflow.assets import CHAMPION
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE
@@ -30,10 +30,7 @@ Asks = Callable[[Any, Params], forms.Asked]
 
 @contextmanager
 def speaking(task: Any, context: Any) -> Iterator[Say]:
-    """Where a task's lines go, and how it fails: at once where trying again does not help (exit codes 2 and 3).
-
-    What a failed task has said last also stays as its XCom `error`, for the notice about the run.
-    """
+    """Where a task's lines go, and how it fails: at once where trying again does not help (exit codes 2 and 3)."""
     file = home(Path(task.repository)) / "logs" / runs.run_id(context["run_id"]) / f"{task.task_id}.log"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8", buffering=1) as log:
@@ -46,7 +43,6 @@ def speaking(task: Any, context: Any) -> Iterator[Say]:
             say(f"{FAILED} {code}")
             for line in lines:
                 say(line)
-            context["ti"].xcom_push(policy.ERROR, lines)
 
         try:
             yield say

@@ -12,13 +12,11 @@ from typing import Any
 
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from clickflow.orchestration import notices, workspace
 from clickflow.orchestration.tasks import LONGEST
 from clickflow.params import Params
-
-ERROR = "error"
-"""XCom key under which a task that fails leaves its message, line by line."""
 
 UNATTENDED = "CLICKFLOW_UNATTENDED"
 """Set where Airflow runs in one process, without a server: nobody can answer."""
@@ -32,9 +30,10 @@ def settings(root: Path, params: Params, limits: Iterable[timedelta]) -> dict[st
         "max_active_runs": 10,
         "dagrun_timeout": whole,
         "deadline": _deadline(root, params.schedule.deadline_hours),
-        "on_failure_callback": partial(failed, root),
+        "on_failure_callback": partial(ended, root),
         "default_args": {
             "owner": "clickflow",
+            "on_failure_callback": partial(failed, root),
             "execution_timeout": LONGEST,
             "retry_delay": timedelta(seconds=15),
             "retry_exponential_backoff": 2.0,
@@ -57,20 +56,41 @@ def wait(params: Params) -> timedelta:
 
 
 def failed(root: Path, context: Any) -> None:
-    """A run has failed: one notice, with what each failed task said. Called once a run, when nothing of it works."""
-    dag, run = context["dag"].dag_id, context["run_id"]
-    errors = _errors(context)
-    first = next(iter(errors.values()), [])
-    steps = [line.removeprefix("next: ") for line in first if line.startswith("next: ")]
-    text = "\n\n".join(f"{task}: " + "\n".join(lines) for task, lines in errors.items())
+    """A task has failed for good: one notice a run, of the first such task. Called where the task ran."""
+    ti, dag, run = context["ti"], context["dag"].dag_id, context["run_id"]
+    try:
+        states = ti.get_task_states(dag_id=dag, run_ids=[run]).get(run, {})
+    except AirflowRuntimeError:
+        states = {}  # better told twice than not at all
+    if any(state == "failed" and name != ti.task_id for name, state in states.items()):
+        return
+    said = str(context.get("exception") or "it was killed, or its worker was lost").splitlines()
+    steps = [line.removeprefix("next: ") for line in said if line.startswith("next: ")]
     notices.tell(
         workspace.places(root)[1],
         "failed",
-        title=f"clickflow: {dag} has failed" + (f" at {', '.join(errors)}" if errors else ""),
-        text=text or f"the run ended: {context.get('reason') or 'no task has said why'}",
+        title=f"clickflow: {dag} has failed at {ti.task_id}",
+        text="\n".join(line for line in said if not line.startswith("next: ")),
         dag=dag,
         run=run,
-        next_step=steps[0] if steps else "open the run, read the failed task's log, mend the cause, clear the task",
+        next_step=steps[0] if steps else f"read the log of {ti.task_id}, mend the cause, clear the task",
+        say=print,
+    )
+
+
+def ended(root: Path, context: Any) -> None:
+    """A run has failed as a whole. That a task has is told already; this is about runs out of time and the like."""
+    if (reason := str(context.get("reason"))) == "task_failure":
+        return
+    dag, run = context["dag"].dag_id, context["run_id"]
+    notices.tell(
+        workspace.places(root)[1],
+        "failed",
+        title=f"clickflow: {dag} has failed",
+        text=f"Airflow ended the run: {reason.replace('_', ' ')}",
+        dag=dag,
+        run=run,
+        next_step="see which task it was at, mend the cause, clear that task",
         say=print,
     )
 
@@ -78,6 +98,8 @@ def failed(root: Path, context: Any) -> None:
 def late(context: Any, root: str, hours: float) -> None:
     """A run has taken longer than `schedule.deadline_hours`; it goes on."""
     run = context["dag_run"]
+    if run["state"] not in ("queued", "running"):
+        return  # it failed before, which was told
     notices.tell(
         workspace.places(Path(root))[1],
         "late",
@@ -89,14 +111,3 @@ def late(context: Any, root: str, hours: float) -> None:
         "schedule.deadline_hours in params.yaml sets the limit",
         say=print,
     )
-
-
-def _errors(context: Any) -> dict[str, list[str]]:
-    """What the failed tasks of a run have left as their message; the last task's name where they left none."""
-    if (ti := context.get("ti")) is None:
-        return {}
-    found: dict[str, list[str]] = {}
-    for name in context["dag"].task_ids:
-        if lines := ti.xcom_pull(task_ids=name, key=ERROR):
-            found[name] = list(lines)
-    return found or {ti.task_id: [str(context.get("reason") or "see its log")]}
