@@ -1,0 +1,218 @@
+"""`clickflow watch` on a simulated shop: it stays quiet where nothing has moved, and calls where something has."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import watched_shop
+from watched_shop import MODEL, call, change_later, param
+
+from clickflow.errors import UsageError
+from clickflow.files import read_json
+from clickflow.paths import Paths
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Any:
+    """The shop, and the home that holds its champion."""
+    folder, home = tmp_path_factory.mktemp("shop"), tmp_path_factory.mktemp("champions")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLICKFLOW_HOME", str(home))
+        patch.chdir(folder)
+        yield watched_shop.make(folder, root), home
+
+
+@pytest.fixture
+def paths(shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A copy of the shop for one test; the champion is shared, and nobody changes it."""
+    made, home = shop
+    monkeypatch.setenv("CLICKFLOW_HOME", str(home))
+    return watched_shop.copied(made, tmp_path, monkeypatch)
+
+
+def broken(said: Any) -> list[set[str]]:
+    """What broke in each window, the oldest first."""
+    return [set(window["broken"]) for window in said["models"][MODEL]["windows"]]
+
+
+def bounds(said: Any, window: int = -1) -> dict[str, Any]:
+    return {bound["name"]: bound for bound in said["models"][MODEL]["windows"][window]["bounds"]}
+
+
+def test_where_nothing_has_moved_nothing_is_called_for(paths: Paths) -> None:
+    said = call("watch")
+    assert said["retrain"] == []
+    assert "nothing breaches: 0 of 5 windows" in said["why"]
+    latest = bounds(said)
+    assert all(bound["value"] is not None for bound in latest.values()), "every bound was judged"
+    assert 0 < latest["popularity"]["value"] < latest["popularity"]["limit"]
+    at_evaluation = read_json(next(Path(f) for f in [*_home().glob(f"models/{MODEL}/1.reference.json")]))["metrics"]
+    for name in ("recall@20", "mrr@20", "next_action.accuracy"):
+        assert latest[name]["expected"] == at_evaluation[name]["value"]
+        assert latest[name]["low"] <= latest[name]["value"] <= latest[name]["high"]
+
+    # the same once more is the same, and a person sees a table and where the report is
+    report = (paths.watch / "report.html").read_bytes()
+    as_of = said["as_of"]
+    first = call("watch", "--as-of", as_of)
+    page = (paths.watch / "report.html").read_bytes()
+    assert call("watch", "--as-of", as_of) == first
+    assert (paths.watch / "report.html").read_bytes() == page
+    assert report == page
+    for outside in (b"http://", b"https://", b"<script", b"<link"):
+        assert outside not in page
+    shown = call("watch", as_json=False)
+    assert "no call for retraining" in shown
+    assert "report.html" in shown
+
+
+def _home() -> Path:
+    import os
+
+    return Path(os.environ["CLICKFLOW_HOME"])
+
+
+def test_other_items_call_for_retraining(paths: Paths) -> None:
+    def reverse(columns: Any) -> None:
+        columns["item"][:] = 201 - (columns["item"] - 2)  # the most frequent item becomes the rarest
+
+    change_later(paths, 3, reverse)
+    said = call("watch")
+    assert said["retrain"] == [MODEL]
+    found = broken(said)
+    assert all("popularity" in window for window in found[-3:])
+    assert not any("popularity" in window for window in found[:2])
+    assert not any({"hour", "session_length", "event_types"} & window for window in found)
+
+
+def test_another_mix_of_actions_calls_for_retraining(paths: Paths) -> None:
+    def carts(columns: Any) -> None:
+        views = np.flatnonzero(columns["action"] == 0)
+        columns["action"][views[::3]] = 1
+
+    change_later(paths, 2, carts)
+    said = call("watch")
+    assert said["retrain"] == [MODEL]
+    assert all("event_types" in window for window in broken(said)[-2:])
+    assert not any("popularity" in window for window in broken(said))
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "bound"),
+    [("hour", lambda hour: (hour + 12) % 24, "hour"), ("price", lambda price: price * 3, "price")],
+)
+def test_each_bound_sees_its_own_column(paths: Paths, column: str, change: Any, bound: str) -> None:
+    def shift(columns: Any) -> None:
+        columns[column][:] = change(columns[column])
+
+    change_later(paths, 2, shift)
+    assert broken(call("watch"))[-1] - {"recall@20", "mrr@20", "next_action.accuracy"} == {bound}
+
+
+def test_items_that_the_champion_has_never_seen_are_counted_and_fail_nothing(paths: Paths) -> None:
+    from clickflow.sequences.store import read_card
+
+    card = read_card(paths.sequences("session"))
+    assert card.known == 202, "every item is known, so that the last one can be made new by its name"
+    table = paths.sequences("session") / "vocabulary.parquet"
+    _rename_half(table)
+    said = call("watch")
+    unknown = bounds(said)["unknown_items"]
+    assert unknown["breach"]
+    assert unknown["value"] == pytest.approx(0.5, abs=0.15)
+    predictions = call("score", MODEL, "--all", "--since", "48", "--out", str(paths.root / "predictions"))
+    assert predictions["sessions"] > 50
+
+
+def _rename_half(table: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    found = parquet.read_table(table)
+    names = [f"new-{name}" if row % 2 else name for row, name in enumerate(found["item_id"].to_pylist())]
+    place = found.schema.get_field_index("item_id")
+    parquet.write_table(found.set_column(place, "item_id", pa.array(names, pa.string())), table)
+
+
+def test_a_champion_that_answers_worse_breaches_by_its_metrics_alone(paths: Paths) -> None:
+    """Each session's steps in another order: the same items, actions, hours and prices, and nothing to learn from."""
+    draw = np.random.default_rng(0)
+
+    def pass_on(columns: Any) -> None:
+        # every session gets another session's items, so that what was looked at says nothing of what follows
+        order = draw.permutation(len(columns["item"]))
+        for name in ("item", "price"):
+            columns[name][:] = columns[name][order]
+
+    change_later(paths, 2, pass_on)
+    said = call("watch")
+    assert said["retrain"] == [MODEL]
+    for window in broken(said)[-2:]:
+        assert {"recall@20", "mrr@20"} <= window
+        assert not {"popularity", "hour", "price", "event_types", "session_length"} & window
+
+
+def test_a_single_breach_is_not_enough_nor_one_that_is_over(paths: Paths) -> None:
+    def carts(columns: Any) -> None:
+        columns["action"][:] = 1
+
+    change_later(paths, 1, carts)
+    said = call("watch")
+    assert said["retrain"] == []
+    assert "too few windows breach: 1 of 5 windows, 2 are needed" in said["why"]
+    param(paths, "breaches: 2", "breaches: 1")
+    assert call("watch")["retrain"] == [MODEL]
+
+
+def test_stale_data_is_told_and_calls_for_no_training(paths: Paths) -> None:
+    param(paths, "max_age_hours: null", "max_age_hours: 24")
+    newest = call("watch")["newest_event"]
+    day = np.datetime64(newest[:19])
+    fresh = call("watch", "--as-of", f"{day + np.timedelta64(23, 'h')}Z")
+    assert not fresh["stale"]
+    late = call("watch", "--as-of", f"{day + np.timedelta64(25, 'h')}Z")
+    assert late["stale"]
+    assert late["retrain"] == []
+    assert late["newest_event"] == newest
+    assert "look to the source" in late["why"]
+
+
+def test_what_came_after_as_of_is_not_looked_at(paths: Paths) -> None:
+    newest = np.datetime64(call("watch")["newest_event"][:19])
+    before = call("watch", "--as-of", f"{newest - np.timedelta64(24, 'h')}Z")
+    assert np.datetime64(before["newest_event"][:19]) <= newest - np.timedelta64(24, "h")
+    with pytest.raises(UsageError, match="is no time"):
+        call("watch", "--as-of", "yesterday")
+
+
+def test_what_cannot_be_judged_says_why(paths: Paths) -> None:
+    param(paths, "min_sequences: 50", "min_sequences: 5000")
+    said = call("watch")
+    assert said["retrain"] == []
+    assert "nothing could be judged" in said["why"]
+    assert "5000 are needed" in bounds(said)["hour"]["why"]
+    param(paths, "min_sequences: 5000", "min_sequences: 50")
+    param(paths, "gap_minutes: 30", "gap_minutes: 20")
+    call("sequences", "session", as_json=False)
+    assert "other rules than in training: gap_minutes" in bounds(call("watch"))["hour"]["why"]
+
+
+def test_without_a_champion_there_is_nothing_to_watch(
+    paths: Paths, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path_factory.mktemp("empty")))
+    said = call("watch")
+    assert said["retrain"] == []
+    assert "no champion yet" in said["why"]
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(paths: Paths) -> None:
+    (paths.root / "mine").mkdir()
+    (paths.root / "mine/letter.txt").write_text("dear")
+    for words in (["watch"], ["score", MODEL, "--all"]):
+        with pytest.raises(UsageError, match="mine exists and holds no"):
+            call(*words, "--out", str(paths.root / "mine"))
+    assert (paths.root / "mine/letter.txt").read_text() == "dear"
