@@ -108,7 +108,7 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
         "dag_processor": {
             "parsing_processes": "1",
             "refresh_interval": "15",
-            "min_file_process_interval": "30",
+            "min_file_process_interval": "60",
         },
         "triggerer": {"capacity": "100", "job_heartbeat_sec": "3"},
         "logging": {

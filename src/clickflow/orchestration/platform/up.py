@@ -23,7 +23,7 @@ from clickflow.orchestration.platform.health import Service
 from clickflow.orchestration.platform.settings import HOST, Settings
 from clickflow.paths import Paths
 
-PATIENCE = 180.0
+PATIENCE = 300.0
 """Seconds that all services together may take to become healthy."""
 
 STATE = "state.json"
