@@ -58,6 +58,9 @@ WORKERS = {
 }
 """A task outlives an API server that is being restarted."""
 
+TOKENS = {"jwt_leeway": "60"}
+"""Seconds that a request of a worker may be on its way, and that two clocks may differ by."""
+
 EDGE = {"job_poll_interval": "1", "heartbeat_interval": "5"}
 
 EDGE_PATIENCE = {"AIRFLOW__EDGE__API_RETRIES": "100", "AIRFLOW__EDGE__API_RETRY_WAIT_MAX": "5"}
@@ -90,7 +93,7 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "instance_name": "clickflow",
             "workers": "1",
         },
-        "api_auth": {"jwt_secret": secret["jwt"]},
+        "api_auth": {"jwt_secret": secret["jwt"], **TOKENS},
         # A killed scheduler's tasks are taken over, and a killed task is tried again, within a minute.
         "scheduler": {
             "scheduler_idle_sleep_time": "0.2",

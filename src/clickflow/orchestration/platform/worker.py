@@ -73,7 +73,7 @@ def _airflow(paths: Paths, env: Mapping[str, str]) -> dict[str, dict[str, str]]:
             "execution_api_server_url": f"{url}/execution/",
             "hostname_callable": "socket.gethostname",
         },
-        "api_auth": {"jwt_secret": env["CLICKFLOW_JWT_SECRET"]},
+        "api_auth": {"jwt_secret": env["CLICKFLOW_JWT_SECRET"], **configuration.TOKENS},
         "workers": configuration.WORKERS,
         "edge": {
             "api_enabled": "True",
