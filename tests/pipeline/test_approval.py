@@ -1,0 +1,218 @@
+"""A person's word: asked for under Airflow, carried out by promote, kept in the ledger."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
+from small_shop import commit, with_airflow
+from typer.testing import CliRunner
+
+from clickflow import cli
+from clickflow.errors import UsageError
+from clickflow.orchestration import overrides
+from clickflow.paths import Paths
+
+
+@pytest.fixture
+def here(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A workspace whose params ask for a person's word, after the gate has said promote."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLICKFLOW_ACTOR", "ada")
+    paths = with_store(workspace(tmp_path, root))
+    paths.params.write_text(overrides.apply(paths.params.read_text(), {"promotion.approve": [MODEL]}))
+    candidate(paths, "one")
+    return paths
+
+
+def promote(*words: str) -> dict[str, Any]:
+    result = CliRunner().invoke(cli.app, ["promote", *words, "--json"])
+    if result.exception:
+        raise result.exception
+    (outcome,) = json.loads(result.stdout)["models"]
+    found: dict[str, Any] = outcome
+    return found
+
+
+def answer(word: str, reason: str) -> str:
+    return json.dumps({MODEL: {"answer": word, "by": "Ada L.", "at": "2026-01-05T10:00:00+00:00", "reason": reason}})
+
+
+def test_nothing_ships_unasked_and_then_a_word_makes_it_champion(here: Paths) -> None:
+    held = promote()
+    assert (held["outcome"], held["version"], held["champion"]) == ("held", 1, 0)
+    assert 'clickflow promote next_step --approve "why"' in held["text"]
+    assert promote()["outcome"] == "held"
+    assert [line["action"] for line in lines(here)] == ["hold"]
+
+    done = promote(MODEL, "--approve", "looked at the report")
+    assert (done["outcome"], done["version"], done["champion"]) == ("promoted", 1, 1)
+    last = lines(here)[-1]
+    assert (last["action"], last["facts"]["approval"]["by"]) == ("promote", "ada")
+    assert last["facts"]["approval"]["reason"] == "looked at the report"
+    assert "approved by ada: looked at the report" in last["reason"]
+    assert state(here)["aliases"]["champion"] == 1
+    assert promote(MODEL, "--answers", answer("approve", ""))["outcome"] == "already champion"
+
+
+def test_a_rejected_candidate_is_registered_and_no_champion(here: Paths) -> None:
+    done = promote("--answers", answer("reject", "the brand filter is missing"))
+    assert (done["outcome"], done["version"], done["champion"]) == ("rejected", 1, 0)
+    (line,) = lines(here)
+    assert (line["action"], line["version"], line["champion"]) == ("reject", 1, 0)
+    assert line["facts"]["approval"] == json.loads(answer("reject", "the brand filter is missing"))[MODEL]
+    assert line["reason"] == "rejected by Ada L.: the brand filter is missing"
+    assert state(here)["aliases"] == {"candidate": 1}
+    promote("--answers", answer("reject", "the brand filter is missing"))
+    assert len(lines(here)) == 1
+
+
+def test_no_answer_in_time_is_no_approval(here: Paths) -> None:
+    done = promote("--answers", answer("none", "nobody answered within 72 hours"))
+    assert (done["outcome"], done["champion"]) == ("held", 0)
+    assert "nobody answered within 72 hours" in lines(here)[0]["reason"]
+
+
+def test_a_word_cannot_lift_what_the_gate_holds(here: Paths) -> None:
+    candidate(here, "one", decision="hold")
+    assert promote("--answers", answer("approve", ""))["outcome"] == "held"
+    assert lines(here)[0]["reason"] == "why hold"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--reject", " "], "a rejection needs a reason"),
+        (["--approve", "a", "--reject", "b"], "one answer at a time"),
+        (["--answers", '{"next_step": {"answer": "approve"}}'], "--answers is not understood"),
+    ],
+)
+def test_an_answer_that_is_none_registers_nothing(here: Paths, words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        promote(*words)
+    assert lines(here) == []
+
+
+# Airflow's own code answers, as its API does for the button of the UI.
+DRIVE = """
+import json, sys, threading, time
+from clickflow.orchestration import inprocess
+
+def answer():
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+    from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+    from sqlalchemy.orm import joinedload
+
+    for word in json.loads(sys.argv[4]):
+        while True:
+            time.sleep(1)
+            with create_session() as session:
+                waiting = select(TaskInstance).where(TaskInstance.state == "awaiting_input")
+                ti = session.scalar(waiting.options(joinedload(TaskInstance.hitl_detail)))
+                if ti is None or ti.hitl_detail.response_received:
+                    continue
+                print("ASKED", json.dumps(ti.hitl_detail.body))
+                payload = UpdateHITLDetailPayload(**word)
+                user = SimpleAuthManagerUser(username="ada", role="admin")
+                update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, user, session)
+                break
+
+def begin():
+    from pathlib import Path
+    while not Path("migrated").exists():
+        time.sleep(0.5)
+    answer()
+
+threading.Thread(target=begin, daemon=True).start()
+sys.exit(inprocess.main(sys.argv[1], "retrain", sys.argv[2], sys.argv[3]))
+"""
+
+GATED = """
+  gate:
+    cmd:
+      - mkdir -p reports/next_step/gate
+      - cp decision.json reports/next_step/gate/decision.json
+      - cp metrics.json reports/next_step/metrics.json
+    deps: [models/next_step, decision.json, metrics.json]
+    outs: [reports/next_step/gate]
+    metrics: [reports/next_step/metrics.json]
+"""
+
+
+@pytest.fixture
+def gated(shop: Path, root: Path) -> Path:
+    """The small shop, whose gate says promote and whose params ask for a person's word."""
+    with_airflow(shop, root)
+    decision = {"decision": "promote", "summary": "9 rules passed", "champion_version": 3, "metrics": {"mrr@20": 0.2}}
+    rule = {"rule": "floor: mrr@20", "verdict": "passed", "text": "mrr@20 is 0.2, at least 0.1"}
+    (shop / "decision.json").write_text(json.dumps({**decision, "rules": [rule]}))
+    measured = {"candidate": {"mrr@20": {"value": 0.2}}, "popularity": {"mrr@20": {"value": 0.0501}}, "champion": None}
+    (shop / "metrics.json").write_text(json.dumps({"model": "next_step", "next_item": measured}))
+    (shop / "dvc.yaml").write_text((shop / "dvc.yaml").read_text() + GATED)
+    code = (shop / "src/clickflow/cli.py").read_text()
+    keep = ["import os, pathlib", 'pathlib.Path(os.environ["CLICKFLOW_HOME"], "said").write_text(" ".join(sys.argv))']
+    branch = 'elif verb == "promote":\n'
+    added = branch + "".join(f"        {line}\n" for line in keep)
+    (shop / "src/clickflow/cli.py").write_text(code.replace(branch, added))
+    commit(shop, "gated")
+    return shop
+
+
+def run(shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, list[str]]:
+    """One run in which a person answers: the tasks' states, what promote was called with, the questions."""
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    folder = home / "airflow"
+    folder.mkdir(parents=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
+    env |= {
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    conf = {"overrides": {"promotion.approve": ["next_step"]}}
+    command = [sys.executable, "-c", DRIVE, str(shop / "dags"), "2026-01-05T00:00:00+00:00"]
+    done = subprocess.run(
+        [*command, json.dumps(conf), json.dumps(words)],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    with sqlite3.connect(folder / "airflow.db") as database:
+        states = dict(database.execute("select task_id, state from task_instance").fetchall())
+    asked = [json.loads(line.removeprefix("ASKED ")) for line in done.stdout.splitlines() if line.startswith("ASKED ")]
+    return states, (home / "said").read_text(), asked
+
+
+@pytest.mark.slow
+def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path) -> None:
+    states, said, (asked,) = run(gated, [{"chosen_options": ["Approve"], "params_input": {"reason": "fine"}}])
+    assert (states["approve.next_step"], states["promote"]) == ("success", "success")
+    for part in ("9 rules passed", "| candidate | 0.2000 |", "| popularity | 0.0501 |", "| floor: mrr@20 | passed |"):
+        assert part in asked
+    assert "report.html" in asked
+    answers = json.loads(said.partition("--answers ")[2].removesuffix(" --json"))["next_step"]
+    assert (answers["answer"], answers["by"], answers["reason"]) == ("approve", "ada", "fine")
+    (notice,) = (json.loads(line) for line in (Path(os.environ["CLICKFLOW_HOME"]) / "notices.jsonl").open())
+    assert notice["kind"] == "waiting"
+
+
+@pytest.mark.slow
+def test_a_rejection_without_a_reason_is_asked_about_again(gated: Path) -> None:
+    no = {"chosen_options": ["Reject"], "params_input": {"reason": " "}}
+    states, said, asked = run(gated, [no, {**no, "params_input": {"reason": "not before Monday"}}])
+    assert len(asked) == 2
+    assert states["approve.next_step"] == "success"
+    answers = json.loads(said.partition("--answers ")[2].removesuffix(" --json"))["next_step"]
+    assert (answers["answer"], answers["reason"]) == ("reject", "not before Monday")

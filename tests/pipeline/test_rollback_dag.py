@@ -1,0 +1,111 @@
+"""The DAG `rollback`: the verb, in a workspace, with the reason and the name of whoever asked; once a run."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
+from small_shop import commit, with_airflow
+from typer.testing import CliRunner
+
+from clickflow import cli
+
+VERB = """
+    elif verb == "rollback":
+        import os, pathlib
+        if "--to" in sys.argv:
+            print("error: version 9 of next_step is not registered", file=sys.stderr)
+            sys.exit(2)
+        pathlib.Path(os.environ["CLICKFLOW_HOME"], "said").write_text(json.dumps([os.getcwd(), *sys.argv[1:]]))
+        print(json.dumps({"model": "next_step", "champion": 3, "previous": 4}))
+"""
+
+
+@pytest.fixture
+def rolling(shop: Path, root: Path) -> Path:
+    """The small shop with the DAG, and a verb that says what it was asked."""
+    with_airflow(shop, root)
+    shutil.copy(root / "dags/rollback.py", shop / "dags")
+    code = shop / "src/clickflow/cli.py"
+    code.write_text(code.read_text().replace("\n    else:\n", f"{VERB}    else:\n"))
+    commit(shop, "rollback")
+    return shop
+
+
+def run(shop: Path, conf: dict[str, Any], day: int) -> tuple[int, str]:
+    """One run of the DAG in a process: its exit code, and what the task has said."""
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    folder = home / "airflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
+    env |= {
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    words = [str(shop / "dags"), "rollback", f"2026-01-0{day}T00:00:00+00:00", json.dumps(conf)]
+    done = subprocess.run(
+        [sys.executable, "-m", "clickflow.orchestration.inprocess", *words],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    (log,) = (home / "logs").glob(f"*2026-01-0{day}*/rollback.log")
+    return done.returncode, log.read_text()
+
+
+@pytest.mark.slow
+def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path) -> None:
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    code, said = run(rolling, {"reason": "clicks fell after the release"}, 5)
+    assert code == 0, said
+    folder, *words = json.loads((home / "said").read_text())
+    assert words == ["rollback", MODEL, "--reason", "clicks fell after the release", "--json"]
+    assert folder.startswith(str(home / "workspaces"))
+    assert not Path(folder).exists()
+    with sqlite3.connect(home / "airflow/airflow.db") as database:
+        ((extra,),) = database.execute("select extra from asset_event").fetchall()
+    assert json.loads(extra)["models"] == {MODEL: 3}
+    assert json.loads(extra)["rollback"] == "clicks fell after the release"
+
+    for day, (conf, message) in enumerate(
+        [
+            ({"reason": "bad"}, "the reason 'bad' is too short"),
+            ({"reason": "", "resaon": "clicks fell again"}, "no field 'resaon'; did you mean 'reason'"),
+            ({"reason": "clicks fell once more", "to": 9}, "version 9 of next_step is not registered"),
+        ],
+        start=6,
+    ):
+        code, said = run(rolling, conf, day)
+        assert code == 1
+        assert "task failed with exit code 2" in said
+        assert message in said
+    notices = [json.loads(line) for line in (home / "notices.jsonl").open()]
+    assert [notice["title"] for notice in notices] == ["clickflow: rollback has failed at rollback"] * 3
+    assert "version 9 of next_step is not registered" in notices[-1]["text"]
+
+
+def test_a_rollback_whose_task_runs_again_is_done_once(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = with_store(workspace(tmp_path, root))
+    for number, content in enumerate(["one", "two"]):
+        candidate(paths, content, champion=number)
+        assert CliRunner().invoke(cli.app, ["promote", "--json"]).exit_code == 0
+    monkeypatch.setenv("CLICKFLOW_DAG_RUN", "rollback/manual__1")
+    words = ["rollback", MODEL, "--reason", "clicks fell", "--json"]
+    first, again = (json.loads(CliRunner().invoke(cli.app, words).stdout) for _ in range(2))
+    assert first == again == {"model": MODEL, "champion": 1, "previous": 2, "reason": "clicks fell"}
+    assert [line["action"] for line in lines(paths)] == ["promote", "promote", "rollback"]
+    monkeypatch.setenv("CLICKFLOW_DAG_RUN", "rollback/manual__2")
+    assert json.loads(CliRunner().invoke(cli.app, words).stdout)["champion"] == 2
+    assert state(paths)["aliases"]["champion"] == 2
