@@ -25,7 +25,6 @@ CHECKS: tuple[Check, ...] = (
     places.remote,
     places.mlflow,
     services.variables,
-    services.executor,
     services.platform,
     services.notices,
 )

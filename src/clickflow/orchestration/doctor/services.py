@@ -1,7 +1,6 @@
 """The platform and its variables: ports, services, executors, notices, names that mean nothing."""
 
 import difflib
-import importlib.util
 import os
 import re
 import socket
@@ -87,16 +86,6 @@ def platform(paths: Paths) -> list[Finding]:
     return found or [well("platform", "does not run; its ports are free; start it: clickflow up")]
 
 
-def executor(_: Paths) -> list[Finding]:
-    """The packages that the chosen executor needs."""
-    needs = {"celery": ["airflow.providers.celery", "psycopg2", "redis"], "edge": ["airflow.providers.edge3"]}
-    name = os.environ.get("CLICKFLOW_EXECUTOR") or "edge"
-    missing = [module for module in needs.get(name, []) if not _there(module)]
-    if missing:
-        return [fault("executor", f"{name} needs {', '.join(missing)}", "make development")]
-    return [well("executor", name)]
-
-
 def notices(paths: Paths) -> list[Finding]:
     """Whom failures are told."""
     said = [part for part in os.environ.get("CLICKFLOW_NOTICES", "").split(",") if part.strip()]
@@ -120,10 +109,3 @@ def _free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _there(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

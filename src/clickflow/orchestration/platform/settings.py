@@ -1,5 +1,6 @@
 """What the platform is made of, read from variables once and checked before anything starts."""
 
+import importlib.metadata
 import os
 import subprocess
 from collections.abc import Mapping
@@ -15,6 +16,12 @@ Role = Literal["admin", "op", "user", "viewer"]
 
 HOST = "127.0.0.1"
 """Everything listens here and nowhere else."""
+
+PACKAGES = {
+    "edge": ("apache-airflow-providers-edge3",),
+    "celery": ("apache-airflow-providers-celery", "psycopg2-binary", "redis"),
+}
+"""What an executor needs beyond Airflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +72,11 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
                     f"CLICKFLOW_EXECUTOR=celery needs {name}",
                     next_step="docs/howto/cluster.md has an example for Redis and PostgreSQL",
                 )
+    if missing := [package for package in PACKAGES.get(executor, ()) if not _installed(package)]:
+        raise UsageError(
+            f"CLICKFLOW_EXECUTOR={executor} needs packages that are not installed: {', '.join(missing)}",
+            next_step="make development",
+        )
     found = gpus()
     workers = _number(env, "CLICKFLOW_GPU_WORKERS", max(1, found), 64)
     return Settings(
@@ -91,6 +103,14 @@ def gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _number(env: Mapping[str, str], name: str, default: int, most: int, least: int = 0) -> int:
