@@ -140,6 +140,8 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     before = {name: entry for name, entry in continuing.entries(run).items() if name == stage}
     folder = workspace.create(run, stage, {**before, **given})
     env = workspace.environment(run, folder)
+    if storage.is_shared(run.repository):
+        env["CLICKFLOW_CHECKPOINT_REMOTE"] = str(folder)  # a training that is killed here may go on elsewhere
     plan = graph.load(folder)
     source = raw_files.source_path(folder)
     reads = source is not None and any(raw_files.overlap(dep, source) for dep in plan.stages[stage].deps)

@@ -13,6 +13,11 @@ REMOTE = "clickflow"
 VARIABLE = "CLICKFLOW_DVC_REMOTE"
 
 
+def is_shared(origin: str) -> bool:
+    """Whether workers on other machines may take part in a run: only then is there a reason to send them more."""
+    return bool(os.environ.get(VARIABLE)) or not repository.is_checkout(origin)
+
+
 def configure(folder: Path, origin: str, home: Path, *, link_types: str = "") -> None:
     """Write .dvc/config.local of a clone: a cache, and a remote by absolute name.
 

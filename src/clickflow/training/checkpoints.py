@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from clickflow.files import sha256, write_text
+from clickflow.training.travel import Mirror
 
 KEEP = 2
 """How many checkpoints stay: the last, and the one before in case the last is damaged."""
@@ -33,12 +34,13 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one training, in `folder`; `say` is told of one that cannot be used.
 
-    `seconds`: how far apart they are within an epoch.
+    `seconds`: how far apart they are within an epoch; `mirror`: where they are kept too, for another machine.
     """
 
     folder: Path
     seconds: float
     say: Callable[[str], None] = lambda _: None
+    mirror: Mirror | None = None
 
     def save(self, step: int, checkpoint: Checkpoint) -> None:
         """Write the checkpoint of `step`, then remove older ones; a kill at any moment leaves the newest whole one.
@@ -49,11 +51,14 @@ class Checkpoints:
         from safetensors import SafetensorError
 
         try:
-            self._write(step, checkpoint)
+            tensors = self._write(step, checkpoint)
         except (OSError, SafetensorError) as error:
             self.say(f"the checkpoint of step {step:,} was not written, training goes on: {error}")
+            return
+        if self.mirror:
+            self.mirror.copy(tensors)
 
-    def _write(self, step: int, checkpoint: Checkpoint) -> None:
+    def _write(self, step: int, checkpoint: Checkpoint) -> Path:
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,12 +75,15 @@ class Checkpoints:
         for old in self.folder.iterdir():
             if old.stem not in kept:
                 old.unlink(missing_ok=True)
+        return tensors
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None; each one that is not is named through `say`."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        if self.mirror:
+            self.mirror.fetch(self.folder)
         for path in sorted(self.folder.glob("step-*.json"), reverse=True):
             tensors = path.with_suffix(".safetensors")
             try:
@@ -89,6 +97,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all of them: the training has ended."""
+        if self.mirror:
+            self.mirror.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from clickflow.models.network import CARD, Network, Sizes, parameters, save
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.sequences.store import Card, open_split, read_card
-from clickflow.training import curves, tracking
+from clickflow.training import curves, tracking, travel
 from clickflow.training.checkpoints import Checkpoints, fingerprint
 from clickflow.training.loop import train
 
@@ -29,7 +29,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
     folder = paths.sequences(spec.unit)
     card = read_card(folder)
     mark = _fingerprint(params, name, card)
-    checkpoints = Checkpoints(paths.home / "checkpoints" / mark, spec.budget.checkpoint_seconds, console.say)
+    mirror = travel.mirror(mark, console.say)
+    checkpoints = Checkpoints(paths.home / "checkpoints" / mark, spec.budget.checkpoint_seconds, console.say, mirror)
     mlflow = tracking.Mlflow(
         tracking.uri(params.registry.mlflow_uri, paths.home),
         paths.home / "mlartifacts",

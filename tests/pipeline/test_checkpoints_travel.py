@@ -1,0 +1,114 @@
+"""Killed on one machine, a training goes on, on another, from its checkpoint, to the bytes of an undisturbed one."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3 import served
+from small_shop import dvc, git
+
+from clickflow.files import sha256
+from clickflow.training.travel import Mirror
+
+SCRIPT = Path(__file__).with_name("travelling_training.py")
+
+
+@pytest.fixture(params=["folder", "s3"])
+def worker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A DVC repository whose remote is a folder, or a bucket; the store itself lies in tmp_path/store."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git(repository, "init", "--quiet")
+    dvc(repository, "init", "--quiet")
+    if request.param == "folder":
+        dvc(repository, "remote", "add", "--default", "store", str(tmp_path / "store"))
+        yield repository
+        return
+    with served(tmp_path / "store", "bucket") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        dvc(repository, "remote", "add", "--default", "store", "s3://bucket/deep/store")
+        yield repository
+
+
+def train(repository: Path, home: Path, out: Path) -> "subprocess.Popen[str]":
+    words = [sys.executable, str(SCRIPT), str(repository), str(home), str(out)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def steps(store: Path) -> list[int]:
+    """The steps of the checkpoints that the remote has whole."""
+    return sorted(int(path.stem.removeprefix("step-")) for path in store.rglob("step-*.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_here_it_goes_on_there_with_the_same_bytes(worker: Path, tmp_path: Path) -> None:
+    undisturbed = train(worker, tmp_path / "alone", tmp_path / "expected")
+    undisturbed.communicate(timeout=300)
+    assert steps(tmp_path / "store") == []
+
+    first = train(worker, tmp_path / "one", tmp_path / "out")
+    until = time.monotonic() + 300
+    while len(steps(tmp_path / "store")) < 2:
+        assert first.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (tmp_path / "out").exists()
+    left = steps(tmp_path / "store")
+
+    second = train(worker, tmp_path / "two", tmp_path / "out")
+    said, _ = second.communicate(timeout=300)
+    assert second.returncode == 0
+    assert f"{len(left)} checkpoints came from" in said
+    for name in ("weights.safetensors", "history.json"):
+        assert sha256(tmp_path / "out" / name) == sha256(tmp_path / "expected" / name)
+    assert list((tmp_path / "store").rglob("step-*")) == []
+    assert not (tmp_path / "two/checkpoints").exists()
+
+
+def test_the_newer_of_here_and_there_counts(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git(repository, "init", "--quiet")
+    dvc(repository, "init", "--quiet")
+    dvc(repository, "remote", "add", "--default", "store", str(tmp_path / "store"))
+    there = tmp_path / "store/checkpoints/mark"
+    there.mkdir(parents=True)
+    for step in (3, 7):
+        for suffix in ("safetensors", "json"):
+            (there / f"step-{step:09d}.{suffix}").write_text(json.dumps({"there": step}))
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "step-000000005.json").write_text("{}")
+    said: list[str] = []
+    Mirror(repository, "mark", said.append).fetch(here)
+    assert sorted(path.name for path in here.iterdir()) == [
+        "step-000000005.json",
+        "step-000000007.json",
+        "step-000000007.safetensors",
+    ]
+    assert len(said) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_remote_that_cannot_be_reached_is_told_once_and_training_goes_on(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git(repository, "init", "--quiet")
+    dvc(repository, "init", "--quiet")
+    (tmp_path / "file").write_text("where the folder should be")
+    dvc(repository, "remote", "add", "--default", "store", str(tmp_path / "file/store"))
+    trained = train(repository, tmp_path / "home", tmp_path / "out")
+    said, _ = trained.communicate(timeout=250)
+    assert trained.returncode == 0
+    assert said.count("the DVC remote does not take them") == 1
+    assert (tmp_path / "out/weights.safetensors").is_file()
