@@ -25,7 +25,7 @@ NEVER = datetime(2999, 1, 1, tzinfo=UTC)
 def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG of a checkout's dvc.yaml, one run a window of `schedule.backfill`."""
     params = load(root / graph.PARAMS)
-    cron = params.schedule.backfill
+    cron, own = params.schedule.backfill, _fields(params)
     # Without a start that never comes it would run by itself. A plain trigger is refused by `open`, not by Airflow's
     # allowed_run_types: these would take the UI's trigger button away, and with it the form for a backfill.
     start: dict[str, Any] = {"start_date": NEVER} if cron else {}
@@ -36,7 +36,7 @@ def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
         about=about,
         tags=["training", "history"],
         schedule=CronDataIntervalTimetable(cron, timezone="UTC") if cron else None,
-        fields={**_fields(params), **forms.training(params)},
+        fields={"days": own.pop("days"), **forms.training(params), **own},  # section by section
         asks=_window,
         **start,
     )

@@ -18,6 +18,7 @@ AS_IS = "as in params.yaml"
 NOTHING = "nothing was run"
 KINDS = ("simulator", "files", "sql")
 
+# Sections of a form. In its descriptions nothing stands in backticks: the boxes that the UI draws cover other lines.
 DATA, MODELS, MORE = "Which data", "Which models", "More"
 
 
@@ -44,7 +45,7 @@ def source(params: Params) -> dict[str, Param]:
             type="string",
             enum=[AS_IS, *KINDS],
             title="Source",
-            description_md=f"Where the click log comes from. params.yaml says `{params.source.kind}`.",
+            description_md=f"Where the click log comes from. params.yaml says **{params.source.kind}**.",
             section=DATA,
         ),
         "source_path": Param(
@@ -52,8 +53,8 @@ def source(params: Params) -> dict[str, Param]:
             type=["string", "null"],
             maxLength=1000,
             title="Folder or file of the log",
-            description_md="For the source `files`: an absolute path that the workers see, or one in the repository. "
-            f"Empty: `{params.source.path}`, as in params.yaml.",
+            description_md="For the source **files**: an absolute path that the workers see, or one in the repository. "
+            f"Empty: **{params.source.path}**, as in params.yaml.",
             section=DATA,
         ),
         "preset": Param(
@@ -61,7 +62,7 @@ def source(params: Params) -> dict[str, Param]:
             type="string",
             enum=[AS_IS, "none", *get_args(Preset)],
             title="Layout of the log",
-            description_md="For the source `files`: a known public layout, or `none`, where params.yaml itself says "
+            description_md="For the source **files**: a known public layout, or **none**, where params.yaml says "
             "which column is which.",
             section=DATA,
         ),
@@ -90,7 +91,7 @@ def training(params: Params) -> dict[str, Param]:
             {},
             type=["object", "null"],
             title="Other params",
-            description_md='Any param by its dotted name, for this run alone: `{"gate.max_latency_ms": 20}`. '
+            description_md='Any param by its dotted name, for this run alone: {"gate.max_latency_ms": 20}. '
             "docs/reference/params.md has them all; a wrong name or value is refused before any work starts.",
             section=MORE,
         ),
@@ -99,7 +100,7 @@ def training(params: Params) -> dict[str, Param]:
             type=["string", "null"],
             maxLength=500,
             title="Note",
-            description_md="Why this run; it stays with it, in `clickflow runs` and in git.",
+            description_md="Why this run; it stays with it, in **clickflow runs** and in git.",
             section=MORE,
         ),
     }

@@ -56,7 +56,7 @@ def _fields(params: Params) -> dict[str, Param]:
             minimum=1,
             title="Version",
             description_md="The version to put back; it was champion, or passed the gate. Empty: the previous one. "
-            "`clickflow status` and MLflow list them.",
+            "**clickflow status** and MLflow list them.",
         ),
         "reason": Param(
             "",
