@@ -1,0 +1,62 @@
+"""The DAG `score`: the stages up to the store, the champions' predictions, and an event that says where they lie."""
+
+import os
+from pathlib import Path
+
+import pytest
+from store_shop import ran, read, with_stores
+
+SCORED = {
+    "model": "next_step",
+    "version": 3,
+    "path": "/somewhere",
+    "rows": {"items.parquet": 40},
+    "sessions": 2,
+    "newest_event": "2026-02-01T00:00:00+00:00",
+    "files": {"items.parquet": "0" * 64},
+    "top": 7,
+}
+
+
+def test_it_ends_at_the_predictions_and_trains_nothing(root: Path, tmp_path: Path) -> None:
+    dag = read(root, "score", tmp_path)
+    tasks = dag["tasks"]
+    assert list(tasks) == ["open", "ingest", "validate", "sequences.session", "score.next_step"]
+    assert tasks["sequences.session"]["upstream"] == ["ingest", "validate"]
+    assert tasks["score.next_step"]["upstream"] == ["sequences.session"]
+    assert tasks["score.next_step"]["outlets"] == ["clickflow://predictions/"]
+    assert dag["heavy"] == []
+    assert dag["params"] == ["models", "top", "since_hours", "overrides", "note"]
+    assert {"clickflow", "scoring"} <= set(dag["tags"])
+    assert {task["owner"] for task in tasks.values()} == {"clickflow"}
+    assert all(task["doc"] and task["minutes"] for task in tasks.values())
+    assert "docs/howto/score.md" in dag["doc"]
+
+
+@pytest.mark.slow
+def test_predictions_are_made_in_a_workspace_and_announced(shop: Path, root: Path) -> None:
+    with_stores(shop, root, {"score": SCORED, "champion": 3})
+    done = ran(shop, "score", {"top": 7, "since_hours": None})
+    assert done.code == 0, done.said[-3000:]
+    assert set(done.states.values()) == {"success"}
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    (uri, extra) = done.events[0]
+    assert uri == "clickflow://predictions/"
+    assert {key: extra[key] for key in ("model", "version", "path", "rows")} == {
+        key: SCORED[key] for key in ("model", "version", "path", "rows")
+    }
+    log = done.logs["score.next_step"]
+    assert f"asked: score next_step --all --out {home}/predictions/next_step/{extra['run']} --top 7 --json" in log
+    assert "store: ['view,1', 'cart,2'" in log
+    assert "elsewhere: False" in log, "a workspace of its own, with the store alone"
+    assert not (home / "workspaces").exists() or not any((home / "workspaces").iterdir())
+
+
+@pytest.mark.slow
+def test_without_a_champion_it_is_skipped_and_a_wrong_number_is_refused(shop: Path, root: Path) -> None:
+    with_stores(shop, root, {"score": SCORED})
+    done = ran(shop, "score", {})
+    assert done.code == 0, done.said[-3000:]
+    assert done.states["score.next_step"] == "skipped"
+    assert "next_step has no champion yet" in done.logs["score.next_step"]
+    assert done.events == []
