@@ -1,11 +1,12 @@
 """Workers that share nothing but git and the DVC remote make one run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from s3 import served
 from small_shop import commit, dvc, git
 
 from clickflow.errors import UsageError
@@ -46,11 +47,24 @@ class Worker:
         return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
+@pytest.fixture(params=["folder", "s3"])
+def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`CLICKFLOW_DVC_REMOTE` is a folder or a bucket; what it keeps lies in the folder given."""
+    if request.param == "folder":
+        monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", str(tmp_path / "store"))
+        yield tmp_path / "store"
+        return
+    with served(tmp_path / "buckets", "shop") as variables:
+        for name, value in {**variables, "CLICKFLOW_DVC_REMOTE": "s3://shop/clickflow"}.items():
+            monkeypatch.setenv(name, value)
+        yield tmp_path / "buckets/shop/clickflow"
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_workers_with_nothing_in_common_but_git_and_the_remote_make_one_run(
-    shop: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Path, url: str, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", str(tmp_path / "store"))
     one, two = (Worker(tmp_path / name, url, monkeypatch) for name in ("one", "two"))
     plan = graph.load(shop)
     said = one.open(plan, "spread", {"simulator.events": 77}, note="two machines", reason="by hand")
@@ -65,6 +79,7 @@ def test_two_workers_with_nothing_in_common_but_git_and_the_remote_make_one_run(
     results = runs.results(one.here(said), quiet)
     assert results.is_relative_to(one.home)
     assert (results / "models/next_step/weights").is_file()
+    assert any((remote / "files/md5").iterdir())
     for worker in (one, two):
         assert (worker.home / "dvc-cache").is_dir()
         assert not (worker.home / "dvc-remote").exists()

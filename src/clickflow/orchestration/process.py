@@ -136,6 +136,10 @@ for words in json.loads(sys.argv[1]):
 """
 
 
+_BUSY = ("it is being blocked by", "Unable to acquire lock")
+"""What DVC says where another DVC holds a lock."""
+
+
 def dvc(*commands: Sequence[str], cwd: Path, env: Mapping[str, str], say: Say) -> Finished:
     """`dvc …`, one command after the other in one process, for loading DVC takes longer than most of them.
 
@@ -145,8 +149,13 @@ def dvc(*commands: Sequence[str], cwd: Path, env: Mapping[str, str], say: Say) -
     deadline, pause = time.monotonic() + 60, 1.0
     while True:
         done = run([sys.executable, "-c", _DVC, json.dumps(commands)], cwd=cwd, env=env, say=say)
-        busy = done.code != 0 and any("is busy" in line and "blocked" in line for line in done.tail)
-        if not busy or time.monotonic() + pause > deadline:
+        if done.code and any("RWLock-file" in line for line in done.tail):
+            # cut short by a kill; it only says who works here, and DVC's own lock keeps others out meanwhile
+            say("a lock file of DVC was left damaged by a killed process; it is removed")
+            (cwd / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+        elif not done.code or not any(word in line for line in done.tail for word in _BUSY):
+            return done
+        if time.monotonic() + pause > deadline:
             return done
         say(f"dvc is busy; again in {pause:.0f} s")
         time.sleep(pause)
