@@ -52,7 +52,7 @@ def beside(panels: Mapping[str, tuple[Sequence[str], Values, Values]]) -> Draw:
             else:
                 axes.bar(at - 0.2, past, 0.4, color=PAST, label="training")
                 axes.bar(at + 0.2, now, 0.4, color=OWN, label="latest window")
-            step = max(1, len(cells) // FEW)
+            step = -(-len(cells) // FEW)
             turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if len(max(cells, key=len)) > 4 else {}
             axes.set_xticks(at[::step], list(cells)[::step], fontsize=8, **turned)
             axes.set_title(name)
