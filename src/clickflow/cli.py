@@ -274,7 +274,7 @@ def up(as_json: AsJson = False) -> None:
 @app.command(rich_help_panel=PLATFORM)
 def down() -> None:
     """End the local platform, and all that it has started."""
-    from clickflow.orchestration.platform import up as verb
+    from clickflow.orchestration.platform import down as verb
 
     verb.down(workspace())
 
@@ -282,7 +282,7 @@ def down() -> None:
 @app.command(rich_help_panel=PLATFORM)
 def ps(as_json: AsJson = False) -> None:
     """The platform's services: health, memory, where they are."""
-    from clickflow.orchestration.platform import up as verb
+    from clickflow.orchestration.platform import show as verb
 
     verb.ps(workspace(), as_json=as_json)
 

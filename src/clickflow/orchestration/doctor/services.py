@@ -7,7 +7,7 @@ import socket
 
 from clickflow.errors import ClickflowError
 from clickflow.orchestration.doctor.finding import Finding, fault, warning, well
-from clickflow.orchestration.platform import health, processes, settings, supervisor, up
+from clickflow.orchestration.platform import health, processes, settings, state, supervisor
 from clickflow.paths import Paths
 
 VARIABLES = {
@@ -68,7 +68,8 @@ def platform(paths: Paths) -> list[Finding]:
     except ClickflowError:
         return []  # `variables` has said it
     if supervisor.running(chosen):
-        lines = health.services(chosen, up.taken(chosen))
+        started = state.load(paths)
+        lines = health.services(started.settings, started.ports)
         sick = [f"{line.name} {line.words}" for line in lines if not line.healthy]
         if sick:
             return [fault("platform", ", ".join(sick), f"logs: {chosen.logs}; `clickflow up` starts what has ended")]

@@ -1,33 +1,32 @@
-"""`clickflow up`, `down` and `ps`."""
+"""`clickflow up`."""
 
-import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from rich.console import Group
-from rich.table import Table
 
 from clickflow import console
 from clickflow.errors import ClickflowError, UsageError
-from clickflow.files import read_json, write_json
-from clickflow.orchestration.platform import configuration, health, keys, launch, processes, settings, supervisor
+from clickflow.orchestration.platform import (
+    configuration,
+    health,
+    keys,
+    launch,
+    processes,
+    settings,
+    show,
+    state,
+    supervisor,
+)
 from clickflow.orchestration.platform.configuration import Ports
-from clickflow.orchestration.platform.health import Service
+from clickflow.orchestration.platform.down import stop
 from clickflow.orchestration.platform.settings import HOST, Settings
+from clickflow.orchestration.platform.state import Running
 from clickflow.paths import Paths
 
 PATIENCE = 300.0
 """Seconds that all services together may take to become healthy."""
-
-STATE = "state.json"
-"""Ports and settings of the platform that runs; removed when it ends."""
 
 
 def up(paths: Paths, *, as_json: bool = False) -> None:
@@ -39,43 +38,19 @@ def up(paths: Paths, *, as_json: bool = False) -> None:
     chosen = settings.read(paths)
     if not (chosen.root / "dags").is_dir():
         raise UsageError(f"{chosen.root} has no dags/", next_step="run this in a checkout of the repository")
-    with _alone(chosen):
-        ports = _again(chosen) if supervisor.running(chosen) else _fresh(chosen)
-    _tell(chosen, ports, as_json=as_json)
+    with state.alone(chosen):
+        if supervisor.running(chosen) and (chosen.folder / state.FILE).exists():
+            _again(state.load(paths), state.asked(chosen))
+        else:
+            _fresh(chosen)
+    show.services(state.load(paths), as_json=as_json)
 
 
-def down(paths: Paths) -> None:
-    """End everything, tasks and their stages included, and see that nothing is left.
-
-    What a run has done stays; a training that was ended keeps its checkpoint and goes on after the next `up`.
-    """
-    chosen = settings.read(paths)
-    with _alone(chosen):
-        if not _stop(chosen):
-            console.say("down: nothing was running")
-            return
-    console.say("down: everything has ended; the runs, models and logs stay")
-
-
-def ps(paths: Paths, *, as_json: bool = False) -> None:
-    """One line a service. Raises ClickflowError where the platform does not run or a service is not healthy."""
-    chosen = settings.read(paths)
-    if not supervisor.running(chosen):
-        raise ClickflowError("the platform does not run", next_step="start it: clickflow up")
-    lines = _tell(chosen, taken(chosen), as_json=as_json)
-    if sick := [service.name for service in lines if not service.healthy]:
-        raise ClickflowError(
-            f"not healthy: {', '.join(sick)}", next_step=f"its log lies in {chosen.logs}; clickflow up starts it again"
-        )
-
-
-def _fresh(chosen: Settings) -> Ports:
+def _fresh(chosen: Settings) -> None:
     if left := processes.ours(chosen.folder):
         console.say(f"up: {len(left)} processes of a platform whose supervisor is gone are ended first")
-        _stop(chosen)
-    ports = Ports(
-        _port(chosen.port_airflow, "CLICKFLOW_PORT_AIRFLOW"), _port(chosen.port_mlflow, "CLICKFLOW_PORT_MLFLOW")
-    )
+        stop(chosen)
+    ports = _ports(chosen)
     chosen.logs.mkdir(parents=True, exist_ok=True)
     keys.passwords(chosen.folder, chosen.users)
     file = configuration.write(chosen, ports)
@@ -83,28 +58,34 @@ def _fresh(chosen: Settings) -> Ports:
     env = configuration.environment(chosen, ports)
     try:
         _prepare(chosen, env)
+        state.save(chosen, ports)
         supervisor.start(chosen, file, env)
-        write_json(chosen.folder / STATE, {"ports": asdict(ports), "settings": _fingerprint(chosen)})
         _wait(chosen, ports)
     except BaseException:
         console.say("up: ending what has been started")
-        _stop(chosen)
+        stop(chosen)
         raise
-    return ports
 
 
-def _again(chosen: Settings) -> Ports:
-    ports = taken(chosen)
-    if read_json(chosen.folder / STATE)["settings"] != _fingerprint(chosen):
-        console.say(
-            "up: it runs with other settings than the variables now ask for; `clickflow down` first, to use them"
-        )
-    for name, state in supervisor.states(chosen).items():
-        if state.name in ("FATAL", "EXITED", "STOPPED"):
+def _again(running: Running, asked: str) -> None:
+    if running.asked != asked:
+        console.say("up: it runs with other settings than the variables ask for now; to use them: clickflow down, up")
+    for name, found in supervisor.states(running.settings).items():
+        if found.name in ("FATAL", "EXITED", "STOPPED"):
             console.say(f"up: {name} had ended; starting it again")
-            supervisor.restart(chosen, name)
-    _wait(chosen, ports)
-    return ports
+            supervisor.restart(running.settings, name)
+    _wait(running.settings, running.ports)
+
+
+def _ports(chosen: Settings) -> Ports:
+    while True:
+        ports = Ports(
+            _port(chosen.port_airflow, "CLICKFLOW_PORT_AIRFLOW"), _port(chosen.port_mlflow, "CLICKFLOW_PORT_MLFLOW")
+        )
+        if ports.airflow != ports.mlflow:
+            return ports
+        if chosen.port_airflow and chosen.port_mlflow:
+            raise UsageError(f"CLICKFLOW_PORT_AIRFLOW and CLICKFLOW_PORT_MLFLOW are both {ports.airflow}")
 
 
 def _prepare(chosen: Settings, env: dict[str, str]) -> None:
@@ -168,71 +149,6 @@ def _wait(chosen: Settings, ports: Ports) -> None:
             time.sleep(0.5)
 
 
-def _stop(chosen: Settings) -> bool:
-    """End the platform's processes; whether there were any. Raises ClickflowError where one cannot be ended."""
-    folder = chosen.folder
-
-    def left() -> list[processes.Process]:
-        return processes.ours(folder)
-
-    if not left():
-        _forget(chosen)
-        return False
-    with console.progress("down: ending the services", None) as advance:
-        # First the tasks' own programs, as by Ctrl-C: training writes its checkpoint, and the task reports its end.
-        processes.end(lambda: [process for process in left() if process.task], patience=20)
-        supervisor.shut_down(chosen)
-        deadline = time.monotonic() + 90
-        while supervisor.answers(chosen) and time.monotonic() < deadline:
-            advance(0, note=", ".join(sorted({process.service for process in left()})))
-            time.sleep(0.2)
-        processes.end(left, patience=15)
-    if still := left():
-        shown = ", ".join(f"{process.id} ({process.command[:60]})" for process in still)
-        raise ClickflowError(f"these processes could not be ended: {shown}", next_step="end them by hand: kill -9")
-    _forget(chosen)
-    return True
-
-
-def _forget(chosen: Settings) -> None:
-    launch.clear(chosen.folder)
-    (chosen.folder / STATE).unlink(missing_ok=True)
-    configuration.socket(chosen).unlink(missing_ok=True)
-
-
-def _tell(chosen: Settings, ports: Ports, *, as_json: bool) -> list[Service]:
-    lines = health.services(chosen, ports)
-    user = next(user for user, role in chosen.users.items() if role == "admin")
-    password_file = chosen.folder / keys.PASSWORDS
-    total = sum(line.memory for line in lines)
-    result = {
-        "airflow": ports.airflow_url,
-        "mlflow": ports.mlflow_url,
-        "user": user,
-        "password_file": str(password_file),
-        "executor": chosen.executor,
-        "logs": str(chosen.logs),
-        "memory_bytes": total,
-        "services": {line.name: asdict(line) for line in lines},
-    }
-
-    def shown() -> Any:
-        table = Table.grid(padding=(0, 2))
-        for line in lines:
-            mark = "[green]✓[/]" if line.healthy else "[red]✗[/]"
-            table.add_row(mark, line.name, line.words, f"{line.memory / 2**20:,.0f} MB", line.url)
-        table.add_row("", "", "", f"[bold]{total / 2**20:,.0f} MB[/]", "")
-        return Group(table, f"sign in as {user}; the password stands in {password_file}", f"logs: {chosen.logs}")
-
-    console.emit(result, as_json=as_json, text=shown)
-    return lines
-
-
-def taken(chosen: Settings) -> Ports:
-    """The ports of the platform that runs."""
-    return Ports(**read_json(chosen.folder / STATE)["ports"])
-
-
 def _port(wanted: int, name: str) -> int:
     """A port that is free now. Raises UsageError where the one asked for is taken, naming who has it."""
     with socket.socket() as probe:
@@ -249,33 +165,9 @@ def _port(wanted: int, name: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _fingerprint(chosen: Settings) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(chosen), default=str))
-    return plain | {"database": "", "broker": ""}
-
-
 def _tail(log: Path, lines: int = 12) -> str:
     try:
         said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     except OSError:
         said = ["(no log)"]
     return "\n".join(f"  {line}" for line in said)
-
-
-@contextmanager
-def _alone(chosen: Settings) -> Iterator[None]:
-    """One `up` or `down` of a platform at a time."""
-    from filelock import FileLock, Timeout
-
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    chosen.folder.chmod(0o700)
-    lock = FileLock(chosen.folder / "up.lock")
-    try:
-        lock.acquire(timeout=0.2)
-    except Timeout:
-        console.say("another `clickflow up` or `down` is at work here; waiting for it")
-        lock.acquire(timeout=300)
-    try:
-        yield
-    finally:
-        lock.release()
