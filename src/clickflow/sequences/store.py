@@ -122,7 +122,7 @@ def _map(path: Path, kind: "np.dtype[Any]", length: int) -> Array:
     try:
         # an empty file cannot be mapped
         array: Array = np.load(path, mmap_mode="r" if length else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
     if array.dtype != kind or array.shape != (length,):
         raise DataError(
