@@ -196,6 +196,7 @@ def run(shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, l
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path) -> None:
     states, said, (asked,) = run(gated, [{"chosen_options": ["Approve"], "params_input": {"reason": "fine"}}])
     assert (states["approve.next_step"], states["promote"]) == ("success", "success")
@@ -209,6 +210,7 @@ def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_rejection_without_a_reason_is_asked_about_again(gated: Path) -> None:
     no = {"chosen_options": ["Reject"], "params_input": {"reason": " "}}
     states, said, asked = run(gated, [no, {**no, "params_input": {"reason": "not before Monday"}}])

@@ -26,7 +26,7 @@ regular = dag.next_dagrun_info(last_automated_run_info=None)
 print(json.dumps({
     "windows": [[w.data_interval.start.isoformat(), w.data_interval.end.isoformat()] for w in windows],
     "regular": regular.run_after.year,
-    "allowed": sorted(dag.allowed_run_types),
+    "allowed": sorted(str(kind.value) for kind in backfill.dag.allowed_run_types),
     "params": {name: dag.params[name] for name in dag.params},
 }))
 """

@@ -12,10 +12,9 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
-from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
+from airflow.sdk.exceptions import AirflowSkipException
 
-from clickflow.files import read_json
+from clickflow.files import read_json, write_json
 from clickflow.orchestration import graph, notices, process, runs
 from clickflow.orchestration.airflow.operators import pulled_run, speaking
 from clickflow.orchestration.airflow.policy import UNATTENDED
@@ -54,8 +53,9 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         with speaking(self, context) as say:
             run = pulled_run(context)
             paths, params = self._asked(context, run, say)
-            if answered := self._answered_before(context):
-                return self._word(context, answered, say)
+            if answered := self._answered_before(context, run):
+                say(f"answered already: {answered['answer']}, {answered['by']}")
+                return answered
             self.response_timeout = timedelta(hours=params.promotion.wait_hours)
             self.subject = f"Make the new {self.model} champion? It passed the gate"
             self.body = question(paths, self.model, run, params.promotion.wait_hours)
@@ -89,23 +89,19 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
             raise AirflowSkipException("there is no server to answer at: approve it with `clickflow promote --approve`")
         return paths, params
 
-    def _answered_before(self, context: Any) -> dict[str, Any] | None:
-        """An answer that came while the attempt before this one was still letting go, which then failed."""
-        ti = context["ti"]
-        if ti.try_number <= ti.max_tries - self.retries + 1:
-            return None  # the first attempt, also of a task that was cleared: whoever cleared it wants to be asked
-        try:
-            detail = get_hitl_detail_content_detail(ti_id=ti.id)
-        except AirflowRuntimeError:
-            return None
-        if not detail.response_received or detail.responded_by_user is None:
-            return None
-        return {
-            "chosen_options": list(detail.chosen_options or []),
-            "params_input": detail.params_input or {},
-            "responded_at": detail.responded_at,
-            "responded_by_user": {"id": detail.responded_by_user.id, "name": detail.responded_by_user.name},
-        }
+    def _answered_before(self, context: Any, run: Run) -> Any:
+        """The answer that an attempt before this one has taken; None where there is none.
+
+        An answer within a moment of the question can make Airflow count the attempt as lost, although it has ended
+        well. Whoever clears the task wants to be asked again.
+        """
+        ti, file = context["ti"], self._kept(run)
+        if ti.try_number == ti.max_tries - self.retries + 1:
+            file.unlink(missing_ok=True)
+        return read_json(file) if file.exists() else None
+
+    def _kept(self, run: Run) -> Path:
+        return Path(run.home) / "logs" / run.id / f"{self.task_id}.answer.json"
 
     def _word(self, context: Any, event: Mapping[str, Any], say: Say) -> Any:
         user = event.get("responded_by_user") or {}
@@ -124,12 +120,10 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
             return super().execute(context)
         by = str(user.get("name") or user.get("id") or "nobody")
         say(f"{answer}, {by}" + (f": {reason}" if reason else ""))
-        return {
-            "answer": answer,
-            "by": by,
-            "at": at.isoformat(timespec="seconds") if isinstance(at, datetime) else str(at),
-            "reason": reason,
-        }
+        moment = at.isoformat(timespec="seconds") if isinstance(at, datetime) else str(at)
+        said = {"answer": answer, "by": by, "at": moment, "reason": reason}
+        write_json(self._kept(pulled_run(context)), said)
+        return said
 
     def _tell(self, context: Any, run: Run, text: str, say: Say) -> None:
         notices.tell(

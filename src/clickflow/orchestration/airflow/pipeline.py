@@ -127,7 +127,7 @@ def _own(task: Task, params: Params, stages: graph.Graph, asks: Asks) -> dict[st
 
 def _retrain(context: Any, params: Params) -> forms.Asked:
     """By hand what the form says; by an asset its default values, and the window of the event."""
-    told = {asset.uri: [e.extra for e in events] for asset, events in context["triggering_asset_events"].items()}
+    told = {key.uri: [e.extra for e in events] for key, events in context["triggering_asset_events"].items()}
     news = told.get(EVENTS.uri, [])
     # Beside drift, which is about everything, a window of new data would leave something out.
     window = forms.window_of(news) if news and DRIFT.uri not in told else None
