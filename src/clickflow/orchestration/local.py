@@ -231,7 +231,7 @@ def _where_next(opened: Run, folder: Path, models: Sequence[str]) -> None:
         **{f"what the gate said of {model}": f"{here}/reports/{model}/gate/decision.html" for model in models},
         "the validation of the data": f"{here}/reports/data_docs/index.html",
         "experiments and versions": f"mlflow ui --backend-store-uri sqlite:///{_short(home)}/mlflow.db",
-        "the run in your checkout": f"git checkout {opened.reference} -- dvc.lock params.yaml && dvc checkout",
+        "the run in your checkout": f"clickflow checkout {opened.id}; git keeps it as {opened.reference}",
         "the same by hand": "clickflow open && dvc repro && clickflow promote",
         "other params": "clickflow retrain -S simulator.events=50000; docs/reference/params.md",
         "your own data": "params.yaml, source",

@@ -175,6 +175,25 @@ def git(cwd: Path, *arguments: str) -> str:
     except FileNotFoundError as error:
         raise ClickflowError("git is not installed", next_step="sudo apt-get install git") from error
     if done.returncode:
-        shown = " ".join(arguments[:2])
-        raise ClickflowError(f"git {shown} failed in {cwd}: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        if is_full(said):
+            raise ClickflowError(f"no space is left on the disk of {cwd}", kept=_SAFE, next_step=ROOM)
+        raise ClickflowError(f"git {' '.join(arguments[:2])} failed in {cwd}: {said}")
     return done.stdout
+
+
+ROOM = "make room there (`clickflow prune` removes old runs and failures), then clear the task"
+_SAFE = "what earlier tasks have made, in the DVC remote"
+
+
+def is_full(said: str) -> bool:
+    """Whether a program's last words are those of a full disk."""
+    return any(words in said for words in ("No space left on device", "Out of diskspace", "Disk quota exceeded"))
+
+
+def last_words(done: Finished) -> str:
+    """What a program said at its end: from its last `error:` line on, DVC's own closing line left out."""
+    closing = ("ERROR: failed to reproduce", "dvc repro ended", "dvc push ended", "dvc pull ended")
+    lines = [line for line in done.tail if line.strip() and not line.startswith(closing)]
+    starts = [number for number, line in enumerate(lines) if line.lower().startswith("error:")]
+    return "\n".join(lines[starts[-1] :][:12] if starts else lines[-5:]).removeprefix("error: ") or "it said nothing"

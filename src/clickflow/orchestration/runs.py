@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError, UsageError
-from clickflow.files import read_json
 from clickflow.orchestration import (
     continuing,
     fragments,
     graph,
-    history,
     journal,
     overrides,
     process,
@@ -29,9 +27,10 @@ from clickflow.orchestration import (
     workspace,
 )
 from clickflow.orchestration.continuing import unchanged
-from clickflow.orchestration.process import Finished, Say, dvc, git
+from clickflow.orchestration.process import Finished, Say, dvc, git, last_words
+from clickflow.orchestration.results import decisions, record, results, stages
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.orchestration.workspace import IDENTITY, Run
+from clickflow.orchestration.workspace import Run
 
 __all__ = [
     "StageFailed",
@@ -46,15 +45,6 @@ __all__ = [
     "stages",
     "unchanged",
 ]
-
-MARKER = ".git/clickflow-results"
-"""In a folder of results: the commit whose results are all there."""
-
-BULK = "data"
-"""Outputs below this folder stay in the cache and the remote until `dvc pull` asks for them."""
-
-LINKS = "reflink,hardlink,copy"
-"""How a run's results are laid out: by links to the cache where the file system can, for nothing works in them."""
 
 _LAST_ERROR = re.compile(r"exited with (\d+)")
 
@@ -168,81 +158,6 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     return fragment
 
 
-def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
-    """Commit the run's params and lock under `refs/runs/<run>`, lay its results out, and return the commit.
-
-    A second time replaces the first: the run is what its last attempt made.
-    """
-    folder = workspace.create(run, "record", {**continuing.entries(run), **fragments.merge(parts)})
-    storage.configure(folder, run.repository, Path(run.home), link_types=LINKS)
-    _lay_out(run, folder, say)
-    git(folder, "add", "--force", graph.PARAMS, fragments.FILE)
-    silent = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
-    words = ("commit", "--quiet", "--allow-empty", "--message", history.message(run, decisions(folder)))
-    git(folder, *IDENTITY, *silent, *words)
-    commit = git(folder, "rev-parse", "HEAD").strip()
-    repository.publish(run.repository, Path(run.home), folder, commit, run.reference)
-    (folder / MARKER).write_text(f"{commit} without bulk")
-    workspace.remove(run.folder)
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(run.folder)
-    workspace.remove(folder)  # the run's folder of workspaces, where nothing is left in it
-    return commit
-
-
-def decisions(folder: Path) -> dict[str, dict[str, Any]]:
-    """What each model's gate decided in a folder of results, and the metric that it went by."""
-    primary = (_params(folder).get("gate") or {}).get("primary", "")
-    found = {}
-    for file in sorted(folder.glob("reports/*/gate/decision.json")):
-        said = read_json(file)
-        found[file.parent.parent.name] = {
-            "decision": said.get("decision"),
-            "metric": primary,
-            "value": (said.get("metrics") or {}).get(primary),
-        }
-    return found
-
-
-def results(run: Run, say: Say, *, everything: bool = False) -> Path:
-    """The folder of a recorded run, `<home>/runs/<run>`: its commit, reports and models, bulk data where asked for.
-
-    It is made where it is missing or shows another attempt, and left alone where it is complete.
-    """
-    folder, home = run.folder, Path(run.home)
-    origin = repository.at(run.repository, home)
-    commit = repository.recorded(run.repository, home, run.reference)
-    marker, wanted = folder / MARKER, f"{commit} {'everything' if everything else 'without bulk'}"
-    if marker.is_file() and marker.read_text() in (wanted, f"{commit} everything"):
-        return folder
-    if not folder.is_dir() or git(folder, "rev-parse", "HEAD").strip() != commit:
-        workspace.remove(folder)
-        workspace.clone(origin, folder, commit)
-        storage.configure(folder, run.repository, home, link_types=LINKS)
-    _lay_out(run, folder, say, everything=everything)
-    marker.write_text(wanted)
-    return folder
-
-
-def stages(run: Run, folder: Path) -> tuple[str, ...]:
-    """The stages that a run of its models does, by a folder at its commit."""
-    return selection.stages(graph.load(folder), run.models, _params(folder).get("models") or {})
-
-
-def _lay_out(run: Run, folder: Path, say: Say, *, everything: bool = False) -> None:
-    plan = graph.load(folder)
-    outs = [out.path for name in stages(run, folder) for out in plan.stages[name].outs if out.cache]
-    paths = [path for path in outs if everything or not raw_files.overlap(path, BULK)]
-    done = dvc(["pull", "--quiet", *paths], cwd=folder, env=workspace.environment(run, folder), say=say)
-    if done.code:
-        raise ClickflowError(
-            f"results of run {run.id} could not be brought: {last_words(done)}",
-            kept="every stage's outputs, in the cache of the worker that made them and in the DVC remote",
-            next_step="see that the remote can be reached, then clear the task; "
-            f"by hand: cd {shlex.quote(str(folder))} && dvc pull",
-        )
-
-
 def promote(run: Run, say: Say, answers: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Carry out the gates' decisions of a recorded run; what `clickflow promote --json` says.
 
@@ -310,20 +225,15 @@ def _failed(run: Run, folder: Path, stage: str, done: Finished) -> StageFailed:
     by_hand = (
         f"cd {shlex.quote(str(folder))} && CLICKFLOW_HOME={shlex.quote(run.home)} PYTHONPATH=src dvc repro -s {stage}"
     )
+    words = last_words(done)
+    if process.is_full("\n".join(done.tail)):
+        words, by_hand = f"no space is left on the disk; {words}", f"{process.ROOM}; {by_hand}"
     return StageFailed(
-        f"stage {stage} failed with exit code {code}{f', {why}' if why else ''}: {last_words(done)}",
+        f"stage {stage} failed with exit code {code}{f', {why}' if why else ''}: {words}",
         exit_code=code,
         kept=f"the workspace {folder}; results of earlier stages are in the cache",
         next_step=f"by hand: {by_hand}",
     )
-
-
-def last_words(done: Finished) -> str:
-    """What a program said at its end: from its last `error:` line on, DVC's own closing line left out."""
-    closing = ("ERROR: failed to reproduce", "dvc repro ended", "dvc push ended", "dvc pull ended")
-    lines = [line for line in done.tail if line.strip() and not line.startswith(closing)]
-    starts = [number for number, line in enumerate(lines) if line.lower().startswith("error:")]
-    return "\n".join(lines[starts[-1] :][:12] if starts else lines[-5:]).removeprefix("error: ") or "it said nothing"
 
 
 def _params(folder: Path) -> Any:
