@@ -142,6 +142,7 @@ class NextItemHead:
     calibration: float | None
     output: Literal["tied", "separate"]
     copy: bool
+    horizon: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,6 +454,7 @@ def _rules(params: Params) -> Any:
             at_least_one[f"{at}.heads.next_item.negatives"] = model.heads.next_item.negatives
         yield from _encoder_rules(f"{at}.encoder", model.encoder)
         if model.heads.next_item:
+            at_least_one[f"{at}.heads.next_item.horizon"] = model.heads.next_item.horizon
             yield from _loss_rules(f"{at}.heads.next_item", model.heads.next_item)
     for name in params.champion:
         if name not in params.models:

@@ -81,3 +81,17 @@ def test_an_unknown_item_is_read_but_never_a_target() -> None:
     batch = gather(split, windows(split.offsets, 9, to_the_end=False), ("item",), 10, 1)
     assert batch.inputs["item"].tolist() == [[2, 1], [5, 0]]
     assert batch.next_item.tolist() == [[0, 3], [0, 0]]
+
+
+def test_items_further_ahead_are_those_of_the_sequence_and_nothing_beyond_it() -> None:
+    split = packed([[2, 3, 4, 5], [6, 7], [8, 99, 9, 1, 3]])
+    cut = windows(split.offsets, 8, to_the_end=True)
+    batch = gather(split, cut, ("item",), 50, 3, horizon=3)
+    assert batch.next_item.tolist() == [[3, 4, 5, 0, 0], [7, 0, 0, 0, 0], [0, 9, 0, 3, 0]]
+    assert batch.later[0].tolist() == [[4, 5, 0, 0, 0], [0, 0, 0, 0, 0], [9, 0, 3, 0, 0]]
+    assert batch.later[1].tolist() == [[5, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 3, 0, 0, 0]]
+    # in windows a question is asked once, and its answers may lie in the next window
+    short = gather(split, windows(split.offsets, 2, to_the_end=False), ("item",), 50, 3, horizon=2)
+    whole = gather(split, windows(split.offsets, 8, to_the_end=False), ("item",), 50, 3, horizon=2)
+    for a, b in ((short.next_item, whole.next_item), (short.later[0], whole.later[0])):
+        assert sorted(a[a > 0].tolist()) == sorted(b[b > 0].tolist())

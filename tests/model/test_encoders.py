@@ -100,6 +100,8 @@ ARCHITECTURES = [
     {"kind": "attention", "attention": "self"},
     {"kind": "gru", "item_features": ("category", "price"), "item": {"output": "separate"}},
     {"kind": "gru", "item": {"loss": "bpr_max"}},
+    {"kind": "gru", "item": {"horizon": 3}},
+    {"kind": "mingru", "copy": False, "item": {"horizon": 2, "output": "separate"}},
     {"kind": "gru", "item": {"loss": "bce", "output": "separate"}, "item_features": ("popularity",)},
 ]
 
@@ -148,8 +150,9 @@ def test_answers_are_probabilities_and_padding_and_unknown_are_never_answers(cho
     assert answers["next_action"].shape == (42, len(ACTIONS) + 1)
     for log_probabilities in answers.values():
         torch.testing.assert_close(log_probabilities.exp().sum(1), torch.ones(42), atol=1e-5, rtol=0)
-    assert (answers["next_item"][:, :2] <= -1e8).all()
-    assert torch.isfinite(answers["next_item"]).all()
+    for name in answers.keys() - {"next_action"}:
+        assert (answers[name][:, :2] <= -1e8).all()
+        assert torch.isfinite(answers[name]).all()
 
 
 def test_the_copy_is_a_mixture_of_the_generator_and_the_steps_so_far() -> None:
@@ -226,7 +229,7 @@ def test_every_weight_has_a_part_in_the_answers(choices: dict[str, object]) -> N
     inputs = sequences(6, 7)
     row, column = torch.nonzero(torch.ones(6, 7)).unbind(1)
     answers = model(inputs, row, column)
-    (answers["next_item"][:, 2:].square().sum() + answers["next_action"].square().sum()).backward()
+    sum(answer[:, 2:].square().sum() for answer in answers.values()).backward()
     idle = {name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()}
     # the same number added to all scores changes no probability
     assert idle <= {"next_item.offset"}
@@ -255,7 +258,7 @@ def test_a_card_of_before_these_choices_is_read_as_what_it_was(tmp_path: Path) -
     card = json.loads((tmp_path / "model.json").read_text())
     for name in ("attention_heads", "positions", "item_features"):
         del card["spec"]["encoder"][name]
-    for name in ("output", "label_smoothing", "regularisation", "calibration"):
+    for name in ("output", "label_smoothing", "regularisation", "calibration", "horizon"):
         del card["spec"]["heads"]["next_item"][name]
     for written, read in ((True, "bilinear"), (False, "none")):
         card["spec"]["encoder"]["attention"] = written
@@ -263,3 +266,26 @@ def test_a_card_of_before_these_choices_is_read_as_what_it_was(tmp_path: Path) -
     card["spec"]["encoder"]["attention"] = True
     (tmp_path / "model.json").write_text(json.dumps(card))
     assert load_trained(tmp_path).spec == model.spec
+
+
+def test_the_next_items_are_the_mean_of_what_a_decoder_answers_step_by_step() -> None:
+    model = network(features=(), item={"horizon": 3})
+    head = model.next_item
+    assert head is not None
+    items = torch.tensor([[5, 7, 1, 5]])
+    ask = (torch.tensor([0]), torch.tensor([3]))
+    answers = model({"item": items}, *ask)
+    table = nn.functional.normalize(model.items, dim=-1)
+    states, readouts = model.encode(table[items], {"item": items})
+    cell = nn.GRUCell(12, 12)
+    cell.load_state_dict(head.decoder.state_dict())
+    state, steps = readouts[0], []
+    for step in range(3):
+        share, weights = head.copied(state.unsqueeze(0), states, items)
+        scores = head.query(state[3]) @ table.t()
+        steps.append(head.log_probabilities(scores.unsqueeze(0), share[:, 3], weights[:, 3], items).exp())
+        if step == 0:
+            torch.testing.assert_close(answers["next_item"].exp(), steps[0])
+        state = cell(readouts[0], state)
+    torch.testing.assert_close(answers["next_items"].exp(), torch.stack(steps).mean(0), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(steps[0], steps[1], atol=1e-3)

@@ -57,6 +57,7 @@ CASES = [
     {"kind": "attention", "attention": "self"},
     {"kind": "gru", "item": {"output": "separate", "loss": "bce"}},
     {"kind": "gru", "item": {"loss": "bpr_max"}, "item_features": ("category", "price", "popularity")},
+    {"kind": "gru", "item": {"horizon": 3}},
     {"kind": "gru", "item": {"output": "separate"}, "item_features": ("popularity",), "copy": False},
 ]
 

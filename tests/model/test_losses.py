@@ -13,7 +13,8 @@ from clickflow.models import losses
 from clickflow.models.directions import UnitVectors, unit
 from clickflow.models.network import build
 from clickflow.training.batches import NO_ACTION, gather, windows
-from clickflow.training.objective import AUXILIARY, Sampler, candidates, everything, loss, prepare
+from clickflow.training.negatives import Sampler, candidates, everything
+from clickflow.training.objective import AUXILIARY, loss, prepare
 
 N, D, K = 7, 5, 11
 NOTHING = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

@@ -187,6 +187,24 @@ def test_heads_are_trained_alone_and_together(heads: tuple[str, ...]) -> None:
     assert ("recall@20" in trained.history[0]["valid"]) == ("next_item" in heads)
 
 
+def test_items_two_steps_ahead_are_learned_beside_the_next_one() -> None:
+    """The successor follows in 80 of 100 cases, and its successor after it in 64."""
+    spec = model(epochs=6, tokens=512, features=(), heads=("next_item",), item={"horizon": 2}, copy=False, dropout=0.0)
+    network = fit(spec, sessions=1500).network
+    items = torch.arange(60)
+    with torch.no_grad():
+        answers = network({"item": 2 + items.unsqueeze(1)}, items, torch.zeros_like(items))
+    first = (items * 7 + 3) % 60
+    second = (first * 7 + 3) % 60
+    found = {
+        name: [float(p[items, 2 + wanted].exp().mean()) for wanted in (first, second)] for name, p in answers.items()
+    }
+    (next_first, next_second), (either_first, either_second) = found["next_item"], found["next_items"]
+    assert next_first > 3 * next_second
+    assert min(either_first, either_second) > 0.2
+    assert either_second > 1.5 * next_second, "the decoder knows what the next item alone does not say"
+
+
 def test_the_next_action_is_learned_where_it_follows() -> None:
     trained = fit(model(epochs=8, tokens=512, heads=("next_action",)), sessions=600)
     inputs = {"item": torch.full((1, 2), 5), "action": torch.tensor([[0, 1]]), "gap": torch.tensor([[0.0, 60.0]])}
@@ -275,7 +293,7 @@ spec = Model(
     heads=Heads(
         next_item=NextItemHead(
             weight=1.0, loss="sampled", negatives=9, label_smoothing=0.0, regularisation=None, calibration=None,
-            output="tied", copy=True,
+            output="tied", copy=True, horizon=1,
         ),
         next_action=NextActionHead(weight=1.0),
     ),

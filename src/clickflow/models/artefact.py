@@ -39,7 +39,7 @@ class Artefact:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The questions it answers: `next_item`, `next_action`, or both."""
+        """The questions it answers, of `next_item`, `next_items` and `next_action`."""
         return tuple(self.card["outputs"])
 
     @property

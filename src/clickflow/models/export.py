@@ -65,7 +65,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             "model": name,
             "opset": OPSET,
             "inputs": {column: KINDS.get(column, "int64") for column in network.inputs},
-            "outputs": answers(network),
+            "outputs": network.answers,
             "known": network.sizes.known,
             "actions": list(network.sizes.actions),
             "max_length": network.spec.budget.max_length,
@@ -94,11 +94,6 @@ def run(params: Params, paths: Paths, name: str) -> None:
     )
 
 
-def answers(network: Network) -> list[str]:
-    """The names of the network's outputs, in order."""
-    return [name for name in ("next_item", "next_action") if getattr(network, name) is not None]
-
-
 class _Positional(nn.Module):
     """A network that takes its inputs in order and returns its answers in order, as an ONNX graph does."""
 
@@ -109,7 +104,7 @@ class _Positional(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         *columns, row, column = tensors
         found = self.network(dict(zip(self.network.inputs, columns, strict=True)), row, column)
-        return tuple(found[name] for name in answers(self.network))
+        return tuple(found[name] for name in self.network.answers)
 
 
 def to_onnx(network: Network) -> bytes:
@@ -120,7 +115,7 @@ def to_onnx(network: Network) -> bytes:
 
     steps = {name: torch.ones(2, 3, dtype=getattr(torch, KINDS.get(name, "int64"))) for name in network.inputs}
     asked = {"row": torch.tensor([0, 1, 1]), "column": torch.tensor([0, 1, 2])}
-    outputs = answers(network)
+    outputs = network.answers
     free = {name: {0: "B", 1: "T"} for name in steps} | {name: {0: "N"} for name in (*asked, *outputs)}
     written = io.BytesIO()
     try:

@@ -33,6 +33,9 @@ class NextItem(nn.Module):
     A loss that is no likelihood (`bpr_max`, `bce`) says nothing of how far apart scores should be: then the softmax
     is of scores times a sharpness, one number, which is fitted by likelihood (Platt 1999; temperature scaling, Guo et
     al. 2017). `bce` has an offset besides, for a score to be the log-odds of its item.
+
+    With a horizon above 1, a decoder goes on from the readout, a step at a time, to the readouts of the items after
+    the next one (encoder and decoder: Cho et al. 2014; every step of the horizon at once, no answer is fed back).
     """
 
     def __init__(self, units: int, max_length: int, spec: NextItemHead, known: int) -> None:
@@ -41,10 +44,19 @@ class NextItem(nn.Module):
         self.gate = nn.Linear(units, 1) if spec.copy else None
         self.sharpness = None if spec.loss in LIKELIHOODS else nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.tensor(-math.log(known))) if spec.loss == "bce" else None
+        self.items, self.horizon = known - FIRST_ITEM, spec.horizon
+        self.decoder = nn.GRUCell(units, units) if spec.horizon > 1 else None
 
     def query(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to vectors [..., D] whose product with a normalised item embedding is the item's score."""
         return unit(readouts, training=self.training) * TEMPERATURE
+
+    def ahead(self, readouts: Tensor) -> list[Tensor]:
+        """Readouts [n, D] to those of the items 2, 3 … steps ahead, up to the horizon, each [n, D]."""
+        found = [readouts]
+        while self.decoder is not None and len(found) < self.horizon:
+            found.append(self.decoder(readouts, found[-1]))
+        return found[1:]
 
     def sharpened(self, queries: Tensor) -> Tensor:
         """Queries [..., D] whose products are log-probabilities, but for a constant."""

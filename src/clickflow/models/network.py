@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clickflow.files import sha256
 from clickflow.models.directions import unit
 from clickflow.models.encoders import Encoder, StepFeatures
-from clickflow.models.heads import NextAction, NextItem
+from clickflow.models.heads import NEVER, NextAction, NextItem
 from clickflow.models.item_features import Codes, ItemFeatures
 from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
 from clickflow.params import Encoder as EncoderSpec
@@ -85,6 +85,13 @@ class Network(nn.Module):
         states, readouts = self.encoder(vectors * vectors.shape[-1] ** 0.5, inputs)
         return states, readouts
 
+    @property
+    def answers(self) -> list[str]:
+        """The names of what `forward` answers, in order."""
+        item = self.next_item
+        there = {"next_item": item, "next_items": item and item.decoder, "next_action": self.next_action}
+        return [name for name, head in there.items() if head is not None]
+
     def forward(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """Answer questions: given the steps 0 to column[k] of sequence row[k], what comes next.
 
@@ -92,45 +99,63 @@ class Network(nn.Module):
         `weekday`, `category` int64; `gap`, `since_start` in seconds and `price` (0: none) float32. Item indexes from
         `known` on are read as unknown. `row`, `column`: int64 [N].
         Returns `next_item` [N, known] and `next_action` [N, actions + 1] (the last is exit), log-probabilities, as
-        the model has heads. Index 0 and 1 of `next_item` are no answers and have -1e9.
+        the model has heads; with a horizon above 1 also `next_items` [N, known], which item stands at a step picked
+        evenly from the next ones up to the horizon. Index 0 and 1 are no items and have -1e9.
         """
-        return self.ask(self.read(inputs, self.directions(self.items)), row, column)
+        return self.ask(self.read(inputs, self.directions(self.items), ahead=True), row, column)
 
-    def read(self, inputs: Mapping[str, Tensor], table: Tensor) -> "Reading":
-        """What `ask` needs of sequences; `table` is `directions(items)`."""
+    def read(self, inputs: Mapping[str, Tensor], table: Tensor, *, ahead: bool = False) -> "Reading":
+        """What `ask` needs of sequences; `table` is `directions(items)`, `ahead` also what `next_items` needs."""
         items = inputs["item"]
         items = torch.where(items < self.sizes.known, items, torch.ones_like(items))
         states, readouts = self.encode(table[items], inputs)
-        shares = weights = None
-        if self.next_item is not None and self.next_item.pointer is not None:
-            shares, weights = self.next_item.copied(readouts, states, items)
-        return Reading(table[self.outputs :] if self.outputs else table, items, readouts, shares, weights)
+        head, reads = self.next_item, [readouts]
+        if head is not None and ahead:
+            flat = readouts.reshape(-1, readouts.shape[-1])
+            reads += [read.view(readouts.shape) for read in head.ahead(flat)]
+        copies = [head.copied(read, states, items) if head and head.pointer else (None, None) for read in reads]
+        found = [Read(read, *copy) for read, copy in zip(reads, copies, strict=True)]
+        return Reading(table[self.outputs :] if self.outputs else table, items, found)
 
     def ask(self, reading: "Reading", row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """The answers of `forward` to some of the questions about what was read."""
-        asked = reading.readouts[row, column]
         answers = {}
         if self.next_item is not None:
-            scores = self.next_item.sharpened(self.next_item.query(asked)) @ reading.table.t()
-            share = reading.shares[row, column] if reading.shares is not None else None
-            weights = reading.weights[row, column] if reading.weights is not None else None
-            answers["next_item"] = self.next_item.log_probabilities(scores, share, weights, reading.items[row])
+            steps = [self._item_at(self.next_item, reading, read, row, column) for read in reading.steps]
+            answers["next_item"] = steps[0]
+            if len(steps) > 1:
+                mean = torch.stack([step.exp() for step in steps]).mean(0).clamp(min=1e-30).log()
+                answers["next_items"] = torch.where(steps[0] > NEVER / 2, mean, steps[0])
         if self.next_action is not None:
-            answers["next_action"] = self.next_action(asked).log_softmax(-1)
+            answers["next_action"] = self.next_action(reading.steps[0].readouts[row, column]).log_softmax(-1)
         return answers
+
+    def _item_at(self, head: NextItem, reading: "Reading", read: "Read", row: Tensor, column: Tensor) -> Tensor:
+        """Log-probabilities [N, known] of the items at one of the steps ahead."""
+        scores = head.sharpened(head.query(read.readouts[row, column])) @ reading.table.t()
+        share = read.shares[row, column] if read.shares is not None else None
+        weights = read.weights[row, column] if read.weights is not None else None
+        return head.log_probabilities(scores, share, weights, reading.items[row])
+
+
+@dataclass(frozen=True)
+class Read:
+    """What is read for a step ahead: `readouts` [B, T, D], and of the copy `shares` [B, T] and `weights` [B, T, T]."""
+
+    readouts: Tensor
+    shares: Tensor | None
+    weights: Tensor | None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Sequences as a network has read them: `table` [known, D] of the answers' unit vectors, `items` [B, T], `readouts`
-    [B, T, D], and of the copy its `shares` [B, T] and `weights` [B, T, T].
+    """Sequences as a network has read them: `table` [known, D] of the answers' unit vectors, `items` [B, T], and what
+    is read for the next step, then for those after it if they are asked for.
     """
 
     table: Tensor
     items: Tensor
-    readouts: Tensor
-    shares: Tensor | None
-    weights: Tensor | None
+    steps: list[Read]
 
 
 def build(spec: Model, sizes: Sizes) -> Network:
@@ -196,7 +221,8 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
     if isinstance(encoder["attention"], bool):
         encoder["attention"] = "bilinear" if encoder["attention"] else "none"
     if item:
-        item = {"output": "tied", "label_smoothing": 0.0, "regularisation": None, "calibration": None, **item}
+        item = {"label_smoothing": 0.0, "regularisation": None, "calibration": None, **item}
+        item = {"output": "tied", "horizon": 1, **item}
     return Model(
         unit=raw["unit"],
         encoder=EncoderSpec(**encoder),

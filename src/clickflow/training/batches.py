@@ -45,12 +45,13 @@ class Windows:
 @dataclass(frozen=True)
 class Batch:
     """Inputs [B, T], right-padded with 0, and what is asked at each step: the next item (0: nothing), the next action
-    (-1: nothing; one more than the last event type: exit).
+    (-1: nothing; one more than the last event type: exit), and `later` the items 2, 3 … steps ahead, as `next_item`.
     """
 
     inputs: dict[str, NDArray[Any]]
     next_item: Ints
     next_action: Ints
+    later: tuple[Ints, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -97,11 +98,13 @@ def plan(lengths: Ints, batch_tokens: int, draw: np.random.Generator) -> list[In
     return [batches[i] for i in draw.permutation(len(batches))]
 
 
-def gather(split: "PackedSplit", window: Windows, inputs: tuple[str, ...], known: int, exit_code: int) -> Batch:
+def gather(
+    split: "PackedSplit", window: Windows, inputs: tuple[str, ...], known: int, exit_code: int, *, horizon: int = 1
+) -> Batch:
     """The batch of those windows.
 
     `inputs`: the columns to read; item indexes from `known` on become 1 and are no targets; a price that is missing
-    becomes 0.
+    becomes 0. `horizon`: how many steps ahead items are asked for.
     """
     longest = int(window.length.max())
     step = np.arange(longest)
@@ -117,13 +120,16 @@ def gather(split: "PackedSplit", window: Windows, inputs: tuple[str, ...], known
         column[~real] = 0
         read[name] = column
     asked = real & (step >= window.first[:, None])
+    items = []
+    for ahead in range(1, horizon + 1):
+        there = at + ahead < window.end[:, None]
+        item = np.asarray(split.item[np.where(there, at + ahead, at)]).astype(np.int64)
+        item[~asked | ~there | (item >= known) | (item < 2)] = NO_ITEM
+        items.append(item)
     follows = at + 1 < window.end[:, None]
-    after = np.where(follows, at + 1, at)
-    item = np.asarray(split.item[after]).astype(np.int64)
-    item[~asked | ~follows | (item >= known) | (item < 2)] = NO_ITEM
-    action = np.where(follows, np.asarray(split.action[after]).astype(np.int64), exit_code)
+    action = np.where(follows, np.asarray(split.action[np.where(follows, at + 1, at)]).astype(np.int64), exit_code)
     action[~asked] = NO_ACTION
-    return Batch(read, item, action)
+    return Batch(read, items[0], action, tuple(items[1:]))
 
 
 def random(seed: int, *place: int) -> np.random.Generator:

@@ -20,7 +20,8 @@ from clickflow.training import device as devices
 from clickflow.training import optimisers
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.checkpoints import Checkpoints
-from clickflow.training.objective import Loss, candidates, loss, prepare
+from clickflow.training.negatives import candidates
+from clickflow.training.objective import Loss, loss, prepare
 from clickflow.training.sharpness import sharpen
 from clickflow.training.state import State
 from clickflow.training.validation import answer, sample
@@ -151,7 +152,12 @@ class _Run:
         """One batch; returns the number of questions and the loss before the update."""
         state, spec, at = self.state, self.spec, self.state.progress.step
         batch = gather(
-            self.training, self.windows.take(chosen), state.network.inputs, self.sizes.known, len(self.sizes.actions)
+            self.training,
+            self.windows.take(chosen),
+            state.network.inputs,
+            self.sizes.known,
+            len(self.sizes.actions),
+            horizon=spec.heads.next_item.horizon if spec.heads.next_item else 1,
         )
         place = 0 if self.overfit else at
         draws = random(self.seed, NEGATIVES, place)

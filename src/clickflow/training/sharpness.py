@@ -61,12 +61,13 @@ def _questions(
             if head is None or not len(row):
                 continue
             reading = network.read(inputs, table)
-            scores = head.query(reading.readouts[row, column]) @ reading.table.t()
+            (read,) = reading.steps
+            scores = head.query(read.readouts[row, column]) @ reading.table.t()
             target = targets[row, column].unsqueeze(1)
             share = copied = torch.zeros(len(row), device=device)
-            if reading.shares is not None and reading.weights is not None:
-                share = reading.shares[row, column]
-                copied = (reading.weights[row, column] * (reading.items[row] == target)).sum(-1)
+            if read.shares is not None and read.weights is not None:
+                share = read.shares[row, column]
+                copied = (read.weights[row, column] * (reading.items[row] == target)).sum(-1)
             parts.append((scores[:, FIRST_ITEM:], scores.gather(1, target).squeeze(1), share, copied))
             asked += len(row)
     network.train(was_training)
