@@ -71,7 +71,7 @@ class Platform:
 
     def up(self, **env: str) -> dict[str, Any]:
         """`clickflow up --json`: what it says. Fails where it does not come up."""
-        done = self.command("up", "--json", timeout=600, **env)  # type: ignore[arg-type]  # none of them is called timeout
+        done = self.command("up", "--json", timeout=960, **env)  # type: ignore[arg-type]  # none of them is called timeout
         assert done.returncode == 0, done.stderr
         said: dict[str, Any] = json.loads(done.stdout)
         self.airflow, self.mlflow = said["airflow"], said["mlflow"]
@@ -229,6 +229,7 @@ def clone(root: Path, folder: Path, params: Mapping[str, Any] | None = None, **e
         "CLICKFLOW_HOME": str(home),
         "CLICKFLOW_PORT_AIRFLOW": "0",
         "CLICKFLOW_PORT_MLFLOW": "0",
+        "CLICKFLOW_START_SECONDS": "900",
         "PYTHONPATH": str(clone / "src"),
         "OPENBLAS_NUM_THREADS": "1",
         **env,

@@ -24,6 +24,7 @@ VARIABLES = {
     "CLICKFLOW_PARALLELISM": "tasks at once",
     "CLICKFLOW_GPU_WORKERS": "workers for training on this machine",
     "CLICKFLOW_GPU_SLOTS": "trainings at once, here and elsewhere",
+    "CLICKFLOW_START_SECONDS": "how long the platform may take to start",
     "CLICKFLOW_USERS": "who may sign in",
     "CLICKFLOW_API_URL": "the Airflow that a worker elsewhere belongs to",
     "CLICKFLOW_JWT_SECRET": "what such a worker signs with",

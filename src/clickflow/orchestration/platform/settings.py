@@ -29,7 +29,7 @@ class Settings:
     """One platform. Ports are what was asked for: 0 is any free one.
 
     `gpu_workers`: workers for training on this machine, each with a GPU of its own where there is one; `gpu_slots`:
-    trainings at once, here and elsewhere.
+    trainings at once, here and elsewhere; `patience`: seconds that all services together may take to start.
     """
 
     root: Path
@@ -44,6 +44,7 @@ class Settings:
     gpu_workers: int
     gpu_slots: int
     users: Mapping[str, str]
+    patience: int
 
     @property
     def folder(self) -> Path:
@@ -92,6 +93,7 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
         gpu_workers=workers,
         # Without workers of their own all trainings would share the first GPU.
         gpu_slots=_number(env, "CLICKFLOW_GPU_SLOTS", 1 if executor == "local" else max(1, workers), 64, least=1),
+        patience=_number(env, "CLICKFLOW_START_SECONDS", 300, 86400, least=1),
         users=_users(env.get("CLICKFLOW_USERS") or "admin:admin"),
     )
 

@@ -25,9 +25,6 @@ from clickflow.orchestration.platform.settings import HOST, Settings
 from clickflow.orchestration.platform.state import Running
 from clickflow.paths import Paths
 
-PATIENCE = 300.0
-"""Seconds that all services together may take to become healthy."""
-
 
 def up(paths: Paths, *, as_json: bool = False) -> None:
     """Start what does not run, wait until all of it is healthy, and say where it is.
@@ -122,7 +119,7 @@ def _prepare(chosen: Settings, env: dict[str, str]) -> None:
 
 def _wait(chosen: Settings, ports: Ports) -> None:
     """Until every service is healthy. Raises ClickflowError where one fails, or it takes too long."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + chosen.patience
     told: set[str] = set()
     with console.progress("up: services", len(supervisor.states(chosen))) as advance:
         while True:
@@ -141,7 +138,7 @@ def _wait(chosen: Settings, ports: Ports) -> None:
                 line = (dead or waiting)[0]
                 log = chosen.logs / f"{line.name}.log"
                 raise ClickflowError(
-                    f"{line.name} {'did not start' if dead else f'is not healthy after {PATIENCE:.0f} s'} "
+                    f"{line.name} {'did not start' if dead else f'is not healthy after {chosen.patience} s'} "
                     f"({line.words}); its log ends:\n{_tail(log)}",
                     kept="runs, models and Airflow's database",
                     next_step=f"the whole log: {log}; clickflow doctor looks for the usual causes",
