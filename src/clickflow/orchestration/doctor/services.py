@@ -36,6 +36,7 @@ VARIABLES = {
     "CLICKFLOW_RUN_ID": "set for a stage",
     "CLICKFLOW_DAG_RUN": "set for a stage",
     "CLICKFLOW_COMMIT": "set for a stage",
+    "CLICKFLOW_CHECKPOINT_REMOTE": "set for a stage: where its checkpoints travel",
     "CLICKFLOW_PLATFORM": "set by `clickflow up`",
     "CLICKFLOW_SERVICE": "set by `clickflow up`",
 }
