@@ -10,7 +10,7 @@ from s3 import served
 from small_shop import commit, dvc, git
 
 from clickflow.errors import UsageError
-from clickflow.orchestration import fragments, graph, runs, workspace
+from clickflow.orchestration import fragments, graph, runs, storage, workspace
 from clickflow.orchestration.workspace import Run
 
 
@@ -128,3 +128,13 @@ def test_a_relative_remote_is_refused(shop: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", "store")
     with pytest.raises(UsageError, match="CLICKFLOW_DVC_REMOTE: store is a relative folder"):
         runs.open_run(shop, shop.parent / "home", "none", {}, compiled=None, say=quiet)
+
+
+@pytest.mark.parametrize("url", ["ssh://me@10.0.0.7:2222/srv/clickflow", "s3://bucket/folder", "/mnt/shared"])
+def test_the_remote_of_the_clones_is_the_one_that_the_variable_names(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", url)
+    storage.configure(shop, str(shop), tmp_path / "home")
+    assert dvc(shop, "config", "core.remote").strip() == storage.REMOTE
+    assert dvc(shop, "config", f"remote.{storage.REMOTE}.url").strip() == url
