@@ -29,7 +29,8 @@ YES, NO = "Approve", "Reject"
 def fields() -> dict[str, Param]:
     """What a person fills in beside the answer."""
     about = "Stands in the ledger beside your name. To reject, it is needed."
-    return {"reason": Param("", type="string", maxLength=500, title="Reason", description=about)}
+    # A plain string would have to be filled in before the UI lets anybody approve.
+    return {"reason": Param("", type=["string", "null"], maxLength=500, title="Reason", description=about)}
 
 
 class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not type-checked
