@@ -21,10 +21,9 @@ sys.path.insert(0, "dags")
 dags = {file.stem: importlib.import_module(file.stem).dag for file in Path("dags").glob("*.py")}
 heavy = {"torch", "pandas", "numpy", "great_expectations", "mlflow", "dvc", "duckdb", "pyarrow", "ruamel", "apprise"}
 from airflow.serialization.serialized_objects import DagSerialization
-from airflow.sdk import AssetAny
 def assets(schedule):
     condition = getattr(schedule, "asset_condition", schedule)
-    return sorted(asset.uri for _, asset in condition.iter_assets()) if hasattr(condition, "iter_assets") else []
+    return sorted(asset.uri for asset in getattr(condition, "objects", ()))
 print(json.dumps({
     "heavy": sorted(heavy & set(sys.modules)),
     "dags": {
