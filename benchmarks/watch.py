@@ -163,7 +163,8 @@ def metric(watch: Watch, size: int, trials: int, drop: float, seed: int) -> dict
     level, breaches = rule.alpha(watch, names), 0
     for trial in range(trials):
         at, live = _measured(rng, EVALUATED, 0.0, trial), _measured(rng, size, drop, trial)
-        reference = Reference("", "", 0, 0, 0, {}, Cells((), np.zeros(0, np.int64), np.zeros(0)), {}, {METRIC: vars(at)}, 0.95)
+        cells = Cells((), np.zeros(0, np.int64), np.zeros(0))
+        reference = Reference("", "", 0, 0, 0, {}, cells, {}, {METRIC: vars(at)}, 0.95)
         (bound,) = rule.metrics(watch, [METRIC], {METRIC: live}, reference, level, "")
         breaches += bound.breach
     return {"sequences": size, "true_drop": drop, "trials": trials, "breach": round(breaches / trials, 4)}
