@@ -27,6 +27,7 @@ _SEND = """
 import json, logging, os, sys
 logging.disable(logging.CRITICAL)
 import apprise
+apprise.URLBase.socket_connect_timeout = apprise.URLBase.socket_read_timeout = 15.0
 title, body, kind = json.load(sys.stdin)
 failed = 0
 for address in filter(None, map(str.strip, os.environ["CLICKFLOW_NOTICES"].split(","))):
