@@ -139,6 +139,13 @@ def test_bpr_max_is_its_formula(strength: float) -> None:
         torch.testing.assert_close(found[n], -torch.log(torch.as_tensor(above)) + strength * size)
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.7])
+def test_bpr_max_has_the_gradient_of_its_formula(strength: float) -> None:
+    score, scores, times, _ = negatives()
+    given = score.requires_grad_(), scores.requires_grad_()
+    assert torch.autograd.gradcheck(lambda r, rs: losses.bpr_max(r, rs, times.log(), WITHOUT, strength), given)
+
+
 @pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
 def test_bce_is_its_formula(calibration: float) -> None:
     score, scores, times, others = negatives()

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 BLOCK = 1 << 24
 """How many scores are held for the backward pass; beyond, they are computed again, a block of rows at a time."""
+SMALL = 1e-24
+"""Keeps the log of BPR-max finite, as in the authors' code."""
 
 
 class LogNormaliser(torch.autograd.Function):
@@ -106,6 +108,37 @@ def smoothed(
     return likelihood + share * (mean - (queries * targets).sum(-1))
 
 
+class BprMax(torch.autograd.Function):
+    """`bpr_max` with its gradient written out, which takes half the passes over [N, K] that autograd would."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, score: Tensor, scores: Tensor, times: Tensor, without: tuple[Tensor, Tensor], regularisation: float
+    ) -> Tensor:
+        """See `bpr_max`."""
+        logits = scores + times
+        logits[without] = -1e9
+        weights = logits.softmax(-1)
+        above = (score.unsqueeze(1) - scores).sigmoid_()
+        mean = torch.linalg.vecdot(weights, above)
+        size = torch.linalg.vecdot(weights, scores.square())
+        ctx.save_for_backward(scores, weights, above, mean, size)
+        ctx.regularisation = regularisation
+        found: Tensor = regularisation * size - torch.log(mean + SMALL)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        """Gradients of the targets' and the negatives' scores."""
+        scores, weights, above, mean, size = ctx.saved_tensors
+        above = above.square()
+        of_score = (torch.linalg.vecdot(weights, above) - mean) / (mean + SMALL)
+        of_scores = (mean.unsqueeze(1) - above).div_((mean + SMALL).unsqueeze(1))
+        if ctx.regularisation:
+            of_scores.add_((scores + 2).mul_(scores).sub_(size.unsqueeze(1)), alpha=ctx.regularisation)
+        return grads[0] * of_score, of_scores.mul_(weights).mul_(grads[0].unsqueeze(1)), None, None, None
+
+
 def bpr_max(
     score: Tensor, scores: Tensor, times: Tensor, without: tuple[Tensor, Tensor], regularisation: float
 ) -> Tensor:
@@ -115,10 +148,8 @@ def bpr_max(
     -log sum_j w_j sigmoid(r - r_j) + regularisation * sum_j w_j r_j^2, where w is the softmax of the negatives' scores.
     `score` [N] is the target's r, `scores` [N, K] the negatives'; `times` [K] the log of how often each was drawn.
     """
-    logits = (scores + times).index_put(without, scores.new_tensor(-1e9))
-    weights = logits.softmax(-1)
-    above = (weights * torch.sigmoid(score.unsqueeze(1) - scores)).sum(-1)
-    return -torch.log(above + 1e-24) + regularisation * (weights * scores.square()).sum(-1)
+    found: Tensor = BprMax.apply(score, scores, times, without, regularisation)  # type: ignore[no-untyped-call]
+    return found
 
 
 def bce(
