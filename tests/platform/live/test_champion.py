@@ -1,0 +1,126 @@
+"""Two runs at once, both waiting for a person: one is approved, the other is not. Then the champion goes back."""
+
+import time
+from dataclasses import dataclass
+
+import pytest
+from platform_client import Platform
+
+from live import told
+
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
+
+APPROVE = f"approve.{told.MODEL}"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Two runs, and who was champion before them."""
+
+    approved: str
+    rejected: str
+    champion: int
+    questions: dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def answered(shop: Platform, first: str) -> Answered:
+    """Two runs at once with params of their own; the first is approved, the second rejected, through the REST API."""
+    before = int(told.champion(shop)["version"])
+    runs = [
+        shop.trigger(
+            "retrain",
+            {
+                "epochs": number,
+                "note": f"{8 * number} units",
+                "overrides": {"promotion.approve": [told.MODEL], "models.next_step.encoder.units": 8 * number},
+            },
+        )
+        for number in (1, 3)
+    ]
+    questions = {}
+    for run in runs:
+        shop.wait_for_task("retrain", run, APPROVE, "awaiting_input", timeout=1200)
+        path = f"/dags/retrain/dagRuns/{run.replace('+', '%2B')}/taskInstances/{APPROVE}/-1/hitlDetails"
+        questions[run] = shop.get(path)
+    assert int(told.champion(shop)["version"]) == before, "nobody has said a word"
+    time.sleep(2)  # an answer within the second fails the task, which then has to try again
+    told.answer(shop, runs[0], "Approve", "small, and as good")
+    told.answer(shop, runs[1], "Reject", "too large for the till")
+    for run in runs:
+        assert shop.wait("retrain", run, timeout=600) == "success", shop.states("retrain", run)
+    return Answered(*runs, before, questions)
+
+
+def test_runs_at_once_keep_to_their_own_params_and_results(shop: Platform, answered: Answered) -> None:
+    said = {run: told.params(shop, run)["models"][told.MODEL] for run in (answered.approved, answered.rejected)}
+    assert [model["encoder"]["units"] for model in said.values()] == [8, 24]
+    assert [model["budget"]["epochs"] for model in said.values()] == [1, 3]
+    small, large = (told.result(shop, run, "reports/next_step/metrics.json") for run in said)
+    assert small["next_item"]["candidate"] != large["next_item"]["candidate"]
+    notes = [told.listed(shop, run)["note"] for run in said]
+    assert notes == ["8 units", "24 units"]
+
+
+def test_the_question_has_what_is_needed_for_an_answer(shop: Platform, answered: Answered) -> None:
+    for run, question in answered.questions.items():
+        assert told.MODEL in question["subject"]
+        assert question["options"] == ["Approve", "Reject"]
+        for part in ("mrr@20", "popularity", "report.html", "decision.html"):
+            assert part in question["body"], part
+        (waiting,) = [notice for notice in told.notices(shop, run) if notice["kind"] == "waiting"]
+        assert "Required Actions" in waiting["next"]
+
+
+def test_who_said_what_and_when_stands_in_the_ledger(shop: Platform, answered: Answered) -> None:
+    lines = {line["facts"].get("dag_run"): line for line in told.ledger(shop)}
+    yes, no = lines[f"retrain/{answered.approved}"], lines[f"retrain/{answered.rejected}"]
+    assert (yes["action"], no["action"]) == ("promote", "reject")
+    assert yes["facts"]["approval"]["answer"] == "approve"
+    for line, reason in ((yes, "small, and as good"), (no, "too large for the till")):
+        assert line["facts"]["approval"]["by"] == "admin"
+        assert line["facts"]["approval"]["reason"] == reason
+        assert line["facts"]["approval"]["at"][:10] == line["time"][:10]
+        assert reason in line["reason"]
+
+
+def test_what_was_rejected_is_no_champion(shop: Platform, answered: Answered) -> None:
+    lines = {line["facts"].get("dag_run"): line for line in told.ledger(shop)}
+    yes, no = lines[f"retrain/{answered.approved}"], lines[f"retrain/{answered.rejected}"]
+    assert (yes["champion"], yes["previous"]) == (yes["version"], answered.champion)
+    assert no["champion"] == yes["version"] != no["version"]
+    assert shop.states("retrain", answered.approved)["announce"] == "success"
+    assert shop.states("retrain", answered.rejected)["announce"] == "skipped"
+
+
+def test_rollback_puts_the_previous_champion_back(shop: Platform, answered: Answered) -> None:
+    before = told.champion(shop)
+    short = shop.trigger("rollback", {"model": told.MODEL, "reason": "oops"})
+    assert shop.wait("rollback", short, timeout=300) == "failed"
+    assert "too short" in shop.log("rollback", short, "rollback")
+    assert told.champion(shop)["version"] == before["version"]
+
+    run = shop.trigger("rollback", {"model": told.MODEL, "reason": "sales fell since yesterday"})
+    assert shop.wait("rollback", run, timeout=300) == "success"
+    after = told.champion(shop)
+    assert (after["version"], after["previous"]) == (before["previous"], before["version"])
+    line = told.ledger(shop)[-1]
+    assert (line["action"], line["version"]) == ("rollback", before["previous"])
+    assert "sales fell since yesterday" in line["reason"]
+    assert "admin" in line["actor"]
+    event = told.news(shop, "clickflow://champion/")[0]
+    assert event["source_run_id"] == run
+    assert event["extra"]["models"] == {told.MODEL: before["previous"]}
+
+
+def test_the_champion_scores_every_session(shop: Platform, first: str) -> None:
+    version = told.champion(shop)["version"]
+    run = shop.trigger("score", {"since_hours": None, "top": 5})
+    assert shop.wait("score", run, timeout=600) == "success", shop.states("score", run)
+    event = told.news(shop, "clickflow://predictions/")[0]
+    assert event["source_run_id"] == run
+    assert (event["extra"]["model"], event["extra"]["version"]) == (told.MODEL, version)
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(event["extra"]["path"])
+    assert table.num_rows == event["extra"]["rows"] > 0

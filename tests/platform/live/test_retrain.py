@@ -1,0 +1,81 @@
+"""By hand, over REST: a run that promotes, the same again, and what is refused, by Airflow or by the run itself."""
+
+from typing import Any
+
+import pytest
+from platform_client import Platform
+
+from live import told
+
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
+
+
+def test_a_run_by_hand_ends_with_a_champion_that_everybody_knows(shop: Platform, first: str) -> None:
+    tasks = shop.tasks("retrain", first)
+    assert {name: task["state"] for name, task in tasks.items() if task["state"] != "success"} == {
+        "approve.next_step": "skipped"
+    }
+    training = tasks["train.next_step"]
+    assert training["queue"] == "gpu"
+    assert "EdgeExecutor" in training["executor"]
+    assert "decides" in shop.log("retrain", first, "approve.next_step"), "why nobody was asked"
+
+    (promoted,) = [line for line in told.ledger(shop) if line["version"] == 1]
+    assert promoted["action"] == "promote"
+    assert promoted["facts"]["dag_run"] == f"retrain/{first}"
+    entry = told.listed(shop, first)
+    assert (entry["state"], entry["note"], entry["reason"]) == ("recorded", "the first", "by hand")
+    assert entry["models"][told.MODEL]["decision"] == "promote"
+    (event,) = [event for event in told.news(shop, "clickflow://champion/") if event["source_run_id"] == first]
+    assert event["extra"]["models"] == {told.MODEL: 1}
+
+
+def test_the_same_again_changes_no_champion(shop: Platform, first: str) -> None:
+    before, lines = told.champion(shop), len(told.ledger(shop))
+    again = shop.trigger("retrain", {"note": "the same again"})
+    assert shop.wait("retrain", again, timeout=900) == "success"
+    assert shop.states("retrain", again)["announce"] == "skipped"
+    assert told.champion(shop)["version"] == before["version"]
+    assert not [line for line in told.ledger(shop)[lines:] if line["action"] == "promote"]
+    # It is the same model, told apart by nothing but its run.
+    measured = [told.result(shop, run, "reports/next_step/metrics.json")["next_item"] for run in (first, again)]
+    assert measured[0]["candidate"] == measured[1]["candidate"]
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [{"epochs": 0}, {"epochs": "many"}, {"source_kind": "ftp"}, {"overrides": "seed=5"}, {"since": "last week"}],
+    ids=str,
+)
+def test_a_field_of_the_wrong_kind_never_becomes_a_run(shop: Platform, conf: dict[str, Any]) -> None:
+    before = told.runs_of(shop, "retrain", "manual")
+    status, said = shop.request("POST", "/dags/retrain/dagRuns", {"logical_date": None, "conf": conf})
+    assert status == 400, said
+    assert next(iter(conf)) in str(said)
+    assert told.runs_of(shop, "retrain", "manual") == before
+
+
+WRONG = {
+    "a field that the form does not have": ({"epoch": 3}, "did you mean 'epochs'"),
+    "a model that is not there": ({"models": ["next_stap"]}, "next_step"),
+    "a param that is not there": ({"overrides": {"simulator.event": 5000}}, "simulator.events"),
+    "a param of the wrong type": ({"overrides": {"gate.champion.margin": "wide"}}, "gate.champion.margin"),
+}
+
+
+def test_what_airflow_takes_and_params_do_not_fails_before_any_work(shop: Platform, first: str) -> None:
+    lines, runs = len(told.ledger(shop)), {}
+    for what, (conf, _) in WRONG.items():
+        runs[what] = shop.trigger("retrain", conf)
+    for what, run in runs.items():
+        assert shop.wait("retrain", run, timeout=600) == "failed", what
+        tasks = shop.tasks("retrain", run)
+        assert (tasks["open"]["state"], tasks["open"]["try_number"]) == ("failed", 1), what
+        assert {task["state"] for name, task in tasks.items() if name != "open"} == {"upstream_failed"}, what
+        assert WRONG[what][1] in shop.log("retrain", run, "open"), what
+        shop.until(lambda run=run: told.notices(shop, run), 60)
+        (notice,) = told.notices(shop, run)
+        assert (notice["kind"], notice["dag"]) == ("failed", "retrain")
+        assert WRONG[what][1] in notice["text"] + notice["next"], what
+        assert run in notice["link"].replace("%3A", ":").replace("%2B", "+")
+    assert len(told.ledger(shop)) == lines

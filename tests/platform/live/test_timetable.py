@@ -1,0 +1,28 @@
+"""A cron line in params.yaml, committed while the platform runs."""
+
+import subprocess
+
+import pytest
+from platform_client import Platform
+
+from clickflow.orchestration import overrides
+from live import told
+
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(900)]
+
+
+def test_a_cron_line_starts_runs_by_itself(shop: Platform, first: str) -> None:
+    before = told.runs_of(shop, "retrain", "scheduled")
+    assert not before, "no schedule is committed yet"
+    file = shop.clone / "params.yaml"
+    file.write_text(overrides.apply(file.read_text(), {"schedule.retrain": "* * * * *"}))
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "--all", "-m", "every minute"], cwd=shop.clone, check=True)
+    try:
+        run = told.wait_for_run(shop, "retrain", "scheduled", before, timeout=300)
+        shop.wait_for_task("retrain", run, "open", "success", "skipped", timeout=300)
+        assert "started by its schedule" in shop.log("retrain", run, "open")
+    finally:  # nothing more is started, and what was is not waited for
+        shop.request("PATCH", "/dags/retrain", {"is_paused": True})
+        for other in told.runs_of(shop, "retrain", "scheduled"):
+            shop.request("PATCH", f"/dags/retrain/dagRuns/{other.replace('+', '%2B')}", {"state": "failed"})

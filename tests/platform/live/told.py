@@ -1,0 +1,88 @@
+"""What a platform tells of its runs and champions: by its commands, its git repository, its ledger, its REST API."""
+
+import json
+import subprocess
+from typing import Any
+
+import yaml
+from platform_client import Platform
+
+from clickflow.orchestration import runs
+
+MODEL = "next_step"
+
+
+def champion(shop: Platform) -> dict[str, Any]:
+    """The model's champion, as `clickflow status` says: version, previous, why, origin, …"""
+    done = shop.command("status", "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["models"][MODEL]["champion"]
+    return found
+
+
+def ledger(shop: Platform) -> list[dict[str, Any]]:
+    """Every line of the ledger."""
+    file = shop.home / "ledger.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def listed(shop: Platform, run: str) -> dict[str, Any]:
+    """A run, as `clickflow runs` says: state, params, models, reason, note, …"""
+    done = shop.command("runs", "--limit", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    (found,) = [entry for entry in json.loads(done.stdout)["runs"] if entry["id"] == runs.run_id(run)]
+    return dict(found)
+
+
+def params(shop: Platform, run: str) -> dict[str, Any]:
+    """The params that a run is recorded with."""
+    shown = subprocess.run(
+        ["git", "show", f"refs/runs/{runs.run_id(run)}:params.yaml"],
+        cwd=shop.clone,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return dict(yaml.safe_load(shown.stdout))
+
+
+def result(shop: Platform, run: str, file: str) -> Any:
+    """A JSON file among the results of a run."""
+    return json.loads((shop.home / "runs" / runs.run_id(run) / file).read_text())
+
+
+def notices(shop: Platform, run: str) -> list[dict[str, Any]]:
+    """What people were told of a run."""
+    file = shop.home / "notices.jsonl"
+    told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [notice for notice in told if notice["run"] == run]
+
+
+def asset(shop: Platform, uri: str) -> int:
+    """The id of an asset."""
+    (found,) = [one for one in shop.get("/assets", limit=100)["assets"] if one["uri"] == uri]
+    return int(found["id"])
+
+
+def news(shop: Platform, uri: str) -> list[dict[str, Any]]:
+    """The events of an asset, the newest first."""
+    return list(shop.get("/assets/events", asset_id=asset(shop, uri), order_by="-timestamp")["asset_events"])
+
+
+def runs_of(shop: Platform, dag: str, kind: str) -> list[str]:
+    """The runs of a DAG that were started so: `manual`, `scheduled`, `asset_triggered`, `backfill`."""
+    found = shop.get(f"/dags/{dag}/dagRuns", run_type=kind, order_by="run_after", limit=100)["dag_runs"]
+    return [str(run["dag_run_id"]) for run in found]
+
+
+def wait_for_run(shop: Platform, dag: str, kind: str, before: list[str], *, timeout: float) -> str:
+    """Wait until there is one run of a kind more than `before`; its id."""
+    shop.until(lambda: len(runs_of(shop, dag, kind)) > len(before), timeout, lambda: runs_of(shop, dag, kind))
+    return next(run for run in runs_of(shop, dag, kind) if run not in before)
+
+
+def answer(shop: Platform, run: str, option: str, reason: str) -> None:
+    """Answer the question of a run's approval, as the UI does it."""
+    path = f"/dags/retrain/dagRuns/{run.replace('+', '%2B')}/taskInstances/approve.{MODEL}/-1/hitlDetails"
+    status, said = shop.request("PATCH", path, {"chosen_options": [option], "params_input": {"reason": reason}})
+    assert status == 200, said
