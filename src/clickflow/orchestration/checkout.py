@@ -115,7 +115,7 @@ def _pull(opened: Run, folder: Path, env: dict[str, str], remote: str) -> None:
     source = ["--remote", remote] if remote else []
     with console.progress(f"checkout {opened.id}", max(1, sum(weights.values()))) as advance:
         for name, weight in weights.items():
-            done = dvc(["pull", "--quiet", "--force", *source, name], cwd=folder, env=env, say=lambda _: None)
+            done = dvc(["pull", "--force", *source, name], cwd=folder, env=env, say=lambda _: None)
             if done.code:
                 raise ClickflowError(
                     f"outputs of stage {name} of run {opened.id} could not be brought: {runs.last_words(done)}",

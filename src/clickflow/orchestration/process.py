@@ -192,8 +192,17 @@ def is_full(said: str) -> bool:
 
 
 def last_words(done: Finished) -> str:
-    """What a program said at its end: from its last `error:` line on, DVC's own closing line left out."""
-    closing = ("ERROR: failed to reproduce", "dvc repro ended", "dvc push ended", "dvc pull ended")
+    """What a program said at its end: from its last `error:` line on, DVC's own closing lines left out.
+
+    DVC must not be asked with --quiet then: it keeps its errors to itself.
+    """
+    closing = (
+        "ERROR: failed to reproduce",
+        "ERROR: failed to push data",
+        "dvc repro ended",
+        "dvc push ended",
+        "dvc pull ended",
+    )
     lines = [line for line in done.tail if line.strip() and not line.startswith(closing)]
     starts = [number for number, line in enumerate(lines) if line.lower().startswith("error:")]
     return "\n".join(lines[starts[-1] :][:12] if starts else lines[-5:]).removeprefix("error: ") or "it said nothing"

@@ -53,7 +53,7 @@ def bring(run: Run, folder: Path, env: Mapping[str, str], say: Say) -> None:
         return
     kept = {out: file for file, out in _dvc_files(folder) if overlap(out, path)}
     if kept:
-        done = dvc(["pull", "--quiet", *sorted(set(kept.values()))], cwd=folder, env=env, say=say)
+        done = dvc(["pull", *sorted(set(kept.values()))], cwd=folder, env=env, say=say)
         if done.code:
             raise ClickflowError(
                 f"raw files of {', '.join(sorted(set(kept.values())))} are neither in the cache nor in the remote",

@@ -97,7 +97,7 @@ def _lay_out(run: Run, folder: Path, say: Say, *, everything: bool = False) -> N
     plan = graph.load(folder)
     outs = [out.path for name in stages(run, folder) for out in plan.stages[name].outs if out.cache]
     paths = [path for path in outs if everything or not raw_files.overlap(path, BULK)]
-    done = dvc(["pull", "--quiet", *paths], cwd=folder, env=workspace.environment(run, folder), say=say)
+    done = dvc(["pull", *paths], cwd=folder, env=workspace.environment(run, folder), say=say)
     if done.code:
         raise ClickflowError(
             f"results of run {run.id} could not be brought: {last_words(done)}",

@@ -141,7 +141,7 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     if not fragments.fits(fragments.read(folder).get(stage, {}), given):
         # DVC would take inputs that are not here yet for those in the stage's own entry
         fragments.remove(folder, stage)
-    repro, push = ["repro", "--pull", "--single-item", stage], ["push", "--quiet", stage]
+    repro, push = ["repro", "--pull", "--single-item", stage], ["push", stage]
     if reads and continuing.unseen(folder):
         repro.append("--force")
     done = dvc(repro, push, cwd=folder, env=env, say=say)

@@ -4,8 +4,9 @@ import configparser
 import os
 from pathlib import Path
 
-from clickflow.errors import UsageError
+from clickflow.errors import ClickflowError, UsageError
 from clickflow.orchestration import repository
+from clickflow.orchestration.process import git
 
 REMOTE = "clickflow"
 """The DVC remote of runs where the repository names none, or `CLICKFLOW_DVC_REMOTE` another."""
@@ -47,6 +48,7 @@ def configure(folder: Path, origin: str, home: Path, *, link_types: str = "") ->
     config.set("core", "analytics", "false")
     config.set("core", "autostage", "false")
     _choose_remote(config, home)
+    _check_folder(config, repository.at(origin, home))
     with (folder / ".dvc/config.local").open("w", encoding="utf-8") as file:
         config.write(file)
 
@@ -84,6 +86,23 @@ def _choose_remote(config: configparser.ConfigParser, home: Path) -> None:
         config.add_section(section)
     if said or not config.has_option(section, "url"):
         config.set(section, "url", _absolute(said, None) if said else str(home / "dvc-remote"))
+
+
+def _check_folder(config: configparser.ConfigParser, origin: Path) -> None:
+    """Refuse a remote that is an empty or missing folder although runs are recorded: a disk that is not mounted.
+
+    DVC would begin it anew without a word, and keep there a part of a run whose rest nobody finds.
+    """
+    name = config.get("core", "remote").strip("\"'")
+    url = config.get(f"'remote \"{name}\"'", "url", fallback="").strip("\"'")
+    if not url or "://" in url or (Path(url) / "files").exists():
+        return
+    if git(origin, "for-each-ref", "--count=1", repository.RUNS):
+        raise ClickflowError(
+            f"the DVC remote {url} is empty or not there, and runs are recorded whose bytes it had",
+            kept="the runs, and what this machine's cache has",
+            next_step=f"mount it or move it back, then clear the task; to begin an empty one: mkdir -p {url}/files",
+        )
 
 
 def _relative(path: str) -> bool:

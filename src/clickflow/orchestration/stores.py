@@ -41,7 +41,7 @@ def verb(
     `parts` are these stages' fragments. Raises StageFailed with the verb's exit code; the workspace is kept then.
     """
     folder = workspace.create(run, name, fragments.merge(parts))
-    done = dvc(["pull", "--quiet", *stages], cwd=folder, env=workspace.environment(run, folder), say=say)
+    done = dvc(["pull", *stages], cwd=folder, env=workspace.environment(run, folder), say=say)
     if done.code:
         raise ClickflowError(
             f"the outputs of {', '.join(stages)} are neither in the cache nor in the remote: {done.tail[-1:]}",
