@@ -8,7 +8,7 @@ it. Each is started by `clickflow up` in a clone of HEAD, and ended. For Celery,
 - `tasks`: one run; what each task costs over the process of its stage, from the end of the task before it
 - `parse`: what DAG files cost to load, Airflow being there, and which heavy modules they bring
 - `concurrent`: ten runs at once
-- `recovery`: tests/platform/test_faults.py and test_celery.py, which kill everything once, and print the seconds
+- `recovery`: tests/platform/test_crashes.py and test_celery.py, which kill everything once, and print the seconds
 """
 
 import argparse
@@ -238,7 +238,7 @@ def ten_runs(shop: Platform) -> dict[str, Any]:
 
 def recovery(executors: Sequence[str]) -> dict[str, float]:
     """Seconds from each fault until its work went on, as the tests of faults print them. Raises where one fails."""
-    files = {"edge": "test_faults.py", "celery": "test_celery.py"}
+    files = {"edge": "test_crashes.py", "celery": "test_celery.py"}
     command = [sys.executable, "-m", "pytest", "-q", "-s", *(str(TESTS / files[name]) for name in executors)]
     say("recovery: the tests of faults")
     found: dict[str, float] = {}
