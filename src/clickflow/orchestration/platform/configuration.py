@@ -54,9 +54,10 @@ EXECUTORS = {
 WORKERS = {
     "max_failed_heartbeats": "20",
     "execution_api_retries": "10",
+    "execution_api_timeout": "30.0",
     "execution_api_retry_wait_max": "8.0",
 }
-"""A task outlives an API server that is being restarted."""
+"""A task outlives an API server that is being restarted, or that a busy machine lets wait."""
 
 TOKENS = {"jwt_leeway": "60"}
 """Seconds that a request of a worker may be on its way, and that two clocks may differ by."""
@@ -100,7 +101,7 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "scheduler_heartbeat_sec": "3",
             "job_heartbeat_sec": "3",
             "scheduler_health_check_threshold": "15",
-            "orphaned_tasks_check_interval": "5",
+            "orphaned_tasks_check_interval": "10",
             "task_instance_heartbeat_timeout": "40",
             "task_instance_heartbeat_timeout_detection_interval": "5",
             # A broker that lost a message never delivers it; an Edge worker that is off for the night comes back.
