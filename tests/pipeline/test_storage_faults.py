@@ -1,4 +1,4 @@
-"""A remote that is gone or full is named, and the run goes on when that is mended."""
+"""A remote that is gone or full, a stage that was killed: it is named, and the run goes on when that is mended."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_shop import commit
 
 from clickflow.errors import ClickflowError
 from clickflow.orchestration import fragments, graph, runs
@@ -87,3 +88,18 @@ def test_a_full_remote_is_named_and_the_work_is_not_done_again(
     said: list[str] = []
     assert "ingest" in runs.run_stage(run, "ingest", [], said.append)
     assert not any(line.startswith("> ") for line in said), "the stage was done again"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_stage_that_was_killed_is_said_to_be(shop: Path) -> None:
+    """Not by the code of a shell: whoever reads it thinks of memory at once."""
+    check = shop / "check.sh"
+    check.write_text("kill -9 $$\n")
+    commit(shop)
+    run = open_run(shop, "killed", 100)
+    ingest = runs.run_stage(run, "ingest", [], quiet)
+    with pytest.raises(ClickflowError, match=r"stage check was killed \(Killed, signal 9\)") as error:
+        runs.run_stage(run, "check", [ingest], quiet)
+    assert error.value.exit_code == 1, "it is tried again"
+    assert "memory" in error.value.next_step

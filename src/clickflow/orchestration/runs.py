@@ -7,12 +7,13 @@ knows Airflow: `clickflow.orchestration.airflow` calls these functions, one a ta
 import json
 import re
 import shlex
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError, UsageError
+from clickflow.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, ClickflowError, UsageError
 from clickflow.orchestration import (
     continuing,
     fragments,
@@ -46,7 +47,7 @@ __all__ = [
     "unchanged",
 ]
 
-_LAST_ERROR = re.compile(r"exited with (\d+)")
+_LAST_ERROR = re.compile(r"exited with (-?\d+)")
 
 
 class StageFailed(ClickflowError):
@@ -225,11 +226,14 @@ def _failed(run: Run, folder: Path, stage: str, done: Finished) -> StageFailed:
     by_hand = (
         f"cd {shlex.quote(str(folder))} && CLICKFLOW_HOME={shlex.quote(run.home)} PYTHONPATH=src dvc repro -s {stage}"
     )
-    words = last_words(done)
+    words, how = last_words(done), f"failed with exit code {code}{f', {why}' if why else ''}"
     if process.is_full("\n".join(done.tail)):
         words, by_hand = f"no space is left on the disk; {words}", f"{process.ROOM}; {by_hand}"
+    if signalled := -code if code < 0 else code - 128 if code > 128 else 0:
+        how, code = f"was killed ({signal.strsignal(signalled)}, signal {signalled})", EXIT_FAILED
+        by_hand = f"where memory is short (`dmesg -T` says), run less at once, or with smaller batches; {by_hand}"
     return StageFailed(
-        f"stage {stage} failed with exit code {code}{f', {why}' if why else ''}: {words}",
+        f"stage {stage} {how}: {words}",
         exit_code=code,
         kept=f"the workspace {folder}; results of earlier stages are in the cache",
         next_step=f"by hand: {by_hand}",
