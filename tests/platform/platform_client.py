@@ -71,7 +71,7 @@ class Platform:
 
     def up(self, **env: str) -> dict[str, Any]:
         """`clickflow up --json`: what it says. Fails where it does not come up."""
-        done = self.command("up", "--json", timeout=960, **env)  # type: ignore[arg-type]  # none of them is called timeout
+        done = self.command("up", "--json", timeout=960, **env)
         assert done.returncode == 0, done.stderr
         said: dict[str, Any] = json.loads(done.stdout)
         self.airflow, self.mlflow = said["airflow"], said["mlflow"]
