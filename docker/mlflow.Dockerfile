@@ -3,22 +3,23 @@
 # client); the server does without, so it is installed by itself, beside a list of what the server imports.
 
 FROM debian:bookworm-slim AS uv
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates python3-venv >/dev/null \
- && rm -rf /var/lib/apt/lists/*
+RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends ca-certificates python3-venv >/dev/null && rm -rf /var/lib/apt/lists/*
 COPY constraints.txt /build/
 RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir --constraint /build/constraints.txt uv
-ENV PATH=/uv/bin:$PATH VIRTUAL_ENV=/opt/mlflow UV_LINK_MODE=copy UV_CONSTRAINT=/build/constraints.txt \
-    UV_BUILD_CONSTRAINT=/build/constraints.txt UV_COMPILE_BYTECODE=1
+# Without a cache that stays, uv links what it has unpacked instead of copying it.
+ENV PATH=/uv/bin:$PATH UV_NO_CACHE=1 UV_CONSTRAINT=/build/constraints.txt UV_BUILD_CONSTRAINT=/build/constraints.txt \
+    UV_COMPILE_BYTECODE=1
 
 FROM uv AS packages
 COPY docker/mlflow-requirements.txt /build/
-RUN --mount=type=cache,target=/root/.cache/uv \
-    uv venv --quiet --no-project --python /usr/bin/python3 /opt/mlflow \
+ENV VIRTUAL_ENV=/opt/mlflow
+RUN uv venv --quiet --no-project --python /usr/bin/python3 /opt/mlflow \
  && uv pip install --quiet --no-deps mlflow \
  && uv pip install --quiet --requirement /build/mlflow-requirements.txt
 
 FROM debian:bookworm-slim AS mlflow
-RUN apt-get update -qq \
+RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends ca-certificates python3 tini >/dev/null \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /usr/share/doc /usr/share/man \
  && useradd --uid 10001 --user-group --create-home clickflow
