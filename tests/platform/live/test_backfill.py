@@ -15,9 +15,9 @@ ENDS = ["2026-01-16", "2026-01-17", "2026-01-18"]
 def test_three_windows_are_three_runs_and_none_is_promoted(shop: Platform, first: str) -> None:
     lines, champion = len(told.ledger(shop)), told.champion(shop)["version"]
     body = {"dag_id": "backfill", "from_date": "2026-01-15T00:00:00Z", "to_date": "2026-01-17T00:00:00Z"}
-    # 503 is a busy moment of Airflow's database in SQLite, and asks for another try; docs/howto/backfill.md.
+    # A busy moment of Airflow's database in SQLite (503, and its own 500) asks for another try; docs/howto/backfill.md.
     said: list[tuple[int, Any]] = []
-    shop.until(lambda: said.append(shop.request("POST", "/backfills", body)) or said[-1][0] != 503, 120, pause=3)
+    shop.until(lambda: said.append(shop.request("POST", "/backfills", body)) or said[-1][0] < 500, 180, lambda: said)
     assert said[-1][0] == 200, said
     shop.until(lambda: len(told.runs_of(shop, "backfill", "backfill")) == 3, 60)
     runs = told.runs_of(shop, "backfill", "backfill")

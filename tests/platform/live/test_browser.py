@@ -45,7 +45,7 @@ if PICTURES:  # a model that is worth looking at
 
 EPOCHS = 4 if PICTURES else 2
 
-SIZE: Any = {"width": 1280, "height": 900}
+SIZE: Any = {"width": 1280, "height": 980}
 
 PATIENCE = 180_000
 """Milliseconds for a page on a busy machine."""
@@ -78,7 +78,7 @@ def run(shop: Platform, first: str, page: sync_api.Page) -> str:
     page.get_by_label("Select one or multiple values").fill(told.MODEL)
     page.keyboard.press("Enter")
     page.locator("input[role=spinbutton]").first.fill(str(EPOCHS))
-    _keep(page, "trigger-models.png")
+    _keep(page, "trigger.png")
     page.get_by_role("button", name="More", exact=True).click()
     page.locator("#element_note").fill("shorter sessions, two epochs")
     editor = page.locator("#element_overrides .monaco-editor").first
