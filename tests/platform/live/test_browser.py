@@ -47,6 +47,13 @@ EPOCHS = 4 if PICTURES else 2
 
 SIZE: Any = {"width": 1280, "height": 980}
 
+ELSEWHERE = """([here, there]) => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let text = texts.nextNode(); text; text = texts.nextNode())
+        text.nodeValue = text.nodeValue.replace(here, there);
+}"""
+"""Script of a page: one path for another in all that it shows."""
+
 PATIENCE = 180_000
 """Milliseconds for a page on a busy machine."""
 
@@ -78,7 +85,7 @@ def run(shop: Platform, first: str, page: sync_api.Page) -> str:
     page.get_by_label("Select one or multiple values").fill(told.MODEL)
     page.keyboard.press("Enter")
     page.locator("input[role=spinbutton]").first.fill(str(EPOCHS))
-    _keep(page, "trigger.png")
+    _keep(shop, page, "trigger.png")
     page.get_by_role("button", name="More", exact=True).click()
     page.locator("#element_note").fill("shorter sessions, two epochs")
     editor = page.locator("#element_overrides .monaco-editor").first
@@ -107,7 +114,7 @@ def test_a_person_approves_in_the_browser_and_sees_it_finish(page: sync_api.Page
     page.get_by_text("It passed the gate").first.wait_for()
     page.locator("#element_reason").fill("seen in the browser")
     page.set_viewport_size({"width": 1280, "height": 1250})
-    _keep(page, "approval.png")
+    _keep(shop, page, "approval.png")
     page.set_viewport_size(SIZE)
     page.get_by_test_id("hitl-option-Approve").click()
     shop.until(lambda: shop.states("retrain", run)[task] == "success", 120, lambda: shop.states("retrain", run))
@@ -122,12 +129,13 @@ def test_a_person_approves_in_the_browser_and_sees_it_finish(page: sync_api.Page
     page.get_by_text(re.compile("^Success$")).first.wait_for()
     page.get_by_title("Show Graph").click()
     page.get_by_test_id("expand-all-button").click()
-    _keep(page, "run.png")
+    _keep(shop, page, "run.png")
 
 
-def _keep(page: sync_api.Page, name: str) -> None:
-    """A picture, where they are asked for; in few colours, for it lies in the repository."""
+def _keep(shop: Platform, page: sync_api.Page, name: str) -> None:
+    """A picture, where they are asked for; in few colours, for it lies in the repository, and of no machine's path."""
     if PICTURES:
         page.wait_for_timeout(5000)
+        page.evaluate(ELSEWHERE, [str(shop.clone), "/srv/clickflow"])
         shot = Image.open(io.BytesIO(page.screenshot()))
         shot.convert("RGB").quantize(128).save(Path(PICTURES) / name, optimize=True)

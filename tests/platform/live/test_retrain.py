@@ -44,7 +44,7 @@ def test_the_same_again_changes_no_champion(shop: Platform, first: str) -> None:
 
 @pytest.mark.parametrize(
     "conf",
-    [{"epochs": 0}, {"epochs": "many"}, {"source_kind": "ftp"}, {"overrides": "seed=5"}, {"since": "last week"}],
+    [{"epochs": 0}, {"epochs": "many"}, {"source_kind": "ftp"}, {"overrides": "seed=5"}],
     ids=str,
 )
 def test_a_field_of_the_wrong_kind_never_becomes_a_run(shop: Platform, conf: dict[str, Any]) -> None:
@@ -58,7 +58,11 @@ def test_a_field_of_the_wrong_kind_never_becomes_a_run(shop: Platform, conf: dic
 WRONG = {
     "a field that the form does not have": ({"epoch": 3}, "did you mean 'epochs'"),
     "a model that is not there": ({"models": ["next_stap"]}, "next_step"),
-    "a param that is not there": ({"overrides": {"simulator.event": 5000}}, "simulator.events"),
+    "a param that is not there": (
+        {"overrides": {"simulator.event": 5000}},
+        "simulator.event: unknown key; did you mean 'events'",
+    ),
+    "a moment that is none": ({"since": "last week"}, "is no moment"),
     "a param of the wrong type": ({"overrides": {"gate.champion.margin": "wide"}}, "gate.champion.margin"),
 }
 
