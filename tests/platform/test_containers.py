@@ -126,7 +126,7 @@ def stack(root: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.
     file = clone / "docker/.env"
     file.write_text("".join(f"{name}={value}\n" for name, value in {**settings_of(file), **said}.items()))
     # Nothing of this process decides what the stack is: variables of the environment would win over docker/.env.
-    left_out = tuple(settings_of(file)) + ("AWS_", "AIRFLOW", "CLICKFLOW_", "MLFLOW_", "COMPOSE_")
+    left_out = (*settings_of(file), "AWS_", "AIRFLOW", "CLICKFLOW_", "MLFLOW_", "COMPOSE_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
     stack = Stack(clone, clone / ".clickflow", env)
@@ -209,7 +209,7 @@ def test_a_run_ends_in_a_champion_although_its_trainer_is_killed(stack: Stack) -
     started = stack.trigger("retrain", {"note": "in containers"})
 
     def trained_a_while() -> bool:
-        found = stack.inside("trainer", "find", "/srv/clickflow/home", "-path", "*checkpoint*", "-name", "*.json")
+        found = stack.inside("trainer", "find", "/srv/clickflow/home/checkpoints", "-name", "*.json")
         return bool(found.strip())
 
     stack.wait_for_task("retrain", started, "train.next_step", "running", timeout=240)
