@@ -39,7 +39,7 @@ FLAGS = [
 
 PICTURES = os.environ.get("CLICKFLOW_PICTURES")
 
-OVERRIDES: dict[str, Any] = {"sequences.session.max_length": 50, "promotion.approve": [told.MODEL]}
+OVERRIDES: dict[str, Any] = {"promotion.approve": [told.MODEL]}
 if PICTURES:  # a model that is worth looking at
     OVERRIDES |= {"simulator.events": 80_000, "models.next_step.encoder.units": 64, "gate.champion.margin": 0.05}
 
@@ -87,7 +87,7 @@ def run(shop: Platform, first: str, page: sync_api.Page) -> str:
     page.locator("input[role=spinbutton]").first.fill(str(EPOCHS))
     _keep(shop, page, "trigger.png")
     page.get_by_role("button", name="More", exact=True).click()
-    page.locator("#element_note").fill("shorter sessions, two epochs")
+    page.locator("#element_note").fill("more epochs, and I want to be asked")
     editor = page.locator("#element_overrides .monaco-editor").first
     editor.wait_for()
     editor.click()
@@ -103,7 +103,7 @@ def test_the_form_says_what_it_means(page: sync_api.Page, shop: Platform, run: s
     conf = shop.run("retrain", run)["conf"]
     assert conf["epochs"] == EPOCHS
     assert conf["models"] == [told.MODEL]
-    assert conf["note"] == "shorter sessions, two epochs"
+    assert conf["note"] == "more epochs, and I want to be asked"
     assert conf["overrides"] == OVERRIDES
 
 

@@ -2,7 +2,9 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 from platform_client import Platform
 
@@ -120,7 +122,8 @@ def test_the_champion_scores_every_session(shop: Platform, first: str) -> None:
     event = told.news(shop, "clickflow://predictions/")[0]
     assert event["source_run_id"] == run
     assert (event["extra"]["model"], event["extra"]["version"]) == (told.MODEL, version)
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(event["extra"]["path"])
-    assert table.num_rows == event["extra"]["rows"] > 0
+    rows = event["extra"]["rows"]
+    found = {file: parquet.read_metadata(Path(event["extra"]["path"]) / file).num_rows for file in rows}
+    assert found == rows
+    assert rows["actions.parquet"] == event["extra"]["sessions"] > 0
+    assert rows["items.parquet"] == 5 * rows["actions.parquet"]

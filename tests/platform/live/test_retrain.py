@@ -57,12 +57,10 @@ def test_a_field_of_the_wrong_kind_never_becomes_a_run(shop: Platform, conf: dic
 
 WRONG = {
     "a field that the form does not have": ({"epoch": 3}, "did you mean 'epochs'"),
-    "a model that is not there": ({"models": ["next_stap"]}, "next_step"),
     "a param that is not there": (
         {"overrides": {"simulator.event": 5000}},
         "simulator.event: unknown key; did you mean 'events'",
     ),
-    "a moment that is none": ({"since": "last week"}, "is no moment"),
     "a param of the wrong type": ({"overrides": {"gate.champion.margin": "wide"}}, "gate.champion.margin"),
 }
 

@@ -25,4 +25,4 @@ def test_a_cron_line_starts_runs_by_itself(shop: Platform, first: str) -> None:
     finally:  # nothing more is started, and what was is not waited for
         shop.request("PATCH", "/dags/retrain", {"is_paused": True})
         for other in told.runs_of(shop, "retrain", "scheduled"):
-            shop.request("PATCH", f"/dags/retrain/dagRuns/{other.replace('+', '%2B')}", {"state": "failed"})
+            told.give_up(shop, "retrain", other)
