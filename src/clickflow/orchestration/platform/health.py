@@ -62,7 +62,11 @@ def _judge(
         return healthy, "answers" if healthy else "does not answer yet"
     if name == "api-server":
         healthy = (beats.get("metadatabase") or {}).get("status") == "healthy"
-        return healthy, "answers" if healthy else "does not answer yet"
+        if not healthy:
+            return False, "does not answer yet"
+        # The API of tasks is built by the first request to it, which takes seconds: better this one than a task's.
+        ready = (_get(f"{ports.airflow_url}/execution/health", seconds=60) or {}).get("status") == "healthy"
+        return ready, "answers" if ready else "answers people, but no tasks yet"
     if (name in HEARTBEATS or workers is not None) and not beats:
         return False, "cannot be asked while the API server does not answer"
     if name in HEARTBEATS:
@@ -89,11 +93,11 @@ def _edge_workers(settings: Settings, ports: Ports) -> dict[str, str]:
     return {worker["worker_name"]: worker["state"] for worker in listed.get("workers", [])}
 
 
-def _get(url: str, *, body: bytes | None = None, token: str = "", text: bool = False) -> Any:
+def _get(url: str, *, body: bytes | None = None, token: str = "", text: bool = False, seconds: float = 5) -> Any:
     """What a server of ours answers; None where it does not."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     try:
-        with _OPENER.open(urllib.request.Request(url, data=body, headers=headers), timeout=5) as response:
+        with _OPENER.open(urllib.request.Request(url, data=body, headers=headers), timeout=seconds) as response:
             said = response.read().decode()
         return said if text else json.loads(said)
     except (OSError, ValueError):

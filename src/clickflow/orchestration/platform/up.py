@@ -54,7 +54,7 @@ def _fresh(chosen: Settings) -> None:
     launch.clear(chosen.folder)
     env = configuration.environment(chosen, ports)
     try:
-        _prepare(chosen, env)
+        _prepare(chosen, ports, env)
         state.save(chosen, ports)
         supervisor.start(chosen, file, env)
         _wait(chosen, ports)
@@ -85,7 +85,7 @@ def _ports(chosen: Settings) -> Ports:
             raise UsageError(f"CLICKFLOW_PORT_AIRFLOW and CLICKFLOW_PORT_MLFLOW are both {ports.airflow}")
 
 
-def _prepare(chosen: Settings, env: dict[str, str]) -> None:
+def _prepare(chosen: Settings, ports: Ports, env: dict[str, str]) -> None:
     """Bring Airflow's database up to date and make the pools."""
     log = chosen.logs / "prepare.log"
     words = [
@@ -96,6 +96,9 @@ def _prepare(chosen: Settings, env: dict[str, str]) -> None:
         "--pool",
         "promote=1",
     ]
+    if chosen.executor == "edge":
+        for program in configuration.programs(chosen, ports):
+            words += ["--gone", program.name] if program.name.startswith(launch.KEEP) else []
     with console.progress("up: Airflow's database", None) as advance, log.open("wb") as out:
         child = subprocess.Popen(
             [sys.executable, *words],
