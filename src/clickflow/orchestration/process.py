@@ -191,6 +191,12 @@ def is_full(said: str) -> bool:
     return any(words in said for words in ("No space left on device", "Out of diskspace", "Disk quota exceeded"))
 
 
+def killed(code: int) -> str:
+    """How a program was killed, for a message; empty where it ended by itself. `code` may be that of a shell."""
+    number = -code if code < 0 else code - 128 if code > 128 else 0
+    return f"was killed ({signal.strsignal(number)}, signal {number})" if number else ""
+
+
 def last_words(done: Finished) -> str:
     """What a program said at its end: from its last `error:` line on, DVC's own closing lines left out.
 

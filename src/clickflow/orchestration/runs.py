@@ -7,7 +7,6 @@ knows Airflow: `clickflow.orchestration.airflow` calls these functions, one a ta
 import json
 import re
 import shlex
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -179,11 +178,12 @@ def verb(run: Run, folder: Path, words: list[str], say: Say, *, actor: str = "")
     env = workspace.environment(run, folder) | ({"CLICKFLOW_ACTOR": actor} if actor else {})
     done = process.run(command, cwd=folder, env=env, say=say, capture=True)
     if done.code:
+        killed = process.killed(done.code)
         raise StageFailed(
-            f"`{' '.join(command)}` failed: {last_words(done)}",
-            exit_code=done.code,
+            f"`{' '.join(command)}` {killed or 'failed'}: {last_words(done)}",
+            exit_code=EXIT_FAILED if killed else done.code,
             kept="what was recorded stays",
-            next_step="mend what it says, then clear the task",
+            next_step="clear the task: it goes on where it was" if killed else "mend what it says, then clear the task",
         )
     return done
 
@@ -229,8 +229,8 @@ def _failed(run: Run, folder: Path, stage: str, done: Finished) -> StageFailed:
     words, how = last_words(done), f"failed with exit code {code}{f', {why}' if why else ''}"
     if process.is_full("\n".join(done.tail)):
         words, by_hand = f"no space is left on the disk; {words}", f"{process.ROOM}; {by_hand}"
-    if signalled := -code if code < 0 else code - 128 if code > 128 else 0:
-        how, code = f"was killed ({signal.strsignal(signalled)}, signal {signalled})", EXIT_FAILED
+    if killed := process.killed(code):
+        how, code = killed, EXIT_FAILED
         by_hand = f"where memory is short (`dmesg -T` says), run less at once, or with smaller batches; {by_hand}"
     return StageFailed(
         f"stage {stage} {how}: {words}",
