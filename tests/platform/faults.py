@@ -7,7 +7,7 @@ import signal
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +140,12 @@ def healthy(platform: Platform, service: str, besides: int) -> None:
     platform.until(again, PATIENCE, lambda: platform.services())
 
 
-@contextlib.contextmanager
-def at(holds: Callable[[], Any]) -> Iterator[None]:
-    """Wait, looking often, until something is so: the moment of a fault."""
+def moment(holds: Callable[[], Any]) -> None:
+    """Wait, looking often, until something is so: now is the time for the fault."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, "the moment never came"
         time.sleep(0.002)
-    yield
 
 
 def end(process: int) -> None:
