@@ -85,7 +85,7 @@ def run(shop: Platform, first: str, page: sync_api.Page) -> str:
     page.get_by_label("Select one or multiple values").fill(told.MODEL)
     page.keyboard.press("Enter")
     page.locator("input[role=spinbutton]").first.fill(str(EPOCHS))
-    _keep(shop, page, "trigger.png")
+    _keep(shop, page, "trigger.png", "[role=dialog]")
     page.get_by_role("button", name="More", exact=True).click()
     page.locator("#element_note").fill("more epochs, and I want to be asked")
     editor = page.locator("#element_overrides .monaco-editor").first
@@ -114,7 +114,7 @@ def test_a_person_approves_in_the_browser_and_sees_it_finish(page: sync_api.Page
     page.get_by_text("It passed the gate").first.wait_for()
     page.locator("#element_reason").fill("seen in the browser")
     page.set_viewport_size({"width": 1280, "height": 1250})
-    _keep(shop, page, "approval.png")
+    _keep(shop, page, "approval.png", "body")
     page.set_viewport_size(SIZE)
     page.get_by_test_id("hitl-option-Approve").click()
     shop.until(lambda: shop.states("retrain", run)[task] == "success", 120, lambda: shop.states("retrain", run))
@@ -128,14 +128,17 @@ def test_a_person_approves_in_the_browser_and_sees_it_finish(page: sync_api.Page
     page.goto(f"{shop.airflow}/dags/retrain/runs/{quote(run)}")
     page.get_by_text(re.compile("^Success$")).first.wait_for()
     page.get_by_title("Show Graph").click()
-    page.get_by_test_id("expand-all-button").click()
-    _keep(shop, page, "run.png")
+    page.set_viewport_size({"width": 2700, "height": 420})
+    page.reload()
+    page.locator("[data-id=promote]").wait_for()
+    page.add_style_tag(content=".react-flow__minimap, .react-flow__panel, .react-flow__background {display: none}")
+    _keep(shop, page, "run.png", "[data-testid=rf__wrapper]")
 
 
-def _keep(shop: Platform, page: sync_api.Page, name: str) -> None:
+def _keep(shop: Platform, page: sync_api.Page, name: str, part: str) -> None:
     """A picture, where they are asked for; in few colours, for it lies in the repository, and of no machine's path."""
     if PICTURES:
         page.wait_for_timeout(5000)
         page.evaluate(ELSEWHERE, [str(shop.clone), "/srv/clickflow"])
-        shot = Image.open(io.BytesIO(page.screenshot()))
+        shot = Image.open(io.BytesIO(page.locator(part).last.screenshot()))
         shot.convert("RGB").quantize(128).save(Path(PICTURES) / name, optimize=True)
