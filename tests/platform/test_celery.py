@@ -91,7 +91,7 @@ def test_the_worker_redis_postgresql_and_the_bucket_are_killed_in_one_run(stack:
         time.sleep(AWAY)
         stack.postgresql.start()
         wait_for(shop, "clickflow gate", run=run)
-    assert shop.wait(RUN, run, timeout=PATIENCE) == "success", shop.states(RUN, run)
+    faults.ends_well(shop, run)
     faults.registry_is_whole(shop, promotions=1)
     assert all(service["healthy"] for service in shop.services().values())
     assert not faults.strays(shop)

@@ -60,7 +60,7 @@ def test_a_training_and_the_servers_are_killed(shop: Platform, recovery: Recover
         with recovery(f"kill -9 of {service} in training"):
             was = shop.kill(service)
             faults.healthy(shop, service, besides=was)
-    assert shop.wait("retrain", run, timeout=PATIENCE) == "success", shop.states("retrain", run)
+    faults.ends_well(shop, run)
     faults.gone(third)
     assert shop.tasks("retrain", run)["train.next_step"]["try_number"] == 3, "the servers' end is not the training's"
     for attempt in (2, 3):
@@ -90,7 +90,7 @@ def test_the_worker_is_killed_in_training_and_promote_in_the_middle(shop: Platfo
     with recovery("kill -9 of promote, the ledger's line written"):
         end(promoting)
         wait_for(shop, PROMOTING, besides=promoting, run=run)
-    assert shop.wait("retrain", run, timeout=PATIENCE) == "success", shop.states("retrain", run)
+    faults.ends_well(shop, run)
     assert not faults.alive(training)
     faults.registry_is_whole(shop, promotions=before + 1)
     assert _versions(shop) == versions + 1, "registered twice"
@@ -115,7 +115,7 @@ def test_servers_are_killed_while_a_person_decides_and_mlflow_while_promoting(
     wait_for(shop, PROMOTING, run=run)
     with recovery("kill -9 of mlflow while promoting"):
         shop.kill("mlflow")
-        assert shop.wait("retrain", run, timeout=PATIENCE) == "success", shop.states("retrain", run)
+        faults.ends_well(shop, run)
     faults.registry_is_whole(shop, promotions=before + 1)
     assert "I looked" in json.dumps(faults.ledger(shop)[-1])
     assert not faults.strays(shop)
@@ -136,14 +136,7 @@ def test_the_disk_is_full(shop: Platform, recovery: Recovery) -> None:
     ballast.unlink()
     with recovery("a full disk, from the moment there is room"):
         shop.up()
-        if shop.wait("retrain", run, timeout=PATIENCE) == "failed":
-            failed = [task for task, state in shop.states("retrain", run).items() if state == "failed"]
-            said = "".join(shop.log("retrain", run, task, attempt) for task in failed for attempt in (1, 2, 3))
-            assert "No space left" in said
-            shop.request(
-                "POST", "/dags/retrain/clearTaskInstances", {"dry_run": False, "dag_run_id": run, "only_failed": True}
-            )
-            assert shop.wait("retrain", run, timeout=PATIENCE) == "success", shop.states("retrain", run)
+        faults.ends_well(shop, run)
     faults.registry_is_whole(shop, promotions=before + 1)
     assert not faults.strays(shop)
 
