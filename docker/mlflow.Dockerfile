@@ -8,15 +8,14 @@ RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
 COPY constraints.txt /build/
 RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir --constraint /build/constraints.txt uv
 # Without a cache that stays, uv links what it has unpacked instead of copying it.
-ENV PATH=/uv/bin:$PATH UV_NO_CACHE=1 UV_CONSTRAINT=/build/constraints.txt UV_BUILD_CONSTRAINT=/build/constraints.txt \
-    UV_COMPILE_BYTECODE=1
+ENV PATH=/uv/bin:$PATH UV_NO_CACHE=1 UV_CONSTRAINT=/build/constraints.txt UV_BUILD_CONSTRAINT=/build/constraints.txt
 
 FROM uv AS packages
 COPY docker/mlflow-requirements.txt /build/
 ENV VIRTUAL_ENV=/opt/mlflow
 RUN uv venv --quiet --no-project --python /usr/bin/python3 /opt/mlflow \
- && uv pip install --quiet --no-deps mlflow \
- && uv pip install --quiet --requirement /build/mlflow-requirements.txt
+ && uv pip install --quiet --compile-bytecode --no-deps mlflow \
+ && uv pip install --quiet --compile-bytecode --requirement /build/mlflow-requirements.txt
 
 FROM debian:bookworm-slim AS mlflow
 RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
