@@ -45,7 +45,9 @@ def settings(root: Path, params: Params, limits: Iterable[timedelta]) -> dict[st
 def _deadline(root: Path, hours: float) -> DeadlineAlert:
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=timedelta(hours=hours),
+        # In seconds, which Airflow takes too: of a timedelta it keeps what it cannot read when a task of the run is
+        # cleared, and clearing ends with HTTP 500 (3.3.2, taskinstance._recalculate_dagrun_queued_at_deadlines).
+        interval=hours * 3600,
         callback=SyncCallback(late, kwargs={"root": str(root), "hours": hours}),
     )
 
