@@ -167,7 +167,7 @@ def test_ctrl_c_ends_the_run_and_what_it_has_started(shop: Path, root: Path) -> 
             assert child.poll() is None
             time.sleep(0.2)
         os.kill(child.pid, signal.SIGINT)
-        _, said = child.communicate(timeout=100)
+        _, said = child.communicate(timeout=300)
     finally:
         child.kill()
     assert child.returncode == 130

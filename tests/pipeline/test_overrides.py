@@ -89,7 +89,7 @@ def test_what_is_set_is_what_dvc_and_clickflow_read(
         ("models.next_stp.unit", "session", "did you mean 'next_step'"),
         ("seed.deeper", 1, "seed is one value and has nothing below it"),
         ("simulator.events", "many", "simulator.events: input should be a valid integer"),
-        ("models.next_step.encoder.kind", "lst", "input should be 'gru' or 'lstm', not 'lst'"),
+        ("models.next_step.encoder.kind", "lst", "input should be 'rnn', 'gru', 'lstm', .*, not 'lst'"),
         ("sequences.valid_share", 0.95, "leave nothing to train on"),
         ("champion.other", 1, "champion.other: no such model"),
     ],

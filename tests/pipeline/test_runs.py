@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -214,10 +213,9 @@ def test_references_go_at_the_repository_too(judged: Path, tmp_path: Path, monke
     git(tmp_path, "clone", "--quiet", "--bare", str(judged), str(tmp_path / "shop.git"))
     url = (tmp_path / "shop.git").as_uri()
     plan = graph.load(judged)
-    for name in ("old", "new"):
-        run = runs.open_run(url, home(), name, {}, compiled=plan, say=quiet)
-        git(tmp_path / "shop.git", "update-ref", f"refs/runs/{name}", "main")
-        assert replace(run, id=name).reference == f"refs/runs/{name}"
+    opened = [runs.open_run(url, home(), name, {}, compiled=plan, say=quiet) for name in ("old", "new")]
+    for run in opened:
+        git(tmp_path / "shop.git", "update-ref", run.reference, "main")
     monkeypatch.setenv("CLICKFLOW_REPOSITORY", url)
     said = clickflow(judged, "prune", "--keep", "0", "--days", "0")
     assert said["kept"] == []
