@@ -41,11 +41,13 @@ def another(platform: Platform, rate: float, **more: Any) -> str:
     return platform.trigger("retrain", {"overrides": {"models.next_step.optimiser.learning_rate": rate, **more}})
 
 
-def clear(platform: Platform, run: str) -> None:
-    """What a person does when the cause is mended: clear the failed tasks."""
-    asked = {"dry_run": False, "dag_run_id": run, "only_failed": True, "reset_dag_runs": True}
+def clear(platform: Platform, run: str, task: str = "") -> None:
+    """What a person does when the cause is mended: clear the failed tasks, or one, and those after it."""
+    asked = {"dry_run": False, "dag_run_id": run, "reset_dag_runs": True}
+    which = {"task_ids": [task], "only_failed": False, "include_downstream": True} if task else {"only_failed": True}
     path = "/dags/retrain/clearTaskInstances"
-    platform.until(lambda: platform.request("POST", path, asked)[0] == 200, PATIENCE, pause=2)
+    platform.until(lambda: platform.request("POST", path, asked | which)[0] == 200, PATIENCE, pause=2)
+    platform.until(lambda: platform.run("retrain", run)["state"] not in ("success", "failed"), PATIENCE)
 
 
 def ends_well(platform: Platform, run: str) -> None:
@@ -61,7 +63,6 @@ def ends_well(platform: Platform, run: str) -> None:
                 assert "next: " in said or "No space left" in said, said
         platform.until(lambda: all(s["healthy"] for s in platform.services().values()), PATIENCE, platform.services)
         clear(platform, run)
-        time.sleep(2)
     assert platform.wait("retrain", run, timeout=PATIENCE) == "success", platform.states("retrain", run)
 
 

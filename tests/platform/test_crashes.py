@@ -63,6 +63,9 @@ def test_a_training_and_the_servers_are_killed(shop: Platform, recovery: Recover
     faults.ends_well(shop, run)
     faults.gone(third)
     assert shop.tasks("retrain", run)["train.next_step"]["try_number"] == 3, "the servers' end is not the training's"
+    faults.clear(shop, run, "promote")  # any task may be, the last ones included
+    assert shop.wait("retrain", run, timeout=PATIENCE) == "success", shop.states("retrain", run)
+    assert "is champion already" in shop.log("retrain", run, "promote", 2)
     for attempt in (2, 3):
         assert "going on from there" in shop.log("retrain", run, "train.next_step", attempt)
     assert "was killed (Killed, signal 9)" in shop.log("retrain", run, "train.next_step", 1)
