@@ -8,8 +8,9 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -300,6 +301,28 @@ class Watch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What one param of a model may be in a trial: a number from `low` to `high`, or one of `choices`."""
+
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What `clickflow tune` tries, and how it judges."""
+
+    objective: Literal["next_item", "next_action", "loss", "mrr@20", "recall@20"]
+    pruning: Literal["median", "halving", "none"]
+    epochs: int | None
+    max_sequences: int | None
+    space: Mapping[str, Mapping[str, Tuned]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Params:
     """All of params.yaml."""
 
@@ -311,6 +334,7 @@ class Params:
     sequences: Sequences
     models: Mapping[str, Model]
     training: Training
+    tuning: Tuning
     export: Export
     evaluation: Evaluation
     gate: Gate
@@ -380,6 +404,102 @@ def check(raw: Any, where: str = "params.yaml") -> Params:
     return params
 
 
+@cache
+def _model_adapter() -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    for kind in _dataclasses(Model):
+        with_config(ConfigDict(extra="forbid", strict=False))(kind)
+    return TypeAdapter(Model)
+
+
+def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
+    """`params` with other values at dotted names below `models.<name>`, checked as `check` does.
+
+    Raises UsageError, with a line for every fault.
+    """
+    from pydantic import ValidationError
+
+    raw = asdict(params.model(name))
+    faults: list[str] = []
+    for key, value in values.items():
+        *path, last = key.split(".")
+        place: Any = raw
+        for part in path:
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            place[last] = value
+        else:
+            faults.append(f"models.{name}.{key}: this model has no such param")
+    try:
+        changed = replace(params, models={**params.models, name: _model_adapter().validate_python(raw)})
+    except ValidationError as error:
+        faults += [_fault({**fault, "loc": ("models", name, *fault["loc"])}) for fault in error.errors()]
+    else:
+        faults += _rules(changed)
+    if faults:
+        raise UsageError("\n".join(faults), kept="nothing was run")
+    return changed
+
+
+@cache
+def model_keys() -> Mapping[str, Any]:
+    """Dotted name of every param of a model to its type."""
+    return dict(_leaves(Model, ""))
+
+
+def _leaves(kind: Any, prefix: str) -> Any:
+    for name, hint in get_type_hints(kind).items():
+        inner = next((a for a in (hint, *get_args(hint)) if is_dataclass(a)), None)
+        if inner:
+            yield from _leaves(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", hint
+
+
+def _tuning_rules(params: Params) -> Any:
+    """Spaces speak of params that models have; whether their values fit a model is asked when it is tuned."""
+    for name, number in (("epochs", params.tuning.epochs), ("max_sequences", params.tuning.max_sequences)):
+        if number is not None and number < 1:
+            yield f"tuning.{name}: {number} is less than 1"
+    for name, space in params.tuning.space.items():
+        if name != "*" and name not in params.models:
+            yield f"tuning.space.{name}: no such model{_nearest(name, params.models)}"
+        for key, tuned in space.items():
+            at = f"tuning.space.{name}.{key}"
+            if key in model_keys():
+                yield from _tuned_rules(at, tuned, model_keys()[key])
+            else:
+                yield f"{at}: a model has no such param{_nearest(key, model_keys())}"
+
+
+def _tuned_rules(at: str, tuned: Tuned, kind: Any) -> Any:
+    """A range of numbers, or choices, and not both."""
+    if tuned.choices is not None:
+        if tuned.low is not None or tuned.high is not None or tuned.step is not None or tuned.log:
+            yield f"{at}: choices stand alone; low, high, step and log are of a range"
+        if not tuned.choices:
+            yield f"{at}.choices: there is none"
+        return
+    kinds = {kind, *get_args(kind)}
+    if not kinds & {int, float}:
+        yield f"{at}: is no number; give choices"
+    elif tuned.low is None or tuned.high is None:
+        yield f"{at}.{'high' if tuned.high is None else 'low'}: is missing; a range has low and high, or give choices"
+    elif not (math.isfinite(tuned.low) and math.isfinite(tuned.high) and math.isfinite(tuned.step or 0)):
+        yield f"{at}: low, high and step are finite numbers"
+    elif not tuned.low < tuned.high:
+        yield f"{at}.low: {tuned.low} is not below high, {tuned.high}"
+    elif tuned.log and not tuned.low > 0:
+        yield f"{at}.low: {tuned.low} is not above 0, as log needs"
+    elif tuned.log and tuned.step is not None:
+        yield f"{at}.step: a range with log has none"
+    elif tuned.step is not None and not tuned.step > 0:
+        yield f"{at}.step: {tuned.step} is not above 0"
+    elif float not in kinds and any(number % 1 for number in (tuned.low, tuned.high, tuned.step or 1)):
+        yield f"{at}: low, high and step are whole numbers, as the param is"
+
+
 def _rules(params: Params) -> Any:
     """What types alone do not say."""
     shares = {
@@ -420,6 +540,7 @@ def _rules(params: Params) -> Any:
     yield from _gate_rules(params)
     yield from _running_rules(params)
     yield from _watch_rules(params)
+    yield from _tuning_rules(params)
     if params.sequences.session.min_length < 2:
         yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
     if params.sequences.session.max_length < params.sequences.session.min_length:

@@ -33,7 +33,8 @@ def changed(tree: dict[str, Any], at: tuple[str, ...], value: Any) -> dict[str, 
 
 
 def test_every_key_is_needed_or_named_as_missing(raw_params):
-    free = ("source.columns", "source.event_types", "gate.floors", "watch.max_metric_drop")  # mappings of any names
+    # mappings of any names
+    free = ("source.columns", "source.event_types", "gate.floors", "watch.max_metric_drop", "tuning.space")
     for at in leaves(raw_params):
         name = ".".join(at)
         if name.startswith(free):
@@ -69,6 +70,22 @@ def test_every_key_is_needed_or_named_as_missing(raw_params):
         ("models.next_step.encoder.dropout", 1.0, "not in \\[0, 1\\)"),
         ("models.next_step.budget.epochs", 0, "budget.epochs: 0 is less than 1"),
         ("models.next_step.optimiser.learning_rate", 0.0, "learning_rate: 0.0 is not above 0"),
+        ("tuning.epochs", 0, "tuning.epochs: 0 is less than 1"),
+        ("tuning.space.nxt_step", {}, "tuning.space.nxt_step: no such model; did you mean 'next_step'"),
+        ("tuning.space", {"*": {"encoder.unit": {"low": 1, "high": 2}}}, "did you mean 'encoder.units'"),
+        ("tuning.space", {"*": {"encoder": {"choices": [1]}}}, r"\*\.encoder: a model has no such param"),
+        ("tuning.space", {"*": {"encoder.units": {"low": 9}}}, r"encoder\.units\.high: is missing"),
+        (
+            "tuning.space",
+            {"*": {"encoder.units": {"low": 9, "high": 9}}},
+            r"units\.low: 9.* is not below high",
+        ),
+        ("tuning.space", {"*": {"encoder.units": {"low": 9, "high": 10.5}}}, "are whole numbers, as the param is"),
+        ("tuning.space", {"*": {"encoder.units": {"low": 0, "high": 9, "log": True}}}, "not above 0, as log needs"),
+        ("tuning.space", {"*": {"encoder.units": {"low": 9, "choices": [9]}}}, "choices stand alone"),
+        ("tuning.space", {"*": {"encoder.units": {"choices": []}}}, r"choices: there is none"),
+        ("tuning.space", {"*": {"encoder.kind": {"low": 1, "high": 2}}}, "is no number; give choices"),
+        ("tuning.space", {"*": {"encoder.units": {"lo": 1, "high": 2}}}, "unknown key"),
         ("champion", {}, "champion.next_step: is missing"),
         ("champion.other", 1, "champion.other: no such model"),
         ("source.kind", "sql", "source.sql_query: a table or a SELECT"),
