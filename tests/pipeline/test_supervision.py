@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickflow.errors import UsageError
-from clickflow.orchestration.platform import configuration, keys, processes, settings, supervisor
+from clickflow.errors import ClickflowError, UsageError
+from clickflow.orchestration.platform import configuration, keys, processes, settings, state, supervisor
 from clickflow.orchestration.platform.configuration import Ports
 from clickflow.orchestration.platform.settings import Settings
 from clickflow.paths import Paths
@@ -203,6 +203,16 @@ def test_a_service_clears_up_after_one_that_was_killed(folder: Path, tmp_path: P
     finally:
         orphan.kill()
         orphan.wait()
+
+
+@pytest.mark.parametrize("text", ['{"ports": {"airflow": 1, "mlflow": 2}, "settings": {}}', '{"ports"', "[]"])
+def test_what_another_version_has_left_is_said(tmp_path: Path, text: str) -> None:
+    shop = chosen(tmp_path / "home")
+    shop.folder.mkdir(parents=True)
+    (shop.folder / state.FILE).write_text(text)
+    with pytest.raises(ClickflowError, match="was written by another version") as fault:
+        state.load(Paths(tmp_path))
+    assert "clickflow down, then clickflow up" in fault.value.next_step
 
 
 def test_no_supervisor_is_an_answer_too(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def choose(run: Run, folder: Path) -> str:
     """
     origin = repository.at(run.repository, Path(run.home))
     params = parse_yaml((folder / graph.PARAMS).read_text(encoding="utf-8"))
-    lasting = [stage for stage in graph.load(folder).stages.values() if any(out.persist for out in stage.outs)]
+    plan = graph.load(folder)
+    lasting = [stage for stage in plan.stages.values() if any(out.persist for out in stage.outs)]
     committed = git(folder, "log", "-1", "--format=%ct", "--", fragments.FILE).strip()
     newest = ""
     for other in history.recorded(origin)[:LOOK_BACK]:
@@ -38,7 +39,7 @@ def choose(run: Run, folder: Path) -> str:
         lock = history.lock_of(origin, other.commit)
         if not all(_same(stage, lock.get(stage.name), params, origin, run.commit, other) for stage in lasting):
             continue
-        if _without_champions(history.params_of(origin, other.commit)) == _without_champions(params):
+        if _that_count(history.params_of(origin, other.commit), plan) == _that_count(params, plan):
             return other.commit
         newest = newest or other.commit
     return newest
@@ -125,8 +126,10 @@ def _object(origin: Path, commit: str, path: str) -> str:
         return ""
 
 
-def _without_champions(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name != CHAMPION}
+def _that_count(params: Mapping[str, Any], plan: graph.Graph) -> dict[str, Any]:
+    """The params that a stage depends on, by name: not those of schedules, approval or watching, nor the champions."""
+    names = {name for stage in plan.stages.values() for name in stage.params if ":" not in name}
+    return {name: _value(params, name) for name in names if name.partition(".")[0] != CHAMPION}
 
 
 def _champions(lock: fragments.Fragments) -> dict[str, Any]:

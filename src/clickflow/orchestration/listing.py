@@ -47,16 +47,18 @@ def collect(origin: str, home: Path) -> list[Listed]:
     repository.fetch(origin, home)
     opened = journal.known(home)
     recorded = history.recorded(repository.at(origin, home))
-    names = [run.id for run in recorded]
+    names = {run.id for run in recorded}
     left = [name for name in _folders(home / "workspaces") if name not in names and name not in opened]
-    found = [
-        *(
-            _listed(home, run.id, run.when.isoformat(), {**run.told, "commit": run.of}, recorded=True)
-            for run in recorded
-        ),
-        *(_listed(home, name, told.get("opened", ""), told) for name, told in opened.items() if name not in names),
-        *(_listed(home, name, "", {}) for name in left),
-    ]
+    found = []
+    with console.progress("runs", len(recorded) + len(opened.keys() - names) + len(left)) as advance:
+        for run in recorded:
+            told = {**run.told, "commit": run.of}
+            found.append(_listed(home, run.id, run.when.isoformat(), told, recorded=True))
+            advance(1)
+        for name in [*(opened.keys() - names), *left]:
+            known = opened.get(name, {})
+            found.append(_listed(home, name, known.get("opened", ""), known))
+            advance(1)
     return sorted(found, key=lambda run: run.when, reverse=True)
 
 

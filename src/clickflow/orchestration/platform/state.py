@@ -37,14 +37,23 @@ def save(chosen: Settings, ports: Ports) -> None:
 
 
 def load(paths: Paths) -> Running:
-    """What runs. Raises ClickflowError where nothing does; variables of the caller decide nothing but the home."""
+    """What runs. Raises ClickflowError where nothing does, or where that cannot be read.
+
+    Variables of the caller decide nothing but the home.
+    """
     plain = settings.read(paths, {})
     try:
         said = read_json(plain.folder / FILE)
+        started = replace(plain, executor=said["executor"], users=said["users"])
+        return Running(started, Ports(**said["ports"]), said["asked"])
     except FileNotFoundError:
         raise ClickflowError("the platform does not run", next_step="start it: clickflow up") from None
-    started = replace(plain, executor=said["executor"], users=said["users"])
-    return Running(started, Ports(**said["ports"]), said["asked"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClickflowError(
+            f"{plain.folder / FILE} was written by another version of clickflow, or is damaged",
+            kept="what runs goes on; runs, models and Airflow's database stay",
+            next_step="end it and start it anew: clickflow down, then clickflow up",
+        ) from error
 
 
 def asked(chosen: Settings) -> str:
