@@ -1,7 +1,6 @@
 """Baselines against slow plain references, on published data, and on what they must not see."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickflow.evaluation import ranking
-from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM, vsknn
+from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.evaluation.baselines.history import History
 from clickflow.models.windows import questions, recent
 
@@ -38,50 +37,7 @@ def newest_first(session, width=10):
     return row
 
 
-def plain_vsknn(sessions, ends, session, neighbours, sample, idf, known=KNOWN):
-    """V-SKNN in loops, after the paper's text."""
-    shown = session[::-1]
-    weight, newest = {}, {}
-    for back, item in enumerate(shown):
-        if item >= 2 and item not in weight:
-            weight[item], newest[item] = max(1 - 0.1 * back, 0.1), back
-    order = sorted(range(len(sessions)), key=lambda s: (ends[s], s), reverse=True)
-    candidates = [s for s in order if set(sessions[s]) & set(weight)][:sample]
-    similar = sorted(candidates, key=lambda s: -round(sum(weight[i] for i in set(sessions[s]) & set(weight)), 9))
-    counts = {i: sum(session.count(i) for session in sessions) for i in range(known)}
-    scores = np.zeros(known)
-    for s in similar[:neighbours]:
-        shared = set(sessions[s]) & set(weight)
-        decay = max(1 - 0.1 * (min(newest[i] for i in shared) + 1), 0)
-        for item in {i for i in sessions[s] if i >= 2}:
-            scores[item] += sum(weight[i] for i in shared) * decay
-    total = sum(counts[i] for i in range(2, known))
-    for item in range(2, known):
-        scores[item] *= 1 + idf * math.log(len(sessions) / max(counts[item], 1))
-        scores[item] += 1e-9 * counts[item] / (total + 1)
-    return scores
-
-
 SESSIONS = st.lists(st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=6), min_size=1, max_size=14)
-
-
-@given(SESSIONS, st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=12), st.data())
-@settings(max_examples=120, deadline=None)
-def test_vsknn_agrees_with_a_plain_reference(sessions, session, data):
-    ends = data.draw(st.lists(st.integers(0, 5), min_size=len(sessions), max_size=len(sessions)))
-    sample, idf = data.draw(st.integers(1, 8)), data.draw(st.sampled_from([0.0, 1.0]))
-    neighbours = sample  # among equally similar sessions any may be taken; without a cut there is nothing to choose
-    fitted = vsknn.fit(history(sessions, ends), neighbours=neighbours, sample=sample, idf=idf)
-    expected = plain_vsknn(sessions, ends, session, neighbours, sample, idf)
-    assert fitted(newest_first(session, 12))[0] == pytest.approx(expected, abs=1e-12)
-
-
-def test_vsknn_takes_the_most_similar_neighbours():
-    sessions = [[2, 3, 7], [3, 6], [3, 5]]
-    fitted = vsknn.fit(history(sessions), neighbours=1, sample=10, idf=0.0)
-    scores = fitted(newest_first([2, 3]))[0]
-    assert scores[7] > 0.1
-    assert scores[5] < 1e-8 > scores[6]
 
 
 @given(SESSIONS, st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=9))

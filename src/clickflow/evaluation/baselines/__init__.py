@@ -8,16 +8,21 @@ more line here.
 
 from collections.abc import Callable, Mapping
 
-from clickflow.evaluation.baselines import actions, markov, popularity, repeat, vsknn
+from clickflow.evaluation.baselines import actions, markov, popularity, repeat, vsknn, vstan
 from clickflow.evaluation.baselines.history import ActionScores, History, Scores
+from clickflow.evaluation.baselines.neighbours import Neighbours
 
 NEXT_ITEM: Mapping[str, Callable[[History], Scores]] = {
     "popularity": popularity.fit,
     "repeat": repeat.fit,
     "markov": markov.fit,
     "vsknn": vsknn.fit,
+    "vstan": vstan.fit,
 }
 """Next-item baselines by the name they have in params.yaml."""
+
+NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {"vsknn": vsknn.neighbours, "vstan": vstan.neighbours}
+"""Those that are a session-kNN, to be asked for sparse scores, and leaving out a question's own session."""
 
 NEXT_ACTION: Mapping[str, Callable[[History], ActionScores]] = {
     "majority": actions.fit_majority,
