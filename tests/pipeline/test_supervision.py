@@ -215,6 +215,40 @@ def test_what_another_version_has_left_is_said(tmp_path: Path, text: str) -> Non
     assert "clickflow down, then clickflow up" in fault.value.next_step
 
 
+def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    """Its own log, its standard error and the logs of its services lie on a disk that takes no byte."""
+    shop = chosen(tmp_path / "home")
+    shop.logs.mkdir(parents=True)
+    shop.folder.mkdir()
+    (shop.logs / "supervisor.out").symlink_to("/dev/full")
+    says = {"command": "sh -c 'echo a line; exit 1'", "startsecs": "0", "autorestart": "true"}
+    logs = {"stdout_logfile": "/dev/full", "redirect_stderr": "true"}
+    sections = {
+        "unix_http_server": {"file": str(configuration.socket(shop))},
+        "supervisord": {"nodaemon": "true", "logfile": "/dev/full", "pidfile": str(tmp_path / "pid")},
+        "rpcinterface:supervisor": {
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+        },
+        "program:ends": {**says, **logs},
+        "program:stays": {"command": "sleep 600", **logs},
+    }
+    file = tmp_path / "supervisord.conf"
+    file.write_text(configuration.ini(sections))
+    supervisor.start(shop, file, {**os.environ, processes.PLATFORM: str(shop.folder)})
+    try:
+        seen = set()
+        deadline = time.monotonic() + 60
+        while len(seen) < 4 and time.monotonic() < deadline:
+            seen.add(supervisor.states(shop)["ends"].process)
+            time.sleep(0.05)
+        assert len(seen) == 4, "it is started again and again"
+        assert supervisor.states(shop)["stays"].name in ("STARTING", "RUNNING")
+    finally:
+        supervisor.shut_down(shop)
+        for process in processes.ours(shop.folder):
+            processes.send(process.id, signal.SIGKILL)
+
+
 def test_no_supervisor_is_an_answer_too(tmp_path: Path) -> None:
     shop = chosen(tmp_path / "home")
     assert not supervisor.running(shop)

@@ -70,7 +70,10 @@ def platform(paths: Paths) -> list[Finding]:
     except ClickflowError:
         return []  # `variables` has said it
     if supervisor.running(chosen):
-        started = state.load(paths)
+        try:
+            started = state.load(paths)
+        except ClickflowError as error:
+            return [fault("platform", error.what, error.next_step)]
         lines = health.services(started.settings, started.ports)
         sick = [f"{line.name} {line.words}" for line in lines if not line.healthy]
         if sick:

@@ -254,7 +254,7 @@ def _supervisor(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "priority": str(program.order),
             "autorestart": "true",
             "startsecs": "5",
-            "startretries": "6",
+            "startretries": "60",  # half an hour of them: a disk that was full has room again, a port is free
             "stopwaitsecs": str(program.patience),
             "redirect_stderr": "true",
             "stdout_logfile": str(settings.logs / f"{program.name}.log"),

@@ -1,5 +1,6 @@
 """supervisord: started in a session of its own, spoken to over its socket."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ def start(settings: Settings, file: Path, env: Mapping[str, str]) -> None:
     log = settings.logs / "supervisor.out"
     with log.open("wb") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(file)],
+            [sys.executable, "-m", "clickflow.orchestration.platform.supervise", "-n", "-c", str(file)],
             cwd=settings.folder,
             env={**env, processes.SERVICE: "supervisor"},
             stdin=subprocess.DEVNULL,
@@ -80,12 +81,10 @@ def start(settings: Settings, file: Path, env: Mapping[str, str]) -> None:
 
 
 def restart(settings: Settings, service: str) -> None:
-    """Start a service that has ended for good."""
-    try:
-        _call(settings, "startProcess", service, False)
-    except xmlrpc.client.Fault as fault:
-        if "ALREADY_STARTED" not in fault.faultString:
-            raise
+    """Start a service that has ended, now: one that waits for its next start is called back first."""
+    for method, wait in {"stopProcess": True, "startProcess": False}.items():
+        with contextlib.suppress(xmlrpc.client.Fault):  # it did not run, or does by now, or ends again: `states` says
+            _call(settings, method, service, wait)
 
 
 def shut_down(settings: Settings) -> None:

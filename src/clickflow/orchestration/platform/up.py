@@ -1,5 +1,6 @@
 """`clickflow up`."""
 
+import math
 import socket
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from clickflow.orchestration.platform.down import stop
 from clickflow.orchestration.platform.settings import HOST, Settings
 from clickflow.orchestration.platform.state import Running
 from clickflow.paths import Paths
+
+GIVE_UP = 25.0
+"""Seconds of failing starts after which a service is given up; the supervisor goes on, for a disk may be full."""
 
 
 def up(paths: Paths, *, as_json: bool = False) -> None:
@@ -68,7 +72,7 @@ def _again(running: Running, asked: str) -> None:
     if running.asked != asked:
         console.say("up: it runs with other settings than the variables ask for now; to use them: clickflow down, up")
     for name, found in supervisor.states(running.settings).items():
-        if found.name in ("FATAL", "EXITED", "STOPPED"):
+        if found.name in ("FATAL", "EXITED", "STOPPED", "BACKOFF"):
             console.say(f"up: {name} had ended; starting it again")
             supervisor.restart(running.settings, name)
     _wait(running.settings, running.ports)
@@ -124,6 +128,7 @@ def _wait(chosen: Settings, ports: Ports) -> None:
     """Until every service is healthy. Raises ClickflowError where one fails, or it takes too long."""
     deadline = time.monotonic() + chosen.patience
     told: set[str] = set()
+    failing: dict[str, float] = {}
     with console.progress("up: services", len(supervisor.states(chosen))) as advance:
         while True:
             lines = health.services(chosen, ports)
@@ -136,7 +141,12 @@ def _wait(chosen: Settings, ports: Ports) -> None:
             if not waiting:
                 return
             advance(0, note=", ".join(f"{line.name} {line.words}" for line in waiting)[:100])
-            dead = [line for line in waiting if states[line.name].name == "FATAL"]
+            for name, found in states.items():
+                if found.name in ("FATAL", "BACKOFF"):
+                    failing.setdefault(name, time.monotonic())
+                elif found.name == "RUNNING":
+                    failing.pop(name, None)
+            dead = [line for line in waiting if time.monotonic() - failing.get(line.name, math.inf) > GIVE_UP]
             if dead or time.monotonic() > deadline:
                 line = (dead or waiting)[0]
                 log = chosen.logs / f"{line.name}.log"
