@@ -21,7 +21,8 @@ Format = Literal["csv", "tsv", "jsonl", "parquet"]
 Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
 ItemFeature = Literal["category", "price", "popularity"]
-Baseline = Literal["popularity", "repeat", "markov", "vsknn"]
+Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "itemknn", "vsknn", "vstan"]
+ActionBaseline = Literal["majority", "markov", "logistic", "forest", "boosting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +222,7 @@ class Evaluation:
     confidence: float
     max_sequences: int
     baselines: tuple[Baseline, ...]
+    action_baselines: tuple[ActionBaseline, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,25 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickflow.evaluation import ranking
-from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
+from clickflow.evaluation.baselines import NEXT_ITEM
 from clickflow.evaluation.baselines.history import History
 from clickflow.models.windows import questions, recent
 
 KNOWN = 9
 
 
-def history(sessions, ends=None, known=KNOWN, actions=None, kinds=3):
+def history(sessions, ends=None, known=KNOWN):
     """A history of lists of items."""
     lengths = [len(session) for session in sessions]
     flat = np.array([item for session in sessions for item in session], np.int64)
-    codes = flat * 0 if actions is None else np.array([code for session in actions for code in session], np.int64)
     return History(
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         item=flat,
-        action=codes,
-        end=np.array(ends if ends is not None else range(len(sessions)), np.int64),
+        time=np.repeat(np.array(ends if ends is not None else range(len(sessions)), np.int64), lengths),
         known=known,
-        actions=kinds,
     )
 
 
@@ -61,18 +58,6 @@ def test_the_other_baselines_agree_with_plain_references(sessions, session):
     order = np.argsort(-found["repeat"][2:], kind="stable") + 2
     assert order[: len(newest)].tolist() == newest
     assert found["repeat"][others] == pytest.approx(share[others])
-
-
-def test_next_action_baselines_count_exit_and_never_say_never():
-    past = history([[2, 3, 4], [2, 2]], actions=[[0, 1, 1], [0, 0]])
-    majority = np.exp(NEXT_ACTION["majority"](past)(np.array([0, 1])))
-    # after the steps: 1, 1, exit, 0, exit; one of each kind on top
-    assert majority[0] == pytest.approx(np.array([2, 3, 1, 3]) / 9)
-    markov = np.exp(NEXT_ACTION["markov"](past)(np.array([0, 1, 2])))
-    assert markov.sum(1) == pytest.approx(1)
-    assert markov[1].argmax() in (1, 3)
-    assert (markov > 0).all()
-    assert markov[2] == pytest.approx(np.array([2, 3, 1, 3]) / 9)
 
 
 @pytest.mark.parametrize("name", sorted(NEXT_ITEM))
@@ -116,10 +101,8 @@ def test_vsknn_reaches_its_published_quality_on_bolcom(shop_data):
     past = History(
         offsets=offsets(train),
         item=train.ItemId.map(index).to_numpy(np.int64),
-        action=np.zeros(len(train), np.int64),
-        end=train.groupby("SessionId").Time.max().to_numpy(),
+        time=train.Time.to_numpy(np.int64),
         known=len(index) + 2,
-        actions=9,
     )
     items, bounds = test.ItemId.map(index).to_numpy(np.int64), offsets(test)
     asked = questions(bounds, np.arange(len(bounds) - 1), 50)

@@ -84,7 +84,7 @@ def test_the_artefact_is_ranked_as_a_plain_loop_would(evaluated):
 def test_what_later_stages_read_is_there(evaluated):
     paths, params, metrics = evaluated
     assert set(metrics["next_item"]) == {"candidate", "champion", *params.evaluation.baselines}
-    assert set(metrics["next_action"]) == {"candidate", "champion", *NEXT_ACTION}
+    assert set(metrics["next_action"]) == {"candidate", "champion", *params.evaluation.action_baselines}
     assert metrics["next_item"]["champion"] is metrics["next_action"]["champion"] is metrics["oracle"] is None
     assert metrics["champion_version"] == 0
     assert metrics["data_sha256"] == read_card(paths.sequences("session")).sha256
@@ -220,8 +220,9 @@ def test_baselines_are_fitted_on_the_training_part_alone(shop, tmp_path):
     write_store(other, parts, known=small_models.KNOWN)
     artefact = load(paths.exported("next_step"))
     changed = replace(artefact, card={**artefact.card, "data_sha256": read_card(other).sha256})
-    here = evaluate.evaluate(artefact, paths.sequences("session"), params.evaluation, 0)
-    there = evaluate.evaluate(changed, other, params.evaluation, 0)
+    every = replace(params.evaluation, baselines=tuple(NEXT_ITEM), action_baselines=tuple(NEXT_ACTION))
+    here = evaluate.evaluate(artefact, paths.sequences("session"), every, 0)
+    there = evaluate.evaluate(changed, other, every, 0)
     for name in NEXT_ITEM:
         assert np.array_equal(here.ranks[name], there.ranks[name]), name
     for name in NEXT_ACTION:

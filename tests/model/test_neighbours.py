@@ -16,14 +16,13 @@ ASKED = st.lists(st.lists(st.integers(1, KNOWN - 1), max_size=9), min_size=1, ma
 
 
 def history(sessions, ends=None, known=KNOWN):
+    lengths = [len(session) for session in sessions]
     flat = np.array([item for session in sessions for item in session], np.int64)
     return History(
-        offsets=np.concatenate([[0], np.cumsum([len(session) for session in sessions])]).astype(np.int64),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         item=flat,
-        action=flat * 0,
-        end=np.array(ends if ends is not None else range(len(sessions)), np.int64),
+        time=np.repeat(np.array(ends if ends is not None else range(len(sessions)), np.int64), lengths),
         known=known,
-        actions=1,
     )
 
 

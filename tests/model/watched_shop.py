@@ -29,6 +29,7 @@ SMALL = {
     "max_latency_ms: 50": "max_latency_ms: 5000",
     "bootstrap: 1000": "bootstrap: 200",
     "baselines: [popularity, repeat, markov, vsknn]": "baselines: [popularity]",
+    "action_baselines: [majority, markov, logistic, boosting]": "action_baselines: [majority]",
     "min_sequences: 100": "min_sequences: 50",
 }
 """Of params.yaml: a shop that is made in seconds, and a gate that lets the first candidate through."""

@@ -22,6 +22,7 @@ TINY = {
     "models.next_step.budget.epochs": 1,
     "evaluation.bootstrap": 20,
     "evaluation.baselines": ["popularity"],
+    "evaluation.action_baselines": ["majority"],
     "gate.beat_baselines": [],
 }
 

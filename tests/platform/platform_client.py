@@ -32,6 +32,7 @@ SMALL = {
     "models.next_step.budget.epochs": 1,
     "evaluation.bootstrap": 50,
     "evaluation.baselines": ["popularity"],
+    "evaluation.action_baselines": ["majority"],
     "gate.floors": {"mrr@20": 0.01},
     "gate.beat_baselines": [],
     "gate.max_calibration_error": 1.0,

@@ -8,6 +8,7 @@ import numpy as np
 from clickflow.console import emit, progress, say
 from clickflow.errors import DataError
 from clickflow.evaluation import measure, oracle, reference, report, scoring
+from clickflow.evaluation.baselines import positions
 from clickflow.evaluation.baselines.history import history
 from clickflow.evaluation.measure import CANDIDATE, CHAMPION, Measured
 from clickflow.files import replacing, write_json, write_text
@@ -81,12 +82,14 @@ def evaluate(
     if split.n_sequences == 0:
         raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
     test = scoring.held_out(store, card, split, settings.max_sequences, candidate.max_length)
-    past = history(open_split(store, "train"), known=card.known, actions=len(card.actions))
+    known_part = open_split(store, "train")
+    past = history(known_part, known=card.known)
+    train = positions.training(known_part, len(card.actions), candidate.max_length)
     best = None
     if truth is not None and oracle.available(truth):
         best = oracle.best(truth, test, card.known)
     with progress("evaluating", measure.work(test, settings, champion is not None)) as advance:
-        return measure.measure(test, past, candidate, champion, settings, seed, advance, best=best)
+        return measure.measure(test, past, train, candidate, champion, settings, seed, advance, best=best)
 
 
 def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: Artefact, settings: Evaluation) -> None:

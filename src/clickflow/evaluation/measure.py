@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from clickflow.console import Advance
 from clickflow.evaluation import calibration, metrics, ranking, scoring, slices
-from clickflow.evaluation.baselines import NEXT_ACTION
 from clickflow.evaluation.baselines.history import History
+from clickflow.evaluation.baselines.positions import Positions
 from clickflow.evaluation.metrics import Resampling
 from clickflow.evaluation.oracle import Best
 from clickflow.evaluation.scoring import HeldOut
@@ -38,6 +38,7 @@ class Measured:
 def measure(
     test: HeldOut,
     past: History,
+    train: Positions,
     candidate: Artefact,
     champion: Artefact | None,
     settings: Evaluation,
@@ -48,8 +49,9 @@ def measure(
 ) -> Measured:
     """Ask every system every question, and sum up.
 
-    `past` is in the candidate's vocabulary, which is the store's. `best`: the true process, where it is known; where
-    it has no action probabilities, those of the Markov baseline stand in.
+    `past` and `train` are the training part, for baselines of items and of actions; `past` is in the candidate's
+    vocabulary, which is the store's. `best`: the true process, where it is known; where it has no action
+    probabilities, those of the Markov baseline stand in.
     """
     own = scoring.answer(test, candidate, advance)
     theirs = scoring.answer(test, champion, advance) if champion else None
@@ -67,9 +69,12 @@ def measure(
         actions[CANDIDATE] = own.actions
         if theirs is not None and theirs.actions is not None:
             actions[CHAMPION] = theirs.actions
-        actions |= {name: scoring.baseline_actions(test, past, name) for name in NEXT_ACTION}
+        actions |= {name: scoring.baseline_actions(test, train, name, advance) for name in settings.action_baselines}
         if best is not None:
-            actions[ORACLE] = np.where(np.isnan(best.actions), actions["markov"], best.actions)
+            actions[ORACLE] = best.actions
+            if np.isnan(best.actions).any():
+                stand_in = scoring.baseline_actions(test, train, "markov", lambda _: None)
+                actions[ORACLE] = np.where(np.isnan(best.actions), stand_in, best.actions)
     made = _summed_up(test, past, ranks, actions, settings, seed)
     if best is not None:
         heads = {head: (made.metrics[head] or {}).pop(ORACLE, None) for head in ("next_item", "next_action")}
@@ -79,7 +84,8 @@ def measure(
 
 def work(test: HeldOut, settings: Evaluation, champion: bool) -> int:
     """How much `measure` will tell `advance` in all."""
-    return len(test.asked) * (2 if champion else 1) + len(test.followed) * len(settings.baselines)
+    asked = len(test.asked) * ((2 if champion else 1) + len(settings.action_baselines))
+    return asked + len(test.followed) * len(settings.baselines)
 
 
 def _summed_up(

@@ -11,6 +11,7 @@ from clickflow.console import Advance
 from clickflow.evaluation import ranking, vocabularies
 from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.evaluation.baselines.history import History
+from clickflow.evaluation.baselines.positions import Positions
 from clickflow.models.artefact import Artefact
 from clickflow.models.windows import Questions, batch, blocks, questions, recent
 from clickflow.sequences.store import Card, PackedSplit
@@ -102,10 +103,12 @@ def baseline_ranks(test: HeldOut, past: History, name: str, advance: Advance) ->
     return made
 
 
-def baseline_actions(test: HeldOut, past: History, name: str) -> npt.NDArray[np.float32]:
+def baseline_actions(test: HeldOut, train: Positions, name: str, advance: Advance) -> npt.NDArray[np.float32]:
     """Fit a next-action baseline on the training part; its log-probabilities [len(asked), actions + 1]."""
-    last = np.asarray(test.split.action)[test.asked.event].astype(np.int64)
-    return NEXT_ACTION[name](past)(last).astype(np.float32)
+    asked = Positions(test.split, test.asked.event, test.asked.first, train.actions)
+    made = NEXT_ACTION[name](train)(asked).astype(np.float32)
+    advance(len(asked))
+    return made
 
 
 def _size(known: int) -> int:

@@ -2,20 +2,23 @@
 
 A next-item baseline is a function `fit(history) -> scores`, and `scores(recent) -> [N, known]`: what it makes of the
 items that a visitor saw, newest first (`clickflow.models.windows.recent`). A next-action baseline is
-`fit(history) -> log_probabilities`, of the last action [N] to [N, actions + 1]. Another one is one more file and one
-more line here.
+`fit(train) -> log_probabilities`, and `log_probabilities(asked) -> [N, actions + 1]`, where both are positions of
+sequences (`clickflow.evaluation.baselines.positions`). Another one is one more file and one more line here.
 """
 
 from collections.abc import Callable, Mapping
 
-from clickflow.evaluation.baselines import actions, markov, popularity, repeat, vsknn, vstan
+from clickflow.evaluation.baselines import actions, itemknn, markov, popularity, repeat, tables, vsknn, vstan
 from clickflow.evaluation.baselines.history import ActionScores, History, Scores
 from clickflow.evaluation.baselines.neighbours import Neighbours
+from clickflow.evaluation.baselines.positions import Positions
 
 NEXT_ITEM: Mapping[str, Callable[[History], Scores]] = {
     "popularity": popularity.fit,
+    "decayed_popularity": popularity.fit_decayed,
     "repeat": repeat.fit,
     "markov": markov.fit,
+    "itemknn": itemknn.fit,
     "vsknn": vsknn.fit,
     "vstan": vstan.fit,
 }
@@ -24,8 +27,11 @@ NEXT_ITEM: Mapping[str, Callable[[History], Scores]] = {
 NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {"vsknn": vsknn.neighbours, "vstan": vstan.neighbours}
 """Those that are a session-kNN, to be asked for sparse scores, and leaving out a question's own session."""
 
-NEXT_ACTION: Mapping[str, Callable[[History], ActionScores]] = {
+NEXT_ACTION: Mapping[str, Callable[[Positions], ActionScores]] = {
     "majority": actions.fit_majority,
     "markov": actions.fit_markov,
+    "logistic": tables.fit_logistic,
+    "forest": tables.fit_forest,
+    "boosting": tables.fit_boosting,
 }
-"""Next-action baselines; they cost nothing, so all are always measured."""
+"""Next-action baselines by the name they have in params.yaml."""

@@ -1,42 +1,37 @@
-"""Next-action baselines: how often each action follows, at all or after the last one. Exit is the last action."""
+"""Next-action baselines that count: how often each action follows, at all or after the last one. Exit is the last."""
 
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.evaluation.baselines.history import ActionScores, History
+from clickflow.evaluation.baselines.history import ActionScores
+from clickflow.evaluation.baselines.positions import Positions
 
 SMOOTHING = 1.0
 """Pseudo-observations an action has from the start, so that what never happened is not impossible."""
 
 
-def _following(history: History) -> npt.NDArray[np.int64]:
-    """[e] the action after each step; `history.actions` (exit) after the last of a sequence."""
-    after = np.append(history.action[1:], history.actions)
-    after[history.offsets[1:][np.diff(history.offsets) > 0] - 1] = history.actions
-    return after
+def frequencies(following: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
+    """[classes] how often each action follows, smoothed."""
+    counts = np.bincount(following, minlength=classes) + SMOOTHING
+    share: npt.NDArray[np.float64] = counts / counts.sum()
+    return share
 
 
-def fit_majority(history: History) -> ActionScores:
+def fit_majority(train: Positions) -> ActionScores:
     """The frequency of each action as the next one, whatever came before."""
-    counts = np.bincount(_following(history), minlength=history.actions + 1) + SMOOTHING
-    logs = np.log(counts / counts.sum())
-
-    def log_probabilities(last: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        return np.repeat(logs[None], len(last), axis=0)
-
-    return log_probabilities
+    logs = np.log(frequencies(train.following, train.actions + 1))
+    return lambda asked: np.repeat(logs[None], len(asked), axis=0)
 
 
-def fit_markov(history: History) -> ActionScores:
+def fit_markov(train: Positions) -> ActionScores:
     """The frequency of each action after the last one; the smoothing has the overall frequencies."""
-    after, classes = _following(history), history.actions + 1
-    overall = np.bincount(after, minlength=classes) + SMOOTHING
-    pairs = np.bincount(history.action * classes + after, minlength=history.actions * classes)
-    table = pairs.reshape(history.actions, classes) + SMOOTHING * classes * overall / overall.sum()
+    after, classes = train.following, train.actions + 1
+    pairs = np.bincount(train.last * classes + after, minlength=train.actions * classes)
+    table = pairs.reshape(train.actions, classes) + SMOOTHING * classes * frequencies(after, classes)
     logs = np.log(table / table.sum(axis=1, keepdims=True))
 
-    def log_probabilities(last: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        made: npt.NDArray[np.float64] = logs[last]
+    def log_probabilities(asked: Positions) -> npt.NDArray[np.float64]:
+        made: npt.NDArray[np.float64] = logs[asked.last]
         return made
 
     return log_probabilities

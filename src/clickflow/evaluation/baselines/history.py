@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.evaluation.baselines.positions import Positions
+
 FIRST_ITEM = 2
 """Smaller indexes are no items: 0 nothing, 1 unknown."""
 
 Scores = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
 """`scores(recent)`: items seen [N, L], newest first, 0 beyond the first step, to a score for each item [N, known]."""
-ActionScores = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
-"""`log_probabilities(last)`: the last action [N] to log-probabilities [N, actions + 1], the last of which is exit."""
+ActionScores = Callable[[Positions], npt.NDArray[np.float64]]
+"""`log_probabilities(asked)`: N positions to log-probabilities [N, actions + 1], the last of which is exit."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,22 @@ class History:
     offsets: npt.NDArray[np.int64]
     item: npt.NDArray[np.int64]
     """[e] item indexes; 1 for what the vocabulary lacks."""
-    action: npt.NDArray[np.int64]
-    """[e] action codes."""
-    end: npt.NDArray[np.int64]
-    """[n] time of each sequence's last step, any unit."""
+    time: npt.NDArray[np.int64]
+    """[e] time of each step, any unit; an order will do."""
     known: int
     """Item indexes are below."""
-    actions: int
-    """Action codes are below."""
 
     @property
     def sequence(self) -> npt.NDArray[np.int64]:
         """[e] the sequence of each step."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    @property
+    def end(self) -> npt.NDArray[np.int64]:
+        """[n] time of each sequence's last step."""
+        if not len(self.time):
+            return np.zeros(len(self.offsets) - 1, np.int64)
+        return self.time[np.maximum(self.offsets[1:] - 1, 0)]
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -48,18 +53,15 @@ class History:
         return counted
 
 
-def history(train: Any, *, known: int, actions: int) -> History:
+def history(train: Any, *, known: int) -> History:
     """The history of a split (`clickflow.sequences.store.PackedSplit`) for a model that knows items below `known`."""
     item = np.asarray(train.item).astype(np.int64)
     offsets = np.asarray(train.offsets).astype(np.int64)
-    last = np.maximum(offsets[1:] - 1, 0)
     return History(
         offsets=offsets,
         item=np.where(item < known, item, 1),
-        action=np.asarray(train.action).astype(np.int64),
-        end=np.asarray(train.time)[last] if len(item) else np.zeros(0, np.int64),
+        time=np.asarray(train.time).astype(np.int64),
         known=known,
-        actions=actions,
     )
 
 

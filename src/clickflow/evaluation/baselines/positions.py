@@ -1,0 +1,108 @@
+"""What a next-action baseline may look at: positions of sequences, each with its window, and what came before in it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+ACTIONS_BACK, ITEMS_BACK = 3, 10
+"""Steps back whose actions, and among which an item's return, are told apart."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Positions of the sequences of a split; whatever is read of them lies between `first` and `event`."""
+
+    split: Any
+    """A packed split (`clickflow.sequences.store.PackedSplit`)."""
+    event: Ints
+    """[N] the last step read, as an index into the flat columns."""
+    first: Ints
+    """[N] the first step of its window."""
+    actions: int
+    """Action codes are below; this itself stands for exit."""
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    @property
+    def last(self) -> Ints:
+        """[N] the last action."""
+        return self._column("action", self.event).astype(np.int64)
+
+    @property
+    def following(self) -> Ints:
+        """[N] the action after each position; exit after the last of a sequence. The answer: only for training."""
+        offsets = np.asarray(self.split.offsets, np.int64)
+        ends = np.zeros(len(self.split.action), bool)
+        ends[offsets[1:][np.diff(offsets) > 0] - 1] = True
+        after = self._column("action", np.minimum(self.event + 1, len(ends) - 1)).astype(np.int64)
+        return np.where(ends[self.event], self.actions, after) if len(ends) else after
+
+    def only(self, rows: "npt.NDArray[Any] | slice[int]") -> "Positions":
+        """Some of them."""
+        return replace(self, event=self.event[rows], first=self.first[rows])
+
+    def _column(self, name: str, at: Ints) -> npt.NDArray[Any]:
+        return np.asarray(getattr(self.split, name)[at])
+
+
+def training(split: Any, actions: int, max_length: int) -> Positions:
+    """Every position of a split, with windows of at most `max_length` steps."""
+    offsets = np.asarray(split.offsets, np.int64)
+    event = np.arange(len(split.item))
+    start = np.repeat(offsets[:-1], np.diff(offsets))
+    return Positions(split, event, np.maximum(start, event - max_length + 1), actions)
+
+
+def features(asked: Positions, popularity: tuple[Floats, Floats]) -> Floats:
+    """Numbers of each position [N, F] for models that read a table.
+
+    The last `ACTIONS_BACK` actions one-hot; how often each action came in the window; its length; gap and time since
+    the start; hour; whether the last item was seen shortly before; how popular item and category are, by the log
+    counts `popularity` of the training part (`log_counts`); the price, and whether there is one.
+    """
+    event, first = asked.event, asked.first
+    column: list[npt.NDArray[Any]] = []
+    for back in range(ACTIONS_BACK):
+        at = event - back
+        action = np.where(at >= first, asked._column("action", np.maximum(at, 0)), asked.actions)
+        column += [action == code for code in range(asked.actions)]
+    # how often each action came up to each step, and from the window's first step on
+    flat = np.asarray(asked.split.action)
+    for code in range(asked.actions):
+        before = np.concatenate([[0], np.cumsum(flat == code)])
+        column.append(np.log1p(before[event + 1] - before[first]))
+    item = asked._column("item", event)
+    again = np.zeros(len(asked), bool)
+    for back in range(1, ITEMS_BACK + 1):
+        at = event - back
+        again |= (at >= first) & (asked._column("item", np.maximum(at, 0)) == item)
+    hour = asked._column("hour", event) * (2 * np.pi / 24)
+    price = asked._column("price", event)
+    column += [
+        again,
+        np.log1p(event - first),
+        *(np.log1p(np.maximum(asked._column(name, event), 0)) for name in ("gap", "since_start")),
+        *(np.sin(hour), np.cos(hour)),
+        *(
+            counts[np.minimum(code, len(counts) - 1)]
+            for counts, code in zip(popularity, (item, asked._column("category", event)), strict=True)
+        ),
+        *(np.isnan(price), np.log1p(np.maximum(np.nan_to_num(price), 0))),
+    ]
+    made: Floats = np.stack([np.asarray(each, np.float64) for each in column], axis=1)
+    return made
+
+
+def log_counts(split: Any) -> tuple[Floats, Floats]:
+    """The log of 1 + how often each item and each category occurs; the last entry, 0, is for all that are beyond."""
+
+    def counted(codes: npt.NDArray[Any]) -> Floats:
+        return np.log1p(np.append(np.bincount(np.asarray(codes)), 0).astype(np.float64))
+
+    return counted(split.item), counted(split.category)

@@ -1,0 +1,135 @@
+"""Next-action baselines: against counts made by hand, on what there is to learn, and on what they must not see."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import small_models
+
+from clickflow.evaluation.baselines import NEXT_ACTION, positions, tables
+from clickflow.evaluation.baselines.positions import Positions
+from clickflow.sequences.store import PackedSplit, open_split, write_store
+
+LEARNED = ("logistic", "forest", "boosting")
+
+
+def packed(sessions, items=None) -> PackedSplit:
+    """Lists of action codes, a step every ten seconds."""
+    lengths = [len(session) for session in sessions]
+    action = np.array([code for session in sessions for code in session], np.uint8)
+    n = len(action)
+    return PackedSplit(
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        item=np.full(n, 2, np.int32) if items is None else np.array(items, np.int32),
+        action=action,
+        time=np.arange(n, dtype=np.int64) * 10_000_000,
+        hour=np.zeros(n, np.uint8),
+        weekday=np.zeros(n, np.uint8),
+        gap=np.full(n, 10, np.float32),
+        since_start=np.full(n, 10, np.float32),
+        price=np.full(n, np.nan, np.float32),
+        category=np.zeros(n, np.int32),
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store") / "session"
+    write_store(folder, {"train": small_models.split(300, 0), "test": small_models.split(40, 2)}, known=36)
+    return open_split(folder, "train"), open_split(folder, "test")
+
+
+def test_counting_baselines_count_exit_and_never_say_never():
+    train = positions.training(packed([[0, 1, 1], [0, 0]]), 3, 50)
+    asked = positions.training(packed([[0, 1, 2]]), 3, 50)
+    majority = np.exp(NEXT_ACTION["majority"](train)(asked))
+    # after the steps: 1, 1, exit, 0, exit; one of each kind on top
+    assert majority[0] == pytest.approx(np.array([2, 3, 1, 3]) / 9)
+    markov = np.exp(NEXT_ACTION["markov"](train)(asked))
+    assert markov.sum(1) == pytest.approx(1)
+    assert markov[1].argmax() in (1, 3)
+    assert (markov > 0).all()
+    assert markov[2] == pytest.approx(np.array([2, 3, 1, 3]) / 9)
+
+
+def test_what_follows_a_position_is_the_next_step_of_its_sequence_or_exit():
+    assert positions.training(packed([[0, 1], [], [2], [1, 1]]), 3, 50).following.tolist() == [1, 3, 3, 1, 3]
+
+
+def test_numbers_of_a_position_are_those_of_its_window():
+    split = packed([[1, 1, 0, 2], [0, 0]], items=[5, 6, 5, 7, 8, 8])
+    asked = positions.training(split, 3, 3)
+    found = positions.features(asked, positions.log_counts(split))
+    steps, counts = found[:, :9].reshape(-1, 3, 3), np.expm1(found[:, 9:12])
+    assert steps[3].tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+    assert steps[4].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert counts == pytest.approx(
+        np.array([[0, 1, 0], [0, 2, 0], [1, 2, 0], [1, 1, 1], [1, 0, 0], [2, 0, 0]]), abs=1e-9
+    )
+    assert found[:, 12].tolist() == [0, 0, 1, 0, 0, 1]
+    assert np.expm1(found[:, 13]) == pytest.approx([0, 1, 2, 2, 0, 1])
+    assert np.expm1(found[:, 18]) == pytest.approx([2, 1, 2, 1, 2, 2])
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_learned_baselines_learn_what_only_the_session_so_far_tells(name):
+    """The action is that of three steps before: the last one alone, which Markov has, says nothing about it."""
+    draw = np.random.default_rng(0)
+
+    def sessions(n):
+        made = [draw.integers(0, 2, 10).tolist() for _ in range(n)]
+        for session in made:
+            for step in range(3, 10):
+                session[step] = session[step - 3]
+        return made
+
+    train, asked = positions.training(packed(sessions(200)), 2, 50), positions.training(packed(sessions(50)), 2, 50)
+    late = np.flatnonzero(np.tile(np.arange(10) >= 3, 50) & (asked.following < 2))
+    logs = NEXT_ACTION[name](train)(asked)
+    assert logs.shape == (500, 3)
+    assert np.exp(logs).sum(1) == pytest.approx(1)
+    told = (logs[late].argmax(1) == asked.following[late]).mean()
+    markov = NEXT_ACTION["markov"](train)(asked)[late].argmax(1)
+    assert told > 0.95 > 0.7 > (markov == asked.following[late]).mean()
+
+
+@pytest.mark.parametrize("name", sorted(NEXT_ACTION))
+def test_no_baseline_looks_ahead_or_before_its_window(name, store):
+    train, test = store
+    fitted = NEXT_ACTION[name](positions.training(train, 9, 5))
+    asked = positions.training(test, 9, 5)
+    before = fitted(asked)
+    for row in range(0, len(asked), 37):
+        outside = np.ones(test.n_events, bool)
+        outside[asked.first[row] : asked.event[row] + 1] = False
+        spoilt = replace(
+            test,
+            action=np.where(outside, 2, test.action).astype(np.uint8),
+            item=np.where(outside, test.item[asked.event[row]], test.item),
+            price=np.where(outside, 9, test.price),
+            category=np.where(outside, 3, test.category),
+        )
+        alone = fitted(replace(asked, split=spoilt).only(np.array([row])))[0]
+        assert alone == pytest.approx(before[row], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(NEXT_ACTION))
+def test_they_are_the_same_again_and_never_say_never(name, store, monkeypatch):
+    monkeypatch.setattr(tables, "MOST", 500)  # of 2,400 positions: what is drawn must be the same too
+    train, test = (positions.training(part, 9, 8) for part in store)
+    once, again = NEXT_ACTION[name](train)(test), NEXT_ACTION[name](train)(test)
+    assert np.array_equal(once, again)
+    assert np.isfinite(once).all()
+
+
+@pytest.mark.parametrize("name", sorted(NEXT_ACTION))
+def test_nothing_or_one_thing_to_learn_is_no_error(name):
+    asked = Positions(packed([[0, 1], [2]], items=[9, 40, 3]), np.arange(3), np.array([0, 0, 2]), 3)
+    for sessions in ([], [[1]], [[0], [1], [0]]):
+        logs = NEXT_ACTION[name](positions.training(packed(sessions), 3, 50))(asked)
+        assert logs.shape == (3, 4)
+        assert np.isfinite(logs).all()
+        assert np.exp(logs).sum(1) == pytest.approx(1)
+    fitted = NEXT_ACTION[name](positions.training(packed([[0, 1, 0]] * 9), 3, 50))
+    assert np.isfinite(fitted(asked)).all()
+    assert fitted(asked.only(slice(0, 0))).shape == (0, 4)
