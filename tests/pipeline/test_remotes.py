@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3 import served
+import s3
+import ssh
 from small_shop import commit, dvc, git
 
 from clickflow.errors import UsageError
@@ -47,14 +48,20 @@ class Worker:
         return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "ssh"])
 def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """`CLICKFLOW_DVC_REMOTE` is a folder or a bucket; what it keeps lies in the folder given."""
+    """`CLICKFLOW_DVC_REMOTE` is a folder, a bucket, or on another host; what it keeps lies in the folder given."""
     if request.param == "folder":
         monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", str(tmp_path / "store"))
         yield tmp_path / "store"
         return
-    with served(tmp_path / "buckets", "shop") as variables:
+    if request.param == "ssh":
+        with ssh.served(tmp_path / "ssh") as home:
+            monkeypatch.setenv("HOME", str(home))
+            monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", f"ssh://storage{tmp_path}/store")
+            yield tmp_path / "store"
+        return
+    with s3.served(tmp_path / "buckets", "shop") as variables:
         for name, value in {**variables, "CLICKFLOW_DVC_REMOTE": "s3://shop/clickflow"}.items():
             monkeypatch.setenv(name, value)
         yield tmp_path / "buckets/shop/clickflow"
