@@ -58,7 +58,8 @@ def _judge(
     if state.name not in ("RUNNING", "STARTING"):
         return False, f"{state.name.lower()}: {state.words}"
     if name == "mlflow":
-        healthy = _get(f"{ports.mlflow_url}/health", text=True) == "OK"
+        # Right after a kill it is the orphan of the killed one that answers, until the new one has cleared it away.
+        healthy = state.name == "RUNNING" and _get(f"{ports.mlflow_url}/health", text=True) == "OK"
         return healthy, "answers" if healthy else "does not answer yet"
     if name == "api-server":
         healthy = (beats.get("metadatabase") or {}).get("status") == "healthy"
