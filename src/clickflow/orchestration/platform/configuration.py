@@ -95,14 +95,15 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "workers": "1",
         },
         "api_auth": {"jwt_secret": secret["jwt"], **TOKENS},
-        # A killed scheduler's tasks are taken over, and a killed task is tried again, within a minute.
+        # A killed scheduler's tasks are taken over within a minute.
         "scheduler": {
             "scheduler_idle_sleep_time": "0.2",
             "scheduler_heartbeat_sec": "3",
             "job_heartbeat_sec": "3",
             "scheduler_health_check_threshold": "15",
             "orphaned_tasks_check_interval": "10",
-            "task_instance_heartbeat_timeout": "40",
+            # Longer than an API server takes to come back on a busy machine: no task can be heard meanwhile.
+            "task_instance_heartbeat_timeout": "90",
             "task_instance_heartbeat_timeout_detection_interval": "5",
             # A broker that lost a message never delivers it; an Edge worker that is off for the night comes back.
             "task_queued_timeout": "120" if settings.executor == "celery" else "86400",
