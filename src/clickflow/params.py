@@ -21,7 +21,7 @@ Format = Literal["csv", "tsv", "jsonl", "parquet"]
 Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
 ItemFeature = Literal["category", "price", "popularity"]
-Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "itemknn", "vsknn", "vstan"]
+Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "itemknn", "vsknn", "vstan", "vstan_returns"]
 ActionBaseline = Literal["majority", "markov", "logistic", "forest", "boosting"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow.evaluation.baselines import NEIGHBOURS, neighbours, session_index, vsknn, vstan
+from clickflow.evaluation.baselines import NEIGHBOURS, neighbours, returns, session_index, vsknn, vstan
 from clickflow.evaluation.baselines.history import History
 
 KNOWN = 9
@@ -104,9 +104,8 @@ def test_a_session_left_out_makes_room_for_the_next():
     assert np.flatnonzero(seen[1]).tolist() == [2, 4]
 
 
-@pytest.mark.parametrize("name", sorted(NEIGHBOURS))
-def test_of_equally_similar_sessions_the_most_recent_is_taken(name):
-    module = {"vsknn": vsknn, "vstan": vstan}[name]
+@pytest.mark.parametrize("module", [vsknn, vstan])
+def test_of_equally_similar_sessions_the_most_recent_is_taken(module):
     sessions = [[2, item] for item in range(3, 9)]
     ends = [3, 9, 1, 9, 2, 5]  # the items 4 and 6 are the most recent, 6 stands later
     fitted = neighbours.fit(history(sessions, ends), module.weighting(neighbours=2, sample=6))
@@ -149,3 +148,40 @@ def test_steps_beyond_those_told_apart_weigh_as_the_last_of_them():
     seen = fitted.scores(rows).toarray()
     assert seen[0, 3] > 0
     assert np.array_equal(seen[0], seen[1])
+
+
+def test_items_that_never_come_again_at_once_are_moved_down_and_those_that_do_up():
+    draw = np.random.default_rng(3)
+    pairs = [draw.choice(np.arange(2, 8), 2, replace=False).tolist() for _ in range(400)]
+    once = [first + second for first, second in zip(pairs[:200], pairs[200:], strict=True)]
+    never = [[item for step, item in enumerate(each) if step == 0 or item != each[step - 1]] for each in once]
+    always = [[item for item in each for _ in range(2)] for each in never]
+    row = newest_first([[2, 3]])
+    for sessions, lower in ((never, True), (always, False)):
+        plain_one, put_right = (NEIGHBOURS[name](history(sessions)) for name in ("vstan", "vstan_returns"))
+        before, after = plain_one.scores(row).toarray()[0], put_right.scores(row).toarray()[0]
+        assert (after[3] < 0.1 * before[3]) if lower else (after[3] > before[3])
+        others = [item for item in range(2, KNOWN) if item not in (2, 3)]
+        assert np.array_equal(after[others], before[others])
+
+
+def test_factors_are_how_often_an_item_came_over_the_score_it_had():
+    from scipy.sparse import csr_array
+
+    past = history([[2, 3, 2, 2]])
+    asked = {}
+
+    def half_on_the_last_item(recent, own):
+        asked["own"] = own.tolist()
+        rows = np.arange(len(recent))
+        data = np.full((len(recent), 2), 0.5)
+        where = np.stack([recent[:, 0], np.full(len(recent), 8)], axis=1)
+        return csr_array((data.reshape(-1), (np.repeat(rows, 2), where.reshape(-1))), shape=(len(recent), KNOWN))
+
+    factors = returns.learn(past, half_on_the_last_item)
+    assert asked["own"] == [0, 0, 0]
+    # of three positions the last item came next once, the one before once; scores were half on the last each time
+    assert factors[:3] == pytest.approx([2 / 2.5, 2 / 1, 1])
+    scores = half_on_the_last_item(np.array([[5, 4, 5], [8, 5, 0]]), np.array([-1, -1])).tolil().tocsr()
+    returns.weigh(scores, np.array([[5, 4, 5], [8, 5, 0]]), np.array([3.0, 7.0, 9.0] + [1.0] * 17))
+    assert scores[[0, 0, 0, 1], [5, 4, 8, 8]].tolist() == [1.5, 0, 0.5, 3.0]

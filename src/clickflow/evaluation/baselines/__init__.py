@@ -7,6 +7,7 @@ sequences (`clickflow.evaluation.baselines.positions`). Another one is one more 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from clickflow.evaluation.baselines import actions, itemknn, markov, popularity, repeat, tables, vsknn, vstan
 from clickflow.evaluation.baselines.history import ActionScores, History, Scores
@@ -21,10 +22,15 @@ NEXT_ITEM: Mapping[str, Callable[[History], Scores]] = {
     "itemknn": itemknn.fit,
     "vsknn": vsknn.fit,
     "vstan": vstan.fit,
+    "vstan_returns": vstan.fit_returns,
 }
 """Next-item baselines by the name they have in params.yaml."""
 
-NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {"vsknn": vsknn.neighbours, "vstan": vstan.neighbours}
+NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {
+    "vsknn": vsknn.neighbours,
+    "vstan": vstan.neighbours,
+    "vstan_returns": partial(vstan.neighbours, returns=True),
+}
 """Those that are a session-kNN, to be asked for sparse scores, and leaving out a question's own session."""
 
 NEXT_ACTION: Mapping[str, Callable[[Positions], ActionScores]] = {

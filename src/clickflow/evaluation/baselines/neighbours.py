@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.evaluation.baselines import returns
 from clickflow.evaluation.baselines.history import FIRST_ITEM, History, Scores, popular
 from clickflow.evaluation.baselines.session_index import (
     BACK_BITS,
@@ -62,13 +63,22 @@ def fit(history: History, weighting: Weighting) -> Neighbours:
     """Index the training sessions for one kind of kNN."""
     index = build(history, weighting)
 
-    def search(recent: npt.NDArray[np.integer], own: npt.NDArray[np.integer] | None) -> "csr_array":
+    def plain(recent: npt.NDArray[np.integer], own: npt.NDArray[np.integer] | None) -> "csr_array":
         asked = _asked(np.asarray(recent), index.known)
         mine = None
         if own is not None and len(index.place):
             mine = np.where(np.asarray(own) < 0, -1, index.place[np.asarray(own)])
         parts = [_scores(index, weighting, asked, first, last, mine) for first, last in _blocks(index, asked)]
         return parts[0] if len(parts) == 1 else _below(parts, index.known)
+
+    if not weighting.returns:
+        return Neighbours(history.known, LEAST * popular(history), plain)
+    factors = returns.learn(history, plain)
+
+    def search(recent: npt.NDArray[np.integer], own: npt.NDArray[np.integer] | None) -> "csr_array":
+        made = plain(recent, own)
+        returns.weigh(made, np.asarray(recent), factors)
+        return made
 
     return Neighbours(history.known, LEAST * popular(history), search)
 

@@ -45,6 +45,8 @@ class Weighting:
     """Steps from the newest shared item, within the neighbour, after which an item weighs 1 / e; None: no matter."""
     idf: float
     """An item's scores are multiplied by 1 + idf x log(sessions / count)."""
+    returns: bool
+    """Whether the scores of the session's own items are put right by how often visitors return to them."""
 
 
 @dataclass(frozen=True)

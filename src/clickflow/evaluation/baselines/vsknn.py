@@ -27,6 +27,7 @@ def weighting(*, neighbours: int = 500, sample: int = 1000, idf: float = 1.0) ->
         recency=None,
         distance=None,
         idf=idf,
+        returns=False,
     )
 
 

@@ -1,0 +1,143 @@
+"""How well, and how fast, the baselines predict the next item of public session logs.
+
+    python benchmarks/baselines.py --train train.tsv.gz --test test.tsv.gz --json result.json [--systems vsknn,vstan]
+
+Reads and splits as `benchmarks/next_item.py` does, and ranks as it does: items that the first file does not have are
+removed from the second, all items are ranked for every next click, an item with the same score as the true one counts
+as ranked before it. The session-kNN systems are also timed on training positions, each without its own session.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from next_item import CLOCK, CUTOFFS, pack, read
+from numpy.typing import NDArray
+
+from clickflow.cli import guarded
+from clickflow.errors import UsageError
+from clickflow.evaluation import ranking
+from clickflow.evaluation.baselines import NEIGHBOURS, NEXT_ITEM
+from clickflow.evaluation.baselines.history import History, history
+from clickflow.models.windows import questions, recent
+from clickflow.sequences.store import PackedSplit
+
+LONGEST = 50
+"""Steps of a session that are read, as in the preset."""
+BLOCK = 500
+TIMED = 100_000
+"""Training positions on which a session-kNN is timed."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--systems", default=",".join(NEXT_ITEM), help="names, with commas; none: all")
+    parser.add_argument("--json", type=Path, required=True)
+    asked = parser.parse_args()
+    names = asked.systems.split(",")
+    if wrong := [name for name in names if name not in NEXT_ITEM]:
+        raise UsageError(f"--systems: no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(NEXT_ITEM)}")
+    result = measure(asked.train, asked.test, names)
+    text = json.dumps(result, indent=2, sort_keys=True)
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(text + "\n")
+
+
+def measure(train: Path, test: Path, names: list[str]) -> dict[str, Any]:
+    past, testing = splits(train, test)
+    asked = questions(testing.offsets, np.arange(testing.n_sequences), LONGEST)
+    rows = np.flatnonzero(asked.has_next)
+    shown = recent(testing.item, asked, rows, LONGEST)
+    answers = testing.item[asked.event[rows] + 1]
+    found = {}
+    for name in names:
+        started = time.perf_counter()
+        scores = NEXT_ITEM[name](past)
+        fitted = time.perf_counter() - started
+        started = time.perf_counter()
+        blocks = [slice(first, first + BLOCK) for first in range(0, len(rows), BLOCK)]
+        ranks = np.concatenate([ranking.ranks(scores(shown[block]), answers[block]) for block in blocks])
+        ranked = time.perf_counter() - started
+        gains = dict(zip(ranking.names(CUTOFFS), ranking.gains(ranks, CUTOFFS).mean(axis=0).tolist(), strict=True))
+        found[name] = {key: value for key, value in gains.items() if not key.startswith("ndcg")} | {
+            "fit_seconds": fitted,
+            "rank_seconds": ranked,
+        }
+        if name in NEIGHBOURS:
+            found[name] |= speed(past, name, shown)
+    return {
+        "systems": found,
+        "predictions": len(rows),
+        "items": past.known - 2,
+        "train_sessions": len(past.offsets) - 1,
+        "train_events": len(past.item),
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": _scipy()},
+    }
+
+
+def speed(past: History, name: str, shown: NDArray[np.int64]) -> dict[str, float]:
+    """Sparse scores a second: of the test questions, and of training positions, each without its own session."""
+    fitted = NEIGHBOURS[name](past)
+    asked = questions(past.offsets, np.arange(len(past.offsets) - 1), LONGEST)
+    rows = np.flatnonzero(asked.has_next)
+    rows = np.sort(np.random.default_rng(0).choice(rows, min(TIMED, len(rows)), replace=False))
+    own = recent(past.item, asked, rows, LONGEST)
+    started, cpu = time.perf_counter(), time.process_time()
+    fitted.scores(shown)
+    tested, tested_cpu = time.perf_counter() - started, time.process_time() - cpu
+    started, cpu = time.perf_counter(), time.process_time()
+    for first in range(0, len(rows), 10 * BLOCK):
+        part = slice(first, first + 10 * BLOCK)
+        fitted.scores(own[part], asked.sequence[rows[part]])
+    left_out, left_out_cpu = time.perf_counter() - started, time.process_time() - cpu
+    return {
+        "questions_per_second": len(shown) / tested,
+        "questions_per_cpu_second": len(shown) / tested_cpu,
+        "left_out_positions": len(rows),
+        "left_out_per_second": len(rows) / left_out,
+        "left_out_per_cpu_second": len(rows) / left_out_cpu,
+    }
+
+
+def splits(train: Path, test: Path) -> tuple[History, PackedSplit]:
+    """What baselines learn from, and the test sessions without items that they cannot know."""
+    session, item, when = read(train)
+    items, index = np.unique(item, return_inverse=True)
+    when = ordered(session, when)
+    past = history(pack(session, index + 2, when), known=len(items) + 2)
+    session, item, when = read(test)
+    at = np.minimum(np.searchsorted(items, item), len(items) - 1)
+    known = items[at] == item
+    return past, pack(session[known], at[known] + 2, when[known])
+
+
+def ordered(session: NDArray[Any], when: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The times, where they order the sessions: by a clock, or by one order of all rows. Where `Time` begins again in
+    every session it says nothing about which is more recent, and the order of the sessions in the file stands in.
+    """
+    if not len(when) or np.median(when) > CLOCK or len(np.unique(when)) == len(when):
+        return when
+    _, first, number = np.unique(session, return_index=True, return_inverse=True)
+    turn = np.argsort(np.argsort(first))[number]
+    # within a session as before: sessions are set apart by more than the longest of them
+    span = when.max() - when.min() + 1
+    made: NDArray[np.float64] = turn * span + (when - when.min())
+    return made
+
+
+def _scipy() -> str:
+    import scipy
+
+    return str(scipy.__version__)
+
+
+if __name__ == "__main__":
+    guarded(main)
