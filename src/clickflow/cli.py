@@ -254,13 +254,16 @@ def checkout(
 def prune(
     keep: Annotated[int, typer.Option(help="The newest so many runs stay.", min=0)] = 20,
     days: Annotated[float, typer.Option(help="So do runs, failures and logs younger than this.", min=0)] = 30,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Also bytes in the DVC cache and remote of this home that nothing needs.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove old runs and what failures left; whatever made a champion or a candidate stays."""
     from clickflow.orchestration import prune as verb
 
-    verb.run(workspace(), keep=keep, days=days, dry=dry_run, as_json=as_json)
+    verb.run(workspace(), keep=keep, days=days, bulk=objects, dry=dry_run, as_json=as_json)
 
 
 @app.command(rich_help_panel=PLATFORM)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -206,6 +207,32 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
     ]
     for number in range(3):
         assert (home() / f"runs/run-{number}/models/next_step/weights").exists()
+
+    # Bytes: what a commit names stays, and what is young; the rest goes where it is asked for.
+    stores = [judged / ".dvc/cache/files/md5", home() / "dvc-remote/files/md5"]
+    locks = {number: git(judged, "show", f"refs/runs/run-{number}:dvc.lock") for number in range(3)}
+    named = {number: set(re.findall(r"md5: (\w{32}(?:\.dir)?)", lock)) for number, lock in locks.items()}
+
+    def there() -> list[set[str]]:
+        return [{file.parent.name + file.name for file in store.glob("??/*")} for store in stores]
+
+    before = there()
+    git(judged, "update-ref", "-d", "refs/runs/run-1")
+    young = clickflow(judged, "prune", "--objects", "--days", "0")["removed"]
+    assert not [gone for gone in young if "objects" in gone["what"]]
+    for file in (file for store in stores for file in store.glob("??/*")):
+        os.utime(file, (past, past))
+    would = clickflow(judged, "prune", "--objects", "--days", "30", "--dry-run")
+    assert there() == before
+    said = clickflow(judged, "prune", "--objects", "--days", "30")
+    assert [gone for gone in said["removed"] if "objects" in gone["what"]] == would["removed"][-2:]
+    kept_names = named[0] | named[2]
+    for now, was in zip(there(), before, strict=True):
+        assert was & kept_names == now & kept_names
+        assert was & named[1] - kept_names
+        assert not now & named[1] - kept_names
+    shutil.rmtree(judged / ".dvc/cache")
+    assert clickflow(judged, "checkout", "run-0", "--into", str(home() / "back"))["clean"] is True
 
 
 @pytest.mark.slow

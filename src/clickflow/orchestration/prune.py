@@ -2,7 +2,7 @@
 
 Kept are the newest runs, the young ones, those that work, and those whose models matter: a champion now or before, a
 candidate, a decision to promote. What the others have left goes: reference, results, logs, and workspaces of failures.
-Bytes in the DVC cache and remote stay: other runs may share them.
+Bytes in the DVC cache and remote stay, for runs share them; asked for, those go that nothing needs (`objects.py`).
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from clickflow import console
-from clickflow.orchestration import history, journal, repository, workspace
+from clickflow.orchestration import history, journal, objects, repository, workspace
 from clickflow.orchestration.history import Recorded
 from clickflow.paths import Paths
 from clickflow.registry import ledger
@@ -35,13 +35,19 @@ class Doomed:
     bytes: int
 
 
-def run(paths: Paths, *, keep: int, days: float, dry: bool, as_json: bool) -> None:
-    """Prune the repository's references and this machine's home; with `dry` only say what would go."""
+def run(paths: Paths, *, keep: int, days: float, bulk: bool, dry: bool, as_json: bool) -> None:
+    """Prune the repository's references and this machine's home; with `dry` only say what would go.
+
+    `bulk`: also objects of the DVC cache and remote of this home that nothing needs then.
+    """
     origin, home = workspace.places(paths.root)
     repository.fetch(origin, home)
-    kept, doomed = plan(origin, home, keep=keep, days=days, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    kept, doomed = plan(origin, home, keep=keep, days=days, now=now)
     if not dry:
         _remove(origin, home, doomed)
+    if bulk:
+        doomed += _objects(origin, home, doomed, old=now - timedelta(days=days), now=now, dry=dry)
     freed = sum(thing.bytes for thing in doomed)
     console.emit(
         {
@@ -125,6 +131,17 @@ def _remove(origin: str, home: Path, doomed: list[Doomed]) -> None:
                 workspace.remove(Path(thing.path))
                 advance(1, thing.path)
         repository.withdraw(origin, home, [thing.path for thing in doomed if thing.what == "reference"])
+
+
+def _objects(origin: str, home: Path, doomed: list[Doomed], *, old: datetime, now: datetime, dry: bool) -> list[Doomed]:
+    """What nothing needs when `doomed` is gone, by the folder that had it; removed unless `dry`."""
+    gone = [thing.path for thing in doomed if thing.what == "reference"]
+    found: dict[Path, list[int]] = {}
+    for file in objects.unneeded(origin, home, without=gone, old=old, now=now):
+        found.setdefault(file.parents[3], []).append(file.lstat().st_size)
+        if not dry:
+            file.unlink(missing_ok=True)
+    return [Doomed(folder.name, f"{len(sizes)} objects", str(folder), sum(sizes)) for folder, sizes in found.items()]
 
 
 def _lines(kept: list[Kept], doomed: list[Doomed], freed: int, *, dry: bool) -> Iterator[str]:
