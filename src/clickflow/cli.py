@@ -99,6 +99,40 @@ def train(model: Name) -> None:
     stage.run(params, paths, model)
 
 
+@app.command(rich_help_panel=MODELS)
+def tune(
+    model: Name,
+    minutes: Annotated[float, typer.Option(help="How long; 0: only show what was found so far.", min=0)] = 30,
+    trials: Annotated[int | None, typer.Option(help="At most so many trials this time; none: by time.", min=0)] = None,
+    jobs: Annotated[int, typer.Option(help="Trials at once, each a process of training.threads threads.", min=1)] = 2,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Begin anew, or go on with the study of the same data and space.")
+    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the best params into params.yaml.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try other params for a model, each in a training of its own, and say which are best on the valid part.
+
+    What may vary, and what is best, stands in params.yaml under `tuning`. The present params are tried first, so the
+    result is never worse on the valid part; the test part is not looked at. Stopped by Ctrl-C or killed, the same
+    command goes on. The end is a table, a report and a patch to params.yaml; docs/howto/tune.md goes through it.
+    """
+    params, paths = _open(model)
+    from clickflow.tuning import tune as verb
+
+    verb.run(
+        params,
+        paths,
+        model,
+        minutes=minutes,
+        trials=trials,
+        jobs=jobs,
+        fresh=fresh,
+        apply=apply,
+        as_json=as_json,
+    )
+
+
 @app.command(rich_help_panel=STAGES)
 def export(model: Name) -> None:
     """Write the artefact that ships (ONNX), and check it against the torch model."""

@@ -1,0 +1,163 @@
+"""What a trial may set: the space of params.yaml, checked against the model, and drawn from.
+
+A setting is a mapping of dotted names below `models.<name>` to JSON values, one for every param of the space.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from clickflow.errors import UsageError
+from clickflow.params import Params, Tuned, model_keys, with_values
+
+if TYPE_CHECKING:
+    import optuna
+
+Setting = dict[str, Any]
+
+COMPANIONS = 256
+"""Combinations of other params that are asked whether a value fits any of them."""
+DIGITS = 3
+"""Significant digits of a number that is drawn from a range: what is trained is what params.yaml will say."""
+LIKELIHOODS = ("sampled", "full")
+"""Losses whose log loss can be compared with that of another, see docs/reference/models.md."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The params of `model` that are tuned; `section` of tuning.space says so, the model's name or `*`."""
+
+    model: str
+    section: str
+    tuned: Mapping[str, Tuned]
+
+    def place(self, key: str) -> str:
+        """Where a param of the space stands in params.yaml."""
+        return f"tuning.space.{self.section}.{key}"
+
+
+def of(params: Params, name: str) -> Space:
+    """The space of a model, its own or that of all. UsageError where there is none."""
+    section = name if name in params.tuning.space else "*"
+    tuned = params.tuning.space.get(section)
+    if not tuned:
+        raise UsageError(
+            f"there is nothing to tune: tuning.space.{name} in params.yaml is {'empty' if tuned == {} else 'missing'}",
+            next_step="say there what may vary, such as `encoder.units: {low: 48, high: 200, log: true}`",
+        )
+    return Space(name, section, tuned)
+
+
+def current(params: Params, space: Space) -> Setting:
+    """What the params of the space are now."""
+    values: Any = asdict(params.model(space.model))
+    found = {}
+    for key in space.tuned:
+        place = values
+        for part in key.split("."):
+            place = place[part]
+        found[key] = list(place) if isinstance(place, tuple) else place
+    return found
+
+
+def check(params: Params, space: Space) -> None:
+    """UsageError, with every fault by name, where the model refuses a value whatever the other params are, or where
+    the objective cannot compare what is tuned.
+    """
+    faults = list(_objective_faults(params, space))
+    for key, tuned in space.tuned.items():
+        for value in tuned.choices if tuned.choices is not None else _ends(key, tuned):
+            fault = _refused(params, space, key, value)
+            faults += [f"{space.place(key)}: {value!r} is refused: {fault}"] if fault else []
+    if faults:
+        raise UsageError(
+            f"params.yaml has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n"
+            + "\n".join(f"  {fault}" for fault in faults),
+            kept="no trial was started",
+            next_step=f"correct tuning.space.{space.section}, or give {space.model} a space of its own",
+        )
+
+
+def _objective_faults(params: Params, space: Space) -> Iterator[str]:
+    objective, model = params.tuning.objective, params.model(space.model)
+    heads = model.heads
+    head = "next_action" if objective == "next_action" else "next_item"
+    if objective != "loss" and getattr(heads, head) is None:
+        yield f"tuning.objective: {objective} is of the head {head}, which model {space.model} does not have"
+    losses = set(space.tuned["heads.next_item.loss"].choices or ()) if "heads.next_item.loss" in space.tuned else set()
+    if objective in ("next_item", "loss") and losses - set(LIKELIHOODS):
+        wrong = ", ".join(sorted(losses - set(LIKELIHOODS)))
+        yield (
+            f"{space.place('heads.next_item.loss')}: {wrong} is no likelihood, so tuning.objective {objective} cannot "
+            "compare it with others; mrr@20 can"
+        )
+    if objective == "loss":
+        for key in space.tuned:
+            if key.endswith(".weight"):
+                yield f"{space.place(key)}: the objective, loss, is weighted by it; choose one that is not"
+    if params.tuning.epochs is not None and "budget.epochs" in space.tuned:
+        yield f"{space.place('budget.epochs')}: tuning.epochs sets it for every trial; null there leaves it free"
+
+
+def _refused(params: Params, space: Space, key: str, value: Any) -> str:
+    """Why the model takes a value with no choice of other params; empty where it takes it with one."""
+    others = {k: t.choices for k, t in space.tuned.items() if t.choices is not None and k != key}
+    combinations = itertools.islice(itertools.product(*others.values()), COMPANIONS)
+    first = ""
+    for companions in itertools.chain([{}], (dict(zip(others, chosen, strict=True)) for chosen in combinations)):
+        try:
+            with_values(params, space.model, {**companions, key: value})
+        except UsageError as error:
+            first = first or error.what.splitlines()[0]
+        else:
+            return ""
+    return first
+
+
+def _whole(key: str) -> bool:
+    return model_keys()[key] is int or int in getattr(model_keys()[key], "__args__", ())
+
+
+def _ends(key: str, tuned: Tuned) -> list[float]:
+    assert tuned.low is not None
+    assert tuned.high is not None
+    return [int(tuned.low), int(tuned.high)] if _whole(key) else [tuned.low, tuned.high]
+
+
+def word(value: Any) -> Any:
+    """A value as Optuna keeps a choice: text for a list."""
+    return json.dumps(value) if isinstance(value, (list, tuple)) else value
+
+
+def inside(space: Space, key: str, value: Any) -> bool:
+    """Whether the space has a value of a param."""
+    tuned = space.tuned[key]
+    if tuned.choices is not None:
+        return word(value) in [word(choice) for choice in tuned.choices]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    low, high = _ends(key, tuned)
+    steps = (value - low) / tuned.step if tuned.step else 0.0
+    return low <= value <= high and abs(steps - round(steps)) < 1e-6
+
+
+def draw(trial: "optuna.Trial", space: Space, given: Mapping[str, Any]) -> Setting:
+    """What a trial tries; `given` are values from outside the space, which are not drawn."""
+    found: Setting = {}
+    for key, tuned in space.tuned.items():
+        if key in given:
+            found[key] = given[key]
+        elif tuned.choices is not None:
+            known = {word(choice): choice for choice in tuned.choices}
+            chosen = known[trial.suggest_categorical(key, list(known))]
+            found[key] = list(chosen) if isinstance(chosen, tuple) else chosen
+        elif _whole(key):
+            low, high = _ends(key, tuned)
+            found[key] = trial.suggest_int(key, int(low), int(high), step=int(tuned.step or 1), log=tuned.log)
+        else:
+            low, high = _ends(key, tuned)
+            number = trial.suggest_float(key, low, high, step=tuned.step, log=tuned.log)
+            found[key] = round(number, 10) if tuned.step else float(f"{number:.{DIGITS}g}")
+    return found

@@ -1,0 +1,97 @@
+"""`python -m clickflow.tuning.trial JOB`: one trial, in a process of its own.
+
+JOB is a JSON file that `search.py` wrote. What happens is told on standard output, a JSON object a line after `MARK`:
+`epoch` with its record of the history, then `done` or `failed`. Other lines are for the log.
+"""
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
+from clickflow.files import read_json
+from clickflow.models import item_features
+from clickflow.models.network import Network, parameters
+from clickflow.params import check
+from clickflow.sequences.store import PackedSplit, open_split, read_card
+from clickflow.training.loop import train
+from clickflow.training.stage import sizes
+
+MARK = "clickflow-trial: "
+
+
+class Stopped(Exception):
+    """Whoever started the trial has seen enough of it."""
+
+
+class _Teller:
+    """Tells how training goes, and ends it where the file `stop` is there."""
+
+    def __init__(self, stop: Path) -> None:
+        self.stop = stop
+
+    def start(self, network: Network, steps: int, done: int, why: str) -> None:  # noqa: ARG002
+        tell({"parameters": parameters(network), "steps": steps, "why": why})
+
+    def step(self, steps: int, questions: int, loss: float) -> None:  # noqa: ARG002
+        if self.stop.exists():
+            raise Stopped
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        tell({"epoch": record["epoch"], "record": record})
+
+
+def tell(what: dict[str, Any]) -> None:
+    """One line for the process that started this one."""
+    sys.stdout.write(f"{MARK}{json.dumps(what)}\n")
+    sys.stdout.flush()
+
+
+def latest(split: PackedSplit, sequences: int | None) -> PackedSplit:
+    """The last `sequences` of a split, which are its latest; all where there are no more, or None is asked for."""
+    if sequences is None or sequences >= split.n_sequences:
+        return split
+    start = int(split.offsets[-sequences - 1])
+    columns = {name: column[start:] for name, column in vars(split).items() if name != "offsets"}
+    return PackedSplit(offsets=split.offsets[-sequences - 1 :] - start, **columns)
+
+
+def main(words: Sequence[str]) -> int:
+    """Train what the job says; the exit code."""
+    job = read_json(Path(words[0]))
+    stop = Path(job["stop"])
+    try:
+        params = check(job["params"])
+        spec, folder = params.model(job["model"]), Path(job["store"])
+        card = read_card(folder)
+        codes = item_features.read(folder, spec.encoder.item_features, card.known)
+        trained = train(
+            spec,
+            replace(sizes(card), item_codes=codes),
+            latest(open_split(folder, "train"), params.tuning.max_sequences),
+            open_split(folder, "valid"),
+            seed=params.seed,
+            settings=params.training,
+            watcher=_Teller(stop),
+        )
+    except Stopped:
+        return 0
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except ClickflowError as error:
+        tell({"failed": error.what})
+        return error.exit_code
+    except Exception as error:  # out of memory above all: whoever started the trial goes on with the next
+        traceback.print_exc()
+        tell({"failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"})
+        return EXIT_FAILED
+    tell({"done": trained.best_epoch, "valid": trained.history[trained.best_epoch - 1].get("valid", {})})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

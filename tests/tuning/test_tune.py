@@ -1,0 +1,305 @@
+"""`clickflow tune` from outside: it finds what is better, goes on where it was killed, and leaves nothing behind."""
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clickflow.cli import guarded
+from clickflow.errors import ClickflowError, UsageError
+from clickflow.params import load
+from clickflow.sequences.card import read_card
+from clickflow.tuning import space, study, tune
+
+
+def run(paths, **options):
+    values = {"minutes": 5.0, "trials": 6, "jobs": 2, "fresh": False, "apply": False, "as_json": True, **options}
+    tune.run(load(paths.params), paths, "next_step", **values)
+
+
+def told(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def rows(report: str | Path):
+    with (Path(report) / "trials.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+SLOW = {
+    "models.next_step.optimiser.learning_rate": 1.0e-6,
+    "models.next_step.optimiser.embedding_learning_rate": 1.0e-6,
+}
+"""Params with which nothing is learned."""
+
+
+@pytest.mark.slow
+def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsys, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    paths = shop(SLOW)
+    before = paths.params.read_text(encoding="utf-8")
+    run(paths, trials=4)
+    found = told(capsys)
+    assert found["trials"] == {"finished": 4}
+    assert found["best"]["valid"]["next_item"] < found["present"]["valid"]["next_item"] - 0.3
+    assert found["best"]["params"]["optimiser.learning_rate"] > 1e-5
+    assert "models.next_step.optimiser.learning_rate" in found["changes"]
+    assert paths.params.read_text(encoding="utf-8") == before, "only --apply writes"
+    assert not found["applied"]
+
+    report = Path(found["report"])
+    assert sorted(path.name for path in report.iterdir()) == [
+        "best.yaml",
+        "history.png",
+        "importance.png",
+        "trials.csv",
+    ]
+    assert sum(found["importance"].values()) == pytest.approx(1)
+    table = rows(report)
+    assert [row["trial"] for row in table] == ["0", "1", "2", "3"]
+    assert table[0]["optimiser.learning_rate"] == "1e-06", "the present params come first"
+    settings = [(row["optimiser.learning_rate"], row["optimiser.embedding_learning_rate"]) for row in table]
+    assert len(set(settings)) == 4, "two at once never try the same"
+    best = yaml.safe_load((report / "best.yaml").read_text(encoding="utf-8"))
+    assert best["models.next_step.encoder.attention"] == found["best"]["params"]["encoder.attention"]
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{paths.home}/mlflow.db")
+    experiment = client.get_experiment_by_name("tuning").experiment_id
+    every = client.search_runs([experiment])
+    (parent,) = [one for one in every if "mlflow.parentRunId" not in one.data.tags]
+    children = [one for one in every if one.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == 4
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["best/next_item"] == pytest.approx(found["best"]["valid"]["next_item"])
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"trials.csv", "history.png"}
+    for child in children:
+        assert child.data.tags["clickflow.outcome"] == "finished"
+        row = table[int(child.data.tags["clickflow.trial"])]
+        assert child.data.params["optimiser.learning_rate"] == row["optimiser.learning_rate"]
+        assert len(client.get_metric_history(child.info.run_id, "valid/next_item")) == 3
+
+    # what was found can be shown again, and applied, without another trial
+    run(paths, minutes=0, as_json=False)
+    said = capsys.readouterr().out
+    assert "nothing: the present params" in said
+    assert "on data that nobody has seen the gain will be smaller" in said
+    assert "-      learning_rate: 1.0e-06" in said
+    assert "--minutes 0 --apply" in said
+    run(paths, minutes=0, apply=True)
+    again = told(capsys)
+    assert again["applied"]
+    assert again["trials"] == {"finished": 4}
+    after = load(paths.params)
+    assert after.models["next_step"].optimiser.learning_rate == found["best"]["params"]["optimiser.learning_rate"]
+    assert paths.params.read_text(encoding="utf-8").startswith("# a comment at the top\n")
+    # the params that were applied are a trial of the same study, which goes on
+    run(paths, minutes=0)
+    assert told(capsys)["changes"] == {}
+
+
+def trials_of(home: Path) -> dict[int, tuple[str, float | None]]:
+    """Number to state and value of every trial, read beside Optuna."""
+    (file,) = home.glob("tuning/next_step/*/study.db")
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10) as database:
+        query = "select t.number, t.state, v.value from trials t left join trial_values v on v.trial_id = t.trial_id"
+        return {number: (state, value) for number, state, value in database.execute(query)}
+
+
+def settings_of(home: Path) -> dict[int, str]:
+    (file,) = home.glob("tuning/next_step/*/study.db")
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10) as database:
+        query = (
+            "select t.number, a.value_json from trials t join trial_user_attributes a on a.trial_id = t.trial_id "
+            "where a.key = 'setting'"
+        )
+        return dict(database.execute(query).fetchall())
+
+
+def begun(paths, *words):
+    command = [sys.executable, "-m", "clickflow.cli", "tune", "next_step", *words]
+    return subprocess.Popen(
+        command, cwd=paths.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(child, words: str) -> str:
+    """Read what the child says until `words` come."""
+    said = ""
+    for line in child.stderr:
+        said += line
+        if words in line:
+            return said
+    pytest.fail(f"{words!r} never came: {said}")
+
+
+def gone(find, folder) -> bool:
+    deadline = time.monotonic() + 30
+    while find(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not find(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_in_mid_trial_it_goes_on_with_what_it_had(shop, capsys, processes, how):
+    paths = shop()
+    child = begun(paths, "--jobs", "1", "--minutes", "10")
+    wait_for(child, "trial 0: next_item")
+    deadline = time.monotonic() + 60
+    while not processes(paths.home) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(child.pid, how)
+    _, rest = child.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert child.returncode == 130
+        assert "The same command goes on" in rest
+    assert gone(processes, paths.home), "no process is left behind"
+
+    before = trials_of(paths.home)
+    finished = {number: state for number, state in before.items() if state[0] == "COMPLETE"}
+    assert finished
+    cut = [
+        n
+        for n, (state, _) in before.items()
+        if state == "RUNNING" or (state == "FAIL" and n in settings_of(paths.home))
+    ]
+    assert cut
+    again = [settings_of(paths.home)[number] for number in cut if number in settings_of(paths.home)]
+
+    run(paths, trials=1)
+    said = capsys.readouterr().err
+    assert f"{len(finished)} trials of it are kept" in said
+    after = trials_of(paths.home)
+    assert {number: after[number] for number in finished} == finished
+    assert "RUNNING" not in {state for state, _ in after.values()}
+    late = [setting for number, setting in settings_of(paths.home).items() if number > max(cut)]
+    assert set(again) <= set(late), "what was cut short is tried again"
+    done = [setting for n, setting in settings_of(paths.home).items() if after[n][0] == "COMPLETE"]
+    assert len(done) == len(set(done)) == len(finished) + 1
+
+
+def test_the_time_is_kept_and_what_it_cuts_short_is_said(shop, capsys, processes):
+    paths = shop()
+    with pytest.raises(ClickflowError, match="no trial of next_step was finished"):
+        run(paths, minutes=0.03, trials=None)
+    assert "unfinished trials will be tried again" in capsys.readouterr().err
+    assert gone(processes, paths.home)
+
+
+@pytest.mark.slow
+def test_a_trial_that_others_surpass_is_stopped_and_marked(shop, capsys, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    # one at a time: the second learns nothing, and is worse than the first after two epochs
+    nothing = {"choices": [1.0e-6]}
+    space = {"optimiser.learning_rate": nothing, "optimiser.embedding_learning_rate": nothing}
+    longer = {"models.next_step.budget.epochs": 5, "models.next_step.budget.patience": 5}
+    paths = shop(longer, pruning="halving", space={"*": space})
+    run(paths, trials=2, jobs=1)
+    found = told(capsys)
+    assert found["trials"] == {"finished": 1, "pruned": 1}
+    assert found["best"]["trial"] == found["present"]["trial"] == 0, "tried, though the space does not have it"
+    assert found["diff"] == ""
+    first, second = rows(found["report"])
+    assert (first["outcome"], first["epochs"]) == ("finished", "5")
+    assert (second["outcome"], second["epochs"]) == ("pruned", "2")
+    assert second["why"].startswith("after epoch 2, at ")
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{paths.home}/mlflow.db")
+    (marked,) = client.search_runs(
+        [client.get_experiment_by_name("tuning").experiment_id], "tags.`clickflow.outcome` = 'pruned'"
+    )
+    assert marked.data.tags["clickflow.trial"] == "1"
+    assert marked.info.status == "KILLED"
+
+
+@pytest.mark.slow
+def test_all_of_a_small_space_is_tried_but_what_the_model_refuses(shop, capsys):
+    kinds = {"encoder.kind": {"choices": ["gru", "attention"]}, "encoder.layers": {"choices": [1, 2]}}
+    run(shop(space={"*": kinds}), trials=None)
+    said = capsys.readouterr()
+    assert "the space is exhausted" in said.err
+    found = json.loads(said.out)
+    tried = {(row["encoder.kind"], row["encoder.layers"]) for row in rows(found["report"])}
+    assert tried == {("gru", "1"), ("gru", "2"), ("attention", "1")}
+    assert found["trials"] == {"finished": 3}
+
+
+@pytest.mark.slow
+def test_a_trial_that_fails_costs_only_itself_and_so_does_a_server_that_is_not_there(shop, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    # no machine has the memory for so many negatives
+    paths = shop(space={"*": {"heads.next_item.negatives": {"choices": [16, 1 << 46]}}})
+    run(paths, trials=2, jobs=1)
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["trials"] == {"failed": 1, "finished": 1}
+    (failed,) = [row for row in rows(found["report"]) if row["outcome"] == "failed"]
+    assert failed["why"]
+    assert f"trial {failed['trial']}: failed: {failed['why']}" in said.err
+    assert said.err.count("tuning goes on without it") == 1
+
+
+def test_a_fault_of_all_trials_ends_it_with_their_words(shop, monkeypatch):
+    monkeypatch.setattr("clickflow.tuning.search.FRUITLESS", 1)
+    paths = shop()
+    (paths.sequences("session") / "train/item.npy").write_bytes(b"rotten")
+    with pytest.raises(ClickflowError, match=r"1 trials failed and none succeeded; trial 0: .*item\.npy"):
+        run(paths, trials=None, jobs=1)
+
+
+def only_open(paths, **options):
+    """Open the study and leave it: nothing is trained."""
+    with pytest.raises(ClickflowError, match="no trial of next_step was finished"):
+        run(paths, minutes=0, **options)
+
+
+def test_other_data_or_another_space_begins_a_new_study(shop, capsys):
+    only_open(shop())
+    only_open(shop())
+    assert "a new study begins" not in capsys.readouterr().err
+    only_open(shop(data=5))
+    assert "a new study begins, for the data changed" in capsys.readouterr().err
+    paths = shop(data=5, space={"next_step": {"encoder.dropout": {"low": 0.0, "high": 0.5}}})
+    only_open(paths)
+    assert "for the space and other params changed" in capsys.readouterr().err
+    only_open(
+        shop({"models.next_step.encoder.dropout": 0.1}, data=5, space={"*": {"encoder.dropout": {"choices": [0]}}})
+    )
+    assert "for the space changed" in capsys.readouterr().err, "what is tuned may change without another study"
+    only_open(paths, fresh=True)
+    assert "put aside" in capsys.readouterr().err
+    assert len(list((paths.home / "tuning/next_step").glob("*/study.db"))) == 5
+
+
+def test_a_second_one_on_the_same_study_is_refused(shop, capsys):
+    paths = shop()
+    params = load(paths.params)
+    data = read_card(paths.sequences("session")).sha256
+    with (
+        study.opened(paths.home, params, space.of(params, "next_step"), data, fresh=False, say=print),
+        pytest.raises(UsageError, match="another `clickflow tune next_step` works on the same study"),
+    ):
+        run(paths)
+
+
+def test_without_a_store_nothing_starts(shop, capsys):
+    import shutil
+
+    paths = shop()
+    shutil.rmtree(paths.sequences("session"))
+    with pytest.raises(SystemExit) as ended:
+        guarded(lambda: run(paths))
+    assert ended.value.code == 3
+    assert not (paths.home / "tuning").exists()
