@@ -294,6 +294,17 @@ def test_a_second_one_on_the_same_study_is_refused(shop, capsys):
         run(paths)
 
 
+def test_a_damaged_study_is_said_and_can_be_put_aside(shop, capsys):
+    paths = shop()
+    only_open(paths)
+    (storage,) = paths.home.glob("tuning/next_step/*/study.db")
+    storage.write_bytes(b"no database" * 1000)
+    with pytest.raises(ClickflowError, match="cannot be read or written") as caught:
+        run(paths)
+    assert "--fresh" in caught.value.next_step
+    only_open(paths, fresh=True)
+
+
 def test_without_a_store_nothing_starts(shop, capsys):
     import shutil
 

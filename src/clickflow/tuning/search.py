@@ -19,11 +19,11 @@ from clickflow.files import write_json
 from clickflow.orchestration import process
 from clickflow.params import Params
 from clickflow.training import tracking
+from clickflow.tuning import MARK
 from clickflow.tuning import study as studies
 from clickflow.tuning.runs import Runs
 from clickflow.tuning.space import Setting, current
 from clickflow.tuning.study import Study
-from clickflow.tuning.trial import MARK
 
 if TYPE_CHECKING:
     import optuna
@@ -255,6 +255,10 @@ def _stop(search: Search) -> None:
     for one in search.running.values():
         one.thread.join(30)
         one.stop.unlink(missing_ok=True)
+    while not search.events.empty():  # one may have ended by itself just then
+        number, kind, value = search.events.get()
+        if kind != "end" or search.running[number].outcome in ("finished", "pruned"):
+            _HEARD[kind](search, number, value)
     for number, one in search.running.items():
         studies.again(search.study, one.trial)
         search.runs.end(number, "stopped", {})

@@ -4,6 +4,7 @@
 and a log per trial, and the report. One process at a time works on it; trials are processes that know nothing of it.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -15,10 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clickflow.errors import UsageError
-from clickflow.files import read_json, write_json
+from clickflow.errors import ClickflowError, UsageError
+from clickflow.files import read_json, sha256, write_json
 from clickflow.params import Params, with_values
-from clickflow.training.checkpoints import fingerprint
 from clickflow.training.tracking import names
 from clickflow.tuning import space as spaces
 from clickflow.tuning.space import Setting, Space
@@ -84,8 +84,12 @@ def parts(params: Params, space: Space, data: str) -> dict[str, Any]:
         "params": {key: value for key, value in sorted(fixed.items()) if key not in (*space.tuned, *keys)}
         | {"tuning.epochs": params.tuning.epochs, "tuning.max_sequences": params.tuning.max_sequences}
         | {"seed": params.seed, "device": params.training.device, "precision": params.training.precision},
-        "code": fingerprint(sources=[path for folder in folders for path in folder.glob("*.py")]),
+        "code": _digest([[path.name, sha256(path)] for folder in folders for path in sorted(folder.glob("*.py"))]),
     }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -98,10 +102,12 @@ def opened(
     where another process works on it.
     """
     from filelock import FileLock, Timeout
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
 
     about = parts(params, space, data)
     above = home / "tuning" / space.model
-    folder = above / fingerprint(about)
+    folder = above / _digest(about)
     above.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(above / f".{folder.name}.lock"))
     try:
@@ -124,6 +130,12 @@ def opened(
         study = Study(folder, read_json(folder / CARD)["id"], params, space, _storage(folder, params))
         _go_on(study, say)
         yield study
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise ClickflowError(
+            f"the study {folder} cannot be read or written: {(str(error).splitlines() or [''])[0][:200]}",
+            kept="what it holds",
+            next_step="see that the disk has room; where the file is damaged, --fresh puts it aside and begins anew",
+        ) from error
     finally:
         lock.release()
 

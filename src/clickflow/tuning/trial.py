@@ -20,8 +20,7 @@ from clickflow.params import check
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.training.loop import train
 from clickflow.training.stage import sizes
-
-MARK = "clickflow-trial: "
+from clickflow.tuning import MARK
 
 
 class Stopped(Exception):
