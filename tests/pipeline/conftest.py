@@ -1,6 +1,9 @@
 """What the tests of runs may ask for."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,22 @@ def _shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 def shop(_shop: Path, tmp_path: Path) -> Path:
     """A checkout with one commit and a raw file that git does not keep."""
     return Path(shutil.copytree(_shop, tmp_path / "shop"))
+
+
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("airflow")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
+    env |= {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    code = "from clickflow.orchestration import inprocess; inprocess.migrate()"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def airflow(_migrated: Path) -> None:
+    """Airflow's database is there already, in the test's own home: to make it takes longer than most runs."""
+    folder = Path(os.environ["CLICKFLOW_HOME"]) / "airflow"
+    folder.mkdir()
+    for file in (*_migrated.glob("airflow.db*"), _migrated / "migrated"):
+        shutil.copy(file, folder)

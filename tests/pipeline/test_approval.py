@@ -149,7 +149,7 @@ GATED = """
 
 
 @pytest.fixture
-def gated(shop: Path, root: Path) -> Path:
+def gated(shop: Path, root: Path, airflow: None) -> Path:
     """The small shop, whose gate says promote and whose params ask for a person's word."""
     with_airflow(shop, root)
     decision = {"decision": "promote", "summary": "9 rules passed", "champion_version": 3, "metrics": {"mrr@20": 0.2}}
@@ -171,7 +171,7 @@ def run(shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, l
     """One run in which a person answers: the tasks' states, what promote was called with, the questions."""
     home = Path(os.environ["CLICKFLOW_HOME"])
     folder = home / "airflow"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
     env |= {
         "AIRFLOW_HOME": str(folder),

@@ -155,6 +155,7 @@ def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("airflow")
 def test_ctrl_c_ends_the_run_and_what_it_has_started(shop: Path, root: Path) -> None:
     (shop / "check.sh").write_text("touch $CLICKFLOW_HOME/begun; exec sleep 12345\n")
     commit(shop)

@@ -28,7 +28,7 @@ VERB = """
 
 
 @pytest.fixture
-def rolling(shop: Path, root: Path) -> Path:
+def rolling(shop: Path, root: Path, airflow: None) -> Path:
     """The small shop with the DAG, and a verb that says what it was asked."""
     with_airflow(shop, root)
     shutil.copy(root / "dags/rollback.py", shop / "dags")

@@ -34,6 +34,7 @@ def test_it_ends_at_the_predictions_and_trains_nothing(root: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("airflow")
 def test_predictions_are_made_in_a_workspace_and_announced(shop: Path, root: Path) -> None:
     with_stores(shop, root, {"score": SCORED, "champion": 3})
     done = ran(shop, "score", {"top": 7, "since_hours": None})
@@ -53,6 +54,7 @@ def test_predictions_are_made_in_a_workspace_and_announced(shop: Path, root: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("airflow")
 def test_without_a_champion_it_is_skipped_and_a_wrong_number_is_refused(shop: Path, root: Path) -> None:
     with_stores(shop, root, {"score": SCORED})
     done = ran(shop, "score", {})

@@ -38,6 +38,7 @@ def test_it_ends_at_the_call_and_trains_nothing(root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("airflow")
 def test_it_calls_with_its_evidence_or_is_skipped_with_its_reason(shop: Path, root: Path) -> None:
     quiet = "next_step: nothing breaches: 0 of 5 windows"
     with_stores(shop, root, {"watch": said([], quiet, stale=True), "champion": 3})

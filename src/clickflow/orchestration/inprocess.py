@@ -16,16 +16,7 @@ POOLS = {"gpu": 1, "promote": 1}
 
 def main(dags: str, dag_id: str, moment: str, conf: str) -> int:
     """Bring the database up to date, load the DAG files, run the DAG, and return the exit code."""
-    import airflow
-    from filelock import FileLock
-
-    stamp, wanted = Path("migrated"), airflow.__version__
-    with FileLock("migrating.lock"):
-        if not (stamp.exists() and stamp.read_text() == wanted and Path("airflow.db").exists()):
-            from airflow.utils.db import initdb
-
-            initdb()
-            stamp.write_text(wanted)
+    migrate()
     _make_pools()
 
     from airflow.dag_processing.dagbag import BundleDagBag
@@ -39,6 +30,20 @@ def main(dags: str, dag_id: str, moment: str, conf: str) -> int:
     dag.deadline = None  # a scheduler's to watch, and there is none
     run = dag.test(run_after=when, logical_date=when, run_conf=json.loads(conf))
     return 0 if run.state == "success" else EXIT_FAILED
+
+
+def migrate() -> None:
+    """Bring Airflow's database in the current folder up to date; done once for each version, for it takes seconds."""
+    import airflow
+    from filelock import FileLock
+
+    stamp, wanted = Path("migrated"), airflow.__version__
+    with FileLock("migrating.lock"):
+        if not (stamp.exists() and stamp.read_text() == wanted and Path("airflow.db").exists()):
+            from airflow.utils.db import initdb
+
+            initdb()
+            stamp.write_text(wanted)
 
 
 def _make_pools() -> None:
