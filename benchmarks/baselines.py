@@ -5,6 +5,9 @@
 Reads and splits as `benchmarks/next_item.py` does, and ranks as it does: items that the first file does not have are
 removed from the second, all items are ranked for every next click, an item with the same score as the true one counts
 as ranked before it. The session-kNN systems are also timed on training positions, each without its own session.
+
+    --tail 0.1                                 the last tenth of the training sessions in place of a test file
+    --systems vstan,vstan:distance=2.05:idf=1  a session-kNN with other values of its table
 """
 
 import argparse
@@ -12,6 +15,8 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +27,20 @@ from numpy.typing import NDArray
 from clickflow.cli import guarded
 from clickflow.errors import UsageError
 from clickflow.evaluation import ranking
-from clickflow.evaluation.baselines import NEIGHBOURS, NEXT_ITEM
-from clickflow.evaluation.baselines.history import History, history
+from clickflow.evaluation.baselines import NEIGHBOURS, NEXT_ITEM, neighbours, vsknn, vstan
+from clickflow.evaluation.baselines.history import History, Scores, history
+from clickflow.evaluation.baselines.session_index import Weighting
 from clickflow.models.windows import questions, recent
 from clickflow.sequences.store import PackedSplit
 
 LONGEST = 50
 """Steps of a session that are read, as in the preset."""
 BLOCK = 500
+TABLES: dict[str, Callable[..., Weighting]] = {
+    "vsknn": vsknn.weighting,
+    "vstan": vstan.weighting,
+    "vstan_returns": partial(vstan.weighting, returns=True),
+}
 TIMED = 100_000
 """Training positions on which a session-kNN is timed."""
 
@@ -37,22 +48,24 @@ TIMED = 100_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--test", type=Path)
+    parser.add_argument("--tail", type=float, help="share of the training sessions to test on, in place of --test")
     parser.add_argument("--systems", default=",".join(NEXT_ITEM), help="names, with commas; none: all")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
+    if (asked.test is None) == (asked.tail is None):
+        raise UsageError("one of --test and --tail is needed", next_step="name a test file, or a share to hold out")
     names = asked.systems.split(",")
-    if wrong := [name for name in names if name not in NEXT_ITEM]:
+    if wrong := [name for name in names if name.split(":")[0] not in NEXT_ITEM]:
         raise UsageError(f"--systems: no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(NEXT_ITEM)}")
-    result = measure(asked.train, asked.test, names)
+    result = measure(*(splits(asked.train, asked.test) if asked.test else tail(asked.train, asked.tail)), names)
     text = json.dumps(result, indent=2, sort_keys=True)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
-def measure(train: Path, test: Path, names: list[str]) -> dict[str, Any]:
-    past, testing = splits(train, test)
+def measure(past: History, testing: PackedSplit, names: list[str]) -> dict[str, Any]:
     asked = questions(testing.offsets, np.arange(testing.n_sequences), LONGEST)
     rows = np.flatnonzero(asked.has_next)
     shown = recent(testing.item, asked, rows, LONGEST)
@@ -60,7 +73,7 @@ def measure(train: Path, test: Path, names: list[str]) -> dict[str, Any]:
     found = {}
     for name in names:
         started = time.perf_counter()
-        scores = NEXT_ITEM[name](past)
+        scores = fit(name, past)
         fitted = time.perf_counter() - started
         started = time.perf_counter()
         blocks = [slice(first, first + BLOCK) for first in range(0, len(rows), BLOCK)]
@@ -81,6 +94,17 @@ def measure(train: Path, test: Path, names: list[str]) -> dict[str, Any]:
         "train_events": len(past.item),
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": _scipy()},
     }
+
+
+def fit(system: str, past: History) -> Scores:
+    """Fit a baseline, or a session-kNN with other values: `name:key=value:key=value`."""
+    name, *changes = system.split(":")
+    if not changes:
+        return NEXT_ITEM[name](past)
+    if name not in TABLES:
+        raise UsageError(f"--systems: {name} has no table", next_step=f"these have one: {', '.join(TABLES)}")
+    values = {key: json.loads(value) for key, value in (change.split("=") for change in changes)}
+    return neighbours.as_scores(neighbours.fit(past, TABLES[name](**values)))
 
 
 def speed(past: History, name: str, shown: NDArray[np.int64]) -> dict[str, float]:
@@ -110,13 +134,35 @@ def speed(past: History, name: str, shown: NDArray[np.int64]) -> dict[str, float
 def splits(train: Path, test: Path) -> tuple[History, PackedSplit]:
     """What baselines learn from, and the test sessions without items that they cannot know."""
     session, item, when = read(train)
-    items, index = np.unique(item, return_inverse=True)
+    return _split(session, item, ordered(session, when), *read(test))
+
+
+def tail(train: Path, share: float) -> tuple[History, PackedSplit]:
+    """The same of the training file alone: the sessions that end last are what is asked about."""
+    session, item, when = read(train)
     when = ordered(session, when)
+    _, number = np.unique(session, return_inverse=True)
+    end = np.full(number.max() + 1, -np.inf)
+    np.maximum.at(end, number, when)
+    late = np.argsort(np.argsort(end, kind="stable"))[number] >= len(end) * (1 - share)
+    return _split(
+        *(column[~late] for column in (session, item, when)), *(column[late] for column in (session, item, when))
+    )
+
+
+def _split(
+    session: NDArray[Any],
+    item: NDArray[Any],
+    when: NDArray[np.float64],
+    test_session: NDArray[Any],
+    test_item: NDArray[Any],
+    test_when: NDArray[np.float64],
+) -> tuple[History, PackedSplit]:
+    items, index = np.unique(item, return_inverse=True)
     past = history(pack(session, index + 2, when), known=len(items) + 2)
-    session, item, when = read(test)
-    at = np.minimum(np.searchsorted(items, item), len(items) - 1)
-    known = items[at] == item
-    return past, pack(session[known], at[known] + 2, when[known])
+    at = np.minimum(np.searchsorted(items, test_item), len(items) - 1)
+    known = items[at] == test_item
+    return past, pack(test_session[known], at[known] + 2, test_when[known])
 
 
 def ordered(session: NDArray[Any], when: NDArray[np.float64]) -> NDArray[np.float64]:

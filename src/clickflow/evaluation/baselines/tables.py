@@ -11,7 +11,7 @@ from clickflow.evaluation.baselines.actions import fit_majority, frequencies
 from clickflow.evaluation.baselines.history import ActionScores
 from clickflow.evaluation.baselines.positions import Positions, features, log_counts
 
-MOST = 50_000
+MOST = 20_000
 """Training positions that are read at most; of more, so many are drawn."""
 BLOCK = 20_000
 """Positions answered at a time."""
@@ -38,7 +38,7 @@ def _boosting() -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(
-        max_iter=50, learning_rate=0.15, max_leaf_nodes=15, early_stopping=False, random_state=SEED
+        max_iter=40, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False, random_state=SEED
     )
 
 
