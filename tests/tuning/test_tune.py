@@ -191,7 +191,7 @@ def test_killed_in_mid_trial_it_goes_on_with_what_it_had(shop, capsys, processes
 def test_the_time_is_kept_and_what_it_cuts_short_is_said(shop, capsys, processes):
     paths = shop()
     with pytest.raises(ClickflowError, match="no trial of next_step was finished"):
-        run(paths, minutes=0.03, trials=None)
+        run(paths, minutes=0.01, trials=None)
     assert "unfinished trials will be tried again" in capsys.readouterr().err
     assert gone(processes, paths.home)
 

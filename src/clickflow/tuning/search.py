@@ -106,6 +106,8 @@ def _fill(search: Search) -> None:
         if search.most is not None and search.started >= search.most:
             return
         if time.monotonic() + search.quickest >= search.deadline:
+            if not search.running:
+                console.say("what is left of the time is too short for another trial")
             return
         asked = studies.ask(search.study)
         if asked is None:

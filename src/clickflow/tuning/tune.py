@@ -41,7 +41,6 @@ def run(
     Raises UsageError where the space is wrong or another process tunes the same, DataError where there is no store or
     no valid part, ClickflowError where no trial has ended.
     """
-    deadline = time.monotonic() + 60 * minutes
     tuned = space.of(params, name)
     space.check(params, tuned)
     store = paths.sequences(params.model(name).unit).absolute()
@@ -62,6 +61,7 @@ def run(
                 say=console.say,
             )
             console.say(f"tune {name}: {minutes:g} minutes, {jobs} trials at once, {len(tuned.tuned)} params")
+            deadline = time.monotonic() + 60 * minutes
             going = search.Search(opened, raw, store, paths.root, runs, jobs, trials, deadline)
             try:
                 with console.progress(f"tune {name}", 60 * minutes) as advance:
