@@ -1,6 +1,7 @@
 """Baselines against slow plain references, on published data, and on what they must not see."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickflow.evaluation import ranking
-from clickflow.evaluation.baselines import NEXT_ITEM
+from clickflow.evaluation.baselines import NEXT_ITEM, itemknn, popularity
 from clickflow.evaluation.baselines.history import History
 from clickflow.models.windows import questions, recent
 
@@ -118,3 +119,55 @@ def test_vsknn_reaches_its_published_quality_on_bolcom(shop_data):
     # measured elsewhere on this file, recall@20 / MRR@20: V-SKNN .6681 / .2534, Markov .3888 / .2511
     assert figures["vsknn"] == pytest.approx([0.6681, 0.2534], abs=0.015)
     assert figures["markov"] == pytest.approx([0.3888, 0.2511], abs=0.015)
+
+
+@given(SESSIONS, st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_item_knn_agrees_with_a_plain_reference(sessions, session):
+    inside = [{item for item in each if item >= 2} for each in sessions]
+    count = [sum(item in each for each in inside) for item in range(KNOWN)]
+    expected = np.zeros(KNOWN)
+    for back, item in enumerate(session[::-1]):
+        for other in range(2, KNOWN):
+            if other != item >= 2:
+                both = sum(item in each and other in each for each in inside)
+                expected[other] += math.exp(-back / 2) * both / math.sqrt((count[item] + 5) * (count[other] + 5))
+    found = itemknn.fit(history(sessions), damping=5.0, decay=2.0)(newest_first(session))[0]
+    assert found == pytest.approx(expected, abs=2e-9)  # popularity adds up to 1e-9
+    last_alone = itemknn.fit(history(sessions), decay=0)
+    assert np.array_equal(last_alone(newest_first(session)), last_alone(newest_first(session[-1:])))
+
+
+def test_item_knn_reads_the_last_steps_of_a_long_sequence(monkeypatch):
+    monkeypatch.setattr(itemknn, "LONGEST", 2)
+    found = itemknn.fit(history([[2, 3, 4]]))
+    assert found(newest_first([3]))[0, 4] > 1e-3
+    assert found(newest_first([3]))[0, 2] < 1e-8
+
+
+def test_popularity_of_late_halves_with_age():
+    past = history([[2, 3], [3], [4]], ends=[0, 60, 100])
+    found = popularity.fit_decayed(past, half_life=0.2)(np.zeros((2, 3), np.int64))
+    assert found.shape == (2, KNOWN)
+    # a fifth of the 100 between first and last: 5 half-lives ago, 2 ago, now
+    assert found[1, 2:5] == pytest.approx([1 / 32, 1 / 32 + 1 / 4, 1], rel=1e-6)
+    same_time = popularity.fit_decayed(history([[2, 2, 3]], ends=[7]))(np.zeros((1, 1), np.int64))[0]
+    assert same_time[:4] == pytest.approx([0, 0, 2, 1])
+
+
+@pytest.mark.parametrize("name", sorted(NEXT_ITEM))
+def test_an_empty_history_and_unknown_items_are_no_error(name):
+    rows = np.array([[0, 0, 0], [1, 1, 0], [8, 1, 0], [2, 3, 2]])
+    for sessions in ([], [[1, 1]], [[2]], [[2, 3], [3, 2, 2]]):
+        scores = NEXT_ITEM[name](history(sessions))(rows)
+        assert scores.shape == (4, KNOWN)
+        assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", sorted(NEXT_ITEM))
+def test_the_same_history_gives_the_same_scores(name):
+    draw = np.random.default_rng(5)
+    sessions = [draw.integers(1, 30, draw.integers(1, 9)).tolist() for _ in range(80)]
+    rows = draw.integers(0, 30, (20, 6))
+    once, again = (NEXT_ITEM[name](history(sessions, known=30))(rows) for _ in range(2))
+    assert np.array_equal(once, again)
