@@ -10,6 +10,8 @@ from small_shop import commit, dvc, git
 from clickflow.orchestration import fragments, graph, runs, workspace
 from clickflow.orchestration.workspace import Run
 
+pytestmark = pytest.mark.timeout(900)
+
 # Takes in the files that are not there yet, and says which: as the real stage does.
 INGEST = """
 mkdir -p data/events

@@ -18,6 +18,8 @@ from clickflow.errors import UsageError
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import plan
 
+pytestmark = pytest.mark.timeout(900)
+
 READ = """
 import json, sys
 sys.path.insert(0, "dags")
@@ -111,7 +113,7 @@ def test_what_airflow_cannot_carry_is_refused_when_compiling(tmp_path: Path, sta
 
 def retrain(shop: Path, *settings: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "clickflow.cli", "retrain", *(word for s in settings for word in ("-S", s))]
-    return subprocess.run(command, cwd=shop, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, cwd=shop, capture_output=True, text=True, timeout=800)
 
 
 @pytest.mark.slow
@@ -168,7 +170,7 @@ def test_ctrl_c_ends_the_run_and_what_it_has_started(shop: Path, root: Path) -> 
             assert child.poll() is None
             time.sleep(0.2)
         os.kill(child.pid, signal.SIGINT)
-        _, said = child.communicate(timeout=300)
+        _, said = child.communicate(timeout=800)
     finally:
         child.kill()
     assert child.returncode == 130

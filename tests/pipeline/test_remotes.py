@@ -14,6 +14,8 @@ from clickflow.errors import UsageError
 from clickflow.orchestration import fragments, graph, runs, storage, workspace
 from clickflow.orchestration.workspace import Run
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def quiet(line: str) -> None:
     """Nobody is watching."""

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from clickflow import cli
 
+pytestmark = pytest.mark.timeout(900)
+
 VERB = """
     elif verb == "rollback":
         import os, pathlib
@@ -56,7 +58,7 @@ def run(shop: Path, conf: dict[str, Any], day: int) -> tuple[int, str]:
         env=env,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=800,
     )
     (log,) = (home / "logs").glob(f"*2026-01-0{day}*/rollback.log")
     return done.returncode, log.read_text()

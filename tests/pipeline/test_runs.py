@@ -19,6 +19,8 @@ from clickflow.orchestration import fragments, graph, prune, runs
 from clickflow.orchestration.workspace import Run
 from clickflow.registry import ledger
 
+pytestmark = pytest.mark.timeout(900)
+
 GATE = """
   gate:
     foreach: ${models}

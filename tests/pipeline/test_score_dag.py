@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from store_shop import ran, read, with_stores
 
+pytestmark = pytest.mark.timeout(900)
+
 SCORED = {
     "model": "next_step",
     "version": 3,

@@ -9,6 +9,8 @@ import pytest
 from small_shop import commit
 from store_shop import ran, read, with_stores
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def said(retrain: list[str], why: str, *, stale: bool = False) -> dict[str, Any]:
     """What the verb answers."""

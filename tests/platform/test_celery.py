@@ -65,10 +65,12 @@ def test_the_worker_redis_postgresql_and_the_bucket_are_killed_in_one_run(stack:
     run = another(shop, 0.0031)
     training = in_training(shop, run)
     assert shop.tasks(RUN, run)["train.next_step"]["queue"] == "gpu"
-    with recovery("kill -9 of the Celery worker"):
+    with recovery("kill -9 of the Celery worker, whose training ends with it"):
         was = shop.kill("worker-gpu")
+        faults.gone(training)
         faults.healthy(shop, "worker-gpu", besides=was)
-        assert len(faults.doing(shop, faults.TRAINING)) <= 1
+        wait_for(shop, faults.TRAINING, besides=training, run=run)
+    training = in_training(shop, run)
 
     stack.bucket.kill()
     faults.gone(training, within=PATIENCE)

@@ -102,8 +102,9 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "job_heartbeat_sec": "3",
             "scheduler_health_check_threshold": "15",
             "orphaned_tasks_check_interval": "10",
-            # Longer than an API server takes to come back on a busy machine: no task can be heard meanwhile.
-            "task_instance_heartbeat_timeout": "90",
+            # Longer than an API server takes to come back on a busy machine: no task can be heard meanwhile. A Celery
+            # worker that is killed takes its tasks with it, and nothing else tells of that.
+            "task_instance_heartbeat_timeout": "30" if settings.executor == "celery" else "90",
             "task_instance_heartbeat_timeout_detection_interval": "5",
             # A broker that lost a message never delivers it; an Edge worker that is off for the night comes back.
             "task_queued_timeout": "120" if settings.executor == "celery" else "86400",
