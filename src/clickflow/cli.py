@@ -113,8 +113,8 @@ def tune(
 ) -> None:
     """Try other params for a model, each in a training of its own, and say which are best on the valid part.
 
-    What may vary, and how it is judged, stands in params.yaml under `tuning`. The present params are tried first, so the
-    result is never worse on the valid part; the test part is not looked at. Stopped by Ctrl-C or killed, the same
+    What may vary, and how it is judged, stands in params.yaml under `tuning`. The present params are tried first, so
+    the result is never worse on the valid part; the test part is not looked at. Stopped by Ctrl-C or killed, the same
     command goes on. The end is a table, a report and a patch to params.yaml; docs/howto/tune.md goes through it.
     """
     params, paths = _open(model)
