@@ -144,6 +144,7 @@ class NextItemHead:
     calibration: float | None
     output: Literal["tied", "separate"]
     copy: bool
+    associations: bool
     horizon: int
 
 

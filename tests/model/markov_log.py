@@ -10,6 +10,7 @@ from clickflow.models.network import Sizes
 from clickflow.params import Model, Training
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
+from clickflow.training.associations import count
 
 ITEMS = 60
 KNOWN = ITEMS + 2
@@ -58,6 +59,7 @@ def sizes(split: PackedSplit, known: int = KNOWN) -> Sizes:
         categories=2,
         statistics={name: (values["mean"], values["std"]) for name, values in found.items()},
         item_codes=np.concatenate([np.zeros(2, np.int64), 1 + np.arange(known - 2) % 5])[:, None],
+        associations=count(split, known)[0],
     )
 
 

@@ -10,7 +10,8 @@ import torch
 
 from clickflow.models import item_features, network
 from clickflow.params import Heads, Model, load
-from clickflow.sequences.store import Card, read_card, write_store
+from clickflow.sequences.store import Card, open_split, read_card, write_store
+from clickflow.training import associations
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS, KNOWN, MAX_LENGTH = 40, 36, 8
@@ -89,6 +90,7 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
             categories=card.categories,
             statistics={name: (each["mean"], each["std"]) for name, each in card.statistics.items()},
             item_codes=item_features.read(store, model.encoder.item_features, card.known),
+            associations=associations.count(open_split(store, "train"), card.known)[0],
         ),
     )
     # fresh weights are small: larger ones tell apart what should differ

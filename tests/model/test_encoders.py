@@ -9,15 +9,22 @@ import torch
 from small_models import EVERY_FEATURE, KNOWN, spec
 from torch import Tensor, nn
 
+from clickflow.models.associations import Table
 from clickflow.models.network import Network, Sizes, build, load_trained, save, spec_from
 
 ACTIONS = tuple("abcdefghi")
+DRAW = np.random.default_rng(5)
+NEIGHBOURS = DRAW.integers(2, KNOWN, (KNOWN, 5)) * (DRAW.random((KNOWN, 5)) < 0.7)
+COUNTS = DRAW.random((KNOWN, 5)) * 9 * (NEIGHBOURS > 0) * (np.arange(KNOWN) > 2)[:, None]
+"""Of the items 0 to 2 no neighbours are known; an item may name a neighbour twice."""
+TABLE = Table(NEIGHBOURS.astype(np.int32), COUNTS.astype(np.float32), (COUNTS.sum(1) * 1.2).astype(np.float32))
 SIZES = Sizes(
     known=KNOWN,
     actions=ACTIONS,
     categories=6,
     statistics={"gap": (2.0, 1.5), "since_start": (4.0, 2.0), "price": (3.0, 1.0)},
     item_codes=np.concatenate([np.zeros((2, 2), np.int64), 1 + np.arange(2 * (KNOWN - 2)).reshape(-1, 2) % 7]),
+    associations=TABLE,
 )
 
 
@@ -90,6 +97,8 @@ ARCHITECTURES = [
     {"kind": "gru", "attention": "none"},
     {"kind": "lstm", "copy": False},
     {"kind": "gru", "attention": "none", "copy": False, "features": ()},
+    {"kind": "gru", "item": {"associations": False}},
+    {"kind": "gru", "copy": False, "item": {"associations": False}},
     {"kind": "rnn", "layers": 2, "attention": "additive"},
     {"kind": "gru", "attention": "self", "attention_heads": 3},
     {"kind": "mingru", "layers": 2},
@@ -155,22 +164,33 @@ def test_answers_are_probabilities_and_padding_and_unknown_are_never_answers(cho
         assert torch.isfinite(answers[name]).all()
 
 
-def test_the_copy_is_a_mixture_of_the_generator_and_the_steps_so_far() -> None:
+def test_an_answer_is_the_mixture_of_softmax_copy_and_associations() -> None:
     model = network(features=())
     head = model.next_item
     assert head is not None
     inputs = sequences(1, 4)
     items = torch.tensor([[5, 1, 5, 9]])
+    head.returns.data = torch.tensor([-0.2, 0.1, 0.05, 0.3, 0.0, 0.0, 0.0, 0.0])
     answers = model({**inputs, "item": items}, torch.tensor([0]), torch.tensor([3]))["next_item"][0].exp()
     table = nn.functional.normalize(model.items, dim=-1)
     states, readouts = model.encode(table[items], inputs)
-    share, weights = head.copied(readouts, states, items)
-    assert weights[0, 3, 1] == 0
-    torch.testing.assert_close(weights[0, 3].sum(), torch.tensor(1.0))
-    generated = (head.query(readouts[0, 3]) @ table[2:].t()).softmax(-1)
-    expected = torch.cat([torch.zeros(2), (1 - share[0, 3]) * generated])
-    expected[5] += share[0, 3] * (weights[0, 3, 0] + weights[0, 3, 2])
-    expected[9] += share[0, 3] * weights[0, 3, 3]
+    last = readouts[0, 3]
+    softmax, copy, associations = torch.cat([torch.zeros(1), head.gate(last)]).softmax(-1)
+    copied = head.pointer(readouts, states)[0, 3, [0, 2, 3]].softmax(-1)  # an unknown item is not copied
+    found = head.associations
+    support = torch.from_numpy(TABLE.support)[items[0]]
+    logits = found.attention(readouts, states)[0, 3] + found.trust * torch.log1p(support)
+    said = torch.zeros(KNOWN)
+    for weight, item in zip(logits[[0, 2, 3]].softmax(-1), (5, 5, 9), strict=True):
+        for neighbour, count in zip(TABLE.items[item], TABLE.counts[item], strict=True):
+            said[neighbour] += weight * count / (TABLE.support[item] + found.doubt.exp())
+    scores = head.query(last) @ table.t()
+    scores[5], scores[9] = scores[5] + 1.0, scores[9] - 2.0  # one step back, and none
+    generated = scores[2:].softmax(-1)
+    left = softmax + associations * (1 - said.sum())
+    expected = torch.cat([torch.zeros(2), left * generated]) + associations * said
+    expected[5] += copy * (copied[0] + copied[1])
+    expected[9] += copy * copied[2]
     torch.testing.assert_close(answers, expected, atol=1e-6, rtol=1e-5)
 
 
@@ -236,7 +256,7 @@ def test_every_weight_has_a_part_in_the_answers(choices: dict[str, object]) -> N
 
 
 def test_separate_vectors_answer_and_are_not_read() -> None:
-    model = network(features=(), copy=False, item={"output": "separate"})
+    model = network(features=(), copy=False, item={"output": "separate", "associations": False})
     assert model.items.shape == (2 * KNOWN, 12)
     inputs = {"item": torch.tensor([[5, 7, 9]])}
     ask = (torch.tensor([0]), torch.tensor([2]))
@@ -253,12 +273,12 @@ def test_separate_vectors_answer_and_are_not_read() -> None:
 
 
 def test_a_card_of_before_these_choices_is_read_as_what_it_was(tmp_path: Path) -> None:
-    model = network("lstm", 2)
+    model = network("lstm", 2, item={"associations": False})
     save(model, tmp_path, {})
     card = json.loads((tmp_path / "model.json").read_text())
     for name in ("attention_heads", "positions", "item_features"):
         del card["spec"]["encoder"][name]
-    for name in ("output", "label_smoothing", "regularisation", "calibration", "horizon"):
+    for name in ("output", "label_smoothing", "regularisation", "calibration", "horizon", "associations"):
         del card["spec"]["heads"]["next_item"][name]
     for written, read in ((True, "bilinear"), (False, "none")):
         card["spec"]["encoder"]["attention"] = written
@@ -272,6 +292,7 @@ def test_the_next_items_are_the_mean_of_what_a_decoder_answers_step_by_step() ->
     model = network(features=(), item={"horizon": 3})
     head = model.next_item
     assert head is not None
+    head.returns.data.normal_(std=0.1)
     items = torch.tensor([[5, 7, 1, 5]])
     ask = (torch.tensor([0]), torch.tensor([3]))
     answers = model({"item": items}, *ask)
@@ -281,9 +302,14 @@ def test_the_next_items_are_the_mean_of_what_a_decoder_answers_step_by_step() ->
     cell.load_state_dict(head.decoder.state_dict())
     state, steps = readouts[0], []
     for step in range(3):
-        share, weights = head.copied(state.unsqueeze(0), states, items)
+        # nothing was counted of what stands two steps behind an item
+        mixture = head.mixture(state.unsqueeze(0), states, items, later=step > 0)
         scores = head.query(state[3]) @ table.t()
-        steps.append(head.log_probabilities(scores.unsqueeze(0), share[:, 3], weights[:, 3], items).exp())
+        scores = scores.index_add(0, torch.tensor([5, 7]), 10 * head.returns[[0, 2]])
+        added = head.added(mixture, items, *ask)
+        steps.append(head.log_probabilities(scores.unsqueeze(0), mixture.softmax[:, 3], *added).exp())
+        if step > 0:
+            assert not mixture.worth.any()
         if step == 0:
             torch.testing.assert_close(answers["next_item"].exp(), steps[0])
         state = cell(readouts[0], state)

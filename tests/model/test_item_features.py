@@ -8,6 +8,7 @@ import torch
 from small_models import KNOWN, shop, spec
 
 from clickflow.models import item_features
+from clickflow.models.associations import Table
 from clickflow.models.network import Sizes, build
 
 NAN = float("nan")
@@ -68,7 +69,8 @@ def test_nothing_asked_for_is_nothing_read_and_a_store_without_values_gives_none
 
 
 def sizes(codes: np.ndarray | None) -> Sizes:
-    return Sizes(known=6, actions=("view",), categories=2, statistics={}, item_codes=codes)
+    none = Table(np.zeros((6, 1), np.int32), np.zeros((6, 1), np.float32), np.zeros(6, np.float32))
+    return Sizes(known=6, actions=("view",), categories=2, statistics={}, item_codes=codes, associations=none)
 
 
 def test_an_items_vector_is_its_own_plus_those_of_its_classes() -> None:

@@ -41,7 +41,15 @@ def test_the_sharpness_found_is_the_likeliest_one(copy: bool) -> None:
 @pytest.mark.parametrize("item", [{"loss": "bpr_max", "regularisation": 0.0}, {"loss": "bce"}], ids=str)
 def test_after_training_no_other_sharpness_is_much_likelier_and_items_are_still_found(item: dict[str, object]) -> None:
     split, valid = log(1200, 0), log(150, 1)
-    spec = model(epochs=6, tokens=512, features=(), heads=("next_item",), item=item, copy=False, dropout=0.0)
+    spec = model(
+        epochs=6,
+        tokens=512,
+        features=(),
+        heads=("next_item",),
+        item={**item, "associations": False},
+        copy=False,
+        dropout=0.0,
+    )
     trained = train(spec, sizes(split), split, valid, seed=0, settings=CPU)
     network = trained.network
     test = log(200, 5)

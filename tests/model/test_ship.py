@@ -32,7 +32,7 @@ def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
         "min_slice: 500": "min_slice: 100000",
         "bootstrap: 1000": "bootstrap: 50",
         "baselines: [popularity, repeat, markov, vsknn]": "baselines: [popularity]",
-    "action_baselines: [majority, markov, logistic, boosting]": "action_baselines: [majority]",
+        "action_baselines: [majority, markov, logistic, boosting]": "action_baselines: [majority]",
         "max_length: 50": "max_length: 8",
     }.items():
         assert old in text

@@ -37,7 +37,7 @@ def with_optimiser(spec: Model, **choices: Any) -> Model:
 
 
 def test_it_overfits_one_batch() -> None:
-    spec = model(epochs=25, tokens=64)
+    spec = model(epochs=40, tokens=64)
     assert spec.heads.next_action is not None
     both = replace(spec.heads, next_action=replace(spec.heads.next_action, weight=1.0))
     trained = fit(replace(spec, heads=both), sessions=60, overfit=True)
@@ -293,7 +293,7 @@ spec = Model(
     heads=Heads(
         next_item=NextItemHead(
             weight=1.0, loss="sampled", negatives=9, label_smoothing=0.0, regularisation=None, calibration=None,
-            output="tied", copy=True, horizon=1,
+            output="tied", copy=True, associations=True, horizon=1,
         ),
         next_action=NextActionHead(weight=1.0),
     ),

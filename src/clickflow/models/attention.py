@@ -20,21 +20,22 @@ def distances(steps: int, device: torch.device) -> Tensor:
 class CausalAttention(nn.Module):
     """Weights over the steps 0 to t for every step t: a learned bilinear form of two states, and a bias by distance.
 
-    The bilinear attention of Luong et al. 2015.
+    The bilinear attention of Luong et al. 2015. With `reach` only that many steps are looked at, t among them.
     """
 
-    def __init__(self, units: int, max_length: int) -> None:
+    def __init__(self, units: int, max_length: int, reach: int | None = None) -> None:
         super().__init__()
         self.query = nn.Linear(units, units, bias=False)
-        self.distance = nn.Parameter(torch.zeros(max_length))
-        self.scale = units**-0.5
+        self.distance = nn.Parameter(torch.zeros(max_length if reach is None else min(reach, max_length)))
+        self.scale, self.reach = units**-0.5, reach
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """[B, T, D], [B, T, D] to logits [B, T, T]; the last index is the step looked at, later steps have -1e9."""
         logits: Tensor = self.query(queries) @ keys.transpose(1, 2) * self.scale
         back = distances(queries.shape[1], queries.device)
         logits = logits + self.distance[back.clamp(0, self.distance.shape[0] - 1)]
-        return logits.masked_fill(back < 0, NEVER)
+        away = back < 0 if self.reach is None else (back < 0) | (back >= self.reach)
+        return logits.masked_fill(away, NEVER)
 
 
 class AdditiveAttention(nn.Module):

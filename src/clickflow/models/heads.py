@@ -4,10 +4,12 @@ Shapes: N positions, D units, T steps, K items.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from clickflow.models.associations import REACH, Associations, Table
 from clickflow.models.attention import CausalAttention
 from clickflow.models.directions import unit
 from clickflow.params import NextItemHead
@@ -24,11 +26,27 @@ SHARPEST = 2.0
 """The most that the log of a sharpness may be: exp(scores) must stay a float32."""
 
 
-class NextItem(nn.Module):
-    """Which item comes next: cosine scores against the tied item embedding, mixed with a copy of the session's items.
+@dataclass(frozen=True)
+class Mixture:
+    """Of what the answer at each step consists, B sequences of T steps: `softmax` [B, T] the share of the softmax over
+    all items; `copied` [B, T, T] the share of the item of each step; `worth` [B, T, T] the share of a neighbour of the
+    item of each step, for each count of it.
+    """
 
-    With `copy`, p = (1 - g) softmax(scores) + g attention over the steps so far, as in pointer and copy networks
-    (See et al. 2017; for sessions RepeatNet, Ren et al. 2019); g is read off the same state.
+    softmax: Tensor
+    copied: Tensor | None
+    worth: Tensor | None
+
+
+class NextItem(nn.Module):
+    """Which item comes next: cosine scores against the tied item embedding, mixed with what need not be generated.
+
+    p = (1 - g - h) softmax(scores) + g copy + h associations, the shares read off the same state. `copy` is an
+    attention over the steps so far, as in pointer and copy networks (See et al. 2017; for sessions RepeatNet, Ren et
+    al. 2019). With it the scores of the session's own items have a learned bias, by the steps since they were seen: in
+    one shop visitors go back to what they just saw, in another no item is ever seen twice. `associations` are the
+    neighbours of the last steps' items in other sessions (`models.associations`); what these leave unsaid falls to the
+    softmax.
 
     A loss that is no likelihood (`bpr_max`, `bce`) says nothing of how far apart scores should be: then the softmax
     is of scores times a sharpness, one number, which is fitted by likelihood (Platt 1999; temperature scaling, Guo et
@@ -38,12 +56,18 @@ class NextItem(nn.Module):
     the next one (encoder and decoder: Cho et al. 2014; every step of the horizon at once, no answer is fed back).
     """
 
-    def __init__(self, units: int, max_length: int, spec: NextItemHead, known: int) -> None:
+    def __init__(self, units: int, max_length: int, spec: NextItemHead, known: int, table: Table | None = None) -> None:
         super().__init__()
         self.pointer = CausalAttention(units, max_length) if spec.copy else None
-        self.gate = nn.Linear(units, 1) if spec.copy else None
+        if spec.associations and table is None:
+            raise TypeError("the spec asks for associations, and the sizes hold no table of them")
+        self.associations = Associations(units, max_length, table) if spec.associations and table else None
+        sources = spec.copy + spec.associations
+        self.gate = nn.Linear(units, sources) if sources else None
         self.sharpness = None if spec.loss in LIKELIHOODS else nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.tensor(-math.log(known))) if spec.loss == "bce" else None
+        returns = spec.copy and spec.loss in LIKELIHOODS and spec.output == "tied"
+        self.returns = nn.Parameter(torch.zeros(max_length)) if returns else None
         self.items, self.horizon = known - FIRST_ITEM, spec.horizon
         self.decoder = nn.GRUCell(units, units) if spec.horizon > 1 else None
 
@@ -62,36 +86,82 @@ class NextItem(nn.Module):
         """Queries [..., D] whose products are log-probabilities, but for a constant."""
         return queries if self.sharpness is None else queries * self.sharpness.clamp(max=SHARPEST).exp()
 
-    def copied(self, readouts: Tensor, states: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """How the copy answers: the share g [B, T] and weights [B, T, T] over the steps, 0 where a step has no item.
-
-        Readouts and states are [B, T, D], items [B, T]. Where no step so far has a known item, g is 0.
+    def returning(self, items: Tensor) -> tuple[Tensor, Tensor] | None:
+        """For items [B, T]: which steps u are the latest, up to step t, with their item (bool), and the bias that a
+        score of that item has at step t, both [B, T, T]; None where the head has no such bias.
         """
-        if self.pointer is None or self.gate is None:
-            raise TypeError("this head was built without a copy")
-        known = (items >= FIRST_ITEM).unsqueeze(1)
-        logits = self.pointer(readouts, states)
-        logits = logits.masked_fill(~known, NEVER)
-        # what is masked has weight 0 exactly, also where all of it is
-        weights = logits.softmax(-1) * (logits > NEVER / 2)
-        some = weights.sum(-1) > 0
-        return torch.sigmoid(self.gate(readouts).squeeze(-1)) * some, weights
+        if self.returns is None:
+            return None
+        step = torch.arange(items.shape[1], device=items.device)
+        later = (items.unsqueeze(2) == items.unsqueeze(1)) & (step > step.unsqueeze(1))
+        # the next step with the same item; beyond the last one where there is none
+        again = torch.where(later, step, items.shape[1]).amin(-1)
+        back = step.unsqueeze(1) - step
+        latest = (back >= 0) & (again.unsqueeze(1) > step.unsqueeze(1)) & (items >= FIRST_ITEM).unsqueeze(1)
+        return latest, TEMPERATURE * self.returns[back.clamp(0, len(self.returns) - 1)] * latest
 
-    def log_probabilities(self, scores: Tensor, share: Tensor | None, weights: Tensor | None, items: Tensor) -> Tensor:
-        """Scores [N, K], and where there is a copy its share [N] and weights [N, T] over items [N, T], to [N, K].
+    def mixture(
+        self, readouts: Tensor, states: Tensor, items: Tensor, *, support: Tensor | None = None, later: bool = False
+    ) -> Mixture | None:
+        """What the answer consists of, None where it is the softmax alone.
 
-        A session has few items and a shop many: as little as possible is done to all K.
+        Readouts and states are [B, T, D], items [B, T]; `support` [B, T] see `Associations`; `later`: of a step after
+        the next one, for which nothing was counted. Nothing is copied where no step so far has a known item.
+        """
+        if self.gate is None:
+            return None
+        logits, known = self.gate(readouts), (items >= FIRST_ITEM).unsqueeze(1)
+        copied = worth = weights = said = None
+        if self.pointer is not None:
+            attended = self.pointer(readouts, states).masked_fill(~known, NEVER)
+            # what is masked has weight 0 exactly, also where all of it is
+            weights = attended.softmax(-1) * (attended > NEVER / 2)
+            none = weights.sum(-1, keepdim=True) == 0
+            logits = torch.cat([logits[..., :1].masked_fill(none, NEVER), logits[..., 1:]], -1)
+        if self.associations is not None:
+            worth, said = self.associations(readouts, states, items, support)
+            if later:
+                logits = torch.cat([logits[..., :-1], torch.full_like(logits[..., -1:], NEVER)], -1)
+        shares = torch.cat([torch.zeros_like(logits[..., :1]), logits], -1).softmax(-1)
+        softmax = shares[..., 0]
+        if weights is not None:
+            copied = shares[..., 1:2] * weights
+        if worth is not None and said is not None:
+            softmax = softmax + shares[..., -1] * (1 - said)
+            worth = shares[..., -1:] * worth
+        return Mixture(softmax, copied, worth)
+
+    def added(self, mixture: Mixture, items: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+        """What the mixture adds to the softmax at the steps (row, column), [N]: items and their shares, both [N, S].
+
+        An item may stand there several times, and 0 where there is nothing.
+        """
+        named: list[Tensor] = []
+        shares: list[Tensor] = []
+        if mixture.copied is not None:
+            named, shares = [items[row]], [mixture.copied[row, column]]
+        if mixture.worth is not None and self.associations is not None:
+            back = torch.arange(REACH, device=items.device)
+            at = column.unsqueeze(1) - back
+            worth = mixture.worth[row.unsqueeze(1), column.unsqueeze(1), at.clamp(min=0)] * (at >= 0)
+            found, counts = self.associations.neighbours(items[row.unsqueeze(1), at.clamp(min=0)])
+            named, shares = [*named, found.flatten(1)], [*shares, (worth.unsqueeze(-1) * counts).flatten(1)]
+        return torch.cat(named, 1), torch.cat(shares, 1)
+
+    def log_probabilities(self, scores: Tensor, softmax: Tensor | None = None, *added: Tensor) -> Tensor:
+        """Scores [N, K], and if there is a mixture the softmax's share [N] and what is `added`, to [N, K].
+
+        Little is added and a shop has many items: as little as possible is done to all K.
         """
         answers = torch.arange(scores.shape[1], device=scores.device) >= FIRST_ITEM
         generated = scores.masked_fill(~answers, NEVER).log_softmax(-1)
-        if share is None or weights is None:
+        if softmax is None:
             return generated
-        share = share.unsqueeze(-1)
-        generated = generated + torch.log1p(-share.clamp(max=1 - 1e-6))
-        # an item that stands at several steps is copied from all of them
-        copied = share * ((items.unsqueeze(2) == items.unsqueeze(1)) * weights.unsqueeze(1)).sum(-1)
+        generated = generated + softmax.clamp(min=1e-6).log().unsqueeze(-1)
+        items, shares = added
+        more = torch.zeros_like(generated).scatter_add(1, items, shares).gather(1, items)
         kept = generated.gather(1, items)
-        mixed = torch.where(copied > 0, torch.log(kept.exp() + copied.clamp(min=1e-30)), kept)
+        mixed = torch.where(more > 0, torch.log(kept.exp() + more.clamp(min=1e-30)), kept)
         return generated.scatter(1, items, mixed)
 
 

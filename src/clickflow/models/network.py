@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from clickflow.files import sha256
+from clickflow.models.associations import Table
 from clickflow.models.directions import unit
 from clickflow.models.encoders import Encoder, StepFeatures
-from clickflow.models.heads import NEVER, NextAction, NextItem
+from clickflow.models.heads import NEVER, Mixture, NextAction, NextItem
 from clickflow.models.item_features import Codes, ItemFeatures
 from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
 from clickflow.params import Encoder as EncoderSpec
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+ASSOCIATIONS = "associations."
+"""How the names of their table begin in the file of weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Sizes:
     `known`: item indexes below are the model's items (0 padding, 1 unknown); `actions`: the event types in the order
     of their codes, without exit; `categories`: number of category indexes; `statistics`: mean and standard deviation
     of log(1 + x) of gap, since_start and price in the training part; `item_codes`: see `item_features.codes`, needed
-    where the spec asks for item features.
+    where the spec asks for item features; `associations`: needed where the spec asks for them.
     """
 
     known: int
@@ -38,6 +41,7 @@ class Sizes:
     categories: int
     statistics: Mapping[str, tuple[float, float]]
     item_codes: Codes | None = field(default=None, compare=False)
+    associations: Table | None = field(default=None, compare=False)
 
 
 class Network(nn.Module):
@@ -60,7 +64,7 @@ class Network(nn.Module):
         self.items = nn.Parameter(torch.randn(self.outputs + sizes.known, units) * units**-0.5)
         classes = {"action": len(sizes.actions), "hour": 24, "weekday": 7, "category": sizes.categories}
         self.encoder = Encoder(spec.encoder, StepFeatures(features, classes, sizes.statistics), longest)
-        self.next_item = NextItem(units, longest, item, sizes.known) if item else None
+        self.next_item = NextItem(units, longest, item, sizes.known, sizes.associations) if item else None
         self.next_action = NextAction(units, len(sizes.actions) + 1) if action else None
         self.features: ItemFeatures | None = None
         if spec.encoder.item_features:
@@ -113,9 +117,13 @@ class Network(nn.Module):
         if head is not None and ahead:
             flat = readouts.reshape(-1, readouts.shape[-1])
             reads += [read.view(readouts.shape) for read in head.ahead(flat)]
-        copies = [head.copied(read, states, items) if head and head.pointer else (None, None) for read in reads]
-        found = [Read(read, *copy) for read, copy in zip(reads, copies, strict=True)]
-        return Reading(table[self.outputs :] if self.outputs else table, items, found)
+        found = [
+            Read(read, head.mixture(read, states, items, later=ahead > 0) if head else None)
+            for ahead, read in enumerate(reads)
+        ]
+        returning = head.returning(items) if head else None
+        bias = returning[1] if returning else None
+        return Reading(table[self.outputs :] if self.outputs else table, items, bias, found)
 
     def ask(self, reading: "Reading", row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """The answers of `forward` to some of the questions about what was read."""
@@ -133,28 +141,32 @@ class Network(nn.Module):
     def _item_at(self, head: NextItem, reading: "Reading", read: "Read", row: Tensor, column: Tensor) -> Tensor:
         """Log-probabilities [N, known] of the items at one of the steps ahead."""
         scores = head.sharpened(head.query(read.readouts[row, column])) @ reading.table.t()
-        share = read.shares[row, column] if read.shares is not None else None
-        weights = read.weights[row, column] if read.weights is not None else None
-        return head.log_probabilities(scores, share, weights, reading.items[row])
+        if reading.bias is not None:
+            scores = scores.scatter_add(1, reading.items[row], reading.bias[row, column])
+        if read.mixture is None:
+            return head.log_probabilities(scores)
+        added = head.added(read.mixture, reading.items, row, column)
+        return head.log_probabilities(scores, read.mixture.softmax[row, column], *added)
 
 
 @dataclass(frozen=True)
 class Read:
-    """What is read for a step ahead: `readouts` [B, T, D], and of the copy `shares` [B, T] and `weights` [B, T, T]."""
+    """What is read for a step ahead: `readouts` [B, T, D], and what is mixed with the softmax."""
 
     readouts: Tensor
-    shares: Tensor | None
-    weights: Tensor | None
+    mixture: Mixture | None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Sequences as a network has read them: `table` [known, D] of the answers' unit vectors, `items` [B, T], and what
-    is read for the next step, then for those after it if they are asked for.
+    """Sequences as a network has read them: `table` [known, D] of the answers' unit vectors, `items` [B, T], `bias`
+    [B, T, T] see `NextItem.returning`, and what is read for the next step, then for those after it if they are asked
+    for.
     """
 
     table: Tensor
     items: Tensor
+    bias: Tensor | None
     steps: list[Read]
 
 
@@ -172,7 +184,10 @@ def save(network: Network, folder: Path, card: Mapping[str, Any]) -> None:
     """Write weights.safetensors and model.json: spec, sizes, number of parameters, hash, and what `card` adds."""
     from safetensors.torch import save_file
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = network.state_dict()
+    if network.next_item is not None and network.next_item.associations is not None:
+        tensors |= {ASSOCIATIONS + name: tensor for name, tensor in network.next_item.associations.table.items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(weights, folder / WEIGHTS)
     content = {
         "spec": asdict(network.spec),
@@ -196,14 +211,19 @@ def load_trained(folder: Path) -> Network:
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     weights = load_file(folder / WEIGHTS)
     codes = weights.get("features.codes")
+    named = [name for name in weights if name.startswith(ASSOCIATIONS)]
+    table = {name.removeprefix(ASSOCIATIONS): weights.pop(name).numpy() for name in named}
     sizes = Sizes(
         known=card["known"],
         actions=tuple(card["actions"]),
         categories=card["categories"],
         statistics={name: (mean, std) for name, (mean, std) in card["statistics"].items()},
         item_codes=None if codes is None else codes.numpy(),
+        associations=Table(**table) if table else None,
     )
     network = build(spec_from(card["spec"]), sizes)
+    if network.next_item is not None and network.next_item.returns is not None:
+        weights.setdefault("next_item.returns", network.next_item.returns.detach())  # of an earlier version: none
     network.load_state_dict(weights)
     return network.eval()
 
@@ -222,7 +242,7 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
         encoder["attention"] = "bilinear" if encoder["attention"] else "none"
     if item:
         item = {"label_smoothing": 0.0, "regularisation": None, "calibration": None, **item}
-        item = {"output": "tied", "horizon": 1, **item}
+        item = {"output": "tied", "horizon": 1, "associations": False, **item}
     return Model(
         unit=raw["unit"],
         encoder=EncoderSpec(**encoder),

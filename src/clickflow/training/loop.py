@@ -7,7 +7,7 @@ all the rest.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -16,8 +16,8 @@ from clickflow.errors import DataError, UsageError
 from clickflow.models.heads import FIRST_ITEM
 from clickflow.models.network import Network, Sizes, build
 from clickflow.params import Model, Training
+from clickflow.training import associations, optimisers
 from clickflow.training import device as devices
-from clickflow.training import optimisers
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.negatives import candidates
@@ -130,6 +130,10 @@ class _Run:
                 next_step="the store's card.json says what was left out; a smaller sequences.min_item_count may help",
             )
         self.draw = candidates(item, sizes.known, training.item)
+        self.before: associations.Before | None = None
+        if item and item.associations:
+            table, self.before = associations.count(training, sizes.known)
+            sizes = replace(sizes, associations=table)
         self.state = State(build(spec, sizes).to(device.kind).train(), spec.optimiser)
         self.batches = len(self.plan(0))
         self.steps = self.batches * spec.budget.epochs
@@ -151,9 +155,10 @@ class _Run:
     def step(self, chosen: Ints) -> tuple[int, Loss]:
         """One batch; returns the number of questions and the loss before the update."""
         state, spec, at = self.state, self.spec, self.state.progress.step
+        windows = self.windows.take(chosen)
         batch = gather(
             self.training,
-            self.windows.take(chosen),
+            windows,
             state.network.inputs,
             self.sizes.known,
             len(self.sizes.actions),
@@ -161,12 +166,15 @@ class _Run:
         )
         place = 0 if self.overfit else at
         draws = random(self.seed, NEGATIVES, place)
-        step = prepare(batch, self.draw, draws, self.device.kind, outputs=state.network.outputs)
+        before = self.before.gather(windows) if self.before else ()
+        head, outputs = state.network.next_item, state.network.outputs
+        own = head is not None and head.returns is not None
+        step = prepare(batch, self.draw, draws, self.device.kind, outputs=outputs, own=own, before=before)
         if spec.encoder.dropout:
             torch.manual_seed(int(random(self.seed, DROPOUT, at).integers(1 << 62)))
         table = state.network.items.data
         rows = table.index_select(0, step.rows).requires_grad_()
-        found = loss(state.network, step, rows, bfloat16=self.device.bfloat16)
+        found = loss(state.network, step, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
         if found.heads:
             state.optimiser.zero_grad(set_to_none=True)
             found.total.backward()  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """One batch through a network to its loss, touching only the rows of the item embedding that the batch needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from clickflow.models.heads import LIKELIHOODS, NextItem
-from clickflow.models.losses import bce, bpr_max, generated, mixed, smoothed
+from clickflow.models.losses import Own, bce, bpr_max, generated, mixed, smoothed
 from clickflow.models.network import Network
 from clickflow.params import NextItemHead
 from clickflow.training.batches import NO_ACTION, Batch
 from clickflow.training.negatives import Draw
 
-AUXILIARY = 1.0
+AUXILIARY = 2.0
 """Weight of the generator's own likelihood beside the mixture's: without it, it learns little where copying is easy."""
 REGULARISATION, CALIBRATION = 1.0, 0.75
 """Of bpr_max and bce, where the params leave them open: as in the code of their authors."""
@@ -36,12 +37,14 @@ class Asked:
 class Step:
     """A batch on the device, with items as places in `rows`, the embedding's rows that it touches.
 
-    `inputs` [B, T]: raw; `places`: where in `rows` are the inputs [B * T], the targets [P] of each of `asked` and the
-    candidates that stand for all items [K], one after the other; `bias`, `times` [K]: of the candidates; `asked`: of
-    the next item, then of those after it; `next_action` [B * T]: as in the batch.
+    `inputs` [B, T]: raw; `before`: what sessions before say of the steps, as `training.associations` gathers it;
+    `places`: where in `rows` are the inputs [B * T], the targets [P] of each of `asked` and the candidates that stand
+    for all items [K], one after the other; `bias`, `times` [K]: of the candidates; `asked`: of the next item, then of
+    those after it; `next_action` [B * T]: as in the batch.
     """
 
     inputs: dict[str, Tensor]
+    before: tuple[Tensor, Tensor] | None
     rows: Tensor
     places: Tensor
     bias: Tensor
@@ -50,10 +53,20 @@ class Step:
     next_action: Tensor
 
 
-def prepare(batch: Batch, draw: Draw, random: np.random.Generator, device: str, *, outputs: int = 0) -> Step:
+def prepare(
+    batch: Batch,
+    draw: Draw,
+    random: np.random.Generator,
+    device: str,
+    *,
+    outputs: int = 0,
+    own: bool = False,
+    before: Sequence[NDArray[np.float32]] = (),
+) -> Step:
     """`batch` as tensors on `device`, with the candidates that `draw` chooses.
 
-    `outputs`: where in the embedding the rows begin that answers are compared with, see `Network.outputs`.
+    `outputs`: where in the embedding the rows begin that answers are compared with, see `Network.outputs`; `own`: the
+    session's items are no candidates either, since their scores are counted apart; `before`: see `Step`.
     """
     candidates, bias, times = draw(random)
     if not batch.next_item.any():
@@ -70,10 +83,14 @@ def prepare(batch: Batch, draw: Draw, random: np.random.Generator, device: str, 
         place = np.searchsorted(candidates, targets)
         hit = np.flatnonzero(np.append(candidates, -1)[place] == targets)
         needed.append(targets + outputs)
-        asked.append(Asked(to(item), to(at), (to(hit), to(place[hit]))))
+        pairs = np.stack([hit, place[hit]])
+        if own:
+            pairs = np.concatenate([pairs, _own(batch.inputs["item"], at, candidates)], axis=1)
+        asked.append(Asked(to(item), to(at), (to(pairs[0]), to(pairs[1]))))
     rows, places = np.unique(np.concatenate([*needed, candidates + outputs]), return_inverse=True)
     return Step(
         inputs={name: to(values) for name, values in batch.inputs.items()},
+        before=(to(before[0]), to(before[1])) if before else None,
         rows=to(rows),
         places=to(places),
         bias=to(bias),
@@ -81,6 +98,18 @@ def prepare(batch: Batch, draw: Draw, random: np.random.Generator, device: str, 
         asked=asked,
         next_action=to(batch.next_action.ravel()),
     )
+
+
+def _own(items: NDArray[np.int64], at: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs (question, candidate), [2, n], where the candidate is an item of the session up to that step.
+
+    `items` [B, T], `at` [P] flat positions, `candidates` [K] ascending.
+    """
+    place = np.searchsorted(candidates, items)
+    there = np.append(candidates, -1)[place] == items
+    row, column = np.divmod(at, items.shape[1])
+    question, step = np.nonzero(there[row] & (np.arange(items.shape[1]) <= column[:, None]))
+    return np.stack([question, place[row[question], step]])
 
 
 @dataclass(frozen=True)
@@ -91,15 +120,21 @@ class Loss:
     heads: dict[str, tuple[Tensor, int]]
 
 
-def loss(network: Network, step: Step, rows: Tensor, *, bfloat16: bool = False) -> Loss:
-    """The weighted sum of the heads' losses; `rows` [R, D] are the embedding's rows `step.rows`."""
+def loss(
+    network: Network, step: Step, rows: Tensor, *, bfloat16: bool = False, scores: torch.dtype | None = None
+) -> Loss:
+    """The weighted sum of the heads' losses; `rows` [R, D] are the embedding's rows `step.rows`.
+
+    `bfloat16`: the encoder's products are; `scores`: the type of those with the items that stand for all.
+    """
     spec, items = network.spec.heads, step.inputs["item"]
     sizes = [items.numel(), *(len(asked.at) for asked in step.asked), len(step.bias)]
     # one look-up for all of them, so that autograd makes one gradient of the rows
     vectors = functional.embedding(step.places, network.directions(rows, step.rows))
-    read, *targets, candidates = torch.split(vectors, sizes)
+    read_items, *targets, candidates = torch.split(vectors, sizes)
+    read_items = read_items.view(*items.shape, -1)
     with torch.autocast(rows.device.type, torch.bfloat16, enabled=bfloat16):
-        states, readouts = network.encode(read.view(*items.shape, -1), step.inputs)
+        states, readouts = network.encode(read_items, step.inputs)
     states, readouts = states.float(), readouts.float()
     flat = readouts.reshape(-1, readouts.shape[-1])
     total, heads = rows.new_zeros(()), {}
@@ -108,7 +143,17 @@ def loss(network: Network, step: Step, rows: Tensor, *, bfloat16: bool = False) 
         reads = [readouts, *(read.view(readouts.shape) for read in flats[1:])]
         losses = [
             _item_loss(
-                network.next_item, spec.next_item, step, asked, states, read, _at(asked.at, rows), wanted, candidates
+                network.next_item,
+                spec.next_item,
+                step,
+                asked,
+                states,
+                read,
+                _at(asked.at, rows),
+                wanted,
+                candidates,
+                read_items,
+                scores,
             )
             for asked, read, rows, wanted in zip(step.asked, reads, flats, targets, strict=True)
             if len(asked.at)
@@ -144,20 +189,43 @@ def _item_loss(
     picked: Tensor,
     targets: Tensor,
     candidates: Tensor,
+    read_items: Tensor,
+    dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """What is minimised for the items so many steps ahead, and their mean negative log-likelihood.
 
-    `readouts` [B, T, D] are of that many steps ahead, `picked` [P, D] those of the positions asked.
+    `readouts` [B, T, D] are of that many steps ahead, `picked` [P, D] those of the positions asked; `read_items`
+    [B, T, D] the vectors of the session's items.
     """
-    objective, likelihood = _of_generator(head, spec, step, asked, head.query(picked), targets, candidates)
+    own = _of_own(head, step, asked, readouts, read_items)
+    objective, likelihood = _of_generator(head, spec, step, asked, head.query(picked), targets, candidates, own, dtype)
     item_loss = -objective.mean()
-    if head.pointer is None:
+    items, beside, support = step.inputs["item"], None, None
+    if step.before is not None:
+        beside, support = step.before
+    found = head.mixture(readouts, states, items, support=support, later=asked is not step.asked[0])
+    if found is None:
         return item_loss, -likelihood.mean()
-    items = step.inputs["item"]
-    share, weights = head.copied(readouts, states, items)
-    copied = (weights * (items.unsqueeze(1) == asked.item.unsqueeze(2))).sum(-1)
-    mixture = -mixed(likelihood, share.ravel()[asked.at], copied.ravel()[asked.at]).mean()
+    added = readouts.new_zeros(items.shape)
+    if found.copied is not None:
+        added = added + (found.copied * (items.unsqueeze(1) == asked.item.unsqueeze(2))).sum(-1)
+    if found.worth is not None and beside is not None:
+        added = added + (found.worth * beside).sum(-1)
+    mixture = -mixed(likelihood, found.softmax.ravel()[asked.at], added.ravel()[asked.at]).mean()
     return mixture + AUXILIARY * item_loss, mixture
+
+
+def _of_own(head: NextItem, step: Step, asked: Asked, readouts: Tensor, read_items: Tensor) -> Own | None:
+    """What the session's own items add to the normaliser, and to the score of a target that is one of them."""
+    items = step.inputs["item"]
+    returning = head.returning(items)
+    if returning is None:
+        return None
+    latest, bias = returning
+    scores = head.query(readouts) @ read_items.transpose(1, 2) + bias
+    total = (scores.exp() * latest).sum(-1)
+    same = latest & (items.unsqueeze(1) == asked.item.unsqueeze(2))
+    return Own(*(each.ravel()[asked.at] for each in (total, (bias * same).sum(-1), same.any(-1))))
 
 
 def _of_generator(
@@ -168,10 +236,12 @@ def _of_generator(
     queries: Tensor,
     targets: Tensor,
     candidates: Tensor,
+    own: Own | None,
+    dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """What is maximised of the scores, and the log-likelihoods that they mean, both [P]."""
     if spec.loss in LIKELIHOODS:
-        likelihood = generated(queries, targets, candidates, step.bias, asked.without)
+        likelihood = generated(queries, targets, candidates, step.bias, asked.without, own, dtype)
         if not spec.label_smoothing:
             return likelihood, likelihood
         share = spec.label_smoothing

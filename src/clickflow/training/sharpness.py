@@ -44,8 +44,8 @@ def sharpen(network: Network, split: "PackedSplit", windows: Windows) -> None:
 def _questions(
     network: Network, split: "PackedSplit", windows: Windows, wanted: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Raw scores of all items [n, items], of the targets [n], the copy's share of the answer and its weight on the
-    target, both [n]; None where nothing is asked.
+    """Raw scores of all items [n, items], of the targets [n], the softmax's share of the answer and what is added to it
+    for the target, both [n]; None where nothing is asked.
     """
     head, known, device = network.next_item, network.sizes.known, network.items.device
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -64,24 +64,25 @@ def _questions(
             (read,) = reading.steps
             scores = head.query(read.readouts[row, column]) @ reading.table.t()
             target = targets[row, column].unsqueeze(1)
-            share = copied = torch.zeros(len(row), device=device)
-            if read.shares is not None and read.weights is not None:
-                share = read.shares[row, column]
-                copied = (read.weights[row, column] * (reading.items[row] == target)).sum(-1)
-            parts.append((scores[:, FIRST_ITEM:], scores.gather(1, target).squeeze(1), share, copied))
+            share, more = torch.ones(len(row), device=device), torch.zeros(len(row), device=device)
+            if read.mixture is not None:
+                share = read.mixture.softmax[row, column]
+                items, shares = head.added(read.mixture, reading.items, row, column)
+                more = (shares * (items == target)).sum(-1)
+            parts.append((scores[:, FIRST_ITEM:], scores.gather(1, target).squeeze(1), share, more))
             asked += len(row)
     network.train(was_training)
     if not parts:
         return None
-    scores, target, share, copied = (torch.cat(each) for each in zip(*parts, strict=True))
-    return scores, target, share, copied
+    scores, target, share, more = (torch.cat(each) for each in zip(*parts, strict=True))
+    return scores, target, share, more
 
 
-def _loss(log: float, scores: Tensor, target: Tensor, share: Tensor, copied: Tensor) -> Tensor:
+def _loss(log: float, scores: Tensor, target: Tensor, share: Tensor, more: Tensor) -> Tensor:
     """The mean negative log-likelihood at that log of a sharpness, as `NextItem.log_probabilities` answers."""
     sharp = torch.tensor(log).exp()
     generated = (sharp * target - torch.logsumexp(scores * sharp, -1)).exp()
-    return -((1 - share) * generated + share * copied).clamp(min=1e-30).log().mean()
+    return -(share * generated + more).clamp(min=1e-30).log().mean()
 
 
 def _least(function: Callable[[float], float], low: float, high: float) -> float:
