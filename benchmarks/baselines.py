@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from next_item import CLOCK, CUTOFFS, pack, read
+from next_item import CUTOFFS, ordered, pack, read
 from numpy.typing import NDArray
 
 from clickflow.cli import guarded
@@ -163,20 +163,6 @@ def _split(
     at = np.minimum(np.searchsorted(items, test_item), len(items) - 1)
     known = items[at] == test_item
     return past, pack(test_session[known], at[known] + 2, test_when[known])
-
-
-def ordered(session: NDArray[Any], when: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The times, where they order the sessions: by a clock, or by one order of all rows. Where `Time` begins again in
-    every session it says nothing about which is more recent, and the order of the sessions in the file stands in.
-    """
-    if not len(when) or np.median(when) > CLOCK or len(np.unique(when)) == len(when):
-        return when
-    _, first, number = np.unique(session, return_index=True, return_inverse=True)
-    turn = np.argsort(np.argsort(first))[number]
-    # within a session as before: sessions are set apart by more than the longest of them
-    span = when.max() - when.min() + 1
-    made: NDArray[np.float64] = turn * span + (when - when.min())
-    return made
 
 
 def _scipy() -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clickflow import console
 from clickflow.cli import guarded
 from clickflow.errors import DataError, UsageError
-from clickflow.params import Heads, Model, load
+from clickflow.params import Heads, Kind, Model, load
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
 
@@ -30,14 +30,18 @@ COLUMNS = ("SessionId", "ItemId", "Time")
 CUTOFFS = (1, 5, 10, 20)
 CLOCK = 1e8
 """Times below are no seconds since 1970 but an order."""
-PRESETS = {"default": "next_step"}
+PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
+    "default": ("next_step", ()),
+    "best": ("next_step", ("gru", "gru", "gru")),
+}
+"""By name: a model of params.yaml, and what its `ensemble` is."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--test", type=Path, required=True)
-    parser.add_argument("--preset", default="default", help="default, or a model of params.yaml")
+    parser.add_argument("--preset", default="default", help="default, best (three seeds), or a model of params.yaml")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"])
     parser.add_argument("--threads", type=int, help="none: training.threads of params.yaml")
@@ -53,7 +57,8 @@ def main() -> None:
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from clickflow.models.network import Sizes, parameters
+    from clickflow.models.ensemble import parameters
+    from clickflow.models.network import Sizes
     from clickflow.training.batches import windows
     from clickflow.training.device import choose, settled
     from clickflow.training.loop import train
@@ -64,13 +69,15 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     session, item, when = read(asked.train)
     items, index = np.unique(item, return_inverse=True)
     clock = bool(np.median(when) > CLOCK) if len(when) else False
-    training = pack(session, index + 2, when)
+    training = pack(session, index + 2, ordered(session, when))
     test_session, test_item, test_when = read(asked.test)
     at = np.searchsorted(items, test_item)
     known = items[np.minimum(at, len(items) - 1)] == test_item if len(items) else np.zeros(len(at), bool)
     testing = pack(test_session[known], at[known] + 2, test_when[known])
 
-    spec = next_item_alone(params.model(PRESETS.get(asked.preset, asked.preset)), clock=clock)
+    name, ensemble = PRESETS.get(asked.preset, (asked.preset, ()))
+    spec = next_item_alone(params.model(name), clock=clock)
+    spec = replace(spec, ensemble=ensemble or spec.ensemble)
     measured = statistics({name: getattr(training, name) for name in ("gap", "since_start", "price")})
     sizes = Sizes(
         known=len(items) + 2,
@@ -104,6 +111,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "test_sessions": int((np.diff(testing.offsets) > 1).sum()),
         "features": list(spec.encoder.features),
         "preset": asked.preset,
+        "ensemble": list(spec.ensemble),
         "seed": asked.seed,
         "device": watcher.device,
         "threads": settings.threads,
@@ -164,6 +172,20 @@ def pack(session: NDArray[Any], item: NDArray[np.int64], when: NDArray[np.float6
     )
 
 
+def ordered(session: NDArray[Any], when: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The times, where they order the sessions: by a clock, or by one order of all rows. Where `Time` begins again in
+    every session it says nothing about which is more recent, and the order of the sessions in the file stands in.
+    """
+    if not len(when) or np.median(when) > CLOCK or len(np.unique(when)) == len(when):
+        return when
+    _, first, number = np.unique(session, return_index=True, return_inverse=True)
+    turn = np.argsort(np.argsort(first))[number]
+    # within a session as before: sessions are set apart by more than the longest of them
+    span = when.max() - when.min() + 1
+    made: NDArray[np.float64] = turn * span + (when - when.min())
+    return made
+
+
 class Watcher:
     """A line an epoch on stderr."""
 
@@ -174,7 +196,7 @@ class Watcher:
 
     def start(self, network: Any, steps: int, _done: int, why: str) -> None:
         """Training begins."""
-        self.device, self.steps, self.since = why, steps, time.perf_counter()
+        self.device, self.steps, self.done, self.since = why, steps, 0, time.perf_counter()
         console.say(f"{network.sizes.known - 2:,} items, {steps:,} steps on {why}")
 
     def step(self, steps: int, _questions: int, _loss: float) -> None:

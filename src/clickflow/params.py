@@ -117,11 +117,15 @@ class Sequences:
         return since, until
 
 
+Kind = Literal["rnn", "gru", "lstm", "mingru", "transformer", "attention"]
+"""Of an encoder."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
     """The network that reads a sequence."""
 
-    kind: Literal["rnn", "gru", "lstm", "mingru", "transformer", "attention"]
+    kind: Kind
     units: int
     layers: int
     dropout: float
@@ -195,6 +199,7 @@ class Model:
     heads: Heads
     optimiser: Optimiser
     budget: Budget
+    ensemble: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -577,6 +582,9 @@ def _rules(params: Params) -> Any:
         if model.heads.next_item and model.heads.next_item.loss != "full":
             at_least_one[f"{at}.heads.next_item.negatives"] = model.heads.next_item.negatives
         yield from _encoder_rules(f"{at}.encoder", model.encoder)
+        for kind in dict.fromkeys(model.ensemble):
+            for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
+                yield f"{fault} (of the {kind} in {at}.ensemble)"
         if model.heads.next_item:
             at_least_one[f"{at}.heads.next_item.horizon"] = model.heads.next_item.horizon
             yield from _loss_rules(f"{at}.heads.next_item", model.heads.next_item)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from clickflow.models import item_features, network
+from clickflow.models import ensemble, item_features, network, saved
 from clickflow.params import Heads, Model, load
 from clickflow.sequences.store import Card, open_split, read_card, write_store
 from clickflow.training import associations
@@ -59,6 +59,7 @@ def spec(
     features: tuple[str, ...] = EVERY_FEATURE,
     heads: tuple[str, ...] = ("next_item", "next_action"),
     item: Mapping[str, object] = MappingProxyType({}),
+    ensemble: tuple[str, ...] = (),
     **encoder: object,
 ) -> Model:
     """The model of params.yaml, made small; `item` are params of the head next_item, the rest of the encoder."""
@@ -75,6 +76,7 @@ def spec(
             next_action=action if "next_action" in heads else None,
         ),
         budget=replace(model.budget, max_length=MAX_LENGTH),
+        ensemble=ensemble,  # type: ignore[arg-type]
     )
 
 
@@ -82,7 +84,7 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
     """Write a network with random weights as the training stage would, and return it."""
     card = read_card(store)
     torch.manual_seed(seed)
-    made = network.build(
+    made = ensemble.build(
         model,
         network.Sizes(
             known=card.known,
@@ -98,5 +100,5 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
         for parameter in made.parameters():
             parameter.mul_(2.0)
     folder.mkdir(parents=True)
-    network.save(made, folder, {"data_sha256": card.sha256, "seed": seed})
+    saved.save(made, folder, {"data_sha256": card.sha256, "seed": seed})
     return made.eval()

@@ -10,7 +10,9 @@ from small_models import EVERY_FEATURE, KNOWN, spec
 from torch import Tensor, nn
 
 from clickflow.models.associations import Table
-from clickflow.models.network import Network, Sizes, build, load_trained, save, spec_from
+from clickflow.models.ensemble import build
+from clickflow.models.network import Network, Sizes
+from clickflow.models.saved import load_trained, save, spec_from
 
 ACTIONS = tuple("abcdefghi")
 DRAW = np.random.default_rng(5)
@@ -110,6 +112,7 @@ ARCHITECTURES = [
     {"kind": "gru", "item_features": ("category", "price"), "item": {"output": "separate"}},
     {"kind": "gru", "item": {"loss": "bpr_max"}},
     {"kind": "gru", "item": {"horizon": 3}},
+    {"kind": "gru", "ensemble": ("gru", "lstm")},
     {"kind": "mingru", "copy": False, "item": {"horizon": 2, "output": "separate"}},
     {"kind": "gru", "item": {"loss": "bce", "output": "separate"}, "item_features": ("popularity",)},
 ]

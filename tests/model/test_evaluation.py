@@ -174,7 +174,7 @@ def test_a_champion_with_another_numbering_has_the_same_ranks(shop, tmp_path):
         permuted.items[torch.from_numpy(item[: permuted.sizes.known])] = original.items.detach()
     shutil.rmtree(other.trained("next_step"))
     other.trained("next_step").mkdir()
-    from clickflow.models.network import save
+    from clickflow.models.saved import save
 
     save(permuted, other.trained("next_step"), {})
     export.run(params, other, "next_step")

@@ -58,6 +58,7 @@ CASES = [
     {"kind": "gru", "item": {"output": "separate", "loss": "bce"}},
     {"kind": "gru", "item": {"loss": "bpr_max"}, "item_features": ("category", "price", "popularity")},
     {"kind": "gru", "item": {"horizon": 3}},
+    {"kind": "gru", "ensemble": ("gru", "transformer", "gru")},
     {"kind": "gru", "item": {"output": "separate"}, "item_features": ("popularity",), "copy": False},
 ]
 
@@ -113,8 +114,8 @@ def test_the_stage_writes_a_card_that_holds(made):
 def test_the_same_weights_give_the_same_bytes_in_another_process(made):
     paths = Paths(made[0])
     program = (
-        "import sys; from pathlib import Path; from clickflow.models import export, network; "
-        "sys.stdout.buffer.write(export.to_onnx(network.load_trained(Path(sys.argv[1]))))"
+        "import sys; from pathlib import Path; from clickflow.models import export, saved; "
+        "sys.stdout.buffer.write(export.to_onnx(saved.load_trained(Path(sys.argv[1]))))"
     )
     again = subprocess.run(
         [sys.executable, "-c", program, str(paths.trained("next_step"))], capture_output=True, check=True

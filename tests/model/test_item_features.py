@@ -9,7 +9,8 @@ from small_models import KNOWN, shop, spec
 
 from clickflow.models import item_features
 from clickflow.models.associations import Table
-from clickflow.models.network import Sizes, build
+from clickflow.models.ensemble import build
+from clickflow.models.network import Sizes
 
 NAN = float("nan")
 SHOP = {

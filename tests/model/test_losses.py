@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from clickflow.models import losses
 from clickflow.models.directions import UnitVectors, unit
-from clickflow.models.network import build
+from clickflow.models.ensemble import build
 from clickflow.training.batches import NO_ACTION, gather, windows
 from clickflow.training.negatives import Sampler, candidates, everything
 from clickflow.training.objective import AUXILIARY, loss, prepare

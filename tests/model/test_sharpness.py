@@ -7,7 +7,8 @@ import pytest
 import torch
 from markov_log import CPU, log, model, sizes
 
-from clickflow.models.network import Network, build
+from clickflow.models.ensemble import build
+from clickflow.models.network import Network
 from clickflow.training.batches import windows
 from clickflow.training.loop import train
 from clickflow.training.sharpness import sharpen

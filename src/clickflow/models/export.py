@@ -30,8 +30,10 @@ from clickflow.models.artefact import (
     load,
     open_session,
 )
-from clickflow.models.network import CARD as TRAINED_CARD
-from clickflow.models.network import WEIGHTS, Network, load_trained
+from clickflow.models.ensemble import Ensemble
+from clickflow.models.network import Network
+from clickflow.models.saved import CARD as TRAINED_CARD
+from clickflow.models.saved import WEIGHTS, load_trained
 from clickflow.models.windows import Questions, Translation, batch, blocks, questions
 from clickflow.params import Params
 from clickflow.paths import Paths
@@ -97,7 +99,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
 class _Positional(nn.Module):
     """A network that takes its inputs in order and returns its answers in order, as an ONNX graph does."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network | Ensemble) -> None:
         super().__init__()
         self.network = network
 
@@ -107,7 +109,7 @@ class _Positional(nn.Module):
         return tuple(found[name] for name in self.network.answers)
 
 
-def to_onnx(network: Network) -> bytes:
+def to_onnx(network: Network | Ensemble) -> bytes:
     """The network as an ONNX model with free batch, length and number of questions; the same weights give the same
     bytes. Raises ClickflowError where torch cannot export it.
     """
@@ -144,7 +146,9 @@ def to_onnx(network: Network) -> bytes:
     return data
 
 
-def parity(network: Network, artefact: Artefact, split: PackedSplit, asked: Questions, tolerance: float) -> float:
+def parity(
+    network: Network | Ensemble, artefact: Artefact, split: PackedSplit, asked: Questions, tolerance: float
+) -> float:
     """The largest difference of a log-probability between network and artefact, over blocks of several shapes.
 
     Raises ClickflowError where it is above `tolerance`, or no number.

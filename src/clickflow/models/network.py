@@ -1,29 +1,17 @@
-"""A whole model: item embedding, encoder and heads, built from its spec; saved and loaded as safetensors and JSON.
+"""A whole model: item embedding, encoder and heads, built from its spec."""
 
-safetensors is imported where it is needed: training itself needs torch and numpy alone.
-"""
-
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from clickflow.files import sha256
 from clickflow.models.associations import Table
 from clickflow.models.directions import unit
 from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.heads import NEVER, Mixture, NextAction, NextItem
 from clickflow.models.item_features import Codes, ItemFeatures
-from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
-from clickflow.params import Encoder as EncoderSpec
-
-WEIGHTS, CARD = "weights.safetensors", "model.json"
-ASSOCIATIONS = "associations."
-"""How the names of their table begin in the file of weights."""
+from clickflow.params import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +94,14 @@ class Network(nn.Module):
         the model has heads; with a horizon above 1 also `next_items` [N, known], which item stands at a step picked
         evenly from the next ones up to the horizon. Index 0 and 1 are no items and have -1e9.
         """
-        return self.ask(self.read(inputs, self.directions(self.items), ahead=True), row, column)
+        return self.ask(self.read(inputs, self.ready(), ahead=True), row, column)
+
+    def ready(self) -> Tensor:
+        """What `read` needs of all items: their directions."""
+        return self.directions(self.items)
 
     def read(self, inputs: Mapping[str, Tensor], table: Tensor, *, ahead: bool = False) -> "Reading":
-        """What `ask` needs of sequences; `table` is `directions(items)`, `ahead` also what `next_items` needs."""
+        """What `ask` needs of sequences; `table` is what `ready` gave, `ahead` also what `next_items` needs."""
         items = inputs["item"]
         items = torch.where(items < self.sizes.known, items, torch.ones_like(items))
         states, readouts = self.encode(table[items], inputs)
@@ -168,87 +160,3 @@ class Reading:
     items: Tensor
     bias: Tensor | None
     steps: list[Read]
-
-
-def build(spec: Model, sizes: Sizes) -> Network:
-    """A fresh network; its first weights follow from torch's random state."""
-    return Network(spec, sizes)
-
-
-def parameters(network: Network) -> int:
-    """How many numbers are trained."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def save(network: Network, folder: Path, card: Mapping[str, Any]) -> None:
-    """Write weights.safetensors and model.json: spec, sizes, number of parameters, hash, and what `card` adds."""
-    from safetensors.torch import save_file
-
-    tensors = network.state_dict()
-    if network.next_item is not None and network.next_item.associations is not None:
-        tensors |= {ASSOCIATIONS + name: tensor for name, tensor in network.next_item.associations.table.items()}
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(weights, folder / WEIGHTS)
-    content = {
-        "spec": asdict(network.spec),
-        "known": network.sizes.known,
-        "actions": list(network.sizes.actions),
-        "categories": network.sizes.categories,
-        "statistics": {name: list(pair) for name, pair in network.sizes.statistics.items()},
-        "inputs": list(network.inputs),
-        "parameters": parameters(network),
-        "weights_sha256": sha256(folder / WEIGHTS),
-        **card,
-    }
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / CARD).write_text(text + "\n", encoding="utf-8")
-
-
-def load_trained(folder: Path) -> Network:
-    """The network of a folder written by `save`, on the CPU and ready to answer (no dropout)."""
-    from safetensors.torch import load_file
-
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    weights = load_file(folder / WEIGHTS)
-    codes = weights.get("features.codes")
-    named = [name for name in weights if name.startswith(ASSOCIATIONS)]
-    table = {name.removeprefix(ASSOCIATIONS): weights.pop(name).numpy() for name in named}
-    sizes = Sizes(
-        known=card["known"],
-        actions=tuple(card["actions"]),
-        categories=card["categories"],
-        statistics={name: (mean, std) for name, (mean, std) in card["statistics"].items()},
-        item_codes=None if codes is None else codes.numpy(),
-        associations=Table(**table) if table else None,
-    )
-    network = build(spec_from(card["spec"]), sizes)
-    if network.next_item is not None and network.next_item.returns is not None:
-        weights.setdefault("next_item.returns", network.next_item.returns.detach())  # of an earlier version: none
-    network.load_state_dict(weights)
-    return network.eval()
-
-
-def spec_from(raw: Mapping[str, Any]) -> Model:
-    """A spec as it stands in model.json; the reverse of `dataclasses.asdict`, without pydantic.
-
-    What earlier versions did not write is what they did.
-    """
-    heads = raw["heads"]
-    item, action = heads.get("next_item"), heads.get("next_action")
-    encoder = {"attention_heads": None, "positions": None, "item_features": (), **raw["encoder"]}
-    for name in ("features", "item_features"):
-        encoder[name] = tuple(encoder[name])
-    if isinstance(encoder["attention"], bool):
-        encoder["attention"] = "bilinear" if encoder["attention"] else "none"
-    if item:
-        item = {"label_smoothing": 0.0, "regularisation": None, "calibration": None, **item}
-        item = {"output": "tied", "horizon": 1, "associations": False, **item}
-    return Model(
-        unit=raw["unit"],
-        encoder=EncoderSpec(**encoder),
-        heads=Heads(
-            next_item=NextItemHead(**item) if item else None, next_action=NextActionHead(**action) if action else None
-        ),
-        optimiser=Optimiser(**raw["optimiser"]),
-        budget=Budget(**raw["budget"]),
-    )

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,14 @@ class Checkpoints:
                 self.say(f"checkpoint {path.stem} in {self.folder} cannot be used ({error}); trying the one before")
         return None
 
+    def part(self, index: int) -> "Checkpoints":
+        """Those of one network of an ensemble, in a folder within."""
+        name = f"network-{index}"
+        mirror = self.mirror.part(name) if self.mirror else None
+        return replace(self, folder=self.folder / name, mirror=mirror)
+
     def remove(self) -> None:
-        """Remove all of them: the training has ended."""
+        """Remove all of them, those of parts too: the training has ended."""
         if self.mirror:
             self.mirror.remove()
         shutil.rmtree(self.folder, ignore_errors=True)

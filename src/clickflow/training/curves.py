@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 
-def draw(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> None:
+def draw(history: Sequence[Mapping[str, Any]], best_epochs: Sequence[int], path: Path) -> None:
     """Losses of the heads and ranking metrics by epoch, as a PNG; the same history gives the same bytes."""
     from matplotlib.figure import Figure
 
@@ -24,7 +24,8 @@ def draw(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> N
             axes[-1].plot(epochs, [record["valid"][name] for record in history], marker="o", markersize=3, label=name)
         axes[-1].set(title="next_item: validation sample", xlabel="epoch", ylim=(0, None))
     for axis in axes:
-        axis.axvline(best_epoch, color="grey", linewidth=0.8, linestyle=":")
+        for epoch in best_epochs:
+            axis.axvline(epoch, color="grey", linewidth=0.8, linestyle=":")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)

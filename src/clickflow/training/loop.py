@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from clickflow.errors import DataError, UsageError
+from clickflow.models.ensemble import Ensemble, members
 from clickflow.models.heads import FIRST_ITEM
-from clickflow.models.network import Network, Sizes, build
+from clickflow.models.network import Network, Sizes
 from clickflow.params import Model, Training
 from clickflow.training import associations, optimisers
 from clickflow.training import device as devices
@@ -33,6 +34,8 @@ SHUFFLE, NEGATIVES, DROPOUT = 0, 1, 2
 """What a random state is for."""
 VALID_SCORES, VALID_QUESTIONS = 200_000_000, (1_000, 10_000)
 """Validation asks as many questions as give so many scores, between these bounds."""
+APART = 1_000_003
+"""How far apart the seeds of an ensemble's networks are."""
 LOOK = 0.25
 """Seconds between two reports of a loss: reading it makes a CUDA device wait."""
 
@@ -54,13 +57,20 @@ class Watcher(Protocol):
 class Trained:
     """What training gives: the network (best weights, ready to answer), one record an epoch, the epoch of the best
     weights, and how many steps and questions there were in all.
+
+    Of an ensemble the epochs are numbered on, a network after the other, and each has its best one.
     """
 
-    network: Network
+    network: Network | Ensemble
     history: list[dict[str, Any]]
-    best_epoch: int
+    best_epochs: tuple[int, ...]
     steps: int
     questions: int
+
+    @property
+    def best_epoch(self) -> int:
+        """Of the first network, which most often is the only one."""
+        return self.best_epochs[0]
 
 
 def train(
@@ -80,8 +90,70 @@ def train(
 
     `checkpoints`: where to go on from, and to write to; they stay until the caller removes them. For debugging:
     `overfit` takes the same batch again and again, which must drive the loss down; `max_steps` ends training there.
+    The networks of an ensemble are trained one after the other, the first as if it were alone; one that has ended is
+    not trained again after a kill.
     Raises DataError where there is nothing to learn, UsageError where the loss becomes infinite or no number.
     """
+    found = []
+    for index, member in enumerate(members(spec)):
+        found.append(
+            _train(
+                member,
+                sizes,
+                training,
+                validation,
+                seed=seed + index * APART,
+                settings=settings,
+                checkpoints=checkpoints.part(index) if checkpoints and spec.ensemble else checkpoints,
+                watcher=_Numbered(watcher, index, spec.budget.epochs) if watcher and spec.ensemble else watcher,
+                overfit=overfit,
+                max_steps=max_steps,
+            )
+        )
+    if not spec.ensemble:
+        return found[0]
+    networks = [each.network for each in found if isinstance(each.network, Network)]
+    epochs = spec.budget.epochs
+    return Trained(
+        Ensemble(spec, networks[0].sizes, networks).eval(),
+        [_numbered(record, index, epochs) for index, each in enumerate(found) for record in each.history],
+        tuple(each.best_epoch + index * epochs for index, each in enumerate(found)),
+        sum(each.steps for each in found),
+        sum(each.questions for each in found),
+    )
+
+
+def _numbered(record: dict[str, Any], index: int, epochs: int) -> dict[str, Any]:
+    """An epoch's record of the network `index` of an ensemble."""
+    return {**record, "epoch": record["epoch"] + index * epochs, "network": index + 1}
+
+
+class _Numbered:
+    """Tells a watcher of one network of an ensemble."""
+
+    def __init__(self, watcher: Watcher, index: int, epochs: int) -> None:
+        self.watcher, self.index, self.epochs = watcher, index, epochs
+        self.start, self.step = watcher.start, watcher.step
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch has ended."""
+        self.watcher.epoch(_numbered(record, self.index, self.epochs))
+
+
+def _train(
+    spec: Model,
+    sizes: Sizes,
+    training: "PackedSplit",
+    validation: "PackedSplit | None",
+    *,
+    seed: int,
+    settings: Training,
+    checkpoints: Checkpoints | None,
+    watcher: Watcher | None,
+    overfit: bool,
+    max_steps: int | None,
+) -> Trained:
+    """One network, see `train`."""
     device = devices.choose(settings)
     with devices.settled(device, settings.threads):
         torch.manual_seed(seed)
@@ -103,7 +175,7 @@ def train(
         run.state.use_best()
         run.sharpen()
     best = progress.best_epoch if progress.best_epoch is not None else progress.epoch
-    return Trained(run.state.network.eval(), progress.history, best, progress.step, progress.questions)
+    return Trained(run.state.network.eval(), progress.history, (best,), progress.step, progress.questions)
 
 
 class _Run:
@@ -134,7 +206,7 @@ class _Run:
         if item and item.associations:
             table, self.before = associations.count(training, sizes.known)
             sizes = replace(sizes, associations=table)
-        self.state = State(build(spec, sizes).to(device.kind).train(), spec.optimiser)
+        self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
         self.batches = len(self.plan(0))
         self.steps = self.batches * spec.budget.epochs
         self.asked: Windows | None = None

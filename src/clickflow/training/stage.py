@@ -11,7 +11,9 @@ from typing import Any
 from clickflow import console
 from clickflow.files import read_json, replacing, write_json
 from clickflow.models import item_features
-from clickflow.models.network import CARD, Network, Sizes, parameters, save
+from clickflow.models.ensemble import parameters
+from clickflow.models.network import Network, Sizes
+from clickflow.models.saved import CARD, save
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.sequences.store import Card, open_split, read_card
@@ -47,7 +49,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     board = tracking.TensorBoard(paths.home / "tensorboard" / name / mark, console.say)
     out = paths.trained(name)
     try:
-        with _Console(name, spec.budget.epochs, mlflow, board) as watcher:
+        with _Console(name, spec.budget.epochs * max(1, len(spec.ensemble)), mlflow, board) as watcher:
             trained = train(
                 spec,
                 replace(sizes(card), item_codes=item_features.read(folder, spec.encoder.item_features, card.known)),
@@ -58,23 +60,25 @@ def run(params: Params, paths: Paths, name: str) -> None:
                 checkpoints=checkpoints,
                 watcher=watcher,
             )
+        best = trained.best_epochs if spec.ensemble else trained.best_epoch
         with replacing(out) as fresh:
-            extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": trained.best_epoch}
+            extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": best}
             save(trained.network, fresh, extra)
             write_json(fresh / "history.json", trained.history)
-            curves.draw(trained.history, trained.best_epoch, fresh / "curves.png")
+            curves.draw(trained.history, trained.best_epochs, fresh / "curves.png")
     except Exception:
         mlflow.fail()
         raise
     mlflow.finish(
         {
             "clickflow.weights_sha256": read_json(out / CARD)["weights_sha256"],
-            "clickflow.best_epoch": str(trained.best_epoch),
+            "clickflow.best_epoch": ", ".join(map(str, trained.best_epochs)),
         },
         [out / "curves.png", out / "history.json", out / CARD],
     )
     checkpoints.remove()
-    console.say(f"{name}: trained; the weights of epoch {trained.best_epoch} of {len(trained.history)} are kept")
+    kept = " and ".join(map(str, trained.best_epochs))
+    console.say(f"{name}: trained; the weights of epoch {kept} of {len(trained.history)} are kept")
 
 
 def sizes(card: Card) -> Sizes:
@@ -127,6 +131,7 @@ class _Console:
         console.say(f"{self.name}: {parameters(network):,} parameters, {steps:,} steps on {why}")
         if done:
             console.say(f"{self.name}: an earlier run was stopped after {done:,} steps; going on from there")
+        self.stack.close()  # of the network before, in an ensemble
         self.advance = self.stack.enter_context(console.progress(f"train {self.name}", steps - done))
         self.done, self.since = done, time.monotonic()
 

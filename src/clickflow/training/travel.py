@@ -35,6 +35,13 @@ class Mirror:
         self.copying: threading.Thread | None = None
         self.ended = False
         self.opened: tuple[Any, str] | None = None
+        self.parts: list[Mirror] = []
+
+    def part(self, name: str) -> "Mirror":
+        """The mirror of a part of this training, removed with it."""
+        made = Mirror(self.repository, f"{self.mark}.{name}", self.say)
+        self.parts.append(made)
+        return made
 
     def fetch(self, folder: Path) -> None:
         """Bring what the remote has and is newer than what lies in `folder`."""
@@ -51,6 +58,8 @@ class Mirror:
 
     def remove(self) -> None:
         """Remove all of them there: the training has ended."""
+        for part in self.parts:
+            part.remove()
         with self.wake:
             self.ended, self.waiting = True, None
             self.wake.notify()

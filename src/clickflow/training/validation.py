@@ -1,12 +1,13 @@
 """How well a network answers questions it was not trained on: exact losses, and ranks among all items."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clickflow.models.ensemble import Ensemble
 from clickflow.models.network import Network
 from clickflow.training.batches import NO_ACTION, Ints, Windows, gather, plan, random
 
@@ -42,7 +43,7 @@ class Answers:
         return item_weight * item + action_weight * action
 
 
-def answer(network: Network, split: "PackedSplit", windows: Windows, *, batch_tokens: int = 4096) -> Answers:
+def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, *, batch_tokens: int = 4096) -> Answers:
     """Ask all questions of `windows`, as `Network.forward` answers them, in float32."""
     known, device = network.sizes.known, next(network.parameters()).device
     ranks, items, actions = [], [], []
@@ -50,7 +51,7 @@ def answer(network: Network, split: "PackedSplit", windows: Windows, *, batch_to
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        table = network.directions(network.items)
+        ready: Any = network.ready()
         for chosen in plan(windows.length, batch_tokens, random(0, 0)):
             batch = gather(split, windows.take(chosen), network.inputs, known, len(network.sizes.actions))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
@@ -60,7 +61,7 @@ def answer(network: Network, split: "PackedSplit", windows: Windows, *, batch_to
             if network.next_action is not None:
                 asked |= batch.next_action != NO_ACTION
             rows, columns = np.nonzero(asked)
-            reading = network.read(inputs, table)
+            reading: Any = network.read(inputs, ready)
             for start in range(0, len(rows), at_once):
                 row, column = rows[start : start + at_once], columns[start : start + at_once]
                 found = network.ask(reading, torch.from_numpy(row).to(device), torch.from_numpy(column).to(device))

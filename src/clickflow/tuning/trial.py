@@ -15,7 +15,8 @@ from typing import Any
 from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
 from clickflow.files import read_json
 from clickflow.models import item_features
-from clickflow.models.network import Network, parameters
+from clickflow.models.ensemble import parameters
+from clickflow.models.network import Network
 from clickflow.params import check
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.training.loop import train
@@ -65,7 +66,7 @@ def main(words: Sequence[str]) -> int:
     stop = Path(job["stop"])
     try:
         params = check(job["params"])
-        spec, folder = params.model(job["model"]), Path(job["store"])
+        spec, folder = replace(params.model(job["model"]), ensemble=()), Path(job["store"])
         card = read_card(folder)
         codes = item_features.read(folder, spec.encoder.item_features, card.known)
         trained = train(

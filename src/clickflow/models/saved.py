@@ -1,0 +1,97 @@
+"""A trained model as files, weights as safetensors and the rest as JSON, and back.
+
+safetensors is imported where it is needed: training itself needs torch and numpy alone.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clickflow.files import sha256
+from clickflow.models.associations import Table
+from clickflow.models.ensemble import Ensemble, build, parameters
+from clickflow.models.network import Network, Sizes
+from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params import Encoder as EncoderSpec
+
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+ASSOCIATIONS = "associations."
+"""How the names of their table begin in the file of weights."""
+
+
+def save(network: Network | Ensemble, folder: Path, card: Mapping[str, Any]) -> None:
+    """Write weights.safetensors and model.json: spec, sizes, number of parameters, hash, and what `card` adds."""
+    from safetensors.torch import save_file
+
+    tensors = network.state_dict()
+    if network.next_item is not None and network.next_item.associations is not None:
+        tensors |= {ASSOCIATIONS + name: tensor for name, tensor in network.next_item.associations.table.items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(weights, folder / WEIGHTS)
+    content = {
+        "spec": asdict(network.spec),
+        "known": network.sizes.known,
+        "actions": list(network.sizes.actions),
+        "categories": network.sizes.categories,
+        "statistics": {name: list(pair) for name, pair in network.sizes.statistics.items()},
+        "inputs": list(network.inputs),
+        "parameters": parameters(network),
+        "weights_sha256": sha256(folder / WEIGHTS),
+        **card,
+    }
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def load_trained(folder: Path) -> Network | Ensemble:
+    """The network, or the ensemble, of a folder written by `save`, on the CPU and ready to answer (no dropout)."""
+    from safetensors.torch import load_file
+
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    weights = load_file(folder / WEIGHTS)
+    codes = weights.get("features.codes")
+    named = [name for name in weights if name.startswith(ASSOCIATIONS)]
+    table = {name.removeprefix(ASSOCIATIONS): weights.pop(name).numpy() for name in named}
+    sizes = Sizes(
+        known=card["known"],
+        actions=tuple(card["actions"]),
+        categories=card["categories"],
+        statistics={name: (mean, std) for name, (mean, std) in card["statistics"].items()},
+        item_codes=None if codes is None else codes.numpy(),
+        associations=Table(**table) if table else None,
+    )
+    network = build(spec_from(card["spec"]), sizes)
+    if "next_item.returns" not in weights and isinstance(network, Network) and network.next_item is not None:
+        returns = network.next_item.returns
+        weights |= {"next_item.returns": returns.detach()} if returns is not None else {}  # of an earlier version: none
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def spec_from(raw: Mapping[str, Any]) -> Model:
+    """A spec as it stands in model.json; the reverse of `dataclasses.asdict`, without pydantic.
+
+    What earlier versions did not write is what they did.
+    """
+    heads = raw["heads"]
+    item, action = heads.get("next_item"), heads.get("next_action")
+    encoder = {"attention_heads": None, "positions": None, "item_features": (), **raw["encoder"]}
+    for name in ("features", "item_features"):
+        encoder[name] = tuple(encoder[name])
+    if isinstance(encoder["attention"], bool):
+        encoder["attention"] = "bilinear" if encoder["attention"] else "none"
+    if item:
+        item = {"label_smoothing": 0.0, "regularisation": None, "calibration": None, **item}
+        item = {"output": "tied", "horizon": 1, "associations": False, **item}
+    return Model(
+        unit=raw["unit"],
+        encoder=EncoderSpec(**encoder),
+        heads=Heads(
+            next_item=NextItemHead(**item) if item else None, next_action=NextActionHead(**action) if action else None
+        ),
+        optimiser=Optimiser(**raw["optimiser"]),
+        budget=Budget(**raw["budget"]),
+        ensemble=tuple(raw.get("ensemble", ())),
+    )
