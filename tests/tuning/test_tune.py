@@ -49,7 +49,7 @@ def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsy
     run(paths, trials=4)
     found = told(capsys)
     assert found["trials"] == {"finished": 4}
-    assert found["best"]["valid"]["next_item"] < found["present"]["valid"]["next_item"] - 0.3
+    assert found["best"]["valid"]["next_item"] < found["present"]["valid"]["next_item"] - 0.1
     assert found["best"]["params"]["optimiser.learning_rate"] > 1e-5
     assert "models.next_step.optimiser.learning_rate" in found["changes"]
     assert paths.params.read_text(encoding="utf-8") == before, "only --apply writes"
@@ -239,15 +239,15 @@ def test_all_of_a_small_space_is_tried_but_what_the_model_refuses(shop, capsys):
 @pytest.mark.slow
 def test_a_trial_that_fails_costs_only_itself_and_so_does_a_server_that_is_not_there(shop, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    # no machine has the memory for so many negatives
-    paths = shop(space={"*": {"heads.next_item.negatives": {"choices": [16, 1 << 46]}}})
+    # no machine has the memory for so wide an embedding
+    paths = shop(space={"*": {"encoder.units": {"choices": [16, 1 << 40]}}})
     run(paths, trials=2, jobs=1)
     said = capsys.readouterr()
     found = json.loads(said.out)
     assert found["trials"] == {"failed": 1, "finished": 1}
     (failed,) = [row for row in rows(found["report"]) if row["outcome"] == "failed"]
-    assert failed["why"]
-    assert f"trial {failed['trial']}: failed: {failed['why']}" in said.err
+    assert "allocate memory" in failed["why"]
+    assert f"trial {failed['trial']}: failed: " in said.err
     assert said.err.count("tuning goes on without it") == 1
 
 
