@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from clickflow import console
 from clickflow.cli import guarded
 from clickflow.errors import DataError, UsageError
-from clickflow.params import Heads, Kind, Model, load
+from clickflow.params import Heads, Kind, Model
+from clickflow.params_file import load
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
 

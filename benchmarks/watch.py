@@ -28,7 +28,8 @@ from clickflow.evaluation.reference import Reference
 from clickflow.events import simulator
 from clickflow.monitoring import drift, rule
 from clickflow.monitoring.live import Live
-from clickflow.params import Watch, load
+from clickflow.params import Watch
+from clickflow.params_file import load
 from clickflow.sequences.features import of_time
 from clickflow.sequences.store import PackedSplit
 

@@ -10,7 +10,8 @@ import typer
 
 from clickflow import __version__, console
 from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError, UsageError
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 from clickflow.paths import Paths, workspace
 
 app = typer.Typer(

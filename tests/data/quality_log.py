@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from clickflow.errors import DataError
 from clickflow.events.contract import SCHEMA
-from clickflow.params import check
+from clickflow.params_file import check
 from clickflow.paths import Paths
 from clickflow.quality import validate
 

@@ -17,7 +17,7 @@ from quality_log import A_DAY, DAYS, START, Rows, broken, clean_rows, run, write
 from clickflow.errors import DataError, UsageError
 from clickflow.events.contract import SCHEMA
 from clickflow.files import sha256_folder
-from clickflow.params import check
+from clickflow.params_file import check
 from clickflow.paths import Paths
 from clickflow.quality import validate
 

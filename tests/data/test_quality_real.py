@@ -8,7 +8,7 @@ import pytest
 from quality_log import broken, run
 
 from clickflow.events import ingest
-from clickflow.params import check
+from clickflow.params_file import check
 from clickflow.paths import Paths
 
 

@@ -12,7 +12,8 @@ from quality_log import broken, clean_rows, run, write
 
 from clickflow.errors import UsageError
 from clickflow.files import sha256_folder
-from clickflow.params import Quality, check
+from clickflow.params import Quality
+from clickflow.params_file import check
 from clickflow.quality import validate
 from clickflow.quality.suites import parameters
 

@@ -28,7 +28,8 @@ from sequences_reference import (
 
 from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.files import sha256_folder
-from clickflow.params import Params, Sequences, check
+from clickflow.params import Params, Sequences
+from clickflow.params_file import check
 from clickflow.paths import Paths
 from clickflow.sequences import prepare, vocabulary
 from clickflow.sequences.features import statistics

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from clickflow.files import read_json, sha256, write_json
-from clickflow.params import Params, check
+from clickflow.params import Params
+from clickflow.params_file import check
 from clickflow.paths import Paths
 
 MODEL = "next_step"

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from clickflow.models import ensemble, item_features, network, saved
-from clickflow.params import Heads, Model, load
+from clickflow.params import Heads, Model
+from clickflow.params_file import load
 from clickflow.sequences.store import Card, open_split, read_card, write_store
 from clickflow.training import associations
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from clickflow.errors import UsageError
-from clickflow.params import check
+from clickflow.params_file import check
 
 ENCODER, HEAD = ("encoder",), ("heads", "next_item")
 

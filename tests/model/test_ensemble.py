@@ -13,7 +13,8 @@ from small_models import ROOT
 from clickflow.errors import UsageError
 from clickflow.models.ensemble import Ensemble
 from clickflow.models.network import Network
-from clickflow.params import Model, load
+from clickflow.params import Model
+from clickflow.params_file import load
 from clickflow.training.batches import windows
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.loop import Trained, train

@@ -16,7 +16,7 @@ from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.files import read_json, sha256_folder, write_json
 from clickflow.models import export
 from clickflow.models.artefact import load
-from clickflow.params import load as load_params
+from clickflow.params_file import load as load_params
 from clickflow.paths import Paths
 from clickflow.sequences.store import open_split, read_card, write_store
 

@@ -17,7 +17,7 @@ from clickflow.files import read_json, sha256, write_json
 from clickflow.models import export
 from clickflow.models.artefact import load
 from clickflow.models.windows import Translation, batch, questions
-from clickflow.params import load as load_params
+from clickflow.params_file import load as load_params
 from clickflow.paths import Paths
 from clickflow.sequences.store import open_split, read_card
 

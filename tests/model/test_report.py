@@ -12,7 +12,7 @@ import small_models
 from clickflow.evaluation import evaluate, figures, report
 from clickflow.models import export
 from clickflow.models.artefact import load
-from clickflow.params import load as load_params
+from clickflow.params_file import load as load_params
 from clickflow.paths import Paths
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}

@@ -15,7 +15,7 @@ from clickflow.errors import DataError
 from clickflow.files import read_json, sha256_folder
 from clickflow.models import export
 from clickflow.models.artefact import Artefact, load
-from clickflow.params import load as load_params
+from clickflow.params_file import load as load_params
 from clickflow.paths import Paths
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import batch

@@ -12,7 +12,8 @@ from small_models import spec as small
 from clickflow.errors import DataError
 from clickflow.files import sha256, sha256_folder
 from clickflow.models.saved import load_trained
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.training import stage
 

@@ -302,6 +302,7 @@ spec = Model(
         warmup_share=0.0, clip_norm=1.0,
     ),
     budget=Budget(epochs=1, batch_tokens=64, patience=1, max_length=8, checkpoint_seconds=60),
+    ensemble=(),
 )
 sizes = Sizes(known=32, actions=("view",), categories=1, statistics={})
 settings = Training(device="cpu", precision="float32", threads=1)

@@ -10,7 +10,8 @@ from tempfile import mkdtemp
 from typing import Any
 
 from clickflow.files import sha256, sha256_folder, write_json
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.registry import ledger, mlflow_store
 

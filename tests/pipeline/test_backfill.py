@@ -12,7 +12,7 @@ import pytest
 
 from clickflow.orchestration import overrides
 from clickflow.orchestration.airflow.backfill import of_window
-from clickflow.params import check, load
+from clickflow.params_file import check, load
 
 READ = """
 import json, sys

@@ -9,7 +9,8 @@ import pytest
 from clickflow.errors import UsageError
 from clickflow.orchestration import overrides
 from clickflow.orchestration.airflow import forms
-from clickflow.params import Params, check, load
+from clickflow.params import Params
+from clickflow.params_file import check, load
 
 
 @pytest.fixture

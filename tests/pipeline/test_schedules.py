@@ -12,7 +12,7 @@ import pytest
 
 from clickflow.errors import UsageError
 from clickflow.orchestration import overrides
-from clickflow.params import check
+from clickflow.params_file import check
 
 READ = """
 import importlib, json, sys

@@ -14,7 +14,7 @@ from small_shop import CHECK, commit, dvc, git
 from clickflow.errors import ClickflowError, UsageError
 from clickflow.orchestration import fragments, graph, overrides, runs, storage, workspace
 from clickflow.orchestration.workspace import Run
-from clickflow.params import load
+from clickflow.params_file import load
 
 
 def quiet(line: str) -> None:

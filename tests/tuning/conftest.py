@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.sequences.store import write_store
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickflow.errors import ClickflowError, UsageError
-from clickflow.params import check, load
+from clickflow.params_file import check, load
 from clickflow.tuning import patch, space
 
 WRONG = [

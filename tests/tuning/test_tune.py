@@ -15,7 +15,7 @@ import yaml
 
 from clickflow.cli import guarded
 from clickflow.errors import ClickflowError, UsageError
-from clickflow.params import load
+from clickflow.params_file import load
 from clickflow.sequences.card import read_card
 from clickflow.tuning import space, study, tune
 

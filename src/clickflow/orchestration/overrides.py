@@ -9,7 +9,7 @@ import yaml
 
 from clickflow.errors import UsageError
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.params import check
+from clickflow.params_file import check
 
 Overrides = Mapping[str, Any]
 """Dotted name of a param to its value."""

@@ -6,7 +6,8 @@ from clickflow import console
 from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.files import replacing, sha256_folder, write_text
 from clickflow.models.artefact import Artefact, load
-from clickflow.params import Params, check
+from clickflow.params import Params
+from clickflow.params_file import check
 from clickflow.paths import Paths
 from clickflow.registry import ledger, mlflow_store
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from clickflow.errors import ClickflowError
-from clickflow.params import check
+from clickflow.params_file import check
 
 
 def apply(text: str, values: Mapping[str, Any]) -> str:

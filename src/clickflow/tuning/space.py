@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clickflow.errors import UsageError
-from clickflow.params import Params, Tuned, model_keys, with_values
+from clickflow.params import Params, Tuned, model_keys
+from clickflow.params_file import with_values
 
 if TYPE_CHECKING:
     import optuna

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from clickflow.errors import ClickflowError, UsageError
 from clickflow.files import read_json, sha256, write_json
-from clickflow.params import Params, with_values
+from clickflow.params import Params
+from clickflow.params_file import with_values
 from clickflow.training.tracking import names
 from clickflow.tuning import space as spaces
 from clickflow.tuning.space import Setting, Space

@@ -17,7 +17,7 @@ from clickflow.files import read_json
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network
-from clickflow.params import check
+from clickflow.params_file import check
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.training.loop import train
 from clickflow.training.stage import sizes

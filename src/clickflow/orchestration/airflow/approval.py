@@ -20,7 +20,8 @@ from clickflow.orchestration.airflow.operators import pulled_run, speaking
 from clickflow.orchestration.airflow.policy import UNATTENDED
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.workspace import Run
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 from clickflow.paths import Paths
 
 YES, NO = "Approve", "Reject"

@@ -17,7 +17,8 @@ from clickflow.errors import UsageError
 from clickflow.orchestration import graph
 from clickflow.orchestration.airflow import forms
 from clickflow.orchestration.airflow.pipeline import compiled
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 
 NEVER = datetime(2999, 1, 1, tzinfo=UTC)
 

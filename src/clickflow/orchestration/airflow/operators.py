@@ -19,7 +19,8 @@ from clickflow.orchestration.airflow.assets import CHAMPION
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE
 from clickflow.orchestration.workspace import Run
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 
 TIMEOUT_HINT = "next: raise meta.airflow.timeout_minutes of the stage in dvc.yaml, or see in its log what it waits for"
 

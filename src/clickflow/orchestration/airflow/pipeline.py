@@ -19,7 +19,8 @@ from clickflow.orchestration.airflow.operators import (
     StageOperator,
 )
 from clickflow.orchestration.tasks import ANNOUNCE, APPROVE, OPEN, PROMOTE, RECORD, Task, plan
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 
 BECAUSE = {EVENTS.uri: "because new data has arrived", DRIFT.uri: "because the data has drifted"}
 

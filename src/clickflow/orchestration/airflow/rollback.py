@@ -15,7 +15,8 @@ from clickflow.orchestration.airflow.operators import ClickflowOperator
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import PROMOTE, Routing
 from clickflow.orchestration.workspace import Run
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 
 WORDS = 3
 """Of a reason, at least: it is read when the question is what happened."""

@@ -16,7 +16,8 @@ from clickflow.orchestration.airflow.operators import ClickflowOperator, pulled_
 from clickflow.orchestration.airflow.pipeline import REASONS, compiled, kind_of
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import Routing, Task
-from clickflow.params import Params, load
+from clickflow.params import Params
+from clickflow.params_file import load
 
 WATCH, CALL = "watch", "call"
 

@@ -11,7 +11,7 @@ from clickflow.errors import ClickflowError
 from clickflow.orchestration import repository, storage
 from clickflow.orchestration.doctor.finding import Finding, fault, warning, well
 from clickflow.orchestration.process import git
-from clickflow.params import load
+from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.registry import mlflow_store
 
@@ -123,7 +123,7 @@ _ASK_MLFLOW = """
 import json, sys
 from pathlib import Path
 from clickflow.errors import ClickflowError
-from clickflow.params import load
+from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.registry import mlflow_store
 paths = Paths(Path(sys.argv[1]))

@@ -1,0 +1,127 @@
+"""Read params.yaml and check it against the dataclasses of `params` and the rules of `params_rules`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from clickflow.errors import UsageError
+from clickflow.params import Model, Params, nearest
+from clickflow.params_rules import rules
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises UsageError where the file is missing, is no YAML, has an unknown key, lacks one, or holds a value of the
+    wrong type or range; every fault is named, with its place.
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no {path.name} in {path.parent}", next_step="run clickflow inside a clone of the repository"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}") from error
+    return check(raw, str(path.name))
+
+
+def check(raw: Any, where: str = "params.yaml") -> Params:
+    """A parsed params.yaml as `Params`; see `load`."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+    for kind in _dataclasses(Params):
+        with_config(ConfigDict(extra="forbid", strict=False))(kind)
+    try:
+        params = TypeAdapter(Params).validate_python(raw)
+    except ValidationError as error:
+        faults = [_fault(fault) for fault in error.errors()]
+        raise UsageError(
+            f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n"
+            + "\n".join(f"  {fault}" for fault in faults),
+            kept="nothing was run",
+        ) from error
+    faults = list(rules(params))
+    if faults:
+        raise UsageError(
+            f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n"
+            + "\n".join(f"  {fault}" for fault in faults),
+            kept="nothing was run",
+        )
+    return params
+
+
+@cache
+def _model_adapter() -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    for kind in _dataclasses(Model):
+        with_config(ConfigDict(extra="forbid", strict=False))(kind)
+    return TypeAdapter(Model)
+
+
+def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
+    """`params` with other values at dotted names below `models.<name>`, checked as `check` does.
+
+    Raises UsageError, with a line for every fault.
+    """
+    from pydantic import ValidationError
+
+    raw = asdict(params.model(name))
+    faults: list[str] = []
+    for key, value in values.items():
+        *path, last = key.split(".")
+        place: Any = raw
+        for part in path:
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            place[last] = value
+        else:
+            faults.append(f"models.{name}.{key}: this model has no such param")
+    try:
+        changed = replace(params, models={**params.models, name: _model_adapter().validate_python(raw)})
+    except ValidationError as error:
+        faults += [_fault({**fault, "loc": ("models", name, *fault["loc"])}) for fault in error.errors()]
+    else:
+        faults += rules(changed)
+    if faults:
+        raise UsageError("\n".join(faults), kept="nothing was run")
+    return changed
+
+
+def _fault(fault: Any) -> str:
+    """One line for one of pydantic's errors; an unknown key names the nearest valid one."""
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "unexpected_keyword_argument":
+        known = _keys_at(fault["loc"][:-1])
+        return f"{where}: unknown key{nearest(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {fault['msg'].lower()}, not {fault['input']!r}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """The keys that may stand at a place of params.yaml."""
+    kind: Any = Params
+    for part in location:
+        hints = get_type_hints(kind) if is_dataclass(kind) else {}
+        kind = hints.get(str(part), kind)
+        inner = [a for a in get_args(kind) if is_dataclass(a)]
+        kind = inner[0] if inner else kind
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+
+
+def _dataclasses(kind: Any) -> list[Any]:
+    """`kind` and every dataclass its fields lead to."""
+    found, todo = [], [kind]
+    while todo:
+        current = todo.pop()
+        todo.extend(get_args(current))
+        if isinstance(current, type) and is_dataclass(current) and current not in found:
+            found.append(current)
+            todo.extend(get_type_hints(current).values())
+    return found
