@@ -15,6 +15,7 @@ from clickflow.errors import DataError, UsageError
 from clickflow.params import Model, Optimiser
 from clickflow.training import optimisers
 from clickflow.training.batches import windows
+from clickflow.training.device import Device, learning
 from clickflow.training.loop import Trained, train
 from clickflow.training.validation import answer
 
@@ -266,6 +267,15 @@ def test_bfloat16_learns_too() -> None:
     assert half.network.items.dtype == torch.float32
     assert half.history[-1]["train"]["loss"] == pytest.approx(full.history[-1]["train"]["loss"], rel=0.05)
     assert not torch.equal(half.network.items, full.network.items)
+
+
+def test_rounding_ends_with_the_steps_of_training() -> None:
+    before = torch.get_float32_matmul_precision()
+    rounding = Device("cpu", bfloat16=False, scores=torch.bfloat16, rounded=True, why="")
+    with pytest.raises(KeyboardInterrupt), learning(rounding):
+        assert torch.get_float32_matmul_precision() == "medium"
+        raise KeyboardInterrupt
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_training_needs_torch_and_numpy_alone() -> None:

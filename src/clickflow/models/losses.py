@@ -11,6 +11,8 @@ from torch.nn import functional
 
 BLOCK = 1 << 24
 """How many scores are held for the backward pass; beyond, they are computed again, a block of rows at a time."""
+GRAIN = 256
+"""Sizes of the big products are rounded up to this: for every new shape oneDNN makes a kernel, which takes longer."""
 SMALL = 1e-24
 """Keeps the log of BPR-max finite, as in the authors' code."""
 
@@ -33,11 +35,10 @@ class LogNormaliser(torch.autograd.Function):
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Queries [N, D], vectors [K, D], bias [K], `without` (rows, columns) of the pairs left out, to [N]."""
+        ctx.exact, ctx.dtype, ctx.sizes = queries.dtype, dtype or queries.dtype, (len(queries), len(vectors))
+        # the bias is a factor of the sum: that spares a pass over the matrix; what is added to round up has factor 0
+        queries, vectors, factors = (_rounded(each.to(ctx.dtype)) for each in (queries, vectors, bias.exp()))
         rows = max(1, BLOCK // max(1, vectors.shape[0]))
-        ctx.exact, ctx.dtype = queries.dtype, dtype or queries.dtype
-        queries, vectors = queries.to(ctx.dtype), vectors.to(ctx.dtype)
-        # the bias is a factor of the sum: that spares a pass over the matrix
-        factors = bias.exp().to(ctx.dtype)
         if queries.shape[0] <= rows:
             scores = _exponentials(queries, vectors, without, 0, queries.shape[0])
             total = scores @ factors
@@ -50,7 +51,7 @@ class LogNormaliser(torch.autograd.Function):
                 ]
             )
         # where every pair is left out the sum is 0: a floor keeps the log finite
-        total = total.to(ctx.exact).clamp(min=1e-30)
+        total = total[: ctx.sizes[0]].to(ctx.exact).clamp(min=1e-30)
         ctx.save_for_backward(queries, vectors, factors, *without, scores, total)
         return total.log()
 
@@ -58,13 +59,12 @@ class LogNormaliser(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         """Gradients of queries and vectors; the bias is data."""
         queries, vectors, factors, *without, scores, total = ctx.saved_tensors
-        weight, factors = (grads[0] / total).unsqueeze(1), factors.unsqueeze(1)
+        weight, factors = _rounded(grads[0] / total).unsqueeze(1), factors.unsqueeze(1)
         weighted = (queries * weight).to(ctx.dtype)
-        if scores.numel() and not ctx.needs_input_grad[1]:
-            return (scores @ (vectors * factors)).to(ctx.exact).mul_(weight), None, None, None, None
+        asked, given = ctx.sizes
         if scores.numel():
             of_queries = scores @ (vectors * factors)
-            of_vectors = weighted.t() @ scores
+            of_vectors = weighted.t() @ scores if ctx.needs_input_grad[1] else None
         else:
             of_queries, of_vectors = torch.empty_like(queries), torch.zeros_like(vectors.t())
             rows = max(1, BLOCK // max(1, vectors.shape[0]))
@@ -73,7 +73,16 @@ class LogNormaliser(torch.autograd.Function):
                 scores = _exponentials(queries, vectors, (without[0], without[1]), start, start + rows)
                 of_queries[part] = scores @ (vectors * factors)
                 of_vectors.addmm_(weighted[part].t(), scores)
-        return of_queries.to(ctx.exact).mul_(weight), of_vectors.t().to(ctx.exact) * factors, None, None, None
+        of_queries = of_queries[:asked].to(ctx.exact).mul_(weight[:asked])
+        if of_vectors is not None:
+            of_vectors = of_vectors.t()[:given].to(ctx.exact) * factors[:given]
+        return of_queries, of_vectors, None, None, None
+
+
+def _rounded(rows: Tensor) -> Tensor:
+    """[n, …] with rows of 0 up to the next multiple of `GRAIN`."""
+    more = -len(rows) % GRAIN
+    return functional.pad(rows, (0, 0, 0, more) if rows.dim() > 1 else (0, more)) if more else rows
 
 
 def _exponentials(queries: Tensor, vectors: Tensor, without: tuple[Tensor, Tensor], start: int, stop: int) -> Tensor:

@@ -13,13 +13,15 @@ from clickflow.params import Training
 
 @dataclass(frozen=True)
 class Device:
-    """`kind`: cpu or cuda; `bfloat16`: the encoder's products are in bfloat16; `scores`: the type of the loss's
-    products with the items that stand for all; all else is in float32; `why`: one line for the person watching.
+    """`kind`: cpu or cuda; `bfloat16`: the encoder is in bfloat16; `scores`: the type of the loss's products with the
+    items that stand for all; `rounded`: factors of a training step's other products are rounded to bfloat16 and added
+    up in float32; all else is in float32; `why`: one line for the person watching.
     """
 
     kind: str
     bfloat16: bool
     scores: torch.dtype | None
+    rounded: bool
     why: str
 
 
@@ -35,16 +37,17 @@ def choose(settings: Training) -> Device:
     kind = "cuda" if there and settings.device != "cpu" else "cpu"
     auto = settings.precision == "auto"
     bfloat16 = settings.precision == "bfloat16" or (auto and kind == "cuda")
-    # with its tile registers (AMX) a CPU multiplies matrices in bfloat16 four times as fast; without, more slowly
-    scores = bfloat16 or (auto and torch.cpu._is_amx_tile_supported())
+    # with its tile registers (AMX) a CPU multiplies matrices in bfloat16 several times as fast; without, more slowly
+    rounded = auto and kind == "cpu" and torch.cpu._is_amx_tile_supported()
+    scores = torch.bfloat16 if bfloat16 or rounded else None
     if settings.device != "auto":
         why = f"{kind}, as training.device says"
     elif there:
         why = f"cuda, as there is one: {torch.cuda.get_device_name()}"
     else:
         why = f"the CPU, {settings.threads} thread{'s' if settings.threads > 1 else ''}, as torch finds no CUDA device"
-    types = "bfloat16 in encoder and loss" if bfloat16 else "bfloat16 in the loss" if scores else "float32"
-    return Device(kind, bfloat16, torch.bfloat16 if scores else None, f"{why}; {types}")
+    types = "bfloat16 in encoder and loss" if bfloat16 else "products in bfloat16" if rounded else "float32"
+    return Device(kind, bfloat16, scores, rounded, f"{why}; {types}")
 
 
 @contextmanager
@@ -64,3 +67,14 @@ def settled(device: Device, threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+
+
+@contextmanager
+def learning(device: Device) -> Iterator[None]:
+    """Within, products are `rounded` where the device says so: for training steps, not for answers (ties break)."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if device.rounded else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -165,7 +165,9 @@ def _train(
         if watcher:
             watcher.start(run.state.network, run.steps, progress.step, device.why)
         while not progress.done:
-            if not _epoch(run, checkpoints, watcher, max_steps):
+            with devices.learning(device):
+                whole = _epoch(run, checkpoints, watcher, max_steps)
+            if not whole:
                 break
             run.close_epoch()
             if checkpoints:
