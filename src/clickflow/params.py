@@ -188,6 +188,17 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How sequences are changed while a model learns."""
+
+    crop: float
+    mask: float
+    reorder: float
+    substitute: float
+    adversarial: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """One model: what it reads, how, and what it answers."""
 
@@ -195,6 +206,7 @@ class Model:
     encoder: Encoder
     heads: Heads
     optimiser: Optimiser
+    augmentation: Augmentation
     budget: Budget
     ensemble: tuple[Kind, ...]
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
-from clickflow.params import ACCURACY, Encoder, NextItemHead, Params, Tuned, model_keys, nearest
+from clickflow.params import ACCURACY, Encoder, Model, NextItemHead, Params, Tuned, model_keys, nearest
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
@@ -88,6 +88,7 @@ def rules(params: Params) -> Any:
         if model.heads.next_item and model.heads.next_item.loss != "full":
             at_least_one[f"{at}.heads.next_item.negatives"] = model.heads.next_item.negatives
         yield from _encoder_rules(f"{at}.encoder", model.encoder)
+        yield from _augmentation_rules(at, model)
         for kind in dict.fromkeys(model.ensemble):
             for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
                 yield f"{fault} (of the {kind} in {at}.ensemble)"
@@ -172,6 +173,16 @@ def _encoder_rules(at: str, encoder: Encoder) -> Any:
             f"{at}.attention_heads: {encoder.units} units cannot be divided by {encoder.attention_heads}; "
             f"there is: {', '.join(fitting)}"
         )
+
+
+def _augmentation_rules(at: str, model: Model) -> Any:
+    """Shares are shares, and a substitute must be known from somewhere."""
+    for name, share in asdict(model.augmentation).items():
+        if not 0 <= share < 1:
+            yield f"{at}.augmentation.{name}: {share} is not in [0, 1)"
+    item = model.heads.next_item
+    if model.augmentation.substitute and not (item and item.associations):
+        yield f"{at}.augmentation.substitute: takes items from heads.next_item.associations, which are off"
 
 
 def _loss_rules(at: str, head: NextItemHead) -> Any:

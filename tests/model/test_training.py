@@ -286,7 +286,9 @@ for name in "safetensors pyarrow pandas duckdb yaml pydantic rich typer mlflow m
     sys.modules[name] = None  # as if it were not installed
 import numpy as np
 from clickflow.models.network import Sizes
-from clickflow.params import Budget, Encoder, Heads, Model, NextActionHead, NextItemHead, Optimiser, Training
+from clickflow.params import (
+    Augmentation, Budget, Encoder, Heads, Model, NextActionHead, NextItemHead, Optimiser, Training,
+)
 from clickflow.sequences.store import PackedSplit
 from clickflow.training.loop import train
 n = 400
@@ -311,6 +313,7 @@ spec = Model(
         kind="adamw", learning_rate=0.003, embedding_learning_rate=0.01, weight_decay=0.0,
         warmup_share=0.0, clip_norm=1.0,
     ),
+    augmentation=Augmentation(crop=0.0, mask=0.0, reorder=0.0, substitute=0.0, adversarial=0.0),
     budget=Budget(epochs=1, batch_tokens=64, patience=1, max_length=8, checkpoint_seconds=60),
     ensemble=(),
 )

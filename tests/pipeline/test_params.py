@@ -68,6 +68,7 @@ def test_every_key_is_needed_or_named_as_missing(raw_params):
         ("watch.max_metric_drop", {"recall@7": 0.1}, "no metric 'recall@7' is measured"),
         ("models.next_step.heads", {}, "needs at least one head"),
         ("models.next_step.encoder.dropout", 1.0, "not in \\[0, 1\\)"),
+        ("models.next_step.augmentation.mask", 1.0, "augmentation.mask: 1.0 is not in \\[0, 1\\)"),
         ("models.next_step.budget.epochs", 0, "budget.epochs: 0 is less than 1"),
         ("models.next_step.optimiser.learning_rate", 0.0, "learning_rate: 0.0 is not above 0"),
         ("tuning.epochs", 0, "tuning.epochs: 0 is less than 1"),
@@ -135,3 +136,12 @@ def test_params_are_frozen(root):
     params = load(root / "params.yaml")
     with pytest.raises(AttributeError):
         params.seed = 1  # type: ignore[misc]
+
+
+def test_a_substitute_must_be_known_from_somewhere(raw_params):
+    model: Any = raw_params["models"]["next_step"]
+    model["augmentation"]["substitute"] = 0.1
+    check(raw_params)
+    model["heads"]["next_item"]["associations"] = False
+    with pytest.raises(UsageError, match=r"augmentation.substitute: takes items from heads.next_item.associations"):
+        check(raw_params)

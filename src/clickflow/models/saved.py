@@ -13,12 +13,14 @@ from clickflow.files import sha256
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
 from clickflow.models.network import Network, Sizes
-from clickflow.params import Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params import Augmentation, Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
 from clickflow.params import Encoder as EncoderSpec
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 ASSOCIATIONS = "associations."
 """How the names of their table begin in the file of weights."""
+UNCHANGED = {"crop": 0.0, "mask": 0.0, "reorder": 0.0, "substitute": 0.0, "adversarial": 0.0}
+"""The augmentation of a model from before there was any."""
 
 
 def save(network: Network | Ensemble, folder: Path, card: Mapping[str, Any]) -> None:
@@ -92,6 +94,7 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
             next_item=NextItemHead(**item) if item else None, next_action=NextActionHead(**action) if action else None
         ),
         optimiser=Optimiser(**raw["optimiser"]),
+        augmentation=Augmentation(**raw.get("augmentation", UNCHANGED)),
         budget=Budget(**raw["budget"]),
         ensemble=tuple(raw.get("ensemble", ())),
     )

@@ -7,22 +7,26 @@ all the rest.
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from clickflow.errors import DataError, UsageError
 from clickflow.models.ensemble import Ensemble, members
 from clickflow.models.heads import FIRST_ITEM
 from clickflow.models.network import Network, Sizes
 from clickflow.params import Model, Training
-from clickflow.training import associations, optimisers
+from clickflow.training import associations, augmentation, optimisers
 from clickflow.training import device as devices
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.negatives import candidates
-from clickflow.training.objective import Loss, loss, prepare
+from clickflow.training.objective import Loss, Step, loss, prepare
 from clickflow.training.sharpness import sharpen
 from clickflow.training.state import State
 from clickflow.training.validation import answer, sample
@@ -30,7 +34,7 @@ from clickflow.training.validation import answer, sample
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
 
-SHUFFLE, NEGATIVES, DROPOUT = 0, 1, 2
+SHUFFLE, NEGATIVES, DROPOUT, AUGMENT = 0, 1, 2, 3
 """What a random state is for."""
 VALID_SCORES, VALID_QUESTIONS = 200_000_000, (1_000, 10_000)
 """Validation asks as many questions as give so many scores, between these bounds."""
@@ -205,8 +209,10 @@ class _Run:
             )
         self.draw = candidates(item, sizes.known, training.item)
         self.before: associations.Before | None = None
+        self.near: augmentation.Near | None = None
         if item and item.associations:
             table, self.before = associations.count(training, sizes.known)
+            self.near = augmentation.Near.of(table)
             sizes = replace(sizes, associations=table)
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
         self.batches = len(self.plan(0))
@@ -229,7 +235,11 @@ class _Run:
     def step(self, chosen: Ints) -> tuple[int, Loss]:
         """One batch; returns the number of questions and the loss before the update."""
         state, spec, at = self.state, self.spec, self.state.progress.step
-        windows = self.windows.take(chosen)
+        place = 0 if self.overfit else at
+        change = spec.augmentation if any(vars(spec.augmentation).values()) else None
+        windows, chance = self.windows.take(chosen), random(self.seed, AUGMENT, place)
+        if change:
+            windows = augmentation.cropped(windows, change.crop, chance)
         batch = gather(
             self.training,
             windows,
@@ -238,9 +248,11 @@ class _Run:
             len(self.sizes.actions),
             horizon=spec.heads.next_item.horizon if spec.heads.next_item else 1,
         )
-        place = 0 if self.overfit else at
+        before: Sequence[NDArray[np.float32]] = self.before.gather(windows) if self.before else ()
+        if change:
+            was, batch = batch, augmentation.changed(batch, change, self.near, chance)
+            before = augmentation.unsaid(before, batch, was) if before else ()
         draws = random(self.seed, NEGATIVES, place)
-        before = self.before.gather(windows) if self.before else ()
         head, outputs = state.network.next_item, state.network.outputs
         own = head is not None and head.returns is not None
         step = prepare(batch, self.draw, draws, self.device.kind, outputs=outputs, own=own, before=before)
@@ -252,6 +264,8 @@ class _Run:
         if found.heads:
             state.optimiser.zero_grad(set_to_none=True)
             found.total.backward()  # type: ignore[no-untyped-call]
+            if spec.augmentation.adversarial:
+                self.oppose(step, rows)
             if spec.optimiser.clip_norm > 0:
                 torch.nn.utils.clip_grad_norm_([*state.dense, rows], spec.optimiser.clip_norm)
             share = optimisers.learning_rate(at, self.steps, spec.optimiser.warmup_share)
@@ -263,6 +277,21 @@ class _Run:
                 state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
         heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
         return batch.tokens, Loss(found.total.detach(), heads)
+
+    def oppose(self, step: Step, rows: Tensor) -> None:
+        """Add the gradients at the item vectors that a small move, where the loss rises fastest, makes of `rows`.
+
+        Adversarial training by the gradient's direction (Goodfellow et al. 2015; of embeddings Miyato et al. 2017), the
+        move being a share of each vector's length.
+        """
+        if rows.grad is None:
+            return
+        share = self.spec.augmentation.adversarial
+        size = share * rows.detach().norm(dim=-1, keepdim=True) / rows.grad.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        moved = (rows.detach() + size * rows.grad).requires_grad_()
+        loss(self.state.network, step, moved, bfloat16=self.device.bfloat16, scores=self.device.scores).total.backward()  # type: ignore[no-untyped-call]
+        if moved.grad is not None:
+            rows.grad += moved.grad
 
     def sharpen(self) -> None:
         """Scores of a loss that is no likelihood become probabilities, by what was not trained on if there is any."""
