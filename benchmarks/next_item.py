@@ -13,8 +13,9 @@ import platform
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,15 @@ from numpy.typing import NDArray
 from clickflow import console
 from clickflow.cli import guarded
 from clickflow.errors import DataError, UsageError
-from clickflow.params import Heads, Kind, Model
+from clickflow.params import Heads, Kind, Model, Training
 from clickflow.params_file import load
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
+
+if TYPE_CHECKING:
+    from clickflow.models.network import Sizes
+    from clickflow.training.loop import Trained
+    from clickflow.training.team import Team
 
 COLUMNS = ("SessionId", "ItemId", "Time")
 CUTOFFS = (1, 5, 10, 20)
@@ -46,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"])
     parser.add_argument("--threads", type=int, help="none: training.threads of params.yaml")
+    parser.add_argument("--processes", type=int, default=1, help="that share the work of every batch")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
     result = measure(asked)
@@ -62,11 +69,12 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     from clickflow.models.network import Sizes
     from clickflow.training.batches import windows
     from clickflow.training.device import choose, settled
-    from clickflow.training.loop import train
+    from clickflow.training.team import gathered
     from clickflow.training.validation import answer
 
     params = load(Path(__file__).resolve().parents[1] / "params.yaml")
-    settings = replace(params.training, device=asked.device, threads=asked.threads or params.training.threads)
+    threads = asked.threads or params.training.threads
+    settings = replace(params.training, device=asked.device, threads=threads, processes=asked.processes)
     session, item, when = read(asked.train)
     items, index = np.unique(item, return_inverse=True)
     clock = bool(np.median(when) > CLOCK) if len(when) else False
@@ -88,7 +96,9 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     )
     watcher = Watcher()
     started = time.perf_counter()
-    trained = train(spec, sizes, training, seed=asked.seed, settings=settings, watcher=watcher)
+    work = partial(trained_by, spec, sizes, training, asked.seed, settings)
+    with gathered(settings.processes, choose(settings).kind, work) as team:
+        trained = work(team, watcher=watcher)
     train_seconds = time.perf_counter() - started
 
     longest = spec.budget.max_length
@@ -116,8 +126,18 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "seed": asked.seed,
         "device": watcher.device,
         "threads": settings.threads,
+        "processes": settings.processes,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
+
+
+def trained_by(
+    spec: Model, sizes: "Sizes", split: PackedSplit, seed: int, settings: Training, team: "Team | None", **along: Any
+) -> "Trained":
+    """What each process of a team does."""
+    from clickflow.training.loop import train
+
+    return train(spec, sizes, split, seed=seed, settings=settings, team=team, **along)
 
 
 def next_item_alone(spec: Model, *, clock: bool) -> Model:

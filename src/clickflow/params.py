@@ -218,6 +218,7 @@ class Training:
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
     threads: int
+    processes: int
 
 
 @dataclass(frozen=True, kw_only=True)

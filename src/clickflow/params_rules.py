@@ -40,6 +40,7 @@ def rules(params: Params) -> Any:
         "evaluation.max_sequences": params.evaluation.max_sequences,
         "export.latency_batch": params.export.latency_batch,
         "training.threads": params.training.threads,
+        "training.processes": params.training.processes,
     }
     above_zero: dict[str, float] = {
         "ingest.memory_gb": params.ingest.memory_gb,

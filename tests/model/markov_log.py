@@ -15,7 +15,7 @@ from clickflow.training.associations import count
 ITEMS = 60
 KNOWN = ITEMS + 2
 ACTIONS = ("view", "cart", "purchase")
-CPU = Training(device="cpu", precision="float32", threads=1)
+CPU = Training(device="cpu", precision="float32", threads=1, processes=1)
 
 
 def packed(sequences: list[list[int]], actions: list[list[int]] | None = None) -> PackedSplit:

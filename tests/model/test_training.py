@@ -318,7 +318,7 @@ spec = Model(
     ensemble=(),
 )
 sizes = Sizes(known=32, actions=("view",), categories=1, statistics={})
-settings = Training(device="cpu", precision="float32", threads=1)
+settings = Training(device="cpu", precision="float32", threads=1, processes=1)
 print(len(train(spec, sizes, split, split, seed=0, settings=settings).history))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -26,9 +26,10 @@ from clickflow.training import device as devices
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.negatives import candidates
-from clickflow.training.objective import Loss, Step, loss, prepare
+from clickflow.training.objective import Loss, Step, loss, part, prepare
 from clickflow.training.sharpness import sharpen
 from clickflow.training.state import State
+from clickflow.training.team import Team
 from clickflow.training.validation import answer, sample
 
 if TYPE_CHECKING:
@@ -89,10 +90,12 @@ def train(
     watcher: Watcher | None = None,
     overfit: bool = False,
     max_steps: int | None = None,
+    team: Team | None = None,
 ) -> Trained:
     """Train `spec` on `training`; `validation` decides which epoch's weights are kept, and when to stop early.
 
-    `checkpoints`: where to go on from, and to write to; they stay until the caller removes them. For debugging:
+    `checkpoints`: where to go on from, and to write to; they stay until the caller removes them. `team`: this process's
+    place among those that train together, of which the first alone has checkpoints and a watcher. For debugging:
     `overfit` takes the same batch again and again, which must drive the loss down; `max_steps` ends training there.
     The networks of an ensemble are trained one after the other, the first as if it were alone; one that has ended is
     not trained again after a kill.
@@ -112,6 +115,7 @@ def train(
                 watcher=_Numbered(watcher, index, spec.budget.epochs) if watcher and spec.ensemble else watcher,
                 overfit=overfit,
                 max_steps=max_steps,
+                team=team,
             )
         )
     if not spec.ensemble:
@@ -156,13 +160,15 @@ def _train(
     watcher: Watcher | None,
     overfit: bool,
     max_steps: int | None,
+    team: Team | None,
 ) -> Trained:
     """One network, see `train`."""
     device = devices.choose(settings)
     with devices.settled(device, settings.threads):
         torch.manual_seed(seed)
-        run = _Run(spec, sizes, training, validation, seed, device, overfit)
+        run = _Run(spec, sizes, training, validation, seed, device, overfit, team)
         saved = checkpoints.newest() if checkpoints else None
+        saved = team.same(saved) if team else saved
         if saved:
             run.state.restore(saved)
         progress = run.state.progress
@@ -196,7 +202,9 @@ class _Run:
         seed: int,
         device: devices.Device,
         overfit: bool,
+        team: Team | None = None,
     ) -> None:
+        self.team = team
         self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation
         self.seed, self.device, self.overfit = seed, device, overfit
         self.windows = self.cut(training)
@@ -257,15 +265,16 @@ class _Run:
         own = head is not None and head.returns is not None
         step = prepare(batch, self.draw, draws, self.device.kind, outputs=outputs, own=own, before=before)
         if spec.encoder.dropout:
-            torch.manual_seed(int(random(self.seed, DROPOUT, at).integers(1 << 62)))
+            mine = [self.team.rank] if self.team else []
+            torch.manual_seed(int(random(self.seed, DROPOUT, at, *mine).integers(1 << 62)))
         table = state.network.items.data
         rows = table.index_select(0, step.rows).requires_grad_()
-        found = loss(state.network, step, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
-        if found.heads:
+        found = Loss(rows.new_zeros(()), {})
+        if step.asks:
             state.optimiser.zero_grad(set_to_none=True)
-            found.total.backward()  # type: ignore[no-untyped-call]
-            if spec.augmentation.adversarial:
-                self.oppose(step, rows)
+            found = self.learn(step, rows)
+            if spec.augmentation.adversarial and rows.grad is not None:
+                self.oppose(step, rows, rows.grad)
             if spec.optimiser.clip_norm > 0:
                 torch.nn.utils.clip_grad_norm_([*state.dense, rows], spec.optimiser.clip_norm)
             share = optimisers.learning_rate(at, self.steps, spec.optimiser.warmup_share)
@@ -275,23 +284,41 @@ class _Run:
             if rows.grad is not None:
                 rate = spec.optimiser.embedding_learning_rate * share
                 state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
-        heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
-        return batch.tokens, Loss(found.total.detach(), heads)
+        return batch.tokens, found
 
-    def oppose(self, step: Step, rows: Tensor) -> None:
-        """Add the gradients at the item vectors that a small move, where the loss rises fastest, makes of `rows`.
+    def learn(self, step: Step, rows: Tensor) -> Loss:
+        """The loss with the item vectors `rows`, and its gradients in all that is trained; of the whole team if any."""
+        network, team = self.state.network, self.team
+        mine = part(step, team.rank, team.size) if team else step
+        found = Loss(rows.new_zeros(()), {})
+        if mine.inputs["item"].numel():
+            found = loss(network, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
+        if found.heads:
+            found.total.backward()  # type: ignore[no-untyped-call]
+        heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
+        if team is None:
+            return Loss(found.total.detach(), heads)
+        counts = {"next_item": step.asked[0].of if step.asked else 0, "next_action": step.actions}
+        none = (rows.new_zeros(()), 0)
+        losses = {"total": found.total, **{name: heads.get(name, none)[0] for name, count in counts.items() if count}}
+        sums = team.add(losses, [*self.state.dense, rows])
+        return Loss(sums.pop("total"), {name: (value, counts[name]) for name, value in sums.items()})
+
+    def oppose(self, step: Step, rows: Tensor, rise: Tensor) -> None:
+        """Add the gradients at the item vectors that a small move along `rise`, the loss's gradient, makes of `rows`.
 
         Adversarial training by the gradient's direction (Goodfellow et al. 2015; of embeddings Miyato et al. 2017), the
         move being a share of each vector's length.
         """
-        if rows.grad is None:
-            return
-        share = self.spec.augmentation.adversarial
-        size = share * rows.detach().norm(dim=-1, keepdim=True) / rows.grad.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        moved = (rows.detach() + size * rows.grad).requires_grad_()
-        loss(self.state.network, step, moved, bfloat16=self.device.bfloat16, scores=self.device.scores).total.backward()  # type: ignore[no-untyped-call]
-        if moved.grad is not None:
-            rows.grad += moved.grad
+        leaves = [*self.state.dense, rows]
+        first = [leaf.grad for leaf in leaves]
+        for leaf in leaves:
+            leaf.grad = None
+        length = rows.detach().norm(dim=-1, keepdim=True) / rise.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        moved = (rows.detach() + self.spec.augmentation.adversarial * length * rise).requires_grad_()
+        self.learn(step, moved)
+        for leaf, before, after in zip(leaves, first, [*(leaf.grad for leaf in leaves[:-1]), moved.grad], strict=True):
+            leaf.grad = before if after is None else after if before is None else before + after
 
     def sharpen(self) -> None:
         """Scores of a loss that is no likelihood become probabilities, by what was not trained on if there is any."""

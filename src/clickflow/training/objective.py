@@ -1,7 +1,7 @@
 """One batch through a network to its loss, touching only the rows of the item embedding that the batch needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ REGULARISATION, CALIBRATION = 1.0, 0.75
 @dataclass(frozen=True)
 class Asked:
     """The questions about the items so many steps ahead, of P positions: `item` [B, T] as in the batch; `at` [P] flat
-    positions; `without` pairs (question, candidate) that are left out.
+    positions; `without` pairs (question, candidate) that are left out; `of` how many questions the whole batch has.
     """
 
     item: Tensor
     at: Tensor
     without: tuple[Tensor, Tensor]
+    of: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Step:
     `inputs` [B, T]: raw; `before`: what sessions before say of the steps, as `training.associations` gathers it;
     `places`: where in `rows` are the inputs [B * T], the targets [P] of each of `asked` and the candidates that stand
     for all items [K], one after the other; `bias`, `times` [K]: of the candidates; `asked`: of the next item, then of
-    those after it; `next_action` [B * T]: as in the batch.
+    those after it; `next_action` [B * T]: as in the batch; `actions`: how many of these the whole batch asks.
     """
 
     inputs: dict[str, Tensor]
@@ -51,6 +52,12 @@ class Step:
     times: Tensor
     asked: list[Asked]
     next_action: Tensor
+    actions: int
+
+    @property
+    def asks(self) -> bool:
+        """Whether the whole batch asks anything."""
+        return any(asked.of for asked in self.asked) or self.actions > 0
 
 
 def prepare(
@@ -86,7 +93,7 @@ def prepare(
         pairs = np.stack([hit, place[hit]])
         if own:
             pairs = np.concatenate([pairs, _own(batch.inputs["item"], at, candidates)], axis=1)
-        asked.append(Asked(to(item), to(at), (to(pairs[0]), to(pairs[1]))))
+        asked.append(Asked(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
     rows, places = np.unique(np.concatenate([*needed, candidates + outputs]), return_inverse=True)
     return Step(
         inputs={name: to(values) for name, values in batch.inputs.items()},
@@ -97,6 +104,33 @@ def prepare(
         times=to(times),
         asked=asked,
         next_action=to(batch.next_action.ravel()),
+        actions=int(np.count_nonzero(batch.next_action != NO_ACTION)),
+    )
+
+
+def part(step: Step, rank: int, size: int) -> Step:
+    """The sequences `rank`, `rank` + `size`, … of a step, with the rows and candidates of all."""
+    items = step.inputs["item"]
+    rows, length = items.shape
+    mine = torch.arange(rows, device=items.device)[rank::size]
+    sizes = [items.numel(), *(len(asked.at) for asked in step.asked), len(step.bias)]
+    read, *targets, candidates = torch.split(step.places, sizes)
+    asked, wanted = [], []
+    for each, places in zip(step.asked, targets, strict=True):
+        row, column = each.at // length, each.at % length
+        keep = row % size == rank
+        question, candidate = each.without
+        left = keep[question]
+        without = ((keep.cumsum(0) - 1)[question[left]], candidate[left])
+        asked.append(Asked(each.item[mine], (row // size * length + column)[keep], without, each.of))
+        wanted.append(places[keep])
+    return replace(
+        step,
+        inputs={name: values[mine] for name, values in step.inputs.items()},
+        before=(step.before[0][mine], step.before[1][mine]) if step.before else None,
+        places=torch.cat([read.view(rows, length)[mine].ravel(), *wanted, candidates]),
+        asked=asked,
+        next_action=step.next_action.view(rows, length)[mine].ravel(),
     )
 
 
@@ -114,7 +148,10 @@ def _own(items: NDArray[np.int64], at: NDArray[np.int64], candidates: NDArray[np
 
 @dataclass(frozen=True)
 class Loss:
-    """`total` is what is minimised; `heads` each head's mean negative log-likelihood, and over how many questions."""
+    """`total` is what is minimised; `heads` each head's mean negative log-likelihood, and over how many questions.
+
+    Of a part of a batch, both are the part's share of the whole one's mean.
+    """
 
     total: Tensor
     heads: dict[str, tuple[Tensor, int]]
@@ -141,8 +178,11 @@ def loss(
     if network.next_item is not None and spec.next_item is not None:
         flats = [flat, *network.next_item.ahead(flat)]
         reads = [readouts, *(read.view(readouts.shape) for read in flats[1:])]
-        losses = [
-            _item_loss(
+        for ahead, (asked, read, rows, wanted) in enumerate(zip(step.asked, reads, flats, targets, strict=True)):
+            if not len(asked.at):
+                continue
+            share = len(asked.at) / asked.of
+            item_loss, mean = _item_loss(
                 network.next_item,
                 spec.next_item,
                 step,
@@ -155,21 +195,16 @@ def loss(
                 read_items,
                 scores,
             )
-            for asked, read, rows, wanted in zip(step.asked, reads, flats, targets, strict=True)
-            if len(asked.at)
-        ]
-        if losses:
-            item_loss, mean = losses[0]
-            heads["next_item"] = (mean, len(step.asked[0].at))
-            # all the later steps together weigh as much as the next one
-            for later, _ in losses[1:]:
-                item_loss = item_loss + later / (len(flats) - 1)
-            total = total + spec.next_item.weight * item_loss
+            if ahead == 0:
+                heads["next_item"] = (mean * share, asked.of)
+            else:
+                share /= len(flats) - 1  # all the later steps together weigh as much as the next one
+            total = total + spec.next_item.weight * share * item_loss
     if network.next_action is not None and spec.next_action is not None:
-        asked = torch.nonzero(step.next_action != NO_ACTION).squeeze(1)
-        logits = network.next_action(_at(asked, flat))
-        action_loss = functional.cross_entropy(logits, step.next_action[asked])
-        heads["next_action"] = (action_loss, len(asked))
+        at = torch.nonzero(step.next_action != NO_ACTION).squeeze(1)
+        logits = network.next_action(_at(at, flat))
+        action_loss = functional.cross_entropy(logits, step.next_action[at], reduction="sum") / max(1, step.actions)
+        heads["next_action"] = (action_loss, step.actions)
         total = total + spec.next_action.weight * action_loss
     return Loss(total, heads)
 

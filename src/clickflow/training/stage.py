@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,12 +15,14 @@ from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import CARD, save
-from clickflow.params import Params
+from clickflow.params import Model, Params
 from clickflow.paths import Paths
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.training import curves, tracking, travel
 from clickflow.training.checkpoints import Checkpoints, fingerprint
-from clickflow.training.loop import train
+from clickflow.training.device import choose
+from clickflow.training.loop import Trained, train
+from clickflow.training.team import Team, gathered
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
@@ -48,18 +51,14 @@ def run(params: Params, paths: Paths, name: str) -> None:
     )
     board = tracking.TensorBoard(paths.home / "tensorboard" / name / mark, console.say)
     out = paths.trained(name)
+    known = replace(sizes(card), item_codes=item_features.read(folder, spec.encoder.item_features, card.known))
+    work = partial(_train, spec, known, folder, params)
     try:
-        with _Console(name, spec.budget.epochs * max(1, len(spec.ensemble)), mlflow, board) as watcher:
-            trained = train(
-                spec,
-                replace(sizes(card), item_codes=item_features.read(folder, spec.encoder.item_features, card.known)),
-                open_split(folder, "train"),
-                open_split(folder, "valid"),
-                seed=params.seed,
-                settings=params.training,
-                checkpoints=checkpoints,
-                watcher=watcher,
-            )
+        with (
+            _Console(name, spec.budget.epochs * max(1, len(spec.ensemble)), mlflow, board) as watcher,
+            gathered(params.training.processes, choose(params.training).kind, work) as team,
+        ):
+            trained = work(team, checkpoints=checkpoints, watcher=watcher)
         best = trained.best_epochs if spec.ensemble else trained.best_epoch
         with replacing(out) as fresh:
             extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": best}
@@ -81,6 +80,12 @@ def run(params: Params, paths: Paths, name: str) -> None:
     console.say(f"{name}: trained; the weights of epoch {kept} of {len(trained.history)} are kept")
 
 
+def _train(spec: Model, sizes: Sizes, folder: Path, params: Params, team: Team | None, **along: Any) -> Trained:
+    """Train on the store in `folder`, in this process; `along` as in `train`."""
+    splits = (open_split(folder, part) for part in ("train", "valid"))
+    return train(spec, sizes, *splits, seed=params.seed, settings=params.training, team=team, **along)
+
+
 def sizes(card: Card) -> Sizes:
     """What a store's card says about a model's size."""
     return Sizes(
@@ -98,7 +103,7 @@ def _fingerprint(params: Params, name: str, card: Card) -> str:
     here = Path(__file__).parent
     return fingerprint(
         asdict(params.model(name)),
-        asdict(params.training),
+        asdict(replace(params.training, processes=1)),  # others may go on with what these have done
         params.seed,
         card.sha256,
         [torch.__version__, torch.cuda.is_available()],

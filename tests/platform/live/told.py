@@ -65,8 +65,16 @@ def asset(shop: Platform, uri: str) -> int:
 
 
 def news(shop: Platform, uri: str) -> list[dict[str, Any]]:
-    """The events of an asset, the newest first."""
-    return list(shop.get("/assets/events", asset_id=asset(shop, uri), order_by="-timestamp")["asset_events"])
+    """The events of an asset, the newest first. Airflow answers 500 while a run that one called for is still queued."""
+    found: list[dict[str, Any]] = []
+
+    def told() -> bool:
+        answer = shop.get("/assets/events", asset_id=asset(shop, uri), order_by="-timestamp")
+        found[:] = answer["asset_events"]
+        return True
+
+    shop.until(told, 120)
+    return found
 
 
 def runs_of(shop: Platform, dag: str, kind: str) -> list[str]:
