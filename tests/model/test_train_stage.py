@@ -77,3 +77,19 @@ def test_a_missing_store_is_an_error_before_anything_is_written(params: Params, 
     with pytest.raises(DataError, match="no packed store"):
         stage.run(params, Paths(tmp_path), "next_step")
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = params.models["next_step"]
+    params = replace(params, models={"next_step": replace(spec, encoder=replace(spec.encoder, dropout=0.0))})
+    losses = []
+    for processes in (1, 2):
+        paths = Paths(tmp_path / str(processes))
+        shop(paths.sequences("session"))
+        stage.run(replace(params, training=replace(params.training, processes=processes)), paths, "next_step")
+        history = json.loads((paths.trained("next_step") / "history.json").read_text())
+        losses.append([epoch["valid"]["loss"] for epoch in history])
+        assert not list(paths.home.glob("checkpoints/*"))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert capsys.readouterr().err.count("epoch 2/2") == 2, "one speaks for all"
