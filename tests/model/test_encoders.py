@@ -35,7 +35,7 @@ def network(kind: str = "gru", layers: int = 1, **choices: object) -> Network:
     made = build(spec(kind, layers, **choices), SIZES)  # type: ignore[arg-type]
     with torch.no_grad():
         for name, parameter in made.named_parameters():
-            if name.startswith("features") or parameter.dim() == 0:
+            if name.startswith("features") or "recent" in name or parameter.dim() == 0:
                 parameter.add_(torch.randn_like(parameter) * 0.3)  # what begins at 0 must have a say
     return made.eval()
 
@@ -318,3 +318,19 @@ def test_the_next_items_are_the_mean_of_what_a_decoder_answers_step_by_step() ->
         state = cell(readouts[0], state)
     torch.testing.assert_close(answers["next_items"].exp(), torch.stack(steps).mean(0), atol=1e-6, rtol=1e-5)
     assert not torch.allclose(steps[0], steps[1], atol=1e-3)
+
+
+def test_the_next_action_is_read_off_the_last_ones_too() -> None:
+    head = network().next_action
+    assert head is not None
+    assert head.recent is not None
+    table = head.recent.weight.view(-1, len(ACTIONS) + 1, len(ACTIONS) + 1)
+    actions = torch.tensor([[3, 0, 8, 2, 2, 5]])
+    found = head.beside(actions)
+    assert found is not None
+    for step in range(6):
+        before = [int(actions[0, step - back]) if back <= step else len(ACTIONS) for back in range(len(table))]
+        wanted = sum(table[back, action] for back, action in enumerate(before))
+        torch.testing.assert_close(found[0, step], wanted)
+    assert torch.equal(head.beside(torch.tensor([[3, 99]])), head.beside(torch.tensor([[3, 0]]))), "unknown: class 0"
+    assert network(features=("gap",)).next_action.beside(actions) is None

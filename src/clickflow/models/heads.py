@@ -20,6 +20,8 @@ FIRST_ITEM = 2
 """Item indexes below are no items: 0 is padding, 1 stands for every item the model does not know."""
 NEVER = -1e9
 """The log-probability of what cannot be an answer."""
+RECENT = 4
+"""Actions that the next one is read off, each by a table of its own."""
 LIKELIHOODS = ("sampled", "full")
 """Losses whose scores are log-probabilities but for a constant; those of the others are sharpened into such."""
 SHARPEST = 2.0
@@ -166,13 +168,33 @@ class NextItem(nn.Module):
 
 
 class NextAction(nn.Module):
-    """What the visitor does next: one of the event types, or leaves."""
+    """What the visitor does next: one of the event types, or leaves.
 
-    def __init__(self, units: int, actions: int) -> None:
+    A linear reading of the encoder, and beside it tables of the last actions, each for itself: what a logistic
+    regression on them knows needs no sequences to learn by heart (wide and deep: Cheng et al. 2016).
+    """
+
+    def __init__(self, units: int, actions: int, *, recent: bool) -> None:
         super().__init__()
         self.score = nn.Linear(units, actions)
+        self.recent = nn.Embedding(RECENT * actions, actions) if recent else None
+        if self.recent is not None:
+            nn.init.zeros_(self.recent.weight)
 
     def forward(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to logits [..., actions]."""
         logits: Tensor = self.score(readouts)
         return logits
+
+    def beside(self, actions: Tensor) -> Tensor | None:
+        """What the last actions [B, T] add to the logits, [B, T, actions]; None where the head has no table of them."""
+        if self.recent is None:
+            return None
+        # exit is no action of a step: here it stands before the first one; what is not known is read as class 0
+        steps, classes = actions.shape[1], self.score.out_features
+        actions = torch.where(actions < classes - 1, actions, torch.zeros_like(actions))
+        added = torch.zeros((), device=actions.device)
+        for back in range(RECENT):
+            then = nn.functional.pad(actions, (back, 0), value=classes - 1)[:, :steps]
+            added = added + self.recent(then + back * classes)
+        return added

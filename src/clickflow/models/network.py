@@ -53,7 +53,8 @@ class Network(nn.Module):
         classes = {"action": len(sizes.actions), "hour": 24, "weekday": 7, "category": sizes.categories}
         self.encoder = Encoder(spec.encoder, StepFeatures(features, classes, sizes.statistics), longest)
         self.next_item = NextItem(units, longest, item, sizes.known, sizes.associations) if item else None
-        self.next_action = NextAction(units, len(sizes.actions) + 1) if action else None
+        recent = "action" in features
+        self.next_action = NextAction(units, len(sizes.actions) + 1, recent=recent) if action else None
         self.features: ItemFeatures | None = None
         if spec.encoder.item_features:
             if sizes.item_codes is None:
@@ -115,7 +116,8 @@ class Network(nn.Module):
         ]
         returning = head.returning(items) if head else None
         bias = returning[1] if returning else None
-        return Reading(table[self.outputs :] if self.outputs else table, items, bias, found)
+        beside = self.next_action.beside(inputs["action"]) if self.next_action and "action" in inputs else None
+        return Reading(table[self.outputs :] if self.outputs else table, items, bias, beside, found)
 
     def ask(self, reading: "Reading", row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """The answers of `forward` to some of the questions about what was read."""
@@ -127,7 +129,10 @@ class Network(nn.Module):
                 mean = torch.stack([step.exp() for step in steps]).mean(0).clamp(min=1e-30).log()
                 answers["next_items"] = torch.where(steps[0] > NEVER / 2, mean, steps[0])
         if self.next_action is not None:
-            answers["next_action"] = self.next_action(reading.steps[0].readouts[row, column]).log_softmax(-1)
+            logits = self.next_action(reading.steps[0].readouts[row, column])
+            if reading.beside is not None:
+                logits = logits + reading.beside[row, column]
+            answers["next_action"] = logits.log_softmax(-1)
         return answers
 
     def _item_at(self, head: NextItem, reading: "Reading", read: "Read", row: Tensor, column: Tensor) -> Tensor:
@@ -152,11 +157,12 @@ class Read:
 @dataclass(frozen=True)
 class Reading:
     """Sequences as a network has read them: `table` [known, D] of the answers' unit vectors, `items` [B, T], `bias`
-    [B, T, T] see `NextItem.returning`, and what is read for the next step, then for those after it if they are asked
-    for.
+    [B, T, T] see `NextItem.returning`, `beside` [B, T, actions] see `NextAction.beside`, and what is read for the next
+    step, then for those after it if they are asked for.
     """
 
     table: Tensor
     items: Tensor
     bias: Tensor | None
+    beside: Tensor | None
     steps: list[Read]

@@ -203,6 +203,8 @@ def loss(
     if network.next_action is not None and spec.next_action is not None:
         at = torch.nonzero(step.next_action != NO_ACTION).squeeze(1)
         logits = network.next_action(_at(at, flat))
+        if "action" in step.inputs and (beside := network.next_action.beside(step.inputs["action"])) is not None:
+            logits = logits + _at(at, beside.flatten(0, 1))
         action_loss = functional.cross_entropy(logits, step.next_action[at], reduction="sum") / max(1, step.actions)
         heads["next_action"] = (action_loss, step.actions)
         total = total + spec.next_action.weight * action_loss
