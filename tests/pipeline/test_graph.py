@@ -132,7 +132,12 @@ def test_generated_pipelines_read_as_dvc_reads_them(tmp_path: Path, wanted: list
 @given(
     values=st.dictionaries(
         st.text(st.characters(categories=["Ll"]), min_size=1, max_size=4),
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+        # libyaml, with which DVC writes, takes the line breaks of YAML 1.1 for such in quoted text too: they are lost
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(st.characters(exclude_characters="\x85\u2028\u2029", exclude_categories=["Cs"]), max_size=8),
         max_size=5,
     )
 )
