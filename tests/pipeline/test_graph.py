@@ -132,21 +132,18 @@ def test_generated_pipelines_read_as_dvc_reads_them(tmp_path: Path, wanted: list
 @given(
     values=st.dictionaries(
         st.text(st.characters(categories=["Ll"]), min_size=1, max_size=4),
-        # libyaml, with which DVC writes, takes the line breaks of YAML 1.1 for such in quoted text too: they are lost
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False)
-        | st.text(st.characters(exclude_characters="\x85\u2028\u2029", exclude_categories=["Cs"]), max_size=8),
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
         max_size=5,
     )
 )
 def test_yaml_reads_as_dvc_reads_it(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
-    from dvc.utils.serialize import dumps_yaml
+    from dvc.utils.serialize import dumps_yaml, load_yaml
 
     path = tmp_path_factory.mktemp("yaml") / "x.yaml"
     path.write_text(dumps_yaml(values), encoding="utf-8")
-    assert read_yaml(path) == values
+    assert read_yaml(path) == load_yaml(path)
+    if not any("\x85" in value for value in values.values() if isinstance(value, str)):  # DVC's own writer loses it
+        assert read_yaml(path) == values
 
 
 @pytest.mark.parametrize(

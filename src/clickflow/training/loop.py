@@ -245,8 +245,9 @@ class _Run:
         state, spec, at = self.state, self.spec, self.state.progress.step
         place = 0 if self.overfit else at
         change = spec.augmentation if any(vars(spec.augmentation).values()) else None
-        windows, chance = self.windows.take(chosen), random(self.seed, AUGMENT, place)
+        windows = self.windows.take(chosen)
         if change:
+            chance = random(self.seed, AUGMENT, place)
             windows = augmentation.cropped(windows, change.crop, chance)
         batch = gather(
             self.training,
