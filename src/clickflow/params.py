@@ -17,7 +17,7 @@ Preset = Literal["rees46", "taobao", "retailrocket", "yoochoose", "otto", "uci_r
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
-ItemFeature = Literal["category", "price", "popularity"]
+ItemFeature = Literal["category", "brand", "price", "popularity"]
 Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "itemknn", "vsknn", "vstan", "vstan_returns"]
 ActionBaseline = Literal["majority", "markov", "logistic", "forest", "boosting"]
 

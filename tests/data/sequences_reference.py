@@ -48,6 +48,7 @@ def event(
     session: str | None = None,
     price: float | None = None,
     category: str | None = None,
+    brand: str | None = None,
 ) -> dict[str, Any]:
     return {
         "event_time": time,
@@ -56,7 +57,7 @@ def event(
         "session_id": session,
         "item_id": item,
         "category": category,
-        "brand": None,
+        "brand": brand,
         "price": price,
         "quantity": None,
         "campaign": None,

@@ -80,7 +80,9 @@ def random_log(events: int, seed: int) -> list[dict[str, Any]]:
             number = int(30 * rng.random() ** 2)
             item = None if kind == "search" or rng.random() < 0.05 else f"item-{number}"
             price = None if rng.random() < 0.2 else round(float(rng.random()) * 100, 2)
-            rows.append(event(time, kind, item, user, session, price, f"c.{number % 7}" if number % 5 else None))
+            category = f"c.{number % 7}" if number % 5 else None
+            brand = str(rng.choice(["acme", "éclair", "日"])) if number % 3 else None
+            rows.append(event(time, kind, item, user, session, price, category, brand))
     return rows[:events]
 
 
@@ -159,6 +161,7 @@ def test_where_batches_end_does_not_matter(
         "action": table[3].astype(np.uint8),
         "price": table[1].astype(np.float32),
         "category": table[2].astype(np.int32),
+        "brand": table[3].astype(np.int32),
         "open": table[0] > 0,
     }
     made = rules([0, 1], gap_minutes=5 / 60e6, drop_repeats=drop_repeats, max_length=max_length)
@@ -336,6 +339,19 @@ def test_what_is_known_comes_from_the_training_part_alone(tmp_path: Path) -> Non
     assert 3 < card.known < card.items_total
 
 
+def test_an_items_brand_is_what_most_of_its_events_in_the_training_part_say(tmp_path: Path) -> None:
+    said = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["日", "é", "日", "é"]}
+    events = [
+        event(MONDAY + n * MINUTE, item=item, brand=brand)
+        for n, (item, brand) in enumerate((item, brand) for item, brands in said.items() for brand in brands)
+    ]
+    later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, brand="x") for n, item in enumerate("acaceac")]
+    build(tmp_path, events + later, settings(valid_share=0.0, drop_repeats=False))
+    found = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
+    brands = {row["item_id"]: row["brand"] for row in found}
+    assert brands == {"a": "y", "b": "x", "c": None, "d": "é", "e": None}, "of equals the first by its text"
+
+
 def test_vocabulary_orders_by_support_and_keeps_rare_items_apart(tmp_path: Path) -> None:
     train = "bb" + "aa" + "ccc" + "d"  # support of the training part
     events = [
@@ -345,11 +361,11 @@ def test_vocabulary_orders_by_support_and_keeps_rare_items_apart(tmp_path: Path)
     events += [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, category="z") for n, item in enumerate("ea")]
     card = build(tmp_path, events, settings(valid_share=0.0, drop_repeats=False, min_item_count=2))
     assert parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist() == [
-        {"item_id": "c", "index": 2, "count": 3, "category": 0, "price": 5.0},
-        {"item_id": "a", "index": 3, "count": 2, "category": 0, "price": 2.5},
-        {"item_id": "b", "index": 4, "count": 2, "category": 2, "price": 0.5},
-        {"item_id": "d", "index": 5, "count": 1, "category": 0, "price": 7.0},
-        {"item_id": "e", "index": 6, "count": 0, "category": 0, "price": None},
+        {"item_id": "c", "index": 2, "count": 3, "category": 0, "price": 5.0, "brand": None},
+        {"item_id": "a", "index": 3, "count": 2, "category": 0, "price": 2.5, "brand": None},
+        {"item_id": "b", "index": 4, "count": 2, "category": 2, "price": 0.5, "brand": None},
+        {"item_id": "d", "index": 5, "count": 1, "category": 0, "price": 7.0, "brand": None},
+        {"item_id": "e", "index": 6, "count": 0, "category": 0, "price": None, "brand": None},
     ]
     assert parquet.read_table(tmp_path / "session" / "categories.parquet").to_pylist() == [
         {"category": "k", "index": 2, "count": 2}

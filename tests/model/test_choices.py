@@ -22,7 +22,11 @@ def with_choices(raw: Any, place: tuple[str, ...], choices: dict[str, Any]) -> A
     ("place", "choices", "says"),
     [
         (ENCODER, {"attention": True}, "attention: input should be 'none', 'bilinear', 'additive' or 'self'"),
-        (ENCODER, {"item_features": ["brnad"]}, "item_features.0: input should be 'category', 'price' or 'popularity'"),
+        (
+            ENCODER,
+            {"item_features": ["brnad"]},
+            "item_features.0: input should be 'category', 'brand', 'price' or 'popularity'",
+        ),
         (ENCODER, {"positions": "learned"}, "encoder.positions: only kind transformer reads it, and this is gru"),
         (ENCODER, {"attention_heads": 4}, "attention_heads: only kind transformer and attention self have heads"),
         (ENCODER, {"kind": "transformer", "attention_heads": 3}, "128 units cannot be divided by 3; there is: 1, 2, 4"),
@@ -51,7 +55,7 @@ def test_what_makes_no_sense_is_refused_with_its_place(
     [
         (ENCODER, {"kind": "transformer", "positions": "learned", "attention_heads": 4, "attention": "none"}),
         (ENCODER, {"kind": "lstm", "layers": 3, "attention": "self", "attention_heads": 8}),
-        (ENCODER, {"kind": "attention", "item_features": ["category", "price", "popularity"]}),
+        (ENCODER, {"kind": "attention", "item_features": ["category", "brand", "price", "popularity"]}),
         (HEAD, {"loss": "bpr_max", "regularisation": 0.0, "output": "separate"}),
         (HEAD, {"loss": "bce", "calibration": 1.0}),
         (HEAD, {"loss": "full", "label_smoothing": 0.1}),

@@ -56,7 +56,7 @@ CASES = [
     {"kind": "transformer", "positions": "learned"},
     {"kind": "attention", "attention": "self"},
     {"kind": "gru", "item": {"output": "separate", "loss": "bce"}},
-    {"kind": "gru", "item": {"loss": "bpr_max"}, "item_features": ("category", "price", "popularity")},
+    {"kind": "gru", "item": {"loss": "bpr_max"}, "item_features": ("category", "brand", "price", "popularity")},
     {"kind": "gru", "item": {"horizon": 3}},
     {"kind": "gru", "ensemble": ("gru", "transformer", "gru")},
     {"kind": "gru", "item": {"output": "separate"}, "item_features": ("popularity",), "copy": False},

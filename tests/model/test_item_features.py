@@ -18,6 +18,7 @@ SHOP = {
     "price": np.array([10.0, NAN, 20.0, 0.0, 30.0]),
     "category": np.array([2, 3, 0, 1, 4]),
     "paths": ["toys.cars", "toys.dolls", "food"],
+    "brand": ["zeta", None, "acme", "zeta", None],
 }
 
 
@@ -39,6 +40,13 @@ def test_every_level_of_a_category_is_a_class_and_equal_beginnings_are_the_same(
 def test_the_same_word_under_two_roots_is_two_classes() -> None:
     found = item_features.codes(("category",), 4, **{**SHOP, "paths": ["a.x", "b.x"], "category": np.array([2, 3])})
     assert found[2, 1] != found[3, 1]
+
+
+def test_a_brand_is_a_class_by_its_text_and_none_is_none() -> None:
+    assert classes("brand")[:, 0].tolist() == [0, 0, 2, 0, 1, 2, 0]
+    assert classes("brand", known=5)[:, 0].tolist() == [0, 0, 2, 0, 1], "of the known items alone"
+    everything = classes("category", "brand")
+    assert not set(everything[:, 2]) - {0} & set(everything[:, :2].ravel()), "no category is a brand"
 
 
 def test_popularity_is_in_powers_of_two_and_prices_in_buckets_of_equally_many_items() -> None:

@@ -1,4 +1,4 @@
-"""What is known of an item beside its number, joined to its embedding: category tree, price and popularity.
+"""What is known of an item beside its number, joined to its embedding: category tree, brand, price, popularity.
 
 Each is a few classes per item; all classes of all features share one small table, and an item's vectors of it are
 summed. So a rare item starts from what its like have learned. `category`: every level of the dotted path is a class.
@@ -46,14 +46,17 @@ def codes(
     price: NDArray[np.floating],
     category: NDArray[np.integer],
     paths: Sequence[str],
+    brand: Sequence[str | None],
 ) -> Codes:
     """Classes of the items 0 to known - 1 by the features `names`, [known, C]; 0: none, as for padding and unknown.
 
-    `count`, `price` (NaN: none) and `category` (0 none, 1 unknown, from 2 on an index into `paths`) of the items from
-    2 on; all of the training part. Prices fall into `PRICES` buckets of equally many items, counts into powers of two.
+    `count`, `price` (NaN: none), `category` (0 none, 1 unknown, from 2 on an index into `paths`) and `brand` (None:
+    none) of the items from 2 on; all of the training part. Prices fall into `PRICES` buckets of equally many items,
+    counts into powers of two.
     """
     made: dict[str, Callable[[], Codes]] = {
         "category": lambda: _levels(category[: known - FIRST_ITEM], paths),
+        "brand": lambda: _names(brand[: known - FIRST_ITEM]),
         "price": lambda: _quantiles(price[: known - FIRST_ITEM]),
         "popularity": lambda: 1 + np.log2(np.maximum(count[: known - FIRST_ITEM], 1)).astype(np.int64)[:, None],
     }
@@ -72,7 +75,7 @@ def read(folder: Path, names: Sequence[str], known: int) -> Codes | None:
         return None
     from pyarrow import parquet
 
-    items = parquet.read_table(folder / "vocabulary.parquet", columns=["count", "price", "category"])
+    items = parquet.read_table(folder / "vocabulary.parquet", columns=["count", "price", "category", "brand"])
     return codes(
         names,
         known,
@@ -80,6 +83,7 @@ def read(folder: Path, names: Sequence[str], known: int) -> Codes | None:
         price=items["price"].to_numpy(),
         category=items["category"].to_numpy(),
         paths=parquet.read_table(folder / "categories.parquet", columns=["category"])["category"].to_pylist(),
+        brand=items["brand"].to_pylist(),
     )
 
 
@@ -93,6 +97,12 @@ def _levels(category: NDArray[np.integer], paths: Sequence[str]) -> Codes:
             table[row, level] = number.setdefault(tuple(part[: level + 1]), len(number) + 1)
     levels: Codes = table[category]
     return levels
+
+
+def _names(brand: Sequence[str | None]) -> Codes:
+    """[n, 1]: a class for each brand, in the order of their texts, 0 where there is none."""
+    number = {name: place for place, name in enumerate(sorted({name for name in brand if name is not None}), 1)}
+    return np.array([number[name] if name is not None else 0 for name in brand], np.int64)[:, None]
 
 
 def _quantiles(price: NDArray[np.floating]) -> Codes:

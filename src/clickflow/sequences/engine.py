@@ -100,6 +100,12 @@ def number_categories(connection: Any, events: Any) -> Any:
     return _numbered(connection, "categories", named.select("category").distinct(), "code")
 
 
+def number_brands(connection: Any, events: Any) -> Any:
+    """Table `brand`, `brand_code`: 0.. in the order of the texts."""
+    named = events.filter(events.brand.notnull())
+    return _numbered(connection, "brands", named.select("brand").distinct(), "brand_code")
+
+
 def number_actors(connection: Any, events: Any) -> Any:
     """Table `user_id`, `session_id`, `actor`: one number a pair, in the order of appearance.
 
@@ -117,12 +123,13 @@ def _numbered(connection: Any, name: str, table: Any, number: str, *, by: str | 
     return connection.create_table(name, table.mutate(**{number: position.cast("int32")}), temp=True)
 
 
-def ordered_events(events: Any, actors: Any, items: Any, categories: Any) -> Any:
+def ordered_events(events: Any, actors: Any, items: Any, categories: Any, brands: Any) -> Any:
     """All events of somebody as numbers, an actor after the other, each in the order of time.
 
     Columns: `actor` int32; `time`; `item` int32 (-1 none); `action` uint8; `price` float32 (null: none); `category`
-    int32 (-1 none); `open` (true where the source gave no session, so that silences cut). Events of one actor at
-    one instant stand in the order of item, action, price, category: rows equal in all of these are the same row.
+    and `brand` int32 (-1 none); `open` (true where the source gave no session, so that silences cut). Events of one
+    actor at one instant stand in the order of item, action, price, category, brand: rows equal in all of these are the
+    same row.
     """
     action = events.event_type.cases(*((name, code) for code, name in enumerate(EVENT_TYPES)), else_=NO_TYPE)
     pairs = actors.rename(pair_user="user_id", pair_session="session_id")
@@ -130,7 +137,7 @@ def ordered_events(events: Any, actors: Any, items: Any, categories: Any) -> Any
         pairs,
         [events.user_id.identical_to(pairs.pair_user), events.session_id.identical_to(pairs.pair_session)],
     )
-    joined = joined.left_join(items, "item_id").left_join(categories, "category")
+    joined = joined.left_join(items, "item_id").left_join(categories, "category").left_join(brands, "brand")
     return joined.select(
         actor=joined.actor,
         time=joined.event_time,
@@ -138,8 +145,9 @@ def ordered_events(events: Any, actors: Any, items: Any, categories: Any) -> Any
         action=action.cast("uint8"),
         price=joined.price.cast("float32"),
         category=joined.code.fill_null(-1),
+        brand=joined.brand_code.fill_null(-1),
         open=joined.session_id.isnull(),
-    ).order_by("actor", "time", "item", "action", "price", "category")
+    ).order_by("actor", "time", "item", "action", "price", "category", "brand")
 
 
 def ordered_sequences(sequences: Any, actors: Any, part: int) -> Any:

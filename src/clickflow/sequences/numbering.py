@@ -13,14 +13,18 @@ KEPT = "the store made before, if there was one"
 
 @dataclass(frozen=True)
 class Numbered:
-    """The events as Ibis tables, with numbers for who and what; `item_ids` and `paths` are Arrow arrays by number."""
+    """The events as Ibis tables, with numbers for who and what; `item_ids`, `paths` and `brand_names` are
+    Arrow arrays by number.
+    """
 
     table: Any
     actors: Any
     items: Any
     categories: Any
+    brands: Any
     item_ids: Any
     paths: Any
+    brand_names: Any
     events: int
     """All that were read; those outside the window are in no table."""
     outside: int
@@ -40,14 +44,17 @@ def number(connection: Any, events: Path, settings: Sequences) -> Numbered:
             next_step="change sequences.since and sequences.until in params.yaml, or ingest the days they name",
         )
     items, categories = engine.number_items(connection, table), engine.number_categories(connection, table)
+    brands = engine.number_brands(connection, table)
     nobody = table.filter(table.user_id.isnull() & table.session_id.isnull())
     return Numbered(
         table=table,
         actors=engine.number_actors(connection, table),
         items=items,
         categories=categories,
+        brands=brands,
         item_ids=items.order_by("item").item_id.to_pyarrow(),
         paths=categories.order_by("code").category.to_pyarrow(),
+        brand_names=brands.order_by("brand_code").brand.to_pyarrow(),
         events=read,
         outside=read - inside,
         of_nobody=_count(nobody),

@@ -99,7 +99,7 @@ def pack_split(
     def tables(writer: SplitWriter) -> "Iterator[pa.Table]":
         for batch in _batches(path):
             where, offsets = _places(batch)
-            columns = {name: values[where] for name, values in steps.items()}
+            columns = {name: values[where] for name, values in steps.items() if name != "brand"}  # it is the item's
             columns["item"] = items.index[columns["item"]]
             columns["category"] = codes[columns["category"]]
             writer.append(np.diff(offsets), columns | features.of_time(columns["time"], offsets))
@@ -112,8 +112,27 @@ def pack_split(
     return writer.part, writer.files | table
 
 
-def write_vocabulary(folder: Path, items: Vocabulary, ids: "pa.Array", train: Mapping[str, Array]) -> dict[str, str]:
-    """Write vocabulary.parquet; `ids` by the engine's number, `train` the packed training part. Returns its hash."""
+def brands(path: Path, steps: Mapping[str, Array], item: Array, items: int) -> "pa.Array":
+    """The brand of most steps of each item in the training part, the engine's number, by index - 2; equals: the first
+    by its text; null: none. `path` holds the ordered sequences of that part, `item` int32 [e] its packed items.
+    """
+    import pyarrow as pa
+
+    codes = path.with_suffix(".brand")
+    with codes.open("wb") as file:
+        for batch in _batches(path):
+            where, _ = _places(batch)
+            file.write((steps["brand"][where] + 1).data)
+    found = modes(item, np.memmap(codes, np.int32, mode="r"), items)
+    return pa.array(found - 1, mask=found == NONE)
+
+
+def write_vocabulary(
+    folder: Path, items: Vocabulary, ids: "pa.Array", brands: "pa.Array", train: Mapping[str, Array]
+) -> dict[str, str]:
+    """Write vocabulary.parquet; `ids` by the engine's number, `brands` by index - 2, `train` the packed training part.
+    Returns its hash.
+    """
     import pyarrow as pa
 
     n = len(items.order)
@@ -124,6 +143,7 @@ def write_vocabulary(folder: Path, items: Vocabulary, ids: "pa.Array", train: Ma
             pa.array(items.count),
             pa.array(modes(train["item"], train["category"], n)),
             pa.array(medians(train["item"], train["price"], n), from_pandas=True),
+            brands,
         ],
         schema=vocabulary_schema(),
     )

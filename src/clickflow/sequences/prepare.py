@@ -107,7 +107,7 @@ def _cut(connection: Any, numbered: numbering.Numbered, settings: Sequences, uni
     )
     inside = numbered.events - numbered.outside
     console.say(f"{unit}: sorting {inside:,} events")
-    rows = engine.ordered_events(numbered.table, numbered.actors, numbered.items, numbered.categories)
+    rows = engine.ordered_events(numbered.table, numbered.actors, numbered.items, numbered.categories, numbered.brands)
     stream = engine.batches(connection, rows)
     with console.progress(f"{unit}: cutting", inside) as advance:
         return _cut_rows(_rows(stream, advance), sessions.Cutter(rules), scratch)
@@ -191,7 +191,9 @@ def _pack(
                 advance=advance,
             )
             files |= written
-    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, map_columns(out, "train", parts["train"]))
+    steps = map_columns(out, "train", parts["train"])
+    brands = pack.brands(scratch / "train.parquet", cut.steps, steps["item"], len(tables.items.order))
+    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, numbered.brand_names.take(brands), steps)
     files |= pack.write_categories(out, tables.categories, numbered.paths)
     return parts, tables, files
 

@@ -19,6 +19,7 @@ STEPS: Mapping[str, type[np.generic]] = {
     "action": np.uint8,
     "price": np.float32,
     "category": np.int32,
+    "brand": np.int32,
 }
 """The columns of a step that come from the engine."""
 SEQUENCE = ("source", "length", "actor", "start", "end", "session_start", "piece")

@@ -76,11 +76,11 @@ def medians(item: Array, price: Array, items: int) -> Array:
     return found
 
 
-def modes(item: Array, category: Array, items: int) -> Array:
-    """The most frequent category of each item, int32 [items] by index - 2; equals: the smaller index; 0: none."""
+def modes(item: Array, value: Array, items: int) -> Array:
+    """The most frequent value of each item, int32 [items] by index - 2; equals: the smaller one; 0: none."""
     found = np.full(items, NONE, np.int32)
     for first, last in _ranges(item, items):
-        keys = _sorted_keys(item, category, lambda values: values != NONE, first, last)
+        keys = _sorted_keys(item, value, lambda values: values != NONE, first, last)
         pairs, count = np.unique(keys, return_counts=True)
         owner, choice = (pairs >> 32).astype(np.int64), (pairs & 0xFFFFFFFF).astype(np.int32)
         best = np.lexsort((choice, -count, owner))

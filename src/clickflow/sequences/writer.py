@@ -158,6 +158,7 @@ def vocabulary_schema() -> "pa.Schema":
             ("count", pa.int64()),
             ("category", pa.int32()),
             ("price", pa.float64()),
+            ("brand", pa.string()),
         ]
     )
 
