@@ -208,8 +208,8 @@ def _gate_rules(params: Params) -> Any:
     ranked = [*kinds, *(f"{kind}_known" for kind in kinds)]
     gate = params.gate
     asked = [("gate.primary", gate.primary), *(("gate.beat_baselines", name) for name in gate.beat_baselines)]
-    # the head next_action is measured by metrics whose names the gate checks when it reads them
-    asked += [("gate.floors", name) for name in gate.floors if not name.startswith("next_action.")]
+    # what the other heads are measured by the gate checks when it reads it
+    asked += [("gate.floors", name) for name in gate.floors if not name.startswith(("next_action.", "next_items."))]
     for where, name in asked:
         if name not in ranked:
             yield (

@@ -81,12 +81,52 @@ def test_the_artefact_is_ranked_as_a_plain_loop_would(evaluated):
     assert metrics["coverage"] < 1
 
 
+def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_path):
+    old, params = shop
+    model, paths = small_models.spec(item={"horizon": 3}), Paths(tmp_path)
+    shutil.copytree(old.sequences("session"), paths.sequences("session"))
+    small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
+    floors = {"recall@20": 0.0, "next_items.recall@20": 0.999}
+    params = replace(params, models={"next_step": model}, gate=replace(params.gate, floors=floors))
+    export.run(params, paths, "next_step")
+    evaluate.run(params, paths, "next_step")
+    metrics, artefact = read_json(paths.metrics("next_step")), load(paths.exported("next_step"))
+    split, known = open_split(paths.sequences("session"), "test"), artefact.known
+
+    hits: dict[str, list[bool]] = {"candidate": [], "one_step": []}
+    for sequence in range(split.n_sequences):
+        begin, end = split.offsets[sequence], split.offsets[sequence + 1]
+        for last in range(begin, end - 1):
+            first = max(begin, last + 1 - small_models.MAX_LENGTH)
+            inputs = {name: np.nan_to_num(getattr(split, name)[first : last + 1])[None] for name in artefact.inputs}
+            inputs["item"] = np.where(inputs["item"] < known, inputs["item"], 1)
+            scores = artefact.scores(inputs, np.zeros(1), np.array([last - first]))
+            for item in split.item[last + 1 : min(last + 4, end)]:
+                for system, name in (("candidate", "next_items"), ("one_step", "next_item")):
+                    row = scores[name][0]
+                    hits[system].append(item < known and (row[2:] >= row[item]).sum() <= 10)
+    assert len(hits["candidate"]) > metrics["predictions"]
+    for system, found in hits.items():
+        assert metrics["next_items"][system]["recall@10"]["value"] == pytest.approx(np.mean(found), abs=1e-6)
+    assert set(metrics["next_items"]) == {"candidate", "champion", "one_step", *params.evaluation.baselines}
+    assert metrics["next_item"].keys() == {"candidate", "champion", *params.evaluation.baselines}
+    assert "Several steps ahead" in (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
+
+    from clickflow.evaluation import gate
+
+    gate.run(params, paths, "next_step")
+    rules = {rule["rule"]: rule for rule in read_json(paths.gate("next_step") / "decision.json")["rules"]}
+    assert rules["floor: next_items.recall@20"]["verdict"] == "failed"
+    assert rules["floor: recall@20"]["verdict"] == "passed"
+
+
 def test_what_later_stages_read_is_there(evaluated):
     paths, params, metrics = evaluated
     assert set(metrics["next_item"]) == {"candidate", "champion", *params.evaluation.baselines}
     assert set(metrics["next_action"]) == {"candidate", "champion", *params.evaluation.action_baselines}
     assert metrics["next_item"]["champion"] is metrics["next_action"]["champion"] is metrics["oracle"] is None
     assert metrics["champion_version"] == 0
+    assert metrics["next_items"] is None
     assert metrics["data_sha256"] == read_card(paths.sequences("session")).sha256
     assert metrics["artefact"]["model_sha256"] == load(paths.exported("next_step")).card["model_sha256"]
     wanted = {

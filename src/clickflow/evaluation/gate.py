@@ -87,16 +87,10 @@ def page(decision: Mapping[str, Any]) -> str:
 
 def _headline(gate: Gate, evidence: Evidence) -> dict[str, float]:
     """The metrics that the rules speak of, and next_action's accuracy; what was not measured is left out."""
-    items, actions = (
-        ((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}) for head in ("next_item", "next_action")
-    )
-    names = {gate.primary, *gate.beat_baselines, *gate.floors}
-    found = {name: items.get(name) for name in names} | {
-        f"next_action.{name}": value
-        for name, value in actions.items()
-        if name == "accuracy" or f"next_action.{name}" in names
-    }
-    numbers = {name: judging.value_of(measured) for name, measured in sorted(found.items())}
+    numbers = {}
+    for name in sorted({gate.primary, *gate.beat_baselines, *gate.floors, "next_action.accuracy"}):
+        head, key = judging.place_of(name)
+        numbers[name] = judging.value_of(((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}).get(key))
     return {name: number for name, number in numbers.items() if number is not None}
 
 

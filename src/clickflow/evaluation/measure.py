@@ -18,6 +18,8 @@ from clickflow.models.artefact import Artefact
 from clickflow.params import Evaluation
 
 CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
+ONE_STEP = "one_step"
+"""The candidate's answer for the next item, taken for the items of several next steps."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,23 @@ def measure(
     vocabulary, which is the store's. `best`: the true process, where it is known; where it has no action
     probabilities, those of the Markov baseline stand in.
     """
-    own = scoring.answer(test, candidate, advance)
-    theirs = scoring.answer(test, champion, advance) if champion else None
+    horizon = int(candidate.card["spec"]["heads"]["next_item"]["horizon"]) if "next_items" in candidate.outputs else 1
+    own = scoring.answer(test, candidate, advance, horizon=horizon)
+    theirs = scoring.answer(test, champion, advance, horizon=horizon) if champion else None
     ranks: dict[str, ranking.Ranks] = {}
+    ahead: dict[str, ranking.Ranks] = {}
     actions: dict[str, npt.NDArray[np.float32]] = {}
     if own.ranks is not None:
-        ranks[CANDIDATE] = own.ranks
+        of_all = {CANDIDATE: own.ranks}
         if theirs is not None and theirs.ranks is not None:
-            ranks[CHAMPION] = theirs.ranks
+            of_all[CHAMPION] = theirs.ranks
         for name in settings.baselines:
-            ranks[name] = scoring.baseline_ranks(test, past, name, advance)
+            of_all[name] = scoring.baseline_ranks(test, past, name, advance, horizon=horizon)
+        ranks = {system: each[:, 0] for system, each in of_all.items()}
+        if own.ahead is not None:
+            answered = {CHAMPION: theirs.ahead} if theirs is not None and theirs.ahead is not None else {}
+            rest = {name: each for name, each in of_all.items() if name not in (CANDIDATE, CHAMPION)}
+            ahead = {CANDIDATE: own.ahead, **answered, ONE_STEP: own.ranks, **rest}
         if best is not None:
             ranks[ORACLE] = best.ranks
     if own.actions is not None:
@@ -75,7 +84,7 @@ def measure(
             if np.isnan(best.actions).any():
                 stand_in = scoring.baseline_actions(test, train, "markov", lambda _: None)
                 actions[ORACLE] = np.where(np.isnan(best.actions), stand_in, best.actions)
-    made = _summed_up(test, past, ranks, actions, settings, seed)
+    made = _summed_up(test, past, ranks, ahead, actions, settings, seed)
     if best is not None:
         heads = {head: (made.metrics[head] or {}).pop(ORACLE, None) for head in ("next_item", "next_action")}
         made.metrics["oracle"] = heads | {"unanswered": int(np.isnan(best.actions[:, 0]).sum())}
@@ -92,6 +101,7 @@ def _summed_up(
     test: HeldOut,
     past: History,
     ranks: Mapping[str, ranking.Ranks],
+    ahead: Mapping[str, ranking.Ranks],
     actions: Mapping[str, npt.NDArray[np.float32]],
     settings: Evaluation,
     seed: int,
@@ -105,12 +115,14 @@ def _summed_up(
     by_item = slices.slicing(asked.length[rows], time[rows], hour[rows], slices.popularity(past.counts, targets))
     by_action = slices.slicing(asked.length, time, hour, None)
     names = [*test.card.actions, "exit"]
-    next_item = next_action = per_action = reliability = None
+    next_item = next_items = next_action = per_action = reliability = None
     cut: dict[str, Any] = {}
     if ranks:
         next_item = metrics.next_item(ranks, asked.sequence[rows], known, settings.cutoffs, how)
         next_item.setdefault(CHAMPION, None)  # type: ignore[arg-type]
         cut["next_item"] = slices.of_ranks(by_item, ranks, max(settings.cutoffs))
+    if ahead:
+        next_items = _several(test, past, ahead, settings, how)
     if actions:
         next_action = metrics.next_action(actions, test.next_action, asked.sequence, how)
         next_action.setdefault(CHAMPION, None)  # type: ignore[arg-type]
@@ -122,6 +134,7 @@ def _summed_up(
         cut["next_action"] = slices.of_actions(by_action, actions, test.next_action)
     found = {
         "next_item": next_item,
+        "next_items": next_items,
         "next_action": next_action,
         "per_action": per_action,
         "reliability": reliability,
@@ -133,3 +146,18 @@ def _summed_up(
         "sequences": len(np.unique(asked.sequence)),
     }
     return Measured(test, ranks, actions, by_item, found)
+
+
+def _several(
+    test: HeldOut, past: History, ahead: Mapping[str, ranking.Ranks], settings: Evaluation, how: Resampling
+) -> dict[str, Any]:
+    """The metrics of `next_items`: a prediction is an item of one of the next steps, as far as the sequence goes."""
+    horizon = next(iter(ahead.values())).shape[1]
+    items = test.ahead(horizon)
+    there = items >= 0
+    sequence = np.broadcast_to(test.asked.sequence[test.followed][:, None], items.shape)[there]
+    known = (items[there] >= ranking.FIRST_ITEM) & (items[there] < past.known)
+    ranks = {system: each[there] for system, each in ahead.items()}
+    found: dict[str, Any] = metrics.next_item(ranks, sequence, known, settings.cutoffs, how)
+    found.setdefault(CHAMPION, None)
+    return found

@@ -25,7 +25,7 @@ def systems(content: Mapping[str, Any], head: str) -> dict[str, Any]:
     found = {name: each for name, each in (content[head] or {}).items() if each}
     others = sorted(found.keys() - {CANDIDATE, CHAMPION}, key=lambda name: (_strength(found[name]), name))
     order = [CANDIDATE, CHAMPION, *others]
-    best = (content["oracle"] or {}).get(head)
+    best = (content["oracle"] or {}).get(head)  # nothing is known of several steps
     return {name: found[name] for name in order if name in found} | ({ORACLE: best} if best else {})
 
 
@@ -132,6 +132,7 @@ def page(
         headline=[f"{kind}@{cutoffs[-1]}" for kind in ("recall", "mrr", "ndcg")],
         every=[f"{kind}@{k}" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
         every_known=[f"{kind}@{k}_known" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
+        several=systems(content, "next_items"),
         actions=systems(content, "next_action"),
         action_columns=ACTION_COLUMNS,
         dimensions=DIMENSIONS,

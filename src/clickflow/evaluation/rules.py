@@ -14,6 +14,8 @@ from clickflow.evaluation.paired import Comparison
 from clickflow.evaluation.verdicts import Decision, Rule, verdict
 from clickflow.params import ChampionRule, Gate
 
+OTHERS = ("next_items", "next_action")
+"""The heads whose metrics carry their name."""
 CALIBRATION = "ece"
 """The name of the expected calibration error in metrics.json."""
 
@@ -47,22 +49,26 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     ]
 
 
+def place_of(name: str) -> tuple[str, str]:
+    """The head that a metric of params.gate is of, and its name there: `recall@20`, `next_action.accuracy`."""
+    head, _, key = name.partition(".")
+    return (head, key) if head in OTHERS else ("next_item", name)
+
+
 def check_names(gate: Gate, evidence: Evidence) -> None:
     """Raise UsageError for a metric of params.gate that the evaluation did not measure, naming those it did."""
-    items, actions = (
-        ((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}) for head in ("next_item", "next_action")
-    )
-    ranked = sorted(name for name in items if RANKED.fullmatch(name))
-    others = sorted(f"next_action.{name}" for name in actions)
+    measured = {head: (evidence.metrics.get(head) or {}).get(CANDIDATE) or {} for head in ("next_item", *OTHERS)}
+    ranked = sorted(name for name in measured["next_item"] if RANKED.fullmatch(name))
+    others = sorted(f"{head}.{name}" for head in OTHERS for name in measured[head])
     asked = {
         "gate.primary": gate.primary,
         **{f"gate.beat_baselines: {name}": name for name in gate.beat_baselines},
         **{f"gate.floors.{name}": name for name in gate.floors},
     }
     for place, name in asked.items():
-        head = "next_action" if name.startswith("next_action.") else "next_item"
+        head, key = place_of(name)
         valid = [*ranked, *others] if place.startswith("gate.floors") else ranked
-        if name in valid or (not evidence.metrics.get(head) and (head == "next_action" or RANKED.fullmatch(name))):
+        if name in valid or (not evidence.metrics.get(head) and (head == "next_action" or RANKED.fullmatch(key))):
             continue
         raise UsageError(
             f"params.yaml, {place}: no such metric was measured; there is: {', '.join(valid) or 'none'}",
@@ -99,7 +105,7 @@ def value_of(measured: Any) -> float | None:
 def _floor(gate: Gate, evidence: Evidence, draws: Draws | None, name: str, bound: float) -> Rule:
     """The measured value is at least the floor; the interval is shown, and does not decide."""
     ranked = RANKED.fullmatch(name) is not None
-    head, key = ("next_item", name) if ranked else ("next_action", name.removeprefix("next_action."))
+    head, key = place_of(name)
     rule = f"floor: {name}"
     if not evidence.metrics.get(head):
         return Rule(rule=rule, verdict="not_applicable", severity="reject", text=f"the model has no {head} head")

@@ -33,6 +33,8 @@ class HeldOut:
     split: PackedSplit
     asked: Questions
     """All positions, cut to the candidate's `max_length`."""
+    items: npt.NDArray[np.int32]
+    """[e] the split's items, as what is asked for."""
     next_item: Ints
     """[n] index, in the store's vocabulary, of the item that followed; -1 after the last step."""
     next_action: Ints
@@ -40,13 +42,25 @@ class HeldOut:
     followed: Ints
     """Indexes of the questions that another step follows: those of next_item."""
 
+    def ahead(self, horizon: int) -> Ints:
+        """The items that followed each of `followed`, one step ahead and on, [len(followed), horizon]; -1 where the
+        sequence has ended.
+        """
+        asked = self.asked
+        event, left = asked.event[self.followed], (asked.length - asked.position)[self.followed]
+        step = np.arange(1, horizon + 1)
+        there = step < left[:, None]
+        return np.where(there, self.items[np.where(there, event[:, None] + step, event[:, None])], -1)
+
 
 @dataclass(frozen=True)
 class Answers:
     """What one artefact answers; None where it has no such head."""
 
     ranks: ranking.Ranks | None
-    """[len(followed)] the rank of the true item."""
+    """[len(followed), horizon asked] the rank of the items that followed, by `next_item`."""
+    ahead: ranking.Ranks | None
+    """The same by `next_items`."""
     actions: npt.NDArray[np.float32] | None
     """[len(asked), actions + 1] log-probabilities."""
 
@@ -65,40 +79,49 @@ def about(folder: Path, card: Card, split: PackedSplit, chosen: Ints, max_length
     item[followed] = split.item[asked.event[followed] + 1]
     action = np.full(len(asked), len(card.actions), np.int64)
     action[followed] = split.action[asked.event[followed] + 1]
-    return HeldOut(folder, card, split, asked, item, action, followed)
+    return HeldOut(folder, card, split, asked, np.asarray(split.item), item, action, followed)
 
 
-def answer(test: HeldOut, artefact: Artefact, advance: Advance, *, block: int | None = None) -> Answers:
-    """Score an artefact on every question; `block` overrides how many at a time.
+def answer(
+    test: HeldOut, artefact: Artefact, advance: Advance, *, horizon: int = 1, block: int | None = None
+) -> Answers:
+    """Score an artefact on every question; `horizon`: the items of so many next steps are ranked; `block` overrides
+    how many questions at a time.
 
     Its items are those of its own vocabulary: it is ranked among them, and a target it does not know has rank 0.
     """
     translation = vocabularies.translation(test.folder, test.card, artefact)
     # the same questions; an artefact of another max_length reads windows of its own
     asked = questions(test.split.offsets, np.unique(test.asked.sequence), artefact.max_length)
-    wanted = np.where(test.next_item >= 0, translation.item[np.maximum(test.next_item, 0)], 0)
-    rank = np.zeros(len(asked), np.int32) if "next_item" in artefact.outputs else None
+    wanted = np.zeros((len(asked), horizon), np.int64)
+    items = test.ahead(horizon)
+    wanted[test.followed] = np.where(items >= 0, translation.item[np.maximum(items, 0)], 0)
+    ranks = {name: np.zeros(wanted.shape, np.int32) for name in ("next_item", "next_items") if name in artefact.outputs}
     logs = np.zeros((len(asked), len(test.card.actions) + 1), np.float32) if "next_action" in artefact.outputs else None
     for chosen in blocks(asked, block or _size(artefact.known)):
         inputs, rows, columns = batch(test.split, asked, chosen, artefact.inputs, translation)
         scores = artefact.scores(inputs, rows, columns)
-        if rank is not None:
-            rank[chosen] = ranking.ranks(scores["next_item"], wanted[chosen])
+        for name, made in ranks.items():
+            made[chosen] = _ranks(scores[name], wanted[chosen])
         if logs is not None:
             logs[chosen] = vocabularies.actions(test.card, artefact, scores["next_action"])
         advance(len(chosen))
-    return Answers(ranks=None if rank is None else rank[test.followed], actions=logs)
+    next_item, next_items = (
+        ranks[name][test.followed] if name in ranks else None for name in ("next_item", "next_items")
+    )
+    return Answers(ranks=next_item, ahead=next_items, actions=logs)
 
 
-def baseline_ranks(test: HeldOut, past: History, name: str, advance: Advance) -> ranking.Ranks:
-    """Fit a next-item baseline on the training part and rank the items that followed, [len(followed)]."""
+def baseline_ranks(test: HeldOut, past: History, name: str, advance: Advance, *, horizon: int = 1) -> ranking.Ranks:
+    """Fit a next-item baseline on the training part and rank the items that followed, [len(followed), horizon]."""
     scores = NEXT_ITEM[name](past)
     items = np.where(np.asarray(test.split.item) < past.known, test.split.item, 1)
     longest = int(test.asked.window.max(initial=1))
-    made = np.zeros(len(test.followed), np.int32)
+    wanted = test.ahead(horizon)
+    made = np.zeros(wanted.shape, np.int32)
     for place in _slices(len(made), _size(2 * past.known)):
         chosen = test.followed[place]
-        made[place] = ranking.ranks(scores(recent(items, test.asked, chosen, longest)), test.next_item[chosen])
+        made[place] = _ranks(scores(recent(items, test.asked, chosen, longest)), wanted[place])
         advance(len(chosen))
     return made
 
@@ -109,6 +132,11 @@ def baseline_actions(test: HeldOut, train: Positions, name: str, advance: Advanc
     made = NEXT_ACTION[name](train)(asked).astype(np.float32)
     advance(len(asked))
     return made
+
+
+def _ranks(scores: npt.NDArray[np.floating], targets: Ints) -> ranking.Ranks:
+    """`ranking.ranks` of several targets a row, [N, H]."""
+    return np.stack([ranking.ranks(scores, column) for column in targets.T], axis=1)
 
 
 def _size(known: int) -> int:

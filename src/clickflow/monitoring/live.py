@@ -85,7 +85,7 @@ def _sums(test: scoring.HeldOut, answers: scoring.Answers, names: list[str]) -> 
             gained, owner = answers.actions.argmax(axis=1) == test.next_action, sequence
         else:
             assert answers.ranks is not None
-            gained, owner = _gain(name)(answers.ranks), sequence[test.followed]
+            gained, owner = _gain(name)(answers.ranks[:, 0]), sequence[test.followed]
         size = int(sequence.max()) + 1
         columns.append(np.bincount(owner, weights=gained.astype(np.float64), minlength=size))
         columns.append(np.bincount(owner, minlength=size).astype(np.float64))
