@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from next_item import CUTOFFS, ordered, pack, read
 from numpy.typing import NDArray
+from session_log import SessionLog, log
 
 from clickflow.cli import guarded
 from clickflow.errors import UsageError
@@ -31,11 +31,11 @@ from clickflow.evaluation.baselines import NEIGHBOURS, NEXT_ITEM, neighbours, vs
 from clickflow.evaluation.baselines.history import History, Scores, history
 from clickflow.evaluation.baselines.session_index import Weighting
 from clickflow.models.windows import questions, recent
-from clickflow.sequences.store import PackedSplit
 
 LONGEST = 50
 """Steps of a session that are read, as in the preset."""
 BLOCK = 500
+CUTOFFS = (1, 5, 10, 20)
 TABLES: dict[str, Callable[..., Weighting]] = {
     "vsknn": vsknn.weighting,
     "vstan": vstan.weighting,
@@ -53,24 +53,22 @@ def main() -> None:
     parser.add_argument("--systems", default=",".join(NEXT_ITEM), help="names, with commas; none: all")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
-    if (asked.test is None) == (asked.tail is None):
-        raise UsageError("one of --test and --tail is needed", next_step="name a test file, or a share to hold out")
-    names = asked.systems.split(",")
-    if wrong := [name for name in names if name.split(":")[0] not in NEXT_ITEM]:
-        raise UsageError(f"--systems: no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(NEXT_ITEM)}")
-    result = measure(*(splits(asked.train, asked.test) if asked.test else tail(asked.train, asked.tail)), names)
+    result = measure(log(asked.train, asked.test, asked.tail), asked.systems.split(","))
     text = json.dumps(result, indent=2, sort_keys=True)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
-def measure(past: History, testing: PackedSplit, names: list[str]) -> dict[str, Any]:
+def measure(found: SessionLog, names: list[str], *, timed: bool = True) -> dict[str, Any]:
+    if wrong := [name for name in names if name.split(":")[0] not in NEXT_ITEM]:
+        raise UsageError(f"no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(NEXT_ITEM)}")
+    past, testing = history(found.train, known=found.items + 2), found.test
     asked = questions(testing.offsets, np.arange(testing.n_sequences), LONGEST)
     rows = np.flatnonzero(asked.has_next)
     shown = recent(testing.item, asked, rows, LONGEST)
     answers = testing.item[asked.event[rows] + 1]
-    found = {}
+    measured = {}
     for name in names:
         started = time.perf_counter()
         scores = fit(name, past)
@@ -80,14 +78,14 @@ def measure(past: History, testing: PackedSplit, names: list[str]) -> dict[str, 
         ranks = np.concatenate([ranking.ranks(scores(shown[block]), answers[block]) for block in blocks])
         ranked = time.perf_counter() - started
         gains = dict(zip(ranking.names(CUTOFFS), ranking.gains(ranks, CUTOFFS).mean(axis=0).tolist(), strict=True))
-        found[name] = {key: value for key, value in gains.items() if not key.startswith("ndcg")} | {
+        measured[name] = {key: value for key, value in gains.items() if not key.startswith("ndcg")} | {
             "fit_seconds": fitted,
             "rank_seconds": ranked,
         }
-        if name in NEIGHBOURS:
-            found[name] |= speed(past, name, shown)
+        if timed and name in NEIGHBOURS:
+            measured[name] |= speed(past, name, shown)
     return {
-        "systems": found,
+        "systems": measured,
         "predictions": len(rows),
         "items": past.known - 2,
         "train_sessions": len(past.offsets) - 1,
@@ -129,40 +127,6 @@ def speed(past: History, name: str, shown: NDArray[np.int64]) -> dict[str, float
         "left_out_per_second": len(rows) / left_out,
         "left_out_per_cpu_second": len(rows) / left_out_cpu,
     }
-
-
-def splits(train: Path, test: Path) -> tuple[History, PackedSplit]:
-    """What baselines learn from, and the test sessions without items that they cannot know."""
-    session, item, when = read(train)
-    return _split(session, item, ordered(session, when), *read(test))
-
-
-def tail(train: Path, share: float) -> tuple[History, PackedSplit]:
-    """The same of the training file alone: the sessions that end last are what is asked about."""
-    session, item, when = read(train)
-    when = ordered(session, when)
-    _, number = np.unique(session, return_inverse=True)
-    end = np.full(number.max() + 1, -np.inf)
-    np.maximum.at(end, number, when)
-    late = np.argsort(np.argsort(end, kind="stable"))[number] >= len(end) * (1 - share)
-    return _split(
-        *(column[~late] for column in (session, item, when)), *(column[late] for column in (session, item, when))
-    )
-
-
-def _split(
-    session: NDArray[Any],
-    item: NDArray[Any],
-    when: NDArray[np.float64],
-    test_session: NDArray[Any],
-    test_item: NDArray[Any],
-    test_when: NDArray[np.float64],
-) -> tuple[History, PackedSplit]:
-    items, index = np.unique(item, return_inverse=True)
-    past = history(pack(session, index + 2, when), known=len(items) + 2)
-    at = np.minimum(np.searchsorted(items, test_item), len(items) - 1)
-    known = items[at] == test_item
-    return past, pack(test_session[known], at[known] + 2, test_when[known])
 
 
 def _scipy() -> str:

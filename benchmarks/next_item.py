@@ -5,6 +5,10 @@
 Reads tab-separated `SessionId ItemId Time` (gzip or not), trains on the first file, and ranks all its items for every
 next click in the sessions of the second. Items that the first file does not have are removed from the second before
 anything else; an item with the same score as the true one counts as ranked before it.
+
+    --tail 0.1                           the last tenth of the training sessions in place of a test file
+    --set encoder.kind=lstm              another value of the model's params, once or several times
+    --baselines vsknn,vstan              measured beside it on the same questions
 """
 
 import argparse
@@ -18,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from session_log import log
 
 from clickflow import console
 from clickflow.cli import guarded
-from clickflow.errors import DataError, UsageError
+from clickflow.errors import UsageError
 from clickflow.params import Heads, Kind, Model, Training
-from clickflow.params_file import load
-from clickflow.sequences.features import of_time, statistics
+from clickflow.params_file import load, with_values
+from clickflow.sequences.features import statistics
 from clickflow.sequences.store import PackedSplit
 
 if TYPE_CHECKING:
@@ -33,10 +37,7 @@ if TYPE_CHECKING:
     from clickflow.training.loop import Trained
     from clickflow.training.team import Team
 
-COLUMNS = ("SessionId", "ItemId", "Time")
 CUTOFFS = (1, 5, 10, 20)
-CLOCK = 1e8
-"""Times below are no seconds since 1970 but an order."""
 PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
     "default": ("next_step", ()),
     "best": ("next_step", ("gru", "gru", "gru")),
@@ -47,12 +48,15 @@ PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--test", type=Path)
+    parser.add_argument("--tail", type=float, help="share of the training sessions to test on, in place of --test")
     parser.add_argument("--preset", default="default", help="default, best (three seeds), or a model of params.yaml")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"])
     parser.add_argument("--threads", type=int, help="none: training.threads of params.yaml")
     parser.add_argument("--processes", type=int, default=1, help="that share the work of every batch")
+    parser.add_argument("--set", type=setting, action="append", default=[], help="another value of the model's params")
+    parser.add_argument("--baselines", default="", help="measured beside it on the same questions, with commas")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
     result = measure(asked)
@@ -62,7 +66,27 @@ def main() -> None:
     sys.stdout.write(text + "\n")
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """`encoder.units=160` as a name and a value, read as YAML."""
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
+    return name, yaml.safe_load(value)
+
+
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    params = load(Path(__file__).resolve().parents[1] / "params.yaml")
+    threads = asked.threads or params.training.threads
+    settings = replace(params.training, device=asked.device, threads=threads, processes=asked.processes)
+    found = log(asked.train, asked.test, asked.tail)
+    training, testing = found.train, found.test
+
+    name, ensemble = PRESETS.get(asked.preset, (asked.preset, ()))
+    spec = next_item_alone(with_values(params, name, dict(asked.set)).model(name), clock=found.clock)
+    spec = replace(spec, ensemble=ensemble or spec.ensemble)
+
     import torch
 
     from clickflow.models.ensemble import parameters
@@ -72,24 +96,9 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     from clickflow.training.team import gathered
     from clickflow.training.validation import answer
 
-    params = load(Path(__file__).resolve().parents[1] / "params.yaml")
-    threads = asked.threads or params.training.threads
-    settings = replace(params.training, device=asked.device, threads=threads, processes=asked.processes)
-    session, item, when = read(asked.train)
-    items, index = np.unique(item, return_inverse=True)
-    clock = bool(np.median(when) > CLOCK) if len(when) else False
-    training = pack(session, index + 2, ordered(session, when))
-    test_session, test_item, test_when = read(asked.test)
-    at = np.searchsorted(items, test_item)
-    known = items[np.minimum(at, len(items) - 1)] == test_item if len(items) else np.zeros(len(at), bool)
-    testing = pack(test_session[known], at[known] + 2, test_when[known])
-
-    name, ensemble = PRESETS.get(asked.preset, (asked.preset, ()))
-    spec = next_item_alone(params.model(name), clock=clock)
-    spec = replace(spec, ensemble=ensemble or spec.ensemble)
     measured = statistics({name: getattr(training, name) for name in ("gap", "since_start", "price")})
     sizes = Sizes(
-        known=len(items) + 2,
+        known=found.items + 2,
         actions=("view",),
         categories=1,
         statistics={name: (values["mean"], values["std"]) for name, values in measured.items()},
@@ -107,6 +116,11 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         asked_windows = windows(testing.offsets, longest, to_the_end=False, overlap=longest - 1)
         answers = answer(trained.network, testing, asked_windows)
     rank_seconds = time.perf_counter() - started
+    beside = {}
+    if asked.baselines:
+        import baselines
+
+        beside = baselines.measure(found, asked.baselines.split(","), timed=False)["systems"]
     return {
         **{f"recall@{k}": answers.recall(k) for k in CUTOFFS},
         **{f"mrr@{k}": answers.mrr(k) for k in CUTOFFS},
@@ -116,12 +130,14 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "rank_seconds": rank_seconds,
         "epochs": len(trained.history),
         "parameters": parameters(trained.network),
-        "items": len(items),
+        "items": found.items,
         "train_sessions": training.n_sequences,
         "train_events": training.n_events,
         "test_sessions": int((np.diff(testing.offsets) > 1).sum()),
         "features": list(spec.encoder.features),
         "preset": asked.preset,
+        "set": dict(asked.set),
+        "baselines": beside,
         "ensemble": list(spec.ensemble),
         "seed": asked.seed,
         "device": watcher.device,
@@ -150,61 +166,6 @@ def next_item_alone(spec: Model, *, clock: bool) -> Model:
     features = tuple(name for name in spec.encoder.features if name in there)
     encoder = replace(spec.encoder, features=features, item_features=())
     return replace(spec, encoder=encoder, heads=Heads(next_item=spec.heads.next_item))
-
-
-def read(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
-    """Session, item (both as text) and time of each row; gzip by the file's name."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    try:
-        table = csv.read_csv(
-            path,
-            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
-            convert_options=csv.ConvertOptions(
-                include_columns=COLUMNS,
-                column_types={"SessionId": pa.string(), "ItemId": pa.string(), "Time": pa.float64()},
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as tab-separated {' '.join(COLUMNS)}: {error}", kept="nothing was run"
-        ) from error
-    session, item = (table[name].to_numpy(zero_copy_only=False).astype(str) for name in COLUMNS[:2])
-    return session, item, table["Time"].to_numpy()
-
-
-def pack(session: NDArray[Any], item: NDArray[np.int64], when: NDArray[np.float64]) -> PackedSplit:
-    """Rows in any order as a packed split in memory: steps of a session by time, ties in the order of the file."""
-    _, number = np.unique(session, return_inverse=True)
-    order = np.lexsort((when, number))
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(number))]).astype(np.int64)
-    time_us = (when[order] * 1e6).astype(np.int64)
-    n = len(order)
-    timed = of_time(time_us, offsets) if n else dict.fromkeys(("hour", "weekday", "gap", "since_start"), np.zeros(0))
-    return PackedSplit(
-        offsets=offsets,
-        item=item[order].astype(np.int32),
-        action=np.zeros(n, np.uint8),
-        time=time_us,
-        price=np.full(n, np.nan, np.float32),
-        category=np.zeros(n, np.int32),
-        **timed,
-    )
-
-
-def ordered(session: NDArray[Any], when: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The times, where they order the sessions: by a clock, or by one order of all rows. Where `Time` begins again in
-    every session it says nothing about which is more recent, and the order of the sessions in the file stands in.
-    """
-    if not len(when) or np.median(when) > CLOCK or len(np.unique(when)) == len(when):
-        return when
-    _, first, number = np.unique(session, return_index=True, return_inverse=True)
-    turn = np.argsort(np.argsort(first))[number]
-    # within a session as before: sessions are set apart by more than the longest of them
-    span = when.max() - when.min() + 1
-    made: NDArray[np.float64] = turn * span + (when - when.min())
-    return made
 
 
 class Watcher:
