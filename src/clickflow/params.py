@@ -178,9 +178,9 @@ class Optimiser:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long training may go on."""
+    """How long training may go on; `epochs` None: by the number of training steps (`training.budget`)."""
 
-    epochs: int
+    epochs: int | None
     batch_tokens: int
     patience: int
     max_length: int

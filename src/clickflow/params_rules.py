@@ -79,7 +79,7 @@ def rules(params: Params) -> Any:
         at_least_one |= {
             f"{at}.encoder.units": model.encoder.units,
             f"{at}.encoder.layers": model.encoder.layers,
-            f"{at}.budget.epochs": model.budget.epochs,
+            f"{at}.budget.epochs": 1 if model.budget.epochs is None else model.budget.epochs,
             f"{at}.budget.batch_tokens": model.budget.batch_tokens,
             f"{at}.budget.patience": model.budget.patience,
             f"{at}.budget.max_length": model.budget.max_length,

@@ -15,6 +15,7 @@ from clickflow.errors import DataError, UsageError
 from clickflow.params import Model, Optimiser
 from clickflow.training import optimisers
 from clickflow.training.batches import windows
+from clickflow.training.budget import settled
 from clickflow.training.device import Device, learning
 from clickflow.training.loop import Trained, train
 from clickflow.training.validation import answer
@@ -323,3 +324,13 @@ print(len(train(spec, sizes, split, split, seed=0, settings=settings).history))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "1\n", done.stderr
+
+
+def test_where_no_number_of_epochs_is_given_larger_logs_are_read_less_often() -> None:
+    spec = replace(model(), budget=replace(model().budget, epochs=None))
+    found = [settled(spec, events).budget.epochs for events in (0, 1, 1_000, 200_000, 700_000, 3_000_000, 10**9)]
+    assert found[:4] == [6] * 4
+    assert found == sorted(found, key=lambda epochs: -(epochs or 0))
+    assert found[-1] == 2
+    assert settled(model(epochs=9), 10**9).budget.epochs == 9, "what is asked for is done"
+    assert len(fit(spec, sessions=40).history) == 6

@@ -24,6 +24,7 @@ from clickflow.params import Model, Training
 from clickflow.training import associations, augmentation, optimisers
 from clickflow.training import device as devices
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
+from clickflow.training.budget import settled
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.negatives import candidates
 from clickflow.training.objective import Loss, Step, loss, part, prepare
@@ -99,9 +100,11 @@ def train(
     `overfit` takes the same batch again and again, which must drive the loss down; `max_steps` ends training there.
     The networks of an ensemble are trained one after the other, the first as if it were alone; one that has ended is
     not trained again after a kill.
+    Where the spec names no number of epochs, it follows from the training part (`budget.settled`).
     Raises DataError where there is nothing to learn, UsageError where the loss becomes infinite or no number.
     """
-    found = []
+    spec, found = settled(spec, training.n_events), []
+    epochs = spec.budget.epochs or 0
     for index, member in enumerate(members(spec)):
         found.append(
             _train(
@@ -112,7 +115,7 @@ def train(
                 seed=seed + index * APART,
                 settings=settings,
                 checkpoints=checkpoints.part(index) if checkpoints and spec.ensemble else checkpoints,
-                watcher=_Numbered(watcher, index, spec.budget.epochs) if watcher and spec.ensemble else watcher,
+                watcher=_Numbered(watcher, index, epochs) if watcher and spec.ensemble else watcher,
                 overfit=overfit,
                 max_steps=max_steps,
                 team=team,
@@ -121,7 +124,6 @@ def train(
     if not spec.ensemble:
         return found[0]
     networks = [each.network for each in found if isinstance(each.network, Network)]
-    epochs = spec.budget.epochs
     return Trained(
         Ensemble(spec, networks[0].sizes, networks).eval(),
         [_numbered(record, index, epochs) for index, each in enumerate(found) for record in each.history],
@@ -224,7 +226,8 @@ class _Run:
             sizes = replace(sizes, associations=table)
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
         self.batches = len(self.plan(0))
-        self.steps = self.batches * spec.budget.epochs
+        self.epochs = spec.budget.epochs or 0
+        self.steps = self.batches * self.epochs
         self.asked: Windows | None = None
         if validation is not None and validation.n_sequences:
             low, high = VALID_QUESTIONS
@@ -362,7 +365,7 @@ class _Run:
             else:
                 progress.worse += 1
         progress.history.append(record)
-        progress.done = progress.epoch >= self.spec.budget.epochs or progress.worse >= self.spec.budget.patience
+        progress.done = progress.epoch >= self.epochs or progress.worse >= self.spec.budget.patience
 
 
 def _epoch(run: _Run, checkpoints: Checkpoints | None, watcher: Watcher | None, max_steps: int | None) -> bool:

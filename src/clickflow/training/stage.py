@@ -19,6 +19,7 @@ from clickflow.params import Model, Params
 from clickflow.paths import Paths
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.training import curves, tracking, travel
+from clickflow.training.budget import settled
 from clickflow.training.checkpoints import Checkpoints, fingerprint
 from clickflow.training.device import choose
 from clickflow.training.loop import Trained, train
@@ -30,9 +31,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
 
     Raises DataError where the store is missing or has nothing to learn from.
     """
-    spec = params.model(name)
-    folder = paths.sequences(spec.unit)
+    folder = paths.sequences(params.model(name).unit)
     card = read_card(folder)
+    spec = settled(params.model(name), card.splits["train"].events)
     mark = _fingerprint(params, name, card)
     mirror = travel.mirror(mark, console.say)
     checkpoints = Checkpoints(paths.home / "checkpoints" / mark, spec.budget.checkpoint_seconds, console.say, mirror)
@@ -55,7 +56,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     work = partial(_train, spec, known, folder, params)
     try:
         with (
-            _Console(name, spec.budget.epochs * max(1, len(spec.ensemble)), mlflow, board) as watcher,
+            _Console(name, (spec.budget.epochs or 0) * max(1, len(spec.ensemble)), mlflow, board) as watcher,
             gathered(params.training.processes, choose(params.training).kind, work) as team,
         ):
             trained = work(team, checkpoints=checkpoints, watcher=watcher)

@@ -42,7 +42,8 @@ class _Running:
     stop: Path
     log: Path
     thread: threading.Thread
-    epochs: int
+    epochs: int = 0
+    """At most, as it says itself at its beginning."""
     began: float = field(default_factory=time.monotonic)
     outcome: str = ""
     why: str = ""
@@ -130,7 +131,7 @@ def _start(search: Search, trial: "optuna.Trial", setting: Setting, params: Para
     write_json(job, {"params": raw, "model": name, "store": str(search.store), "stop": str(stop)})
     thread = threading.Thread(target=_listen, args=[search, number, job, log], name=f"trial {number}", daemon=True)
     present = setting == current(search.study.params, search.study.space)
-    search.running[number] = _Running(trial, setting, present, stop, log, thread, model.budget.epochs)
+    search.running[number] = _Running(trial, setting, present, stop, log, thread)
     search.started += 1
     thread.start()
     search.runs.begin(number, name, {**tracking.names(asdict(model)), "seed": params.seed})
@@ -216,12 +217,12 @@ def _ended(search: Search, number: int, code: int) -> None:
     search.runs.end(number, one.outcome, {"clickflow.why": one.why} if one.why else {})
 
 
-def _ignore(search: Search, number: int, told: Any) -> None:
-    """What a trial says of itself at its beginning is for nobody yet."""
+def _begun(search: Search, number: int, told: Mapping[str, Any]) -> None:
+    search.running[number].epochs = told["epochs"]
 
 
 _HEARD: Mapping[str, Callable[[Search, int, Any], None]] = {
-    "parameters": _ignore,
+    "parameters": _begun,
     "epoch": _epoch,
     "done": _done,
     "failed": _failed,

@@ -35,7 +35,7 @@ class _Teller:
         self.stop = stop
 
     def start(self, network: Network, steps: int, done: int, why: str) -> None:  # noqa: ARG002
-        tell({"parameters": parameters(network), "steps": steps, "why": why})
+        tell({"parameters": parameters(network), "epochs": network.spec.budget.epochs, "steps": steps, "why": why})
 
     def step(self, steps: int, questions: int, loss: float) -> None:  # noqa: ARG002
         if self.stop.exists():

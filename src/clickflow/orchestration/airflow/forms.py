@@ -75,6 +75,7 @@ def source(params: Params) -> dict[str, Param]:
 
 def training(params: Params) -> dict[str, Param]:
     """Fields of the models and of what else may be changed."""
+    epochs = {name: model.budget.epochs or "by the size of the log" for name, model in params.models.items()}
     return {
         "models": models(params, "Train only these; the tasks of the others show as skipped."),
         "epochs": Param(
@@ -84,7 +85,7 @@ def training(params: Params) -> dict[str, Param]:
             maximum=1000,
             title="Epochs",
             description_md="How often the chosen models go over the data, at most. Empty: as in params.yaml "
-            f"({', '.join(f'{name}: {model.budget.epochs}' for name, model in params.models.items())}).",
+            f"({', '.join(f'{name}: {number}' for name, number in epochs.items())}).",
             section=MODELS,
         ),
         "overrides": Param(
