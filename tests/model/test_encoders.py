@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import build
+from clickflow.models.heads import QUICK
 from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import load_trained, save, spec_from
 
@@ -330,7 +331,7 @@ def test_the_next_action_is_read_off_the_last_ones_too() -> None:
     assert found is not None
     for step in range(6):
         before = [int(actions[0, step - back]) if back <= step else len(ACTIONS) for back in range(len(table))]
-        wanted = sum(table[back, action] for back, action in enumerate(before))
+        wanted = QUICK * sum(table[back, action] for back, action in enumerate(before))
         torch.testing.assert_close(found[0, step], wanted)
     assert torch.equal(head.beside(torch.tensor([[3, 99]])), head.beside(torch.tensor([[3, 0]]))), "unknown: class 0"
     assert network(features=("gap",)).next_action.beside(actions) is None

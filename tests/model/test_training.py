@@ -12,8 +12,9 @@ import torch
 from markov_log import CPU, KNOWN, log, model, packed, popularity_recall, sizes
 
 from clickflow.errors import DataError, UsageError
+from clickflow.models.heads import NextAction
 from clickflow.params import Model, Optimiser
-from clickflow.training import optimisers
+from clickflow.training import actions, optimisers
 from clickflow.training.batches import windows
 from clickflow.training.budget import settled
 from clickflow.training.device import Device, learning
@@ -334,3 +335,39 @@ def test_where_no_number_of_epochs_is_given_larger_logs_are_read_less_often() ->
     assert found[-1] == 2
     assert settled(model(epochs=9), 10**9).budget.epochs == 9, "what is asked for is done"
     assert len(fit(spec, sessions=40).history) == 6
+
+
+def test_what_follows_by_chance_alone_is_learned_as_that_chance() -> None:
+    """Batches hold sequences of one length, so each of them is wrong about how often visitors leave."""
+    draw = np.random.default_rng(0)
+    leaves, kinds = 0.2, np.array([0.8, 0.15, 0.05])
+
+    def made(sessions: int) -> Any:
+        lengths = np.minimum(draw.geometric(leaves, sessions), 30)
+        items = [draw.integers(2, KNOWN, length).tolist() for length in lengths]
+        return packed(items, [draw.choice(3, length, p=kinds).tolist() for length in lengths])
+
+    training, test = made(3000), made(1500)
+    spec = model(epochs=4, tokens=256, features=("action",))
+    trained = train(spec, sizes(training), training, seed=0, settings=CPU)
+    p = np.array([*(1 - leaves) * kinds, leaves])
+    best = -(p * np.log(p)).sum()
+    asked = windows(test.offsets, spec.budget.max_length, to_the_end=True)
+    assert answer(trained.network, test, asked).action_losses.mean() < best + 0.03
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
+def test_the_next_action_begins_at_what_followed_the_last_one(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(actions, "CHUNK", chunk)
+    training = log(80, 3)
+    head = NextAction(6, 4, recent=True)
+    actions.begin(head, training)
+    counts = np.ones((4, 4))
+    for start, end in pairwise(training.offsets):
+        steps = [*training.action[start:end].tolist(), 3]
+        for now, then in pairwise(steps):
+            counts[now, then] += 1
+    with torch.no_grad():
+        beside = head.beside(torch.arange(3)[:, None])
+        found = (head(torch.zeros(3, 1, 6)) + beside).softmax(-1)[:, 0].numpy()
+    assert found == pytest.approx(counts[:3] / counts[:3].sum(1, keepdims=True), abs=1e-6)

@@ -21,7 +21,7 @@ from clickflow.models.ensemble import Ensemble, members
 from clickflow.models.heads import FIRST_ITEM
 from clickflow.models.network import Network, Sizes
 from clickflow.params import Model, Training
-from clickflow.training import associations, augmentation, optimisers
+from clickflow.training import actions, associations, augmentation, optimisers
 from clickflow.training import device as devices
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.budget import settled
@@ -225,6 +225,8 @@ class _Run:
             self.near = augmentation.Near.of(table)
             sizes = replace(sizes, associations=table)
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
+        if (head := self.state.network.next_action) is not None:
+            actions.begin(head, training)
         self.batches = len(self.plan(0))
         self.epochs = spec.budget.epochs or 0
         self.steps = self.batches * self.epochs
