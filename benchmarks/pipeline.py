@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--data", choices=sorted(LOGS), help="one of the logs that the results page speaks of")
     parser.add_argument("--logs", type=Path, help="the folder that holds the folder of that name")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--keep", type=Path, help="work in this folder and leave it, reports included")
+    parser.add_argument("--keep", type=Path, help="work in this folder and leave it, or go on in it")
     parser.add_argument("--json", type=Path, help="write the result there too")
     wanted = parser.parse_args()
     values: dict[str, Any] = dict(LOGS.get(wanted.data, {}))
@@ -71,7 +71,10 @@ def main() -> None:
 
 def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Clone, set, reproduce; then reproduce again with nothing to do, three times."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    if (folder / ".git").exists():
+        subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=folder, check=True)
+    else:
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     params = folder / "params.yaml"
     params.write_text(apply(params.read_text(encoding="utf-8"), values), encoding="utf-8")
     environment = {
@@ -94,7 +97,7 @@ def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
         name = metrics_file.parent.name
         metrics = json.loads(metrics_file.read_text())
         decision = json.loads((folder / "reports" / name / "gate/decision.json").read_text())
-        systems = {**metrics["next_item"], "oracle": metrics.get("oracle")}
+        systems = {**metrics["next_item"], "oracle": (metrics["oracle"] or {}).get("next_item")}
         models[name] = {
             "decision": decision["decision"],
             "predictions": metrics["predictions"],
@@ -106,6 +109,14 @@ def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
                     if metric.split("@")[-1].startswith("20")
                 }
                 for system, of in systems.items()
+                if of
+            },
+            "next_action_log_loss": {
+                system: of["log_loss"]["value"]
+                for system, of in {
+                    **(metrics["next_action"] or {}),
+                    "oracle": (metrics["oracle"] or {}).get("next_action"),
+                }.items()
                 if of
             },
         }
