@@ -18,7 +18,7 @@ from clickflow.training.travel import Mirror
 SCRIPT = Path(__file__).with_name("travelling_training.py")
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.platform)])
 def worker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A DVC repository whose remote is a folder, or a bucket; the store itself lies in tmp_path/store."""
     repository = tmp_path / "repository"

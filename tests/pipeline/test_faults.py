@@ -93,6 +93,7 @@ def test_lock_files_that_a_killed_dvc_left_behind_stop_nobody(shop: Path) -> Non
         assert done.code == 0, done.tail
 
 
+@pytest.mark.platform
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_runs_at_once_do_not_touch_each_other(shop: Path, tmp_path: Path) -> None:

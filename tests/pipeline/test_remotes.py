@@ -50,7 +50,7 @@ class Worker:
         return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=["folder", "s3", "ssh"])
+@pytest.fixture(params=["folder", *(pytest.param(kind, marks=pytest.mark.platform) for kind in ("s3", "ssh"))])
 def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """`CLICKFLOW_DVC_REMOTE` is a folder, a bucket, or on another host; what it keeps lies in the folder given."""
     if request.param == "folder":
