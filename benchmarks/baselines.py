@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from session_log import SessionLog, log
+from session_log import CUTOFFS, SessionLog, log
 
 from clickflow.cli import guarded
 from clickflow.errors import UsageError
@@ -35,7 +35,6 @@ from clickflow.models.windows import questions, recent
 LONGEST = 50
 """Steps of a session that are read, as in the preset."""
 BLOCK = 500
-CUTOFFS = (1, 5, 10, 20)
 TABLES: dict[str, Callable[..., Weighting]] = {
     "vsknn": vsknn.weighting,
     "vstan": vstan.weighting,

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from session_log import log
+from session_log import CUTOFFS, log
 
 from clickflow import console
 from clickflow.cli import guarded
 from clickflow.errors import UsageError
+from clickflow.orchestration.overrides import parse
 from clickflow.params import Heads, Kind, Model, Training
 from clickflow.params_file import load, with_values
 from clickflow.sequences.features import statistics
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from clickflow.training.loop import Trained
     from clickflow.training.team import Team
 
-CUTOFFS = (1, 5, 10, 20)
 PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
     "default": ("next_step", ()),
     "best": ("next_step", ("gru", "gru", "gru")),
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"])
     parser.add_argument("--threads", type=int, help="none: training.threads of params.yaml")
     parser.add_argument("--processes", type=int, default=1, help="that share the work of every batch")
-    parser.add_argument("--set", type=setting, action="append", default=[], help="another value of the model's params")
+    parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, another value of the model's params")
     parser.add_argument("--baselines", default="", help="measured beside it on the same questions, with commas")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
@@ -66,25 +66,16 @@ def main() -> None:
     sys.stdout.write(text + "\n")
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """`encoder.units=160` as a name and a value, read as YAML."""
-    import yaml
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
-    return name, yaml.safe_load(value)
-
-
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     params = load(Path(__file__).resolve().parents[1] / "params.yaml")
+    values = parse(asked.set)
     threads = asked.threads or params.training.threads
     settings = replace(params.training, device=asked.device, threads=threads, processes=asked.processes)
     found = log(asked.train, asked.test, asked.tail)
     training, testing = found.train, found.test
 
     name, ensemble = PRESETS.get(asked.preset, (asked.preset, ()))
-    spec = next_item_alone(with_values(params, name, dict(asked.set)).model(name), clock=found.clock)
+    spec = next_item_alone(with_values(params, name, values).model(name), clock=found.clock)
     spec = replace(spec, ensemble=ensemble or spec.ensemble)
 
     import torch
@@ -136,7 +127,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "test_sessions": int((np.diff(testing.offsets) > 1).sum()),
         "features": list(spec.encoder.features),
         "preset": asked.preset,
-        "set": dict(asked.set),
+        "set": values,
         "baselines": beside,
         "ensemble": list(spec.ensemble),
         "seed": asked.seed,

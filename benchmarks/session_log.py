@@ -12,6 +12,7 @@ from clickflow.sequences.features import of_time
 from clickflow.sequences.store import PackedSplit
 
 COLUMNS = ("SessionId", "ItemId", "Time")
+CUTOFFS = (1, 5, 10, 20)
 CLOCK = 1e8
 """Times below are no seconds since 1970 but an order."""
 

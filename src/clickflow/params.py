@@ -374,6 +374,14 @@ class Params:
 
 ACCURACY = "next_action.accuracy"
 """The metric of next_action that watching speaks of."""
+OTHER_HEADS = ("next_items", "next_action")
+"""The heads whose metrics carry their name."""
+
+
+def place_of(metric: str) -> tuple[str, str]:
+    """The head that a metric is of, and its name there: `recall@20` is of next_item, `next_action.accuracy` is not."""
+    head, _, key = metric.partition(".")
+    return (head, key) if head in OTHER_HEADS else ("next_item", metric)
 
 
 @cache

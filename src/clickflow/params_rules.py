@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
-from clickflow.params import ACCURACY, Encoder, Model, NextItemHead, Params, Tuned, model_keys, nearest
+from clickflow.params import ACCURACY, Encoder, Model, NextItemHead, Params, Tuned, model_keys, nearest, place_of
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
@@ -209,7 +209,7 @@ def _gate_rules(params: Params) -> Any:
     gate = params.gate
     asked = [("gate.primary", gate.primary), *(("gate.beat_baselines", name) for name in gate.beat_baselines)]
     # what the other heads are measured by the gate checks when it reads it
-    asked += [("gate.floors", name) for name in gate.floors if not name.startswith(("next_action.", "next_items."))]
+    asked += [("gate.floors", name) for name in gate.floors if place_of(name)[0] == "next_item"]
     for where, name in asked:
         if name not in ranked:
             yield (

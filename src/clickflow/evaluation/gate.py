@@ -12,7 +12,7 @@ from clickflow.evaluation.evidence import CANDIDATE, Evidence
 from clickflow.evaluation.paired import RESAMPLES
 from clickflow.evaluation.verdicts import Rule, decide
 from clickflow.files import replacing, write_json, write_text
-from clickflow.params import Gate, Params
+from clickflow.params import Gate, Params, place_of
 from clickflow.paths import Paths
 
 MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged": "?"}
@@ -89,7 +89,7 @@ def _headline(gate: Gate, evidence: Evidence) -> dict[str, float]:
     """The metrics that the rules speak of, and next_action's accuracy; what was not measured is left out."""
     numbers = {}
     for name in sorted({gate.primary, *gate.beat_baselines, *gate.floors, "next_action.accuracy"}):
-        head, key = judging.place_of(name)
+        head, key = place_of(name)
         numbers[name] = judging.value_of(((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}).get(key))
     return {name: number for name, number in numbers.items() if number is not None}
 

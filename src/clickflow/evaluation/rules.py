@@ -12,10 +12,8 @@ from clickflow.evaluation.draws import RANKED, Array, Draws
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.paired import Comparison
 from clickflow.evaluation.verdicts import Decision, Rule, verdict
-from clickflow.params import ChampionRule, Gate
+from clickflow.params import OTHER_HEADS, ChampionRule, Gate, place_of
 
-OTHERS = ("next_items", "next_action")
-"""The heads whose metrics carry their name."""
 CALIBRATION = "ece"
 """The name of the expected calibration error in metrics.json."""
 
@@ -49,17 +47,11 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     ]
 
 
-def place_of(name: str) -> tuple[str, str]:
-    """The head that a metric of params.gate is of, and its name there: `recall@20`, `next_action.accuracy`."""
-    head, _, key = name.partition(".")
-    return (head, key) if head in OTHERS else ("next_item", name)
-
-
 def check_names(gate: Gate, evidence: Evidence) -> None:
     """Raise UsageError for a metric of params.gate that the evaluation did not measure, naming those it did."""
-    measured = {head: (evidence.metrics.get(head) or {}).get(CANDIDATE) or {} for head in ("next_item", *OTHERS)}
+    measured = {head: (evidence.metrics.get(head) or {}).get(CANDIDATE) or {} for head in ("next_item", *OTHER_HEADS)}
     ranked = sorted(name for name in measured["next_item"] if RANKED.fullmatch(name))
-    others = sorted(f"{head}.{name}" for head in OTHERS for name in measured[head])
+    others = sorted(f"{head}.{name}" for head in OTHER_HEADS for name in measured[head])
     asked = {
         "gate.primary": gate.primary,
         **{f"gate.beat_baselines: {name}": name for name in gate.beat_baselines},

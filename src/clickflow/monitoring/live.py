@@ -11,7 +11,7 @@ from clickflow.evaluation import bootstrap, ranking, scoring
 from clickflow.evaluation.profile import Values
 from clickflow.models.artefact import Artefact
 from clickflow.monitoring.windows import Window
-from clickflow.params import ACCURACY
+from clickflow.params import ACCURACY, place_of
 from clickflow.sequences.store import Card, PackedSplit
 
 
@@ -27,7 +27,7 @@ class Live:
 
 def answerable(artefact: Artefact, names: Iterable[str]) -> list[str]:
     """Those of the metrics that the artefact's heads have."""
-    return [name for name in names if ("next_action" if name == ACCURACY else "next_item") in artefact.outputs]
+    return [name for name in names if place_of(name)[0] in artefact.outputs]
 
 
 def work(window: Window, splits: Mapping[str, PackedSplit]) -> int:

@@ -14,7 +14,14 @@ from clickflow.sequences.features import Array
 from clickflow.sequences.sessions import STEPS
 from clickflow.sequences.store import FIRST_ITEM
 from clickflow.sequences.vocabulary import NONE, Vocabulary, medians, modes
-from clickflow.sequences.writer import SplitWriter, categories_schema, sequences_schema, vocabulary_schema, write_table
+from clickflow.sequences.writer import (
+    COLUMNS,
+    SplitWriter,
+    categories_schema,
+    sequences_schema,
+    vocabulary_schema,
+    write_table,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +106,7 @@ def pack_split(
     def tables(writer: SplitWriter) -> "Iterator[pa.Table]":
         for batch in _batches(path):
             where, offsets = _places(batch)
-            columns = {name: values[where] for name, values in steps.items() if name != "brand"}  # it is the item's
+            columns = {name: values[where] for name, values in steps.items() if name in COLUMNS}
             columns["item"] = items.index[columns["item"]]
             columns["category"] = codes[columns["category"]]
             writer.append(np.diff(offsets), columns | features.of_time(columns["time"], offsets))

@@ -20,7 +20,7 @@ from clickflow.orchestration.airflow.operators import pulled_run, speaking
 from clickflow.orchestration.airflow.policy import UNATTENDED
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.workspace import Run
-from clickflow.params import Params
+from clickflow.params import Params, place_of
 from clickflow.params_file import load
 from clickflow.paths import Paths
 
@@ -165,7 +165,7 @@ def question(paths: Paths, model: str, run: Run, hours: float) -> str:
 
 def _figures(headline: Mapping[str, float], metrics: Mapping[str, Any]) -> list[str]:
     """A table of the gate's metrics: the candidate, the champion, the baselines."""
-    places = {name: name.split(".", 1) if "." in name else ["next_item", name] for name in headline}
+    places = {name: place_of(name) for name in headline}
     heads = {head: metrics.get(head) or {} for head, _ in places.values()}
     who = list(dict.fromkeys(name for head in heads.values() for name, found in head.items() if found))
     who.sort(key=lambda name: ["candidate", "champion"].index(name) if name in ("candidate", "champion") else 2)
