@@ -1,5 +1,6 @@
 """A run through workspaces gives what `dvc repro` gives by hand, touches nothing else, and can be taken up again."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -132,6 +133,14 @@ def test_what_the_cache_has_lost_comes_from_the_remote(shop: Path) -> None:
     ingest = runs.run_stage(run, "ingest", [], quiet)
     shutil.rmtree(shop / ".dvc/cache")
     assert "check" in runs.run_stage(run, "check", [ingest], quiet)
+
+
+def test_the_log_of_a_stage_ends_without_advice_to_do_by_hand_what_the_run_does(shop: Path) -> None:
+    lines: list[str] = []
+    runs.run_stage(open_run(shop, "first"), "ingest", [], lines.append)
+    text = "\n".join(lines)
+    assert "Running stage 'ingest'" in text
+    assert not re.search(r"git add|core\.autostage|dvc push`|track the changes", text), text
 
 
 def test_raw_files_kept_by_dvc_are_those_of_the_commit(shop: Path) -> None:

@@ -126,8 +126,10 @@ def end_with_parent() -> None:
 
 
 _DVC = """
-import json, sys
+import json, logging, sys
 from dvc.cli import main
+from dvc.repo import scm_context
+scm_context.logger.setLevel(logging.WARNING)  # no advice to `git add` what this program commits itself
 for words in json.loads(sys.argv[1]):
     code = main(words)
     if code:
@@ -139,6 +141,9 @@ for words in json.loads(sys.argv[1]):
 _BUSY = ("it is being blocked by", "Unable to acquire lock")
 """What DVC says where another DVC holds a lock."""
 
+_ADVICE = "Use `dvc push` to send your updates"
+"""How DVC ends a repro by hand; here the push follows by itself."""
+
 
 def dvc(*commands: Sequence[str], cwd: Path, env: Mapping[str, str], say: Say) -> Finished:
     """`dvc …`, one command after the other in one process, for loading DVC takes longer than most of them.
@@ -146,9 +151,14 @@ def dvc(*commands: Sequence[str], cwd: Path, env: Mapping[str, str], say: Say) -
     The first that fails ends it, and the last line of `tail` names it. Where another DVC holds a lock, wait for it, up
     to a minute in all.
     """
+
+    def said(line: str) -> None:
+        if not line.startswith(_ADVICE):
+            say(line)
+
     deadline, pause = time.monotonic() + 60, 1.0
     while True:
-        done = run([sys.executable, "-c", _DVC, json.dumps(commands)], cwd=cwd, env=env, say=say)
+        done = run([sys.executable, "-c", _DVC, json.dumps(commands)], cwd=cwd, env=env, say=said)
         if done.code and any("RWLock-file" in line for line in done.tail):
             # cut short by a kill; it only says who works here, and DVC's own lock keeps others out meanwhile
             say("a lock file of DVC was left damaged by a killed process; it is removed")
