@@ -215,6 +215,8 @@ def status(as_json: AsJson = False) -> None:
 def score(
     model: Name,
     limit: Annotated[int, typer.Option(help="How many sequences, the latest.", min=1)] = 5,
+    session: Annotated[str | None, typer.Option(help="This visit alone: its id or its pseudonym.")] = None,
+    user: Annotated[str | None, typer.Option(help="This customer's latest visit: their id or pseudonym.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every session of the data, to Parquet files in --out.")] = False,
     out: Annotated[Path | None, typer.Option(help="With --all: the folder; predictions in it are replaced.")] = None,
     top: Annotated[int, typer.Option(help="With --all: how many next items a session.", min=1, max=1000)] = 20,
@@ -223,7 +225,9 @@ def score(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What the champion expects next, for the latest sequences of the data, or for all of them."""
+    """What the champion expects next: after the latest visits of the data, one of them, a customer's last, or all."""
+    if sum([every, session is not None, user is not None]) > 1:
+        raise UsageError("--all, --session and --user exclude one another", next_step="ask for one of them")
     if every != (out is not None):
         raise UsageError("--all and --out go together", next_step="clickflow score MODEL --all --out FOLDER")
     params, paths = _open(model)
@@ -234,7 +238,21 @@ def score(
     else:
         from clickflow.serving import score as verb
 
-        verb.run(params, paths, model, limit=limit, as_json=as_json)
+        verb.run(params, paths, model, limit=limit, session=session, user=user, as_json=as_json)
+
+
+@app.command(rich_help_panel=WORK)
+def who(
+    names: Annotated[list[str] | None, typer.Argument(metavar="PSEUDONYM", help="Of customers or visits.")] = None,
+    user: Annotated[str | None, typer.Option(help="A customer's own id: which pseudonym is it?")] = None,
+    session: Annotated[str | None, typer.Option(help="A visit's own id: which pseudonym is it?")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who is behind a pseudonym, or which pseudonym somebody has; needs the key, and is recorded in who.jsonl."""
+    params, paths = _open()
+    from clickflow.serving import who as verb
+
+    verb.run(params, paths, names or [], user=user, session=session, as_json=as_json)
 
 
 @app.command(rich_help_panel=MODELS)

@@ -7,7 +7,7 @@ import pytest
 
 VERBS = [
     *("simulate", "ingest", "replay", "validate", "sequences", "train", "export", "evaluate", "gate"),
-    *("open", "promote", "rollback", "status", "score", "retrain"),
+    *("open", "promote", "rollback", "status", "score", "who", "watch", "retrain"),
 ]
 
 

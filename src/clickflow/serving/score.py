@@ -1,5 +1,6 @@
-"""`clickflow score`: what the champion expects next, for the latest test sequences."""
+"""`clickflow score`: what the champion expects next, for the latest test sequences, for a visit, or for a customer."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from clickflow.models.windows import batch, questions
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.registry import champion
+from clickflow.sequences.card import iso
 from clickflow.sequences.store import FIRST_ITEM, PackedSplit, open_split, read_card
+from clickflow.serving import visits
+from clickflow.serving.identities import Kind
 
 TOP = 5
 """How many next items are told."""
@@ -33,26 +37,51 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is expected after the last step: items and actions with their probability, the likeliest first."""
+    """What is expected after the last step: items and actions with their probability, the likeliest first.
+
+    `session` and `user` are pseudonyms, `user` None of a guest; `last_event` is ISO 8601 in UTC.
+    """
 
     session: str
+    user: str | None
+    last_event: str
     steps: tuple[Step, ...]
     next_items: tuple[tuple[str, float], ...]
     next_actions: tuple[tuple[str, float], ...]
 
 
-def run(params: Params, paths: Paths, model: str, *, limit: int, as_json: bool) -> None:
-    """Score the latest `limit` test sequences with the champion of `model` and print what it expects.
+def run(
+    params: Params,
+    paths: Paths,
+    model: str,
+    *,
+    limit: int,
+    session: str | None = None,
+    user: str | None = None,
+    as_json: bool,
+) -> None:
+    """Score with the champion of `model`, and print what it expects: after the latest `limit` test sequences, after
+    `session`, or after the latest visit of `user` (each a pseudonym or a raw id).
 
-    Raises UsageError where there is no champion or no data, DataError where either is not what it was recorded as.
+    Raises UsageError where there is no champion, no data or no such visit, DataError where any is not what it was
+    recorded as.
     """
     spec = params.model(model)
+    store = paths.sequences(spec.unit)
     version, artefact = champion.loaded(params, paths, model)
-    answers = score(artefact, paths.sequences(spec.unit), limit)
+    asked: dict[Kind, str | None] = {"session": session, "user": user}
+    answers, note = [], ""
+    for kind, name in asked.items():
+        if name is not None:
+            visit = visits.find(params, paths, store, kind, name)
+            answers, note = _answers(artefact, store, visit.part, np.array([visit.index])), f" after {visit}"
+    if not answers:
+        answers = score(artefact, store, limit)
+    about = _about(store, {item for answer in answers for item in _items(answer)})
     console.emit(
-        {"model": model, "champion": version, "sessions": [_as_json(answer) for answer in answers]},
+        {"model": model, "champion": version, "sessions": [_as_json(answer, about) for answer in answers]},
         as_json=as_json,
-        text=lambda: _table(model, version, answers),
+        text=lambda: _table(f"{model}, version {version}: what comes next{note}", answers, about),
     )
 
 
@@ -61,17 +90,21 @@ def score(artefact: Artefact, store: Path, limit: int) -> list[Answer]:
 
     Store and artefact may come from different trainings: items, categories and actions are matched by their names.
     """
-    card = read_card(store)
     split = open_split(store, "test")
     if not split.n_sequences:
         raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
-    chosen = _latest(split, limit)
+    return _answers(artefact, store, "test", _latest(split, limit))
+
+
+def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[Answer]:
+    """Answers for sequences (indexes) of a part of the store, in the order of `chosen`."""
+    card, split = read_card(store), open_split(store, part)
     asked = questions(split.offsets, chosen, artefact.max_length)
     last = np.flatnonzero(asked.position == asked.length - 1)
     translation = vocabularies.translation(store, card, artefact)
     inputs, rows, columns = batch(split, asked, last, artefact.inputs, translation)
     found = artefact.scores(inputs, rows, columns)
-    names, sessions = _names(store), _sessions(store)
+    names, sessions = _names(store), visits.sequences(store, part)
     own = artefact.item_ids()
     actions = [*artefact.card["actions"], "exit"]
     answers = []
@@ -80,7 +113,9 @@ def score(artefact: Artefact, store: Path, limit: int) -> list[Answer]:
         steps = slice(int(split.offsets[sequence]), int(split.offsets[sequence + 1]))
         answers.append(
             Answer(
-                session=sessions[sequence],
+                session=sessions["session_id"][sequence].as_py(),
+                user=sessions["user_id"][sequence].as_py(),
+                last_event=iso(int(split.time[steps.stop - 1])),
                 steps=tuple(
                     Step(card.actions[action], names[item], bool(translation.item[item] >= FIRST_ITEM))
                     for action, item in zip(split.action[steps], split.item[steps], strict=True)
@@ -114,37 +149,63 @@ def _names(store: Path) -> list[str]:
     return ["", "?", *items]
 
 
-def _sessions(store: Path) -> list[str]:
+def _items(answer: Answer) -> Sequence[str]:
+    return [*(step.item for step in answer.steps), *(item for item, _ in answer.next_items)]
+
+
+def _about(store: Path, items: set[str]) -> dict[str, dict[str, str | None]]:
+    """Brand and category of items, where the log has them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import parquet
 
-    table = parquet.read_table(store / "test" / "sequences.parquet", columns=["session_id"])
-    sessions: list[str] = table.column("session_id").to_pylist()
-    return sessions
+    table = parquet.read_table(store / "vocabulary.parquet", columns=["item_id", "category", "brand"])
+    paths = parquet.read_table(store / "categories.parquet", columns=["category"])["category"].to_pylist()
+    named = ["", "", *paths]
+    rows = table.filter(pc.is_in(table["item_id"], pa.array(sorted(items), pa.string()))).to_pylist()
+    return {row["item_id"]: {"brand": row["brand"], "category": named[row["category"]] or None} for row in rows}
 
 
-def _as_json(answer: Answer) -> dict[str, Any]:
+def _as_json(answer: Answer, about: Mapping[str, Mapping[str, str | None]]) -> dict[str, Any]:
+    nothing = {"brand": None, "category": None}
     return {
         "session": answer.session,
-        "steps": [asdict(step) for step in answer.steps],
-        "next_items": [{"item": item, "probability": round(p, 6)} for item, p in answer.next_items],
+        "user": answer.user,
+        "last_event": answer.last_event,
+        "steps": [{**asdict(step), **about.get(step.item, nothing)} for step in answer.steps],
+        "next_items": [
+            {"item": item, "probability": round(p, 6), **about.get(item, nothing)} for item, p in answer.next_items
+        ],
         "next_actions": {action: round(p, 6) for action, p in answer.next_actions},
     }
 
 
-def _table(model: str, version: int, answers: list[Answer]) -> Any:
+def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, str | None]]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{model}, version {version}: what comes next", title_justify="left", show_lines=True)
+    def named(item: str) -> str:
+        """With brand and the last name of its category's path: short enough for a table."""
+        facts = about.get(item, {})
+        words = [facts.get("brand"), (facts.get("category") or "").rpartition(".")[2]]
+        return " ".join([item, *(word for word in words if word)])
+
+    table = Table(title=title, title_justify="left", show_lines=True)
     for heading in ("session", "its steps", "next item", "next action"):
         table.add_column(heading, overflow="fold")
     for answer in answers:
-        steps = [f"{step.action} {step.item}{'' if step.known else ' (new)'}" for step in answer.steps[-SHOWN_STEPS:]]
+        steps = [
+            f"{step.action} {named(step.item)}{'' if step.known else ' (new)'}" for step in answer.steps[-SHOWN_STEPS:]
+        ]
         earlier = [f"… {len(answer.steps) - SHOWN_STEPS} earlier"] if len(answer.steps) > SHOWN_STEPS else []
         cells = (
-            [answer.session],
+            [
+                answer.session,
+                *([f"of {answer.user}"] if answer.user else []),
+                f"{answer.last_event[:16]}Z".replace("T", " "),
+            ],
             [*earlier, *steps],
-            [f"{p:6.1%} {item}" for item, p in answer.next_items],
+            [f"{p:6.1%} {named(item)}" for item, p in answer.next_items],
             [f"{p:6.1%} {action}" for action, p in answer.next_actions if p >= 0.0005],
         )
         table.add_row(*(escape("\n".join(lines)) for lines in cells))

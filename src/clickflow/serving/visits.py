@@ -1,0 +1,102 @@
+"""The visit that an answer is asked for: by its id or its customer's, raw or as a pseudonym, in the packed store."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickflow.errors import UsageError
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.sequences.store import SPLITS, read_card
+from clickflow.serving import identities
+from clickflow.serving.identities import Identity, Kind
+from clickflow.serving.who import known
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A sequence of the store: part and index there; `of` is the number of the customer's visits in the store, 0 where
+    the visit itself was asked for.
+    """
+
+    part: str
+    index: int
+    of: int
+
+    def __str__(self) -> str:
+        which = f"the latest of the customer's {self.of:,} visits in the store" if self.of else "the visit asked for"
+        return which + ("" if self.part == "test" else f", of the part {self.part}")
+
+
+def find(params: Params, paths: Paths, store: Path, kind: Kind, name: str) -> Visit:
+    """The visit `name`, or the latest one of the customer `name`; of one in pieces the last piece.
+
+    `name` is a pseudonym or, with the key at hand, a raw id; that the key was used is recorded. Raises UsageError, with
+    what is known of it, where the store has no such visit.
+    """
+    visit = _last(store, kind, name)
+    if visit:
+        return visit
+    bare = name.split("@")[0]
+    facts = known(params, paths, [bare])
+    pseudonym = bare
+    if not facts:
+        pseudonym = identities.pseudonym_of(params, kind, name, identities.existing_key(paths))
+        identities.record(paths, "score", "pseudonym", [Identity(kind, pseudonym)])
+        visit = _last(store, kind, pseudonym)
+        if visit:
+            return visit
+        facts = known(params, paths, [pseudonym])
+    raise _missing(params, kind, name, facts.get(pseudonym))
+
+
+def sequences(store: Path, part: str) -> Any:
+    """Who and when, a row a sequence of a part, as an Arrow table."""
+    from pyarrow import parquet
+
+    columns = ["session_id", "user_id", "end", "piece"]
+    return parquet.read_table(store / part / "sequences.parquet", columns=columns).combine_chunks()
+
+
+def _last(store: Path, kind: Kind, pseudonym: str) -> Visit | None:
+    """The sequence of a session or user that ends last."""
+    import pyarrow.compute as pc
+
+    read_card(store)  # says what to do where there is no store
+    found, sessions = [], set()
+    for part in SPLITS:
+        table = sequences(store, part)
+        same = pc.equal(table[f"{kind}_id"], pseudonym).fill_null(False).to_numpy()
+        for index in np.flatnonzero(same).tolist():
+            found.append((table["end"][index].value, table["piece"][index].as_py(), part, index))
+            sessions.add(table["session_id"][index].as_py())
+    if not found:
+        return None
+    _, _, part, index = max(found)
+    return Visit(part, index, len(sessions) if kind == "user" else 0)
+
+
+def _missing(params: Params, kind: Kind, name: str, fact: dict[str, Any] | None) -> UsageError:
+    """Why there is no answer: nobody is called so, or nothing of theirs became a sequence."""
+    who = "customer" if kind == "user" else "visit"
+    if fact is None:
+        return UsageError(
+            f"no event is of the {who} {name}, neither by that id nor by that pseudonym",
+            kept=identities.NOTHING,
+            next_step="ids are written as in the source; `clickflow score MODEL --json` shows pseudonyms",
+        )
+    if fact["kind"] != kind and "@" not in name:
+        return UsageError(
+            f"{name} is a {fact['kind']}, not a {kind}",
+            kept=identities.NOTHING,
+            next_step=f"clickflow score MODEL --{fact['kind']} {name}",
+        )
+    events = f"{fact['events']:,} event{'s' if fact['events'] > 1 else ''}"
+    return UsageError(
+        f"the {who} {name} has {events}, and no sequence in the packed store came of them",
+        kept=identities.NOTHING,
+        next_step=f"sequences have {params.sequences.session.min_length} steps or more (sequences.session.min_length), "
+        "of the types and the window that params.yaml names below sequences",
+    )

@@ -1,0 +1,97 @@
+"""`clickflow score --session | --user`: one visit, by its id or its pseudonym, answered as all are; `clickflow who`."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import watched_shop
+from pyarrow import parquet
+from watched_shop import MODEL, call
+
+from clickflow.errors import UsageError
+from clickflow.paths import Paths
+from clickflow.sequences.store import SPLITS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Paths, Path]]:
+    folder, home = tmp_path_factory.mktemp("shop"), tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("CLICKFLOW_HOME", str(home))
+        yield watched_shop.make(folder, root), home
+
+
+@pytest.fixture
+def shop(made: tuple[Paths, Path], monkeypatch: pytest.MonkeyPatch) -> Paths:
+    paths, home = made
+    monkeypatch.chdir(paths.root)
+    monkeypatch.setenv("CLICKFLOW_HOME", str(home))
+    return paths
+
+
+def visits(paths: Paths) -> list[dict[str, Any]]:
+    """Every sequence of the store, with its part."""
+    found: list[dict[str, Any]] = []
+    for part in SPLITS:
+        table = parquet.read_table(paths.sequences("session") / part / "sequences.parquet")
+        found += [{**row, "part": part} for row in table.to_pylist()]
+    return found
+
+
+def test_a_visit_is_answered_by_pseudonym_and_by_id_as_among_the_latest(shop: Paths) -> None:
+    latest = call("score", MODEL, "--limit", "3")["sessions"]
+    for expected in latest:
+        assert call("score", MODEL, "--session", expected["session"])["sessions"] == [expected]
+    (back,) = call("who", latest[0]["session"])["who"]
+    assert call("score", MODEL, "--session", back["id"])["sessions"] == [latest[0]]
+    lines = [json.loads(line) for line in Path(os.environ["CLICKFLOW_HOME"], "who.jsonl").read_text().splitlines()]
+    assert [line["verb"] for line in lines] == ["who", "score"]
+    assert {line["pseudonym"] for line in lines} == {latest[0]["session"]}
+
+
+def test_a_customer_is_answered_after_their_latest_visit_in_whatever_part(shop: Paths) -> None:
+    last: dict[str, dict[str, Any]] = {}
+    for visit in visits(shop):
+        if visit["user_id"] and (visit["end"], visit["piece"]) >= (
+            last.get(visit["user_id"], visit)["end"],
+            last.get(visit["user_id"], visit)["piece"],
+        ):
+            last[visit["user_id"]] = visit
+    for part in SPLITS:
+        user, visit = next((user, visit) for user, visit in last.items() if visit["part"] == part)
+        (answer,) = call("score", MODEL, "--user", user)["sessions"]
+        assert (answer["user"], answer["session"], len(answer["steps"])) == (user, visit["session_id"], visit["length"])
+        assert answer["last_event"] == visit["end"].isoformat(timespec="microseconds")
+    (back,) = call("who", user)["who"]
+    assert call("score", MODEL, "--user", back["id"])["sessions"] == [answer]
+    assert "the latest of the customer's" in call("score", MODEL, "--user", user, as_json=False)
+
+
+def test_items_are_named_by_brand_and_category(shop: Paths) -> None:
+    events = parquet.read_table(shop.events, columns=["item_id", "brand", "category"]).to_pylist()
+    named = {row["item_id"]: (row["brand"], row["category"]) for row in events}
+    (answer,) = call("score", MODEL, "--limit", "1")["sessions"]
+    for item in (*answer["next_items"], *answer["steps"]):
+        assert (item["brand"], item["category"]) == named[item["item"]]
+    assert answer["next_items"][0]["brand"] in call("score", MODEL, "--limit", "1", as_json=False)
+
+
+def test_what_cannot_be_answered_says_why(shop: Paths) -> None:
+    packed = {visit["session_id"] for visit in visits(shop)}
+    events = parquet.read_table(shop.events, columns=["session_id"])["session_id"].to_pylist()
+    short = next(name for name in events if name not in packed)
+    for words, why in (
+        (("--session", short), "no sequence in the packed store came of them"),
+        (("--user", "nobody"), "no event is of the customer nobody"),
+        (("--user", events[-1]), "is a session, not a user"),
+        (("--user", "a", "--session", "b"), "exclude one another"),
+        (("--user", "a", "--all", "--out", "x"), "exclude one another"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            call("score", MODEL, *words)
