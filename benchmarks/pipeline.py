@@ -30,22 +30,16 @@ LOGS: dict[str, dict[str, Any]] = {
         "source.kind": "files",
         "source.pattern": "*.tsv.gz",
         "source.preset": "session_tsv",
-        "models.next_step.encoder.features": ["hour", "gap"],
-        "sequences.session.drop_repeats": False,
-        "sequences.min_item_count": 1,
     },
     "retailrocket_sessions": {
         "source.kind": "files",
         "source.pattern": "*.tsv.gz",
         "source.preset": "session_tsv",
         "source.time_format": "order",
-        "models.next_step.encoder.features": [],
-        "sequences.session.drop_repeats": False,
-        "sequences.min_item_count": 1,
     },
     "simulator": {"simulator.events": 1_000_000, "simulator.items": 10_000},
 }
-"""What params.yaml says differently for each log: one event type and no price there; in one of them no clock either."""
+"""What params.yaml says differently for each log: where it is and how it reads, as a user would, and nothing else."""
 
 
 def main() -> None:

@@ -122,7 +122,8 @@ def predictions(measured: Measured) -> "pa.Table":
         columns[f"rank_{system}"] = pa.nulls(len(rows), pa.int32()) if found is None else pa.array(found)
     labels = measured.item_slices.labels
     columns["length"] = pa.array(test.asked.length[rows].astype(np.int32))
-    columns |= {name: pa.array(labels[name].tolist(), pa.string()) for name in ("day", "hour", "popularity")}
+    parts = [name for name in ("day", "hour", "popularity") if name in labels]
+    columns |= {name: pa.array(labels[name].tolist(), pa.string()) for name in parts}
     return pa.table(columns)
 
 

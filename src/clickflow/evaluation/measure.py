@@ -112,8 +112,11 @@ def _summed_up(
     known = (targets >= ranking.FIRST_ITEM) & (targets < past.known)
     # the day and hour at which the question is asked, not those of the answer
     time, hour = np.asarray(split.time)[asked.event], np.asarray(split.hour)[asked.event]
-    by_item = slices.slicing(asked.length[rows], time[rows], hour[rows], slices.popularity(past.counts, targets))
-    by_action = slices.slicing(asked.length, time, hour, None)
+    clock = test.card.clock
+    by_item = slices.slicing(
+        asked.length[rows], time[rows], hour[rows], slices.popularity(past.counts, targets), clock=clock
+    )
+    by_action = slices.slicing(asked.length, time, hour, None, clock=clock)
     names = [*test.card.actions, "exit"]
     next_item = next_items = next_action = per_action = reliability = None
     cut: dict[str, Any] = {}

@@ -85,7 +85,7 @@ def _item_figures(measured: Measured, content: Mapping[str, Any], cutoff: int) -
         ),
     ]
     for dimension, heading in (("day", "day by day"), ("hour", "by hour of the day (UTC)")):
-        cells = sliced[dimension]
+        cells = sliced.get(dimension, {})  # a log without a clock has neither
         if len(cells) > 1:
             lines = {name: _values(cells, name, wanted[1]) for name in lead}
             counts = [cell["predictions"] for cell in cells.values()]

@@ -54,15 +54,15 @@ def slicing(
     time: npt.NDArray[np.integer],
     hour: npt.NDArray[np.integer],
     popular: npt.NDArray[np.str_] | None,
+    *,
+    clock: bool = True,
 ) -> Slicing:
-    """The slices of rows [N]; hours are two digits."""
-    two = np.char.zfill(np.asarray(hour).astype(str), 2)
-    labels = {"length": lengths(length), "day": days(time), "hour": two}
-    order: dict[str, Sequence[str]] = {
-        "length": ["1", *(name for _, name in LENGTHS)],
-        "day": sorted(set(labels["day"].tolist())),
-        "hour": sorted(set(two.tolist())),
-    }
+    """The slices of rows [N]; hours are two digits. Without a `clock` there are neither days nor hours."""
+    labels = {"length": lengths(length)}
+    order: dict[str, Sequence[str]] = {"length": ["1", *(name for _, name in LENGTHS)]}
+    if clock:
+        labels |= {"day": days(time), "hour": np.char.zfill(np.asarray(hour).astype(str), 2)}
+        order |= {name: sorted(set(labels[name].tolist())) for name in ("day", "hour")}
     if popular is not None:
         labels["popularity"] = popular
         order["popularity"] = ["head", "torso", "tail", "unknown"]

@@ -13,6 +13,8 @@ from clickflow.events.quarantine import FILE
 from clickflow.params import Params
 
 NAME = "_manifest.json"
+ORDER = "order"
+"""The `source.time_format` of a log that knows an order and no clock."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,17 @@ def load(events: Path, quarantine: Path) -> Manifest | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return manifest
+
+
+def clock(events: Path) -> bool:
+    """Whether the times of the events below `events` are a clock's, and not an order alone (`time_format: order`).
+
+    Events that no ingest wrote a manifest for are taken to have one.
+    """
+    try:
+        return bool(files.read_json(events / NAME)["settings"]["time_format"] != ORDER)
+    except FileNotFoundError:
+        return True
 
 
 def settings(params: Params, key: str) -> dict[str, Any]:

@@ -51,13 +51,23 @@ class StepFeatures(nn.Module):
                 parts.append(self.embeddings[name](torch.where(known, value, torch.zeros_like(value))))
                 continue
             mean, std = self.statistics[name]
-            scaled = (torch.log1p(value.clamp(min=0)) - mean) / std
+            scaled = (_log1p(value.clamp(min=0)) - mean) / std
             if name == "price":
                 priced = (value > 0).to(scaled.dtype)
                 parts += [(scaled * priced).unsqueeze(-1), priced.unsqueeze(-1)]
             else:
                 parts.append(scaled.unsqueeze(-1))
         return parts
+
+
+def _log1p(value: Tensor) -> Tensor:
+    """log(1 + x) of x >= 0 to the last digits, in operations that ONNX has too: of log1p it makes log(1 + x), which
+    knows a gap of a microsecond to one digit (the correction is Kahan's, as in Goldberg 1991, theorem 4).
+    """
+    one_more = 1 + value
+    rounded = one_more - 1
+    exact = one_more.log() * (value / torch.where(rounded == 0, torch.ones_like(rounded), rounded))
+    return torch.where(rounded == 0, value, exact)
 
 
 def read_by(spec: EncoderSpec, max_length: int) -> nn.Module | None:

@@ -43,14 +43,19 @@ def console_text(result: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Any:
     from rich.console import Group
     from rich.markup import escape
 
-    age = f"newest event {minute(result['newest_event'])} UTC, {result['age_hours']:.1f} hours old"
-    lines = [f"{age}{': [bold red]stale[/]' if result['stale'] else ''}"]
+    newest = f"newest event {minute(result['newest_event'])} UTC, {age(result['age_hours'])}"
+    lines = [f"{newest}{': [bold red]stale[/]' if result['stale'] else ''}"]
     for verdict in verdicts:
         call = "[bold red]retrain[/]" if verdict.retrain else "no call for retraining"
         lines.append(f"{escape(verdict.model)}: {call}: {escape(verdict.why)}")
         lines += [f"  note: {escape(note)}" for note in verdict.notes]
     tables = [_table(verdict) for verdict in verdicts if verdict.windows]
     return Group(*tables, *lines, f"report: {escape(result['report'])}")
+
+
+def age(hours: float | None) -> str:
+    """How old the newest event is, for people; None: the log has no clock."""
+    return "by an order alone, of no known age" if hours is None else f"{hours:.1f} hours old"
 
 
 def _table(verdict: Verdict) -> Any:
@@ -100,7 +105,7 @@ def page(result: Mapping[str, Any], seen: Sequence["Seen"]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"minute": minute, "named": title}
+    environment.filters |= {"minute": minute, "named": title, "age": age}
     environment.filters["data_uri"], environment.filters["thousands"] = data_uri, lambda n: f"{n:,}"
     environment.filters["number"] = lambda value: "–" if value is None else f"{value:.4f}"
     template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")

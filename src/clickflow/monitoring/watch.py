@@ -30,6 +30,7 @@ from clickflow.sequences.card import Card, iso
 from clickflow.sequences.store import PackedSplit, read_card
 
 RESULT, PAGE = "watch.json", "report.html"
+NO_CLOCK = "the log has an order and no clock: age and hours are not judged, a day stands for 1,440 sessions"
 
 
 @dataclass(frozen=True)
@@ -97,21 +98,23 @@ def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tup
     newest = max((windows.newest(each, as_of) or 0 for each in splits.values()), default=0)
     if not newest:
         raise DataError(f"there is no event at or before {iso(as_of)}", next_step="name a later --as-of, or ingest")
-    hours = (as_of - newest) / 3_600_000_000
+    clock = all(read_card(store).clock for store in stores.values())
+    hours = (as_of - newest) / 3_600_000_000 if clock else None
     seen = []
     for name in models:
         unit = params.model(name).unit
         seen.append(_model(params, paths, name, stores[unit], splits[unit], newest))
-    stale = params.watch.max_age_hours is not None and hours > params.watch.max_age_hours
+    limit = params.watch.max_age_hours
+    stale = limit is not None and hours is not None and hours > limit
     retrain = [each.verdict.model for each in seen if each.verdict.retrain]
     why = "; ".join(f"{each.verdict.model}: {each.verdict.why}" for each in seen)
     return {
         "as_of": iso(as_of),
         "newest_event": iso(newest),
-        "age_hours": round(hours, 3),
+        "age_hours": None if hours is None else round(hours, 3),
         "stale": stale,
         "retrain": retrain,
-        "why": why + (f"; the newest event is {hours:.1f} hours old: look to the source" if stale else ""),
+        "why": why + (f"; the newest event is {report.age(hours)}: look to the source" if stale else ""),
         "watch": asdict(params.watch),
         "data_sha256": {unit: read_card(store).sha256 for unit, store in stores.items()},
         "models": {each.verdict.model: _plain(each.verdict) for each in seen},
@@ -152,6 +155,8 @@ def judge(
     seen_until = watched.reference.seen_until if watched.reference else 0
     later = [window.after(seen_until, splits) for window in found]
     names = rule.enabled(params.watch, live.answerable(watched.artefact, params.watch.max_metric_drop))
+    if not card.clock:
+        names[DRIFT] = [name for name in names[DRIFT] if name != "hour"]
     translation = vocabularies.translation(store, card, watched.artefact)
     judged, shares = [], []
     total = sum(live.work(window, splits) for window in later)
@@ -175,7 +180,8 @@ def judge(
             )
             shares.append(cells)
     call, why = rule.decide(params.watch, judged)
-    notes = () if watched.reference else (f"{watched.why_no_drift}; the next version that is promoted has one",)
+    notes = [] if watched.reference else [f"{watched.why_no_drift}; the next version that is promoted has one"]
+    notes += [] if card.clock else [NO_CLOCK]
     verdict = Verdict(
         model=watched.model,
         version=watched.version,
@@ -183,7 +189,7 @@ def judge(
         breaches=sum(each.breach for each in judged),
         retrain=call,
         why=why,
-        notes=notes,
+        notes=tuple(notes),
     )
     return Seen(watched, verdict, tuple(shares))
 

@@ -37,7 +37,8 @@ class Card:
     of a category table (0 none, 1 unknown, 2.. those of the training part). `actions`: the meaning of the action
     codes. `boundaries`: for `valid` and `test`, microseconds since 1970 UTC; the part holds what ends after it, the
     parts before hold what ends at or before it. `statistics`: per feature mean and std of its log1p, training part.
-    `events_read`, `left_out`, `counts`: where every event went. `settings`: the params that shaped the store.
+    `events_read`, `left_out`, `counts`: where every event went. `settings`: the params that shaped the store. `clock`:
+    whether times are a clock's; where they are an order alone, hour, weekday, gap and since_start are 0 everywhere.
     `files`: SHA-256 of every other file, by its path in the store.
     """
 
@@ -54,6 +55,7 @@ class Card:
     counts: Mapping[str, int]
     settings: Mapping[str, Any]
     files: Mapping[str, str]
+    clock: bool = True
 
     @property
     def sha256(self) -> str:
@@ -80,9 +82,10 @@ class Card:
         """One line for the person watching."""
         parts = ", ".join(f"{name} {part.sequences:,}" for name, part in self.splits.items())
         reasons = ", ".join(f"{name} {what['events']:,}" for name, what in self.left_out.items() if what["events"])
+        clock = "" if self.clock else "; the log has an order and no clock: hours, weekdays and gaps are not used"
         return (
             f"{self.unit}: {self.packed:,} steps of {self.events_read:,} events in sequences ({parts}); "
-            f"{self.known - 2:,} of {self.items_total:,} items known; left out: {reasons or 'nothing'}"
+            f"{self.known - 2:,} of {self.items_total:,} items known; left out: {reasons or 'nothing'}{clock}"
         )
 
 

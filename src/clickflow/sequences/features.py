@@ -19,9 +19,13 @@ DIGITS = 6
 """Statistics are rounded to so many decimals: different processors' `log1p` differ in the last bits."""
 MEASURED = ("gap", "since_start", "price")
 """The columns that have statistics."""
+OF_CLOCK = ("hour", "weekday", "gap", "since_start")
+"""The columns that mean nothing where a log knows an order alone."""
+SPREAD = 1e-4
+"""A standard deviation below is none: scaled by it, what float32 rounds off would be a step of its own."""
 
 
-def of_time(time: Array, offsets: Array) -> dict[str, Array]:
+def of_time(time: Array, offsets: Array, *, clock: bool = True) -> dict[str, Array]:
     """The time features of packed steps.
 
     `time` int64 [e], microseconds since 1970 UTC; `offsets` int64 [n + 1], sequence i being steps
@@ -29,7 +33,11 @@ def of_time(time: Array, offsets: Array) -> dict[str, Array]:
 
     Returns `hour` uint8 [e] and `weekday` uint8 [e] (Monday 0), both UTC; `gap` float32 [e], seconds since the step
     before (0 at the first of a sequence); `since_start` float32 [e], seconds since the first step of the sequence.
+    Without a `clock` the times are an order alone, and all four are 0.
     """
+    if not clock:
+        none, seconds = np.zeros(len(time), np.uint8), np.zeros(len(time), np.float32)
+        return {"hour": none, "weekday": none, "gap": seconds, "since_start": seconds}
     hours = time // (3600 * MICROSECOND)
     starts = offsets[:-1]
     gap = np.zeros(len(time), np.int64)
@@ -47,7 +55,8 @@ def of_time(time: Array, offsets: Array) -> dict[str, Array]:
 def statistics(columns: Mapping[str, Array]) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of log1p of each column of `MEASURED`, over the steps that have it.
 
-    A column without a value, or with one value only, has the deviation 1, so that scaling by it changes nothing.
+    A column without a value, or whose values hardly differ (`SPREAD`), has the deviation 1, so that scaling by it
+    changes nothing.
     """
     found = {}
     for name in MEASURED:
@@ -60,7 +69,7 @@ def statistics(columns: Mapping[str, Array]) -> dict[str, dict[str, float]]:
         mean = total / count if count else 0.0
         deviation = max(squares / count - mean * mean, 0.0) ** 0.5 if count else 0.0
         deviation = round(deviation, DIGITS)
-        found[name] = {"mean": round(mean, DIGITS), "std": deviation or 1.0}
+        found[name] = {"mean": round(mean, DIGITS), "std": deviation if deviation >= SPREAD else 1.0}
     return found
 
 

@@ -95,9 +95,11 @@ def pack_split(
     n_events: int,
     items: Vocabulary,
     categories: Vocabulary,
+    clock: bool,
     advance: Callable[[int], None],
 ) -> tuple[Part, dict[str, str]]:
-    """Write the columns and sequences.parquet of one split; `path` holds its ordered sequences.
+    """Write the columns and sequences.parquet of one split; `path` holds its ordered sequences, `clock` says whether
+    their times are a clock's.
 
     Returns the card's line of it, and the hashes of the files.
     """
@@ -109,7 +111,7 @@ def pack_split(
             columns = {name: values[where] for name, values in steps.items() if name in COLUMNS}
             columns["item"] = items.index[columns["item"]]
             columns["category"] = codes[columns["category"]]
-            writer.append(np.diff(offsets), columns | features.of_time(columns["time"], offsets))
+            writer.append(np.diff(offsets), columns | features.of_time(columns["time"], offsets, clock=clock))
             yield _table(batch)
             advance(len(where))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from clickflow import console
 from clickflow.errors import DataError, UsageError
+from clickflow.events import manifest
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.files import replacing
 from clickflow.params import Params, Sequences
@@ -49,7 +50,8 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
             numbered = numbering.number(connection, events, settings)
             cut = _cut(connection, numbered, settings, unit, scratch)
             split_up = _split(connection, numbered, cut, settings, scratch)
-        parts, tables, files = _pack(split_up, numbered, cut, settings, unit, scratch, fresh)
+        clock = manifest.clock(events)
+        parts, tables, files = _pack(split_up, numbered, cut, settings, unit, scratch, fresh, clock=clock)
         card = Card(
             unit=unit,
             known=tables.items.known,
@@ -64,6 +66,7 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
             counts=split_up.counts,
             settings=_settings(settings),
             files=files,
+            clock=clock,
         )
         card.add_up()
         write_card(fresh, card)
@@ -161,7 +164,15 @@ def _split(connection: Any, numbered: numbering.Numbered, cut: Cut, settings: Se
 
 
 def _pack(
-    split_up: Split, numbered: numbering.Numbered, cut: Cut, settings: Sequences, unit: str, scratch: Path, out: Path
+    split_up: Split,
+    numbered: numbering.Numbered,
+    cut: Cut,
+    settings: Sequences,
+    unit: str,
+    scratch: Path,
+    out: Path,
+    *,
+    clock: bool,
 ) -> tuple[dict[str, Part], Tables, dict[str, str]]:
     held = split_up.held
     train, later = held["train"], held["valid"].items + held["test"].items
@@ -188,6 +199,7 @@ def _pack(
                 n_events=held[name].events,
                 items=tables.items,
                 categories=tables.categories,
+                clock=clock,
                 advance=advance,
             )
             files |= written

@@ -132,12 +132,14 @@ def _map(path: Path, kind: "np.dtype[Any]", length: int) -> Array:
     return array
 
 
-def write_split(folder: Path, split: str, arrays: Mapping[str, Array]) -> tuple[Part, dict[str, str]]:
+def write_split(
+    folder: Path, split: str, arrays: Mapping[str, Array], *, clock: bool = True
+) -> tuple[Part, dict[str, str]]:
     """Write one split from arrays in memory: `offsets` and `item`; `time`, `action`, `price`, `category` if there are.
 
     Missing times are seconds from 1970 on, a step a second; missing actions 0, prices none, categories 0. Hour,
-    weekday, gap and since_start follow from the times. Session ids are the sequences' numbers. Returns the card's
-    line for it, and the hashes of its files.
+    weekday, gap and since_start follow from the times, where these are a `clock`'s. Session ids are the sequences'
+    numbers. Returns the card's line for it, and the hashes of its files.
     """
     import pyarrow as pa
 
@@ -150,7 +152,7 @@ def write_split(folder: Path, split: str, arrays: Mapping[str, Array]) -> tuple[
         "price": arrays.get("price", np.full(n, np.nan, np.float32)),
         "category": arrays.get("category", np.zeros(n, np.int32)),
     }
-    steps |= features.of_time(np.asarray(steps["time"], np.int64), offsets)
+    steps |= features.of_time(np.asarray(steps["time"], np.int64), offsets, clock=clock)
     lengths = np.diff(offsets)
     with SplitWriter(folder, split, n_sequences=len(lengths), n_events=n) as writer:
         writer.append(lengths, steps)
@@ -177,13 +179,14 @@ def write_store(
     known: int | None = None,
     items: list[str] | None = None,
     actions: tuple[str, ...] | None = None,
+    clock: bool = True,
 ) -> Card:
     """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
 
     `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), each as `write_split` takes it;
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
     the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
-    names (none given: the event types of the contract).
+    names (none given: the event types of the contract). `clock`: see `Card`.
     """
     import pyarrow as pa
 
@@ -216,7 +219,7 @@ def write_store(
         }
         parts = {}
         for name, arrays in splits.items():
-            parts[name], written = write_split(fresh, name, arrays)
+            parts[name], written = write_split(fresh, name, arrays, clock=clock)
             files |= written
         card = Card(
             unit=folder.name,
@@ -232,6 +235,7 @@ def write_store(
             counts={},
             settings={},
             files=files,
+            clock=clock,
         )
         write_card(fresh, card)
     return card

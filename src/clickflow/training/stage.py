@@ -17,6 +17,7 @@ from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import CARD, save
 from clickflow.params import Model, Params
 from clickflow.paths import Paths
+from clickflow.sequences.features import OF_CLOCK
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.training import curves, tracking, travel
 from clickflow.training.budget import settled
@@ -33,7 +34,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
     """
     folder = paths.sequences(params.model(name).unit)
     card = read_card(folder)
-    spec = settled(params.model(name), card.splits["train"].events)
+    spec = settled(readable(params.model(name), card), card.splits["train"].events)
+    if lacking := [each for each in params.model(name).encoder.features if each not in spec.encoder.features]:
+        console.say(f"{name}: the log has an order and no clock: it is trained without {', '.join(lacking)}")
     mark = _fingerprint(params, name, card)
     mirror = travel.mirror(mark, console.say)
     checkpoints = Checkpoints(paths.home / "checkpoints" / mark, spec.budget.checkpoint_seconds, console.say, mirror)
@@ -85,6 +88,12 @@ def _train(spec: Model, sizes: Sizes, folder: Path, params: Params, team: Team |
     """Train on the store in `folder`, in this process; `along` as in `train`."""
     splits = (open_split(folder, part) for part in ("train", "valid"))
     return train(spec, sizes, *splits, seed=params.seed, settings=params.training, team=team, **along)
+
+
+def readable(spec: Model, card: Card) -> Model:
+    """`spec` without the step features that a log without a clock does not have."""
+    features = tuple(name for name in spec.encoder.features if card.clock or name not in OF_CLOCK)
+    return replace(spec, encoder=replace(spec.encoder, features=features))
 
 
 def sizes(card: Card) -> Sizes:

@@ -20,7 +20,7 @@ from clickflow.models.network import Network
 from clickflow.params_file import check
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.training.loop import train
-from clickflow.training.stage import sizes
+from clickflow.training.stage import readable, sizes
 from clickflow.tuning import MARK
 
 
@@ -68,6 +68,7 @@ def main(words: Sequence[str]) -> int:
         params = check(job["params"])
         spec, folder = replace(params.model(job["model"]), ensemble=()), Path(job["store"])
         card = read_card(folder)
+        spec = readable(spec, card)
         codes = item_features.read(folder, spec.encoder.item_features, card.known)
         trained = train(
             spec,

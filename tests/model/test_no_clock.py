@@ -1,0 +1,74 @@
+"""A log that knows an order and no clock: from its file to a report, with the params of the repository."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickflow.evaluation import evaluate
+from clickflow.events.ingest import ingest
+from clickflow.files import read_json
+from clickflow.models import export
+from clickflow.monitoring import watch
+from clickflow.params import Params
+from clickflow.params_file import load
+from clickflow.paths import Paths
+from clickflow.sequences import prepare
+from clickflow.sequences.store import open_split, read_card
+from clickflow.training import stage
+
+SESSIONS = 400
+
+
+@pytest.fixture
+def params(root: Path, tmp_path: Path) -> Params:
+    """Those of the repository but for the source, one epoch and what would take long."""
+    draw = np.random.default_rng(0)
+    lines = ["SessionId\tItemId\tTime"]
+    for session in range(SESSIONS):
+        start = draw.integers(0, 20)
+        lines += [f"{session}\t{(start + step) % 20}\t{step}" for step in range(1, draw.integers(4, 9))]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/log.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    whole = load(root / "params.yaml")
+    source = replace(whole.source, kind="files", path="raw", preset="session_tsv", time_format="order")
+    model = whole.model("next_step")
+    model = replace(model, budget=replace(model.budget, epochs=1))
+    model = replace(model, encoder=replace(model.encoder, features=("action", "hour", "weekday", "gap", "since_start")))
+    judged = replace(whole.evaluation, baselines=("popularity",), action_baselines=("majority",), bootstrap=20)
+    return replace(whole, source=source, models={"next_step": model}, evaluation=judged)
+
+
+def test_an_order_is_no_clock_and_nothing_pretends_it_were(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths, store = Paths(tmp_path), Paths(tmp_path).sequences("session")
+    ingest(params, paths)
+    prepare.run(params, paths, "session")
+    assert "the log has an order and no clock" in capsys.readouterr().err
+    assert read_card(store).clock is False
+    train = open_split(store, "train")
+    assert not any(np.any(getattr(train, name)) for name in ("hour", "weekday", "gap", "since_start"))
+    assert (np.diff(train.time)[np.diff(np.repeat(np.arange(train.n_sequences), train.lengths)) == 0] > 0).all()
+
+    stage.run(params, paths, "next_step")
+    said = capsys.readouterr().err
+    assert "it is trained without hour, weekday, gap, since_start" in said
+    assert read_json(paths.trained("next_step") / "model.json")["inputs"] == ["item", "action"]
+    export.run(params, paths, "next_step")
+    evaluate.run(params, paths, "next_step")
+    slices = read_json(paths.metrics("next_step"))["slices"]
+    assert set(slices["next_item"]) == {"length", "popularity"}
+    assert set(slices["next_action"]) == {"length"}
+
+
+def test_a_watch_of_it_judges_neither_age_nor_hours(params: Params, tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    ingest(params, paths)
+    prepare.run(params, paths, "session")
+    params = replace(params, watch=replace(params.watch, max_age_hours=1.0))
+    result, _ = watch.watch(params, paths, ["next_step"], watch.moment("2026-01-01T00:00:00+00:00"))
+    assert result["age_hours"] is None
+    assert not result["stale"]
