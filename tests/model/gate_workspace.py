@@ -49,10 +49,13 @@ def measured(
     *,
     champion: int = 0,
     hour: NDArray[Any] | None = None,
+    unknown: NDArray[np.bool_] | None = None,
     actions: Mapping[str, Any] | None = None,
     artefact: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what export and evaluate would have: card, predictions, metrics."""
+    """Write what export and evaluate would have: card, predictions, metrics. `unknown` [n]: items that the candidate
+    does not know.
+    """
     exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
     for each in (exported, folder):
         shutil.rmtree(each, ignore_errors=True)
@@ -65,15 +68,16 @@ def measured(
         start = np.concatenate([[True], sequence[1:] != sequence[:-1]])
         first = np.maximum.accumulate(np.where(start, np.arange(n), 0))
         hours = hour if hour is not None else sequence % 24
+        beyond = unknown if unknown is not None else np.zeros(n, bool)
         columns = {
             "sequence": pa.array(sequence),
             "position": pa.array((np.arange(n) - first).astype(np.int32)),
-            "target": pa.array(np.full(n, 7, np.int32)),
+            "target": pa.array(np.where(beyond, KNOWN + 7, 7).astype(np.int32)),
             **{f"rank_{name}": pa.array(found) for name, found in systems.items()},
             "length": pa.array((np.bincount(sequence)[sequence] + 1).astype(np.int32)),
             "day": pa.array(["2026-01-05"] * n),
             "hour": pa.array([f"{h:02d}" for h in hours]),
-            "popularity": pa.array(["head"] * n),
+            "popularity": pa.array(np.where(beyond, "unknown", "head").tolist()),
         }
         if "champion" not in systems:
             columns["rank_champion"] = pa.nulls(n, pa.int32())

@@ -341,3 +341,14 @@ def test_foreign_and_empty_data_are_refused(shop, tmp_path):
     artefact = replace(artefact, card={**artefact.card, "data_sha256": read_card(tmp_path / "none").sha256})
     with pytest.raises(DataError, match=r"test part of .* is empty"):
         evaluate.evaluate(artefact, tmp_path / "none", params.evaluation, 0)
+
+
+def test_a_baseline_that_has_not_converged_is_named_and_raises_no_raw_warning(evaluated, monkeypatch, capsys, recwarn):
+    paths, params, metrics = evaluated
+    assert metrics["not_converged"] == []
+    monkeypatch.setattr("clickflow.evaluation.baselines.tables.ITERATIONS", 1)
+    once = replace(params, evaluation=replace(params.evaluation, action_baselines=("majority", "logistic")))
+    card, settings = load(paths.exported("next_step")), once.evaluation
+    found = evaluate.evaluate(card, paths.sequences("session"), settings, 0).metrics
+    assert found["not_converged"] == ["logistic"]
+    assert not [each for each in recwarn if "Convergence" in each.category.__name__]

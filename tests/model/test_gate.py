@@ -156,6 +156,24 @@ def test_a_slice_that_pays_for_the_average_holds_and_is_named(root: Path, paths:
     assert rule(paths, "no slice drops")["verdict"] == "not_applicable"
 
 
+def test_items_that_only_the_champion_knows_are_judged_overall_and_are_no_slice(root: Path, paths: Paths) -> None:
+    """The candidate scores 0 there by definition: a slice of them could only fail, however good it is elsewhere."""
+    unknown = np.random.default_rng(7).random(len(MANY)) < 0.1
+    systems = {
+        "candidate": np.where(unknown, 0, STRONG).astype(np.int32),
+        "champion": np.where(unknown, 10, worse(STRONG, 0.98, 5)).astype(np.int32),
+        "popularity": np.zeros_like(STRONG),
+    }
+    measured(paths, MANY, systems, champion=3, unknown=unknown)
+    assert decided(root, paths, 3) == "promote"
+    found = rule(paths, "no slice drops: popularity")
+    assert (found["verdict"], found["evidence"]["slices"]) == ("passed", 1)
+    systems["champion"] = np.where(unknown, 1, STRONG).astype(np.int32)
+    measured(paths, MANY, systems, champion=3, unknown=unknown)
+    assert decided(root, paths, 3) == "reject"
+    assert rule(paths, "not inferior to the champion")["passed"] is False
+
+
 def test_chance_in_many_small_slices_is_no_breach(root: Path, paths: Paths) -> None:
     """Two systems equally good: by chance alone some hour falls by more than 10 % every time, and that is no breach."""
     some, fell, breaches = sequences(1000), 0, 0

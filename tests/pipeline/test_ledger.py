@@ -103,6 +103,10 @@ def test_a_line_cut_off_by_a_crash_is_no_line(tmp_path: Path, left: int) -> None
 def test_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICKFLOW_ACTOR", "grace")
     assert ledger.actor() == "grace"
+    monkeypatch.setenv("CLICKFLOW_PERSON", "ada")
+    assert ledger.actor() == "ada"
+    monkeypatch.setenv("CLICKFLOW_PERSON", " ")
+    assert ledger.actor() == "grace"
     monkeypatch.delenv("CLICKFLOW_ACTOR")
     monkeypatch.setenv("LOGNAME", "hopper")
     assert ledger.actor() == "hopper"

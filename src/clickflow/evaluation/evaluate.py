@@ -54,6 +54,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
         write_json(fresh / reference.FILE, reference.of(candidate, paths.sequences(unit), card, content, confidence))
     write_json(paths.metrics(name), content)
     emit(content, as_json=False, text=lambda: report.console_table(content))
+    for baseline in content["not_converged"]:
+        say(f"the baseline {baseline} of next_action had not converged: it may be weaker than it could be")
     say(f"report: {paths.evaluation(name) / 'report.html'}")
 
 

@@ -61,6 +61,7 @@ def measure(
     ranks: dict[str, ranking.Ranks] = {}
     ahead: dict[str, ranking.Ranks] = {}
     actions: dict[str, npt.NDArray[np.float32]] = {}
+    not_converged: list[str] = []
     if own.ranks is not None:
         of_all = {CANDIDATE: own.ranks}
         if theirs is not None and theirs.ranks is not None:
@@ -78,13 +79,17 @@ def measure(
         actions[CANDIDATE] = own.actions
         if theirs is not None and theirs.actions is not None:
             actions[CHAMPION] = theirs.actions
-        actions |= {name: scoring.baseline_actions(test, train, name, advance) for name in settings.action_baselines}
+        for name in settings.action_baselines:
+            actions[name], converged = scoring.baseline_actions(test, train, name, advance)
+            if not converged:
+                not_converged.append(name)
         if best is not None:
             actions[ORACLE] = best.actions
             if np.isnan(best.actions).any():
-                stand_in = scoring.baseline_actions(test, train, "markov", lambda _: None)
+                stand_in, _ = scoring.baseline_actions(test, train, "markov", lambda _: None)
                 actions[ORACLE] = np.where(np.isnan(best.actions), stand_in, best.actions)
     made = _summed_up(test, past, ranks, ahead, actions, settings, seed)
+    made.metrics["not_converged"] = not_converged
     if best is not None:
         heads = {head: (made.metrics[head] or {}).pop(ORACLE, None) for head in ("next_item", "next_action")}
         made.metrics["oracle"] = heads | {"unanswered": int(np.isnan(best.actions[:, 0]).sum())}

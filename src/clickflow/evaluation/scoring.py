@@ -1,5 +1,6 @@
 """Answers of a system to every question about the test sequences, in blocks of bounded memory."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,12 +127,19 @@ def baseline_ranks(test: HeldOut, past: History, name: str, advance: Advance, *,
     return made
 
 
-def baseline_actions(test: HeldOut, train: Positions, name: str, advance: Advance) -> npt.NDArray[np.float32]:
-    """Fit a next-action baseline on the training part; its log-probabilities [len(asked), actions + 1]."""
+def baseline_actions(
+    test: HeldOut, train: Positions, name: str, advance: Advance
+) -> tuple[npt.NDArray[np.float32], bool]:
+    """Fit a next-action baseline on the training part; its log-probabilities [len(asked), actions + 1], and whether
+    its fit converged.
+    """
     asked = Positions(test.split, test.asked.event, test.asked.first, train.actions)
-    made = NEXT_ACTION[name](train)(asked).astype(np.float32)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        fitted = NEXT_ACTION[name](train)
+    made = fitted(asked).astype(np.float32)
     advance(len(asked))
-    return made
+    return made, not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
 
 
 def _ranks(scores: npt.NDArray[np.floating], targets: Ints) -> ranking.Ranks:

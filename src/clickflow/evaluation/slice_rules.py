@@ -7,6 +7,7 @@ import numpy as np
 
 from clickflow.evaluation.draws import MIN_SEQUENCES, Draws
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
+from clickflow.evaluation.slices import UNKNOWN
 from clickflow.evaluation.verdicts import Rule, verdict
 from clickflow.params import Gate
 
@@ -15,7 +16,8 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     """No slice of at least `min_slice` predictions drops by more than the bound, by more than chance.
 
     A slice fails where the measured drop exceeds the bound and its upper bound lies below no drop, at the confidence
-    shared among all slices judged (Bonferroni; normal, by the spread of the draws).
+    shared among all slices judged (Bonferroni; normal, by the spread of the draws). Items that the candidate does not
+    know are no slice here: it scores 0 there by definition, so they are judged overall, among all predictions.
     """
     if not evidence.champion_version or draws is None:
         text = "there is no champion yet" if draws else "the model has no next_item head"
@@ -26,10 +28,11 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
         dimension: [
             level
             for level, count in enumerate(draws.sums["slice", dimension, "count"].sum(axis=0))
-            if count >= gate.min_slice
+            if (dimension, names[level]) != ("popularity", UNKNOWN)
+            and count >= gate.min_slice
             and np.count_nonzero(draws.sums["slice", dimension, "count"][:, level]) >= MIN_SEQUENCES
         ]
-        for dimension in draws.predictions.slices
+        for dimension, (_, names) in draws.predictions.slices.items()
     }
     judged = sum(map(len, large.values()))
     if not judged:

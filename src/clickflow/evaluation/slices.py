@@ -13,6 +13,8 @@ HEAD, TORSO = 0.5, 0.8
 """Head: the most popular items that together make half of the training events; torso: up to 80%; tail: the rest."""
 LENGTHS = ((2, "2"), (3, "3-4"), (5, "5-9"), (10, "10-19"), (20, "20+"))
 """Sessions by their number of steps: from so many on."""
+UNKNOWN = "unknown"
+"""The popularity of an item that the candidate's vocabulary lacks."""
 DAY = 86_400_000_000
 """Microseconds in a day."""
 
@@ -30,11 +32,11 @@ def popularity(counts: npt.NDArray[np.integer], targets: npt.NDArray[np.integer]
     """head, torso, tail or unknown for each target [N]; `counts` [known] are training counts by index."""
     order = np.argsort(-counts[2:], kind="stable") + 2
     before = np.cumsum(counts[order]) - counts[order]
-    label = np.full(len(counts), "unknown", dtype="<U7")
+    label = np.full(len(counts), UNKNOWN, dtype="<U7")
     total = max(int(counts[2:].sum()), 1)
     label[order] = np.where(before < HEAD * total, "head", np.where(before < TORSO * total, "torso", "tail"))
     inside = (targets >= 2) & (targets < len(counts))
-    return np.where(inside, label[np.where(inside, targets, 0)], "unknown")
+    return np.where(inside, label[np.where(inside, targets, 0)], UNKNOWN)
 
 
 def days(time: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
@@ -65,7 +67,7 @@ def slicing(
         order |= {name: sorted(set(labels[name].tolist())) for name in ("day", "hour")}
     if popular is not None:
         labels["popularity"] = popular
-        order["popularity"] = ["head", "torso", "tail", "unknown"]
+        order["popularity"] = ["head", "torso", "tail", UNKNOWN]
     return Slicing(labels, order)
 
 

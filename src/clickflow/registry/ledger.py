@@ -149,12 +149,12 @@ def standing(entries: Iterable[Entry], model: str) -> Standing:
 
 
 def actor() -> str:
-    """Who acts: `CLICKFLOW_ACTOR`, else the user of the operating system."""
+    """Who acts: `CLICKFLOW_PERSON`, the person whose run this is; `CLICKFLOW_ACTOR`; else the operating system's user."""
     import getpass
 
-    named = os.environ.get("CLICKFLOW_ACTOR")
-    if named:
-        return named
+    for name in ("CLICKFLOW_PERSON", "CLICKFLOW_ACTOR"):
+        if named := os.environ.get(name, "").strip():
+            return named
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user id without a name

@@ -16,6 +16,8 @@ MOST = 20_000
 BLOCK = 20_000
 """Positions answered at a time."""
 SEED = 0
+ITERATIONS = 1000
+"""Of the logistic regression, at most; it ends long before where it converges."""
 RESERVE = 1e-3
 """The share of an answer that is the overall frequencies: what a model calls impossible may still happen."""
 
@@ -25,7 +27,7 @@ def _logistic() -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
 
 
 def _forest() -> Any:
