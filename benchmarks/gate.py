@@ -97,7 +97,7 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
     gate = Gate(
         primary=METRIC,
         floors={},
-        beat_baselines=(),
+        beat_baselines={},
         champion=ChampionRule(rule="non_inferior", margin=MARGIN, confidence=CONFIDENCE),
         max_slice_drop=0.1,
         min_slice=500,

@@ -241,6 +241,12 @@ class Evaluation:
     action_baselines: tuple[ActionBaseline, ...]
 
 
+Severity = Literal["reject", "hold", "warn"]
+"""What a rule that fails leads to."""
+OTHERS = "*"
+"""Every baseline that `gate.beat_baselines` does not name for a metric."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChampionRule:
     """How a candidate is held against the champion."""
@@ -252,11 +258,11 @@ class ChampionRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What a candidate must reach."""
+    """What a candidate must reach; `beat_baselines`: by metric what failing leads to, for all baselines or by name."""
 
     primary: str
     floors: Mapping[str, float]
-    beat_baselines: tuple[str, ...]
+    beat_baselines: Mapping[str, Severity | Mapping[str, Severity]]
     champion: ChampionRule
     max_slice_drop: float
     min_slice: int
@@ -374,6 +380,8 @@ class Params:
 
 ACCURACY = "next_action.accuracy"
 """The metric of next_action that watching speaks of."""
+ROW_METRICS = (ACCURACY, "next_action.log_loss")
+"""Metrics of next_action that are means over rows, which two systems can be compared by."""
 OTHER_HEADS = ("next_items", "next_action")
 """The heads whose metrics carry their name."""
 

@@ -8,7 +8,19 @@ import re
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
-from clickflow.params import ACCURACY, Encoder, Model, NextItemHead, Params, Tuned, model_keys, nearest, place_of
+from clickflow.params import (
+    ACCURACY,
+    OTHERS,
+    ROW_METRICS,
+    Encoder,
+    Model,
+    NextItemHead,
+    Params,
+    Tuned,
+    model_keys,
+    nearest,
+    place_of,
+)
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
@@ -207,20 +219,40 @@ def _gate_rules(params: Params) -> Any:
     kinds = _ranked(params)
     ranked = [*kinds, *(f"{kind}_known" for kind in kinds)]
     gate = params.gate
-    asked = [("gate.primary", gate.primary), *(("gate.beat_baselines", name) for name in gate.beat_baselines)]
+    asked = [("gate.primary", gate.primary)]
     # what the other heads are measured by the gate checks when it reads it
-    asked += [("gate.floors", name) for name in gate.floors if place_of(name)[0] == "next_item"]
+    for where, names in (("gate.beat_baselines", gate.beat_baselines), ("gate.floors", gate.floors)):
+        asked += [(where, name) for name in names if place_of(name)[0] == "next_item"]
     for where, name in asked:
         if name not in ranked:
             yield (
                 f"{where}: no metric {name!r} is measured{nearest(name, ranked)}; by evaluation.cutoffs there is: "
                 f"{', '.join(kinds) or 'none'}"
             )
+    yield from _beaten_rules(params)
     if not 0.5 <= gate.champion.confidence < 1:
         yield f"gate.champion.confidence: {gate.champion.confidence} is not from 0.5 to below 1"
     for where, number in (("champion.margin", gate.champion.margin), ("max_slice_drop", gate.max_slice_drop)):
         if number < 0:
             yield f"gate.{where}: {number} is below 0"
+
+
+def _beaten_rules(params: Params) -> Any:
+    """Baselines are compared by means over rows, and are those that are evaluated."""
+    for name, severities in params.gate.beat_baselines.items():
+        of_actions = place_of(name)[0] == "next_action"
+        if of_actions and name not in ROW_METRICS:
+            yield (
+                f"gate.beat_baselines: two systems cannot be compared by {name!r}{nearest(name, ROW_METRICS)}; of "
+                f"next_action there is: {', '.join(ROW_METRICS)}"
+            )
+        own = params.evaluation.action_baselines if of_actions else params.evaluation.baselines
+        for baseline in [] if isinstance(severities, str) else severities:
+            if baseline not in (OTHERS, *own):
+                yield (
+                    f"gate.beat_baselines.{name}: no baseline {baseline!r} is evaluated{nearest(baseline, own)}; "
+                    f"there is: {', '.join(own) or 'none'}, and {OTHERS!r} for all others"
+                )
 
 
 def _tuning_rules(params: Params) -> Any:

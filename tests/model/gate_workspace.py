@@ -19,6 +19,7 @@ from clickflow.paths import Paths
 
 MODEL = "next_step"
 KNOWN = 1000
+LN2 = math.log(2)
 Ranks = NDArray[np.int32]
 
 
@@ -52,9 +53,10 @@ def measured(
     unknown: NDArray[np.bool_] | None = None,
     actions: Mapping[str, Any] | None = None,
     artefact: Mapping[str, Any] | None = None,
+    losses: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write what export and evaluate would have: card, predictions, metrics. `unknown` [n]: items that the candidate
-    does not know.
+    does not know. `losses` [n]: of next_action, by system; one below ln 2 counts as right.
     """
     exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
     for each in (exported, folder):
@@ -82,6 +84,16 @@ def measured(
         if "champion" not in systems:
             columns["rank_champion"] = pa.nulls(n, pa.int32())
         parquet.write_table(pa.table(columns), folder / "predictions.parquet")
+    if actions:
+        found_losses = losses or {"candidate": few_nats(n or 500, 0.5), "majority": few_nats(n or 500, 1.5)}
+        size = len(next(iter(found_losses.values())))
+        table = {
+            "sequence": pa.array(sequence if n else np.arange(size, dtype=np.int32)),
+            "target": pa.array(np.zeros(size, np.int8)),
+            **{f"predicted_{name}": pa.array((each > LN2).astype(np.int8)) for name, each in found_losses.items()},
+            **{f"loss_{name}": pa.array(each) for name, each in found_losses.items()},
+        }
+        parquet.write_table(pa.table(table), folder / "actions.parquet")
     write_json(
         paths.metrics(MODEL),
         {
@@ -105,9 +117,15 @@ def metrics(found: Any) -> dict[str, Any]:
     return {name: {"value": round(value, 6), "low": None, "high": None} for name, value in made.items()}
 
 
+def few_nats(n: int, mean: float, seed: int = 0) -> NDArray[Any]:
+    """Losses of next_action around a mean."""
+    return np.random.default_rng(seed).gamma(2.0, mean / 2, n)
+
+
 def accurate(error: float | None = 0.02, accuracy: float | None = 0.7) -> dict[str, Any]:
     """next_action of metrics.json."""
-    return {"candidate": {"accuracy": {"value": accuracy, "low": None, "high": None}, "ece": {"value": error}}}
+    found = {"accuracy": {"value": accuracy, "low": None, "high": None}, "log_loss": {"value": 0.5}}
+    return {"candidate": {**found, "ece": {"value": error}}}
 
 
 def params_with(root: Path, champion: int = 0, **gate: Any) -> Params:

@@ -26,7 +26,9 @@ def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     text = (root / "params.yaml").read_text(encoding="utf-8")
     for old, new in {
         "recall@20: 0.05": "recall@20: 0.0",
-        "beat_baselines: [recall@20, mrr@20]": "beat_baselines: []",
+        "recall@20: reject": "recall@20: warn",
+        "mrr@20: reject": "mrr@20: warn",
+        "majority: hold": "majority: warn",
         "max_calibration_error: 0.1": "max_calibration_error: 1.0",
         "max_latency_ms: 50": "max_latency_ms: 5000",
         "min_slice: 500": "min_slice: 100000",

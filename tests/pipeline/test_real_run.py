@@ -23,7 +23,7 @@ TINY = {
     "evaluation.bootstrap": 20,
     "evaluation.baselines": ["popularity"],
     "evaluation.action_baselines": ["majority"],
-    "gate.beat_baselines": [],
+    "gate.beat_baselines": {},
 }
 
 

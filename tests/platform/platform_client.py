@@ -34,7 +34,7 @@ SMALL = {
     "evaluation.baselines": ["popularity"],
     "evaluation.action_baselines": ["majority"],
     "gate.floors": {"mrr@20": 0.01},
-    "gate.beat_baselines": [],
+    "gate.beat_baselines": {},
     "gate.max_calibration_error": 1.0,
 }
 """Params that the clone of a platform has committed: a run takes under a minute, and its candidate is promoted."""

@@ -1,20 +1,22 @@
-"""The ranked metrics of all systems on the same sequences, as measured and after each draw of sequences."""
+"""The metrics of all systems on the same sequences, as measured and after each draw of sequences."""
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.evaluation import bootstrap, paired, ranking
-from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Predictions
-from clickflow.params import Gate
+from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Answers, Predictions
+from clickflow.params import Gate, place_of
 
 Array = NDArray[Any]
 
 RANKED = re.compile(r"(recall|mrr|ndcg)@(\d+)(_known)?")
 """Metrics that follow from ranks; `_known` counts only what the candidate's vocabulary holds."""
+LESS_IS_BETTER = frozenset({"log_loss"})
 
 MIN_SEQUENCES = 50
 """Fewer sequences tell nothing: a percentile of their bootstrap is no bound (benchmarks/gate.py)."""
@@ -34,31 +36,33 @@ def parts(metric: str) -> tuple[str, int, bool]:
     return match[1], int(match[2]), bool(match[3])
 
 
-class Draws:
-    """The ranked metrics of all systems, as measured and after each draw of sequences; slices of the primary too."""
+class Drawn:
+    """Metrics that are means over the rows of a head, by system: sums per sequence, and those of every draw.
 
-    def __init__(self, gate: Gate, predictions: Predictions, seed: int) -> None:
-        self.predictions = predictions
-        self.n = predictions.sequences
-        ranked = {gate.primary, *gate.beat_baselines, *(m for m in gate.floors if RANKED.fullmatch(m))}
-        sequence, ones = predictions.sequence, np.ones(len(predictions.sequence))
-        columns: dict[Any, Array] = {"all": paired.per_sequence(sequence, ones)}
-        columns["known"] = paired.per_sequence(sequence, predictions.known)
-        for metric in sorted(ranked):
-            counted = predictions.known if parts(metric)[2] else ones
-            for system, ranks in predictions.ranks.items():
-                columns[system, metric] = paired.per_sequence(sequence, counted * values(metric, ranks))
-        if CHAMPION in predictions.ranks:
-            counted = predictions.known if parts(gate.primary)[2] else ones
-            for dimension, (level, names) in predictions.slices.items():
-                for what, summed in {
-                    "count": counted,
-                    CANDIDATE: counted * values(gate.primary, predictions.ranks[CANDIDATE]),
-                    CHAMPION: counted * values(gate.primary, predictions.ranks[CHAMPION]),
-                }.items():
-                    columns["slice", dimension, what] = paired.per_sequence(sequence, summed, level, len(names))
+    `sequence` [rows]. `gains`: by system and metric what each row adds, float64 [rows]. `counts`: by metric what each
+    row counts. `missing`: by system, the rows it has no answer for. `also`: other sums per sequence to be drawn.
+    """
+
+    def __init__(
+        self,
+        sequence: Array,
+        gains: Mapping[tuple[str, str], Array],
+        counts: Mapping[str, Array],
+        missing: Mapping[str, int],
+        seed: int,
+        *,
+        also: Mapping[Any, Array] | None = None,
+    ) -> None:
+        self.n = int(sequence.max(initial=-1)) + 1
+        self.rows = len(sequence)
+        self.missing = missing
+        self.measures = list(gains)
+        columns: dict[Any, Array] = {
+            ("count", name): paired.per_sequence(sequence, each) for name, each in counts.items()
+        }
+        columns |= {key: paired.per_sequence(sequence, each) for key, each in gains.items()}
+        columns |= also or {}
         self.sums = columns
-        self.measures = [(system, metric) for metric in sorted(ranked) for system in predictions.ranks]
         self.drawn: dict[Any, Array] = {}
         if self.n >= MIN_SEQUENCES:
             totals = bootstrap.resampled(np.hstack(list(columns.values())), paired.RESAMPLES, seed)
@@ -66,13 +70,13 @@ class Draws:
             self.drawn = dict(zip(columns, np.split(totals, ends[:-1], axis=1), strict=True))
 
     def measured(self, system: str, metric: str) -> float:
-        """The metric on all predictions; NaN where there are none."""
-        count = self.sums["known" if parts(metric)[2] else "all"].sum()
+        """The metric on all rows; NaN where there are none."""
+        count = self.sums["count", metric].sum()
         return float(self.sums[system, metric].sum() / count) if count else math.nan
 
     def redrawn(self, system: str, metric: str) -> Array:
         """The metric after each draw, [resamples]."""
-        count = self.drawn["known" if parts(metric)[2] else "all"][:, 0]
+        count = self.drawn["count", metric][:, 0]
         drawn: Array = self.drawn[system, metric][:, 0] / np.maximum(count, 1)
         return drawn
 
@@ -92,14 +96,70 @@ class Draws:
         if self.n < MIN_SEQUENCES:
             return f"{self.n} test sequences are too few, {MIN_SEQUENCES} are needed"
         for system in systems:
-            if system not in self.predictions.ranks:
+            if system not in self.missing:
                 return f"{system} was not evaluated"
-            if self.predictions.missing[system]:
-                total = len(self.predictions.sequence)
-                return f"{system} has no answer for {self.predictions.missing[system]:,} of {total:,} predictions"
+            if self.missing[system]:
+                return f"{system} has no answer for {self.missing[system]:,} of {self.rows:,} predictions"
         return None
+
+    @property
+    def baselines(self) -> list[str]:
+        """The systems that are neither candidate nor champion."""
+        return sorted(set(self.missing) - {CANDIDATE, CHAMPION})
 
     @property
     def size(self) -> dict[str, int]:
         """n, for the evidence."""
-        return {"sequences": self.n, "predictions": len(self.predictions.sequence)}
+        return {"sequences": self.n, "predictions": self.rows}
+
+
+class Draws(Drawn):
+    """Those of next_item that `gate` speaks of; slices of the primary too."""
+
+    def __init__(self, gate: Gate, predictions: Predictions, seed: int) -> None:
+        self.predictions = predictions
+        beaten = (name for name in gate.beat_baselines if place_of(name)[0] == "next_item")
+        ranked = sorted({gate.primary, *beaten, *(m for m in gate.floors if RANKED.fullmatch(m))})
+        gains, counts = _of_ranks(predictions.ranks, predictions.known, ranked)
+        super().__init__(
+            predictions.sequence, gains, counts, predictions.missing, seed, also=self._slices(gate, predictions)
+        )
+
+    @staticmethod
+    def _slices(gate: Gate, predictions: Predictions) -> dict[Any, Array]:
+        """Sums per sequence and level of the primary, candidate and champion."""
+        columns: dict[Any, Array] = {}
+        if CHAMPION not in predictions.ranks:
+            return columns
+        ones = np.ones(len(predictions.sequence))
+        counted = predictions.known if parts(gate.primary)[2] else ones
+        for dimension, (level, names) in predictions.slices.items():
+            for what, summed in {
+                "count": counted,
+                CANDIDATE: counted * values(gate.primary, predictions.ranks[CANDIDATE]),
+                CHAMPION: counted * values(gate.primary, predictions.ranks[CHAMPION]),
+            }.items():
+                columns["slice", dimension, what] = paired.per_sequence(predictions.sequence, summed, level, len(names))
+        return columns
+
+
+def of_answers(answers: Answers, metrics: Iterable[str], seed: int) -> Drawn:
+    """Those of another head; `metrics` as its evidence has them."""
+    ones = np.ones(len(answers.sequence))
+    wanted = sorted(set(metrics))
+    if answers.ranks:
+        gains, counts = _of_ranks(answers.ranks, answers.known, wanted)
+    else:
+        gains = {(system, name): answers.rows[name][system] for name in wanted for system in answers.rows[name]}
+        counts = dict.fromkeys(wanted, ones)
+    systems = answers.ranks or next(iter(answers.rows.values()))
+    return Drawn(answers.sequence, gains, counts, dict.fromkeys(systems, 0), seed)
+
+
+def _of_ranks(
+    ranks: Mapping[str, Array], known: Array, wanted: Iterable[str]
+) -> tuple[dict[tuple[str, str], Array], dict[str, Array]]:
+    counts = {name: known.astype(np.float64) if parts(name)[2] else np.ones(len(known)) for name in wanted}
+    return {
+        (system, name): counts[name] * values(name, found) for name in counts for system, found in ranks.items()
+    }, counts

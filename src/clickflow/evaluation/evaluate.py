@@ -10,7 +10,8 @@ from clickflow.errors import DataError
 from clickflow.evaluation import measure, oracle, reference, report, scoring
 from clickflow.evaluation.baselines import positions
 from clickflow.evaluation.baselines.history import history
-from clickflow.evaluation.measure import CANDIDATE, CHAMPION, Measured
+from clickflow.evaluation.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
+from clickflow.evaluation.measure import Measured
 from clickflow.files import replacing, write_json, write_text
 from clickflow.models.artefact import Artefact, load
 from clickflow.params import Evaluation, Params
@@ -95,13 +96,15 @@ def evaluate(
 
 
 def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: Artefact, settings: Evaluation) -> None:
-    """Write predictions.parquet, actions.parquet, figures/ and report.html into `folder`."""
+    """Write predictions.parquet, ahead.parquet, actions.parquet, figures/ and report.html into `folder`."""
     from pyarrow import parquet
 
     if measured.ranks:
-        parquet.write_table(predictions(measured), folder / "predictions.parquet", compression="zstd")
+        parquet.write_table(predictions(measured), folder / PREDICTIONS, compression="zstd")
+    if measured.ahead:
+        parquet.write_table(ahead(measured), folder / AHEAD, compression="zstd")
     if measured.actions:
-        parquet.write_table(actions(measured), folder / "actions.parquet", compression="zstd")
+        parquet.write_table(actions(measured), folder / ACTIONS, compression="zstd")
     drawn = report.draw(measured, content, settings)
     (folder / "figures").mkdir()
     for figure in drawn:
@@ -129,8 +132,25 @@ def predictions(measured: Measured) -> "pa.Table":
     return pa.table(columns)
 
 
+def ahead(measured: Measured) -> "pa.Table":
+    """One row an item of one of the next steps: how far ahead, and the ranks of all systems."""
+    import pyarrow as pa
+
+    test, rows = measured.test, measured.test.followed
+    items = test.ahead(next(iter(measured.ahead.values())).shape[1])
+    there, step = items >= 0, np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)
+    columns = {
+        "sequence": np.broadcast_to(test.asked.sequence[rows][:, None], items.shape),
+        "position": np.broadcast_to(test.asked.position[rows][:, None], items.shape),
+        "step": step,
+        "target": items,
+        **{f"rank_{system}": found for system, found in measured.ahead.items()},
+    }
+    return pa.table({name: pa.array(column[there].astype(np.int32)) for name, column in columns.items()})
+
+
 def actions(measured: Measured) -> "pa.Table":
-    """One row a position: the action that followed, what each system predicted, and its probability of the truth."""
+    """One row a position: the action that followed, what each system predicted, and its loss, -ln p of the truth."""
     import pyarrow as pa
 
     test = measured.test
@@ -142,6 +162,6 @@ def actions(measured: Measured) -> "pa.Table":
     }
     for system, logs in measured.actions.items():
         columns[f"predicted_{system}"] = pa.array(logs.argmax(axis=1).astype(np.int8))
-        columns[f"p_{system}"] = pa.array(np.exp(logs[rows, test.next_action]).round(6))
+        columns[f"loss_{system}"] = pa.array((-logs[rows, test.next_action]).round(6))
         columns[f"confidence_{system}"] = pa.array(np.exp(logs.max(axis=1)).round(6))
     return pa.table(columns)

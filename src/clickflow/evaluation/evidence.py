@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.errors import DataError
-from clickflow.evaluation import slices
+from clickflow.evaluation import ranking, slices
 from clickflow.files import read_json, sha256, sha256_folder
 from clickflow.paths import Paths
 
 Array = NDArray[Any]
 
 CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
+ONE_STEP = "one_step"
+"""The candidate's answer for the next item, taken for the items of several next steps."""
+PREDICTIONS, AHEAD, ACTIONS = "predictions.parquet", "ahead.parquet", "actions.parquet"
+"""The rows of next_item, next_items and next_action, in the folder of the evaluation."""
 _NO_SLICE = {"sequence", "position", "target"}
 
 
@@ -42,15 +46,24 @@ class Predictions:
         """How many sequences have a prediction."""
         return int(self.sequence.max(initial=-1)) + 1
 
-    @property
-    def baselines(self) -> list[str]:
-        """The systems that are neither candidate nor champion."""
-        return sorted(set(self.ranks) - {CANDIDATE, CHAMPION})
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The rows of another head [n], of all systems; the oracle, and the candidate's own `one_step`, are left out.
+
+    `sequence` int: 0 to sequences - 1. Of next_items `ranks` and `known`, as in `Predictions`. Of next_action `rows`:
+    by metric and system what each row adds, float64.
+    """
+
+    sequence: Array
+    ranks: Mapping[str, Array] = field(default_factory=dict)
+    known: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
+    rows: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All of it. `predictions` is None for a model without the head next_item."""
+    """All of it. `predictions` is None for a model without the head next_item; `answers`: by head, those of others."""
 
     predictions: Predictions | None
     metrics: Mapping[str, Any]
@@ -60,6 +73,7 @@ class Evidence:
     data_sha256: str | None
     size_mb: float
     latency_ms: float | None
+    answers: Mapping[str, Answers] = field(default_factory=dict)
 
 
 def read(paths: Paths, model: str, champion_version: int) -> Evidence:
@@ -86,10 +100,14 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
             next_step=f"run `dvc repro evaluate@{model}`, then the gate",
         )
     latency = _number(_artefact(metrics, "latency_ms_p95_class") or card.get("latency_ms_p95_class"))
+    folder, known = paths.evaluation(model), int(card["known"])
+    answers = {}
+    if metrics.get("next_items"):
+        answers["next_items"] = _ahead(folder / AHEAD, known)
+    if metrics.get("next_action"):
+        answers["next_action"] = _actions(folder / ACTIONS)
     return Evidence(
-        predictions=_predictions(paths.evaluation(model) / "predictions.parquet", int(card["known"]))
-        if metrics.get("next_item")
-        else None,
+        predictions=_predictions(folder / PREDICTIONS, known) if metrics.get("next_item") else None,
         metrics=metrics,
         champion_version=champion_version,
         artefact_sha256=sha256_folder(exported),
@@ -97,18 +115,65 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
         data_sha256=metrics.get("data_sha256") or card.get("data_sha256"),
         size_mb=onnx.stat().st_size / 1e6,
         latency_ms=latency,
+        answers=answers,
     )
 
 
-def _predictions(file: Path, known: int) -> Predictions:
+def _table(file: Path, *needed: str) -> Any:
     try:
         table = pq.read_table(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}", next_step="run `clickflow evaluate` again") from error
-    if lacking := {"sequence", "target", f"rank_{CANDIDATE}"} - set(table.column_names):
+    if lacking := {"sequence", "target", *needed} - set(table.column_names):
         raise DataError(
             f"{file} lacks the columns {', '.join(sorted(lacking))}", next_step="run `clickflow evaluate` again"
         )
+    return table
+
+
+def _actions(file: Path) -> Answers:
+    """accuracy and log_loss, row by row."""
+    table = _table(file, f"predicted_{CANDIDATE}", f"loss_{CANDIDATE}")
+    target, systems = table["target"].to_numpy(), _systems(table, "loss_")
+    return Answers(
+        sequence=_sequence(table),
+        rows={
+            "accuracy": {
+                name: (table[f"predicted_{name}"].to_numpy() == target).astype(np.float64) for name in systems
+            },
+            "log_loss": {name: table[f"loss_{name}"].to_numpy().astype(np.float64) for name in systems},
+        },
+    )
+
+
+def _ahead(file: Path, known: int) -> Answers:
+    table = _table(file, f"rank_{CANDIDATE}")
+    return Answers(
+        sequence=_sequence(table),
+        ranks={name: table[f"rank_{name}"].to_numpy() for name in _systems(table, "rank_")},
+        known=_known(table, known),
+    )
+
+
+def _systems(table: Any, prefix: str) -> list[str]:
+    named = [name.removeprefix(prefix) for name in table.column_names if name.startswith(prefix)]
+    return [name for name in named if name not in (ORACLE, ONE_STEP)]
+
+
+def _sequence(table: Any) -> Array:
+    sequence: Array = np.unique(table["sequence"].to_numpy(), return_inverse=True)[1]
+    return sequence
+
+
+def _known(table: Any, known: int) -> Array:
+    """Whether the target is an item that the candidate knows."""
+    target = table["target"].to_numpy()
+    inside: Array = (target >= ranking.FIRST_ITEM) & (target < known)
+    return inside
+
+
+def _predictions(file: Path, known: int) -> Predictions:
+    table = _table(file, f"rank_{CANDIDATE}")
     ranks, missing, sliced = {}, {}, {}
     for name in table.column_names:
         column = table[name]
@@ -120,9 +185,8 @@ def _predictions(file: Path, known: int) -> Predictions:
             ranks[system] = column.fill_null(0).to_numpy()
         elif name not in _NO_SLICE:
             sliced[name] = _slices(name, column)
-    _, sequence = np.unique(table["sequence"].to_numpy(), return_inverse=True)
     return Predictions(
-        sequence=sequence, ranks=ranks, missing=missing, known=table["target"].to_numpy() < known, slices=sliced
+        sequence=_sequence(table), ranks=ranks, missing=missing, known=_known(table, known), slices=sliced
     )
 
 

@@ -10,12 +10,12 @@ from clickflow.evaluation import evidence as evidences
 from clickflow.evaluation import rules as judging
 from clickflow.evaluation.evidence import CANDIDATE, Evidence
 from clickflow.evaluation.paired import RESAMPLES
-from clickflow.evaluation.verdicts import Rule, decide
+from clickflow.evaluation.verdicts import Rule, decide, warned
 from clickflow.files import replacing, write_json, write_text
 from clickflow.params import Gate, Params, place_of
 from clickflow.paths import Paths
 
-MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged": "?"}
+MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged": "?", "warned": "!"}
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
@@ -39,12 +39,14 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     """The content of decision.json; figures have six significant digits."""
     decision = decide(rules)
     decisive = [rule for rule in rules if rule.verdict == "failed" and rule.severity == decision]
-    decisive += [rule for rule in rules if rule.verdict == "not_judged" and decision == "hold"]
+    decisive += [rule for rule in rules if rule.verdict == "not_judged" and decision == "hold" and not warned(rule)]
     passed = sum(rule.verdict == "passed" for rule in rules)
     open_rules = sum(rule.verdict == "not_applicable" for rule in rules)
     summary = "; ".join(f"{rule.rule}: {rule.text}" for rule in decisive)
     if decision == "promote":
         summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
+    if warnings := [rule.rule for rule in rules if warned(rule)]:
+        summary += f"; {len(warnings)} warn, not shown: {', '.join(warnings)}"
     content = {
         "model": name,
         "decision": decision,
@@ -82,7 +84,7 @@ def page(decision: Mapping[str, Any]) -> str:
 
     template = (Path(__file__).parent / "decision.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(decision=decision, marks=MARKS, line=_line)
+    return environment.from_string(template).render(decision=decision, marks=MARKS, mark=_mark, line=_line)
 
 
 def _headline(gate: Gate, evidence: Evidence) -> dict[str, float]:
@@ -105,6 +107,12 @@ def _rounded(value: Any) -> Any:
     return value
 
 
+def _mark(rule: Mapping[str, Any]) -> str:
+    """The verdict that a rule is shown by: `warned` where it failed, or could not be judged, and only warns."""
+    verdict = str(rule["verdict"])
+    return "warned" if rule["severity"] == "warn" and verdict in ("failed", "not_judged") else verdict
+
+
 def _line(rule: Mapping[str, Any]) -> dict[str, float] | None:
     """Where interval, observed value and bound of a rule lie on a line from 0 to 100; None without an interval."""
     evidence = rule["evidence"]
@@ -123,7 +131,7 @@ def _table(decision: Mapping[str, Any]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    colours = {"passed": "green", "failed": "red", "not_applicable": "dim", "not_judged": "yellow"}
+    colours = {"passed": "green", "failed": "red", "not_applicable": "dim", "not_judged": "yellow", "warned": "yellow"}
     against = decision["champion_version"]
     title = (
         f"{decision['model']}: {decision['decision']}  (against {f'version {against}' if against else 'no champion'})"
@@ -134,7 +142,6 @@ def _table(decision: Mapping[str, Any]) -> Any:
     table.add_column("what was found", overflow="fold")
     table.add_column("else")
     for rule in decision["rules"]:
-        colour = colours[rule["verdict"]]
-        mark = f"[{colour}]{MARKS[rule['verdict']]}[/]"
+        mark = f"[{colours[_mark(rule)]}]{MARKS[_mark(rule)]}[/]"
         table.add_row(mark, escape(rule["rule"]), escape(rule["text"]), rule["severity"])
     return table

@@ -11,15 +11,12 @@ from clickflow.console import Advance
 from clickflow.evaluation import calibration, metrics, ranking, scoring, slices
 from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.baselines.positions import Positions
+from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ONE_STEP, ORACLE
 from clickflow.evaluation.metrics import Resampling
 from clickflow.evaluation.oracle import Best
 from clickflow.evaluation.scoring import HeldOut
 from clickflow.models.artefact import Artefact
 from clickflow.params import Evaluation
-
-CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
-ONE_STEP = "one_step"
-"""The candidate's answer for the next item, taken for the items of several next steps."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,8 @@ class Measured:
     test: HeldOut
     ranks: Mapping[str, ranking.Ranks]
     """By system, the rank [len(test.followed)] of the item that followed; empty without the head next_item."""
+    ahead: Mapping[str, ranking.Ranks]
+    """By system, the ranks [len(test.followed), horizon] of the items of the next steps; empty without next_items."""
     actions: Mapping[str, npt.NDArray[np.float32]]
     """By system, log-probabilities [len(test.asked), actions + 1]; empty without the head next_action."""
     item_slices: slices.Slicing
@@ -79,10 +78,10 @@ def measure(
         actions[CANDIDATE] = own.actions
         if theirs is not None and theirs.actions is not None:
             actions[CHAMPION] = theirs.actions
-        for name in settings.action_baselines:
-            actions[name], converged = scoring.baseline_actions(test, train, name, advance)
+        for baseline in settings.action_baselines:
+            actions[baseline], converged = scoring.baseline_actions(test, train, baseline, advance)
             if not converged:
-                not_converged.append(name)
+                not_converged.append(baseline)
         if best is not None:
             actions[ORACLE] = best.actions
             if np.isnan(best.actions).any():
@@ -153,7 +152,7 @@ def _summed_up(
         "positions": len(asked),
         "sequences": len(np.unique(asked.sequence)),
     }
-    return Measured(test, ranks, actions, by_item, found)
+    return Measured(test, ranks, ahead, actions, by_item, found)
 
 
 def _several(

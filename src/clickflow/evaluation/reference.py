@@ -14,7 +14,7 @@ import numpy as np
 
 from clickflow.errors import DataError
 from clickflow.evaluation import profile
-from clickflow.evaluation.measure import CANDIDATE
+from clickflow.evaluation.evidence import CANDIDATE
 from clickflow.evaluation.profile import Cells, Values
 from clickflow.files import read_json
 from clickflow.models.artefact import VOCABULARY, Artefact

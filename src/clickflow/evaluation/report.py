@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.evaluation import figures, ranking
+from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ORACLE
 from clickflow.evaluation.figures import Figure
-from clickflow.evaluation.measure import CANDIDATE, CHAMPION, ORACLE, Measured
+from clickflow.evaluation.measure import Measured
 from clickflow.params import Evaluation
 from clickflow.sequences.store import SPLITS, Card
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from clickflow.errors import DataError, UsageError
 from clickflow.evaluation import paired, slice_rules
-from clickflow.evaluation.draws import RANKED, Array, Draws
+from clickflow.evaluation.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.paired import Comparison
 from clickflow.evaluation.verdicts import Decision, Rule, verdict
-from clickflow.params import OTHER_HEADS, ChampionRule, Gate, place_of
+from clickflow.params import OTHER_HEADS, OTHERS, ROW_METRICS, ChampionRule, Gate, place_of
 
 CALIBRATION = "ece"
 """The name of the expected calibration error in metrics.json."""
@@ -26,10 +26,10 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
         _check_agreement(evidence, draws)
     quality = [
         *(_floor(gate, evidence, draws, name, bound) for name, bound in gate.floors.items()),
-        *_baselines(gate, draws),
+        *_baselines(gate, evidence, draws, seed),
         _champion(gate, evidence, draws),
     ]
-    judged = any(rule.verdict in ("passed", "failed") for rule in quality)
+    judged = any(rule.verdict in ("passed", "failed") and rule.severity != "warn" for rule in quality)
     return [
         *quality,
         *slice_rules.judge(gate, evidence, draws),
@@ -52,6 +52,7 @@ def check_names(gate: Gate, evidence: Evidence) -> None:
     measured = {head: (evidence.metrics.get(head) or {}).get(CANDIDATE) or {} for head in ("next_item", *OTHER_HEADS)}
     ranked = sorted(name for name in measured["next_item"] if RANKED.fullmatch(name))
     others = sorted(f"{head}.{name}" for head in OTHER_HEADS for name in measured[head])
+    by_row = [name for name in others if name in ROW_METRICS or RANKED.fullmatch(place_of(name)[1])]
     asked = {
         "gate.primary": gate.primary,
         **{f"gate.beat_baselines: {name}": name for name in gate.beat_baselines},
@@ -59,7 +60,9 @@ def check_names(gate: Gate, evidence: Evidence) -> None:
     }
     for place, name in asked.items():
         head, key = place_of(name)
-        valid = [*ranked, *others] if place.startswith("gate.floors") else ranked
+        valid = [*ranked, *(others if place.startswith("gate.floors") else by_row)]
+        if place == "gate.primary":
+            valid = ranked
         if name in valid or (not evidence.metrics.get(head) and (head == "next_action" or RANKED.fullmatch(key))):
             continue
         raise UsageError(
@@ -124,38 +127,47 @@ def _floor(gate: Gate, evidence: Evidence, draws: Draws | None, name: str, bound
     return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=found)
 
 
-def _baselines(gate: Gate, draws: Draws | None) -> list[Rule]:
-    """Above every baseline on every metric named, at the confidence, on the same sequences."""
-    if not gate.beat_baselines:
-        return []
-    if draws is None:
-        text = "the model has no next_item head"
-        return [Rule(rule="beats the baselines", verdict="not_applicable", severity="reject", text=text)]
-    baselines = draws.predictions.baselines
-    if not baselines:
-        text = "no baseline was evaluated"
-        return [Rule(rule="beats the baselines", verdict="not_judged", severity="reject", text=text)]
+def _baselines(gate: Gate, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
+    """Above every baseline of its head on every metric named, at the confidence, on the same sequences."""
+    metrics = {head: [n for n in gate.beat_baselines if place_of(n)[0] == head] for head in ("next_item", *OTHER_HEADS)}
+    drawn: dict[str, Drawn | None] = {"next_item": draws}
+    for head, answers in evidence.answers.items():
+        if metrics[head]:
+            drawn[head] = of_answers(answers, [place_of(name)[1] for name in metrics[head]], seed)
+    return [rule for name in gate.beat_baselines for rule in _beaten(gate, drawn.get(place_of(name)[0]), name)]
+
+
+def _beaten(gate: Gate, drawn: Drawn | None, name: str) -> list[Rule]:
+    """One metric against every baseline of its head."""
+    head, metric = place_of(name)
+    severities = gate.beat_baselines[name]
+    of_all = severities if isinstance(severities, str) else severities.get(OTHERS, "reject")
+    if drawn is None:
+        text = f"the model has no {head} head"
+        return [Rule(rule=f"beats the baselines: {name}", verdict="not_applicable", severity=of_all, text=text)]
+    if not drawn.baselines:
+        text = f"no baseline of {head} was evaluated"
+        return [Rule(rule=f"beats the baselines: {name}", verdict="not_judged", severity=of_all, text=text)]
     rules = []
-    for metric in gate.beat_baselines:
-        for baseline in baselines:
-            rule = f"beats {baseline}: {metric}"
-            if reason := draws.why_not(CANDIDATE, baseline):
-                rules.append(Rule(rule=rule, verdict="not_judged", severity="reject", text=reason, evidence=draws.size))
-                continue
-            found = draws.compare(metric, baseline, 0.0, gate.champion.confidence)
-            text = (
-                f"{metric} is {found.candidate:.4f}, {baseline} {found.reference:.4f}: "
-                f"{_change(found)}, {'above' if found.proven else 'not shown to be above'} it"
+    for baseline in drawn.baselines:
+        severity = of_all if isinstance(severities, str) else severities.get(baseline, of_all)
+        rule = f"beats {baseline}: {name}"
+        if reason := drawn.why_not(CANDIDATE, baseline):
+            rules.append(Rule(rule=rule, verdict="not_judged", severity=severity, text=reason, evidence=drawn.size))
+            continue
+        found = drawn.compare(metric, baseline, 0.0, gate.champion.confidence)
+        better, worse = ("below", "above") if metric in LESS_IS_BETTER else ("above", "below")
+        shown, refuted = (found.refuted, found.proven) if metric in LESS_IS_BETTER else (found.proven, found.refuted)
+        told = f"{better} it" if shown else f"shown to be {worse} it" if refuted else f"not shown to be {better} it"
+        rules.append(
+            Rule(
+                rule=rule,
+                verdict=verdict(shown),
+                severity=severity,
+                text=f"{name} is {found.candidate:.4f}, {baseline} {found.reference:.4f}: {_change(found)}, {told}",
+                evidence=_compared(name, found, 0.0, gate.champion.confidence, drawn),
             )
-            rules.append(
-                Rule(
-                    rule=rule,
-                    verdict=verdict(found.proven),
-                    severity="reject",
-                    text=text,
-                    evidence=_compared(metric, found, 0.0, gate.champion.confidence, draws),
-                )
-            )
+        )
     return rules
 
 
@@ -242,7 +254,7 @@ def _budget(what: str, observed: float | None, bound: float, unit: str) -> Rule:
     return Rule(rule=what, verdict=verdict(passed), severity="reject", text=text, evidence=found)
 
 
-def _compared(metric: str, found: Any, margin: float, confidence: float, draws: Draws) -> dict[str, Any]:
+def _compared(metric: str, found: Any, margin: float, confidence: float, drawn: Drawn) -> dict[str, Any]:
     return {
         "metric": metric,
         "candidate": found.candidate,
@@ -251,7 +263,7 @@ def _compared(metric: str, found: Any, margin: float, confidence: float, draws: 
         "bound": margin,
         "interval": _interval((found.low, found.high)),
         "confidence": confidence,
-        **draws.size,
+        **drawn.size,
     }
 
 

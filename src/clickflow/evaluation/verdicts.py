@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from clickflow.params import Severity
+
 Verdict = Literal["passed", "failed", "not_applicable", "not_judged"]
-Severity = Literal["reject", "hold"]
 Decision = Literal["promote", "hold", "reject"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule. `severity` is what its failing leads to; `not_applicable`: there is nothing to judge (no champion yet,
-    no such head); `not_judged`: there should be and cannot be, which holds the candidate back.
+    """One rule. `severity` is what its failing leads to, `warn`: to a word in the summary alone; `not_applicable`:
+    there is nothing to judge (no champion yet, no such head); `not_judged`: there should be and cannot be, which holds
+    the candidate back, unless the rule only warns.
     """
 
     rule: str
@@ -28,10 +30,10 @@ class Rule:
 
 
 def decide(rules: list[Rule]) -> Decision:
-    """reject: a rule of that severity failed; hold: another failed or could not be judged; promote: neither."""
+    """reject: a rule of that severity failed; hold: one that holds failed, or one could not be judged; else promote."""
     if any(rule.verdict == "failed" and rule.severity == "reject" for rule in rules):
         return "reject"
-    if any(rule.verdict in ("failed", "not_judged") for rule in rules):
+    if any(rule.verdict in ("failed", "not_judged") and rule.severity != "warn" for rule in rules):
         return "hold"
     return "promote"
 
@@ -39,3 +41,8 @@ def decide(rules: list[Rule]) -> Decision:
 def verdict(passed: bool) -> Verdict:
     """The verdict of a rule that was judged."""
     return "passed" if passed else "failed"
+
+
+def warned(rule: Rule) -> bool:
+    """Whether the rule only warns, and does."""
+    return rule.severity == "warn" and rule.verdict in ("failed", "not_judged")

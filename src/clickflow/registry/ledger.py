@@ -149,7 +149,7 @@ def standing(entries: Iterable[Entry], model: str) -> Standing:
 
 
 def actor() -> str:
-    """Who acts: `CLICKFLOW_PERSON`, the person whose run this is; `CLICKFLOW_ACTOR`; else the operating system's user."""
+    """Who acts: `CLICKFLOW_PERSON`, whose run this is, or `CLICKFLOW_ACTOR`; else the user of the operating system."""
     import getpass
 
     for name in ("CLICKFLOW_PERSON", "CLICKFLOW_ACTOR"):
