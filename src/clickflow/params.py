@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from clickflow.errors import UsageError
 
-Preset = Literal["rees46", "taobao", "retailrocket", "yoochoose", "otto", "uci_retail", "session_tsv"]
+Preset = Literal["rees46", "taobao", "retailrocket", "yoochoose", "otto", "uci_retail", "recbole", "hm", "session_tsv"]
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
@@ -32,6 +32,8 @@ class Source:
     preset: Preset | None
     format: Format | None
     delimiter: str | None
+    encoding: str
+    header: tuple[str, ...] | None
     columns: Mapping[str, str]
     event_types: Mapping[str, str]
     time_format: str | None

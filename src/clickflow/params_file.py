@@ -35,7 +35,8 @@ def check(raw: Any, where: str = "params.yaml") -> Params:
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     for kind in _dataclasses(Params):
-        with_config(ConfigDict(extra="forbid", strict=False))(kind)
+        # YAML reads 1 as a number: types and columns that are called so are names all the same
+        with_config(ConfigDict(extra="forbid", strict=False, coerce_numbers_to_str=True))(kind)
     try:
         params = TypeAdapter(Params).validate_python(raw)
     except ValidationError as error:

@@ -3,6 +3,7 @@
 Each function yields a line a fault, with its place.
 """
 
+import codecs
 import math
 import re
 from dataclasses import asdict, replace
@@ -78,6 +79,11 @@ def rules(params: Params) -> Any:
         len(params.source.delimiter.encode()) != 1 or params.source.delimiter in '"\r\n'
     ):
         yield f"source.delimiter: {params.source.delimiter!r} is not one plain character"
+    if not is_encoding(params.source.encoding):
+        yield f"source.encoding: {params.source.encoding!r} is no encoding of text; utf-8, cp1252 and gb18030 are some"
+    header = params.source.header or ()
+    for name in sorted({name for name in header if header.count(name) > 1}):
+        yield f"source.header: two columns are called {name!r}"
     if params.source.kind == "sql" and not params.source.sql_query:
         yield "source.sql_query: a table or a SELECT is needed where source.kind is sql"
     for name, model in params.models.items():
@@ -296,3 +302,12 @@ def _tuned_rules(at: str, tuned: Tuned, kind: Any) -> Any:
         yield f"{at}.step: {tuned.step} is not above 0"
     elif float not in kinds and any(number % 1 for number in (tuned.low, tuned.high, tuned.step or 1)):
         yield f"{at}: low, high and step are whole numbers, as the param is"
+
+
+def is_encoding(name: str) -> bool:
+    """Whether Python knows text of that encoding."""
+    try:
+        "".encode(codecs.lookup(name).name)
+    except LookupError:
+        return False
+    return True

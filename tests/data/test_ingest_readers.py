@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from clickflow.events.delimited import Delimited
 from clickflow.events.jsonlines import JsonLines
 from clickflow.events.rows import escaped, lines_of, reasons_of, unescaped
+from clickflow.events.storage import packing_of
 
 COLUMNS = ("a", "b", "c")
 
@@ -25,9 +26,9 @@ JSON_PIECES = [b'{"a":1,"b":"2","c":null}', b'{"a":1}', b"{}", b"[1]", b'"s"', b
 BYTES = [b'"', b",", b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"\xc3\xa9", b"\xef\xbb\xbf", b" ", b"1", b"\t", b'""']
 PIECES = st.sampled_from([piece + b"\n" for piece in CSV_PIECES + JSON_PIECES] + BYTES)
 FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8)
-# a file that begins like a gzip stream is one, and has an error of its own where it cannot be unpacked
+# a file that begins like a packed one is one, and has an error of its own where it cannot be unpacked
 HOSTILE = st.one_of(st.lists(PIECES, max_size=40).map(b"".join), st.binary(max_size=200)).filter(
-    lambda data: not data.startswith(b"\x1f\x8b")
+    lambda data: packing_of(data) is None
 )
 
 

@@ -14,8 +14,9 @@ import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 from clickflow.events.records import NEWLINE, RETURN, Odd, split_record
-from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, escaped, lines_of, position_of
-from clickflow.events.text_blocks import BLOCK, BOM, TextBlock, is_text, read_blocks
+from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, lines_of, position_of
+from clickflow.events.storage import BOM, PLAIN, Storage
+from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,19 @@ class Delimited:
     """Bytes before the first row."""
     line: int
     """The first row's line."""
+    storage: Storage = PLAIN
 
     def blocks(self, size: int = BLOCK) -> Iterator[TextBlock]:
         """The file's rows, in blocks."""
-        return read_blocks(self.path, self.skip, self.line, delimiter=self.delimiter, quoting=self.quoting, size=size)
+        return read_blocks(
+            self.path,
+            self.skip,
+            self.line,
+            delimiter=self.delimiter,
+            quoting=self.quoting,
+            size=size,
+            storage=self.storage,
+        )
 
     def parse(self, block: TextBlock) -> Rows:
         """The rows of a block."""
@@ -108,7 +118,7 @@ def _cut(block: TextBlock, delimiter: bytes, quoting: bool, width: int, refused:
         if not text:
             blank += 1
         elif b"\0" in text or not is_text(text):
-            refused.add(position, "broken_encoding", escaped(text))
+            refused.add(position, "broken_encoding", block.escaped(text))
         elif odd.fields is None:
             refused.add(position, "bad_quotes", text.decode())
         elif len(odd.fields) != width:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clickflow import files
 from clickflow.errors import DataError
-from clickflow.events.text_blocks import UNTOUCHED
+from clickflow.events.storage import UNTOUCHED
 
 NAME = "raw_hashes.json"
 

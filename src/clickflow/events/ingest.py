@@ -6,6 +6,7 @@ are whole. Sources that sort after those already taken in are appended; anything
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from clickflow.events.pseudonyms import key_name, load_key
 from clickflow.events.recheck import recheck
 from clickflow.events.sources import SourceFile, open_files
 from clickflow.events.staging import Stage
-from clickflow.events.text_blocks import BLOCK, UNTOUCHED
+from clickflow.events.storage import UNTOUCHED
+from clickflow.events.text_blocks import BLOCK
 from clickflow.params import Params, Source
 from clickflow.paths import Paths
 
@@ -61,7 +63,11 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
     previous = None if rebuild else manifest.load(paths.events, paths.quarantine)
     if previous is not None and not _continues(previous, settings, marks):
         previous = None
-    kept = previous.sources if previous else ()
+    # what other files have and these lack may have changed with the files that are new
+    kept = tuple(
+        replace(source, described=file.described)
+        for source, file in zip(previous.sources if previous else (), opened, strict=False)
+    )
     stage = Stage(folder)
     rules = rules_for(params, key)
     rechecked = None

@@ -10,7 +10,8 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, escaped, position_of
+from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, position_of
+from clickflow.events.storage import PLAIN, Storage
 from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
 
 
@@ -24,10 +25,11 @@ class JsonLines:
     nested: str
     """The field that holds the events of a line; empty: the line is the event."""
     skip: int = 0
+    storage: Storage = PLAIN
 
     def blocks(self, size: int = BLOCK) -> Iterator[TextBlock]:
         """The file's lines, in blocks."""
-        return read_blocks(self.path, self.skip, 1, delimiter=b"", quoting=False, size=size)
+        return read_blocks(self.path, self.skip, 1, delimiter=b"", quoting=False, size=size, storage=self.storage)
 
     def parse(self, block: TextBlock) -> Rows:
         """The rows of a block."""
@@ -71,7 +73,7 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str) -> Rows:
             events = events_of(value, nested)
             reason = "" if events else "bad_json"
         if reason:
-            raw = escaped(line) if reason == "broken_encoding" else line.decode()
+            raw = block.escaped(line) if reason == "broken_encoding" else line.decode()
             refused.add(position_of(number), reason, raw)
             continue
         for ordinal, event in enumerate(events):

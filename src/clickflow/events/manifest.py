@@ -95,6 +95,8 @@ def settings(params: Params, key: str) -> dict[str, Any]:
         "preset": source.preset,
         "format": source.format,
         "delimiter": source.delimiter,
+        "encoding": source.encoding,
+        "header": None if source.header is None else list(source.header),
         "columns": dict(source.columns),
         "event_types": dict(source.event_types),
         "time_format": source.time_format,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from clickflow import console, files
+from clickflow.events.folders import find_files
 from clickflow.events.pseudonyms import pseudonyms
-from clickflow.events.sources import find_files
 from clickflow.params import Params, Source
 from clickflow.paths import Paths
 
@@ -21,6 +21,8 @@ def as_read(source: Source) -> Source:
             preset=None,
             format="csv",
             delimiter=None,
+            encoding="utf-8",
+            header=None,
             columns={},
             event_types={},
             time_format=None,

@@ -161,6 +161,7 @@ def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
                 "quarantined": source.quarantined,
                 "blank_lines": source.blank_lines,
                 "reasons": source.reasons,
+                "lacks": source.described.get("lacks", []),
                 "bytes": source.size,
                 "sha256": source.sha256,
             }

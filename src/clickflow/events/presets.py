@@ -26,7 +26,9 @@ class Layout:
     delimiter: str | None = None
     """One character; None: by the format."""
     header: tuple[str, ...] | None = None
-    """The columns of a file that does not name them; None: its first line does."""
+    """The columns of a file that does not name them, none: "1", "2", …; None: its first line does."""
+    encoding: str = "utf-8"
+    """Of the text."""
     time_format: str | None = None
     """A strptime pattern, s, ms, us or order; None: ISO 8601."""
     cancel_prefix: str = ""
@@ -129,6 +131,21 @@ PRESETS: Mapping[str, tuple[Layout, ...]] = {
             cancel_prefix="C",
         ),
     ),
+    "recbole": (
+        Layout(
+            format="tsv",
+            columns={"event_time": "timestamp", "user_id": "user_id", "item_id": "item_id"},
+            event_types={ANY_TYPE: "view"},
+            time_format="s",
+        ),
+    ),
+    "hm": (
+        Layout(
+            format="csv",
+            columns={"event_time": "t_dat", "user_id": "customer_id", "item_id": "article_id", "price": "price"},
+            event_types={ANY_TYPE: "purchase"},
+        ),
+    ),
     "session_tsv": (
         Layout(
             format="tsv",
@@ -159,6 +176,8 @@ def layout_of(source: Source, name: str) -> Layout:
         event_types={**chosen.event_types, **source.event_types},
         format=source.format or chosen.format,
         delimiter=source.delimiter or chosen.delimiter,
+        header=chosen.header if source.header is None else source.header,
+        encoding=source.encoding,
         time_format=source.time_format or chosen.time_format,
     )
 

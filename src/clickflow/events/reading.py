@@ -14,8 +14,8 @@ from clickflow import console
 from clickflow.events.checks import Rules, check
 from clickflow.events.engine import Engine
 from clickflow.events.presets import Layout
-from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, Rows, escaped
-from clickflow.events.sources import Reader, SourceFile
+from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, escaped, with_constants
+from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
 
 Given = TypeVar("Given")
@@ -53,7 +53,7 @@ def read_files(
     """Read and check files (with their numbers among the sources), and stage their rows; the counts of each."""
     tallies = {number: Tally() for number, _ in files}
     ruled = {number: rules(file.layout) for number, file in files}
-    readers = {number: file.reader for number, file in files}
+    by_number = dict(files)
 
     def blocks() -> Iterator[tuple[int, Any]]:
         for number, file in files:
@@ -62,7 +62,7 @@ def read_files(
 
     def work(task: tuple[int, Any]) -> Result:
         number, block = task
-        return check_block(number, readers[number], block, ruled[number], engine.cursor())
+        return check_block(number, by_number[number], block, ruled[number], engine.cursor())
 
     total = sum(file.path.stat().st_size for _, file in files)
     rows, done = 0, 0
@@ -81,9 +81,9 @@ def read_files(
     return tallies
 
 
-def check_block(number: int, reader: Reader, block: Any, rules: Rules, con: Any) -> Result:
+def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: Any) -> Result:
     """Parse and check one block; every row of it is either in `good` or in `refused`."""
-    rows: Rows = reader.parse(block)
+    rows = with_constants(file.reader.parse(block), file.constants)
     checked = check(rows.table, rules, con)
     bad = np.flatnonzero(checked.mask)
     good, positions = checked.table, rows.positions
@@ -91,7 +91,7 @@ def check_block(number: int, reader: Reader, block: Any, rules: Rules, con: Any)
     if len(bad):
         fine = np.flatnonzero(checked.mask == 0)
         good, positions = good.take(pa.array(fine)), positions[fine]
-        raws = reader.raw_at(block, rows.positions[bad])
+        raws = file.reader.raw_at(block, rows.positions[bad])
         masks = checked.mask[bad]
         refused = (
             np.concatenate([refused[0], rows.positions[bad]]),

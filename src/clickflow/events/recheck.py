@@ -13,12 +13,13 @@ from clickflow.events import delimited, jsonlines, quarantine
 from clickflow.events.checks import Rules, check
 from clickflow.events.contract import COLUMNS
 from clickflow.events.engine import Engine
+from clickflow.events.folders import partitions
 from clickflow.events.manifest import Manifest
+from clickflow.events.mapping import columns_of
 from clickflow.events.presets import Layout
 from clickflow.events.reading import shown
 from clickflow.events.records import find_odd
-from clickflow.events.rows import BIT, ORDINAL_BITS, Rows
-from clickflow.events.sources import columns_of
+from clickflow.events.rows import BIT, ORDINAL_BITS, Rows, with_constants
 from clickflow.events.staging import Stage
 from clickflow.events.text_blocks import TextBlock
 
@@ -61,7 +62,7 @@ def recheck(
             layout = layout_of(previous.sources[number].name)
             if described.get("clock"):
                 layout = replace(layout, time_format=None)
-            rows = _parse(texts, layout, described)
+            rows = _parse(texts, layout, described, partitions(previous.sources[number].name))
             order = rows.positions
             found = check(rows.table, rules(layout), con)
             good = np.flatnonzero(found.mask == 0)
@@ -88,15 +89,16 @@ def _positions(
     return positions, last
 
 
-def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any]) -> Rows:
-    """The columns of rows given as text; `positions` are their indices in `texts`."""
+def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any], folders: Mapping[str, Any]) -> Rows:
+    """The columns of rows given as text, and of their file's folders; `positions` are their indices in `texts`."""
     data = ("\n".join(texts) + "\n").encode()
     if described["format"] == "delimited":
         names = tuple(described["columns"])
         mark, quoting = described["delimiter"].encode(), bool(described["quoting"])
         odd = find_odd(data, mark, final=True)[0] if quoting else []
         block = TextBlock(data, 0, 0, tuple(odd), True, 0)
-        rows = delimited.parse(block, mark, quoting, len(names), columns_of(layout, names, Path()))
+        columns = columns_of(layout, names, Path(), given=folders)
+        rows = delimited.parse(block, mark, quoting, len(names), columns)
     else:
         wanted = dict(layout.columns)
         if layout.identity:
@@ -106,4 +108,4 @@ def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any]) -> Ro
     index = np.searchsorted(first, rows.positions >> ORDINAL_BITS, side="right") - 1
     if rows.refused.positions or len(index) != len(texts):
         raise AssertionError("a row that was once read cannot be read again")
-    return Rows(rows.table, index, rows.refused)
+    return with_constants(Rows(rows.table, index, rows.refused), described.get("constants", {}))

@@ -1,6 +1,7 @@
 """Raw rows between a reader and the checks."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -76,3 +77,16 @@ class Rows:
     def read(self) -> int:
         """How many rows the block holds."""
         return len(self.positions) + len(self.refused.positions)
+
+
+def with_constants(rows: Rows, constants: Mapping[str, str | None]) -> Rows:
+    """The rows with columns of one value each, in place of their own of that name."""
+    if not constants:
+        return rows
+    table = rows.table
+    count = len(rows.positions)
+    for name, value in constants.items():
+        column = pa.repeat(pa.scalar(value, pa.string()), count)
+        at = table.schema.get_field_index(name)
+        table = table.append_column(name, column) if at < 0 else table.set_column(at, name, column)
+    return replace(rows, table=table)

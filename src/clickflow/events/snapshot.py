@@ -9,7 +9,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from clickflow.errors import DataError, UsageError
-from clickflow.events.text_blocks import UNTOUCHED
+from clickflow.events.storage import UNTOUCHED
 from clickflow.params import Source
 
 ROWS = 100_000

@@ -1,113 +1,141 @@
-"""Which files a source is made of, and how each is read; all faults of a source as a whole are found here, at once."""
+"""How each file of a source is read; all faults of a source as a whole are found here, at once."""
 
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.errors import ClickflowError, DataError
 from clickflow.events import jsonlines, records
 from clickflow.events.contract import COLUMNS
 from clickflow.events.delimited import Delimited
+from clickflow.events.folders import format_of, member_of, partitions
 from clickflow.events.jsonlines import JsonLines
-from clickflow.events.presets import ANY_TYPE, Layout, layout_of
+from clickflow.events.mapping import columns_of, constants_of, lacks
+from clickflow.events.presets import Layout, layout_of
+from clickflow.events.rows import Rows
+from clickflow.events.storage import (
+    BOM,
+    UNTOUCHED,
+    UTF8,
+    Storage,
+    canonical_encoding,
+    foreign,
+    opened,
+    packing_of,
+    read_text,
+)
 from clickflow.events.tables import Table, is_clock
-from clickflow.events.text_blocks import BOM, UNTOUCHED, opened, read_text
 from clickflow.params import Source
 
-Reader = Delimited | JsonLines | Table
-
-FORMATS = {
-    "csv": "csv",
-    "dat": "csv",
-    "txt": "csv",
-    "tsv": "tsv",
-    "tab": "tsv",
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
-    "json": "jsonl",
-    "parquet": "parquet",
-    "pq": "parquet",
-}
 DELIMITERS = {"csv": ",", "tsv": "\t"}
-IGNORED = (".md", ".dvc", ".gitignore", ".gitkeep")
 HEAD = 1 << 20
 SAMPLE = 100
 """Rows that are looked at before a file is taken to be of its layout."""
+
+TYPED = re.compile(r"(.+):(token|token_seq|float|float_seq)")
+"""A column's name with its type, as RecBole's atomic files have them."""
+
+
+@dataclass(frozen=True)
+class Empty:
+    """A file without a byte."""
+
+    path: Path
+
+    def blocks(self, _size: int = 0) -> Iterator[Any]:
+        """None."""
+        return iter(())
+
+    def parse(self, _block: Any) -> Rows:
+        """No block is given to it."""
+        raise AssertionError("an empty file has no block")
+
+    def raw_at(self, _block: Any, _positions: NDArray[np.int64]) -> list[str]:
+        """No block is given to it."""
+        raise AssertionError("an empty file has no block")
+
+
+Reader = Delimited | JsonLines | Table | Empty
 
 
 @dataclass(frozen=True)
 class SourceFile:
     """One file of a source: its name (relative to the source's folder, as quarantine and manifest give it), its
     layout, and the reader that knows its columns.
+
+    `constants` are canonical columns that the file's folders give (`day=2026-03-01/`); `lacking` those that other files
+    of this layout have, and this one has not: they are null here.
     """
 
     name: str
     path: Path
     layout: Layout
     reader: Reader
+    constants: Mapping[str, str | None] = field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> set[str]:
+        """The canonical columns of this file."""
+        reader = self.reader
+        return set(self.constants) | (set() if isinstance(reader, Empty) else set(reader.wanted))
 
     @property
     def described(self) -> dict[str, object]:
-        """What a replay must know of the file: format, columns, delimiter."""
+        """What a replay must know of the file: format, columns, delimiter; and what the card says of it."""
+        more: dict[str, object] = {"constants": dict(self.constants)} if self.constants else {}
+        if self.lacking:
+            more["lacks"] = list(self.lacking)
         reader = self.reader
+        if isinstance(reader, Empty):
+            return {"format": "empty"}
         if isinstance(reader, Delimited):
             return {
                 "format": "delimited",
                 "columns": list(reader.names),
                 "delimiter": reader.delimiter.decode(),
                 "quoting": reader.quoting,
-            }
+            } | more
         if isinstance(reader, JsonLines):
-            return {"format": "jsonl"}
+            return {"format": "jsonl"} | more
         schema = pq.read_schema(reader.path)
-        clock = is_clock(schema.field(reader.wanted["event_time"]).type)
-        return {"format": "parquet", "columns": list(schema.names), "clock": clock}
+        at = reader.wanted.get("event_time")
+        clock = at is not None and is_clock(schema.field(at).type)
+        return {"format": "parquet", "columns": list(schema.names), "clock": clock} | more
 
 
-def find_files(source: Source, root: Path) -> list[tuple[str, Path]]:
-    """The files of `source.path` and `source.pattern` in the order of their names; paths are relative to `root`.
-
-    Raises UsageError where there is none.
-    """
-    base = Path(source.path).expanduser()
-    base = base if base.is_absolute() else root / base
-    if base.is_file():
-        return [(base.name, base)]
-    if not base.is_dir():
-        raise UsageError(
-            f"source.path: there is no file or folder {base}",
-            kept=UNTOUCHED,
-            next_step="set source.path in params.yaml",
-        )
-    found = [
-        (path.relative_to(base).as_posix(), path)
-        for path in base.glob(source.pattern)
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(base).parts)
-        and not path.name.endswith(IGNORED)
-    ]
-    if not found:
-        raise UsageError(
-            f"source.path: no file in {base} matches {source.pattern!r}",
-            kept=UNTOUCHED,
-            next_step="put the log there, or set source.path and source.pattern in params.yaml",
-        )
-    return sorted(found)
+class EmptyFile(DataError):
+    """A file that holds nothing at all."""
 
 
 def open_files(source: Source, found: Sequence[tuple[str, Path]]) -> list[SourceFile]:
-    """Every file with its reader. All faults are told in one error, before anything is read."""
-    files, faults = [], []
+    """Every file with its reader. All faults are told in one error, before anything is read.
+
+    Files that hold nothing are passed over where others hold something.
+    """
+    files: list[SourceFile] = []
+    faults: list[DataError] = []
+    empty: list[DataError] = []
     for name, path in found:
         try:
             files.append(open_file(source, name, path))
+        except EmptyFile as error:
+            empty.append(error)
+            files.append(SourceFile(name, path, layout_of(source, name), Empty(path)))
         except DataError as error:
             faults.append(error)
+    if len(empty) == len(found):
+        faults = empty
+    if not faults:
+        faults = list(_nowhere(files))
     if len(faults) == 1:
         raise faults[0]
     if faults:
@@ -118,57 +146,121 @@ def open_files(source: Source, found: Sequence[tuple[str, Path]]) -> list[Source
             kept=UNTOUCHED,
             next_step=faults[0].next_step,
         )
-    return files
+    return _with_lacking(files)
+
+
+def _alike(files: Sequence[SourceFile]) -> dict[str, list[SourceFile]]:
+    """Files whose columns are known from the start, by layout."""
+    groups: dict[str, list[SourceFile]] = {}
+    for file in files:
+        if isinstance(file.reader, Delimited | Table):
+            groups.setdefault(file.layout.files, []).append(file)
+    return groups
+
+
+def _nowhere(files: Sequence[SourceFile]) -> Iterator[DataError]:
+    """The errors for columns that params or preset name and no file has."""
+    for group in _alike(files).values():
+        layout = group[0].layout
+        there = set[str]().union(*(file.given for file in group))
+        if set(layout.columns) - there:
+            first = group[0]
+            reader = first.reader
+            names = reader.names if isinstance(reader, Delimited) else pq.read_schema(first.path).names
+            where = f", and so do all {len(group)} files" if len(group) > 1 else ""
+            # what other files have is not missing
+            columns = {c: f for c, f in layout.columns.items() if c not in there or c in first.given}
+            yield lacks(replace(layout, columns=columns), names, first.path, given=partitions(first.name), where=where)
+
+
+def _with_lacking(files: Sequence[SourceFile]) -> list[SourceFile]:
+    there = {key: set[str]().union(*(file.given for file in group)) for key, group in _alike(files).items()}
+    return [
+        replace(file, lacking=tuple(c for c in COLUMNS if c in there[file.layout.files] - file.given))
+        if isinstance(file.reader, Delimited | Table)
+        else file
+        for file in files
+    ]
 
 
 def open_file(source: Source, name: str, path: Path) -> SourceFile:
     """One file, looked into as far as its header and first rows.
 
-    Raises DataError where it is empty, no text, or lacks a column that the layout needs.
+    Raises EmptyFile where it holds nothing, DataError where it is no text, or lacks a column that every event needs.
     """
     layout = layout_of(source, name)
-    kind = layout.format or _format_of(name)
     if not path.stat().st_size:
-        raise DataError(f"{path} is empty", kept=UNTOUCHED, next_step="remove it or fetch it again")
+        raise EmptyFile(f"{path} is empty", kept=UNTOUCHED, next_step="remove it or fetch it again")
+    member = member_of(name, path)
+    if member is None:
+        raise EmptyFile(f"{path} holds no file", kept=UNTOUCHED, next_step="remove it or fetch it again")
+    kind = layout.format or format_of(member or name)
+    if kind is None:
+        raise DataError(
+            f"{member or name}: its name does not tell its format",
+            kept=UNTOUCHED,
+            next_step="set source.format (csv, tsv, jsonl or parquet), or narrow source.pattern; "
+            f"`clickflow inspect {path}` says what it is",
+        )
+    folders = partitions(name)
     if kind == "parquet":
-        return SourceFile(name, path, layout, _table(path, layout))
-    with opened(path) as (text, _):
-        head = read_text(text, HEAD, path)
-    if not head:
-        raise DataError(f"{path} is empty inside its gzip", kept=UNTOUCHED, next_step="remove it or fetch it again")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(
-            f"{path} is UTF-16; only UTF-8 is read",
-            kept=UNTOUCHED,
-            next_step=f"iconv -f utf-16 -t utf-8 {path.name}",
-        )
-    if head[:4] == b"PAR1" or head[:2] == b"PK":
-        raise DataError(
-            f"{path} is no text but {'Parquet' if head[:1] == b'P' and head[1:2] == b'A' else 'a zip archive'}",
-            kept=UNTOUCHED,
-            next_step="unpack it, or set source.format",
-        )
-    skip = len(BOM) if head.startswith(BOM) else 0
-    reader: Reader
-    if kind == "jsonl":
-        reader = _json(path, layout, head[skip:], skip)
+        reader: Delimited | JsonLines | Table = _table(path, layout, folders)
     else:
-        reader = _delimited(path, layout, layout.delimiter or DELIMITERS[kind], kind == "csv", head, skip)
-    return SourceFile(name, path, layout, reader)
+        reader = _text(path, member, layout, kind, folders)
+    names = reader.names if isinstance(reader, Delimited) else reader.wanted.values()
+    return SourceFile(name, path, layout, reader, constants_of(layout, names, folders))
 
 
-def _format_of(name: str) -> str:
-    suffix = name.lower().removesuffix(".gz").rpartition(".")[2]
-    if suffix not in FORMATS:
-        raise DataError(
-            f"{name}: its name does not tell its format",
+def _text(path: Path, member: str, layout: Layout, kind: str, folders: Mapping[str, Any]) -> Delimited | JsonLines:
+    storage = Storage(member, canonical_encoding(layout.encoding) or UTF8)
+    with opened(path, storage) as (text, raw):
+        head = read_text(text, HEAD, path)
+        raw.seek(0)
+        packing = packing_of(raw.read(16))
+    if not head:
+        where = f"in its member {member}" if member else f"its {packing}"
+        raise EmptyFile(
+            f"{path} is empty inside {where}",
             kept=UNTOUCHED,
-            next_step="set source.format (csv, tsv, jsonl or parquet), or narrow source.pattern",
+            next_step="remove it or fetch it again",
         )
-    return FORMATS[suffix]
+    _is_text(path, head, storage)
+    if b"\r" in head and b"\n" not in head:
+        storage, head = replace(storage, returns=True), head.replace(b"\r", b"\n")
+    skip = len(BOM) if head.startswith(BOM) else 0
+    if kind == "jsonl":
+        return _json(path, layout, head[skip:], skip, storage, folders)
+    return _delimited(path, layout, layout.delimiter or DELIMITERS[kind], kind == "csv", head, skip, storage, folders)
 
 
-def _delimited(path: Path, layout: Layout, delimiter: str, quoting: bool, head: bytes, skip: int) -> Delimited:
+def _is_text(path: Path, head: bytes, storage: Storage) -> None:
+    """Raise DataError where a file is plainly no text of its encoding."""
+    kind = foreign(head)
+    if kind is not None:
+        raise DataError(f"{path} is no text but {kind}", kept=UNTOUCHED, next_step="unpack it, or set source.format")
+    if storage.encoding != UTF8:
+        return
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{path} is UTF-16", kept=UNTOUCHED, next_step="set source.encoding to utf-16 in params.yaml")
+    first = head[:400]
+    if first.count(0) > len(first) // 10:
+        raise DataError(
+            f"{path} is no text: it is full of NULs",
+            kept=UNTOUCHED,
+            next_step="if it is text in UTF-16 or UTF-32, set source.encoding (utf-16-le, utf-16-be, utf-32)",
+        )
+
+
+def _delimited(
+    path: Path,
+    layout: Layout,
+    delimiter: str,
+    quoting: bool,
+    head: bytes,
+    skip: int,
+    storage: Storage,
+    folders: Mapping[str, Any],
+) -> Delimited:
     mark = delimiter.encode()
     line = 1
     names = layout.header
@@ -180,22 +272,31 @@ def _delimited(path: Path, layout: Layout, delimiter: str, quoting: bool, head: 
         end = len(head) if end < 0 else end
         raw = head[skip:end].removesuffix(b"\r")
         fields = records.split_record(head[:end], skip, mark, end)[0] if quoting else None
-        names = tuple(f.decode("utf-8", "replace").strip() for f in (fields or raw.split(mark)))
+        names = untyped(tuple(f.decode("utf-8", "replace").strip() for f in (fields or raw.split(mark))))
         try:
-            wanted = columns_of(layout, names, path)
+            columns = columns_of(layout, names, path, given=folders)
         except DataError as error:
             raise _delimiter_hint(error, layout, raw, delimiter, path) from error
         skip, line = min(end + 1, len(head)), line + 1
     else:
         sample = [row for row in head[skip:].split(b"\n")[:SAMPLE] if row.strip()]
-        if not any(row.count(mark) == len(names) - 1 for row in sample):
+        counts = [row.count(mark) + 1 for row in sample]
+        if not names and counts:
+            names = tuple(str(at + 1) for at in range(max(set(counts), key=counts.count)))
+        if len(names) not in counts:
             raise DataError(
                 f"{path}: none of its first {len(sample)} rows has the {len(names)} columns {', '.join(names)}",
                 kept=UNTOUCHED,
-                next_step="check source.preset and source.delimiter",
+                next_step="check source.preset, source.header and source.delimiter",
             )
-        wanted = columns_of(layout, names, path)
-    return Delimited(path, names, wanted, mark, quoting, skip, line)
+        columns = columns_of(layout, names, path, given=folders)
+    return Delimited(path, names, columns, mark, quoting, skip, line, storage)
+
+
+def untyped(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A header without types, where every column has one: `user_id:token` is `user_id`."""
+    found = [TYPED.fullmatch(name) for name in names]
+    return tuple(match[1] for match in found if match) if all(found) else names
 
 
 def _delimiter_hint(error: DataError, layout: Layout, raw: bytes, delimiter: str, path: Path) -> ClickflowError:
@@ -215,7 +316,7 @@ def _delimiter_hint(error: DataError, layout: Layout, raw: bytes, delimiter: str
     return error
 
 
-def _table(path: Path, layout: Layout) -> Table:
+def _table(path: Path, layout: Layout, folders: Mapping[str, Any]) -> Table:
     try:
         names = tuple(pq.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
@@ -224,10 +325,13 @@ def _table(path: Path, layout: Layout) -> Table:
             kept=UNTOUCHED,
             next_step="check source.format and the file",
         ) from error
-    return Table(path, {column: names[at] for column, at in columns_of(layout, names, path).items()})
+    columns = columns_of(layout, names, path, given=folders)
+    return Table(path, {column: names[at] for column, at in columns.items()})
 
 
-def _json(path: Path, layout: Layout, head: bytes, skip: int) -> JsonLines:
+def _json(
+    path: Path, layout: Layout, head: bytes, skip: int, storage: Storage, folders: Mapping[str, Any]
+) -> JsonLines:
     fields: dict[str, None] = {}
     tops: dict[str, None] = {}
     for line in head.split(b"\n")[:SAMPLE]:
@@ -248,47 +352,18 @@ def _json(path: Path, layout: Layout, head: bytes, skip: int) -> JsonLines:
         )
     names = tuple(fields)
     # a field may be absent from the first lines and come later: only what every event needs must be seen here
+    columns = columns_of(layout, names, path, lenient=True, given=folders)
     return JsonLines(
         path,
-        {c: names[at] for c, at in columns_of(layout, names, path, lenient=True).items()} | _later(layout, names),
+        {c: names[at] for c, at in columns.items()} | _later(layout, {*names, *folders}),
         layout.nested,
         skip,
+        storage,
     )
 
 
-def _later(layout: Layout, names: Sequence[str]) -> dict[str, str]:
+def _later(layout: Layout, names: set[str]) -> dict[str, str]:
     given = {column: field for column, field in layout.columns.items() if field not in names}
     if layout.identity:
         given |= {c: c for c in COLUMNS if c not in names and c not in layout.columns}
     return given
-
-
-def columns_of(layout: Layout, names: Sequence[str], path: Path, *, lenient: bool = False) -> Mapping[str, int]:
-    """The index in `names` of every canonical column the file gives.
-
-    Raises DataError where a column is missing: one that the layout names, the time, both user and session, or the type.
-    """
-    doubled = sorted({name for name in names if names.count(name) > 1} & set(layout.columns.values()))
-    if doubled:
-        raise DataError(f"{path} has two columns called {doubled[0]!r}", kept=UNTOUCHED, next_step="rename one")
-    asked = dict(layout.columns)
-    if layout.identity:
-        asked |= {c: c for c in COLUMNS if c in names and c not in asked}
-    needed = {"event_time": "source.columns.event_time"}
-    missing = [f"{column}: {field!r}" for column, field in asked.items() if field not in names]
-    if lenient:
-        missing = [text for text in missing if text.startswith("event_time:")]
-    missing += [f"{column} (name it in {where})" for column, where in needed.items() if column not in asked]
-    if "user_id" not in asked and "session_id" not in asked:
-        missing.append("user_id or session_id (name one in source.columns)")
-    if "event_type" not in asked and ANY_TYPE not in layout.event_types:
-        missing.append('event_type (name it in source.columns, or give all rows one: source.event_types: {"*": view})')
-    if missing:
-        close = [n for f in asked.values() if f not in names for n in difflib.get_close_matches(f, names, n=1)]
-        hint = f" Close to it: {', '.join(sorted(set(close)))}." if close else ""
-        raise DataError(
-            f"{path} lacks {'; '.join(missing)}. It has: {', '.join(map(repr, names[:30]))}.{hint}",
-            kept=UNTOUCHED,
-            next_step="set source.columns (canonical column: column of the file) or source.preset in params.yaml",
-        )
-    return {column: names.index(field) for column, field in asked.items() if field in names}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clickflow.errors import DataError
 from clickflow.events import texts
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, lines_of, position_of
-from clickflow.events.text_blocks import UNTOUCHED
+from clickflow.events.storage import UNTOUCHED
 
 ROWS = 131_072
 

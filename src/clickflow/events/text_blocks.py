@@ -1,34 +1,29 @@
-"""A text file, gzip or not, in blocks of whole records."""
+"""A text file in blocks of whole records."""
 
-import gzip
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.errors import DataError
+from clickflow.events import rows
 from clickflow.events.records import Odd, find_odd, line_bounds
+from clickflow.events.storage import PLAIN, UNTOUCHED, Storage, opened, originals, read_text
 
 BLOCK = 16 << 20
 """Bytes of text a block has, about."""
 MAX_LINE = 256 << 20
 """A text whose lines are longer is not a log."""
 
-GZIP = b"\x1f\x8b"
-BOM = b"\xef\xbb\xbf"
-UNTOUCHED = "the outputs are as they were"
-
 
 @dataclass(frozen=True)
 class TextBlock:
     """Whole records of a file: their bytes, the number of the first line (1-based) and of the line after the last, the
-    odd records among them, whether the file ends here, and how far the file was read on disk (bytes).
+    odd records among them, whether the file ends here, how far the file was read on disk (bytes), and whether the bytes
+    are those of another encoding made UTF-8.
     """
 
     data: bytes
@@ -37,11 +32,16 @@ class TextBlock:
     odd: tuple[Odd, ...]
     final: bool
     consumed: int
+    transcoded: bool = False
 
     @cached_property
     def bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Start and end (without the newline) of every line."""
         return line_bounds(self.data)
+
+    def escaped(self, text: bytes) -> str:
+        """A record of this block that is no text, as quarantine holds it."""
+        return rows.escaped(originals(text) if self.transcoded else text)
 
 
 def is_text(data: bytes) -> bool:
@@ -53,35 +53,21 @@ def is_text(data: bytes) -> bool:
     return True
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The file's text as bytes, unpacked where it is gzip, and the file itself, to tell how far it was read."""
-    with path.open("rb") as file:
-        packed = file.read(2) == GZIP
-        file.seek(0)
-        yield (gzip.GzipFile(fileobj=file), file) if packed else (file, file)  # type: ignore[misc]
-
-
-def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
-    """Up to `size` bytes; DataError where a gzip stream is broken or cut off."""
-    try:
-        return file.read(size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: the gzip stream cannot be read to its end ({error})",
-            kept=UNTOUCHED,
-            next_step=f"fetch the file again; `gzip --test {path.name}` says whether it is whole",
-        ) from error
-
-
 def read_blocks(
-    path: Path, skip: int, line: int, *, delimiter: bytes, quoting: bool, size: int = BLOCK
+    path: Path,
+    skip: int,
+    line: int,
+    *,
+    delimiter: bytes,
+    quoting: bool,
+    size: int = BLOCK,
+    storage: Storage = PLAIN,
 ) -> Iterator[TextBlock]:
     """The blocks of a file from byte `skip` of its text on, which is the beginning of line `line`.
 
     The records are the same wherever the blocks are cut.
     """
-    with opened(path) as (text, file):
+    with opened(path, storage) as (text, file):
         while skip > 0:
             skip -= len(read_text(text, min(skip, size), path)) or skip
         carry, chunk = b"", read_text(text, size, path)
@@ -104,5 +90,5 @@ def read_blocks(
                 part, carry = part[:kept], part[kept:] + carry
             if part:
                 stop = line + part.count(b"\n") + (not part.endswith(b"\n"))
-                yield TextBlock(part, line, stop, tuple(odd), final, file.tell())
+                yield TextBlock(part, line, stop, tuple(odd), final, file.tell(), storage.transcoded)
                 line = stop

@@ -1,0 +1,82 @@
+"""Which column of a file is which canonical column, and what is missing."""
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from clickflow.errors import DataError
+from clickflow.events.contract import COLUMNS
+from clickflow.events.presets import ANY_TYPE, Layout
+from clickflow.events.storage import UNTOUCHED
+
+
+def wanted(layout: Layout, names: Collection[str]) -> dict[str, str]:
+    """Canonical column: the column of the file that it is to be, be it there or not."""
+    asked = dict(layout.columns)
+    if layout.identity:
+        asked |= {c: c for c in COLUMNS if c in names and c not in asked}
+    return asked
+
+
+def constants_of(layout: Layout, names: Collection[str], folders: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """The values of the canonical columns that a file's folders give, and the file has not."""
+    asked = wanted(layout, {*names, *folders})
+    return {column: folders[name] for column, name in asked.items() if name in folders and name not in names}
+
+
+def columns_of(
+    layout: Layout, names: Sequence[str], path: Path, *, lenient: bool = False, given: Collection[str] = ()
+) -> Mapping[str, int]:
+    """The index in `names` of every canonical column the file gives; `given` are columns that its folders give.
+
+    A column that not every event needs may be missing. Raises DataError where the time is, or both user and session,
+    or the type; `lenient`: only where the time is.
+    """
+    asked = wanted(layout, {*names, *given})
+    doubled = sorted({name for name in names if names.count(name) > 1} & set(asked.values()))
+    if doubled:
+        raise DataError(
+            f"{path} has two columns called {doubled[0]!r}",
+            kept=UNTOUCHED,
+            next_step="rename one of them in the file, or where it is written",
+        )
+    there = {column for column, field in asked.items() if field in names or field in given}
+    seen = set(asked) if lenient else there
+    if (
+        "event_time" not in there
+        or not {"user_id", "session_id"} & seen
+        or ("event_type" not in seen and ANY_TYPE not in layout.event_types)
+    ):
+        raise lacks(layout, names, path, given=given, lenient=lenient)
+    return {column: names.index(field) for column, field in asked.items() if field in names}
+
+
+def lacks(
+    layout: Layout,
+    names: Sequence[str],
+    path: Path,
+    *,
+    given: Collection[str] = (),
+    lenient: bool = False,
+    where: str = "",
+) -> DataError:
+    """The error for a file without columns that the layout names, or that every event needs; all of them at once."""
+    asked = wanted(layout, {*names, *given})
+    missing = [f"{column}: {field!r}" for column, field in asked.items() if field not in names and field not in given]
+    if lenient:
+        missing = [text for text in missing if text.startswith("event_time:")]
+    if "event_time" not in asked:
+        missing.append("event_time (name it in source.columns.event_time)")
+    if "user_id" not in asked and "session_id" not in asked:
+        missing.append("user_id or session_id (name one in source.columns)")
+    if "event_type" not in asked and ANY_TYPE not in layout.event_types:
+        missing.append('event_type (name it in source.columns, or give all rows one: source.event_types: {"*": view})')
+    # an object is no value: only what lies in it can be a column
+    values = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+    close = [n for f in asked.values() if f not in names for n in difflib.get_close_matches(f, values, n=1)]
+    hint = f" Close to it: {', '.join(sorted(set(close)))}." if close else ""
+    return DataError(
+        f"{path} lacks {'; '.join(missing)}{where}. It has: {', '.join(map(repr, names[:30]))}.{hint}",
+        kept=UNTOUCHED,
+        next_step="set source.columns (canonical column: column of the file) or source.preset in params.yaml",
+    )

@@ -1,0 +1,212 @@
+"""How a text lies in a file: packed, in which encoding, with which line ends; and the plain UTF-8 that readers see."""
+
+import bz2
+import codecs
+import gzip
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from clickflow.errors import DataError
+
+UTF8 = "utf-8"
+BOM = b"\xef\xbb\xbf"
+UNTOUCHED = "the outputs are as they were"
+
+PACKINGS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\xfd7zXZ\x00", "xz"),
+)
+"""The first bytes of packed files. bzip2 has one more: see `packing_of`."""
+BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+
+SUFFIXES = (".gz", ".zip", ".zst", ".zstd", ".lz4", ".xz", ".bz2")
+"""Endings of names that say nothing of what is inside."""
+
+FOREIGN = (
+    (b"PAR1", "Parquet"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"Obj\x01", "Avro"),
+    (b"ORC", "ORC"),
+    (b"ARROW1", "an Arrow file"),
+    (b"%PDF-", "a PDF"),
+)
+"""The first bytes of what is no text."""
+
+ERRORS = "clickflow.undecodable"
+SURROGATE = re.compile(rb"\xed([\xb0-\xb3])([\x80-\xbf])")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a file holds its text: the `member` of a zip archive, the encoding, and whether lines end with a carriage
+    return alone.
+    """
+
+    member: str = ""
+    encoding: str = UTF8
+    returns: bool = False
+
+    @property
+    def transcoded(self) -> bool:
+        """Whether readers see other bytes than the file has."""
+        return self.encoding != UTF8 or self.returns
+
+
+PLAIN = Storage()
+
+
+def canonical_encoding(name: str) -> str | None:
+    """The encoding's name as Python has it; None where it has none of that name."""
+    try:
+        found = codecs.lookup(name)
+        "".encode(found.name)
+    except LookupError:
+        return None
+    return UTF8 if found.name in ("utf-8", "utf-8-sig", "ascii") else found.name
+
+
+def packing_of(head: bytes) -> str | None:
+    """What packed a file that begins with `head` (10 bytes or more); None: nothing that is known."""
+    if BZIP2.match(head):
+        return "bzip2"
+    return next((name for magic, name in PACKINGS if head.startswith(magic)), None)
+
+
+def foreign(head: bytes) -> str | None:
+    """What a file that begins with `head` is, where that is plainly no text."""
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    return next((name for magic, name in FOREIGN if head.startswith(magic)), None)
+
+
+def members(path: Path) -> list[str] | None:
+    """The files in a zip archive, by name, without those that systems add; None where it is no zip archive.
+
+    Raises DataError where it cannot be read, or is a workbook.
+    """
+    with path.open("rb") as file:
+        if packing_of(file.read(16)) != "zip":
+            return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _broken(path, "zip", error) from error
+    if "[Content_Types].xml" in found:
+        raise DataError(f"{path} is a workbook, no log", kept=UNTOUCHED, next_step="save its sheet as CSV")
+    return [name for name in found if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+
+
+@contextmanager
+def opened(path: Path, storage: Storage = PLAIN) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The file's text as UTF-8, and the file itself, to tell how far it was read.
+
+    What the encoding does not know stands there as bytes that are no UTF-8; `originals` gives them back.
+    """
+    with path.open("rb") as file:
+        packing = packing_of(file.read(16))
+        file.seek(0)
+        text: Any = file
+        if packing == "gzip":
+            text = gzip.GzipFile(fileobj=file)
+        elif packing == "bzip2":
+            text = bz2.BZ2File(file)
+        elif packing == "xz":
+            text = lzma.open(file)  # noqa: SIM115, closed with the file
+        elif packing in ("zstd", "lz4"):
+            import pyarrow as pa
+
+            text = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), packing)
+        elif packing == "zip":
+            text = _member(path, file, storage.member)
+        if storage.transcoded:
+            text = _Transcoded(text, storage)
+        yield text, file
+
+
+def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
+    """Up to `size` bytes, fewer only at the end; DataError where what packed them is broken or cut off."""
+    try:
+        return file.read(size)
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
+        with path.open("rb") as raw:
+            packing = packing_of(raw.read(16))
+        if packing is None:
+            raise
+        raise _broken(path, packing, error) from error
+
+
+def originals(text: bytes) -> bytes:
+    """Transcoded text with the bytes that its encoding does not know as they stand in the file."""
+    return SURROGATE.sub(lambda found: bytes([(found[1][0] & 3) << 6 | found[2][0] & 63]), text)
+
+
+class _Transcoded:
+    """A stream of bytes in some encoding, as UTF-8 with newlines."""
+
+    def __init__(self, source: IO[bytes], storage: Storage) -> None:
+        self.source = source
+        self.decoder = codecs.getincrementaldecoder(storage.encoding)(ERRORS)
+        self.returns = storage.returns
+        self.waiting = b""
+        self.done = False
+
+    def read(self, size: int) -> bytes:
+        parts, held = [self.waiting], len(self.waiting)
+        while held < size and not self.done:
+            raw = self.source.read(max(size, 1 << 16))
+            self.done = not raw
+            part = self.decoder.decode(raw, self.done).encode(UTF8, "surrogatepass")
+            if self.returns:
+                part = part.replace(b"\r", b"\n")
+            parts.append(part)
+            held += len(part)
+        text = b"".join(parts)
+        self.waiting = text[size:]
+        return text[:size]
+
+
+def _undecodable(error: UnicodeError) -> tuple[str, int]:
+    """Each byte that the encoding does not know as a surrogate, which no text has."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(ERRORS, _undecodable)
+
+
+def _member(path: Path, file: IO[bytes], member: str) -> IO[bytes]:
+    try:
+        return zipfile.ZipFile(file).open(member)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _broken(path, "zip", error) from error
+    except (RuntimeError, NotImplementedError, KeyError) as error:
+        raise DataError(
+            f"{path}: its member {member!r} cannot be unpacked ({error})",
+            kept=UNTOUCHED,
+            next_step="unpack it by hand, and name the folder in source.path",
+        ) from error
+
+
+def _broken(path: Path, packing: str, error: Exception) -> DataError:
+    test = {"gzip": "gzip --test", "zip": "unzip -t", "zstd": "zstd --test", "xz": "xz --test", "bzip2": "bzip2 --test"}
+    return DataError(
+        f"{path}: the {packing} stream cannot be read to its end ({error})",
+        kept=UNTOUCHED,
+        next_step="fetch the file again"
+        + (f"; `{test[packing]} {path.name}` says whether it is whole" if packing in test else ""),
+    )
