@@ -34,7 +34,14 @@ def changed(tree: dict[str, Any], at: tuple[str, ...], value: Any) -> dict[str, 
 
 def test_every_key_is_needed_or_named_as_missing(raw_params):
     # mappings of any names
-    free = ("source.columns", "source.event_types", "gate.floors", "watch.max_metric_drop", "tuning.space")
+    free = (
+        "source.columns",
+        "source.event_types",
+        "gate.floors",
+        "gate.beat_baselines",
+        "watch.max_metric_drop",
+        "tuning.space",
+    )
     for at in leaves(raw_params):
         name = ".".join(at)
         if name.startswith(free):
