@@ -135,7 +135,7 @@ def test_transcoding_loses_no_byte(
     tmp_path_factory: pytest.TempPathFactory, encoding: str, data: bytes, size: int, returns: bool
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "f"
-    data = b"x" + data  # no magic number
+    data = (b"\xff\xfe" if encoding == "utf-16" else b"x") + data  # no magic number
     path.write_bytes(data)
     with opened(path, Storage(encoding=encoding, returns=returns)) as (text, _):
         parts = []
@@ -173,7 +173,7 @@ def test_columns_without_a_header(desk: Desk) -> None:
     with pytest.raises(DataError, match=r"none of its first 3 rows has the 3 columns a, b, c"):
         desk.ingest(source__header=["a", "b", "c"], source__columns={"user_id": "a", "event_time": "b"})
     with pytest.raises(DataError, match=r"lacks event_time: '9'"):
-        desk.ingest(source__header=[], source__columns=mapped | {"event_time": "9"})
+        desk.ingest(source__header=[], source__columns={"user_id": 1, "event_type": 3, "event_time": 9})
 
 
 def test_types_that_are_numbers(desk: Desk) -> None:
@@ -259,3 +259,13 @@ def test_an_old_workbook_line_end(desk: Desk) -> None:
     desk.put("log.csv", (HEADER + rows(2000)).replace(b"\n", b"\r"))
     card = desk.ingest().card
     assert (card["read"], card["accepted"]) == (2000, 2000)
+
+
+def test_utf_16_without_a_mark(desk: Desk) -> None:
+    text = (HEADER + rows(3)).decode()
+    desk.put("log.csv", text.encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"full of NULs.*\n.*\n.*utf-16-le"):
+        desk.ingest()
+    with pytest.raises(DataError, match=r"not in the encoding that source\.encoding names"):
+        desk.ingest(source__encoding="utf-16")
+    assert desk.ingest(source__encoding="utf-16-le").card["accepted"] == 3

@@ -139,9 +139,18 @@ def opened(path: Path, storage: Storage = PLAIN) -> Iterator[tuple[IO[bytes], IO
 
 
 def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
-    """Up to `size` bytes, fewer only at the end; DataError where what packed them is broken or cut off."""
+    """Up to `size` bytes, fewer only at the end.
+
+    Raises DataError where what packed them is broken or cut off, or where the encoding is plainly another.
+    """
     try:
         return file.read(size)
+    except UnicodeError as error:
+        raise DataError(
+            f"{path} is not in the encoding that source.encoding names ({error})",
+            kept=UNTOUCHED,
+            next_step="set source.encoding; of UTF-16 without a byte order mark, utf-16-le or utf-16-be",
+        ) from error
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
         with path.open("rb") as raw:
             packing = packing_of(raw.read(16))

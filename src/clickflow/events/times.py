@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clickflow.events import texts
@@ -20,6 +21,8 @@ ORDER_STEP = 60_000_000
 """Between two sessions of such a log."""
 
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+SPACED_ZONE = r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d[\d:.]*) +([+-]\d\d(?::?\d\d)?)$"
+"""A zone with a space before it, which DuckDB does not read."""
 AT_ONCE = 8_192
 """Values whose digits are looked at together: few enough to stay in the processor's cache."""
 
@@ -49,7 +52,8 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
     if len(rest):
         # DuckDB knows words such as "epoch" and "infinity" too: a time begins with a digit
         cast = "CASE WHEN x[1] BETWEEN '0' AND '9' THEN try_cast(x AS TIMESTAMPTZ) END"
-        micros[rest], known[rest] = _by_duckdb(array.take(pa.array(rest)), cast, timezone, con)
+        text = pc.replace_substring_regex(array.take(pa.array(rest)), SPACED_ZONE, r"\1\2")
+        micros[rest], known[rest] = _by_duckdb(text, cast, timezone, con)
     return micros, known
 
 
