@@ -1,6 +1,7 @@
 """`clickflow VERB`: one short function a verb; a dvc stage is one verb."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -343,6 +344,18 @@ def ps(as_json: AsJson = False) -> None:
     verb.ps(workspace(), as_json=as_json)
 
 
+@app.command(
+    rich_help_panel=PLATFORM,
+    add_help_option=False,  # the words are Airflow's, --help among them
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def airflow(context: typer.Context) -> None:
+    """A command of Airflow's, on the running platform: `clickflow airflow backfill create …`."""
+    from clickflow.orchestration.platform import airflow as verb
+
+    raise typer.Exit(verb.run(workspace(), context.args))
+
+
 @app.command(rich_help_panel=PLATFORM)
 def worker(
     queue: Annotated[str, typer.Option(help="Whose tasks it takes: gpu, default.")] = "gpu",
@@ -405,6 +418,9 @@ def _plain(text: str) -> Any:
 
 def main() -> None:
     """The console script."""
+    # A shell that is no terminal's starts its background jobs with SIGINT ignored, and children inherit that: neither
+    # Ctrl-C nor `kill -INT` would end this program, nor what it asks in that way to end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     guarded(lambda: app(standalone_mode=True))
 
 

@@ -69,12 +69,58 @@ def run(shop: Path, confs: list[dict[str, Any]]) -> list[tuple[int, str]]:
     return [(int(code), log) for code, log in zip(codes, logs, strict=True)]
 
 
+FORM = """
+import json, sys
+sys.path.insert(0, "dags")
+import rollback
+heavy = {"torch", "pandas", "numpy", "great_expectations", "mlflow", "dvc", "duckdb", "pyarrow", "ruamel"}
+from copy import deepcopy
+from airflow.sdk.exceptions import ParamValidationError
+fields = rollback.dag.params
+def takes(conf):
+    form = {name: deepcopy(fields.get_param(name)) for name in fields}  # a field keeps what it is asked to resolve
+    try:
+        return bool([field.resolve(conf.get(name, field.value)) for name, field in form.items()])
+    except ParamValidationError:
+        return False
+taken = [takes(conf) for conf in json.loads(sys.argv[1])]
+to = fields.get_param("to").schema
+print(json.dumps({"taken": taken, "to": to, "heavy": sorted(heavy & set(sys.modules))}))
+"""
+
+
+def form(root: Path, *confs: dict[str, Any]) -> Any:
+    """Which of these Airflow takes, the schema of the field `to`, and what heavy modules the DAG file has loaded."""
+    command = [sys.executable, "-c", FORM, json.dumps(confs)]
+    return json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
+
+
+def test_the_form_lists_the_versions_and_refuses_before_there_is_a_run(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = with_store(workspace(tmp_path, root))
+    reason = {"reason": "clicks fell again"}
+    confs = [reason, {}, {"reason": "oops"}, {"reason": " two words "}, {**reason, "to": 1}, {**reason, "to": 3}]
+    before = form(root, *confs, {**reason, "to": 0})
+    assert before["taken"] == [True, False, False, False, True, True, False]
+    assert "There was no champion yet" in before["to"]["description_md"]
+    for number, content in enumerate(["one", "two"]):
+        candidate(paths, content, champion=number)
+        assert CliRunner().invoke(cli.app, ["promote", "--json"]).exit_code == 0
+    after = form(root, *confs)
+    assert after["taken"] == [True, False, False, False, True, False]
+    assert after["to"]["enum"] == [None, 2, 1]
+    assert after["to"]["values_display"]["2"].endswith("(champion now)")
+    assert after["to"]["values_display"]["1"].startswith(f"{MODEL} 1, champion since 20")
+    assert after["heavy"] == []
+
+
 @pytest.mark.slow
 def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path) -> None:
     home = Path(os.environ["CLICKFLOW_HOME"])
     refused = [
-        ({"reason": "bad"}, "the reason 'bad' is too short"),
-        ({"reason": "", "resaon": "clicks fell again"}, "no field 'resaon'; did you mean 'reason'"),
+        ({"reason": "clicks fell again", "resaon": "clicks fell again"}, "no field 'resaon'; did you mean 'reason'"),
         ({"reason": "clicks fell once more", "to": 9}, "version 9 of next_step is not registered"),
     ]
     done = run(rolling, [{"reason": "clicks fell after the release"}, *(conf for conf, _ in refused)])
@@ -94,7 +140,7 @@ def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path) -> N
         assert "task failed with exit code 2" in said
         assert message in said
     notices = [json.loads(line) for line in (home / "notices.jsonl").open()]
-    assert [notice["title"] for notice in notices] == ["clickflow: rollback has failed at rollback"] * 3
+    assert [notice["title"] for notice in notices] == ["clickflow: rollback has failed at rollback"] * 2
     assert "version 9 of next_step is not registered" in notices[-1]["text"]
 
 

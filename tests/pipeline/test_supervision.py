@@ -294,3 +294,23 @@ def test_a_worker_elsewhere_says_what_it_needs(root: Path, tmp_path: Path) -> No
     for name in ("CLICKFLOW_JWT_SECRET", "CLICKFLOW_REPOSITORY", "CLICKFLOW_DVC_REMOTE"):
         assert name in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_nothing_that_the_platform_starts_tells_of_its_use(tmp_path: Path) -> None:
+    given = chosen(tmp_path / "home")
+    env = configuration.environment(given, Ports(1, 2))
+    ask = "from mlflow.telemetry.utils import is_telemetry_disabled as off; print(off())"
+    for silent in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        alone = {**os.environ, silent: env[silent]}
+        said = subprocess.run([sys.executable, "-c", ask], env=alone, capture_output=True, text=True, check=True)
+        assert said.stdout.split()[-1] == "True"
+    assert configuration.airflow(given, Ports(1, 2))["usage_data_collection"] == {"enabled": "False"}
+
+
+def test_airflow_of_no_platform_is_refused(tmp_path: Path, root: Path) -> None:
+    env = {**os.environ, "CLICKFLOW_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "clickflow.cli", "airflow", "backfill", "create", "--dag-id", "backfill"]
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the platform does not run" in done.stderr
+    assert "clickflow up" in done.stderr

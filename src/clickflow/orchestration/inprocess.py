@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from clickflow.errors import EXIT_FAILED
+from clickflow.orchestration import process
 
 POOLS = {"gpu": 1, "promote": 1}
 """Pools that tasks ask for, and their slots: one training, and one change of champions, at a time."""
@@ -55,4 +56,5 @@ def _make_pools() -> None:
 
 
 if __name__ == "__main__":
+    process.end_with_parent()  # killed as `clickflow retrain` may be, it leaves nobody at work
     sys.exit(main(*sys.argv[1:]))

@@ -87,6 +87,7 @@ def _start(paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path) 
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        **process.NO_TELEMETRY,
         "CLICKFLOW_HOME": str(paths.home),
         "CLICKFLOW_UNATTENDED": "yes",  # nobody can answer without a server
     }
@@ -230,7 +231,7 @@ def _where_next(opened: Run, folder: Path, models: Sequence[str]) -> None:
         **{f"the report of {model}": f"{here}/reports/{model}/evaluation/report.html" for model in models},
         **{f"what the gate said of {model}": f"{here}/reports/{model}/gate/decision.html" for model in models},
         "the validation of the data": f"{here}/reports/data_docs/index.html",
-        "experiments and versions": f"mlflow ui --backend-store-uri sqlite:///{_short(home)}/mlflow.db",
+        "experiments and versions": f"MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///{_short(home)}/mlflow.db",
         "the run in your checkout": f"clickflow checkout {opened.id}; git keeps it as {opened.reference}",
         "the same by hand": "clickflow open && dvc repro && clickflow promote",
         "other params": "clickflow retrain -S simulator.events=50000; docs/reference/params.md",

@@ -23,6 +23,14 @@ from clickflow.orchestration import leash
 Say = Callable[[str], None]
 """Takes one line for whoever is watching."""
 
+NO_TELEMETRY = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",  # as MLflow spells it: 1 would not count
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+"""Variables by which the programs that a run starts tell nobody of their use. Airflow's is in its configuration."""
+
 TAIL = 200
 """Lines kept of what a program says, for messages."""
 

@@ -78,6 +78,7 @@ def open_run(
     dag_run: str = "",
     note: str = "",
     reason: str = "",
+    person: str = "",
     say: Say,
 ) -> Run:
     """Fix a run's commit and params, champions' versions included, before any work starts.
@@ -92,7 +93,7 @@ def open_run(
         say(f"the run uses commit {commit[:10]}; changes in {changed} are not part of it")
     text = git(repository.at(origin, home), "show", f"{commit}:{graph.PARAMS}")
     chosen = selection.check(models, parse_yaml(overrides.apply(text, values)))
-    run = Run(run_id(name), commit, origin, str(home), dict(values), dag_run, note, chosen, reason)
+    run = Run(run_id(name), commit, origin, str(home), dict(values), dag_run, note, chosen, reason, person=person)
     try:
         folder = workspace.create(run, "open", {})
         _check_graph(folder, compiled)
@@ -169,14 +170,13 @@ def promote(run: Run, say: Say, answers: Mapping[str, Any] | None = None) -> dic
     return promoted
 
 
-def verb(run: Run, folder: Path, words: list[str], say: Say, *, actor: str = "") -> Finished:
-    """`clickflow …` in a folder of the run, its result as JSON in `stdout`. `actor`: who the ledger names, if known.
+def verb(run: Run, folder: Path, words: list[str], say: Say) -> Finished:
+    """`clickflow …` in a folder of the run, its result as JSON in `stdout`.
 
     Raises StageFailed with the verb's exit code and last words.
     """
     command = ["clickflow", *words, "--json"]
-    env = workspace.environment(run, folder) | ({"CLICKFLOW_ACTOR": actor} if actor else {})
-    done = process.run(command, cwd=folder, env=env, say=say, capture=True)
+    done = process.run(command, cwd=folder, env=workspace.environment(run, folder), say=say, capture=True)
     if done.code:
         killed = process.killed(done.code)
         raise StageFailed(

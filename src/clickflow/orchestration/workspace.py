@@ -13,7 +13,7 @@ from typing import Any
 from clickflow.errors import UsageError
 from clickflow.files import write_text
 from clickflow.orchestration import fragments, graph, overrides, repository, storage
-from clickflow.orchestration.process import git
+from clickflow.orchestration.process import NO_TELEMETRY, git
 
 IDENTITY = ("-c", "user.name=clickflow", "-c", "user.email=clickflow@localhost")
 
@@ -29,7 +29,7 @@ class Run:
 
     `repository` (a checkout, or the URL of a repository) and `home` are the worker's own: they stay behind when the run
     travels. `models`: those chosen, none: all. `reason`: what started the run. `base`: the commit whose dvc.lock the
-    run builds on, empty: its own.
+    run builds on, empty: its own. `person`: who has triggered it, as Airflow knows them; empty: nobody did.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Run:
     models: tuple[str, ...] = ()
     reason: str = ""
     base: str = ""
+    person: str = ""
 
     @property
     def folder(self) -> Path:
@@ -162,6 +163,6 @@ def environment(run: Run, folder: Path) -> dict[str, str]:
         "CLICKFLOW_RUN_ID": run.id,
         "CLICKFLOW_DAG_RUN": run.dag_run,
         "CLICKFLOW_COMMIT": run.commit,
-        "DVC_NO_ANALYTICS": "1",
-        "GX_ANALYTICS_ENABLED": "false",
+        "CLICKFLOW_PERSON": run.person,
+        **NO_TELEMETRY,
     }

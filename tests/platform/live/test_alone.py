@@ -48,7 +48,7 @@ def test_the_same_again_changes_no_champion(shop: Platform, first: str) -> None:
 
 @pytest.mark.parametrize(
     "conf",
-    [{"epochs": 0}, {"epochs": "many"}, {"source_kind": "ftp"}, {"overrides": "seed=5"}],
+    [{"epochs": 0}, {"epochs": -3}, {"epochs": "many"}, {"source_kind": "ftp"}, {"overrides": "seed=5"}],
     ids=str,
 )
 def test_a_field_of_the_wrong_kind_never_becomes_a_run(shop: Platform, conf: dict[str, Any]) -> None:

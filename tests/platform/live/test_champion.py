@@ -97,10 +97,13 @@ def test_what_was_rejected_is_no_champion(shop: Platform, answered: Answered) ->
 
 def test_rollback_puts_the_previous_champion_back(shop: Platform, answered: Answered) -> None:
     before = told.champion(shop)
-    short = shop.trigger("rollback", {"model": told.MODEL, "reason": "oops"})
-    assert shop.wait("rollback", short, timeout=300) == "failed"
-    assert "too short" in shop.log("rollback", short, "rollback")
-    assert told.champion(shop)["version"] == before["version"]
+    for wrong in ({"reason": "oops"}, {}, {"reason": "sales fell since yesterday", "to": 4711}):
+        body = {"logical_date": None, "conf": {"model": told.MODEL, **wrong}}
+        status, said = shop.request("POST", "/dags/rollback/dagRuns", body)
+        assert status == 400, said
+    listed = shop.get("/dags/rollback/details")["params"]["to"]["schema"]
+    assert set(listed["enum"]) >= {None, before["version"], before["previous"]}
+    assert f"{told.MODEL} {before['version']}, champion since" in listed["values_display"][str(before["version"])]
 
     run = shop.trigger("rollback", {"model": told.MODEL, "reason": "sales fell since yesterday"})
     assert shop.wait("rollback", run, timeout=300) == "success"

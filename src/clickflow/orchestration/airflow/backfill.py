@@ -30,7 +30,7 @@ def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
     # Without a start that never comes it would run by itself. A plain trigger is refused by `open`, not by Airflow's
     # allowed_run_types: these would take the UI's trigger button away, and with it the form for a backfill.
     start: dict[str, Any] = {"start_date": NEVER} if cron else {}
-    return compiled(
+    dag = compiled(
         root,
         params,
         dag_id=dag_id,
@@ -41,6 +41,11 @@ def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
         asks=_window,
         **start,
     )
+    for task in dag.tasks:
+        task.start_date = (
+            None  # a plain trigger before the DAG's start would have no tasks, and end well without a word
+        )
+    return dag
 
 
 def _fields(params: Params) -> dict[str, Param]:
@@ -72,8 +77,8 @@ def _window(context: Any, params: Params) -> forms.Asked:
         raise UsageError(
             "this run has no data window: it was not started as a backfill",
             kept=forms.NOTHING,
-            next_step="airflow backfill create --dag-id backfill --from-date 2026-01-01 --to-date 2026-03-01, or "
-            "Trigger → Backfill in the UI; params.yaml, schedule.backfill, says how long a window is",
+            next_step="Trigger → Backfill in the UI, or clickflow airflow backfill create --dag-id backfill "
+            "--from-date 2026-01-01 --to-date 2026-03-01; params.yaml, schedule.backfill, says how long a window is",
         )
     return of_window(context["params"], params, end)
 

@@ -81,8 +81,7 @@ def training(params: Params) -> dict[str, Param]:
         "epochs": Param(
             None,
             type=["integer", "null"],
-            minimum=1,
-            maximum=1000,
+            **whole(1, 1000),
             title="Epochs",
             description_md="How often the chosen models go over the data, at most. Empty: as in params.yaml "
             f"({', '.join(f'{name}: {number}' for name, number in epochs.items())}).",
@@ -105,6 +104,13 @@ def training(params: Params) -> dict[str, Param]:
             section=MORE,
         ),
     }
+
+
+def whole(least: int, most: int | None = None) -> dict[str, int]:
+    """The bounds of a whole number. Of `minimum` and `maximum` the UI makes the nearest number that is allowed, without
+    a word: -3 epochs would become 1. These it leaves alone, and Airflow refuses what is outside.
+    """
+    return {"exclusiveMinimum": least - 1, **({} if most is None else {"exclusiveMaximum": most + 1})}
 
 
 def models(params: Params, about: str) -> Param:

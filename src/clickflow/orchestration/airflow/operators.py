@@ -107,9 +107,10 @@ class OpenOperator(ClickflowOperator):
             dag_run=f"{context['dag'].dag_id}/{name}",
             note=asked.note,
             reason=asked.reason,
+            person=person(context),
             say=say,
         )
-        say(f"run {run.id} at commit {run.commit}; started {asked.reason}")
+        say(f"run {run.id} at commit {run.commit}; started {asked.reason}" + (f", {run.person}" if run.person else ""))
         for param, value in run.overrides.items():
             say(f"{param}: {value}")
         if asked.by_itself and (why := runs.unchanged(run, say)):
@@ -196,6 +197,11 @@ class AnnounceOperator(ClickflowOperator):
 def home(repository: Path) -> Path:
     """State that outlives runs: `CLICKFLOW_HOME`, or `.clickflow` in the repository."""
     return workspace.places(repository)[1]
+
+
+def person(context: Any) -> str:
+    """Who has triggered the run, as Airflow knows them; empty where nobody did."""
+    return str(getattr(context["dag_run"], "triggering_user_name", None) or "")
 
 
 def pulled_run(context: Any) -> Run:

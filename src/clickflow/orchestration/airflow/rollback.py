@@ -7,19 +7,21 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from clickflow.errors import UsageError
+from clickflow.errors import ClickflowError
 from clickflow.orchestration import graph, repository, runs, workspace
 from clickflow.orchestration.airflow import forms, policy, routing
 from clickflow.orchestration.airflow.assets import CHAMPION
-from clickflow.orchestration.airflow.operators import ClickflowOperator
+from clickflow.orchestration.airflow.operators import ClickflowOperator, person
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import PROMOTE, Routing
 from clickflow.orchestration.workspace import Run
 from clickflow.params import Params
 from clickflow.params_file import load
+from clickflow.paths import Paths
+from clickflow.registry import ledger
 
-WORDS = 3
-"""Of a reason, at least: it is read when the question is what happened."""
+WORDS = r"^\s*\S+(\s+\S+){2,}\s*$"
+"""A reason has three words at least; Airflow refuses another before there is a run."""
 
 LIMIT = timedelta(minutes=30)
 
@@ -31,7 +33,7 @@ def rollback(root: Path, *, dag_id: str, about: str) -> DAG:
         dag_id=dag_id,
         schedule=None,
         tags=["clickflow", "champion"],
-        params=_fields(params),
+        params=_fields(params, root),
         doc_md=about,
         **policy.settings(root, params, [LIMIT]),
     ) as dag:
@@ -45,28 +47,54 @@ def rollback(root: Path, *, dag_id: str, about: str) -> DAG:
     return dag
 
 
-def _fields(params: Params) -> dict[str, Param]:
+def _fields(params: Params, root: Path) -> dict[str, Param]:
     names = list(params.models)
     return {
         "model": Param(
             names[0], type="string", enum=names, title="Model", description_md="Whose champion is to be replaced."
         ),
-        "to": Param(
-            None,
-            type=["integer", "null"],
-            minimum=1,
-            title="Version",
-            description_md="The version to put back; it was champion, or passed the gate. Empty: the previous one. "
-            "**clickflow status** and MLflow list them.",
-        ),
+        "to": Param(None, type=["integer", "null"], title="Version", **_versions(root, names)),
         "reason": Param(
             "",
             type="string",
             maxLength=500,
-            title="Reason",
-            description_md=f"Why, in at least {WORDS} words; it stands in the ledger beside your name.",
+            pattern=WORDS,
+            title="Reason, three words or more",
+            description_md="Why; it stands in the ledger beside your name, and is read when the question is what "
+            "happened.",
         ),
     }
+
+
+def _versions(root: Path, models: list[str]) -> dict[str, Any]:
+    """The schema of the field `to`: the versions that were champion, as the ledger of this machine knows them."""
+    about = "The version to put back; it was champion, or passed the gate. Empty: the previous champion."
+    try:
+        entries = ledger.read(ledger.path(Paths(root)))
+    except (ClickflowError, OSError) as error:
+        return {**forms.whole(1), "description_md": f"{about} Which there are cannot be said here: {error}"}
+    shown: dict[int, list[str]] = {}
+    for model in models:
+        standing = ledger.standing(entries, model)
+        for entry in {entry.champion: entry for entry in entries if entry.model == model and entry.moves}.values():
+            now = " (champion now)" if entry.champion == standing.champion else ""
+            since = entry.time[:16].replace("T", " ")
+            text = f"{model} {entry.champion}, champion since {since} UTC{_measured(entry)}{now}"
+            shown.setdefault(entry.champion, []).append(text)
+    if not shown:
+        return {**forms.whole(1), "description_md": f"{about} There was no champion yet."}
+    labels = {str(version): "; ".join(texts) for version, texts in sorted(shown.items(), reverse=True)}
+    return {
+        "enum": [None, *map(int, labels)],
+        "values_display": {"None": "the previous champion", **labels},
+        "description_md": f"{about} One that passed the gate and was never champion: **clickflow rollback**.",
+    }
+
+
+def _measured(entry: ledger.Entry) -> str:
+    return "".join(
+        f", {name} {value:.4f}" for name, value in sorted(dict(entry.facts.get("metrics") or {}).items())[:2]
+    )
 
 
 class RollbackOperator(ClickflowOperator):
@@ -78,19 +106,13 @@ class RollbackOperator(ClickflowOperator):
         """What `clickflow rollback --json` says."""
         forms.check_keys(context["dag_run"].conf or {}, context["dag"].params.keys())
         given = context["params"]
-        reason = str(given["reason"] or "").strip()
-        if len(reason.split()) < WORDS:
-            raise UsageError(
-                f"the reason {reason!r} is too short: at least {WORDS} words say why",
-                kept="the champion stays",
-                next_step="trigger the DAG again with a reason that still says something in a year",
-            )
+        reason = given["reason"].strip()
         words = ["rollback", str(given["model"]), "--reason", reason]
         words += ["--to", str(given["to"])] if given["to"] else []
         run = self._run(context)
         folder = workspace.create(run, "rollback", {})
         try:
-            done = json.loads(runs.verb(run, folder, words, say, actor=_who(context)).stdout)
+            done = json.loads(runs.verb(run, folder, words, say).stdout)
         finally:
             workspace.remove(folder)
         context["outlet_events"][CHAMPION].extra = {
@@ -105,9 +127,6 @@ class RollbackOperator(ClickflowOperator):
         origin, home = workspace.places(Path(self.repository))
         name = context["run_id"]
         commit = repository.head(origin, home)
-        return Run(runs.run_id(name), commit, origin, str(home), {}, f"{context['dag'].dag_id}/{name}")
-
-
-def _who(context: Any) -> str:
-    """Who has triggered the run, as Airflow knows them."""
-    return str(getattr(context["dag_run"], "triggering_user_name", None) or "")
+        return Run(
+            runs.run_id(name), commit, origin, str(home), {}, f"{context['dag'].dag_id}/{name}", person=person(context)
+        )

@@ -92,8 +92,7 @@ def _fields(params: Params) -> Mapping[str, Param]:
         "top": Param(
             TOP,
             type="integer",
-            minimum=1,
-            maximum=1000,
+            **forms.whole(1, 1000),
             title="Items",
             description_md="How many next items a session, the likeliest first.",
             section=forms.MODELS,
@@ -101,7 +100,7 @@ def _fields(params: Params) -> Mapping[str, Param]:
         "since_hours": Param(
             SINCE,
             type=["number", "null"],
-            minimum=0,
+            exclusiveMinimum=0,
             title="Newest hours",
             description_md="Only sessions with an event in so many hours before the newest one. Empty: all sessions.",
             section=forms.DATA,
@@ -115,6 +114,6 @@ def _asks(context: Any, params: Params) -> forms.Asked:
     top, since = given["top"], given["since_hours"]
     if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= 1000:
         raise UsageError(f"top: {top!r} is not a whole number from 1 to 1000", kept=forms.NOTHING)
-    if since is not None and (not isinstance(since, int | float) or isinstance(since, bool) or since < 0):
+    if since is not None and (not isinstance(since, int | float) or isinstance(since, bool) or since <= 0):
         raise UsageError(f"since_hours: {since!r} is no number of hours", kept=forms.NOTHING)
     return replace(forms.read(given, params), reason=REASONS.get(kind, kind))

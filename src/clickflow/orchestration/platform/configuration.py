@@ -10,6 +10,7 @@ from pathlib import Path
 
 from clickflow.orchestration.platform import keys, processes
 from clickflow.orchestration.platform.settings import HOST, Settings
+from clickflow.orchestration.process import NO_TELEMETRY
 
 LOG_BYTES, LOG_COPIES = "10MB", 3
 """A service's log is rotated at this size; so many old ones are kept."""
@@ -202,6 +203,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": kept.get("MLFLOW_TRACKING_URI") or ports.mlflow_url,
         "NO_PROXY": proxy,
         "no_proxy": proxy,
+        **NO_TELEMETRY,
         "PYTHONUNBUFFERED": "1",
         "GIT_TERMINAL_PROMPT": "0",
     }

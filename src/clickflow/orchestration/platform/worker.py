@@ -12,6 +12,7 @@ from pathlib import Path
 from clickflow import console
 from clickflow.errors import UsageError
 from clickflow.orchestration.platform import configuration, keys, processes
+from clickflow.orchestration.process import NO_TELEMETRY
 from clickflow.paths import Paths
 
 NEEDS = {
@@ -41,7 +42,12 @@ def run(paths: Paths, *, queue: str, gpu: int | None, name: str) -> None:
     keys.write_private(folder / "airflow.cfg", configuration.ini(_airflow(paths, env)))
     for ours in ("CLICKFLOW_JWT_SECRET", "AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE"):
         env.pop(ours, None)  # airflow.cfg has it, and stages have no use for it
-    env |= {"AIRFLOW_HOME": str(folder), "CLICKFLOW_HOME": str(paths.home), **configuration.EDGE_PATIENCE}
+    env |= {
+        "AIRFLOW_HOME": str(folder),
+        "CLICKFLOW_HOME": str(paths.home),
+        **NO_TELEMETRY,
+        **configuration.EDGE_PATIENCE,
+    }
     if gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = str(gpu)
     console.say(f"worker {name}: takes tasks of queue {queue} from {env['CLICKFLOW_API_URL']}")
