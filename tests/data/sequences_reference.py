@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from clickflow.events.contract import EVENT_TYPES, SCHEMA
+from clickflow.events.contract import SCHEMA
 from clickflow.params import Sequences, SessionUnit
 from clickflow.sequences.store import FIRST_ITEM, SPLITS, open_split, read_card
 
@@ -61,11 +62,12 @@ def event(
         "price": price,
         "quantity": None,
         "campaign": None,
+        "order": None,
     }
 
 
 def write_events(folder: Path, events: Iterable[dict[str, Any]]) -> Path:
-    """Canonical Parquet; the rows in the order given, which must not matter."""
+    """Canonical Parquet; the rows in the order given, which must not matter where times differ."""
     days = defaultdict(list)
     for row in events:
         days[row["event_time"].date()].append(row)
@@ -124,7 +126,7 @@ def expected(events: list[dict[str, Any]], chosen: Sequences) -> Expected | None
             actors[row["user_id"], row["session_id"]].append(row)
     sequences = []
     for (user, session), rows in actors.items():
-        for visit in _visits(sorted(rows, key=_order), chosen, cut=session is None):
+        for visit in _visits(sorted(rows, key=itemgetter("event_time")), chosen, cut=session is None):
             steps = _steps(visit, chosen, left_out)
             name = session if session is not None or not steps else f"{user}@{steps[0][0]}"
             for number, first in enumerate(range(0, len(steps), chosen.session.max_length)):
@@ -135,20 +137,6 @@ def expected(events: list[dict[str, Any]], chosen: Sequences) -> Expected | None
                     sequences.append(Sequence(str(name), user, number + 1, piece))
     splits = _split(sequences, chosen, left_out)
     return None if splits is None else Expected(splits, left_out)
-
-
-def _order(row: dict[str, Any]) -> tuple[Any, ...]:
-    item, price, category = row["item_id"], row["price"], row["category"]
-    return (
-        row["event_time"],
-        item is not None,
-        (item or "").encode(),
-        EVENT_TYPES.index(row["event_type"]),
-        price is None,
-        0.0 if price is None else float(np.float32(price)),
-        category is not None,
-        (category or "").encode(),
-    )
 
 
 def _visits(rows: list[dict[str, Any]], chosen: Sequences, cut: bool) -> list[list[dict[str, Any]]]:

@@ -19,7 +19,7 @@ from ingest_setup import HEADER, Desk, row
 
 from clickflow.errors import ClickflowError
 from clickflow.events import times
-from clickflow.events.contract import COLUMNS, EVENT_TYPES, REASONS, SCHEMA, SORT_ORDER
+from clickflow.events.contract import COLUMNS, EVENT_TYPES, REASONS, SCHEMA
 
 UTC = datetime.UTC
 DUCK = duckdb.connect()
@@ -120,7 +120,10 @@ def test_good_rows(desk: Desk, raw: bytes, expected: dict[str, Any]) -> None:
 
 def test_events_are_sorted_and_filed_by_day(desk: Desk) -> None:
     order = np.random.default_rng(0).permutation(300)
-    lines = [row(f"2026-01-{5 + n % 3:02} 10:00:{n % 60:02}", user=f"u{n % 9}", item=f"i{n}") for n in order.tolist()]
+    lines = [
+        row(f"2026-01-{5 + n % 3:02} 10:00:{n % 60:02}", user=f"u{n % 9}", session="s" * (n % 4), item=f"i{n}")
+        for n in order.tolist()
+    ]
     desk.put("a.csv", HEADER + b"".join(lines))
     outcome = desk.ingest()
     days = sorted(outcome.paths.events.glob("day=*/events.parquet"))
@@ -129,8 +132,10 @@ def test_events_are_sorted_and_filed_by_day(desk: Desk) -> None:
         table = pq.read_table(path, partitioning=None)
         assert {f"day={time.date()}" for time in table["event_time"].to_pylist()} == {path.parent.name}
         keys = [
-            tuple((v is not None, v) for v in entry)
-            for entry in zip(*(table[c].to_pylist() for c in SORT_ORDER), strict=True)
+            (time, session is not None, session or user)
+            for time, session, user in zip(
+                *(table[name].to_pylist() for name in ("event_time", "session_id", "user_id")), strict=True
+            )
         ]
         assert keys == sorted(keys)
     assert outcome.events.column_names == list(COLUMNS)

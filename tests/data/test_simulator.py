@@ -22,7 +22,7 @@ import pytest
 
 from clickflow import files
 from clickflow.errors import ClickflowError, DataError, UsageError
-from clickflow.events import contract, dirt, shopper, simulator, truth
+from clickflow.events import contract, dirt, raw_log, shopper, simulator, truth
 from clickflow.params import Simulator
 
 SMALL = replace(simulator.DEFAULTS, events=3_000)
@@ -123,13 +123,13 @@ def test_odd_shops_are_simulated_too(tmp_path: Path, odd: dict[str, Any]) -> Non
 def test_the_log_is_the_contracts_and_both_formats_say_the_same(tmp_path: Path) -> None:
     for fmt in simulator.FORMATS:
         made(tmp_path / fmt, fmt=fmt)
-    assert pq.read_schema(tmp_path / "parquet/events-00000.parquet").equals(contract.SCHEMA)
-    columns = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in contract.COLUMNS if name != "event_time")
+    assert pq.read_schema(tmp_path / "parquet/events-00000.parquet").equals(raw_log.SCHEMA)
+    columns = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in contract.BY_NAME if name != "event_time")
     rows = {
         fmt: duckdb.sql(f"SELECT {time} AS time, {columns} FROM '{tmp_path}/{fmt}/events-00000.{fmt}'").fetchall()
         for fmt, time in (("csv", "epoch_us(event_time)"), ("parquet", "epoch_us(event_time)"))
     }
-    assert (tmp_path / "csv/events-00000.csv").read_text().splitlines()[0] == ",".join(contract.COLUMNS)
+    assert (tmp_path / "csv/events-00000.csv").read_text().splitlines()[0] == ",".join(contract.BY_NAME)
     assert rows["csv"] == rows["parquet"]
 
 
@@ -226,7 +226,7 @@ DIRTY: dict[str, Callable[[list[bytes]], bool]] = {
     "negative_quantity": lambda f: int(f[8]) < 0,
     "zero_quantity": lambda f: int(f[8]) == 0,
     "too_long": lambda f: len(f[6]) >= 2000,
-    "wrong_columns": lambda f: len(f) < len(contract.COLUMNS),
+    "wrong_columns": lambda f: len(f) < len(contract.BY_NAME),
 }
 
 

@@ -92,6 +92,9 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
     flag("negative_quantity", counted & (quantity < 0))
     flag("zero_quantity", counted & (quantity == 0))
 
+    order, ordered, bad = _whole(table, "order", con)
+    flag("bad_order", bad)
+
     names = pa.DictionaryArray.from_arrays(pa.array(kind.astype(np.int8)), pa.array(EVENT_TYPES))
     columns = {
         "event_time": pa.array(np.where(known, micros, 0)).cast(pa.timestamp("us", tz="UTC")),
@@ -105,6 +108,7 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         "price": pa.array(price + 0.0, mask=~priced),
         "quantity": pa.array(np.where(counted & whole, quantity, 0).astype(np.int64), mask=~(counted & whole)),
         "campaign": text["campaign"],
+        "order": pa.array(order, mask=~ordered),
     }
     return Checked(pa.table(columns, schema=SCHEMA), mask)
 
@@ -146,6 +150,18 @@ def _types(column: pa.Array, mapped: Mapping[str, str]) -> tuple[NDArray[np.int6
     index = coded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
     found = codes[index]
     return np.maximum(found, 0), found >= 0
+
+
+def _whole(table: pa.Table, name: str, con: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The whole numbers of a column of text, exact to 64 bits; which rows have one, and which something else."""
+    count = table.num_rows
+    if name not in table.column_names:
+        return np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count, bool)
+    column = texts.cleaned(table[name])
+    cast = "CASE WHEN regexp_full_match(x, '[+-]?[0-9]+([.]0*)?') THEN try_cast(split_part(x, '.', 1) AS BIGINT) END"
+    found = con.from_arrow(pa.table({"x": column})).select(f"{cast} AS y").to_arrow_table()["y"].combine_chunks()
+    known = texts.valid(found)
+    return found.fill_null(0).to_numpy(zero_copy_only=False), known, texts.valid(column) & ~known
 
 
 def _number(table: pa.Table, name: str, con: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:

@@ -1,12 +1,14 @@
 """The canonical event: what every source becomes, and what every later room reads.
 
-Events lie in `data/events/day=YYYY-MM-DD/events.parquet`, in UTC, sorted by `SORT_ORDER`; `day` stands in the folder's
-name alone. Whatever cannot become such a row goes to quarantine with one or more of the `REASONS`.
+Events lie in `data/events/day=YYYY-MM-DD/events.parquet`, in UTC; `day` stands in the folder's name alone. They are
+sorted by time, session (lone users first, by their ids), and, within one session or lone user at one instant, by
+`order` (nulls first) and then as the source has them: by file and row. Whatever cannot become such a row goes to
+quarantine with one or more of the `REASONS`.
 """
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same raw bytes would give other canonical rows; older outputs are then rebuilt."""
 
 EVENT_TYPES = ("view", "cart", "favourite", "remove", "purchase", "cancel", "search", "impression", "click")
@@ -27,24 +29,16 @@ SCHEMA = pa.schema(
         ("price", pa.float64()),
         ("quantity", pa.int64()),
         ("campaign", pa.string()),
+        ("order", pa.int64()),
     ]
 )
 
 COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
 
-SORT_ORDER = (
-    "event_time",
-    "user_id",
-    "session_id",
-    "item_id",
-    "event_type",
-    "category",
-    "brand",
-    "price",
-    "quantity",
-    "campaign",
-)
-"""Every column, so that the order of equal times does not depend on the order of the raw rows; nulls come first."""
+BY_NAME: tuple[str, ...] = tuple(name for name in COLUMNS if name != "order")
+"""Columns that are taken from a file that calls them so, unless a layout says otherwise; `order` is not among them,
+because a column of that name is more often the number of a purchase.
+"""
 
 REASONS = {
     "truncated": "the last row of the file has too few columns: it was cut off",
@@ -59,6 +53,7 @@ REASONS = {
     "null_user_and_session": "neither a user nor a session: the event belongs to nobody",
     "null_user": "no user, and ingest.require_user asks for one",
     "bad_number": "price or quantity is not a finite number, or the quantity is not whole",
+    "bad_order": "the order within an instant is not a whole number of 64 bits",
     "negative_price": "the price is below zero",
     "negative_quantity": "the quantity is below zero",
     "zero_quantity": "the quantity is zero",

@@ -1,4 +1,8 @@
-"""One day of events: sorted, without duplicates, as one Parquet file whose bytes depend on the rows alone."""
+"""One day of events: sorted, without duplicates, as one Parquet file.
+
+Its bytes depend on the rows, and on their order in the sources only where one actor (a session, or a user without one)
+has several at one instant: those stand as the source has them.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,27 +15,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.events.contract import COLUMNS, SCHEMA, SORT_ORDER
+from clickflow.events.contract import COLUMNS, SCHEMA
 from clickflow.events.staging import DAY
 
 ROW_GROUP = 131_072
 KEPT = -1
 """The source of rows that were accepted by an earlier run: they go before all others."""
 
-KEYS = [(name, "ascending", "at_start") for name in (*SORT_ORDER, "source", "position")]
+COMPARED = ("item_id", "event_type", "user_id", "category", "brand", "price", "quantity", "campaign")
+"""What else two rows of one actor, instant and `order` must have in common to be duplicates; what tells most first."""
 
 
 @dataclass(frozen=True)
 class Day:
-    """What became of a day: rows and bytes written, and the raw rows that were duplicates (and whether of a row that an
-    earlier run had accepted).
+    """What became of a day: rows and bytes written, the raw rows that were duplicates, and the sources of rows that
+    tie with one that an earlier run had accepted: same instant, actor and `order`.
     """
 
     rows: int
     size: int
     source: NDArray[np.int32]
     position: NDArray[np.int64]
-    of_kept: NDArray[np.bool_]
+    beside_kept: NDArray[np.int32]
 
 
 def folder_of(day: int) -> str:
@@ -51,7 +56,7 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int) -> Day:
     path.parent.mkdir(parents=True, exist_ok=True)
     sources, positions = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
     waiting: list[pa.Table] = []
-    of_kept = [np.zeros(0, bool)]
+    beside_kept = [np.zeros(0, np.int32)]
     held = rows = 0
     with pq.ParquetWriter(
         path,
@@ -66,16 +71,14 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int) -> Day:
             writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
 
         for part in _slices(staged, slice_rows):
-            ordered = part.take(pc.sort_indices(part, sort_keys=KEYS))
-            ordered = ordered.combine_chunks()
-            double = _equal_to_previous(ordered)
-            if double.any():
-                source, position = ordered["source"].to_numpy(), ordered["position"].to_numpy()
+            ordered = _ordered(part)
+            source, tie = ordered["source"].to_numpy(), _ties(ordered)
+            beside_kept.append(_beside_kept(source, tie))
+            double = _doubles(ordered, tie)
+            if len(double):
                 sources.append(source[double])
-                positions.append(position[double])
-                leader = np.maximum.accumulate(np.where(double, 0, np.arange(len(double))))
-                of_kept.append(source[leader[double]] == KEPT)
-                ordered = ordered.take(pa.array(np.flatnonzero(~double)))
+                positions.append(ordered["position"].to_numpy()[double])
+                ordered = ordered.take(pa.array(np.delete(np.arange(ordered.num_rows), double)))
             waiting.append(ordered.select(list(COLUMNS)))
             held += ordered.num_rows
             rows += ordered.num_rows
@@ -86,7 +89,8 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int) -> Day:
                 waiting, held = [table.slice(full)], held - full
         if held:
             write(pa.concat_tables(waiting))
-    return Day(rows, path.stat().st_size, np.concatenate(sources), np.concatenate(positions), np.concatenate(of_kept))
+    beside = np.unique(np.concatenate(beside_kept))
+    return Day(rows, path.stat().st_size, np.concatenate(sources), np.concatenate(positions), beside)
 
 
 def _slices(staged: pa.Table, rows: int) -> Iterator[pa.Table]:
@@ -101,18 +105,63 @@ def _slices(staged: pa.Table, rows: int) -> Iterator[pa.Table]:
         yield staged.take(pa.array(np.flatnonzero(which == part)))
 
 
-def _equal_to_previous(table: pa.Table) -> NDArray[np.bool_]:
-    """Which rows of a sorted table equal the row before in every canonical column."""
-    double = np.zeros(table.num_rows, bool)
-    time = table["event_time"].cast(pa.int64()).to_numpy()
-    same = np.flatnonzero(np.diff(time) == 0) + 1
-    for name in COLUMNS[1:]:
-        if not len(same):
-            return double
-        column = table[name].combine_chunks()
-        here, before = column.take(pa.array(same)), column.take(pa.array(same - 1))
-        equal = pc.equal(here, before).fill_null(False)
-        equal = pc.or_(equal, pc.and_(pc.is_null(here), pc.is_null(before)))
-        same = same[np.asarray(equal.to_numpy(zero_copy_only=False), bool)]
-    double[same] = True
-    return double
+def _ordered(table: pa.Table) -> pa.Table:
+    """Sorted by time, session, user where there is no session, `order`, source and position."""
+    session = table["session_id"]
+    keys = ["event_time", "session_id", "order", "source", "position"]
+    if session.null_count:
+        alone = pc.if_else(session.is_null(), table["user_id"], None)
+        table, keys = table.append_column("alone", alone), [*keys[:2], "alone", *keys[2:]]
+    if table["order"].null_count == table.num_rows:
+        keys.remove("order")
+    return table.take(
+        pc.sort_indices(table, sort_keys=[(key, "ascending", "at_start") for key in keys])
+    ).combine_chunks()
+
+
+def _ties(table: pa.Table) -> NDArray[np.bool_]:
+    """Which rows of a sorted table tie with the row before: the same instant, actor and `order`."""
+    same = np.flatnonzero(np.diff(table["event_time"].cast(pa.int64()).to_numpy()) == 0) + 1
+    for name in ("session_id", "alone", "order"):
+        if len(same) and name in table.column_names:
+            same = same[_equal(table[name].combine_chunks(), same, same - 1)]
+    tie = np.zeros(table.num_rows, bool)
+    tie[same] = True
+    return tie
+
+
+def _equal(column: pa.Array, these: NDArray[np.int64], those: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where values of a column at two lists of places are equal; null equals null."""
+    if column.null_count == len(column):
+        return np.ones(len(these), bool)
+    one, other = column.take(pa.array(these)), column.take(pa.array(those))
+    equal = pc.equal(one, other).fill_null(False)
+    if column.null_count:
+        equal = pc.or_(equal, pc.and_(pc.is_null(one), pc.is_null(other)))
+    return np.asarray(equal.to_numpy(zero_copy_only=False), bool)
+
+
+def _beside_kept(source: NDArray[np.int32], tie: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The sources of rows that tie with a kept one; kept rows are the first of a tie."""
+    kept = source == KEPT
+    if not kept.any():
+        return np.zeros(0, np.int32)
+    leader: NDArray[np.int64] = np.maximum.accumulate(np.where(tie, 0, np.arange(len(tie))))
+    return np.unique(source[tie & ~kept & kept[leader]])
+
+
+def _doubles(table: pa.Table, tie: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The rows that equal an earlier one of their tie in every column. Column by column, only rows that are still equal
+    to another are looked at.
+    """
+    rows = np.flatnonzero(tie | np.append(tie[1:], False))
+    group: NDArray[np.int64] = np.cumsum(~tie, dtype=np.int64)[rows]
+    for name in COMPARED:
+        if not len(rows):
+            break
+        coded = table[name].combine_chunks().take(pa.array(rows)).dictionary_encode().indices
+        code = coded.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False) + 1
+        group = np.unique(group * (code.max() + 1) + code, return_inverse=True)[1]
+        still = np.bincount(group)[group] > 1
+        rows, group = rows[still], group[still]
+    return np.sort(np.delete(rows, np.unique(group, return_index=True)[1]))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clickflow.events import contract
 from clickflow.events.columns import named, numbers
 
-TIME, TYPE, USER, SESSION, ITEM, _CATEGORY, BRAND, PRICE, QUANTITY, _CAMPAIGN = range(len(contract.COLUMNS))
+TIME, TYPE, USER, SESSION, ITEM, _CATEGORY, BRAND, PRICE, QUANTITY, _CAMPAIGN = range(len(contract.BY_NAME))
 
 KINDS = (
     "duplicate",

@@ -51,7 +51,7 @@ def ingest(params: Params, paths: Paths, *, rebuild: bool = False) -> dict[str, 
             with scratch(paths) as folder:
                 return _ingest(params, paths, folder, key, engine, rebuild=rebuild)
     except outputs.RebuildNeeded:
-        console.say("a row from quarantine equals an accepted one: reading everything again, to keep the first")
+        console.say("a row from quarantine ties with an accepted one: reading everything again, to keep its place")
     return ingest(params, paths, rebuild=True)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from clickflow.errors import DataError
-from clickflow.events.contract import COLUMNS
+from clickflow.events.contract import BY_NAME
 from clickflow.events.presets import ANY_TYPE, Layout
 from clickflow.events.storage import UNTOUCHED
 
@@ -14,7 +14,7 @@ def wanted(layout: Layout, names: Collection[str]) -> dict[str, str]:
     """Canonical column: the column of the file that it is to be, be it there or not."""
     asked = dict(layout.columns)
     if layout.identity:
-        asked |= {c: c for c in COLUMNS if c in names and c not in asked}
+        asked |= {c: c for c in BY_NAME if c in names and c not in asked}
     return asked
 
 

@@ -40,7 +40,7 @@ class Work:
 
 
 class RebuildNeeded(Exception):
-    """A row from quarantine equals an accepted one: which of them came first, only the sources can tell."""
+    """A row from quarantine has the instant and the actor of an accepted one: only the sources know their order."""
 
 
 def build(work: Work, previous: Manifest | None, settings: Mapping[str, Any], paths: Paths) -> Manifest:
@@ -80,7 +80,7 @@ def _write_days(work: Work, previous: Manifest | None, paths: Paths) -> dict[str
     with console.progress("sorting", len(touched)) as advance:
         for name, day in reading.in_order(write, touched.items(), work.threads):
             told[name] = {"rows": day.rows, "bytes": day.size}
-            if work.rechecked is not None and (day.source[day.of_kept] < len(work.kept)).any():
+            if (day.beside_kept < len(work.kept)).any():
                 raise RebuildNeeded
             doubles.append((day.source, day.position))
             advance(1, f"{name.removeprefix('day=')}")

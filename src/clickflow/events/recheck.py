@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clickflow.events import delimited, jsonlines, quarantine
 from clickflow.events.checks import Rules, check
-from clickflow.events.contract import COLUMNS
+from clickflow.events.contract import BY_NAME
 from clickflow.events.engine import Engine
 from clickflow.events.folders import partitions
 from clickflow.events.manifest import Manifest
@@ -102,7 +102,7 @@ def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any], folde
     else:
         wanted = dict(layout.columns)
         if layout.identity:
-            wanted |= {column: column for column in COLUMNS if column not in wanted}
+            wanted |= {column: column for column in BY_NAME if column not in wanted}
         rows = jsonlines.parse(TextBlock(data, 0, 0, (), True, 0), wanted, nested="")
     first = np.cumsum([0] + [text.count("\n") + 1 for text in texts])
     index = np.searchsorted(first, rows.positions >> ORDINAL_BITS, side="right") - 1

@@ -72,7 +72,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
             )
             return _result(before, card)
     except outputs.RebuildNeeded:
-        console.say("a row from quarantine equals an accepted one: reading the sources again, to keep the first")
+        console.say("a row from quarantine ties with an accepted one: reading the sources again, to keep its place")
     return _result(before, stage_of.ingest(params, paths, rebuild=True))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clickflow.errors import ClickflowError, DataError
 from clickflow.events import jsonlines, records
-from clickflow.events.contract import COLUMNS
+from clickflow.events.contract import BY_NAME, COLUMNS
 from clickflow.events.delimited import Delimited
 from clickflow.events.folders import format_of, member_of, partitions
 from clickflow.events.jsonlines import JsonLines
@@ -365,5 +365,5 @@ def _json(
 def _later(layout: Layout, names: set[str]) -> dict[str, str]:
     given = {column: field for column, field in layout.columns.items() if field not in names}
     if layout.identity:
-        given |= {c: c for c in COLUMNS if c not in names and c not in layout.columns}
+        given |= {c: c for c in BY_NAME if c not in names and c not in layout.columns}
     return given

@@ -7,15 +7,14 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from clickflow.events.contract import COLUMNS
 from clickflow.quality.figures import RowFigure
-from clickflow.quality.log import Log
+from clickflow.quality.log import EVERY_COLUMN, Log
 from clickflow.quality.profile import VISIT, Profile
 
 EXAMPLES = 5
 """At most so many are shown."""
 
-ROW = f"filename, file_row_number, {', '.join(COLUMNS)}"
+ROW = f"filename, file_row_number, {EVERY_COLUMN}"
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ def _twice(log: Log, profile: Profile) -> tuple[Mapping[str, Any], ...]:
     found: list[Mapping[str, Any]] = []
     for day in profile.duplicate_days:
         query = (
-            f"SELECT min(filename) AS filename, min(file_row_number) AS file_row_number, {', '.join(COLUMNS)}, "
-            f"count(*) AS times FROM events WHERE day = '{day}' GROUP BY {', '.join(COLUMNS)} HAVING count(*) > 1 "
+            f"SELECT min(filename) AS filename, min(file_row_number) AS file_row_number, {EVERY_COLUMN}, "
+            f"count(*) AS times FROM events WHERE day = '{day}' GROUP BY {EVERY_COLUMN} HAVING count(*) > 1 "
             f"ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
         )
         found += _rows(log, query)

@@ -20,6 +20,9 @@ SQL_TYPES = {
 }
 """The contract's column types in the engine."""
 
+EVERY_COLUMN = ", ".join(f'"{name}"' for name in COLUMNS)
+"""The contract's columns in SQL, where one of them is a word of the language."""
+
 
 @dataclass(frozen=True)
 class Log:
@@ -110,10 +113,10 @@ def _selected(name: str, schema: pa.Schema | None, present: set[str]) -> str:
     """One column of the view; `schema` is None where the files differ."""
     kind = SCHEMA.field(name).type
     if name not in present:
-        return f"NULL::{SQL_TYPES[kind]} AS {name}"
+        return f'NULL::{SQL_TYPES[kind]} AS "{name}"'
     if schema is not None and schema.field(name).type == kind:
-        return name
-    return f"TRY_CAST({name} AS {SQL_TYPES[kind]}) AS {name}"
+        return f'"{name}"'
+    return f'TRY_CAST("{name}" AS {SQL_TYPES[kind]}) AS "{name}"'
 
 
 def _column_rows(schemas: list[pa.Schema]) -> list[dict[str, Any]]:

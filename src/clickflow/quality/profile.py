@@ -15,9 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clickflow.events.contract import COLUMNS
 from clickflow.quality.figures import RowFigure
-from clickflow.quality.log import Log
+from clickflow.quality.log import EVERY_COLUMN, Log
 
 SAMPLE_ROWS = 10_000
 """About so many events, evenly spread over every file, are the table `sample`."""
@@ -77,8 +76,7 @@ def measure(
 
     duplicates, duplicate_days, unsorted_rows, unsorted = 0, [], [], 0
     for day, files in _by_day(log.files).items():
-        columns = ", ".join(COLUMNS)
-        (more,) = _one(log, f"SELECT count(*) - count(DISTINCT hash({columns})) FROM events WHERE day = '{day}'")
+        (more,) = _one(log, f"SELECT count(*) - count(DISTINCT hash({EVERY_COLUMN})) FROM events WHERE day = '{day}'")
         duplicates += more
         duplicate_days += [day] if more else []
         for file in files:
@@ -122,7 +120,7 @@ def sample(log: Log, events: int) -> pa.Table:
     """About SAMPLE_ROWS events in their order: every so-manieth row of each file, so always the same ones."""
     step = max(1, -(-events // SAMPLE_ROWS))
     result: pa.Table = log.connection.sql(
-        f"SELECT {', '.join(COLUMNS)} FROM events WHERE file_row_number % {step} = 0 ORDER BY filename, file_row_number"
+        f"SELECT {EVERY_COLUMN} FROM events WHERE file_row_number % {step} = 0 ORDER BY filename, file_row_number"
     ).to_arrow_table()
     return result
 

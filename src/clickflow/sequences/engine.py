@@ -74,10 +74,12 @@ def write(connection: Any, expression: Any, path: Path) -> None:
 
 
 def read_events(connection: Any, folder: Path) -> Any:
-    """The canonical events below `folder`. Raises UsageError where there are none."""
+    """The canonical events below `folder`, with `file_row_number`, which orders the events of one instant: they lie in
+    one file. Raises UsageError where there are none.
+    """
     if not any(folder.glob("*/*.parquet")):
         raise UsageError(f"there are no canonical events in {folder}", next_step="run `clickflow ingest`")
-    return connection.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=False)
+    return connection.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=False, file_row_number=True)
 
 
 def within(events: Any, since: datetime | None, until: datetime | None) -> Any:
@@ -127,9 +129,8 @@ def ordered_events(events: Any, actors: Any, items: Any, categories: Any, brands
     """All events of somebody as numbers, an actor after the other, each in the order of time.
 
     Columns: `actor` int32; `time`; `item` int32 (-1 none); `action` uint8; `price` float32 (null: none); `category`
-    and `brand` int32 (-1 none); `open` (true where the source gave no session, so that silences cut). Events of one
-    actor at one instant stand in the order of item, action, price, category, brand: rows equal in all of these are the
-    same row.
+    and `brand` int32 (-1 none); `open` (true where the source gave no session, so that silences cut); `row`, in the
+    day's file: events of one actor at one instant stand in its order, which is that of the source.
     """
     action = events.event_type.cases(*((name, code) for code, name in enumerate(EVENT_TYPES)), else_=NO_TYPE)
     pairs = actors.rename(pair_user="user_id", pair_session="session_id")
@@ -138,7 +139,7 @@ def ordered_events(events: Any, actors: Any, items: Any, categories: Any, brands
         [events.user_id.identical_to(pairs.pair_user), events.session_id.identical_to(pairs.pair_session)],
     )
     joined = joined.left_join(items, "item_id").left_join(categories, "category").left_join(brands, "brand")
-    return joined.select(
+    joined = joined.select(
         actor=joined.actor,
         time=joined.event_time,
         item=joined.item.fill_null(-1),
@@ -147,7 +148,9 @@ def ordered_events(events: Any, actors: Any, items: Any, categories: Any, brands
         category=joined.code.fill_null(-1),
         brand=joined.brand_code.fill_null(-1),
         open=joined.session_id.isnull(),
-    ).order_by("actor", "time", "item", "action", "price", "category", "brand")
+        row=joined.file_row_number,
+    )
+    return joined.order_by("actor", "time", "row")
 
 
 def ordered_sequences(sequences: Any, actors: Any, part: int) -> Any:
