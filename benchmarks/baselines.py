@@ -7,6 +7,7 @@ removed from the second, all items are ranked for every next click, an item with
 as ranked before it. The session-kNN systems are also timed on training positions, each without its own session.
 
     --tail 0.1                                 the last tenth of the training sessions in place of a test file
+    --longest 0.02                             the longest fiftieth of them
     --systems vstan,vstan:distance=2.05:idf=1  a session-kNN with other values of its table
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from session_log import CUTOFFS, SessionLog, log
+from session_log import CUTOFFS, SessionLog, log, options
 
 from clickflow.cli import guarded
 from clickflow.errors import UsageError
@@ -46,13 +47,11 @@ TIMED = 100_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--test", type=Path)
-    parser.add_argument("--tail", type=float, help="share of the training sessions to test on, in place of --test")
+    options(parser)
     parser.add_argument("--systems", default=",".join(NEXT_ITEM), help="names, with commas; none: all")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
-    result = measure(log(asked.train, asked.test, asked.tail), asked.systems.split(","))
+    result = measure(log(asked.train, asked.test, asked.tail, asked.longest), asked.systems.split(","))
     text = json.dumps(result, indent=2, sort_keys=True)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")

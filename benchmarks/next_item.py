@@ -7,6 +7,7 @@ next click in the sessions of the second. Items that the first file does not hav
 anything else; an item with the same score as the true one counts as ranked before it.
 
     --tail 0.1                           the last tenth of the training sessions in place of a test file
+    --longest 0.02                       the longest fiftieth of them
     --set encoder.kind=lstm              another value of the model's params, once or several times
     --baselines vsknn,vstan              measured beside it on the same questions
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from session_log import CUTOFFS, log
+from session_log import CUTOFFS, log, options
 
 from clickflow import console
 from clickflow.cli import guarded
@@ -47,9 +48,7 @@ PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--test", type=Path)
-    parser.add_argument("--tail", type=float, help="share of the training sessions to test on, in place of --test")
+    options(parser)
     parser.add_argument("--preset", default="default", help="default, best (three seeds), or a model of params.yaml")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"])
@@ -71,7 +70,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     values = parse(asked.set)
     threads = asked.threads or params.training.threads
     settings = replace(params.training, device=asked.device, threads=threads, processes=asked.processes)
-    found = log(asked.train, asked.test, asked.tail)
+    found = log(asked.train, asked.test, asked.tail, asked.longest)
     training, testing = found.train, found.test
 
     name, ensemble = PRESETS.get(asked.preset, (asked.preset, ()))

@@ -1,5 +1,13 @@
-"""Public session logs, tab-separated `SessionId ItemId Time` (gzip or not), as packed splits in memory."""
+"""Public session logs, tab-separated `SessionId ItemId Time` (gzip or not), as packed splits in memory.
 
+    python benchmarks/session_log.py --events 300000 --items 5000 --out simulated.tsv
+
+writes the visits of a simulated shop as such a file.
+"""
+
+import argparse
+import dataclasses
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.cli import guarded
 from clickflow.errors import DataError, UsageError
 from clickflow.sequences.features import of_time
 from clickflow.sequences.store import PackedSplit
@@ -31,20 +40,30 @@ class SessionLog:
     """Whether `Time` is seconds since 1970."""
 
 
-def log(train: Path, test: Path | None, tail: float | None) -> SessionLog:
-    """The log in the files `train` and `test`, or in `train` alone, whose last sessions, a share `tail`, are then
-    what is asked about.
+def options(parser: argparse.ArgumentParser) -> None:
+    """What `log` reads, as options of a benchmark."""
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--test", type=Path)
+    parser.add_argument("--tail", type=float, help="share of the training sessions, the last, in place of --test")
+    parser.add_argument("--longest", type=float, help="share of the training sessions, the longest, in place of --test")
+
+
+def log(train: Path, test: Path | None, tail: float | None, longest: float | None = None) -> SessionLog:
+    """The log in the files `train` and `test`, or in `train` alone, of whose sessions the last, a share `tail`, or the
+    longest, a share `longest`, are then what is asked about.
     """
-    if (test is None) == (tail is None):
-        raise UsageError("one of --test and --tail is needed", next_step="name a test file, or a share to hold out")
+    if [test, tail, longest].count(None) != 2:
+        raise UsageError(
+            "one of --test, --tail and --longest is needed", next_step="name a test file, or a share to hold out"
+        )
     learned = read(train)
     clock = bool(np.median(learned[2]) > CLOCK) if len(learned[2]) else False
     learned = (*learned[:2], ordered(learned[0], learned[2]))
     if test is not None:
         asked = read(test)
     else:
-        late = last(learned, float(tail or 0))
-        asked, learned = chosen(learned, late), chosen(learned, ~late)
+        held = most(learned, longest) if longest is not None else last(learned, float(tail or 0))
+        asked, learned = chosen(learned, held), chosen(learned, ~held)
     session, item, when = learned
     items, index = np.unique(item, return_inverse=True)
     at = np.minimum(np.searchsorted(items, asked[1]), max(0, len(items) - 1))
@@ -61,6 +80,17 @@ def last(rows: Rows, share: float) -> NDArray[np.bool_]:
     np.maximum.at(end, number, when)
     late: NDArray[np.bool_] = np.argsort(np.argsort(end, kind="stable"))[number] >= len(end) * (1 - share)
     return late
+
+
+def most(rows: Rows, share: float) -> NDArray[np.bool_]:
+    """Which rows are of the longest sessions, a share of all sessions; of equal ones the last."""
+    session, _, when = rows
+    _, number = np.unique(session, return_inverse=True)
+    length = np.bincount(number)
+    end = np.full(len(length), -np.inf)
+    np.maximum.at(end, number, when)
+    long: NDArray[np.bool_] = np.argsort(np.lexsort((end, length)))[number] >= len(length) * (1 - share)
+    return long
 
 
 def chosen(rows: Rows, which: NDArray[np.bool_]) -> Rows:
@@ -122,3 +152,36 @@ def ordered(session: NDArray[Any], when: NDArray[np.float64]) -> NDArray[np.floa
     span = when.max() - when.min() + 1
     made: NDArray[np.float64] = turn * span + (when - when.min())
     return made
+
+
+def simulated(out: Path, *, events: int, items: int, seed: int) -> None:
+    """Write the views of a simulated shop's visits to `out`, in the order of their times."""
+    import pyarrow as pa
+    from pyarrow import compute, csv, parquet
+
+    from clickflow.events import simulator
+
+    settings = dataclasses.replace(simulator.DEFAULTS, events=events, items=items)
+    with tempfile.TemporaryDirectory() as folder:
+        simulator.simulate(settings, Path(folder), seed=seed, fmt="parquet", truth=False)
+        files = sorted(Path(folder).glob("events-*.parquet"))
+        columns = ["session_id", "item_id", "event_time", "event_type"]
+        table = pa.concat_tables([parquet.read_table(file, columns=columns) for file in files])
+    views = table.filter(compute.equal(table["event_type"], "view"))
+    seconds = compute.divide(views["event_time"].cast(pa.timestamp("us")).cast(pa.int64()), 1_000_000)
+    named = pa.table([views["session_id"], views["item_id"], seconds], names=list(COLUMNS))
+    csv.write_csv(named, out, csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--items", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    simulated(asked.out, events=asked.events, items=asked.items, seed=asked.seed)
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickflow.evaluation import ranking
-from clickflow.evaluation.baselines import NEXT_ITEM, itemknn, popularity
+from clickflow.evaluation.baselines import NEXT_ITEM, itemknn, popularity, repeat
 from clickflow.evaluation.baselines.history import History
 from clickflow.models.windows import questions, recent
 
@@ -57,8 +57,52 @@ def test_the_other_baselines_agree_with_plain_references(sessions, session):
     newest = list(dict.fromkeys(item for item in session[::-1] if item >= 2))
     others = [i for i in range(2, KNOWN) if i not in newest]
     order = np.argsort(-found["repeat"][2:], kind="stable") + 2
-    assert order[: len(newest)].tolist() == newest
+    assert order[: len(newest)].tolist() == newest, "too few sessions to learn another order than the newest first"
     assert found["repeat"][others] == pytest.approx(share[others])
+
+
+WANTED = {
+    "recency": lambda session: session[-1],
+    "first": lambda session: session[0],
+    "count, recency": lambda session: max(session[::-1], key=session.count),
+    "count, first": lambda session: max(session, key=session.count),
+}
+"""Where a visitor goes back to, by the order that foretells it."""
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_repeat_learns_from_training_in_which_order_visitors_go_back(name):
+    draw = np.random.default_rng(0)
+    visits = [draw.integers(2, 6, draw.integers(5, 9)).tolist() for _ in range(600)]
+    past = history([[*visit, WANTED[name](visit)] for visit in visits[:500]])
+    scores = NEXT_ITEM["repeat"](past)
+    shown = np.concatenate([newest_first(visit) for visit in visits[500:]])
+    first = scores(shown).argmax(axis=1)
+    assert np.mean(first == [WANTED[name](visit) for visit in visits[500:]]) > 0.95
+
+
+def test_repeat_has_an_order_of_its_own_for_long_visits():
+    draw = np.random.default_rng(0)
+    short = [draw.permutation(np.arange(2, 9))[:2].tolist() for _ in range(300)]
+    long = [draw.permutation(np.arange(2, 9))[:5].tolist() for _ in range(300)]
+    past = history([[*visit, visit[0]] for visit in short] + [[*visit, visit[-1]] for visit in long])
+    scores = NEXT_ITEM["repeat"](past)
+    assert scores(newest_first([3, 4]))[0].argmax() == 3
+    assert scores(newest_first([3, 4, 5, 6, 7]))[0].argmax() == 7
+
+
+@given(st.lists(st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=9), min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_what_repeat_knows_of_a_session_agrees_with_a_plain_count(sessions):
+    seen = repeat.distinct(np.concatenate([newest_first(session) for session in sessions]))
+    found = sorted(zip(seen.row, seen.item, seen.count, seen.last, seen.first, seen.late.round(9), strict=True))
+    plain = []
+    for row, session in enumerate(sessions):
+        back = session[::-1]
+        for item in sorted({item for item in session if item >= 2}):
+            at = [k for k, each in enumerate(back) if each == item]
+            plain.append((row, item, len(at), at[0], at[-1], round(sum(repeat.FADING**k for k in at), 9)))
+    assert found == plain
 
 
 @pytest.mark.parametrize("name", sorted(NEXT_ITEM))

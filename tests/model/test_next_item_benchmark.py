@@ -69,10 +69,24 @@ def test_the_last_sessions_of_the_training_file_can_stand_in(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_the_longest_sessions_of_the_training_file_can_stand_in(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import session_log
+
+    train = log(tmp_path / "train.tsv.gz", 160, 0, clock=True)
+    found = session_log.log(train, None, None, 0.25)
+    assert (found.train.n_sequences, found.test.n_sequences) == (120, 40)
+    assert found.test.lengths.min() >= found.train.lengths.max()
+    made = tmp_path / "simulated.tsv"
+    session_log.simulated(made, events=4000, items=50, seed=0)
+    assert session_log.log(made, None, None, 0.02).test.lengths.mean() > 10
+
+
+@pytest.mark.slow
 def test_what_makes_no_sense_is_refused_in_a_line(tmp_path: Path) -> None:
     train = log(tmp_path / "train.tsv.gz", 20, 0, clock=True)
     for words, says in (
-        ((), "one of --test and --tail is needed"),
+        ((), "one of --test, --tail and --longest is needed"),
         (("--tail", "0.5", "--set", "encoder.kidn=gru"), "models.next_step.encoder.kidn: this model has no such param"),
     ):
         done = run("--train", train, *words, "--json", tmp_path / "out.json")
