@@ -64,6 +64,7 @@ class Ingest:
     future_tolerance_minutes: float
     max_text_length: int
     require_user: bool
+    max_file_quarantine_share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class Quality:
     min_events: int
     max_null_user_share: float
     max_quarantine_share: float
+    max_refused_files: int | None
     max_age_days: float | None
     volume_ratio: tuple[float, float]
     type_mix_distance: float

@@ -35,6 +35,7 @@ def rules(params: Params) -> Any:
         "simulator.dirt": params.simulator.dirt,
         "quality.max_null_user_share": params.quality.max_null_user_share,
         "quality.max_quarantine_share": params.quality.max_quarantine_share,
+        "ingest.max_file_quarantine_share": params.ingest.max_file_quarantine_share,
         "quality.max_single_event_share": params.quality.max_single_event_share,
         "evaluation.confidence": params.evaluation.confidence,
     }

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from clickflow import console, files
 from clickflow.errors import DataError, UsageError
-from clickflow.events import manifest, origins, outputs, reading, times
+from clickflow.events import manifest, origins, outputs, reading, refusals, times
 from clickflow.events.checks import Rules
 from clickflow.events.commit import commit, scratch
 from clickflow.events.digests import digests
@@ -36,6 +38,8 @@ ROW_BYTES = 130
 def run(params: Params, paths: Paths) -> None:
     """Ingest the source of `params` into `paths`, and say what came of it."""
     card = ingest(params, paths)
+    for line in refusals.lines(card, paths.quarantine, params.ingest.max_file_quarantine_share):
+        console.say(f"[bold yellow]note[/] {escape(line)}")
     console.emit(card, as_json=False, text=lambda: summary(card))
 
 

@@ -8,6 +8,7 @@ from clickflow.errors import UsageError
 from clickflow.evaluation import figures
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.report import data_uri
+from clickflow.events.refusals import named
 from clickflow.monitoring import plots
 from clickflow.monitoring.rule import METRIC, Bound, Judged, Verdict
 
@@ -45,6 +46,8 @@ def console_text(result: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Any:
 
     newest = f"newest event {minute(result['newest_event'])} UTC, {age(result['age_hours'])}"
     lines = [f"{newest}{': [bold red]stale[/]' if result['stale'] else ''}"]
+    if result["refused_files"]:
+        lines.append(f"[bold red]no row was accepted[/] of {escape(named(result['refused_files']))}")
     for verdict in verdicts:
         call = "[bold red]retrain[/]" if verdict.retrain else "no call for retraining"
         lines.append(f"{escape(verdict.model)}: {call}: {escape(verdict.why)}")

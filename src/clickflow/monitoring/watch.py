@@ -18,6 +18,7 @@ from clickflow.evaluation import reference as references
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.profile import Values, action_codes
 from clickflow.evaluation.reference import Reference
+from clickflow.events import refusals
 from clickflow.files import replacing, write_json, write_text
 from clickflow.models.artefact import Artefact
 from clickflow.monitoring import drift, live, report, rule, windows
@@ -113,6 +114,7 @@ def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tup
         "newest_event": iso(newest),
         "age_hours": None if hours is None else round(hours, 3),
         "stale": stale,
+        "refused_files": refusals.refused_files(paths.ingest_card),
         "retrain": retrain,
         "why": why + (f"; the newest event is {report.age(hours)}: look to the source" if stale else ""),
         "watch": asdict(params.watch),

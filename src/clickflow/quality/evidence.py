@@ -60,6 +60,10 @@ def of_figure(
         worst = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
         counted = tuple({"reason": code, "rows": count} for code, count in worst)
         return Evidence(int(profile.log["quarantined"] or 0), "rows in quarantine", counted)
+    if figure in ("partly_refused_files", "refused_files"):
+        whole = figure == "refused_files"
+        files = [file for file in profile.refused_files if not whole or file["refused"] == file["read"]]
+        return Evidence(len(files), "files", tuple(files[:EXAMPLES]))
     if figure in ("unaccounted_rows", "card_difference"):
         shown = {name: profile.log[name] for name in ("read", "accepted", "quarantined", "events")}
         return Evidence(abs(int(profile.log[figure] or 0)), "rows", (shown,))

@@ -41,8 +41,8 @@ class Profile:
     """What a log looks like.
 
     `log` and `drift` are one row each (figure → value; None where it cannot be known); `days` one row a day between the
-    first and the last, those without events too; `types` one row an event type. `unsorted_rows` and `duplicate_days`
-    say where to look for examples.
+    first and the last, those without events too; `types` one row an event type. `unsorted_rows`, `duplicate_days` and
+    `refused_files` say where to look for examples.
     """
 
     log: Mapping[str, int | float | None]
@@ -54,15 +54,16 @@ class Profile:
     newest_full_day: date | None
     unsorted_rows: tuple[tuple[Path, int], ...]
     duplicate_days: tuple[date, ...]
+    refused_files: tuple[Mapping[str, Any], ...]
 
 
 def measure(
-    log: Log, rows: tuple[RowFigure, ...], card: Mapping[str, int], now: datetime | None, advance: Callable[[], Any]
+    log: Log, rows: tuple[RowFigure, ...], card: Mapping[str, Any], now: datetime | None, advance: Callable[[], Any]
 ) -> Profile:
     """All figures of `log`.
 
-    `card` holds what ingest says: read, accepted, quarantined. The age of the newest event is taken at `now`, or left
-    None. `advance` is called after each day.
+    `card` holds what ingest says: read, accepted, quarantined, and the files of which too much was refused. The age of
+    the newest event is taken at `now`, or left None. `advance` is called after each day.
     """
     connection = log.connection
     counted = ", ".join(f"count(*) FILTER ({figure.predicate})" for figure in rows)
@@ -96,6 +97,9 @@ def measure(
 
     figures |= {name: card[name] for name in ("read", "accepted", "quarantined")}
     figures["quarantine_share"] = _share(card["quarantined"], card["read"])
+    refused = card.get("refused_files", ())
+    figures["partly_refused_files"] = len(refused)
+    figures["refused_files"] = sum(file["refused"] == file["read"] for file in refused)
     figures["unaccounted_rows"] = card["read"] - card["accepted"] - card["quarantined"]
     figures["card_difference"] = card["accepted"] - events
     figures["age_days"] = round((now - last) / timedelta(days=1), 3) if now and last else None
@@ -113,6 +117,7 @@ def measure(
         newest_full_day=full_day,
         unsorted_rows=tuple(unsorted_rows[:5]),
         duplicate_days=tuple(duplicate_days),
+        refused_files=tuple(refused),
     )
 
 

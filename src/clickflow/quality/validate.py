@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from clickflow import console, files
 from clickflow.errors import DataError, UsageError
+from clickflow.events import refusals
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.quality import docs, evidence, judge, suites, verdict
@@ -31,6 +32,7 @@ def run(params: Params, paths: Paths) -> None:
     as_of = _utc(params.source.as_of)
     latest = as_of + timedelta(minutes=params.ingest.future_tolerance_minutes) if as_of else None
     rows = row_figures(latest)
+    card["refused_files"] = _refused(card["sources"], params.ingest.max_file_quarantine_share)
     known = suites.parameters(params.quality)
     # the clock is looked at only where an age is asked for and no moment is given: nothing else depends on it
     now = (as_of or datetime.now(UTC)) if params.quality.max_age_days is not None else None
@@ -90,11 +92,11 @@ def _tell(findings: list[verdict.Finding], paths: Paths) -> None:
 
 
 def _ingest_card(path: Path) -> dict[str, Any]:
-    """reports/ingest.json: the counts as ints, and the reasons."""
+    """reports/ingest.json: the counts as ints, the reasons, and the sources."""
     try:
         raw = files.read_json(path)
         counts: dict[str, Any] = {name: int(raw[name]) for name in ("read", "accepted", "quarantined")}
-        return counts | {"reasons": dict(raw.get("reasons") or {})}
+        return counts | {"reasons": dict(raw.get("reasons") or {}), "sources": list(raw.get("sources") or [])}
     except FileNotFoundError as error:
         raise UsageError(
             f"there is no {path}, which says how many rows were read and accepted",
@@ -107,6 +109,14 @@ def _ingest_card(path: Path) -> dict[str, Any]:
             kept="nothing was written",
             next_step="run `clickflow ingest` again",
         ) from error
+
+
+def _refused(sources: list[dict[str, Any]], bound: float) -> list[dict[str, Any]]:
+    """The files of which more than `bound` was refused, the worst and newest first."""
+    return [
+        {"file": each["source"], "refused": refusals.refused(each), "read": each["read"], **each["reasons"]}
+        for each in refusals.above(sources, bound)
+    ]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clickflow import console
+from clickflow.events.freshness import Freshness, freshness
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.registry import ledger, mlflow_store
@@ -55,10 +56,16 @@ class ModelStatus:
 def run(params: Params, paths: Paths, *, as_json: bool) -> None:
     """Print the state of every model of params.yaml; nothing is changed."""
     found, shown = collect(params, paths)
+    data = freshness(params, paths)
     console.emit(
-        {"models": {status.model: asdict(status) for status in found}, "registry": shown, "home": str(paths.home)},
+        {
+            "models": {status.model: asdict(status) for status in found},
+            "data": None if data is None else asdict(data),
+            "registry": shown,
+            "home": str(paths.home),
+        },
         as_json=as_json,
-        text=lambda: _shown(found, shown),
+        text=lambda: _shown(found, shown, data),
     )
 
 
@@ -121,7 +128,7 @@ def _decision(entry: Entry) -> Decision:
     return Decision(action=entry.action, version=entry.version, time=entry.time, actor=entry.actor, why=entry.reason)
 
 
-def _shown(found: list[ModelStatus], registry: str) -> Any:
+def _shown(found: list[ModelStatus], registry: str, data: Freshness | None) -> Any:
     """A table a model, a line a fact: it stays readable in a narrow terminal."""
     from rich.console import Group
     from rich.markup import escape
@@ -138,7 +145,8 @@ def _shown(found: list[ModelStatus], registry: str) -> Any:
     last = f"registry: {registry}"
     if not any(status.versions or status.last for status in found):
         last = f"nothing is registered yet in {registry}: run `dvc repro`, then `clickflow promote`"
-    return Group(*tables, escape(last))
+    newest = "data: nothing was ingested here" if data is None else f"data: {data.text()}"
+    return Group(*tables, escape(newest), escape(last))
 
 
 def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:

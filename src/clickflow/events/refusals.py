@@ -1,0 +1,89 @@
+"""Files of a source that were refused as a whole or in large part, and files that lack something.
+
+What is refused is in quarantine for another reason than being an exact repeat: a file that is delivered twice is no
+broken file.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from clickflow import files
+from clickflow.events import quarantine
+
+SHOWN = 10
+"""At most so many files are named."""
+EXAMPLE = 120
+"""Characters of a row that is shown."""
+
+Source = Mapping[str, Any]
+"""One of `sources` of reports/ingest.json."""
+
+
+def refused(source: Source) -> int:
+    """How many rows of a file were refused."""
+    return int(source["quarantined"]) - int(source["reasons"].get("duplicate", 0))
+
+
+def share(source: Source) -> float:
+    """Which part of a file's rows was refused; 0 of a file without rows."""
+    return refused(source) / source["read"] if source["read"] else 0.0
+
+
+def above(sources: Sequence[Source], bound: float) -> list[Source]:
+    """The files of which more than `bound` was refused, those refused whole first, then the newest by name first."""
+    return sorted(
+        (source for source in reversed(sources) if share(source) > bound), key=lambda source: share(source) < 1
+    )
+
+
+def refused_files(path: Path) -> list[str]:
+    """The files of which every row was refused, by reports/ingest.json; none where there is no such card."""
+    try:
+        card = files.read_json(path)
+        return [source["source"] for source in card["sources"] if share(source) == 1]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def lines(card: Mapping[str, Any], folder: Path, bound: float) -> Iterator[str]:
+    """What a person should know of single files; `folder` holds the quarantine."""
+    sources = card["sources"]
+    broken = above(sources, bound)
+    newest = sources[-1]["source"] if len(sources) > 1 else None
+    for source in broken[:SHOWN]:
+        counts = sorted(source["reasons"].items(), key=lambda item: (-item[1], item[0]))
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
+        last = " (the newest file)" if source["source"] == newest else ""
+        yield (
+            f"{source['source']}{last}: {refused(source):,} of {source['read']:,} rows refused: {reasons}"
+            f"{_example(folder, source['source'])}"
+        )
+    if len(broken) > SHOWN:
+        yield f"and {len(broken) - SHOWN} more files of which over {bound:.0%} was refused"
+    empty = [source["source"] for source in sources if not source["read"]]
+    if empty:
+        yield f"no row in {named(empty)}"
+    missing: dict[str, list[str]] = {}
+    for source in sources:
+        for column in source["lacks"]:
+            missing.setdefault(column, []).append(source["source"])
+    for column, names in missing.items():
+        yield f"no {column} in {len(names)} of {len(sources)} files, where it is null: {named(names)}"
+
+
+def named(names: Sequence[str]) -> str:
+    """Some names in a line."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _example(folder: Path, name: str) -> str:
+    """The first row of a file that was refused."""
+    table = pq.read_table(folder / quarantine.FILE, filters=[("source", "=", name)])
+    for row in table.slice(0, 1).to_pylist():
+        raw = row["raw"]
+        return f" (e.g. line {row['line']} {raw[:EXAMPLE]!r}{' …' if len(raw) > EXAMPLE else ''})"
+    return ""
