@@ -36,6 +36,10 @@ class Source:
     header: tuple[str, ...] | None
     columns: Mapping[str, str]
     event_types: Mapping[str, str]
+    decimal: Literal[".", ","]
+    thousands: str | None
+    currency: tuple[str, ...]
+    nulls: Mapping[str, tuple[str, ...]]
     time_format: str | None
     timezone: str
     sql_url_env: str
@@ -63,6 +67,7 @@ class Ingest:
     memory_gb: float
     future_tolerance_minutes: float
     max_text_length: int
+    bad_optional: Literal["empty", "quarantine"]
     require_user: bool
     max_file_quarantine_share: float
 

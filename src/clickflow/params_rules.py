@@ -85,6 +85,12 @@ def rules(params: Params) -> Any:
     header = params.source.header or ()
     for name in sorted({name for name in header if header.count(name) > 1}):
         yield f"source.header: two columns are called {name!r}"
+    if params.source.thousands is not None and (
+        len(params.source.thousands) != 1
+        or params.source.thousands == params.source.decimal
+        or params.source.thousands in "+-eE0123456789"
+    ):
+        yield f"source.thousands: {params.source.thousands!r} must be one character: no digit, sign or decimal mark"
     if params.source.kind == "sql" and not params.source.sql_query:
         yield "source.sql_query: a table or a SELECT is needed where source.kind is sql"
     for name, model in params.models.items():

@@ -101,10 +101,10 @@ class Desk:
     def ingest(self, **changes: object) -> Outcome:
         card = ingest(self.params(**changes), self.paths)
         outcome = Outcome(card, self.paths)
-        assert card["read"] == card["accepted"] + card["quarantined"]
+        assert card["read"] == card["accepted"] + card["quarantined"] + card["ignored"]
         for source in card["sources"]:
-            assert source["read"] == source["accepted"] + source["quarantined"]
-        for name in ("read", "accepted", "quarantined"):
+            assert source["read"] == source["accepted"] + source["quarantined"] + source["ignored"]
+        for name in ("read", "accepted", "quarantined", "ignored"):
             assert card[name] == sum(source[name] for source in card["sources"])
         assert len(outcome.quarantine) == card["quarantined"]
         assert outcome.events.num_rows == card["accepted"]

@@ -59,6 +59,10 @@ BAD: list[tuple[bytes, list[str]]] = [
     (row(price="-0.01"), ["negative_price"]),
     (row(quantity="-1"), ["negative_quantity"]),
     (row(quantity="0"), ["zero_quantity"]),
+    (row(user="9007199254740992.0"), ["inexact_id"]),
+    (row(category="1.2345678901234568e+18"), ["inexact_id"]),
+    (row(user="[1]", session="s"), ["not_scalar"]),
+    (row(brand="['a']"), ["not_scalar"]),
     (row(brand="x" * 257), ["too_long"]),
     (row(category="ü" * 129), ["too_long"]),
     (row(session="s" * 300), ["too_long"]),
@@ -79,7 +83,7 @@ BAD: list[tuple[bytes, list[str]]] = [
 
 def test_every_reason_with_its_line_and_exact_text(desk: Desk) -> None:
     desk.put("a.csv", HEADER + row() + b"\n" + b"".join(raw for raw, _ in BAD))
-    outcome = desk.ingest()
+    outcome = desk.ingest(ingest__bad_optional="quarantine")
     assert outcome.card["read"] == len(BAD) + 1
     assert outcome.card["accepted"] == 1
     assert outcome.card["sources"][0]["blank_lines"] == 1
@@ -270,13 +274,21 @@ def test_types_of_a_table(desk: Desk) -> None:
     desk.put("a.parquet", out.getvalue())
     outcome = desk.ingest(source__timezone="Europe/Berlin")
     events = outcome.events.to_pylist()
-    assert [(e["item_id"], e["price"], e["quantity"]) for e in events] == [("i0", 1.5, None), ("i1", None, 1)]
+    assert [(e["item_id"], e["price"], e["quantity"]) for e in events] == [
+        ("i0", 1.5, None),
+        ("i1", None, 1),
+        ("i2", None, 2),
+    ]
     assert events[0]["event_time"] == datetime.datetime(2026, 1, 5, 10, tzinfo=berlin)
-    assert events[0]["category"] == '["a","b"]'
+    assert events[0]["category"] is None
+    assert outcome.card["unread"] == {
+        "category": {"not_scalar": {"count": 3, "source": "a.parquet", "line": 1, "text": '["a","b"]'}},
+        "price": {"bad_number": {"count": 1, "source": "a.parquet", "line": 3, "text": "inf"}},
+    }
     assert outcome.reasons() == {
-        3: ["bad_number"], 4: ["broken_encoding"], 5: ["negative_price"], 6: ["zero_quantity"],
+        4: ["broken_encoding"], 5: ["negative_price"], 6: ["zero_quantity"],
     }  # fmt: skip
-    assert json.loads(outcome.quarantine[0]["raw"])["quantity"] == 2
+    assert json.loads(outcome.quarantine[0]["raw"])["quantity"] == 3
 
 
 def test_json_lines_reach_into_objects(desk: Desk) -> None:

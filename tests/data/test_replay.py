@@ -31,23 +31,28 @@ LOG = (
     + row(time="2026-06-02 00:00:00")
     + row(user="", item="guest")
     + row(kind="other")
+    + row(item="dear", price='"19,90"')
+    + row(kind="other", item="dear", price='"1,5"')
     + row(kind="pdp", item="")
     + row(kind="pdp", item="a")
     + rows(1)
     + b"cut"
 )
-STRICT = {"ingest__require_user": True}
+STRICT = {"ingest__require_user": True, "ingest__bad_optional": "quarantine"}
 FIXES: dict[str, dict[str, Any]] = {
     "type": {**STRICT, "source__event_types": {"pdp": "view"}},
     "length": {**STRICT, "ingest__max_text_length": 300},
-    "guests": {},
+    "guests": {"ingest__bad_optional": "quarantine"},
     "later": {**STRICT, "source__as_of": "2026-06-03T00:00:00"},
     "tolerance": {**STRICT, "ingest__future_tolerance_minutes": 3000},
     "all others": {**STRICT, "source__event_types": {"*": "view"}},
     "several": {"source__event_types": {"pdp": "click"}, "ingest__max_text_length": 400},
+    "ignore": {**STRICT, "source__event_types": {"pdp": "ignore"}},
+    "ignore all others": {**STRICT, "source__event_types": {"*": "ignore"}},
+    "optional": {**STRICT, "ingest__bad_optional": "empty"},
     "none": STRICT,
 }
-TAKEN = {"type": 2, "length": 1, "guests": 1, "later": 1, "tolerance": 1, "all others": 3, "several": 6, "none": 0}
+TAKEN = {"type": 2, "length": 1, "guests": 1, "later": 1, "tolerance": 1, "all others": 3, "several": 7, "optional": 1}
 
 
 def check(desk: Desk, before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, Any]:
@@ -55,7 +60,7 @@ def check(desk: Desk, before: Mapping[str, object], after: Mapping[str, object])
     desk.ingest(**before)
     result = replay(desk.params(**after), desk.paths)
     found = desk.bytes()
-    assert result["read"] == result["accepted"] + result["still_quarantined"]
+    assert result["read"] == result["accepted"] + result["still_quarantined"] + result["ignored"]
     shutil.rmtree(desk.paths.root / "data")
     desk.ingest(**after)
     assert desk.bytes() == found
@@ -67,9 +72,10 @@ def test_replay_equals_a_new_ingest(desk: Desk, fix: str) -> None:
     desk.put("a.csv", LOG)
     desk.put("b.csv", HEADER + row(kind="pdp", item="b", session="s7"))
     result = check(desk, STRICT, FIXES[fix])
-    more = 1 if "pdp" in str(FIXES[fix]) or fix == "all others" else 0
-    assert result["taken_in"] == TAKEN[fix] + more
-    assert result["in_quarantine_before"] == result["taken_in"] + result["still_quarantined"]
+    more = 1 if fix in ("type", "several", "all others") else 0
+    assert result["taken_in"] == TAKEN.get(fix, 0) + more
+    left = result["taken_in"] + result["still_quarantined"] + result["ignored"]
+    assert result["in_quarantine_before"] == left
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,7 @@ def test_replay_of_a_table(desk: Desk) -> None:
     out = io.BytesIO()
     pq.write_table(table, out)
     desk.put("a.parquet", out.getvalue())
-    given = {"source__timezone": "Europe/Berlin"}
+    given = {"source__timezone": "Europe/Berlin", "ingest__bad_optional": "quarantine"}
     result = check(desk, given, {**given, "source__event_types": {"pdp": "cart"}})
     assert (result["taken_in"], result["still_quarantined"]) == (2, 1)
 
@@ -166,7 +172,7 @@ def test_the_verb(desk: Desk, root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     runner = CliRunner()
     done = runner.invoke(app, ["ingest"])
     assert done.exit_code == 0, done.output
-    assert "51 rows read = 41 accepted + 10 quarantined" in done.output
+    assert "53 rows read = 42 accepted + 11 quarantined" in done.output
     raw["source"]["event_types"] = {"pdp": "view"}
     params.write_text(yaml.safe_dump(raw))
     done = runner.invoke(app, ["replay", "--json"])

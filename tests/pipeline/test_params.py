@@ -37,6 +37,7 @@ def test_every_key_is_needed_or_named_as_missing(raw_params):
     free = (
         "source.columns",
         "source.event_types",
+        "source.nulls",
         "gate.floors",
         "gate.beat_baselines",
         "watch.max_metric_drop",

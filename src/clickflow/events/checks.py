@@ -3,7 +3,7 @@
 A row's faults are a mask of `rows.BIT`; 0 is a good row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from clickflow.events import texts, times
+from clickflow.events import amounts, texts, times
 from clickflow.events.contract import EVENT_TYPES, NEEDS_ITEM, SCHEMA
-from clickflow.events.presets import ANY_TYPE
+from clickflow.events.presets import ANY_TYPE, EVERY, IGNORE
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.events.rows import BIT
+from clickflow.events.unread import Unread
 
-TEXTS = ("user_id", "session_id", "item_id", "category", "brand", "campaign")
+IDENTITIES = ("user_id", "session_id", "item_id", "category", "brand", "campaign")
+"""Columns whose values are compared, never reckoned with."""
+OPTIONAL = ("category", "brand", "campaign")
+"""Those among them that an event means something without."""
 WHOLE = 2.0**53
 """Whole numbers are exact up to here."""
+UNKNOWN, LEFT_OUT = -1, -2
+"""Codes beside those of types."""
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +36,19 @@ class Rules:
     """What a good row is. Times are microseconds since 1970, UTC."""
 
     event_types: Mapping[str, str]
+    nulls: Mapping[str, Sequence[str]]
+    """Texts that stand for nothing, by column; "*": in every column."""
+    decimal: str
+    thousands: str | None
+    currency: Sequence[str]
     time_format: str | None
     timezone: str
     cancel_prefix: str
     latest: int
     """Events after this are in the future."""
     max_text_length: int
+    bad_optional: str
+    """empty: an optional value that cannot be read is left empty, and counted; quarantine: it costs the row."""
     require_user: bool
     key: bytes
     """The secret of the pseudonyms."""
@@ -41,10 +56,26 @@ class Rules:
 
 @dataclass(frozen=True)
 class Checked:
-    """The rows of a block: canonical (and without meaning where the mask is not 0), and their faults."""
+    """The rows of a block: canonical (and without meaning where the mask is not 0), and their faults.
+
+    Rows of `ignored` types are neither good nor bad; `types_ignored` counts them by type. `unread` has column, reason,
+    which good rows had an optional value that could not be read, and those values.
+    """
 
     table: pa.Table
     mask: NDArray[np.int32]
+    ignored: Mask
+    types_ignored: Mapping[str, int]
+    unread: Sequence[tuple[str, str, NDArray[np.int64], pa.Array]]
+
+    def unread_at(self, lines: NDArray[np.int64]) -> Unread:
+        """What could not be read, where the rows stand on `lines`."""
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for column, reason, rows, values in self.unread:
+            first = int(np.argmin(lines[rows]))
+            seen = {"count": len(rows), "line": int(lines[rows[first]]), "text": str(values[first].as_py())}
+            found.setdefault(column, {})[reason] = seen
+        return found
 
 
 def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
@@ -54,20 +85,41 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
     """
     count = table.num_rows
     mask = np.zeros(count, np.int32)
+    unread: list[tuple[str, str, Mask, pa.Array]] = []
 
-    def flag(reason: str, bad: NDArray[np.bool_]) -> None:
+    def flag(reason: str, bad: Mask) -> None:
         mask[bad] |= BIT[reason]
 
-    text = {name: _text(table, name) for name in ("event_type", *TEXTS)}
-    for column in text.values():
-        flag("too_long", texts.lengths(column) > rules.max_text_length)
+    def spoil(name: str, reason: str, bad: Mask, values: pa.Array) -> None:
+        """An optional value that cannot be read."""
+        if rules.bad_optional == "quarantine":
+            flag(reason, bad)
+        elif bad.any():
+            unread.append((name, reason, bad, values))
+
+    text = {name: _text(table, name, rules) for name in ("event_type", *IDENTITIES)}
+    for name, column in text.items():
         flag("broken_encoding", _has_nul(column))
+        flag("too_long", texts.lengths(column) > rules.max_text_length)
+        faults = {"not_scalar": texts.structures(column)}
+        if name in IDENTITIES:
+            text[name], faults["inexact_id"] = texts.identity(column)
+        if name not in OPTIONAL or rules.bad_optional == "quarantine":
+            for reason, bad in faults.items():
+                flag(reason, bad)
+            continue
+        gone = np.zeros(count, bool)
+        for reason, bad in faults.items():
+            spoil(name, reason, bad & ~gone, column)
+            gone |= bad
+        if gone.any():
+            text[name] = texts.with_nulls(text[name], gone | ~texts.valid(column))
     micros, known = _time(table, text["session_id"], rules, con)
     known &= micros >= 0
     flag("unparseable_time", ~known)
     flag("future_time", known & (micros > rules.latest))
 
-    kind, typed = _types(text["event_type"], rules.event_types)
+    kind, typed, ignored, types_ignored = _types(text["event_type"], rules.event_types)
     flag("unknown_type", ~typed)
     if rules.cancel_prefix and text["session_id"].null_count < count:
         starts = pc.starts_with(text["session_id"], rules.cancel_prefix).fill_null(False)
@@ -82,17 +134,18 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
     if rules.require_user:
         flag("null_user", ~user)
 
-    price, priced, bad = _number(table, "price", con)
-    flag("bad_number", bad)
+    price, priced, bad, shown = _amount(table, "price", rules, con)
+    spoil("price", "bad_number", bad, shown)
     flag("negative_price", priced & (price < 0))
-    quantity, counted, bad = _number(table, "quantity", con)
+    quantity, counted, bad, shown = _amount(table, "quantity", rules, con)
     quantity = np.where(cancelled, -quantity, quantity)
     whole = (quantity == np.floor(quantity)) & (np.abs(quantity) <= WHOLE)
-    flag("bad_number", bad | counted & ~whole)
+    spoil("quantity", "bad_number", bad | counted & ~whole, shown)
+    counted &= whole
     flag("negative_quantity", counted & (quantity < 0))
     flag("zero_quantity", counted & (quantity == 0))
 
-    order, ordered, bad = _whole(table, "order", con)
+    order, ordered, bad = _whole(table, "order", rules, con)
     flag("bad_order", bad)
 
     names = pa.DictionaryArray.from_arrays(pa.array(kind.astype(np.int8)), pa.array(EVENT_TYPES))
@@ -106,17 +159,31 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         "brand": text["brand"],
         # adding zero makes -0.0 a plain 0.0: equal prices have equal bytes
         "price": pa.array(price + 0.0, mask=~priced),
-        "quantity": pa.array(np.where(counted & whole, quantity, 0).astype(np.int64), mask=~(counted & whole)),
+        "quantity": pa.array(np.where(counted, quantity, 0).astype(np.int64), mask=~counted),
         "campaign": text["campaign"],
         "order": pa.array(order, mask=~ordered),
     }
-    return Checked(pa.table(columns, schema=SCHEMA), mask)
+    good = (mask == 0) & ~ignored
+    left = [(name, reason, np.flatnonzero(bad & good), values) for name, reason, bad, values in unread]
+    return Checked(
+        pa.table(columns, schema=SCHEMA),
+        mask,
+        ignored,
+        types_ignored,
+        [(name, reason, rows, values.take(pa.array(rows))) for name, reason, rows, values in left if len(rows)],
+    )
 
 
-def _text(table: pa.Table, name: str) -> pa.Array:
+def _text(table: pa.Table, name: str, rules: Rules) -> pa.Array:
     if name not in table.column_names:
         return pa.nulls(table.num_rows, pa.string())
-    return texts.cleaned(table[name])
+    return texts.cleaned(table[name], _nulls(name, rules))
+
+
+def _nulls(name: str, rules: Rules) -> list[str]:
+    """The texts that stand for nothing in a column; a type that is mapped is one."""
+    given = [*rules.nulls.get(EVERY, ()), *rules.nulls.get(name, ())]
+    return [text for text in given if name != "event_type" or text not in rules.event_types]
 
 
 def _has_nul(array: pa.Array) -> NDArray[np.bool_]:
@@ -130,54 +197,66 @@ def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> times.M
     column = table["event_time"].combine_chunks()
     if column.type != pa.string():
         return times.from_arrow(column, rules.timezone, con)
-    text = texts.cleaned(column)
+    text = texts.cleaned(column, _nulls("event_time", rules))
     if rules.time_format == "order":
         return times.in_order(session, text, con)
     return times.parse(text, rules.time_format, rules.timezone, con)
 
 
-def _types(column: pa.Array, mapped: Mapping[str, str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Action codes, and which rows have one. A mapping goes before the canonical names; case matters in neither."""
-    lower = {name.lower(): kind for name, kind in mapped.items()}
-    other = EVENT_TYPES.index(mapped[ANY_TYPE]) if ANY_TYPE in mapped else -1
+def _types(column: pa.Array, mapped: Mapping[str, str]) -> tuple[NDArray[np.int64], Mask, Mask, dict[str, int]]:
+    """Action codes, which rows have one, which are to be ignored, and how many of these by type ("*": of the rest).
 
-    def code(name: str) -> int:
-        kind = mapped.get(name) or lower.get(name.lower()) or name.lower()
-        return EVENT_TYPES.index(kind) if kind in EVENT_TYPES else other
+    A mapping goes before the canonical names; case matters in neither.
+    """
+    lower = {name.lower(): (name, kind) for name, kind in mapped.items()}
+    kinds = {name: code for code, name in enumerate(EVENT_TYPES)} | {IGNORE: LEFT_OUT}
+
+    def resolve(name: str | None) -> tuple[str, int]:
+        """What a type is counted as where it is ignored, and its code."""
+        if name is not None:
+            key, kind = (name, mapped[name]) if name in mapped else lower.get(name.lower(), ("", ""))
+            if key and key != ANY_TYPE:
+                return key, kinds[kind]
+            if name.lower() in EVENT_TYPES:
+                return name, kinds[name.lower()]
+        return ANY_TYPE, kinds[mapped[ANY_TYPE]] if ANY_TYPE in mapped else UNKNOWN
 
     coded = column.dictionary_encode()
-    codes = np.array([code(name) for name in coded.dictionary.to_pylist()] + [other], np.int64)
+    resolved = [resolve(name) for name in [*coded.dictionary.to_pylist(), None]]
+    codes = np.array([code for _, code in resolved], np.int64)
     index = coded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
     found = codes[index]
-    return np.maximum(found, 0), found >= 0
+    ignored = found == LEFT_OUT
+    counts: dict[str, int] = {}
+    if ignored.any():
+        for at, number in enumerate(np.bincount(index[ignored], minlength=len(codes)).tolist()):
+            if number:
+                counts[resolved[at][0]] = counts.get(resolved[at][0], 0) + number
+    return np.maximum(found, 0), found != UNKNOWN, ignored, counts
 
 
-def _whole(table: pa.Table, name: str, con: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+def _whole(
+    table: pa.Table, name: str, rules: Rules, con: Any
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
     """The whole numbers of a column of text, exact to 64 bits; which rows have one, and which something else."""
     count = table.num_rows
     if name not in table.column_names:
         return np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count, bool)
-    column = texts.cleaned(table[name])
+    column = texts.cleaned(table[name], _nulls(name, rules))
     cast = "CASE WHEN regexp_full_match(x, '[+-]?[0-9]+([.]0*)?') THEN try_cast(split_part(x, '.', 1) AS BIGINT) END"
     found = con.from_arrow(pa.table({"x": column})).select(f"{cast} AS y").to_arrow_table()["y"].combine_chunks()
     known = texts.valid(found)
     return found.fill_null(0).to_numpy(zero_copy_only=False), known, texts.valid(column) & ~known
 
 
-def _number(table: pa.Table, name: str, con: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The values of a column, which rows have one, and which have something that is none."""
+def _amount(table: pa.Table, name: str, rules: Rules, con: Any) -> tuple[NDArray[np.float64], Mask, Mask, pa.Array]:
+    """The values of a column, which rows have one, which have something that is none, and what stands there."""
     count = table.num_rows
     if name not in table.column_names:
-        return np.zeros(count), np.zeros(count, bool), np.zeros(count, bool)
+        return np.zeros(count), np.zeros(count, bool), np.zeros(count, bool), pa.nulls(count, pa.string())
     column = table[name].combine_chunks()
-    if column.type == pa.string():
-        column = texts.cleaned(column, texts.NULLS)
-        value, known = times.numbers(column, con)
-        return value, known, texts.valid(column) & ~known
-    column = column.cast(pa.float64(), safe=False)
-    value = column.fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
-    known = np.isfinite(value)
-    value[~known] = 0
-    # NaN is how typed tables say that there is nothing
-    missing = ~texts.valid(column) | np.asarray(pc.is_nan(column).fill_null(True).to_numpy(zero_copy_only=False), bool)
-    return value, known, ~known & ~missing
+    if column.type != pa.string():
+        return *amounts.of_numbers(column), column
+    column = texts.cleaned(column, [null for null in _nulls(name, rules) if null not in amounts.NAN])
+    currency = rules.currency if name == "price" else ()
+    return *amounts.of_text(amounts.plain(column, rules.decimal, rules.thousands, currency), con), column

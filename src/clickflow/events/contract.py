@@ -46,6 +46,8 @@ REASONS = {
     "bad_quotes": "a quoted field does not end within the next lines",
     "bad_json": "the line is not a JSON object (or holds no events, in a nested layout)",
     "broken_encoding": "the row is not UTF-8, or holds a NUL",
+    "not_scalar": "a list or an object stands where one value is due",
+    "inexact_id": "an id is a number that has lost digits: 2^53 or more as a floating number, or rounded (1.23457e+06)",
     "unparseable_time": "no time, not one of the given format, or before 1970",
     "future_time": "later than source.as_of (or the clock) and the tolerance",
     "unknown_type": "the event type is missing, or neither canonical nor mapped by source.event_types",

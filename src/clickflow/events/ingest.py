@@ -1,11 +1,11 @@
 """The stage `ingest`: any source to canonical events, day by day; what cannot be accepted goes to quarantine.
 
-Read = accepted + quarantined, for every source and in total. The outputs change together, and only when all of them
-are whole. Sources that sort after those already taken in are appended; anything else is read from scratch.
+Read = accepted + quarantined + ignored, for every source and in total. The outputs change together, and only when
+all of them are whole. Sources that sort after those already taken in are appended; anything else is read from scratch.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from clickflow.events.engine import Engine, started
 from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.presets import Layout, layout_of
 from clickflow.events.pseudonyms import key_name, load_key
-from clickflow.events.recheck import recheck
+from clickflow.events.recheck import Rechecked, recheck
 from clickflow.events.sources import SourceFile, open_files
 from clickflow.events.staging import Stage
 from clickflow.events.storage import UNTOUCHED
@@ -83,7 +83,19 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
         console.say(f"{len(kept)} of {len(opened)} files were taken in before; {len(todo)} to read")
     tallies = reading.read_files(todo, rules, stage, engine, threads_of(params))
     new = tuple(
-        Ingested(name, size, sha256, file.described, tallies[number].read, 0, 0, tallies[number].blank_lines, {})
+        Ingested(
+            name=name,
+            size=size,
+            sha256=sha256,
+            described=file.described,
+            read=tallies[number].read,
+            accepted=0,
+            quarantined=0,
+            blank_lines=tallies[number].blank_lines,
+            reasons={},
+            ignored=dict(sorted(tallies[number].ignored.items())),
+            unread=tallies[number].unread,
+        )
         for (number, file), (name, size, sha256) in zip(todo, marks[len(kept) :], strict=True)
     )
     work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked, engine)
@@ -113,7 +125,7 @@ def work_of(
     kept: tuple[Ingested, ...],
     new: tuple[Ingested, ...],
     opened: Sequence[SourceFile],
-    rechecked: Mapping[tuple[int, int], str] | None,
+    rechecked: Rechecked | None,
     engine: Engine,
 ) -> outputs.Work:
     """The staged rows with what is needed to finish them within `ingest.memory_gb`."""
@@ -130,14 +142,20 @@ def threads_of(params: Params) -> int:
 
 def rules_for(params: Params, key: bytes) -> Callable[[Layout], Rules]:
     """What a good row is, for a layout."""
+    source = origins.as_read(params.source)
     now = manifest.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
     latest = now + timedelta(minutes=params.ingest.future_tolerance_minutes)
 
     def rules(layout: Layout) -> Rules:
         return Rules(
             event_types=layout.event_types,
+            nulls=source.nulls,
+            decimal=source.decimal,
+            thousands=source.thousands,
+            currency=source.currency,
+            bad_optional=params.ingest.bad_optional,
             time_format=layout.time_format,
-            timezone=params.source.timezone,
+            timezone=source.timezone,
             cancel_prefix=layout.cancel_prefix,
             latest=int(latest.timestamp() * 1e6),
             max_text_length=params.ingest.max_text_length,
@@ -169,14 +187,27 @@ def check_source(source: Source, engine: Engine) -> None:
 
 def summary(card: dict[str, Any]) -> str:
     """The card for a person."""
+    ignored = f" + {card['ignored']:,} ignored" if card["ignored"] else ""
     lines = [
-        f"{card['read']:,} rows read = {card['accepted']:,} accepted + {card['quarantined']:,} quarantined",
+        f"{card['read']:,} rows read = {card['accepted']:,} accepted + {card['quarantined']:,} quarantined{ignored}",
         f"{card['first_event']} to {card['last_event']}, {card['days']:,} days: "
         f"{card['users']:,} users, {card['sessions']:,} sessions, {card['items']:,} items",
     ]
     if card["reasons"]:
         counts = sorted(card["reasons"].items(), key=lambda item: (-item[1], item[0]))
         lines.append("quarantined for: " + ", ".join(f"{reason} {count:,}" for reason, count in counts))
+    if card["ignored_types"]:
+        lines.append(
+            "ignored types: " + ", ".join(f"{name} {count:,}" for name, count in card["ignored_types"].items())
+        )
+    for column, reasons in card["unread"].items():
+        for reason, seen in reasons.items():
+            lines.append(
+                f"{column} left empty in {seen['count']:,} events, for {reason}; such as {seen['text'][:80]!r}, "
+                f"{seen['source']}, line {seen['line']}"
+            )
+    if "bad_number" in card["unread"].get("price", {}):
+        lines.append("  how prices are written: source.decimal, source.thousands and source.currency in params.yaml")
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """JSON lines: one object a line, or (nested layouts) one object with a list of events a line."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, position_of
 from clickflow.events.storage import PLAIN, Storage
 from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
+from clickflow.events.texts import EXACT
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class JsonLines:
     """The field that holds the events of a line; empty: the line is the event."""
     skip: int = 0
     storage: Storage = PLAIN
+    decimal: str = "."
 
     def blocks(self, size: int = BLOCK) -> Iterator[TextBlock]:
         """The file's lines, in blocks."""
@@ -33,7 +36,7 @@ class JsonLines:
 
     def parse(self, block: TextBlock) -> Rows:
         """The rows of a block."""
-        return parse(block, self.wanted, self.nested)
+        return parse(block, self.wanted, self.nested, self.decimal)
 
     def raw_at(self, block: TextBlock, positions: NDArray[np.int64]) -> list[str]:
         """The exact text of rows of a block: the line, or in a nested layout the event as an object of its own."""
@@ -48,12 +51,13 @@ class JsonLines:
         return found
 
 
-def parse(block: TextBlock, wanted: Mapping[str, str], nested: str) -> Rows:
-    """The rows of a block of JSON lines."""
+def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str = ".") -> Rows:
+    """The rows of a block of JSON lines. A price or quantity that is a number gets `decimal`, as one in text has."""
     refused = Refused()
     positions: list[int] = []
     columns: list[list[str | None]] = [[] for _ in wanted]
     getters = [_getter(field) for field in wanted.values()]
+    marked = [decimal != "." and name in ("price", "quantity") for name in wanted]
     blank = 0
     lines = block.data.split(b"\n")
     if not lines[-1]:
@@ -78,8 +82,12 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str) -> Rows:
             continue
         for ordinal, event in enumerate(events):
             positions.append(position_of(number, ordinal))
-            for column, getter in zip(columns, getters, strict=True):
-                column.append(as_text(getter(event)))
+            for column, getter, mark in zip(columns, getters, marked, strict=True):
+                value = getter(event)
+                if type(value) is float and abs(value) >= EXACT:
+                    value = getter(events_of(_exact(line), nested)[ordinal])
+                text = as_text(value)
+                column.append(text.replace(".", decimal) if mark and text and type(value) is float else text)
 
     table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(wanted, columns, strict=True)})
     return Rows(table, np.array(positions, np.int64), refused, blank)
@@ -89,9 +97,14 @@ def as_text(value: Any) -> str | None:
     """A JSON value as the text a CSV file would hold: whole floats without a point, structures as JSON."""
     if value is None or type(value) is str:
         return value
-    if type(value) is float and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
+    if type(value) is float:
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
     return orjson.dumps(value).decode()
+
+
+def _exact(line: bytes) -> Any:
+    """A line with the digits of its whole numbers, however many; the fast parser makes floats of long ones."""
+    return json.loads(line, parse_int=str)
 
 
 def events_of(value: Any, nested: str) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What the events were made of: `data/events/_manifest.json`, and what a new run may build on."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from clickflow import files
 from clickflow.events.contract import EVENT_TYPES, VERSION
 from clickflow.events.presets import ANY_TYPE, PRESETS
 from clickflow.events.quarantine import FILE
+from clickflow.events.unread import Unread
 from clickflow.params import Params
 
 NAME = "_manifest.json"
@@ -30,6 +32,10 @@ class Ingested:
     quarantined: int
     blank_lines: int
     reasons: Mapping[str, int]
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """Rows of types that `source.event_types` maps to `ignore`, by type; "*": of the rest."""
+    unread: Unread = field(default_factory=dict)
+    """Optional values of rows that passed the checks, left empty."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,25 @@ class Manifest:
     def total(self, what: str) -> int:
         """The sum of a count over the sources."""
         return sum(getattr(source, what) for source in self.sources)
+
+    def ignored(self) -> dict[str, int]:
+        """How many rows of each ignored type there were."""
+        found: Counter[str] = Counter()
+        for source in self.sources:
+            found.update(source.ignored)
+        return dict(sorted(found.items()))
+
+    def unread(self) -> Unread:
+        """The optional values that were left empty; the example's `line` is followed by its `source`."""
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for source in self.sources:
+            for column, reasons in source.unread.items():
+                for reason, seen in reasons.items():
+                    total = found.setdefault(column, {}).setdefault(
+                        reason, {"count": 0, "source": source.name, "line": seen["line"], "text": seen["text"]}
+                    )
+                    total["count"] += seen["count"]
+        return found
 
     def reasons(self) -> dict[str, int]:
         """How often each reason was given."""
@@ -99,12 +124,17 @@ def settings(params: Params, key: str) -> dict[str, Any]:
         "header": None if source.header is None else list(source.header),
         "columns": dict(source.columns),
         "event_types": dict(source.event_types),
+        "decimal": source.decimal,
+        "thousands": source.thousands,
+        "currency": list(source.currency),
+        "nulls": {name: list(texts) for name, texts in source.nulls.items()},
         "time_format": source.time_format,
         "timezone": source.timezone,
         "sql_query": source.sql_query if source.kind == "sql" else None,
         "as_of": None if source.as_of is None else utc(source.as_of).isoformat(),
         "future_tolerance_minutes": params.ingest.future_tolerance_minutes,
         "max_text_length": params.ingest.max_text_length,
+        "bad_optional": params.ingest.bad_optional,
         "require_user": params.ingest.require_user,
         "key": key,
     }
@@ -139,6 +169,7 @@ def tightened(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         "as_of": later,
         "future_tolerance_minutes": lambda a, b: a <= b,
         "max_text_length": lambda a, b: a <= b,
+        "bad_optional": lambda a, b: (a, b) == ("quarantine", "empty"),
         "require_user": lambda a, b: a and not b,
         "event_types": lambda a, b: a.items() <= b.items() and not any(known(name) for name in b.keys() - a.keys()),
     }

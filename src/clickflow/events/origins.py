@@ -27,6 +27,9 @@ def as_read(source: Source) -> Source:
             event_types={},
             time_format=None,
             timezone="UTC",
+            decimal=".",
+            thousands=None,
+            currency=(),
         )
     return replace(source, format="parquet") if source.kind == "sql" else source
 

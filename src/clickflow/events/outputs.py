@@ -14,6 +14,7 @@ from clickflow import console, files
 from clickflow.events import days, manifest, quarantine, reading
 from clickflow.events.engine import Engine
 from clickflow.events.manifest import Ingested, Manifest
+from clickflow.events.recheck import Rechecked
 from clickflow.events.rows import BIT, reasons_of
 from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
@@ -33,7 +34,7 @@ class Work:
     new: tuple[Ingested, ...]
     """With the counts of the pass over them; what became of the rows is filled in here."""
     opened: Sequence[SourceFile]
-    rechecked: Mapping[tuple[int, int], str] | None
+    rechecked: Rechecked | None
     slice_rows: int
     threads: int
     engine: Engine
@@ -96,7 +97,7 @@ def _refuse_duplicates(work: Work, doubles: Sequence[tuple[np.ndarray, np.ndarra
     old = source < len(work.kept)
     for number, at in zip(source[old].tolist(), position[old].tolist(), strict=True):
         assert work.rechecked is not None
-        raw = work.rechecked[number, at]
+        raw = work.rechecked.texts[number, at]
         work.stage.refuse(number, np.array([at]), np.array([mask], np.int32), [raw])
     for number, at, raws in reading.fetch(work.opened, len(work.kept), source[~old], position[~old], work.threads):
         work.stage.refuse(number, at, np.full(len(at), mask, np.int32), raws)
@@ -118,12 +119,12 @@ def _add_up(work: Work) -> tuple[Ingested, ...]:
 
     def counted(number: int, source: Ingested) -> Ingested:
         bad = quarantined.get(number, 0)
-        good = source.read - bad
+        good = source.read - bad - sum(source.ignored.values())
         return replace(source, accepted=good, quarantined=bad, reasons=dict(sorted(reasons.get(number, {}).items())))
 
     kept = work.kept
     if work.rechecked is not None:
-        kept = tuple(counted(number, source) for number, source in enumerate(kept))
+        kept = tuple(counted(number, work.rechecked.added(number, source)) for number, source in enumerate(kept))
     new = tuple(counted(number, source) for number, source in enumerate(work.new, len(kept)))
     return kept + new
 
@@ -152,13 +153,17 @@ def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
         "read": made.total("read"),
         "accepted": made.total("accepted"),
         "quarantined": made.total("quarantined"),
+        "ignored": sum(made.ignored().values()),
         "reasons": made.reasons(),
+        "ignored_types": made.ignored(),
+        "unread": made.unread(),
         "sources": [
             {
                 "source": source.name,
                 "read": source.read,
                 "accepted": source.accepted,
                 "quarantined": source.quarantined,
+                "ignored": sum(source.ignored.values()),
                 "blank_lines": source.blank_lines,
                 "reasons": source.reasons,
                 "lacks": source.described.get("lacks", []),

@@ -9,6 +9,12 @@ from clickflow.errors import UsageError
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
 from clickflow.params import Source
 
+EVERY = "*"
+"""The key of `nulls` for every column."""
+
+IGNORE = "ignore"
+"""What `event_types` maps a type to whose rows are counted and left out."""
+
 ANY_TYPE = "*"
 """The key of `event_types` for every type that is not listed, and for rows without one."""
 
@@ -33,6 +39,8 @@ class Layout:
     """A strptime pattern, s, ms, us or order; None: ISO 8601."""
     cancel_prefix: str = ""
     """Rows whose session begins so are cancellations, written with negative quantities."""
+    decimal: str = "."
+    """The mark in prices and quantities that are text."""
     nested: str = ""
     """JSON lines: the field that holds the list of events of a line."""
     identity: bool = False
@@ -160,10 +168,12 @@ PRESETS: Mapping[str, tuple[Layout, ...]] = {
 def layout_of(source: Source, name: str) -> Layout:
     """The layout of the file `name`: the preset's, with what `source` says laid over it.
 
-    Raises UsageError where `source.columns` or `source.event_types` names a column or type that is not canonical.
+    Raises UsageError where `source.columns`, `source.nulls` or `source.event_types` names a column or type that is not
+    canonical.
     """
     _known("source.columns", source.columns, COLUMNS, "canonical column")
-    _known("source.event_types", source.event_types.values(), EVENT_TYPES, "canonical event type")
+    _known("source.nulls", (name for name in source.nulls if name != EVERY), COLUMNS, "canonical column")
+    _known("source.event_types", source.event_types.values(), (*EVENT_TYPES, IGNORE), "canonical event type")
     chosen = Layout(identity=True)
     if source.preset is not None:
         chosen = next(
@@ -179,6 +189,7 @@ def layout_of(source: Source, name: str) -> Layout:
         header=chosen.header if source.header is None else source.header,
         encoding=source.encoding,
         time_format=source.time_format or chosen.time_format,
+        decimal=source.decimal,
     )
 
 

@@ -1,9 +1,9 @@
 """The pass over the raw files: blocks are read in order, checked by several threads, and staged in order."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,9 +14,10 @@ from clickflow import console
 from clickflow.events.checks import Rules, check
 from clickflow.events.engine import Engine
 from clickflow.events.presets import Layout
-from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, escaped, with_constants
+from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, escaped, lines_of, with_constants
 from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
+from clickflow.events.unread import Unread, joined
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -28,6 +29,8 @@ class Tally:
 
     read: int = 0
     blank_lines: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    unread: Unread = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Result:
     read: int
     blank: int
     consumed: int
+    ignored: Mapping[str, int]
+    unread: Unread
 
 
 def read_files(
@@ -72,6 +77,8 @@ def read_files(
             tally = tallies[result.source]
             tally.read += result.read
             tally.blank_lines += result.blank
+            tally.ignored.update(result.ignored)
+            tally.unread = joined(tally.unread, result.unread)
             stage.add(result.good, result.source, result.positions)
             stage.refuse(result.source, *result.refused)
             rows += result.read
@@ -82,14 +89,14 @@ def read_files(
 
 
 def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: Any) -> Result:
-    """Parse and check one block; every row of it is either in `good` or in `refused`."""
+    """Parse and check one block; every row of it is in `good` or in `refused`, or counted as ignored."""
     rows = with_constants(file.reader.parse(block), file.constants)
     checked = check(rows.table, rules, con)
-    bad = np.flatnonzero(checked.mask)
+    bad = np.flatnonzero((checked.mask != 0) & ~checked.ignored)
     good, positions = checked.table, rows.positions
     refused = _as_arrays(rows.refused)
-    if len(bad):
-        fine = np.flatnonzero(checked.mask == 0)
+    if len(bad) or checked.types_ignored:
+        fine = np.flatnonzero((checked.mask == 0) & ~checked.ignored)
         good, positions = good.take(pa.array(fine)), positions[fine]
         raws = file.reader.raw_at(block, rows.positions[bad])
         masks = checked.mask[bad]
@@ -98,7 +105,17 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
             np.concatenate([refused[1], masks]),
             refused[2] + [shown(raw, mask) for raw, mask in zip(raws, masks.tolist(), strict=True)],
         )
-    return Result(number, good, positions, refused, rows.read, rows.blank, block.consumed)
+    return Result(
+        number,
+        good,
+        positions,
+        refused,
+        rows.read,
+        rows.blank,
+        block.consumed,
+        checked.types_ignored,
+        checked.unread_at(lines_of(rows.positions)),
+    )
 
 
 def shown(raw: str, mask: int) -> str:

@@ -1,7 +1,8 @@
 """Quarantined rows, checked again under rules that let more rows in."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,46 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from clickflow.events import delimited, jsonlines, quarantine
-from clickflow.events.checks import Rules, check
+from clickflow.events.checks import Checked, Rules, check
 from clickflow.events.contract import BY_NAME
 from clickflow.events.engine import Engine
 from clickflow.events.folders import partitions
-from clickflow.events.manifest import Manifest
+from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.mapping import columns_of
 from clickflow.events.presets import Layout
 from clickflow.events.reading import shown
 from clickflow.events.records import find_odd
-from clickflow.events.rows import BIT, ORDINAL_BITS, Rows, with_constants
+from clickflow.events.rows import BIT, ORDINAL_BITS, Rows, lines_of, with_constants
 from clickflow.events.staging import Stage
 from clickflow.events.text_blocks import TextBlock
+from clickflow.events.unread import Unread, joined
 
 SETTLED = sum(
     BIT[reason] for reason in ("truncated", "wrong_columns", "bad_quotes", "bad_json", "broken_encoding", "duplicate")
 )
 """What no rule can make good: it is the row itself."""
+
+
+@dataclass
+class Rechecked:
+    """Rows that left quarantine: the texts of the good ones by source and position, and by source how many are ignored
+    now, by type, and which optional values were left empty.
+    """
+
+    texts: dict[tuple[int, int], str] = field(default_factory=dict)
+    ignored: dict[int, Counter[str]] = field(default_factory=dict)
+    unread: dict[int, Unread] = field(default_factory=dict)
+
+    def count(self, number: int, checked: Checked, lines: NDArray[np.int64]) -> None:
+        """Take in the counts of rows of one source that stand on `lines`."""
+        self.ignored.setdefault(number, Counter()).update(checked.types_ignored)
+        self.unread[number] = joined(self.unread.get(number, {}), checked.unread_at(lines))
+
+    def added(self, number: int, source: Ingested) -> Ingested:
+        """A source with these counts."""
+        ignored = Counter(source.ignored) + self.ignored.get(number, Counter())
+        unread = joined(source.unread, self.unread.get(number, {}))
+        return replace(source, ignored=dict(sorted(ignored.items())), unread=unread)
 
 
 def recheck(
@@ -36,14 +60,14 @@ def recheck(
     rules: Callable[[Layout], Rules],
     stage: Stage,
     engine: Engine,
-) -> dict[tuple[int, int], str]:
+) -> Rechecked:
     """Check what is in quarantine again and stage all of it: good rows as good, others with their reasons of now.
 
-    Returns the texts of the good ones, by source and position.
+    Returns what became of those that left it.
     """
     numbers = {source.name: number for number, source in enumerate(previous.sources)}
     con = engine.cursor()
-    accepted: dict[tuple[int, int], str] = {}
+    outcome = Rechecked()
     last = (-1, -1, 0)
     for table in quarantine.read(folder):
         sources = np.array([numbers[name] for name in table["source"].to_pylist()], np.int32)
@@ -65,17 +89,18 @@ def recheck(
             rows = _parse(texts, layout, described, partitions(previous.sources[number].name))
             order = rows.positions
             found = check(rows.table, rules(layout), con)
-            good = np.flatnonzero(found.mask == 0)
+            outcome.count(number, found, lines_of(positions[mine[order]]))
+            good = np.flatnonzero((found.mask == 0) & ~found.ignored)
             stage.add(found.table.take(pa.array(good)), number, positions[mine[order[good]]])
-            accepted |= {(number, int(positions[mine[i]])): texts[i] for i in order[good].tolist()}
-            bad = np.flatnonzero(found.mask)
+            outcome.texts |= {(number, int(positions[mine[i]])): texts[i] for i in order[good].tolist()}
+            bad = np.flatnonzero((found.mask != 0) & ~found.ignored)
             stage.refuse(
                 number,
                 positions[mine[order[bad]]],
                 found.mask[bad],
                 [shown(texts[i], mask) for i, mask in zip(order[bad].tolist(), found.mask[bad].tolist(), strict=True)],
             )
-    return accepted
+    return outcome
 
 
 def _positions(
@@ -103,7 +128,7 @@ def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any], folde
         wanted = dict(layout.columns)
         if layout.identity:
             wanted |= {column: column for column in BY_NAME if column not in wanted}
-        rows = jsonlines.parse(TextBlock(data, 0, 0, (), True, 0), wanted, nested="")
+        rows = jsonlines.parse(TextBlock(data, 0, 0, (), True, 0), wanted, "", layout.decimal)
     first = np.cumsum([0] + [text.count("\n") + 1 for text in texts])
     index = np.searchsorted(first, rows.positions >> ORDINAL_BITS, side="right") - 1
     if rows.refused.positions or len(index) != len(texts):

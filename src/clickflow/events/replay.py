@@ -81,6 +81,7 @@ def _result(before: tuple[int, int], card: dict[str, Any]) -> dict[str, Any]:
         "in_quarantine_before": before[1],
         "taken_in": card["accepted"] - before[0],
         "still_quarantined": card["quarantined"],
+        "ignored": card["ignored"],
         "reasons": card["reasons"],
         "read": card["read"],
         "accepted": card["accepted"],
@@ -89,7 +90,9 @@ def _result(before: tuple[int, int], card: dict[str, Any]) -> dict[str, Any]:
 
 def _text(result: dict[str, Any]) -> str:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(result["reasons"].items()))
+    ignored = result["in_quarantine_before"] - result["taken_in"] - result["still_quarantined"]
     return (
         f"{result['in_quarantine_before']:,} rows were in quarantine: {result['taken_in']:,} taken in, "
+        f"{f'{ignored:,} ignored by their type, ' if ignored else ''}"
         f"{result['still_quarantined']:,} stay{': ' + reasons if reasons else ''}"
     )

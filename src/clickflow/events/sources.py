@@ -359,6 +359,7 @@ def _json(
         layout.nested,
         skip,
         storage,
+        layout.decimal,
     )
 
 

@@ -21,6 +21,9 @@ from clickflow.events.storage import UNTOUCHED
 
 ROWS = 131_072
 
+LIMITS = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): float(texts.EXACT)}
+"""From here on a whole number of the type may have been another one."""
+
 
 @dataclass(frozen=True)
 class TableBlock:
@@ -103,14 +106,16 @@ def _column(array: pa.Array, *, keep: bool) -> tuple[pa.Array, NDArray[np.bool_]
         return array, fine
     kind = array.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return array.cast(pa.string()), fine
+        try:
+            array.validate(full=True)
+            return array.cast(pa.string()), fine
+        except pa.ArrowInvalid:
+            array = array.cast(pa.string()).cast(pa.binary())
+            kind = array.type
     if pa.types.is_floating(kind):
-        whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), 2.0**53))
-        as_float = array.cast(pa.string())
-        if not pc.any(whole).as_py():
-            return as_float, fine
-        as_int = pc.if_else(whole, array, 0.0).cast(pa.int64()).cast(pa.string())
-        return pc.if_else(whole, as_int, as_float), fine
+        return _floats(array), fine
+    if pa.types.is_decimal(kind) and kind.scale > 0:
+        return _decimals(array), fine
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         values = array.to_pylist()
         return pa.array([None if v is None else v.decode("utf-8", "replace") for v in values], pa.string()), np.array(
@@ -121,10 +126,49 @@ def _column(array: pa.Array, *, keep: bool) -> tuple[pa.Array, NDArray[np.bool_]
     return texts.plain(array.cast(pa.string())), fine
 
 
+def _floats(array: pa.Array) -> pa.Array:
+    """As text: whole numbers without a point; those that the type no longer holds exactly as `inexact` writes them."""
+    limit = LIMITS[array.type]
+    if pa.types.is_float16(array.type):
+        array = array.cast(pa.float32())
+    whole = pc.equal(pc.floor(array), array)
+    exact = pc.and_(whole, pc.less(pc.abs(array), limit))
+    found = array.cast(pa.string())
+    if pc.any(exact).as_py():
+        as_int = pc.if_else(exact, array, pa.scalar(0, array.type)).cast(pa.int64()).cast(pa.string())
+        found = pc.if_else(exact, as_int, found)
+    lost = pc.and_not(pc.and_(whole, pc.is_finite(array)), exact).fill_null(False)
+    if pc.any(lost).as_py():
+        values = array.filter(lost).to_pylist()
+        found = pc.replace_with_mask(found, lost, pa.array([inexact(value) for value in values], pa.string()))
+    return found
+
+
+def _decimals(array: pa.Array) -> pa.Array:
+    """As text: whole numbers without a point, with all of their digits."""
+    text = pc.replace_substring_regex(array.cast(pa.string()), r"^0E-[0-9]+$", "0")
+    return pc.replace_substring_regex(text, r"^(-?[0-9]+)\.0*$", r"\1")
+
+
+def inexact(value: float) -> str:
+    """A whole number that a floating type has rounded, with an exponent: its digits end at the point, or before."""
+    digits, _, exponent = f"{value:.16e}".partition("e")
+    return f"{digits.rstrip('0').removesuffix('.')}e{exponent}"
+
+
 def _raws(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> list[str]:
-    rows = batch.take(pa.array(indices)).to_pylist()
+    part = batch.take(pa.array(indices))
+    rows = part.to_pylist()
     # JSON knows no infinity: as a text it is still seen to be no number
-    return [_json({k: str(v) if v in (math.inf, -math.inf) else v for k, v in row.items()}) for row in rows]
+    rows = [{k: str(v) if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in rows]
+    for name, kind in zip(part.schema.names, part.schema.types, strict=True):
+        if kind in (pa.float16(), pa.float32()):
+            # a double would look exact
+            for row in rows:
+                value = row[name]
+                if isinstance(value, float) and value.is_integer() and abs(value) >= LIMITS[kind]:
+                    row[name] = inexact(value)
+    return [_json(row) for row in rows]
 
 
 def _json(value: Any) -> str:

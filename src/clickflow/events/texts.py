@@ -1,17 +1,44 @@
-"""Columns of text in Arrow arrays, looked at through their offsets instead of one by one."""
+"""Columns of text in Arrow arrays, looked at through their offsets instead of one by one.
+
+What becomes of a value depends on that value alone, never on its neighbours in the column.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-NULLS = ("null", "NULL", "None", "\\N")
-"""Texts that stand for nothing, beside the empty one: what databases write."""
-NAN = ("nan", "NaN")
-"""What pandas writes for it; as a price or quantity it is no number, elsewhere it is nothing."""
+WHITE = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000" + "\u200b\u2060\ufeff"
+)
+"""What is trimmed: all that Unicode calls white space, and the three marks of no width that are copied along with texts
+(zero width space, word joiner, byte order mark).
+"""
 
-SPACE = 32
-"""Bytes up to this one are white space or control characters."""
+EXACT = 2**53
+"""Whole numbers below are exact in a double; from here on two of them may have become one."""
+
+DIGITS = np.isin(np.arange(256), np.frombuffer(b"-0123456789", np.uint8))
+POINTED = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
+"""A whole number that was written with a point, as pandas writes a column with a hole."""
+EXPONENT = re.compile(r"(-?)([0-9])(?:\.([0-9]+))?[eE](\+?)([0-9]+)")
+SCIENTIFIC = r"^-?[0-9](?:(?:\.[0-9]+)?[eE]\+|\.[0-9]+[eE])[0-9]+$"
+"""A number with an exponent, as programs write it: with a point, or with a sign. `12e5` may be a code and stays one."""
+
+
+def _table(codes: Sequence[int]) -> NDArray[np.bool_]:
+    return np.isin(np.arange(256), np.array(codes))
+
+
+WHITE_FIRST = _table([mark.encode()[0] for mark in WHITE])
+WHITE_LAST = _table([mark.encode()[-1] for mark in WHITE])
+"""Bytes that a value with white space at its start, or at its end, begins or ends with; others may do so too."""
 
 
 def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -52,26 +79,119 @@ def valid(array: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(array.is_valid().to_numpy(zero_copy_only=False), bool)
 
 
-def cleaned(array: pa.Array | pa.ChunkedArray, nulls: tuple[str, ...] = NULLS + NAN) -> pa.Array:
+def cleaned(array: pa.Array | pa.ChunkedArray, nulls: Sequence[str]) -> pa.Array:
     """Without white space around the values; empty texts and `nulls` are null."""
     array = plain(array)
-    long = lengths(array)
-    some = np.flatnonzero(long)
+    some = np.flatnonzero(lengths(array))
     if not len(some):
         return pa.nulls(len(array), pa.string())
-    ends = bounds(array)
-    text = letters(array)
-    if (text[ends[some]] <= SPACE).any() or (text[ends[some + 1] - 1] <= SPACE).any():
-        array = plain(pc.utf8_trim_whitespace(array))
-        long = lengths(array)
+    ends, text = bounds(array), letters(array)
+    first = text[ends[some]]
+    white = WHITE_FIRST[first] | WHITE_LAST[text[ends[some + 1] - 1]]
+    if white.any():
+        array = _replaced(array, some[white], lambda part: pc.utf8_trim(part, WHITE))
+        some = np.flatnonzero(lengths(array))
+        first = letters(array)[bounds(array)[some]]
+    long = lengths(array)
     gone = long == 0
-    short = np.flatnonzero((long > 0) & (long <= 4))
-    if len(short):
-        named = pc.is_in(array.take(pa.array(short)), pa.array(nulls)).to_numpy(zero_copy_only=False)
-        gone[short[np.asarray(named, bool)]] = True
-    if gone.any():
-        array = with_nulls(array, gone)
-    return array
+    names = [name.encode() for name in nulls if name]
+    if names:
+        # a value is looked at where a name has its first byte and its length
+        known = np.zeros((256, max(map(len, names)) + 1), bool)
+        known[[name[0] for name in names], [len(name) for name in names]] = True
+        like = some[known[first, np.where(long[some] < known.shape[1], long[some], 0)]]
+        if len(like):
+            named = pc.is_in(array.take(pa.array(like)), pa.array(list(nulls), pa.string()))
+            gone[like[np.asarray(named.to_numpy(zero_copy_only=False), bool)]] = True
+    return with_nulls(array, gone) if gone.any() else array
+
+
+def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Cleaned texts in the one form that an identity has, and where a number has lost digits that would tell it apart.
+
+    A whole number with a point or an exponent (`123.0`, `1.23E2`) becomes its digits. It is inexact where it is 2^53 or
+    more, or where rounding may have taken digits (`1.23457e+06`). Everything else, leading zeros too, stays as it is.
+    """
+    inexact = np.zeros(len(array), bool)
+    text = letters(array)
+    if not ((text == ord(".")) | (text == ord("+"))).any():
+        return array, inexact
+    some = np.flatnonzero(lengths(array))
+    some = some[DIGITS[text[bounds(array)[some]]]]
+    values = array.take(pa.array(some))
+    pointed = _where(pc.match_substring_regex(values, POINTED))
+    scientific = _where(pc.match_substring_regex(values, SCIENTIFIC))
+    if not len(pointed) + len(scientific):
+        return array, inexact
+    if len(pointed):
+        array = _replaced(array, some[pointed], _without_point)
+        long = array.take(pa.array(some[pointed]))
+        for at in np.flatnonzero(pc.greater_equal(pc.binary_length(long), 16)):
+            inexact[some[pointed[at]]] = abs(int(long[int(at)].as_py())) >= EXACT
+    if len(scientific):
+        coded = values.take(pa.array(scientific)).dictionary_encode()
+        forms = [_digits_of(form) for form in coded.dictionary.to_pylist()]
+        lost = np.array([form is None for form in forms])
+        inexact[some[scientific]] = lost[coded.indices.to_numpy()]
+        whole = pa.array([form or old for form, old in zip(forms, coded.dictionary.to_pylist(), strict=True)])
+        array = _replaced(array, some[scientific], lambda _: whole.take(coded.indices))
+    return array, inexact
+
+
+def structures(array: pa.Array) -> NDArray[np.bool_]:
+    """Which cleaned texts are a list or an object: JSON, or as Python writes it."""
+    found = np.zeros(len(array), bool)
+    some = np.flatnonzero(lengths(array) >= 2)
+    first = letters(array)[bounds(array)[some]]
+    for at in some[(first == ord("[")) | (first == ord("{"))].tolist():
+        found[at] = _is_structure(array[at].as_py())
+    return found
+
+
+def _is_structure(text: str) -> bool:
+    if text[-1] != {"[": "]", "{": "}"}[text[0]]:
+        return False
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return re.match(r"[\[{(\s]+['\"]", text) is not None
+    return True
+
+
+def _digits_of(text: str) -> str | None:
+    """The whole number that a number with an exponent is, as digits; the text itself where it is none; None where
+    digits may have been lost.
+    """
+    match = EXPONENT.fullmatch(text)
+    assert match
+    _, _, fraction, plus, exponent = match.groups()
+    if len(exponent) > 3:
+        return None
+    value = Decimal(text)
+    if value != value.to_integral_value():
+        return text
+    # with a sign the digits are as many as a format asked for: those shown must reach beyond the point
+    if abs(value) >= EXACT or (plus and len(fraction or "") <= int(exponent)):
+        return None
+    return str(int(value))
+
+
+def _without_point(array: pa.Array) -> pa.Array:
+    whole = pc.replace_substring_regex(array, POINTED, r"\1")
+    return pc.if_else(pc.equal(whole, "-0"), "0", whole)
+
+
+def _where(mask: pa.BooleanArray) -> NDArray[np.int64]:
+    return np.flatnonzero(np.asarray(mask.to_numpy(zero_copy_only=False), bool))
+
+
+def _replaced(array: pa.Array, at: NDArray[np.int64], change: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """The values at some places changed, all others as they are."""
+    if len(at) == len(array):
+        return plain(change(array))
+    mask = np.zeros(len(array), bool)
+    mask[at] = True
+    return plain(pc.replace_with_mask(array, pa.array(mask), change(array.take(pa.array(at)))))
 
 
 def with_nulls(array: pa.Array, gone: NDArray[np.bool_]) -> pa.Array:

@@ -62,8 +62,8 @@ def measure(
 ) -> Profile:
     """All figures of `log`.
 
-    `card` holds what ingest says: read, accepted, quarantined, and the files of which too much was refused. The age of
-    the newest event is taken at `now`, or left None. `advance` is called after each day.
+    `card` holds what ingest says: read, accepted, quarantined, ignored, and the files of which too much was refused.
+    The age of the newest event is taken at `now`, or left None. `advance` is called after each day.
     """
     connection = log.connection
     counted = ", ".join(f"count(*) FILTER ({figure.predicate})" for figure in rows)
@@ -100,7 +100,8 @@ def measure(
     refused = card.get("refused_files", ())
     figures["partly_refused_files"] = len(refused)
     figures["refused_files"] = sum(file["refused"] == file["read"] for file in refused)
-    figures["unaccounted_rows"] = card["read"] - card["accepted"] - card["quarantined"]
+    figures["ignored"] = card.get("ignored", 0)
+    figures["unaccounted_rows"] = card["read"] - card["accepted"] - card["quarantined"] - card.get("ignored", 0)
     figures["card_difference"] = card["accepted"] - events
     figures["age_days"] = round((now - last) / timedelta(days=1), 3) if now and last else None
 

@@ -96,6 +96,7 @@ def _ingest_card(path: Path) -> dict[str, Any]:
     try:
         raw = files.read_json(path)
         counts: dict[str, Any] = {name: int(raw[name]) for name in ("read", "accepted", "quarantined")}
+        counts["ignored"] = int(raw.get("ignored") or 0)
         return counts | {"reasons": dict(raw.get("reasons") or {}), "sources": list(raw.get("sources") or [])}
     except FileNotFoundError as error:
         raise UsageError(

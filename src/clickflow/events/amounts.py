@@ -1,0 +1,59 @@
+"""Prices and quantities: text as shops and spreadsheets write it, and numbers of typed sources."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from clickflow.events import texts, times
+
+NAN = ("nan", "NaN")
+"""What stands for nothing elsewhere, but as a number is none."""
+
+SPACE = r"[\s\p{Zs}]"
+
+Amounts = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]
+"""Values, which rows have one, and which have something that is none."""
+
+
+def of_text(column: pa.Array, con: Any) -> Amounts:
+    """Cleaned texts, in the plain form."""
+    value, known = times.numbers(column, con)
+    return value, known, texts.valid(column) & ~known
+
+
+def of_numbers(column: pa.Array) -> Amounts:
+    """Integers, floats and decimals. NaN is how typed tables say that there is nothing."""
+    column = column.cast(pa.float64(), safe=False)
+    value = column.fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
+    known = np.isfinite(value)
+    value[~known] = 0
+    missing = ~texts.valid(column) | np.asarray(pc.is_nan(column).fill_null(True).to_numpy(zero_copy_only=False), bool)
+    return value, known, ~known & ~missing
+
+
+def plain(column: pa.Array, decimal: str, thousands: str | None, currency: Sequence[str]) -> pa.Array:
+    """Cleaned texts such as `1.299,00 €` in the plain form, `1299.00`; what does not keep to the form becomes `?`.
+
+    Groups of `thousands` are of three digits. A currency may stand before and after the number.
+    """
+    if decimal == "." and thousands is None and not currency:
+        return column
+    group = "" if thousands is None else SPACE if thousands.isspace() else re.escape(thousands)
+    whole = rf"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]+" if group else "[0-9]+"
+    mark = re.escape(decimal)
+    number = rf"(?:(?:{whole})(?:{mark}[0-9]*)?|{mark}[0-9]+)(?:[eE][+-]?[0-9]+)?"
+    sign = "|".join(re.escape(text) for text in sorted(currency, key=len, reverse=True))
+    before = rf"(?:(?:{sign}){SPACE}*)?" if sign else ""
+    after = rf"(?:{SPACE}*(?:{sign}))?" if sign else ""
+    form = rf"^(?:([+-]?){before}|{before}([+-]))({number}){after}$"
+    found = pc.replace_substring_regex(column, form, r"\1\2\3")
+    if group:
+        found = pc.replace_substring_regex(found, group, "")
+    if decimal != ".":
+        found = pc.replace_substring(found, decimal, ".")
+    return pc.if_else(pc.match_substring_regex(column, form), found, "?")
