@@ -56,6 +56,23 @@ def simulate(
     simulator.run(events=events, seed=seed, out=out, fmt=fmt, dirt=dirt, as_json=as_json)
 
 
+@app.command(rich_help_panel=WORK)
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="Files of the log, or its folder.", metavar="FILE…")],
+    rows: Annotated[int, typer.Option(help="How many rows of a file to look at, about.", min=100)] = 200_000,
+    write: Annotated[bool, typer.Option("--write", help="Write the block into params.yaml.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at files, write the `source:` block of params.yaml that reads them, and try it on their rows.
+
+    What is printed is YAML, with what was seen, and what is not sure, as comments.
+    """
+    params, paths = _open()
+    from clickflow.events.inspect import verb
+
+    verb.run(params, paths, files, rows=rows, write=write, as_json=as_json)
+
+
 @app.command(rich_help_panel=STAGES)
 def ingest() -> None:
     """Any source to canonical events; what cannot be accepted goes to quarantine."""

@@ -7,9 +7,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickflow import params_patch as patch
 from clickflow.errors import ClickflowError, UsageError
 from clickflow.params_file import check, load
-from clickflow.tuning import patch, space
+from clickflow.tuning import space
 
 WRONG = [
     ({"encoder.units": {"low": 0, "high": 10}}, "encoder.units: 0 is refused: .*less than 1"),

@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from clickflow import console
+from clickflow import params_patch as patch
 from clickflow.errors import ClickflowError, DataError
 from clickflow.files import write_text
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.sequences.card import read_card
 from clickflow.training import tracking
-from clickflow.tuning import patch, report, search, space, study
+from clickflow.tuning import report, search, space, study
 from clickflow.tuning.runs import Runs
 from clickflow.tuning.study import Study
 

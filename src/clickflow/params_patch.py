@@ -13,24 +13,25 @@ from clickflow.params_file import check
 def apply(text: str, values: Mapping[str, Any]) -> str:
     """`text` with `values`, by dotted name, in place of those that stand there.
 
-    Raises ClickflowError where one is not written on one line of its own, UsageError where the whole would be invalid.
+    Raises ClickflowError where one is written over several lines, UsageError where the whole would be invalid.
     """
     root = yaml.compose(text, yaml.SafeLoader)
     places = []
     for name, value in values.items():
         node = _node(root, name)
-        if node is None or (not isinstance(node, yaml.ScalarNode) and not node.flow_style):
+        end = None if node is None else _end(node)
+        if node is None or end is None:
             where = f"line {node.start_mark.line + 1}" if node else "nowhere"
             raise ClickflowError(
                 f"params.yaml: {name} stands {where}, not on one line",
                 kept="params.yaml is unchanged",
                 next_step=f"set `{name.rpartition('.')[2]}: {written(value)}` there",
             )
-        places.append((node.start_mark.index, node.end_mark.index, written(value)))
+        places.append((node.start_mark.index, end, written(value)))
     for start, end, new in sorted(places, reverse=True):  # from the end, so that earlier places stay where they are
         text = text[:start] + new + _moved(text[end:], len(new) - (end - start))
     parsed = yaml.safe_load(text)
-    check(parsed, "params.yaml with the best params")
+    check(parsed, "params.yaml as it would be")
     for name, value in values.items():
         found = parsed
         for part in name.split("."):
@@ -59,6 +60,15 @@ def _node(root: Any, name: str) -> Any:
             return None
         root = next((value for key, value in root.value if key.value == part), None)
     return root
+
+
+def _end(node: Any) -> int | None:
+    """Where a value ends; None where it is written over several lines that may hold comments of their own."""
+    if isinstance(node, yaml.ScalarNode) or node.flow_style:
+        return int(node.end_mark.index)
+    if isinstance(node, yaml.MappingNode) and len(node.value) == 1:
+        return _end(node.value[0][1])
+    return None
 
 
 def _moved(rest: str, by: int) -> str:

@@ -1,0 +1,169 @@
+"""In which form the times of a column are written."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clickflow.events import times
+
+DATES = (
+    "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%y",
+    "%d/%m/%y", "%m/%d/%y", "%d-%b-%Y", "%d %b %Y", "%d/%b/%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
+    "%Y年%m月%d日",
+)  # fmt: skip
+CLOCKS = (
+    "", " %H:%M:%S", " %H:%M", "T%H:%M:%S", "T%H:%M", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M:%S",
+    ":%H:%M:%S %z",    " %H:%M:%S %z", "T%H:%M:%S%z", "%H%M%S", "%H%M", "%H", "T%H%M%SZ",
+)  # fmt: skip
+OTHERS = (
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%Y-%m-%d-%H.%M.%S",
+    "%Y-%m-%d %I:%M:%S %p",
+    "%Y-%m-%d %H",
+    "%Y-%m",
+)
+PATTERNS = (*(date + clock for date, clock in product(DATES, CLOCKS)), *OTHERS)
+SWAPPED = {"%d/%m": "%m/%d", "%m/%d": "%d/%m", "%d-%m": "%m-%d", "%m-%d": "%d-%m"}
+
+FEW = 40
+MANY = 20_000
+"""Values that a pattern is tried on, first and last."""
+ENOUGH = 0.95
+"""The share of values that have to be times."""
+EPOCHS = (("s", 1e8, 5e9), ("ms", 1e11, 5e12), ("us", 1e14, 5e15))
+"""Whole numbers between are times since 1970, from 1973 to 2128."""
+FOREVER = 4_102_444_800_000_000
+"""2100-01-01 in microseconds."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The form of a column's times: `time_format` as params.yaml has it (None: ISO 8601).
+
+    `resolution`: how many of them differ; `zoned`: whether they carry their zone; `doubts`: what else it may be.
+    """
+
+    time_format: str | None
+    share: float
+    resolution: int
+    zoned: bool
+    why: str
+    doubts: tuple[str, ...] = ()
+    date_only: bool = False
+
+
+def clock_of(column: pa.Array, con: Any) -> Clock | None:
+    """The form of a column of text without nulls; None where it is no time that can be read."""
+    if not len(column):
+        return None
+    if (pc.count_distinct(column).as_py() or 0) > MANY:
+        column = column.take(pa.array(np.linspace(0, len(column) - 1, MANY).astype(np.int64)))
+    values = column.unique()
+    return _epoch(values, con) or _iso(values, con) or _pattern(values, con)
+
+
+def could_be_order(column: pa.Array, con: Any) -> bool:
+    """Whether values are an order alone: small whole numbers."""
+    value, known = times.numbers(column, con)
+    return bool(
+        len(column)
+        and known.mean() >= ENOUGH
+        and (value == np.floor(value)).all()
+        and value.min() >= 0
+        and value.max() < 1e8
+    )
+
+
+def _epoch(values: pa.Array, con: Any) -> Clock | None:
+    number, known = times.numbers(values, con)
+    if known.mean() < ENOUGH:
+        return None
+    number = number[known]
+    middle = float(np.median(number))
+    for unit, low, high in EPOCHS:
+        if low <= middle < high:
+            share = float(((number >= low) & (number < high)).mean())
+            if share < ENOUGH:
+                return None
+            first = values[0].as_py()
+            if unit == "s" and len(first) == 10 and middle > datetime.now(UTC).timestamp() + 86_400:
+                return _pattern(values, con)  # 2019100113: year, month, day and hour
+            return Clock(
+                unit,
+                share * float(known.mean()),
+                len(values),
+                True,
+                f"whole numbers such as {first}: {_NAMES[unit]} since 1970",
+            )
+    return None
+
+
+_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+
+
+def _iso(values: pa.Array, con: Any) -> Clock | None:
+    found, known = times.parse(values, None, "UTC", con)
+    known &= (found >= 0) & (found < FOREVER)
+    if known.mean() < ENOUGH:
+        return None
+    first = values[0].as_py()
+    if first.isdigit():
+        return None
+    zoned = bool(
+        pc.match_substring_regex(values, r"(Z|UTC|GMT|[+-]\d\d:?(\d\d)?)$").to_numpy(zero_copy_only=False).mean() > 0.5
+    )
+    dates = bool((pc.binary_length(values).to_numpy(zero_copy_only=False) <= 10).all())
+    zoned = zoned and not dates
+    return Clock(None, float(known.mean()), len(values), zoned, f"ISO 8601, such as {first}", (), dates)
+
+
+def _pattern(values: pa.Array, con: Any) -> Clock | None:
+    few = values.take(pa.array(np.linspace(0, len(values) - 1, min(FEW, len(values))).astype(np.int64)))
+    if not pc.any(pc.match_substring_regex(few, "[0-9]")).as_py():
+        return None
+    asked = ", ".join(f"count(try_strptime(x, '{pattern}'))" for pattern in PATTERNS)
+    counts = con.from_arrow(pa.table({"x": few})).aggregate(asked).fetchall()[0]
+    likely = [pattern for pattern, count in zip(PATTERNS, counts, strict=True) if count >= len(few) / 2]
+    shares = {pattern: _share(values, pattern, con) for pattern in likely}
+    if not shares or max(shares.values()) < ENOUGH:
+        return None
+    # the longest of equally good ones: it says the most
+    best = max(shares, key=lambda pattern: (round(shares[pattern], 4), len(pattern)))
+    doubts: tuple[str, ...] = ()
+    for mark, other in SWAPPED.items():
+        twin = best.replace(mark, other, 1)
+        if mark in best and shares.get(twin, 0) >= shares[best] - 1e-9:
+            spans = {pattern: _span(values, pattern, con) for pattern in (best, twin)}
+            best, twin = sorted((best, twin), key=lambda pattern: (spans[pattern], pattern.startswith("%m")))
+            first = values[0].as_py()
+            doubts = (
+                f"day and month: {best!r} and {twin!r} both read every time, such as {first}; the former spans "
+                f"{spans[best]:,.0f} days, the latter {spans[twin]:,.0f}",
+            )
+            break
+    dates = not any(mark in best for mark in ("%H", "%I"))
+    return Clock(
+        best,
+        shares[best],
+        len(values),
+        "%z" in best or best.endswith(("Z", "GMT")),
+        f"such as {values[0].as_py()}",
+        doubts,
+        dates,
+    )
+
+
+def _share(values: pa.Array, pattern: str, con: Any) -> float:
+    found, known = times.parse(values, pattern, "UTC", con)
+    return float((known & (found >= 0) & (found < FOREVER)).mean())
+
+
+def _span(values: pa.Array, pattern: str, con: Any) -> float:
+    found, known = times.parse(values, pattern, "UTC", con)
+    return float(np.ptp(found[known])) / 86_400e6 if known.any() else 0.0

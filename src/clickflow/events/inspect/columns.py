@@ -1,0 +1,254 @@
+"""Which column of a file is which canonical column, by its name and by its values."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clickflow.events.inspect.clocks import Clock, clock_of
+from clickflow.events.inspect.form import Look
+from clickflow.events.inspect.words import PLACEHOLDERS, column_named, type_named
+
+MAX_TYPES = 60
+"""A column of more different values is no type."""
+NUMERIC = r"^[^\d,.+-]{0,4}[+-]?\d[\d.,'\s]*[^\d,.]{0,4}$"
+COMMA = re.compile(r"[^\d]*[+-]?\d{1,3}(?:[. '\u00a0]?\d{3})*,\d{1,2}[^\d]*")
+POINT = re.compile(r"[^\d]*[+-]?\d{1,3}(?:[, ']?\d{3})*\.\d+[^\d]*")
+SIGN = re.compile(r"^\s*([^\d\s.,+-]{1,4})|([^\d\s.,+-]{1,4})\s*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the file: its values without nulls, and what was seen of them."""
+
+    name: str
+    filled: pa.Array
+    rows: int
+    counts: Mapping[str, int]
+    """Of its most frequent values."""
+    distinct: int
+
+    @property
+    def share(self) -> float:
+        """Which part of the rows has a value."""
+        return len(self.filled) / self.rows if self.rows else 0.0
+
+    @property
+    def numeric(self) -> float:
+        """Which part of its values is a number, whatever groups or names it."""
+        if not len(self.filled):
+            return 0.0
+        found = pc.match_substring_regex(self.filled, NUMERIC)
+        return float(pc.mean(found.cast(pa.int8())).as_py())
+
+
+@dataclass
+class Mapped:
+    """Canonical column: the file's, why, and what is not sure about it."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+    clock: Clock | None = None
+    doubts: list[str] = field(default_factory=list)
+
+    def take(self, canonical: str, column: Column, why: str) -> None:
+        """Let a column of the file be a canonical one."""
+        self.columns[canonical] = column.name
+        self.why[column.name] = f"{why}; {column.distinct:,} different values"
+        if column.share < 0.995:
+            self.why[column.name] += f", {column.share:.0%} of the rows have one"
+
+
+def columns_of(look: Look, nulls: Sequence[str]) -> list[Column]:
+    """Every column of the rows that were looked at."""
+    found = []
+    for name in look.table.column_names:
+        array = look.table[name].combine_chunks()
+        array = pc.utf8_trim_whitespace(array)
+        gone = pc.or_(pc.equal(pc.binary_length(array), 0), pc.is_in(array, pa.array(list(nulls), pa.string())))
+        filled = array.filter(pc.invert(gone.fill_null(True)))
+        counted = filled.value_counts()
+        order = pc.array_sort_indices(counted.field("counts"), order="descending")[:MAX_TYPES]
+        counts = {row["values"]: row["counts"] for row in counted.take(order).to_pylist()}
+        found.append(Column(name=name, filled=filled, rows=len(array), counts=counts, distinct=len(counted)))
+    return found
+
+
+def mapped(look: Look, columns: Sequence[Column], con: Any) -> Mapped:
+    """The canonical columns of a file, the likeliest column for each; every choice has its reason."""
+    result = Mapped()
+    filled = [column for column in columns if len(column.filled)]
+    named: dict[str, list[tuple[int, Column]]] = {}
+    for column in filled:
+        meant = column_named(column.name)
+        if meant:
+            named.setdefault(meant[0], []).append((meant[1], column))
+    for choices in named.values():
+        choices.sort(key=lambda choice: choice[0])
+    _time(result, look, filled, named, con)
+    _type(result, filled, named)
+    taken = set(result.columns.values())
+    for canonical in ("user_id", "session_id", "item_id"):
+        _id(result, canonical, [column for _, column in named.get(canonical, []) if column.name not in taken])
+        taken = set(result.columns.values())
+    if not look.form.header:
+        _by_place(result, [column for column in filled if column.name not in taken])
+    for canonical in ("category", "brand", "price", "quantity", "campaign"):
+        taken = set(result.columns.values())
+        free = [column for _, column in named.get(canonical, []) if column.name not in taken]
+        if canonical in ("price", "quantity"):
+            free = [column for column in free if column.numeric > 0.5]
+        if free:
+            result.take(canonical, free[0], "by its name")
+            if len(free) > 1:
+                others = ", ".join(column.name for column in free[1:])
+                result.doubts.append(f"{canonical}: {free[0].name}, and not {others}")
+    return result
+
+
+def order_choices(columns: Sequence[Column], mapping: Mapped) -> list[str]:
+    """Columns that could say in which order events of one moment were."""
+    taken = set(mapping.columns.values())
+    found = []
+    for column in columns:
+        meant = column_named(column.name)
+        if meant and meant[0] == "order" and column.name not in taken and column.numeric > 0.99:
+            found.append(column.name)
+    return found
+
+
+def placeholders(columns: Sequence[Column], mapping: Mapped) -> dict[str, list[str]]:
+    """Ids that look like nobody or nothing, by canonical column."""
+    by_name = {column.name: column for column in columns}
+    found = {}
+    for canonical in ("user_id", "session_id", "item_id"):
+        column = by_name.get(mapping.columns.get(canonical, ""))
+        if column is None:
+            continue
+        # an id far beyond the others': among numbered sessions 0 is one like the rest
+        bound = max(10 * column.rows / column.distinct, 0.01 * column.rows)
+        likely = [value for value, n in column.counts.items() if value.casefold() in PLACEHOLDERS and n > bound]
+        if likely:
+            found[canonical] = likely
+    return found
+
+
+def amounts(columns: Sequence[Column], mapping: Mapped) -> tuple[dict[str, Any], list[str]]:
+    """`decimal`, `thousands` and `currency` of prices and quantities, and what is not sure."""
+    by_name = {column.name: column for column in columns}
+    values = [
+        v
+        for c in ("price", "quantity")
+        if c in mapping.columns
+        for v in by_name[mapping.columns[c]].filled[:2000].to_pylist()
+    ]
+    found: dict[str, Any] = {}
+    doubts = []
+    comma = sum(bool(COMMA.fullmatch(value)) for value in values)
+    point = sum(bool(POINT.fullmatch(value)) for value in values)
+    groups = sum(bool(re.search(r"\d,\d{3}(?!\d)", value)) for value in values)
+    if comma > point:
+        found["decimal"] = ","
+        if any("." in value for value in values):
+            found["thousands"] = "."
+    elif groups:
+        found["thousands"] = ","
+        if not point:
+            doubts.append("numbers such as 1,299 may be thousands or decimals: they are taken for thousands")
+    signs = [match[1] or match[2] for value in values if (match := SIGN.search(value))]
+    if len(signs) > 0.05 * len(values):
+        found["currency"] = sorted(set(signs))
+        if len(found["currency"]) > 1:
+            doubts.append(f"several currencies ({', '.join(found['currency'])}): prices are not converted")
+    return found, doubts
+
+
+def _time(
+    result: Mapped, look: Look, filled: Sequence[Column], named: Mapping[str, list[tuple[int, Column]]], con: Any
+) -> None:
+    choices = [column for _, column in named.get("event_time", [])]
+    rest = [column for column in filled if column not in choices]
+    seen: list[tuple[Column, Clock]] = []
+    for column in [*choices, *(rest if not choices else [])]:
+        clock = (
+            Clock(None, 1.0, column.distinct, True, "a time by its type")
+            if column.name in look.form.clocks
+            else clock_of(column.filled, con)
+        )
+        if clock is not None:
+            seen.append((column, clock))
+    if not seen and choices:
+        for column in rest:
+            clock = clock_of(column.filled, con)
+            if clock is not None:
+                seen.append((column, clock))
+    if not seen:
+        return
+    # of several times the one that tells most moments apart
+    best = max(range(len(seen)), key=lambda at: (seen[at][1].resolution > 2 * seen[0][1].resolution, -at))
+    column, clock = seen[best]
+    result.clock = clock
+    result.take("event_time", column, f"{'by its name; ' if column in choices else ''}{clock.why}")
+    result.doubts += clock.doubts
+    if column not in choices:
+        result.doubts.append(f"event_time: {column.name}, by its values alone")
+    others = [other.name for other, _ in seen if other is not column]
+    if others:
+        result.doubts.append(f"event_time: {column.name}, and not {', '.join(others)}, which could be times too")
+
+
+def _type(result: Mapped, filled: Sequence[Column], named: Mapping[str, list[tuple[int, Column]]]) -> None:
+    taken = set(result.columns.values())
+    choices = [column for _, column in named.get("event_type", []) if column.name not in taken]
+    known = {
+        column.name: sum(n for v, n in column.counts.items() if type_named(v)) / len(column.filled) for column in filled
+    }
+    good = [
+        column for column in choices if column.distinct <= MAX_TYPES and (known[column.name] > 0 or column.distinct > 1)
+    ]
+    good.sort(key=lambda column: -known[column.name])
+    if good:
+        result.take("event_type", good[0], "by its name and values" if known[good[0].name] else "by its name")
+        return
+    by_value = [c for c in filled if c.name not in taken and c.distinct <= MAX_TYPES and known[c.name] > 0.5]
+    if by_value:
+        result.take("event_type", by_value[0], "by its values")
+        result.doubts.append(f"event_type: {by_value[0].name}, by its values alone")
+
+
+def _id(result: Mapped, canonical: str, choices: Sequence[Column]) -> None:
+    good = []
+    for column in choices:
+        if canonical == "session_id" and column.share < 0.5:
+            result.doubts.append(f"session_id: {column.name} is left out, {column.share:.0%} of the rows have one")
+        elif column.name == canonical:
+            good.append(column)  # it is taken by its name, whatever is said
+        elif canonical != "item_id" and column.distinct == len(column.filled) and column.rows > 20:
+            result.doubts.append(f"{canonical}: {column.name} is left out, no value of it comes twice")
+        else:
+            good.append(column)
+    if not good:
+        return
+    result.take(canonical, good[0], "by its name")
+    if len(good) > 1:
+        result.doubts.append(f"{canonical}: {good[0].name}, and not {', '.join(column.name for column in good[1:])}")
+    most, count = next(iter(good[0].counts.items()))
+    if count > 0.2 * good[0].rows and good[0].distinct > 20:
+        result.doubts.append(
+            f"{canonical}: {count / good[0].rows:.0%} of the rows have {most!r}: one {canonical[:-3]}, or none?"
+        )
+
+
+def _by_place(result: Mapped, rest: Sequence[Column]) -> None:
+    """Columns without a name: the ids by their order, as most logs have them."""
+    ids = [column for column in rest if column.distinct > 1 and column.share > 0.5]
+    if result.columns.get("user_id") or result.columns.get("item_id") or len(ids) < 2:
+        return
+    result.take("user_id", ids[0], "the first id")
+    result.take("item_id", ids[1], "the second id")
+    result.doubts.append(
+        f"the file has no header: column {ids[0].name} is taken for the user (or session), {ids[1].name} for the item"
+    )

@@ -1,0 +1,275 @@
+"""In which form a file is: packing, encoding, format, delimiter, header; and some of its rows as columns of text."""
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickflow.errors import DataError
+from clickflow.events import jsonlines, records
+from clickflow.events.delimited import Delimited
+from clickflow.events.folders import member_of, partitions
+from clickflow.events.inspect.words import column_named
+from clickflow.events.jsonlines import JsonLines
+from clickflow.events.rows import Rows, with_constants
+from clickflow.events.sources import HEAD, TYPED, Reader, untyped
+from clickflow.events.storage import BOM, UNTOUCHED, UTF8, Storage, foreign, opened, packing_of, read_text
+from clickflow.events.tables import Table, is_clock
+
+DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
+LINES = 300
+"""Lines that delimiter, header and JSON fields are read off."""
+BLOCK = 4 << 20
+NUMBER = re.compile(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
+
+Advance = Callable[..., None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a file is to be read: `format`, `delimiter`, `encoding` and `header` as params.yaml has them (`header` None:
+    the first line names the columns), `packing` (None: none), `nested` where JSON lines hold lists of events, `typed`
+    where the header gives each column a type; `doubts` are in words.
+    """
+
+    format: str
+    names: tuple[str, ...]
+    packing: str | None = None
+    encoding: str = UTF8
+    delimiter: str | None = None
+    header: bool = True
+    nested: str = ""
+    typed: bool = False
+    clocks: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Rows of a file as text, by the file's own columns and those of its folders; `whole`: all of its rows."""
+
+    name: str
+    path: Path
+    form: Form
+    table: pa.Table
+    read: int
+    whole: bool
+    folders: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
+    """The form of a file, and about `rows` of its rows; `advance` is told of the bytes that were read.
+
+    Raises DataError where it is empty, or nothing that can be read.
+    """
+    member = member_of(name, path) if path.stat().st_size else None
+    if member is None:
+        raise DataError(f"{path} is empty", kept=UNTOUCHED, next_step="inspect another file")
+    with path.open("rb") as file:
+        start = file.read(512)
+    packing = packing_of(start)
+    folders = partitions(name)
+    if start[:4] == b"PAR1":
+        schema = pq.read_schema(path)
+        clocks = tuple(each.name for each in schema if is_clock(each.type))
+        form = Form(format="parquet", names=tuple(schema.names), clocks=clocks)
+        reader: Reader = Table(path, {name: name for name in form.names})
+    else:
+        form, reader = _text(path, member, packing)
+    parts, read, done, whole = [], 0, 0, True
+    for block in reader.blocks(BLOCK):
+        if read >= rows:
+            whole = False
+            break
+        part: Rows = with_constants(reader.parse(block), folders)  # type: ignore[arg-type]
+        parts.append(part.table.cast(pa.schema([(column, pa.string()) for column in part.table.schema.names])))
+        read += part.read
+        advance(block.consumed - done, f"{read:,} rows")
+        done = block.consumed
+    table = pa.concat_tables(parts) if parts else pa.table({})
+    return Look(name=name, path=path, form=form, table=table, read=read, whole=whole, folders=folders)
+
+
+def _text(path: Path, member: str, packing: str | None) -> tuple[Form, Reader]:
+    with opened(path, Storage(member)) as (text, _):
+        raw = read_text(text, HEAD, path)
+    kind = foreign(raw)
+    if kind is not None:
+        raise DataError(
+            f"{path} is {kind}, which is not read", kept=UNTOUCHED, next_step="convert it to CSV or Parquet"
+        )
+    encoding, doubts = encoding_of(raw)
+    storage = Storage(member, encoding)
+    with opened(path, storage) as (text, _):
+        head = read_text(text, HEAD, path)
+    if b"\r" in head and b"\n" not in head:
+        storage, head = Storage(member, encoding, True), head.replace(b"\r", b"\n")
+        doubts = (*doubts, "lines end with a carriage return alone")
+    skip = len(BOM) if head.startswith(BOM) else 0
+    body = head[skip:]
+    if len(head) == HEAD:
+        body = body[: body.rfind(b"\n") + 1]
+    if not body.strip():
+        raise DataError(f"{path} is empty", kept=UNTOUCHED, next_step="inspect another file")
+    if body.count(0) > len(body) // 20:
+        raise DataError(f"{path} is no text", kept=UNTOUCHED, next_step="convert it to CSV or Parquet")
+    if body.lstrip()[:1] in b"{[" and _objects(body):
+        return _json(path, body, skip, storage, packing, encoding, doubts)
+    return _delimited(path, body, skip, storage, packing, encoding, doubts)
+
+
+def encoding_of(raw: bytes) -> tuple[str, tuple[str, ...]]:
+    """The encoding of a text by its first bytes, and what speaks against it."""
+    for mark, name in ((codecs.BOM_UTF8, UTF8), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
+                       (codecs.BOM_UTF16_BE, "utf-16")):  # fmt: skip
+        if raw.startswith(mark):
+            return name, ()
+    nuls = raw[0:2000:2].count(0), raw[1:2000:2].count(0)
+    if max(nuls) > len(raw[:2000]) // 8:
+        return ("utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"), ("the encoding is told by its NULs alone",)
+    try:
+        codecs.getincrementaldecoder(UTF8)().decode(raw)
+    except UnicodeDecodeError:
+        pass
+    else:
+        return UTF8, ()
+    runs = re.findall(rb"[\x80-\xff]+", raw)
+    high = sum(map(len, runs))
+    lost = raw.decode(UTF8, "replace").count("\ufffd")
+    if lost * 20 < high:
+        return UTF8, (f"{lost} places in its first megabyte are not UTF-8: such rows are quarantined",)
+    pairs = sum(len(run) for run in runs if len(run) % 2 == 0) / high
+    if pairs > 0.8:
+        text = raw.decode("gb18030", "replace")
+        common = sum("\u4e00" <= letter <= "\u9fff" for letter in text)
+        if common > 0.8 * high / 2:
+            return "gb18030", ("the encoding is a guess by its pairs of bytes: look whether the texts below read well",)
+    long = sum(len(run) for run in runs if len(run) > 2) / high
+    guess = "cp1251" if long > 0.6 else "cp1252"
+    return guess, (f"it is not UTF-8; {guess} is a guess: look whether the texts below read well",)
+
+
+def _objects(body: bytes) -> bool:
+    for line in body.split(b"\n")[:LINES]:
+        try:
+            return isinstance(orjson.loads(line), dict)
+        except orjson.JSONDecodeError:
+            continue
+    return body.lstrip()[:1] == b"["
+
+
+def _json(
+    path: Path, body: bytes, skip: int, storage: Storage, packing: str | None, encoding: str, doubts: tuple[str, ...]
+) -> tuple[Form, Reader]:
+    lines = []
+    for line in body.split(b"\n")[:LINES]:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(value, dict):
+            lines.append(value)
+    if not lines:
+        raise DataError(
+            f"{path} is JSON, but not one object a line",
+            kept=UNTOUCHED,
+            next_step="write one object a line (`jq -c '.[]'`), and inspect that",
+        )
+    lists = Counter(
+        key for line in lines for key, value in line.items()
+        if isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+    )  # fmt: skip
+    nested = lists.most_common(1)[0][0] if lists and lists.most_common(1)[0][1] > len(lists) / 2 else ""
+    names: dict[str, None] = {}
+    for each in lines:
+        for event in jsonlines.events_of(dict(each), nested):
+            names |= dict.fromkeys(jsonlines.paths(event))
+    whole = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
+    fields = tuple(name for name in names if name not in whole)
+    form = Form(format="jsonl", names=fields, packing=packing, encoding=encoding, nested=nested, doubts=doubts)
+    return form, JsonLines(path, {name: name for name in fields}, nested, skip, storage)
+
+
+def _delimited(
+    path: Path, body: bytes, skip: int, storage: Storage, packing: str | None, encoding: str, doubts: tuple[str, ...]
+) -> tuple[Form, Reader]:
+    start = len(body) - len(body.lstrip(b"\r\n"))
+    rows = {mark: _split(body[start:], mark) for mark in DELIMITERS}
+    mark = max(DELIMITERS, key=lambda each: (_steadiness(rows[each]), -DELIMITERS.index(each)))
+    if _steadiness(rows[mark])[0] == 0:
+        doubts = (*doubts, "no delimiter splits its lines into as many columns each; a comma is taken")
+    sample = rows[mark]
+    width = Counter(map(len, sample)).most_common(1)[0][0]
+    sample = [sample[0], *(row for row in sample[1:] if len(row) == width)]
+    first = tuple(part.strip() for part in sample[0])
+    header, why = header_of(first, sample[1:])
+    if why:
+        doubts = (*doubts, why)
+    names = untyped(first) if header else tuple(str(at + 1) for at in range(width))
+    # a tab's files seldom quote: where they do, they are CSV with a tab
+    quoting = mark != "\t" or any(part.startswith('"') and part.endswith('"') for row in sample for part in row)
+    line = body[:start].count(b"\n") + 1
+    if header:
+        end = body.find(b"\n", start)
+        start, line = (len(body) if end < 0 else end + 1), line + 1
+    form = Form(
+        format="csv" if quoting else "tsv",
+        names=names,
+        packing=packing,
+        encoding=encoding,
+        delimiter=mark,
+        header=header,
+        typed=header and all(TYPED.fullmatch(name) for name in first),
+        doubts=doubts,
+    )
+    wanted = {name: at for at, name in enumerate(names)}
+    return form, Delimited(path, names, wanted, mark.encode(), quoting, skip + start, line, storage)
+
+
+def _split(body: bytes, mark: str) -> list[list[str]]:
+    """Some records of a text."""
+    found: list[list[str]] = []
+    at = 0
+    while at < len(body) and len(found) < LINES:
+        end = body.find(b"\n", at)
+        end = len(body) if end < 0 else end
+        fields, stop = records.split_record(body, at, mark.encode(), min(len(body), at + records.MAX_BYTES))
+        if fields is None or stop < 0:
+            fields, stop = body[at:end].split(mark.encode()), end
+        if body[at:stop].strip():
+            found.append([part.decode(UTF8, "replace") for part in fields])
+        at = stop + 1
+    return found
+
+
+def _steadiness(rows: list[list[str]]) -> tuple[float, int]:
+    """How well a delimiter splits: the share of rows with as many columns as the first one, then how many."""
+    width = len(rows[0])
+    if width < 2:
+        return 0.0, 0
+    share = sum(len(row) == width for row in rows) / len(rows)
+    return (round(share, 1), width) if share >= 0.7 else (0.0, 0)
+
+
+def header_of(first: tuple[str, ...], rest: list[list[str]]) -> tuple[bool, str]:
+    """Whether the first line names the columns, and what makes that unsure."""
+    if all(TYPED.fullmatch(name) for name in first):
+        return True, ""
+    if len(set(first)) < len(first) or any(NUMBER.fullmatch(name) for name in first):
+        return False, ""
+    if sum(column_named(name) is not None for name in first) >= 2:
+        return True, ""
+    columns = list(zip(*rest, strict=False)) if rest else []
+    for name, values in zip(first, columns, strict=False):
+        filled = [value for value in values if value]
+        if filled and sum(bool(NUMBER.fullmatch(value)) for value in filled) > 0.9 * len(filled):
+            return True, ""
+        if name in values:
+            return False, f"{name!r} of the first line comes again below it: it is taken for a row, not for a header"
+    return True, "the first line is taken for a header, though nothing but its place speaks for it"

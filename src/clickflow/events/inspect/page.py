@@ -1,0 +1,60 @@
+"""What an inspection found, for people: YAML, with what was seen as comments."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from clickflow import params_patch
+from clickflow.events.inspect.form import Look
+from clickflow.events.inspect.proposal import Proposal
+from clickflow.events.inspect.trial import Trial
+
+
+def page(result: Mapping[str, Any], looked: Look, proposal: Proposal, trial: Trial | None) -> str:
+    """All of it as YAML that can be pasted in place of `source:` in params.yaml."""
+    block = ["source:", *(f"  {name}: {params_patch.written(value)}" for name, value in result["source"].items())]
+    end = "params.yaml was written" if result["written"] else "--write puts it into params.yaml"
+    after = ["", *_tried(result, trial), f"{end}; then `dvc repro`"]
+    return "\n".join([*_comments(_seen(result, looked, proposal)), *block, *_comments(after)])
+
+
+def _comments(lines: Any) -> Iterator[str]:
+    for line in lines:
+        yield f"# {line}".rstrip()
+
+
+def _seen(result: Mapping[str, Any], looked: Look, proposal: Proposal) -> Iterator[str]:
+    form = looked.form
+    delimiter = None if form.delimiter is None else f"delimiter {form.delimiter!r}"
+    how = ", ".join(filter(None, [form.format, form.packing, form.encoding, delimiter]))
+    header = "with a header" if form.header else "without a header"
+    among = f", one of {result['files']:,} files" if result["files"] > 1 else ""
+    rows = f"{'all of its' if looked.whole else 'its first'} {looked.read:,} rows were looked at"
+    yield f"{looked.name}: {how}, {header}; {rows}{among}"
+    yield ""
+    width = max([len(name) for name, _, _ in proposal.columns], default=0)
+    for name, column, why in proposal.columns:
+        yield f"{name:{width}}  {f'-> {column}' if column else '':13}  {why}"
+    if proposal.types:
+        yield ""
+        yield from (f"{kind!r}: {count:,} rows -> {becomes}" for kind, count, becomes in proposal.types)
+    if result["not_sure_of"]:
+        yield ""
+        yield "not sure of:"
+        yield from (f"- {doubt}" for doubt in result["not_sure_of"])
+    yield ""
+
+
+def _tried(result: Mapping[str, Any], trial: Trial | None) -> Iterator[str]:
+    if trial is None:
+        yield f"tried, and could not be read: {' '.join(str(result['fault']).split())}"
+        return
+    where = f" of {trial.files} files" if trial.files > 1 else ""
+    ignored = f", {trial.ignored:,} ignored" if trial.ignored else ""
+    yield f"tried on {trial.read:,} rows{where}: {trial.accepted:,} accepted{ignored}, {trial.refused:,} refused"
+    for reason, (count, example) in trial.reasons.items():
+        yield f"- {reason} {count:,}, such as {example}"
+    if trial.accepted:
+        counts = f"{trial.users:,} users, {trial.sessions:,} sessions, {trial.items:,} items"
+        each = [(trial.users, "user"), (trial.sessions, "session")]
+        rates = "".join(f"; {trial.accepted / count:.1f} events a {key}" for count, key in each if count)
+        yield f"{trial.first} to {trial.last} UTC: {counts}{rates}; {trial.ties:.0%} of the steps tie in time"

@@ -1,0 +1,104 @@
+"""A proposed `source`, tried on the file by the readers and checks of the ingest."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clickflow.events.engine import Engine
+from clickflow.events.ingest import rules_for
+from clickflow.events.reading import check_block
+from clickflow.events.rows import lines_of, reasons_of
+from clickflow.events.sources import open_files
+from clickflow.params import Params, Source
+
+BLOCK = 4 << 20
+EXAMPLE = 120
+
+FIGURES = """
+    WITH steps AS (
+        SELECT *, coalesce('s' || session_id, 'u' || user_id) AS visit FROM rows
+    ), ties AS (
+        SELECT event_time = lag(event_time) OVER (PARTITION BY visit ORDER BY event_time) AS tie FROM steps
+    )
+    SELECT count(DISTINCT user_id), count(DISTINCT session_id), count(DISTINCT item_id),
+        strftime(min(event_time), '%Y-%m-%d %H:%M:%S'), strftime(max(event_time), '%Y-%m-%d %H:%M:%S'),
+        (SELECT coalesce(avg(tie::INT), 0) FROM ties WHERE tie IS NOT NULL),
+        (max(epoch(event_time)) - min(epoch(event_time))) / 86400
+    FROM steps
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What became of rows: `reasons` with how many and an example; the rest is of the accepted ones. `ties`: the share
+    of steps of one visit (or user) that have the time of the step before; `days`: from the first to the last.
+    """
+
+    files: int
+    read: int
+    accepted: int
+    ignored: int
+    reasons: dict[str, tuple[int, str]]
+    users: int = 0
+    sessions: int = 0
+    items: int = 0
+    first: str | None = None
+    last: str | None = None
+    ties: float = 0.0
+    days: float = 0.0
+
+    @property
+    def refused(self) -> int:
+        """How many rows would go to quarantine; exact repeats are seen by the ingest alone."""
+        return self.read - self.accepted - self.ignored
+
+
+def attempt(
+    params: Params,
+    source: Source,
+    found: Sequence[tuple[str, Path]],
+    rows: int,
+    engine: Engine,
+    advance: Callable[..., Any],
+) -> Trial:
+    """Read and check up to about `rows` rows of each file as `source` says.
+
+    Raises DataError as the ingest does, where a file cannot be used.
+    """
+    rules = rules_for(replace(params, source=source), bytes(32))
+    reasons: dict[str, tuple[int, str]] = {}
+    good: list[pa.Table] = []
+    read = accepted = refused = 0
+    for number, file in enumerate(open_files(source, found)):
+        ruled = rules(file.layout)
+        mine = done = 0
+        for block in file.reader.blocks(BLOCK):
+            if mine >= rows:
+                break
+            result = check_block(number, file, block, ruled, engine.cursor())
+            mine += result.read
+            accepted += result.good.num_rows
+            refused += len(result.refused[0])
+            good.append(result.good)
+            lines = lines_of(result.refused[0]).tolist()
+            for line, mask, raw in zip(lines, result.refused[1].tolist(), result.refused[2], strict=True):
+                for reason in reasons_of(mask):
+                    count, example = reasons.get(reason, (0, f"{file.name}, line {line}: {raw[:EXAMPLE]!r}"))
+                    reasons[reason] = (count + 1, example)
+            advance(block.consumed - done, "trying it")
+            done = block.consumed
+        read += mine
+    reasons = dict(sorted(reasons.items(), key=lambda item: (-item[1][0], item[0])))
+    trial = Trial(files=len(found), read=read, accepted=accepted, ignored=read - accepted - refused, reasons=reasons)
+    if not accepted:
+        return trial
+    con = engine.cursor()
+    con.execute("SET TimeZone = 'UTC'")
+    con.register("rows", pa.concat_tables(good))
+    users, sessions, items, first, last, ties, days = con.execute(FIGURES).fetchall()[0]
+    return replace(
+        trial, users=users, sessions=sessions, items=items, first=first, last=last, ties=ties, days=days or 0.0
+    )

@@ -1,0 +1,173 @@
+"""The verb `inspect`: files looked at once, and what params.yaml should say of them."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from clickflow import console, params_patch
+from clickflow.errors import ClickflowError, UsageError
+from clickflow.events.engine import Engine, started
+from clickflow.events.folders import find_files
+from clickflow.events.inspect.form import Look, look
+from clickflow.events.inspect.page import page
+from clickflow.events.inspect.proposal import Proposal, propose
+from clickflow.events.inspect.trial import Trial, attempt
+from clickflow.events.storage import SUFFIXES
+from clickflow.files import write_text
+from clickflow.params import Params, Source
+from clickflow.paths import Paths
+
+FILES = 5
+"""At most so many files of a folder are tried, evenly spread."""
+TIES, SHORT_DAYS = 0.05, 2.0
+"""A share of ties, and a span in days, that are worth a word."""
+
+PLAIN: Mapping[str, Any] = {
+    "kind": "files",
+    "path": "",
+    "pattern": "**/*",
+    "preset": None,
+    "format": None,
+    "delimiter": None,
+    "encoding": "utf-8",
+    "header": None,
+    "columns": {},
+    "event_types": {},
+    "decimal": ".",
+    "thousands": None,
+    "currency": (),
+    "time_format": None,
+}
+"""What `source` says where nothing is special; what is not listed stays as params.yaml has it."""
+
+
+def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, write: bool, as_json: bool) -> None:
+    """Look, propose, try, and print; with `write` into params.yaml.
+
+    Raises UsageError where a file is not there, DataError where none can be read.
+    """
+    base, pattern, found, doubts = _targets(targets, params.source)
+    path = os.path.relpath(base, paths.root) if base.is_relative_to(paths.root) else str(base)
+    with started(params.ingest.memory_gb) as engine:
+        looked, proposal = study(found, rows, params, engine)
+        doubts += proposal.doubts
+        names = {each.name for each in fields(Source)}
+        values = {k: v for k, v in PLAIN.items() if k in names} | {"path": path, "pattern": pattern}
+        source = replace(params.source, **{**values, **proposal.values})
+        tried = spread(found)
+        trial, fault = None, None
+        try:
+            with console.progress("trying", sum(file.stat().st_size for _, file in tried)) as advance:
+                at = replace(source, path=str(base))
+                trial = attempt(params, at, tried, rows, engine, advance)
+        except ClickflowError as error:
+            fault = error.what
+        if trial is not None:
+            doubts += list(_of_trial(trial, looked, proposal))
+    changes = {
+        f"source.{name}": plain(value)
+        for name, value in asdict(source).items()
+        if name in {**values, **proposal.values}
+    }
+    before = asdict(params.source)
+    changes = {name: value for name, value in changes.items() if value != plain(before[name.removeprefix("source.")])}
+    text = paths.params.read_text(encoding="utf-8")
+    changed = params_patch.apply(text, changes) if changes else text
+    if write and changed != text:
+        write_text(paths.params, changed)
+    result = {
+        "files": len(found),
+        "form": {k: v for k, v in asdict(looked.form).items() if k not in ("doubts", "clocks")},
+        "rows": looked.read,
+        "whole": looked.whole,
+        "columns": [{"name": name, "column": column or None, "why": why} for name, column, why in proposal.columns],
+        "types": [{"type": kind, "rows": count, "becomes": becomes} for kind, count, becomes in proposal.types],
+        "source": {name: plain(value) for name, value in asdict(source).items()},
+        "not_sure_of": list(dict.fromkeys(doubts)),
+        "trial": None if trial is None else {**asdict(trial), "refused": trial.refused},
+        "fault": fault,
+        "written": write and changed != text,
+    }
+    console.emit(result, as_json=as_json, text=lambda: page(result, looked, proposal, trial))
+
+
+def study(found: Sequence[tuple[str, Path]], rows: int, params: Params, engine: Engine) -> tuple[Look, Proposal]:
+    """The newest file that holds something, looked at, and what it seems to need."""
+    name, path = next(((n, p) for n, p in reversed(found) if p.stat().st_size), found[-1])
+    with console.progress("looking", path.stat().st_size) as advance:
+        looked = look(name, path, rows, advance)
+    return looked, propose(looked, nulls_of(params), engine.cursor())
+
+
+def spread(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """A few files, evenly spread, the first and the last among them."""
+    full = [each for each in found if each[1].stat().st_size]
+    if len(full) <= FILES:
+        return full
+    return [full[round(at * (len(full) - 1) / (FILES - 1))] for at in range(FILES)]
+
+
+def advice(params: Params, source: Source, found: Sequence[tuple[str, Path]], engine: Engine) -> str:
+    """What a file seems to need that `source` does not say, in a line; empty where nothing was seen."""
+    try:
+        _, proposal = study(found[-1:], 2000, params, engine)
+    except (ClickflowError, ValueError, OSError):
+        return ""
+    differs = [
+        f"{k}: {params_patch.written(plain(v))}"
+        for k, v in proposal.values.items()
+        if plain(getattr(source, k)) != plain(v)
+    ]
+    return f"by its looks it needs {', '.join(differs)}" if differs else ""
+
+
+def plain(value: Any) -> Any:
+    """A value as YAML and JSON have it."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _targets(targets: Sequence[Path], probe: Source) -> tuple[Path, str, list[tuple[str, Path]], list[str]]:
+    """The place and the pattern of what is to be looked at, its files, and what does not fit."""
+    full = [path.expanduser().absolute() for path in targets]
+    for path in full:
+        if not path.exists():
+            raise UsageError(f"there is no file or folder {path}", next_step="clickflow inspect FILE")
+    if len(full) == 1:
+        base, pattern = full[0], "**/*"
+        return base, pattern, find_files(replace(probe, path=str(base), pattern=pattern), base), []
+    base = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in full]))
+    names = [path.relative_to(base).as_posix() for path in full]
+    flat = all("/" not in name for name in names)
+    endings = {
+        "".join(Path(name).suffixes[-2:] if name.endswith(SUFFIXES) else Path(name).suffixes[-1:]) for name in names
+    }
+    pattern = ("" if flat else "**/") + (f"*{endings.pop()}" if len(endings) == 1 else "*")
+    found = find_files(replace(probe, path=str(base), pattern=pattern), base)
+    more = {path for _, path in found} - set(full)
+    doubts = [f"{pattern} in {base} takes {len(more)} files more than were named"] if more else []
+    return base, pattern, found, doubts
+
+
+def _of_trial(trial: Trial, looked: Look, proposal: Proposal) -> Iterator[str]:
+    """What the rows themselves leave unsure."""
+    if trial.ties > TIES:
+        yield f"{trial.ties:.0%} of the steps have the time of the step before; their order is then that of the file"
+        if proposal.order:
+            yield f"order: {', '.join(proposal.order)} may order the steps of one moment (source.columns.order)"
+    if trial.accepted and trial.days < SHORT_DAYS and looked.whole and not looked.folders:
+        hours = trial.days * 24
+        yield f"it spans {hours:.1f} hours: too short to split by time and to learn from, if it is all there is"
+    for key, count in (("session", trial.sessions), ("user", trial.users)):
+        if count and trial.accepted / count < 1.05 and trial.accepted > 100:
+            yield f"nearly every {key} has one event only: is that the right column?"
+
+
+def nulls_of(params: Params) -> Mapping[str, Sequence[str]]:
+    """`source.nulls`."""
+    return getattr(params.source, "nulls", {})

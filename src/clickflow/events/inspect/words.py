@@ -1,0 +1,112 @@
+"""What columns and event types are called, in many tools and languages. Names are compared by their letters alone."""
+
+import unicodedata
+
+COLUMN_NAMES = {
+    "event_time": """event_time event_timestamp timestamp datetime ts time event_ts created_at occurred_at
+        date_time event_date date t_dat click_time server_time hit_time action_time visit_start_time logged_at
+        unix_time epoch invoice_date order_date purchase_date transaction_date day timestamp_ms eventtime_ms
+        zeitstempel zeitpunkt zeit datum bestelldatum uhrzeit horodatage date_heure date_commande heure
+        fecha_hora fecha marca_de_tiempo hora 时间戳 事件时间 行为时间 操作时间 访问时间 下单时间 创建时间 时间
+        日期""",
+    "event_type": """event_type event_name event behavior_type behaviour_type behavior behaviour action_type
+        action interaction_type interaction activity type kind ereignistyp ereignis aktionstyp aktion vorgang
+        type_evenement evenement tipo_evento evento accion tipo 行为类型 事件类型 操作类型 行为 事件 操作 动作
+        类型""",
+    "user_id": """user_id user uid customer_id customer visitor_id visitor user_pseudo_id client_id member_id
+        account_id full_visitor_id anonymous_id cookie_id cookie device_id person_id shopper_id household_key
+        household userid_hash kunden_id kundennummer kundennr kunde nutzer_id nutzer benutzer_id benutzer
+        besucher_id besucher id_utilisateur utilisateur id_client client visiteur id_usuario usuario id_cliente
+        cliente 用户id 用户编号 用户 客户id 客户 会员id 顾客id 买家id""",
+    "session_id": """session_id session user_session ga_session_id visit_id visit sid invoice_no invoice_number
+        invoice order_id order_number basket_id basket receipt_id transaction_id sitzung besuch_id besuch
+        bestellung bestellnummer rechnungsnummer rechnung id_session visite id_visite commande id_commande
+        num_commande facture sesion id_sesion visita pedido id_pedido factura 会话id 会话 访问id 订单号 订单id
+        订单编号""",
+    "item_id": """item_id item product_id product sku sku_id article_id article aid stock_code asin goods_id
+        content_id movie_id item_sku product_code itemid produkt_id produkt produktnummer artikel_id
+        artikelnummer artikelnr artikel id_produit produit reference ref_produit id_producto producto
+        id_articulo articulo 商品id 商品编号 商品 产品id 产品 物品id 货号""",
+    "category": """category category_code category_id item_category product_category cat department kategorie
+        warengruppe categorie rayon categoria 商品类目id 商品类目 商品类别 类目id 类目 品类 分类""",
+    "brand": """brand brand_name brand_id manufacturer marke hersteller marque marca 品牌 品牌id""",
+    "price": """price unit_price item_price price_in_usd product_price preis stueckpreis stückpreis einzelpreis
+        prix prix_unitaire precio precio_unitario 价格 单价""",
+    "quantity": """quantity qty quantity_sold amount_of_items menge anzahl stueckzahl stückzahl quantite
+        cantidad 数量 购买数量""",
+    "campaign": """campaign utm_campaign campaign_name campaign_id kampagne campagne campana 营销活动""",
+    "order": """event_index hit_number seq sequence sequence_number step step_number position event_number
+        line_number order_in_session transaction_line reihenfolge position_in_session 序号""",
+}
+"""Canonical column: its names, the likelier before."""
+
+TYPE_NAMES = {
+    "view": """view pv page_view pageview view_item product_view item_view detail_view viewed_product
+        product_viewed view_product detail clicks browse visit ansehen angesehen ansicht aufruf seitenaufruf
+        produktansicht produkt vue vue_produit consultation consulter ver vista visto visualizar 浏览 点击 查看
+        访问 浏览商品""",
+    "cart": """cart carts add_to_cart add_cart added_to_cart product_added basket add_to_basket atc cart_add
+        warenkorb in_den_warenkorb panier ajout_panier ajouter_au_panier carrito agregar_al_carrito
+        anadir_al_carrito 加购 加入购物车 加购物车 购物车""",
+    "favourite": """favourite favorite fav wishlist add_to_wishlist like liked merkzettel gemerkt favori favoris
+        favorito 收藏 喜欢 加收藏 collect""",
+    "remove": """remove remove_from_cart product_removed cart_remove entfernt aus_warenkorb retirer
+        retrait_panier quitar eliminar 移除 删除 移出购物车 取消加购""",
+    "purchase": """purchase purchased buy bought transaction order orders ordered order_completed order_placed
+        product_purchased sale sold kauf gekauft bestellung bestellt achat achete acheter commande compra
+        comprado comprar pedido 购买 下单 支付 成交 买 付款""",
+    "cancel": """cancel cancelled canceled refund refunded return returned storno storniert retoure annulation
+        remboursement retour cancelacion devolucion 取消订单 退款 退货""",
+    "search": """search view_search_results searched query suche gesucht recherche busqueda buscar 搜索 搜索商品""",
+    "impression": """impression impressions view_item_list view_promotion exposure shown einblendung affichage
+        impresion 曝光 展示""",
+    "click": """click select_item select_promotion select_content klick clic""",
+}
+"""Canonical type: its names."""
+
+PLACEHOLDERS = frozenset(
+    (
+        "0",
+        "-1",
+        "00000000",
+        "unknown",
+        "anonymous",
+        "guest",
+        "gast",
+        "unbekannt",
+        "invite",
+        "desconocido",
+        "未知",
+        "游客",
+    )
+)
+"""Ids that are more likely nobody, or nothing, than somebody."""
+
+
+def plain(name: str) -> str:
+    """The letters and digits of a name, without case and accents."""
+    spread = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in spread if letter.isalnum())
+
+
+def _index(table: dict[str, str]) -> dict[str, tuple[str, int]]:
+    found: dict[str, tuple[str, int]] = {}
+    for canonical, names in table.items():
+        for rank, name in enumerate(names.split()):
+            found.setdefault(plain(name), (canonical, rank))
+    return found
+
+
+COLUMN_OF = _index(COLUMN_NAMES)
+TYPE_OF = _index(TYPE_NAMES)
+
+
+def column_named(name: str) -> tuple[str, int] | None:
+    """The canonical column that a name means, and how far down the list it stands; the end of a path counts too."""
+    return COLUMN_OF.get(plain(name)) or COLUMN_OF.get(plain(name.rpartition(".")[2]))
+
+
+def type_named(value: str) -> str | None:
+    """The canonical type that a value means."""
+    found = TYPE_OF.get(plain(value))
+    return found[0] if found else None
