@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,7 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
     with started(params.ingest.memory_gb) as engine:
         looked, proposal = study(found, rows, params, engine)
         doubts += proposal.doubts
-        names = {each.name for each in fields(Source)}
-        values = {k: v for k, v in PLAIN.items() if k in names} | {"path": path, "pattern": pattern}
-        source = replace(params.source, **{**values, **proposal.values})
+        source = replace(params.source, **{**PLAIN, "path": path, "pattern": pattern, **proposal.values})
         tried = spread(found)
         trial, fault = None, None
         try:
@@ -69,10 +67,8 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
     changes = {
         f"source.{name}": plain(value)
         for name, value in asdict(source).items()
-        if name in {**values, **proposal.values}
+        if plain(value) != plain(getattr(params.source, name))
     }
-    before = asdict(params.source)
-    changes = {name: value for name, value in changes.items() if value != plain(before[name.removeprefix("source.")])}
     text = paths.params.read_text(encoding="utf-8")
     changed = params_patch.apply(text, changes) if changes else text
     if write and changed != text:
@@ -98,7 +94,7 @@ def study(found: Sequence[tuple[str, Path]], rows: int, params: Params, engine: 
     name, path = next(((n, p) for n, p in reversed(found) if p.stat().st_size), found[-1])
     with console.progress("looking", path.stat().st_size) as advance:
         looked = look(name, path, rows, advance)
-    return looked, propose(looked, nulls_of(params), engine.cursor())
+    return looked, propose(looked, params.source.nulls, engine.cursor())
 
 
 def spread(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
@@ -166,8 +162,3 @@ def _of_trial(trial: Trial, looked: Look, proposal: Proposal) -> Iterator[str]:
     for key, count in (("session", trial.sessions), ("user", trial.users)):
         if count and trial.accepted / count < 1.05 and trial.accepted > 100:
             yield f"nearly every {key} has one event only: is that the right column?"
-
-
-def nulls_of(params: Params) -> Mapping[str, Sequence[str]]:
-    """`source.nulls`."""
-    return getattr(params.source, "nulls", {})
