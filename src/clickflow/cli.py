@@ -206,6 +206,18 @@ def promote(
     verb.run(params, paths, names, as_json=as_json, answers=said)
 
 
+@app.command(hidden=True)
+def publish(
+    files: Annotated[list[str], typer.Argument(metavar="NAME=FILE…", help="folder/report.html=path/to/report.html")],
+    as_json: AsJson = False,
+) -> None:
+    """Log pages of a run in MLflow, and say their links: what the task `record` does."""
+    params, paths = _open()
+    from clickflow.registry import pages as verb
+
+    verb.run(params, paths, files, as_json=as_json)
+
+
 @app.command(rich_help_panel=MODELS)
 def rollback(
     model: Name,

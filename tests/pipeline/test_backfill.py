@@ -25,7 +25,7 @@ windows = dag.iter_dagrun_infos_between(datetime(2026, 1, 11, tzinfo=UTC), datet
 regular = dag.next_dagrun_info(last_automated_run_info=None)
 print(json.dumps({
     "windows": [[w.data_interval.start.isoformat(), w.data_interval.end.isoformat()] for w in windows],
-    "regular": regular.run_after.year,
+    "regular": regular and str(regular),
     "params": {name: dag.params[name] for name in dag.params},
 }))
 """
@@ -45,7 +45,7 @@ def test_a_backfill_has_a_run_for_each_week_and_none_of_its_own(dag: Any) -> Non
         ["2026-01-18T00:00:00+00:00", "2026-01-25T00:00:00+00:00"],
         ["2026-01-25T00:00:00+00:00", "2026-02-01T00:00:00+00:00"],
     ]
-    assert dag["regular"] > 2900
+    assert dag["regular"] is None
     assert dag["params"]["promote"] is False
 
 

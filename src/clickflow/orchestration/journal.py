@@ -23,6 +23,13 @@ def skipped(run: Run, reason: str) -> None:
     write_json(_file(run), {**_read(_file(run)), **run.travelling(), "skipped": reason})
 
 
+def ended(home: Path, name: str, state: str, outcome: str) -> None:
+    """Note that a run opened here has ended, `done` or `failed`, and what it came to; empty: it is at work again."""
+    file = home / "logs" / name / FILE
+    if file.is_file():
+        write_json(file, {**_read(file), "ended": state, "outcome": outcome})
+
+
 def known(home: Path) -> dict[str, Mapping[str, Any]]:
     """The runs opened on this machine, by id."""
     return {file.parent.name: _read(file) for file in sorted((home / "logs").glob(f"*/{FILE}"))}

@@ -13,7 +13,8 @@ from clickflow.paths import Paths
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One run. `state`: recorded, running, failed, opened or skipped; `params` are those that differ from the commit's.
+    """One run. `state`: recorded, running, failed, skipped, done (ended well, with no record, as `score` and `watch`)
+    or opened (it has not ended); `params` are those that differ from the commit's; `outcome`: what its tasks came to.
 
     `models`: decision, metric and value by model, of recorded runs; `kept_bytes`: of workspaces that failures left.
     """
@@ -26,6 +27,7 @@ class Listed:
     models: Mapping[str, Mapping[str, Any]]
     reason: str
     note: str
+    outcome: str = ""
     failed: tuple[str, ...] = ()
     kept_bytes: int = 0
 
@@ -52,7 +54,7 @@ def collect(origin: str, home: Path) -> list[Listed]:
     found = []
     with console.progress("runs", len(recorded) + len(opened.keys() - names) + len(left)) as advance:
         for run in recorded:
-            told = {**run.told, "commit": run.of}
+            told = {"outcome": opened.get(run.id, {}).get("outcome"), **run.told, "commit": run.of}
             found.append(_listed(home, run.id, run.when.isoformat(), told, recorded=True))
             advance(1)
         for name in [*(opened.keys() - names), *left]:
@@ -68,8 +70,9 @@ def _listed(home: Path, name: str, when: str, told: Mapping[str, Any], *, record
     states = {
         "running": any(left.values()),
         "recorded": recorded,
-        "failed": bool(failed),
+        "failed": bool(failed) or told.get("ended") == "failed",
         "skipped": "skipped" in told,
+        "done": told.get("ended") == "done",
     }
     return Listed(
         id=name,
@@ -80,6 +83,7 @@ def _listed(home: Path, name: str, when: str, told: Mapping[str, Any], *, record
         models=dict(told.get("decisions") or {}),
         reason=str(told.get("skipped") or told.get("reason") or ""),
         note=str(told.get("note") or ""),
+        outcome=str(told.get("outcome") or ""),
         failed=failed,
         kept_bytes=journal.size(home / "workspaces" / name) if left else 0,
     )
@@ -116,7 +120,8 @@ def _facts(run: Listed, home: Path) -> Iterator[tuple[str, str]]:
         yield model, f"{said.get('decision')}{measured}"
     if params := [f"{name}={value}" for name, value in run.params.items() if not name.startswith("champion.")]:
         yield "params", ", ".join(params)
-    for name, text in (("reason", run.reason), ("note", run.note)):
+    outcome = [part.replace("**", "") for part in run.outcome.split("\n\n") if not part.startswith("[")]  # no links
+    for name, text in (("reason", run.reason), ("note", run.note), ("outcome", "\n".join(outcome))):
         if text:
             yield name, text
     if run.failed:

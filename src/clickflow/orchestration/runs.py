@@ -156,6 +156,7 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
         )
     fragment = fragments.take(folder, stage)
     workspace.remove(folder)
+    say(f"its workspace is removed; what it wrote will lie in {run.folder}, the reports in MLflow, by the task record")
     return fragment
 
 

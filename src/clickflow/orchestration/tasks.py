@@ -17,10 +17,12 @@ FAILED = "task failed with exit code"
 
 ABOUT = {
     OPEN: "Fixes the run's commit, checks its params, and freezes the champions' versions in them.",
-    RECORD: "Commits the run's params and lock under `refs/runs/<run>`, and lays its results out.",
+    RECORD: "Commits the run's params and lock under `refs/runs/<run>`, lays its results out, and puts its reports "
+    "into MLflow; links to them stand under Details.",
     APPROVE: "Waits for a person's word on {model}, where promotion.approve names it and its gate says promote; "
     "skipped where not. The report's figures stand in the question; docs/howto/approve.md.",
-    PROMOTE: "Registers the candidates; what the gate, and the person asked, let through becomes champion.",
+    PROMOTE: "Registers the candidates; what the gate, and the person asked, let through becomes champion. "
+    "Skipped where nothing was let through; the run's note says why.",
     ANNOUNCE: "Tells who waits for it that there is a new champion: an asset event. Skipped where there is none.",
 }
 

@@ -170,7 +170,7 @@ def register(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        run = store.client.create_run(_experiment(store), run_name=model, tags=dict(tags))
+        run = store.client.create_run(experiment(store, EXPERIMENT), run_name=model, tags=dict(tags))
         store.client.log_batch(run.info.run_id, metrics=[Metric(k, v, 0, 0) for k, v in metrics.items()])
         for name, source in folders.items():
             if source.is_dir():
@@ -249,15 +249,19 @@ def _version(item: Any) -> Version:
     return Version(int(item.version), item.run_id, dict(item.tags))
 
 
-def _experiment(store: Store) -> str:
-    """The experiment the versions' runs stand in; over a database its artifacts go to the home, not to ./mlruns."""
-    found = store.client.get_experiment_by_name(EXPERIMENT)
-    if found:
+def experiment(store: Store, name: str) -> str:
+    """The id of an experiment, made where it is missing; over a database its artifacts go to the home."""
+    from mlflow.exceptions import MlflowException
+
+    if found := store.client.get_experiment_by_name(name):
         return str(found.experiment_id)
     served = store.uri.startswith(("http://", "https://"))
-    return str(
-        store.client.create_experiment(EXPERIMENT, artifact_location=None if served else store.artifacts.as_uri())
-    )
+    try:
+        return str(store.client.create_experiment(name, artifact_location=None if served else store.artifacts.as_uri()))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(store.client.get_experiment_by_name(name).experiment_id)  # another process has just made it
 
 
 def _quieten() -> None:

@@ -84,4 +84,6 @@ def test_what_airflow_takes_and_params_do_not_fails_before_any_work(shop: Platfo
         assert (notice["kind"], notice["dag"]) == ("failed", "retrain")
         assert WRONG[what][1] in notice["text"] + notice["next"], what
         assert run in notice["link"].replace("%3A", ":").replace("%2B", "+")
+        assert "**failed** at open" in shop.run("retrain", run)["note"]
+        assert told.deadlines(shop, run) == 0, "a run that has failed is not upcoming"
     assert len(told.ledger(shop)) == lines

@@ -36,8 +36,9 @@ def test_three_windows_are_three_runs_and_none_is_promoted(shop: Platform, first
 
 
 def test_a_backfill_without_a_window_is_refused(shop: Platform) -> None:
-    run = shop.trigger("backfill")
+    run = shop.trigger("backfill", logical_date="2026-01-12T00:00:00Z")  # as the form of the UI sends one
     assert shop.wait("backfill", run, timeout=300) == "failed"
+    assert "no data window" in shop.run("backfill", run)["note"]
     said = shop.log("backfill", run, "open")
     assert "no data window" in said
     assert "airflow backfill create" in said

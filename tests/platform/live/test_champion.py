@@ -72,6 +72,13 @@ def test_the_question_has_what_is_needed_for_an_answer(shop: Platform, answered:
             assert part in question["body"], part
         (waiting,) = [notice for notice in told.notices(shop, run) if notice["kind"] == "waiting"]
         assert "Required Actions" in waiting["next"]
+        link = told.links(shop, run, "record")[f"Report of {told.MODEL}"]
+        assert link.startswith(f"{shop.mlflow}/#/experiments/")
+        assert f"]({link})" in question["body"]
+        assert link in waiting["text"]
+        page = told.page(link)
+        assert "<html" in page
+        assert told.MODEL in page
 
 
 def test_who_said_what_and_when_stands_in_the_ledger(shop: Platform, answered: Answered) -> None:
@@ -91,8 +98,16 @@ def test_what_was_rejected_is_no_champion(shop: Platform, answered: Answered) ->
     yes, no = lines[f"retrain/{answered.approved}"], lines[f"retrain/{answered.rejected}"]
     assert (yes["champion"], yes["previous"]) == (yes["version"], answered.champion)
     assert no["champion"] == yes["version"] != no["version"]
-    assert shop.states("retrain", answered.approved)["announce"] == "success"
-    assert shop.states("retrain", answered.rejected)["announce"] == "skipped"
+    states = [shop.states("retrain", run) for run in (answered.approved, answered.rejected)]
+    assert [state["promote"] for state in states] == ["success", "skipped"]
+    assert [state["announce"] for state in states] == ["success", "skipped"]
+    notes = [shop.run("retrain", run)["note"] for run in (answered.approved, answered.rejected)]
+    assert [note.partition(f" {told.MODEL}:")[0] for note in notes] == [
+        "**Outcome** **promoted**",
+        "**Outcome** **rejected**",
+    ]
+    assert "too large for the till" in notes[1]
+    assert "too large for the till" in told.listed(shop, answered.rejected)["outcome"]
 
 
 def test_rollback_puts_the_previous_champion_back(shop: Platform, answered: Answered) -> None:
@@ -122,6 +137,7 @@ def test_the_champion_scores_every_session(shop: Platform, first: str) -> None:
     version = told.champion(shop)["version"]
     run = shop.trigger("score", {"since_hours": None, "top": 5})
     assert shop.wait("score", run, timeout=600) == "success", shop.states("score", run)
+    assert told.listed(shop, run)["state"] == "done"
     event = told.news(shop, "clickflow://predictions/")[0]
     assert event["source_run_id"] == run
     assert (event["extra"]["model"], event["extra"]["version"]) == (told.MODEL, version)

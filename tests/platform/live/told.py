@@ -1,7 +1,9 @@
 """What a platform tells of its runs and champions: by its commands, its git repository, its ledger, its REST API."""
 
 import json
+import sqlite3
 import subprocess
+import urllib.request
 from typing import Any
 
 import yaml
@@ -56,6 +58,27 @@ def notices(shop: Platform, run: str) -> list[dict[str, Any]]:
     file = shop.home / "notices.jsonl"
     told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     return [notice for notice in told if notice["run"] == run]
+
+
+def links(shop: Platform, run: str, task: str) -> dict[str, str]:
+    """The links of a run's task, by what their buttons say."""
+    path = f"/dags/retrain/dagRuns/{run.replace('+', '%2B')}/taskInstances/{task}/links"
+    return dict(shop.get(path)["extra_links"])
+
+
+def page(link: str) -> str:
+    """The page behind a link into MLflow, as its UI asks for it."""
+    server, _, place = link.partition("/#/")
+    run, _, file = place.partition("/runs/")[2].partition("/artifacts/")
+    with urllib.request.urlopen(f"{server}/get-artifact?path={file}&run_uuid={run}", timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def deadlines(shop: Platform, run: str) -> int:
+    """How many deadlines of a run Airflow still has ahead of it."""
+    query = "select count(*) from deadline d join dag_run r on r.id = d.dagrun_id where r.run_id = ? and not d.missed"
+    with sqlite3.connect(f"file:{shop.home}/platform/airflow.db?mode=ro", uri=True, timeout=30) as database:
+        return int(database.execute(query, [run]).fetchone()[0])
 
 
 def asset(shop: Platform, uri: str) -> int:

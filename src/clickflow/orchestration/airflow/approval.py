@@ -15,7 +15,8 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
 from clickflow.files import read_json, write_json
-from clickflow.orchestration import graph, notices, process, runs
+from clickflow.orchestration import graph, notices, pages, process, runs
+from clickflow.orchestration.airflow import links
 from clickflow.orchestration.airflow.operators import pulled_run, speaking
 from clickflow.orchestration.airflow.policy import UNATTENDED
 from clickflow.orchestration.process import Say
@@ -49,6 +50,7 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         )
         self.repository = repository
         self.model = model
+        self.operator_extra_links = links.buttons([model])
 
     def execute(self, context: Any) -> Any:
         """Ask, and let go of the worker; skipped where nobody is to be asked."""
@@ -60,8 +62,11 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
                 return answered
             self.response_timeout = timedelta(hours=params.promotion.wait_hours)
             self.subject = f"Make the new {self.model} champion? It passed the gate"
-            self.body = question(paths, self.model, run, params.promotion.wait_hours)
-            self._tell(context, run, "the gate lets it through; the figures stand in the question", say)
+            published = links.of_run(context["ti"])
+            self.body = question(paths, self.model, run, params.promotion.wait_hours, published)
+            report = published.get(f"{self.model}/{pages.REPORT}")
+            shown = f"its report: {report}" if report else "the figures stand in the question"
+            self._tell(context, run, f"the gate lets it through; {shown}", say)
             say(f"waiting for {YES} or {NO}, for {params.promotion.wait_hours:g} hours")
             return super().execute(context)
 
@@ -140,23 +145,28 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         )
 
 
-def question(paths: Paths, model: str, run: Run, hours: float) -> str:
-    """What a person needs to know to decide, in Markdown: the figures, the gate's rules, where the reports lie."""
+def question(paths: Paths, model: str, run: Run, hours: float, published: Mapping[str, str]) -> str:
+    """What a person needs to know to decide, in Markdown: the figures, the gate's rules, the reports.
+
+    `published`: links to the run's pages; without them the question says where the files lie.
+    """
+    shown = pages.markdown(published, [model]) or (
+        f"The report is on no page (the log of the task record says why). On the server: "
+        f"`{paths.evaluation(model) / pages.REPORT}`, `{paths.gate(model) / pages.DECISION}`"
+    )
     decision, metrics = read_json(paths.gate(model) / "decision.json"), read_json(paths.metrics(model))
     version = decision["champion_version"]
     lines = [
         f"**{model}** of run `{run.id}`: {decision['summary']}.",
         f"The champion is version {version}." if version else "There is no champion yet.",
         "",
+        shown,
+        "",
         *_figures(decision["metrics"], metrics),
         "",
         "| rule | | |",
         "| --- | --- | --- |",
         *(f"| {rule['rule']} | {rule['verdict'].replace('_', ' ')} | {rule['text']} |" for rule in decision["rules"]),
-        "",
-        f"Report: `{paths.evaluation(model) / 'report.html'}`",
-        "",
-        f"The gate's decision: `{paths.gate(model) / 'decision.html'}`",
         "",
         f"Without an answer within {hours:g} hours it is registered and not made champion.",
     ]

@@ -1,51 +1,43 @@
 """The DAG `backfill`: the pipeline once per data window, each as it would have been made then.
 
-It is started by Airflow's own backfill, never by itself: its first regular date lies in an age to come. Each run learns
+It is started by Airflow's own backfill, never by itself (`windows.py`). Each run learns
 from the events before the end of its window, and is judged by its own baselines alone: a champion may have seen what
 came later.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from airflow.sdk import DAG, Param
 
 from clickflow.errors import UsageError
-from clickflow.orchestration import graph
+from clickflow.orchestration import definition
 from clickflow.orchestration.airflow import forms
 from clickflow.orchestration.airflow.pipeline import compiled
+from clickflow.orchestration.airflow.windows import Windows
 from clickflow.params import Params
-from clickflow.params_file import load
-
-NEVER = datetime(2999, 1, 1, tzinfo=UTC)
 
 
 def backfill(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG of a checkout's dvc.yaml, one run a window of `schedule.backfill`."""
-    params = load(root / graph.PARAMS)
+    committed = definition.read(root)
+    params = committed.params
     cron, own = params.schedule.backfill, _fields(params)
-    # Without a start that never comes it would run by itself. A plain trigger is refused by `open`, not by Airflow's
-    # allowed_run_types: these would take the UI's trigger button away, and with it the form for a backfill.
-    start: dict[str, Any] = {"start_date": NEVER} if cron else {}
-    dag = compiled(
+    # A plain trigger is refused by `open`, not by Airflow's allowed_run_types: these would take the UI's trigger button
+    # away, and with it the form for a backfill.
+    return compiled(
         root,
-        params,
+        committed,
         dag_id=dag_id,
         about=about,
         tags=["training", "history"],
-        schedule=CronDataIntervalTimetable(cron, timezone="UTC") if cron else None,
+        schedule=Windows(cron, timezone="UTC") if cron else None,
         fields={"days": own.pop("days"), **forms.training(params), **own},  # section by section
         asks=_window,
-        **start,
     )
-    for task in dag.tasks:
-        task.start_date = (
-            None  # a plain trigger before the DAG's start would have no tasks, and end well without a word
-        )
-    return dag
 
 
 def _fields(params: Params) -> dict[str, Param]:

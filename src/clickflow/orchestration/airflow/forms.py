@@ -113,6 +113,14 @@ def whole(least: int, most: int | None = None) -> dict[str, int]:
     return {"exclusiveMinimum": least - 1, **({} if most is None else {"exclusiveMaximum": most + 1})}
 
 
+def warned(fields: Mapping[str, Param], warning: str) -> dict[str, Param]:
+    """The fields, the first of them with a warning before its description."""
+    if warning and fields:
+        first = next(iter(fields.values()))
+        first.schema["description_md"] = f"**{warning}** {first.schema.get('description_md', '')}"
+    return dict(fields)
+
+
 def models(params: Params, about: str) -> Param:
     """The field that chooses among the models."""
     return Param(

@@ -13,14 +13,13 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from clickflow.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, ClickflowError
-from clickflow.orchestration import graph, process, runs, workspace
-from clickflow.orchestration.airflow import forms
+from clickflow.orchestration import definition, graph, pages, process, runs, workspace
+from clickflow.orchestration.airflow import forms, links, outcome
 from clickflow.orchestration.airflow.assets import CHAMPION
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE
 from clickflow.orchestration.workspace import Run
 from clickflow.params import Params
-from clickflow.params_file import load
 
 TIMEOUT_HINT = "next: raise meta.airflow.timeout_minutes of the stage in dvc.yaml, or see in its log what it waits for"
 
@@ -44,6 +43,7 @@ def speaking(task: Any, context: Any) -> Iterator[Say]:
             say(f"{FAILED} {code}")
             for line in lines:
                 say(line)
+            outcome.note(context, f"**failed** at {task.task_id}: {lines[0]}")
 
         try:
             yield say
@@ -97,7 +97,7 @@ class OpenOperator(ClickflowOperator):
         """The run, as JSON."""
         name, conf = context["run_id"], context["dag_run"].conf or {}
         forms.check_keys(conf, context["dag"].params.keys())
-        asked = self.asks(context, load(Path(self.repository) / graph.PARAMS))
+        asked = self.asks(context, definition.read(Path(self.repository)).params)
         run = runs.open_run(
             *workspace.places(Path(self.repository)),
             name,
@@ -114,6 +114,7 @@ class OpenOperator(ClickflowOperator):
         for param, value in run.overrides.items():
             say(f"{param}: {value}")
         if asked.by_itself and (why := runs.unchanged(run, say)):
+            outcome.note(context, f"**skipped**: {why}")
             raise AirflowSkipException(why)
         return run.travelling()
 
@@ -142,7 +143,12 @@ class StageOperator(ClickflowOperator):
 
 
 class RecordOperator(ClickflowOperator):
-    """Records the run: every stage's fragment in one commit."""
+    """Records the run: every stage's fragment in one commit. Its reports go to MLflow, with links that stay."""
+
+    def __init__(self, *, models: tuple[str, ...], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.models = models
+        self.operator_extra_links = links.buttons(models)
 
     def work(self, context: Any, say: Say) -> Any:
         """The commit."""
@@ -150,6 +156,11 @@ class RecordOperator(ClickflowOperator):
         stages = [t.task_id for t in context["dag"].tasks if isinstance(t, StageOperator) and t.needed_in(run)]
         commit = runs.record(run, _pull(context, stages), say)
         say(f"recorded as {run.reference}; its results lie in {run.folder}")
+        models = run.models or self.models
+        published = pages.of_results(run, models, say)
+        context["ti"].xcom_push(key=links.KEY, value=published)
+        if shown := pages.markdown(published, models[:2]):  # a note has no room for more
+            outcome.note(context, shown)
         return commit
 
 
@@ -161,17 +172,23 @@ class PromoteOperator(ClickflowOperator):
     def __init__(self, *, asked: Mapping[str, str], **settings: Any) -> None:
         super().__init__(**settings)
         self.asked = asked
+        self.operator_extra_links = links.buttons(asked)
 
     def work(self, context: Any, say: Say) -> Any:
-        """What became of each model. Skipped in a run that is not to promote."""
+        """What became of each model. Skipped where none was promoted, and in a run that is not to promote."""
         if not context["params"].get("promote", True):
             raise AirflowSkipException("a backfill measures; with its field promote it would promote too")
         said = {model: context["ti"].xcom_pull(task_ids=task) for model, task in self.asked.items()}
         answers = {model: answer for model, answer in said.items() if answer}
-        outcomes = runs.promote(pulled_run(context), say, answers)["models"]
-        for outcome in outcomes:
-            say(f"{outcome['model']}: {outcome['text']}")
-        return outcomes
+        done = runs.promote(pulled_run(context), say, answers)["models"]
+        for one in done:
+            say(f"{one['model']}: {one['text']}")
+        outcome.note(context, "\n\n".join(f"**{one['outcome']}** {one['model']}: {one['text']}" for one in done))
+        if all(one["outcome"] in ("held", "rejected") for one in done):
+            # Seen in the grid, and no failure that calls somebody: the gate has done its work.
+            context["ti"].xcom_push(key="return_value", value=done)
+            raise AirflowSkipException("no model was promoted: " + "; ".join(one["text"] for one in done))
+        return done
 
 
 class AnnounceOperator(ClickflowOperator):
@@ -182,16 +199,16 @@ class AnnounceOperator(ClickflowOperator):
     def work(self, context: Any, say: Say) -> Any:
         """Nothing; the asset event carries the news."""
         (outcomes,) = _pull(context, [PROMOTE])
-        promoted = [outcome for outcome in outcomes if outcome["outcome"] == "promoted"]
+        promoted = [one for one in outcomes if one["outcome"] == "promoted"]
         if not promoted:
             raise AirflowSkipException("no model was promoted: nothing to announce")
         run = pulled_run(context)
         context["outlet_events"][CHAMPION].extra = {
             "run": run.id,
             "commit": run.commit,
-            "models": {outcome["model"]: outcome["version"] for outcome in promoted},
+            "models": {one["model"]: one["version"] for one in promoted},
         }
-        say("announced: " + ", ".join(f"{outcome['model']} {outcome['version']}" for outcome in promoted))
+        say("announced: " + ", ".join(f"{one['model']} {one['version']}" for one in promoted))
 
 
 def home(repository: Path) -> Path:

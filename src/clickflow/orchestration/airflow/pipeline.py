@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, TaskGroup
 
-from clickflow.orchestration import graph
+from clickflow.orchestration import definition, graph
 from clickflow.orchestration.airflow import approval, forms, policy, routing
 from clickflow.orchestration.airflow.assets import CHAMPION, DRIFT, EVENTS
 from clickflow.orchestration.airflow.operators import (
@@ -18,9 +18,9 @@ from clickflow.orchestration.airflow.operators import (
     RecordOperator,
     StageOperator,
 )
+from clickflow.orchestration.definition import Definition
 from clickflow.orchestration.tasks import ANNOUNCE, APPROVE, OPEN, PROMOTE, RECORD, Task, plan
 from clickflow.params import Params
-from clickflow.params_file import load
 
 BECAUSE = {EVENTS.uri: "because new data has arrived", DRIFT.uri: "because the data has drifted"}
 
@@ -33,12 +33,13 @@ Operator = tuple[Callable[..., BaseOperator], Mapping[str, Any]]
 
 def pipeline(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG that trains every model of a checkout anew: started by hand, by cron, by new data, by drift."""
-    params = load(root / graph.PARAMS)
+    committed = definition.read(root)
+    params = committed.params
     news = EVENTS | DRIFT
     cron = params.schedule.retrain
     return compiled(
         root,
-        params,
+        committed,
         dag_id=dag_id,
         about=about,
         tags=["training"],
@@ -52,7 +53,7 @@ def pipeline(root: Path, *, dag_id: str, about: str) -> DAG:
 
 def compiled(
     root: Path,
-    params: Params,
+    committed: Definition,
     *,
     dag_id: str,
     about: str,
@@ -62,23 +63,21 @@ def compiled(
     asks: Asks,
     steps: Mapping[str, Task] | None = None,
     operators: Mapping[str, Operator] | None = None,
-    **more: Any,
 ) -> DAG:
-    """A DAG with the stages of a checkout's dvc.yaml. `asks`: what a DAG run's context asks for.
+    """A DAG with the stages of a checkout's definition. `asks`: what a DAG run's context asks for.
 
     `steps`: its tasks, none given: those of a run that trains. `operators`: what does those that only it has.
-    `more`: further settings of the DAG.
     """
-    stages = graph.load(root)
+    params, stages = committed.params, committed.stages
     steps = plan(stages, list(params.models)) if steps is None else steps
+    tasks = "\n".join(f"- **{task.label}**: {task.about}" for task in steps.values())
     with DAG(
         dag_id=dag_id,
         schedule=schedule,
         tags=["clickflow", *tags],
-        params=dict(fields),
-        doc_md=f"{about}\n\n" + "\n".join(f"- **{task.label}**: {task.about}" for task in steps.values()),
+        params=forms.warned(fields, committed.warning),
+        doc_md="\n\n".join(filter(None, [committed.warning, about, tasks])),
         **policy.settings(root, params, [task.routing.timeout for task in steps.values()]),
-        **more,
     ) as dag:
         groups: dict[str, TaskGroup] = {}
         made: dict[str, BaseOperator] = {}
@@ -120,6 +119,7 @@ def _own(task: Task, params: Params, stages: graph.Graph, asks: Asks) -> dict[st
         return {"model": task.needed_by[0], "wait": policy.wait(params), "params": approval.fields()}
     framing: dict[str, dict[str, Any]] = {
         OPEN: {"compiled": stages, "asks": asks},
+        RECORD: {"models": tuple(params.models)},
         PROMOTE: {"asked": {model: f"{APPROVE}.{model}" for model in params.models}},
         ANNOUNCE: {"outlets": [CHAMPION]},
     }

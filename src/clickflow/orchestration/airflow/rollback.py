@@ -8,15 +8,14 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from clickflow.errors import ClickflowError
-from clickflow.orchestration import graph, repository, runs, workspace
-from clickflow.orchestration.airflow import forms, policy, routing
+from clickflow.orchestration import definition, repository, runs, workspace
+from clickflow.orchestration.airflow import forms, outcome, policy, routing
 from clickflow.orchestration.airflow.assets import CHAMPION
 from clickflow.orchestration.airflow.operators import ClickflowOperator, person
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import PROMOTE, Routing
 from clickflow.orchestration.workspace import Run
 from clickflow.params import Params
-from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.registry import ledger
 
@@ -28,12 +27,13 @@ LIMIT = timedelta(minutes=30)
 
 def rollback(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG; started by hand alone."""
-    params = load(root / graph.PARAMS)
+    committed = definition.read(root)
+    params = committed.params
     with DAG(
         dag_id=dag_id,
         schedule=None,
         tags=["clickflow", "champion"],
-        params=_fields(params, root),
+        params=forms.warned(_fields(params, root), committed.warning),
         doc_md=about,
         **policy.settings(root, params, [LIMIT]),
     ) as dag:
@@ -120,7 +120,9 @@ class RollbackOperator(ClickflowOperator):
             "rollback": reason,
             "models": {done["model"]: done["champion"]},
         }
-        say(f"{done['model']}: version {done['champion']} is champion again, {done['previous']} was")
+        text = f"{done['model']}: version {done['champion']} is champion again, {done['previous']} was"
+        say(text)
+        outcome.note(context, f"{text}: {reason}")
         return done
 
     def _run(self, context: Any) -> Run:

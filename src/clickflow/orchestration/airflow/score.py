@@ -10,15 +10,14 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param
 from airflow.sdk.exceptions import AirflowSkipException
 
 from clickflow.errors import UsageError
-from clickflow.orchestration import graph, stores
-from clickflow.orchestration.airflow import forms
+from clickflow.orchestration import definition, stores
+from clickflow.orchestration.airflow import forms, outcome
 from clickflow.orchestration.airflow.assets import PREDICTIONS
 from clickflow.orchestration.airflow.operators import ClickflowOperator, pulled_run
 from clickflow.orchestration.airflow.pipeline import REASONS, compiled, kind_of
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import Routing, Task
 from clickflow.params import Params
-from clickflow.params_file import load
 
 SCORE = "score"
 TOP, SINCE = 20, 24.0
@@ -40,7 +39,7 @@ class ScoreOperator(ClickflowOperator):
         run, asked = pulled_run(context), context["params"]
         if run.models and self.model not in run.models:
             raise AirflowSkipException(f"this run is of {', '.join(run.models)}")
-        if not stores.champions(run, load(Path(self.repository) / graph.PARAMS))[self.model]:
+        if not stores.champions(run, definition.read(Path(self.repository)).params)[self.model]:
             raise AirflowSkipException(f"{self.model} has no champion yet: nothing to score with")
         out = Path(run.home) / "predictions" / self.model / run.id
         words = [SCORE, self.model, "--all", "--out", str(out), "--top", str(asked["top"])]
@@ -49,13 +48,15 @@ class ScoreOperator(ClickflowOperator):
         made = stores.verb(run, self.task_id, [self.stage], [fragment], words, say)
         told = {key: made[key] for key in ("model", "version", "path", "rows", "sessions", "newest_event", "files")}
         context["outlet_events"][PREDICTIONS].extra = {**told, "run": run.id}
+        outcome.note(context, f"{self.model}: {made['sessions']:,} sessions scored with version {made['version']}")
         say(f"{made['sessions']:,} sessions scored with version {made['version']}: {made['path']}")
         return told
 
 
 def score(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG that scores a checkout's data: started by hand, or by the cron line `schedule.score`."""
-    params, stages = load(root / graph.PARAMS), graph.load(root)
+    committed = definition.read(root)
+    params, stages = committed.params, committed.stages
     steps, operators = dict(stores.steps(stages, params)), {}
     by_stage = {task.stage: task.id for task in steps.values()}
     for name, model in params.models.items():
@@ -73,7 +74,7 @@ def score(root: Path, *, dag_id: str, about: str) -> DAG:
     cron = params.schedule.score
     return compiled(
         root,
-        params,
+        committed,
         dag_id=dag_id,
         about=about,
         tags=["scoring"],

@@ -9,23 +9,24 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowSkipException
 
-from clickflow.orchestration import graph, notices, stores
-from clickflow.orchestration.airflow import forms
+from clickflow.orchestration import definition, notices, pages, stores
+from clickflow.orchestration.airflow import forms, links, outcome
 from clickflow.orchestration.airflow.assets import DRIFT
 from clickflow.orchestration.airflow.operators import ClickflowOperator, pulled_run
 from clickflow.orchestration.airflow.pipeline import REASONS, compiled, kind_of
 from clickflow.orchestration.process import Say
 from clickflow.orchestration.tasks import Routing, Task
 from clickflow.params import Params
-from clickflow.params_file import load
 
 WATCH, CALL = "watch", "call"
+PAGE = f"{WATCH}/{pages.REPORT}"
 
 
 class WatchOperator(ClickflowOperator):
     """Judges the champions on the data as it is now."""
 
     ui_color = "#f1e8f8"
+    operator_extra_links = (links.PageLink(PAGE, "Report", WATCH),)
 
     def work(self, context: Any, say: Say) -> Any:
         """The judgement: whether the data is stale, which models call for retraining, why, and the evidence."""
@@ -37,6 +38,9 @@ class WatchOperator(ClickflowOperator):
         words = [WATCH, *run.models, "--out", str(out)]
         said = stores.verb(run, WATCH, sorted(parts), parts.values(), words, say)
         say(said["why"])
+        outcome.note(context, said["why"])
+        published = pages.publish(run, {PAGE: Path(said["report"])}, say)
+        context["ti"].xcom_push(key=links.KEY, value=published)
         say(f"report: {said['report']}")
         if said["stale"]:
             notices.tell(
@@ -50,7 +54,7 @@ class WatchOperator(ClickflowOperator):
                 say=say,
             )
         kept = ("newest_event", "age_hours", "stale", "retrain", "why", "report")
-        return {key: said[key] for key in kept} | {"evidence": _evidence(said)}
+        return {key: said[key] for key in kept} | {"page": published.get(PAGE, ""), "evidence": _evidence(said)}
 
 
 class CallOperator(ClickflowOperator):
@@ -63,7 +67,7 @@ class CallOperator(ClickflowOperator):
         said, run = context["ti"].xcom_pull(task_ids=WATCH), pulled_run(context)
         if not said["retrain"]:
             raise AirflowSkipException(said["why"])
-        told = {key: said[key] for key in ("why", "report", "newest_event")}
+        told = {key: said[key] for key in ("why", "report", "page", "newest_event")}
         context["outlet_events"][DRIFT].extra = {
             **told,
             "run": run.id,
@@ -86,7 +90,8 @@ def _evidence(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def watch(root: Path, *, dag_id: str, about: str) -> DAG:
     """The DAG that watches a checkout's data: started by hand, or by the cron line `schedule.watch`."""
-    params, stages = load(root / graph.PARAMS), graph.load(root)
+    committed = definition.read(root)
+    params, stages = committed.params, committed.stages
     steps = dict(stores.steps(stages, params))
     ends = {stores.stage_of(stages, model.unit) for model in params.models.values()}
     steps[WATCH] = Task(
@@ -112,7 +117,7 @@ def watch(root: Path, *, dag_id: str, about: str) -> DAG:
     }
     return compiled(
         root,
-        params,
+        committed,
         dag_id=dag_id,
         about=about,
         tags=["monitoring"],

@@ -31,6 +31,7 @@ VARIABLES = {
     "CLICKFLOW_PSEUDONYM_KEY": "the key of user pseudonyms",
     "CLICKFLOW_SQL_URL": "the shop's database",
     "CLICKFLOW_ACTOR": "who acts, in the ledger",
+    "CLICKFLOW_MLFLOW_UI": "MLflow's address for people, in links to reports",
     "CLICKFLOW_PERSON": "whose run it is: who acts, in the ledger, before CLICKFLOW_ACTOR",
     "CLICKFLOW_UNATTENDED": "nobody answers approvals",
     "CLICKFLOW_SHOP_DATA": "data of the tests",

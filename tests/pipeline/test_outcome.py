@@ -1,0 +1,109 @@
+"""What a run came to is seen: a rejected one skips `promote`, and the run's note says why, as does `clickflow runs`."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_shop import commit, with_airflow
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# A scheduler ends a run with the run in its session, and so does what follows the run here.
+RUN = """
+import json, sys
+from clickflow.orchestration import inprocess
+code = inprocess.main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4])
+
+from airflow.models.dagrun import DagRun
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+with create_session() as session:
+    run = session.scalars(select(DagRun).order_by(DagRun.id.desc()).limit(1)).one()
+    run.dag = SerializedDagModel.get_dag(sys.argv[2], session=session)
+    run.notify_dagrun_state_changed(msg="")
+    run.notify_dagrun_state_changed(msg="")
+print("code:", code)
+"""
+
+
+def run(shop: Path, dag: str, day: str, conf: dict[str, Any]) -> int:
+    """One run of a DAG in a process of its own; its exit code."""
+    folder = Path(os.environ["CLICKFLOW_HOME"]) / "airflow"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
+    env |= {
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "CLICKFLOW_UNATTENDED": "yes",
+    }
+    command = [sys.executable, "-c", RUN, str(shop / "dags"), dag, f"{day}T00:00:00+00:00", json.dumps(conf)]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return int(done.stdout.rpartition("code:")[2])
+
+
+def ask(statement: str) -> list[tuple[Any, ...]]:
+    """What Airflow's database holds."""
+    with sqlite3.connect(Path(os.environ["CLICKFLOW_HOME"]) / "airflow/airflow.db") as database:
+        return database.execute(statement).fetchall()
+
+
+def note(day: str) -> str:
+    """The note of the run of a day."""
+    rows = ask(
+        f"select content from dag_run_note n join dag_run r on r.id = n.dag_run_id where r.run_id like '%{day}%'"
+    )
+    return str(rows[0][0]) if rows else ""
+
+
+def listed(shop: Path) -> dict[str, dict[str, Any]]:
+    """`clickflow runs`, by the day in the run's name."""
+    command = [sys.executable, "-m", "clickflow.cli", "runs", "--json"]
+    said = subprocess.run(command, cwd=shop, capture_output=True, text=True, check=True).stdout
+    return {entry["id"].split("__")[1][:10]: entry for entry in json.loads(said)["runs"]}
+
+
+@pytest.mark.usefixtures("airflow")
+def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path) -> None:
+    with_airflow(shop, root)
+    shutil.copy(root / "dags/backfill.py", shop / "dags")
+    code = shop / "src/clickflow/cli.py"
+    promoted = code.read_text()
+    rejected = promoted.replace('"outcome": "promoted"', '"outcome": "rejected"').replace(
+        "promoted as version 4", "version 4 rejected, champion stays 3: mrr@20 fell"
+    )
+    code.write_text(rejected)
+    commit(shop, "a gate that rejects")
+    assert run(shop, "retrain", "2026-01-05", {}) == 0
+    code.write_text(promoted)
+    commit(shop, "a gate that promotes")
+    assert run(shop, "retrain", "2026-01-06", {}) == 0
+    assert run(shop, "retrain", "2026-01-07", {"overrides": {"source.pth": "x"}}) == 1
+    assert run(shop, "backfill", "2026-01-08", {}) == 1
+
+    states = {(row[0][8:18], row[1]): row[2] for row in ask("select run_id, task_id, state from task_instance")}
+    assert [states["2026-01-05", task] for task in ("promote", "announce")] == ["skipped", "skipped"]
+    assert [states["2026-01-06", task] for task in ("promote", "announce")] == ["success", "success"]
+    assert states["2026-01-08", "open"] == "failed", "a plain trigger of backfill has a task, and it says what is wrong"
+    assert note("2026-01-05").startswith("**Outcome** **rejected** next_step: version 4 rejected, champion stays 3")
+    assert note("2026-01-06").startswith("**Outcome** **promoted** next_step: promoted as version 4")
+    assert note("2026-01-07").startswith("**Outcome** **failed** at open: ")
+    assert "source.pth: unknown key; did you mean 'path'?" in note("2026-01-07")
+    assert "no data window" in note("2026-01-08")
+    assert note("2026-01-05").count("**Outcome**") == 1, "a second time it takes the place of the first"
+
+    runs = listed(shop)
+    assert {day: runs[day]["state"] for day in ("2026-01-05", "2026-01-06")} == {
+        "2026-01-05": "recorded",
+        "2026-01-06": "recorded",
+    }
+    assert "champion stays 3" in runs["2026-01-05"]["outcome"]
+    assert not (Path(os.environ["CLICKFLOW_HOME"]) / "notices.jsonl").read_text().count("2026-01-05")
