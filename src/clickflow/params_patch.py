@@ -51,7 +51,9 @@ def diff(before: str, after: str) -> str:
 
 def written(value: Any) -> str:
     """A value as params.yaml says it, on one line."""
-    return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).splitlines()[0]
+    return str(
+        yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False)
+    ).splitlines()[0]
 
 
 def _node(root: Any, name: str) -> Any:

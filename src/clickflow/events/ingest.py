@@ -61,7 +61,10 @@ def ingest(params: Params, paths: Paths, *, rebuild: bool = False) -> dict[str, 
 
 def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engine, *, rebuild: bool) -> dict[str, Any]:
     source, found = origins.raw_files(params, paths, folder)
-    opened = open_files(source, found)
+    try:
+        opened = open_files(source, found)
+    except DataError as error:
+        raise _advised(error, params, found, engine) from error
     marks = [(name, *mark) for (name, _), mark in zip(found, digests(found, paths.home), strict=True)]
     settings = manifest.settings(params, key_name(key))
     previous = None if rebuild else manifest.load(paths.events, paths.quarantine)
@@ -101,7 +104,7 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
     work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked, engine)
     made = outputs.build(work, previous, settings, paths)
     if not made.total("accepted"):
-        raise _nothing(made, stage, opened)
+        raise _advised(_nothing(made, stage, opened), params, found, engine)
     card = outputs.card_of(made, folder / "events", engine)
     files.write_json(folder / "ingest.json", card)
     origins.write_truth(params, folder, folder / "truth", key)
@@ -218,6 +221,13 @@ def _continues(previous: Manifest, settings: dict[str, Any], marks: Sequence[tup
     return [(s.name, s.size, s.sha256) for s in previous.sources] == list(marks[: len(previous.sources)])
 
 
+def _advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]], engine: Engine) -> DataError:
+    """The error with all that a look at the file says, so that one edit mends it."""
+    from clickflow.events.inspect.verb import advised
+
+    return advised(error, params, found, engine)
+
+
 def _nothing(made: Manifest, stage: Stage, opened: Sequence[SourceFile]) -> DataError:
     """The error for a source of which no row is good."""
     where = opened[0].path if len(opened) == 1 else f"the {len(opened)} files of source.path"
@@ -225,7 +235,14 @@ def _nothing(made: Manifest, stage: Stage, opened: Sequence[SourceFile]) -> Data
     if not read:
         return DataError(f"{where}: there is no row", kept=UNTOUCHED, next_step="check source.path and source.pattern")
     reasons = sorted(made.reasons().items(), key=lambda item: -item[1])
-    example = stage.refused().slice(0, 1).to_pylist()[0]
+    refused = stage.refused().slice(0, 1).to_pylist()
+    if not refused:
+        return DataError(
+            f"{where}: all of {read:,} rows are of types that are ignored",
+            kept=UNTOUCHED,
+            next_step="check source.event_types in params.yaml",
+        )
+    example = refused[0]
     line = example["position"] >> 20
     return DataError(
         f"{where}: none of {read:,} rows is good: "

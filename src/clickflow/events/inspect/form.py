@@ -76,7 +76,14 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
     packing = packing_of(start)
     folders = partitions(name)
     if start[:4] == b"PAR1":
-        schema = pq.read_schema(path)
+        try:
+            schema = pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{path} begins like Parquet and cannot be read ({str(error).splitlines()[0]})",
+                kept=UNTOUCHED,
+                next_step="fetch or write the file again",
+            ) from error
         clocks = tuple(each.name for each in schema if is_clock(each.type))
         form = Form(format="parquet", names=tuple(schema.names), clocks=clocks)
         reader: Reader = Table(path, {name: name for name in form.names})
@@ -131,7 +138,7 @@ def encoding_of(raw: bytes) -> tuple[str, tuple[str, ...]]:
         if raw.startswith(mark):
             return name, ()
     nuls = raw[0:2000:2].count(0), raw[1:2000:2].count(0)
-    if max(nuls) > len(raw[:2000]) // 8:
+    if max(nuls) > len(raw[:2000]) // 8 and min(nuls) < max(nuls) / 4:
         return ("utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"), ("the encoding is told by its NULs alone",)
     try:
         codecs.getincrementaldecoder(UTF8)().decode(raw)

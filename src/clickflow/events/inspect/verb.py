@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow import console, params_patch
-from clickflow.errors import ClickflowError, UsageError
+from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.events.engine import Engine, started
 from clickflow.events.folders import find_files
 from clickflow.events.inspect.form import Look, look
@@ -19,6 +19,8 @@ from clickflow.files import write_text
 from clickflow.params import Params, Source
 from clickflow.paths import Paths
 
+FEW_ROWS = 2000
+"""Rows that are looked at to say what is wrong."""
 FILES = 5
 """At most so many files of a folder are tried, evenly spread."""
 TIES, SHORT_DAYS = 0.05, 2.0
@@ -105,18 +107,25 @@ def spread(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
     return [full[round(at * (len(full) - 1) / (FILES - 1))] for at in range(FILES)]
 
 
-def advice(params: Params, source: Source, found: Sequence[tuple[str, Path]], engine: Engine) -> str:
-    """What a file seems to need that `source` does not say, in a line; empty where nothing was seen."""
+def advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]], engine: Engine) -> DataError:
+    """An error about a source with all that its file seems to need at once, and where to see it."""
+    if params.source.kind != "files":
+        return error
+    name, path = next((each for each in found if str(each[1]) in error.what or each[0] in error.what), found[-1])
+    needs = ""
     try:
-        _, proposal = study(found[-1:], 2000, params, engine)
+        _, proposal = study([(name, path)], FEW_ROWS, params, engine)
+        wanted = {**PLAIN, **proposal.values}
+        differs = [
+            f"{key}: {params_patch.written(plain(value))}"
+            for key, value in wanted.items()
+            if key not in ("kind", "path", "pattern", "nulls") and plain(getattr(params.source, key)) != plain(value)
+        ]
+        needs = f"\n{name} looks as if source needed {', '.join(differs)}" if differs else ""
     except (ClickflowError, ValueError, OSError):
-        return ""
-    differs = [
-        f"{k}: {params_patch.written(plain(v))}"
-        for k, v in proposal.values.items()
-        if plain(getattr(source, k)) != plain(v)
-    ]
-    return f"by its looks it needs {', '.join(differs)}" if differs else ""
+        pass  # then there is nothing to say beyond the error itself
+    step = f"; `clickflow inspect {path}` shows what the file is" if path.stat().st_size else ""
+    return DataError(f"{error.what}{needs}", kept=error.kept, next_step=f"{error.next_step}{step}")
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,315 @@
+"""`clickflow inspect`: its block, put into params.yaml, reads the file; and an error says all that is wrong at once."""
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from ingest_setup import HEADER, Desk, row, rows
+from typer.testing import CliRunner
+
+from clickflow.cli import app
+from clickflow.errors import DataError
+from clickflow.events.inspect.clocks import clock_of
+from clickflow.events.inspect.form import encoding_of
+from clickflow.params_file import load
+
+
+@pytest.fixture
+def desk(tmp_path: Path, raw_params: dict[str, object], root: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A workspace with the repository's params.yaml, which is the working directory."""
+    made = Desk(tmp_path / "w", raw_params)
+    made.paths.params.write_text((root / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (made.paths.root / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    monkeypatch.chdir(made.paths.root)
+    return made
+
+
+def inspect(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def found(*arguments: str | Path) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(inspect(*arguments, "--json"))
+    return parsed
+
+
+def ingested(desk: Desk, *targets: str | Path) -> dict[str, Any]:
+    """The card of an ingest by the params that `--write` leaves."""
+    inspect(*targets, "--write")
+    params = load(desk.paths.params)
+    desk.raw_params["source"] = yaml.safe_load(desk.paths.params.read_text(encoding="utf-8"))["source"]
+    source = params.source
+    return desk.ingest(source__kind=source.kind, source__path=source.path).card
+
+
+SHOP = [
+    ("bolcom_clicks/train.tsv.gz", {"preset": "session_tsv"}),
+    ("bolcom_clicks", {"preset": "session_tsv"}),
+    ("retailrocket_sessions", {"preset": "session_tsv", "time_format": "order"}),
+    ("rees46_slice", {"preset": "rees46"}),
+    ("taobao_slice", {"preset": "taobao"}),
+    ("uci_online_retail", {"preset": "uci_retail"}),
+    ("otto_slice", {"preset": "otto"}),
+    ("layouts/hm_transactions.csv.gz", {"preset": "hm"}),
+    ("layouts/ml-100k.inter.gz", {"preset": "recbole"}),
+    ("layouts/ga4_sample.csv.gz", {"preset": None, "time_format": "us", "event_types": {"*": "purchase"}}),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), SHOP, ids=[name for name, _ in SHOP])
+def test_every_real_log(desk: Desk, shop_data: Path, name: str, expected: dict[str, Any]) -> None:
+    source = found(shop_data / name)["source"]
+    assert {key: source[key] for key in expected} == expected
+    card = ingested(desk, shop_data / name)
+    path = shop_data / name
+    files = sorted(path.glob("*.gz")) if path.is_dir() else [path]
+    texts = [gzip.decompress(file.read_bytes()).decode() for file in files]
+    if name == "otto_slice":
+        lines = [json.loads(line) for line in texts[0].splitlines()]
+        assert card["read"] == card["accepted"] == sum(len(line["events"]) for line in lines)
+        assert card["sessions"] == len({line["session"] for line in lines})
+        return
+    header = 0 if name == "taobao_slice" else 1
+    tables = [list(csv.reader(io.StringIO(text), delimiter="\t" if "\t" in text[:200] else ",")) for text in texts]
+    assert card["read"] == sum(len(table) - header for table in tables)
+    head, *body = tables[0]
+    if name == "layouts/ga4_sample.csv.gz":
+        lacking = sum(row[head.index("item_id")] == "(not set)" for row in body)
+        assert card["reasons"].get("null_item") == lacking == 448
+        assert card["accepted"] + card["reasons"].get("duplicate", 0) == len(body) - lacking
+    if name == "layouts/hm_transactions.csv.gz":
+        distinct = {tuple(row[:4]) for row in body}
+        assert (card["accepted"], card["users"]) == (len(distinct), len({row[1] for row in body}))
+    if name == "layouts/ml-100k.inter.gz":
+        assert card["accepted"] == 100_000
+        assert (card["users"], card["items"]) == (len({row[0] for row in body}), len({row[1] for row in body}))
+    if name == "rees46_slice":
+        assert card["reasons"] == {"truncated": 1, "duplicate": 5}
+    if name == "taobao_slice":
+        assert (card["accepted"], card["users"]) == (110_300, 66_454)
+    if name in ("bolcom_clicks", "retailrocket_sessions"):
+        assert card["sessions"] == len({row[0] for table in tables for row in table[1:]})
+
+
+GERMAN = """zeit;aktion;kunde;besuch;artikel;preis
+05.01.2026 10:00:00;produkt;4711;a1f;SKU-17;19,90
+05.01.2026 10:00:42;warenkorb;4711;a1f;Müller;1.019,90
+25.01.2026 10:02:10;kauf;4711;a1f;SKU-17;19,90
+25.01.2026 10:02:11;heartbeat;4711;a1f;;
+"""
+
+
+def test_a_german_log_in_cp1252(desk: Desk) -> None:
+    path = desk.put("log.csv", GERMAN.encode("cp1252"))
+    told = found(path)
+    assert {key: told["source"][key] for key in ("delimiter", "encoding", "decimal", "thousands", "time_format")} == {
+        "delimiter": ";",
+        "encoding": "cp1252",
+        "decimal": ",",
+        "thousands": ".",
+        "time_format": "%d.%m.%Y %H:%M:%S",
+    }
+    assert told["source"]["event_types"] == {
+        "produkt": "view",
+        "warenkorb": "cart",
+        "kauf": "purchase",
+        "heartbeat": "ignore",
+    }
+    assert any("cp1252 is a guess" in doubt for doubt in told["not_sure_of"])
+    assert any("carry no zone" in doubt for doubt in told["not_sure_of"])
+    assert (told["trial"]["accepted"], told["trial"]["ignored"], told["trial"]["refused"]) == (3, 1, 0)
+    card = ingested(desk, path)
+    assert card["accepted"] == 3
+
+
+def test_a_chinese_log(desk: Desk) -> None:
+    text = "用户ID,商品ID,行为类型,时间戳\n" + "".join(
+        f"{n % 9},{n % 5},{kind},{1511658000 + 60 * n}\n"
+        for n in range(40)
+        for kind in ("浏览", "加购", "收藏", "购买")
+    )
+    for encoding in ("utf-8", "gb18030", "utf-16"):
+        path = desk.put("log.csv", text.encode(encoding))
+        told = found(path)
+        assert told["source"]["encoding"] == encoding
+        assert told["source"]["columns"] == {
+            "event_time": "时间戳",
+            "event_type": "行为类型",
+            "user_id": "用户ID",
+            "item_id": "商品ID",
+        }
+        assert told["source"]["event_types"] == {
+            "浏览": "view",
+            "加购": "cart",
+            "收藏": "favourite",
+            "购买": "purchase",
+        }
+        assert told["source"]["time_format"] == "s"
+        assert ingested(desk, path)["accepted"] == 160
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "tsv", "zip"])
+def test_formats_are_told_by_what_is_inside(desk: Desk, kind: str) -> None:
+    times = [f"2026-01-05T10:00:{n:02}" for n in range(20)]
+    table = pa.table({"ts": times, "user": [f"u{n % 3}" for n in range(20)], "sku": ["a", "b"] * 10})
+    path = desk.put("events.log", b"")
+    if kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        mark = "\t" if kind == "tsv" else ","
+        lines = [mark.join(values.values()) for values in table.to_pylist()]
+        text = "\n".join([mark.join(table.column_names), *lines]) + "\n"
+        if kind == "jsonl":
+            text = "".join(json.dumps(values) + "\n" for values in table.to_pylist())
+        path.write_bytes(text.encode())
+        if kind == "zip":
+            import zipfile
+
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("inside.dat", text)
+    told = found(path)
+    assert told["trial"]["accepted"] == 20
+    assert told["source"]["columns"] == {"event_time": "ts", "user_id": "user", "item_id": "sku"}
+    assert told["source"]["event_types"] == {"*": "view"}
+    assert ingested(desk, path)["accepted"] == 20
+
+
+def test_a_file_without_a_header_and_what_is_unsure_of_it(desk: Desk) -> None:
+    data = "".join(f"c{n % 4},p{n % 6},view,{'13' if n % 2 else '05'}/02/2026 10:{n:02}\n" for n in range(40))
+    told = found(desk.put("log.csv", data.encode()))
+    assert told["source"]["header"] == []
+    assert told["source"]["columns"] == {"event_time": "4", "event_type": "3", "user_id": "1", "item_id": "2"}
+    assert told["source"]["time_format"] == "%d/%m/%Y %H:%M"
+    assert any("no header" in doubt for doubt in told["not_sure_of"])
+    assert told["trial"]["accepted"] == 40
+
+
+def test_day_and_month_are_not_guessed_in_silence(desk: Desk) -> None:
+    data = HEADER + b"".join(row(f"0{n % 3 + 1}/05/2026 10:{n:02}", item=f"i{n}") for n in range(30))
+    told = found(desk.put("log.csv", data))
+    assert told["source"]["time_format"] == "%d/%m/%Y %H:%M"
+    assert any("day and month" in doubt and "%m/%d/%Y" in doubt for doubt in told["not_sure_of"])
+
+
+def test_placeholders_ties_and_orders_are_seen(desk: Desk) -> None:
+    lines = [
+        f"2026-01-05 10:0{n // 30}:00,view,{'0' if n % 2 else f'u{n}'},i{n},{n % 30},{'' if n % 4 else 'x'}"
+        for n in range(200)
+    ]
+    data = "event_time,event_type,user_id,item_id,event_index,note\n" + "\n".join(lines) + "\n"
+    told = found(desk.put("log.csv", data.encode()))
+    assert told["source"]["nulls"]["user_id"] == ["0"]
+    assert "(not set)" in told["source"]["nulls"]["*"]
+    assert any("user_id: '0' stand for nothing" in doubt for doubt in told["not_sure_of"])
+
+
+def test_the_page_is_yaml_and_write_keeps_comments(desk: Desk) -> None:
+    path = desk.put("log.csv", GERMAN.encode())
+    page = inspect(path)
+    parsed = yaml.safe_load(page)
+    assert parsed["source"]["columns"]["event_time"] == "zeit"
+    assert "\x1b" not in page
+    assert "# not sure of:" in page
+    assert "# tried on 4 rows: 3 accepted, 1 ignored, 0 refused" in page
+    before = desk.paths.params.read_text(encoding="utf-8")
+    assert "params.yaml was written" in inspect(path, "--write")
+    after = desk.paths.params.read_text(encoding="utf-8")
+    assert yaml.safe_load(after)["source"] == parsed["source"]
+    assert parsed["source"]["path"] == "log/log.csv"
+    comments = [line.partition("#")[2] for line in before.splitlines() if "#" in line]
+    kept = [line.partition("#")[2] for line in after.splitlines() if "#" in line]
+    assert len(kept) == len(comments)
+
+
+def test_several_files_and_one_that_does_not_fit(desk: Desk) -> None:
+    for day in (1, 2, 3):
+        desk.put(f"2026-01-0{day}.csv", HEADER + rows(50, day=day))
+    desk.put("notes.md", b"x")
+    told = found(desk.log)
+    assert (told["files"], told["trial"]["accepted"]) == (3, 150)
+    named = found(desk.log / "2026-01-01.csv", desk.log / "2026-01-02.csv")
+    assert named["source"]["pattern"] == "*.csv"
+    assert any("takes 1 files more" in doubt for doubt in named["not_sure_of"])
+    desk.put("2026-01-02.csv", b"at;what\n1;2\n")
+    broken = found(desk.log)
+    assert broken["trial"] is None
+    assert "2026-01-02.csv lacks event_time" in broken["fault"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\x01\x02" * 500, b"PAR1", b"7z\xbc\xaf\x27\x1c"])
+def test_what_cannot_be_looked_at_is_said(desk: Desk, data: bytes) -> None:
+    result = CliRunner().invoke(app, ["inspect", str(desk.put("a.csv", data))])
+    assert result.exit_code
+    assert isinstance(result.exception, DataError)
+
+
+def test_an_error_says_all_that_is_wrong_at_once(desk: Desk) -> None:
+    desk.put("log.dat", GERMAN.encode("cp1252"))
+    with pytest.raises(DataError) as error:
+        desk.ingest()
+    for part in (
+        "delimiter: ;",
+        "encoding: cp1252",
+        "event_time: zeit",
+        "produkt: view",
+        "time_format: '%d.%m.%Y",
+        "decimal: ','",
+    ):
+        assert part in error.value.what, part
+    assert "clickflow inspect" in error.value.next_step
+
+
+def test_epoch_times_that_are_read_as_iso_suggest_their_unit(desk: Desk) -> None:
+    desk.put("log.csv", HEADER + b"".join(row(f"14332213321{n}", item=f"i{n}") for n in range(10, 40)))
+    with pytest.raises(DataError, match=r"unparseable_time 30[^\n]*\n[^\n]*time_format: ms"):
+        desk.ingest()
+
+
+def test_no_object_is_close_to_a_column(desk: Desk) -> None:
+    desk.put("log.jsonl", b'{"items":{"sku":1},"event_times":{"at":1},"event_type":"view","user_id":"u"}\n')
+    with pytest.raises(DataError, match="lacks event_time") as error:
+        desk.ingest(source__columns={"event_time": "event_time", "item_id": "item"})
+    assert "Close to it: event_times.at, items.sku.\n" in str(error.value)
+
+
+def test_encodings() -> None:
+    assert encoding_of("Ünïcode, 用户".encode())[0] == "utf-8"
+    assert encoding_of("a,b\nMüller,é\n".encode("cp1252"))[0] == "cp1252"
+    assert encoding_of(("用户,商品,浏览\n" * 5).encode("gb18030"))[0] == "gb18030"
+    assert encoding_of("a,b\n用,é\n".encode("utf-16-le"))[0] == "utf-16-le"
+    assert encoding_of("a,b\n用,é\n".encode("utf-16"))[0] == "utf-16"
+
+
+TIMES = [
+    ("2019-10-01 00:00:00 UTC", None),
+    ("2026-03-01 09:00:00 +0400", None),
+    ("1605937059520352", "us"),
+    ("1433221332117", "ms"),
+    ("881250949", "s"),
+    ("20201121", "%Y%m%d"),
+    ("2019100113", "%Y%m%d%H"),
+    ("13/05/2020 10:00", "%d/%m/%Y %H:%M"),
+    ("05/13/2020 1:00 PM", "%m/%d/%Y %I:%M %p"),
+    ("10/Oct/2000:13:55:36 -0700", "%d/%b/%Y:%H:%M:%S %z"),
+    ("2020年05月01日 10:00:00", "%Y年%m月%d日 %H:%M:%S"),
+]
+
+
+@pytest.mark.parametrize(("text", "form"), TIMES)
+def test_forms_of_times(text: str, form: str | None) -> None:
+    from clickflow.events.engine import started
+
+    with started(0.5) as engine:
+        clock = clock_of(pa.array([text]), engine.cursor())
+        assert clock is not None
+        assert clock.time_format == form
+        assert clock_of(pa.array(["SKU-17", "4711-x"]), engine.cursor()) is None
