@@ -69,6 +69,17 @@ WRONG = {
 }
 
 
+def test_data_that_is_refused_is_seen_in_its_docs(shop: Platform, first: str) -> None:
+    run = shop.trigger("retrain", {"overrides": {"quality.min_events": 1_000_000}})
+    assert shop.wait("retrain", run, timeout=600) == "failed"
+    shop.until(lambda: told.notices(shop, run), 60)
+    (notice,) = told.notices(shop, run)
+    (link,) = [line.removeprefix("Data Docs: ") for line in notice["text"].splitlines() if line.startswith("Data Docs")]
+    assert link in shop.run("retrain", run)["note"]
+    assert "<html" in told.page(link)
+    assert told.listed(shop, run)["state"] == "failed"
+
+
 def test_what_airflow_takes_and_params_do_not_fails_before_any_work(shop: Platform, first: str) -> None:
     lines, runs = len(told.ledger(shop)), {}
     for what, (conf, _) in WRONG.items():

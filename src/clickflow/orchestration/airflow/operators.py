@@ -135,7 +135,18 @@ class StageOperator(ClickflowOperator):
         if not self.needed_in(run):
             raise AirflowSkipException(f"this run is of {', '.join(run.models)}, which do without it")
         parts = [] if OPEN in self.upstream_task_ids else _pull(context, self.upstream_task_ids)
-        return runs.run_stage(run, self.stage, parts, say)
+        try:
+            return runs.run_stage(run, self.stage, parts, say)
+        except runs.StageFailed as error:
+            # What a person looks at first when data is refused; such a run is never recorded.
+            docs = run.workspaces / self.stage / "reports" / pages.DATA_DOCS
+            if error.exit_code != EXIT_DATA or not docs.is_dir():
+                raise
+            published = pages.publish(run, {pages.DATA_DOCS: docs}, say)
+            shown = "".join(f"\nData Docs: {link}" for link in published.values())
+            raise runs.StageFailed(
+                f"{error.what}{shown}", exit_code=error.exit_code, kept=error.kept, next_step=error.next_step
+            ) from None
 
     def needed_in(self, run: Run) -> bool:
         """Whether the run's models need the stage."""
