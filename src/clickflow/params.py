@@ -68,6 +68,7 @@ class Ingest:
     future_tolerance_minutes: float
     max_text_length: int
     bad_optional: Literal["empty", "quarantine"]
+    duplicates: Literal["quarantine", "keep"]
     require_user: bool
     max_file_quarantine_share: float
 
@@ -79,7 +80,12 @@ class Quality:
     memory_gb: float
     min_events: int
     max_null_user_share: float
+    max_user_share: float
+    max_session_share: float
+    max_item_share: float
+    max_unread_share: float
     max_quarantine_share: float
+    max_duplicate_share: float
     max_refused_files: int | None
     max_age_days: float | None
     volume_ratio: tuple[float, float]

@@ -196,7 +196,7 @@ def test_time_formats(desk: Desk, form: str | None, zone: str, text: str, expect
 )
 def test_the_fast_way_to_read_times_is_right(moments: list[datetime.datetime], shape: str, junk: list[str]) -> None:
     texts = [shape.format(*moment.isoformat(sep=" ").split(" ")) for moment in moments]
-    micros, known = times.parse(pa.array(texts + junk), None, "UTC", DUCK)
+    micros, known, _ = times.parse(pa.array(texts + junk), None, "UTC", DUCK)
     DUCK.execute("SET TimeZone = 'UTC'")
     slow = DUCK.sql(f"SELECT epoch_us(try_cast(x AS TIMESTAMPTZ)) FROM (SELECT unnest({junk}::VARCHAR[]) x)").fetchall()
     epoch = datetime.datetime.fromisoformat("1970-01-01")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from clickflow.events import amounts, texts, times
+from clickflow.events import amounts, clocks, texts, times
 from clickflow.events.contract import EVENT_TYPES, NEEDS_ITEM, SCHEMA
 from clickflow.events.presets import ANY_TYPE, EVERY, IGNORE
 from clickflow.events.pseudonyms import pseudonyms
@@ -114,9 +114,11 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
             gone |= bad
         if gone.any():
             text[name] = texts.with_nulls(text[name], gone | ~texts.valid(column))
-    micros, known = _time(table, text["session_id"], rules, con)
+    micros, known, clock = _time(table, text["session_id"], rules, con)
     known &= micros >= 0
     flag("unparseable_time", ~known)
+    flag("ambiguous_time", known & (clock == clocks.TWICE))
+    flag("nonexistent_time", known & (clock == clocks.NEVER))
     flag("future_time", known & (micros > rules.latest))
 
     kind, typed, ignored, types_ignored = _types(text["event_type"], rules.event_types)
@@ -193,13 +195,14 @@ def _has_nul(array: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(found.to_numpy(zero_copy_only=False), bool)
 
 
-def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> times.Micros:
+def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> times.Times:
     column = table["event_time"].combine_chunks()
     if column.type != pa.string():
-        return times.from_arrow(column, rules.timezone, con)
+        return times.from_arrow(column, rules.timezone)
     text = texts.cleaned(column, _nulls("event_time", rules))
     if rules.time_format == "order":
-        return times.in_order(session, text, con)
+        micros, known = times.in_order(session, text, con)
+        return times.Times(micros, known, np.zeros(len(micros), np.int8))
     return times.parse(text, rules.time_format, rules.timezone, con)
 
 

@@ -51,8 +51,8 @@ def read_day(path: Path) -> pa.Table:
     return table.append_column("position", pa.array(np.arange(table.num_rows)))
 
 
-def write_day(staged: pa.Table, path: Path, slice_rows: int) -> Day:
-    """Sort, drop duplicates and write; at most about `slice_rows` rows are worked on at a time."""
+def write_day(staged: pa.Table, path: Path, slice_rows: int, *, keep_duplicates: bool = False) -> Day:
+    """Sort, drop duplicates where they are not kept, and write; at most about `slice_rows` rows are in work at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sources, positions = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
     waiting: list[pa.Table] = []
@@ -74,7 +74,7 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int) -> Day:
             ordered = _ordered(part)
             source, tie = ordered["source"].to_numpy(), _ties(ordered)
             beside_kept.append(_beside_kept(source, tie))
-            double = _doubles(ordered, tie)
+            double = np.zeros(0, np.int64) if keep_duplicates else _doubles(ordered, tie)
             if len(double):
                 sources.append(source[double])
                 positions.append(ordered["position"].to_numpy()[double])

@@ -85,6 +85,8 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
     if kept:
         console.say(f"{len(kept)} of {len(opened)} files were taken in before; {len(todo)} to read")
     tallies = reading.read_files(todo, rules, stage, engine, threads_of(params))
+    for number, file in todo:
+        _check_times(file, tallies[number])
     new = tuple(
         Ingested(
             name=name,
@@ -121,6 +123,22 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
     return card
 
 
+def _check_times(file: SourceFile, tally: reading.Tally) -> None:
+    """Raise DataError where most times of a file are so early that they were read in a wrong unit."""
+    if tally.early * 2 <= tally.good:
+        return
+    form = file.layout.time_format
+    unit = times.likely_unit(tally.early_time / times.UNITS[form]) if form in times.UNITS else None
+    moment = datetime.fromtimestamp(tally.early_time / 1e6, UTC).isoformat()
+    raise DataError(
+        f"{file.path}: {tally.early:,} of its {tally.good:,} good rows are before 1990, such as {moment}"
+        + (f"; as {unit} they would be of our days, they were read as {form}" if unit else ""),
+        kept=UNTOUCHED,
+        next_step=f"set source.time_format to {unit or 'what the file has'} in params.yaml"
+        + ("" if unit else ", or correct its times"),
+    )
+
+
 def work_of(
     params: Params,
     folder: Path,
@@ -135,7 +153,9 @@ def work_of(
     stage.flush()
     threads = threads_of(params)
     slice_rows = max(50_000, int(params.ingest.memory_gb * 1e9 / ROW_BYTES / 4 / threads))
-    return outputs.Work(folder, stage, kept, new, opened, rechecked, slice_rows, threads, engine)
+    return outputs.Work(
+        folder, stage, kept, new, opened, rechecked, slice_rows, threads, engine, params.ingest.duplicates == "keep"
+    )
 
 
 def threads_of(params: Params) -> int:

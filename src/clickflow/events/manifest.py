@@ -135,6 +135,7 @@ def settings(params: Params, key: str) -> dict[str, Any]:
         "future_tolerance_minutes": params.ingest.future_tolerance_minutes,
         "max_text_length": params.ingest.max_text_length,
         "bad_optional": params.ingest.bad_optional,
+        "duplicates": params.ingest.duplicates,
         "require_user": params.ingest.require_user,
         "key": key,
     }

@@ -33,7 +33,7 @@ def columns_of(
     or the type; `lenient`: only where the time is.
     """
     asked = wanted(layout, {*names, *given})
-    doubled = sorted({name for name in names if names.count(name) > 1} & set(asked.values()))
+    doubled = sorted({name for name in names if name and names.count(name) > 1})
     if doubled:
         raise DataError(
             f"{path} has two columns called {doubled[0]!r}",

@@ -38,6 +38,7 @@ class Work:
     slice_rows: int
     threads: int
     engine: Engine
+    keep_duplicates: bool
 
 
 class RebuildNeeded(Exception):
@@ -75,7 +76,9 @@ def _write_days(work: Work, previous: Manifest | None, paths: Paths) -> dict[str
         old = paths.events / name / "events.parquet"
         if previous is not None and name in previous.days:
             staged = pa.concat_tables([days.read_day(old), staged])
-        return name, days.write_day(staged, events / name / "events.parquet", work.slice_rows)
+        return name, days.write_day(
+            staged, events / name / "events.parquet", work.slice_rows, keep_duplicates=work.keep_duplicates
+        )
 
     doubles: list[tuple[np.ndarray, np.ndarray]] = []
     with console.progress("sorting", len(touched)) as advance:

@@ -17,6 +17,7 @@ from clickflow.events.presets import Layout
 from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, escaped, lines_of, with_constants
 from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
+from clickflow.events.times import PLAUSIBLE
 from clickflow.events.unread import Unread, joined
 
 Given = TypeVar("Given")
@@ -29,6 +30,10 @@ class Tally:
 
     read: int = 0
     blank_lines: int = 0
+    good: int = 0
+    early: int = 0
+    """Of the good rows, those before `times.PLAUSIBLE`, and the time of one of them."""
+    early_time: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     unread: Unread = field(default_factory=dict)
 
@@ -79,6 +84,12 @@ def read_files(
             tally.blank_lines += result.blank
             tally.ignored.update(result.ignored)
             tally.unread = joined(tally.unread, result.unread)
+            time = result.good["event_time"].cast(pa.int64()).to_numpy()
+            early = time < PLAUSIBLE[0]
+            tally.good += len(time)
+            if early.any():
+                tally.early += int(early.sum())
+                tally.early_time = tally.early_time or int(time[early][0])
             stage.add(result.good, result.source, result.positions)
             stage.refuse(result.source, *result.refused)
             rows += result.read

@@ -29,7 +29,8 @@ def refused(source: Source) -> int:
 
 def share(source: Source) -> float:
     """Which part of a file's rows was refused; 0 of a file without rows."""
-    return refused(source) / source["read"] if source["read"] else 0.0
+    rows = source["read"] - source.get("ignored", 0)
+    return refused(source) / rows if rows else 0.0
 
 
 def above(sources: Sequence[Source], bound: float) -> list[Source]:

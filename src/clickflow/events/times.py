@@ -6,14 +6,14 @@ every other shape by DuckDB, with the same results where both apply.
 
 import re
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from clickflow.events import texts
+from clickflow.events import clocks, texts
 
 ORDER_EPOCH = 946_684_800_000_000
 """2000-01-01, where the times of logs begin that know an order but no clock."""
@@ -29,6 +29,9 @@ AT_ONCE = 8_192
 DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.uint8)
 """Of each month, counted from 1."""
 
+PLAUSIBLE = 631_152_000_000_000, 4_102_444_800_000_000
+"""1990 to 2100: no log of a shop's clicks is older; most of a file before that was read in a wrong unit."""
+
 LATEST = 253_402_300_799_999_999
 """9999-12-31 23:59:59.999999."""
 
@@ -36,25 +39,47 @@ Micros = tuple[NDArray[np.int64], NDArray[np.bool_]]
 """Times, and which of them are times at all."""
 
 
-def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> Micros:
+class Times(NamedTuple):
+    """Times; which of them are times at all; and which are local ones of an hour that the clock has twice
+    (`clocks.TWICE`, taken as the earlier) or never (`clocks.NEVER`), all others 0.
+    """
+
+    micros: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    clock: NDArray[np.int8]
+
+
+def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> Times:
     """Cleaned texts of one `time_format` (see params.yaml); times without a zone are in `timezone`.
 
     `con` is a DuckDB connection of this thread.
     """
+    local = np.zeros(len(array), bool)
     if time_format in UNITS:
         value, known = numbers(array, con)
         known &= np.abs(value) <= LATEST / UNITS[time_format]
-        return np.round(np.where(known, value, 0) * UNITS[time_format]).astype(np.int64), known
+        return _placed(
+            np.round(np.where(known, value, 0) * UNITS[time_format]).astype(np.int64), known, local, timezone
+        )
     if time_format is not None:
-        return _by_duckdb(array, f"try_strptime(x, {_quoted(time_format)})::TIMESTAMPTZ", timezone, con)
-    micros, known = _usual(array) if timezone == "UTC" else (np.zeros(len(array), np.int64), np.zeros(len(array), bool))
+        micros, known, local = _by_duckdb(array, f"try_strptime(x, {_quoted(time_format)})::TIMESTAMPTZ", timezone, con)
+        return _placed(micros, known, local, timezone)
+    micros, known = _usual(array)
+    if timezone != "UTC" and known.any():
+        # a time of the usual shape has a zone where it ends with Z or UTC
+        local[known] = texts.DIGITS[texts.letters(array)[texts.bounds(array)[1:][known] - 1]]
     rest = np.flatnonzero(~known & texts.valid(array))
     if len(rest):
         # DuckDB knows words such as "epoch" and "infinity" too: a time begins with a digit
         cast = "CASE WHEN x[1] BETWEEN '0' AND '9' THEN try_cast(x AS TIMESTAMPTZ) END"
         text = pc.replace_substring_regex(array.take(pa.array(rest)), SPACED_ZONE, r"\1\2")
-        micros[rest], known[rest] = _by_duckdb(text, cast, timezone, con)
-    return micros, known
+        micros[rest], known[rest], local[rest] = _by_duckdb(text, cast, timezone, con)
+    return _placed(micros, known, local, timezone)
+
+
+def likely_unit(number: float) -> str | None:
+    """The unit in which a number since 1970 is a time of our days."""
+    return next((unit for unit, size in UNITS.items() if PLAUSIBLE[0] <= number * size < PLAUSIBLE[1]), None)
 
 
 def numbers(array: pa.Array, con: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -80,16 +105,15 @@ def in_order(session: pa.Array, step: pa.Array, con: Any) -> Micros:
     return ORDER_EPOCH + np.where(known, which * ORDER_STEP + where, 0).astype(np.int64), known
 
 
-def from_arrow(array: pa.Array, timezone: str, con: Any) -> Micros:
+def from_arrow(array: pa.Array, timezone: str) -> Times:
     """Arrow timestamps and dates; those without a zone are in `timezone`."""
     known = texts.valid(array)
     if pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("s"))
-    zoned = array.type.tz is not None or timezone == "UTC"
+    local = np.full(len(array), array.type.tz is None)
     micros = array.cast(pa.timestamp("us", tz=array.type.tz), safe=False)
-    if not zoned:
-        return _by_duckdb(micros, "x::TIMESTAMPTZ", timezone, con)
-    return micros.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).copy(), known
+    micros = micros.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).copy()
+    return _placed(micros, known, local, timezone)
 
 
 def known_timezone(name: str, con: Any) -> bool:
@@ -114,11 +138,32 @@ def known_pattern(pattern: str, con: Any) -> bool:
     return re.search("%[a-zA-Z]", pattern) is not None
 
 
-def _by_duckdb(array: pa.Array, expression: str, timezone: str, con: Any) -> Micros:
-    con.execute(f"SET TimeZone = {_quoted(timezone)}")
-    found = con.from_arrow(pa.table({"x": array})).select(f"epoch_us({expression}) AS y").to_arrow_table()["y"]
-    found = found.combine_chunks()
-    return found.fill_null(0).to_numpy(zero_copy_only=False).copy(), texts.valid(found)
+def _placed(micros: NDArray[np.int64], known: NDArray[np.bool_], local: NDArray[np.bool_], timezone: str) -> Times:
+    """Times of which the `local` ones are read off a clock in `timezone`."""
+    clock = np.zeros(len(micros), np.int8)
+    local = local & known
+    if timezone != "UTC" and local.any():
+        micros[local], clock[local] = clocks.to_utc(micros[local], timezone)
+    return Times(micros, known, clock)
+
+
+def _by_duckdb(
+    array: pa.Array, expression: str, timezone: str, con: Any
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Times as if those without a zone were in UTC, which are times at all, and which have no zone."""
+
+    def cast(zone: str) -> pa.Array:
+        con.execute(f"SET TimeZone = {_quoted(zone)}")
+        found = con.from_arrow(pa.table({"x": array})).select(f"epoch_us({expression}) AS y").to_arrow_table()["y"]
+        return found.combine_chunks()
+
+    found = cast("UTC")
+    micros = found.fill_null(0).to_numpy(zero_copy_only=False).copy()
+    if timezone == "UTC":
+        return micros, texts.valid(found), np.zeros(len(array), bool)
+    # only a time that names no zone depends on the one that is set
+    elsewhere = cast("Etc/GMT+12").fill_null(0).to_numpy(zero_copy_only=False)
+    return micros, texts.valid(found), micros != elsewhere
 
 
 def _quoted(text: str) -> str:

@@ -32,11 +32,11 @@ def of_figure(
     log: Log,
     profile: Profile,
     rows: Sequence[RowFigure],
-    reasons: Mapping[str, int],
+    card: Mapping[str, Any],
 ) -> Evidence | None:
     """The evidence for a figure of the tables `log` and `drift`; None where no rows stand behind it.
 
-    `reasons` are the counts of quarantined rows by reason code.
+    `card` is reports/ingest.json.
     """
     for row in rows:
         if figure in (row.name, f"{row.name}_share"):
@@ -56,8 +56,30 @@ def of_figure(
         return _sessions(log, f"count(*) > {float(bound.get('max_value') or 0)}", "sessions with more events")
     if figure in ("single_event_sessions", "single_event_session_share"):
         return _sessions(log, "count(*) = 1", "sessions of one event")
+    if figure in ("user_share", "session_share", "item_share"):
+        column = f"{figure.removesuffix('_share')}_id"
+        most = _rows(
+            log,
+            f"SELECT {column}, count(*) AS events, min(event_time) AS first_event FROM events "
+            f"WHERE {column} IS NOT NULL GROUP BY {column} ORDER BY events DESC, {column} LIMIT {EXAMPLES}",
+        )
+        return Evidence(int(most[0]["events"]) if most else 0, f"events of one {figure.removesuffix('_share')}", most)
+    if figure == "duplicate_share":
+        repeats = [
+            {"file": source["source"], "repeats": source["reasons"].get("duplicate", 0), "read": source["read"]}
+            for source in card["sources"]
+        ]
+        repeats = sorted((file for file in repeats if file["repeats"]), key=lambda file: -file["repeats"])
+        return Evidence(int(profile.log["repeated"] or 0), "rows that repeat another", tuple(repeats[:EXAMPLES]))
+    if figure == "unread_share":
+        left: list[Mapping[str, Any]] = [
+            {"column": column, "reason": reason, **seen}
+            for column, reasons in card["unread"].items()
+            for reason, seen in reasons.items()
+        ]
+        return Evidence(sum(each["count"] for each in left), "values left empty", tuple(left[:EXAMPLES]))
     if figure in ("quarantined", "quarantine_share"):
-        worst = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
+        worst = sorted(card["reasons"].items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
         counted = tuple({"reason": code, "rows": count} for code, count in worst)
         return Evidence(int(profile.log["quarantined"] or 0), "rows in quarantine", counted)
     if figure in ("partly_refused_files", "refused_files"):

@@ -27,6 +27,7 @@ MAX_DAYS = 36_525
 WHY_UNKNOWN = {
     "after_as_of": "source.as_of is null",
     "age_days": "the log has no event with a time",
+    "duplicates": "ingest.duplicates is keep",
     "volume_ratio": "the log has no full day that comes after another",
     "type_mix_distance": "the log is a single moment",
 }
@@ -75,9 +76,11 @@ def measure(
     figures.setdefault("after_as_of", None)
     figures["no_user_share"] = _share(figures["no_user"], events)
 
+    kept_twice = card.get("duplicates") == "keep"
     duplicates, duplicate_days, unsorted_rows, unsorted = 0, [], [], 0
     for day, files in _by_day(log.files).items():
-        (more,) = _one(log, f"SELECT count(*) - count(DISTINCT hash({EVERY_COLUMN})) FROM events WHERE day = '{day}'")
+        twice = f"SELECT count(*) - count(DISTINCT hash({EVERY_COLUMN})) FROM events WHERE day = '{day}'"
+        (more,) = (0,) if kept_twice else _one(log, twice)
         duplicates += more
         duplicate_days += [day] if more else []
         for file in files:
@@ -85,7 +88,7 @@ def measure(
             unsorted += len(places)
             unsorted_rows += [(file, int(place)) for place in places[:5]]
         advance()
-    figures |= {"duplicates": duplicates, "unsorted": unsorted}
+    figures |= {"duplicates": None if kept_twice else duplicates, "unsorted": unsorted}
 
     sessions, single, longest = _one(
         log,
@@ -94,9 +97,19 @@ def measure(
     )
     figures |= {"sessions": sessions, "single_event_sessions": single, "longest_session": longest}
     figures["single_event_session_share"] = _share(single, sessions)
+    figures["session_share"] = _share(longest, events)
+    for name in ("user", "item"):
+        column = f"{name}_id"
+        most = f"SELECT count(*) AS n FROM events WHERE {column} IS NOT NULL GROUP BY {column} ORDER BY n DESC LIMIT 1"
+        figures[f"{name}_share"] = _share(_one(log, f"SELECT coalesce(max(n), 0) FROM ({most})")[0], events)
 
     figures |= {name: card[name] for name in ("read", "accepted", "quarantined")}
-    figures["quarantine_share"] = _share(card["quarantined"], card["read"])
+    wanted = card["read"] - card.get("ignored", 0)
+    figures["repeated"] = card.get("reasons", {}).get("duplicate", 0)
+    figures["quarantine_share"] = _share(card["quarantined"] - figures["repeated"], wanted)
+    figures["duplicate_share"] = _share(figures["repeated"], wanted)
+    unread = [sum(seen["count"] for seen in reasons.values()) for reasons in card.get("unread", {}).values()]
+    figures["unread_share"] = _share(max(unread, default=0), card["accepted"])
     refused = card.get("refused_files", ())
     figures["partly_refused_files"] = len(refused)
     figures["refused_files"] = sum(file["refused"] == file["read"] for file in refused)

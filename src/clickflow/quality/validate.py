@@ -32,6 +32,7 @@ def run(params: Params, paths: Paths) -> None:
     as_of = _utc(params.source.as_of)
     latest = as_of + timedelta(minutes=params.ingest.future_tolerance_minutes) if as_of else None
     rows = row_figures(latest)
+    card["duplicates"] = params.ingest.duplicates
     card["refused_files"] = _refused(card["sources"], params.ingest.max_file_quarantine_share)
     known = suites.parameters(params.quality)
     # the clock is looked at only where an age is asked for and no moment is given: nothing else depends on it
@@ -56,7 +57,7 @@ def run(params: Params, paths: Paths) -> None:
             success, result = judged[rule.id]["success"], judged[rule.id]["result"]
             shown = None
             if not success and rule.table in ("log", "drift") and rule.columns:
-                shown = evidence.of_figure(rule.columns[0], rule.bound, log, profile, rows, card["reasons"])
+                shown = evidence.of_figure(rule.columns[0], rule.bound, log, profile, rows, card)
             elif not success:
                 shown = evidence.of_table(result, rule.table, tables[rule.table].to_pylist())
             observed = result.get("observed_value", result.get("unexpected_count"))
@@ -96,6 +97,7 @@ def _ingest_card(path: Path) -> dict[str, Any]:
     try:
         raw = files.read_json(path)
         counts: dict[str, Any] = {name: int(raw[name]) for name in ("read", "accepted", "quarantined")}
+        counts["unread"] = dict(raw.get("unread") or {})
         counts["ignored"] = int(raw.get("ignored") or 0)
         return counts | {"reasons": dict(raw.get("reasons") or {}), "sources": list(raw.get("sources") or [])}
     except FileNotFoundError as error:
@@ -115,7 +117,12 @@ def _ingest_card(path: Path) -> dict[str, Any]:
 def _refused(sources: list[dict[str, Any]], bound: float) -> list[dict[str, Any]]:
     """The files of which more than `bound` was refused, the worst and newest first."""
     return [
-        {"file": each["source"], "refused": refusals.refused(each), "read": each["read"], **each["reasons"]}
+        {
+            "file": each["source"],
+            "refused": refusals.refused(each),
+            "read": each["read"] - each.get("ignored", 0),
+            **each["reasons"],
+        }
         for each in refusals.above(sources, bound)
     ]
 

@@ -108,7 +108,7 @@ _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 
 
 def _iso(values: pa.Array, con: Any) -> Clock | None:
-    found, known = times.parse(values, None, "UTC", con)
+    found, known, _ = times.parse(values, None, "UTC", con)
     known &= (found >= 0) & (found < FOREVER)
     if known.mean() < ENOUGH:
         return None
@@ -160,10 +160,10 @@ def _pattern(values: pa.Array, con: Any) -> Clock | None:
 
 
 def _share(values: pa.Array, pattern: str, con: Any) -> float:
-    found, known = times.parse(values, pattern, "UTC", con)
+    found, known, _ = times.parse(values, pattern, "UTC", con)
     return float((known & (found >= 0) & (found < FOREVER)).mean())
 
 
 def _span(values: pa.Array, pattern: str, con: Any) -> float:
-    found, known = times.parse(values, pattern, "UTC", con)
+    found, known, _ = times.parse(values, pattern, "UTC", con)
     return float(np.ptp(found[known])) / 86_400e6 if known.any() else 0.0

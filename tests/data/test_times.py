@@ -1,0 +1,111 @@
+"""Local times where clocks are put forward and back, and times that were read in a wrong unit."""
+
+import datetime
+import io
+import zoneinfo
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ingest_setup import HEADER, Desk, row
+
+from clickflow.errors import DataError
+from clickflow.events import clocks, times
+
+DUCK = duckdb.connect()
+ZONES = ["Europe/Berlin", "America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kolkata"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, raw_params: dict[str, object]) -> Desk:
+    return Desk(tmp_path / "w", raw_params)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    zone=st.sampled_from(ZONES),
+    change=st.integers(0, 500),
+    seconds=st.integers(-9000, 9000),
+    shape=st.sampled_from(["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S"]),
+    offset=st.sampled_from(["", "", "Z", "+03:00"]),
+)
+def test_a_local_time_is_placed_as_its_zone_says(zone: str, change: int, seconds: int, shape: str, offset: str) -> None:
+    at = clocks.changes(zone)[0]
+    middle = int(at[change % len(at)]) // 1_000_000 % 2**31 + seconds
+    naive = datetime.datetime.fromisoformat("1970-01-01") + datetime.timedelta(seconds=abs(middle))
+    text, pattern = naive.strftime(shape), None
+    if shape.startswith("%d"):
+        pattern, offset = shape, ""
+    micros, known, clock = times.parse(pa.array([text + offset]), pattern, zone, DUCK)
+    assert known[0]
+    naive = naive.replace(second=naive.second if "%S" in shape else 0)
+    if offset:
+        expected = datetime.datetime.fromisoformat(f"{naive.isoformat()}{offset}").timestamp()
+        assert (micros[0] / 1e6, clock[0]) == (expected, 0)
+        return
+    first, second = (naive.replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold).timestamp() for fold in (0, 1))
+    assert clock[0] == (0 if first == second else clocks.TWICE if first < second else clocks.NEVER)
+    if clock[0] != clocks.NEVER:
+        assert micros[0] / 1e6 == first
+
+
+def test_hours_that_are_there_twice_or_never_are_quarantined(desk: Desk) -> None:
+    spring, autumn = "2026-03-29 02:30:00", "2025-10-26 02:30:00"
+    local = [spring, autumn, "2025-10-26 03:00:00", "2026-03-29 01:59:59", f"{autumn}+02:00", "2025-10-26T00:30:00Z"]
+    desk.put("a.csv", HEADER + b"".join(row(time, item=f"i{at}") for at, time in enumerate(local)))
+    out = io.BytesIO()
+    naive = [datetime.datetime.fromisoformat(text) for text in local[:4]]
+    names = ["view"] * 4
+    pq.write_table(pa.table({"event_time": naive, "event_type": names, "user_id": names, "item_id": names}), out)
+    desk.put("b.parquet", out.getvalue())
+    outcome = desk.ingest(source__timezone="Europe/Berlin")
+    expected = [["nonexistent_time"], ["ambiguous_time"]]
+    assert [entry["reasons"] for entry in outcome.quarantine] == expected * 2
+    assert outcome.card["accepted"] == 6
+    assert desk.ingest().card["quarantined"] == 0
+
+
+@pytest.mark.parametrize(
+    ("form", "number", "unit"),
+    [("ms", 1767607200, "s"), ("us", 1767607200, "s"), ("us", 1767607200123, "ms"), ("%d/%m/%Y", "01/01/1971", None)],
+)
+def test_times_in_a_wrong_unit_stop_the_run(desk: Desk, form: str, number: Any, unit: str | None) -> None:
+    desk.put("a.csv", HEADER + b"".join(row(str(number), item=f"i{at}") for at in range(3)))
+    with pytest.raises(DataError, match="3 of its 3 good rows are before 1990, such as 197") as caught:
+        desk.ingest(source__time_format=form)
+    assert (f"as {unit} they would be of our days" in str(caught.value)) is (unit is not None)
+    if unit:
+        assert desk.ingest(source__time_format=unit).card["accepted"] == 3
+
+
+def test_a_few_early_times_stop_nothing(desk: Desk) -> None:
+    desk.put("a.csv", HEADER + row("1971-01-01") + row() + row(item="b"))
+    assert desk.ingest().card["accepted"] == 3
+
+
+@pytest.mark.parametrize("name", ["price", "note"])
+def test_a_doubled_column_is_an_error(desk: Desk, name: str) -> None:
+    header = f"event_time,event_type,user_id,item_id,{name},{name},,\n".encode()
+    desk.put("a.csv", header + b"2026-01-05,view,u,i,1,2,,\n")
+    with pytest.raises(DataError, match=f"two columns called '{name}'"):
+        desk.ingest()
+
+
+def test_exact_repeats_may_be_quantity(desk: Desk) -> None:
+    desk.put("a.csv", HEADER + row() * 3 + row(item="j"))
+    desk.put("b.csv", HEADER + row())
+    assert desk.ingest().card["reasons"] == {"duplicate": 3}
+    kept = desk.ingest(ingest__duplicates="keep")
+    assert (kept.card["accepted"], kept.card["quarantined"]) == (5, 0)
+    assert kept.events["item_id"].to_pylist() == ["i1", "i1", "i1", "j", "i1"]
+    desk.put("c.csv", HEADER + row())
+    appended = desk.ingest(ingest__duplicates="keep").card["accepted"], desk.bytes()
+    desk.put("0.csv", HEADER + row(item="first"))
+    desk.ingest(ingest__duplicates="keep")
+    (desk.log / "0.csv").unlink()
+    assert (desk.ingest(ingest__duplicates="keep").card["accepted"], desk.bytes()) == appended
