@@ -2,7 +2,9 @@
 # `mlflow` as a package also brings what training and scoring need (scikit-learn, SciPy, PyArrow, Matplotlib, Docker's
 # client); the server does without, so it is installed by itself, beside a list of what the server imports.
 
-FROM debian:bookworm-slim AS uv
+# Another date, or this image by digest: --build-arg DEBIAN=debian@sha256:…
+ARG DEBIAN=debian:bookworm-slim
+FROM ${DEBIAN} AS uv
 RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends ca-certificates python3-venv >/dev/null && rm -rf /var/lib/apt/lists/*
 COPY constraints.txt /build/
@@ -17,7 +19,7 @@ RUN uv venv --quiet --no-project --python /usr/bin/python3 /opt/mlflow \
  && uv pip install --quiet --compile-bytecode --no-deps mlflow \
  && uv pip install --quiet --compile-bytecode --requirement /build/mlflow-requirements.txt
 
-FROM debian:bookworm-slim AS mlflow
+FROM ${DEBIAN} AS mlflow
 RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends ca-certificates python3 tini >/dev/null \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /usr/share/doc /usr/share/man \

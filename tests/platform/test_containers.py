@@ -272,14 +272,28 @@ def test_a_commit_of_the_checkout_is_live(stack: Stack) -> None:
     stack.until(lambda: version() == head, 90, version)
 
 
-def test_no_process_of_ours_is_root_and_ports_are_on_loopback(stack: Stack) -> None:
+def test_no_process_is_root_or_may_become_it_and_ports_are_on_loopback(stack: Stack) -> None:
     for service in sorted(SERVICES):
         found = stack.inspect(service)
         status = Path(f"/proc/{found['State']['Pid']}/status").read_text()
-        (uids,) = re.findall(r"^Uid:\s+(.*)$", status, re.MULTILINE)
-        assert "0" not in uids.split(), (service, uids)
+        says = dict(re.findall(r"^(\w+):\s+(.*)$", status, re.MULTILINE))
+        assert "0" not in says["Uid"].split(), (service, says["Uid"])
+        assert {int(says[kind], 16) for kind in ("CapEff", "CapPrm", "CapBnd")} == {0}, service
+        assert says["NoNewPrivs"] == "1", service
+        assert found["HostConfig"]["ReadonlyRootfs"], service
+        assert found["HostConfig"]["Memory"], service
         ports = found["HostConfig"]["PortBindings"] or {}
         assert {one["HostIp"] for bindings in ports.values() for one in bindings or ()} <= {"127.0.0.1"}, service
+
+
+def test_a_worker_holds_no_key_of_airflow(stack: Stack) -> None:
+    """Neither in its own variables nor in those of a task's process."""
+    names = ("AIRFLOW_JWT_SECRET", "AIRFLOW_SECRET_KEY", "AIRFLOW_FERNET_KEY", "AIRFLOW_DATABASE_PASSWORD")
+    look = "cat /proc/[0-9]*/environ"
+    for service in ("worker", "trainer"):
+        seen = stack.inside(service, "sh", "-c", look + " 2>/dev/null || true")
+        assert stack.settings["REDIS_PASSWORD"] in seen
+        assert not [name for name in names if stack.settings[name] in seen], service
 
 
 def test_workers_reach_no_database(stack: Stack) -> None:

@@ -1,0 +1,121 @@
+"""docker/compose.yaml as written: what each service may take, become, write and know. No engine is needed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+GB = 1 << 30
+UNITS = {"m": 1 << 20, "g": GB}
+
+SECRETS = {
+    "postgres": {"POSTGRES_PASSWORD", "AIRFLOW_DATABASE_PASSWORD", "MLFLOW_DATABASE_PASSWORD"},
+    "redis": {"REDIS_PASSWORD"},
+    "s3": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+    "repository": set(),
+    "init": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY"},
+    "api-server": {
+        "AIRFLOW_DATABASE_PASSWORD",
+        "AIRFLOW_FERNET_KEY",
+        "AIRFLOW_JWT_SECRET",
+        "AIRFLOW_SECRET_KEY",
+        "AIRFLOW_ADMIN_PASSWORD",
+    },
+    "scheduler": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_JWT_SECRET", "REDIS_PASSWORD"},
+    "dag-processor": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY", "CLICKFLOW_NOTICES"},
+    "triggerer": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY"},
+    "worker": {
+        "REDIS_PASSWORD",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "CLICKFLOW_NOTICES",
+        "CLICKFLOW_SQL_URL",
+    },
+    "trainer": {"REDIS_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "CLICKFLOW_NOTICES"},
+    "trainer-gpu": {"REDIS_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "CLICKFLOW_NOTICES"},
+    "mlflow": {"MLFLOW_DATABASE_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+}
+"""Which variables of .env each service is given, of those that are secret. A new service, or a secret more, is a
+decision: Airflow 3.3.2 signs a task's token where it is scheduled and checks it in the API server, and nothing but what
+opens its database needs the Fernet key.
+"""
+
+
+@pytest.fixture(scope="module")
+def services(root: Path) -> dict[str, Any]:
+    """The services with anchors merged; variables stand as they are written."""
+    found: dict[str, Any] = yaml.safe_load((root / "docker/compose.yaml").read_text(encoding="utf-8"))["services"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def example(root: Path) -> dict[str, str]:
+    """The variables of .env.example, those in comments too."""
+    text = (root / "docker/.env.example").read_text(encoding="utf-8")
+    return dict(re.findall(r"^#?([A-Z_0-9]+)=(.*)$", text, re.MULTILINE))
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    """With `${NAME:-default}` replaced."""
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda match: values.get(match[1]) or match[2] or "", text)
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+@pytest.mark.parametrize("by_env", [True, False], ids=["env", "defaults"])
+def test_the_limits_of_a_profile_add_up_to_8_gb(
+    services: dict[str, Any], example: dict[str, str], profile: str, by_env: bool
+) -> None:
+    limits = {}
+    for name, service in services.items():
+        if profile in service.get("profiles", [profile]):
+            text = filled(service["deploy"]["resources"]["limits"]["memory"], example if by_env else {})
+            limits[name] = int(text[:-1]) * UNITS[text[-1]]
+    assert len(limits) == len(services) - 1
+    assert 4 * GB < sum(limits.values()) <= 8 * GB, limits
+
+
+def test_no_service_is_root_or_may_become_it_or_writes_outside_its_volumes(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"] and "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True and "/tmp" in service["tmpfs"], name
+        assert not {"privileged", "pid", "ipc"} & service.keys(), name
+        ours = "build" in service and name != "s3"  # whose Dockerfile names a user
+        assert ours or service["user"] not in ("root", "0", "0:0"), name
+
+
+def test_images_that_are_built_here_name_a_user(root: Path) -> None:
+    for file in ("Dockerfile", "mlflow.Dockerfile", "s3.Dockerfile"):
+        users = re.findall(r"^USER (\S+)", (root / "docker" / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert users and users[-1] in ("clickflow", "10001:10001"), file
+
+
+def test_images_that_are_pulled_have_exact_versions_here_and_in_env(
+    root: Path, services: dict[str, Any], example: dict[str, str]
+) -> None:
+    pulled = {name: service["image"] for name, service in services.items() if "build" not in service}
+    pulled["rclone"] = services["s3"]["build"]["args"]["RCLONE"]
+    assert set(pulled) == {"postgres", "redis", "rclone"}
+    for name, image in pulled.items():
+        assert re.search(r":\d+\.\d+(\.\d+)?$", filled(image, {})), (name, image)
+        assert filled(image, {}) == filled(image, example), name
+    assert filled(pulled["rclone"], {}) in (root / "docker/s3.Dockerfile").read_text(encoding="utf-8")
+
+
+def test_each_service_is_given_the_secrets_that_it_uses_and_no_other(
+    services: dict[str, Any], example: dict[str, str]
+) -> None:
+    secret = {name for name in example if re.search(r"PASSWORD|SECRET|FERNET|_KEY|NOTICES|SQL_URL", name)}
+    assert secret == set().union(*SECRETS.values())
+    given = {
+        name: {variable for variable in secret if re.search(rf"\$\{{{variable}\b", yaml.safe_dump(service))}
+        for name, service in services.items()
+    }
+    assert given == SECRETS
+
+
+def test_what_is_published_is_on_loopback(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
