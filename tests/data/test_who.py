@@ -65,6 +65,12 @@ def test_ids_that_are_numbers_lead_back_from_json(desk: Desk, capsys: Any, ids: 
     assert ask(desk, capsys, user=ids)["user", ids]["pseudonym"] == user
 
 
+def test_an_id_that_stands_in_a_folders_name_is_found_too(desk: Desk, capsys: Any) -> None:
+    desk.put("user_id=u7/a.csv", b"event_time,event_type,item_id\n2026-01-05 10:00:00,view,i1\n")
+    ((user,), _) = pseudonyms_of(desk)
+    assert set(ask(desk, capsys, user)) == {("user", "u7")}
+
+
 def test_the_layout_of_the_shop_counts(desk: Desk, capsys: Any) -> None:
     how = {"source__preset": "taobao"}
     desk.put("a.csv", b"100044,2336,2520771,pv,1511658000\n100045,2336,2520771,buy,1511658001\n")

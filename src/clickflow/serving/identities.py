@@ -25,6 +25,7 @@ from clickflow.events.engine import started
 from clickflow.events.ingest import rules_for, threads_of
 from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import VARIABLE, key_name, load_key
+from clickflow.events.rows import with_constants
 from clickflow.events.sources import SourceFile, open_files
 from clickflow.files import read_json
 from clickflow.params import Params
@@ -103,7 +104,7 @@ def search(params: Params, paths: Paths, wanted: Mapping[str, Kind], key: bytes)
 
         def work(task: tuple[SourceFile, Any]) -> tuple[SourceFile, int, dict[str, str]]:
             file, block = task
-            table = file.reader.parse(block).table
+            table = with_constants(file.reader.parse(block), file.constants).table
             checked = check(table, rules(file.layout), engine.cursor()).table
             return file, block.consumed, _met(table, checked, wanted)
 
