@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from small_shop import commit
 
+from clickflow.events.ingest import ingest
+from clickflow.orchestration.doctor import log
 from clickflow.orchestration.doctor.services import FAMILIES, VARIABLES
+from clickflow.params_file import check
+from clickflow.paths import Paths
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -106,6 +111,60 @@ def test_wrong_params_and_a_home_that_cannot_be_written_are_faults(checkout: Pat
     assert found["home"][0]["state"] == "fault"
     assert "CLICKFLOW_HOME" in found["home"][0]["mend"]
     assert "edge, local, celery" in found["variables"][0]["words"]
+
+
+HEADER = "event_time,event_type,user_id,session_id,item_id\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "settings", "state", "words"),
+    [
+        ("a.csv", HEADER + "2026-01-05 10:00:00,view,u1,s1,i1\n", {}, "ok", "1 file, 0.0 MB"),
+        ("a.csv", "when,what\n2026-01-05,view\n", {}, "fault", "a.csv"),
+        ("", "", {"path": "nowhere"}, "fault", "there is no file or folder"),
+        ("", "", {"pattern": "*.csv"}, "fault", "no file in"),
+        ("", "", {"kind": "sql", "sql_query": "orders"}, "fault", "CLICKFLOW_SQL_URL is not set"),
+        ("", "", {"kind": "simulator"}, "ok", "a simulated log"),
+    ],
+)
+def test_the_log_is_looked_at_before_an_ingest_stumbles(
+    tmp_path: Path, raw_params: Any, name: str, text: str, settings: dict[str, str], state: str, words: str
+) -> None:
+    (tmp_path / "log").mkdir()
+    if name:
+        (tmp_path / "log" / name).write_text(text)
+    raw_params["source"] |= {"kind": "files", "path": "log"} | settings
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw_params))
+    (finding,) = log.source(Paths(tmp_path))
+    assert (finding.state, words in finding.words) == (state, True), finding
+    assert bool(finding.mend) == (state != "ok")
+
+
+def test_a_machine_that_works_for_a_repository_elsewhere_need_not_have_the_log(
+    tmp_path: Path, raw_params: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_REPOSITORY", "ssh://git@example.org/shop.git")
+    raw_params["source"] |= {"kind": "files", "path": "nowhere"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw_params))
+    assert [finding.state for finding in log.source(Paths(tmp_path))] == ["warning"]
+
+
+def test_a_key_that_is_lost_is_named_before_everybody_has_another_pseudonym(
+    tmp_path: Path, raw_params: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths(tmp_path)
+    assert log.key(paths) == [], "no events yet"
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/a.csv").write_text(HEADER + "2026-01-05 10:00:00,view,u1,s1,i1\n")
+    raw_params["source"] |= {"kind": "files", "path": "log"}
+    ingest(check(raw_params), paths)
+    assert [finding.state for finding in log.key(paths)] == ["ok"]
+    monkeypatch.setenv("CLICKFLOW_PSEUDONYM_KEY", "another key, long enough")
+    assert "made other events" in log.key(paths)[0].words
+    monkeypatch.delenv("CLICKFLOW_PSEUDONYM_KEY")
+    (paths.home / "pseudonym.key").unlink()
+    assert log.key(paths)[0].state == "fault"
+    assert not (paths.home / "pseudonym.key").exists(), "looking makes no key"
 
 
 def test_every_variable_that_is_read_is_known(root: Path) -> None:
