@@ -115,7 +115,7 @@ def _text(result: Mapping[str, Any]) -> str:
     for one in result["who"]:
         lines.append(f"{one['kind']} {one['pseudonym']}: {one['id'] if one['id'] is not None else 'not in the source'}")
         if not one["events"]:
-            lines.append("  no event")
+            lines.append("  no event: is it written as in the source?")
             continue
         first, last = (one[end][:16].replace("T", " ") for end in ("first_event", "last_event"))
         lines.append(f"  {one['events']:,} events, {first} to {last} UTC")
