@@ -2,7 +2,7 @@
 
 import os
 
-from clickflow.errors import ClickflowError
+from clickflow.errors import ClickflowError, DataError
 from clickflow.events import folders, sources
 from clickflow.events.manifest import NAME as MANIFEST
 from clickflow.events.origins import as_read
@@ -29,7 +29,7 @@ def source(paths: Paths) -> list[Finding]:
     except ClickflowError:
         return []  # `params` has said it
     if said.kind == "simulator":
-        return [well("source", "a simulated log; source.kind: files reads yours (docs/howto/your-data.md)")]
+        return [well("source", "a simulated log; `clickflow inspect FILE` shows how to read yours")]
     if said.kind == "sql":
         if os.environ.get(said.sql_url_env):
             return [well("source", f"the database that {said.sql_url_env} names, not asked here")]
@@ -42,6 +42,8 @@ def source(paths: Paths) -> list[Finding]:
             more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
             return [bad("source", f"{closed[0]}{more}: not to be read by this user", f"chmod a+r {closed[0]}")]
         sources.open_files(as_read(said), found if len(found) <= 2 * SOME else [*found[:SOME], *found[-SOME:]])
+    except DataError as error:
+        return [bad("source", error.what, f"`clickflow inspect {said.path}` writes the block that reads it")]
     except ClickflowError as error:
         return [bad("source", error.what, error.next_step)]
     size = sum(path.stat().st_size for path in {path for _, path in found})
