@@ -103,6 +103,16 @@ class SessionUnit:
     drop_repeats: bool
     min_length: int
     max_length: int
+    baskets: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robots:
+    """What no visitor of flesh does; null: any."""
+
+    max_steps_per_minute: float | None
+    max_session_steps: int | None
+    max_log_share: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +125,11 @@ class Sequences:
     test_share: float
     embargo_minutes: float
     min_item_count: int
+    min_known_share: float | None
+    min_part_sequences: int | None
     since: datetime | None
     until: datetime | None
+    robots: Robots
     session: SessionUnit
 
     @property

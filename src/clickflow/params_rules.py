@@ -47,6 +47,21 @@ def rules(params: Params) -> Any:
     for name, value in shares.items():
         if not 0 <= value <= 1:
             yield f"{name}: {value} is not between 0 and 1"
+    optional = {
+        "sequences.min_known_share": params.sequences.min_known_share,
+        "sequences.robots.max_log_share": params.sequences.robots.max_log_share,
+    }
+    for name, share in optional.items():
+        if share is not None and not 0 < share <= 1:
+            yield f"{name}: {share} is not between 0 and 1; null: not judged"
+    most = {
+        "sequences.min_part_sequences": params.sequences.min_part_sequences,
+        "sequences.robots.max_steps_per_minute": params.sequences.robots.max_steps_per_minute,
+        "sequences.robots.max_session_steps": params.sequences.robots.max_session_steps,
+    }
+    for name, bound in most.items():
+        if bound is not None and bound <= 0:
+            yield f"{name}: {bound} is not above 0; null: not judged"
     if params.sequences.valid_share + params.sequences.test_share >= 1:
         yield "sequences: valid_share and test_share leave nothing to train on"
     at_least_one = {

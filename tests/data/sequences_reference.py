@@ -14,7 +14,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from clickflow.events.contract import SCHEMA
-from clickflow.params import Sequences, SessionUnit
+from clickflow.params import Robots, Sequences, SessionUnit
+from clickflow.sequences.exclusions import REASONS
 from clickflow.sequences.store import FIRST_ITEM, SPLITS, open_split, read_card
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,6 +87,7 @@ def settings(**changes: Any) -> Sequences:
         "drop_repeats": True,
         "min_length": 2,
         "max_length": 200,
+        "baskets": False,
     }
     stage = {
         "engine": "duckdb",
@@ -94,6 +96,9 @@ def settings(**changes: Any) -> Sequences:
         "test_share": 0.1,
         "embargo_minutes": 0.0,
         "min_item_count": 1,
+        "min_known_share": None,
+        "min_part_sequences": None,
+        "robots": Robots(max_steps_per_minute=None, max_session_steps=None, max_log_share=None),
         "since": None,
         "until": None,
     }
@@ -112,10 +117,9 @@ class Expected:
 
 def expected(events: list[dict[str, Any]], chosen: Sequences) -> Expected | None:
     """What must come out; None where the log has too few sequences."""
-    left_out = dict.fromkeys(
-        ("outside_window", "nobody", "type_not_used", "no_item", "repeat", "too_short", "embargo"), 0
-    )
+    left_out = dict.fromkeys(("outside_window", "nobody", "type_not_used", "no_item", "repeat", *REASONS, "embargo"), 0)
     actors = defaultdict(list)
+    users = defaultdict(set)
     since, until = chosen.window
     for row in events:
         if (since and row["event_time"] < since) or (until and row["event_time"] >= until):
@@ -123,11 +127,22 @@ def expected(events: list[dict[str, Any]], chosen: Sequences) -> Expected | None
         elif row["user_id"] is None and row["session_id"] is None:
             left_out["nobody"] += 1
         else:
-            actors[row["user_id"], row["session_id"]].append(row)
+            users[row["session_id"]].add(row["user_id"])
+    for row in events:
+        if (since and row["event_time"] < since) or (until and row["event_time"] >= until):
+            continue
+        user, session = row["user_id"], row["session_id"]
+        if session is not None and len(users[session] - {None}) == 1:
+            (user,) = users[session] - {None}
+        if user is not None or session is not None:
+            actors[user, session].append(row)
     sequences = []
     for (user, session), rows in actors.items():
         for visit in _visits(sorted(rows, key=itemgetter("event_time")), chosen, cut=session is None):
             steps = _steps(visit, chosen, left_out)
+            if len(steps) > 1 and not chosen.session.baskets and len({step[0] for step in steps}) == 1:
+                left_out["basket"] += len(steps)
+                continue
             name = session if session is not None or not steps else f"{user}@{steps[0][0]}"
             for number, first in enumerate(range(0, len(steps), chosen.session.max_length)):
                 piece = tuple(steps[first : first + chosen.session.max_length])

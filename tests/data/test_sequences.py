@@ -113,6 +113,7 @@ SETTINGS = st.builds(
     until=st.sampled_from([None, None, MONDAY + 500 * MINUTE]),
     gap_minutes=st.sampled_from([10.0, 19.5, 20.0, 60.0]),
     drop_repeats=st.booleans(),
+    baskets=st.booleans(),
     min_length=st.sampled_from([2, 2, 3]),
     max_length=st.integers(3, 6),
     valid_share=st.sampled_from([0.0, 0.1, 0.3]),
@@ -258,7 +259,7 @@ def test_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
         for _ in range(3000)
     ]
     rows += [row | {"event_time": row["event_time"] + timedelta(days=1)} for row in visits(1)]
-    chosen = settings(valid_share=0.0, drop_repeats=False, max_length=5000)
+    chosen = settings(valid_share=0.0, drop_repeats=False, max_length=5000, baskets=True)
     for threads in (1, 4):
         build(tmp_path / str(threads), rows, chosen, threads=threads)
     found = {one.user_id: [step[1:3] for step in one.steps] for one in everything(tmp_path / "1") if len(one.steps) > 2}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,9 @@ class Card:
     parts before hold what ends at or before it. `statistics`: per feature mean and std of its log1p, training part.
     `events_read`, `left_out`, `counts`: where every event went. `settings`: the params that shaped the store. `clock`:
     whether times are a clock's; where they are an order alone, hour, weekday, gap and since_start are 0 everywhere.
+    `coverage`: `span_days`; `known_share` of the valid and the test steps, on items known to models (None: no such
+    step); `tie_share` of the steps that have the time, and the same or no order, of the step before. `notes`: what a
+    person must know before believing a figure measured on this store, a sentence each.
     `files`: SHA-256 of every other file, by its path in the store.
     """
 
@@ -56,6 +59,8 @@ class Card:
     settings: Mapping[str, Any]
     files: Mapping[str, str]
     clock: bool = True
+    coverage: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -82,10 +87,16 @@ class Card:
         """One line for the person watching."""
         parts = ", ".join(f"{name} {part.sequences:,}" for name, part in self.splits.items())
         reasons = ", ".join(f"{name} {what['events']:,}" for name, what in self.left_out.items() if what["events"])
+        known = [
+            f"{share:.1%} of the {name}" for name, share in self.coverage["known_share"].items() if share is not None
+        ]
+        shares = f" ({' and '.join(known)} steps are on one)" if known else ""
+        span = f"{self.coverage['span_days']:,.1f} days; " if self.clock else ""
         clock = "" if self.clock else "; the log has an order and no clock: hours, weekdays and gaps are not used"
         return (
             f"{self.unit}: {self.packed:,} steps of {self.events_read:,} events in sequences ({parts}); "
-            f"{self.known - 2:,} of {self.items_total:,} items known; left out: {reasons or 'nothing'}{clock}"
+            f"{self.known - 2:,} of {self.items_total:,} items known{shares}; {span}"
+            f"left out: {reasons or 'nothing'}{clock}"
         )
 
 
@@ -98,6 +109,7 @@ def read_card(folder: Path) -> Card:
             **raw
             | {
                 "actions": tuple(raw["actions"]),
+                "notes": tuple(raw["notes"]),
                 "splits": {
                     name: Part(**part | {"first": _microseconds(part["first"]), "last": _microseconds(part["last"])})
                     for name, part in raw["splits"].items()

@@ -7,6 +7,7 @@ events: the sorted rows are cut and packed by `sessions` and `pack`, which are t
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from clickflow.errors import ClickflowError, DataError, UsageError
-from clickflow.events.contract import EVENT_TYPES
+from clickflow.events.contract import COLUMNS, EVENT_TYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH = 1 << 17
 """Rows handed over at a time."""
+NO_ORDER = -(2**63) + 1
 NO_TYPE = 255
 """The code of an event type outside the contract."""
 
@@ -75,11 +77,18 @@ def write(connection: Any, expression: Any, path: Path) -> None:
 
 def read_events(connection: Any, folder: Path) -> Any:
     """The canonical events below `folder`, with `file_row_number`, which orders the events of one instant: they lie in
-    one file. Raises UsageError where there are none.
+    one file. Raises UsageError where there are none, DataError where they lack a column.
     """
     if not any(folder.glob("*/*.parquet")):
         raise UsageError(f"there are no canonical events in {folder}", next_step="run `clickflow ingest`")
-    return connection.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=False, file_row_number=True)
+    events = connection.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=False, file_row_number=True)
+    if missing := [name for name in COLUMNS if name not in events.columns]:
+        raise DataError(
+            f"the events in {folder} have no column {', '.join(missing)}: another version made them",
+            kept="the store made before, if there was one",
+            next_step="run `clickflow ingest`",
+        )
+    return events
 
 
 def within(events: Any, since: datetime | None, until: datetime | None) -> Any:
@@ -108,14 +117,51 @@ def number_brands(connection: Any, events: Any) -> Any:
     return _numbered(connection, "brands", named.select("brand").distinct(), "brand_code")
 
 
-def number_actors(connection: Any, events: Any) -> Any:
-    """Table `user_id`, `session_id`, `actor`: one number a pair, in the order of appearance.
+@dataclass(frozen=True)
+class Actors:
+    """Who there is: a session with its user, or a user without sessions.
 
-    Numbers of pairs that appear at the same instant are arbitrary; nothing that is written depends on them.
+    `named`: `actor` int32, `user_id`, `session_id`, a row an actor, in the order of appearance (numbers of those that
+    appear at one instant are arbitrary; nothing that is written depends on them). `pairs`: `user_id`, `session_id` as
+    events have them, and the `actor` that they mean. `known_in_part` sessions have one user, on some rows only: they
+    are that user's; in `of_several` sessions there are several users, who stay apart from each other and from rows
+    without one.
     """
+
+    named: Any
+    pairs: Any
+    known_in_part: int
+    of_several: int
+
+
+def number_actors(connection: Any, events: Any) -> Actors:
+    """Number whoever has an event."""
+    import ibis
+
     somebody = events.filter(events.user_id.notnull() | events.session_id.notnull())
-    pairs = somebody.group_by("user_id", "session_id").agg(first=somebody.event_time.min())
-    return _numbered(connection, "actors", pairs, "actor", by="first").drop("first")
+    found = somebody.group_by("user_id", "session_id").agg(first=somebody.event_time.min())
+    found = connection.create_table("found_pairs", found, temp=True)
+    given = found.filter(found.session_id.notnull())
+    users = given.group_by("session_id").agg(users=given.user_id.count(), rows=given.count(), only=given.user_id.max())
+    users = connection.create_table("session_users", users.filter(users.rows > 1), temp=True)
+    known_in_part, of_several = _count(users.filter(users.users == 1)), _count(users.filter(users.users > 1))
+    if not known_in_part:
+        named = _numbered(connection, "actors", found, "actor", by="first").drop("first")
+        return Actors(named, named, known_in_part, of_several)
+    joined = found.left_join(users, "session_id")
+    only = ibis.ifelse((joined.users == 1).fill_null(False), joined.only, joined.user_id)
+    owned = joined.select("first", "user_id", "session_id", owner=only)
+    owned = connection.create_table("owned_pairs", owned, temp=True)
+    named = owned.group_by("owner", "session_id").agg(first=owned["first"].min())
+    named = _numbered(connection, "actors", named, "actor", by="first").rename(user_id="owner").drop("first")
+    owners = named.rename(owner="user_id", of_session="session_id")
+    same = [owned.owner.identical_to(owners.owner), owned.session_id.identical_to(owners.of_session)]
+    pairs = owned.join(owners, same).select("user_id", "session_id", "actor")
+    return Actors(named, connection.create_table("pairs", pairs, temp=True), known_in_part, of_several)
+
+
+def _count(table: Any) -> int:
+    return int(table.count().to_pyarrow().as_py())
 
 
 def _numbered(connection: Any, name: str, table: Any, number: str, *, by: str | None = None) -> Any:
@@ -125,15 +171,18 @@ def _numbered(connection: Any, name: str, table: Any, number: str, *, by: str | 
     return connection.create_table(name, table.mutate(**{number: position.cast("int32")}), temp=True)
 
 
-def ordered_events(events: Any, actors: Any, items: Any, categories: Any, brands: Any) -> Any:
+def ordered_events(
+    events: Any, pairs: Any, items: Any, categories: Any, brands: Any, *, with_order: bool = True
+) -> Any:
     """All events of somebody as numbers, an actor after the other, each in the order of time.
 
     Columns: `actor` int32; `time`; `item` int32 (-1 none); `action` uint8; `price` float32 (null: none); `category`
     and `brand` int32 (-1 none); `open` (true where the source gave no session, so that silences cut); `row`, in the
-    day's file: events of one actor at one instant stand in its order, which is that of the source.
+    day's file: events of one actor at one instant stand in its order, which is that of the source. `order` int64 is
+    there where asked for, the least number standing for none.
     """
     action = events.event_type.cases(*((name, code) for code, name in enumerate(EVENT_TYPES)), else_=NO_TYPE)
-    pairs = actors.rename(pair_user="user_id", pair_session="session_id")
+    pairs = pairs.rename(pair_user="user_id", pair_session="session_id")
     joined = events.join(
         pairs,
         [events.user_id.identical_to(pairs.pair_user), events.session_id.identical_to(pairs.pair_session)],
@@ -149,6 +198,7 @@ def ordered_events(events: Any, actors: Any, items: Any, categories: Any, brands
         brand=joined.brand_code.fill_null(-1),
         open=joined.session_id.isnull(),
         row=joined.file_row_number,
+        **({"order": joined.order.fill_null(NO_ORDER)} if with_order else {}),
     )
     return joined.order_by("actor", "time", "row")
 

@@ -18,7 +18,7 @@ class Numbered:
     """
 
     table: Any
-    actors: Any
+    actors: engine.Actors
     items: Any
     categories: Any
     brands: Any
@@ -29,6 +29,8 @@ class Numbered:
     """All that were read; those outside the window are in no table."""
     outside: int
     of_nobody: int
+    ordered: bool
+    """Whether the source gives an order within an instant."""
 
 
 def number(connection: Any, events: Path, settings: Sequences) -> Numbered:
@@ -58,6 +60,7 @@ def number(connection: Any, events: Path, settings: Sequences) -> Numbered:
         events=read,
         outside=read - inside,
         of_nobody=_count(nobody),
+        ordered=_count(table.filter(table.order.notnull())) > 0,
     )
 
 

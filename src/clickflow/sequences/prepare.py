@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from clickflow import console
 from clickflow.errors import DataError, UsageError
 from clickflow.events import manifest
@@ -18,7 +20,7 @@ from clickflow.events.contract import EVENT_TYPES
 from clickflow.files import replacing
 from clickflow.params import Params, Sequences
 from clickflow.paths import Paths
-from clickflow.sequences import engine, features, numbering, pack, sessions, split, vocabulary
+from clickflow.sequences import coverage, engine, exclusions, features, numbering, pack, sessions, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
 from clickflow.sequences.numbering import KEPT
@@ -26,6 +28,8 @@ from clickflow.sequences.store import FIRST_ITEM, map_columns
 from clickflow.sequences.vocabulary import Vocabulary
 
 UNITS = ("session",)
+BASKETS_TO_ONE = 20
+"""A log with so many baskets for each sequence is one of baskets."""
 
 
 def run(params: Params, paths: Paths, unit: str) -> None:
@@ -35,6 +39,8 @@ def run(params: Params, paths: Paths, unit: str) -> None:
     started = time.perf_counter()
     card = build(paths.events, params.sequences, unit, paths.sequences(unit))
     console.say(f"{card.summary()}; {time.perf_counter() - started:.1f} s")
+    for note in card.notes:
+        console.say(f"[yellow]warning[/] {escape(note)}")
 
 
 def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: int | None = None) -> Card:
@@ -45,13 +51,14 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
     give no store.
     """
     _check(settings)
+    clock = manifest.clock(events)
     with _scratch(out) as scratch, replacing(out) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
             numbered = numbering.number(connection, events, settings)
             cut = _cut(connection, numbered, settings, unit, scratch)
-            split_up = _split(connection, numbered, cut, settings, scratch)
-        clock = manifest.clock(events)
+            split_up = _split(connection, numbered, cut, settings, scratch, clock=clock)
         parts, tables, files = _pack(split_up, numbered, cut, settings, unit, scratch, fresh, clock=clock)
+        covered = coverage.measure(parts, split_up.held, tables.items)
         card = Card(
             unit=unit,
             known=tables.items.known,
@@ -67,6 +74,13 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
             settings=_settings(settings),
             files=files,
             clock=clock,
+            coverage=covered | {"tie_share": split_up.tie_share},
+            notes=(
+                *exclusions.notes(
+                    split_up.counts, split_up.left_out, split_up.tie_share, baskets=settings.session.baskets
+                ),
+                *coverage.notes(covered, split_up.held, tables.items, settings, clock=clock),
+            ),
         )
         card.add_up()
         write_card(fresh, card)
@@ -88,9 +102,9 @@ class Split:
 
     where: split.Boundaries
     held: Mapping[str, pack.Support]
-    too_short: Mapping[str, int]
-    embargo: Mapping[str, int]
+    left_out: Mapping[str, Mapping[str, int]]
     counts: Mapping[str, int]
+    tie_share: float
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,14 @@ def _cut(connection: Any, numbered: numbering.Numbered, settings: Sequences, uni
     )
     inside = numbered.events - numbered.outside
     console.say(f"{unit}: sorting {inside:,} events")
-    rows = engine.ordered_events(numbered.table, numbered.actors, numbered.items, numbered.categories, numbered.brands)
+    rows = engine.ordered_events(
+        numbered.table,
+        numbered.actors.pairs,
+        numbered.items,
+        numbered.categories,
+        numbered.brands,
+        with_order=numbered.ordered,
+    )
     stream = engine.batches(connection, rows)
     with console.progress(f"{unit}: cutting", inside) as advance:
         return _cut_rows(_rows(stream, advance), sessions.Cutter(rules), scratch)
@@ -131,35 +152,62 @@ def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: sessions.Cutter, s
     return Cut(cutter=cutter, steps=steps.map(), sequences=path)
 
 
-def _split(connection: Any, numbered: numbering.Numbered, cut: Cut, settings: Sequences, scratch: Path) -> Split:
-    min_length = settings.session.min_length
+def _split(
+    connection: Any, numbered: numbering.Numbered, cut: Cut, settings: Sequences, scratch: Path, *, clock: bool
+) -> Split:
     found = connection.read_parquet(str(cut.sequences))
-    long_enough = found.filter(found.length >= min_length)
-    enough = _extent(long_enough)["sequences"]
-    if not enough:
-        raise DataError(
-            f"no sequence has {min_length} steps ({numbered.events:,} events gave {cut.cutter.steps:,} steps)",
-            kept=KEPT,
-            next_step="look at sequences.session in params.yaml (event_types, gap_minutes, min_length), or ingest more",
-        )
-    where = split.boundaries(long_enough, split.sizes(enough, settings.valid_share, settings.test_share))
-    chosen = connection.create_table("sequences", split.parts(long_enough, where, settings.embargo_minutes), temp=True)
+    judged = exclusions.judge(connection, found, numbered.actors, settings, clock=clock)
+    kept = judged.kept
+    sizes = _sizes(_extent(kept)["sequences"], judged, numbered, cut, settings)
+    where = split.boundaries(kept, sizes)
+    chosen = connection.create_table("sequences", split.parts(kept, where, settings.embargo_minutes), temp=True)
     held = {}
     for number, name in enumerate(SPLITS):
         path = scratch / f"{name}.parquet"
-        engine.write(connection, engine.ordered_sequences(chosen, numbered.actors, number), path)
+        engine.write(connection, engine.ordered_sequences(chosen, numbered.actors.named, number), path)
         held[name] = pack.support(path, cut.steps, len(numbered.item_ids), len(numbered.paths))
     _refuse_empty(held, settings)
+    packed = chosen.filter(chosen.part != split.EMBARGOED)
+    after = packed.length.sum() - (packed.piece == 1).sum()
+    share = packed.agg(share=1 - packed.moves.sum() / after.nullif(0)).to_pyarrow()["share"][0].as_py()
     return Split(
         where=where,
         held=held,
-        too_short=_extent(found.filter(found.length < min_length)),
-        embargo=_extent(chosen.filter(chosen.part == split.EMBARGOED)),
+        left_out={**judged.left_out, "embargo": _extent(chosen.filter(chosen.part == split.EMBARGOED))},
         counts={
             "sessions": _extent(found.filter(found.piece == 1))["sequences"],
             "sessions_in_pieces": _extent(found.filter(found.piece == 2))["sequences"],
+            "sessions_user_known_in_part": numbered.actors.known_in_part,
+            "sessions_of_several_users": numbered.actors.of_several,
+            "baskets": judged.baskets,
             "sequences_of_guests": sum(part.guests for part in held.values()),
         },
+        tie_share=round(share or 0.0, 6),
+    )
+
+
+def _sizes(
+    enough: int, judged: exclusions.Judged, numbered: numbering.Numbered, cut: Cut, settings: Sequences
+) -> tuple[int, int, int]:
+    """How many sequences go to train, valid, test. Raises DataError where there are too few, with what was left out."""
+    baskets = judged.left_out["basket"]["sequences"]
+    if baskets > BASKETS_TO_ONE * enough:
+        raise DataError(
+            f"the log holds baskets: in {baskets:,} of {baskets + enough:,} visits all steps have one time, as the "
+            f"lines of an order have, so there is no order in them to learn; {enough:,} sequences are left",
+            kept=KEPT,
+            next_step="map a column that says the order (source.columns: {order: ...}), ingest a log with the time of "
+            "every event, or set sequences.session.baskets: true, to learn the order in which the lines stand",
+        )
+    if enough:
+        return split.sizes(enough, settings.valid_share, settings.test_share)
+    left = ", ".join(f"{what['sequences']:,} {name}" for name, what in judged.left_out.items() if what["sequences"])
+    raise DataError(
+        f"no sequence has {settings.session.min_length} steps ({numbered.events:,} events gave {cut.cutter.steps:,} "
+        f"steps; left out: {left or 'no sequence'})",
+        kept=KEPT,
+        next_step="look at sequences.session (event_types, gap_minutes, min_length) and sequences.robots "
+        "in params.yaml, or ingest more",
     )
 
 
@@ -217,8 +265,7 @@ def _left_out(numbered: numbering.Numbered, cut: Cut, split_up: Split) -> dict[s
         "type_not_used": {"events": cut.cutter.type_not_used},
         "no_item": {"events": cut.cutter.no_item},
         "repeat": {"events": cut.cutter.repeats},
-        "too_short": split_up.too_short,
-        "embargo": split_up.embargo,
+        **split_up.left_out,
     }
 
 

@@ -22,8 +22,10 @@ STEPS: Mapping[str, type[np.generic]] = {
     "brand": np.int32,
 }
 """The columns of a step that come from the engine."""
-SEQUENCE = ("source", "length", "actor", "start", "end", "session_start", "piece")
-"""The columns of a sequence: its first step in the stream of steps, and so on; int64, times in microseconds."""
+SEQUENCE = ("source", "length", "actor", "start", "end", "session_start", "session", "piece", "moves")
+"""The columns of a sequence: its first step in the stream of steps, and so on; int64, times in microseconds. `moves`
+are its steps that do not tie (same time, same or no order) with the step before, which its session's first cannot.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class Cutter:
     repeats: int = 0
     steps: int = 0
     """Steps handed out so far."""
+    moves: int = 0
+    """As in `SEQUENCE`, so far."""
     _actor: int = -1
     _time: int = 0
     _session: int = 0
@@ -62,10 +66,11 @@ class Cutter:
     _position: int = 0
     _session_start: int = 0
     _step_time: int = 0
+    _step_order: int = 0
     _open: dict[str, Array] = field(default_factory=dict)
 
     def push(self, rows: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Take the next batch of `engine.ordered_events` (`time` int64, missing prices NaN).
+        """Take the next batch of `engine.ordered_events` (`time` int64, missing prices NaN, `order` or none).
 
         Returns the steps (`STEPS`), in order, and the sequences (`SEQUENCE`) that are known to have ended.
         """
@@ -75,22 +80,23 @@ class Cutter:
         session = self._number_sessions(rows)
         keep = self._wanted(rows)
         session, actor = session[keep], rows["actor"][keep]
+        order = rows["order"][keep] if "order" in rows else np.zeros(len(session), np.int64)
         steps = {name: rows[name][keep] for name in STEPS}
         if self.rules.drop_repeats and len(session):
             keep = ~self._repeated(session, steps["item"], steps["action"])
             self.repeats += len(keep) - int(keep.sum())
-            session, actor = session[keep], actor[keep]
+            session, actor, order = session[keep], actor[keep], order[keep]
             steps = {name: values[keep] for name, values in steps.items()}
         if not len(session):
             return nothing
-        return steps, self._sequences(session, actor, steps)
+        return steps, self._sequences(session, actor, order, steps)
 
     def finish(self) -> dict[str, Array]:
         """The last sequence, once there are no more events."""
         if not self._open:
             return _no_sequences()
         source, end = self._open["source"], np.array([self._step_time])
-        return self._open | {"length": self.steps - source, "end": end}
+        return self._open | {"length": self.steps - source, "moves": self.moves - self._open["moves"], "end": end}
 
     def _number_sessions(self, rows: Mapping[str, Array]) -> Array:
         actor, time = rows["actor"], rows["time"]
@@ -116,10 +122,12 @@ class Cutter:
         )
         return same
 
-    def _sequences(self, session: Array, actor: Array, steps: Mapping[str, Array]) -> dict[str, Array]:
+    def _sequences(self, session: Array, actor: Array, order: Array, steps: Mapping[str, Array]) -> dict[str, Array]:
         time = steps["time"]
         index = np.arange(len(session))
         first = session != _before(session, self._step[0])
+        move = ~first & ((time != _before(time, self._step_time)) | (order != _before(order, self._step_order)))
+        moves = self.moves + np.cumsum(move)
         # -1 where the session began in an earlier batch
         begun = np.maximum.accumulate(np.where(first, index, -1))
         position = np.where(begun >= 0, index - begun, self._position + 1 + index)
@@ -131,13 +139,16 @@ class Cutter:
             "actor": actor[starts].astype(np.int64),
             "start": time[starts],
             "session_start": session_start[starts],
+            "session": session[starts],
+            "moves": (moves - move)[starts],
             "piece": position[starts] // self.rules.max_length + 1,
         }
         ends = _before(time, self._step_time)[starts]
         self.steps += len(session)
+        self.moves = int(moves[-1])
         self._step = int(session[-1]), int(steps["item"][-1]), int(steps["action"][-1])
         self._position, self._session_start = int(position[-1]), int(session_start[-1])
-        self._step_time = int(time[-1])
+        self._step_time, self._step_order = int(time[-1]), int(order[-1])
         return self._end(opened, ends)
 
     def _end(self, opened: dict[str, Array], ends: Array) -> dict[str, Array]:
@@ -150,7 +161,7 @@ class Cutter:
             ends = ends[1:]  # nothing ended where the very first sequence begins
         self._open = {name: values[-1:] for name, values in opened.items()}
         ended = {name: values[:-1] for name, values in opened.items()}
-        return ended | {"length": np.diff(opened["source"]), "end": ends}
+        return ended | {"length": np.diff(opened["source"]), "moves": np.diff(opened["moves"]), "end": ends}
 
 
 def _before(values: Array, last: int) -> Array:

@@ -1,0 +1,150 @@
+"""What is left out before the split, and why: what robots did, baskets, what is too short."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clickflow.params import Sequences
+from clickflow.sequences.engine import Actors
+from clickflow.sequences.features import MICROSECOND
+
+ROBOTS = ("robot_rate", "robot_length", "robot_share")
+REASONS = (*ROBOTS, "basket", "too_short")
+"""In the order in which they are asked: a sequence is left out for the first that holds."""
+ROBOT_DID = ("faster than max_steps_per_minute", "a longer session than max_session_steps", "more than max_log_share")
+RATED_STEPS = 50
+"""A session of fewer steps is not judged by its rate: people are quick for a moment."""
+VISITORS = 100
+"""In a log of fewer, one visitor may well be a large share of it."""
+TIES = 0.2
+"""From this share of ties on, it is said what the order of equal times is."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`kept`: the sequences that go on, an Ibis table; `left_out`: events and sequences by reason, for robots visitors
+    too; `baskets`: sessions of two steps or more that all tie, read or not.
+    """
+
+    kept: Any
+    left_out: Mapping[str, Mapping[str, int]]
+    baskets: int
+
+
+def judge(connection: Any, found: Any, actors: Actors, settings: Sequences, *, clock: bool) -> Judged:
+    """Take out of `found` (`sessions.SEQUENCE`) what is left out.
+
+    A session is judged as a whole, whatever pieces it is cut into; robots by visitor, that is by the user, and where
+    there is none by the session. Without a `clock` nobody is too fast.
+    """
+    import ibis
+
+    enough = found.length >= settings.session.min_length
+    sessions = found.group_by("session").agg(
+        actor=found.actor.min(),
+        steps=found.length.sum(),
+        moves=found.moves.sum(),
+        long_sequences=enough.sum(),
+        long_steps=ibis.ifelse(enough, found.length, 0).sum(),
+        span=found.end.max() - found.session_start.min(),
+    )
+    sessions = sessions.mutate(basket=(sessions.steps > 1) & (sessions.moves == 0))
+    sessions = connection.create_table("sessions", sessions, temp=True)
+    robots = _robots(connection, sessions, actors, settings, clock=clock)
+    baskets = sessions.filter(sessions.basket)
+    number = int(baskets.count().to_pyarrow().as_py())
+    if not settings.session.baskets:
+        baskets = baskets.anti_join(robots, "session").mutate(
+            reason=ibis.literal(REASONS.index("basket"), "int8"), visitor=ibis.literal(0, "int64")
+        )
+        robots = robots.union(baskets.select("session", "reason", "visitor"))
+    out = connection.create_table("sessions_out", robots, temp=True)
+    others = found.anti_join(out, "session")
+    short = others.filter(others.length < settings.session.min_length).mutate(
+        reason=ibis.literal(REASONS.index("too_short"), "int8"), visitor=ibis.literal(0, "int64")
+    )
+    columns = ("reason", "visitor", "length")
+    left = found.join(out, "session").select(*columns).union(short.select(*columns))
+    counts = left.group_by("reason").agg(
+        events=left.length.sum(), sequences=left.count(), visitors=left.visitor.nunique()
+    )
+    by_reason = {row.pop("reason"): row for row in counts.to_pyarrow().to_pylist()}
+    left_out = {}
+    for place, name in enumerate(REASONS):
+        row = by_reason.get(place, {"events": 0, "sequences": 0, "visitors": 0})
+        left_out[name] = {what: int(row[what]) for what in row if what != "visitors" or name in ROBOTS}
+    return Judged(others.filter(others.length >= settings.session.min_length), left_out, number)
+
+
+def _robots(connection: Any, sessions: Any, actors: Actors, settings: Sequences, *, clock: bool) -> Any:
+    """Table `session`, `reason`, `visitor`: all sessions of robots."""
+    import ibis
+
+    rules = settings.robots
+    fast: Any = ibis.literal(False)
+    if clock and rules.max_steps_per_minute is not None:
+        minutes = sessions.span / (60 * MICROSECOND)
+        fast = (sessions.steps >= RATED_STEPS) & (sessions.moves > rules.max_steps_per_minute * minutes)
+    long: Any = ibis.literal(False)
+    if rules.max_session_steps is not None:
+        long = sessions.steps > rules.max_session_steps
+    enters = ~sessions.basket | settings.session.baskets
+    named = actors.named.select("actor", "user_id")
+    # whoever has no user is one visitor a session
+    rated = sessions.mutate(
+        fast=fast,
+        long=long,
+        entering_steps=ibis.ifelse(enters, sessions.long_steps, 0),
+        entering_sequences=ibis.ifelse(enters, sessions.long_sequences, 0),
+    ).join(named, "actor")
+    rated = rated.mutate(guest=ibis.ifelse(rated.user_id.isnull(), rated.actor, -1))
+    visitors = rated.group_by("user_id", "guest").agg(
+        visitor=rated.actor.min(),
+        fast=rated.fast.any(),
+        long=rated.long.any(),
+        steps=rated.entering_steps.sum(),
+        sequences=rated.entering_sequences.sum(),
+    )
+    visitors = connection.create_table("visitors", visitors, temp=True)
+    share: Any = ibis.literal(False)
+    if rules.max_log_share is not None:
+        seen = visitors.filter(visitors.sequences > 0)
+        total = seen.agg(visitors=seen.count(), steps=seen.steps.sum(), sequences=seen.sequences.sum()).to_pyarrow()
+        if total["visitors"][0].as_py() >= VISITORS:
+            most = {name: rules.max_log_share * total[name][0].as_py() for name in ("steps", "sequences")}
+            share = (visitors.steps > most["steps"]) | (visitors.sequences > most["sequences"])
+    asked = (visitors.fast, visitors.long, share)
+    reason = ibis.cases(*((rule, place) for place, rule in enumerate(asked)), else_=-1).cast("int8")
+    robots = visitors.mutate(reason=reason)
+    robots = robots.filter(robots.reason >= 0).select("reason", "visitor", robot_user="user_id", robot_guest="guest")
+    robots = connection.create_table("robots", robots, temp=True)
+    same = [rated.user_id.identical_to(robots.robot_user), rated.guest == robots.robot_guest]
+    return rated.join(robots, same).select("session", "reason", visitor=robots.visitor.cast("int64"))
+
+
+def notes(
+    counts: Mapping[str, int], left_out: Mapping[str, Mapping[str, int]], tie_share: float, *, baskets: bool
+) -> list[str]:
+    """What was done to visits that are not what they seem, a sentence each; `baskets`: whether they are read."""
+    said = []
+    if several := counts["sessions_of_several_users"]:
+        said.append(f"{several:,} sessions have several users: each user's part of them is a session of its own")
+    if known := counts["sessions_user_known_in_part"]:
+        said.append(f"{known:,} sessions name their user on some rows only: all their rows are that user's")
+    if count := counts["baskets"]:
+        done = "read in the order of the file" if baskets else "left out"
+        said.append(
+            f"{count:,} sessions are baskets, all their steps at one instant: {done} (sequences.session.baskets)"
+        )
+    if tie_share >= TIES:
+        said.append(
+            f"{tie_share:.1%} of the steps have the time of the step before: they stand as in the file, and a model "
+            "learns that order; map a column that says the order (source.columns: {order: ...}) if there is one"
+        )
+    for name, did in zip(ROBOTS, ROBOT_DID, strict=True):
+        if (what := left_out[name])["sequences"]:
+            said.append(
+                f"{what['visitors']:,} visitor{'s' if what['visitors'] > 1 else ''} left out as robots ({did}): "
+                f"{what['sequences']:,} sequences, {what['events']:,} steps (sequences.robots)"
+            )
+    return said
