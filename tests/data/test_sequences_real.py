@@ -39,7 +39,7 @@ def clicks(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_click_is_packed_or_accounted_for(clicks: Path, tmp_path: Path) -> None:
     store = tmp_path / "session"
-    chosen = settings(drop_repeats=False, min_item_count=5)
+    chosen = settings(drop_repeats=False, min_item_count=5, baskets=True)
     card = prepare.build(clicks, chosen, "session", store)
     assert verify(store) == card
 
