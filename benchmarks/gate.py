@@ -101,6 +101,7 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
         champion=ChampionRule(rule="non_inferior", margin=MARGIN, confidence=CONFIDENCE),
         max_slice_drop=0.1,
         min_slice=500,
+        min_coverage=0.0,
         max_calibration_error=1.0,
         max_latency_ms=1.0,
         max_size_mb=1.0,

@@ -87,8 +87,8 @@ def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     nothing = [repro() for _ in range(3)]
     ingest = json.loads((folder / "reports/ingest.json").read_text())
     models = {}
-    for metrics_file in sorted(folder.glob("reports/*/metrics.json")):
-        name = metrics_file.parent.name
+    for metrics_file in sorted(folder.glob("reports/*/evaluation/metrics.json")):
+        name = metrics_file.parents[1].name
         metrics = json.loads(metrics_file.read_text())
         decision = json.loads((folder / "reports" / name / "gate/decision.json").read_text())
         systems = {**metrics["next_item"], "oracle": (metrics["oracle"] or {}).get("next_item")}

@@ -222,7 +222,7 @@ def publish(
 def rollback(
     model: Name,
     reason: Annotated[str, typer.Option(help="Why; it stands in the ledger.")],
-    to: Annotated[int | None, typer.Option(help="A version; none: the previous champion.")] = None,
+    to: Annotated[int | None, typer.Option(help="A version, 0: no champion; none: the previous champion.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put an earlier champion back."""

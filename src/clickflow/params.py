@@ -293,6 +293,7 @@ class Gate:
     beat_baselines: Mapping[str, Severity | Mapping[str, Severity]]
     champion: ChampionRule
     max_slice_drop: float
+    min_coverage: float
     min_slice: int
     max_calibration_error: float
     max_latency_ms: float

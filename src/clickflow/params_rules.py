@@ -43,6 +43,7 @@ def rules(params: Params) -> Any:
         "ingest.max_file_quarantine_share": params.ingest.max_file_quarantine_share,
         "quality.max_single_event_share": params.quality.max_single_event_share,
         "evaluation.confidence": params.evaluation.confidence,
+        "gate.min_coverage": params.gate.min_coverage,
     }
     for name, value in shares.items():
         if not 0 <= value <= 1:

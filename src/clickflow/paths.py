@@ -72,8 +72,12 @@ class Paths:
         """Report, figures and per-session scores of a model."""
         return self.root / "reports" / model / "evaluation"
 
+    def measured(self, model: str) -> Path:
+        """Every figure of a model's evaluation: what the gate and the report are made of."""
+        return self.evaluation(model) / "metrics.json"
+
     def metrics(self, model: str) -> Path:
-        """The metrics of a model, for `dvc metrics`."""
+        """The dozen figures of a model that `dvc metrics` shows."""
         return self.root / "reports" / model / "metrics.json"
 
     def gate(self, model: str) -> Path:

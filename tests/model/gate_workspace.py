@@ -54,9 +54,11 @@ def measured(
     actions: Mapping[str, Any] | None = None,
     artefact: Mapping[str, Any] | None = None,
     losses: Mapping[str, NDArray[Any]] | None = None,
+    fit: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what export and evaluate would have: card, predictions, metrics. `unknown` [n]: items that the candidate
     does not know. `losses` [n]: of next_action, by system; one below ln 2 counts as right.
+    `fit`: what differs in the champion's from that of one of the same shop.
     """
     exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
     for each in (exported, folder):
@@ -95,11 +97,12 @@ def measured(
         }
         parquet.write_table(pa.table(table), folder / "actions.parquet")
     write_json(
-        paths.metrics(MODEL),
+        paths.measured(MODEL),
         {
             "next_item": {name: metrics(np.ma.filled(found, 0)) for name, found in systems.items()} or None,
             "next_action": actions,
             "champion_version": champion,
+            "champion_fit": {"items_here": 0.9, "targets_known": 0.9, "same_key": True, **(fit or {})},
             "data_sha256": "d" * 64,
             "artefact": {"model_sha256": onnx, "size_mb": 0.007, "latency_ms_p95_class": 2.0, **(artefact or {})},
         },

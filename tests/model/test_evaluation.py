@@ -1,5 +1,6 @@
 """An evaluation is of the artefact, fair to the champion, and does not depend on how it was computed."""
 
+import io
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,7 @@ import pytest
 import small_models
 
 from clickflow.errors import DataError
-from clickflow.evaluation import evaluate, scoring
+from clickflow.evaluation import evaluate, headline, report, scoring, vocabularies
 from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.files import read_json, sha256_folder, write_json
 from clickflow.models import export
@@ -39,7 +40,7 @@ def evaluated(shop):
     """The same after the stage: (paths, params, metrics.json)."""
     paths, params = shop
     evaluate.run(params, paths, "next_step")
-    return paths, params, read_json(paths.metrics("next_step"))
+    return paths, params, read_json(paths.measured("next_step"))
 
 
 def test_every_position_is_asked_once(evaluated):
@@ -90,7 +91,7 @@ def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_pat
     params = replace(params, models={"next_step": model}, gate=replace(params.gate, floors=floors))
     export.run(params, paths, "next_step")
     evaluate.run(params, paths, "next_step")
-    metrics, artefact = read_json(paths.metrics("next_step")), load(paths.exported("next_step"))
+    metrics, artefact = read_json(paths.measured("next_step")), load(paths.exported("next_step"))
     split, known = open_split(paths.sequences("session"), "test"), artefact.known
 
     hits: dict[str, list[bool]] = {"candidate": [], "one_step": []}
@@ -159,7 +160,7 @@ def test_the_same_bytes_again(evaluated, tmp_path):
     shutil.rmtree(copy.root / "reports")
     evaluate.run(params, copy, "next_step")
     assert sha256_folder(copy.root / "reports/next_step/evaluation") == sha256_folder(paths.evaluation("next_step"))
-    assert copy.metrics("next_step").read_bytes() == paths.metrics("next_step").read_bytes()
+    assert copy.measured("next_step").read_bytes() == paths.measured("next_step").read_bytes()
 
 
 @pytest.mark.parametrize("block", [1, 7, 4096])
@@ -299,7 +300,7 @@ def test_a_model_of_one_head_is_evaluated(shop, tmp_path):
         alone = replace(params, models={"next_step": model})
         export.run(alone, paths, "next_step")
         evaluate.run(alone, paths, "next_step")
-        metrics = read_json(paths.metrics("next_step"))
+        metrics = read_json(paths.measured("next_step"))
         assert metrics[head]["candidate"]
         assert metrics[other] is None
         assert list(metrics["slices"]) == [head]
@@ -319,7 +320,7 @@ def test_on_simulated_data_nobody_is_better_than_the_truth(shop, tmp_path):
     small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
     export.run(params, paths, "next_step")
     evaluate.run(params, paths, "next_step")
-    metrics = read_json(paths.metrics("next_step"))
+    metrics = read_json(paths.measured("next_step"))
     best = metrics["oracle"]
     assert best["unanswered"] == 0
     for name, found in metrics["next_item"].items():
@@ -343,7 +344,58 @@ def test_foreign_and_empty_data_are_refused(shop, tmp_path):
         evaluate.evaluate(artefact, tmp_path / "none", params.evaluation, 0)
 
 
-def test_a_baseline_that_has_not_converged_is_named_and_raises_no_raw_warning(evaluated, monkeypatch, capsys, recwarn):
+def test_two_figures_are_named_where_known_items_and_all_differ(evaluated):
+    paths, _, metrics = evaluated
+    short = read_json(paths.metrics("next_step"))
+    assert len(short) <= 16
+    assert all(isinstance(figure, int | float) for figure in short.values())
+    own = metrics["next_item"]["candidate"]
+    for name in ("recall@20", "recall@20_known", "mrr@20", "mrr@20_known"):
+        assert short[name] == own[name]["value"]
+    assert short["coverage"] == metrics["coverage"] < 1
+    page = (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
+    hundred = f"{100 * own['recall@20']['value']:.0f}"
+    assert f"Of 100 next clicks, the model has {hundred} among its 20 suggestions" in page
+    assert "recall@20_known" in page.split("</table>")[0]
+    table = capture(report.console_table(metrics))
+    assert table.split("candidate")[0].count("known") == 3
+    assert f"{metrics['coverage']:.1%} of the next items are known" in table
+    assert headline.warnings(metrics) == []
+    assert "only 18% of the next items" in headline.warnings(metrics | {"coverage": 0.18})[0]
+    assert "only 0.40% of" in headline.warnings(metrics | {"coverage": 0.004})[0]
+    same = metrics["next_item"] | {"candidate": own | {"recall@20_known": own["recall@20"]}}
+    assert not headline.apart(metrics | {"next_item": same})
+
+
+def test_what_a_champion_of_other_data_fits(shop, tmp_path):
+    paths, _ = shop
+    store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
+    card, target = read_card(store), np.asarray(open_split(store, "test").item)
+    own = vocabularies.fit(store, card, artefact, target)
+    assert own["items_here"] == 1
+    assert own["targets_known"] == pytest.approx((target < card.known).mean(), abs=1e-6)
+    assert own["same_key"] is None
+    parts = {name: small_models.split(50, i) for i, name in enumerate(("train", "valid", "test"))}
+    names = [f"sku-{i}" for i in range(small_models.ITEMS)]
+    names[0] = artefact.item_ids()[2]
+    other = write_store(tmp_path / "session", parts, items=names)
+    keyed = replace(other, settings={"source": {"key": "a"}})
+    its = replace(artefact, card=artefact.card | {"source": {"key": "b"}})
+    found = vocabularies.fit(tmp_path / "session", keyed, its, parts["test"]["item"])
+    assert found["items_here"] == pytest.approx(1 / (artefact.known - 2), abs=1e-6)
+    assert found["targets_known"] < 0.1
+    assert found["same_key"] is False
+
+
+def capture(table):
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_a_baseline_that_has_not_converged_is_named_and_raises_no_raw_warning(evaluated, monkeypatch, recwarn):
     paths, params, metrics = evaluated
     assert metrics["not_converged"] == []
     monkeypatch.setattr("clickflow.evaluation.baselines.tables.ITERATIONS", 1)

@@ -111,8 +111,8 @@ def test_a_defeat_in_next_action_is_seen_and_leads_to_what_params_say(root: Path
 
 def test_a_defeat_several_steps_ahead_is_seen(root: Path, paths: Paths) -> None:
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK})
-    folder, metrics = paths.evaluation(MODEL), read_json(paths.metrics(MODEL))
-    write_json(paths.metrics(MODEL), metrics | {"next_items": metrics["next_item"]})
+    folder, metrics = paths.evaluation(MODEL), read_json(paths.measured(MODEL))
+    write_json(paths.measured(MODEL), metrics | {"next_items": metrics["next_item"]})
     for better, expected in ((STRONG, "promote"), (WEAK, "reject")):
         ranked = {"candidate": better, "one_step": STRONG, "vsknn": worse(STRONG, 0.1, 3)}
         table = pq.read_table(folder / "predictions.parquet").select(["sequence", "position", "target"])
@@ -216,6 +216,45 @@ def test_items_that_only_the_champion_knows_are_judged_overall_and_are_no_slice(
     assert rule(paths, "not inferior to the champion")["passed"] is False
 
 
+@pytest.mark.parametrize(
+    ("fit", "compared", "says"),
+    [
+        ({}, True, ""),
+        ({"same_key": None}, True, ""),
+        ({"same_key": False}, False, "another key"),
+        ({"items_here": 0.004, "targets_known": 0.0}, False, "this log holds 0.4% of its items"),
+        ({"items_here": 1.0, "targets_known": 0.01}, True, ""),
+        ({"items_here": 0.01, "targets_known": 0.5}, True, ""),
+    ],
+    ids=["same shop", "no key known", "another key", "other ids", "a small champion", "a short window"],
+)
+def test_the_champion_of_another_shop_is_refused_with_a_word(
+    root: Path, paths: Paths, fit: Any, compared: bool, says: str
+) -> None:
+    systems = {"candidate": STRONG, "champion": worse(STRONG, 0.9, 5), "popularity": np.zeros_like(STRONG)}
+    measured(paths, MANY, systems, champion=3, fit=fit)
+    assert decided(root, paths, 3) == ("promote" if compared else "hold")
+    found = rule(paths, "not inferior to the champion")
+    assert found["verdict"] == ("passed" if compared else "not_judged")
+    assert says in found["text"]
+    if not compared:
+        assert "another shop" in decision(paths)["summary"]
+        assert "--to 0" in found["text"]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.4, "promote"), (0.6, "hold")])
+def test_a_log_too_short_to_recommend_from_is_held(root: Path, paths: Paths, share: float, expected: str) -> None:
+    unknown = np.random.default_rng(7).random(len(MANY)) < share
+    known = np.where(unknown, 0, STRONG).astype(np.int32)
+    measured(paths, MANY, {"candidate": known, "popularity": np.zeros_like(STRONG)}, unknown=unknown)
+    assert decided(root, paths) == expected
+    found = rule(paths, "coverage")
+    assert found["evidence"]["observed"] == pytest.approx(1 - share, abs=0.02)
+    assert ("the log is too short" in found["text"]) == (expected == "hold")
+    assert decided(root, paths, min_coverage=0.1) == "promote"
+    assert decision(paths)["metrics"]["coverage"] == pytest.approx(1 - share, abs=0.02)
+
+
 def test_chance_in_many_small_slices_is_no_breach(root: Path, paths: Paths) -> None:
     """Two systems equally good: by chance alone some hour falls by more than 10 % every time, and that is no breach."""
     some, fell, breaches = sequences(1000), 0, 0
@@ -293,9 +332,9 @@ def test_unknown_metrics_are_named(root: Path, paths: Paths) -> None:
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
     with pytest.raises(UsageError, match=r"next_action.acuracy.*next_action.accuracy.*next_action.ece"):
         decided(root, paths, floors={"next_action.acuracy": 0.1})
-    metrics = read_json(paths.metrics(MODEL))
+    metrics = read_json(paths.measured(MODEL))
     del metrics["next_item"]["candidate"]["mrr@20"]
-    write_json(paths.metrics(MODEL), metrics)
+    write_json(paths.measured(MODEL), metrics)
     with pytest.raises(UsageError, match=r"gate.primary.*recall@20"):
         decided(root, paths)
 
@@ -307,7 +346,7 @@ def test_evidence_that_does_not_belong_together_is_refused_and_the_old_decision_
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK})
     decided(root, paths)
     before = sha256_folder(paths.gate(MODEL))
-    metrics = read_json(paths.metrics(MODEL))
+    metrics = read_json(paths.measured(MODEL))
     predictions = paths.evaluation(MODEL) / "predictions.parquet"
     if fault == "artefact":
         (paths.exported(MODEL) / "model.onnx").write_bytes(b"other weights")
@@ -319,7 +358,7 @@ def test_evidence_that_does_not_belong_together_is_refused_and_the_old_decision_
         predictions.unlink()
     else:
         predictions.write_bytes(predictions.read_bytes()[:-100])
-    write_json(paths.metrics(MODEL), metrics)
+    write_json(paths.measured(MODEL), metrics)
     with pytest.raises(DataError) as caught:
         decided(root, paths)
     assert caught.value.next_step

@@ -128,7 +128,7 @@ def test_the_candidate_is_judged_against_the_frozen_champion(paths: Paths) -> No
 
     # other weights on a store with other indexes: the champion is scored through its own vocabulary
     decide(renamed(paths), seed=1)
-    metrics = read_json(paths.metrics(MODEL))
+    metrics = read_json(paths.measured(MODEL))
     assert metrics["champion_version"] == 1
     assert metrics["next_item"]["champion"]["recall@20"]["value"] > 0
     assert read_json(paths.gate(MODEL) / "decision.json")["champion_version"] == 1

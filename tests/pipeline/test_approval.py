@@ -140,12 +140,12 @@ sys.exit(inprocess.main(sys.argv[1], "retrain", sys.argv[2], sys.argv[3]))
 GATED = """
   gate:
     cmd:
-      - mkdir -p reports/next_step/gate
+      - mkdir -p reports/next_step/gate reports/next_step/evaluation
       - cp decision.json reports/next_step/gate/decision.json
-      - cp metrics.json reports/next_step/metrics.json
+      - cp metrics.json reports/next_step/evaluation/metrics.json
     deps: [models/next_step, decision.json, metrics.json]
     outs: [reports/next_step/gate]
-    metrics: [reports/next_step/metrics.json]
+    metrics: [reports/next_step/evaluation/metrics.json]
 """
 
 

@@ -48,13 +48,13 @@ def test_first_model_then_a_better_one(here: Paths) -> None:
     candidate(here, "one")
     first = call("promote")["models"][0]
     assert (first["outcome"], first["version"], first["champion"], first["previous"]) == ("promoted", 1, 1, 0)
-    assert state(here)["aliases"] == {"candidate": 1, "champion": 1}
+    assert state(here)["aliases"] == {"champion": 1}
 
     candidate(here, "two", champion=1, mrr=0.3)
     second = call("promote", MODEL)["models"][0]
     assert (second["outcome"], second["champion"], second["previous"]) == ("promoted", 2, 1)
     found = state(here)
-    assert found["aliases"] == {"candidate": 2, "champion": 2, "previous": 1}
+    assert found["aliases"] == {"champion": 2, "previous": 1}
     assert found["actions"] == [("promote", 1), ("promote", 2)]
     assert found["anchored"]
     tags = found["versions"][2]
@@ -166,7 +166,8 @@ def test_rollback_swaps_and_a_used_decision_does_not_ship_again(here: Paths) -> 
     done = call("rollback", MODEL, "--reason", "clicks fell")
     assert (done["champion"], done["previous"]) == (1, 2)
     found = state(here)
-    assert found["aliases"] == {"candidate": 2, "champion": 1, "previous": 2}
+    assert found["aliases"] == {"champion": 1, "previous": 2}
+    assert call("status")["models"][MODEL]["candidate"] is None, "a former champion is no candidate"
     last = lines(here)[-1]
     assert (last["action"], last["reason"], last["actor"], last["champion"]) == ("rollback", "clicks fell", "ada", 1)
     assert last["time"].endswith("+00:00")
@@ -177,6 +178,23 @@ def test_rollback_swaps_and_a_used_decision_does_not_ship_again(here: Paths) -> 
 
     assert call("rollback", MODEL, "--reason", "it was the tracking", "--to", "2")["champion"] == 2
     assert champion.current(params_of(here), here, MODEL) == 2
+
+
+def test_a_champion_is_taken_down_and_the_next_candidate_is_judged_as_the_first(here: Paths) -> None:
+    candidate(here, "of a demo")
+    call("promote")
+    done = call("rollback", MODEL, "--to", "0", "--reason", "it was the demo's")
+    assert (done["champion"], done["previous"]) == (0, 1)
+    assert state(here)["aliases"] == {"previous": 1}
+    assert champion.current(params_of(here), here, MODEL) == 0
+    assert call("status")["models"][MODEL]["champion"] is None
+    assert "none since" in CliRunner().invoke(cli.app, ["status"]).stdout
+    assert "no champion yet" in call("rollback", MODEL, "--to", "0", "--reason", "x", fails=2)
+
+    candidate(here, "of the shop", champion=0)
+    assert call("promote")["models"][0]["champion"] == 2
+    assert state(here)["aliases"] == {"champion": 2}
+    assert call("rollback", MODEL, "--to", "1", "--reason", "the demo again")["champion"] == 1
 
 
 def test_rollback_refuses_what_never_proved_itself(here: Paths) -> None:

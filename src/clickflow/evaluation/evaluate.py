@@ -7,7 +7,7 @@ import numpy as np
 
 from clickflow.console import emit, progress, say
 from clickflow.errors import DataError
-from clickflow.evaluation import measure, oracle, reference, report, scoring
+from clickflow.evaluation import headline, measure, oracle, reference, report, scoring, vocabularies
 from clickflow.evaluation.baselines import positions
 from clickflow.evaluation.baselines.history import history
 from clickflow.evaluation.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
-    """Write `reports/<name>/evaluation` and `reports/<name>/metrics.json`.
+    """Write `reports/<name>/evaluation`, with every figure, and `reports/<name>/metrics.json`, a dozen of them.
 
     Raises DataError where artefact or store are missing, changed, or do not belong together.
     """
@@ -38,10 +38,11 @@ def run(params: Params, paths: Paths, name: str) -> None:
     measured = evaluate(
         candidate, paths.sequences(unit), params.evaluation, params.seed, champion=champion, truth=paths.truth
     )
+    card = read_card(paths.sequences(unit))
     content = measured.metrics | {
         "model": name,
         "champion_version": version,
-        "data_sha256": read_card(paths.sequences(unit)).sha256,
+        "data_sha256": card.sha256,
         "artefact": {
             "model_sha256": candidate.card["model_sha256"],
             "size_mb": round(candidate.card["size_bytes"] / 1e6, 3),
@@ -51,10 +52,13 @@ def run(params: Params, paths: Paths, name: str) -> None:
     }
     with replacing(paths.evaluation(name)) as fresh:
         write(fresh, measured, content, candidate, params.evaluation)
-        card, confidence = read_card(paths.sequences(unit)), params.evaluation.confidence
+        write_json(fresh / paths.measured(name).name, content)
+        confidence = params.evaluation.confidence
         write_json(fresh / reference.FILE, reference.of(candidate, paths.sequences(unit), card, content, confidence))
-    write_json(paths.metrics(name), content)
+    write_json(paths.metrics(name), headline.short(content))
     emit(content, as_json=False, text=lambda: report.console_table(content))
+    for line in headline.warnings(content):
+        say(line)
     for baseline in content["not_converged"]:
         say(f"the baseline {baseline} of next_action had not converged: it may be weaker than it could be")
     say(f"report: {paths.evaluation(name) / 'report.html'}")
@@ -92,7 +96,11 @@ def evaluate(
     if truth is not None and oracle.available(truth):
         best = oracle.best(truth, test, card.known)
     with progress("evaluating", measure.work(test, settings, champion is not None)) as advance:
-        return measure.measure(test, past, train, candidate, champion, settings, seed, advance, best=best)
+        made = measure.measure(test, past, train, candidate, champion, settings, seed, advance, best=best)
+    targets = test.next_item[test.followed]
+    made.metrics["data"] = headline.data(card)
+    made.metrics["champion_fit"] = vocabularies.fit(store, card, champion, targets) if champion else None
+    return made
 
 
 def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: Artefact, settings: Evaluation) -> None:

@@ -25,6 +25,9 @@ PREDICTIONS, AHEAD, ACTIONS = "predictions.parquet", "ahead.parquet", "actions.p
 """The rows of next_item, next_items and next_action, in the folder of the evaluation."""
 _NO_SLICE = {"sequence", "position", "target"}
 
+SAME_SHOP = 0.1
+"""The least share of items that two trainings of one shop have in common."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
@@ -75,10 +78,33 @@ class Evidence:
     latency_ms: float | None
     answers: Mapping[str, Answers] = field(default_factory=dict)
 
+    @property
+    def another_shop(self) -> str | None:
+        """Why the champion is no measure of this candidate, and what to do; None where it is one.
+
+        It is one unless its pseudonyms were made with another key, or it neither knows the items asked for nor has
+        its own items in this log, each by less than `SAME_SHOP`.
+        """
+        fit = self.metrics.get("champion_fit")
+        if not self.champion_version or not fit:
+            return None
+        here, known = fit["items_here"], fit["targets_known"] or 0.0
+        if fit["same_key"] is False:
+            why = "its users' pseudonyms were made with another key"
+        elif here < SAME_SHOP and known < SAME_SHOP:
+            why = f"this log holds {here:.1%} of its items, and it knows {known:.1%} of the items asked for"
+        else:
+            return None
+        return (
+            f"version {self.champion_version} is the champion of another shop: {why}; nothing was compared. "
+            f"`clickflow rollback {self.metrics.get('model', 'MODEL')} --to 0 --reason …` takes it down, then "
+            f"`clickflow open` and `dvc repro`"
+        )
+
 
 def read(paths: Paths, model: str, champion_version: int) -> Evidence:
     """Read it. Raises DataError where a file is missing, or was made from another artefact or another champion."""
-    metrics = _json(paths.metrics(model), f"clickflow evaluate {model}")
+    metrics = _json(paths.measured(model), f"clickflow evaluate {model}")
     exported = paths.exported(model)
     card = _json(exported / "card.json", f"clickflow export {model}")
     onnx = exported / "model.onnx"

@@ -1,9 +1,12 @@
 """`clickflow gate`: promote, hold or reject, by the rules of params.yaml, each with its evidence."""
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from clickflow import console
 from clickflow.evaluation import evidence as evidences
@@ -12,7 +15,7 @@ from clickflow.evaluation.evidence import CANDIDATE, Evidence
 from clickflow.evaluation.paired import RESAMPLES
 from clickflow.evaluation.verdicts import Rule, decide, warned
 from clickflow.files import replacing, write_json, write_text
-from clickflow.params import Gate, Params, place_of
+from clickflow.params import ACCURACY, Gate, Params, place_of
 from clickflow.paths import Paths
 
 MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged": "?", "warned": "!"}
@@ -88,11 +91,21 @@ def page(decision: Mapping[str, Any]) -> str:
 
 
 def _headline(gate: Gate, evidence: Evidence) -> dict[str, float]:
-    """The metrics that the rules speak of, and next_action's accuracy; what was not measured is left out."""
-    numbers = {}
-    for name in sorted({gate.primary, *gate.beat_baselines, *gate.floors, "next_action.accuracy"}):
+    """The metrics that the rules speak of, and next_action's accuracy; what was not measured is left out.
+
+    Beside a metric of next_item over all rows stands that over known items alone, where it is another figure; then
+    `coverage` says how many are known.
+    """
+    numbers: dict[str, float | None] = {}
+    known = evidence.predictions.known if evidence.predictions else np.ones(1)
+    asked = {gate.primary, *gate.beat_baselines, *gate.floors, ACCURACY}
+    if not known.all():
+        asked |= {f"{name}_known" for name in asked if re.fullmatch(r"[a-z]+@\d+", name)}
+    for name in sorted(asked):
         head, key = place_of(name)
         numbers[name] = judging.value_of(((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}).get(key))
+    if not known.all():
+        numbers["coverage"] = float(known.mean())
     return {name: number for name, number in numbers.items() if number is not None}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clickflow.evaluation import figures, ranking
+from clickflow.evaluation import figures, headline, ranking
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ORACLE
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
@@ -120,7 +120,7 @@ def page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": _short, "data_uri": data_uri, "thousands": lambda n: f"{n:,}"}
     template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    cutoffs = sorted(settings.cutoffs)
+    cutoffs, actions = sorted(settings.cutoffs), systems(content, "next_action")
     return environment.from_string(template).render(
         content=content,
         figures={figure.name: figure for figure in drawn},
@@ -130,11 +130,14 @@ def page(
         settings=settings,
         title=figures.title,
         items=systems(content, "next_item"),
-        headline=[f"{kind}@{cutoffs[-1]}" for kind in ("recall", "mrr", "ndcg")],
+        headline=[*_headline(content), f"ndcg@{cutoffs[-1]}"] if content["next_item"] else [],
+        source=headline.source(content),
+        sentence=headline.sentence(content),
+        warnings=headline.warnings(content),
         every=[f"{kind}@{k}" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
         every_known=[f"{kind}@{k}_known" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
         several=systems(content, "next_items"),
-        actions=systems(content, "next_action"),
+        actions=actions,
         action_columns=ACTION_COLUMNS,
         dimensions=DIMENSIONS,
         cutoff=cutoffs[-1],
@@ -146,30 +149,39 @@ def console_table(content: Mapping[str, Any]) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        box=box.SIMPLE,
-        title=f"{content['model']}: {content['predictions']:,} predictions, {content['sequences']:,} sequences",
-    )
+    title = f"{content['model']}: {content['predictions']:,} predictions, {content['sequences']:,} sequences"
+    if content["next_item"] and content["coverage"] is not None:
+        title += f"\n{content['coverage']:.1%} of the next items are known"
+    table = Table(box=box.SIMPLE, title=title)
     items, acts = systems(content, "next_item"), systems(content, "next_action")
-    table.add_column("system")
+    table.add_column("system", min_width=9)
     columns: list[tuple[str, str]] = []
     if items:
-        largest = max(int(name.split("@")[1]) for name in items[CANDIDATE] if not name.endswith("_known"))
-        columns += [("next_item", f"recall@{largest}"), ("next_item", f"mrr@{largest}")]
+        columns += [("next_item", name) for name in _headline(content)]
     if acts:
-        columns += [("next_action", "accuracy"), ("next_action", "log_loss"), ("next_action", "ece")]
+        names = ("accuracy", "log_loss") if len(columns) > 2 else ("accuracy", "log_loss", "ece")
+        columns += [("next_action", name) for name in names]
     for head, metric in columns:
-        heading, width = (metric, 13) if head == "next_item" else (f"action {metric}", 8)
+        ranked = head == "next_item" and not metric.endswith("_known")
+        heading, width = (metric, 13) if ranked else ("known", 6)
+        if head == "next_action":
+            heading = f"action {metric}"
         table.add_column(heading, justify="right", min_width=width)
     for system in dict.fromkeys([*items, *acts]):
         cells = [
             _interval(items.get(system, {}).get(metric))
-            if head == "next_item"
-            else _short((acts.get(system, {}).get(metric) or {}).get("value"))
+            if head == "next_item" and not metric.endswith("_known")
+            else _short(((items if head == "next_item" else acts).get(system, {}).get(metric) or {}).get("value"))
             for head, metric in columns
         ]
         table.add_row(figures.title(system), *cells)
     return table
+
+
+def _headline(content: Mapping[str, Any]) -> list[str]:
+    """The metrics of next_item that stand first; where those of known items alone are others, these beside them."""
+    names = [f"{kind}@{headline.largest(content)}" for kind in ("recall", "mrr")]
+    return [each for name in names for each in ([name, f"{name}_known"] if headline.apart(content) else [name])]
 
 
 def _parts(store: Card) -> list[tuple[str, int, int, str, str]]:

@@ -33,6 +33,7 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     return [
         *quality,
         *slice_rules.judge(gate, evidence, draws),
+        _coverage(gate, evidence),
         _calibration(gate, evidence),
         _budget("latency", evidence.latency_ms, gate.max_latency_ms, "ms, 95th percentile"),
         _budget("size", evidence.size_mb, gate.max_size_mb, "MB"),
@@ -182,6 +183,9 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
         return Rule(rule=rule, verdict="not_applicable", severity="hold", text="there is no champion yet")
     if draws is None:
         return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_item head")
+    if reason := evidence.another_shop:
+        fit = dict(evidence.metrics["champion_fit"])
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=fit)
     if reason := draws.why_not(CANDIDATE, CHAMPION):
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=draws.size)
     decision, found = champion_decision(
@@ -225,6 +229,21 @@ def champion_decision(
         candidate, champion, candidates, champions, margin=min(margin, 0.0), confidence=confidence
     ).refuted
     return ("reject" if worse else "hold"), found
+
+
+def _coverage(gate: Gate, evidence: Evidence) -> Rule:
+    """Enough of the items asked for are in the candidate's vocabulary: a log that is too short promotes nothing."""
+    bound, predictions = gate.min_coverage, evidence.predictions
+    if predictions is None or not len(predictions.known):
+        text = "the model has no next_item head" if predictions is None else "there is no prediction"
+        return Rule(rule="coverage", verdict="not_applicable", severity="hold", text=text)
+    observed = float(predictions.known.mean())
+    passed = observed >= bound
+    text = f"{observed:.1%} of the next items stood in the training part often enough to be known"
+    if not passed:
+        text += f", below {bound:.0%}: the log is too short, or its items change too fast, to recommend from"
+    found = {"metric": "coverage", "observed": observed, "bound": bound}
+    return Rule(rule="coverage", verdict=verdict(passed), severity="hold", text=text, evidence=found)
 
 
 def _calibration(gate: Gate, evidence: Evidence) -> Rule:

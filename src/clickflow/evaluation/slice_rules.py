@@ -22,7 +22,7 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     if not evidence.champion_version or draws is None:
         text = "there is no champion yet" if draws else "the model has no next_item head"
         return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
-    if reason := draws.why_not(CANDIDATE, CHAMPION):
+    if reason := evidence.another_shop or draws.why_not(CANDIDATE, CHAMPION):
         return [Rule(rule="no slice drops", verdict="not_judged", severity="hold", text=reason)]
     large = {
         dimension: [

@@ -1,6 +1,7 @@
 """From the indexes of a packed store to those of a model: by name, because every training numbers anew."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,23 @@ def translation(folder: Path, card: Card, artefact: Artefact) -> Translation:
         action=np.array([own.get(name, 0) for name in card.actions], np.int64),
         category=_by_name(named, artefact.categories()),
     )
+
+
+def fit(folder: Path, card: Card, artefact: Artefact, targets: npt.NDArray[np.integer]) -> dict[str, Any]:
+    """How an artefact that was made from other data fits the store in `folder`, so that two shops are told apart.
+
+    `items_here`: the share of its items that the store holds. `targets_known`: the share of the items asked for,
+    `targets` [n] in the store's vocabulary, that it knows. `same_key`: whether the pseudonyms of both were made with
+    one key; None where one of them does not say.
+    """
+    stored = translation(folder, card, artefact).item
+    here = np.count_nonzero(np.unique(stored) > UNKNOWN) / max(artefact.known - 2, 1)
+    keys = [(each or {}).get("key") for each in (card.settings.get("source"), artefact.card.get("source"))]
+    return {
+        "items_here": round(float(here), 6),
+        "targets_known": round(float((stored[targets] > UNKNOWN).mean()), 6) if len(targets) else None,
+        "same_key": keys[0] == keys[1] if all(keys) else None,
+    }
 
 
 def actions(card: Card, artefact: Artefact, logs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

@@ -76,6 +76,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             "spec": model_card["spec"],
             "weights_sha256": sha256(trained / WEIGHTS),
             "data_sha256": store.sha256,
+            "source": dict(store.settings.get("source") or {}),
             **{entry: sha256(fresh / file) for entry, file in HASHES.items()},
         }
         write_json(fresh / CARD, card)

@@ -4,7 +4,7 @@ from clickflow.console import say
 from clickflow.errors import DataError
 from clickflow.registry import ledger, mlflow_store
 from clickflow.registry.ledger import Entry, Standing
-from clickflow.registry.mlflow_store import CHAMPION, PREVIOUS, Store
+from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, PREVIOUS, Store
 
 
 def check(store: Store, entries: list[Entry], model: str) -> None:
@@ -22,7 +22,8 @@ def check(store: Store, entries: list[Entry], model: str) -> None:
 def follow(store: Store, entries: list[Entry], model: str) -> bool:
     """Set `previous`, then `champion`, as the ledger says; True where one of them said otherwise.
 
-    Without a line that made a champion no alias is touched: one that was set before there was a ledger stays.
+    A version that was champion is no candidate any more, also where a rollback has taken it down. Without a line that
+    made a champion no alias is touched: one that was set before there was a ledger stays.
     Raises DataError where the registry does not have the versions the ledger names.
     """
     standing = ledger.standing(entries, model)
@@ -31,6 +32,8 @@ def follow(store: Store, entries: list[Entry], model: str) -> bool:
         current = mlflow_store.aliases(store, model)
         wanted = {PREVIOUS: standing.previous, CHAMPION: standing.champion}
         wrong = {alias: number for alias, number in wanted.items() if current.get(alias, 0) != number}
+        if current.get(CANDIDATE, 0) in ledger.champions(entries, model):
+            mlflow_store.point(store, model, CANDIDATE, 0)
         for number in {number for number in wrong.values() if number}:
             if mlflow_store.version(store, model, number) is None:
                 raise DataError(

@@ -148,6 +148,11 @@ def standing(entries: Iterable[Entry], model: str) -> Standing:
     return found
 
 
+def champions(entries: Iterable[Entry], model: str) -> set[int]:
+    """The versions of `model` that are champion, or were."""
+    return {entry.champion for entry in entries if entry.model == model and entry.moves} - {0}
+
+
 def actor() -> str:
     """Who acts: `CLICKFLOW_PERSON`, whose run this is, or `CLICKFLOW_ACTOR`; else the user of the operating system."""
     import getpass

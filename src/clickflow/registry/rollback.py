@@ -1,6 +1,7 @@
-"""`clickflow rollback`: an earlier champion is put back, with a reason, by one line in the ledger."""
+"""`clickflow rollback`: an earlier champion is put back, or the champion taken down, by one line in the ledger."""
 
 import json
+from collections.abc import Mapping
 
 from clickflow import console
 from clickflow.errors import UsageError
@@ -9,13 +10,15 @@ from clickflow.paths import Paths
 from clickflow.registry import aliases, champion, ledger, mlflow_store, provenance
 from clickflow.registry.ledger import Entry
 from clickflow.registry.lock import changing
+from clickflow.registry.mlflow_store import Store
 
 
 def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None, as_json: bool) -> None:
     """Make `to` the champion of `model`; none given: the previous champion. The champion until now becomes previous.
 
-    The version must have been champion, or have passed the gate, and its files must be whole: they are fetched and
-    hashed before anything changes. Raises UsageError where it may not be champion.
+    0 takes the champion down: the next candidate is judged as the first one, as befits another shop's data. A version
+    must have been champion, or have passed the gate, and its files must be whole: they are fetched and hashed before
+    anything changes. Raises UsageError where it may not be champion.
     """
     params.model(model)
     if not reason.strip():
@@ -30,12 +33,12 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
             return
         target = to if to is not None else standing.previous
         kept = f"champion stays {standing.champion}" if standing.champion else "there is no champion"
-        if not standing.champion:
+        if not standing.champion and not target:
             raise UsageError(
                 f"{model} has no champion yet: nothing to roll back",
                 next_step="`dvc repro`, then `clickflow promote`, make the first one",
             )
-        if not target:
+        if not target and to is None:
             raise UsageError(
                 f"{model} has had no champion before version {standing.champion}",
                 kept=kept,
@@ -43,18 +46,7 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
             )
         if target == standing.champion:
             raise UsageError(f"version {target} of {model} is champion already", kept=kept)
-        registered = mlflow_store.version(store, model, target)
-        was_champion = any(e.model == model and e.moves and target in (e.champion, e.previous) for e in entries)
-        if registered is None or not (was_champion or registered.tags.get("decision") == "promote"):
-            why = "is not registered" if registered is None else "was never champion and did not pass the gate"
-            may = sorted({e.champion for e in entries if e.model == model and e.moves} - {standing.champion, 0})
-            raise UsageError(
-                f"version {target} of {model} {why}",
-                kept=kept,
-                next_step=f"these were champion: {', '.join(map(str, may)) or 'none other'}",
-            )
-        champion.fetch(params, paths, model, target)
-        tags = registered.tags
+        tags = _tags(params, paths, store, entries, model, target, kept=kept) if target else {}
         names = ("artefact_sha256", "model_sha256", "data_sha256", "commit", "run_id", "dag_run")
         facts = {name: tags[name] for name in names if name in tags}
         ledger.append(
@@ -72,6 +64,25 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
     _say(model, target, standing.champion, reason.strip(), as_json=as_json)
 
 
+def _tags(
+    params: Params, paths: Paths, store: Store, entries: list[Entry], model: str, target: int, *, kept: str
+) -> Mapping[str, str]:
+    """The tags of a version that may be champion, and whose files are whole. Raises UsageError, DataError."""
+    moves = [entry for entry in entries if entry.model == model and entry.moves]
+    registered = mlflow_store.version(store, model, target)
+    was_champion = any(target in (entry.champion, entry.previous) for entry in moves)
+    if registered is None or not (was_champion or registered.tags.get("decision") == "promote"):
+        why = "is not registered" if registered is None else "was never champion and did not pass the gate"
+        may = sorted({entry.champion for entry in moves} - {moves[-1].champion if moves else 0, 0})
+        raise UsageError(
+            f"version {target} of {model} {why}",
+            kept=kept,
+            next_step=f"these were champion: {', '.join(map(str, may)) or 'none other'}",
+        )
+    champion.fetch(params, paths, model, target)
+    return registered.tags
+
+
 def _done(entries: list[Entry], model: str, by: dict[str, str]) -> Entry | None:
     """The line of the same DAG run, whose task was killed after it, or cleared: once is enough."""
     mine = [e for e in entries if e.action == "rollback" and e.model == model and "by_dag_run" in by]
@@ -83,7 +94,7 @@ def _say(model: str, champion_now: int, before: int, reason: str, *, as_json: bo
         {"model": model, "champion": champion_now, "previous": before, "reason": reason},
         as_json=as_json,
         text=lambda: (
-            f"{model}: version {champion_now} is champion again (was {before}, now previous); "
-            "`clickflow open` writes it into params.yaml"
+            f"{model}: {f'version {champion_now} is champion again' if champion_now else 'there is no champion now'} "
+            f"(was {before}, now previous); `clickflow open` writes it into params.yaml"
         ),
     )

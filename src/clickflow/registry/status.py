@@ -42,12 +42,15 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
-    """What is known of one model; `frozen` is the champion in params.yaml, `notes` what a person should look at."""
+    """What is known of one model; `frozen` is the champion in params.yaml, `down` the line that took the last champion
+    down and put none in its place, `notes` what a person should look at.
+    """
 
     model: str
     champion: Champion | None
     candidate: int | None
     last: Decision | None
+    down: Decision | None
     versions: int
     frozen: int
     notes: tuple[str, ...]
@@ -101,8 +104,9 @@ def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -
     return ModelStatus(
         model=model,
         champion=_champion(number, previous, standing.entry, versions) if number else None,
-        candidate=candidate if candidate != number else None,
+        candidate=None if candidate in ledger.champions(mine, model) | {number} else candidate,
         last=_decision(mine[-1]) if mine else None,
+        down=_decision(standing.entry) if standing.entry and not standing.champion else None,
         versions=len(versions),
         frozen=params.champion[model],
         notes=tuple(notes),
@@ -160,7 +164,7 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
         yield "by", ", ".join([*origin, *([champion.actor] if champion.actor else [])])
         yield "why", champion.why or "not known"
     else:
-        yield "champion", "none yet"
+        yield "champion", f"none since {_minute(status.down.time)}: {status.down.why}" if status.down else "none yet"
     yield "candidate", f"version {status.candidate}" if status.candidate else "none"
     if last:
         version = f" of version {last.version}" if last.version else ""

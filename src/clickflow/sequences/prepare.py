@@ -17,7 +17,7 @@ from clickflow import console
 from clickflow.errors import DataError, UsageError
 from clickflow.events import manifest
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.files import replacing
+from clickflow.files import read_json, replacing
 from clickflow.params import Params, Sequences
 from clickflow.paths import Paths
 from clickflow.sequences import coverage, engine, exclusions, features, numbering, pack, sessions, split, vocabulary
@@ -71,7 +71,7 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
             events_read=numbered.events,
             left_out=_left_out(numbered, cut, split_up),
             counts=split_up.counts,
-            settings=_settings(settings),
+            settings={**_settings(settings), "source": _source(events)},
             files=files,
             clock=clock,
             coverage=covered | {"tie_share": split_up.tie_share},
@@ -305,6 +305,15 @@ def _settings(settings: Sequences) -> dict[str, Any]:
     for end, moment in zip(("since", "until"), settings.window, strict=True):
         shaping[end] = moment.isoformat() if moment else None
     return shaping
+
+
+def _source(events: Path) -> dict[str, Any]:
+    """Where the events come from, as their manifest says; `key` names the key of the pseudonyms. Empty without one."""
+    try:
+        found = read_json(events / manifest.NAME)["settings"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {name: found.get(name) for name in ("kind", "preset", "key")}
 
 
 def _check(settings: Sequences) -> None:

@@ -42,7 +42,9 @@ def test_the_same_again_changes_no_champion(shop: Platform, first: str) -> None:
     assert told.champion(shop)["version"] == 1
     assert not [line for line in told.ledger(shop)[lines:] if line["action"] == "promote"]
     # It is the same model, told apart by nothing but its run.
-    measured = [told.result(shop, run, "reports/next_step/metrics.json")["next_item"] for run in (first, again)]
+    measured = [
+        told.result(shop, run, "reports/next_step/evaluation/metrics.json")["next_item"] for run in (first, again)
+    ]
     assert measured[0]["candidate"] == measured[1]["candidate"]
 
 

@@ -29,7 +29,7 @@ def test_three_windows_are_three_runs_and_none_is_promoted(shop: Platform, first
     assert sorted(ends) == ENDS
     reasons = [told.listed(shop, ends[end])["reason"] for end in ENDS]
     assert [reason.rpartition("as of ")[2][:10] for reason in reasons] == ENDS
-    measured = [told.result(shop, ends[end], "reports/next_step/metrics.json") for end in ENDS]
+    measured = [told.result(shop, ends[end], "reports/next_step/evaluation/metrics.json") for end in ENDS]
     assert len({str(metrics["next_item"]["candidate"]) for metrics in measured}) == 3
     assert len(told.ledger(shop)) == lines
     assert told.champion(shop)["version"] == champion

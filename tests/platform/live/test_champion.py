@@ -58,7 +58,7 @@ def test_runs_at_once_keep_to_their_own_params_and_results(shop: Platform, answe
     said = {run: told.params(shop, run)["models"][told.MODEL] for run in (answered.approved, answered.rejected)}
     assert [model["encoder"]["units"] for model in said.values()] == [8, 24]
     assert [model["budget"]["epochs"] for model in said.values()] == [1, 3]
-    small, large = (told.result(shop, run, "reports/next_step/metrics.json") for run in said)
+    small, large = (told.result(shop, run, "reports/next_step/evaluation/metrics.json") for run in said)
     assert small["next_item"]["candidate"] != large["next_item"]["candidate"]
     notes = [told.listed(shop, run)["note"] for run in said]
     assert notes == ["8 units", "24 units"]

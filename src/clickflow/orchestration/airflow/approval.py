@@ -154,7 +154,7 @@ def question(paths: Paths, model: str, run: Run, hours: float, published: Mappin
         f"The report is on no page (the log of the task record says why). On the server: "
         f"`{paths.evaluation(model) / pages.REPORT}`, `{paths.gate(model) / pages.DECISION}`"
     )
-    decision, metrics = read_json(paths.gate(model) / "decision.json"), read_json(paths.metrics(model))
+    decision, metrics = read_json(paths.gate(model) / "decision.json"), read_json(paths.measured(model))
     version = decision["champion_version"]
     lines = [
         f"**{model}** of run `{run.id}`: {decision['summary']}.",
@@ -175,11 +175,11 @@ def question(paths: Paths, model: str, run: Run, hours: float, published: Mappin
 
 def _figures(headline: Mapping[str, float], metrics: Mapping[str, Any]) -> list[str]:
     """A table of the gate's metrics: the candidate, the champion, the baselines."""
-    places = {name: place_of(name) for name in headline}
+    places = {name: place_of(name) for name in headline if name != "coverage"}
     heads = {head: metrics.get(head) or {} for head, _ in places.values()}
     who = list(dict.fromkeys(name for head in heads.values() for name, found in head.items() if found))
     who.sort(key=lambda name: ["candidate", "champion"].index(name) if name in ("candidate", "champion") else 2)
-    rows = [f"| | {' | '.join(headline)} |", "| --- |" + " --- |" * len(headline)]
+    rows = [f"| | {' | '.join(places)} |", "| --- |" + " --- |" * len(places)]
     for name in who:
         cells = [_value((heads[head].get(name) or {}).get(metric)) for head, metric in places.values()]
         rows.append(f"| {name} | {' | '.join(cells)} |")

@@ -1,0 +1,106 @@
+"""The few figures that stand first: for a shop manager, on the console, in `dvc metrics`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ORACLE
+from clickflow.sequences.store import Card
+
+LOW_COVERAGE = 0.5
+"""Below it a log is too short to recommend from: most next items were never seen, or too rarely."""
+APART = 0.0005
+"""Two figures further apart than this are two figures, and both are named."""
+
+
+def data(card: Card) -> dict[str, Any]:
+    """Where the data come from, and their dates (UTC): training from, training to, tested from, tested to."""
+    from clickflow.sequences.card import iso
+
+    source = card.settings.get("source") or {}
+    train, test = card.splits["train"], card.splits["test"]
+    ends = {"from": train.first, "to": train.last, "tested_from": test.first, "tested_to": test.last}
+    named = {name: None if time is None else iso(time)[:16] for name, time in ends.items()}
+    return {**named, "kind": source.get("kind"), "preset": source.get("preset")}
+
+
+def source(content: Mapping[str, Any]) -> str:
+    """Where the data come from, in words."""
+    kind, preset = content["data"]["kind"], content["data"]["preset"]
+    named = {"simulator": "A simulated shop", "files": "The shop's files", "sql": "The shop's database"}
+    return named.get(kind, "Data of an unnamed source") + (f" (preset {preset})" if preset else "")
+
+
+def largest(content: Mapping[str, Any]) -> int:
+    """The largest cutoff of next_item."""
+    return max(int(name.split("@")[1]) for name in content["next_item"][CANDIDATE] if not name.endswith("_known"))
+
+
+def value(content: Mapping[str, Any], head: str, system: str, metric: str) -> float | None:
+    """One figure; None where it was not measured."""
+    found = ((content.get(head) or {}).get(system) or {}).get(metric)
+    return found["value"] if isinstance(found, Mapping) else None
+
+
+def best_baseline(content: Mapping[str, Any], metric: str) -> str | None:
+    """The strongest baseline of next_item."""
+    names = [name for name in content["next_item"] if name not in (CANDIDATE, CHAMPION, ORACLE)]
+    return max(names, key=lambda name: value(content, "next_item", name, metric) or 0.0, default=None)
+
+
+def apart(content: Mapping[str, Any]) -> bool:
+    """Whether the figures over all next items differ from those over the known ones alone."""
+    name = f"recall@{largest(content)}"
+    every, known = (value(content, "next_item", CANDIDATE, each) for each in (name, f"{name}_known"))
+    return every is not None and known is not None and abs(every - known) > APART
+
+
+def warnings(content: Mapping[str, Any]) -> list[str]:
+    """What must be known before any figure is read, a line each."""
+    coverage = content.get("coverage")
+    if not content.get("next_item") or coverage is None or coverage >= LOW_COVERAGE:
+        return []
+    share = f"{coverage:.0%}" if coverage >= 0.01 else f"{coverage:.2%}"
+    return [
+        f"only {share} of the next items stood in the training part often enough to be known: the log is too short, or "
+        f"its items change too fast, to recommend from; every other next item is a miss for all systems"
+    ]
+
+
+def sentence(content: Mapping[str, Any]) -> str:
+    """The plain sentence of a model that answers next_item; empty for another."""
+    if not content.get("next_item"):
+        return ""
+    cutoff = largest(content)
+    own = value(content, "next_item", CANDIDATE, f"recall@{cutoff}") or 0.0
+    said = f"Of 100 next clicks, the model has {100 * own:.0f} among its {cutoff} suggestions"
+    others = []
+    if baseline := best_baseline(content, f"recall@{cutoff}"):
+        theirs = value(content, "next_item", baseline, f"recall@{cutoff}") or 0.0
+        others.append(f"the best simple method has {100 * theirs:.0f}")
+    if (champion := value(content, "next_item", CHAMPION, f"recall@{cutoff}")) is not None:
+        others.append(f"the model in use has {100 * champion:.0f}")
+    said += "".join(f"; {other}" for other in others) + "."
+    coverage = content.get("coverage")
+    if coverage is not None and coverage < 1 and apart(content):
+        said += (
+            f" {100 * (1 - coverage):.0f} of the 100 went to items that the training data do not hold, or hardly, "
+            f"which no model can name."
+        )
+    return said
+
+
+def short(content: Mapping[str, Any]) -> dict[str, float | int | None]:
+    """The dozen figures of `reports/<model>/metrics.json`, by name."""
+    made: dict[str, float | int | None] = {name: content.get(name) for name in ("sequences", "predictions", "coverage")}
+    if content.get("next_item"):
+        for name in (f"{kind}@{largest(content)}" for kind in ("recall", "mrr")):
+            made[name] = value(content, "next_item", CANDIDATE, name)
+            made[f"{name}_known"] = value(content, "next_item", CANDIDATE, f"{name}_known")
+            if baseline := best_baseline(content, name):
+                made[f"best_baseline.{name}"] = value(content, "next_item", baseline, name)
+            if (champion := value(content, "next_item", CHAMPION, name)) is not None:
+                made[f"champion.{name}"] = champion
+    if content.get("next_action"):
+        for name in ("accuracy", "log_loss", "ece"):
+            made[f"next_action.{name}"] = value(content, "next_action", CANDIDATE, name)
+    return {name: number for name, number in made.items() if number is not None}
