@@ -154,7 +154,7 @@ def console_table(content: Mapping[str, Any]) -> Any:
         title += f"\n{content['coverage']:.1%} of the next items are known"
     table = Table(box=box.SIMPLE, title=title)
     items, acts = systems(content, "next_item"), systems(content, "next_action")
-    table.add_column("system", min_width=9)
+    table.add_column("system", min_width=10)
     columns: list[tuple[str, str]] = []
     if items:
         columns += [("next_item", name) for name in _headline(content)]
