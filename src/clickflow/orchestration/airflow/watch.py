@@ -47,7 +47,8 @@ class WatchOperator(ClickflowOperator):
                 Path(run.home),
                 "stale",
                 title="clickflow: the data is stale",
-                text=f"the newest event is of {said['newest_event'][:16]} UTC, {said['age_hours']:.0f} hours old",
+                text=f"the newest event is of {said['newest_event'][:16]} UTC, {said['age_hours']:.0f} hours old"
+                + "".join(f"\nReport: {link}" for link in published.values()),
                 dag=context["dag"].dag_id,
                 run=context["run_id"],
                 next_step="see why no newer events arrive; watch.max_age_hours in params.yaml is the limit",
