@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.listeners import hookimpl
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 KEY = "clickflow_note"
 """Of the XCom that a task says its part in."""
@@ -24,8 +25,14 @@ LIMIT = 1000
 
 
 def note(context: Any, text: str) -> None:
-    """Let the run's note say `text` when the run has ended; a later word of the same task takes its place."""
-    context["ti"].xcom_push(key=KEY, value=text)
+    """Let the run's note say `text` when the run has ended; a later word of the same task takes its place.
+
+    Where Airflow does not take it, the task's log says so: a task must not fail, or fail otherwise, for a note.
+    """
+    try:
+        context["ti"].xcom_push(key=KEY, value=text)
+    except AirflowRuntimeError as error:
+        context["task"].log.warning("the run's note will not say %r: %s", text, error)
 
 
 @hookimpl  # type: ignore[untyped-decorator]  # Airflow is not type-checked
