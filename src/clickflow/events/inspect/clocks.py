@@ -58,14 +58,14 @@ class Clock:
     date_only: bool = False
 
 
-def clock_of(column: pa.Array, con: Any) -> Clock | None:
-    """The form of a column of text without nulls; None where it is no time that can be read."""
+def clock_of(column: pa.Array, con: Any, enough: float = ENOUGH) -> Clock | None:
+    """The form of a column of text without nulls; None where less than the share `enough` are times of one form."""
     if not len(column):
         return None
     if (pc.count_distinct(column).as_py() or 0) > MANY:
         column = column.take(pa.array(np.linspace(0, len(column) - 1, MANY).astype(np.int64)))
     values = column.unique()
-    return _epoch(values, con) or _iso(values, con) or _pattern(values, con)
+    return _epoch(values, con, enough) or _iso(values, con, enough) or _pattern(values, con, enough)
 
 
 def could_be_order(column: pa.Array, con: Any) -> bool:
@@ -80,20 +80,20 @@ def could_be_order(column: pa.Array, con: Any) -> bool:
     )
 
 
-def _epoch(values: pa.Array, con: Any) -> Clock | None:
+def _epoch(values: pa.Array, con: Any, enough: float) -> Clock | None:
     number, known = times.numbers(values, con)
-    if known.mean() < ENOUGH:
+    if known.mean() < enough:
         return None
     number = number[known]
     middle = float(np.median(number))
     for unit, low, high in EPOCHS:
         if low <= middle < high:
             share = float(((number >= low) & (number < high)).mean())
-            if share < ENOUGH:
+            if share < enough:
                 return None
             first = values[0].as_py()
             if unit == "s" and len(first) == 10 and middle > datetime.now(UTC).timestamp() + 86_400:
-                return _pattern(values, con)  # 2019100113: year, month, day and hour
+                return _pattern(values, con, enough)  # 2019100113: year, month, day and hour
             return Clock(
                 unit,
                 share * float(known.mean()),
@@ -107,10 +107,10 @@ def _epoch(values: pa.Array, con: Any) -> Clock | None:
 _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 
 
-def _iso(values: pa.Array, con: Any) -> Clock | None:
+def _iso(values: pa.Array, con: Any, enough: float) -> Clock | None:
     found, known, _ = times.parse(values, None, "UTC", con)
     known &= (found >= 0) & (found < FOREVER)
-    if known.mean() < ENOUGH:
+    if known.mean() < enough:
         return None
     first = values[0].as_py()
     if first.isdigit():
@@ -123,7 +123,7 @@ def _iso(values: pa.Array, con: Any) -> Clock | None:
     return Clock(None, float(known.mean()), len(values), zoned, f"ISO 8601, such as {first}", (), dates)
 
 
-def _pattern(values: pa.Array, con: Any) -> Clock | None:
+def _pattern(values: pa.Array, con: Any, enough: float) -> Clock | None:
     few = values.take(pa.array(np.linspace(0, len(values) - 1, min(FEW, len(values))).astype(np.int64)))
     if not pc.any(pc.match_substring_regex(few, "[0-9]")).as_py():
         return None
@@ -131,7 +131,7 @@ def _pattern(values: pa.Array, con: Any) -> Clock | None:
     counts = con.from_arrow(pa.table({"x": few})).aggregate(asked).fetchall()[0]
     likely = [pattern for pattern, count in zip(PATTERNS, counts, strict=True) if count >= len(few) / 2]
     shares = {pattern: _share(values, pattern, con) for pattern in likely}
-    if not shares or max(shares.values()) < ENOUGH:
+    if not shares or max(shares.values()) < enough:
         return None
     # the longest of equally good ones: it says the most
     best = max(shares, key=lambda pattern: (round(shares[pattern], 4), len(pattern)))
@@ -153,7 +153,7 @@ def _pattern(values: pa.Array, con: Any) -> Clock | None:
         shares[best],
         len(values),
         "%z" in best or best.endswith(("Z", "GMT")),
-        f"such as {values[0].as_py()}",
+        f"{best}, such as {values[0].as_py()}",
         doubts,
         dates,
     )

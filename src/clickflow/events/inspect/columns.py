@@ -8,10 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clickflow.events.inspect.clocks import Clock, clock_of
+from clickflow.events.inspect.clocks import ENOUGH, Clock, clock_of
 from clickflow.events.inspect.form import Look
 from clickflow.events.inspect.words import PLACEHOLDERS, column_named, type_named
 
+NAMED = 0.5
+"""The share of values that have to be times where the column is called a time."""
 MAX_TYPES = 60
 """A column of more different values is no type."""
 NUMERIC = r"^[^\d,.+-]{0,4}[+-]?\d[\d.,'\s]*[^\d,.]{0,4}$"
@@ -173,11 +175,10 @@ def _time(
     rest = [column for column in filled if column not in choices]
     seen: list[tuple[Column, Clock]] = []
     for column in [*choices, *(rest if not choices else [])]:
-        clock = (
-            Clock(None, 1.0, column.distinct, True, "a time by its type")
-            if column.name in look.form.clocks
-            else clock_of(column.filled, con)
-        )
+        if column.name in look.form.clocks:
+            clock: Clock | None = Clock(None, 1.0, column.distinct, True, "a time by its type")
+        else:
+            clock = clock_of(column.filled, con, NAMED if column in choices else ENOUGH)
         if clock is not None:
             seen.append((column, clock))
     if not seen and choices:
@@ -193,6 +194,8 @@ def _time(
     result.clock = clock
     result.take("event_time", column, f"{'by its name; ' if column in choices else ''}{clock.why}")
     result.doubts += clock.doubts
+    if clock.share < 0.995:
+        result.doubts.append(f"event_time: {1 - clock.share:.1%} of the times in {column.name} are not of that form")
     if column not in choices:
         result.doubts.append(f"event_time: {column.name}, by its values alone")
     others = [other.name for other, _ in seen if other is not column]

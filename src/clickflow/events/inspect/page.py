@@ -36,7 +36,9 @@ def _seen(result: Mapping[str, Any], looked: Look, proposal: Proposal) -> Iterat
         yield f"{name:{width}}  {f'-> {column}' if column else '':13}  {why}"
     if proposal.types:
         yield ""
-        yield from (f"{kind!r}: {count:,} rows -> {becomes}" for kind, count, becomes in proposal.types)
+        yield from (
+            f"{kind!r}: {count:,} row{'s' * (count != 1)} -> {becomes}" for kind, count, becomes in proposal.types
+        )
     if result["not_sure_of"]:
         yield ""
         yield "not sure of:"
