@@ -92,6 +92,7 @@ class Quality:
     type_mix_distance: float
     max_single_event_share: float
     max_session_events: int
+    max_tie_share: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ def rules(params: Params) -> Any:
         "quality.max_unread_share": params.quality.max_unread_share,
         "ingest.max_file_quarantine_share": params.ingest.max_file_quarantine_share,
         "quality.max_single_event_share": params.quality.max_single_event_share,
+        "quality.max_tie_share": params.quality.max_tie_share,
         "evaluation.confidence": params.evaluation.confidence,
         "gate.min_coverage": params.gate.min_coverage,
     }

@@ -53,6 +53,13 @@ def one_long_session(rows: Rows) -> None:
     at(rows, range(300, 420), session_id="robot", user_id="u-robot")
 
 
+def all_at_once(rows: Rows) -> None:
+    for first in range(0, len(rows) - 4, 8):
+        at(rows, range(first, first + 4), event_time=rows[first]["event_time"])
+    for place, row in enumerate(rows):
+        row["campaign"] = f"c{place % 4}"
+
+
 def all_alone(rows: Rows) -> None:
     for i, row in enumerate(rows):
         row |= {"session_id": f"s{i:05d}"}
@@ -104,6 +111,7 @@ BREAKS: dict[str, tuple[Change, str, Any, dict[str, Any]]] = {
     "no_endless_session": (one_long_session, "warnings", 1, {"session_id": "robot", "events": 120}),
     "no_user_stands_out": (lambda r: at(r, range(200), user_id="u-1"), "warnings", ..., {"user_id": "u-1"}),
     "no_item_stands_out": (lambda r: at(r, range(400), item_id="(x)"), "warnings", ..., {"item_id": "(x)"}),
+    "few_ties": (all_at_once, "warnings", ..., {"event_time": ...}),
     "volume_usual": (quiet_last_day, "warnings", 40, {"day": "2026-01-09", "newest_day_events": 40}),
     "type_mix_usual": (other_mix, "warnings", 4, {"event_type": "impression"}),
     "days_filled": (days_missing, "warnings", 4, {"day": "2026-01-07", "events": 0}),

@@ -8,15 +8,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quality_log import write
 
-from clickflow.events.contract import COLUMNS, NEEDS_ITEM
+from clickflow.events.contract import COLUMNS, NEEDS_ITEM, SCHEMA
 from clickflow.quality.figures import row_figures
 from clickflow.quality.log import open_log
 from clickflow.quality.profile import SAMPLE_ROWS, Profile, measure, sample
+from clickflow.quality.visits import ties
 
 START = datetime(2026, 3, 28, tzinfo=UTC)
 LATEST = START + timedelta(days=3)
@@ -64,8 +67,13 @@ def test_figures_are_those_of_a_plain_count(rows: list[dict[str, Any]]) -> None:
     for time in times:
         by_day.setdefault(time.date(), []).append(time)
     assert figures["unsorted"] == sum(later < earlier for some in by_day.values() for earlier, later in pairwise(some))
+    users: dict[Any, set[Any]] = {}
+    for row in rows:
+        users.setdefault(row["session_id"], set()).add(row["user_id"])
     visits = Counter(
-        row["session_id"] or (row["user_id"], row["event_time"].date())
+        (row["session_id"], row["user_id"] if len(users[row["session_id"]] - {None}) > 1 else None)
+        if row["session_id"]
+        else (row["user_id"], row["event_time"].date())
         for row in rows
         if row["session_id"] or row["user_id"]
     )
@@ -109,3 +117,42 @@ def test_the_sample_is_spread_over_the_log_and_always_the_same(tmp_path: Path) -
     times = table["event_time"].to_pylist()
     assert times == sorted(times) and times[0] == START and times[-1] > rows[-3]["event_time"] - timedelta(seconds=20)
     assert table.equals(sample(log, len(rows)))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from([None, "s1", "s2"]),
+            st.sampled_from([None, "u1", "u1", "u2"]),
+            st.sampled_from([None, None, 1, 2]),
+            st.sampled_from(["view", "view", "cart", "search", "impression"]),
+            st.sampled_from(["i1", "i2", "i2", None]),
+        ),
+        max_size=30,
+    ),
+    st.integers(1, 12),
+)
+def test_ties_are_those_of_a_plain_count(rows: list[tuple[Any, ...]], group: int) -> None:
+    """Whatever the row groups; the rows in the order in which ingest writes them."""
+    names = ("event_time", "session_id", "user_id", "order", "event_type", "item_id")
+    rows = [row for row in rows if row[1] or row[2]]
+    rows.sort(key=lambda r: (r[0], r[1] is not None, r[1] or r[2], r[3] is not None, r[3] or 0))
+    wanted = []
+    before: dict[Any, tuple[int, Any, Any]] = {}
+    for place, (time, session, user, order, kind, item) in enumerate(rows):
+        if item is None or kind in ("search", "impression"):
+            continue
+        actor = session or ("lone", user)
+        last = before.get(actor)
+        if last and last[:2] == (time, order) and (last[2] == user or None in (last[2], user)):
+            wanted.append(place)
+        before[actor] = (time, order, user)
+    with tempfile.TemporaryDirectory() as folder:
+        table = pa.Table.from_pylist(
+            [dict(zip(names, (START + timedelta(seconds=row[0]), *row[1:]), strict=True)) for row in rows],
+            schema=SCHEMA,
+        )
+        pq.write_table(table, Path(folder) / "events.parquet", row_group_size=group)
+        assert ties(Path(folder) / "events.parquet").tolist() == wanted

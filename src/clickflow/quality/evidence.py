@@ -9,7 +9,7 @@ from typing import Any
 
 from clickflow.quality.figures import RowFigure
 from clickflow.quality.log import EVERY_COLUMN, Log
-from clickflow.quality.profile import VISIT, Profile
+from clickflow.quality.profile import Profile
 
 EXAMPLES = 5
 """At most so many are shown."""
@@ -47,15 +47,16 @@ def of_figure(
     if figure == "duplicates":
         return Evidence(int(profile.log[figure] or 0), "events that are there more than once", _twice(log, profile))
     if figure == "unsorted":
-        places = " OR ".join(
-            f"(filename = '{_quoted(file)}' AND file_row_number = {row})" for file, row in profile.unsorted_rows
-        )
-        query = f"SELECT {ROW} FROM events WHERE {places} ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
-        return Evidence(int(profile.log[figure] or 0), "events earlier than the row above them", _rows(log, query))
+        unit = "events earlier than the row above them"
+        return Evidence(int(profile.log[figure] or 0), unit, _at(log, profile.unsorted_rows))
+    if figure in ("ties", "tie_share"):
+        unit = "steps at the instant of the step before; they stand in the order of the file: map source.columns.order"
+        return Evidence(int(profile.log["ties"] or 0), unit, _at(log, profile.tied_rows))
     if figure == "longest_session":
-        return _sessions(log, f"count(*) > {float(bound.get('max_value') or 0)}", "sessions with more events")
+        unit = "sessions with more events; clickflow sequences leaves out what sequences.robots names"
+        return _sessions(log, f"events > {float(bound.get('max_value') or 0)}", unit)
     if figure in ("single_event_sessions", "single_event_session_share"):
-        return _sessions(log, "count(*) = 1", "sessions of one event")
+        return _sessions(log, "events = 1", "sessions of one event")
     if figure in ("user_share", "session_share", "item_share"):
         column = f"{figure.removesuffix('_share')}_id"
         most = _rows(
@@ -128,16 +129,21 @@ def _twice(log: Log, profile: Profile) -> tuple[Mapping[str, Any], ...]:
     return tuple(found[:EXAMPLES])
 
 
-def _sessions(log: Log, having: str, unit: str) -> Evidence:
-    """Sessions (see profile.VISIT) that a condition picks; the longest first."""
-    grouped = (
-        "SELECT min(session_id) AS session_id, min(user_id) AS user_id, count(*) AS events, "
-        "min(event_time) AS first_event FROM events WHERE user_id IS NOT NULL OR session_id IS NOT NULL "
-        f"GROUP BY {VISIT} HAVING {having}"
+def _at(log: Log, places: Sequence[tuple[Path, int]]) -> tuple[Mapping[str, Any], ...]:
+    """The events at rows of files."""
+    chosen = " OR ".join(f"(filename = '{_quoted(file)}' AND file_row_number = {row})" for file, row in places)
+    query = f"SELECT {ROW} FROM events WHERE {chosen or 'false'} ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
+    return _rows(log, query)
+
+
+def _sessions(log: Log, condition: str, unit: str) -> Evidence:
+    """Sessions (see `visits`) that a condition picks; the longest first."""
+    (count,) = log.connection.execute(f"SELECT count(*) FROM visits WHERE {condition}").fetchone()
+    ordered = "ORDER BY events DESC, first_event, session_id, user_id"
+    columns = "session_id, user_id, events, first_event"
+    return Evidence(
+        count, unit, _rows(log, f"SELECT {columns} FROM visits WHERE {condition} {ordered} LIMIT {EXAMPLES}")
     )
-    (count,) = log.connection.execute(f"SELECT count(*) FROM ({grouped})").fetchone()
-    ordered = f"{grouped} ORDER BY events DESC, first_event, session_id, user_id LIMIT {EXAMPLES}"
-    return Evidence(count, unit, _rows(log, ordered))
 
 
 def _rows(log: Log, query: str) -> tuple[Mapping[str, Any], ...]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clickflow.quality import visits
 from clickflow.quality.figures import RowFigure
 from clickflow.quality.log import EVERY_COLUMN, Log
 
@@ -28,13 +29,11 @@ WHY_UNKNOWN = {
     "after_as_of": "source.as_of is null",
     "age_days": "the log has no event with a time",
     "duplicates": "ingest.duplicates is keep",
+    "tie_share": "no visit has two steps",
     "volume_ratio": "the log has no full day that comes after another",
     "type_mix_distance": "the log is a single moment",
 }
 """Why a figure can be None."""
-
-VISIT = "session_id, CASE WHEN session_id IS NULL THEN user_id END, CASE WHEN session_id IS NULL THEN day END"
-"""What groups events to sessions: the session given, else a user's day."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Profile:
     """What a log looks like.
 
     `log` and `drift` are one row each (figure → value; None where it cannot be known); `days` one row a day between the
-    first and the last, those without events too; `types` one row an event type. `unsorted_rows`, `duplicate_days` and
-    `refused_files` say where to look for examples.
+    first and the last, those without events too; `types` one row an event type. `unsorted_rows`, `tied_rows`,
+    `duplicate_days` and `refused_files` say where to look for examples.
     """
 
     log: Mapping[str, int | float | None]
@@ -54,6 +53,7 @@ class Profile:
     last_event: datetime | None
     newest_full_day: date | None
     unsorted_rows: tuple[tuple[Path, int], ...]
+    tied_rows: tuple[tuple[Path, int], ...]
     duplicate_days: tuple[date, ...]
     refused_files: tuple[Mapping[str, Any], ...]
 
@@ -78,6 +78,8 @@ def measure(
 
     kept_twice = card.get("duplicates") == "keep"
     duplicates, duplicate_days, unsorted_rows, unsorted = 0, [], [], 0
+    tied_rows: list[tuple[Path, int]] = []
+    tied = 0
     for day, files in _by_day(log.files).items():
         twice = f"SELECT count(*) - count(DISTINCT hash({EVERY_COLUMN})) FROM events WHERE day = '{day}'"
         (more,) = (0,) if kept_twice else _one(log, twice)
@@ -87,15 +89,20 @@ def measure(
             places = _earlier_than_before(file)
             unsorted += len(places)
             unsorted_rows += [(file, int(place)) for place in places[:5]]
+            places = visits.ties(file)
+            tied += len(places)
+            tied_rows += [(file, int(place)) for place in places[:5]]
         advance()
     figures |= {"duplicates": None if kept_twice else duplicates, "unsorted": unsorted}
 
-    sessions, single, longest = _one(
+    visits.create(log)
+    sessions, single, longest, stepped = _one(
         log,
-        "SELECT count(*), count(*) FILTER (n = 1), max(n) FROM ("
-        f"SELECT count(*) AS n FROM events WHERE user_id IS NOT NULL OR session_id IS NOT NULL GROUP BY {VISIT})",
+        "SELECT count(*), count(*) FILTER (events = 1), max(events), "
+        "coalesce(sum(steps) - count(*) FILTER (steps > 0), 0)::BIGINT FROM visits",
     )
     figures |= {"sessions": sessions, "single_event_sessions": single, "longest_session": longest}
+    figures |= {"ties": tied, "tie_share": _share(tied, stepped)}
     figures["single_event_session_share"] = _share(single, sessions)
     figures["session_share"] = _share(longest, events)
     for name in ("user", "item"):
@@ -130,6 +137,7 @@ def measure(
         last_event=last,
         newest_full_day=full_day,
         unsorted_rows=tuple(unsorted_rows[:5]),
+        tied_rows=tuple(tied_rows[:5]),
         duplicate_days=tuple(duplicate_days),
         refused_files=tuple(refused),
     )
