@@ -41,6 +41,13 @@ def _open(*models: str) -> tuple[Params, Paths]:
     return params, paths
 
 
+def _foretell(params: Params, paths: Paths) -> None:
+    """Say before the work, not after it, where its result could not be promoted."""
+    from clickflow.registry import champion
+
+    champion.foretell(params, paths)
+
+
 @app.command(rich_help_panel=WORK)
 def simulate(
     events: Annotated[int, typer.Option(help="How many events, at least.", min=1)],
@@ -77,6 +84,7 @@ def inspect(
 def ingest() -> None:
     """Any source to canonical events; what cannot be accepted goes to quarantine."""
     params, paths = _open()
+    _foretell(params, paths)
     from clickflow.events import ingest as stage
 
     stage.run(params, paths)
@@ -113,6 +121,7 @@ def sequences(unit: Annotated[str, typer.Argument(help="session")]) -> None:
 def train(model: Name) -> None:
     """Train a model; killed and started again, it goes on from its checkpoint."""
     params, paths = _open(model)
+    _foretell(params, paths)
     from clickflow.training import stage
 
     stage.run(params, paths, model)
@@ -165,6 +174,7 @@ def export(model: Name) -> None:
 def evaluate(model: Name) -> None:
     """Measure the artefact beside its baselines and the champion; write the report."""
     params, paths = _open(model)
+    _foretell(params, paths)
     from clickflow.evaluation import evaluate as stage
 
     stage.run(params, paths, model)

@@ -282,10 +282,11 @@ def _beaten_rules(params: Params) -> Any:
                 f"next_action there is: {', '.join(ROW_METRICS)}"
             )
         own = params.evaluation.action_baselines if of_actions else params.evaluation.baselines
+        place = "evaluation.action_baselines" if of_actions else "evaluation.baselines"
         for baseline in [] if isinstance(severities, str) else severities:
             if baseline not in (OTHERS, *own):
                 yield (
-                    f"gate.beat_baselines.{name}: no baseline {baseline!r} is evaluated{nearest(baseline, own)}; "
+                    f"gate.beat_baselines.{name}: no {baseline!r} is in {place}{nearest(baseline, own)}; "
                     f"there is: {', '.join(own) or 'none'}, and {OTHERS!r} for all others"
                 )
 

@@ -197,6 +197,20 @@ def test_a_champion_is_taken_down_and_the_next_candidate_is_judged_as_the_first(
     assert call("rollback", MODEL, "--to", "1", "--reason", "the demo again")["champion"] == 1
 
 
+def test_a_stage_says_before_its_work_that_params_name_another_champion(here: Paths) -> None:
+    def said(*verb: str) -> str:
+        return str(CliRunner().invoke(cli.app, verb).stderr)
+
+    assert "champion" not in said("train", MODEL)
+    candidate(here, "one")
+    call("promote")
+    warning = f"the champion of {MODEL} is version 1, and params.yaml says 0: run `clickflow open` first"
+    for verb in (["train", MODEL], ["evaluate", MODEL]):
+        assert warning in said(*verb).replace("\n", " ")
+    call("open")
+    assert "run `clickflow open` first" not in said("train", MODEL)
+
+
 def test_rollback_refuses_what_never_proved_itself(here: Paths) -> None:
     assert "no champion yet" in call("rollback", MODEL, "--reason", "x", fails=2)
     candidate(here, "one")
