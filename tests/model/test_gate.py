@@ -320,9 +320,7 @@ def test_unknown_metrics_are_named(root: Path, paths: Paths) -> None:
         params_with(root, primary="mmr@20")
     with pytest.raises(UsageError, match=r"gate.beat_baselines.*next_action.ece.*next_action.accuracy"):
         params_with(root, beat_baselines={"next_action.ece": "warn"})
-    with pytest.raises(
-        UsageError, match=r"gate.beat_baselines.*'markow' is in evaluation.baselines.*mean 'markov'"
-    ):
+    with pytest.raises(UsageError, match=r"gate.beat_baselines.*'markow' is in evaluation.baselines.*mean 'markov'"):
         params_with(root, beat_baselines={"mrr@20": {"markow": "warn"}})
     with pytest.raises(UsageError, match=r"gate.beat_baselines"):
         params_with(root, beat_baselines={"mrr@20": "sometimes"})
