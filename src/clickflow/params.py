@@ -35,6 +35,7 @@ class Source:
     encoding: str
     header: tuple[str, ...] | None
     columns: Mapping[str, str]
+    explode: str | None
     event_types: Mapping[str, str]
     decimal: Literal[".", ","]
     thousands: str | None

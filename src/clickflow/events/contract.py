@@ -44,7 +44,7 @@ REASONS = {
     "truncated": "the last row of the file has too few columns: it was cut off",
     "wrong_columns": "the row has more or fewer columns than the file",
     "bad_quotes": "a quoted field does not end within the next lines",
-    "bad_json": "the line is not a JSON object (or holds no events, in a nested layout)",
+    "bad_json": "the line is not a JSON object, or holds more than 2^20 events",
     "broken_encoding": "the row is not UTF-8, or holds a NUL",
     "not_scalar": "a list or an object stands where one value is due",
     "inexact_id": "an id is a number that has lost digits: 2^53 or more as a floating number, or rounded (1.23457e+06)",

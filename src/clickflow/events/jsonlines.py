@@ -1,7 +1,7 @@
 """JSON lines: one object a line, or (nested layouts) one object with a list of events a line."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from clickflow.events.fields import MOST, exploded, getter
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, position_of
 from clickflow.events.storage import PLAIN, Storage
 from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
@@ -23,9 +24,9 @@ class JsonLines:
 
     path: Path
     wanted: Mapping[str, str]
-    """Canonical column: field; a dot leads into an object."""
+    """Canonical column: field, or a path (see `fields`)."""
     nested: str
-    """The field that holds the events of a line; empty: the line is the event."""
+    """The path of the list that holds the events of a line; empty: the line is the event."""
     skip: int = 0
     storage: Storage = PLAIN
     decimal: str = "."
@@ -45,8 +46,9 @@ class JsonLines:
         for position in positions.tolist():
             line = lines[(position >> ORDINAL_BITS) - block.line].removesuffix(b"\r")
             if self.nested:
-                event = events_of(orjson.loads(line), self.nested)[position & (1 << ORDINAL_BITS) - 1]
-                line = orjson.dumps(event)
+                # the standard parser keeps the digits of any whole number
+                event = exploded(json.loads(line), self.nested)[position & (1 << ORDINAL_BITS) - 1]
+                line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
             found.append(line.decode())
         return found
 
@@ -56,7 +58,7 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
     refused = Refused()
     positions: list[int] = []
     columns: list[list[str | None]] = [[] for _ in wanted]
-    getters = [_getter(field) for field in wanted.values()]
+    getters = [getter(field) for field in wanted.values()]
     marked = [decimal != "." and name in ("price", "quantity") for name in wanted]
     blank = 0
     lines = block.data.split(b"\n")
@@ -74,18 +76,18 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
         except orjson.JSONDecodeError:
             reason = "broken_encoding" if b"\0" in line or not is_text(line) else "bad_json"
         else:
-            events = events_of(value, nested)
-            reason = "" if events else "bad_json"
+            events = exploded(value, nested)
+            reason = "" if 0 < len(events) <= MOST else "bad_json"
         if reason:
             raw = block.escaped(line) if reason == "broken_encoding" else line.decode()
             refused.add(position_of(number), reason, raw)
             continue
         for ordinal, event in enumerate(events):
             positions.append(position_of(number, ordinal))
-            for column, getter, mark in zip(columns, getters, marked, strict=True):
-                value = getter(event)
+            for column, get, mark in zip(columns, getters, marked, strict=True):
+                value = get(event)
                 if type(value) is float and abs(value) >= EXACT:
-                    value = getter(events_of(_exact(line), nested)[ordinal])
+                    value = get(exploded(_exact(line), nested)[ordinal])
                 text = as_text(value)
                 column.append(text.replace(".", decimal) if mark and text and type(value) is float else text)
 
@@ -105,39 +107,3 @@ def as_text(value: Any) -> str | None:
 def _exact(line: bytes) -> Any:
     """A line with the digits of its whole numbers, however many; the fast parser makes floats of long ones."""
     return json.loads(line, parse_int=str)
-
-
-def events_of(value: Any, nested: str) -> list[dict[str, Any]]:
-    """The events of a parsed line; none where it is not what the layout says."""
-    if not isinstance(value, dict):
-        return []
-    if not nested:
-        return [value]
-    inner = value.pop(nested, None)
-    if not isinstance(inner, list) or not all(isinstance(event, dict) for event in inner):
-        return []
-    return [{**value, **event} for event in inner]
-
-
-def paths(event: dict[str, Any]) -> Iterator[str]:
-    """The fields of an event, those of inner objects with a dotted path."""
-    for name, value in event.items():
-        yield name
-        if isinstance(value, dict):
-            yield from (f"{name}.{inner}" for inner in paths(value))
-
-
-def _getter(field: str) -> Callable[[dict[str, Any]], Any]:
-    if "." not in field:
-        return lambda event: event.get(field)
-    path = field.split(".")
-
-    def descend(event: dict[str, Any]) -> Any:
-        if field in event:
-            return event[field]
-        value: Any = event
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
-
-    return descend

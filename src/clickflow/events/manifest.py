@@ -123,6 +123,7 @@ def settings(params: Params, key: str) -> dict[str, Any]:
         "encoding": source.encoding,
         "header": None if source.header is None else list(source.header),
         "columns": dict(source.columns),
+        "explode": source.explode,
         "event_types": dict(source.event_types),
         "decimal": source.decimal,
         "thousands": source.thousands,

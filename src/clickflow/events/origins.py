@@ -24,6 +24,7 @@ def as_read(source: Source) -> Source:
             encoding="utf-8",
             header=None,
             columns={},
+            explode=None,
             event_types={},
             time_format=None,
             timezone="UTC",

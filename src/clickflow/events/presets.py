@@ -42,7 +42,7 @@ class Layout:
     decimal: str = "."
     """The mark in prices and quantities that are text."""
     nested: str = ""
-    """JSON lines: the field that holds the list of events of a line."""
+    """The field that holds a list whose elements are events (JSON lines, Parquet); a path as in `columns`."""
     identity: bool = False
     """Columns that are called as the canonical ones are taken without being listed."""
     files: str = "*"
@@ -190,6 +190,7 @@ def layout_of(source: Source, name: str) -> Layout:
         encoding=source.encoding,
         time_format=source.time_format or chosen.time_format,
         decimal=source.decimal,
+        nested=source.explode or chosen.nested,
     )
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.errors import ClickflowError, DataError
-from clickflow.events import jsonlines, records
+from clickflow.events import fields, records, structs
 from clickflow.events.contract import BY_NAME, COLUMNS
 from clickflow.events.delimited import Delimited
 from clickflow.events.folders import format_of, member_of, partitions
@@ -32,7 +32,7 @@ from clickflow.events.storage import (
     packing_of,
     read_text,
 )
-from clickflow.events.tables import Table, is_clock
+from clickflow.events.tables import Table
 from clickflow.params import Source
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -106,10 +106,8 @@ class SourceFile:
             } | more
         if isinstance(reader, JsonLines):
             return {"format": "jsonl"} | more
-        schema = pq.read_schema(reader.path)
-        at = reader.wanted.get("event_time")
-        clock = at is not None and is_clock(schema.field(at).type)
-        return {"format": "parquet", "columns": list(schema.names), "clock": clock} | more
+        clock = "event_time" in reader.wanted and reader.clock
+        return {"format": "parquet", "columns": list(pq.read_schema(reader.path).names), "clock": clock} | more
 
 
 class EmptyFile(DataError):
@@ -318,21 +316,25 @@ def _delimiter_hint(error: DataError, layout: Layout, raw: bytes, delimiter: str
 
 def _table(path: Path, layout: Layout, folders: Mapping[str, Any]) -> Table:
     try:
-        names = tuple(pq.read_schema(path).names)
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})",
             kept=UNTOUCHED,
             next_step="check source.format and the file",
         ) from error
+    doubled = [name for name in schema.names if schema.names.count(name) > 1]
+    names = [*doubled, *structs.paths(schema, layout.nested)]
+    names += [field for field in layout.columns.values() if field not in names and structs.has(schema, field)]
     columns = columns_of(layout, names, path, given=folders)
-    return Table(path, {column: names[at] for column, at in columns.items()})
+    return Table(path, {column: names[at] for column, at in columns.items()}, layout.nested)
 
 
 def _json(
     path: Path, layout: Layout, head: bytes, skip: int, storage: Storage, folders: Mapping[str, Any]
 ) -> JsonLines:
-    fields: dict[str, None] = {}
+    seen: dict[str, None] = {}
+    inside = False
     tops: dict[str, None] = {}
     for line in head.split(b"\n")[:SAMPLE]:
         try:
@@ -341,16 +343,17 @@ def _json(
             continue
         if isinstance(value, dict):
             tops |= dict.fromkeys(value)
-            for event in jsonlines.events_of(value, layout.nested):
-                fields |= dict.fromkeys(jsonlines.paths(event))
-    if not fields:
+            for event in fields.exploded(value, layout.nested):
+                seen |= dict.fromkeys(fields.paths(event))
+            inside = inside or not layout.nested or isinstance(fields.getter(layout.nested)(value), list | dict)
+    if not inside:
         raise DataError(
             f"{path}: none of its first lines is a JSON object"
             + (f" with a list of events in {layout.nested!r}; there is: {', '.join(tops)}" if tops else ""),
             kept=UNTOUCHED,
             next_step="check source.format and source.preset: JSON lines have one object a line",
         )
-    names = tuple(fields)
+    names = tuple(seen)
     # a field may be absent from the first lines and come later: only what every event needs must be seen here
     columns = columns_of(layout, names, path, lenient=True, given=folders)
     return JsonLines(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.errors import DataError
-from clickflow.events import texts
+from clickflow.events import fields, structs, texts
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, lines_of, position_of
 from clickflow.events.storage import UNTOUCHED
 
@@ -45,7 +45,9 @@ class Table:
 
     path: Path
     wanted: Mapping[str, str]
-    """Canonical column: the file's column."""
+    """Canonical column: the file's column, or a path (see `fields`)."""
+    nested: str = ""
+    """The path of the list whose elements are rows of their own; empty: none."""
     rows: int = ROWS
 
     def blocks(self, size: int = 0) -> Iterator[TableBlock]:
@@ -69,22 +71,46 @@ class Table:
     def parse(self, block: TableBlock) -> Rows:
         """The rows of a block."""
         batch, refused = block.batch, Refused()
-        broken = np.zeros(batch.num_rows, bool)
+        rows = structs.explode(batch, self.nested, _text)
+        positions = (rows.row + block.line) << ORDINAL_BITS | rows.ordinal
+        long = np.unique(rows.row[rows.ordinal >= fields.MOST])
+        if len(long):
+            for row, raw in zip(long.tolist(), _raws(batch, long), strict=True):
+                refused.add(position_of(block.line + row), "bad_json", raw)
+        broken = np.zeros(len(rows.row), bool)
         columns = {}
         for name, field in self.wanted.items():
-            columns[name], bad = _column(batch.column(field), keep=_typed(name, batch.schema.field(field).type))
+            value = structs.value_at(batch, field, rows, _text)
+            columns[name], bad = _column(value, keep=_typed(name, value.type))
             broken |= bad
-        keep = np.flatnonzero(~broken)
         table = pa.table(columns)
+        broken &= ~np.isin(rows.row, long)
         if broken.any():
-            for index, raw in zip(np.flatnonzero(broken).tolist(), _raws(batch, np.flatnonzero(broken)), strict=True):
-                refused.add(position_of(block.line + index), "broken_encoding", raw.replace("\\", "\\\\"))
+            at = positions[broken]
+            for position, raw in zip(at.tolist(), self.raw_at(block, at), strict=True):
+                refused.add(position, "broken_encoding", raw.replace("\\", "\\\\"))
+        keep = np.flatnonzero(~broken & ~np.isin(rows.row, long))
+        if len(keep) < len(rows.row):
             table = table.take(pa.array(keep))
-        return Rows(table, (keep.astype(np.int64) + block.line) << ORDINAL_BITS, refused)
+        return Rows(table, positions[keep], refused)
 
     def raw_at(self, block: TableBlock, positions: NDArray[np.int64]) -> list[str]:
         """Rows of a block as JSON, with all columns of the file."""
-        return _raws(block.batch, lines_of(positions) - block.line)
+        lines = lines_of(positions) - block.line
+        if not self.nested:
+            return _raws(block.batch, lines)
+        ordinals = (positions & (1 << ORDINAL_BITS) - 1).tolist()
+        rows = _rows(block.batch, lines)
+        return [_json(fields.exploded(row, self.nested)[at]) for row, at in zip(rows, ordinals, strict=True)]
+
+    @property
+    def clock(self) -> bool:
+        """Whether the file's times are times by themselves."""
+        schema = pq.read_schema(self.path)
+        batch = pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+        return is_clock(
+            structs.value_at(batch, self.wanted["event_time"], structs.explode(batch, self.nested, _text), _text).type
+        )
 
 
 def is_clock(kind: pa.DataType) -> bool:
@@ -156,7 +182,16 @@ def inexact(value: float) -> str:
     return f"{digits.rstrip('0').removesuffix('.')}e{exponent}"
 
 
+def _text(array: pa.Array) -> pa.Array:
+    return _column(array, keep=False)[0]
+
+
 def _raws(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> list[str]:
+    return [_json(row) for row in _rows(batch, indices)]
+
+
+def _rows(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Rows as JSON has them."""
     part = batch.take(pa.array(indices))
     rows = part.to_pylist()
     # JSON knows no infinity: as a text it is still seen to be no number
@@ -168,7 +203,7 @@ def _raws(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> list[str]:
                 value = row[name]
                 if isinstance(value, float) and value.is_integer() and abs(value) >= LIMITS[kind]:
                     row[name] = inexact(value)
-    return [_json(row) for row in rows]
+    return rows
 
 
 def _json(value: Any) -> str:

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickflow.errors import DataError
-from clickflow.events import jsonlines, records
+from clickflow.events import records
 from clickflow.events.delimited import Delimited
+from clickflow.events.fields import exploded, paths
 from clickflow.events.folders import member_of, partitions
 from clickflow.events.inspect.words import column_named
 from clickflow.events.jsonlines import JsonLines
@@ -195,8 +196,8 @@ def _json(
     nested = lists.most_common(1)[0][0] if lists and lists.most_common(1)[0][1] > len(lists) / 2 else ""
     names: dict[str, None] = {}
     for each in lines:
-        for event in jsonlines.events_of(dict(each), nested):
-            names |= dict.fromkeys(jsonlines.paths(event))
+        for event in exploded(dict(each), nested):
+            names |= dict.fromkeys(paths(event))
     whole = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     fields = tuple(name for name in names if name not in whole)
     form = Form(format="jsonl", names=fields, packing=packing, encoding=encoding, nested=nested, doubts=doubts)
