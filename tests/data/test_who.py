@@ -65,6 +65,13 @@ def test_ids_that_are_numbers_lead_back_from_json(desk: Desk, capsys: Any, ids: 
     assert ask(desk, capsys, user=ids)["user", ids]["pseudonym"] == user
 
 
+def test_an_id_is_asked_for_however_its_number_is_written(desk: Desk, capsys: Any) -> None:
+    desk.put("a.csv", HEADER + row(user="17850.0"))
+    ((user,), _) = pseudonyms_of(desk)
+    assert ask(desk, capsys, user="17850")["user", "17850"]["pseudonym"] == user
+    assert set(ask(desk, capsys, user)) == {("user", "17850.0")}, "as the source writes it"
+
+
 def test_an_id_that_stands_in_a_folders_name_is_found_too(desk: Desk, capsys: Any) -> None:
     desk.put("user_id=u7/a.csv", b"event_time,event_type,item_id\n2026-01-05 10:00:00,view,i1\n")
     ((user,), _) = pseudonyms_of(desk)
