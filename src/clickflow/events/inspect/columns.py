@@ -187,6 +187,11 @@ def _time(
             if clock is not None:
                 seen.append((column, clock))
     if not seen:
+        for column in choices:
+            if pc.all(pc.match_substring_regex(column.filled, r"^\d{19}$")).as_py():
+                result.doubts.append(
+                    f"{column.name} holds nanoseconds since 1970, which are not read: write microseconds"
+                )
         return
     # of several times the one that tells most moments apart
     best = max(range(len(seen)), key=lambda at: (seen[at][1].resolution > 2 * seen[0][1].resolution, -at))
@@ -198,6 +203,12 @@ def _time(
         result.doubts.append(f"event_time: {1 - clock.share:.1%} of the times in {column.name} are not of that form")
     if column not in choices:
         result.doubts.append(f"event_time: {column.name}, by its values alone")
+    if clock.date_only:
+        for other in filled:
+            if pc.all(pc.match_substring_regex(other.filled, r"^\d{1,2}:\d{2}(:\d{2})?")).as_py():
+                result.doubts.append(
+                    f"the time of day stands in {other.name}: write both into one column, date alone is read"
+                )
     others = [other.name for other, _ in seen if other is not column]
     if others:
         result.doubts.append(f"event_time: {column.name}, and not {', '.join(others)}, which could be times too")

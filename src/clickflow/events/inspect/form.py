@@ -100,6 +100,8 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
         read += part.read
         advance(block.consumed - done, f"{read:,} rows")
         done = block.consumed
+    if not read:
+        raise DataError(f"{path} has no row", kept=UNTOUCHED, next_step="inspect another file")
     table = pa.concat_tables(parts) if parts else pa.table({})
     return Look(name=name, path=path, form=form, table=table, read=read, whole=whole, folders=folders)
 
@@ -157,19 +159,20 @@ def encoding_of(raw: bytes) -> tuple[str, tuple[str, ...]]:
         text = raw.decode("gb18030", "replace")
         common = sum("\u4e00" <= letter <= "\u9fff" for letter in text)
         if common > 0.8 * high / 2:
-            return "gb18030", ("the encoding is a guess by its pairs of bytes: look whether the texts below read well",)
+            return "gb18030", ("the encoding is a guess by its pairs of bytes: look whether the texts here read well",)
     long = sum(len(run) for run in runs if len(run) > 2) / high
     guess = "cp1251" if long > 0.6 else "cp1252"
-    return guess, (f"it is not UTF-8; {guess} is a guess: look whether the texts below read well",)
+    return guess, (f"it is not UTF-8; {guess} is a guess: look whether the texts here read well",)
 
 
 def _objects(body: bytes) -> bool:
     for line in body.split(b"\n")[:LINES]:
         try:
-            return isinstance(orjson.loads(line), dict)
+            value = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
-    return body.lstrip()[:1] == b"["
+        return isinstance(value[0] if isinstance(value, list) and value else value, dict)
+    return re.match(rb'\s*(\[\s*\{|\{\s*")', body) is not None
 
 
 def _json(
@@ -191,7 +194,7 @@ def _json(
         )
     lists = Counter(
         key for line in lines for key, value in line.items()
-        if isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+        if isinstance(value, list) and value and all(isinstance(each, dict) and "key" not in each for each in value)
     )  # fmt: skip
     nested = lists.most_common(1)[0][0] if lists and lists.most_common(1)[0][1] > len(lists) / 2 else ""
     names: dict[str, None] = {}
@@ -211,7 +214,11 @@ def _delimited(
     rows = {mark: _split(body[start:], mark) for mark in DELIMITERS}
     mark = max(DELIMITERS, key=lambda each: (_steadiness(rows[each]), -DELIMITERS.index(each)))
     if _steadiness(rows[mark])[0] == 0:
-        doubts = (*doubts, "no delimiter splits its lines into as many columns each; a comma is taken")
+        twice = sum(b"::" in row for row in body.split(b"\n")[:LINES])
+        why = "its columns are separated by '::', which is not read: put a tab in its place"
+        if twice < len(rows[mark]) / 2:
+            why = "no delimiter splits its lines into as many columns each; a comma is taken"
+        doubts = (*doubts, why)
     sample = rows[mark]
     width = Counter(map(len, sample)).most_common(1)[0][0]
     sample = [sample[0], *(row for row in sample[1:] if len(row) == width)]

@@ -47,6 +47,9 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
     told = format_of(look.name)
     if form.format != (layout.format or told):
         values["format"] = form.format
+    if form.nested and not preset:
+        values["explode"] = form.nested
+        doubts.append(f"every element of {form.nested} is taken for an event of its own")
     usual = {"csv": ",", "tsv": "\t"}.get(form.format)
     if form.delimiter is not None and form.delimiter != usual:
         values["delimiter"] = form.delimiter

@@ -36,6 +36,7 @@ PLAIN: Mapping[str, Any] = {
     "encoding": "utf-8",
     "header": None,
     "columns": {},
+    "explode": None,
     "event_types": {},
     "decimal": ".",
     "thousands": None,
@@ -55,7 +56,8 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
     with started(params.ingest.memory_gb) as engine:
         looked, proposal = study(found, rows, params, engine)
         doubts += proposal.doubts
-        source = replace(params.source, **{**PLAIN, "path": path, "pattern": pattern, **proposal.values})
+        chosen = {**PLAIN, "path": path, "pattern": pattern, **proposal.values}
+        source = replace(params.source, **{key: value for key, value in chosen.items() if hasattr(params.source, key)})
         tried = spread(found)
         trial, fault = None, None
         try:
@@ -119,7 +121,8 @@ def advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]],
         differs = [
             f"{key}: {params_patch.written(plain(value))}"
             for key, value in wanted.items()
-            if key not in ("kind", "path", "pattern", "nulls") and plain(getattr(params.source, key)) != plain(value)
+            if key not in ("kind", "path", "pattern", "nulls", "explode")
+            and plain(getattr(params.source, key)) != plain(value)
         ]
         needs = f"\n{name} looks as if source needed {', '.join(differs)}" if differs else ""
     except (ClickflowError, ValueError, OSError):

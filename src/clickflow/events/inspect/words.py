@@ -23,9 +23,9 @@ COLUMN_NAMES = {
         bestellung bestellnummer rechnungsnummer rechnung id_session visite id_visite commande id_commande
         num_commande facture sesion id_sesion visita pedido id_pedido factura 会话id 会话 访问id 订单号 订单id
         订单编号""",
-    "item_id": """item_id item product_id product sku sku_id article_id article aid stock_code asin goods_id
+    "item_id": """item_id item product_id product sku sku_id article_id article aid stock_code asin iid goods_id
         content_id movie_id item_sku product_code itemid produkt_id produkt produktnummer artikel_id
-        artikelnummer artikelnr artikel id_produit produit reference ref_produit id_producto producto
+        artikelnummer artikelnr artikel id_produit produit reference reference_produit ref_produit id_producto producto
         id_articulo articulo 商品id 商品编号 商品 产品id 产品 物品id 货号""",
     "category": """category category_code category_id item_category product_category cat department kategorie
         warengruppe categorie rayon categoria 商品类目id 商品类目 商品类别 类目id 类目 品类 分类""",
