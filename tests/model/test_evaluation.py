@@ -12,7 +12,7 @@ import pytest
 import small_models
 
 from clickflow.errors import DataError
-from clickflow.evaluation import evaluate, headline, report, scoring, vocabularies
+from clickflow.evaluation import evaluate, examples, headline, report, scoring, vocabularies
 from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.files import read_json, sha256_folder, write_json
 from clickflow.models import export
@@ -365,6 +365,26 @@ def test_two_figures_are_named_where_known_items_and_all_differ(evaluated):
     assert "only 0.40% of" in headline.warnings(metrics | {"coverage": 0.004})[0]
     same = metrics["next_item"] | {"candidate": own | {"recall@20_known": own["recall@20"]}}
     assert not headline.apart(metrics | {"next_item": same})
+
+
+def test_the_report_shows_sessions_that_were_drawn_with_what_came_and_what_was_expected(evaluated):
+    paths, params, _ = evaluated
+    store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
+    made = evaluate.evaluate(artefact, store, params.evaluation, params.seed).examples
+    assert made == evaluate.evaluate(artefact, store, params.evaluation, params.seed).examples
+    assert len(made) == examples.SESSIONS
+    page = (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
+    split, steps = open_split(store, "test"), []
+    for sequence in range(split.n_sequences):
+        items = split.item[split.offsets[sequence] : split.offsets[sequence + 1]]
+        steps += [tuple(map(str, items[max(0, end - 5) : end + 2])) for end in range(1, len(items) - 1)]
+    for each in made:
+        assert (*(item.id for _, item in each.steps), each.came.id) in steps
+        assert f"<code>{each.came.id}</code>" in page
+        for system, answers in each.answers.items():
+            assert len({item.id for item in answers}) == examples.ANSWERS
+            if 1 <= each.ranks[system] <= examples.ANSWERS:
+                assert each.came in answers[: each.ranks[system]]
 
 
 def test_what_a_champion_of_other_data_fits(shop, tmp_path):

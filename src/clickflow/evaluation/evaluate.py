@@ -1,5 +1,6 @@
 """The stage `evaluate`: the exported artefact, its baselines and the champion on the same rows, and the report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from clickflow.console import emit, progress, say
 from clickflow.errors import DataError
-from clickflow.evaluation import headline, measure, oracle, reference, report, scoring, vocabularies
+from clickflow.evaluation import examples, headline, measure, oracle, reference, report, scoring, vocabularies
 from clickflow.evaluation.baselines import positions
 from clickflow.evaluation.baselines.history import history
 from clickflow.evaluation.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
@@ -100,6 +101,8 @@ def evaluate(
     targets = test.next_item[test.followed]
     made.metrics["data"] = headline.data(card)
     made.metrics["champion_fit"] = vocabularies.fit(store, card, champion, targets) if champion else None
+    if made.ranks and (baseline := headline.best_baseline(made.metrics, f"recall@{max(settings.cutoffs)}")):
+        made = replace(made, examples=examples.examples(test, past, candidate, made.ranks, baseline, seed))
     return made
 
 
@@ -117,7 +120,10 @@ def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: 
     (folder / "figures").mkdir()
     for figure in drawn:
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
-    write_text(folder / "report.html", report.page(content, drawn, measured.test.card, candidate.card, settings))
+    write_text(
+        folder / "report.html",
+        report.page(content, drawn, measured.test.card, candidate.card, settings, measured.examples),
+    )
 
 
 def predictions(measured: Measured) -> "pa.Table":

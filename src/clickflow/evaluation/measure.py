@@ -1,6 +1,6 @@
 """One evaluation: candidate, champion, baselines and, for simulated data, the best possible, on the same rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from clickflow.evaluation import calibration, metrics, ranking, scoring, slices
 from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.baselines.positions import Positions
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ONE_STEP, ORACLE
+from clickflow.evaluation.examples import Example
 from clickflow.evaluation.metrics import Resampling
 from clickflow.evaluation.oracle import Best
 from clickflow.evaluation.scoring import HeldOut
@@ -34,6 +35,8 @@ class Measured:
     """Of the rows `test.followed`."""
     metrics: dict[str, Any]
     """What metrics.json holds, without artefact and champion version; see docs/reference/metrics.md."""
+    examples: Sequence[Example] = ()
+    """A few sessions for the report; none without the head next_item."""
 
 
 def measure(

@@ -7,6 +7,7 @@ from typing import Any
 
 from clickflow.evaluation import figures, headline, ranking
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ORACLE
+from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
 from clickflow.params import Evaluation
@@ -113,6 +114,7 @@ def page(
     store: Card,
     artefact: Mapping[str, Any],
     settings: Evaluation,
+    examples: Sequence[Example] = (),
 ) -> str:
     """report.html; the same content gives the same bytes."""
     from jinja2 import Environment, StrictUndefined
@@ -140,6 +142,7 @@ def page(
         actions=actions,
         action_columns=ACTION_COLUMNS,
         dimensions=DIMENSIONS,
+        examples=examples,
         cutoff=cutoffs[-1],
     )
 

@@ -1,0 +1,114 @@
+"""A few real test sessions: what was seen, what came next, and what the model and the best baseline had expected."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.evaluation import ranking, vocabularies
+from clickflow.evaluation.baselines import NEXT_ITEM
+from clickflow.evaluation.baselines.history import History
+from clickflow.evaluation.scoring import HeldOut
+from clickflow.models.artefact import Artefact
+from clickflow.models.windows import batch, questions, recent
+
+SESSIONS, STEPS, ANSWERS = 6, 6, 5
+"""How many sessions, steps of each (the last ones), and suggestions of each system are shown."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as a shop knows it."""
+
+    id: str
+    brand: str
+    category: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question: the steps before it (event type, item), what came, and the first suggestions of each system.
+
+    `ranks`: by system, the rank of what came; 0: the system does not know it.
+    """
+
+    steps: tuple[tuple[str, Item], ...]
+    came: Item
+    answers: dict[str, tuple[Item, ...]]
+    ranks: dict[str, int]
+
+
+def examples(
+    test: HeldOut, past: History, artefact: Artefact, ranks: Mapping[str, ranking.Ranks], baseline: str, seed: int
+) -> list[Example]:
+    """Up to `SESSIONS` of them, each of another session, drawn with `seed` and not chosen.
+
+    `ranks`: by system, of the rows `test.followed`. `baseline`: the one shown beside the candidate.
+    """
+    asked = test.asked
+    enough = np.flatnonzero(asked.position[test.followed] >= 1)
+    if not len(enough):
+        return []
+    drawn = np.random.default_rng(seed).permutation(enough)
+    _, first = np.unique(asked.sequence[test.followed][drawn], return_index=True)
+    rows = np.sort(drawn[np.sort(first)[:SESSIONS]])
+    chosen = test.followed[rows]
+    suggested = {
+        "candidate": _best(_of_artefact(test, artefact, chosen)),
+        baseline: _best(NEXT_ITEM[baseline](past)(_recent(test, past, chosen))),
+    }
+    items = _items(test.folder)
+    made = []
+    for place, (row, question) in enumerate(zip(rows, chosen, strict=True)):
+        end = int(asked.event[question])
+        start = max(end - int(asked.position[question]), end - STEPS + 1)
+        seen = tuple(
+            (test.card.actions[int(test.split.action[event])], items(int(test.items[event])))
+            for event in range(start, end + 1)
+        )
+        answers = {system: tuple(items(int(i)) for i in best[place]) for system, best in suggested.items()}
+        made.append(
+            Example(
+                seen, items(int(test.next_item[question])), answers, {name: int(ranks[name][row]) for name in suggested}
+            )
+        )
+    return made
+
+
+def _of_artefact(test: HeldOut, artefact: Artefact, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
+    """The artefact's scores [N, known] for some questions."""
+    own = questions(test.split.offsets, np.unique(test.asked.sequence), artefact.max_length)
+    translation = vocabularies.translation(test.folder, test.card, artefact)
+    inputs, rows, columns = batch(test.split, own, chosen, artefact.inputs, translation)
+    return artefact.scores(inputs, rows, columns)["next_item"]
+
+
+def _recent(test: HeldOut, past: History, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The items before each question as a baseline reads them."""
+    items = np.where(np.asarray(test.split.item) < past.known, test.split.item, 1)
+    return recent(items, test.asked, chosen, int(test.asked.window.max(initial=1)))
+
+
+def _best(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """The first `ANSWERS` items of each row, the best first; of equal ones the more frequent."""
+    order = np.argsort(-scores[:, ranking.FIRST_ITEM :], axis=1, kind="stable")[:, :ANSWERS]
+    return order + ranking.FIRST_ITEM
+
+
+def _items(folder: Path) -> Callable[[int], Item]:
+    """From an index of the store to the item."""
+    from pyarrow import parquet
+
+    table = parquet.read_table(folder / "vocabulary.parquet")
+    names = parquet.read_table(folder / "categories.parquet", columns=["category"]).column("category").to_pylist()
+    columns = {name: table.column(name) for name in ("item_id", "brand", "category")}
+
+    def item(index: int) -> Item:
+        at = index - ranking.FIRST_ITEM
+        category = columns["category"][at].as_py() or 0
+        named = names[category - 2] if 2 <= category < len(names) + 2 else ""
+        return Item(columns["item_id"][at].as_py(), columns["brand"][at].as_py() or "", named)
+
+    return item
