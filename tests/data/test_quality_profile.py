@@ -19,7 +19,7 @@ from clickflow.events.contract import COLUMNS, NEEDS_ITEM, SCHEMA
 from clickflow.quality.figures import row_figures
 from clickflow.quality.log import open_log
 from clickflow.quality.profile import SAMPLE_ROWS, Profile, measure, sample
-from clickflow.quality.visits import ties
+from clickflow.quality.visits import ties, times
 
 START = datetime(2026, 3, 28, tzinfo=UTC)
 LATEST = START + timedelta(days=3)
@@ -155,4 +155,6 @@ def test_ties_are_those_of_a_plain_count(rows: list[tuple[Any, ...]], group: int
             schema=SCHEMA,
         )
         pq.write_table(table, Path(folder) / "events.parquet", row_group_size=group)
-        assert ties(Path(folder) / "events.parquet").tolist() == wanted
+        path = Path(folder) / "events.parquet"
+        found = times(path)
+        assert found is not None and ties(path, found).tolist() == wanted

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clickflow.quality import visits
 from clickflow.quality.figures import RowFigure
@@ -29,7 +27,7 @@ WHY_UNKNOWN = {
     "after_as_of": "source.as_of is null",
     "age_days": "the log has no event with a time",
     "duplicates": "ingest.duplicates is keep",
-    "tie_share": "no visit has two steps",
+    "tie_share": "the log has no step: no event with an item",
     "volume_ratio": "the log has no full day that comes after another",
     "type_mix_distance": "the log is a single moment",
 }
@@ -68,8 +66,9 @@ def measure(
     """
     connection = log.connection
     counted = ", ".join(f"count(*) FILTER ({figure.predicate})" for figure in rows)
-    first, last, events, *counts = _one(
-        log, f"SELECT min(event_time), max(event_time), count(*), {counted} FROM events"
+    first, last, events, steps, *counts = _one(
+        log,
+        f"SELECT min(event_time), max(event_time), count(*), count(*) FILTER ({visits.STEP}), {counted} FROM events",
     )
     figures: dict[str, int | float | None] = {"events": events}
     figures |= {figure.name: count for figure, count in zip(rows, counts, strict=True)}
@@ -86,23 +85,22 @@ def measure(
         duplicates += more
         duplicate_days += [day] if more else []
         for file in files:
-            places = _earlier_than_before(file)
+            times = visits.times(file)
+            if times is None:
+                continue
+            places = np.flatnonzero(np.diff(times) < 0) + 1
             unsorted += len(places)
             unsorted_rows += [(file, int(place)) for place in places[:5]]
-            places = visits.ties(file)
+            places = visits.ties(file, times)
             tied += len(places)
             tied_rows += [(file, int(place)) for place in places[:5]]
         advance()
     figures |= {"duplicates": None if kept_twice else duplicates, "unsorted": unsorted}
 
     visits.create(log)
-    sessions, single, longest, stepped = _one(
-        log,
-        "SELECT count(*), count(*) FILTER (events = 1), max(events), "
-        "coalesce(sum(steps) - count(*) FILTER (steps > 0), 0)::BIGINT FROM visits",
-    )
+    sessions, single, longest = _one(log, "SELECT count(*), count(*) FILTER (events = 1), max(events) FROM visits")
     figures |= {"sessions": sessions, "single_event_sessions": single, "longest_session": longest}
-    figures |= {"ties": tied, "tie_share": _share(tied, stepped)}
+    figures |= {"ties": tied, "tie_share": _share(tied, steps)}
     figures["single_event_session_share"] = _share(single, sessions)
     figures["session_share"] = _share(longest, events)
     for name in ("user", "item"):
@@ -166,24 +164,6 @@ def _by_day(files: tuple[Path, ...]) -> dict[date, list[Path]]:
     for file in files:
         days.setdefault(date.fromisoformat(file.parent.name[4:]), []).append(file)
     return days
-
-
-def _earlier_than_before(file: Path) -> np.ndarray:
-    """The rows (from 0) of a file whose time is before that of the row above."""
-    parquet = pq.ParquetFile(file)
-    if "event_time" not in parquet.schema_arrow.names:
-        return np.empty(0, dtype=np.int64)
-    found, offset, before = [], 0, np.iinfo(np.int64).min
-    for group in range(parquet.num_row_groups):
-        column = parquet.read_row_group(group, columns=["event_time"]).column(0)
-        if not pa.types.is_timestamp(column.type):
-            return np.empty(0, dtype=np.int64)
-        times = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
-        times = pc.fill_null(pc.fill_null_forward(times), before).to_numpy()
-        if len(times):
-            found.append(offset + np.flatnonzero(times < np.concatenate(([before], times[:-1]))))
-            offset, before = offset + len(times), times[-1]
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
 def _volume(days: Mapping[date, int], last: datetime | None) -> tuple[date | None, dict[str, int | float | None]]:

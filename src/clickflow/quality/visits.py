@@ -20,12 +20,12 @@ NO_STEPS = ("search", "impression")
 
 STEP = f"item_id IS NOT NULL AND event_type NOT IN {NO_STEPS}"
 
-AGGREGATED = f"count(*) AS events, count(*) FILTER ({STEP}) AS steps, min(event_time) AS first_event"
+AGGREGATED = "count(*) AS events, min(event_time) AS first_event"
 SOMEBODY = "(user_id IS NOT NULL OR session_id IS NOT NULL)"
 
 
 def create(log: Log) -> None:
-    """Make the table `visits`: session_id, user_id, events, steps, first_event."""
+    """Make the table `visits`: session_id, user_id, events, first_event."""
     log.connection.execute(
         "CREATE OR REPLACE TEMP TABLE visits AS SELECT session_id, max(user_id) AS user_id, "
         f"{AGGREGATED}, min(user_id) <> max(user_id) AS shared FROM events WHERE {SOMEBODY} "
@@ -41,38 +41,52 @@ def create(log: Log) -> None:
         )
 
 
-def ties(file: Path) -> NDArray[np.int64]:
+def times(file: Path) -> NDArray[np.int64] | None:
+    """The times of a file's rows, microseconds; that of the row above where there is none. None: it has no times."""
+    parquet = pq.ParquetFile(file)
+    schema = parquet.schema_arrow
+    if "event_time" not in schema.names or not pa.types.is_timestamp(schema.field("event_time").type):
+        return None
+    column = parquet.read(columns=["event_time"]).column(0)
+    column = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
+    if column.null_count:
+        column = pc.fill_null(pc.fill_null_forward(column), np.iinfo(np.int64).min)
+    found: NDArray[np.int64] = column.to_numpy()
+    return found
+
+
+def ties(file: Path, time: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rows (from 0) of a sorted file that are a step with the time, and the same or no `order`, of the step before
-    of their visit. Other columns than the time are read only where times are equal.
+    of their visit. Other columns than the time (as from `times`) are read only where times are equal.
     """
+    same = np.diff(time) == 0
+    equal = np.append(same, False) | np.append(False, same)
+    nothing = np.empty(0, np.int64)
+    if not equal.any():
+        return nothing
     parquet = pq.ParquetFile(file)
     wanted = {"event_type": pa.string(), "user_id": pa.string(), "session_id": pa.string(), "item_id": pa.string()}
     wanted["order"] = pa.int64()
     schema = parquet.schema_arrow
     there = [name for name, kind in wanted.items() if name in schema.names and schema.field(name).type == kind]
-    if "event_time" not in schema.names or not {"event_type", "item_id"} <= set(there):
-        return np.empty(0, np.int64)
-    found, offset = [], 0
+    if not {"event_type", "item_id"} <= set(there):
+        return nothing
+    found, offset = [nothing], 0
     last: pa.Table | None = None
     for number in range(parquet.num_row_groups):
-        times = parquet.read_row_group(number, columns=["event_time"]).column(0).cast(pa.int64(), safe=False)
-        time = pc.fill_null(times, -1).to_numpy()
-        same = np.diff(time) == 0
-        at = np.flatnonzero(np.append(same, False) | np.append(False, same))
-        if last is not None and len(time):
-            at = np.union1d(at, np.flatnonzero(time == last["time"][0].as_py()))
-        if len(time):
-            # the last row of a group may tie with the first of the next one
-            at = np.union1d(at, [len(time) - 1])
+        rows = parquet.metadata.row_group(number).num_rows
+        at = np.flatnonzero(equal[offset : offset + rows])
+        if len(at):
             table = parquet.read_row_group(number, columns=there).take(pa.array(at))
-            table = table.append_column("time", pa.array(time[at])).append_column("row", pa.array(at + offset))
+            at += offset
+            table = table.append_column("time", pa.array(time[at])).append_column("row", pa.array(at))
             steps = pc.and_(pc.is_valid(table["item_id"]), pc.invert(pc.is_in(table["event_type"], pa.array(NO_STEPS))))
             table = table.filter(steps)
             table = table if last is None else pa.concat_tables([last, table])
             found.append(table["row"].to_numpy()[_tied(table)])
             last = table.slice(max(0, table.num_rows - 1)) if table.num_rows else None
-        offset += len(time)
-    return np.concatenate(found) if found else np.empty(0, np.int64)
+        offset += rows
+    return np.concatenate(found)
 
 
 def _tied(table: pa.Table) -> NDArray[np.bool_]:
