@@ -14,7 +14,7 @@ import yaml
 from small_shop import commit
 
 from clickflow.events.ingest import ingest
-from clickflow.orchestration.doctor import log
+from clickflow.orchestration.doctor import log, machine
 from clickflow.orchestration.doctor.services import FAMILIES, VARIABLES
 from clickflow.params_file import check
 from clickflow.paths import Paths
@@ -99,6 +99,20 @@ def test_each_fault_is_named_with_what_mends_it(checkout: Path) -> None:
     assert "nonsense" not in json.dumps(found), "an address of notices is a secret"
     assert only("mlflow")["state"] == "fault"
     assert "http://127.0.0.1:9" in only("mlflow")["words"]
+
+
+def test_an_environment_of_an_older_checkout_is_named(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine.packages(Paths(root))[0].state != "fault"
+    old = tmp_path / "clickflow-0.0.1.dist-info"
+    old.mkdir()
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: clickflow\nVersion: 0.0.1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (finding,) = machine.packages(Paths(root))
+    assert finding.state == "fault"
+    assert "does not find the plugin" in finding.words
+    assert finding.mend == "make environment"
 
 
 @pytest.mark.slow

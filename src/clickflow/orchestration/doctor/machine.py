@@ -45,6 +45,9 @@ def packages(paths: Paths) -> list[Finding]:
     )
     if missing:
         return [fault("python", f"{python}; not installed: {', '.join(missing)}", "make environment")]
+    if "clickflow" not in importlib.metadata.entry_points(group="airflow.plugins").names:
+        words = f"{python}; installed from an older checkout: Airflow does not find the plugin of this one"
+        return [fault("python", words, "make environment")]
     if other:
         shown = ", ".join(other[:4]) + (f" and {len(other) - 4} more" if len(other) > 4 else "")
         return [warning("python", f"{python}; other versions than constraints.txt: {shown}", "make environment")]
