@@ -110,22 +110,27 @@ from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import joinedload
 
 def answer():
     for word in json.loads(sys.argv[4]):
         while True:
             time.sleep(1)
-            with create_session() as session:
-                waiting = select(TaskInstance).where(TaskInstance.state == "awaiting_input")
-                ti = session.scalar(waiting.options(joinedload(TaskInstance.hitl_detail)))
-                if ti is None or ti.hitl_detail.response_received:
-                    continue
-                print("ASKED", json.dumps(ti.hitl_detail.body))
-                payload = UpdateHITLDetailPayload(**word)
-                user = SimpleAuthManagerUser(username="ada", role="admin")
-                update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, user, session)
-                break
+            try:
+                with create_session() as session:
+                    waiting = select(TaskInstance).where(TaskInstance.state == "awaiting_input")
+                    ti = session.scalar(waiting.options(joinedload(TaskInstance.hitl_detail)))
+                    if ti is None or ti.hitl_detail.response_received:
+                        continue
+                    body = json.dumps(ti.hitl_detail.body)
+                    payload = UpdateHITLDetailPayload(**word)
+                    user = SimpleAuthManagerUser(username="ada", role="admin")
+                    update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, user, session)
+            except OperationalError:  # the database was locked: nothing was answered
+                continue
+            print("ASKED", body)
+            break
 
 def begin():
     from pathlib import Path

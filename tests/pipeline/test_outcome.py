@@ -101,6 +101,7 @@ def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path) -> None:
     assert note("2026-01-05").count("**Outcome**") == 1, "a second time it takes the place of the first"
 
     runs = listed(shop)
+    assert {entry["person"] for entry in runs.values()} == {""}, "nobody triggers a run in one process"
     assert {day: runs[day]["state"] for day in ("2026-01-05", "2026-01-06")} == {
         "2026-01-05": "recorded",
         "2026-01-06": "recorded",

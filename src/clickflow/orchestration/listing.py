@@ -27,6 +27,7 @@ class Listed:
     models: Mapping[str, Mapping[str, Any]]
     reason: str
     note: str
+    person: str = ""
     outcome: str = ""
     failed: tuple[str, ...] = ()
     kept_bytes: int = 0
@@ -83,6 +84,7 @@ def _listed(home: Path, name: str, when: str, told: Mapping[str, Any], *, record
         models=dict(told.get("decisions") or {}),
         reason=str(told.get("skipped") or told.get("reason") or ""),
         note=str(told.get("note") or ""),
+        person=str(told.get("person") or ""),
         outcome=str(told.get("outcome") or ""),
         failed=failed,
         kept_bytes=journal.size(home / "workspaces" / name) if left else 0,
@@ -121,7 +123,8 @@ def _facts(run: Listed, home: Path) -> Iterator[tuple[str, str]]:
     if params := [f"{name}={value}" for name, value in run.params.items() if not name.startswith("champion.")]:
         yield "params", ", ".join(params)
     outcome = [part.replace("**", "") for part in run.outcome.split("\n\n") if not part.startswith("[")]  # no links
-    for name, text in (("reason", run.reason), ("note", run.note), ("outcome", "\n".join(outcome))):
+    reason = ", ".join(filter(None, [run.reason, run.person]))
+    for name, text in (("reason", reason), ("note", run.note), ("outcome", "\n".join(outcome))):
         if text:
             yield name, text
     if run.failed:

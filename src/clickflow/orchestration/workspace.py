@@ -163,6 +163,6 @@ def environment(run: Run, folder: Path) -> dict[str, str]:
         "CLICKFLOW_RUN_ID": run.id,
         "CLICKFLOW_DAG_RUN": run.dag_run,
         "CLICKFLOW_COMMIT": run.commit,
-        "CLICKFLOW_PERSON": run.person,
+        **({"CLICKFLOW_PERSON": run.person} if run.person else {}),
         **NO_TELEMETRY,
     }

@@ -28,6 +28,7 @@ def test_a_run_by_hand_ends_with_a_champion_that_everybody_knows(shop: Platform,
     assert promoted["facts"]["dag_run"] == f"retrain/{first}"
     entry = told.listed(shop, first)
     assert (entry["state"], entry["note"], entry["reason"]) == ("recorded", "the first", "by hand")
+    assert entry["person"] == promoted["actor"] == "admin"
     assert entry["models"][told.MODEL]["decision"] == "promote"
     (event,) = [event for event in told.news(shop, "clickflow://champion/") if event["source_run_id"] == first]
     assert event["extra"]["models"] == {told.MODEL: 1}

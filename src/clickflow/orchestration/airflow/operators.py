@@ -24,6 +24,9 @@ from clickflow.params import Params
 TIMEOUT_HINT = "next: raise meta.airflow.timeout_minutes of the stage in dvc.yaml, or see in its log what it waits for"
 
 
+IN_PROCESS = "dag_test"
+"""The user of `clickflow retrain`, as Airflow has it: whoever calls it, whom the ledger finds by itself."""
+
 Asks = Callable[[Any, Params], forms.Asked]
 """What a DAG run's context asks for. Raises UsageError."""
 
@@ -228,8 +231,9 @@ def home(repository: Path) -> Path:
 
 
 def person(context: Any) -> str:
-    """Who has triggered the run, as Airflow knows them; empty where nobody did."""
-    return str(getattr(context["dag_run"], "triggering_user_name", None) or "")
+    """Who has triggered the run, as Airflow knows them; empty where nobody did, or Airflow runs in one process."""
+    name = str(getattr(context["dag_run"], "triggering_user_name", None) or "")
+    return "" if name == IN_PROCESS else name
 
 
 def pulled_run(context: Any) -> Run:
