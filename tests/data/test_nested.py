@@ -1,16 +1,21 @@
 """Values inside objects and lists, of JSON lines and of Parquet alike: paths, keys and values, elements as events."""
 
+import gzip
 import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ingest_setup import Desk
 
 from clickflow.errors import DataError
+from clickflow.events.jsonlines import JsonLines
 from clickflow.events.replay import replay
 
 GA4 = [
@@ -127,6 +132,51 @@ def test_a_list_of_ids_and_a_list_inside_an_object(desk: Desk, kind: str) -> Non
     )
     assert outcome.events["item_id"].to_pylist() == ["A", "B"]
     assert outcome.reasons() == {2: ["null_item"]}
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_json_array_is_read_as_its_lines_are(desk: Desk, indent: int | None, packed: bool) -> None:
+    rows = [{**GA4[0], "note": ']},{[ "x\\\\'}, *GA4[1:], 5]
+    desk.put("a.jsonl", b"".join(json.dumps(each).encode() + b"\n" for each in rows))
+    lines = desk.ingest(**GIVEN)
+    (desk.log / "a.jsonl").unlink()
+    text = b"\xef\xbb\xbf \n" + json.dumps(rows, indent=indent).encode() + b"\n"
+    desk.put("a.json.gz" if packed else "a.json", gzip.compress(text) if packed else text)
+    array = desk.ingest(**GIVEN)
+    assert array.events.equals(lines.events)
+    assert array.reasons() == lines.reasons() == {4: ["unknown_type"], 5: ["bad_json"]}
+    more = {**GIVEN, "source__event_types": {"page_view": "impression", "session_start": "click"}}
+    assert replay(desk.params(**more), desk.paths)["taken_in"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=6) | st.integers() | st.none()), max_size=8),
+    indent=st.sampled_from([None, 0, 2]),
+    size=st.integers(1, 40),
+    ascii_only=st.booleans(),
+)
+def test_elements_are_whole_wherever_the_blocks_are_cut(
+    rows: list[dict[str, Any]], indent: int | None, size: int, ascii_only: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_bytes(json.dumps(rows, indent=indent, ensure_ascii=ascii_only).encode())
+        found, at = [], 1
+        for block in JsonLines(path, {}, "", array=True).blocks(size):
+            assert block.line == at
+            found += [json.loads(line) for line in block.data.split(b"\n")[:-1]]
+            at = block.stop
+    assert found == rows and at == len(rows) + 1
+
+
+@pytest.mark.parametrize("text", ['[{"a":1},{"a":', '[{"a":1}', '[{"a":1}] x', '[{"a":1}, {"a":"\n"}]'])
+def test_a_json_array_that_is_no_json_stops_the_run(desk: Desk, text: str) -> None:
+    first = '{"event_time":"2026-01-05","event_type":"view","user_id":"u","item_id":"i"},'
+    desk.put("a.json", text.replace("[", f"[{first}", 1).encode())
+    with pytest.raises(DataError, match="JSON array cannot be read from element"):
+        desk.ingest()
 
 
 def test_keys_and_values_of_a_map(desk: Desk) -> None:

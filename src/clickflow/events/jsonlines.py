@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, or (nested layouts) one object with a list of events a line."""
+"""JSON lines: an object a line, or (nested layouts) an object with a list of events a line; and JSON arrays of them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from clickflow.events.fields import MOST, exploded, getter
+from clickflow.events.json_arrays import read_elements
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, position_of
 from clickflow.events.storage import PLAIN, Storage
 from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
@@ -30,9 +31,13 @@ class JsonLines:
     skip: int = 0
     storage: Storage = PLAIN
     decimal: str = "."
+    array: bool = False
+    """The file is one array; its elements are the lines."""
 
     def blocks(self, size: int = BLOCK) -> Iterator[TextBlock]:
         """The file's lines, in blocks."""
+        if self.array:
+            return read_elements(self.path, self.skip, size, self.storage)
         return read_blocks(self.path, self.skip, 1, delimiter=b"", quoting=False, size=size, storage=self.storage)
 
     def parse(self, block: TextBlock) -> Rows:

@@ -17,6 +17,8 @@ from clickflow.events import fields, records, structs
 from clickflow.events.contract import BY_NAME, COLUMNS
 from clickflow.events.delimited import Delimited
 from clickflow.events.folders import format_of, member_of, partitions
+from clickflow.events.json_arrays import is_array
+from clickflow.events.json_arrays import sample as json_sample
 from clickflow.events.jsonlines import JsonLines
 from clickflow.events.mapping import columns_of, constants_of, lacks
 from clickflow.events.presets import Layout, layout_of
@@ -336,7 +338,8 @@ def _json(
     seen: dict[str, None] = {}
     inside = False
     tops: dict[str, None] = {}
-    for line in head.split(b"\n")[:SAMPLE]:
+    array = is_array(head)
+    for line in json_sample(head, SAMPLE) if array else head.split(b"\n")[:SAMPLE]:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
@@ -351,7 +354,7 @@ def _json(
             f"{path}: none of its first lines is a JSON object"
             + (f" with a list of events in {layout.nested!r}; there is: {', '.join(tops)}" if tops else ""),
             kept=UNTOUCHED,
-            next_step="check source.format and source.preset: JSON lines have one object a line",
+            next_step="check source.format and source.preset: JSON lines have an object a line, an array has objects",
         )
     names = tuple(seen)
     # a field may be absent from the first lines and come later: only what every event needs must be seen here
@@ -363,6 +366,7 @@ def _json(
         skip,
         storage,
         layout.decimal,
+        array,
     )
 
 

@@ -17,6 +17,7 @@ from clickflow.events.delimited import Delimited
 from clickflow.events.fields import exploded, paths
 from clickflow.events.folders import member_of, partitions
 from clickflow.events.inspect.words import column_named
+from clickflow.events.json_arrays import is_array, sample
 from clickflow.events.jsonlines import JsonLines
 from clickflow.events.rows import Rows, with_constants
 from clickflow.events.sources import HEAD, TYPED, Reader, untyped
@@ -179,7 +180,8 @@ def _json(
     path: Path, body: bytes, skip: int, storage: Storage, packing: str | None, encoding: str, doubts: tuple[str, ...]
 ) -> tuple[Form, Reader]:
     lines = []
-    for line in body.split(b"\n")[:LINES]:
+    array = is_array(body)
+    for line in sample(body, LINES) if array else body.split(b"\n")[:LINES]:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
@@ -188,9 +190,9 @@ def _json(
             lines.append(value)
     if not lines:
         raise DataError(
-            f"{path} is JSON, but not one object a line",
+            f"{path} is JSON, but neither one object a line nor an array of objects",
             kept=UNTOUCHED,
-            next_step="write one object a line (`jq -c '.[]'`), and inspect that",
+            next_step="write one object a line, or an array of objects, and inspect that",
         )
     lists = Counter(
         key for line in lines for key, value in line.items()
@@ -204,7 +206,7 @@ def _json(
     whole = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     fields = tuple(name for name in names if name not in whole)
     form = Form(format="jsonl", names=fields, packing=packing, encoding=encoding, nested=nested, doubts=doubts)
-    return form, JsonLines(path, {name: name for name in fields}, nested, skip, storage)
+    return form, JsonLines(path, {name: name for name in fields}, nested, skip, storage, array=array)
 
 
 def _delimited(
