@@ -1,5 +1,6 @@
 """Visits that are not what they seem: users known in part, baskets, robots, and logs too short to judge a model on."""
 
+import dataclasses
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ from sequences_reference import MINUTE, MONDAY, Sequence, event, settings, unpac
 
 from clickflow.errors import DataError
 from clickflow.events.contract import SCHEMA
+from clickflow.events.crowd import KINDS
+from clickflow.events.ingest import ingest
 from clickflow.params import Robots, Sequences
+from clickflow.params_file import check
+from clickflow.paths import Paths
 from clickflow.sequences import prepare
 from clickflow.sequences.card import SPLITS, Card, read_card
+from clickflow.sequences.exclusions import ROBOTS
 
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -149,7 +155,7 @@ def crawl(steps: int, apart: timedelta, user: str | None, session: str, start: t
 def test_a_rate_that_no_person_keeps_up_leaves_the_visitor_out(tmp_path: Path) -> None:
     rows = people(40)
     rows += crawl(60, SECOND, "bot", "b1") + crawl(3, MINUTE, "bot", "b2", 2 * DAY)
-    rows += crawl(60, 3 * SECOND, "quick", "q1") + crawl(49, SECOND, "short", "q2")
+    rows += crawl(60, 3 * SECOND, "quick", "q1") + crawl(29, SECOND, "short", "q2")
     card = build(tmp_path, rows, settings(robots=off(max_steps_per_minute=30.0)))
     assert card.left_out["robot_rate"] == {"events": 63, "sequences": 2, "visitors": 1}
     assert "bot" not in {one.user_id for one in everything(tmp_path)}
@@ -225,3 +231,22 @@ def test_events_without_the_column_order_are_said_to_be_old(tmp_path: Path) -> N
     parquet.write_table(pa.Table.from_pylist(people(5), schema=schema), target / "events.parquet")
     with pytest.raises(DataError, match="order"):
         prepare.build(tmp_path / "events", settings(), "session", tmp_path / "session")
+
+
+def test_the_simulators_bots_are_left_out_and_no_person(tmp_path: Path, raw_params: dict[str, Any]) -> None:
+    """By the default rules; the simulator knows who is one."""
+    raw_params["simulator"] |= {"events": 120_000, "dirt": 0.0}
+    params, paths = check(raw_params), Paths(tmp_path)
+    ingest(params, paths)
+    truth = parquet.read_table(paths.truth / "sessions.parquet", columns=["session_id", "user_id", "kind"]).to_pylist()
+    bots = {row["user_id"] for row in truth if row["kind"] == KINDS.index("bot")}
+    folders = {"on": params.sequences.robots, "off": off()}
+    users = {}
+    for name, robots in folders.items():
+        chosen = dataclasses.replace(params.sequences, robots=robots)
+        card = prepare.build(paths.events, chosen, "session", tmp_path / name / "session")
+        users[name] = {(one.user_id, one.user_id or one.session_id) for one in everything(tmp_path / name)}
+        if name == "on":
+            assert sum(card.left_out[rule]["visitors"] for rule in ROBOTS) == len(bots)
+            assert card.left_out["robot_rate"]["events"] > 1000
+    assert {user for user, _ in users["off"] - users["on"]} == bots != set()

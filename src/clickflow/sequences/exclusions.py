@@ -12,7 +12,7 @@ ROBOTS = ("robot_rate", "robot_length", "robot_share")
 REASONS = (*ROBOTS, "basket", "too_short")
 """In the order in which they are asked: a sequence is left out for the first that holds."""
 ROBOT_DID = ("faster than max_steps_per_minute", "a longer session than max_session_steps", "more than max_log_share")
-RATED_STEPS = 50
+RATED_STEPS = 30
 """A session of fewer steps is not judged by its rate: people are quick for a moment."""
 VISITORS = 100
 """In a log of fewer, one visitor may well be a large share of it."""
