@@ -1,11 +1,14 @@
 """Encoders and heads: equal to plain formulas, causal, blind to padding."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_models import EVERY_FEATURE, KNOWN, spec
 from torch import Tensor, nn
 
@@ -14,6 +17,7 @@ from clickflow.models.ensemble import build
 from clickflow.models.heads import QUICK
 from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import load_trained, save, spec_from
+from clickflow.models.sights import sights
 
 ACTIONS = tuple("abcdefghi")
 DRAW = np.random.default_rng(5)
@@ -168,6 +172,49 @@ def test_answers_are_probabilities_and_padding_and_unknown_are_never_answers(cho
         assert torch.isfinite(answers[name]).all()
 
 
+@given(st.lists(st.lists(st.integers(0, 5), min_size=7, max_size=7), min_size=1, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_what_is_known_of_a_sessions_items_agrees_with_a_plain_count(rows: list[list[int]]) -> None:
+    seen = sights(torch.tensor(rows), 2)
+    for row, session in enumerate(rows):
+        for t in range(7):
+            known = [item >= 2 for item in session[: t + 1]]
+            back = sum(session[u] in session[:u] for u in range(t + 1) if known[u])
+            expected = [back / max(1, t), math.log1p(t)]
+            torch.testing.assert_close(seen.habits[row, t], torch.tensor(expected))
+            for u in range(t + 1):
+                upto = session[: t + 1]
+                assert bool(seen.latest[row, t, u]) == (known[u] and upto[u] not in upto[u + 1 :])
+                if known[u]:
+                    first = upto.index(upto[u])
+                    plain = [math.log(upto.count(upto[u])), math.log1p(first), float(first == 0), math.log1p(t - u)]
+                    found = [feature.expand(len(rows), 7, 7)[row, t, u] for feature in seen.features]
+                    torch.testing.assert_close(torch.stack(found), torch.tensor(plain))
+            assert not seen.latest[row, t, t + 1 :].any(), "what comes later is not seen yet"
+
+
+def test_counts_and_first_sights_move_the_copy_and_the_scores() -> None:
+    model = network(features=(), item={"associations": False}).eval()
+    head = model.next_item
+    assert head is not None
+    items = {"item": torch.tensor([[5, 7, 5, 9]])}
+    ask = (torch.tensor([0]), torch.tensor([3]))
+    before = model(items, *ask)["next_item"][0].exp()
+    head.sight.bias.data = torch.tensor([3.0, 0.0, 0.0, 0.0])
+    often = model(items, *ask)["next_item"][0].exp()
+    assert often[5] > before[5], "seen twice"
+    assert often[9] < before[9]
+    head.sight.bias.data.zero_()
+    head.familiar.data = torch.tensor([0.0, 0.0, 0.5, 0.0])
+    first = model(items, *ask)["next_item"][0].exp()
+    assert first[5] > before[5]
+    assert first[7] < before[7]
+    head.familiar.data.zero_()
+    head.habit.weight.data.fill_(2.0)
+    gone_back = model(items, *ask)["next_item"][0].exp()
+    assert gone_back[[5, 7, 9]].sum() > before[[5, 7, 9]].sum()
+
+
 def test_an_answer_is_the_mixture_of_softmax_copy_and_associations() -> None:
     model = network(features=())
     head = model.next_item
@@ -307,7 +354,7 @@ def test_the_next_items_are_the_mean_of_what_a_decoder_answers_step_by_step() ->
     state, steps = readouts[0], []
     for step in range(3):
         # nothing was counted of what stands two steps behind an item
-        mixture = head.mixture(state.unsqueeze(0), states, items, later=step > 0)
+        mixture = head.mixture(state.unsqueeze(0), states, items, head.seen(items), later=step > 0)
         scores = head.query(state[3]) @ table.t()
         scores = scores.index_add(0, torch.tensor([5, 7]), 10 * head.returns[[0, 2]])
         added = head.added(mixture, items, *ask)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from clickflow.models.associations import REACH, Associations, Table
-from clickflow.models.attention import CausalAttention
+from clickflow.models.attention import CausalAttention, distances
 from clickflow.models.directions import unit
+from clickflow.models.sights import FEATURES, HABITS, Sights, sights
 from clickflow.params import NextItemHead
 
 TEMPERATURE = 10.0
@@ -47,10 +48,11 @@ class NextItem(nn.Module):
 
     p = (1 - g - h) softmax(scores) + g copy + h associations, the shares read off the same state. `copy` is an
     attention over the steps so far, as in pointer and copy networks (See et al. 2017; for sessions RepeatNet, Ren et
-    al. 2019). With it the scores of the session's own items have a learned bias, by the steps since they were seen: in
-    one shop visitors go back to what they just saw, in another no item is ever seen twice. `associations` are the
-    neighbours of the last steps' items in other sessions (`models.associations`); what these leave unsaid falls to the
-    softmax.
+    al. 2019), which also knows how often and how early an item was seen, as the shares know how often this visitor went
+    back (`models.sights`). With it the scores of the session's own items have a learned bias, by the same and by the
+    steps since they were seen: in one shop visitors go back to what they just saw, in another no item is ever seen
+    twice. `associations` are the neighbours of the last steps' items in other sessions (`models.associations`); what
+    these leave unsaid falls to the softmax.
 
     A loss that is no likelihood (`bpr_max`, `bce`) says nothing of how far apart scores should be: then the softmax
     is of scores times a sharpness, one number, which is fitted by likelihood (Platt 1999; temperature scaling, Guo et
@@ -72,6 +74,13 @@ class NextItem(nn.Module):
         self.offset = nn.Parameter(torch.tensor(-math.log(known))) if spec.loss == "bce" else None
         returns = spec.copy and spec.loss in LIKELIHOODS and spec.output == "tied"
         self.returns = nn.Parameter(torch.zeros(max_length)) if returns else None
+        self.familiar = nn.Parameter(torch.zeros(FEATURES)) if returns else None
+        self.sight = nn.Linear(units, FEATURES) if spec.copy else None
+        self.habit = nn.Linear(HABITS, sources, bias=False) if spec.copy else None
+        for layer in (self.sight, self.habit):
+            if layer is not None:
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
         self.items, self.horizon = known - FIRST_ITEM, spec.horizon
         self.decoder = nn.GRUCell(units, units) if spec.horizon > 1 else None
 
@@ -90,34 +99,44 @@ class NextItem(nn.Module):
         """Queries [..., D] whose products are log-probabilities, but for a constant."""
         return queries if self.sharpness is None else queries * self.sharpness.clamp(max=SHARPEST).exp()
 
-    def returning(self, items: Tensor) -> tuple[Tensor, Tensor] | None:
-        """For items [B, T]: which steps u are the latest, up to step t, with their item (bool), and the bias that a
-        score of that item has at step t, both [B, T, T]; None where the head has no such bias.
+    def seen(self, items: Tensor) -> Sights | None:
+        """How items [B, T] were seen so far; None where the head copies nothing."""
+        return None if self.pointer is None else sights(items, FIRST_ITEM)
+
+    def returning(self, seen: Sights | None) -> Tensor | None:
+        """The bias, [B, T, T], that the score of the item of step u has at step t, where u is the latest step with it;
+        0 elsewhere. None where the head has no such bias.
         """
-        if self.returns is None:
+        if self.returns is None or self.familiar is None or seen is None:
             return None
-        step = torch.arange(items.shape[1], device=items.device)
-        later = (items.unsqueeze(2) == items.unsqueeze(1)) & (step > step.unsqueeze(1))
-        # the next step with the same item; beyond the last one where there is none
-        again = torch.where(later, step, items.shape[1]).amin(-1)
-        back = step.unsqueeze(1) - step
-        latest = (back >= 0) & (again.unsqueeze(1) > step.unsqueeze(1)) & (items >= FIRST_ITEM).unsqueeze(1)
-        return latest, TEMPERATURE * self.returns[back.clamp(0, len(self.returns) - 1)] * latest
+        back = distances(seen.latest.shape[1], seen.latest.device)
+        bias = self.returns[back.clamp(0, len(self.returns) - 1)] + seen.weighed(self.familiar)
+        return TEMPERATURE * bias * seen.latest
 
     def mixture(
-        self, readouts: Tensor, states: Tensor, items: Tensor, *, support: Tensor | None = None, later: bool = False
+        self,
+        readouts: Tensor,
+        states: Tensor,
+        items: Tensor,
+        seen: Sights | None,
+        *,
+        support: Tensor | None = None,
+        later: bool = False,
     ) -> Mixture | None:
         """What the answer consists of, None where it is the softmax alone.
 
-        Readouts and states are [B, T, D], items [B, T]; `support` [B, T] see `Associations`; `later`: of a step after
-        the next one, for which nothing was counted. Nothing is copied where no step so far has a known item.
+        Readouts and states are [B, T, D], items [B, T], `seen` what is known of them; `support` [B, T] see
+        `Associations`; `later`: of a step after the next one, for which nothing was counted. Nothing is copied where no
+        step so far has a known item.
         """
         if self.gate is None:
             return None
         logits, known = self.gate(readouts), (items >= FIRST_ITEM).unsqueeze(1)
         copied = worth = weights = said = None
-        if self.pointer is not None:
-            attended = self.pointer(readouts, states).masked_fill(~known, NEVER)
+        if self.pointer is not None and self.sight is not None and self.habit is not None and seen is not None:
+            attended = self.pointer(readouts, states) + seen.weighed(self.sight(readouts))
+            attended = attended.masked_fill(~known, NEVER)
+            logits = logits + self.habit(seen.habits)
             # what is masked has weight 0 exactly, also where all of it is
             weights = attended.softmax(-1) * (attended > NEVER / 2)
             none = weights.sum(-1, keepdim=True) == 0

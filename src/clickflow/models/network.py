@@ -107,15 +107,15 @@ class Network(nn.Module):
         items = torch.where(items < self.sizes.known, items, torch.ones_like(items))
         states, readouts = self.encode(table[items], inputs)
         head, reads = self.next_item, [readouts]
+        seen = head.seen(items) if head else None
         if head is not None and ahead:
             flat = readouts.reshape(-1, readouts.shape[-1])
             reads += [read.view(readouts.shape) for read in head.ahead(flat)]
         found = [
-            Read(read, head.mixture(read, states, items, later=ahead > 0) if head else None)
+            Read(read, head.mixture(read, states, items, seen, later=ahead > 0) if head else None)
             for ahead, read in enumerate(reads)
         ]
-        returning = head.returning(items) if head else None
-        bias = returning[1] if returning else None
+        bias = head.returning(seen) if head else None
         beside = self.next_action.beside(inputs["action"]) if self.next_action and "action" in inputs else None
         return Reading(table[self.outputs :] if self.outputs else table, items, bias, beside, found)
 

@@ -19,6 +19,8 @@ from clickflow.params import Encoder as EncoderSpec
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 ASSOCIATIONS = "associations."
 """How the names of their table begin in the file of weights."""
+ADDED = tuple(f"next_item.{name}" for name in ("returns", "familiar", "sight.weight", "sight.bias", "habit.weight"))
+"""Weights of a head that earlier versions did not have."""
 UNCHANGED = {"crop": 0.0, "mask": 0.0, "reorder": 0.0, "substitute": 0.0, "adversarial": 0.0}
 """The augmentation of a model from before there was any."""
 
@@ -65,10 +67,9 @@ def load_trained(folder: Path) -> Network | Ensemble:
         associations=Table(**table) if table else None,
     )
     network = build(spec_from(card["spec"]), sizes)
-    if "next_item.returns" not in weights and isinstance(network, Network) and network.next_item is not None:
-        returns = network.next_item.returns
-        weights |= {"next_item.returns": returns.detach()} if returns is not None else {}  # of an earlier version: none
-    network.load_state_dict(weights)
+    # what an earlier version did not have begins at 0, which is as if it were not there
+    added = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(ADDED)}
+    network.load_state_dict(added | weights)
     return network.eval()
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from clickflow.models.heads import LIKELIHOODS, NextItem
 from clickflow.models.losses import Own, bce, bpr_max, generated, mixed, smoothed
 from clickflow.models.network import Network
+from clickflow.models.sights import Sights
 from clickflow.params import NextItemHead
 from clickflow.training.batches import NO_ACTION, Batch
 from clickflow.training.negatives import Draw
@@ -176,6 +177,7 @@ def loss(
     flat = readouts.reshape(-1, readouts.shape[-1])
     total, heads = rows.new_zeros(()), {}
     if network.next_item is not None and spec.next_item is not None:
+        seen = network.next_item.seen(items)
         flats = [flat, *network.next_item.ahead(flat)]
         reads = [readouts, *(read.view(readouts.shape) for read in flats[1:])]
         for ahead, (asked, read, rows, wanted) in enumerate(zip(step.asked, reads, flats, targets, strict=True)):
@@ -188,6 +190,7 @@ def loss(
                 step,
                 asked,
                 states,
+                seen,
                 read,
                 _at(asked.at, rows),
                 wanted,
@@ -222,6 +225,7 @@ def _item_loss(
     step: Step,
     asked: Asked,
     states: Tensor,
+    seen: Sights | None,
     readouts: Tensor,
     picked: Tensor,
     targets: Tensor,
@@ -234,13 +238,13 @@ def _item_loss(
     `readouts` [B, T, D] are of that many steps ahead, `picked` [P, D] those of the positions asked; `read_items`
     [B, T, D] the vectors of the session's items.
     """
-    own = _of_own(head, step, asked, readouts, read_items)
+    own = _of_own(head, step, asked, seen, readouts, read_items)
     objective, likelihood = _of_generator(head, spec, step, asked, head.query(picked), targets, candidates, own, dtype)
     item_loss = -objective.mean()
     items, beside, support = step.inputs["item"], None, None
     if step.before is not None:
         beside, support = step.before
-    found = head.mixture(readouts, states, items, support=support, later=asked is not step.asked[0])
+    found = head.mixture(readouts, states, items, seen, support=support, later=asked is not step.asked[0])
     if found is None:
         return item_loss, -likelihood.mean()
     added = readouts.new_zeros(items.shape)
@@ -252,13 +256,15 @@ def _item_loss(
     return mixture + AUXILIARY * item_loss, mixture
 
 
-def _of_own(head: NextItem, step: Step, asked: Asked, readouts: Tensor, read_items: Tensor) -> Own | None:
+def _of_own(
+    head: NextItem, step: Step, asked: Asked, seen: Sights | None, readouts: Tensor, read_items: Tensor
+) -> Own | None:
     """What the session's own items add to the normaliser, and to the score of a target that is one of them."""
     items = step.inputs["item"]
-    returning = head.returning(items)
-    if returning is None:
+    bias = head.returning(seen)
+    if bias is None or seen is None:
         return None
-    latest, bias = returning
+    latest = seen.latest
     scores = head.query(readouts) @ read_items.transpose(1, 2) + bias
     total = (scores.exp() * latest).sum(-1)
     same = latest & (items.unsqueeze(1) == asked.item.unsqueeze(2))
