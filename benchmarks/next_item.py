@@ -4,7 +4,8 @@
 
 Reads tab-separated `SessionId ItemId Time` (gzip or not), trains on the first file, and ranks all its items for every
 next click in the sessions of the second. Items that the first file does not have are removed from the second before
-anything else; an item with the same score as the true one counts as ranked before it.
+anything else; an item with the same score as the true one counts as ranked before it. How long training goes on is
+decided by the last fiftieth of the training sessions, which is not trained on; with `--set budget.epochs=N` all are.
 
     --tail 0.1                           the last tenth of the training sessions in place of a test file
     --longest 0.02                       the longest fiftieth of them
@@ -44,6 +45,8 @@ PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
     "best": ("next_step", ("gru", "gru", "gru")),
 }
 """By name: a model of params.yaml, and what its `ensemble` is."""
+HELD_OUT = 0.02
+"""Share of the training sessions, the last, that decide how long training goes on; no weight sees them."""
 
 
 def main() -> None:
@@ -70,11 +73,12 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     values = parse(asked.set)
     threads = asked.threads or params.training.threads
     settings = replace(params.training, device=asked.device, threads=threads, processes=asked.processes)
-    found = log(asked.train, asked.test, asked.tail, asked.longest)
-    training, testing = found.train, found.test
-
     name, ensemble = PRESETS.get(asked.preset, (asked.preset, ()))
-    spec = next_item_alone(with_values(params, name, values).model(name), clock=found.clock)
+    spec = with_values(params, name, values).model(name)
+    files = (asked.train, asked.test, asked.tail, asked.longest)
+    found = log(*files, hold_out=0.0 if spec.budget.epochs else HELD_OUT)
+    training, testing = found.train, found.test
+    spec = next_item_alone(spec, clock=found.clock)
     spec = replace(spec, ensemble=ensemble or spec.ensemble)
 
     import torch
@@ -94,11 +98,11 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         statistics={name: (values["mean"], values["std"]) for name, values in measured.items()},
     )
     watcher = Watcher()
-    started = time.perf_counter()
-    work = partial(trained_by, spec, sizes, training, asked.seed, settings)
+    started, spent = time.perf_counter(), time.process_time()
+    work = partial(trained_by, spec, sizes, training, found.valid, asked.seed, settings)
     with gathered(settings.processes, choose(settings).kind, work) as team:
         trained = work(team, watcher=watcher)
-    train_seconds = time.perf_counter() - started
+    train_seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - spent
 
     longest = spec.budget.max_length
     started = time.perf_counter()
@@ -110,7 +114,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     if asked.baselines:
         import baselines
 
-        beside = baselines.measure(found, asked.baselines.split(","), timed=False)["systems"]
+        beside = baselines.measure(log(*files), asked.baselines.split(","), timed=False)["systems"]
     return {
         **{f"recall@{k}": answers.recall(k) for k in CUTOFFS},
         **{f"mrr@{k}": answers.mrr(k) for k in CUTOFFS},
@@ -119,6 +123,8 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "train_events_per_second": trained.questions / train_seconds,
         "rank_seconds": rank_seconds,
         "epochs": len(trained.history),
+        "kept_after_epochs": trained.history[trained.best_epoch - 1].get("valid", {}).get("after_epochs"),
+        "train_cpu_seconds": cpu_seconds,
         "parameters": parameters(trained.network),
         "items": found.items,
         "train_sessions": training.n_sequences,
@@ -138,12 +144,19 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def trained_by(
-    spec: Model, sizes: "Sizes", split: PackedSplit, seed: int, settings: Training, team: "Team | None", **along: Any
+    spec: Model,
+    sizes: "Sizes",
+    split: PackedSplit,
+    valid: PackedSplit | None,
+    seed: int,
+    settings: Training,
+    team: "Team | None",
+    **along: Any,
 ) -> "Trained":
     """What each process of a team does."""
     from clickflow.training.loop import train
 
-    return train(spec, sizes, split, seed=seed, settings=settings, team=team, **along)
+    return train(spec, sizes, split, valid, seed=seed, settings=settings, team=team, **along)
 
 
 def next_item_alone(spec: Model, *, clock: bool) -> Model:
@@ -178,8 +191,10 @@ class Watcher:
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch was done."""
         spent = time.perf_counter() - self.since
-        left = spent * (self.steps - self.done) / max(1, self.done)
-        console.say(f"epoch {record['epoch']}: loss {record['train']['loss']:.4f}, {spent:.0f} s, {left:.0f} s left")
+        valid = "".join(
+            f", valid {name} {record['valid'][name]:.4f}" for name in ("loss", "mrr@20") if "valid" in record
+        )
+        console.say(f"epoch {record['epoch']}: loss {record['train']['loss']:.4f}{valid}, {spent:.0f} s")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class SessionLog:
     items: int
     clock: bool
     """Whether `Time` is seconds since 1970."""
+    valid: PackedSplit | None = None
+    """The last sessions of the training part, which are not in `train`, where some are held out."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +50,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--longest", type=float, help="share of the training sessions, the longest, in place of --test")
 
 
-def log(train: Path, test: Path | None, tail: float | None, longest: float | None = None) -> SessionLog:
+def log(
+    train: Path, test: Path | None, tail: float | None, longest: float | None = None, *, hold_out: float = 0.0
+) -> SessionLog:
     """The log in the files `train` and `test`, or in `train` alone, of whose sessions the last, a share `tail`, or the
-    longest, a share `longest`, are then what is asked about.
+    longest, a share `longest`, are then what is asked about. `hold_out`: the share of the training sessions, the last,
+    that become `valid`.
     """
     if [test, tail, longest].count(None) != 2:
         raise UsageError(
@@ -69,7 +74,11 @@ def log(train: Path, test: Path | None, tail: float | None, longest: float | Non
     at = np.minimum(np.searchsorted(items, asked[1]), max(0, len(items) - 1))
     known = items[at] == asked[1] if len(items) else np.zeros(len(at), bool)
     session_asked, _, when_asked = chosen(asked, known)
-    return SessionLog(pack(session, index + 2, when), pack(session_asked, at[known] + 2, when_asked), len(items), clock)
+    rows, valid = (session, index + 2, when), None
+    if hold_out:
+        late = last(rows, hold_out)
+        rows, valid = chosen(rows, ~late), pack(*chosen(rows, late))
+    return SessionLog(pack(*rows), pack(session_asked, at[known] + 2, when_asked), len(items), clock, valid)
 
 
 def last(rows: Rows, share: float) -> NDArray[np.bool_]:

@@ -30,7 +30,7 @@ from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
 
 if TYPE_CHECKING:
-    from clickflow.training.loop import _Run
+    from clickflow.training.trainer import Trainer
 
 MEAN_LENGTH = 5
 WARM, STEPS = 20, 60
@@ -90,11 +90,11 @@ def drawn(items: int, events: int) -> PackedSplit:
     )
 
 
-def begun(spec: Model, settings: Training, items: int, events: int) -> "_Run":
+def begun(spec: Model, settings: Training, items: int, events: int) -> "Trainer":
     """Training before its first step."""
     from clickflow.models.network import Sizes
     from clickflow.training.device import choose
-    from clickflow.training.loop import _Run
+    from clickflow.training.trainer import Trainer
 
     split = drawn(items, events)
     found = statistics({name: getattr(split, name) for name in ("gap", "since_start", "price")})
@@ -104,10 +104,10 @@ def begun(spec: Model, settings: Training, items: int, events: int) -> "_Run":
         categories=1,
         statistics={name: (values["mean"], values["std"]) for name, values in found.items()},
     )
-    return _Run(spec, sizes, split, None, 0, choose(settings), overfit=False)
+    return Trainer(spec, sizes, split, None, 0, choose(settings), overfit=False)
 
 
-def stepping(run: "_Run", settings: Training, steps: int) -> tuple[list[float], int]:
+def stepping(run: "Trainer", settings: Training, steps: int) -> tuple[list[float], int]:
     """The seconds of steps, and the questions of all of them."""
     import torch
 
@@ -153,7 +153,7 @@ def measured(spec: Model, settings: Training, items: int, events: int) -> dict[s
     }
 
 
-def moved(run: "_Run") -> float:
+def moved(run: "Trainer") -> float:
     """Bytes of item vectors and their moments that a step must read and write, at least."""
     units = run.spec.encoder.units
     item = run.spec.heads.next_item

@@ -208,7 +208,7 @@ class Optimiser:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long training may go on; `epochs` None: by the number of training steps (`training.budget`)."""
+    """How long training may go on; `epochs` None: as the valid part bears out (`training.budget`)."""
 
     epochs: int | None
     batch_tokens: int

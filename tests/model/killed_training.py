@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from markov_log import CPU, log, model, sizes
@@ -16,7 +17,9 @@ def run(folder: Path | None, say: Callable[[str], None] = print) -> Trained:
     """Train with dropout and a valid part; checkpoints, one a step, go to `folder`."""
     split = log(300, 0)
     checkpoints = Checkpoints(folder, 0.0, say) if folder else None
-    return train(model(epochs=3), sizes(split), split, log(60, 1), seed=0, settings=CPU, checkpoints=checkpoints)
+    spec = model()
+    spec = replace(spec, budget=replace(spec.budget, epochs=None))  # the valid part decides; weights are averaged
+    return train(spec, sizes(split), split, log(60, 1), seed=0, settings=CPU, checkpoints=checkpoints)
 
 
 def write(trained: Trained, out: Path) -> None:

@@ -12,7 +12,7 @@ from markov_log import ACTIONS, CPU, KNOWN, log, model, sizes
 
 from clickflow.models.associations import Table
 from clickflow.params import Augmentation, Model
-from clickflow.training import augmentation, loop
+from clickflow.training import augmentation, loop, trainer
 from clickflow.training.batches import NO_ACTION, NO_ITEM, Batch, gather, windows
 
 NOTHING = Augmentation(crop=0.0, mask=0.0, reorder=0.0, substitute=0.0, adversarial=0.0)
@@ -106,14 +106,14 @@ def test_each_changes_training_and_is_the_same_for_the_same_seed(name: str) -> N
 def test_vectors_are_moved_to_where_the_loss_is_higher(monkeypatch: pytest.MonkeyPatch) -> None:
     split = log(120, 0)
     totals: list[float] = []
-    real = loop.loss
+    real = trainer.loss
 
     def seen(*given: Any, **choices: Any) -> Any:
         found = real(*given, **choices)
         totals.append(float(found.total.detach()))
         return found
 
-    monkeypatch.setattr(loop, "loss", seen)
+    monkeypatch.setattr(trainer, "loss", seen)
     spec = with_augmentation(model(epochs=3), adversarial=0.1)
     spec = replace(spec, encoder=replace(spec.encoder, dropout=0.0))
     loop.train(spec, sizes(split), split, seed=0, settings=CPU)

@@ -16,7 +16,7 @@ from clickflow.models.heads import NextAction
 from clickflow.params import Model, Optimiser
 from clickflow.training import actions, optimisers
 from clickflow.training.batches import windows
-from clickflow.training.budget import settled
+from clickflow.training.budget import OPEN, by_size, looks
 from clickflow.training.device import Device, learning
 from clickflow.training.loop import Trained, train
 from clickflow.training.validation import answer
@@ -327,14 +327,77 @@ print(len(train(spec, sizes, split, split, seed=0, settings=settings).history))
     assert done.stdout == "1\n", done.stderr
 
 
-def test_where_no_number_of_epochs_is_given_larger_logs_are_read_less_often() -> None:
-    spec = replace(model(), budget=replace(model().budget, epochs=None))
-    found = [settled(spec, events).budget.epochs for events in (0, 1, 1_000, 200_000, 700_000, 3_000_000, 10**9)]
+def unplanned(**choices: Any) -> Model:
+    spec = model(**choices)
+    return replace(spec, budget=replace(spec.budget, epochs=None))
+
+
+def test_without_a_valid_part_larger_logs_are_read_less_often() -> None:
+    found = [by_size(events) for events in (0, 1, 1_000, 200_000, 700_000, 3_000_000, 10**9)]
     assert found[:4] == [6] * 4
-    assert found == sorted(found, key=lambda epochs: -(epochs or 0))
+    assert found == sorted(found, reverse=True)
     assert found[-1] == 2
-    assert settled(model(epochs=9), 10**9).budget.epochs == 9, "what is asked for is done"
-    assert len(fit(spec, sessions=40).history) == 6
+    assert len(fit(unplanned(), sessions=40).history) == 6
+
+
+def test_the_valid_part_decides_how_long_training_goes_on() -> None:
+    """What may be learned for long is, what contradicts is soon left; the weights kept are those that were measured."""
+    test = log(60, 1)
+    trained = fit(unplanned(tokens=512, patience=1, dropout=0.0), sessions=300, valid=True)
+    assert trained.best_epoch > 6, "it goes on as long as it gets better"
+    training = packed([[2 + i % 30, 3 + i % 30] for i in range(400)])
+    contrary = packed([[2 + i % 30, 2 + (i + 15) % 30] for i in range(40)])
+    spec = unplanned(patience=1, features=(), heads=("next_item",), copy=False)
+    soon = train(spec, sizes(training), training, contrary, seed=0, settings=CPU)
+    assert len(soon.history) < 4 < OPEN
+    for found, part in ((trained, test), (soon, contrary)):
+        best = found.history[found.best_epoch - 1]["valid"]
+        assert best["loss"] == min(record["valid"]["loss"] for record in found.history if "valid" in record)
+        assert found.best_epoch - 1 < best["after_epochs"] <= found.best_epoch
+        heads = found.network.spec.heads
+        asked = windows(part.offsets, 8, to_the_end=heads.next_action is not None)
+        weights = (heads.next_item.weight, heads.next_action.weight if heads.next_action else 0.0)
+        assert answer(found.network, part, asked).loss(*weights) == pytest.approx(best["loss"])
+
+
+def test_long_epochs_are_looked_at_more_often() -> None:
+    assert looks(1) == [1]
+    assert looks(7) == [4, 7]
+    assert looks(2000) == [500, 1000, 1500, 2000]
+
+
+def test_items_that_are_not_known_are_misses_in_validation_too() -> None:
+    training = packed([[2 + i % 30, 3 + i % 30] for i in range(400)])
+    known = packed([[2 + i % 30, 3 + i % 30] for i in range(30)])
+    half = packed([session for i in range(30) for session in ([2 + i, 3 + i % 29], [2 + i, KNOWN + 3])])
+    spec = model(epochs=8, features=(), heads=("next_item",))
+    for part, coverage in ((known, 1.0), (half, 0.5)):
+        valid = train(spec, sizes(training), training, part, seed=0, settings=CPU).history[-1]["valid"]
+        assert valid["coverage"] == coverage
+        for name in ("recall@20", "mrr@20"):
+            assert valid[name] == pytest.approx(coverage * valid[f"{name}_known"])
+            assert valid[name] > 0
+
+
+def test_what_is_called_the_loss_is_one_quantity() -> None:
+    """The last loss told within an epoch of one step is that of the epoch's record."""
+
+    class Watcher:
+        def __init__(self) -> None:
+            self.told: list[float] = []
+            self.records: list[dict[str, Any]] = []
+
+        def start(self, *_: Any) -> None: ...
+
+        def step(self, _steps: int, _questions: int, loss: float) -> None:
+            self.told.append(loss)
+
+        def epoch(self, record: dict[str, Any]) -> None:
+            self.records.append(record)
+
+    watcher = Watcher()
+    fit(model(epochs=2, tokens=100_000), sessions=40, watcher=watcher)
+    assert watcher.told == pytest.approx([record["train"]["loss"] for record in watcher.records])
 
 
 def test_what_follows_by_chance_alone_is_learned_as_that_chance() -> None:

@@ -46,12 +46,15 @@ class Windows:
 class Batch:
     """Inputs [B, T], right-padded with 0, and what is asked at each step: the next item (0: nothing), the next action
     (-1: nothing; one more than the last event type: exit), and `later` the items 2, 3 … steps ahead, as `next_item`.
+
+    `unknown`: how many of the next items are not asked for because no model knows them.
     """
 
     inputs: dict[str, NDArray[Any]]
     next_item: Ints
     next_action: Ints
     later: tuple[Ints, ...] = ()
+    unknown: int = 0
 
     @property
     def tokens(self) -> int:
@@ -129,7 +132,8 @@ def gather(
     follows = at + 1 < window.end[:, None]
     action = np.where(follows, np.asarray(split.action[np.where(follows, at + 1, at)]).astype(np.int64), exit_code)
     action[~asked] = NO_ACTION
-    return Batch(read, items[0], action, tuple(items[1:]))
+    unknown = int(np.count_nonzero(asked & follows)) - int(np.count_nonzero(items[0]))
+    return Batch(read, items[0], action, tuple(items[1:]), unknown)
 
 
 def random(seed: int, *place: int) -> np.random.Generator:

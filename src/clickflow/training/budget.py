@@ -1,21 +1,29 @@
-"""How often training goes over the data where params.yaml does not say: the larger the log, the sooner it is learned by
-heart.
+"""How long training goes on where params.yaml does not say: as long as the valid part bears out.
+
+The larger a log, the sooner it is learned by heart, but how soon is a matter of the log, not of its size alone. So the
+rate is constant after its rise, the weights are averaged (`training.averages`), which does what a falling rate would do
+without knowing the end, and a few times an epoch the valid part is asked; `budget.patience` says when to stop. Without
+a valid part the number of epochs follows from the size.
 """
-
-from dataclasses import replace
-
-from clickflow.params import Model
 
 MOST, LEAST = 6, 2
 SMALL = 200_000
 """Training steps up to which the most epochs are worth their time; beyond, as many as the cube root of it gives
 (docs/experiments.md).
 """
+OPEN = 12
+"""Epochs at most where the valid part decides."""
+LOOKS, LONG = (2, 4), 1000
+"""How often an epoch the valid part is asked, and how many steps make an epoch a long one, which is looked at more."""
 
 
-def settled(spec: Model, events: int) -> Model:
-    """`spec` with a number of epochs, for a training part of so many steps."""
-    if spec.budget.epochs is not None:
-        return spec
-    epochs = max(LEAST, min(MOST, round(MOST * (SMALL / max(1, events)) ** (1 / 3))))
-    return replace(spec, budget=replace(spec.budget, epochs=epochs))
+def by_size(events: int) -> int:
+    """The number of epochs for a training part of so many steps."""
+    epochs: int = round(MOST * (SMALL / max(1, events)) ** (1 / 3))
+    return max(LEAST, min(MOST, epochs))
+
+
+def looks(batches: int) -> list[int]:
+    """After how many of an epoch's batches the valid part is asked, where it decides."""
+    number = min(LOOKS[batches >= LONG], batches)
+    return [round(batches * (look + 1) / number) for look in range(number)]

@@ -22,6 +22,13 @@ def learning_rate(step: int, steps: int, warmup_share: float) -> float:
     return min((step + 1) / warm, (steps - step) / max(1, steps - warm + 1))
 
 
+def rising(step: int, steps: int, warmup_share: float) -> float:
+    """The share of the full learning rate at `step`, where no end is planned: a linear rise over `warmup_share` of so
+    many `steps`, then all of it.
+    """
+    return min((step + 1) / max(1, round(warmup_share * steps)), 1.0)
+
+
 def for_network(spec: Optimiser, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """torch's optimiser of that kind."""
     group = list(parameters)

@@ -20,7 +20,6 @@ from clickflow.paths import Paths
 from clickflow.sequences.features import OF_CLOCK
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.training import curves, tracking, travel
-from clickflow.training.budget import settled
 from clickflow.training.checkpoints import Checkpoints, fingerprint
 from clickflow.training.device import choose
 from clickflow.training.loop import Trained, train
@@ -34,7 +33,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     """
     folder = paths.sequences(params.model(name).unit)
     card = read_card(folder)
-    spec = settled(readable(params.model(name), card), card.splits["train"].events)
+    spec = readable(params.model(name), card)
     if lacking := [each for each in params.model(name).encoder.features if each not in spec.encoder.features]:
         console.say(f"{name}: the log has an order and no clock: it is trained without {', '.join(lacking)}")
     mark = _fingerprint(params, name, card)
@@ -125,7 +124,7 @@ class _Console:
     """Tells a person, MLflow and TensorBoard how training goes."""
 
     def __init__(self, name: str, epochs: int, mlflow: tracking.Mlflow, board: tracking.TensorBoard) -> None:
-        self.name, self.epochs, self.mlflow, self.board = name, epochs, mlflow, board
+        self.name, self.planned, self.mlflow, self.board = name, f"/{epochs}" if epochs else "", mlflow, board
         self.stack = ExitStack()
         self.advance: console.Advance | None = None
         self.done = self.questions = 0
@@ -143,7 +142,8 @@ class _Console:
 
     def start(self, network: Network, steps: int, done: int, why: str) -> None:
         """Say what is trained and on what, and begin the line of progress."""
-        console.say(f"{self.name}: {parameters(network):,} parameters, {steps:,} steps on {why}")
+        most = "" if self.planned else "at most "
+        console.say(f"{self.name}: {parameters(network):,} parameters, {most}{steps:,} steps on {why}")
         if done:
             console.say(f"{self.name}: an earlier run was stopped after {done:,} steps; going on from there")
         self.stack.close()  # of the network before, in an ensemble
@@ -171,6 +171,9 @@ class _Console:
         if valid := record.get("valid"):
             parts.append(f"valid loss {valid['loss']:.4f}")
             parts += [f"{name} {valid[name]:.4f}" for name in ("recall@20", "mrr@20") if name in valid]
-        console.say(f"{self.name}: epoch {record['epoch']}/{self.epochs}: {', '.join(parts)}, {rate:,.0f} events/s")
+            if valid.get("coverage", 1.0) < 1:
+                known = " / ".join(f"{valid[f'{name}@20_known']:.4f}" for name in ("recall", "mrr"))
+                parts.append(f"{known} on the {valid['coverage']:.1%} of next items that are known")
+        console.say(f"{self.name}: epoch {record['epoch']}{self.planned}: {', '.join(parts)}, {rate:,.0f} events/s")
         self.board.scalars(values, record["epoch"])
         self.mlflow.metrics({**values, "events_per_second": rate, "train_seconds": self.seconds}, record["epoch"])

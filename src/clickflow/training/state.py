@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from clickflow.models.network import Network
 from clickflow.params import Optimiser
 from clickflow.training import optimisers
+from clickflow.training.averages import Average
 from clickflow.training.checkpoints import Checkpoint
 
 
@@ -15,8 +16,9 @@ from clickflow.training.checkpoints import Checkpoint
 class Progress:
     """Where training stands; all of it JSON. `epoch` and `batch` are the next to be done, `step` counts both.
 
-    `sums`: per head the sum of losses and the number of questions in this epoch; `best_epoch` is None as long as
-    nothing was validated; `worse`: epochs since the best; `done`: no epoch is left, or patience has ended.
+    `sums`: per head the sum of losses and the number of questions in this epoch; `valid`: the best look at the valid
+    part in it; `best_epoch` is None as long as nothing was validated; `worse`: looks since the best; `done`: no epoch
+    is left, or patience has ended.
     """
 
     epoch: int = 0
@@ -28,17 +30,19 @@ class Progress:
     best_loss: float | None = None
     best_epoch: int | None = None
     worse: int = 0
+    valid: dict[str, Any] | None = None
     done: bool = False
 
 
 class State:
-    """A network, its optimisers, the best weights so far, and `progress`."""
+    """A network, its optimisers, the average of its weights, the best ones so far, and `progress`."""
 
     def __init__(self, network: Network, spec: Optimiser) -> None:
         self.network = network
         self.dense: list[nn.Parameter] = [p for name, p in network.named_parameters() if name != "items"]
         self.optimiser = optimisers.for_network(spec, self.dense)
         self.rows = optimisers.RowOptimiser(spec.kind, network.items.data)
+        self.average = Average(network)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
 
@@ -55,6 +59,7 @@ class State:
         """Everything, as tensors and JSON."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
         tensors |= {f"rows.{name}": tensor for name, tensor in self.rows.moments.items()}
         for index, parameter in enumerate(self.dense):
             for name, value in self.optimiser.state.get(parameter, {}).items():
@@ -65,12 +70,13 @@ class State:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Be what `checkpoint` was made of."""
         device = self.network.items.device
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "rows": {}, "optimiser": {}}
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("network", "best", "average", "rows", "optimiser")}
         for name, tensor in checkpoint.tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor.to(device)
         self.network.load_state_dict(parts["network"])
         self.best = parts["best"]
+        self.average.weights = parts["average"]
         self.rows.moments = parts["rows"]
         for name, tensor in parts["optimiser"].items():
             index, _, key = name.partition(".")

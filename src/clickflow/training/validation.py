@@ -1,5 +1,6 @@
 """How well a network answers questions it was not trained on: exact losses, and ranks among all items."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +21,44 @@ SCORES = 1 << 22
 
 @dataclass(frozen=True)
 class Answers:
-    """For every question asked, [N] each: the rank of the true next item among all items (1 is best; items with the
-    same probability count as better), minus the log of its probability, and the same loss for the next action.
+    """For every question about a known item, [N] each: the rank of the true next item among all items (1 is best; items
+    with the same probability count as better), minus the log of its probability, and the same loss for the next action.
+
+    `unknown`: how many next items the model does not know. As in the evaluation they are misses, and have no loss.
     """
 
     ranks: Ints
     item_losses: NDArray[np.float64]
     action_losses: NDArray[np.float64]
+    unknown: int = 0
+
+    @property
+    def asked(self) -> int:
+        """Questions about the next item, known or not."""
+        return len(self.ranks) + self.unknown
 
     def recall(self, k: int) -> float:
         """The share of next items that are among the first `k`."""
-        return float((self.ranks <= k).mean()) if len(self.ranks) else 0.0
+        return float((self.ranks <= k).sum()) / max(1, self.asked)
 
     def mrr(self, k: int) -> float:
         """The mean of 1 / rank, 0 beyond `k`."""
-        return float(np.where(self.ranks <= k, 1.0 / self.ranks, 0.0).mean()) if len(self.ranks) else 0.0
+        return float(np.where(self.ranks <= k, 1.0 / self.ranks, 0.0).sum()) / max(1, self.asked)
+
+    def metrics(self, weights: Mapping[str, float], k: int = 20) -> dict[str, float]:
+        """Losses and ranks by the names of the evaluation: `recall@k` and `mrr@k` are over all next items, those that
+        end in `_known` over the known ones, `coverage` is the share of these.
+        """
+        found = {"loss": self.loss(weights["next_item"], weights["next_action"])}
+        if self.asked:
+            known = len(self.ranks) / self.asked
+            found |= {f"recall@{k}": self.recall(k), f"mrr@{k}": self.mrr(k), "coverage": known}
+            found |= {f"{name}_known": found[name] / (known or 1.0) for name in (f"recall@{k}", f"mrr@{k}")}
+        if len(self.item_losses):
+            found["next_item"] = float(self.item_losses.mean())
+        if len(self.action_losses):
+            found["next_action"] = float(self.action_losses.mean())
+        return found
 
     def loss(self, item_weight: float, action_weight: float) -> float:
         """The weighted sum of the mean losses, comparable between epochs."""
@@ -43,10 +67,15 @@ class Answers:
         return item_weight * item + action_weight * action
 
 
+def weighted(losses: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """What is called the loss everywhere: the sum of the heads' mean losses (nats a question) times their weights."""
+    return sum(weights[name] * value for name, value in losses.items())
+
+
 def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, *, batch_tokens: int = 4096) -> Answers:
     """Ask all questions of `windows`, as `Network.forward` answers them, in float32."""
     known, device = network.sizes.known, next(network.parameters()).device
-    ranks, items, actions = [], [], []
+    ranks, items, actions, unknown = [], [], [], 0
     at_once = max(1, SCORES // known)
     was_training = network.training
     network.eval()
@@ -57,6 +86,7 @@ def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, 
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
             asked = np.zeros(batch.next_item.shape, bool)
             if network.next_item is not None:
+                unknown += batch.unknown
                 asked |= batch.next_item > 0
             if network.next_action is not None:
                 asked |= batch.next_action != NO_ACTION
@@ -82,6 +112,7 @@ def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, 
         ranks=np.concatenate([np.zeros(0, np.int64), *ranks]),
         item_losses=np.concatenate([none, *items]),
         action_losses=np.concatenate([none, *actions]),
+        unknown=unknown,
     )
 
 

@@ -19,6 +19,7 @@ from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network
 from clickflow.params_file import check
 from clickflow.sequences.store import PackedSplit, open_split, read_card
+from clickflow.training.budget import OPEN
 from clickflow.training.loop import train
 from clickflow.training.stage import readable, sizes
 from clickflow.tuning import MARK
@@ -35,7 +36,14 @@ class _Teller:
         self.stop = stop
 
     def start(self, network: Network, steps: int, done: int, why: str) -> None:  # noqa: ARG002
-        tell({"parameters": parameters(network), "epochs": network.spec.budget.epochs, "steps": steps, "why": why})
+        tell(
+            {
+                "parameters": parameters(network),
+                "epochs": network.spec.budget.epochs or OPEN,
+                "steps": steps,
+                "why": why,
+            }
+        )
 
     def step(self, steps: int, questions: int, loss: float) -> None:  # noqa: ARG002
         if self.stop.exists():

@@ -1,0 +1,243 @@
+"""One network in training: what stays the same meanwhile, a step, and a look at the valid part."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clickflow.errors import DataError
+from clickflow.models.heads import FIRST_ITEM
+from clickflow.models.network import Network, Sizes
+from clickflow.params import Model
+from clickflow.training import actions, associations, augmentation, budget, optimisers
+from clickflow.training import device as devices
+from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
+from clickflow.training.negatives import candidates
+from clickflow.training.objective import Loss, Step, loss, part, prepare
+from clickflow.training.sharpness import sharpen
+from clickflow.training.state import State
+from clickflow.training.team import Team
+from clickflow.training.validation import answer, sample, weighted
+
+if TYPE_CHECKING:
+    from clickflow.sequences.store import PackedSplit
+
+SHUFFLE, NEGATIVES, DROPOUT, AUGMENT = 0, 1, 2, 3
+"""What a random state is for."""
+VALID_SCORES, VALID_QUESTIONS = 200_000_000, (1_000, 10_000)
+"""Validation asks as many questions as give so many scores, between these bounds."""
+VALID_SHARE = 0.05
+"""Where it is looked at more than once an epoch, no more than this share of the training steps, but for the least."""
+
+
+class Trainer:
+    """What stays the same while training goes on, and the `state` that changes.
+
+    `open`: no end is planned, the valid part decides (`training.budget`); `epochs`, `steps`: how many at most; `looks`:
+    after how many of an epoch's batches the valid part is asked.
+    """
+
+    def __init__(
+        self,
+        spec: Model,
+        sizes: Sizes,
+        training: "PackedSplit",
+        validation: "PackedSplit | None",
+        seed: int,
+        device: devices.Device,
+        overfit: bool,
+        team: Team | None = None,
+    ) -> None:
+        self.team = team
+        self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation
+        self.seed, self.device, self.overfit = seed, device, overfit
+        self.windows = self.cut(training)
+        item = spec.heads.next_item
+        if not len(self.windows) or (item and sizes.known <= FIRST_ITEM):
+            raise DataError(
+                f"there is nothing to learn from: {len(self.windows)} sequences with a step to predict, "
+                f"{max(0, sizes.known - FIRST_ITEM)} known items",
+                next_step="the store's card.json says what was left out; a smaller sequences.min_item_count may help",
+            )
+        self.draw = candidates(item, sizes.known, training.item)
+        self.before: associations.Before | None = None
+        self.near: augmentation.Near | None = None
+        if item and item.associations:
+            table, self.before = associations.count(training, sizes.known)
+            self.near = augmentation.Near.of(table)
+            sizes = replace(sizes, associations=table)
+        self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
+        if (head := self.state.network.next_action) is not None:
+            actions.begin(head, training)
+        self.batches = len(self.plan(0))
+        asked = self.cut(validation) if validation is not None and validation.n_sequences else None
+        self.open = spec.budget.epochs is None and asked is not None and len(asked) > 0
+        self.epochs = spec.budget.epochs or (budget.OPEN if self.open else budget.by_size(training.n_events))
+        self.steps = self.batches * self.epochs
+        self.looks = budget.looks(self.batches) if self.open else [self.batches]
+        self.asked: Windows | None = None
+        if asked is not None and len(asked):
+            low, high = VALID_QUESTIONS
+            if self.open:
+                high = max(low, min(high, round(VALID_SHARE * training.n_events)))
+            self.asked = sample(asked, min(high, max(low, VALID_SCORES // sizes.known)))
+
+    def cut(self, split: "PackedSplit") -> Windows:
+        """The windows of a split that this network reads."""
+        return windows(split.offsets, self.spec.budget.max_length, to_the_end=self.spec.heads.next_action is not None)
+
+    def plan(self, epoch: int) -> list[Ints]:
+        """The batches of an epoch, as indexes of windows."""
+        place = 0 if self.overfit else epoch
+        batches = plan(self.windows.length, self.spec.budget.batch_tokens, random(self.seed, SHUFFLE, place))
+        return batches[:1] * len(batches) if self.overfit else batches
+
+    def step(self, chosen: Ints) -> tuple[int, Loss]:
+        """One batch; returns the number of questions and the loss before the update."""
+        state, spec, at = self.state, self.spec, self.state.progress.step
+        place = 0 if self.overfit else at
+        change = spec.augmentation if any(vars(spec.augmentation).values()) else None
+        windows = self.windows.take(chosen)
+        if change:
+            chance = random(self.seed, AUGMENT, place)
+            windows = augmentation.cropped(windows, change.crop, chance)
+        batch = gather(
+            self.training,
+            windows,
+            state.network.inputs,
+            self.sizes.known,
+            len(self.sizes.actions),
+            horizon=spec.heads.next_item.horizon if spec.heads.next_item else 1,
+        )
+        before: Sequence[NDArray[np.float32]] = self.before.gather(windows) if self.before else ()
+        if change:
+            was, batch = batch, augmentation.changed(batch, change, self.near, chance)
+            before = augmentation.unsaid(before, batch, was) if before else ()
+        draws = random(self.seed, NEGATIVES, place)
+        head, outputs = state.network.next_item, state.network.outputs
+        own = head is not None and head.returns is not None
+        step = prepare(batch, self.draw, draws, self.device.kind, outputs=outputs, own=own, before=before)
+        if spec.encoder.dropout:
+            mine = [self.team.rank] if self.team else []
+            torch.manual_seed(int(random(self.seed, DROPOUT, at, *mine).integers(1 << 62)))
+        table = state.network.items.data
+        rows = table.index_select(0, step.rows).requires_grad_()
+        found = Loss(rows.new_zeros(()), {})
+        if step.asks:
+            state.optimiser.zero_grad(set_to_none=True)
+            found = self.learn(step, rows)
+            if spec.augmentation.adversarial and rows.grad is not None:
+                self.oppose(step, rows, rows.grad)
+            if spec.optimiser.clip_norm > 0:
+                torch.nn.utils.clip_grad_norm_([*state.dense, rows], spec.optimiser.clip_norm)
+            share = self.rate(at)
+            for group in state.optimiser.param_groups:
+                group["lr"] = spec.optimiser.learning_rate * share
+            state.optimiser.step()
+            if rows.grad is not None:
+                rate = spec.optimiser.embedding_learning_rate * share
+                state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
+            if self.open:
+                state.average.update(at + 1)
+        return batch.tokens, found
+
+    def rate(self, step: int) -> float:
+        """The share of the full learning rate at `step`."""
+        warm = self.spec.optimiser.warmup_share
+        if self.open:
+            return optimisers.rising(step, self.batches * budget.by_size(self.training.n_events), warm)
+        return optimisers.learning_rate(step, self.steps, warm)
+
+    def learn(self, step: Step, rows: Tensor) -> Loss:
+        """The loss with the item vectors `rows`, and its gradients in all that is trained; of the whole team if any."""
+        network, team = self.state.network, self.team
+        mine = part(step, team.rank, team.size) if team else step
+        found = Loss(rows.new_zeros(()), {})
+        if mine.inputs["item"].numel():
+            found = loss(network, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
+        if found.heads:
+            found.total.backward()  # type: ignore[no-untyped-call]
+        heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
+        if team is None:
+            return Loss(found.total.detach(), heads)
+        counts = {"next_item": step.asked[0].of if step.asked else 0, "next_action": step.actions}
+        none = (rows.new_zeros(()), 0)
+        losses = {"total": found.total, **{name: heads.get(name, none)[0] for name, count in counts.items() if count}}
+        sums = team.add(losses, [*self.state.dense, rows])
+        return Loss(sums.pop("total"), {name: (value, counts[name]) for name, value in sums.items()})
+
+    def oppose(self, step: Step, rows: Tensor, rise: Tensor) -> None:
+        """Add the gradients at the item vectors that a small move along `rise`, the loss's gradient, makes of `rows`.
+
+        Adversarial training by the gradient's direction (Goodfellow et al. 2015; of embeddings Miyato et al. 2017), the
+        move being a share of each vector's length.
+        """
+        leaves = [*self.state.dense, rows]
+        first = [leaf.grad for leaf in leaves]
+        for leaf in leaves:
+            leaf.grad = None
+        length = rows.detach().norm(dim=-1, keepdim=True) / rise.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        moved = (rows.detach() + self.spec.augmentation.adversarial * length * rise).requires_grad_()
+        self.learn(step, moved)
+        for leaf, before, after in zip(leaves, first, [*(leaf.grad for leaf in leaves[:-1]), moved.grad], strict=True):
+            leaf.grad = before if after is None else after if before is None else before + after
+
+    def sharpen(self) -> None:
+        """Scores of a loss that is no likelihood become probabilities, by what was not trained on if there is any."""
+        if self.asked is not None and self.validation is not None:
+            sharpen(self.state.network, self.validation, self.asked)
+        else:
+            sharpen(self.state.network, self.training, self.windows)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How much each head's loss counts."""
+        heads = self.spec.heads
+        return {
+            "next_item": heads.next_item.weight if heads.next_item else 0.0,
+            "next_action": heads.next_action.weight if heads.next_action else 0.0,
+        }
+
+    def look(self) -> None:
+        """Ask the valid part, keep the weights if they are the best so far, and stop when patience ends."""
+        progress, weights = self.state.progress, self.weights
+        if self.asked is None or self.validation is None:
+            return
+        with self.state.average.inside():
+            valid = answer(self.state.network, self.validation, self.asked).metrics(weights)
+            better = progress.best_loss is None or valid["loss"] < progress.best_loss
+            if better:
+                self.state.keep_best()
+        if self.open:
+            valid["after_epochs"] = round(progress.epoch + progress.batch / self.batches, 3)
+        if better:
+            progress.best_loss, progress.best_epoch, progress.worse = valid["loss"], progress.epoch + 1, 0
+        else:
+            progress.worse += 1
+        if progress.valid is None or valid["loss"] < progress.valid["loss"]:
+            progress.valid = valid
+        progress.done = progress.worse >= self.spec.budget.patience * len(self.looks)
+
+    def close_epoch(self) -> None:
+        """Make the epoch's record: losses in training, and the best look at the valid part in it."""
+        progress = self.state.progress
+        losses = {name: total / count for name, (total, count) in sorted(progress.sums.items())}
+        if not losses:
+            raise DataError(
+                "there is nothing to learn from: no step of the training part is followed by an item that is known",
+                next_step="a smaller sequences.min_item_count in params.yaml may help",
+            )
+        record: dict[str, Any] = {
+            "epoch": progress.epoch + 1,
+            "steps": progress.step,
+            "train": {**losses, "loss": weighted(losses, self.weights)},
+        }
+        if progress.valid is not None:
+            record["valid"] = progress.valid
+        progress.epoch, progress.batch, progress.sums, progress.valid = progress.epoch + 1, 0, {}, None
+        progress.history.append(record)
+        progress.done |= progress.epoch >= self.epochs
