@@ -75,7 +75,7 @@ def source(params: Params) -> dict[str, Param]:
 
 def training(params: Params) -> dict[str, Param]:
     """Fields of the models and of what else may be changed."""
-    epochs = {name: model.budget.epochs or "by the size of the log" for name, model in params.models.items()}
+    epochs = {name: model.budget.epochs or "as the valid part decides" for name, model in params.models.items()}
     return {
         "models": models(params, "Train only these; the tasks of the others show as skipped."),
         "epochs": Param(
