@@ -1,0 +1,50 @@
+"""Pages that a reader follows with the platform up, in one checkout: the tutorial from its first line to its last."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from recipe import SHELL, Block, Checkout, blocks
+
+pytestmark = pytest.mark.platform
+
+ON_THE_PLATFORM = (
+    "docs/tutorial.md",
+    "docs/howto/backfill.md",
+    "docs/howto/runs.md",
+    "docs/runbooks/README.md",
+    "docs/howto/platform.md",
+)
+"""In this order; the tutorial starts the platform, and the last page ends it."""
+
+
+@pytest.fixture(scope="module")
+def ended(checkout: Checkout) -> Iterator[Checkout]:
+    """The checkout; whatever happens, nothing runs on in it."""
+    yield checkout
+    checkout.sh("make down")
+
+
+def with_names(block: Block, checkout: Checkout) -> Block:
+    """The block with the name of the newest recorded run where a reader puts one."""
+    if not re.search(r"\bRUN\b", block.text):
+        return block
+    listed = json.loads(checkout.sh("clickflow runs --json").text)["runs"]
+    newest = next(run["run"] for run in listed if run["state"] == "recorded")
+    return Block(block.page, block.line, block.language, re.sub(r"\bRUN\b", newest, block.text), "")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", ON_THE_PLATFORM)
+def test_the_blocks_of_a_page(page: str, root, ended: Checkout) -> None:
+    known = set(yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")))
+    for block in blocks(root / page, root):
+        if block.not_run:
+            continue
+        if block.language == "yaml" and page == "docs/tutorial.md" and known & set(yaml.safe_load(block.text)):
+            ended.put(block.text)
+        if block.language in SHELL:
+            outcome = ended.run(with_names(block, ended))
+            assert "Traceback" not in outcome.text, outcome.text
