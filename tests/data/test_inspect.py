@@ -183,6 +183,29 @@ def test_formats_are_told_by_what_is_inside(desk: Desk, kind: str) -> None:
     assert ingested(desk, path)["accepted"] == 20
 
 
+@pytest.mark.parametrize("kind", ["parquet", "json", "jsonl"])
+def test_lists_of_items_become_events(desk: Desk, kind: str) -> None:
+    rows = [
+        {
+            "event_timestamp": 1767225600000000 + 10**9 * n,
+            "event_name": "view_item" if n % 2 else "heartbeat",
+            "user": {"id": f"u{n % 5}"},
+            "items": [{"item_id": f"p{n % 7}", "price": 1.5}, {"item_id": f"p{n % 3}", "price": 2.0}],
+        }
+        for n in range(40)
+    ]
+    path = desk.put(f"ga4.{kind}", b"")
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text(json.dumps(rows) if kind == "json" else "".join(json.dumps(each) + "\n" for each in rows))
+    told = found(path)
+    assert told["source"]["explode"] == "items"
+    assert told["source"]["columns"]["user_id"] == "user.id"
+    assert (told["trial"]["read"], told["trial"]["accepted"], told["trial"]["ignored"]) == (80, 40, 40)
+    assert ingested(desk, path)["accepted"] == 40
+
+
 def test_a_file_without_a_header_and_what_is_unsure_of_it(desk: Desk) -> None:
     data = "".join(f"c{n % 4},p{n % 6},view,{'13' if n % 2 else '05'}/02/2026 10:{n:02}\n" for n in range(40))
     told = found(desk.put("log.csv", data.encode()))

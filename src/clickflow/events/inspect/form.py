@@ -87,8 +87,9 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
                 next_step="fetch or write the file again",
             ) from error
         clocks = tuple(each.name for each in schema if is_clock(each.type))
-        form = Form(format="parquet", names=tuple(schema.names), clocks=clocks)
-        reader: Reader = Table(path, {name: name for name in form.names})
+        names, nested = _struct_paths(schema)
+        form = Form(format="parquet", names=names, clocks=clocks, nested=nested)
+        reader: Reader = Table(path, {name: name for name in names}, nested)
     else:
         form, reader = _text(path, member, packing)
     parts, read, done, whole = [], 0, 0, True
@@ -105,6 +106,34 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
         raise DataError(f"{path} has no row", kept=UNTOUCHED, next_step="inspect another file")
     table = pa.concat_tables(parts) if parts else pa.table({})
     return Look(name=name, path=path, form=form, table=table, read=read, whole=whole, folders=folders)
+
+
+def _struct_paths(schema: pa.Schema) -> tuple[tuple[str, ...], str]:
+    """The columns of a table, those of structs by their paths; and the first list of structs, unless keys and values,
+    whose elements' fields are columns too.
+    """
+    nested = next((each.name for each in schema if _elements(each.type) is not None), "")
+    found: list[str] = []
+    for each in schema:
+        elements = _elements(each.type) if each.name == nested else None
+        if elements is not None:
+            found += [f"{nested}.{inner.name}" for inner in elements if not pa.types.is_nested(inner.type)]
+        else:
+            found += _leaves(each.name, each.type)
+    return tuple(found), nested
+
+
+def _elements(kind: pa.DataType) -> pa.StructType | None:
+    """The struct that a list holds, where it is no list of keys and values."""
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
+        return None
+    return None if kind.value_type.get_field_index("key") >= 0 else kind.value_type
+
+
+def _leaves(name: str, kind: pa.DataType) -> list[str]:
+    if not pa.types.is_struct(kind):
+        return [name]
+    return [path for inner in kind for path in _leaves(f"{name}.{inner.name}", inner.type)]
 
 
 def _text(path: Path, member: str, packing: str | None) -> tuple[Form, Reader]:
@@ -203,6 +232,9 @@ def _json(
     for each in lines:
         for event in exploded(dict(each), nested):
             names |= dict.fromkeys(paths(event))
+    # the fields of an exploded list's elements are there by their own names too
+    twins = {f"{nested}.{name}" for name in names} if nested else set()
+    names = {name: None for name in names if name not in twins and name != nested}
     whole = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     fields = tuple(name for name in names if name not in whole)
     form = Form(format="jsonl", names=fields, packing=packing, encoding=encoding, nested=nested, doubts=doubts)

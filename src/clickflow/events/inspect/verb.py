@@ -57,7 +57,7 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
         looked, proposal = study(found, rows, params, engine)
         doubts += proposal.doubts
         chosen = {**PLAIN, "path": path, "pattern": pattern, **proposal.values}
-        source = replace(params.source, **{key: value for key, value in chosen.items() if hasattr(params.source, key)})
+        source = replace(params.source, **chosen)
         tried = spread(found)
         trial, fault = None, None
         try:
@@ -118,11 +118,14 @@ def advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]],
     try:
         _, proposal = study([(name, path)], FEW_ROWS, params, engine)
         wanted = {**PLAIN, **proposal.values}
+        # columns that are called as the canonical ones need not be named
+        wanted["columns"] = {c: field for c, field in wanted["columns"].items() if c != field}
+        for key in ("kind", "path", "pattern", "nulls"):
+            wanted.pop(key, None)
         differs = [
             f"{key}: {params_patch.written(plain(value))}"
             for key, value in wanted.items()
-            if key not in ("kind", "path", "pattern", "nulls", "explode")
-            and plain(getattr(params.source, key)) != plain(value)
+            if plain(getattr(params.source, key)) != plain(value)
         ]
         needs = f"\n{name} looks as if source needed {', '.join(differs)}" if differs else ""
     except (ClickflowError, ValueError, OSError):
