@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from clickflow import cli
 from clickflow.errors import ClickflowError, UsageError
-from clickflow.files import sha256_folder
+from clickflow.files import read_json, sha256_folder, write_json
 from clickflow.paths import Paths
 from clickflow.registry import champion, ledger, mlflow_store
 
@@ -65,8 +65,34 @@ def test_first_model_then_a_better_one(here: Paths) -> None:
         "d" * 64,
     )
     assert json.loads(tags["metrics"]) == {"mrr@20": 0.3}
+    assert described(here, 2) == (f"{MODEL} 2 · data dddddddd · promote", "**promote**: why promote")
     assert lines(here)[1]["actor"] == "ada"
     assert not (here.root / "mlruns").exists(), "MLflow wrote into the working folder"
+
+
+def described(paths: Paths, number: int) -> tuple[str, str]:
+    """What MLflow calls the run of a version, and the first paragraph of the version's description."""
+    client = mlflow_store.connect(params_of(paths), paths).client
+    version = client.get_model_version(MODEL, str(number))
+    run = client.get_run(version.run_id)
+    assert run.data.tags["mlflow.note.content"] == version.description
+    assert "run_id `run-7`" in version.description
+    return run.info.run_name, version.description.split("\n\n")[0]
+
+
+def test_a_run_in_mlflow_is_called_by_version_data_and_verdict(here: Paths) -> None:
+    candidate(here, "one", decision="hold")
+    file = here.gate(MODEL) / "decision.json"
+    more = {
+        "data": {"kind": "files", "preset": "rees46", "to": "2026-01-27T23:59"},
+        "sentence": "Of 100 next clicks, 56.",
+    }
+    write_json(file, read_json(file) | more)
+    call("promote")
+    assert described(here, 1) == (f"{MODEL} 1 · files rees46 to 2026-01-27 · hold", "Of 100 next clicks, 56.")
+    write_json(file, read_json(file) | {"decision": "promote"})
+    call("promote")
+    assert described(here, 1)[0] == f"{MODEL} 1 · files rees46 to 2026-01-27 · promote"
 
 
 def test_the_same_decision_twice_changes_nothing(here: Paths) -> None:

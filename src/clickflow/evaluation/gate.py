@@ -10,6 +10,7 @@ import numpy as np
 
 from clickflow import console
 from clickflow.evaluation import evidence as evidences
+from clickflow.evaluation import headline
 from clickflow.evaluation import rules as judging
 from clickflow.evaluation.evidence import CANDIDATE, Evidence
 from clickflow.evaluation.paired import RESAMPLES
@@ -58,6 +59,8 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         "artefact_sha256": evidence.artefact_sha256,
         "model_sha256": evidence.model_sha256,
         "data_sha256": evidence.data_sha256,
+        "data": evidence.metrics.get("data"),
+        "sentence": headline.sentence(evidence.metrics),
         "metrics": _headline(gate, evidence),
         "rules": [
             {

@@ -148,11 +148,14 @@ def register(
     *,
     tags: Mapping[str, str],
     metrics: Mapping[str, float],
+    title: str,
+    description: str,
 ) -> Version:
     """Log `folders` (name in the run: files or a folder) as a run's artifacts and register the run as a version.
 
     The same model (tag `content_sha256`) is registered once: where it already is, its version is returned with its
-    other tags brought up to date; its files, and so `artefact_sha256`, stay. To be called under the registry's lock.
+    other tags brought up to date; its files, and so `artefact_sha256`, stay. The run is called by model, version and
+    `title`; `description` stands on run and version. To be called under the registry's lock.
     """
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
@@ -164,13 +167,14 @@ def register(
             for key, value in now.items():
                 if same[0].tags.get(key) != value:
                     store.client.set_model_version_tag(model, str(same[0].number), key, value)
+            _describe(store, model, same[0], title, description)
             return replace(same[0], tags=now)
         try:
             store.client.create_registered_model(model)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        run = store.client.create_run(experiment(store, EXPERIMENT), run_name=model, tags=dict(tags))
+        run = store.client.create_run(experiment(store, EXPERIMENT), run_name=f"{model} · {title}", tags=dict(tags))
         store.client.log_batch(run.info.run_id, metrics=[Metric(k, v, 0, 0) for k, v in metrics.items()])
         for name, source in folders.items():
             if source.is_dir():
@@ -181,7 +185,14 @@ def register(
         created = store.client.create_model_version(
             model, source=f"runs:/{run.info.run_id}/{EXPORTED}", run_id=run.info.run_id, tags=dict(tags)
         )
+        _describe(store, model, _version(created), title, description)
         return _version(created)
+
+
+def _describe(store: Store, model: str, registered: Version, title: str, description: str) -> None:
+    store.client.update_run(registered.run, name=f"{model} {registered.number} · {title}")
+    store.client.set_tag(registered.run, "mlflow.note.content", description)
+    store.client.update_model_version(model, str(registered.number), description=description)
 
 
 def aliases(store: Store, model: str) -> dict[str, int]:

@@ -158,7 +158,13 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate,
             aliases.follow(store, entries, model)
         return Outcome(model, "refused", 0, standing.champion, standing.previous, objection.reason, objection.next_step)
     registered = mlflow_store.register(
-        store, model, _folders(paths, model), tags=_tags(candidate, origin), metrics=_logged(candidate.metrics)
+        store,
+        model,
+        _folders(paths, model),
+        tags=_tags(candidate, origin),
+        metrics=_logged(candidate.metrics),
+        title=f"{_data(candidate)} · {word.decision}",
+        description=_description(candidate, word, origin),
     )
     version = registered.number
     facts["artefact_sha256"] = registered.tags["artefact_sha256"]
@@ -264,6 +270,21 @@ def _tags(candidate: Candidate, origin: dict[str, str]) -> dict[str, str]:
     }
     data = candidate.content.get("data_sha256")
     return {**tags, "data_sha256": str(data)} if data else tags
+
+
+def _data(candidate: Candidate) -> str:
+    """Source and last day of what the candidate learned from, as far as the decision says; else the data's hash."""
+    data = candidate.content.get("data") or {}
+    source = " ".join(str(data[name]) for name in ("kind", "preset") if data.get(name))
+    until = f"to {str(data['to'])[:10]}" if data.get("to") else f"data {str(candidate.content.get('data_sha256'))[:8]}"
+    return f"{source} {until}".strip()
+
+
+def _description(candidate: Candidate, word: Word, origin: Mapping[str, str]) -> str:
+    """What a person reads in MLflow, in Markdown."""
+    came = [f"{name} `{origin[name]}`" for name in ("run_id", "dag_run", "commit") if name in origin]
+    lines = [str(candidate.content.get("sentence") or ""), f"**{word.decision}**: {word.reason}", ", ".join(came)]
+    return "\n\n".join(line for line in lines if line)
 
 
 def _logged(metrics: dict[str, float]) -> dict[str, float]:

@@ -60,7 +60,10 @@ class Mlflow:
         if unfinished:
             self.run = unfinished[0].info.run_id
         else:
-            self.run = client.create_run(experiment, run_name=model, tags=tags).info.run_id
+            by = tags.get("clickflow.run_id") or f"commit {tags.get('clickflow.commit', 'unknown')[:8]}"
+            data = tags.get("clickflow.data_sha256", "unknown")[:8]
+            tags["mlflow.note.content"] = f"Training of {model} on data {data}, by {by}."
+            self.run = client.create_run(experiment, run_name=f"{model} · data {data} · {by}", tags=tags).info.run_id
             client.log_batch(self.run, params=[Param(name, str(value)) for name, value in sorted(params.items())])
         self.client = client
 
