@@ -42,11 +42,13 @@ def run(shop: Path, dag: str, day: str, conf: dict[str, Any]) -> int:
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",  # a busy machine
         "CLICKFLOW_UNATTENDED": "yes",
     }
     command = [sys.executable, "-c", RUN, str(shop / "dags"), dag, f"{day}T00:00:00+00:00", json.dumps(conf)]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "is no DAG file" not in done.stderr, done.stderr[-3000:]
     return int(done.stdout.rpartition("code:")[2])
 
 
