@@ -73,7 +73,9 @@ def judge(connection: Any, found: Any, actors: Actors, settings: Sequences, *, c
     for place, name in enumerate(REASONS):
         row = by_reason.get(place, {"events": 0, "sequences": 0, "visitors": 0})
         left_out[name] = {what: int(row[what]) for what in row if what != "visitors" or name in ROBOTS}
-    return Judged(others.filter(others.length >= settings.session.min_length), left_out, number)
+    # it is read several times
+    kept = connection.create_table("kept", others.filter(others.length >= settings.session.min_length), temp=True)
+    return Judged(kept, left_out, number)
 
 
 def _robots(connection: Any, sessions: Any, actors: Actors, settings: Sequences, *, clock: bool) -> Any:
