@@ -14,7 +14,7 @@ from clickflow import cli
 from clickflow.errors import ClickflowError, UsageError
 from clickflow.files import read_json, sha256_folder, write_json
 from clickflow.paths import Paths
-from clickflow.registry import champion, ledger, mlflow_store
+from clickflow.registry import champion, ledger, mlflow_store, pages
 
 
 @pytest.fixture
@@ -93,6 +93,18 @@ def test_a_run_in_mlflow_is_called_by_version_data_and_verdict(here: Paths) -> N
     write_json(file, read_json(file) | {"decision": "promote"})
     call("promote")
     assert described(here, 1)[0] == f"{MODEL} 1 · files rees46 to 2026-01-27 · promote"
+
+
+def test_a_published_report_names_its_run_and_commit(here: Paths) -> None:
+    page = here.root / "report.html"
+    page.write_text("<p>A simulated shop<!-- run --></p>", encoding="utf-8")
+    pages.publish(params_of(here), here, {"next_step/report.html": page}, "http://mlflow")
+    client = mlflow_store.connect(params_of(here), here).client
+    (run,) = client.search_runs([client.get_experiment_by_name(pages.EXPERIMENT).experiment_id])
+    held = Path(client.download_artifacts(run.info.run_id, "next_step/report.html", str(here.home)))
+    shown = held.read_text(encoding="utf-8")
+    assert shown == "<p>A simulated shop; run <code>run-7</code>, commit <code>c0ffee</code></p>"
+    assert page.read_text(encoding="utf-8") == "<p>A simulated shop<!-- run --></p>"
 
 
 def test_the_same_decision_twice_changes_nothing(here: Paths) -> None:

@@ -53,6 +53,8 @@ def publish(params: Params, paths: Paths, files: Mapping[str, Path], base: str) 
         for page, file in files.items():
             if file.is_dir():
                 store.client.log_artifacts(found.info.run_id, str(file), page)
+            elif provenance.RUN in (text := file.read_text(encoding="utf-8", errors="replace")):
+                store.client.log_text(found.info.run_id, provenance.stamped(text, origin), page)
             else:
                 store.client.log_artifact(found.info.run_id, str(file), page.rpartition("/")[0] or None)
         store.client.set_terminated(found.info.run_id)

@@ -2,8 +2,12 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
+from html import escape
 
 from clickflow.paths import Paths
+
+ORDER = ("run_id", "commit")
 
 
 def of(paths: Paths) -> dict[str, str]:
@@ -21,6 +25,16 @@ def of(paths: Paths) -> dict[str, str]:
         return found
     changed = _git(paths, "status", "--porcelain", "--untracked-files=no", "--", "src", "dvc.yaml", "constraints.txt")
     return {**found, "commit": commit, "code": "changed" if changed else "as committed"}
+
+
+RUN = "<!-- run -->"
+"""Where report.html has a place for its run: the outputs of a stage name none, to be the same bytes."""
+
+
+def stamped(page: str, origin: Mapping[str, str]) -> str:
+    """A page of a stage with the run and the commit that it comes from, where it has a place for them."""
+    said = [f"{name.replace('_id', '')} <code>{escape(origin[name])}</code>" for name in ORDER if name in origin]
+    return page.replace(RUN, "; " + ", ".join(said) if said else "", 1)
 
 
 def _git(paths: Paths, *arguments: str) -> str | None:
