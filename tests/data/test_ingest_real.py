@@ -104,3 +104,30 @@ def test_otto_has_many_events_a_line(desk: Desk, shop_data: Path) -> None:
     assert (outcome.card["read"], outcome.card["accepted"]) == (862, 862)
     assert outcome.card["sessions"] == 20
     assert set(count_types(outcome.events)) <= {"view", "cart", "purchase"}
+
+
+def test_hm_repeats_are_quantity(desk: Desk, shop_data: Path) -> None:
+    given = {
+        "source__path": str(shop_data / "layouts"),
+        "source__pattern": "hm_*",
+        "source__columns": {"event_time": "t_dat", "user_id": "customer_id", "item_id": "article_id", "price": "price"},
+        "source__event_types": {"*": "purchase"},
+    }
+    once = desk.ingest(**given)
+    assert (once.card["accepted"], once.card["reasons"]) == (9_089, {"duplicate": 911})
+    pieces = desk.ingest(**given, ingest__duplicates="keep")
+    assert (pieces.card["accepted"], pieces.card["quarantined"]) == (10_000, 0)
+
+
+def test_ga4_items_that_are_not_set_are_no_items(desk: Desk, shop_data: Path) -> None:
+    given = {
+        "source__path": str(shop_data / "layouts"),
+        "source__pattern": "ga4_*",
+        "source__columns": {"event_time": "event_timestamp", "user_id": "user_pseudo_id", "item_id": "item_id"},
+        "source__event_types": {"*": "purchase"},
+        "source__time_format": "us",
+    }
+    outcome = desk.ingest(**given)
+    assert outcome.card["read"] == 16_003
+    assert outcome.card["reasons"]["null_item"] == 448
+    assert "(not set)" not in outcome.events["item_id"].to_pylist()

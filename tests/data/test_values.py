@@ -165,6 +165,11 @@ def test_an_integer_is_one_item_in_every_format(tmp_path_factory: Any, root: Pat
     assert {name: ids(desk, name, data) for name, data in forms.items()} == {name: [exact] for name in forms}
 
 
+def test_an_id_with_a_point_keeps_its_digits_in_json(desk: Desk) -> None:
+    text = "2697787.24221830990"
+    assert ids(desk, "a.jsonl", jsonl(text)) == ids(desk, "a.csv", HEADER + row(item=text)) == [text]
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -13,14 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clickflow.events import amounts, clocks, texts, times
-from clickflow.events.contract import EVENT_TYPES, NEEDS_ITEM, SCHEMA
+from clickflow.events.contract import EVENT_TYPES, IDENTITIES, NEEDS_ITEM, SCHEMA
 from clickflow.events.presets import ANY_TYPE, EVERY, IGNORE
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.events.rows import BIT
 from clickflow.events.unread import Unread
 
-IDENTITIES = ("user_id", "session_id", "item_id", "category", "brand", "campaign")
-"""Columns whose values are compared, never reckoned with."""
 OPTIONAL = ("category", "brand", "campaign")
 """Those among them that an event means something without."""
 WHOLE = 2.0**53

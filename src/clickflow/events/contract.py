@@ -33,6 +33,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+IDENTITIES = ("user_id", "session_id", "item_id", "category", "brand", "campaign")
+"""Columns whose values are compared, never reckoned with."""
+
 COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
 
 BY_NAME: tuple[str, ...] = tuple(name for name in COLUMNS if name != "order")

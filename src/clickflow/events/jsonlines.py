@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from clickflow.events.contract import IDENTITIES
 from clickflow.events.fields import MOST, exploded, getter
 from clickflow.events.json_arrays import read_elements
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, position_of
@@ -65,6 +66,7 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
     columns: list[list[str | None]] = [[] for _ in wanted]
     getters = [getter(field) for field in wanted.values()]
     marked = [decimal != "." and name in ("price", "quantity") for name in wanted]
+    identities = [name in IDENTITIES for name in wanted]
     blank = 0
     lines = block.data.split(b"\n")
     if not lines[-1]:
@@ -89,9 +91,9 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
             continue
         for ordinal, event in enumerate(events):
             positions.append(position_of(number, ordinal))
-            for column, get, mark in zip(columns, getters, marked, strict=True):
+            for column, get, mark, precise in zip(columns, getters, marked, identities, strict=True):
                 value = get(event)
-                if type(value) is float and abs(value) >= EXACT:
+                if type(value) is float and (abs(value) >= EXACT or (precise and not value.is_integer())):
                     value = get(exploded(_exact(line), nested)[ordinal])
                 text = as_text(value)
                 column.append(text.replace(".", decimal) if mark and text and type(value) is float else text)
@@ -110,5 +112,5 @@ def as_text(value: Any) -> str | None:
 
 
 def _exact(line: bytes) -> Any:
-    """A line with the digits of its whole numbers, however many; the fast parser makes floats of long ones."""
-    return json.loads(line, parse_int=str)
+    """A line with its numbers as they are written, however long; the fast parser rounds them."""
+    return json.loads(line, parse_int=str, parse_float=str)
