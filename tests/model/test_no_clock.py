@@ -59,7 +59,7 @@ def test_an_order_is_no_clock_and_nothing_pretends_it_were(
     assert read_json(paths.trained("next_step") / "model.json")["inputs"] == ["item", "action"]
     export.run(params, paths, "next_step")
     evaluate.run(params, paths, "next_step")
-    slices = read_json(paths.metrics("next_step"))["slices"]
+    slices = read_json(paths.measured("next_step"))["slices"]
     assert set(slices["next_item"]) == {"length", "popularity"}
     assert set(slices["next_action"]) == {"length"}
 
