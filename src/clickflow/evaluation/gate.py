@@ -46,11 +46,11 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     decisive += [rule for rule in rules if rule.verdict == "not_judged" and decision == "hold" and not warned(rule)]
     passed = sum(rule.verdict == "passed" for rule in rules)
     open_rules = sum(rule.verdict == "not_applicable" for rule in rules)
-    summary = "; ".join(f"{rule.rule}: {rule.text}" for rule in decisive)
+    summary = _said(decisive)
     if decision == "promote":
         summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
     if warnings := [rule.rule for rule in rules if warned(rule)]:
-        summary += f"; {len(warnings)} warn, not shown: {', '.join(warnings)}"
+        summary += f"; {len(warnings)} warn, not shown: {_named(warnings)}"
     content = {
         "model": name,
         "decision": decision,
@@ -82,6 +82,19 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     }
     rounded: dict[str, Any] = _rounded(content)
     return rounded
+
+
+def _said(rules: list[Rule]) -> str:
+    """What rules say, each text once, with the rules that say it."""
+    by_text: dict[str, list[str]] = {}
+    for rule in rules:
+        by_text.setdefault(rule.text, []).append(rule.rule)
+    return "; ".join(f"{_named(names)}: {text}" for text, names in by_text.items())
+
+
+def _named(names: list[str]) -> str:
+    """A few names; of many, how many more there are."""
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
 def page(decision: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ def notes(
             if not share:
                 raise DataError(
                     f"no step of the {name} part is on one of the {n:,} items (of {total:,}) that have "
-                    f"{settings.min_item_count} steps in the training part: no model can be judged on this log",
+                    f"{_steps(settings)} in the training part: no model can be judged on this log",
                     kept=KEPT,
                     next_step="ingest more days, or lower sequences.min_item_count in params.yaml",
                 )
@@ -61,7 +61,7 @@ def notes(
             steps = " and ".join(f"{share:.1%} of the {name} steps" for name, share in low.items())
             said.append(
                 f"the log is too short or too thin: {n:,} of {total:,} items are known (have "
-                f"{settings.min_item_count} steps in training), and {steps} are on one: too few to judge a model. "
+                f"{_steps(settings)} in training), and {steps} are on one: too few to judge a model. "
                 + _wanted(times, found, held, f"to know the items of {bound:.0%} of the steps", clock=clock)
             )
     few = settings.min_part_sequences
@@ -89,6 +89,10 @@ def _times(train: Array, later: Array, least: int, bound: float) -> float:
     order = np.argsort(needed, kind="stable")
     reached = np.cumsum(later[order]) >= bound * later.sum()
     return float(needed[order][int(np.argmax(reached))])
+
+
+def _steps(settings: Sequences) -> str:
+    return "a step" if settings.min_item_count == 1 else f"{settings.min_item_count} steps"
 
 
 def _wanted(times: float, found: Mapping[str, Any], held: Mapping[str, Support], what: str, *, clock: bool) -> str:
