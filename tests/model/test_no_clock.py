@@ -1,5 +1,6 @@
 """A log that knows an order and no clock: from its file to a report, with the params of the repository."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from clickflow.monitoring import watch
 from clickflow.params import Params
 from clickflow.params_file import load
 from clickflow.paths import Paths
+from clickflow.quality import validate
 from clickflow.sequences import prepare
 from clickflow.sequences.store import open_split, read_card
 from clickflow.training import stage
@@ -72,3 +74,13 @@ def test_a_watch_of_it_judges_neither_age_nor_hours(params: Params, tmp_path: Pa
     result, _ = watch.watch(params, paths, ["next_step"], watch.moment("2026-01-01T00:00:00+00:00"))
     assert result["age_hours"] is None
     assert not result["stale"]
+
+
+def test_validate_asks_it_for_no_age(params: Params, tmp_path: Path, root: Path) -> None:
+    paths = Paths(tmp_path)
+    shutil.copytree(root / "expectations", tmp_path / "expectations", ignore=shutil.ignore_patterns("uncommitted"))
+    ingest(params, paths)
+    validate.run(replace(params, quality=replace(params.quality, max_age_days=7)), paths)
+    rules = {rule["columns"][0]: rule for rule in read_json(paths.validation)["rules"] if rule["columns"]}
+    assert rules["age_days"]["success"] is None
+    assert "no clock" in rules["age_days"]["not_checked"]

@@ -25,7 +25,7 @@ MAX_DAYS = 36_525
 
 WHY_UNKNOWN = {
     "after_as_of": "source.as_of is null",
-    "age_days": "the log has no event with a time",
+    "age_days": "the log has no event with a time, or an order and no clock",
     "duplicates": "ingest.duplicates is keep",
     "tie_share": "the log has no step: no event with an item",
     "volume_ratio": "the log has no full day that comes after another",

@@ -12,6 +12,7 @@ from rich.markup import escape
 from clickflow import console, files
 from clickflow.errors import DataError, UsageError
 from clickflow.events import refusals
+from clickflow.events import manifest
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.quality import docs, evidence, judge, suites, verdict
@@ -36,7 +37,8 @@ def run(params: Params, paths: Paths) -> None:
     card["refused_files"] = _refused(card["sources"], params.ingest.max_file_quarantine_share)
     known = suites.parameters(params.quality)
     # the clock is looked at only where an age is asked for and no moment is given: nothing else depends on it
-    now = (as_of or datetime.now(UTC)) if params.quality.max_age_days is not None else None
+    dated = params.quality.max_age_days is not None and manifest.clock(paths.events)
+    now = (as_of or datetime.now(UTC)) if dated else None
 
     with tempfile.TemporaryDirectory(prefix="clickflow-validate-") as scratch:
         log = open_log(found, params.quality.memory_gb, Path(scratch) / "spill")
