@@ -11,8 +11,7 @@ from rich.markup import escape
 
 from clickflow import console, files
 from clickflow.errors import DataError, UsageError
-from clickflow.events import refusals
-from clickflow.events import manifest
+from clickflow.events import manifest, refusals
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.quality import docs, evidence, judge, suites, verdict
