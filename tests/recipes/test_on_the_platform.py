@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 from recipe import SHELL, Block, Checkout, blocks
+from test_logs import POINT_IT, recipe
 
 pytestmark = pytest.mark.platform
 
@@ -48,3 +51,17 @@ def test_the_blocks_of_a_page(page: str, root, ended: Checkout) -> None:
         if block.language in SHELL:
             outcome = ended.run(with_names(block, ended))
             assert "Traceback" not in outcome.text, outcome.text
+
+
+@pytest.mark.timeout(1800)
+def test_a_log_of_ones_own_where_the_demo_was(root: Path, shop_data: Path, ended: Checkout) -> None:
+    """The champion that `make demo` left knows a simulated shop: it is taken down, then a real log has its turn."""
+    (down,) = [block for block in blocks(root / POINT_IT, root) if "--to 0" in block.text]
+    ended.sh("git checkout --quiet params.yaml")
+    shutil.copy(shop_data / "rees46_slice/2019-Oct.csv.gz", ended.folder / "data/raw")
+    ended.run(down)
+    for block in recipe(root):
+        ended.run(block)
+    decision = json.loads((ended.folder / "reports/next_step/gate/decision.json").read_text(encoding="utf-8"))
+    assert decision["champion_version"] == 0
+    assert "champion stays" not in decision["summary"]
