@@ -51,6 +51,7 @@ def event(
     price: float | None = None,
     category: str | None = None,
     brand: str | None = None,
+    name: str | None = None,
 ) -> dict[str, Any]:
     return {
         "event_time": time,
@@ -64,6 +65,7 @@ def event(
         "quantity": None,
         "campaign": None,
         "order": None,
+        "item_name": name,
     }
 
 

@@ -78,6 +78,8 @@ def test_uci_keeps_guests_by_their_invoice(desk: Desk, shop_data: Path) -> None:
     card, events = outcome.card, outcome.events
     assert card["read"] == 541_909
     assert card["users"] == 4_372
+    first = events.filter(pc.equal(events["item_id"], "85123A"))["item_name"]
+    assert first[0].as_py() == "WHITE HANGING HEART T-LIGHT HOLDER"
     assert set(card["reasons"]) == {"duplicate", "negative_quantity", "negative_price"}
     assert card["reasons"]["negative_price"] == 2
     guests = sum(entry["raw"].split(",")[-2] == "" for entry in outcome.quarantine)

@@ -132,8 +132,8 @@ def test_a_german_log_in_cp1252(desk: Desk) -> None:
 
 
 def test_a_chinese_log(desk: Desk) -> None:
-    text = "用户ID,商品ID,行为类型,时间戳\n" + "".join(
-        f"{n % 9},{n % 5},{kind},{1511658000 + 60 * n}\n"
+    text = "用户ID,商品ID,商品名称,行为类型,时间戳\n" + "".join(
+        f"{n % 9},{n % 5},台灯{n % 5},{kind},{1511658000 + 60 * n}\n"
         for n in range(40)
         for kind in ("浏览", "加购", "收藏", "购买")
     )
@@ -146,6 +146,7 @@ def test_a_chinese_log(desk: Desk) -> None:
             "event_type": "行为类型",
             "user_id": "用户ID",
             "item_id": "商品ID",
+            "item_name": "商品名称",
         }
         assert told["source"]["event_types"] == {
             "浏览": "view",

@@ -353,6 +353,20 @@ def test_an_items_brand_is_what_most_of_its_events_in_the_training_part_say(tmp_
     assert brands == {"a": "y", "b": "x", "c": None, "d": "é", "e": None}, "of equals the first by its text"
 
 
+def test_an_items_name_is_its_most_frequent_by_the_training_part_else_of_later(tmp_path: Path) -> None:
+    said = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["Tür, weiß", None]}
+    events = [
+        event(MONDAY + n * MINUTE, item=item, name=name)
+        for n, (item, name) in enumerate((item, name) for item, names in said.items() for name in names)
+    ]
+    later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, name="new") for n, item in enumerate("aaaeb")]
+    later += [event(MONDAY + timedelta(days=1), kind="search", item=None, name="of nothing")]
+    build(tmp_path, events + later, settings(valid_share=0.0, drop_repeats=False))
+    found = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
+    names = {row["item_id"]: row["name"] for row in found}
+    assert names == {"a": "y", "b": "x", "c": None, "d": "Tür, weiß", "e": "new"}, "of equals the first by its text"
+
+
 def test_vocabulary_orders_by_support_and_keeps_rare_items_apart(tmp_path: Path) -> None:
     train = "bb" + "aa" + "ccc" + "d"  # support of the training part
     events = [
@@ -362,11 +376,11 @@ def test_vocabulary_orders_by_support_and_keeps_rare_items_apart(tmp_path: Path)
     events += [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, category="z") for n, item in enumerate("ea")]
     card = build(tmp_path, events, settings(valid_share=0.0, drop_repeats=False, min_item_count=2))
     assert parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist() == [
-        {"item_id": "c", "index": 2, "count": 3, "category": 0, "price": 5.0, "brand": None},
-        {"item_id": "a", "index": 3, "count": 2, "category": 0, "price": 2.5, "brand": None},
-        {"item_id": "b", "index": 4, "count": 2, "category": 2, "price": 0.5, "brand": None},
-        {"item_id": "d", "index": 5, "count": 1, "category": 0, "price": 7.0, "brand": None},
-        {"item_id": "e", "index": 6, "count": 0, "category": 0, "price": None, "brand": None},
+        {"item_id": "c", "index": 2, "count": 3, "category": 0, "price": 5.0, "brand": None, "name": None},
+        {"item_id": "a", "index": 3, "count": 2, "category": 0, "price": 2.5, "brand": None, "name": None},
+        {"item_id": "b", "index": 4, "count": 2, "category": 2, "price": 0.5, "brand": None, "name": None},
+        {"item_id": "d", "index": 5, "count": 1, "category": 0, "price": 7.0, "brand": None, "name": None},
+        {"item_id": "e", "index": 6, "count": 0, "category": 0, "price": None, "brand": None, "name": None},
     ]
     assert parquet.read_table(tmp_path / "session" / "categories.parquet").to_pylist() == [
         {"category": "k", "index": 2, "count": 2}

@@ -124,12 +124,12 @@ def test_the_log_is_the_contracts_and_both_formats_say_the_same(tmp_path: Path) 
     for fmt in simulator.FORMATS:
         made(tmp_path / fmt, fmt=fmt)
     assert pq.read_schema(tmp_path / "parquet/events-00000.parquet").equals(raw_log.SCHEMA)
-    columns = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in contract.BY_NAME if name != "event_time")
+    columns = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in raw_log.SCHEMA.names if name != "event_time")
     rows = {
         fmt: duckdb.sql(f"SELECT {time} AS time, {columns} FROM '{tmp_path}/{fmt}/events-00000.{fmt}'").fetchall()
         for fmt, time in (("csv", "epoch_us(event_time)"), ("parquet", "epoch_us(event_time)"))
     }
-    assert (tmp_path / "csv/events-00000.csv").read_text().splitlines()[0] == ",".join(contract.BY_NAME)
+    assert (tmp_path / "csv/events-00000.csv").read_text().splitlines()[0] == ",".join(raw_log.SCHEMA.names)
     assert rows["csv"] == rows["parquet"]
 
 
@@ -226,7 +226,7 @@ DIRTY: dict[str, Callable[[list[bytes]], bool]] = {
     "negative_quantity": lambda f: int(f[8]) < 0,
     "zero_quantity": lambda f: int(f[8]) == 0,
     "too_long": lambda f: len(f[6]) >= 2000,
-    "wrong_columns": lambda f: len(f) < len(contract.BY_NAME),
+    "wrong_columns": lambda f: len(f) < len(raw_log.SCHEMA.names),
 }
 
 

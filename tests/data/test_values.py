@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row
+from pyarrow import csv
 
 from clickflow.errors import UsageError
 from clickflow.events import amounts, texts
@@ -222,6 +223,28 @@ def test_structure_is_no_id(desk: Desk, value: str) -> None:
     assert outcome.card["unread"] == {
         "brand": {"not_scalar": {"count": 1, "source": "c.csv", "line": 3, "text": value}}
     }
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_an_items_name_is_kept_or_left_empty_and_counted(desk: Desk, kind: str) -> None:
+    texts = [' Tür "weiß", 3 cm ', "", "x" * 257, '["a"]', "x" * 256, "日本"]
+    rows = [{"event_time": f"2026-01-05 10:00:0{at}", "event_type": "view", "user_id": "u", "item_id": "i",
+             "title": text} for at, text in enumerate(texts)]  # fmt: skip
+    table = pa.Table.from_pylist(rows)
+    file = desk.put(f"a.{kind}", "".join(f"{json.dumps(each)}\n" for each in rows).encode())
+    if kind == "csv":
+        csv.write_csv(table, file)
+    elif kind == "parquet":
+        pq.write_table(table, file)
+    outcome = desk.ingest(source__columns={"item_name": "title"})
+    expected = ['Tür "weiß", 3 cm', None, None, None, "x" * 256, "日本"]
+    assert outcome.events["item_name"].to_pylist() == expected
+    assert {reason: seen["count"] for reason, seen in outcome.card["unread"]["item_name"].items()} == {
+        "too_long": 1, "not_scalar": 1,
+    }  # fmt: skip
+    strict = desk.ingest(source__columns={"item_name": "title"}, ingest__bad_optional="quarantine")
+    assert strict.card["reasons"] == {"too_long": 1, "not_scalar": 1}
+    assert desk.ingest().events["item_name"].null_count == len(texts), "only where it is mapped, or called so"
 
 
 PRICES = [

@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import watched_shop
-from pyarrow import parquet
+from pyarrow import csv, parquet
 from watched_shop import MODEL, call
 
 from clickflow.errors import UsageError
 from clickflow.paths import Paths
 from clickflow.sequences.store import SPLITS
+from clickflow.serving.score import NAME_SHOWN
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +83,32 @@ def test_items_are_named_by_brand_and_category(shop: Paths) -> None:
     for item in (*answer["next_items"], *answer["steps"]):
         assert (item["brand"], item["category"]) == named[item["item"]]
     assert answer["next_items"][0]["brand"] in call("score", MODEL, "--limit", "1", as_json=False)
+
+
+def test_a_log_with_names_shows_them(shop: Paths, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = parquet.read_table(shop.events, partitioning=None).drop_columns(["order", "item_name"])
+    names = [item and f"Lamp-{item} {'ß' * NAME_SHOWN}" for item in events["item_id"].to_pylist()]
+    named = watched_shop.copied(shop, tmp_path, monkeypatch)
+    (tmp_path / "raw").mkdir()
+    csv.write_csv(events.append_column("title", pa.array(names)), tmp_path / "raw/log.csv")
+    watched_shop.param(named, "kind: simulator", "kind: files")
+    watched_shop.param(named, "path: data/raw", "path: raw")
+    watched_shop.param(named, "columns: {}", "columns: {item_name: title}")
+    call("ingest", as_json=False)
+    call("sequences", "session", as_json=False)
+    (answer,) = call("score", MODEL, "--limit", "1")["sessions"]
+    for item in (*answer["next_items"], *answer["steps"]):
+        assert item["name"] == f"Lamp-{item['item']} {'ß' * NAME_SHOWN}"
+    shown = call("score", MODEL, "--session", answer["session"], as_json=False)
+    assert f"Lamp-{answer['next_items'][0]['item']}" in shown
+    assert "ß…" in shown
+    (tmp_path / "reports/validation.json").write_text("{}")
+    for verb in ("train", "export", "evaluate"):
+        call(verb, MODEL, as_json=False)
+    exported = parquet.read_table(named.exported(MODEL) / "vocabulary.parquet", columns=["item_id", "name"])
+    assert all(row["name"].startswith(f"Lamp-{row['item_id']} ") for row in exported.to_pylist())
+    page = (named.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"<code>(\w+)</code> Lamp-\1 ß", page)
 
 
 def test_what_cannot_be_answered_says_why(shop: Paths) -> None:

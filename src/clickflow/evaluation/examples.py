@@ -23,6 +23,7 @@ class Item:
     """An item as a shop knows it."""
 
     id: str
+    name: str
     brand: str
     category: str
 
@@ -103,12 +104,13 @@ def _items(folder: Path) -> Callable[[int], Item]:
 
     table = parquet.read_table(folder / "vocabulary.parquet")
     names = parquet.read_table(folder / "categories.parquet", columns=["category"]).column("category").to_pylist()
-    columns = {name: table.column(name) for name in ("item_id", "brand", "category")}
+    columns = {name: table.column(name) for name in ("item_id", "name", "brand", "category")}
 
     def item(index: int) -> Item:
         at = index - ranking.FIRST_ITEM
         category = columns["category"][at].as_py() or 0
         named = names[category - 2] if 2 <= category < len(names) + 2 else ""
-        return Item(columns["item_id"][at].as_py(), columns["brand"][at].as_py() or "", named)
+        item_id, name, brand = (columns[column][at].as_py() or "" for column in ("item_id", "name", "brand"))
+        return Item(item_id, name, brand, named)
 
     return item

@@ -19,7 +19,7 @@ from clickflow.events.pseudonyms import pseudonyms
 from clickflow.events.rows import BIT
 from clickflow.events.unread import Unread
 
-OPTIONAL = ("category", "brand", "campaign")
+OPTIONAL = ("category", "brand", "campaign", "item_name")
 """Those among them that an event means something without."""
 WHOLE = 2.0**53
 """Whole numbers are exact up to here."""
@@ -97,9 +97,15 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
 
     text = {name: _text(table, name, rules) for name in ("event_type", *IDENTITIES)}
     for name, column in text.items():
+        if column.null_count == count:
+            continue
         flag("broken_encoding", _has_nul(column))
-        flag("too_long", texts.lengths(column) > rules.max_text_length)
         faults = {"not_scalar": texts.structures(column)}
+        long = texts.lengths(column) > rules.max_text_length
+        if name == "item_name":  # a title may be long: that is no fault of the event
+            faults["too_long"] = long
+        else:
+            flag("too_long", long)
         if name in IDENTITIES:
             text[name], faults["inexact_id"] = texts.identity(column)
         if name not in OPTIONAL or rules.bad_optional == "quarantine":
@@ -162,6 +168,7 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         "quantity": pa.array(np.where(counted, quantity, 0).astype(np.int64), mask=~counted),
         "campaign": text["campaign"],
         "order": pa.array(order, mask=~ordered),
+        "item_name": text["item_name"],
     }
     good = (mask == 0) & ~ignored
     left = [(name, reason, np.flatnonzero(bad & good), values) for name, reason, bad, values in unread]

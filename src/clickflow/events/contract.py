@@ -30,10 +30,11 @@ SCHEMA = pa.schema(
         ("quantity", pa.int64()),
         ("campaign", pa.string()),
         ("order", pa.int64()),
+        ("item_name", pa.string()),
     ]
 )
 
-IDENTITIES = ("user_id", "session_id", "item_id", "category", "brand", "campaign")
+IDENTITIES = ("user_id", "session_id", "item_id", "category", "brand", "campaign", "item_name")
 """Columns whose values are compared, never reckoned with."""
 
 COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
@@ -64,7 +65,7 @@ REASONS = {
     "negative_price": "the price is below zero",
     "negative_quantity": "the quantity is below zero",
     "zero_quantity": "the quantity is zero",
-    "too_long": "a text is longer than ingest.max_text_length bytes",
+    "too_long": "a text is longer than ingest.max_text_length bytes; of an item's name, by ingest.bad_optional",
     "duplicate": "every canonical column equals that of an earlier row, by source and line",
 }
 """Why a row is in quarantine: code and meaning. A row can have several."""

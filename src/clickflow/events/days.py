@@ -22,7 +22,7 @@ ROW_GROUP = 131_072
 KEPT = -1
 """The source of rows that were accepted by an earlier run: they go before all others."""
 
-COMPARED = ("item_id", "event_type", "user_id", "category", "brand", "price", "quantity", "campaign")
+COMPARED = ("item_id", "event_type", "user_id", "category", "brand", "price", "quantity", "campaign", "item_name")
 """What else two rows of one actor, instant and `order` must have in common to be duplicates; what tells most first."""
 
 

@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.events import contract
 from clickflow.events.columns import named, numbers
 
-TIME, TYPE, USER, SESSION, ITEM, _CATEGORY, BRAND, PRICE, QUANTITY, _CAMPAIGN = range(len(contract.BY_NAME))
+TIME, TYPE, USER, SESSION, ITEM, _CATEGORY, BRAND, PRICE, QUANTITY, _CAMPAIGN = range(10)
 
 KINDS = (
     "duplicate",

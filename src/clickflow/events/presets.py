@@ -132,6 +132,7 @@ PRESETS: Mapping[str, tuple[Layout, ...]] = {
                 "user_id": "CustomerID",
                 "session_id": "InvoiceNo",
                 "item_id": "StockCode",
+                "item_name": "Description",
                 "price": "UnitPrice",
                 "quantity": "Quantity",
             },

@@ -20,8 +20,8 @@ from clickflow.events.dirt import Dirt
 from clickflow.events.shop import Shop
 
 ROWS_PER_FILE = 4_000_000
-SCHEMA = contract.SCHEMA.remove(contract.SCHEMA.get_field_index("order"))
-"""Of the Parquet files: their rows stand in the order in which they happened."""
+SCHEMA = pa.schema([field for field in contract.SCHEMA if field.name not in ("order", "item_name")])
+"""Of the files: their rows stand in the order in which they happened, and the items have no names."""
 QUANTITIES = 10
 USER_BITS, SESSION_BITS = 32, 40
 
@@ -143,7 +143,7 @@ class RawLog:
         self.rows_in_file = 0
         if self.fmt == "csv":
             self._sink = self._path.open("wb", buffering=0)
-            self._sink.write((",".join(contract.BY_NAME) + "\n").encode())
+            self._sink.write((",".join(SCHEMA.names) + "\n").encode())
         else:
             few = ["event_type", "item_id", "category", "brand", "price", "quantity", "campaign"]
             self._sink = pq.ParquetWriter(
@@ -189,7 +189,7 @@ class RawLog:
             numbers(block.quantity.astype(np.int64), valid=block.quantity > 0),
             named(block.campaign, self.campaigns[1:], block.campaign >= 0),
         ]
-        return pa.Table.from_arrays(columns, names=list(contract.BY_NAME)).cast(SCHEMA)
+        return pa.Table.from_arrays(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
 def _times(time: NDArray[np.int64]) -> pa.Array:

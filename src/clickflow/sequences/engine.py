@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,23 @@ def number_brands(connection: Any, events: Any) -> Any:
     """Table `brand`, `brand_code`: 0.. in the order of the texts."""
     named = events.filter(events.brand.notnull())
     return _numbered(connection, "brands", named.select("brand").distinct(), "brand_code")
+
+
+def item_names(connection: Any, events: Any, items: Any, until: int) -> "pa.Array":
+    """The most frequent name of each item, by its number, null where it has none; of equals the first by its text.
+
+    Events up to `until` (microseconds since 1970) count; what came later names only items that had no name by then.
+    """
+    import ibis
+
+    named = events.filter(events.item_id.notnull() & events.item_name.notnull())
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=until)
+    counted = named.group_by("item_id", "item_name").agg(early=(named.event_time <= moment).sum(), every=named.count())
+    order = [counted.early.desc(), ibis.ifelse(counted.early > 0, 0, counted.every).desc(), counted.item_name]
+    ranked = counted.mutate(place=ibis.row_number().over(ibis.window(group_by="item_id", order_by=order)))
+    first = ranked.filter(ranked.place == 0)
+    names = items.left_join(first, "item_id").order_by("item").select("item_name")
+    return connection.con.sql(str(connection.compile(names))).to_arrow_table()["item_name"].combine_chunks()
 
 
 @dataclass(frozen=True)

@@ -137,22 +137,24 @@ def brands(path: Path, steps: Mapping[str, Array], item: Array, items: int) -> "
 
 
 def write_vocabulary(
-    folder: Path, items: Vocabulary, ids: "pa.Array", brands: "pa.Array", train: Mapping[str, Array]
+    folder: Path, items: Vocabulary, ids: "pa.Array", names: "pa.Array", brands: "pa.Array", train: Mapping[str, Array]
 ) -> dict[str, str]:
-    """Write vocabulary.parquet; `ids` by the engine's number, `brands` by index - 2, `train` the packed training part.
-    Returns its hash.
+    """Write vocabulary.parquet; `ids` and `names` by the engine's number, `brands` by index - 2, `train` the packed
+    training part. Returns its hash.
     """
     import pyarrow as pa
 
     n = len(items.order)
+    order = pa.array(items.order)
     table = pa.table(
         [
-            ids.take(pa.array(items.order)),
+            ids.take(order),
             pa.array(np.arange(FIRST_ITEM, FIRST_ITEM + n, dtype=np.int32)),
             pa.array(items.count),
             pa.array(modes(train["item"], train["category"], n)),
             pa.array(medians(train["item"], train["price"], n), from_pandas=True),
             brands,
+            names.take(order),
         ],
         schema=vocabulary_schema(),
     )

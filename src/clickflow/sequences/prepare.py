@@ -57,7 +57,8 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
             numbered = numbering.number(connection, events, settings)
             cut = _cut(connection, numbered, settings, unit, scratch)
             split_up = _split(connection, numbered, cut, settings, scratch, clock=clock)
-        parts, tables, files = _pack(split_up, numbered, cut, settings, unit, scratch, fresh, clock=clock)
+            names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
+        parts, tables, files = _pack(split_up, numbered, names, cut, settings, unit, scratch, fresh, clock=clock)
         covered = coverage.measure(parts, split_up.held, tables.items)
         card = Card(
             unit=unit,
@@ -214,6 +215,7 @@ def _sizes(
 def _pack(
     split_up: Split,
     numbered: numbering.Numbered,
+    names: Any,
     cut: Cut,
     settings: Sequences,
     unit: str,
@@ -253,7 +255,8 @@ def _pack(
             files |= written
     steps = map_columns(out, "train", parts["train"])
     brands = pack.brands(scratch / "train.parquet", cut.steps, steps["item"], len(tables.items.order))
-    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, numbered.brand_names.take(brands), steps)
+    brands = numbered.brand_names.take(brands)
+    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, names, brands, steps)
     files |= pack.write_categories(out, tables.categories, numbered.paths)
     return parts, tables, files
 

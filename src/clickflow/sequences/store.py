@@ -205,8 +205,8 @@ def write_store(
     counts = np.bincount(train, minlength=size)[FIRST_ITEM:size]
     indexes = pa.array(np.arange(FIRST_ITEM, size, dtype=np.int32))
     zeros, none = pa.array(np.zeros(len(ids), np.int32)), pa.nulls(len(ids), pa.float64())
-    brands = pa.nulls(len(ids), pa.string())
-    vocabulary = pa.table([ids, indexes, pa.array(counts), zeros, none, brands], schema=vocabulary_schema())
+    texts = pa.nulls(len(ids), pa.string())
+    vocabulary = pa.table([ids, indexes, pa.array(counts), zeros, none, texts, texts], schema=vocabulary_schema())
     named = max(int(np.max(arrays.get("category", train[:0]), initial=1)) + 1 for arrays in splits.values())
     categories = pa.table(
         [[str(index) for index in range(2, named)], list(range(2, named)), [0] * (named - 2)],

@@ -159,6 +159,7 @@ def vocabulary_schema() -> "pa.Schema":
             ("category", pa.int32()),
             ("price", pa.float64()),
             ("brand", pa.string()),
+            ("name", pa.string()),
         ]
     )
 

@@ -24,6 +24,8 @@ TOP = 5
 """How many next items are told."""
 SHOWN_STEPS = 12
 """How many of a sequence's last steps stand in the table; JSON has all."""
+NAME_SHOWN = 40
+"""How many letters of an item's name stand there."""
 
 
 @dataclass(frozen=True)
@@ -154,20 +156,20 @@ def _items(answer: Answer) -> Sequence[str]:
 
 
 def _about(store: Path, items: set[str]) -> dict[str, dict[str, str | None]]:
-    """Brand and category of items, where the log has them."""
+    """Name, brand and category of items, where the log has them."""
     import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow import parquet
 
-    table = parquet.read_table(store / "vocabulary.parquet", columns=["item_id", "category", "brand"])
+    table = parquet.read_table(store / "vocabulary.parquet", columns=["item_id", "name", "brand", "category"])
     paths = parquet.read_table(store / "categories.parquet", columns=["category"])["category"].to_pylist()
     named = ["", "", *paths]
     rows = table.filter(pc.is_in(table["item_id"], pa.array(sorted(items), pa.string()))).to_pylist()
-    return {row["item_id"]: {"brand": row["brand"], "category": named[row["category"]] or None} for row in rows}
+    return {row.pop("item_id"): row | {"category": named[row["category"]] or None} for row in rows}
 
 
 def _as_json(answer: Answer, about: Mapping[str, Mapping[str, str | None]]) -> dict[str, Any]:
-    nothing = {"brand": None, "category": None}
+    nothing = {"name": None, "brand": None, "category": None}
     return {
         "session": answer.session,
         "user": answer.user,
@@ -185,9 +187,11 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
     from rich.table import Table
 
     def named(item: str) -> str:
-        """With brand and the last name of its category's path: short enough for a table."""
+        """With name, brand and the last name of its category's path: short enough for a table."""
         facts = about.get(item, {})
-        words = [facts.get("brand"), (facts.get("category") or "").rpartition(".")[2]]
+        name = facts.get("name") or ""
+        name = name if len(name) <= NAME_SHOWN else f"{name[: NAME_SHOWN - 1]}…"
+        words = [name, facts.get("brand"), (facts.get("category") or "").rpartition(".")[2]]
         return " ".join([item, *(word for word in words if word)])
 
     table = Table(title=title, title_justify="left", show_lines=True)

@@ -30,6 +30,10 @@ COLUMN_NAMES = {
     "category": """category category_code category_id item_category product_category cat department kategorie
         warengruppe categorie rayon categoria 商品类目id 商品类目 商品类别 类目id 类目 品类 分类""",
     "brand": """brand brand_name brand_id manufacturer marke hersteller marque marca 品牌 品牌id""",
+    "item_name": """item_name product_name product_title item_title article_name goods_name title description
+        product_description item_description stock_description produktname artikelname artikelbezeichnung
+        produktbezeichnung bezeichnung artikeltitel titel beschreibung nom_produit nom_article libelle designation
+        titre nombre_producto nombre_articulo titulo descripcion 商品名称 商品标题 商品名 产品名称 物品名称 标题""",
     "price": """price unit_price item_price price_in_usd product_price preis stueckpreis stückpreis einzelpreis
         prix prix_unitaire precio precio_unitario 价格 单价""",
     "quantity": """quantity qty quantity_sold amount_of_items menge anzahl stueckzahl stückzahl quantite
