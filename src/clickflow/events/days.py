@@ -159,6 +159,8 @@ def _doubles(table: pa.Table, tie: NDArray[np.bool_]) -> NDArray[np.int64]:
     for name in COMPARED:
         if not len(rows):
             break
+        if table[name].null_count == table.num_rows:
+            continue
         coded = table[name].combine_chunks().take(pa.array(rows)).dictionary_encode().indices
         code = coded.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False) + 1
         group = np.unique(group * (code.max() + 1) + code, return_inverse=True)[1]

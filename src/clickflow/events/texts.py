@@ -36,6 +36,11 @@ def _table(codes: Sequence[int]) -> NDArray[np.bool_]:
     return np.isin(np.arange(256), np.array(codes))
 
 
+def _among(table: NDArray[np.bool_], codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """`table[codes]`, several times as fast: numpy would make every byte an index of eight."""
+    return np.frombuffer(codes.tobytes().translate(table.tobytes()), bool)
+
+
 WHITE_FIRST = _table([mark.encode()[0] for mark in WHITE])
 WHITE_LAST = _table([mark.encode()[-1] for mark in WHITE])
 """Bytes that a value with white space at its start, or at its end, begins or ends with; others may do so too."""
@@ -82,24 +87,25 @@ def valid(array: pa.Array) -> NDArray[np.bool_]:
 def cleaned(array: pa.Array | pa.ChunkedArray, nulls: Sequence[str]) -> pa.Array:
     """Without white space around the values; empty texts and `nulls` are null."""
     array = plain(array)
-    some = np.flatnonzero(lengths(array))
+    long = lengths(array)
+    some = np.flatnonzero(long)
     if not len(some):
         return pa.nulls(len(array), pa.string())
     ends, text = bounds(array), letters(array)
-    first = text[ends[some]]
-    white = WHITE_FIRST[first] | WHITE_LAST[text[ends[some + 1] - 1]]
+    full = len(some) == len(array)
+    first = text[ends[:-1] if full else ends[some]]
+    white = _among(WHITE_FIRST, first) | _among(WHITE_LAST, text[(ends[1:] if full else ends[some + 1]) - 1])
     if white.any():
         array = _replaced(array, some[white], lambda part: pc.utf8_trim(part, WHITE))
-        some = np.flatnonzero(lengths(array))
+        long = lengths(array)
+        some = np.flatnonzero(long)
         first = letters(array)[bounds(array)[some]]
-    long = lengths(array)
     gone = long == 0
     names = [name.encode() for name in nulls if name]
     if names:
-        # a value is looked at where a name has its first byte and its length
-        known = np.zeros((256, max(map(len, names)) + 1), bool)
-        known[[name[0] for name in names], [len(name) for name in names]] = True
-        like = some[known[first, np.where(long[some] < known.shape[1], long[some], 0)]]
+        # a value is looked at where a name has its first byte, and another (or the same) its length
+        like = some[_among(_table([name[0] for name in names]), first)]
+        like = like[_table([min(len(name), 255) for name in names])[np.minimum(long[like], 255)]]
         if len(like):
             named = pc.is_in(array.take(pa.array(like)), pa.array(list(nulls), pa.string()))
             gone[like[np.asarray(named.to_numpy(zero_copy_only=False), bool)]] = True
@@ -120,7 +126,8 @@ def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
     some = some[DIGITS[text[bounds(array)[some]]]]
     values = array.take(pa.array(some))
     pointed = _where(pc.match_substring_regex(values, POINTED))
-    scientific = _where(pc.match_substring_regex(values, SCIENTIFIC))
+    exponents = ((text == ord("e")) | (text == ord("E"))).any()
+    scientific = _where(pc.match_substring_regex(values, SCIENTIFIC)) if exponents else np.zeros(0, np.int64)
     if not len(pointed) + len(scientific):
         return array, inexact
     if len(pointed):
@@ -141,8 +148,11 @@ def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
 def structures(array: pa.Array) -> NDArray[np.bool_]:
     """Which cleaned texts are a list or an object: JSON, or as Python writes it."""
     found = np.zeros(len(array), bool)
+    text = letters(array)
+    if not ((text == ord("[")) | (text == ord("{"))).any():
+        return found
     some = np.flatnonzero(lengths(array) >= 2)
-    first = letters(array)[bounds(array)[some]]
+    first = text[bounds(array)[some]]
     for at in some[(first == ord("[")) | (first == ord("{"))].tolist():
         found[at] = _is_structure(array[at].as_py())
     return found

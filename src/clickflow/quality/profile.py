@@ -23,6 +23,11 @@ SAMPLE_ROWS = 10_000
 MAX_DAYS = 36_525
 """A longer log (a century) gets no rows for days without events."""
 
+ROWS_AT_ONCE = 250_000
+"""Days are searched for events that are there twice together, up to about so many events: a query costs as
+much as thousands of them.
+"""
+
 WHY_UNKNOWN = {
     "after_as_of": "source.as_of is null",
     "age_days": "the log has no event with a time, or an order and no clock",
@@ -76,14 +81,13 @@ def measure(
     figures["no_user_share"] = _share(figures["no_user"], events)
 
     kept_twice = card.get("duplicates") == "keep"
-    duplicates, duplicate_days, unsorted_rows, unsorted = 0, [], [], 0
+    by_day = _by_day(log.files)
+    unsorted_rows: list[tuple[Path, int]] = []
     tied_rows: list[tuple[Path, int]] = []
-    tied = 0
-    for day, files in _by_day(log.files).items():
-        twice = f"SELECT count(*) - count(DISTINCT hash({EVERY_COLUMN})) FROM events WHERE day = '{day}'"
-        (more,) = (0,) if kept_twice else _one(log, twice)
-        duplicates += more
-        duplicate_days += [day] if more else []
+    unsorted = tied = 0
+    counted_days = dict(connection.execute("SELECT day, count(*) FROM events GROUP BY day").fetchall())
+    repeats = {} if kept_twice else _repeats(log, counted_days)
+    for files in by_day.values():
         for file in files:
             times = visits.times(file)
             if times is None:
@@ -95,10 +99,9 @@ def measure(
             tied += len(places)
             tied_rows += [(file, int(place)) for place in places[:5]]
         advance()
-    figures |= {"duplicates": None if kept_twice else duplicates, "unsorted": unsorted}
+    figures |= {"duplicates": None if kept_twice else sum(repeats.values()), "unsorted": unsorted}
 
-    visits.create(log)
-    sessions, single, longest = _one(log, "SELECT count(*), count(*) FILTER (events = 1), max(events) FROM visits")
+    sessions, single, longest = visits.create(log)
     figures |= {"sessions": sessions, "single_event_sessions": single, "longest_session": longest}
     figures |= {"ties": tied, "tie_share": _share(tied, steps)}
     figures["single_event_session_share"] = _share(single, sessions)
@@ -123,20 +126,19 @@ def measure(
     figures["card_difference"] = card["accepted"] - events
     figures["age_days"] = round((now - last) / timedelta(days=1), 3) if now and last else None
 
-    counted_days = dict(connection.execute("SELECT day, count(*) FROM events GROUP BY day").fetchall())
     full_day, volume = _volume(counted_days, last)
     types, distance = _type_mix(log, first, last)
     return Profile(
         log=figures,
         drift={**volume, "type_mix_distance": distance},
-        days=tuple(_every_day(dict.fromkeys(_by_day(log.files), 0) | counted_days)),
+        days=tuple(_every_day(dict.fromkeys(by_day, 0) | counted_days)),
         types=tuple(types),
         first_event=first,
         last_event=last,
         newest_full_day=full_day,
         unsorted_rows=tuple(unsorted_rows[:5]),
         tied_rows=tuple(tied_rows[:5]),
-        duplicate_days=tuple(duplicate_days),
+        duplicate_days=tuple(repeats),
         refused_files=tuple(refused),
     )
 
@@ -164,6 +166,20 @@ def _by_day(files: tuple[Path, ...]) -> dict[date, list[Path]]:
     for file in files:
         days.setdefault(date.fromisoformat(file.parent.name[4:]), []).append(file)
     return days
+
+
+def _repeats(log: Log, days: Mapping[date, int]) -> dict[date, int]:
+    """How many events of a day equal another, for the days that have some, in order; `days` says how many it has."""
+    found: dict[date, int] = {}
+    ordered = sorted(days)
+    together = np.cumsum([days[day] for day in ordered]) // ROWS_AT_ONCE
+    for number in np.unique(together):
+        first, last = np.flatnonzero(together == number)[[0, -1]].tolist()
+        found |= log.connection.execute(
+            f"SELECT day, count(*) - count(DISTINCT hash({EVERY_COLUMN})) AS more FROM events "
+            f"WHERE day BETWEEN '{ordered[first]}' AND '{ordered[last]}' GROUP BY day HAVING more > 0 ORDER BY day"
+        ).fetchall()
+    return found
 
 
 def _volume(days: Mapping[date, int], last: datetime | None) -> tuple[date | None, dict[str, int | float | None]]:

@@ -1,4 +1,4 @@
-"""Visits as `clickflow sequences` has them, as a table of the engine; and their steps that tie with the one before.
+"""Visits as `clickflow sequences` has them, as a view of the engine; and their steps that tie with the one before.
 
 A visit is the session given, together with its user, or a user's day (UTC). Rows without a user in a session of exactly
 one are that user's; in a session of several users each is a visit of their own, and so are the rows of none.
@@ -24,21 +24,28 @@ AGGREGATED = "count(*) AS events, min(event_time) AS first_event"
 SOMEBODY = "(user_id IS NOT NULL OR session_id IS NOT NULL)"
 
 
-def create(log: Log) -> None:
-    """Make the table `visits`: session_id, user_id, events, first_event."""
+COUNTS = "SELECT count(*), count(*) FILTER (events = 1), max(events), count(*) FILTER (shared) FROM visits"
+
+
+def create(log: Log) -> tuple[int, int, int | None]:
+    """Make the view `visits`: session_id, user_id, events, first_event. Returns how many there are, how many of them
+    are one event, and the events of the longest.
+    """
     log.connection.execute(
-        "CREATE OR REPLACE TEMP TABLE visits AS SELECT session_id, max(user_id) AS user_id, "
+        "CREATE OR REPLACE TEMP VIEW visits AS SELECT session_id, any_value(user_id) AS user_id, "
         f"{AGGREGATED}, min(user_id) <> max(user_id) AS shared FROM events WHERE {SOMEBODY} "
         "GROUP BY session_id, CASE WHEN session_id IS NULL THEN user_id END, CASE WHEN session_id IS NULL THEN day END"
     )
-    several = "SELECT session_id FROM visits WHERE shared"
-    (shared,) = log.connection.execute(f"SELECT count(*) FROM ({several})").fetchone()
+    visits, single, longest, shared = log.connection.execute(COUNTS).fetchone()
     if shared:
         log.connection.execute(
-            f"CREATE TEMP TABLE parted AS SELECT session_id, user_id, {AGGREGATED}, false FROM events "
-            f"WHERE session_id IN ({several}) GROUP BY session_id, user_id; "
-            "DELETE FROM visits WHERE shared; INSERT INTO visits SELECT * FROM parted; DROP TABLE parted"
+            "CREATE OR REPLACE TEMP TABLE parted AS SELECT * FROM visits WHERE shared IS DISTINCT FROM true UNION ALL "
+            f"SELECT session_id, user_id, {AGGREGATED}, false FROM events "
+            "WHERE session_id IN (SELECT session_id FROM visits WHERE shared) GROUP BY session_id, user_id; "
+            "CREATE OR REPLACE TEMP VIEW visits AS SELECT * FROM parted"
         )
+        visits, single, longest, _ = log.connection.execute(COUNTS).fetchone()
+    return visits, single, longest
 
 
 def times(file: Path) -> NDArray[np.int64] | None:
