@@ -33,7 +33,83 @@ class Log:
     """What must be said on the way, beside."""
 
 
-LOGS: dict[str, Log] = {}
+LOGS = {
+    "bolcom_clicks": Log(
+        files=tuple(f"bolcom_clicks/{part}.tsv.gz" for part in ("train", "valid", "test")),
+        source={"preset": "session_tsv"},
+        counts={"read": 116_285, "accepted": 116_285, "quarantined": 0},
+        ends="promote",
+        says=("24 sessions are baskets", "86.7% of the next items are known"),
+    ),
+    "retailrocket_sessions": Log(
+        files=tuple(f"retailrocket_sessions/{part}.tsv.gz" for part in ("train", "test")),
+        source={"preset": "session_tsv", "time_format": "order"},
+        counts={"read": 710_586, "accepted": 710_586, "quarantined": 0},
+        ends="promote",
+        says=("the log has an order and no clock: hours, weekdays and gaps are not used",),
+    ),
+    "rees46_slice": Log(
+        files=("rees46_slice/2019-Oct.csv.gz",),
+        source={"preset": "rees46"},
+        counts={"read": 17_435, "accepted": 17_429, "quarantined": 6},
+        ends="reject",
+        says=("the log spans 2.8 hours", "the log is too short, or its items change too fast, to recommend from"),
+    ),
+    "taobao_slice": Log(
+        files=("taobao_slice/UserBehavior.csv.gz",),
+        source={"preset": "taobao"},
+        counts={"read": 110_300, "accepted": 110_300, "quarantined": 0},
+        ends="reject",
+        says=("the log is too short or too thin", "the log spans 2.2 hours"),
+    ),
+    "uci_online_retail": Log(
+        files=("uci_online_retail/online_retail.csv.gz",),
+        source={"preset": "uci_retail"},
+        counts={"read": 541_909, "accepted": 535_301, "quarantined": 6_608},
+        ends="the log holds baskets: in 18,624 of 18,669 visits all steps have one time",
+        says=("few_ties",),
+    ),
+    "otto_slice": Log(
+        files=("otto_slice/train.jsonl.gz",),
+        source={"preset": "otto"},
+        counts={"read": 862, "accepted": 862, "quarantined": 0},
+        ends="enough_events: events is 862, expected at least 1,000",
+        says=("no_session_stands_out",),
+    ),
+    "ga4_sample": Log(
+        files=("layouts/ga4_sample.csv.gz",),
+        source={
+            "preset": None,
+            "columns": {
+                "event_time": "event_timestamp",
+                "item_id": "item_id",
+                "price": "price",
+                "quantity": "quantity",
+                "user_id": "user_pseudo_id",
+            },
+            "event_types": {"*": "purchase"},
+            "time_format": "us",
+        },
+        counts={"read": 16_003, "accepted": 15_509, "quarantined": 494},
+        ends="hold",
+        says=("no column is a type: every row is taken for a purchase", "2,657 sessions are baskets"),
+    ),
+    "hm_transactions": Log(
+        files=("layouts/hm_transactions.csv.gz",),
+        source={"preset": "hm"},
+        counts={"read": 10_000, "accepted": 9_089, "quarantined": 911},
+        ends="the log holds baskets: in 1,900 of 1,900 visits all steps have one time",
+        says=("few_repeats",),
+    ),
+    "ml-100k": Log(
+        files=("layouts/ml-100k.inter.gz",),
+        source={"preset": "recbole"},
+        counts={"read": 100_000, "accepted": 100_000, "quarantined": 0},
+        ends="promote",
+        says=("few_ties", "109 sessions are baskets"),
+    ),
+}
+"""One a folder of the shop data, and the files of `layouts`; RetailRocket is the large one."""
 
 
 def recipe(root: Path) -> list[Block]:
