@@ -10,7 +10,13 @@ from clickflow import files
 from clickflow.events.ingest import ingest
 from clickflow.params import Params
 
-LOG = {"simulator__events": 20_000, "simulator__dirt": 0.03, "simulator__days": 7, "simulator__items": 300}
+LOG = {
+    "simulator__events": 20_000,
+    "simulator__dirt": 0.03,
+    "simulator__days": 7,
+    "simulator__items": 300,
+    "ingest__bad_optional": "quarantine",  # every kind of dirt is a row in quarantine then
+}
 
 
 @pytest.fixture

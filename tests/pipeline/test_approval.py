@@ -101,6 +101,7 @@ def test_an_answer_that_is_none_registers_nothing(here: Paths, words: list[str],
 # Airflow's own code answers, as its API does for the button of the UI.
 DRIVE = """
 import json, sys, threading, time
+from datetime import datetime, timezone
 from clickflow.orchestration import inprocess
 
 # Here and not in the thread: two threads that import the same modules may wait for each other for ever.
@@ -122,6 +123,9 @@ def answer():
                     waiting = select(TaskInstance).where(TaskInstance.state == "awaiting_input")
                     ti = session.scalar(waiting.options(joinedload(TaskInstance.hitl_detail)))
                     if ti is None or ti.hitl_detail.response_received:
+                        continue
+                    # Airflow may lose an answer that comes before the task has settled down to wait
+                    if (datetime.now(timezone.utc) - ti.hitl_detail.created_at).total_seconds() < 3:
                         continue
                     body = json.dumps(ti.hitl_detail.body)
                     payload = UpdateHITLDetailPayload(**word)
