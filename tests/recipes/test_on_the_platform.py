@@ -35,7 +35,7 @@ def with_names(block: Block, checkout: Checkout) -> Block:
     if not re.search(r"\bRUN\b", block.text):
         return block
     listed = json.loads(checkout.sh("clickflow runs --json").text)["runs"]
-    newest = next(run["run"] for run in listed if run["state"] == "recorded")
+    newest = next(run["id"] for run in listed if run["state"] == "recorded")
     return Block(block.page, block.line, block.language, re.sub(r"\bRUN\b", newest, block.text), "")
 
 
