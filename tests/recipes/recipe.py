@@ -4,10 +4,12 @@ A block is run from the page's top to its bottom, in one folder. A comment in th
 without being told: `<!-- not run: why -->` (with the reason, such as the machine that it needs). Everything else runs.
 """
 
+import hashlib
 import os
 import re
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,18 +63,39 @@ class Outcome:
     text: str
 
 
+def environment(folder: Path) -> None:
+    """A `.venv` for a clone, as `make environment` builds it: with the packages of this environment, and clickflow from
+    the clone.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")], check=True)
+    own = folder / ".venv"
+    site = Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    (own / site / "packages.pth").write_text(f"{folder / 'src'}\n{Path(sys.prefix) / site}\n", encoding="utf-8")
+    for script in (Path(sys.prefix) / "bin").iterdir():
+        copy = own / "bin" / script.name
+        if script.is_symlink() or copy.exists():
+            continue
+        content = script.read_bytes().replace(sys.prefix.encode(), str(own).encode())
+        copy.write_bytes(content)
+        copy.chmod(script.stat().st_mode)
+    digest = hashlib.sha256()
+    for name in ("constraints.txt", "pyproject.toml", "scripts/environment.sh"):
+        digest.update((folder / name).read_bytes())
+    for stamp in (".built", ".built-dev"):
+        (own / stamp).write_text(f"{digest.hexdigest()} {folder}", encoding="utf-8")
+
+
 class Checkout:
     """A clone of this repository's commit, with this environment as its own."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.folder = folder
         subprocess.run(["git", "clone", "--quiet", str(root), str(folder)], check=True)
-        (folder / ".venv").symlink_to(Path(sys.executable).parents[1], target_is_directory=True)
-        ours = {"VIRTUAL_ENV", "MAKEFLAGS", "CLICKFLOW_HOME", "MLFLOW_TRACKING_URI", "AIRFLOW_HOME"}
+        environment(folder)
+        ours = {"VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "CLICKFLOW_HOME", "MLFLOW_TRACKING_URI", "AIRFLOW_HOME"}
         self.env = {name: value for name, value in os.environ.items() if name not in ours}
         self.env |= {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(folder / "src"),
+            "PATH": f"{folder / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
             "GIT_AUTHOR_NAME": "A reader",
             "GIT_AUTHOR_EMAIL": "reader@example.org",
             "GIT_COMMITTER_NAME": "A reader",
