@@ -62,7 +62,8 @@ def collect(origin: str, home: Path) -> list[Listed]:
             known = opened.get(name, {})
             found.append(_listed(home, name, known.get("opened", ""), known))
             advance(1)
-    return sorted(found, key=lambda run: run.when, reverse=True)
+    # times are of whole seconds: of two runs of one second, the one that was recorded came before the one that was not
+    return sorted(found, key=lambda run: (run.when, run.state != "recorded"), reverse=True)
 
 
 def _listed(home: Path, name: str, when: str, told: Mapping[str, Any], *, recorded: bool = False) -> Listed:
