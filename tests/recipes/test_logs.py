@@ -40,7 +40,7 @@ LOGS = {
         source={"preset": "session_tsv"},
         counts={"read": 116_285, "accepted": 116_285, "quarantined": 0},
         ends="promote",
-        says=("24 sessions are baskets", "86.7% of the next items are known"),
+        says=("sessions are baskets", "86.7% of the next items are known"),
     ),
     "retailrocket_sessions": Log(
         files=tuple(f"retailrocket_sessions/{part}.tsv.gz" for part in ("train", "test")),
@@ -94,7 +94,10 @@ LOGS = {
         },
         counts={"read": 16_003, "accepted": 15_509, "quarantined": 494},
         ends="hold",
-        says=("no column is a type: every row is taken for a purchase", "2,657 sessions are baskets"),
+        says=(
+            "no column is a type: every row is taken for a purchase",
+            "sessions are baskets, all their steps at one instant: left out",
+        ),
     ),
     "hm_transactions": Log(
         files=("layouts/hm_transactions.csv.gz",),
@@ -108,7 +111,7 @@ LOGS = {
         source={"preset": "recbole"},
         counts={"read": 100_000, "accepted": 100_000, "quarantined": 0},
         ends="promote",
-        says=("few_ties", "109 sessions are baskets"),
+        says=("few_ties", "sessions are baskets"),
     ),
 }
 """One a folder of the shop data, and the files of `layouts`; RetailRocket is the large one."""
