@@ -43,9 +43,9 @@ def _open(*models: str) -> tuple[Params, Paths]:
 
 def _foretell(params: Params, paths: Paths) -> None:
     """Say before the work, not after it, where its result could not be promoted."""
-    from clickflow.registry import champion
+    from clickflow.registry import ledger
 
-    champion.foretell(params, paths)
+    ledger.foretell(params.champion, paths)
 
 
 @app.command(rich_help_panel=WORK)

@@ -25,25 +25,6 @@ def current(params: Params, paths: Paths, model: str) -> int:
     return mlflow_store.aliases(mlflow_store.connect(params, paths), model).get(mlflow_store.CHAMPION, 0)
 
 
-def foretell(params: Params, paths: Paths) -> None:
-    """Say, before work begins, where the gate's decision could not be promoted: params.yaml names another champion.
-
-    Only the ledger is asked, which costs nothing; one that cannot be read is left to who must read it.
-    """
-    try:
-        entries = ledger.read(ledger.path(paths))
-    except (DataError, OSError):
-        return
-    for model, frozen in sorted(params.champion.items()):
-        standing = ledger.standing(entries, model)
-        if standing.entry and standing.champion != frozen:
-            now = f"version {standing.champion}" if standing.champion else "none"
-            console.say(
-                f"warning: the champion of {model} is {now}, and params.yaml says {frozen}: run `clickflow open` "
-                f"first, or `clickflow promote` will refuse what the gate decides"
-            )
-
-
 def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
     """The artefact's folder of a registered version, `<home>/models/<model>/<version>`.
 

@@ -148,6 +148,26 @@ def standing(entries: Iterable[Entry], model: str) -> Standing:
     return found
 
 
+def foretell(frozen: Mapping[str, int], paths: Paths) -> None:
+    """Say, before work begins, where the gate's decision could not be promoted: params.yaml names another champion.
+
+    `frozen` are the versions that it names, by model. Only the ledger is asked, which costs nothing; one that cannot be
+    read is left to who must read it.
+    """
+    try:
+        entries = read(path(paths))
+    except (DataError, OSError):
+        return
+    for model, version in sorted(frozen.items()):
+        now = standing(entries, model)
+        if now.entry and now.champion != version:
+            name = f"version {now.champion}" if now.champion else "none"
+            say(
+                f"warning: the champion of {model} is {name}, and params.yaml says {version}: run `clickflow open` "
+                f"first, or `clickflow promote` will refuse what the gate decides"
+            )
+
+
 def champions(entries: Iterable[Entry], model: str) -> set[int]:
     """The versions of `model` that are champion, or were."""
     return {entry.champion for entry in entries if entry.model == model and entry.moves} - {0}
