@@ -22,6 +22,7 @@ from clickflow.events.jsonlines import JsonLines
 from clickflow.events.rows import Rows, with_constants
 from clickflow.events.sources import HEAD, TYPED, Reader, untyped
 from clickflow.events.storage import BOM, UNTOUCHED, UTF8, Storage, foreign, opened, packing_of, read_text
+from clickflow.events.structs import is_list
 from clickflow.events.tables import Table, is_clock
 
 DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
@@ -125,7 +126,7 @@ def _struct_paths(schema: pa.Schema) -> tuple[tuple[str, ...], str]:
 
 def _elements(kind: pa.DataType) -> pa.StructType | None:
     """The struct that a list holds, where it is no list of keys and values."""
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
+    if not is_list(kind) or not pa.types.is_struct(kind.value_type):
         return None
     return None if kind.value_type.get_field_index("key") >= 0 else kind.value_type
 
