@@ -87,7 +87,13 @@ def cli_page() -> str:
     lines = ["# clickflow VERB", "", "Made from `src/clickflow/cli.py` by `python scripts/reference.py`.", ""]
     lines += [
         "Exit codes: 0 done, 1 failed (trying again may help), 2 wrong use or parameter, 3 the data is not fit for",
-        "use, 130 stopped by Ctrl-C.",
+        "use, 130 stopped by Ctrl-C. An error has three parts: what happened to which file, row, param or task; what",
+        "was kept; what to do next. Faults of disks, memory, files and engines (Arrow, DuckDB, ONNX) have them too.",
+        "",
+        "An error of clickflow itself says so in a sentence, ends with 1, and leaves its traceback in",
+        "`$CLICKFLOW_HOME/faults/*.log`, readable by its owner alone and without the values that messages quote; the",
+        "newest 20 are kept. With `CLICKFLOW_DEBUG=1` the traceback is shown instead. A process that the kernel kills",
+        "(no memory left, `kill -9`) can say nothing itself; who started it says by which signal it ended.",
     ]
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         lines += ["", f"## clickflow {name}", "", (command.help or "").strip(), ""]

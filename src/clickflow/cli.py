@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -432,31 +432,37 @@ Result = TypeVar("Result")
 
 
 def guarded(function: Callable[[], Result]) -> Result:
-    """Call `function`; a fault a user can act on becomes its lines and its exit code, Ctrl-C a clean end."""
+    """Call `function`; a fault a user can act on becomes its lines and its exit code, Ctrl-C a clean end, an error of
+    this program a sentence and a log file.
+    """
     try:
-        return function()
+        try:
+            return function()
+        finally:
+            sys.stdout.flush()
     except ClickflowError as error:
-        first, *rest = error.lines()
-        console.err.print(f"[bold red]error:[/] {_plain(first)}")
-        for line in rest:
-            console.err.print(f"  {_plain(line)}")
+        console.complain(error.lines())
         raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt:
         console.err.print("stopped; finished outputs are kept, unfinished ones were not put in place")
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.hang_up()
         raise SystemExit(EXIT_FAILED) from None
+    except Exception as error:
+        from clickflow import faults
 
-
-def _plain(text: str) -> Any:
-    from rich.markup import escape
-
-    return escape(text)
+        if os.environ.get(faults.DEBUG):
+            raise
+        told = faults.told(error, workspace())
+        console.complain(told.lines())
+        console.hang_up()
+        raise SystemExit(told.exit_code) from None
 
 
 def main() -> None:
     """The console script."""
+    console.fit()
     # A shell that is no terminal's starts its background jobs with SIGINT ignored, and children inherit that: neither
     # Ctrl-C nor `kill -INT` would end this program, nor what it asks in that way to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,13 +1,17 @@
 """What a person sees: messages and progress on stderr, results on stdout; plain text in a pipe."""
 
+import codecs
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 out = Console(highlight=False, soft_wrap=True)
@@ -18,6 +22,43 @@ PLAIN_INTERVAL = 10.0
 
 Advance = Callable[..., None]
 """`advance(step=1, note="")`: so much more is done; `note` stands at the end of the line."""
+
+
+PLAIN = "clickflow.plain"
+"""Name of the way to write what the encoding of a stream has no character for."""
+SPELLED = {"±": "+/-", "…": "...", "–": "-", "—": "-", "→": "->", "×": "x", "≥": ">=", "≤": "<=", "·": "-", "−": "-"}
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Signs in ASCII, anything else escaped."""
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start : error.end]
+    return "".join(SPELLED.get(sign, sign.encode("ascii", "backslashreplace").decode()) for sign in lost), error.end
+
+
+def fit() -> None:
+    """Let standard output and error take any text, whatever their encoding, and be there."""
+    codecs.register_error(PLAIN, _spelled)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors=PLAIN)
+
+
+def hang_up() -> None:
+    """What standard output still holds, and cannot take, is let go: no error at the end of the process."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(lines: Sequence[str]) -> None:
+    """The lines of an error."""
+    first, *rest = map(escape, lines)
+    err.print(f"[bold red]error:[/] {first}")
+    for line in rest:
+        err.print(f"  {line}")
 
 
 def say(message: str) -> None:

@@ -1,6 +1,6 @@
 """Read params.yaml and check it against the dataclasses of `params` and the rules of `params_rules`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -8,7 +8,11 @@ from typing import Any, get_args, get_type_hints
 
 from clickflow.errors import UsageError
 from clickflow.params import Model, Params, nearest
+from clickflow.params_bounds import beyond
 from clickflow.params_rules import rules
+
+SHOWN, LONGEST = 30, 200
+"""Faults in a message, and letters of a value."""
 
 
 def load(path: Path) -> Params:
@@ -17,17 +21,9 @@ def load(path: Path) -> Params:
     Raises UsageError where the file is missing, is no YAML, has an unknown key, lacks one, or holds a value of the
     wrong type or range; every fault is named, with its place.
     """
-    import yaml
+    from clickflow import params_text
 
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"there is no {path.name} in {path.parent}", next_step="run clickflow inside a clone of the repository"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}") from error
-    return check(raw, str(path.name))
+    return check(params_text.read(path), str(path.name))
 
 
 def check(raw: Any, where: str = "params.yaml") -> Params:
@@ -37,23 +33,28 @@ def check(raw: Any, where: str = "params.yaml") -> Params:
     for kind in _dataclasses(Params):
         # YAML reads 1 as a number: types and columns that are called so are names all the same
         with_config(ConfigDict(extra="forbid", strict=False, coerce_numbers_to_str=True))(kind)
+    faults = list(beyond(raw))  # before anything computes with them
+    if faults:
+        raise _faulty(where, faults)
     try:
         params = TypeAdapter(Params).validate_python(raw)
     except ValidationError as error:
-        faults = [_fault(fault) for fault in error.errors()]
-        raise UsageError(
-            f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n"
-            + "\n".join(f"  {fault}" for fault in faults),
-            kept="nothing was run",
-        ) from error
-    faults = list(rules(params))
+        raise _faulty(where, [_fault(fault) for fault in error.errors()]) from error
+    # numbers and dates that were written as texts are seen only now
+    faults = list(beyond(asdict(params))) or list(rules(params))
     if faults:
-        raise UsageError(
-            f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n"
-            + "\n".join(f"  {fault}" for fault in faults),
-            kept="nothing was run",
-        )
+        raise _faulty(where, faults)
     return params
+
+
+def _faulty(where: str, faults: Sequence[str]) -> UsageError:
+    lines = [f"  {fault}" for fault in faults[:SHOWN]]
+    more = [f"  and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+    return UsageError(
+        "\n".join([f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:", *lines, *more]),
+        kept="nothing was run",
+        next_step="correct it; docs/reference/params.md says what each may be",
+    )
 
 
 @cache
@@ -88,7 +89,7 @@ def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
     except ValidationError as error:
         faults += [_fault({**fault, "loc": ("models", name, *fault["loc"])}) for fault in error.errors()]
     else:
-        faults += rules(changed)
+        faults += list(beyond(asdict(changed))) or list(rules(changed))
     if faults:
         raise UsageError("\n".join(faults), kept="nothing was run")
     return changed
@@ -102,7 +103,8 @@ def _fault(fault: Any) -> str:
         return f"{where}: unknown key{nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
         return f"{where}: is missing"
-    return f"{where}: {fault['msg'].lower()}, not {fault['input']!r}"
+    given = repr(fault["input"])
+    return f"{where}: {fault['msg'].lower()}, not {given if len(given) <= LONGEST else f'{given[:LONGEST]} …'}"
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:

@@ -8,6 +8,7 @@ import yaml
 
 from clickflow.errors import ClickflowError
 from clickflow.params_file import check
+from clickflow.params_text import parse
 
 
 def apply(text: str, values: Mapping[str, Any]) -> str:
@@ -30,7 +31,7 @@ def apply(text: str, values: Mapping[str, Any]) -> str:
         places.append((node.start_mark.index, end, written(value)))
     for start, end, new in sorted(places, reverse=True):  # from the end, so that earlier places stay where they are
         text = text[:start] + new + _moved(text[end:], len(new) - (end - start))
-    parsed = yaml.safe_load(text)
+    parsed = parse(text, "params.yaml as it would be")
     check(parsed, "params.yaml as it would be")
     for name, value in values.items():
         found = parsed

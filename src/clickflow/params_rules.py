@@ -102,6 +102,7 @@ def rules(params: Params) -> Any:
         len(params.source.delimiter.encode()) != 1 or params.source.delimiter in '"\r\n'
     ):
         yield f"source.delimiter: {params.source.delimiter!r} is not one plain character"
+    yield from _pattern_rules(params.source.pattern)
     if not is_encoding(params.source.encoding):
         yield f"source.encoding: {params.source.encoding!r} is no encoding of text; utf-8, cp1252 and gb18030 are some"
     header = params.source.header or ()
@@ -152,6 +153,15 @@ def rules(params: Params) -> Any:
     for name, number in above_zero.items():
         if not number > 0:
             yield f"{name}: {number} is not above 0"
+
+
+def _pattern_rules(pattern: str) -> Any:
+    """A pattern finds files, and none outside the folder."""
+    parts = pattern.split("/")
+    if pattern.startswith("/") or ".." in parts:
+        yield f"source.pattern: {pattern!r} leaves the folder source.path"
+    elif pattern.strip("./") == "" or any("**" in part and part != "**" for part in parts):
+        yield f"source.pattern: {pattern!r} is no pattern of files; such as '**/*' or '*.csv'"
 
 
 def _running_rules(params: Params) -> Any:
