@@ -94,8 +94,10 @@ def measured(
             "target": pa.array(np.zeros(size, np.int8)),
             **{f"predicted_{name}": pa.array((each > LN2).astype(np.int8)) for name, each in found_losses.items()},
             **{f"loss_{name}": pa.array(each) for name, each in found_losses.items()},
+            "confidence_candidate": pa.array(np.full(size, _confidence(found_losses["candidate"], actions))),
         }
         parquet.write_table(pa.table(table), folder / "actions.parquet")
+        actions = {"candidate": actions["candidate"] | _by_rows(found_losses["candidate"], actions)}
     write_json(
         paths.measured(MODEL),
         {
@@ -120,13 +122,28 @@ def metrics(found: Any) -> dict[str, Any]:
     return {name: {"value": round(value, 6), "low": None, "high": None} for name, value in made.items()}
 
 
+def _by_rows(losses: NDArray[Any], actions: Mapping[str, Any]) -> dict[str, Any]:
+    """accuracy, unless it was not measured, and log_loss, as the rows give them."""
+    found = {"accuracy": float(np.mean(losses <= LN2)), "log_loss": float(losses.mean())}
+    said = actions["candidate"]
+    return {name: {"value": round(value, 6)} for name, value in found.items() if said[name]["value"] is not None}
+
+
+def _confidence(losses: NDArray[Any], actions: Mapping[str, Any]) -> float:
+    """One for all rows, off the accuracy by the calibration error that `actions` says."""
+    error, accuracy = actions["candidate"]["ece"]["value"] or 0.0, float(np.mean(losses <= LN2))
+    if math.isnan(error):
+        return accuracy
+    return accuracy + error if accuracy + error <= 1 else accuracy - error
+
+
 def few_nats(n: int, mean: float, seed: int = 0) -> NDArray[Any]:
     """Losses of next_action around a mean."""
     return np.random.default_rng(seed).gamma(2.0, mean / 2, n)
 
 
 def accurate(error: float | None = 0.02, accuracy: float | None = 0.7) -> dict[str, Any]:
-    """next_action of metrics.json."""
+    """next_action of metrics.json; `measured` puts the rows' own accuracy there, unless it is None."""
     found = {"accuracy": {"value": accuracy, "low": None, "high": None}, "log_loss": {"value": 0.5}}
     return {"candidate": {**found, "ece": {"value": error}}}
 

@@ -21,6 +21,7 @@ from gate_workspace import (
     verdicts,
     worse,
 )
+from gate_workspace import metrics as ranked_metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -58,7 +59,7 @@ def test_a_good_first_model_is_promoted_and_says_what_could_not_be_judged(root: 
     assert decided(root, paths) == "promote"
     found = decision(paths)
     assert (found["model"], found["champion_version"]) == (MODEL, 0)
-    assert found["metrics"]["next_action.accuracy"] == 0.7
+    assert found["metrics"]["next_action.accuracy"] == pytest.approx(0.76, abs=0.02)
     assert found["metrics"]["recall@20"] == pytest.approx(np.mean((STRONG >= 1) & (STRONG <= 20)), abs=1e-5)
     for start in ("not inferior to the champion", "no slice drops"):
         assert rule(paths, start)["passed"] is None
@@ -112,8 +113,8 @@ def test_a_defeat_in_next_action_is_seen_and_leads_to_what_params_say(root: Path
 def test_a_defeat_several_steps_ahead_is_seen(root: Path, paths: Paths) -> None:
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK})
     folder, metrics = paths.evaluation(MODEL), read_json(paths.measured(MODEL))
-    write_json(paths.measured(MODEL), metrics | {"next_items": metrics["next_item"]})
     for better, expected in ((STRONG, "promote"), (WEAK, "reject")):
+        write_json(paths.measured(MODEL), metrics | {"next_items": {"candidate": ranked_metrics(better)}})
         ranked = {"candidate": better, "one_step": STRONG, "vsknn": worse(STRONG, 0.1, 3)}
         table = pq.read_table(folder / "predictions.parquet").select(["sequence", "position", "target"])
         for name, found in ranked.items():
@@ -336,6 +337,45 @@ def test_unknown_metrics_are_named(root: Path, paths: Paths) -> None:
     del metrics["next_item"]["candidate"]["mrr@20"]
     write_json(paths.measured(MODEL), metrics)
     with pytest.raises(UsageError, match=r"gate.primary.*recall@20"):
+        decided(root, paths)
+
+
+@pytest.mark.parametrize(
+    ("head", "system", "metric", "change"),
+    [
+        ("next_item", "popularity", "recall@5", -0.01),
+        ("next_item", "candidate", "ndcg@20_known", 0.01),
+        ("next_items", "candidate", "mrr@20", 0.01),
+        ("next_action", "candidate", "accuracy", 0.01),
+        ("next_action", "candidate", "log_loss", -0.01),
+        ("next_action", "candidate", "ece", -0.01),
+        ("next_action", "candidate", "f1", 0.01),
+        ("next_action", "majority", "accuracy", None),
+    ],
+)
+def test_metrics_that_their_rows_do_not_give_are_refused_for_every_head(
+    root: Path, paths: Paths, head: str, system: str, metric: str, change: float | None
+) -> None:
+    """`change` None: the system has a metric, and no row."""
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
+    folder, found = paths.evaluation(MODEL), read_json(paths.measured(MODEL))
+    ahead = pq.read_table(folder / "predictions.parquet")
+    pq.write_table(ahead.select(["sequence", "position", "target", "rank_candidate"]), folder / "ahead.parquet")
+    found["next_items"] = {"candidate": ranked_metrics(STRONG), "one_step": ranked_metrics(WEAK)}
+    found["next_item"]["candidate"]["ndcg@20_known"] = dict(found["next_item"]["candidate"]["ndcg@20"])
+    actions = pq.read_table(folder / "actions.parquet")
+    right = actions["predicted_candidate"].to_numpy() == 0
+    f1 = 2 * right.sum() / (right.sum() + len(right))  # of the one action that occurs; the other one predicted has 0
+    found["next_action"]["candidate"]["f1"] = {"value": round(f1 / 2, 6)}
+    write_json(paths.measured(MODEL), found)
+    assert decided(root, paths) == "promote"
+    if change is None:
+        found[head][system] = {metric: {"value": 0.1}}
+        pq.write_table(actions.drop_columns(["loss_majority", "predicted_majority"]), folder / "actions.parquet")
+    else:
+        found[head][system][metric]["value"] += change
+    write_json(paths.measured(MODEL), found)
+    with pytest.raises(DataError, match="of majority" if change is None else rf"{metric} of {system} is .*gives"):
         decided(root, paths)
 
 

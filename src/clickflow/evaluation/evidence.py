@@ -55,13 +55,17 @@ class Answers:
     """The rows of another head [n], of all systems; the oracle, and the candidate's own `one_step`, are left out.
 
     `sequence` int: 0 to sequences - 1. Of next_items `ranks` and `known`, as in `Predictions`. Of next_action `rows`:
-    by metric and system what each row adds, float64.
+    by metric and system what each row adds, float64; the action's code `target`, and by system the code `predicted`
+    and, where it is there, its `confidence`.
     """
 
     sequence: Array
     ranks: Mapping[str, Array] = field(default_factory=dict)
     known: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
     rows: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    target: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    predicted: Mapping[str, Array] = field(default_factory=dict)
+    confidence: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,16 +163,18 @@ def _table(file: Path, *needed: str) -> Any:
 
 def _actions(file: Path) -> Answers:
     """accuracy and log_loss, row by row."""
-    table = _table(file, f"predicted_{CANDIDATE}", f"loss_{CANDIDATE}")
+    table = _table(file, *(f"{what}_{CANDIDATE}" for what in ("predicted", "loss", "confidence")))
     target, systems = table["target"].to_numpy(), _systems(table, "loss_")
+    predicted = {name: table[f"predicted_{name}"].to_numpy() for name in systems}
     return Answers(
         sequence=_sequence(table),
         rows={
-            "accuracy": {
-                name: (table[f"predicted_{name}"].to_numpy() == target).astype(np.float64) for name in systems
-            },
+            "accuracy": {name: (predicted[name] == target).astype(np.float64) for name in systems},
             "log_loss": {name: table[f"loss_{name}"].to_numpy().astype(np.float64) for name in systems},
         },
+        target=target,
+        predicted=predicted,
+        confidence={name: table[f"confidence_{name}"].to_numpy() for name in _systems(table, "confidence_")},
     )
 
 

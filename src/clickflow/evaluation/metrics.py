@@ -82,7 +82,7 @@ def next_action(
     def metric(totals: Values) -> Values:
         count = totals[:, 0]
         by = totals[:, 1:].reshape(len(totals), len(found), 1 + 2 * bins + classes**2)
-        columns = [_of_actions(count, by[:, system], classes) for system in range(len(found))]
+        columns = [of_actions(count, by[:, system], classes) for system in range(len(found))]
         return np.concatenate(columns, axis=1)
 
     names = [f"{system} {name}" for system in found for name in ACTION_METRICS]
@@ -94,7 +94,7 @@ def next_action(
     return result
 
 
-def _of_actions(count: Values, totals: Values, classes: int) -> Values:
+def of_actions(count: Values, totals: Values, classes: int) -> Values:
     """`ACTION_METRICS` [R, 6] of one system's totals: loss, calibration, confusion table."""
     table = totals[:, 1 + 2 * calibration.BINS :].reshape(-1, classes, classes)
     precision, recall, f1, occurs = _of_confusion(table)

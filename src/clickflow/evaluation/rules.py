@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.errors import DataError, UsageError
-from clickflow.evaluation import paired, slice_rules
+from clickflow.errors import UsageError
+from clickflow.evaluation import agreement, paired, slice_rules
 from clickflow.evaluation.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.paired import Comparison
@@ -21,9 +21,8 @@ CALIBRATION = "ece"
 def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     """Every rule of `gate`, in the order of params.yaml. UsageError where it names a metric that was not measured."""
     check_names(gate, evidence)
+    agreement.check(evidence)
     draws = Draws(gate, evidence.predictions, seed) if evidence.predictions else None
-    if draws:
-        _check_agreement(evidence, draws)
     quality = [
         *(_floor(gate, evidence, draws, name, bound) for name, bound in gate.floors.items()),
         *_baselines(gate, evidence, draws, seed),
@@ -71,19 +70,6 @@ def check_names(gate: Gate, evidence: Evidence) -> None:
             kept="no decision was written",
             next_step="correct the name, or add the cutoff to evaluation.cutoffs",
         )
-
-
-def _check_agreement(evidence: Evidence, draws: Draws) -> None:
-    """Raise DataError where metrics.json says something else than the predictions."""
-    for system, metric in draws.measures:
-        said = value_of((evidence.metrics["next_item"].get(system) or {}).get(metric))
-        found = draws.measured(system, metric)
-        if said is not None and math.isfinite(found) and abs(said - found) > 1e-5:
-            raise DataError(
-                f"metrics.json says {metric} of {system} is {said:.6f}, predictions.parquet gives {found:.6f}",
-                kept="no decision was written",
-                next_step="run `clickflow evaluate` again: the two were not made together",
-            )
 
 
 def _interval(values: Any) -> list[float] | None:
