@@ -55,9 +55,11 @@ def measured(
     artefact: Mapping[str, Any] | None = None,
     losses: Mapping[str, NDArray[Any]] | None = None,
     fit: Mapping[str, Any] | None = None,
+    seen: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write what export and evaluate would have: card, predictions, metrics. `unknown` [n]: items that the candidate
     does not know. `losses` [n]: of next_action, by system; one below ln 2 counts as right.
+    `seen` [n]: rows that the champion may have learned from; masked: it is not known.
     `fit`: what differs in the champion's from that of one of the same shop.
     """
     exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
@@ -85,6 +87,8 @@ def measured(
         }
         if "champion" not in systems:
             columns["rank_champion"] = pa.nulls(n, pa.int32())
+        else:
+            columns["seen_champion"] = pa.array(np.zeros(n, bool) if seen is None else seen)
         parquet.write_table(pa.table(columns), folder / "predictions.parquet")
     if actions:
         found_losses = losses or {"candidate": few_nats(n or 500, 0.5), "majority": few_nats(n or 500, 1.5)}

@@ -19,6 +19,7 @@ from clickflow.models import export
 from clickflow.models.artefact import load
 from clickflow.params_file import load as load_params
 from clickflow.paths import Paths
+from clickflow.sequences.card import iso
 from clickflow.sequences.store import open_split, read_card, write_store
 
 
@@ -405,6 +406,32 @@ def test_what_a_champion_of_other_data_fits(shop, tmp_path):
     assert found["items_here"] == pytest.approx(1 / (artefact.known - 2), abs=1e-6)
     assert found["targets_known"] < 0.1
     assert found["same_key"] is False
+
+
+def test_what_a_champion_may_have_learned_from_is_marked_by_time(shop, tmp_path):
+    """Its validation part reaches into this test part: rows until there are marked, and no others."""
+    paths, params = shop
+    store, candidate = paths.sequences("session"), load(paths.exported("next_step"))
+    assert candidate.card["seen_until"] == iso(read_card(store).boundaries["test"])
+
+    def marked(**card):
+        champion = replace(candidate, card={**candidate.card, **card})
+        measured = evaluate.evaluate(candidate, store, params.evaluation, 0, champion=champion)
+        rows = evaluate.predictions(measured)["seen_champion"].to_numpy(zero_copy_only=False)
+        return rows, measured.metrics["seen"]["champion"]
+
+    rows, said = marked()
+    assert not rows.any()
+    assert said["share"] == 0
+    split = open_split(store, "test")
+    answers = np.concatenate([split.time[a + 1 : b] for a, b in pairwise(split.offsets)])
+    end = int(np.median(answers))
+    rows, said = marked(seen_until=iso(end), data_sha256="another")
+    assert np.array_equal(rows, answers <= end)
+    assert said == {"until": iso(end), "share": round(float((answers <= end).mean()), 6)}
+    rows, said = marked(seen_until=None, data_sha256="another")
+    assert all(each is None for each in rows)
+    assert said == {"until": None, "share": None}
 
 
 def capture(table):

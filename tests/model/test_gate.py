@@ -243,6 +243,42 @@ def test_the_champion_of_another_shop_is_refused_with_a_word(
         assert "--to 0" in found["text"]
 
 
+def test_what_the_champion_may_have_learned_from_does_not_count_for_it(root: Path, paths: Paths) -> None:
+    """It knows the answers of half of the rows by heart; on the others the candidate is better."""
+    behind = MANY < 750
+    champion = np.where(behind, 1, worse(STRONG, 0.2, 5)).astype(np.int32)
+    systems = {"candidate": STRONG, "champion": champion, "popularity": np.zeros_like(STRONG)}
+    measured(paths, MANY, systems, champion=3)
+    assert decided(root, paths, 3) == "reject"
+    measured(paths, MANY, systems, champion=3, seen=behind)
+    assert decided(root, paths, 3) == "promote"
+    found = rule(paths, "not inferior to the champion")
+    assert found["evidence"]["seen_by_champion"] == pytest.approx(behind.mean(), abs=1e-5)
+    assert found["evidence"]["observed"] == pytest.approx(0.25, abs=0.05)
+    said = f"{behind.mean():.1%} of the test rows were left out: version 3 may have learned from them"
+    assert said in found["text"]
+    assert said in decision(paths)["summary"]
+    assert rule(paths, "no slice drops: length")["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        pytest.param(MANY >= 20, "are left, 500 of 50 are needed", id="nearly all"),
+        pytest.param(np.ma.masked_all(len(MANY), bool), "not known until when the data of version 3 reach", id="?"),
+    ],
+)
+def test_a_champion_that_saw_too_much_or_nobody_knows_what_is_not_compared(
+    root: Path, paths: Paths, seen: Any, says: str
+) -> None:
+    systems = {"candidate": STRONG, "champion": worse(STRONG, 0.9, 5), "popularity": np.zeros_like(STRONG)}
+    measured(paths, MANY, systems, champion=3, seen=seen)
+    assert decided(root, paths, 3) == "hold"
+    for start in ("not inferior to the champion", "no slice drops"):
+        assert rule(paths, start)["verdict"] == "not_judged"
+        assert says in rule(paths, start)["text"]
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.4, "promote"), (0.6, "hold")])
 def test_a_log_too_short_to_recommend_from_is_held(root: Path, paths: Paths, share: float, expected: str) -> None:
     unknown = np.random.default_rng(7).random(len(MANY)) < share

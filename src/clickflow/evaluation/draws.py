@@ -18,6 +18,9 @@ RANKED = re.compile(r"(recall|mrr|ndcg)@(\d+)(_known)?")
 """Metrics that follow from ranks; `_known` counts only what the candidate's vocabulary holds."""
 LESS_IS_BETTER = frozenset({"log_loss"})
 
+UNSEEN = ", of rows that the champion has not seen"
+"""Behind the name of a metric: over those rows alone."""
+
 MIN_SEQUENCES = 50
 """Fewer sequences tell nothing: a percentile of their bootstrap is no bound (benchmarks/gate.py)."""
 
@@ -121,6 +124,13 @@ class Draws(Drawn):
         beaten = (name for name in gate.beat_baselines if place_of(name)[0] == "next_item")
         ranked = sorted({gate.primary, *beaten, *(m for m in gate.floors if RANKED.fullmatch(m))})
         gains, counts = _of_ranks(predictions.ranks, predictions.known, ranked)
+        self.fair = gate.primary + UNSEEN
+        """The primary, where candidate and champion are compared."""
+        self.unseen = unseen(predictions)
+        if CHAMPION in predictions.ranks:
+            counts[self.fair] = counts[gate.primary] * self.unseen
+            for system in (CANDIDATE, CHAMPION):
+                gains[system, self.fair] = gains[system, gate.primary] * self.unseen
         super().__init__(
             predictions.sequence, gains, counts, predictions.missing, seed, also=self._slices(gate, predictions)
         )
@@ -132,7 +142,7 @@ class Draws(Drawn):
         if CHAMPION not in predictions.ranks:
             return columns
         ones = np.ones(len(predictions.sequence))
-        counted = predictions.known if parts(gate.primary)[2] else ones
+        counted = unseen(predictions) * (predictions.known if parts(gate.primary)[2] else ones)
         for dimension, (level, names) in predictions.slices.items():
             for what, summed in {
                 "count": counted,
@@ -141,6 +151,12 @@ class Draws(Drawn):
             }.items():
                 columns["slice", dimension, what] = paired.per_sequence(predictions.sequence, summed, level, len(names))
         return columns
+
+
+def unseen(predictions: Predictions) -> Array:
+    """1 for the rows that the champion cannot have learned from, else 0, float64 [n]; all 1 where it is not known."""
+    seen = predictions.seen.get(CHAMPION)
+    return np.ones(len(predictions.sequence)) if seen is None else (~seen).astype(np.float64)
 
 
 def of_answers(answers: Answers, metrics: Iterable[str], seed: int) -> Drawn:

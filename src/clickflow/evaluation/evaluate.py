@@ -8,7 +8,7 @@ import numpy as np
 
 from clickflow.console import emit, progress, say
 from clickflow.errors import DataError
-from clickflow.evaluation import examples, headline, measure, oracle, reference, report, scoring, vocabularies
+from clickflow.evaluation import examples, headline, measure, oracle, reference, report, scoring, seen, vocabularies
 from clickflow.evaluation.baselines import positions
 from clickflow.evaluation.baselines.history import history
 from clickflow.evaluation.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
@@ -32,9 +32,11 @@ def run(params: Params, paths: Paths, name: str) -> None:
     champion = None
     if version > 0:
         # imported here: the registry stands above the evaluation, which is otherwise given a folder
-        from clickflow.registry.champion import fetch
+        from clickflow.registry.champion import evidence, fetch
 
         champion = load(fetch(params, paths, name, version))
+        if seen.UNTIL not in champion.card:
+            champion = seen.dated(champion, evidence(params, paths, name, version, reference.FILE))
     candidate = load(paths.exported(name))
     measured = evaluate(
         candidate, paths.sequences(unit), params.evaluation, params.seed, champion=champion, truth=paths.truth
@@ -58,7 +60,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         write_json(fresh / reference.FILE, reference.of(candidate, paths.sequences(unit), card, content, confidence))
     write_json(paths.metrics(name), headline.short(content))
     emit(content, as_json=False, text=lambda: report.console_table(content))
-    for line in headline.warnings(content):
+    for line in (*headline.warnings(content), *headline.notes(content)):
         say(line)
     for baseline in content["not_converged"]:
         say(f"the baseline {baseline} of next_action had not converged: it may be weaker than it could be")
@@ -140,6 +142,8 @@ def predictions(measured: Measured) -> "pa.Table":
         found = measured.ranks.get(system)
         columns[f"rank_{system}"] = pa.nulls(len(rows), pa.int32()) if found is None else pa.array(found)
     labels = measured.item_slices.labels
+    for system, before in measured.seen.items():
+        columns[f"seen_{system}"] = pa.nulls(len(rows), pa.bool_()) if before is None else pa.array(before)
     columns["length"] = pa.array(test.asked.length[rows].astype(np.int32))
     parts = [name for name in ("day", "hour", "popularity") if name in labels]
     columns |= {name: pa.array(labels[name].tolist(), pa.string()) for name in parts}

@@ -43,6 +43,8 @@ class Predictions:
     missing: Mapping[str, int]
     known: Array
     slices: Mapping[str, tuple[Array, list[str]]]
+    seen: Mapping[str, Array | None] = field(default_factory=dict)
+    """By earlier version, bool: it may have learned from the row; None, or no entry: that is not known."""
 
     @property
     def sequences(self) -> int:
@@ -206,7 +208,7 @@ def _known(table: Any, known: int) -> Array:
 
 def _predictions(file: Path, known: int) -> Predictions:
     table = _table(file, f"rank_{CANDIDATE}")
-    ranks, missing, sliced = {}, {}, {}
+    ranks, missing, sliced, seen = {}, {}, {}, {}
     for name in table.column_names:
         column = table[name]
         if name.startswith("rank_"):
@@ -215,10 +217,12 @@ def _predictions(file: Path, known: int) -> Predictions:
                 continue
             missing[system] = column.null_count
             ranks[system] = column.fill_null(0).to_numpy()
+        elif name.startswith("seen_"):
+            seen[name.removeprefix("seen_")] = None if column.null_count else column.to_numpy()
         elif name not in _NO_SLICE:
             sliced[name] = _slices(name, column)
     return Predictions(
-        sequence=_sequence(table), ranks=ranks, missing=missing, known=_known(table, known), slices=sliced
+        sequence=_sequence(table), ranks=ranks, missing=missing, known=_known(table, known), slices=sliced, seen=seen
     )
 
 

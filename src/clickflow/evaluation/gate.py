@@ -10,7 +10,7 @@ import numpy as np
 
 from clickflow import console
 from clickflow.evaluation import evidence as evidences
-from clickflow.evaluation import headline
+from clickflow.evaluation import fairness, headline
 from clickflow.evaluation import rules as judging
 from clickflow.evaluation.evidence import CANDIDATE, Evidence
 from clickflow.evaluation.paired import RESAMPLES
@@ -51,6 +51,8 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
     if warnings := [rule.rule for rule in rules if warned(rule)]:
         summary += f"; {len(warnings)} warn, not shown: {_named(warnings)}"
+    if "may have learned from" not in summary:
+        summary += fairness.left_out(evidence)
     content = {
         "model": name,
         "decision": decision,

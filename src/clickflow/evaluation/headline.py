@@ -66,6 +66,24 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def notes(content: Mapping[str, Any]) -> list[str]:
+    """What the figures rest on, where that is not what a reader would take for granted, a line each."""
+    made = []
+    for system, said in (content.get("seen") or {}).items():
+        name = f"the {system}, version {content['champion_version']},"
+        if said["share"] is None:
+            made.append(
+                f"{name} does not say until when its data reach: it may have learned from these test rows, and the "
+                f"gate does not compare it"
+            )
+        elif said["share"]:
+            made.append(
+                f"{name} may have learned from {said['share']:.1%} of these test rows (its data reach until "
+                f"{said['until'][:16]}), so its figures may be too good: the gate compares it on the others"
+            )
+    return made
+
+
 def sentence(content: Mapping[str, Any]) -> str:
     """The plain sentence of a model that answers next_item; empty for another."""
     if not content.get("next_item"):

@@ -1,14 +1,14 @@
 """One evaluation: candidate, champion, baselines and, for simulated data, the best possible, on the same rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clickflow.console import Advance
-from clickflow.evaluation import calibration, metrics, ranking, scoring, slices
+from clickflow.evaluation import calibration, metrics, ranking, scoring, seen, slices
 from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.baselines.positions import Positions
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ONE_STEP, ORACLE
@@ -35,6 +35,8 @@ class Measured:
     """Of the rows `test.followed`."""
     metrics: dict[str, Any]
     """What metrics.json holds, without artefact and champion version; see docs/reference/metrics.md."""
+    seen: Mapping[str, npt.NDArray[np.bool_] | None] = field(default_factory=dict)
+    """By earlier version, whether it may have learned from a row of `test.followed`; None where that is not known."""
     examples: Sequence[Example] = ()
     """A few sessions for the report; none without the head next_item."""
 
@@ -92,6 +94,10 @@ def measure(
                 actions[ORACLE] = np.where(np.isnan(best.actions), stand_in, best.actions)
     made = _summed_up(test, past, ranks, ahead, actions, settings, seed)
     made.metrics["not_converged"] = not_converged
+    made.metrics["seen"] = None
+    if champion is not None:
+        made = replace(made, seen={CHAMPION: seen.rows(test, champion)})
+        made.metrics["seen"] = {CHAMPION: seen.summary(champion, made.seen[CHAMPION])}
     if best is not None:
         heads = {head: (made.metrics[head] or {}).pop(ORACLE, None) for head in ("next_item", "next_action")}
         made.metrics["oracle"] = heads | {"unanswered": int(np.isnan(best.actions[:, 0]).sum())}

@@ -136,6 +136,7 @@ def page(
         source=headline.source(content),
         sentence=headline.sentence(content),
         warnings=headline.warnings(content),
+        notes=headline.notes(content),
         every=[f"{kind}@{k}" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
         every_known=[f"{kind}@{k}_known" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
         several=systems(content, "next_items"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.errors import UsageError
-from clickflow.evaluation import agreement, paired, slice_rules
+from clickflow.evaluation import agreement, fairness, paired, slice_rules
 from clickflow.evaluation.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.paired import Comparison
@@ -172,14 +172,15 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
     if reason := evidence.another_shop:
         fit = dict(evidence.metrics["champion_fit"])
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=fit)
-    if reason := draws.why_not(CANDIDATE, CHAMPION):
-        return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=draws.size)
+    if reason := draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws):
+        shares = {**draws.size, **fairness.found(evidence)}
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=shares)
     decision, found = champion_decision(
         wanted,
-        draws.measured(CANDIDATE, gate.primary),
-        draws.measured(CHAMPION, gate.primary),
-        draws.redrawn(CANDIDATE, gate.primary),
-        draws.redrawn(CHAMPION, gate.primary),
+        draws.measured(CANDIDATE, draws.fair),
+        draws.measured(CHAMPION, draws.fair),
+        draws.redrawn(CANDIDATE, draws.fair),
+        draws.redrawn(CHAMPION, draws.fair),
     )
     margin = champion_margin(wanted)
     needed = f"{'a loss of at most' if margin <= 0 else 'a gain of at least'} {abs(margin):.2%}"
@@ -189,8 +190,12 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
         verdict=verdict(decision == "promote"),
         severity="reject" if decision == "reject" else "hold",
         text=f"{gate.primary} is {found.candidate:.4f}, version {evidence.champion_version} {found.reference:.4f}: "
-        f"{_change(found)}; {needed} {told[decision]}",
-        evidence={**_compared(gate.primary, found, margin, wanted.confidence, draws), "rule": wanted.rule},
+        f"{_change(found)}; {needed} {told[decision]}{fairness.left_out(evidence)}",
+        evidence={
+            **_compared(gate.primary, found, margin, wanted.confidence, draws),
+            "rule": wanted.rule,
+            **fairness.found(evidence),
+        },
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from clickflow.evaluation import fairness
 from clickflow.evaluation.draws import MIN_SEQUENCES, Draws
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.slices import UNKNOWN
@@ -22,7 +23,9 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     if not evidence.champion_version or draws is None:
         text = "there is no champion yet" if draws else "the model has no next_item head"
         return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
-    if reason := evidence.another_shop or draws.why_not(CANDIDATE, CHAMPION):
+    if reason := (
+        evidence.another_shop or draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws)
+    ):
         return [Rule(rule="no slice drops", verdict="not_judged", severity="hold", text=reason)]
     large = {
         dimension: [

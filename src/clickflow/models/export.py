@@ -37,6 +37,7 @@ from clickflow.models.saved import WEIGHTS, load_trained
 from clickflow.models.windows import Questions, Translation, batch, blocks, questions
 from clickflow.params import Params
 from clickflow.paths import Paths
+from clickflow.sequences.card import iso
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 
 OPSET = 17
@@ -76,6 +77,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             "spec": model_card["spec"],
             "weights_sha256": sha256(trained / WEIGHTS),
             "data_sha256": store.sha256,
+            "seen_until": iso(store.boundaries["test"]),
             "source": dict(store.settings.get("source") or {}),
             **{entry: sha256(fresh / file) for entry, file in HASHES.items()},
         }

@@ -1,0 +1,49 @@
+"""Which test rows an earlier version may have learned from: those of before the end of its own data.
+
+A version holds the end of its training and validation part, `seen_until`. On a store that is not its own, with another
+`test_share` or another window, the test part may reach back behind it: there it would be asked what it was told.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.evaluation.scoring import HeldOut
+from clickflow.files import read_json
+from clickflow.models.artefact import Artefact
+
+UNTIL = "seen_until"
+"""Of an artefact's card, and of reference.json: ISO 8601."""
+Rows = npt.NDArray[np.bool_]
+
+
+def dated(version: Artefact, reference: Path | None) -> Artefact:
+    """`version` with the end of its data in its card; of one exported before cards had it, from its reference.json."""
+    if UNTIL in version.card or reference is None:
+        return version
+    return replace(version, card={**version.card, UNTIL: read_json(reference).get(UNTIL)})
+
+
+def rows(test: HeldOut, version: Artefact) -> Rows | None:
+    """Of the rows `test.followed`, those whose answer lies within the data of `version`; None where that is not known.
+
+    A version made from this very store has seen none: its test part was kept from it.
+    """
+    if version.card.get("data_sha256") == test.card.sha256:
+        return np.zeros(len(test.followed), np.bool_)
+    if not version.card.get(UNTIL):
+        return None
+    end = (datetime.fromisoformat(version.card[UNTIL]) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    found: Rows = np.asarray(test.split.time)[test.asked.event[test.followed] + 1] <= end
+    return found
+
+
+def summary(version: Artefact, found: Rows | None) -> Mapping[str, Any]:
+    """For metrics.json: the end of the version's data, and the share of the rows before it; None where not known."""
+    share = None if found is None else round(float(found.mean()), 6) if len(found) else 0.0
+    return {"until": version.card.get(UNTIL), "share": share}
