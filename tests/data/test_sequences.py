@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as run
@@ -18,6 +19,7 @@ from sequences_reference import (
     MINUTE,
     MONDAY,
     Sequence,
+    by_name,
     event,
     expected,
     settings,
@@ -134,11 +136,33 @@ def test_the_store_is_what_the_slow_reference_says(events: list[dict[str, Any]],
             assert not (folder / "session").exists()
             return
         card = build(folder, events, chosen, threads=1)
-        assert {part: unpacked(folder / "session", part) for part in SPLITS} == with_known_categories(wanted.splits)
+        found = {part: unpacked(folder / "session", part) for part in SPLITS}
+        wanted_splits = with_known_categories(wanted.splits)
+        assert {part: by_name(found[part]) for part in SPLITS} == {
+            part: by_name(wanted_splits[part]) for part in SPLITS
+        }
+        assert all(part == sorted(part, key=lambda s: (s.start, s.end)) for part in found.values())
         assert {reason: what["events"] for reason, what in card.left_out.items()} == wanted.left_out
         adds_up(card)
         assert verify(folder / "session") == card
         assert {path.name for path in folder.iterdir()} == {"events", "session"}
+
+
+def test_what_people_are_called_changes_no_step(tmp_path: Path) -> None:
+    """Another key gives everybody another pseudonym, and the model must be the same."""
+    log = [row | {"event_time": row["event_time"].replace(second=0, minute=0)} for row in random_log(3000, seed=5)]
+    rng = np.random.default_rng(1)
+    names = {row[column] for row in log for column in ("user_id", "session_id")} - {None}
+    other = dict(zip(sorted(names), (f"n{number}" for number in rng.permutation(len(names))), strict=True)) | {
+        None: None
+    }
+    renamed = [row | {column: other[row[column]] for column in ("user_id", "session_id")} for row in log]
+    chosen = settings(max_length=5)
+    one, two = build(tmp_path / "one", log, chosen), build(tmp_path / "two", renamed, chosen)
+    differ = {name for name in one.files if one.files[name] != two.files[name]}
+    assert differ == {f"{part}/sequences.parquet" for part in SPLITS}
+    starts = pa.array([s.start for s in unpacked(tmp_path / "one" / "session", "train")])
+    assert starts.value_counts().field("counts").to_numpy().max() > 3, "a log without ties shows nothing"
 
 
 @run(max_examples=100, deadline=None)

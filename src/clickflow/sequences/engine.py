@@ -221,8 +221,9 @@ def ordered_events(
 
 
 def ordered_sequences(sequences: Any, actors: Any, part: int) -> Any:
-    """The sequences of one part, with their ids, in the order of the store: by start, session, user, piece.
+    """The sequences of one part, with their ids, in the order of the store: by start, end and content.
 
+    So the order is the same under every key of the pseudonyms; sequences of equal steps stand by session, user, piece.
     `sequences` has the columns `sessions.SEQUENCE` and `part`. A session that the source did not name is called
     `<user>@<microseconds of its first step>`.
     """
@@ -234,5 +235,8 @@ def ordered_sequences(sequences: Any, actors: Any, part: int) -> Any:
         chosen.user_id.concat("@", chosen.session_start.cast("string")),
         chosen.session_id,
     )
-    named = chosen.mutate(session_id=name).select("session_id", "user_id", "start", "end", "length", "piece", "source")
-    return named.order_by("start", "session_id", "user_id", "piece")
+    named = chosen.mutate(session_id=name).select(
+        "session_id", "user_id", "start", "end", "length", "piece", "content", "source"
+    )
+    named = named.order_by("start", "end", "content", "session_id", "user_id", "piece")
+    return named.drop("content")

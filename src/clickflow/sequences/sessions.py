@@ -22,9 +22,10 @@ STEPS: Mapping[str, type[np.generic]] = {
     "brand": np.int32,
 }
 """The columns of a step that come from the engine."""
-SEQUENCE = ("source", "length", "actor", "start", "end", "session_start", "session", "piece", "moves")
+SEQUENCE = ("source", "length", "actor", "start", "end", "session_start", "session", "piece", "moves", "content")
 """The columns of a sequence: its first step in the stream of steps, and so on; int64, times in microseconds. `moves`
 are its steps that do not tie (same time, same or no order) with the step before, which its session's first cannot.
+`content` is a hash of its steps, which no id of a user or session enters.
 """
 
 
@@ -59,6 +60,8 @@ class Cutter:
     """Steps handed out so far."""
     moves: int = 0
     """As in `SEQUENCE`, so far."""
+    content: Array = field(default_factory=lambda: np.zeros(1, np.int64))
+    """As in `SEQUENCE`, so far, modulo 2^64; [1], since arrays wrap around without a warning."""
     _actor: int = -1
     _time: int = 0
     _session: int = 0
@@ -96,7 +99,12 @@ class Cutter:
         if not self._open:
             return _no_sequences()
         source, end = self._open["source"], np.array([self._step_time])
-        return self._open | {"length": self.steps - source, "moves": self.moves - self._open["moves"], "end": end}
+        return self._open | {
+            "length": self.steps - source,
+            "moves": self.moves - self._open["moves"],
+            "content": self.content - self._open["content"],
+            "end": end,
+        }
 
     def _number_sessions(self, rows: Mapping[str, Array]) -> Array:
         actor, time = rows["actor"], rows["time"]
@@ -132,6 +140,8 @@ class Cutter:
         begun = np.maximum.accumulate(np.where(first, index, -1))
         position = np.where(begun >= 0, index - begun, self._position + 1 + index)
         session_start = np.where(begun >= 0, time[begun], self._session_start)
+        hashed = _hashes(position, steps)
+        content = self.content + np.cumsum(hashed)
 
         starts = np.flatnonzero(position % self.rules.max_length == 0)
         opened = {
@@ -141,11 +151,12 @@ class Cutter:
             "session_start": session_start[starts],
             "session": session[starts],
             "moves": (moves - move)[starts],
+            "content": (content - hashed)[starts],
             "piece": position[starts] // self.rules.max_length + 1,
         }
         ends = _before(time, self._step_time)[starts]
         self.steps += len(session)
-        self.moves = int(moves[-1])
+        self.moves, self.content = int(moves[-1]), content[-1:]
         self._step = int(session[-1]), int(steps["item"][-1]), int(steps["action"][-1])
         self._position, self._session_start = int(position[-1]), int(session_start[-1])
         self._step_time, self._step_order = int(time[-1]), int(order[-1])
@@ -161,7 +172,18 @@ class Cutter:
             ends = ends[1:]  # nothing ended where the very first sequence begins
         self._open = {name: values[-1:] for name, values in opened.items()}
         ended = {name: values[:-1] for name, values in opened.items()}
-        return ended | {"length": np.diff(opened["source"]), "moves": np.diff(opened["moves"]), "end": ends}
+        counted = {"length": "source", "moves": "moves", "content": "content"}
+        return ended | {name: np.diff(opened[start]) for name, start in counted.items()} | {"end": ends}
+
+
+def _hashes(position: Array, steps: Mapping[str, Array]) -> Array:
+    """A hash of each step at its place in the session, int64 [n]: rounds of splitmix64 (Steele, Lea, Flood 2014)."""
+    mixed = position.astype(np.uint64)
+    for name, kind in STEPS.items():
+        bits = np.ascontiguousarray(steps[name], kind).view(f"u{np.dtype(kind).itemsize}")
+        mixed = (mixed ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed.view(np.int64)
 
 
 def _before(values: Array, last: int) -> Array:
