@@ -215,10 +215,10 @@ def ten_runs(shop: Platform) -> dict[str, Any]:
     say(f"concurrent: {RUNS} runs")
     began = time.monotonic()
     with Stages(shop, peak=True) as watched:
-        runs = [
-            shop.trigger("retrain", {"overrides": _overrides(0.004 + n / 10_000) | {"gate.floors": {"mrr@20": 1.0}}})
-            for n in range(RUNS)
-        ]
+        with shop.committed({"gate.floors": {"mrr@20": 1.0}}):
+            runs = [shop.trigger("retrain", {"overrides": _overrides(0.004 + n / 10_000)}) for n in range(RUNS)]
+            for run in runs:
+                shop.wait_for_task("retrain", run, "open", "success", timeout=3000)
         states = []
         for run in runs:
             states.append(shop.wait("retrain", run, timeout=3000))

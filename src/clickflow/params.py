@@ -330,6 +330,14 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Runs:
+    """What a run may set that its commit does not, and which files it may read."""
+
+    overrides: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaxDrift:
     """How far a window may lie from the champion's training data, by what is compared."""
 
@@ -396,6 +404,7 @@ class Params:
     registry: Registry
     promotion: Promotion
     schedule: Schedule
+    runs: Runs
     watch: Watch
     champion: Mapping[str, int]
 

@@ -6,7 +6,8 @@ Each function yields a line a fault, with its place.
 import codecs
 import math
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
+from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from clickflow.params import (
@@ -24,6 +25,8 @@ from clickflow.params import (
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs")
+"""Sections that no run changes: the judged party does not set the rules."""
 CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
@@ -91,6 +94,7 @@ def rules(params: Params) -> Any:
     yield from _gate_rules(params)
     yield from _running_rules(params)
     yield from _watch_rules(params)
+    yield from _runs_rules(params)
     yield from _tuning_rules(params)
     if params.sequences.session.min_length < 2:
         yield "sequences.session.min_length: a sequence needs two steps, one to read and one to predict"
@@ -257,6 +261,17 @@ def _loss_rules(at: str, head: NextItemHead) -> Any:
         yield f"{at}.label_smoothing: {head.label_smoothing} is not in [0, 1)"
     elif head.label_smoothing and head.loss not in ("sampled", "full"):
         yield f"{at}.label_smoothing: loss {head.loss} has no labels to smooth; sampled and full have, 0 leaves it out"
+
+
+def _runs_rules(params: Params) -> Any:
+    """The allow-list speaks of params that there are, and of none that no run may change."""
+    sections = [one.name for one in fields(params)]
+    for pattern in params.runs.overrides:
+        section = pattern.partition(".")[0]
+        if section in COMMIT_ALONE:
+            yield f"runs.overrides: {pattern!r}: {section} comes from the commit alone; no run changes it"
+        elif not any(fnmatchcase(name, section) for name in sections):
+            yield f"runs.overrides: {pattern!r}: params.yaml has no {section!r}{nearest(section, sections)}"
 
 
 def _gate_rules(params: Params) -> Any:

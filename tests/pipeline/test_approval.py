@@ -188,10 +188,12 @@ def run(shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, l
         "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    conf = {"overrides": {"promotion.approve": ["next_step"]}}
+    params = shop / "params.yaml"
+    params.write_text(overrides.apply(params.read_text(), {"promotion.approve": ["next_step"]}))
+    commit(shop, "a person approves")
     command = [sys.executable, "-c", DRIVE, str(shop / "dags"), "2026-01-05T00:00:00+00:00"]
     done = subprocess.run(
-        [*command, json.dumps(conf), json.dumps(words)],
+        [*command, json.dumps({}), json.dumps(words)],
         cwd=folder,
         env=env,
         capture_output=True,

@@ -53,11 +53,10 @@ def test_a_window_becomes_the_end_of_what_is_learned_from(root: Path) -> None:
     params, end = load(root / "params.yaml"), datetime(2026, 1, 18, tzinfo=UTC)
     asked = of_window({"epochs": 2, "note": "weekly"}, params, end)
     assert asked.values == {
-        "champion.next_step": 0,
         "sequences.until": "2026-01-18T00:00:00+00:00",
         "models.next_step.budget.epochs": 2,
     }
-    assert not asked.by_itself
+    assert (asked.champions, asked.by_itself) == ({"next_step": 0}, False)
     assert "2026-01-18" in asked.reason
     check(overrides.parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
 
@@ -70,5 +69,4 @@ def test_days_cut_off_what_is_older(root: Path) -> None:
 
 def test_only_a_backfill_that_promotes_is_held_against_the_champion(root: Path) -> None:
     params, end = load(root / "params.yaml"), datetime(2026, 1, 18, tzinfo=UTC)
-    assert "champion.next_step" not in of_window({"promote": True}, params, end).values
-    assert of_window({"overrides": {"champion.next_step": 4}}, params, end).values["champion.next_step"] == 4
+    assert of_window({"promote": True}, params, end).champions == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_shop import commit, dvc, git
 
-from clickflow.orchestration import fragments, graph, runs, workspace
+from clickflow.orchestration import fragments, graph, overrides, runs, workspace
 from clickflow.orchestration.workspace import Run
 
 pytestmark = pytest.mark.timeout(900)
@@ -47,9 +47,15 @@ def home(shop: Path) -> Path:
     return shop.parent / "home"
 
 
-def opened(shop: Path, name: str, **more: object) -> Run:
+def opened(shop: Path, name: str, champions: dict[str, int] | None = None, **more: object) -> Run:
     values = {"simulator.events": 5} | dict(more)
-    return runs.open_run(shop, home(shop), name, values, compiled=graph.load(shop), say=quiet)
+    return runs.open_run(shop, home(shop), name, values, compiled=graph.load(shop), champions=champions, say=quiet)
+
+
+def committed(shop: Path, values: dict[str, object]) -> None:
+    file = shop / "params.yaml"
+    file.write_text(overrides.apply(file.read_text(), values))
+    commit(shop, "other params")
 
 
 def whole(run: Run, shop: Path) -> Run:
@@ -98,7 +104,7 @@ def test_what_an_earlier_run_took_in_is_not_read_again_and_the_result_is_as_from
 def test_where_nothing_is_new_there_is_nothing_to_do(growing: Path) -> None:
     assert runs.unchanged(opened(growing, "nothing"), quiet) == ""
     whole(opened(growing, "first"), growing)
-    again = opened(growing, "again", **{"champion.next_step": 3})
+    again = opened(growing, "again", {"next_step": 3})
     assert runs.unchanged(again, quiet).startswith("nothing has changed since run first of 2")
     assert not again.workspaces.exists()
 
@@ -107,12 +113,17 @@ def test_where_nothing_is_new_there_is_nothing_to_do(growing: Path) -> None:
     assert runs.unchanged(other, quiet) == ""
     whole(other, growing)
     # What no stage depends on is no difference: the run of the same models is found, not the newest.
-    again = opened(growing, "first-again", **{"schedule.watch": "@daily", "promotion.wait_hours": 3})
+    was = (growing / "params.yaml").read_text()
+    committed(growing, {"schedule.watch": "@daily", "promotion.wait_hours": 3})
+    again = opened(growing, "first-again")
     assert runs.unchanged(again, quiet).startswith("nothing has changed since run first of 2")
 
-    table = opened(growing, "table", **{"source.kind": "sql", "source.sql_query": "events"})
+    committed(growing, {"source.sql_query": "events"})
+    table = opened(growing, "table", **{"source.kind": "sql"})
     said: list[str] = []
     assert runs.unchanged(table, said.append) == ""
+    (growing / "params.yaml").write_text(was)
+    commit(growing, "as before")
 
     (growing / "data/raw/tuesday.csv").write_text("cart,8\n")
     assert runs.unchanged(opened(growing, "tuesday"), quiet) == ""

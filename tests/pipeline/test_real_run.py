@@ -37,14 +37,16 @@ def test_by_hand_and_in_workspaces_the_real_stages_give_one_lock(root: Path, tmp
     def nobody(line: str) -> None:
         print(line)  # shown by pytest where the test fails
 
-    run = runs.open_run(isolated, tmp_path / "home", "tiny", TINY, compiled=graph.load(isolated), say=nobody)
+    workspace.set_params(isolated, TINY)
+    commit(isolated, "tiny")
+    run = runs.open_run(isolated, tmp_path / "home", "tiny", {}, compiled=graph.load(isolated), say=nobody)
     done: dict[str, Any] = {}
     plan = graph.load(isolated)
     for stage in plan.stages:
         done[stage] = runs.run_stage(run, stage, [done[up] for up in plan.upstream(stage)], nobody)
     runs.record(run, done.values(), nobody)
 
-    workspace.set_params(by_hand, run.overrides)
+    workspace.set_params(by_hand, {**TINY, **run.overrides})
     commit(by_hand, "params")
     own = Run("by-hand", git(by_hand, "rev-parse", "HEAD").strip(), str(by_hand), str(tmp_path / "home"), {})
     subprocess.run(

@@ -194,8 +194,11 @@ def test_a_wrong_value_is_refused_before_anything_is_made(shop: Path, values: di
 
 def test_a_run_whose_graph_is_not_the_compiled_one_is_refused(shop: Path) -> None:
     new = overrides.parse_yaml((shop / "params.yaml").read_text())["models"]["next_step"]
+    text = (shop / "params.yaml").read_text().replace("  next_step: 0", "  next_step: 0\n  other: 0")
+    (shop / "params.yaml").write_text(text)
+    commit(shop)
     with pytest.raises(UsageError, match="train@other in one of them only"):
-        open_run(shop, "wrong", {"models.other": new, "champion.other": 0})
+        open_run(shop, "wrong", {"models.other": new})
 
 
 def test_an_output_that_cannot_travel_is_refused(shop: Path) -> None:
@@ -224,7 +227,10 @@ def test_champions_are_frozen_when_the_run_opens(shop: Path, monkeypatch: pytest
     commit(shop)
     # The registry of an empty home has no champion.
     assert open_run(shop, "frozen").overrides == {"champion.next_step": 0}
-    assert open_run(shop, "given", {"champion.next_step": 2}).overrides == {"champion.next_step": 2}
+    given = runs.open_run(
+        shop, shop.parent / "home", "given", {}, compiled=graph.load(shop), champions={"next_step": 2}, say=quiet
+    )
+    assert given.overrides == {"champion.next_step": 2}
 
 
 @pytest.mark.parametrize(

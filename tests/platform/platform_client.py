@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,24 @@ class Platform:
         """The services by name, as `clickflow ps --json` says: healthy, words, process, memory, url."""
         said: dict[str, dict[str, Any]] = json.loads(self.command("ps", "--json").stdout)["services"]
         return said
+
+    # The repository
+
+    @contextlib.contextmanager
+    def committed(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """Other params in a commit, and in the end those from before: what a run may not set for itself."""
+        file = self.clone / "params.yaml"
+        was = file.read_text(encoding="utf-8")
+        self._commit(overrides.apply(was, values))
+        try:
+            yield
+        finally:
+            self._commit(was)
+
+    def _commit(self, params: str) -> None:
+        (self.clone / "params.yaml").write_text(params, encoding="utf-8")
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", *identity, "commit", "--quiet", "--all", "-m", "params"], cwd=self.clone, check=True)
 
     # The REST API
 

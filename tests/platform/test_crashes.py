@@ -104,7 +104,9 @@ def test_servers_are_killed_while_a_person_decides_and_mlflow_while_promoting(
     shop: Platform, recovery: Recovery
 ) -> None:
     before = faults.promotions(shop)
-    run = another(shop, 0.0033, **{"promotion.approve": ["next_step"]})
+    with shop.committed({"promotion.approve": ["next_step"]}):
+        run = another(shop, 0.0033)
+        shop.wait_for_task("retrain", run, "open", "success", timeout=PATIENCE)
     shop.wait_for_task("retrain", run, "approve.next_step", "awaiting_input", "deferred", timeout=PATIENCE)
     for service in ("triggerer", "dag-processor"):
         with recovery(f"kill -9 of {service} while a candidate waits"):

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from clickflow import console
 from clickflow.errors import EXIT_FAILED, ClickflowError
-from clickflow.orchestration import graph, overrides, process, runs, workspace
+from clickflow.orchestration import graph, overrides, permitted, process, runs, workspace
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE, Task, plan
 from clickflow.orchestration.workspace import Run
 from clickflow.params import Params
@@ -47,6 +47,7 @@ def run(params: Params, paths: Paths, settings: Sequence[str]) -> None:
     """
     values = overrides.parse(settings)
     overrides.apply(paths.params.read_text(encoding="utf-8"), values)
+    permitted.check(paths.params.read_text(encoding="utf-8"), values)
     tasks = plan(graph.load(paths.root), list(params.models))
     commit = runs.head(paths.root)
     if changed := runs.changes(paths.root):

@@ -19,6 +19,7 @@ from clickflow.orchestration import (
     graph,
     journal,
     overrides,
+    permitted,
     process,
     raw_files,
     repository,
@@ -79,12 +80,14 @@ def open_run(
     note: str = "",
     reason: str = "",
     person: str = "",
+    champions: Mapping[str, int] | None = None,
     say: Say,
 ) -> Run:
     """Fix a run's commit and params, champions' versions included, before any work starts.
 
     `origin`: a checkout, or the URL of a repository. `compiled` is the graph that the caller will follow. `models`:
-    only these; none: all. Raises UsageError where a value is wrong, or the commit's graph, with the run's params, is
+    only these; none: all. `champions`: versions to be judged against, where they are not those of the registry. Raises
+    UsageError where a value is wrong, or none that a run may set, or the commit's graph, with the run's params, is
     another one.
     """
     origin, home = (str(origin.resolve()) if isinstance(origin, Path) else origin), home.absolute()
@@ -93,6 +96,9 @@ def open_run(
         say(f"the run uses commit {commit[:10]}; changes in {changed} are not part of it")
     text = git(repository.at(origin, home), "show", f"{commit}:{graph.PARAMS}")
     chosen = selection.check(models, parse_yaml(overrides.apply(text, values)))
+    permitted.check(text, values)
+    given = {f"champion.{model}": version for model, version in (champions or {}).items()}
+    values = {**given, **values}
     run = Run(run_id(name), commit, origin, str(home), dict(values), dag_run, note, chosen, reason, person=person)
     try:
         folder = workspace.create(run, "open", {})
@@ -104,8 +110,8 @@ def open_run(
     finally:
         workspace.remove(run.workspaces / "open")
     committed = parse_yaml(text)["champion"]
-    champions = {f"champion.{model}": v for model, v in frozen.items() if committed.get(model) != v}
-    run = replace(run, overrides={**champions, **values})
+    standing = {f"champion.{model}": v for model, v in frozen.items() if committed.get(model) != v}
+    run = replace(run, overrides={**standing, **values})
     journal.opened(run)
     return run
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 from clickflow.errors import UsageError
 from clickflow.files import write_text
-from clickflow.orchestration import fragments, graph, overrides, repository, storage
+from clickflow.orchestration import fragments, graph, overrides, permitted, repository, storage
 from clickflow.orchestration.process import NO_TELEMETRY, git
 
 IDENTITY = ("-c", "user.name=clickflow", "-c", "user.email=clickflow@localhost")
@@ -21,6 +22,8 @@ OWNER = ".git/clickflow-owner"
 """In a workspace: the process that works there, by number and start time."""
 
 _PLACES = ("repository", "home")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ def here(said: Mapping[str, Any], checkout: Path | None = None) -> Run:
     known = {field.name for field in fields(Run)} - set(_PLACES)
     given = {name: value for name, value in said.items() if name in known}
     origin, home = places(checkout)
+    if not (_COMMIT.fullmatch(str(given.get("commit"))) and _NAME.fullmatch(str(given.get("id")))):
+        raise UsageError(
+            "what this task was handed names no run: its id or its commit was changed on the way",
+            kept="nothing was run",
+            next_step="start the run again; somebody who may write Airflow's XComs has changed one",
+        )
     return Run(**{**given, "models": tuple(given.get("models") or ())}, repository=origin, home=str(home))
 
 
@@ -93,12 +102,16 @@ def places(checkout: Path | None = None) -> tuple[str, Path]:
 
 
 def create(run: Run, name: str, entries: fragments.Fragments) -> Path:
-    """A fresh workspace called `name`, with the params and the lock entries given; what lay there before is removed."""
+    """A fresh workspace called `name`, with the params and the lock entries given; what lay there before is removed.
+
+    Raises UsageError where the run carries a param that its commit lets no run set.
+    """
     folder, home = run.workspaces / name, Path(run.home)
     remove(folder)
     clone(repository.having(run.repository, home, run.commit), folder, run.commit)
     write_text(folder / OWNER, _process(os.getpid()))
     storage.configure(folder, run.repository, home)
+    permitted.check_travelled((folder / graph.PARAMS).read_text(encoding="utf-8"), run.overrides)
     set_params(folder, run.overrides)
     fragments.write(folder, entries, graph.load(folder).stages)
     return folder

@@ -68,12 +68,15 @@ WRONG = {
         {"overrides": {"simulator.event": 5000}},
         "simulator.event: unknown key; did you mean 'events'",
     ),
-    "a param of the wrong type": ({"overrides": {"gate.champion.margin": "wide"}}, "gate.champion.margin"),
+    "a param of the wrong type": ({"overrides": {"training.threads": "wide"}}, "training.threads"),
+    "a rule that judges it": ({"overrides": {"promotion.approve": []}}, "promotion.approve is not a run's to set"),
 }
 
 
 def test_data_that_is_refused_is_seen_in_its_docs(shop: Platform, first: str) -> None:
-    run = shop.trigger("retrain", {"overrides": {"quality.min_events": 1_000_000}})
+    with shop.committed({"quality.min_events": 1_000_000}):
+        run = shop.trigger("retrain")
+        shop.wait_for_task("retrain", run, "open", "success", timeout=300)
     assert shop.wait("retrain", run, timeout=600) == "failed"
     shop.until(lambda: told.notices(shop, run), 60)
     (notice,) = told.notices(shop, run)

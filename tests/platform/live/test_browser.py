@@ -39,9 +39,11 @@ FLAGS = [
 
 PICTURES = os.environ.get("CLICKFLOW_PICTURES")
 
-OVERRIDES: dict[str, Any] = {"promotion.approve": [told.MODEL]}
+OVERRIDES: dict[str, Any] = {"training.threads": 1}
+COMMITTED: dict[str, Any] = {"promotion.approve": [told.MODEL]}
 if PICTURES:  # a model that is worth looking at
-    OVERRIDES |= {"simulator.events": 80_000, "models.next_step.encoder.units": 64, "gate.champion.margin": 0.05}
+    OVERRIDES |= {"simulator.events": 80_000, "models.next_step.encoder.units": 64}
+    COMMITTED |= {"gate.champion.margin": 0.05}
 
 EPOCHS = 4 if PICTURES else 2
 
@@ -95,8 +97,11 @@ def run(shop: Platform, first: str, page: sync_api.Page) -> str:
     page.keyboard.insert_text(json.dumps(OVERRIDES))
     page.keyboard.press("Control+Shift+End")  # the brackets and quotes that the editor has added by itself
     page.keyboard.press("Delete")
-    page.get_by_test_id("trigger-dag-submit").click()
-    return told.wait_for_run(shop, "retrain", "manual", before, timeout=120)
+    with shop.committed(COMMITTED):
+        page.get_by_test_id("trigger-dag-submit").click()
+        run = told.wait_for_run(shop, "retrain", "manual", before, timeout=120)
+        shop.wait_for_task("retrain", run, "open", "success", timeout=300)
+    return run
 
 
 def test_the_form_says_what_it_means(page: sync_api.Page, shop: Platform, run: str) -> None:

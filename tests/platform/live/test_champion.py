@@ -29,17 +29,20 @@ class Answered:
 def answered(shop: Platform, first: str) -> Answered:
     """Two runs at once with params of their own; the first is approved, the second rejected, through the REST API."""
     before = int(told.champion(shop)["version"])
-    runs = [
-        shop.trigger(
-            "retrain",
-            {
-                "epochs": number,
-                "note": f"{8 * number} units",
-                "overrides": {"promotion.approve": [told.MODEL], "models.next_step.encoder.units": 8 * number},
-            },
-        )
-        for number in (1, 3)
-    ]
+    with shop.committed({"promotion.approve": [told.MODEL]}):
+        runs = [
+            shop.trigger(
+                "retrain",
+                {
+                    "epochs": number,
+                    "note": f"{8 * number} units",
+                    "overrides": {"models.next_step.encoder.units": 8 * number},
+                },
+            )
+            for number in (1, 3)
+        ]
+        for run in runs:
+            shop.wait_for_task("retrain", run, "open", "success", timeout=300)
     questions = {}
     for run in runs:
         shop.wait_for_task("retrain", run, APPROVE, "awaiting_input", timeout=1200)

@@ -80,6 +80,6 @@ def of_window(given: Mapping[str, Any], params: Params, end: datetime) -> forms.
     days = given.get("days")
     since = (end - timedelta(days=days)).isoformat() if days else None
     asked = forms.read(given, params, {"since": since, "until": end.isoformat()})
-    alone = {} if given.get("promote") else {f"champion.{model}": 0 for model in params.models}
+    alone = {} if given.get("promote") else dict.fromkeys(params.models, 0)
     reason = f"as a backfill, as of {end:%Y-%m-%d %H:%M} UTC"
-    return replace(asked, values={**alone, **asked.values}, reason=reason)
+    return replace(asked, champions=alone, reason=reason)

@@ -3,6 +3,7 @@
 Airflow checks a field's type, and takes every other key without a word; so the task `open` reads the form once more.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,22 @@ from typing import Any, get_args
 from airflow.sdk import Param
 
 from clickflow.errors import UsageError
+from clickflow.orchestration import permitted
 from clickflow.params import Params, Preset, Source
 
 AS_IS = "as in params.yaml"
 NOTHING = "nothing was run"
 KINDS = ("simulator", "files", "sql")
+
+SETS = {
+    "source_kind": "source.kind",
+    "source_path": "source.path",
+    "preset": "source.preset",
+    "since": "sequences.since",
+    "until": "sequences.until",
+    "epochs": "models.*.budget.epochs",
+}
+"""The param that a field sets."""
 
 # Sections of a form. In its descriptions nothing stands in backticks: the boxes that the UI draws cover other lines.
 DATA, MODELS, MORE = "Which data", "Which models", "More"
@@ -27,7 +39,8 @@ class Asked:
     """What a run is asked to do.
 
     `values` by dotted names of params.yaml; `models`, none: all; `reason`: what started it. `by_itself`: nobody has
-    asked for it, so that it is skipped where nothing has changed.
+    asked for it, so that it is skipped where nothing has changed. `champions`: versions to be judged against, by model,
+    where they are not those of the registry; no field sets them.
     """
 
     values: Mapping[str, Any]
@@ -35,11 +48,12 @@ class Asked:
     note: str = ""
     reason: str = ""
     by_itself: bool = False
+    champions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def source(params: Params) -> dict[str, Param]:
-    """Fields of the source and the window."""
-    return {
+    """Fields of the source and the window; those alone that a run may set."""
+    fields = {
         "source_kind": Param(
             AS_IS,
             type="string",
@@ -53,7 +67,7 @@ def source(params: Params) -> dict[str, Param]:
             type=["string", "null"],
             maxLength=1000,
             title="Folder or file of the log",
-            description_md="For the source **files**: an absolute path that the workers see, or one in the repository. "
+            description_md="For the source **files**: below a folder that params.yaml names. "
             f"Empty: **{params.source.path}**, as in params.yaml.",
             section=DATA,
         ),
@@ -71,12 +85,13 @@ def source(params: Params) -> dict[str, Param]:
             "To", "Only events before this moment: the model as it would have been made then. Empty: all."
         ),
     }
+    return _allowed(fields, params)
 
 
 def training(params: Params) -> dict[str, Param]:
-    """Fields of the models and of what else may be changed."""
+    """Fields of the models and of what else may be changed; those alone that a run may set."""
     epochs = {name: model.budget.epochs or "as the valid part decides" for name, model in params.models.items()}
-    return {
+    fields = {
         "models": models(params, "Train only these; the tasks of the others show as skipped."),
         "epochs": Param(
             None,
@@ -91,8 +106,9 @@ def training(params: Params) -> dict[str, Param]:
             {},
             type=["object", "null"],
             title="Other params",
-            description_md='Any param by its dotted name, for this run alone: {"gate.max_latency_ms": 20}. '
-            "docs/reference/params.md has them all; a wrong name or value is refused before any work starts.",
+            description_md='Params by their dotted names, for this run alone: {"training.threads": 2}. Those that '
+            f"runs.overrides of params.yaml allows: {', '.join(params.runs.overrides) or 'none'}; any other, a wrong "
+            "name or value is refused before any work starts.",
             section=MORE,
         ),
         "note": Param(
@@ -104,6 +120,12 @@ def training(params: Params) -> dict[str, Param]:
             section=MORE,
         ),
     }
+    return _allowed(fields, params)
+
+
+def _allowed(fields: Mapping[str, Param], params: Params) -> dict[str, Param]:
+    patterns = params.runs.overrides
+    return {name: it for name, it in fields.items() if name not in SETS or permitted.allows(patterns, SETS[name])}
 
 
 def whole(least: int, most: int | None = None) -> dict[str, int]:

@@ -111,6 +111,7 @@ class OpenOperator(ClickflowOperator):
             note=asked.note,
             reason=asked.reason,
             person=person(context),
+            champions=asked.champions,
             say=say,
         )
         say(f"run {run.id} at commit {run.commit}; started {asked.reason}" + (f", {run.person}" if run.person else ""))

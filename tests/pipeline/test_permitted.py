@@ -1,0 +1,114 @@
+"""What a run may set beside its commit, asked as a person with few rights would try it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_shop import commit
+
+from clickflow.errors import UsageError
+from clickflow.orchestration import graph, overrides, permitted, runs, workspace
+from clickflow.orchestration.airflow import forms
+from clickflow.orchestration.workspace import Run
+from clickflow.params_file import check, load
+from clickflow.params_rules import COMMIT_ALONE
+
+REFUSED: dict[str, Any] = {
+    "gate.floors": {"recall@20": -1.0},
+    "gate.beat_baselines": {},
+    "gate.champion.margin": 5,
+    "gate.champion": {"rule": "non_inferior", "margin": 5, "confidence": 0.95},
+    "gate": {"primary": "mrr@20"},
+    "promotion.approve": [],
+    "promotion": {"approve": [], "wait_hours": 1},
+    "registry.mlflow_uri": "http://10.0.0.1:5000",
+    "champion.next_step": 0,
+    "schedule.retrain": "* * * * *",
+    "runs.overrides": ["*"],
+    "runs.sources": ["/"],
+    "source.sql_url_env": "HOME",
+    "source.sql_query": "passwords",
+    "evaluation.baselines": [],
+    "quality.max_quarantine_share": 1.0,
+    "source.path": "https://10.0.0.1/log.csv",
+}
+
+
+def quiet(line: str) -> None:
+    """Nobody is watching."""
+
+
+def open_run(shop: Path, values: dict[str, Any]) -> Run:
+    return runs.open_run(shop, shop.parent / "home", "few-rights", values, compiled=graph.load(shop), say=quiet)
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED.items(), ids=str)
+def test_what_judges_a_run_is_not_its_own_to_set(root: Path, name: str, value: Any) -> None:
+    text = (root / "params.yaml").read_text()
+    with pytest.raises(UsageError, match="is not a run's to set") as refusal:
+        permitted.check(text, {name: value})
+    assert refusal.value.what.startswith(name)
+    assert refusal.value.kept == "nothing was run"
+
+
+@given(
+    section=st.sampled_from(COMMIT_ALONE),
+    case=st.sampled_from([str.lower, str.upper, str.title, " {} ".format]),
+    rest=st.text("abc._@0*", max_size=12),
+)
+def test_no_list_opens_the_rules(section: str, case: Any, rest: str) -> None:
+    assert not permitted.allows(["*", f"{section}.*"], f"{case(section)}.{rest}")
+
+
+def test_a_section_set_as_a_whole_sets_all_that_is_in_it() -> None:
+    params = "runs: {overrides: [source.path]}\nsource: {path: a, sql_url_env: URL}"
+    permitted.check(params, {"source.path": "b"})
+    with pytest.raises(UsageError, match=r"source.sql_url_env is not a run's to set"):
+        permitted.check(params, {"source": {"path": "b"}})
+
+
+def test_nothing_is_opened_and_the_error_names_key_and_list(shop: Path) -> None:
+    with pytest.raises(UsageError, match=r"quality.min_events is not .* allows seed, source.kind, .*models\.\*"):
+        open_run(shop, {"quality.min_events": 0})
+    assert not (shop.parent / "home/workspaces").exists()
+
+
+@pytest.mark.parametrize("smuggled", [{"gate.floors": {}}, {"promotion.approve": []}, {"quality.min_events": 0}])
+def test_what_was_changed_on_the_way_is_refused_before_a_stage_runs(shop: Path, smuggled: dict[str, Any]) -> None:
+    run = open_run(shop, {"simulator.events": 5})
+    with pytest.raises(UsageError, match="is not a run's to set"):
+        runs.run_stage(replace(run, overrides={**run.overrides, **smuggled}), "ingest", [], quiet)
+    # the text of a commit message is what a reference of a run carries; it is never read as params
+    assert run.overrides == {"simulator.events": 5}
+
+
+@pytest.mark.parametrize("changed", [{"id": "../../../etc"}, {"id": "a/b"}, {"commit": "--upload-pack=x"}, {"id": ""}])
+def test_a_run_that_is_none_goes_nowhere(shop: Path, changed: dict[str, str]) -> None:
+    told = open_run(shop, {}).travelling()
+    with pytest.raises(UsageError, match="names no run"):
+        workspace.here({**told, **changed}, shop)
+
+
+def test_the_commit_decides_what_is_open(shop: Path) -> None:
+    file = shop / "params.yaml"
+    committed = overrides.apply(file.read_text(), {"runs.overrides": ["quality.min_events"]})
+    file.write_text(committed)
+    with pytest.raises(UsageError, match="is not a run's"):  # a file that nobody has committed opens nothing
+        open_run(shop, {"quality.min_events": 5})
+    commit(shop)
+    assert open_run(shop, {"quality.min_events": 5}).overrides == {"quality.min_events": 5}
+    shown = forms.source(load(file))
+    assert not shown, "a field that sets what no run may is not shown"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("gate.*", "gate comes from the commit alone"), ("modls.*", "did you mean 'models'")],
+)
+def test_a_list_that_cannot_be_meant_is_an_error(raw_params: dict[str, Any], pattern: str, message: str) -> None:
+    raw_params["runs"]["overrides"] = [pattern]
+    with pytest.raises(UsageError, match=message):
+        check(raw_params)
