@@ -183,7 +183,10 @@ def verb(run: Run, folder: Path, words: list[str], say: Say) -> Finished:
     Raises StageFailed with the verb's exit code and last words.
     """
     command = ["clickflow", *words, "--json"]
-    done = process.run(command, cwd=folder, env=workspace.environment(run, folder), say=say, capture=True)
+    env = workspace.environment(run, folder)
+    if words[0] in ("promote", "rollback"):
+        env = workspace.promoting(env)
+    done = process.run(command, cwd=folder, env=env, say=say, capture=True)
     if done.code:
         killed = process.killed(done.code)
         raise StageFailed(

@@ -162,9 +162,22 @@ def set_params(folder: Path, values: overrides.Overrides) -> None:
         write_text(path, changed)
 
 
+PROMOTER, LEDGER_KEY = "CLICKFLOW_PROMOTER_PASSWORD", "CLICKFLOW_LEDGER_KEY"
+"""What only who changes a champion is given: MLflow's password of user promoter, and the key that signs the ledger."""
+
+
+def promoting(env: Mapping[str, str]) -> dict[str, str]:
+    """`env`, as `clickflow promote` and `clickflow rollback` see it."""
+    given = {name: value for name in (PROMOTER, LEDGER_KEY) if (value := os.environ.get(name))}
+    password = given.pop(PROMOTER, "")
+    login = {"MLFLOW_TRACKING_USERNAME": "promoter", "MLFLOW_TRACKING_PASSWORD": password} if password else {}
+    return {**env, **given, **login}
+
+
 def environment(run: Run, folder: Path) -> dict[str, str]:
     """What a stage's process sees: the workspace's own code first, and where the run's state lies."""
     left_out = {"PYTHONDONTWRITEBYTECODE", "DVC_ROOT", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
+    left_out |= {PROMOTER, LEDGER_KEY}
     env = {name: value for name, value in os.environ.items() if name not in left_out}
     paths = [str(folder / "src"), *filter(None, [env.get("PYTHONPATH")])]
     return {
@@ -173,6 +186,7 @@ def environment(run: Run, folder: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         "CLICKFLOW_HOME": run.home,
+        "CLICKFLOW_REPOSITORY": run.repository,
         "CLICKFLOW_RUN_ID": run.id,
         "CLICKFLOW_DAG_RUN": run.dag_run,
         "CLICKFLOW_COMMIT": run.commit,

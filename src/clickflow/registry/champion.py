@@ -19,7 +19,7 @@ def current(params: Params, paths: Paths, model: str) -> int:
     alias in MLflow does. MLflow is not started where the ledger knows.
     """
     params.model(model)
-    standing = ledger.standing(ledger.read(ledger.path(paths)), model)
+    standing = ledger.standing(ledger.whole(paths), model)
     if standing.entry or mlflow_store.untouched(params, paths):
         return standing.champion
     return mlflow_store.aliases(mlflow_store.connect(params, paths), model).get(mlflow_store.CHAMPION, 0)

@@ -1,21 +1,24 @@
 """The ledger: every decision and every change of champion, one JSON line each, only ever appended.
 
-Each line holds the hash of the line before it, so a line that was changed, removed or put in between shows. The last
-line that moved a champion says who is champion; the aliases in MLflow follow it.
+Each line holds the hash of the line before it, so a line that was changed, removed or put in between shows, and a
+signature, so that nobody else can write the chain anew. The newest line is kept in git as well, so that a ledger that
+lost its end shows. The last line that moved a champion says who is champion; the aliases in MLflow follow it.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from clickflow.console import say
 from clickflow.errors import DataError
 from clickflow.paths import Paths
+from clickflow.registry import heads, signatures
 
 Action = Literal["promote", "hold", "reject", "refuse", "rollback"]
 
@@ -30,7 +33,8 @@ class Entry:
     `version` is the registered version the line speaks of (0: it was refused before it got one), `champion` and
     `previous` are those of `model` after the line (0: none), so a line with action promote or rollback can be replayed
     without the ones before it. `time` is ISO 8601 in UTC. `facts`: what the action rests on (hashes, commit, run,
-    metrics). `before` is the hash of the line before, `hash` that of this one.
+    metrics). `before` is the hash of the line before, `hash` that of this one, `signature` (hex) is of all
+    the others, under the key called `key`; lines of before there were signatures have neither.
     """
 
     number: int
@@ -45,6 +49,8 @@ class Entry:
     facts: Mapping[str, Any] = field(default_factory=dict)
     before: str
     hash: str
+    key: str = ""
+    signature: str = ""
 
     @property
     def moves(self) -> bool:
@@ -70,29 +76,102 @@ def read(file: Path) -> list[Entry]:
     """Every line, in order; empty where there is no ledger.
 
     A last line without its line break was being written when the power went: it is left out, nothing was done on its
-    strength. Raises DataError, with the line, where the chain of hashes is broken.
+    strength. Raises DataError, with the line, where the chain of hashes is broken, or a line is not signed by a key of
+    this home although it, or one before it, says that it is signed.
     """
-    try:
-        raw = file.read_bytes()
-    except FileNotFoundError:
-        return []
     entries: list[Entry] = []
-    before = FIRST
-    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
+    keys: dict[str, str] | None = None
+    for number, line in enumerate(_lines(file), start=1):
         try:
-            entry = Entry(**json.loads(line))
-            whole = entry.number == number and entry.before == before and entry.hash == _hash(asdict(entry))
+            content = json.loads(line)
+            entry = Entry(**content)
+            before = entries[-1].hash if entries else FIRST
+            whole = entry.number == number and entry.before == before and entry.hash == _hash(content)
+            whole = whole and line == _canonical(content)
         except (ValueError, TypeError):
             whole = False
         if not whole:
-            raise DataError(
-                f"the ledger was changed: line {number} of {file} does not follow from the lines before it",
-                kept="no champion was changed; the registry and its aliases are as they were",
-                next_step="put the ledger back from a backup, then run `clickflow status`",
-            )
+            raise _changed(file, number, "does not follow from the lines before it")
+        if entry.signature or (entries and entries[-1].signature):
+            keys = signatures.trusted(file.parent) if keys is None else keys
+            if not signatures.holds(keys.get(entry.key), entry.signature, _signed(content)):
+                raise _changed(file, number, _unbelieved(entry, keys))
         entries.append(entry)
-        before = entry.hash
+    if entries and not entries[-1].signature and signatures.expected(file.parent):
+        raise _changed(
+            file, len(entries), f"has no signature, and {signatures.PUBLIC_FILE} says that lines were signed"
+        )
     return entries
+
+
+def whole(paths: Paths) -> list[Entry]:
+    """As `read`, and held against the newest line that git keeps. Raises DataError where lines are missing."""
+    file = path(paths)
+    newest = heads.newest(paths, signatures.trusted(file.parent))  # before the ledger, which only grows
+    entries = read(file)
+    lines = _lines(file) if newest else []
+    for reference, blob in newest.items():
+        if any(heads.blob_of(line + b"\n", blob) == blob for line in lines):
+            continue
+        lost = _believed(heads.content(paths, reference, blob), file.parent)
+        if lost is None:
+            say(f"warning: {reference} in git is no line that this ledger's key has signed: somebody else wrote it")
+            continue
+        raise DataError(
+            f"the ledger lost lines: git keeps line {lost.number} as its newest ({lost.action} {lost.model} version "
+            f"{lost.version}, {lost.time[:19]} UTC, by {lost.actor}), and {file} ends with line {len(entries)}"
+            if lost.number > len(entries)
+            else f"the ledger was changed: line {lost.number} of {file} is not the one that git keeps",
+            kept="no champion was changed; the registry and its aliases are as they were",
+            next_step="put the whole ledger back from a backup. Where its end is lost for good, "
+            f"`git -C {heads.place(paths)} update-ref -d {reference}` goes on without it",
+        )
+    return entries
+
+
+def signing(entries: Sequence[Entry]) -> str:
+    """What a person should know of the signatures; empty where every line has one, of one key."""
+    unsigned = sum(not entry.signature for entry in entries)
+    if unsigned:
+        since = "the next line will have one" if unsigned == len(entries) else f"signed from line {unsigned + 1} on"
+        return f"lines 1 to {unsigned} of the ledger have no signature, only their chain of hashes; {since}"
+    others = [entry for before, entry in pairwise(entries) if entry.key != before.key]
+    return f"from line {others[-1].number} of the ledger on another key signs" if others else ""
+
+
+def _lines(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+
+
+def _changed(file: Path, number: int, why: str) -> DataError:
+    return DataError(
+        f"the ledger was changed: line {number} of {file} {why}",
+        kept="no champion was changed; the registry and its aliases are as they were",
+        next_step="put the ledger back from a backup, with ledger.key and ledger.pub; then run `clickflow status`",
+    )
+
+
+def _unbelieved(entry: Entry, keys: Mapping[str, str]) -> str:
+    if not entry.signature:
+        return "has no signature, and the lines before it have"
+    if entry.key not in keys:
+        known = f"{signatures.PUBLIC_FILE} and {signatures.PUBLIC} hold {', '.join(keys) or 'none'}"
+        return f"is signed by a key that is not this ledger's, {entry.key or 'without a name'}: {known}"
+    return "is not what was signed"
+
+
+def _believed(line: bytes, home: Path) -> Entry | None:
+    """A line by itself, where it is one that a key of this home signed."""
+    try:
+        content = json.loads(line)
+        entry = Entry(**content)
+    except (ValueError, TypeError):
+        return None
+    key = signatures.trusted(home).get(entry.key)
+    return entry if signatures.holds(key, entry.signature, _signed(content)) else None
 
 
 def append(
@@ -121,8 +200,11 @@ def append(
         "facts": dict(facts),
         "before": entries[-1].hash if entries else FIRST,
     }
-    entry = Entry(**content, hash=_hash(content))
     file.parent.mkdir(parents=True, exist_ok=True)
+    signer = signatures.signer(file.parent)
+    content["key"] = signer.name
+    content["hash"] = _hash(content)
+    entry = Entry(**content, signature=signer.sign(_signed(content)))
     _cut_torn_line(file)
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -130,12 +212,20 @@ def append(
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    signatures.publish(file.parent, signer.public)
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
     entries.append(entry)
+    return entry
+
+
+def note(paths: Paths, entries: list[Entry], **words: Any) -> Entry:
+    """`append` to the ledger of this home, and keep the line in git as its newest."""
+    entry = append(path(paths), entries, **words)
+    heads.keep(paths, _canonical(asdict(entry)) + b"\n", entry.key)
     return entry
 
 
@@ -201,4 +291,12 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
 
 
 def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical({key: value for key, value in content.items() if key != "hash"})).hexdigest()
+    """Of all but itself and the signature, whatever the fields of that day were."""
+    return hashlib.sha256(
+        _canonical({key: value for key, value in content.items() if key not in ("hash", "signature")})
+    ).hexdigest()
+
+
+def _signed(content: Mapping[str, Any]) -> bytes:
+    """What a signature is of: the line without it, whatever the fields of that day were."""
+    return b"clickflow ledger\n" + _canonical({key: value for key, value in content.items() if key != "signature"})

@@ -71,7 +71,7 @@ def run(
     candidates = [read_candidate(paths, model) for model in models]
     with changing(paths):
         store = mlflow_store.connect(params, paths)
-        entries = ledger.read(ledger.path(paths))
+        entries = ledger.whole(paths)
         outcomes = [
             _one(store, paths, entries, candidate, _word(params, candidate, (answers or {}).get(candidate.model)))
             for candidate in candidates
@@ -233,8 +233,8 @@ def _note(
     reason: str,
     facts: dict[str, Any],
 ) -> None:
-    ledger.append(
-        ledger.path(paths),
+    ledger.note(
+        paths,
         entries,
         action=action,
         model=model,

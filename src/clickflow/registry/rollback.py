@@ -25,7 +25,7 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
         raise UsageError("a rollback needs a reason", next_step=f'`clickflow rollback {model} --reason "…"`')
     with changing(paths):
         store = mlflow_store.connect(params, paths)
-        entries = ledger.read(ledger.path(paths))
+        entries = ledger.whole(paths)
         standing = aliases.complete(store, entries, model)
         by = {f"by_{key}": value for key, value in provenance.of(paths).items() if key in ("run_id", "dag_run")}
         if done := _done(entries, model, by):
@@ -49,8 +49,8 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
         tags = _tags(params, paths, store, entries, model, target, kept=kept) if target else {}
         names = ("artefact_sha256", "model_sha256", "data_sha256", "commit", "run_id", "dag_run")
         facts = {name: tags[name] for name in names if name in tags}
-        ledger.append(
-            ledger.path(paths),
+        ledger.note(
+            paths,
             entries,
             action="rollback",
             model=model,

@@ -8,6 +8,7 @@ from clickflow import console
 from clickflow.events.freshness import Freshness, freshness
 from clickflow.params import Params
 from clickflow.paths import Paths
+from clickflow.registry import aliases as followers
 from clickflow.registry import ledger, mlflow_store
 from clickflow.registry.ledger import Entry
 from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, PREVIOUS, Store, Version
@@ -58,26 +59,33 @@ class ModelStatus:
 
 def run(params: Params, paths: Paths, *, as_json: bool) -> None:
     """Print the state of every model of params.yaml; nothing is changed."""
-    found, shown = collect(params, paths)
+    found, shown, signing = collect(params, paths)
     data = freshness(params, paths)
     console.emit(
         {
             "models": {status.model: asdict(status) for status in found},
             "data": None if data is None else asdict(data),
             "registry": shown,
+            "ledger": signing or "every line is signed",
             "home": str(paths.home),
         },
         as_json=as_json,
-        text=lambda: _shown(found, shown, data),
+        text=lambda: _shown(found, shown, data, signing),
     )
 
 
-def collect(params: Params, paths: Paths) -> tuple[list[ModelStatus], str]:
-    """The state of every model, and the registry's URI as it may be shown."""
-    entries = ledger.read(ledger.path(paths))
+def collect(params: Params, paths: Paths) -> tuple[list[ModelStatus], str, str]:
+    """The state of every model, the registry's URI as it may be shown, and what there is to say of signatures.
+
+    Raises DataError where the ledger was changed or lost lines, by its own account, by git's or by MLflow's.
+    """
+    entries = ledger.whole(paths)
     shown = mlflow_store.without_password(mlflow_store.uri_of(params, paths))
     store = None if mlflow_store.untouched(params, paths) and not entries else mlflow_store.connect(params, paths)
-    return [_of(params, store, entries, model) for model in sorted(params.models)], shown
+    if store:
+        for model in sorted(params.models):
+            followers.check(store, entries, model)
+    return [_of(params, store, entries, model) for model in sorted(params.models)], shown, ledger.signing(entries)
 
 
 def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -> ModelStatus:
@@ -132,7 +140,7 @@ def _decision(entry: Entry) -> Decision:
     return Decision(action=entry.action, version=entry.version, time=entry.time, actor=entry.actor, why=entry.reason)
 
 
-def _shown(found: list[ModelStatus], registry: str, data: Freshness | None) -> Any:
+def _shown(found: list[ModelStatus], registry: str, data: Freshness | None, signing: str) -> Any:
     """A table a model, a line a fact: it stays readable in a narrow terminal."""
     from rich.console import Group
     from rich.markup import escape
@@ -150,7 +158,7 @@ def _shown(found: list[ModelStatus], registry: str, data: Freshness | None) -> A
     if not any(status.versions or status.last for status in found):
         last = f"nothing is registered yet in {registry}: run `dvc repro`, then `clickflow promote`"
     newest = "data: nothing was ingested here" if data is None else f"data: {data.text()}"
-    return Group(*tables, escape(newest), escape(last))
+    return Group(*tables, escape(newest), escape(last), *([f"note: {signing}"] if signing else []))
 
 
 def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
