@@ -89,6 +89,8 @@ def test_every_real_log(desk: Desk, shop_data: Path, name: str, expected: dict[s
     if name == "layouts/hm_transactions.csv.gz":
         distinct = {tuple(row[:4]) for row in body}
         assert (card["accepted"], card["users"]) == (len(distinct), len({row[1] for row in body}))
+        (said,) = (doubt for doubt in found(path)["not_sure_of"] if "ingest.duplicates: keep" in doubt)
+        assert said.startswith(f"{1 - len(distinct) / len(body):.1%} of the rows repeat an earlier one")
     if name == "layouts/ml-100k.inter.gz":
         assert card["accepted"] == 100_000
         assert (card["users"], card["items"]) == (len({row[0] for row in body}), len({row[1] for row in body}))

@@ -20,6 +20,11 @@ def test_three_windows_are_three_runs_and_none_is_promoted(shop: Platform, first
     shop.until(lambda: said.append(shop.request("POST", "/backfills", body)) or said[-1][0] < 500, 180, lambda: said)
     assert said[-1][0] == 200, said
     shop.until(lambda: len(told.runs_of(shop, "backfill", "backfill")) == 3, 60)
+    window = ("--from-date", "2026-01-15", "--to-date", "2026-01-16")
+    second = shop.command("airflow", "backfill", "create", "--dag-id", "backfill", *window)
+    assert second.returncode == 2, second.stderr
+    assert "a backfill of this DAG is still at work" in second.stderr
+    assert "Traceback" not in second.stderr
     runs = told.runs_of(shop, "backfill", "backfill")
     for run in runs:
         assert shop.wait("backfill", run, timeout=1500) == "success", shop.states("backfill", run)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from clickflow.events.contract import COLUMNS
 from clickflow.events.engine import Engine
 from clickflow.events.ingest import rules_for
 from clickflow.events.reading import check_block
@@ -26,7 +27,8 @@ FIGURES = """
     SELECT count(DISTINCT user_id), count(DISTINCT session_id), count(DISTINCT item_id),
         strftime(min(event_time), '%Y-%m-%d %H:%M:%S'), strftime(max(event_time), '%Y-%m-%d %H:%M:%S'),
         (SELECT coalesce(avg(tie::INT), 0) FROM ties WHERE tie IS NOT NULL),
-        (max(epoch(event_time)) - min(epoch(event_time))) / 86400
+        (max(epoch(event_time)) - min(epoch(event_time))) / 86400,
+        count(*) - (SELECT count(*) FROM (SELECT DISTINCT {columns} FROM rows))
     FROM steps
 """
 
@@ -34,7 +36,8 @@ FIGURES = """
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """What became of rows: `reasons` with how many and an example; the rest is of the accepted ones. `ties`: the share
-    of steps of one visit (or user) that have the time of the step before; `days`: from the first to the last.
+    of steps of one visit (or user) that have the time of the step before; `days`: from the first to the last;
+    `repeated`: rows whose canonical columns all equal those of an earlier one.
     """
 
     files: int
@@ -49,6 +52,7 @@ class Trial:
     last: str | None = None
     ties: float = 0.0
     days: float = 0.0
+    repeated: int = 0
 
     @property
     def refused(self) -> int:
@@ -98,7 +102,16 @@ def attempt(
     con = engine.cursor()
     con.execute("SET TimeZone = 'UTC'")
     con.register("rows", pa.concat_tables(good))
-    users, sessions, items, first, last, ties, days = con.execute(FIGURES).fetchall()[0]
+    figures = con.execute(FIGURES.format(columns=", ".join(f'"{name}"' for name in COLUMNS))).fetchall()[0]
+    users, sessions, items, first, last, ties, days, repeated = figures
     return replace(
-        trial, users=users, sessions=sessions, items=items, first=first, last=last, ties=ties, days=days or 0.0
+        trial,
+        users=users,
+        sessions=sessions,
+        items=items,
+        first=first,
+        last=last,
+        ties=ties,
+        days=days or 0.0,
+        repeated=repeated,
     )

@@ -23,8 +23,8 @@ FEW_ROWS = 2000
 """Rows that are looked at to say what is wrong."""
 FILES = 5
 """At most so many files of a folder are tried, evenly spread."""
-TIES, SHORT_DAYS = 0.05, 2.0
-"""A share of ties, and a span in days, that are worth a word."""
+TIES, REPEATED, SHORT_DAYS = 0.05, 0.02, 2.0
+"""A share of ties, one of repeated rows, and a span in days, that are worth a word."""
 
 PLAIN: Mapping[str, Any] = {
     "kind": "files",
@@ -171,6 +171,11 @@ def _of_trial(trial: Trial, looked: Look, proposal: Proposal) -> Iterator[str]:
         yield f"{trial.ties:.0%} of the steps have the time of the step before; their order is then that of the file"
         if proposal.order:
             yield f"order: {', '.join(proposal.order)} may order the steps of one moment (source.columns.order)"
+    if trial.repeated > REPEATED * trial.accepted:
+        yield (
+            f"{trial.repeated / trial.accepted:.1%} of the rows repeat an earlier one in every column that is read: "
+            "they go to quarantine as duplicates; where a repeated line is another piece, set ingest.duplicates: keep"
+        )
     if trial.accepted and trial.days < SHORT_DAYS and looked.whole and not looked.folders:
         hours = trial.days * 24
         yield f"it spans {hours:.1f} hours: too short to split by time and to learn from, if it is all there is"

@@ -33,5 +33,11 @@ def run(paths: Paths, words: Sequence[str]) -> int:
             break
         console.say("Airflow's database is busy; once more")
         time.sleep(0.5)
+    if "AlreadyRunningBackfill" in done.stderr:
+        raise UsageError(
+            "a backfill of this DAG is still at work, and Airflow has one of a DAG at once",
+            kept="the one at work",
+            next_step="wait for it, or end it: Browse, Backfills in the UI",
+        )
     sys.stderr.write(done.stderr)
     return done.returncode
