@@ -1,13 +1,36 @@
-"""Files that are whole or absent: atomic writes, folder swaps, hashes."""
+"""Files that are whole or absent, also after a kill, a full disk or a power cut: one way to write, swap and append.
 
+What must survive goes through `write_bytes` (and `write_text`, `write_json`), `replacing` or `append`: all bytes
+written, the file synced, renamed, its folder synced. What a kill leaves beside it, the next write of the same name
+removes.
+"""
+
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from clickflow.errors import ClickflowError
+
+LEFT = (".tmp", ".new", ".old")
+"""How the names end of what is not in its place yet: `.NAME.PID` comes before."""
+
+
+class NotWritten(ClickflowError, OSError):
+    """A file could not be written; the one that was there is as it was."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path} could not be written: {error.strerror or error}",
+            kept="what was there before is as it was, no part was written",
+            next_step="see to space and rights (`df -h`, `ls -ld`) of its folder, then do the same again",
+        )
+        self.errno = error.errno
 
 
 def sha256(path: Path) -> str:
@@ -24,15 +47,33 @@ def sha256_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write so that a reader, or a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write so that a reader, or a crash, sees the old content or the new, never a part; raises NotWritten.
+
+    `mode`: of a new file, before the umask.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(path, ".tmp") as temporary:
+            try:
+                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+                try:
+                    _write_all(handle, data)
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise NotWritten(path, error) from error
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """`write_bytes` of a text, in UTF-8."""
+    write_bytes(path, text.encode(), mode=mode)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -45,22 +86,124 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty sibling folder; on success it takes the place of `folder`, on failure it is removed and
-    `folder` stays as it was.
+def append(path: Path, line: bytes, *, mode: int = 0o644) -> None:
+    """Add a line, which ends with a line break, whole or not at all; it is on disk by then. Raises NotWritten.
+
+    One writer at a time: a lock is held on the file.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
     try:
-        yield fresh
-    except BaseException:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            size = os.fstat(handle).st_size
+            try:
+                _write_all(handle, line)
+                os.fsync(handle)
+            except BaseException:
+                os.ftruncate(handle, size)
+                raise
+        finally:
+            os.close(handle)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise NotWritten(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have what was renamed or made in `folder` on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems do not know it of folders
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Sync a file that another library wrote, and rename it to `path`."""
+    handle = os.open(fresh, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(folder: Path, *, sealed: bool = True) -> Iterator[Path]:
+    """Yield an empty sibling folder; on success it takes the place of `folder`, on failure it is removed and
+    `folder` stays as it was. `sealed`: the hashes of its files are recorded in it (`integrity.seal`).
+    """
+    from clickflow import integrity
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(folder, ".new") as fresh:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+        fresh.mkdir()
+        try:
+            yield fresh
+            if sealed:
+                integrity.seal(fresh)
+            for path in (*fresh.rglob("*"), fresh):
+                _sync(path)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        sync_folder(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    if path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    """All of it: `os.write` may write less, as on a disk that is nearly full."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+@contextmanager
+def _beside(path: Path, ending: str) -> Iterator[Path]:
+    """The name under which a new `path` is made; what ended processes left under such names is removed first."""
+    for left in _left(path):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+    yield path.with_name(f".{path.name}.{os.getpid()}{ending}")
+
+
+def _left(path: Path) -> Iterator[Path]:
+    start = f".{path.name}."
+    for name in [each.name for each in path.parent.iterdir()]:
+        if name.startswith(start) and name.endswith(LEFT):
+            pid = name[len(start) : -len(LEFT[0])]
+            if pid.isdecimal() and not alive(int(pid)):
+                yield path.with_name(name)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OverflowError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -70,6 +70,7 @@ class Ingest:
     max_text_length: int
     bad_optional: Literal["empty", "quarantine"]
     duplicates: Literal["quarantine", "keep"]
+    missing_sources: Literal["stop", "drop"]
     require_user: bool
     max_file_quarantine_share: float
 

@@ -96,7 +96,8 @@ class Desk:
         return path
 
     def params(self, **changes: object) -> Params:
-        return set_params(self.raw_params, **{"source__kind": "files", "source__path": "log"} | changes)
+        given = {"source__kind": "files", "source__path": "log", "ingest__missing_sources": "drop"}
+        return set_params(self.raw_params, **given | changes)
 
     def ingest(self, **changes: object) -> Outcome:
         card = ingest(self.params(**changes), self.paths)

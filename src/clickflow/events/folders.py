@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from clickflow.errors import UsageError
+from clickflow.events.listing import matching
 from clickflow.events.storage import SUFFIXES, UNTOUCHED, members
 from clickflow.params import Source
 
@@ -31,7 +32,8 @@ def find_files(source: Source, root: Path) -> list[tuple[str, Path]]:
     """The files of `source.path` and `source.pattern` in the order of their names; paths are relative to `root`.
 
     A zip archive of several files is as many, named `archive.zip/member`. Hidden files and the marks that other tools
-    leave (`_SUCCESS`, `_delta_log/`) are passed over. Raises UsageError where there is none.
+    leave (`_SUCCESS`, `_delta_log/`) are passed over. Raises UsageError where there is none, DataError where one
+    cannot be listed or read.
     """
     base = Path(source.path).expanduser()
     base = base if base.is_absolute() else root / base
@@ -45,8 +47,7 @@ def find_files(source: Source, root: Path) -> list[tuple[str, Path]]:
         )
     found = [
         file
-        for path in base.glob(source.pattern)
-        if path.is_file() and not passed_over(path.relative_to(base).parts)
+        for path in matching(base, source.pattern, passed_over)
         for file in _with_members(path.relative_to(base).as_posix(), path)
     ]
     if not found:

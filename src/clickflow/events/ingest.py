@@ -13,12 +13,12 @@ from typing import Any
 
 from rich.markup import escape
 
-from clickflow import console, files
+from clickflow import console, files, integrity
 from clickflow.errors import DataError, UsageError
-from clickflow.events import manifest, origins, outputs, reading, refusals, times
+from clickflow.events import manifest, missing, origins, outputs, reading, refusals, times
 from clickflow.events.checks import Rules
 from clickflow.events.commit import commit, scratch
-from clickflow.events.digests import digests
+from clickflow.events.digests import digests, steady
 from clickflow.events.engine import Engine, started
 from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.presets import Layout, layout_of
@@ -61,13 +61,51 @@ def ingest(params: Params, paths: Paths, *, rebuild: bool = False) -> dict[str, 
 
 def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engine, *, rebuild: bool) -> dict[str, Any]:
     source, found = origins.raw_files(params, paths, folder)
+    with steady(path for _, path in found):
+        made, stage, opened = _take_in(params, paths, folder, source, found, key, engine, rebuild=rebuild)
+    if not made.total("accepted"):
+        raise _advised(_nothing(made, stage, opened), params, found, engine)
+    card = outputs.card_of(made, folder / "events", engine)
+    files.write_json(folder / "ingest.json", card)
+    origins.write_truth(params, folder, folder / "truth", key)
+    integrity.seal(folder / "truth", paths.home)
+    outputs.seal(folder, paths)
+    commit(
+        folder,
+        paths,
+        {
+            "quarantine": paths.quarantine,
+            "truth": paths.truth,
+            "ingest.json": paths.ingest_card,
+            "events": paths.events,
+        },
+    )
+    return card
+
+
+def _take_in(
+    params: Params,
+    paths: Paths,
+    folder: Path,
+    source: Source,
+    found: list[tuple[str, Path]],
+    key: bytes,
+    engine: Engine,
+    *,
+    rebuild: bool,
+) -> tuple[Manifest, Stage, list[SourceFile]]:
+    """Read what is new among the files, and make events and quarantine in the scratch folder."""
     try:
         opened = open_files(source, found)
     except DataError as error:
         raise _advised(error, params, found, engine) from error
-    marks = [(name, *mark) for (name, _), mark in zip(found, digests(found, paths.home), strict=True)]
+    hashed = digests(found, paths.home)
+    marks = [(name, digest.size, digest.sha256) for (name, _), digest in zip(found, hashed, strict=True)]
     settings = manifest.settings(params, key_name(key))
-    previous = None if rebuild else manifest.load(paths.events, paths.quarantine)
+    previous = manifest.load(paths)
+    missing.check(manifest.read(paths.events), params, [name for name, _ in found])
+    if rebuild:
+        previous = None
     if previous is not None and not _continues(previous, settings, marks):
         previous = None
     # what other files have and these lack may have changed with the files that are new
@@ -104,23 +142,7 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
         for (number, file), (name, size, sha256) in zip(todo, marks[len(kept) :], strict=True)
     )
     work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked, engine)
-    made = outputs.build(work, previous, settings, paths)
-    if not made.total("accepted"):
-        raise _advised(_nothing(made, stage, opened), params, found, engine)
-    card = outputs.card_of(made, folder / "events", engine)
-    files.write_json(folder / "ingest.json", card)
-    origins.write_truth(params, folder, folder / "truth", key)
-    commit(
-        folder,
-        paths,
-        {
-            "quarantine": paths.quarantine,
-            "truth": paths.truth,
-            "ingest.json": paths.ingest_card,
-            "events": paths.events,
-        },
-    )
-    return card
+    return outputs.build(work, previous, settings, paths, missing.origin(params)), stage, opened
 
 
 def _check_times(file: SourceFile, tally: reading.Tally) -> None:

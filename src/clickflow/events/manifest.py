@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clickflow import files
+from clickflow import console, files, integrity
 from clickflow.events.contract import EVENT_TYPES, VERSION
 from clickflow.events.presets import ANY_TYPE, PRESETS
 from clickflow.events.quarantine import FILE
 from clickflow.events.unread import Unread
 from clickflow.params import Params
+from clickflow.paths import Paths
 
 NAME = "_manifest.json"
 ORDER = "order"
@@ -46,6 +47,8 @@ class Manifest:
     sources: tuple[Ingested, ...]
     days: Mapping[str, Mapping[str, int]]
     quarantine: Mapping[str, Any]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """`source.path` and `source.pattern`, where the sources are files that lie there."""
 
     def total(self, what: str) -> int:
         """The sum of a count over the sources."""
@@ -84,19 +87,37 @@ def save(manifest: Manifest, folder: Path) -> None:
     files.write_json(folder / NAME, {"version": VERSION, **asdict(manifest)})
 
 
-def load(events: Path, quarantine: Path) -> Manifest | None:
-    """The manifest of what lies there; None where there is none, or where the files are not those it speaks of."""
+def read(events: Path) -> Manifest | None:
+    """The manifest in the folder of the events; None where there is none, or one of another version."""
     try:
         raw = files.read_json(events / NAME)
         if raw.pop("version") != VERSION:
             return None
-        manifest = replace(Manifest(**raw), sources=tuple(Ingested(**source) for source in raw["sources"]))
-        days = {path.name: path.joinpath("events.parquet").stat().st_size for path in events.glob("day=*")}
-        if days != {day: told["bytes"] for day, told in manifest.days.items()}:
-            return None
-        if files.sha256(quarantine / FILE) != manifest.quarantine["sha256"]:
-            return None
+        return replace(Manifest(**raw), sources=tuple(Ingested(**source) for source in raw["sources"]))
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def load(paths: Paths) -> Manifest | None:
+    """The manifest of what lies there, which a new run may build on: every file is held against its recorded hash.
+
+    None where nothing lies there, or some of it is missing, which is said: all is read again then. Raises DataError
+    where a file has changed since it was written.
+    """
+    folders = (paths.events, paths.quarantine)
+    if not all((folder / integrity.SEAL).is_file() for folder in folders):
+        if (paths.events / NAME).is_file():
+            console.say("there are events without hashes, of an earlier version: all files are read again")
+        return None
+    for folder in folders:
+        faults = integrity.damaged(folder, paths.home)
+        integrity.refuse(folder, [each for each in faults if each.fault != "is missing"])
+        if faults:
+            console.say(f"{faults[0].path} is missing: all files are read again")
+            return None
+    manifest = read(paths.events)
+    if manifest and files.sha256(paths.quarantine / FILE) != manifest.quarantine["sha256"]:
+        console.say(f"{paths.quarantine} is of another ingest than {paths.events}: all files are read again")
         return None
     return manifest
 

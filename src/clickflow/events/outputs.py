@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clickflow import console, files
+from clickflow import console, files, integrity
 from clickflow.events import days, manifest, quarantine, reading
 from clickflow.events.engine import Engine
 from clickflow.events.manifest import Ingested, Manifest
@@ -45,13 +45,16 @@ class RebuildNeeded(Exception):
     """A row from quarantine has the instant and the actor of an accepted one: only the sources know their order."""
 
 
-def build(work: Work, previous: Manifest | None, settings: Mapping[str, Any], paths: Paths) -> Manifest:
+def build(
+    work: Work, previous: Manifest | None, settings: Mapping[str, Any], paths: Paths, origin: Mapping[str, Any]
+) -> Manifest:
     """Make `events` and `quarantine` in the scratch folder; the manifest, which stands in `events` then."""
     told = _write_days(work, previous, paths)
     sources = _add_up(work)
     path = work.folder / "quarantine" / quarantine.FILE
     rows = quarantine.write(_quarantined(work, [source.name for source in sources], previous, paths), path)
-    made = Manifest(settings, sources, dict(sorted(told.items())), {"rows": rows, "sha256": files.sha256(path)})
+    stored = {"rows": rows, "sha256": files.sha256(path)}
+    made = Manifest(settings, sources, dict(sorted(told.items())), stored, origin)
     accepted = sum(day["rows"] for day in told.values())
     if made.total("accepted") != accepted or made.total("quarantined") != rows:
         raise AssertionError(f"rows do not add up: {accepted} and {rows} of {made.total('read')}")
@@ -138,6 +141,13 @@ def _quarantined(work: Work, names: Sequence[str], previous: Manifest | None, pa
     con = work.engine.cursor()
     con.execute(f"SET temp_directory = '{str(work.folder / 'spill').replace(chr(39), chr(39) * 2)}'")
     yield from quarantine.as_quarantine(work.stage.refused(), names, con)
+
+
+def seal(folder: Path, paths: Paths) -> None:
+    """Record the hashes of events, quarantine and card, which lie in the scratch folder."""
+    card = os.path.relpath(paths.ingest_card, paths.events)
+    integrity.seal(folder / "events", paths.home, beside={card: folder / "ingest.json"})
+    integrity.seal(folder / "quarantine", paths.home)
 
 
 def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
         with started(params.ingest.memory_gb) as engine, scratch(paths) as folder:
             stage_of.check_source(params.source, engine)
             key = load_key(paths.home)
-            previous = manifest.load(paths.events, paths.quarantine)
+            previous = manifest.load(paths)
             if previous is None:
                 raise UsageError(
                     "there is nothing to replay: no ingest has left its events and quarantine here",
@@ -62,9 +62,10 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                 engine,
             )
             work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found, engine)
-            made = outputs.build(work, previous, settings, paths)
+            made = outputs.build(work, previous, settings, paths, previous.origin)
             card = outputs.card_of(made, folder / "events", engine)
             files.write_json(folder / "ingest.json", card)
+            outputs.seal(folder, paths)
             commit(
                 folder,
                 paths,

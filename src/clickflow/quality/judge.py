@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ def judge(
     expectation cannot be read or evaluated.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _utc():
         warnings.simplefilter("ignore")
         import great_expectations as gx
         from great_expectations.core import RunIdentifier
@@ -71,6 +73,22 @@ def judge(
         opened.build_data_docs(build_index=False)
     shutil.rmtree(context / SITE / "static", ignore_errors=True)
     return found
+
+
+@contextmanager
+def _utc() -> Iterator[None]:
+    """The zone of this process is UTC: Great Expectations takes a run's time to the local one, and calls it Z."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
 
 
 def _must_be_readable(context: Path, rules: Sequence[Rule]) -> None:

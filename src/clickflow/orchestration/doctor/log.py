@@ -37,10 +37,9 @@ def source(paths: Paths) -> list[Finding]:
         return [bad("source", f"source.kind is sql, and {said.sql_url_env} is not set", mend)]
     try:
         found = folders.find_files(said, paths.root)
-        closed = [path for _, path in found if not os.access(path, os.R_OK)]
-        if closed:
-            more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
-            return [bad("source", f"{closed[0]}{more}: not to be read by this user", f"chmod a+r {closed[0]}")]
+    except ClickflowError as error:
+        return [bad("source", error.what, error.next_step)]
+    try:
         sources.open_files(as_read(said), found if len(found) <= 2 * SOME else [*found[:SOME], *found[-SOME:]])
     except DataError as error:
         return [bad("source", error.what, f"`clickflow inspect {said.path}` writes the block that reads it")]
