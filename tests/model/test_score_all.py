@@ -68,6 +68,27 @@ def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path:
         )
 
 
+def test_a_model_that_looks_ahead_has_a_ranking_more(tmp_path: Path, root: Path) -> None:
+    paths = Paths(tmp_path)
+    shop(paths.sequences("session"))
+    trained(paths.trained(MODEL), paths.sequences("session"), spec(item={"horizon": 3}))
+    export.run(load_params(root / "params.yaml"), paths, MODEL)
+    answering = load(paths.exported(MODEL), threads=1)
+    card, items, _ = scored((answering, paths.sequences("session")), tmp_path / "out")
+    ahead = parquet.read_table(tmp_path / "out" / batch.AHEAD)
+    assert card["rows"][batch.AHEAD] == len(ahead) == len(items)
+    who = ["session_id", "last_event", "rank"]
+    assert ahead.select(who).equals(items.select(who))
+    assert not ahead["probability"].equals(items["probability"])
+    steps = open_split(paths.sequences("session"), "train")
+    asked = batch.latest(steps.offsets, [0], answering.max_length)
+    names = batch.vocabularies.translation(paths.sequences("session"), read_card(paths.sequences("session")), answering)
+    logs = answering.scores(*batch.batch(steps, asked, np.array([0]), answering.inputs, names))["next_items"][0]
+    best = np.argsort(-logs[2:], kind="stable")[:5] + 2
+    assert ahead["item_id"].to_pylist()[:5] == [str(index) for index in best]
+    np.testing.assert_allclose(ahead["probability"].to_numpy()[:5], np.exp(logs[best]), rtol=1e-4)
+
+
 def test_the_same_again_is_the_same_bytes_and_no_more_items_are_told_than_there_are(made: Any, tmp_path: Path) -> None:
     first, items, _ = scored(made, tmp_path / "one", top=1000)
     assert first["top"] == KNOWN - 2

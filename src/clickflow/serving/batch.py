@@ -29,7 +29,9 @@ from clickflow.sequences.store import FIRST_ITEM, PackedSplit, open_split, read_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ITEMS, ACTIONS, CARD = "items.parquet", "actions.parquet", "card.json"
+ITEMS, AHEAD, ACTIONS, CARD = "items.parquet", "items_ahead.parquet", "actions.parquet", "card.json"
+RANKINGS: Mapping[str, str] = {"next_item": ITEMS, "next_items": AHEAD}
+"""The file of each answer that is a ranking of items."""
 KIND = "clickflow predictions"
 """What card.json says of the folder, so that no other folder is ever replaced by one."""
 CHUNK = 1 << 13
@@ -111,7 +113,7 @@ def write(artefact: Artefact, store: Path, folder: Path, *, top: int, since_hour
         "unit": card.unit,
         "sessions": sessions,
         "rows": rows,
-        "top": answering.top if ITEMS in schemas else None,
+        "top": answering.top if schemas.keys() & set(RANKINGS.values()) else None,
         "since_hours": since_hours,
         "since": None if since is None else iso(since),
         "newest_event": iso(newest),
@@ -199,47 +201,49 @@ class _Answering:
         who = [("session_id", pa.string()), ("user_id", pa.string()), ("last_event", pa.timestamp("us", tz="UTC"))]
         ranked = [("rank", pa.int16()), ("item_id", pa.string()), ("probability", pa.float32())]
         actions = [(name, pa.float32()) for name in (*self.artefact.card["actions"], "exit")]
-        heads = {"next_item": (ITEMS, ranked), "next_action": (ACTIONS, actions)}
-        return {heads[head][0]: pa.schema([*who, *heads[head][1]]) for head in self.artefact.outputs}
+        files = {name: (file, ranked) for name, file in RANKINGS.items()} | {"next_action": (ACTIONS, actions)}
+        asked = [files[name] for name in self.artefact.outputs]
+        return {file: pa.schema([*who, *columns]) for file, columns in asked}
 
     def tables(self, chunk: _Chunk) -> dict[str, "pa.Table"]:
-        """The rows of one chunk, in its order; `items.parquet` has `top` rows a session."""
+        """The rows of one chunk, in its order; a ranking has `top` rows a session."""
         import pyarrow as pa
 
         found, made = self._scores(chunk), {}
         time = chunk.split.time[chunk.split.offsets[chunk.chosen + 1] - 1]
         who = [chunk.rows["session_id"], chunk.rows["user_id"], pa.array(np.asarray(time))]
         schemas, n = self.schemas(), len(chunk.chosen)
-        if "next_item" in found:
-            best, probability = found["next_item"]
-            again = pa.array(np.repeat(np.arange(n), self.top))
+        for name in RANKINGS.keys() & found.keys():
+            best, probability = found[name]
+            file, again = RANKINGS[name], pa.array(np.repeat(np.arange(n), self.top))
             columns = [
                 *(column.take(again) for column in who),
                 pa.array(np.tile(np.arange(1, self.top + 1, dtype=np.int16), n)),
                 self.items.take(pa.array(best.ravel())),
                 pa.array(probability.ravel()),
             ]
-            made[ITEMS] = pa.table(_cast(columns, schemas[ITEMS]), schema=schemas[ITEMS])
+            made[file] = pa.table(_cast(columns, schemas[file]), schema=schemas[file])
         if "next_action" in found:
             columns = [*who, *(pa.array(column) for column in found["next_action"].T)]
             made[ACTIONS] = pa.table(_cast(columns, schemas[ACTIONS]), schema=schemas[ACTIONS])
         return made
 
     def _scores(self, chunk: _Chunk) -> dict[str, Any]:
-        """Per session: (indexes, probabilities), each [n, top], for next_item; probabilities [n, actions + 1]."""
+        """Per session: (indexes, probabilities), each [n, top], for a ranking; probabilities [n, actions + 1]."""
         asked = latest(chunk.split.offsets, chunk.chosen, self.artefact.max_length)
         n, artefact = len(asked), self.artefact
         made: dict[str, Any] = {}
-        if "next_item" in artefact.outputs:
-            made["next_item"] = np.zeros((n, self.top), np.int32), np.zeros((n, self.top), np.float32)
+        ranked = [name for name in RANKINGS if name in artefact.outputs]
+        for name in ranked:
+            made[name] = np.zeros((n, self.top), np.int32), np.zeros((n, self.top), np.float32)
         if "next_action" in artefact.outputs:
             made["next_action"] = np.zeros((n, len(artefact.card["actions"]) + 1), np.float32)
         for chosen in blocks(asked, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
             inputs, rows, columns = batch(chunk.split, asked, chosen, artefact.inputs, self.translation)
             scores = artefact.scores(inputs, rows, columns)
-            if "next_item" in made:
-                best, logs = highest(scores["next_item"], self.top)
-                made["next_item"][0][chosen], made["next_item"][1][chosen] = best, np.exp(logs)
+            for name in ranked:
+                best, logs = highest(scores[name], self.top)
+                made[name][0][chosen], made[name][1][chosen] = best, np.exp(logs)
             if "next_action" in made:
                 made["next_action"][chosen] = np.exp(scores["next_action"])
         return made
