@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from clickflow import console, files
+from clickflow.events import roots
 from clickflow.events.folders import find_files
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.params import Params, Source
@@ -39,7 +40,11 @@ def raw_files(params: Params, paths: Paths, scratch: Path) -> tuple[Source, list
     """The raw files of the source (name and path), and how to read them. What is made for it is made in `scratch`."""
     source = as_read(params.source)
     if source.kind == "files":
-        return source, find_files(source, paths.root)
+        found = find_files(source, paths.root)
+        if allowed := roots.of_run(paths.root):
+            for _, path in found:
+                allowed.check(path)
+        return source, found
     folder = scratch / "raw"
     folder.mkdir()
     if source.kind == "simulator":

@@ -80,6 +80,7 @@ def unchanged(run: Run, say: Say) -> str:
         workspace.set_params(folder, _champions(lock))
         env = workspace.environment(run, folder)
         raw_files.bring(run, folder, env, say)
+        raw_files.check_roots(run, folder)
         ends = [name for name in plan.leaves() if name in wanted]
         done = dvc(["repro", "--dry", "--allow-missing", *ends], cwd=folder, env=env, say=lambda _: None)
         if done.code or any(line.startswith("Running stage") for line in done.tail):

@@ -1,10 +1,13 @@
-"""The raw files that a run reads: how they come into a workspace, and where a relative path cannot lead."""
+"""The raw files that a run reads: how they come into a workspace, where a relative path cannot lead, where none may."""
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 from clickflow.errors import ClickflowError, UsageError
+from clickflow.events import roots
 from clickflow.orchestration import graph, repository
 from clickflow.orchestration.process import Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml, read_yaml
@@ -20,17 +23,18 @@ def source_path(folder: Path) -> str | None:
 
 
 def check(run: Run, folder: Path) -> None:
-    """Raises UsageError where `source.path` leads out of the repository, or to files that only some checkout has."""
+    """Raises UsageError where `source.path` leads out of the repository, to files that only some checkout has, or to
+    where the commit lets no run read.
+    """
     path = source_path(folder)
-    if path is None:
-        return
-    if PurePosixPath(path).parts[:1] == ("..",):
+    if path is not None and PurePosixPath(path).parts[:1] == ("..",):
         raise UsageError(
             f"source.path: {path} is relative and leads out of the repository, where a run's clones cannot follow",
             kept="nothing was run",
             next_step="give it as an absolute path, or put the files below the repository",
         )
-    if repository.is_checkout(run.repository) or _source(folder).get("kind") != "files":
+    check_roots(run, folder)
+    if path is None or repository.is_checkout(run.repository) or _source(folder).get("kind") != "files":
         return
     tracked = [name for name in git(folder, "ls-files", "-z", "--", path).split("\0") if name]
     if any(not name.endswith(_NO_DATA) for name in tracked) or any(overlap(out, path) for _, out in _dvc_files(folder)):
@@ -40,6 +44,42 @@ def check(run: Run, folder: Path) -> None:
         kept="nothing was run",
         next_step="give an absolute path or a URL that every worker can read, or `dvc add` the files and push them",
     )
+
+
+def check_roots(run: Run, folder: Path) -> None:
+    """Raises UsageError where `source.path`, or a link below it, leads to where the commit lets no run read.
+
+    Asked before DVC looks at the files, and of each file once more by the stage that reads them.
+    """
+    if said := _source(folder).get("path"):
+        base = folder / Path(said).expanduser()
+        env = {**os.environ, "CLICKFLOW_HOME": run.home}
+        roots.roots(_named(run, folder), _bases(run, folder), folder, env).check_tree(base)
+
+
+def environment(run: Run, folder: Path) -> dict[str, str]:
+    """What tells a stage's process which files it may read."""
+    folders = [str(base / Path(name).expanduser()) for name in _named(run, folder) for base in _bases(run, folder)]
+    return {roots.VARIABLE: json.dumps(folders)}
+
+
+def _named(run: Run, folder: Path) -> list[str]:
+    """The folders that the commit names: its own source and `runs.sources`."""
+    params = parse_yaml(git(folder, "show", f"{run.commit}:{graph.PARAMS}")) or {}
+    named = [(params.get("source") or {}).get("path"), *((params.get("runs") or {}).get("sources") or [])]
+    return [str(name) for name in named if name]
+
+
+def _bases(run: Run, folder: Path) -> list[Path]:
+    """From where a relative folder is meant: the commit's files, and beside them those that only the checkout has."""
+    return [folder, *([Path(run.repository)] if repository.is_checkout(run.repository) else [])]
+
+
+def reads(folder: Path, stage: graph.Stage) -> bool:
+    """Whether a stage reads the raw files."""
+    path = source_path(folder)
+    said = str(_source(folder).get("path"))
+    return any(dep == said if path is None else overlap(dep, path) for dep in stage.deps)
 
 
 def bring(run: Run, folder: Path, env: Mapping[str, str], say: Say) -> None:

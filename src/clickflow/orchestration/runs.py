@@ -140,10 +140,11 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     if storage.is_shared(run.repository):
         env["CLICKFLOW_CHECKPOINT_REMOTE"] = str(folder)  # a training that is killed here may go on elsewhere
     plan = graph.load(folder)
-    source = raw_files.source_path(folder)
-    reads = source is not None and any(raw_files.overlap(dep, source) for dep in plan.stages[stage].deps)
+    reads = raw_files.reads(folder, plan.stages[stage])
     if reads:
         raw_files.bring(run, folder, env, say)
+        raw_files.check_roots(run, folder)
+        env |= raw_files.environment(run, folder)
     _bring_persistent(plan.stages[stage], folder, env, say)
     if not fragments.fits(fragments.read(folder).get(stage, {}), given):
         # DVC would take inputs that are not here yet for those in the stage's own entry

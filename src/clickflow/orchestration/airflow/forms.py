@@ -67,7 +67,7 @@ def source(params: Params) -> dict[str, Param]:
             type=["string", "null"],
             maxLength=1000,
             title="Folder or file of the log",
-            description_md="For the source **files**: below a folder that params.yaml names. "
+            description_md="For the source **files**: below source.path, or a folder of runs.sources, of params.yaml. "
             f"Empty: **{params.source.path}**, as in params.yaml.",
             section=DATA,
         ),
