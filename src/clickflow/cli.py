@@ -295,6 +295,23 @@ def who(
     verb.run(params, paths, names or [], user=user, session=session, as_json=as_json)
 
 
+@app.command(rich_help_panel=WORK)
+def forget(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Customers' own ids, or pseudonyms.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with an id a line.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    rewrite_raw: Annotated[
+        bool, typer.Option("--rewrite-raw", help="Also write raw files outside the repository without them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove people everywhere clickflow keeps bytes, for good, and write a certificate of it."""
+    params, paths = _open()
+    from clickflow.privacy import forget as verb
+
+    verb.run(params, paths, ids or [], file=file, dry=dry_run, raw_outside=rewrite_raw, as_json=as_json)
+
+
 @app.command(rich_help_panel=MODELS)
 def watch(
     models: Annotated[list[str] | None, typer.Argument(help="Models of params.yaml; none: all.")] = None,

@@ -18,6 +18,10 @@ from clickflow.paths import Paths
 HEADER = b"event_time,event_type,user_id,session_id,item_id,category,brand,price,quantity,campaign\n"
 
 
+KINDS_OF_ROWS = ("accepted", "quarantined", "ignored", "forgotten")
+"""What becomes of a row that is read."""
+
+
 def row(
     time: str = "2026-01-05 10:00:00",
     kind: str = "view",
@@ -102,10 +106,10 @@ class Desk:
     def ingest(self, **changes: object) -> Outcome:
         card = ingest(self.params(**changes), self.paths)
         outcome = Outcome(card, self.paths)
-        assert card["read"] == card["accepted"] + card["quarantined"] + card["ignored"]
+        assert card["read"] == sum(card[name] for name in KINDS_OF_ROWS)
         for source in card["sources"]:
-            assert source["read"] == source["accepted"] + source["quarantined"] + source["ignored"]
-        for name in ("read", "accepted", "quarantined", "ignored"):
+            assert source["read"] == sum(source[name] for name in KINDS_OF_ROWS)
+        for name in ("read", *KINDS_OF_ROWS):
             assert card[name] == sum(source[name] for source in card["sources"])
         assert len(outcome.quarantine) == card["quarantined"]
         assert outcome.events.num_rows == card["accepted"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clickflow.events import amounts, clocks, texts, times
 from clickflow.events.contract import EVENT_TYPES, IDENTITIES, NEEDS_ITEM, SCHEMA
+from clickflow.events.forgotten import NOBODY, Forgotten
 from clickflow.events.presets import ANY_TYPE, EVERY, IGNORE
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.events.rows import BIT
@@ -50,21 +51,37 @@ class Rules:
     require_user: bool
     key: bytes
     """The secret of the pseudonyms."""
+    forgotten: Forgotten = NOBODY
+    """People whose rows are kept nowhere."""
 
 
 @dataclass(frozen=True)
 class Checked:
     """The rows of a block: canonical (and without meaning where the mask is not 0), and their faults.
 
-    Rows of `ignored` types are neither good nor bad; `types_ignored` counts them by type. `unread` has column, reason,
-    which good rows had an optional value that could not be read, and those values.
+    Rows of `ignored` types are neither good nor bad; `types_ignored` counts them by type. Nor are those of `forgotten`
+    people, which are of no ignored type. `unread` has column, reason, which good rows had an optional value that could
+    not be read, and those values.
     """
 
     table: pa.Table
     mask: NDArray[np.int32]
     ignored: Mask
+    forgotten: Mask
     types_ignored: Mapping[str, int]
     unread: Sequence[tuple[str, str, NDArray[np.int64], pa.Array]]
+
+    @property
+    def good(self) -> Mask:
+        """Rows that are accepted."""
+        good: Mask = (self.mask == 0) & ~self.ignored & ~self.forgotten
+        return good
+
+    @property
+    def bad(self) -> Mask:
+        """Rows for quarantine."""
+        bad: Mask = (self.mask != 0) & ~self.ignored & ~self.forgotten
+        return bad
 
     def unread_at(self, lines: NDArray[np.int64]) -> Unread:
         """What could not be read, where the rows stand on `lines`."""
@@ -170,12 +187,14 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         "order": pa.array(order, mask=~ordered),
         "item_name": text["item_name"],
     }
-    good = (mask == 0) & ~ignored
+    forgotten = rules.forgotten.rows(columns["user_id"], columns["session_id"]) & ~ignored
+    good = (mask == 0) & ~ignored & ~forgotten
     left = [(name, reason, np.flatnonzero(bad & good), values) for name, reason, bad, values in unread]
     return Checked(
         pa.table(columns, schema=SCHEMA),
         mask,
         ignored,
+        forgotten,
         types_ignored,
         [(name, reason, rows, values.take(pa.array(rows))) for name, reason, rows, values in left if len(rows)],
     )

@@ -40,7 +40,7 @@ def scratch(paths: Paths) -> Iterator[Path]:
     try:
         recover(folder, paths)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(mode=0o700)  # raw rows lie here meanwhile
         yield folder
     finally:
         if not (folder / JOURNAL).exists():

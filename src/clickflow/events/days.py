@@ -4,7 +4,7 @@ Its bytes depend on the rows, and on their order in the sources only where one a
 has several at one instant: those stand as the source has them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,14 +58,7 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int, *, keep_duplicates:
     waiting: list[pa.Table] = []
     beside_kept = [np.zeros(0, np.int32)]
     held = rows = 0
-    with pq.ParquetWriter(
-        path,
-        SCHEMA,
-        compression="snappy",
-        use_dictionary=[name for name in COLUMNS if name != "event_time"],
-        column_encoding={"event_time": "DELTA_BINARY_PACKED"},
-        write_statistics=["event_time"],
-    ) as writer:
+    with _writer(path) as writer:
 
         def write(table: pa.Table) -> None:
             writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
@@ -91,6 +84,35 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int, *, keep_duplicates:
             write(pa.concat_tables(waiting))
     beside = np.unique(np.concatenate(beside_kept))
     return Day(rows, path.stat().st_size, np.concatenate(sources), np.concatenate(positions), beside)
+
+
+def write_without(path: Path, target: Path, gone: Callable[[pa.Table], pa.Array]) -> tuple[int, int]:
+    """Write a day again without some of its rows, byte for byte as if they had never come: rows left, rows gone.
+
+    Nothing is written where no row is gone, or none left.
+    """
+    table = pq.read_table(path, schema=SCHEMA, partitioning=None)
+    left = table.filter(pc.invert(gone(table)))
+    if left.num_rows in (0, table.num_rows):
+        return left.num_rows, table.num_rows - left.num_rows
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _writer(target) as writer:
+        full = left.num_rows - left.num_rows % ROW_GROUP
+        for part in (left.slice(0, full), left.slice(full)):
+            if part.num_rows:
+                writer.write_table(part.combine_chunks(), row_group_size=ROW_GROUP)
+    return left.num_rows, table.num_rows - left.num_rows
+
+
+def _writer(path: Path) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        path,
+        SCHEMA,
+        compression="snappy",
+        use_dictionary=[name for name in COLUMNS if name != "event_time"],
+        column_encoding={"event_time": "DELTA_BINARY_PACKED"},
+        write_statistics=["event_time"],
+    )
 
 
 def _slices(staged: pa.Table, rows: int) -> Iterator[pa.Table]:

@@ -1,7 +1,8 @@
 """The stage `ingest`: any source to canonical events, day by day; what cannot be accepted goes to quarantine.
 
-Read = accepted + quarantined + ignored, for every source and in total. The outputs change together, and only when
-all of them are whole. Sources that sort after those already taken in are appended; anything else is read from scratch.
+Read = accepted + quarantined + ignored + forgotten, for every source and in total. The outputs change together, and
+only when all of them are whole. Sources that sort after those already taken in are appended; anything else is read from
+scratch.
 """
 
 import os
@@ -15,11 +16,12 @@ from rich.markup import escape
 
 from clickflow import console, files, integrity
 from clickflow.errors import DataError, UsageError
-from clickflow.events import manifest, missing, origins, outputs, reading, refusals, times
+from clickflow.events import forgotten, manifest, missing, origins, outputs, reading, refusals, times
 from clickflow.events.checks import Rules
 from clickflow.events.commit import commit, scratch
 from clickflow.events.digests import digests, steady
 from clickflow.events.engine import Engine, started
+from clickflow.events.forgotten import NOBODY, Forgotten
 from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.presets import Layout, layout_of
 from clickflow.events.pseudonyms import key_name, load_key
@@ -114,7 +116,7 @@ def _take_in(
         for source, file in zip(previous.sources if previous else (), opened, strict=False)
     )
     stage = Stage(folder)
-    rules = rules_for(params, key)
+    rules = rules_for(params, key, forgotten.load(paths.home, key))
     rechecked = None
     if previous is not None and previous.settings != settings:
         names = {file.name: file.layout for file in opened}
@@ -138,6 +140,7 @@ def _take_in(
             reasons={},
             ignored=dict(sorted(tallies[number].ignored.items())),
             unread=tallies[number].unread,
+            forgotten=tallies[number].forgotten,
         )
         for (number, file), (name, size, sha256) in zip(todo, marks[len(kept) :], strict=True)
     )
@@ -185,8 +188,8 @@ def threads_of(params: Params) -> int:
     return max(1, min(os.cpu_count() or 1, 8, int(params.ingest.memory_gb * 1e9 / (BLOCK * 24))))
 
 
-def rules_for(params: Params, key: bytes) -> Callable[[Layout], Rules]:
-    """What a good row is, for a layout."""
+def rules_for(params: Params, key: bytes, people: Forgotten = NOBODY) -> Callable[[Layout], Rules]:
+    """What a good row is, for a layout; rows of `people` are neither good nor bad."""
     source = origins.as_read(params.source)
     now = manifest.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
     latest = now + timedelta(minutes=params.ingest.future_tolerance_minutes)
@@ -206,6 +209,7 @@ def rules_for(params: Params, key: bytes) -> Callable[[Layout], Rules]:
             max_text_length=params.ingest.max_text_length,
             require_user=params.ingest.require_user,
             key=key,
+            forgotten=people,
         )
 
     return rules
@@ -233,6 +237,7 @@ def check_source(source: Source, engine: Engine) -> None:
 def summary(card: dict[str, Any]) -> str:
     """The card for a person."""
     ignored = f" + {card['ignored']:,} ignored" if card["ignored"] else ""
+    ignored += f" + {card['forgotten']:,} forgotten" if card["forgotten"] else ""
     lines = [
         f"{card['read']:,} rows read = {card['accepted']:,} accepted + {card['quarantined']:,} quarantined{ignored}",
         f"{card['first_event']} to {card['last_event']}, {card['days']:,} days: "

@@ -37,6 +37,8 @@ class Ingested:
     """Rows of types that `source.event_types` maps to `ignore`, by type; "*": of the rest."""
     unread: Unread = field(default_factory=dict)
     """Optional values of rows that passed the checks, left empty."""
+    forgotten: int = 0
+    """Rows of people who were forgotten: they are kept nowhere."""
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def _add_up(work: Work) -> tuple[Ingested, ...]:
 
     def counted(number: int, source: Ingested) -> Ingested:
         bad = quarantined.get(number, 0)
-        good = source.read - bad - sum(source.ignored.values())
+        good = source.read - bad - sum(source.ignored.values()) - source.forgotten
         return replace(source, accepted=good, quarantined=bad, reasons=dict(sorted(reasons.get(number, {}).items())))
 
     kept = work.kept
@@ -167,6 +167,7 @@ def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
         "accepted": made.total("accepted"),
         "quarantined": made.total("quarantined"),
         "ignored": sum(made.ignored().values()),
+        "forgotten": made.total("forgotten"),
         "reasons": made.reasons(),
         "ignored_types": made.ignored(),
         "unread": made.unread(),
@@ -177,6 +178,7 @@ def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
                 "accepted": source.accepted,
                 "quarantined": source.quarantined,
                 "ignored": sum(source.ignored.values()),
+                "forgotten": source.forgotten,
                 "blank_lines": source.blank_lines,
                 "reasons": source.reasons,
                 "lacks": source.described.get("lacks", []),

@@ -35,6 +35,8 @@ class Tally:
     """Of the good rows, those before `times.PLAUSIBLE`, and the time of one of them."""
     early_time: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
+    forgotten: int = 0
+    """Rows of people who are to be forgotten."""
     unread: Unread = field(default_factory=dict)
 
 
@@ -50,6 +52,7 @@ class Result:
     blank: int
     consumed: int
     ignored: Mapping[str, int]
+    forgotten: int
     unread: Unread
 
 
@@ -83,6 +86,7 @@ def read_files(
             tally.read += result.read
             tally.blank_lines += result.blank
             tally.ignored.update(result.ignored)
+            tally.forgotten += result.forgotten
             tally.unread = joined(tally.unread, result.unread)
             time = result.good["event_time"].cast(pa.int64()).to_numpy()
             early = time < PLAUSIBLE[0]
@@ -100,14 +104,14 @@ def read_files(
 
 
 def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: Any) -> Result:
-    """Parse and check one block; every row of it is in `good` or in `refused`, or counted as ignored."""
+    """Parse and check one block; every row of it is in `good` or in `refused`, or counted as ignored or forgotten."""
     rows = with_constants(file.reader.parse(block), file.constants)
     checked = check(rows.table, rules, con)
-    bad = np.flatnonzero((checked.mask != 0) & ~checked.ignored)
+    bad = np.flatnonzero(checked.bad)
     good, positions = checked.table, rows.positions
     refused = _as_arrays(rows.refused)
-    if len(bad) or checked.types_ignored:
-        fine = np.flatnonzero((checked.mask == 0) & ~checked.ignored)
+    if len(bad) or checked.types_ignored or checked.forgotten.any():
+        fine = np.flatnonzero(checked.good)
         good, positions = good.take(pa.array(fine)), positions[fine]
         raws = file.reader.raw_at(block, rows.positions[bad])
         masks = checked.mask[bad]
@@ -116,6 +120,12 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
             np.concatenate([refused[1], masks]),
             refused[2] + [shown(raw, mask) for raw, mask in zip(raws, masks.tolist(), strict=True)],
         )
+    forgotten = int(checked.forgotten.sum())
+    if rules.forgotten and refused[2]:
+        theirs = rules.forgotten.in_texts(refused[2])
+        forgotten += int(theirs.sum())
+        kept = np.flatnonzero(~theirs)
+        refused = refused[0][kept], refused[1][kept], [refused[2][at] for at in kept.tolist()]
     return Result(
         number,
         good,
@@ -125,6 +135,7 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
         rows.blank,
         block.consumed,
         checked.types_ignored,
+        forgotten,
         checked.unread_at(lines_of(rows.positions)),
     )
 

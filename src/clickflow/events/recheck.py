@@ -34,23 +34,30 @@ SETTLED = sum(
 @dataclass
 class Rechecked:
     """Rows that left quarantine: the texts of the good ones by source and position, and by source how many are ignored
-    now, by type, and which optional values were left empty.
+    now, by type, how many are of forgotten people, and which optional values were left empty.
     """
 
     texts: dict[tuple[int, int], str] = field(default_factory=dict)
     ignored: dict[int, Counter[str]] = field(default_factory=dict)
+    forgotten: Counter[int] = field(default_factory=Counter)
     unread: dict[int, Unread] = field(default_factory=dict)
 
     def count(self, number: int, checked: Checked, lines: NDArray[np.int64]) -> None:
         """Take in the counts of rows of one source that stand on `lines`."""
         self.ignored.setdefault(number, Counter()).update(checked.types_ignored)
+        self.forgotten[number] += int(checked.forgotten.sum())
         self.unread[number] = joined(self.unread.get(number, {}), checked.unread_at(lines))
 
     def added(self, number: int, source: Ingested) -> Ingested:
         """A source with these counts."""
         ignored = Counter(source.ignored) + self.ignored.get(number, Counter())
         unread = joined(source.unread, self.unread.get(number, {}))
-        return replace(source, ignored=dict(sorted(ignored.items())), unread=unread)
+        return replace(
+            source,
+            ignored=dict(sorted(ignored.items())),
+            forgotten=source.forgotten + self.forgotten[number],
+            unread=unread,
+        )
 
 
 def recheck(
@@ -90,10 +97,10 @@ def recheck(
             order = rows.positions
             found = check(rows.table, rules(layout), con)
             outcome.count(number, found, lines_of(positions[mine[order]]))
-            good = np.flatnonzero((found.mask == 0) & ~found.ignored)
+            good = np.flatnonzero(found.good)
             stage.add(found.table.take(pa.array(good)), number, positions[mine[order[good]]])
             outcome.texts |= {(number, int(positions[mine[i]])): texts[i] for i in order[good].tolist()}
-            bad = np.flatnonzero((found.mask != 0) & ~found.ignored)
+            bad = np.flatnonzero(found.bad)
             stage.refuse(
                 number,
                 positions[mine[order[bad]]],

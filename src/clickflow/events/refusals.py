@@ -27,9 +27,14 @@ def refused(source: Source) -> int:
     return int(source["quarantined"]) - int(source["reasons"].get("duplicate", 0))
 
 
+def wanted(source: Source) -> int:
+    """How many rows of a file were to become events: not those of ignored types, nor those of forgotten people."""
+    return int(source["read"]) - int(source.get("ignored", 0)) - int(source.get("forgotten", 0))
+
+
 def share(source: Source) -> float:
     """Which part of a file's rows was refused; 0 of a file without rows."""
-    rows = source["read"] - source.get("ignored", 0)
+    rows = wanted(source)
     return refused(source) / rows if rows else 0.0
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from clickflow import console, files
 from clickflow.errors import UsageError
+from clickflow.events import forgotten, manifest, outputs
 from clickflow.events import ingest as stage_of
-from clickflow.events import manifest, outputs
 from clickflow.events.commit import commit, scratch
 from clickflow.events.engine import started
 from clickflow.events.origins import as_read
@@ -57,7 +57,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                 previous,
                 paths.quarantine,
                 lambda name: layout_of(as_read(params.source), name),
-                stage_of.rules_for(params, key),
+                stage_of.rules_for(params, key, forgotten.load(paths.home, key)),
                 staged,
                 engine,
             )

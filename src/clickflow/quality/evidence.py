@@ -88,7 +88,9 @@ def of_figure(
         files = [file for file in profile.refused_files if not whole or file["refused"] == file["read"]]
         return Evidence(len(files), "files", tuple(files[:EXAMPLES]))
     if figure in ("unaccounted_rows", "card_difference"):
-        shown = {name: profile.log[name] for name in ("read", "accepted", "quarantined", "ignored", "events")}
+        shown = {
+            name: profile.log[name] for name in ("read", "accepted", "quarantined", "ignored", "forgotten", "events")
+        }
         return Evidence(abs(int(profile.log[figure] or 0)), "rows", (shown,))
     if figure == "events":
         return Evidence(int(profile.log[figure] or 0), "events in all", profile.days[:EXAMPLES])

@@ -66,8 +66,8 @@ def measure(
 ) -> Profile:
     """All figures of `log`.
 
-    `card` holds what ingest says: read, accepted, quarantined, ignored, and the files of which too much was refused.
-    The age of the newest event is taken at `now`, or left None. `advance` is called after each day.
+    `card` holds what ingest says: read, accepted, quarantined, ignored, forgotten, and the files of which too much was
+    refused. The age of the newest event is taken at `now`, or left None. `advance` is called after each day.
     """
     connection = log.connection
     counted = ", ".join(f"count(*) FILTER ({figure.predicate})" for figure in rows)
@@ -112,7 +112,7 @@ def measure(
         figures[f"{name}_share"] = _share(_one(log, f"SELECT coalesce(max(n), 0) FROM ({most})")[0], events)
 
     figures |= {name: card[name] for name in ("read", "accepted", "quarantined")}
-    wanted = card["read"] - card.get("ignored", 0)
+    wanted = card["read"] - card.get("ignored", 0) - card.get("forgotten", 0)
     figures["repeated"] = card.get("reasons", {}).get("duplicate", 0)
     figures["quarantine_share"] = _share(card["quarantined"] - figures["repeated"], wanted)
     figures["duplicate_share"] = _share(figures["repeated"], wanted)
@@ -121,8 +121,8 @@ def measure(
     refused = card.get("refused_files", ())
     figures["partly_refused_files"] = len(refused)
     figures["refused_files"] = sum(file["refused"] == file["read"] for file in refused)
-    figures["ignored"] = card.get("ignored", 0)
-    figures["unaccounted_rows"] = card["read"] - card["accepted"] - card["quarantined"] - card.get("ignored", 0)
+    figures |= {name: card.get(name, 0) for name in ("ignored", "forgotten")}
+    figures["unaccounted_rows"] = wanted - card["accepted"] - card["quarantined"]
     figures["card_difference"] = card["accepted"] - events
     figures["age_days"] = round((now - last) / timedelta(days=1), 3) if now and last else None
 

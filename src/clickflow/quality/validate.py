@@ -99,7 +99,7 @@ def _ingest_card(path: Path) -> dict[str, Any]:
         raw = files.read_json(path)
         counts: dict[str, Any] = {name: int(raw[name]) for name in ("read", "accepted", "quarantined")}
         counts["unread"] = dict(raw.get("unread") or {})
-        counts["ignored"] = int(raw.get("ignored") or 0)
+        counts |= {name: int(raw.get(name) or 0) for name in ("ignored", "forgotten")}
         return counts | {"reasons": dict(raw.get("reasons") or {}), "sources": list(raw.get("sources") or [])}
     except FileNotFoundError as error:
         raise UsageError(
@@ -121,7 +121,7 @@ def _refused(sources: list[dict[str, Any]], bound: float) -> list[dict[str, Any]
         {
             "file": each["source"],
             "refused": refusals.refused(each),
-            "read": each["read"] - each.get("ignored", 0),
+            "read": refusals.wanted(each),
             **each["reasons"],
         }
         for each in refusals.above(sources, bound)

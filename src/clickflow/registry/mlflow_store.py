@@ -25,6 +25,11 @@ EXPORTED = "exported"
 EVALUATION = "evaluation"
 """The folder of a version's run that holds its report and the rows behind it."""
 
+FORGOTTEN = "forgotten_people"
+"""A version's tag: the people, by the first letters of their hashes, whom it learned from, or may have, and who were
+forgotten since.
+"""
+
 EXPERIMENT = "registry"
 ANCHOR = "ledger_hash"
 """The registered model's tag with the hash of the last ledger line that was carried out."""

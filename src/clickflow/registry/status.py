@@ -11,7 +11,7 @@ from clickflow.paths import Paths
 from clickflow.registry import aliases as followers
 from clickflow.registry import ledger, mlflow_store
 from clickflow.registry.ledger import Entry
-from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, PREVIOUS, Store, Version
+from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, FORGOTTEN, PREVIOUS, Store, Version
 
 ORIGIN = ("run_id", "dag_run", "commit", "data_sha256", "model_sha256")
 """Where a version comes from; see `clickflow.registry.provenance`."""
@@ -109,6 +109,9 @@ def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -
     if params.champion[model] != number:
         notes.append(f"params.yaml names champion {params.champion[model]}: `clickflow open` writes {number} there")
     candidate = aliases.get(CANDIDATE)
+    notes += [
+        _forgotten(version, versions[version].tags) for version in sorted({number, candidate or 0} & set(versions))
+    ]
     return ModelStatus(
         model=model,
         champion=_champion(number, previous, standing.entry, versions) if number else None,
@@ -117,8 +120,15 @@ def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -
         down=_decision(standing.entry) if standing.entry and not standing.champion else None,
         versions=len(versions),
         frozen=params.champion[model],
-        notes=tuple(notes),
+        notes=tuple(filter(None, notes)),
     )
+
+
+def _forgotten(version: int, tags: Mapping[str, str]) -> str:
+    """What a version learned from people who were forgotten since; empty: nothing."""
+    count = len(list(filter(None, tags.get(FORGOTTEN, "").split(","))))
+    people = "1 forgotten person" if count == 1 else f"{count} forgotten people"
+    return f"version {version} was trained with {people}, or may have been: retrain" if count else ""
 
 
 def _champion(number: int, previous: int, entry: Entry | None, versions: Mapping[int, Version]) -> Champion:

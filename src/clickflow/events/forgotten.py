@@ -1,0 +1,119 @@
+"""Who was forgotten: keyed hashes of pseudonyms, so that no file that comes late, and no replay, brings a person back.
+
+`<home>/forgotten.json` (mode 0600) has, by the name of the key, the hashes of users and of the visits that were theirs
+alone. A hash is BLAKE2b of the pseudonym under the same key: it tells neither the id nor the pseudonym. Rows of theirs
+are read, counted as `forgotten`, and kept nowhere.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clickflow import files
+from clickflow.errors import DataError
+from clickflow.events import texts
+from clickflow.events.pseudonyms import key_name, pseudonyms
+
+NAME = "forgotten.json"
+PERSON = b"clickflow forget"
+Kind = Literal["user", "session"]
+KINDS: tuple[Kind, ...] = ("user", "session")
+
+TOKENS = (re.compile(r"[^\s,;|\"'{}\[\]()<>=:&]+"), re.compile(r"[^\s,;|\"'{}\[\]()<>=]+"))
+"""What stands in a text as a word of its own; ids may hold a colon."""
+
+Mask = NDArray[np.bool_]
+
+
+def hashed(pseudonym: str, key: bytes) -> str:
+    """The name under which a person is forgotten."""
+    return hashlib.blake2b(pseudonym.encode(), key=key, digest_size=16, person=PERSON).hexdigest()
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """The hashes of one key; none: nobody was forgotten."""
+
+    key: bytes = b""
+    users: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.users or self.sessions)
+
+    def with_others(self, other: "Forgotten") -> "Forgotten":
+        """Those of two lists under one key."""
+        return Forgotten(self.key, self.users | other.users, self.sessions | other.sessions)
+
+    def rows(self, users: pa.Array, sessions: pa.Array) -> Mask:
+        """Which rows are a forgotten person's, by their pseudonyms: the user's, or of a visit of theirs that names
+        nobody.
+        """
+        if not self:
+            return np.zeros(len(users), bool)
+        found = self._among(users, self.users)
+        if self.sessions:
+            found |= self._among(sessions, self.sessions) & ~texts.valid(texts.plain(users))
+        return found
+
+    def in_texts(self, raws: Sequence[str]) -> Mask:
+        """Which raw rows hold the id of a forgotten user or visit as a word of its own."""
+        if not self or not raws:
+            return np.zeros(len(raws), bool)
+        words = [{word for tokens in TOKENS for word in tokens.findall(raw)} for raw in raws]
+        every = sorted(set[str]().union(*words))
+        ids = texts.identity(pa.array(every, pa.string()))[0]
+        theirs: set[str] = set()
+        for kind, wanted in (("user", self.users), ("session", self.sessions)):
+            if wanted and every:
+                hit = self._among(pseudonyms(ids, self.key, kind), wanted)  # type: ignore[arg-type]
+                theirs |= {every[at] for at in np.flatnonzero(hit).tolist()}
+        return np.array([not theirs.isdisjoint(row) for row in words], bool)
+
+    def _among(self, column: pa.Array, wanted: frozenset[str]) -> Mask:
+        coded = texts.plain(column).dictionary_encode()
+        hit = [name is not None and hashed(name, self.key) in wanted for name in coded.dictionary.to_pylist()]
+        at = coded.indices.fill_null(len(hit)).to_numpy(zero_copy_only=False)
+        found: Mask = np.array([*hit, False], bool)[at]
+        return found
+
+
+NOBODY = Forgotten()
+
+
+def load(home: Path, key: bytes) -> Forgotten:
+    """Who was forgotten under a key. Raises DataError where the list is damaged: without it people would come back."""
+    entry = _read(home / NAME).get(key_name(key), {})
+    return Forgotten(key, *(frozenset(entry.get(kind, ())) for kind in KINDS))
+
+
+def add(home: Path, key: bytes, names: Mapping[Kind, Iterable[str]]) -> Forgotten:
+    """Put pseudonyms on the list, and return it; it is on disk then."""
+    file = home / NAME
+    content = _read(file)
+    entry = content.setdefault(key_name(key), {})
+    for kind in KINDS:
+        entry[kind] = sorted({*entry.get(kind, ()), *(hashed(name, key) for name in names.get(kind, ()))})
+    files.write_text(file, json.dumps({"version": 1, "keys": content}, indent=1, sort_keys=True) + "\n", mode=0o600)
+    return load(home, key)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(files.read_json(file)["keys"])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file}, the list of forgotten people, cannot be read ({error})",
+            kept="the outputs are as they were",
+            next_step="put it back from a backup: without it a person who was forgotten would come back",
+        ) from error

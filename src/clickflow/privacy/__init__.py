@@ -1,0 +1,1 @@
+"""People in the data: forgetting one everywhere, and the key of their pseudonyms."""

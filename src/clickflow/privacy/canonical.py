@@ -1,0 +1,223 @@
+"""Events, quarantine and truth without a person: as if ingest had met their rows with their name on the list.
+
+Days that hold none of them keep their bytes, the others are written again; the manifest, and with it appending, replay
+and counting, goes on to be true: read = accepted + quarantined + ignored + forgotten.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clickflow import console, files, integrity
+from clickflow.events import days, manifest, outputs, quarantine
+from clickflow.events.commit import commit
+from clickflow.events.engine import Engine
+from clickflow.events.manifest import Ingested
+from clickflow.paths import Paths
+from clickflow.privacy.people import People
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A raw file that is written again: its bytes then, the rows gone that were counted, and the lines left blank.
+
+    `sha256` is empty where only a new reading tells what the counts are.
+    """
+
+    size: int
+    sha256: str
+    rows: int
+    blanked: int
+
+
+def counts(paths: Paths, people: People) -> tuple[dict[str, int], dict[str, int]]:
+    """How many rows of theirs there are: by day, and in quarantine by source."""
+    by_day = {}
+    for path in sorted(paths.events.glob("day=*/events.parquet")):
+        table = _read(path)
+        if here := int(people.rows(table).sum().as_py() or 0):
+            by_day[path.parent.name] = here
+    refused: dict[str, int] = {}
+    if (paths.quarantine / quarantine.FILE).is_file():
+        for table in quarantine.read(paths.quarantine):
+            theirs = people.listed.in_texts(table["raw"].to_pylist())
+            for source in table["source"].filter(pa.array(theirs)).to_pylist():
+                refused[source] = refused.get(source, 0) + 1
+    return by_day, refused
+
+
+def remove(
+    paths: Paths,
+    people: People,
+    folder: Path,
+    engine: Engine,
+    *,
+    rows_of: Mapping[str, int],
+    rewritten: Mapping[str, Rewritten],
+) -> tuple[int, int]:
+    """Put events, quarantine, truth and card without them in place; how many rows went of events and quarantine.
+
+    `folder`: an ingest's scratch folder, held. `rows_of`: by source, the rows of theirs that an ingest would count.
+    `rewritten`: raw files that are written again, by name.
+    """
+    previous = manifest.load(paths)
+    told, gone = _days(paths, people, folder)
+    path, refused, reasons = _quarantine(paths, people, folder)
+    _truth(paths, people, folder)
+    ready = {"quarantine": paths.quarantine, "truth": paths.truth, "events": paths.events}
+    if previous is None:
+        if (paths.events / manifest.NAME).is_file():
+            shutil.copy2(paths.events / manifest.NAME, folder / "events" / manifest.NAME)
+    else:
+        sources = tuple(
+            replace(
+                _counted(source, refused.get(source.name, 0), here, rewritten.get(source.name)),
+                reasons=dict(sorted(reasons.get(source.name, {}).items())),
+            )
+            for source, here in zip(previous.sources, _spread(previous.sources, gone, refused, rows_of), strict=True)
+        )
+        kept = {day: {**counts, **told.get(day, {})} for day, counts in previous.days.items() if told.get(day) != {}}
+        held = {"rows": previous.quarantine["rows"] - sum(refused.values()), "sha256": files.sha256(path)}
+        made = replace(previous, sources=sources, days=kept, quarantine={**previous.quarantine, **held})
+        manifest.save(made, folder / "events")
+        files.write_json(folder / "ingest.json", outputs.card_of(made, folder / "events", engine))
+        ready["ingest.json"] = paths.ingest_card
+        outputs.seal(folder, paths)
+    commit(folder, paths, {name: final for name, final in ready.items() if (folder / name).exists()})
+    return gone, sum(refused.values())
+
+
+def _days(paths: Paths, people: People, folder: Path) -> tuple[dict[str, dict[str, int]], int]:
+    """Every day in `folder`; of those that changed rows and bytes ({}: nothing is left), and how many rows went."""
+    told: dict[str, dict[str, int]] = {}
+    total = 0
+    every = sorted(paths.events.glob("day=*/events.parquet"))
+    (folder / "events").mkdir()
+    with console.progress("events", len(every)) as advance:
+        for path in every:
+            day = path.parent.name
+            target = folder / "events" / day / path.name
+            left, gone = days.write_without(path, target, people.rows)
+            total += gone
+            if not gone:
+                target.parent.mkdir()
+                _link(path.resolve(), target)
+            else:
+                told[day] = {"rows": left, "bytes": target.stat().st_size} if left else {}
+            advance(1, day)
+    return told, total
+
+
+def _quarantine(paths: Paths, people: People, folder: Path) -> tuple[Path, dict[str, int], dict[str, Counter[str]]]:
+    """The file in `folder`; by source, how many rows went, and the reasons of those that stay."""
+    path = folder / "quarantine" / quarantine.FILE
+    refused: dict[str, int] = {}
+    reasons: dict[str, Counter[str]] = {}
+
+    def left() -> Iterator[pa.Table]:
+        for table in quarantine.read(paths.quarantine):
+            theirs = people.listed.in_texts(table["raw"].to_pylist())
+            for source in table["source"].filter(pa.array(theirs)).to_pylist():
+                refused[source] = refused.get(source, 0) + 1
+            stay = table.filter(pa.array(~theirs))
+            for source, why in zip(stay["source"].to_pylist(), stay["reasons"].to_pylist(), strict=True):
+                reasons.setdefault(source, Counter()).update(why)
+            yield stay
+
+    if (paths.quarantine / quarantine.FILE).is_file():
+        quarantine.write(left(), path)
+    return path, refused, reasons
+
+
+def _truth(paths: Paths, people: People, folder: Path) -> None:
+    if not paths.truth.is_dir():
+        return
+    shutil.copytree(paths.truth, folder / "truth")
+    for path in sorted((folder / "truth").glob("*.parquet")):
+        without(path, people)
+    if (folder / "truth" / integrity.SEAL).is_file():
+        integrity.seal(folder / "truth", paths.home)
+
+
+def without(path: Path, people: People) -> int:
+    """Write a Parquet file again without the rows that name them in `user_id` or `session_id`; how many they were."""
+    from pyarrow import parquet
+
+    fresh = path.with_name(f".{path.name}.forget.tmp")
+    gone = 0
+    with parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        if not {"user_id", "session_id"} & set(names) or not file.metadata.num_row_groups:
+            return 0
+        packing = file.metadata.row_group(0).column(0).compression
+        with parquet.ParquetWriter(fresh, file.schema_arrow, compression=packing) as writer:
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                theirs = people.rows(table)
+                gone += int(theirs.sum().as_py() or 0)
+                writer.write_table(table.filter(pc.invert(theirs)))
+    if gone:
+        fresh.chmod(path.stat().st_mode & 0o777)
+        fresh.replace(path)
+    else:
+        fresh.unlink()
+    return gone
+
+
+def _spread(
+    sources: tuple[Ingested, ...], gone: int, refused: Mapping[str, int], rows_of: Mapping[str, int]
+) -> list[int]:
+    """How many of the `gone` accepted rows each source had: as its raw file says, the rest by what it has accepted.
+
+    Events do not say which file they came from; of files that are no longer there it is not known, and the last ones
+    are taken to have had them.
+    """
+    shares = [
+        max(0, min(rows_of.get(source.name, 0) - refused.get(source.name, 0), source.accepted)) for source in sources
+    ]
+    over = sum(shares) - gone
+    for at in range(len(shares) - 1, -1, -1):
+        step = min(shares[at], over) if over > 0 else -min(sources[at].accepted - shares[at], -over)
+        shares[at] -= step
+        over -= step
+    return shares
+
+
+def _counted(source: Ingested, refused: int, accepted: int, rewritten: Rewritten | None) -> Ingested:
+    """A source with its counts as they are now."""
+    made = replace(
+        source,
+        accepted=source.accepted - accepted,
+        quarantined=source.quarantined - refused,
+        forgotten=source.forgotten + accepted + refused,
+    )
+    if rewritten is None:
+        return made
+    cut = min(rewritten.rows, made.forgotten)
+    return replace(
+        made,
+        size=rewritten.size,
+        sha256=rewritten.sha256,
+        read=made.read - cut,
+        forgotten=made.forgotten - cut,
+        blank_lines=made.blank_lines + rewritten.blanked,
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    from pyarrow import parquet
+
+    return parquet.read_table(path, columns=["user_id", "session_id"], partitioning=None)
+
+
+def _link(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copy2(old, new)

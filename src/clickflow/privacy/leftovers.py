@@ -1,0 +1,183 @@
+"""What was made of a person's events and lies as files: packed stores, evaluations, predictions, results, logs."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clickflow import console
+from clickflow.events import forgotten
+from clickflow.files import read_json, sha256, write_json
+from clickflow.integrity import SEAL, seal
+from clickflow.orchestration import journal, workspace
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.privacy.canonical import without
+from clickflow.privacy.people import People
+from clickflow.privacy.search import holds
+from clickflow.serving.batch import CARD, KIND
+
+OWN = ("pseudonym.key", forgotten.NAME, "forget.json")
+"""Files of the home that are not looked into: secrets, and what is removed when all is done."""
+TEXT = (".log", ".jsonl", ".txt", ".json", ".md", ".csv", ".html", ".out", ".err", ".yaml")
+PASSED_OVER = (".git", ".venv", ".dvc", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was done to one thing: `rewritten` (its hash before and after) or `removed`, with the rows that went."""
+
+    place: str
+    thing: str
+    how: str
+    rows: int = 0
+    before: str = ""
+    after: str = ""
+
+
+def in_checkout(params: Params, paths: Paths, people: People, tested: set[str], *, dry: bool) -> Iterator[Removed]:
+    """The checkout's own stores, reports and predictions; `tested`: units whose test part they are in.
+
+    Stores, and evaluations that show them, are removed: `dvc repro` makes them again. Raw files, events, quarantine and
+    truth are not this function's.
+    """
+    for folder in sorted((paths.root / "data/sequences").glob("*")):
+        if folder.is_dir() and any(holds(file, people) for file in folder.rglob("*")):
+            yield from _drop(folder, "packed store", paths.root, dry=dry)
+    for model, spec in params.models.items():
+        if spec.unit in tested:
+            for folder in (paths.evaluation(model), paths.gate(model)):
+                if folder.is_dir():
+                    yield from _drop(folder, "evaluation that shows visits of theirs", paths.root, dry=dry)
+    ours = [paths.events, paths.quarantine, paths.truth, paths.root / "data/sequences", paths.home]
+    for file in _files(paths.root):
+        if any(file.is_relative_to(folder) for folder in ours) or _is_raw(params, paths, file):
+            continue
+        if holds(file, people):
+            yield from _mend(file, people, paths.root, "checkout", dry=dry)
+
+
+def in_home(paths: Paths, people: People, *, dry: bool) -> Iterator[Removed]:
+    """What lies in the home beside DVC's objects and MLflow's database: workspaces, results, logs, records."""
+    home = paths.home
+    for folder in sorted((home / "workspaces").glob("*/*")):
+        if folder.is_dir() and any(holds(file, people) for file in _files(folder)):
+            yield Removed("workspaces", _shown(folder, home), "removed")
+            if not dry:
+                workspace.remove(folder)
+    for folder in sorted((home / "runs").glob("*/data/sequences/*")):
+        if any(holds(file, people) for file in folder.rglob("*")):
+            yield from _drop(folder, "packed store", home, dry=dry)
+    ours = [home / name for name in ("dvc-cache", "dvc-remote", "repository.git", "workspaces", "forgotten")]
+    for file in _files(home):
+        if file.name in OWN or any(file.is_relative_to(folder) for folder in ours):
+            continue
+        if holds(file, people):
+            yield from _mend(file, people, home, "home", dry=dry)
+
+
+def busy(home: Path) -> list[str]:
+    """Runs that a process works on: what they make now would hold the person again."""
+    names = [folder.name for folder in (home / "workspaces").glob("*") if folder.is_dir()]
+    return [name for name in sorted(names) if any(journal.workspaces(home, name).values())]
+
+
+def _mend(file: Path, people: People, root: Path, place: str, *, dry: bool) -> Iterator[Removed]:
+    """One file without them: rows of a table, names in a text; anything else is removed, but never a database."""
+    name, before = _shown(file, root), sha256(file)
+    with file.open("rb") as opened:
+        head = opened.read(16)
+    if head.startswith(b"SQLite format 3"):
+        yield Removed(place, name, "left: a database; see `unreached`", before=before)
+        return
+    if dry:
+        yield Removed(place, name, "rewritten or removed", before=before)
+        return
+    if head[:4] == b"PAR1" and (rows := without(file, people)) and not holds(file, people):
+        _predictions(file, rows)
+        yield Removed(place, name, "rewritten", rows, before, sha256(file))
+        return
+    if file.suffix in TEXT and b"\0" not in head:
+        text, mode = file.read_bytes(), file.stat().st_mode & 0o777
+        fresh = file.with_name(f".{file.name}.forget.tmp")
+        fresh.write_bytes(people.hidden(text))
+        fresh.chmod(mode)
+        fresh.replace(file)
+        if not holds(file, people):
+            yield Removed(place, name, "rewritten", len(people.needles.findall(text)), before, sha256(file))
+            return
+    file.unlink(missing_ok=True)
+    yield Removed(place, name, "removed", before=before)
+
+
+def _predictions(file: Path, rows: int) -> None:
+    """The card beside predictions goes on to be true."""
+    card = file.parent / CARD
+    try:
+        content = read_json(card)
+    except (OSError, ValueError):
+        return
+    if isinstance(content, dict) and content.get("kind") == KIND and file.name in content.get("files", {}):
+        content["files"][file.name] = sha256(file)
+        content["rows"][file.name] -= rows
+        content["forgotten"] = True
+        write_json(card, content)
+    if (file.parent / SEAL).is_file():
+        seal(file.parent)
+
+
+def unvacuumed(home: Path, people: People) -> list[str]:
+    """Databases of the home that name them, their free pages too."""
+    found = []
+    for file in sorted([*home.glob("*.db"), *home.glob("airflow/*.db")]):
+        try:
+            with sqlite3.connect(file) as database:
+                database.execute("VACUUM")
+        except sqlite3.Error:
+            pass
+        if holds(file, people):
+            found.append(str(file))
+    return found
+
+
+def _drop(folder: Path, what: str, root: Path, *, dry: bool) -> Iterator[Removed]:
+    yield Removed(what, _shown(folder, root), "removed")
+    if not dry:
+        shutil.rmtree(folder)
+
+
+def _is_raw(params: Params, paths: Paths, file: Path) -> bool:
+    source = Path(params.source.path).expanduser()
+    return params.source.kind == "files" and file.is_relative_to(
+        source if source.is_absolute() else paths.root / source
+    )
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """The files below a folder that this program may have written, in order."""
+    todo = [root]
+    while todo:
+        with_files = sorted(todo.pop().iterdir())
+        for path in with_files:
+            if path.is_symlink():
+                continue
+            if path.is_dir():
+                if path.name not in PASSED_OVER:
+                    todo.append(path)
+            elif path.is_file():
+                yield path
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def progress_of(things: Iterator[Removed], what: str) -> list[Removed]:
+    """All of them, shown as they go."""
+    done = []
+    with console.progress(what, 1) as advance:
+        for thing in things:
+            done.append(thing)
+            advance(0, thing.thing)
+    return done

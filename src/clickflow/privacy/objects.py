@@ -1,0 +1,251 @@
+"""Objects of the DVC caches and remotes that hold a person: every version that was ever kept, here and elsewhere.
+
+An object goes when its bytes name one of them; of a packed store all objects go that nothing else names, for the steps
+of a visit lie in other files than its name. The list of a folder goes too, unless a `.dvc` file names it: then what is
+left of that folder can still be had. What was removed is noted in the home, so that `checkout` can say why a run is no
+longer whole.
+"""
+
+import configparser
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clickflow import console, files
+from clickflow.errors import ClickflowError
+from clickflow.orchestration import fragments, history, repository, storage
+from clickflow.orchestration.process import git
+from clickflow.privacy.people import People
+from clickflow.privacy.search import holds
+
+REMOVED = "forgotten-objects.json"
+"""In the home: hashes of objects that were removed, with the day."""
+HASH = re.compile(r"\bmd5: ([0-9a-f]{32}(?:\.dir)?)\b")
+STORE = "train/sequences.parquet"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A cache or remote: a folder here (`fs` None), or one that a file system of DVC's reaches."""
+
+    name: str
+    place: str
+    fs: Any = None
+
+    def names(self) -> list[str]:
+        """The hashes of its objects."""
+        if self.fs is None:
+            return [path.parent.name + path.name for path in sorted(Path(self.place).glob("??/*"))]
+        found = [path.split("/")[-2:] for path in self.fs.find(self.place)] if self.fs.exists(self.place) else []
+        return sorted("".join(parts) for parts in found if len(parts[0]) == 2)
+
+    def path(self, name: str) -> Path:
+        """Where an object lies; of a store here."""
+        return Path(self.place) / name[:2] / name[2:]
+
+    def fetch(self, name: str, into: Path) -> Path:
+        """An object as a file of this machine."""
+        if self.fs is None:
+            return self.path(name)
+        target = into / name
+        self.fs.get_file(f"{self.place}/{name[:2]}/{name[2:]}", str(target))
+        return target
+
+    def remove(self, name: str) -> bool:
+        """Remove an object; whether it was there."""
+        if self.fs is None:
+            there = self.path(name).is_file()
+            self.path(name).unlink(missing_ok=True)
+            return there
+        at = f"{self.place}/{name[:2]}/{name[2:]}"
+        there = bool(self.fs.exists(at))
+        if there:
+            self.fs.remove(at)
+        return there
+
+
+@dataclass
+class Doomed:
+    """Objects that go, with the reason, and folders' lists among them."""
+
+    why: dict[str, str] = field(default_factory=dict)
+
+
+def stores(origin: str, home: Path) -> tuple[list[Store], list[str]]:
+    """Every cache and remote that runs of this repository and home use; and remotes that cannot be reached, and why."""
+    found = {str(home / name / "files/md5"): Store(name, str(home / name / "files/md5")) for name in _OWN}
+    unreached = []
+    checkout = Path(origin) if repository.is_checkout(origin) else None
+    config = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=False)
+    if checkout:
+        config.read([checkout / ".dvc/config", checkout / ".dvc/config.local"], encoding="utf-8")
+        said = config.get("cache", "dir", fallback="cache").strip("\"'")
+        cache = (checkout / ".dvc" / Path(said).expanduser() / "files/md5").resolve()
+        found[str(cache)] = Store("DVC cache", str(cache))
+    for name, url in _remotes(config):
+        if "://" in url:
+            try:
+                found[url] = _elsewhere(checkout, name, url)
+            except Exception as error:  # whatever a network or a missing package raises
+                unreached.append(f"the DVC remote {repository.shown(url)}: {_first(error)}")
+        else:
+            folder = (checkout / ".dvc" / Path(url).expanduser() if checkout else Path(url)).resolve() / "files/md5"
+            found.setdefault(str(folder), Store(f"DVC remote {name}", str(folder)))
+    return [store for store in found.values() if store.fs is not None or Path(store.place).is_dir()], unreached
+
+
+_OWN = ("dvc-cache", "dvc-remote")
+
+
+def _remotes(config: configparser.ConfigParser) -> Iterator[tuple[str, str]]:
+    import os
+
+    for section in config.sections():
+        match = re.fullmatch(r"'?remote \"(.+?)\"'?", section)
+        if match and config.has_option(section, "url"):
+            yield match[1], config.get(section, "url").strip("\"'")
+    if said := os.environ.get(storage.VARIABLE, "").strip():
+        yield storage.VARIABLE, said
+
+
+def _elsewhere(checkout: Path | None, name: str, url: str) -> Store:
+    """A remote behind a URL, through DVC's own file systems and settings."""
+    from dvc.fs import get_cloud_fs
+
+    settings: Any = None
+    if checkout and name != storage.VARIABLE:
+        from dvc.repo import Repo
+
+        with Repo(str(checkout)) as repo:
+            settings = repo.config
+        kind, config, path = get_cloud_fs(settings, name=name)
+    else:
+        kind, config, path = get_cloud_fs(settings, url=url)
+    fs = kind(**config)
+    place = fs.join(path, "files", "md5")
+    fs.exists(place)
+    return Store(f"DVC remote {repository.shown(url)}", place, fs)
+
+
+def search(found: list[Store], people: People, origin: str, home: Path) -> tuple[dict[str, str], list[str]]:
+    """Hash to reason of every object that is to go; and what could not be looked into."""
+    seen: dict[str, bool] = {}
+    lists: dict[str, list[dict[str, str]]] = {}
+    unread: list[str] = []
+    todo = [(store, name) for store in sorted(found, key=lambda store: store.fs is not None) for name in store.names()]
+    with (
+        console.progress("DVC objects", max(1, len(todo))) as advance,
+        tempfile.TemporaryDirectory(prefix=".forget-", dir=home) as folder,
+    ):
+        for store, name in todo:
+            if name not in seen:
+                try:
+                    path = store.fetch(name, Path(folder))
+                    seen[name] = holds(path, people)
+                    if name.endswith(".dir"):
+                        lists[name] = json.loads(path.read_text(encoding="utf-8"))
+                    if store.fs is not None:
+                        path.unlink()
+                except (OSError, ValueError) as error:
+                    unread.append(f"{store.name}, object {name}: {_first(error)}")
+            advance(1, store.name)
+    dirty = {name: "names a person" for name, hit in seen.items() if hit}
+    return _with_folders(dirty, lists, origin, home), unread
+
+
+def _with_folders(
+    dirty: dict[str, str], lists: dict[str, list[dict[str, str]]], origin: str, home: Path
+) -> dict[str, str]:
+    doomed = dict(dirty)
+    touched = {name: parts for name, parts in lists.items() if any(part["md5"] in dirty for part in parts)}
+    if not touched:
+        return doomed
+    tracked, locked = _named(origin, home)
+    kept = {part["md5"] for name, parts in lists.items() if name not in touched for part in parts} | locked | tracked
+    for name, parts in touched.items():
+        if any(part["relpath"] == STORE for part in parts):
+            doomed |= {
+                part["md5"]: "belongs to a packed store that holds a person"
+                for part in parts
+                if part["md5"] not in kept and part["md5"] not in doomed
+            }
+        if name not in tracked:
+            doomed.setdefault(name, "lists a folder that held a person")
+    return doomed
+
+
+def _named(origin: str, home: Path) -> tuple[set[str], set[str]]:
+    """The hashes that `.dvc` files name in any commit or here, and those that a dvc.lock names."""
+    tracked, locked = set[str](), set[str]()
+    folder = _repository(origin, home)
+    if folder is None:
+        return tracked, locked
+
+    def take(path: str, read: Callable[[], str]) -> None:
+        if path.endswith(".dvc") or path.rpartition("/")[2] == fragments.FILE:
+            (tracked if path.endswith(".dvc") else locked).update(HASH.findall(read()))
+
+    head = ["HEAD"] if repository.is_checkout(origin) else []
+    for line in git(folder, "rev-list", "--objects", "--all", *head).splitlines():
+        blob, _, path = line.partition(" ")
+        if (
+            path and git(folder, "cat-file", "-t", blob).strip() == "blob"
+            if path.endswith((".dvc", ".lock"))
+            else False
+        ):
+            take(path, lambda blob=blob: git(folder, "cat-file", "blob", blob))  # type: ignore[misc]
+    if repository.is_checkout(origin):
+        for file in [*folder.rglob("*.dvc"), folder / fragments.FILE]:
+            if file.is_file():
+                take(file.name, lambda file=file: file.read_text(encoding="utf-8", errors="replace"))  # type: ignore[misc]
+    return tracked, locked
+
+
+def _repository(origin: str, home: Path) -> Path | None:
+    """Where git can be asked; None where there is none."""
+    try:
+        folder = repository.at(origin, home)
+        git(folder, "rev-parse", "--git-dir")
+    except ClickflowError:
+        return None
+    return folder
+
+
+def runs_without(origin: str, home: Path, removed: set[str]) -> list[str]:
+    """Recorded runs whose lock names a removed object: they can no longer be brought back whole."""
+    folder = _repository(origin, home)
+    return [
+        run.id
+        for run in (history.recorded(folder) if folder and removed else ())
+        if folder
+        and removed
+        & {
+            str(out.get("md5"))
+            for entry in history.lock_of(folder, run.commit).values()
+            for out in entry.get("outs") or []
+        }
+    ]
+
+
+def note(home: Path, removed: list[str], day: str) -> None:
+    """Remember what was removed."""
+    known = removed_before(home)
+    files.write_json(home / REMOVED, {**dict.fromkeys(removed, day), **known})
+
+
+def removed_before(home: Path) -> dict[str, str]:
+    """Objects that were removed because they held people, with the day."""
+    try:
+        return dict(files.read_json(home / REMOVED))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ClickflowError(f"{home / REMOVED} cannot be read: {error}", kept="everything") from error
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,134 @@
+"""Whom to forget: the shop's own id, the pseudonym, and the visits that are theirs alone."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clickflow.events import forgotten
+from clickflow.events.engine import started
+from clickflow.events.forgotten import Forgotten
+from clickflow.params import Params
+from clickflow.paths import Paths
+from clickflow.serving.identities import pseudonym_of
+
+PSEUDONYM = re.compile(r"[A-Za-z0-9_-]{12}")
+SHORT = 5
+"""Ids of fewer letters stand everywhere by chance: no file is searched for them, only columns and rows are."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """`name` is the keyed hash, which tells nothing; `ids` and `visits` are raw, as far as a source has them."""
+
+    name: str
+    user: str
+    ids: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
+    visits: frozenset[str] = frozenset()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {key: value if isinstance(value, str) else sorted(value) for key, value in asdict(self).items()}
+
+    @staticmethod
+    def of(plain: dict[str, Any]) -> "Person":
+        """From JSON values."""
+        sets = {name: frozenset(plain.get(name, ())) for name in ("ids", "sessions", "visits")}
+        return Person(plain["name"], plain["user"], **sets)
+
+
+@dataclass(frozen=True)
+class People:
+    """Those who are to be forgotten together, and the key of their pseudonyms."""
+
+    persons: tuple[Person, ...]
+    key: bytes = field(repr=False)
+
+    @cached_property
+    def users(self) -> frozenset[str]:
+        """Pseudonyms."""
+        return frozenset(person.user for person in self.persons)
+
+    @cached_property
+    def sessions(self) -> frozenset[str]:
+        """Pseudonyms of visits."""
+        return frozenset[str]().union(*(person.sessions for person in self.persons))
+
+    @cached_property
+    def listed(self) -> Forgotten:
+        """As ingest knows them."""
+        hashes = [
+            frozenset(forgotten.hashed(name, self.key) for name in names) for names in (self.users, self.sessions)
+        ]
+        return Forgotten(self.key, *hashes)
+
+    @cached_property
+    def needles(self) -> re.Pattern[bytes]:
+        """Any of their names in the bytes of a file: pseudonyms, and raw ids as words of their own."""
+        raw = sorted(name for person in self.persons for name in person.ids | person.visits if len(name) >= SHORT)
+        words = b"|".join(re.escape(name.encode()) for name in raw)
+        parts = [re.escape(name.encode()) for name in sorted(self.users | self.sessions)]
+        return re.compile(b"|".join([*parts, *([rb"(?<![\w.@-])(?:" + words + rb")(?![\w@-])"] if words else [])]))
+
+    def rows(self, table: pa.Table) -> pa.Array:
+        """Which rows of a table with `user_id` or `session_id` are theirs; a visit may be called `<user>@<time>`."""
+        found = pa.array([False] * table.num_rows)
+        if "user_id" in table.column_names:
+            found = pc.is_in(table["user_id"].combine_chunks(), pa.array(sorted(self.users), pa.string()))
+        if "session_id" in table.column_names:
+            session = table["session_id"].combine_chunks()
+            owner = pc.replace_substring_regex(session, "@.*$", "")
+            alone = pc.is_in(session, pa.array(sorted(self.sessions), pa.string()))
+            if "user_id" in table.column_names:
+                alone = pc.and_(alone, table["user_id"].combine_chunks().is_null())
+            found = pc.or_(pc.or_(found, alone), pc.is_in(owner, pa.array(sorted(self.users), pa.string())))
+        return found.fill_null(False)
+
+    def hidden(self, text: bytes) -> bytes:
+        """A text in which nobody of them is named any more."""
+        return self.needles.sub(b"(forgotten)", text)
+
+
+def find(params: Params, paths: Paths, given: Sequence[str], key: bytes) -> list[Person]:
+    """The people behind raw ids or pseudonyms, with the visits that the events give to them alone."""
+    known = _users(params, paths, given)
+    persons: dict[str, Person] = {}
+    for name in dict.fromkeys(given):
+        user = pseudonym_of(params, "user", name, key)
+        is_pseudonym = PSEUDONYM.fullmatch(name) is not None and name in known
+        user, ids = (name, frozenset[str]()) if is_pseudonym else (user, frozenset([name]))
+        persons[user] = Person(forgotten.hashed(user, key), user, ids)
+    visits = _visits(params, paths, list(persons))
+    return [Person(person.name, user, person.ids, frozenset(visits.get(user, ()))) for user, person in persons.items()]
+
+
+def _users(params: Params, paths: Paths, names: Iterable[str]) -> set[str]:
+    """Those of `names` that are pseudonyms of users in the events."""
+    query = "SELECT DISTINCT user_id FROM {events} WHERE user_id IN (SELECT unnest(?::VARCHAR[]))"
+    return {row[0] for row in _ask(params, paths, query, list(names))}
+
+
+def _visits(params: Params, paths: Paths, users: list[str]) -> dict[str, list[str]]:
+    """By user, the sessions that name nobody else."""
+    query = """SELECT max(user_id), session_id FROM {events} WHERE session_id IN
+        (SELECT session_id FROM {events} WHERE user_id IN (SELECT unnest(?::VARCHAR[])))
+        GROUP BY session_id HAVING count(DISTINCT user_id) = 1 ORDER BY ALL"""
+    found: dict[str, list[str]] = {}
+    for user, session in _ask(params, paths, query, users):
+        found.setdefault(user, []).append(session)
+    return found
+
+
+def _ask(params: Params, paths: Paths, query: str, names: list[str]) -> list[tuple[Any, ...]]:
+    if not any(paths.events.glob("*/events.parquet")):
+        return []
+    pattern = str(paths.events / "*" / "events.parquet").replace("'", "''")
+    with started(params.ingest.memory_gb) as engine:
+        events = f"read_parquet('{pattern}', hive_partitioning = false)"
+        rows: list[tuple[Any, ...]] = engine.cursor().execute(query.format(events=events), [names]).fetchall()
+    return rows

@@ -1,0 +1,108 @@
+"""Does a file hold somebody's name? Asked of its bytes, and of what they unpack to."""
+
+import bz2
+import gzip
+import io
+import lzma
+import sqlite3
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from clickflow.events.storage import packing_of
+from clickflow.privacy.people import People
+
+CHUNK = 16 << 20
+OVERLAP = 1 << 10
+
+
+def holds(path: Path, people: People) -> bool:
+    """Whether a file names one of them, whatever it is packed in. A file that is gone, or is a link, names nobody."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return any(people.needles.search(part) for part in _parts(file, path))
+    except FileNotFoundError:
+        return False
+
+
+def _parts(file: IO[bytes], path: Path | None) -> Iterator[bytes]:
+    head = file.read(16)
+    file.seek(0)
+    yield from _chunks(file)
+    packing = packing_of(head)
+    try:
+        if head[:4] == b"PAR1":
+            file.seek(0)
+            yield from _table(file)
+        elif head.startswith(b"SQLite format 3"):
+            yield from _database(file, path)
+        elif packing == "zip":
+            with zipfile.ZipFile(file) as archive:
+                for name in archive.namelist():
+                    with archive.open(name) as member:
+                        yield from _parts(io.BytesIO(member.read()), None)
+        elif packing:
+            file.seek(0)
+            yield from _chunks(_unpacked(file, packing))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, sqlite3.Error, ValueError, RuntimeError):
+        return  # it only looks like one: its bytes were searched
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    kept = b""
+    while part := file.read(CHUNK):
+        yield kept + part
+        kept = part[-OVERLAP:]
+
+
+def _unpacked(file: IO[bytes], packing: str) -> IO[bytes]:
+    import pyarrow as pa
+
+    if packing in ("zstd", "lz4"):
+        stream: IO[bytes] = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), packing)
+        return stream
+    openers = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+    return openers[packing](file)  # type: ignore[operator,no-any-return]
+
+
+def _table(file: IO[bytes]) -> Iterator[bytes]:
+    """The texts of a Parquet file, each distinct one of a row group once."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(file) as table:
+        for number in range(table.num_row_groups):
+            for column in table.read_row_group(number).flatten().columns:
+                column = column.combine_chunks()
+                while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+                    column = column.flatten()
+                kind = column.type
+                if pa.types.is_struct(kind) or pa.types.is_map(kind):
+                    yield repr(column.to_pylist()).encode()
+                elif not pa.types.is_null(kind) and not pa.types.is_temporal(kind):
+                    distinct = column.unique().cast(pa.large_string() if not _bytes(kind) else pa.large_binary())
+                    values = distinct.cast(pa.large_binary()).drop_null().to_pylist()
+                    yield b"\n".join(values)
+
+
+def _bytes(kind: object) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _database(file: IO[bytes], path: Path | None) -> Iterator[bytes]:
+    """The texts of an SQLite database; what its pages hold beside its rows was searched as bytes."""
+    with tempfile.NamedTemporaryFile(suffix=".db") as copy:
+        if path is None:
+            file.seek(0)
+            copy.write(file.read())
+            copy.flush()
+        with sqlite3.connect(f"file:{path or copy.name}?mode=ro", uri=True) as database:
+            for line in database.iterdump():
+                yield line.encode("utf-8", "surrogateescape")

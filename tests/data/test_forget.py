@@ -1,0 +1,193 @@
+"""A person who is forgotten is gone from what ingest has made, as if their rows had never come, and stays so."""
+
+import gzip
+import json
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+from ingest_setup import HEADER, Desk, row, rows
+
+from clickflow.errors import ClickflowError, UsageError
+from clickflow.events.pseudonyms import load_key, pseudonyms
+from clickflow.events.replay import replay
+from clickflow.privacy import forget as verb
+from clickflow.privacy import leftovers
+
+LOG = (
+    HEADER
+    + rows(40)
+    + row(user="u3", session="", item="alone")
+    + row(user="", session="v3", item="before the login")
+    + row("2026-01-05 10:00:09", user="u3", session="v3", item="after it")
+    + row("2026-01-05 10:00:09", user="u3", session="v3", item="after it")
+    + row(user="u3", kind="strange")
+    + row(user="u2", kind="strange")
+    + b"2026-01-05 10:00:00,view,u3,s9\n"
+    + b'2026-01-06 10:00:00,view,u3,s3,"over\ntwo lines",,,,,\n'
+    + row("2026-01-07 10:00:00", user="u3", session="s3", item="a day of their own")
+    + row("2026-01-08 10:00:00", user="u4", session="s4")
+)
+MORE = (
+    HEADER + row("2026-01-08 11:00:00", user="u3", session="s5") + row("2026-01-08 12:00:00", user="u5", session="s6")
+)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, raw_params: dict[str, object]) -> Desk:
+    desk = Desk(tmp_path / "w", raw_params)
+    desk.put("a.csv", LOG)
+    desk.put("b.csv.gz", gzip.compress(MORE))
+    return desk
+
+
+def forget(desk: Desk, *ids: str, dry: bool = False, outside: bool = False, **changes: object) -> dict[str, Any]:
+    return verb.forget(desk.params(**changes), desk.paths, ids, dry=dry, raw_outside=outside)[0]
+
+
+def named(desk: Desk, *texts: str) -> list[str]:
+    """The files of the workspace and its home that hold one of some texts, unpacked."""
+    found = []
+    for folder in (desk.paths.root, desk.paths.home):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            data = path.read_bytes()
+            if path.suffix == ".gz":
+                data += gzip.decompress(data)
+            if path.suffix == ".parquet":
+                data += repr(pq.read_table(path, partitioning=None).to_pylist()).encode()
+            found += [f"{path.name}: {text}" for text in texts if text.encode() in data]
+    return found
+
+
+def pseudonym(desk: Desk, kind: Any, name: str) -> str:
+    import pyarrow as pa
+
+    return str(pseudonyms(pa.array([name]), load_key(desk.paths.home), kind)[0].as_py())
+
+
+def from_nothing(desk: Desk, **changes: object) -> dict[str, str]:
+    """The outputs of an ingest that knows the list and nothing of an earlier one."""
+    shutil.rmtree(desk.paths.root / "data")
+    desk.ingest(**changes)
+    return desk.bytes()
+
+
+def test_what_is_left_is_what_an_ingest_makes_that_knows_the_list(desk: Desk) -> None:
+    before = desk.ingest().card
+    said = forget(desk, "u3")
+    assert said["unreached"] == []
+    assert said["rows"] == {"events": 14, "quarantine": 3, "raw": 17}
+    assert named(desk, "u3", pseudonym(desk, "user", "u3"), pseudonym(desk, "session", "v3"), "v3", "two lines") == []
+    after = json.loads(desk.paths.ingest_card.read_text())
+    assert (before["read"], after["read"], after["forgotten"]) == (52, 35, 0)
+    made = desk.bytes()
+    assert from_nothing(desk) == made
+
+
+def test_of_raw_files_elsewhere_the_rows_stay_and_are_counted_as_forgotten(desk: Desk, tmp_path: Path) -> None:
+    elsewhere = {"source__path": str(tmp_path / "log")}
+    shutil.move(desk.log, tmp_path / "log")
+    desk.ingest(**elsewhere)
+    said = forget(desk, "u3", **elsewhere)
+    assert [line.partition(": ")[2] for line in said["unreached"]] == [
+        "it lies outside the repository (--rewrite-raw writes it too)"
+    ] * 2
+    assert "line 5, 10, 15" in said["unreached"][0]
+    card = json.loads(desk.paths.ingest_card.read_text())
+    assert [source["forgotten"] for source in card["sources"]] == [16, 1]
+    assert card["read"] == card["accepted"] + card["quarantined"] + card["forgotten"] == 52
+    made = desk.bytes()
+    assert from_nothing(desk, **elsewhere) == made
+    assert forget(desk, "u3", outside=True, **elsewhere)["unreached"] == []
+    assert b"u3" not in (tmp_path / "log/a.csv").read_bytes()
+    assert desk.ingest(**elsewhere).card["forgotten"] == 0
+
+
+def test_a_file_that_comes_late_and_a_replay_bring_nobody_back(desk: Desk) -> None:
+    desk.ingest()
+    forget(desk, "u3")
+    desk.put(
+        "c.csv", HEADER + row("2026-01-09 10:00:00", user="u3") + row("2026-01-09 10:00:00", user="u1", kind="pdp")
+    )
+    desk.put("d.csv", HEADER + b"2026-01-09 10:00:00,view,u3\n")
+    assert desk.ingest().card["forgotten"] == 2
+    assert named(desk, pseudonym(desk, "user", "u3")) == []
+    taken = replay(desk.params(source__event_types={"pdp": "view", "strange": "view"}), desk.paths)
+    assert taken["taken_in"] == 2
+    assert desk.ingest(source__event_types={"pdp": "view", "strange": "view"}).card["forgotten"] == 2
+
+
+def test_a_pseudonym_is_taken_too_and_only_asking_changes_nothing(desk: Desk) -> None:
+    desk.ingest()
+    before = desk.bytes()
+    would = forget(desk, "u3", dry=True)
+    assert desk.bytes() == before and would["dry_run"] and not (desk.paths.home / "forgotten.json").exists()
+    done = forget(desk, pseudonym(desk, "user", "u3"))
+    assert done["rows"] == would["rows"] and done["people"] == would["people"]
+    assert named(desk, "u3,", pseudonym(desk, "user", "u3")) == []
+
+
+@pytest.mark.parametrize("step", ["in_checkout", "in_home", "unvacuumed"])
+def test_cut_short_it_is_completed_by_the_next_one(desk: Desk, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.ingest()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leftovers, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget(desk, "u3")
+    pending = desk.paths.home / "forget.json"
+    assert stat.S_IMODE(pending.stat().st_mode) == 0o600
+    said = forget(desk)
+    assert said["rows"]["events"] == 14 and said["unreached"] == []
+    assert not pending.exists()
+    assert named(desk, "u3", pseudonym(desk, "user", "u3")) == []
+    with pytest.raises(UsageError, match="nobody is named"):
+        forget(desk)
+
+
+def test_two_at_once_are_refused_and_nothing_is_changed(desk: Desk) -> None:
+    desk.ingest()
+    before = desk.bytes()
+    with (
+        FileLock(desk.paths.home / "forget.lock"),
+        pytest.raises(ClickflowError, match="another `clickflow forget` is at work"),
+    ):
+        verb.run(desk.params(), desk.paths, ["u3"], file=None, dry=False, raw_outside=False, as_json=True)
+    assert desk.bytes() == before
+
+
+def test_the_certificate_names_nobody_and_the_list_has_hashes_alone(desk: Desk, tmp_path: Path, capsys: Any) -> None:
+    desk.ingest()
+    (tmp_path / "ids.txt").write_text("u3\n\nu4\n")
+    verb.run(desk.params(), desk.paths, [], file=tmp_path / "ids.txt", dry=False, raw_outside=False, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["people"]) == 2
+    names = ["u3", "u4", *(pseudonym(desk, "user", name) for name in ("u3", "u4"))]
+    certificate = Path(said["certificate"])
+    listed = desk.paths.home / "forgotten.json"
+    for file in (certificate, certificate.with_suffix(".txt"), listed):
+        assert not [name for name in names if name in file.read_text()]
+    assert stat.S_IMODE(listed.stat().st_mode) == 0o600
+    day = next(thing for thing in said["removed"] if thing["thing"] == "day=2026-01-07")
+    assert day["before"] and not day["after"]
+
+
+def test_a_list_that_is_damaged_stops_the_ingest(desk: Desk) -> None:
+    desk.ingest()
+    forget(desk, "u3")
+    (desk.paths.home / "forgotten.json").write_text("{")
+    with pytest.raises(ClickflowError, match="the list of forgotten people, cannot be read"):
+        desk.ingest()
+
+
+def test_quarantine_is_its_owner_s_alone(desk: Desk) -> None:
+    desk.ingest()
+    assert stat.S_IMODE(desk.paths.quarantine.stat().st_mode) == 0o700
+    assert stat.S_IMODE((desk.paths.quarantine / "quarantine.parquet").stat().st_mode) == 0o600
