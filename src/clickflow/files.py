@@ -132,7 +132,7 @@ def put_in_place(fresh: Path, path: Path) -> None:
 
 
 @contextmanager
-def replacing(folder: Path, *, sealed: bool = True) -> Iterator[Path]:
+def replacing(folder: Path, *, sealed: bool = False) -> Iterator[Path]:
     """Yield an empty sibling folder; on success it takes the place of `folder`, on failure it is removed and
     `folder` stays as it was. `sealed`: the hashes of its files are recorded in it (`integrity.seal`).
     """

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from quality_log import A_DAY, DAYS, START, Rows, broken, clean_rows, run, write
 
+from clickflow import integrity
 from clickflow.errors import DataError, UsageError
 from clickflow.events.contract import SCHEMA
 from clickflow.files import sha256_folder
@@ -331,12 +332,15 @@ def test_files_that_are_no_events_are_named(place: Path, raw_params: dict[str, A
     stray = paths.events / "backup/events.parquet"
     stray.parent.mkdir()
     stray.write_bytes(b"PAR1")
+    integrity.seal(paths.events)
     with pytest.raises(DataError, match=r"backup/events\.parquet lies in a folder that is not named day="):
         validate.run(check(raw_params), paths)
     stray.parent.rename(paths.events / "day=2026-02-01")
+    integrity.seal(paths.events)
     with pytest.raises(DataError, match=r"day=2026-02-01/events\.parquet cannot be read as Parquet"):
         validate.run(check(raw_params), paths)
     shutil.rmtree(paths.events / "day=2026-02-01")
+    integrity.seal(paths.events)
     paths.ingest_card.write_text('{"read": "many"}', encoding="utf-8")
     with pytest.raises(DataError, match="does not hold the counts"):
         validate.run(check(raw_params), paths)

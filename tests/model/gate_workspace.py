@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from clickflow import integrity
 from clickflow.files import read_json, sha256, write_json
 from clickflow.params import Params
 from clickflow.params_file import check
@@ -113,6 +114,8 @@ def measured(
             "artefact": {"model_sha256": onnx, "size_mb": 0.007, "latency_ms_p95_class": 2.0, **(artefact or {})},
         },
     )
+    for each in (exported, folder):
+        integrity.seal(each)
 
 
 def metrics(found: Any) -> dict[str, Any]:

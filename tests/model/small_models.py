@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
+from clickflow import integrity
 from clickflow.models import ensemble, item_features, network, saved
 from clickflow.params import Heads, Model
 from clickflow.params_file import load
@@ -102,4 +103,5 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
             parameter.mul_(2.0)
     folder.mkdir(parents=True)
     saved.save(made, folder, {"data_sha256": card.sha256, "seed": seed})
+    integrity.seal(folder)
     return made.eval()

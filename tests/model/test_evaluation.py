@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import small_models
 
+from clickflow import integrity
 from clickflow.errors import DataError
 from clickflow.evaluation import evaluate, examples, headline, report, scoring, vocabularies
 from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
@@ -219,6 +220,7 @@ def test_a_champion_with_another_numbering_has_the_same_ranks(shop, tmp_path):
     from clickflow.models.saved import save
 
     save(permuted, other.trained("next_step"), {})
+    integrity.seal(other.trained("next_step"))
     export.run(params, other, "next_step")
     champion = load(other.exported("next_step"))
     assert champion.item_ids() != load(paths.exported("next_step")).item_ids()

@@ -12,6 +12,7 @@ import pytest
 import small_models
 import torch
 
+from clickflow import integrity
 from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.files import read_json, sha256, write_json
 from clickflow.models import export
@@ -119,7 +120,11 @@ def test_the_stage_writes_a_card_that_holds(made):
     paths, params = Paths(made[0]), made[2]
     folder = paths.exported("next_step")
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("card.json", "categories.parquet", "model.onnx", "vocabulary.parquet")
+        "card.json",
+        "categories.parquet",
+        "hashes.json",
+        "model.onnx",
+        "vocabulary.parquet",
     ]
     card = read_json(folder / "card.json")
     assert card["model_sha256"] == sha256(folder / "model.onnx")
@@ -228,9 +233,11 @@ def test_other_data_and_other_weights_are_refused(workspace):
     trained = paths.trained("next_step")
     card = read_json(trained / "model.json")
     write_json(trained / "model.json", card | {"weights_sha256": "0" * 64})
+    integrity.seal(trained)
     with pytest.raises(DataError, match=r"weights\.safetensors is not the file"):
         export.run(params, paths, "next_step")
     write_json(trained / "model.json", card | {"data_sha256": "0" * 64})
+    integrity.seal(trained)
     with pytest.raises(DataError, match="trained on other data"):
         export.run(params, paths, "next_step")
     (trained / "model.json").unlink()

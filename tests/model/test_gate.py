@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from clickflow import cli
+from clickflow import cli, integrity
 from clickflow.errors import DataError, UsageError
 from clickflow.evaluation import gate
 from clickflow.evaluation.verdicts import Rule, decide
@@ -44,6 +44,8 @@ def paths(tmp_path: Path) -> Paths:
 
 
 def decided(root: Path, paths: Paths, champion: int = 0, **rules: Any) -> str:
+    for folder in (paths.evaluation(MODEL), paths.exported(MODEL)):
+        integrity.seal(folder)  # as the stages leave them, whatever a test has made of them
     gate.run(params_with(root, champion, **rules), paths, MODEL)
     return str(decision(paths)["decision"])
 

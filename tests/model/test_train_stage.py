@@ -35,6 +35,7 @@ def test_the_same_bytes_whatever_becomes_of_mlflow(
     out = paths.trained("next_step")
     assert sorted(path.name for path in out.iterdir()) == [
         "curves.png",
+        "hashes.json",
         "history.json",
         "model.json",
         "weights.safetensors",

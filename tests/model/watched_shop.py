@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from clickflow import cli
+from clickflow import cli, integrity
 from clickflow.paths import Paths
 from clickflow.sequences.store import open_split, read_card
 
@@ -102,3 +102,4 @@ def change_later(paths: Paths, days: float, change: Change) -> None:
             file = store / name / f"{column}.npy"
             file.unlink()
             np.save(file, values)
+    integrity.seal(store)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from clickflow import integrity
 from clickflow.files import sha256, sha256_folder, write_json
 from clickflow.params import Params
 from clickflow.params_file import load
@@ -44,6 +45,7 @@ def candidate(
     (exported / "model.onnx").write_bytes(content.encode() * 100)
     (exported / "vocabulary.parquet").write_bytes(b"vocabulary of " + content.encode())
     write_json(exported / "card.json", {"model_sha256": sha256(exported / "model.onnx"), "latency_ms": latency})
+    integrity.seal(exported)
     for folder in (paths.gate(model), paths.evaluation(model)):
         folder.mkdir(parents=True, exist_ok=True)
     (paths.evaluation(model) / "report.html").write_text("<!doctype html>", encoding="utf-8")
@@ -62,6 +64,8 @@ def candidate(
             "rules": [],
         },
     )
+    for folder in (paths.gate(model), paths.evaluation(model)):
+        integrity.seal(folder)
 
 
 @cache

@@ -10,7 +10,7 @@ import pytest
 from registry_workspace import MODEL, candidate, home_of, lines, params_of, state, with_store, workspace
 from typer.testing import CliRunner
 
-from clickflow import cli
+from clickflow import cli, integrity
 from clickflow.errors import ClickflowError, UsageError
 from clickflow.files import read_json, sha256_folder, write_json
 from clickflow.paths import Paths
@@ -88,9 +88,11 @@ def test_a_run_in_mlflow_is_called_by_version_data_and_verdict(here: Paths) -> N
         "sentence": "Of 100 next clicks, 56.",
     }
     write_json(file, read_json(file) | more)
+    integrity.seal(file.parent)
     call("promote")
     assert described(here, 1) == (f"{MODEL} 1 · files rees46 to 2026-01-27 · hold", "Of 100 next clicks, 56.")
     write_json(file, read_json(file) | {"decision": "promote"})
+    integrity.seal(file.parent)
     call("promote")
     assert described(here, 1)[0] == f"{MODEL} 1 · files rees46 to 2026-01-27 · promote"
 
@@ -192,6 +194,7 @@ def test_nothing_to_promote_is_said_before_anything_is_touched(bare: Paths) -> N
     assert "did you mean" in call("promote", "next_stop", fails=2)
     candidate(bare, "one")
     (bare.gate(MODEL) / "decision.json").write_text('{"decision": "ship it"}')
+    integrity.seal(bare.gate(MODEL))
     assert "clickflow gate" in call("promote", fails=3)
     assert not (home_of() / "mlflow.db").exists()
     assert lines(bare) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clickflow import integrity
 from clickflow.cli import guarded
 from clickflow.errors import ClickflowError, UsageError
 from clickflow.params_file import load
@@ -255,6 +256,7 @@ def test_a_fault_of_all_trials_ends_it_with_their_words(shop, monkeypatch):
     monkeypatch.setattr("clickflow.tuning.search.FRUITLESS", 1)
     paths = shop()
     (paths.sequences("session") / "train/item.npy").write_bytes(b"rotten")
+    integrity.seal(paths.sequences("session"))
     with pytest.raises(ClickflowError, match=r"1 trials failed and none succeeded; trial 0: .*item\.npy"):
         run(paths, trials=None, jobs=1)
 

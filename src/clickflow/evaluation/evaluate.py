@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clickflow import integrity
 from clickflow.console import emit, progress, say
 from clickflow.errors import DataError
 from clickflow.evaluation import examples, headline, measure, oracle, reference, report, scoring, seen, vocabularies
@@ -29,6 +30,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     Raises DataError where artefact or store are missing, changed, or do not belong together.
     """
     unit, version = params.model(name).unit, params.champion[name]
+    integrity.verify(paths.exported(name), paths.sequences(unit), paths.truth, home=paths.home)
     champion = None
     if version > 0:
         # imported here: the registry stands above the evaluation, which is otherwise given a folder
@@ -53,7 +55,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             "parity": candidate.card["parity"],
         },
     }
-    with replacing(paths.evaluation(name)) as fresh:
+    with replacing(paths.evaluation(name), sealed=True) as fresh:
         write(fresh, measured, content, candidate, params.evaluation)
         write_json(fresh / paths.measured(name).name, content)
         confidence = params.evaluation.confidence

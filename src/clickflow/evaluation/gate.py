@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.evaluation import evidence as evidences
 from clickflow.evaluation import fairness, headline
 from clickflow.evaluation import rules as judging
@@ -29,10 +29,11 @@ def run(params: Params, paths: Paths, name: str) -> None:
     measured, DataError where the evaluation does not belong to the artefact or the champion.
     """
     params.model(name)
+    integrity.verify(paths.evaluation(name), paths.exported(name), home=paths.home)
     evidence = evidences.read(paths, name, params.champion[name])
     rules = judging.judge(params.gate, evidence, params.seed)
     decision = decision_of(name, params.gate, evidence, rules, params.seed)
-    with replacing(paths.gate(name)) as fresh:
+    with replacing(paths.gate(name), sealed=True) as fresh:
         write_json(fresh / "decision.json", decision)
         write_text(fresh / "decision.html", page(decision))
     console.out.print(_table(decision))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clickflow import integrity
 from clickflow.console import emit, progress, say
 from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.files import read_json, replacing, sha256, write_json
@@ -57,10 +58,11 @@ def run(params: Params, paths: Paths, name: str) -> None:
     trained, folder = paths.trained(name), paths.sequences(params.model(name).unit)
     if not (trained / TRAINED_CARD).is_file():
         raise UsageError(f"there is no trained model in {trained}", next_step=f"run `clickflow train {name}`")
+    integrity.verify(trained, folder, home=paths.home)
     model_card, store = read_json(trained / TRAINED_CARD), read_card(folder)
     _same_data(trained, model_card, folder, store)
     network = load_trained(trained)
-    with replacing(paths.exported(name)) as fresh:
+    with replacing(paths.exported(name), sealed=True) as fresh:
         (fresh / MODEL).write_bytes(to_onnx(network))
         _vocabulary(folder, store, fresh)
         card = {

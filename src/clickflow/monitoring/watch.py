@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.console import Advance
 from clickflow.errors import DataError, UsageError
 from clickflow.evaluation import reference as references
@@ -95,6 +95,7 @@ def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tup
     """Everything that was found, as JSON holds it, and what the report draws."""
     as_of = round(now.timestamp() * 1e6)
     stores = {unit: paths.sequences(unit) for unit in sorted({params.model(name).unit for name in models})}
+    integrity.verify(*stores.values(), home=paths.home)
     splits = {unit: windows.splits(store) for unit, store in stores.items()}
     newest = max((windows.newest(each, as_of) or 0 for each in splits.values()), default=0)
     if not newest:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from rich.markup import escape
 
-from clickflow import console, files
+from clickflow import console, files, integrity
 from clickflow.errors import DataError, UsageError
 from clickflow.events import manifest, refusals
 from clickflow.params import Params
@@ -27,6 +27,7 @@ def run(params: Params, paths: Paths) -> None:
     observed, the bound, how many rows are concerned and up to five of them. Warnings are said and stand in both.
     Raises UsageError where there are no events, or where a suite cannot be used.
     """
+    integrity.verify(paths.events, home=paths.home)
     card = _ingest_card(paths.ingest_card)
     found = find_files(paths.events)
     as_of = _utc(params.source.as_of)

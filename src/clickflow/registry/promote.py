@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.errors import DataError, UsageError
 from clickflow.files import read_json, sha256, sha256_folder
 from clickflow.models.artefact import CARD, MODEL
@@ -101,6 +101,7 @@ def read_candidate(paths: Paths, model: str) -> Candidate:
                 kept="nothing was registered",
                 next_step="run `dvc repro`; the gate must have decided first",
             )
+    integrity.verify(paths.gate(model), paths.evaluation(model), home=paths.home)
     try:
         content = read_json(file)
         decision = content["decision"]
@@ -124,7 +125,7 @@ def read_candidate(paths: Paths, model: str) -> Candidate:
 
 
 def _content(exported: Path) -> str:
-    files = sorted(file for file in exported.rglob("*") if file.is_file() and file.name != CARD)
+    files = sorted(file for file in exported.rglob("*") if file.is_file() and file.name not in (CARD, integrity.SEAL))
     lines = (f"{file.relative_to(exported).as_posix()} {sha256(file)}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

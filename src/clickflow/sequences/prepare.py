@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.errors import DataError, UsageError
 from clickflow.events import manifest
 from clickflow.events.contract import EVENT_TYPES
@@ -37,6 +37,7 @@ def run(params: Params, paths: Paths, unit: str) -> None:
     if unit not in UNITS:
         raise UsageError(f"there is no unit {unit!r}; there is: {', '.join(UNITS)}")
     started = time.perf_counter()
+    integrity.verify(paths.events, home=paths.home)
     card = build(paths.events, params.sequences, unit, paths.sequences(unit))
     console.say(f"{card.summary()}; {time.perf_counter() - started:.1f} s")
     for note in card.notes:
@@ -52,7 +53,7 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
     """
     _check(settings)
     clock = manifest.clock(events)
-    with _scratch(out) as scratch, replacing(out) as fresh:
+    with _scratch(out) as scratch, replacing(out, sealed=True) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
             numbered = numbering.number(connection, events, settings)
             cut = _cut(connection, numbered, settings, unit, scratch)

@@ -212,7 +212,7 @@ def write_store(
         [[str(index) for index in range(2, named)], list(range(2, named)), [0] * (named - 2)],
         schema=categories_schema(),
     )
-    with replacing(folder) as fresh:
+    with replacing(folder, sealed=True) as fresh:
         files = {
             "vocabulary.parquet": write_table(fresh / "vocabulary.parquet", [vocabulary], vocabulary_schema()),
             "categories.parquet": write_table(fresh / "categories.parquet", [categories], categories_schema()),

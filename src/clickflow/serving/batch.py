@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.errors import UsageError
 from clickflow.evaluation import vocabularies
 from clickflow.files import read_json, replacing, sha256, write_json
@@ -54,6 +54,7 @@ def run(
     """
     spec = params.model(model)
     check_folder(out)
+    integrity.verify(paths.sequences(spec.unit), home=paths.home)
     version, artefact = champion.loaded(params, paths, model)
     with replacing(out) as fresh:
         card = write(artefact, paths.sequences(spec.unit), fresh, top=top, since_hours=since_hours)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.errors import DataError
 from clickflow.evaluation import vocabularies
 from clickflow.models.artefact import Artefact
@@ -70,6 +70,7 @@ def run(
     """
     spec = params.model(model)
     store = paths.sequences(spec.unit)
+    integrity.verify(store, home=paths.home)
     version, artefact = champion.loaded(params, paths, model)
     asked: dict[Kind, str | None] = {"session": session, "user": user}
     answers, note = [], ""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.errors import DataError, UsageError
 from clickflow.events.engine import started
 from clickflow.params import Params
@@ -84,6 +84,7 @@ def known(params: Params, paths: Paths, pseudonyms: Sequence[str]) -> dict[str, 
     found: dict[str, dict[str, Any]] = {}
     if not pseudonyms:
         return found
+    integrity.verify(paths.events, home=paths.home)
     with started(params.ingest.memory_gb) as engine:
         con = engine.cursor()
         events = str(paths.events / "*" / "events.parquet")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow.files import read_json, replacing, write_json
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
@@ -32,6 +32,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     Raises DataError where the store is missing or has nothing to learn from.
     """
     folder = paths.sequences(params.model(name).unit)
+    integrity.verify(folder, home=paths.home)
     card = read_card(folder)
     spec = readable(params.model(name), card)
     if lacking := [each for each in params.model(name).encoder.features if each not in spec.encoder.features]:
@@ -63,7 +64,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         ):
             trained = work(team, checkpoints=checkpoints, watcher=watcher)
         best = trained.best_epochs if spec.ensemble else trained.best_epoch
-        with replacing(out) as fresh:
+        with replacing(out, sealed=True) as fresh:
             extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": best}
             save(trained.network, fresh, extra)
             write_json(fresh / "history.json", trained.history)

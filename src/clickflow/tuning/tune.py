@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from clickflow import console
+from clickflow import console, integrity
 from clickflow import params_patch as patch
 from clickflow.errors import ClickflowError, DataError
 from clickflow.files import write_text
@@ -45,6 +45,7 @@ def run(
     tuned = space.of(params, name)
     space.check(params, tuned)
     store = paths.sequences(params.model(name).unit).absolute()
+    integrity.verify(store, home=paths.home)
     card = read_card(store)
     if not card.splits["valid"].sequences:
         raise DataError(
