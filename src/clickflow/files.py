@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +18,8 @@ from typing import Any
 
 from clickflow.errors import ClickflowError
 
-LEFT = (".tmp", ".new", ".old")
-"""How the names end of what is not in its place yet: `.NAME.PID` comes before."""
+LEFT_BEHIND = re.compile(r"\.(.+)\.(\d+)\.(tmp|new|old)", re.DOTALL)
+"""The names of what is not in its place yet, with the process that makes it."""
 
 
 class NotWritten(ClickflowError, OSError):
@@ -122,11 +123,7 @@ def sync_folder(folder: Path) -> None:
 
 def put_in_place(fresh: Path, path: Path) -> None:
     """Sync a file that another library wrote, and rename it to `path`."""
-    handle = os.open(fresh, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync(fresh)
     fresh.replace(path)
     sync_folder(path.parent)
 
@@ -146,8 +143,7 @@ def replacing(folder: Path, *, sealed: bool = False) -> Iterator[Path]:
             yield fresh
             if sealed:
                 integrity.seal(fresh)
-            for path in (*fresh.rglob("*"), fresh):
-                _sync(path)
+            sync_tree(fresh)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
@@ -159,14 +155,39 @@ def replacing(folder: Path, *, sealed: bool = False) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def sync_tree(folder: Path) -> None:
+    """Have all that lies below `folder` on disk."""
+    for path in (*folder.rglob("*"), folder):
+        if path.is_file():
+            _sync(path)
+        elif path.is_dir():
+            sync_folder(path)
+
+
 def _sync(path: Path) -> None:
-    if path.is_symlink():
-        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_new(path: Path, data: bytes, *, mode: int) -> bool:
+    """`write_bytes`, where there is no such file yet: False where there is one, which is left as it is."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(path, ".tmp") as temporary:
+            write_bytes(temporary, data, mode=mode)
+            try:
+                os.link(temporary, path)  # unlike a rename it takes no other's place
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise NotWritten(path, error) from error
+    return True
 
 
 def _write_all(handle: int, data: bytes) -> None:
@@ -180,20 +201,32 @@ def _write_all(handle: int, data: bytes) -> None:
 def _beside(path: Path, ending: str) -> Iterator[Path]:
     """The name under which a new `path` is made; what ended processes left under such names is removed first."""
     for left in _left(path):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        tidy(left)
     yield path.with_name(f".{path.name}.{os.getpid()}{ending}")
 
 
 def _left(path: Path) -> Iterator[Path]:
-    start = f".{path.name}."
-    for name in [each.name for each in path.parent.iterdir()]:
-        if name.startswith(start) and name.endswith(LEFT):
-            pid = name[len(start) : -len(LEFT[0])]
-            if pid.isdecimal() and not alive(int(pid)):
-                yield path.with_name(name)
+    return (each for each in left_behind(path.parent) if each.name.startswith(f".{path.name}."))
+
+
+def left_behind(folder: Path) -> Iterator[Path]:
+    """What processes that have ended left in `folder` of what they were making: `.NAME.PID.tmp` and the like."""
+    for path in list(folder.iterdir()):
+        found = LEFT_BEHIND.fullmatch(path.name)
+        if found and not alive(int(found[2])):
+            yield path
+
+
+def tidy(left: Path) -> None:
+    """Remove what was left behind; what was moved aside, and has no successor yet, goes back to its place."""
+    found = LEFT_BEHIND.fullmatch(left.name)
+    place = left.with_name(found[1]) if found else left
+    if found and found[3] == "old" and not place.exists():
+        left.rename(place)
+    elif left.is_dir():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def alive(pid: int) -> bool:

@@ -50,6 +50,8 @@ def scratch(paths: Paths) -> Iterator[Path]:
 
 def commit(folder: Path, paths: Paths, outputs: dict[str, Path]) -> None:
     """Put the finished outputs in place: name in `folder` to final path, in this order."""
+    for name in outputs:
+        files.sync_tree(folder / name)
     files.write_json(
         folder / JOURNAL, {name: path.relative_to(paths.root).as_posix() for name, path in outputs.items()}
     )

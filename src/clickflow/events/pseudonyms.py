@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from clickflow import console
+from clickflow import console, files
 from clickflow.errors import UsageError
 
 VARIABLE = "CLICKFLOW_PSEUDONYM_KEY"
@@ -33,19 +33,18 @@ def load_key(home: Path) -> bytes:
     if value:
         return _checked(value, VARIABLE)
     path = home / "pseudonym.key"
-    if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
-            console.say(
-                f"made a key for pseudonyms: {path}\n"
-                "  keep it secret and keep it safe: another key gives everybody another pseudonym"
-            )
+    if not path.exists() and files.write_new(path, f"{secrets.token_hex(32)}\n".encode(), mode=0o600):
+        console.say(
+            f"made a key for pseudonyms: {path}\n"
+            "  keep it secret and keep it safe: another key gives everybody another pseudonym"
+        )
+    if not path.read_bytes().strip():
+        raise UsageError(
+            f"the pseudonym key {path} is empty: a disk was full, or a machine stopped, while it was written",
+            kept="nothing was read, the outputs are as they were",
+            next_step=f"put the key back from a backup, or set {VARIABLE} to it: another key gives everybody "
+            "another pseudonym, and all is read again. Where no events were made with it, remove the file",
+        )
     return _checked(path.read_text(encoding="utf-8").strip(), str(path))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from clickflow.files import append
 from clickflow.orchestration.process import Say
 
 Kind = Literal["failed", "late", "waiting", "stale"]
@@ -59,11 +60,9 @@ def tell(home: Path, kind: Kind, *, title: str, text: str, dag: str, run: str, n
 def _write(home: Path, notice: dict[str, str], say: Say) -> None:
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **notice}
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with (home / FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        append(home / FILE, f"{json.dumps(line, ensure_ascii=False)}\n".encode(), mode=0o640)
     except OSError as error:
-        say(f"the notice could not be written to {home / FILE}: {error}")
+        say(f"the notice could not be written: {error}")
 
 
 def _link(dag: str, run: str) -> str:

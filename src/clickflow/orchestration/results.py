@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.errors import ClickflowError
-from clickflow.files import read_json
+from clickflow.files import read_json, write_text
 from clickflow.orchestration import (
     continuing,
     fragments,
@@ -46,7 +46,7 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
     git(folder, *IDENTITY, *silent, *words)
     commit = git(folder, "rev-parse", "HEAD").strip()
     repository.publish(run.repository, Path(run.home), folder, commit, run.reference)
-    (folder / MARKER).write_text(f"{commit} without bulk")
+    write_text(folder / MARKER, f"{commit} without bulk")
     workspace.remove(run.folder)
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(run.folder)
@@ -84,7 +84,7 @@ def results(run: Run, say: Say, *, everything: bool = False) -> Path:
         workspace.clone(origin, folder, commit)
         storage.configure(folder, run.repository, home, link_types=LINKS)
     _lay_out(run, folder, say, everything=everything)
-    marker.write_text(wanted)
+    write_text(marker, wanted)
     return folder
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clickflow import console
 from clickflow.errors import ClickflowError, DataError, UsageError
-from clickflow.files import replacing, sha256_folder, write_text
+from clickflow.files import put_in_place, replacing, sha256_folder, write_text
 from clickflow.models.artefact import Artefact, load
 from clickflow.params import Params
 from clickflow.params_file import check
@@ -99,7 +99,7 @@ def evidence(params: Params, paths: Paths, model: str, version: int, name: str) 
         found = mlflow_store.download_file(store, registered, f"{mlflow_store.EVALUATION}/{name}", Path(scratch))
         if found is None:
             return None
-        found.replace(file)
+        put_in_place(found, file)
     return file
 
 

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from clickflow import files
 from clickflow.console import say
 from clickflow.errors import DataError
 from clickflow.paths import Paths
@@ -206,18 +207,8 @@ def append(
     content["hash"] = _hash(content)
     entry = Entry(**content, signature=signer.sign(_signed(content)))
     _cut_torn_line(file)
-    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, _canonical(asdict(entry)) + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.append(file, _canonical(asdict(entry)) + b"\n")
     signatures.publish(file.parent, signer.public)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
     entries.append(entry)
     return entry
 

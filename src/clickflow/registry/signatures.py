@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from clickflow import console
 from clickflow.errors import UsageError
+from clickflow.files import write_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -142,10 +143,4 @@ def _text(file: Path) -> str:
 
 def _write(file: Path, text: str, mode: int) -> None:
     """Whole or not at all, and on disk; nobody else can read it at any moment where `mode` says so."""
-    fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="ascii") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(file)
+    write_text(file, text, mode=mode)

@@ -27,7 +27,7 @@ from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import VARIABLE, key_name, load_key
 from clickflow.events.rows import with_constants
 from clickflow.events.sources import SourceFile, open_files
-from clickflow.files import read_json
+from clickflow.files import append, read_json
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.registry.ledger import actor
@@ -142,15 +142,9 @@ def record(paths: Paths, verb: str, asked: str, who: Collection[Identity]) -> Pa
     file = paths.home / "who.jsonl"
     common = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "actor": actor(), "verb": verb, "asked": asked}
     lines = [json.dumps({**common, "kind": one.kind, "pseudonym": one.pseudonym}, sort_keys=True) for one in who]
-    file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.fchmod(descriptor, 0o600)
-            os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append(file, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
+        file.chmod(0o600)
     except OSError as error:
         raise ClickflowError(
             f"the question cannot be written into {file}: {error.strerror}",

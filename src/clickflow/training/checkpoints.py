@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clickflow.files import sha256, write_text
+from clickflow.files import put_in_place, sha256, write_text
 from clickflow.training.travel import Mirror
 
 KEEP = 2
@@ -65,9 +65,7 @@ class Checkpoints:
         tensors = self.folder / f"step-{step:09d}.safetensors"
         temporary = self.folder / f".{tensors.name}.{os.getpid()}.tmp"
         save_file({name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(tensors)
+        put_in_place(temporary, tensors)
         content = {"state": checkpoint.state, "sha256": sha256(tensors)}
         write_text(tensors.with_suffix(".json"), json.dumps(content, sort_keys=True))
         kept = {path.stem for path in sorted(self.folder.glob("step-*.json"))[-KEEP:]}

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from clickflow.files import put_in_place
+
 VARIABLE = "CLICKFLOW_CHECKPOINT_REMOTE"
 """A folder with .dvc/; its default remote takes the checkpoints."""
 
@@ -99,7 +101,7 @@ class Mirror:
                 fs.get_file(fs.join(place, part), str(temporary))
                 if self.ended:
                     return
-                temporary.replace(folder / part)
+                put_in_place(temporary, folder / part)
         if newer:
             self.say(f"{len(newer)} checkpoints came from {fs.unstrip_protocol(place)}")
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from clickflow import console
 from clickflow.errors import EXIT_FAILED
-from clickflow.orchestration.doctor import log, machine, places, services
+from clickflow.orchestration.doctor import locks, log, machine, places, services
 from clickflow.orchestration.doctor.finding import Check, Finding, fault
 from clickflow.paths import Paths
 
@@ -22,6 +22,8 @@ CHECKS: tuple[Check, ...] = (
     machine.gpu,
     places.commit,
     places.params,
+    locks.dvc,
+    locks.left,
     log.source,
     log.key,
     places.remote,

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from clickflow.files import write_text
+
 PASSWORDS = "passwords.json"
 SECRETS = "secrets.json"
 
@@ -43,12 +45,7 @@ def secret(folder: Path) -> dict[str, str]:
 
 def write_private(file: Path, text: str) -> None:
     """Write a file that nobody else can read at any moment."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        out.write(text)
-    fresh.replace(file)
+    write_text(file, text, mode=0o600)
 
 
 def _read(file: Path) -> dict[str, str]:
