@@ -113,6 +113,7 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
         candidate = np.where((level == 0) & (rng.random(len(level)) < drop), 0, candidate)
         predictions = Predictions(
             sequence=sequence,
+            customer=sequence,
             ranks={CANDIDATE: candidate, CHAMPION: champion},
             missing={CANDIDATE: 0, CHAMPION: 0},
             known=np.ones(len(sequence), np.bool_),

@@ -57,10 +57,12 @@ def measured(
     losses: Mapping[str, NDArray[Any]] | None = None,
     fit: Mapping[str, Any] | None = None,
     seen: NDArray[np.bool_] | None = None,
+    customer: NDArray[np.int32] | None = None,
 ) -> None:
     """Write what export and evaluate would have: card, predictions, metrics. `unknown` [n]: items that the candidate
     does not know. `losses` [n]: of next_action, by system; one below ln 2 counts as right.
     `seen` [n]: rows that the champion may have learned from; masked: it is not known.
+    `customer` [n]: whose each row is; none given: nobody is known.
     `fit`: what differs in the champion's from that of one of the same shop.
     """
     exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
@@ -71,6 +73,7 @@ def measured(
     onnx = sha256(exported / "model.onnx")
     write_json(exported / "card.json", {"known": KNOWN, "model_sha256": onnx, "data_sha256": "d" * 64})
     n = len(sequence)
+    owner = customer if customer is not None else -1 - sequence
     if systems:
         start = np.concatenate([[True], sequence[1:] != sequence[:-1]])
         first = np.maximum.accumulate(np.where(start, np.arange(n), 0))
@@ -78,6 +81,7 @@ def measured(
         beyond = unknown if unknown is not None else np.zeros(n, bool)
         columns = {
             "sequence": pa.array(sequence),
+            "customer": pa.array(owner),
             "position": pa.array((np.arange(n) - first).astype(np.int32)),
             "target": pa.array(np.where(beyond, KNOWN + 7, 7).astype(np.int32)),
             **{f"rank_{name}": pa.array(found) for name, found in systems.items()},
@@ -96,6 +100,7 @@ def measured(
         size = len(next(iter(found_losses.values())))
         table = {
             "sequence": pa.array(sequence if n else np.arange(size, dtype=np.int32)),
+            "customer": pa.array(owner if n else np.arange(size, dtype=np.int32)),
             "target": pa.array(np.zeros(size, np.int8)),
             **{f"predicted_{name}": pa.array((each > LN2).astype(np.int8)) for name, each in found_losses.items()},
             **{f"loss_{name}": pa.array(each) for name, each in found_losses.items()},

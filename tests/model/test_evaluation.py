@@ -13,7 +13,7 @@ import small_models
 
 from clickflow import integrity
 from clickflow.errors import DataError
-from clickflow.evaluation import evaluate, examples, headline, report, scoring, vocabularies
+from clickflow.evaluation import customers, evaluate, examples, headline, report, scoring, vocabularies
 from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.files import read_json, sha256_folder, write_json
 from clickflow.models import export
@@ -434,6 +434,17 @@ def test_what_a_champion_may_have_learned_from_is_marked_by_time(shop, tmp_path)
     rows, said = marked(seen_until=None, data_sha256="another")
     assert all(each is None for each in rows)
     assert said == {"until": None, "share": None}
+
+
+def test_rows_are_their_customers_and_where_nobody_is_known_their_sessions(tmp_path):
+    (tmp_path / "test").mkdir()
+    rows = {"user_id": ["b", None, "a", "b", None, None], "session_id": ["1", "2", "3", "4", "2", "5"]}
+    pq.write_table(pa.table(rows), tmp_path / "test" / "sequences.parquet")
+    found = customers.of(tmp_path, "test")
+    assert [found[0] == found[3], found[1] == found[4], len(set(found.tolist()))] == [True, True, 4]
+    assert [int(code) >= 0 for code in found] == [user is not None for user in rows["user_id"]]
+    assert customers.count(found) == {"customers": 2, "sessions": 2}
+    assert customers.named(customers.count(found)) == "2 customers and 2 sessions whose customer is not known"
 
 
 def capture(table):

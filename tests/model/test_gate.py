@@ -118,7 +118,7 @@ def test_a_defeat_several_steps_ahead_is_seen(root: Path, paths: Paths) -> None:
     for better, expected in ((STRONG, "promote"), (WEAK, "reject")):
         write_json(paths.measured(MODEL), metrics | {"next_items": {"candidate": ranked_metrics(better)}})
         ranked = {"candidate": better, "one_step": STRONG, "vsknn": worse(STRONG, 0.1, 3)}
-        table = pq.read_table(folder / "predictions.parquet").select(["sequence", "position", "target"])
+        table = pq.read_table(folder / "predictions.parquet").select(["sequence", "customer", "position", "target"])
         for name, found in ranked.items():
             table = table.append_column(f"rank_{name}", pa.array(found))
         pq.write_table(table, folder / "ahead.parquet")
@@ -170,7 +170,7 @@ def test_too_little_data_is_no_proof(root: Path, paths: Paths) -> None:
     fewer = sequences(30)
     measured(paths, fewer, {name: found[: len(fewer)] for name, found in systems.items()}, champion=3)
     assert decided(root, paths, 3) == "hold"
-    assert "30 test sequences are too few" in rule(paths, "not inferior to the champion")["text"]
+    assert "30 sessions in the test part are too few" in rule(paths, "not inferior to the champion")["text"]
     assert rule(paths, "not inferior to the champion")["verdict"] == "not_judged"
 
 
@@ -266,7 +266,7 @@ def test_what_the_champion_may_have_learned_from_does_not_count_for_it(root: Pat
 @pytest.mark.parametrize(
     ("seen", "says"),
     [
-        pytest.param(MANY >= 20, "are left, 500 of 50 are needed", id="nearly all"),
+        pytest.param(MANY >= 20, "rows are left, 500 are needed", id="nearly all"),
         pytest.param(np.ma.masked_all(len(MANY), bool), "not known until when the data of version 3 reach", id="?"),
     ],
 )
@@ -461,6 +461,36 @@ def test_sequences_are_drawn_and_not_predictions(root: Path, paths: Paths) -> No
     measured(paths, np.repeat(MANY, 3), tripled)
     decided(root, paths, **rules)
     assert rule(paths, "floor")["evidence"]["interval"] == once
+
+
+def test_what_holds_among_visits_of_a_few_customers_is_not_shown(root: Path, paths: Paths) -> None:
+    """Each of 60 customers prefers one of two equally good systems, and visits 25 times: by visit one looks better."""
+    rng = np.random.default_rng(0)
+    customer = (MANY % 60).astype(np.int32)
+    taste = rng.normal(0, 1, 60)
+    ahead = (0.02 + 0.15 * (taste - taste.mean()) / taste.std())[customer]
+    other = ranks(MANY, 0.5, seed=2)
+    candidate = np.where(rng.random(len(MANY)) < np.abs(ahead), np.where(ahead > 0, 1, 0), other).astype(np.int32)
+    systems = {"candidate": candidate, "popularity": other}
+    measured(paths, MANY, systems)
+    assert decided(root, paths, beat_baselines={"recall@20": "reject"}) == "promote"
+    by_visit = rule(paths, "beats popularity")["evidence"]
+    measured(paths, MANY, systems, customer=customer)
+    assert decided(root, paths, beat_baselines={"recall@20": "reject"}) == "reject"
+    by_customer = rule(paths, "beats popularity")["evidence"]
+    assert by_customer["observed"] == by_visit["observed"]
+    assert np.diff(by_customer["interval"])[0] > 1.5 * np.diff(by_visit["interval"])[0]
+    assert (by_visit["customers"], by_visit["sessions"]) == (0, 1500)
+    assert (by_customer["customers"], by_customer["sessions"], by_customer["sequences"]) == (60, 0, 1500)
+
+
+def test_a_log_that_one_customer_dominates_tells_nothing(root: Path, paths: Paths) -> None:
+    whose = np.where(MANY < 700, 0, MANY).astype(np.int32)
+    measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, customer=whose)
+    assert decided(root, paths) == "hold"
+    text = rule(paths, "beats popularity: mrr@20")["text"]
+    assert "a few of the 801 customers have most of the test rows, one of them 4" in text
+    assert "20 are needed" in text
 
 
 def test_the_page_stands_alone_and_shows_every_rule(root: Path, paths: Paths) -> None:

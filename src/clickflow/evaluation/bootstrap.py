@@ -1,7 +1,8 @@
-"""Confidence intervals by resampling whole sequences (cluster bootstrap, Efron 1979; percentile intervals).
+"""Confidence intervals by resampling whole customers (cluster bootstrap, Efron 1979; percentile intervals).
 
-The steps of one session resemble each other, so the session is drawn, with all its predictions. A resample is a
-multinomial weight per sequence; metrics are ratios of weighted sums, so all resamples are one matrix product.
+The steps of one customer resemble each other, so the customer is drawn, with all predictions; where nobody is known,
+the session. A resample is a multinomial weight each; metrics are ratios of weighted sums, so all resamples are one
+matrix product. A `sequence` below is whatever is drawn.
 """
 
 from collections.abc import Callable, Sequence

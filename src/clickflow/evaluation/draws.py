@@ -1,4 +1,4 @@
-"""The metrics of all systems on the same sequences, as measured and after each draw of sequences."""
+"""The metrics of all systems on the same rows, as measured and after each draw of customers."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.evaluation import bootstrap, paired, ranking
+from clickflow.evaluation import bootstrap, customers, paired, ranking
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Answers, Predictions
 from clickflow.params import Gate, place_of
 
@@ -21,8 +21,10 @@ LESS_IS_BETTER = frozenset({"log_loss"})
 UNSEEN = ", of rows that the champion has not seen"
 """Behind the name of a metric: over those rows alone."""
 
-MIN_SEQUENCES = 50
-"""Fewer sequences tell nothing: a percentile of their bootstrap is no bound (benchmarks/gate.py)."""
+MIN_CUSTOMERS = 50
+"""Fewer customers (sessions, where nobody is known) tell nothing: their bootstrap is no bound (benchmarks/gate.py)."""
+MIN_WORTH = 20.0
+"""Nor do customers of whom a few have most of the rows: what they are worth must be so many of equal size."""
 
 
 def values(metric: str, ranks: Array) -> Array:
@@ -40,15 +42,17 @@ def parts(metric: str) -> tuple[str, int, bool]:
 
 
 class Drawn:
-    """Metrics that are means over the rows of a head, by system: sums per sequence, and those of every draw.
+    """Metrics that are means over the rows of a head, by system: sums per customer, and those of every draw.
 
-    `sequence` [rows]. `gains`: by system and metric what each row adds, float64 [rows]. `counts`: by metric what each
-    row counts. `missing`: by system, the rows it has no answer for. `also`: other sums per sequence to be drawn.
+    `customer` [rows], codes of `customers`. `sequences`: how many there are. `gains`: by system and metric what each
+    row adds, float64 [rows]. `counts`: by metric what each row counts. `missing`: by system, the rows it has no answer
+    for. `also`: other sums per customer to be drawn.
     """
 
     def __init__(
         self,
-        sequence: Array,
+        customer: Array,
+        sequences: int,
         gains: Mapping[tuple[str, str], Array],
         counts: Mapping[str, Array],
         missing: Mapping[str, int],
@@ -56,18 +60,19 @@ class Drawn:
         *,
         also: Mapping[Any, Array] | None = None,
     ) -> None:
-        self.n = int(sequence.max(initial=-1)) + 1
-        self.rows = len(sequence)
+        owner = np.unique(customer, return_inverse=True)[1]
+        self.owners, self.sequences = customers.count(customer), sequences
+        self.n = sum(self.owners.values())
+        self.rows = len(owner)
         self.missing = missing
         self.measures = list(gains)
-        columns: dict[Any, Array] = {
-            ("count", name): paired.per_sequence(sequence, each) for name, each in counts.items()
-        }
-        columns |= {key: paired.per_sequence(sequence, each) for key, each in gains.items()}
+        columns: dict[Any, Array] = {("count", name): paired.per_owner(owner, each) for name, each in counts.items()}
+        columns |= {key: paired.per_owner(owner, each) for key, each in gains.items()}
         columns |= also or {}
         self.sums = columns
         self.drawn: dict[Any, Array] = {}
-        if self.n >= MIN_SEQUENCES:
+        self.too_few = too_few(customer)
+        if self.too_few is None:
             totals = bootstrap.resampled(np.hstack(list(columns.values())), paired.RESAMPLES, seed)
             ends = np.cumsum([block.shape[1] for block in columns.values()])
             self.drawn = dict(zip(columns, np.split(totals, ends[:-1], axis=1), strict=True))
@@ -96,8 +101,8 @@ class Drawn:
 
     def why_not(self, *systems: str) -> str | None:
         """Why nothing can be told of these systems; None where it can."""
-        if self.n < MIN_SEQUENCES:
-            return f"{self.n} test sequences are too few, {MIN_SEQUENCES} are needed"
+        if self.too_few:
+            return self.too_few
         for system in systems:
             if system not in self.missing:
                 return f"{system} was not evaluated"
@@ -113,7 +118,7 @@ class Drawn:
     @property
     def size(self) -> dict[str, int]:
         """n, for the evidence."""
-        return {"sequences": self.n, "predictions": self.rows}
+        return {**self.owners, "sequences": self.sequences, "predictions": self.rows}
 
 
 class Draws(Drawn):
@@ -132,16 +137,22 @@ class Draws(Drawn):
             for system in (CANDIDATE, CHAMPION):
                 gains[system, self.fair] = gains[system, gate.primary] * self.unseen
         super().__init__(
-            predictions.sequence, gains, counts, predictions.missing, seed, also=self._slices(gate, predictions)
+            predictions.customer,
+            predictions.sequences,
+            gains,
+            counts,
+            predictions.missing,
+            seed,
+            also=self._slices(gate, predictions),
         )
 
     @staticmethod
     def _slices(gate: Gate, predictions: Predictions) -> dict[Any, Array]:
-        """Sums per sequence and level of the primary, candidate and champion."""
+        """Sums per customer and level of the primary, candidate and champion."""
         columns: dict[Any, Array] = {}
         if CHAMPION not in predictions.ranks:
             return columns
-        ones = np.ones(len(predictions.sequence))
+        ones, owner = np.ones(len(predictions.sequence)), np.unique(predictions.customer, return_inverse=True)[1]
         counted = unseen(predictions) * (predictions.known if parts(gate.primary)[2] else ones)
         for dimension, (level, names) in predictions.slices.items():
             for what, summed in {
@@ -149,8 +160,27 @@ class Draws(Drawn):
                 CANDIDATE: counted * values(gate.primary, predictions.ranks[CANDIDATE]),
                 CHAMPION: counted * values(gate.primary, predictions.ranks[CHAMPION]),
             }.items():
-                columns["slice", dimension, what] = paired.per_sequence(predictions.sequence, summed, level, len(names))
+                columns["slice", dimension, what] = paired.per_owner(owner, summed, level, len(names))
         return columns
+
+
+def too_few(customer: Array) -> str | None:
+    """Why rows of these customers [n] tell nothing; None where they tell something.
+
+    k customers with n_i rows are worth (sum n_i)^2 / sum n_i^2 of equal size (Kish 1965), at most k.
+    """
+    counts = customers.count(customer)
+    rows = np.unique(customer, return_counts=True)[1].astype(np.float64)
+    if len(rows) < MIN_CUSTOMERS:
+        return f"{customers.named(counts)} in the test part are too few, {MIN_CUSTOMERS} are needed"
+    worth = float(rows.sum() ** 2 / (rows**2).sum())
+    if worth < MIN_WORTH:
+        return (
+            f"a few of the {customers.named(counts)} have most of the test rows, one of them "
+            f"{rows.max() / rows.sum():.0%}: they tell as much as {worth:.0f} of equal size would, {MIN_WORTH:.0f} are "
+            f"needed"
+        )
+    return None
 
 
 def unseen(predictions: Predictions) -> Array:
@@ -169,7 +199,8 @@ def of_answers(answers: Answers, metrics: Iterable[str], seed: int) -> Drawn:
         gains = {(system, name): answers.rows[name][system] for name in wanted for system in answers.rows[name]}
         counts = dict.fromkeys(wanted, ones)
     systems = answers.ranks or next(iter(answers.rows.values()))
-    return Drawn(answers.sequence, gains, counts, dict.fromkeys(systems, 0), seed)
+    sequences = len(np.unique(answers.sequence))
+    return Drawn(answers.customer, sequences, gains, counts, dict.fromkeys(systems, 0), seed)
 
 
 def _of_ranks(

@@ -9,7 +9,18 @@ import numpy as np
 from clickflow import integrity
 from clickflow.console import emit, progress, say
 from clickflow.errors import DataError
-from clickflow.evaluation import examples, headline, measure, oracle, reference, report, scoring, seen, vocabularies
+from clickflow.evaluation import (
+    customers,
+    examples,
+    headline,
+    measure,
+    oracle,
+    reference,
+    report,
+    scoring,
+    seen,
+    vocabularies,
+)
 from clickflow.evaluation.baselines import positions
 from clickflow.evaluation.baselines.history import history
 from clickflow.evaluation.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
@@ -93,7 +104,8 @@ def evaluate(
     split = open_split(store, "test")
     if split.n_sequences == 0:
         raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
-    test = scoring.held_out(store, card, split, settings.max_sequences, candidate.max_length)
+    owners = customers.of(store, "test")
+    test = scoring.held_out(store, card, split, settings.max_sequences, candidate.max_length, owners)
     known_part = open_split(store, "train")
     past = history(known_part, known=card.known)
     train = positions.training(known_part, len(card.actions), candidate.max_length)
@@ -137,6 +149,7 @@ def predictions(measured: Measured) -> "pa.Table":
     test, rows = measured.test, measured.test.followed
     columns = {
         "sequence": pa.array(test.asked.sequence[rows].astype(np.int32)),
+        "customer": pa.array(test.customer[test.asked.sequence[rows]]),
         "position": pa.array(test.asked.position[rows].astype(np.int32)),
         "target": pa.array(test.next_item[rows].astype(np.int32)),
     }
@@ -159,8 +172,9 @@ def ahead(measured: Measured) -> "pa.Table":
     test, rows = measured.test, measured.test.followed
     items = test.ahead(next(iter(measured.ahead.values())).shape[1])
     there, step = items >= 0, np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)
-    columns = {
+    columns: dict[str, Any] = {
         "sequence": np.broadcast_to(test.asked.sequence[rows][:, None], items.shape),
+        "customer": np.broadcast_to(test.customer[test.asked.sequence[rows]][:, None], items.shape),
         "position": np.broadcast_to(test.asked.position[rows][:, None], items.shape),
         "step": step,
         "target": items,
@@ -177,6 +191,7 @@ def actions(measured: Measured) -> "pa.Table":
     rows = np.arange(len(test.asked))
     columns = {
         "sequence": pa.array(test.asked.sequence.astype(np.int32)),
+        "customer": pa.array(test.customer[test.asked.sequence]),
         "position": pa.array(test.asked.position.astype(np.int32)),
         "target": pa.array(test.next_action.astype(np.int8)),
     }

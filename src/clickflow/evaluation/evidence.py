@@ -23,7 +23,7 @@ ONE_STEP = "one_step"
 """The candidate's answer for the next item, taken for the items of several next steps."""
 PREDICTIONS, AHEAD, ACTIONS = "predictions.parquet", "ahead.parquet", "actions.parquet"
 """The rows of next_item, next_items and next_action, in the folder of the evaluation."""
-_NO_SLICE = {"sequence", "position", "target"}
+_NO_SLICE = {"sequence", "customer", "position", "target"}
 
 SAME_SHOP = 0.1
 """The least share of items that two trainings of one shop have in common."""
@@ -33,18 +33,20 @@ SAME_SHOP = 0.1
 class Predictions:
     """The next-item predictions, one row each [n], of all systems.
 
-    `sequence` int: 0 to sequences - 1. `ranks`: by system, the rank of the true item, 0: none; the oracle is left out,
-    being no competitor. `missing`: by system, how many rows it left without an answer. `known` bool: the true item is
-    in the candidate's vocabulary. `slices`: by dimension, the slice's code of each row and the names of the codes.
+    `sequence` int: 0 to sequences - 1. `customer` int: who it came from (`customers.Codes`). `ranks`: by system, the
+    rank of the true item, 0: none; the oracle is left out, being no competitor. `missing`: by system, how many rows it
+    left without an answer. `known` bool: the true item is in the candidate's vocabulary. `slices`: by dimension, the
+    slice's code of each row and the names of the codes. `seen`: by earlier version, bool: it may have learned from the
+    row; None, or no entry: that is not known.
     """
 
     sequence: Array
+    customer: Array
     ranks: Mapping[str, Array]
     missing: Mapping[str, int]
     known: Array
     slices: Mapping[str, tuple[Array, list[str]]]
     seen: Mapping[str, Array | None] = field(default_factory=dict)
-    """By earlier version, bool: it may have learned from the row; None, or no entry: that is not known."""
 
     @property
     def sequences(self) -> int:
@@ -56,12 +58,13 @@ class Predictions:
 class Answers:
     """The rows of another head [n], of all systems; the oracle, and the candidate's own `one_step`, are left out.
 
-    `sequence` int: 0 to sequences - 1. Of next_items `ranks` and `known`, as in `Predictions`. Of next_action `rows`:
+    `sequence` and `customer` are as in `Predictions`; of next_items so are `ranks` and `known`. Of next_action `rows`:
     by metric and system what each row adds, float64; the action's code `target`, and by system the code `predicted`
     and, where it is there, its `confidence`.
     """
 
     sequence: Array
+    customer: Array
     ranks: Mapping[str, Array] = field(default_factory=dict)
     known: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
     rows: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
@@ -156,7 +159,7 @@ def _table(file: Path, *needed: str) -> Any:
         table = pq.read_table(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}", next_step="run `clickflow evaluate` again") from error
-    if lacking := {"sequence", "target", *needed} - set(table.column_names):
+    if lacking := {"sequence", "customer", "target", *needed} - set(table.column_names):
         raise DataError(
             f"{file} lacks the columns {', '.join(sorted(lacking))}", next_step="run `clickflow evaluate` again"
         )
@@ -170,6 +173,7 @@ def _actions(file: Path) -> Answers:
     predicted = {name: table[f"predicted_{name}"].to_numpy() for name in systems}
     return Answers(
         sequence=_sequence(table),
+        customer=table["customer"].to_numpy(),
         rows={
             "accuracy": {name: (predicted[name] == target).astype(np.float64) for name in systems},
             "log_loss": {name: table[f"loss_{name}"].to_numpy().astype(np.float64) for name in systems},
@@ -184,6 +188,7 @@ def _ahead(file: Path, known: int) -> Answers:
     table = _table(file, f"rank_{CANDIDATE}")
     return Answers(
         sequence=_sequence(table),
+        customer=table["customer"].to_numpy(),
         ranks={name: table[f"rank_{name}"].to_numpy() for name in _systems(table, "rank_")},
         known=_known(table, known),
     )
@@ -222,7 +227,13 @@ def _predictions(file: Path, known: int) -> Predictions:
         elif name not in _NO_SLICE:
             sliced[name] = _slices(name, column)
     return Predictions(
-        sequence=_sequence(table), ranks=ranks, missing=missing, known=_known(table, known), slices=sliced, seen=seen
+        sequence=_sequence(table),
+        customer=table["customer"].to_numpy(),
+        ranks=ranks,
+        missing=missing,
+        known=_known(table, known),
+        slices=sliced,
+        seen=seen,
     )
 
 

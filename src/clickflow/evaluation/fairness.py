@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
-from clickflow.evaluation.draws import MIN_SEQUENCES, Draws
+from clickflow.evaluation.draws import Draws, too_few
 from clickflow.evaluation.evidence import CHAMPION, Evidence
 from clickflow.params import Gate
 
@@ -39,12 +37,11 @@ def why_not(gate: Gate, evidence: Evidence, draws: Draws) -> str | None:
             f"it is not known until when the data of version {version} reach, so it may have learned from the test "
             f"rows; `clickflow rollback` to a version that says it, or to 0, mends that"
         )
-    rows = int(draws.unseen.sum())
-    sequences = len(np.unique(draws.predictions.sequence[draws.unseen > 0]))
-    if seen and (rows < gate.min_slice or sequences < MIN_SEQUENCES):
+    left = draws.predictions.customer[draws.unseen > 0]
+    few = f"{len(left):,} rows are left, {gate.min_slice:,} are needed" if len(left) < gate.min_slice else too_few(left)
+    if seen and few:
         return (
-            f"version {version} may have learned from {seen:.1%} of the test rows; {rows:,} rows of {sequences:,} "
-            f"sequences are left, {gate.min_slice:,} of {MIN_SEQUENCES} are needed: test on later data "
-            f"(sequences.test_share, sequences.until)"
+            f"version {version} may have learned from {seen:.1%} of the test rows; of the others {few}: test on later "
+            f"data (sequences.test_share, sequences.until)"
         )
     return None

@@ -77,7 +77,8 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
             for rule in rules
         ],
         "method": {
-            "test": "paired bootstrap of sequences, one-sided, percentiles",
+            "test": "paired bootstrap of customers, else sessions; one-sided, by percentile and spread",
+            "resampled": evidence.metrics.get("resampled"),
             "resamples": RESAMPLES,
             "seed": seed,
             "confidence": gate.champion.confidence,

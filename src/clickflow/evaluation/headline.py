@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from clickflow.evaluation import customers
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ORACLE
 from clickflow.sequences.store import Card
 
@@ -68,7 +69,9 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
 
 def notes(content: Mapping[str, Any]) -> list[str]:
     """What the figures rest on, where that is not what a reader would take for granted, a line each."""
-    made = []
+    made = [f"intervals are by customer: {customers.named(content['resampled'])} were drawn again"]
+    if not content["resampled"]["customers"]:
+        made = [f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again"]
     for system, said in (content.get("seen") or {}).items():
         name = f"the {system}, version {content['champion_version']},"
         if said["share"] is None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.console import Advance
-from clickflow.evaluation import calibration, metrics, ranking, scoring, seen, slices
+from clickflow.evaluation import calibration, customers, metrics, ranking, scoring, seen, slices
 from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.baselines.positions import Positions
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ONE_STEP, ORACLE
@@ -131,16 +131,17 @@ def _summed_up(
     )
     by_action = slices.slicing(asked.length, time, hour, None, clock=clock)
     names = [*test.card.actions, "exit"]
+    customer = test.customer[asked.sequence]
     next_item = next_items = next_action = per_action = reliability = None
     cut: dict[str, Any] = {}
     if ranks:
-        next_item = metrics.next_item(ranks, asked.sequence[rows], known, settings.cutoffs, how)
+        next_item = metrics.next_item(ranks, customer[rows], known, settings.cutoffs, how)
         next_item.setdefault(CHAMPION, None)  # type: ignore[arg-type]
         cut["next_item"] = slices.of_ranks(by_item, ranks, max(settings.cutoffs))
     if ahead:
         next_items = _several(test, past, ahead, settings, how)
     if actions:
-        next_action = metrics.next_action(actions, test.next_action, asked.sequence, how)
+        next_action = metrics.next_action(actions, test.next_action, customer, how)
         next_action.setdefault(CHAMPION, None)  # type: ignore[arg-type]
         logs = actions[CANDIDATE]
         per_action = metrics.per_action(logs, test.next_action, names)
@@ -160,6 +161,7 @@ def _summed_up(
         "predictions": len(rows),
         "positions": len(asked),
         "sequences": len(np.unique(asked.sequence)),
+        "resampled": customers.count(customer),
     }
     return Measured(test, ranks, ahead, actions, by_item, found)
 
@@ -171,9 +173,9 @@ def _several(
     horizon = next(iter(ahead.values())).shape[1]
     items = test.ahead(horizon)
     there = items >= 0
-    sequence = np.broadcast_to(test.asked.sequence[test.followed][:, None], items.shape)[there]
+    customer = np.broadcast_to(test.customer[test.asked.sequence[test.followed]][:, None], items.shape)[there]
     known = (items[there] >= ranking.FIRST_ITEM) & (items[there] < past.known)
     ranks = {system: each[there] for system, each in ahead.items()}
-    found: dict[str, Any] = metrics.next_item(ranks, sequence, known, settings.cutoffs, how)
+    found: dict[str, Any] = metrics.next_item(ranks, customer, known, settings.cutoffs, how)
     found.setdefault(CHAMPION, None)
     return found

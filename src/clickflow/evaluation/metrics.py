@@ -17,7 +17,7 @@ ACTION_METRICS = ("accuracy", "precision", "recall", "f1", "log_loss", "ece")
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals are made: resamples of whole sequences, the confidence, the seed."""
+    """How intervals are made: resamples of whole customers, the confidence, the seed."""
 
     resamples: int
     confidence: float

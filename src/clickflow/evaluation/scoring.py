@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.console import Advance
-from clickflow.evaluation import ranking, vocabularies
+from clickflow.evaluation import customers, ranking, vocabularies
 from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.baselines.positions import Positions
@@ -42,6 +42,8 @@ class HeldOut:
     """[n] code of the action that followed; `len(card.actions)`, exit, after the last step."""
     followed: Ints
     """Indexes of the questions that another step follows: those of next_item."""
+    customer: customers.Codes
+    """Of each sequence of the split, who it came from."""
 
     def ahead(self, horizon: int) -> Ints:
         """The items that followed each of `followed`, one step ahead and on, [len(followed), horizon]; -1 where the
@@ -66,21 +68,39 @@ class Answers:
     """[len(asked), actions + 1] log-probabilities."""
 
 
-def held_out(folder: Path, card: Card, split: PackedSplit, max_sequences: int, max_length: int) -> HeldOut:
+def held_out(
+    folder: Path,
+    card: Card,
+    split: PackedSplit,
+    max_sequences: int,
+    max_length: int,
+    customer: customers.Codes | None = None,
+) -> HeldOut:
     """Questions about the latest `max_sequences` sequences of `split`, and their true answers."""
     chosen = np.arange(max(0, split.n_sequences - max_sequences), split.n_sequences)
-    return about(folder, card, split, chosen, max_length)
+    return about(folder, card, split, chosen, max_length, customer)
 
 
-def about(folder: Path, card: Card, split: PackedSplit, chosen: Ints, max_length: int) -> HeldOut:
-    """Questions about the `chosen` sequences of `split`, and their true answers."""
+def about(
+    folder: Path,
+    card: Card,
+    split: PackedSplit,
+    chosen: Ints,
+    max_length: int,
+    customer: customers.Codes | None = None,
+) -> HeldOut:
+    """Questions about the `chosen` sequences of `split`, and their true answers. `customer`: of each sequence of the
+    split; none given: each is its own.
+    """
+    if customer is None:
+        customer = customers.themselves(split.n_sequences)
     asked = questions(split.offsets, chosen, max_length)
     followed = np.flatnonzero(asked.has_next)
     item = np.full(len(asked), -1, np.int64)
     item[followed] = split.item[asked.event[followed] + 1]
     action = np.full(len(asked), len(card.actions), np.int64)
     action[followed] = split.action[asked.event[followed] + 1]
-    return HeldOut(folder, card, split, asked, np.asarray(split.item), item, action, followed)
+    return HeldOut(folder, card, split, asked, np.asarray(split.item), item, action, followed, customer)
 
 
 def answer(

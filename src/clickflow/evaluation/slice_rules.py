@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.evaluation import fairness
-from clickflow.evaluation.draws import MIN_SEQUENCES, Draws
+from clickflow.evaluation.draws import MIN_CUSTOMERS, Draws
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.slices import UNKNOWN
 from clickflow.evaluation.verdicts import Rule, verdict
@@ -33,20 +33,22 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
             for level, count in enumerate(draws.sums["slice", dimension, "count"].sum(axis=0))
             if (dimension, names[level]) != ("popularity", UNKNOWN)
             and count >= gate.min_slice
-            and np.count_nonzero(draws.sums["slice", dimension, "count"][:, level]) >= MIN_SEQUENCES
+            and np.count_nonzero(draws.sums["slice", dimension, "count"][:, level]) >= MIN_CUSTOMERS
         ]
         for dimension, (_, names) in draws.predictions.slices.items()
     }
     judged = sum(map(len, large.values()))
     if not judged:
-        text = f"no slice has {gate.min_slice:,} predictions in {MIN_SEQUENCES} sequences"
+        text = f"no slice has {gate.min_slice:,} predictions of {MIN_CUSTOMERS} customers or sessions"
         return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
     z = NormalDist().inv_cdf(1 - (1 - gate.champion.confidence) / judged)
     rules = []
     for dimension, levels in sorted(large.items()):
         rule = f"no slice drops: {dimension}"
         if not levels:
-            text = f"no slice by {dimension} has {gate.min_slice:,} predictions in {MIN_SEQUENCES} sequences"
+            text = (
+                f"no slice by {dimension} has {gate.min_slice:,} predictions of {MIN_CUSTOMERS} customers or sessions"
+            )
             rules.append(Rule(rule=rule, verdict="not_applicable", severity="hold", text=text))
             continue
         found = [_slice(draws, dimension, level, z) for level in levels]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from clickflow.console import Advance
-from clickflow.evaluation import bootstrap, ranking, scoring
+from clickflow.evaluation import bootstrap, customers, ranking, scoring
 from clickflow.evaluation.profile import Values
 from clickflow.models.artefact import Artefact
 from clickflow.monitoring.windows import Window
@@ -50,12 +50,13 @@ def metrics(
 ) -> dict[str, Live]:
     """The metrics `names` of an artefact on a window's sequences, as `clickflow evaluate` takes them.
 
-    Intervals and errors are from resamples of whole sequences. A metric without a prediction is left out.
+    Intervals and errors are from resamples by customer, else by session. A metric without a prediction is left out.
     """
     parts = []
     for name, chosen in window.parts.items():
         if len(chosen):
-            test = scoring.about(store, card, splits[name], chosen, artefact.max_length)
+            owners = customers.of(store, name)
+            test = scoring.about(store, card, splits[name], chosen, artefact.max_length, owners)
             parts.append(_sums(test, scoring.answer(test, artefact, advance), names))
     if not parts or not names:
         return {}
@@ -76,17 +77,17 @@ def metrics(
 
 
 def _sums(test: scoring.HeldOut, answers: scoring.Answers, names: list[str]) -> Values:
-    """[sequences, 2 x names]: what each sequence adds to a metric, and how many predictions it has."""
+    """[customers, 2 x names]: what each customer (or session) adds to a metric, and how many predictions it has."""
     columns = []
-    _, sequence = np.unique(test.asked.sequence, return_inverse=True)
+    _, customer = np.unique(test.customer[test.asked.sequence], return_inverse=True)
     for name in names:
         if name == ACCURACY:
             assert answers.actions is not None
-            gained, owner = answers.actions.argmax(axis=1) == test.next_action, sequence
+            gained, owner = answers.actions.argmax(axis=1) == test.next_action, customer
         else:
             assert answers.ranks is not None
-            gained, owner = _gain(name)(answers.ranks[:, 0]), sequence[test.followed]
-        size = int(sequence.max()) + 1
+            gained, owner = _gain(name)(answers.ranks[:, 0]), customer[test.followed]
+        size = int(customer.max()) + 1
         columns.append(np.bincount(owner, weights=gained.astype(np.float64), minlength=size))
         columns.append(np.bincount(owner, minlength=size).astype(np.float64))
     return np.stack(columns, axis=1)

@@ -1,0 +1,48 @@
+"""Who each sequence came from: what is counted is resampled by the customer, and where nobody is known by the session.
+
+The visits of one customer resemble each other. Drawn one by one they would pass for so many people, and every interval
+would be too narrow.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.int32]
+"""Of sequences or rows: from 0 on a customer; below 0 a session whose customer is not known."""
+
+
+def of(store: Path, split: str) -> Codes:
+    """The owner of each sequence of a split [n]; the pieces of a long session are one session's."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import parquet
+
+    table = parquet.read_table(store / split / "sequences.parquet", columns=["user_id", "session_id"])
+    user, session = (
+        column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int32)
+        for column in (table["user_id"], pc.if_else(pc.is_null(table["user_id"]), table["session_id"], pa.scalar(None)))
+    )
+    found: Codes = np.where(user >= 0, user, -1 - session).astype(np.int32)
+    return found
+
+
+def themselves(sequences: int) -> Codes:
+    """The owners of sequences of which nothing is known: each is its own."""
+    return -1 - np.arange(sequences, dtype=np.int32)
+
+
+def count(codes: Codes) -> dict[str, int]:
+    """How many customers, and how many sessions of nobody known."""
+    found = np.unique(codes)
+    return {"customers": int((found >= 0).sum()), "sessions": int((found < 0).sum())}
+
+
+def named(counts: Mapping[str, int]) -> str:
+    """The counts in words."""
+    customers, sessions = counts["customers"], counts["sessions"]
+    if not customers:
+        return f"{sessions:,} sessions"
+    return f"{customers:,} customers" + (f" and {sessions:,} sessions whose customer is not known" if sessions else "")
