@@ -73,6 +73,7 @@ class Ingest:
     missing_sources: Literal["stop", "drop"]
     require_user: bool
     max_file_quarantine_share: float
+    encrypt: tuple[Literal["quarantine"], ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,19 +21,21 @@ from clickflow.privacy import leftovers
 LOG = (
     HEADER
     + rows(40)
-    + row(user="u3", session="", item="alone")
-    + row(user="", session="v3", item="before the login")
-    + row("2026-01-05 10:00:09", user="u3", session="v3", item="after it")
-    + row("2026-01-05 10:00:09", user="u3", session="v3", item="after it")
-    + row(user="u3", kind="strange")
+    + row(user="customer-3", session="", item="alone")
+    + row(user="", session="visit-3", item="before the login")
+    + row("2026-01-05 10:00:09", user="customer-3", session="visit-3", item="after it")
+    + row("2026-01-05 10:00:09", user="customer-3", session="visit-3", item="after it")
+    + row(user="customer-3", kind="strange")
     + row(user="u2", kind="strange")
     + b"2026-01-05 10:00:00,view,u3,s9\n"
     + b'2026-01-06 10:00:00,view,u3,s3,"over\ntwo lines",,,,,\n'
-    + row("2026-01-07 10:00:00", user="u3", session="s3", item="a day of their own")
+    + row("2026-01-07 10:00:00", user="customer-3", session="s3", item="a day of their own")
     + row("2026-01-08 10:00:00", user="u4", session="s4")
-)
+).replace(b",u3,", b",customer-3,")
 MORE = (
-    HEADER + row("2026-01-08 11:00:00", user="u3", session="s5") + row("2026-01-08 12:00:00", user="u5", session="s6")
+    HEADER
+    + row("2026-01-08 11:00:00", user="customer-3", session="s5")
+    + row("2026-01-08 12:00:00", user="u5", session="s6")
 )
 
 
@@ -78,10 +80,20 @@ def from_nothing(desk: Desk, **changes: object) -> dict[str, str]:
 
 def test_what_is_left_is_what_an_ingest_makes_that_knows_the_list(desk: Desk) -> None:
     before = desk.ingest().card
-    said = forget(desk, "u3")
+    said = forget(desk, "customer-3")
     assert said["unreached"] == []
     assert said["rows"] == {"events": 14, "quarantine": 3, "raw": 17}
-    assert named(desk, "u3", pseudonym(desk, "user", "u3"), pseudonym(desk, "session", "v3"), "v3", "two lines") == []
+    assert (
+        named(
+            desk,
+            "customer-3",
+            pseudonym(desk, "user", "customer-3"),
+            pseudonym(desk, "session", "visit-3"),
+            "visit-3",
+            "two lines",
+        )
+        == []
+    )
     after = json.loads(desk.paths.ingest_card.read_text())
     assert (before["read"], after["read"], after["forgotten"]) == (52, 35, 0)
     made = desk.bytes()
@@ -92,7 +104,7 @@ def test_of_raw_files_elsewhere_the_rows_stay_and_are_counted_as_forgotten(desk:
     elsewhere = {"source__path": str(tmp_path / "log")}
     shutil.move(desk.log, tmp_path / "log")
     desk.ingest(**elsewhere)
-    said = forget(desk, "u3", **elsewhere)
+    said = forget(desk, "customer-3", **elsewhere)
     assert [line.partition(": ")[2] for line in said["unreached"]] == [
         "it lies outside the repository (--rewrite-raw writes it too)"
     ] * 2
@@ -102,20 +114,21 @@ def test_of_raw_files_elsewhere_the_rows_stay_and_are_counted_as_forgotten(desk:
     assert card["read"] == card["accepted"] + card["quarantined"] + card["forgotten"] == 52
     made = desk.bytes()
     assert from_nothing(desk, **elsewhere) == made
-    assert forget(desk, "u3", outside=True, **elsewhere)["unreached"] == []
-    assert b"u3" not in (tmp_path / "log/a.csv").read_bytes()
+    assert forget(desk, "customer-3", outside=True, **elsewhere)["unreached"] == []
+    assert b"customer-3" not in (tmp_path / "log/a.csv").read_bytes()
     assert desk.ingest(**elsewhere).card["forgotten"] == 0
 
 
 def test_a_file_that_comes_late_and_a_replay_bring_nobody_back(desk: Desk) -> None:
     desk.ingest()
-    forget(desk, "u3")
+    forget(desk, "customer-3")
     desk.put(
-        "c.csv", HEADER + row("2026-01-09 10:00:00", user="u3") + row("2026-01-09 10:00:00", user="u1", kind="pdp")
+        "c.csv",
+        HEADER + row("2026-01-09 10:00:00", user="customer-3") + row("2026-01-09 10:00:00", user="u1", kind="pdp"),
     )
-    desk.put("d.csv", HEADER + b"2026-01-09 10:00:00,view,u3\n")
+    desk.put("d.csv", HEADER + b"2026-01-09 10:00:00,view,customer-3\n")
     assert desk.ingest().card["forgotten"] == 2
-    assert named(desk, pseudonym(desk, "user", "u3")) == []
+    assert named(desk, pseudonym(desk, "user", "customer-3")) == []
     taken = replay(desk.params(source__event_types={"pdp": "view", "strange": "view"}), desk.paths)
     assert taken["taken_in"] == 2
     assert desk.ingest(source__event_types={"pdp": "view", "strange": "view"}).card["forgotten"] == 2
@@ -124,11 +137,11 @@ def test_a_file_that_comes_late_and_a_replay_bring_nobody_back(desk: Desk) -> No
 def test_a_pseudonym_is_taken_too_and_only_asking_changes_nothing(desk: Desk) -> None:
     desk.ingest()
     before = desk.bytes()
-    would = forget(desk, "u3", dry=True)
+    would = forget(desk, "customer-3", dry=True)
     assert desk.bytes() == before and would["dry_run"] and not (desk.paths.home / "forgotten.json").exists()
-    done = forget(desk, pseudonym(desk, "user", "u3"))
+    done = forget(desk, pseudonym(desk, "user", "customer-3"))
     assert done["rows"] == would["rows"] and done["people"] == would["people"]
-    assert named(desk, "u3,", pseudonym(desk, "user", "u3")) == []
+    assert named(desk, "customer-3", pseudonym(desk, "user", "customer-3")) == []
 
 
 @pytest.mark.parametrize("step", ["in_checkout", "in_home", "unvacuumed"])
@@ -141,13 +154,13 @@ def test_cut_short_it_is_completed_by_the_next_one(desk: Desk, step: str, monkey
     with monkeypatch.context() as patched:
         patched.setattr(leftovers, step, killed)
         with pytest.raises(KeyboardInterrupt):
-            forget(desk, "u3")
+            forget(desk, "customer-3")
     pending = desk.paths.home / "forget.json"
     assert stat.S_IMODE(pending.stat().st_mode) == 0o600
     said = forget(desk)
     assert said["rows"]["events"] == 14 and said["unreached"] == []
     assert not pending.exists()
-    assert named(desk, "u3", pseudonym(desk, "user", "u3")) == []
+    assert named(desk, "customer-3", pseudonym(desk, "user", "customer-3")) == []
     with pytest.raises(UsageError, match="nobody is named"):
         forget(desk)
 
@@ -159,17 +172,17 @@ def test_two_at_once_are_refused_and_nothing_is_changed(desk: Desk) -> None:
         FileLock(desk.paths.home / "forget.lock"),
         pytest.raises(ClickflowError, match="another `clickflow forget` is at work"),
     ):
-        verb.run(desk.params(), desk.paths, ["u3"], file=None, dry=False, raw_outside=False, as_json=True)
+        verb.run(desk.params(), desk.paths, ["customer-3"], file=None, dry=False, raw_outside=False, as_json=True)
     assert desk.bytes() == before
 
 
 def test_the_certificate_names_nobody_and_the_list_has_hashes_alone(desk: Desk, tmp_path: Path, capsys: Any) -> None:
     desk.ingest()
-    (tmp_path / "ids.txt").write_text("u3\n\nu4\n")
+    (tmp_path / "ids.txt").write_text("customer-3\n\nu4\n")
     verb.run(desk.params(), desk.paths, [], file=tmp_path / "ids.txt", dry=False, raw_outside=False, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert len(said["people"]) == 2
-    names = ["u3", "u4", *(pseudonym(desk, "user", name) for name in ("u3", "u4"))]
+    names = ["customer-3", *(pseudonym(desk, "user", name) for name in ("customer-3", "u4"))]
     certificate = Path(said["certificate"])
     listed = desk.paths.home / "forgotten.json"
     for file in (certificate, certificate.with_suffix(".txt"), listed):
@@ -181,7 +194,7 @@ def test_the_certificate_names_nobody_and_the_list_has_hashes_alone(desk: Desk, 
 
 def test_a_list_that_is_damaged_stops_the_ingest(desk: Desk) -> None:
     desk.ingest()
-    forget(desk, "u3")
+    forget(desk, "customer-3")
     (desk.paths.home / "forgotten.json").write_text("{")
     with pytest.raises(ClickflowError, match="the list of forgotten people, cannot be read"):
         desk.ingest()

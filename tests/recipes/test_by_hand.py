@@ -13,6 +13,7 @@ BY_HAND = (
     "docs/howto/approve.md",
     "docs/howto/score.md",
     "docs/howto/watch.md",
+    "docs/howto/forget.md",
 )
 """In this order: the first ones make the champion that the others speak of. The log is the simulated one."""
 

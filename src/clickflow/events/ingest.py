@@ -40,7 +40,8 @@ ROW_BYTES = 130
 def run(params: Params, paths: Paths) -> None:
     """Ingest the source of `params` into `paths`, and say what came of it."""
     card = ingest(params, paths)
-    for line in refusals.lines(card, paths.quarantine, params.ingest.max_file_quarantine_share):
+    share = params.ingest.max_file_quarantine_share
+    for line in refusals.lines(card, paths.quarantine, share, load_key(paths.home)):
         console.say(f"[bold yellow]note[/] {escape(line)}")
     console.emit(card, as_json=False, text=lambda: summary(card))
 
@@ -120,7 +121,7 @@ def _take_in(
     rechecked = None
     if previous is not None and previous.settings != settings:
         names = {file.name: file.layout for file in opened}
-        rechecked = recheck(previous, paths.quarantine, names.__getitem__, rules, stage, engine)
+        rechecked = recheck(previous, paths.quarantine, names.__getitem__, rules, stage, engine, key)
     todo = list(enumerate(opened))[len(kept) :]
     if kept:
         console.say(f"{len(kept)} of {len(opened)} files were taken in before; {len(todo)} to read")
@@ -144,7 +145,7 @@ def _take_in(
         )
         for (number, file), (name, size, sha256) in zip(todo, marks[len(kept) :], strict=True)
     )
-    work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked, engine)
+    work = work_of(params, folder, stage, kept, new, [file for _, file in todo], rechecked, engine, key)
     return outputs.build(work, previous, settings, paths, missing.origin(params)), stage, opened
 
 
@@ -173,13 +174,25 @@ def work_of(
     opened: Sequence[SourceFile],
     rechecked: Rechecked | None,
     engine: Engine,
+    key: bytes,
 ) -> outputs.Work:
     """The staged rows with what is needed to finish them within `ingest.memory_gb`."""
     stage.flush()
     threads = threads_of(params)
     slice_rows = max(50_000, int(params.ingest.memory_gb * 1e9 / ROW_BYTES / 4 / threads))
     return outputs.Work(
-        folder, stage, kept, new, opened, rechecked, slice_rows, threads, engine, params.ingest.duplicates == "keep"
+        folder,
+        stage,
+        kept,
+        new,
+        opened,
+        rechecked,
+        slice_rows,
+        threads,
+        engine,
+        params.ingest.duplicates == "keep",
+        key,
+        "quarantine" in params.ingest.encrypt,
     )
 
 

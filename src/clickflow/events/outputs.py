@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ class Work:
     threads: int
     engine: Engine
     keep_duplicates: bool
+    key: bytes = field(repr=False)
+    encrypted: bool
+    """Whether quarantine is written so that only the key opens it."""
 
 
 class RebuildNeeded(Exception):
@@ -52,7 +55,8 @@ def build(
     told = _write_days(work, previous, paths)
     sources = _add_up(work)
     path = work.folder / "quarantine" / quarantine.FILE
-    rows = quarantine.write(_quarantined(work, [source.name for source in sources], previous, paths), path)
+    tables = _quarantined(work, [source.name for source in sources], previous, paths)
+    rows = quarantine.write(tables, path, work.key if work.encrypted else None)
     stored = {"rows": rows, "sha256": files.sha256(path)}
     made = Manifest(settings, sources, dict(sorted(told.items())), stored, origin)
     accepted = sum(day["rows"] for day in told.values())
@@ -137,7 +141,7 @@ def _add_up(work: Work) -> tuple[Ingested, ...]:
 
 def _quarantined(work: Work, names: Sequence[str], previous: Manifest | None, paths: Paths) -> Iterator[pa.Table]:
     if previous is not None and work.rechecked is None:
-        yield from quarantine.read(paths.quarantine)
+        yield from quarantine.read(paths.quarantine, work.key)
     con = work.engine.cursor()
     con.execute(f"SET temp_directory = '{str(work.folder / 'spill').replace(chr(39), chr(39) * 2)}'")
     yield from quarantine.as_quarantine(work.stage.refused(), names, con)

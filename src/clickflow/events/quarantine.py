@@ -3,7 +3,7 @@
 `data/quarantine/quarantine.parquet` has one row for every such raw row, in the order of the sources: `source` (the
 file's name below `source.path`), `line` (1-based), `raw` (the row's exact text, without its line end) and `reasons`.
 Where `broken_encoding` is among the reasons, `raw` has doubled backslashes and \\xNN for what is no text. It holds raw
-ids: its folder is 0700, the file 0600.
+ids: its folder is 0700, the file 0600, and with `ingest.encrypt: [quarantine]` its bytes are encrypted (`encryption`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clickflow.events import encryption
 from clickflow.events.rows import BIT, lines_of, reasons_of, unescaped
 
 SCHEMA = pa.schema(
@@ -48,14 +49,20 @@ def as_quarantine(refused: pa.Table, names: Sequence[str], con: Any) -> Iterator
         yield pa.table(columns, schema=SCHEMA)
 
 
-def write(tables: Iterator[pa.Table], path: Path) -> int:
-    """Write quarantine in row groups of one size, so that its bytes depend on the rows alone; the number of rows."""
+def write(tables: Iterator[pa.Table], path: Path, key: bytes | None = None) -> int:
+    """Write quarantine in row groups of one size, so that its bytes depend on the rows alone; the number of rows.
+
+    With a key it is encrypted.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     path.touch(mode=0o600)
     waiting: list[pa.Table] = [SCHEMA.empty_table()]
     held = rows = 0
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1) as writer:
+    with (
+        encryption.writing(path, key) as file,
+        pq.ParquetWriter(file, SCHEMA, compression="zstd", compression_level=1) as writer,
+    ):
         for table in tables:
             waiting.append(table)
             held += table.num_rows
@@ -69,9 +76,12 @@ def write(tables: Iterator[pa.Table], path: Path) -> int:
     return rows
 
 
-def read(folder: Path) -> Iterator[pa.Table]:
-    """The quarantined rows, in their order."""
-    with pq.ParquetFile(folder / FILE) as file:
+def read(folder: Path, key: bytes) -> Iterator[pa.Table]:
+    """The quarantined rows, in their order; the key opens them where they are encrypted.
+
+    Raises DataError where it is another key.
+    """
+    with encryption.reading(folder / FILE, key) as opened, pq.ParquetFile(opened) as file:
         for batch in file.iter_batches(ROW_GROUP):
             yield pa.Table.from_batches([batch])
 

@@ -67,6 +67,7 @@ def recheck(
     rules: Callable[[Layout], Rules],
     stage: Stage,
     engine: Engine,
+    key: bytes,
 ) -> Rechecked:
     """Check what is in quarantine again and stage all of it: good rows as good, others with their reasons of now.
 
@@ -76,7 +77,7 @@ def recheck(
     con = engine.cursor()
     outcome = Rechecked()
     last = (-1, -1, 0)
-    for table in quarantine.read(folder):
+    for table in quarantine.read(folder, key):
         sources = np.array([numbers[name] for name in table["source"].to_pylist()], np.int32)
         positions, last = _positions(sources, table["line"].to_numpy(), last)
         raws = table["raw"].to_pylist()

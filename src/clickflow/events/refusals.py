@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from clickflow import files
-from clickflow.events import quarantine
+from clickflow.events import encryption, quarantine
 
 SHOWN = 10
 """At most so many files are named."""
@@ -54,8 +54,8 @@ def refused_files(path: Path) -> list[str]:
         return []
 
 
-def lines(card: Mapping[str, Any], folder: Path, bound: float) -> Iterator[str]:
-    """What a person should know of single files; `folder` holds the quarantine."""
+def lines(card: Mapping[str, Any], folder: Path, bound: float, key: bytes) -> Iterator[str]:
+    """What a person should know of single files; `folder` holds the quarantine, which `key` opens."""
     sources = card["sources"]
     broken = above(sources, bound)
     newest = sources[-1]["source"] if len(sources) > 1 else None
@@ -65,7 +65,7 @@ def lines(card: Mapping[str, Any], folder: Path, bound: float) -> Iterator[str]:
         last = " (the newest file)" if source["source"] == newest else ""
         yield (
             f"{source['source']}{last}: {refused(source):,} of {source['read']:,} rows refused: {reasons}"
-            f"{_example(folder, source['source'])}"
+            f"{_example(folder, source['source'], key)}"
         )
     if len(broken) > SHOWN:
         yield f"and {len(broken) - SHOWN} more files of which over {bound:.0%} was refused"
@@ -86,9 +86,10 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _example(folder: Path, name: str) -> str:
+def _example(folder: Path, name: str, key: bytes) -> str:
     """The first row of a file that was refused."""
-    table = pq.read_table(folder / quarantine.FILE, filters=[("source", "=", name)])
+    with encryption.reading(folder / quarantine.FILE, key) as file:
+        table = pq.read_table(file, filters=[("source", "=", name)])
     for row in table.slice(0, 1).to_pylist():
         raw = row["raw"]
         return f" (e.g. line {row['line']} {raw[:EXAMPLE]!r}{' …' if len(raw) > EXAMPLE else ''})"

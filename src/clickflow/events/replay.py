@@ -60,8 +60,9 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                 stage_of.rules_for(params, key, forgotten.load(paths.home, key)),
                 staged,
                 engine,
+                key,
             )
-            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found, engine)
+            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found, engine, key)
             made = outputs.build(work, previous, settings, paths, previous.origin)
             card = outputs.card_of(made, folder / "events", engine)
             files.write_json(folder / "ingest.json", card)

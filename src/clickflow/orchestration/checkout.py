@@ -8,7 +8,17 @@ from typing import Any
 
 from clickflow import console
 from clickflow.errors import ClickflowError, UsageError
-from clickflow.orchestration import fragments, graph, history, raw_files, repository, runs, storage, workspace
+from clickflow.orchestration import (
+    forgotten,
+    fragments,
+    graph,
+    history,
+    raw_files,
+    repository,
+    runs,
+    storage,
+    workspace,
+)
 from clickflow.orchestration.history import Recorded
 from clickflow.orchestration.process import dvc, git
 from clickflow.orchestration.workspace import Run
@@ -23,6 +33,7 @@ def run(paths: Paths, name: str, *, into: Path | None, as_json: bool) -> None:
     origin, home = workspace.places(paths.root)
     repository.fetch(origin, home)
     kept = _find(repository.at(origin, home), name)
+    _whole(kept, history.lock_of(repository.at(origin, home), kept.commit), home)
     opened = replace(workspace.here({**kept.told, "id": kept.id, "commit": kept.of, "overrides": {}}, paths.root))
     folder = paths.root if into is None else into.absolute()
     if into is None:
@@ -73,6 +84,19 @@ def _find(origin: Path, name: str) -> Recorded:
         kept="nothing was changed",
         next_step="`clickflow runs` lists them",
     )
+
+
+def _whole(kept: Recorded, lock: fragments.Fragments, home: Path) -> None:
+    """Raise where what the run made was removed because it held people."""
+    gone = forgotten.among(lock, home)
+    if gone:
+        raise UsageError(
+            f"run {kept.id} cannot be brought back: {', '.join(sorted(gone))} held people who were forgotten on "
+            f"{max(gone.values())}, and {'was' if len(gone) == 1 else 'were'} removed from every cache and remote",
+            kept=f"its code, params and dvc.lock, as {kept.reference}, and its models and reports in the DVC remote",
+            next_step=f"git switch --detach {kept.commit[:10]}, then `dvc repro` makes its data and models anew, "
+            "without them; or `dvc pull --allow-missing` brings what is left",
+        )
 
 
 def _check(folder: Path, kept: Recorded, opened: Run) -> None:

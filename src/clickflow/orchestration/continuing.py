@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.errors import ClickflowError
-from clickflow.orchestration import fragments, graph, history, journal, raw_files, repository, selection, workspace
+from clickflow.orchestration import (
+    forgotten,
+    fragments,
+    graph,
+    history,
+    journal,
+    raw_files,
+    repository,
+    selection,
+    workspace,
+)
 from clickflow.orchestration.history import Recorded
 from clickflow.orchestration.process import Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml
@@ -37,6 +47,8 @@ def choose(run: Run, folder: Path) -> str:
         if committed and other.when.timestamp() < int(committed):
             break
         lock = history.lock_of(origin, other.commit)
+        if forgotten.among(lock, Path(run.home)):
+            continue  # its events held people who were forgotten since
         if not all(_same(stage, lock.get(stage.name), params, origin, run.commit, other) for stage in lasting):
             continue
         if _that_count(history.params_of(origin, other.commit), plan) == _that_count(params, plan):
@@ -72,6 +84,9 @@ def unchanged(run: Run, say: Say) -> str:
         lock = fragments.read(folder)
         plan, params = graph.load(folder), parse_yaml((folder / graph.PARAMS).read_text(encoding="utf-8"))
         wanted = selection.stages(plan, run.models, params.get("models") or {})
+        if forgotten.among({name: lock[name] for name in wanted if name in lock}, Path(run.home)):
+            say("people in the data were forgotten since: the run goes on, to learn without them")
+            return ""
         if not all(name in lock for name in wanted):
             return ""
         if unseen(folder):

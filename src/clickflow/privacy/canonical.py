@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clickflow import console, files, integrity
-from clickflow.events import days, manifest, outputs, quarantine
+from clickflow.events import days, encryption, manifest, outputs, quarantine
 from clickflow.events.commit import commit
 from clickflow.events.engine import Engine
 from clickflow.events.manifest import Ingested
@@ -45,7 +45,7 @@ def counts(paths: Paths, people: People) -> tuple[dict[str, int], dict[str, int]
             by_day[path.parent.name] = here
     refused: dict[str, int] = {}
     if (paths.quarantine / quarantine.FILE).is_file():
-        for table in quarantine.read(paths.quarantine):
+        for table in quarantine.read(paths.quarantine, people.key):
             theirs = people.listed.in_texts(table["raw"].to_pylist())
             for source in table["source"].filter(pa.array(theirs)).to_pylist():
                 refused[source] = refused.get(source, 0) + 1
@@ -121,7 +121,7 @@ def _quarantine(paths: Paths, people: People, folder: Path) -> tuple[Path, dict[
     reasons: dict[str, Counter[str]] = {}
 
     def left() -> Iterator[pa.Table]:
-        for table in quarantine.read(paths.quarantine):
+        for table in quarantine.read(paths.quarantine, people.key):
             theirs = people.listed.in_texts(table["raw"].to_pylist())
             for source in table["source"].filter(pa.array(theirs)).to_pylist():
                 refused[source] = refused.get(source, 0) + 1
@@ -131,7 +131,8 @@ def _quarantine(paths: Paths, people: People, folder: Path) -> tuple[Path, dict[
             yield stay
 
     if (paths.quarantine / quarantine.FILE).is_file():
-        quarantine.write(left(), path)
+        sealed = encryption.is_encrypted(paths.quarantine / quarantine.FILE)
+        quarantine.write(left(), path, people.key if sealed else None)
     return path, refused, reasons
 
 

@@ -18,6 +18,7 @@ from clickflow.errors import ClickflowError, UsageError
 from clickflow.events import forgotten
 from clickflow.events.commit import scratch
 from clickflow.events.engine import started
+from clickflow.orchestration import forgotten as removed_objects
 from clickflow.orchestration import repository, workspace
 from clickflow.orchestration.process import git
 from clickflow.params import Params
@@ -183,7 +184,7 @@ def _objects(
 ) -> list[Removed]:
     done = []
     if not dry:
-        objects.note(home, sorted(doomed), _now()[:10])
+        removed_objects.note(home, sorted(doomed), _now()[:10])
     state["objects"] = sorted({*state["objects"], *doomed})
     with console.progress("removing objects", max(1, len(stores) * len(doomed))) as advance:
         for store in stores:

@@ -10,22 +10,22 @@ import configparser
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow import console, files
+from clickflow import console
 from clickflow.errors import ClickflowError
 from clickflow.orchestration import fragments, history, repository, storage
 from clickflow.orchestration.process import git
 from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
 
-REMOVED = "forgotten-objects.json"
-"""In the home: hashes of objects that were removed, with the day."""
 HASH = re.compile(r"\bmd5: ([0-9a-f]{32}(?:\.dir)?)\b")
 STORE = "train/sequences.parquet"
+EVALUATION = "predictions.parquet"
+"""Files by which a folder is known for a packed store, and for an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,6 @@ class Store:
         if there:
             self.fs.remove(at)
         return there
-
-
-@dataclass
-class Doomed:
-    """Objects that go, with the reason, and folders' lists among them."""
-
-    why: dict[str, str] = field(default_factory=dict)
 
 
 def stores(origin: str, home: Path) -> tuple[list[Store], list[str]]:
@@ -150,7 +143,7 @@ def search(found: list[Store], people: People, origin: str, home: Path) -> tuple
                         lists[name] = json.loads(path.read_text(encoding="utf-8"))
                     if store.fs is not None:
                         path.unlink()
-                except (OSError, ValueError) as error:
+                except (OSError, ValueError, ClickflowError) as error:
                     unread.append(f"{store.name}, object {name}: {_first(error)}")
             advance(1, store.name)
     dirty = {name: "names a person" for name, hit in seen.items() if hit}
@@ -164,45 +157,60 @@ def _with_folders(
     touched = {name: parts for name, parts in lists.items() if any(part["md5"] in dirty for part in parts)}
     if not touched:
         return doomed
-    tracked, locked = _named(origin, home)
-    kept = {part["md5"] for name, parts in lists.items() if name not in touched for part in parts} | locked | tracked
+    tracked, locks = _named(origin, home)
+    touched |= _evaluations(lists, dirty, locks)
+    named = tracked | {name for lock in locks for name in HASH.findall(lock)}
+    kept = {part["md5"] for name, parts in lists.items() if name not in touched for part in parts} | named
     for name, parts in touched.items():
-        if any(part["relpath"] == STORE for part in parts):
-            doomed |= {
-                part["md5"]: "belongs to a packed store that holds a person"
-                for part in parts
-                if part["md5"] not in kept and part["md5"] not in doomed
-            }
+        whole = any(part["relpath"] in (STORE, EVALUATION) for part in parts)
+        gone = [part["md5"] for part in parts if whole and part["md5"] not in kept]
+        for part in gone:
+            doomed.setdefault(part, "belongs to a folder that shows what a person did")
         if name not in tracked:
             doomed.setdefault(name, "lists a folder that held a person")
     return doomed
 
 
-def _named(origin: str, home: Path) -> tuple[set[str], set[str]]:
-    """The hashes that `.dvc` files name in any commit or here, and those that a dvc.lock names."""
-    tracked, locked = set[str](), set[str]()
+def _evaluations(
+    lists: dict[str, list[dict[str, str]]], dirty: dict[str, str], locks: list[str]
+) -> dict[str, list[dict[str, str]]]:
+    """The folders of evaluations whose test part a person was in: rows and examples of their visits."""
+    tested = {
+        name
+        for name, parts in lists.items()
+        if any(part["relpath"] == "test/sequences.parquet" and part["md5"] in dirty for part in parts)
+    }
+    found: dict[str, list[dict[str, str]]] = {}
+    for lock in locks:
+        outs = [out for entry in fragments.parse(lock).values() for out in entry.get("outs") or []]
+        if tested & {str(out.get("md5")) for out in outs}:
+            names = [str(out.get("md5")) for out in outs if str(out["path"]).endswith("/evaluation")]
+            found |= {name: lists[name] for name in names if name in lists}
+    return found
+
+
+def _named(origin: str, home: Path) -> tuple[set[str], list[str]]:
+    """The hashes that `.dvc` files name in any commit or here, and the text of every dvc.lock."""
+    tracked, locks = set[str](), list[str]()
     folder = _repository(origin, home)
     if folder is None:
-        return tracked, locked
-
-    def take(path: str, read: Callable[[], str]) -> None:
-        if path.endswith(".dvc") or path.rpartition("/")[2] == fragments.FILE:
-            (tracked if path.endswith(".dvc") else locked).update(HASH.findall(read()))
-
+        return tracked, locks
+    texts: list[tuple[str, str]] = []
     head = ["HEAD"] if repository.is_checkout(origin) else []
     for line in git(folder, "rev-list", "--objects", "--all", *head).splitlines():
         blob, _, path = line.partition(" ")
-        if (
-            path and git(folder, "cat-file", "-t", blob).strip() == "blob"
-            if path.endswith((".dvc", ".lock"))
-            else False
-        ):
-            take(path, lambda blob=blob: git(folder, "cat-file", "blob", blob))  # type: ignore[misc]
+        if path.endswith((".dvc", fragments.FILE)) and git(folder, "cat-file", "-t", blob).strip() == "blob":
+            texts.append((path, git(folder, "cat-file", "blob", blob)))
     if repository.is_checkout(origin):
-        for file in [*folder.rglob("*.dvc"), folder / fragments.FILE]:
-            if file.is_file():
-                take(file.name, lambda file=file: file.read_text(encoding="utf-8", errors="replace"))  # type: ignore[misc]
-    return tracked, locked
+        here = [*(folder / line for line in git(folder, "ls-files", "-co", "-z", "--", "*.dvc").split("\0") if line)]
+        here = [file for file in [*here, folder / fragments.FILE] if file.is_file()]
+        texts += [(file.name, file.read_text(encoding="utf-8", errors="replace")) for file in here]
+    for path, text in texts:
+        if path.endswith(".dvc"):
+            tracked |= set(HASH.findall(text))
+        else:
+            locks.append(text)
+    return tracked, locks
 
 
 def _repository(origin: str, home: Path) -> Path | None:
@@ -229,22 +237,6 @@ def runs_without(origin: str, home: Path, removed: set[str]) -> list[str]:
             for out in entry.get("outs") or []
         }
     ]
-
-
-def note(home: Path, removed: list[str], day: str) -> None:
-    """Remember what was removed."""
-    known = removed_before(home)
-    files.write_json(home / REMOVED, {**dict.fromkeys(removed, day), **known})
-
-
-def removed_before(home: Path) -> dict[str, str]:
-    """Objects that were removed because they held people, with the day."""
-    try:
-        return dict(files.read_json(home / REMOVED))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ClickflowError(f"{home / REMOVED} cannot be read: {error}", kept="everything") from error
 
 
 def _first(error: BaseException) -> str:

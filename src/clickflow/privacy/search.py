@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from clickflow.events.encryption import reading
 from clickflow.events.storage import packing_of
 from clickflow.privacy.people import People
 
@@ -24,7 +25,7 @@ def holds(path: Path, people: People) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
     try:
-        with path.open("rb") as file:
+        with reading(path, people.key) as file:
             return any(people.needles.search(part) for part in _parts(file, path))
     except FileNotFoundError:
         return False
