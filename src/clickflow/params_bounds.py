@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from datetime import date
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 CENTURY = 36_525
@@ -78,11 +79,16 @@ def _dotted(name: str, key: Any) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
+@cache
+def _range(name: str) -> tuple[float, float]:
+    return next((low, high) for pattern, low, high in NUMBERS if fnmatchcase(name, pattern))
+
+
 def _number(name: str, value: float) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{name}: {value} is no number that a param can have"
         return
-    low, high = next((low, high) for pattern, low, high in NUMBERS if fnmatchcase(name, pattern))
+    low, high = _range(name)
     if not low <= value <= high:
         text = str(value) if abs(value) < 1e18 else f"{value:.3e}" if abs(value) < 1e300 else "it"
         yield f"{name}: {text} is not between {low:,.0f} and {high:,.0f}"

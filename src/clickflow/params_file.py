@@ -28,16 +28,13 @@ def load(path: Path) -> Params:
 
 def check(raw: Any, where: str = "params.yaml") -> Params:
     """A parsed params.yaml as `Params`; see `load`."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+    from pydantic import ValidationError
 
-    for kind in _dataclasses(Params):
-        # YAML reads 1 as a number: types and columns that are called so are names all the same
-        with_config(ConfigDict(extra="forbid", strict=False, coerce_numbers_to_str=True))(kind)
     faults = list(beyond(raw))  # before anything computes with them
     if faults:
         raise _faulty(where, faults)
     try:
-        params = TypeAdapter(Params).validate_python(raw)
+        params: Params = _adapter().validate_python(raw)
     except ValidationError as error:
         raise _faulty(where, [_fault(fault) for fault in error.errors()]) from error
     # numbers and dates that were written as texts are seen only now
@@ -55,6 +52,16 @@ def _faulty(where: str, faults: Sequence[str]) -> UsageError:
         kept="nothing was run",
         next_step="correct it; docs/reference/params.md says what each may be",
     )
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    for kind in _dataclasses(Params):
+        # YAML reads 1 as a number: types and columns that are called so are names all the same
+        with_config(ConfigDict(extra="forbid", strict=False, coerce_numbers_to_str=True))(kind)
+    return TypeAdapter(Params)
 
 
 @cache

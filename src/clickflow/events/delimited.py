@@ -94,13 +94,15 @@ def _line(data: bytes, start: int, end: int) -> bytes:
 def _cut(block: TextBlock, delimiter: bytes, quoting: bool, width: int, refused: Refused) -> _Cut:
     """Take out the records that pyarrow must not see, and read them."""
     data = block.data
-    suspects = _suspects(block)
-    if not len(suspects) and not block.odd:
+    suspects, empty = _suspects(block)
+    if not len(suspects) and not len(empty) and not block.odd:
         return _Cut(None, [], [], 0)
     starts, ends = block.bounds
     mask = np.zeros(len(ends), bool)
     for odd in block.odd:
         mask[odd.first : odd.first + odd.lines] = True
+    empty = empty[~mask[empty]]
+    mask[empty] = True
     todo = list(block.odd)
     for index in np.unique(np.searchsorted(ends, suspects)).tolist():
         if not mask[index]:
@@ -111,13 +113,10 @@ def _cut(block: TextBlock, delimiter: bytes, quoting: bool, width: int, refused:
             mask[index] = True
     lines: list[int] = []
     rows: list[Sequence[bytes]] = []
-    blank = 0
     for odd in sorted(todo, key=lambda odd: odd.first):
         text = _line(data, odd.start, odd.end)
         position = position_of(block.line + odd.first)
-        if not text:
-            blank += 1
-        elif b"\0" in text or not is_text(text):
+        if b"\0" in text or not is_text(text):
             refused.add(position, "broken_encoding", block.escaped(text))
         elif odd.fields is None:
             refused.add(position, "bad_quotes", text.decode())
@@ -128,19 +127,19 @@ def _cut(block: TextBlock, delimiter: bytes, quoting: bool, width: int, refused:
         else:
             lines.append(odd.first)
             rows.append(odd.fields)
-    return _Cut(mask, lines, rows, blank)
+    return _Cut(mask, lines, rows, len(empty))
 
 
-def _suspects(block: TextBlock) -> NDArray[np.int64]:
+def _suspects(block: TextBlock) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Offsets on the lines that pyarrow would read wrongly: NULs, bytes that are not UTF-8, carriage returns that end
-    no line, byte order marks at a line's start, and nothing at all.
+    no line, byte order marks at a line's start; and the lines that hold nothing at all.
     """
     data = block.data
     codes = np.frombuffer(data, np.uint8)
     starts, ends = block.bounds
     first = codes[starts]
     blank = (ends == starts) | ((ends - starts == 1) & (first == RETURN))
-    found = [starts[blank]]
+    found = [np.zeros(0, np.int64)]
     if b"\0" in data:
         found.append(np.flatnonzero(codes == 0))
     if not data.isascii():
@@ -153,7 +152,7 @@ def _suspects(block: TextBlock) -> NDArray[np.int64]:
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         returns = np.flatnonzero(codes == RETURN)
         found.append(returns[np.append(codes, NEWLINE)[returns + 1] != NEWLINE])
-    return np.concatenate(found)
+    return np.concatenate(found), np.flatnonzero(blank)
 
 
 def _fast(

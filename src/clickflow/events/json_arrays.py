@@ -1,4 +1,9 @@
-"""A file that is one JSON array: its elements, as if each stood on a line of its own."""
+"""A file that is one JSON array: its elements, as if each stood on a line of its own.
+
+An element that is no JSON costs itself alone where it is plain where it ends: its brackets and quotes close, or the
+next element begins on a line of its own, as far in as it did. Else the file is refused: what follows cannot be told
+apart.
+"""
 
 import codecs
 import json
@@ -12,6 +17,10 @@ from clickflow.events.text_blocks import TextBlock
 
 MAX_ELEMENT = 64 << 20
 """Characters; what is longer is no event."""
+
+TOKEN = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"|["\[\]{},]')
+"""A whole text, a quote that begins none, or what parts values."""
+OPENED = {"]": "[", "}": "{"}
 
 SPACE = re.compile(r"[ \t\r\n]*")
 DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -62,7 +71,7 @@ def read_elements(path: Path, skip: int, size: int, storage: Storage) -> Iterato
                     yield TextBlock(data, number, stop, (), False, file.tell(), storage.transcoded)
                     number = stop
             if done and text.strip():
-                raise _broken(path, number, f"after the end of the array stands {text.strip()[:40]!r}")
+                raise _broken(path, number, "more stands after the end of the array")
             if len(text) > MAX_ELEMENT:
                 raise _broken(path, number, f"it does not end within {MAX_ELEMENT >> 20} MB, or is no JSON")
     if not done:
@@ -72,13 +81,14 @@ def read_elements(path: Path, skip: int, size: int, storage: Storage) -> Iterato
 def _split(text: str, at: int, *, final: bool) -> tuple[list[str], int, bool]:
     """The whole elements from a place on, where the rest begins, and whether the array ends there.
 
-    Raises ValueError where there is no more text and the rest is no JSON.
+    Raises ValueError where there is no more text, and the rest is no JSON and cannot be told apart.
     """
     found: list[str] = []
     while True:
-        at = SPACE.match(text, at).end()  # type: ignore[union-attr]
+        gap = SPACE.match(text, at)[0]  # type: ignore[index]
+        before, at = at, at + len(gap)
         if at == len(text):
-            return found, at, False
+            return found, before, False
         if text[at] in ",]":
             at += 1
             if text[at - 1] == "]":
@@ -86,14 +96,44 @@ def _split(text: str, at: int, *, final: bool) -> tuple[list[str], int, bool]:
             continue
         try:
             _, end = DECODER.raw_decode(text, at)
-        except json.JSONDecodeError:
-            if final:
-                raise
-            return found, at, False
+        except (ValueError, RecursionError):
+            broken = _end_of_broken(text, at, gap.rpartition("\n")[2].strip("\r"), final=final)
+            if broken is None:
+                if final:
+                    raise
+                return found, before, False
+            end = broken
         if end == len(text) and not final:
-            return found, at, False
-        found.append(text[at:end])
+            return found, before, False
+        found.append(text[at:end].rstrip())
         at = end
+
+
+def _end_of_broken(text: str, at: int, indent: str, *, final: bool) -> int | None:
+    """Where an element ends that could not be read; None where that is not known, or not yet. `indent`: how far in it
+    begins.
+    """
+    open_: list[str] = []
+    for token in TOKEN.finditer(text, at):
+        sign = token[0]
+        if sign in OPENED and not open_ and sign == "]":
+            return token.start()
+        if sign == "," and not open_:
+            return token.start()
+        if sign == '"':
+            # a text that does not end on its line: more of it may come, or it never will
+            if not final and text.find("\n", token.start()) < 0:
+                return None
+            break
+        if sign in "[{":
+            open_.append(sign)
+        elif sign in OPENED and (not open_ or open_.pop() != OPENED[sign]):
+            break
+    else:
+        if not final:
+            return None
+    following = re.compile(r",[ \t]*\r?\n" + re.escape(indent) + r"(?=\{)").search(text, at)
+    return following.start() if following else None
 
 
 def _line(element: str) -> bytes:

@@ -19,6 +19,9 @@ from clickflow.events.storage import PLAIN, Storage
 from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
 from clickflow.events.texts import EXACT
 
+DEEPEST = 200
+"""Levels that every parser and writer takes."""
+
 
 @dataclass(frozen=True)
 class JsonLines:
@@ -83,7 +86,7 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
         except orjson.JSONDecodeError:
             reason = "broken_encoding" if b"\0" in line or not is_text(line) else "bad_json"
         else:
-            events = exploded(value, nested)
+            events = [] if too_deep(line, value) else exploded(value, nested)
             reason = "" if 0 < len(events) <= MOST else "bad_json"
         if reason:
             raw = block.escaped(line) if reason == "broken_encoding" else line.decode()
@@ -100,6 +103,17 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
 
     table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(wanted, columns, strict=True)})
     return Rows(table, np.array(positions, np.int64), refused, blank)
+
+
+def too_deep(line: bytes, value: Any) -> bool:
+    """Whether a value is nested deeper than the writer of JSON goes, which no event is."""
+    if line.count(b"[") + line.count(b"{") < DEEPEST:
+        return False
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
 
 
 def as_text(value: Any) -> str | None:

@@ -1,6 +1,7 @@
 """Which column of a file is which canonical column, and what is missing."""
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from clickflow.errors import DataError
 from clickflow.events.contract import BY_NAME
 from clickflow.events.presets import ANY_TYPE, Layout
 from clickflow.events.storage import UNTOUCHED
+
+LONGEST, MOST = 60, 1000
+"""Letters of a name in a message, and names that are looked through for one that is near."""
 
 
 def wanted(layout: Layout, names: Collection[str]) -> dict[str, str]:
@@ -33,13 +37,7 @@ def columns_of(
     or the type; `lenient`: only where the time is.
     """
     asked = wanted(layout, {*names, *given})
-    doubled = sorted({name for name in names if name and names.count(name) > 1})
-    if doubled:
-        raise DataError(
-            f"{path} has two columns called {doubled[0]!r}",
-            kept=UNTOUCHED,
-            next_step="rename one of them in the file, or where it is written",
-        )
+    no_column_twice(path, names)
     there = {column for column, field in asked.items() if field in names or field in given}
     seen = set(asked) if lenient else there
     if (
@@ -49,6 +47,22 @@ def columns_of(
     ):
         raise lacks(layout, names, path, given=given, lenient=lenient)
     return {column: names.index(field) for column, field in asked.items() if field in names}
+
+
+def no_column_twice(path: Path, names: Sequence[str]) -> None:
+    """Raise DataError where two columns have one name."""
+    doubled = sorted(name for name, count in Counter(names).items() if name and count > 1)
+    if doubled:
+        raise DataError(
+            f"{path} has two columns called {shortened(doubled[0])!r}",
+            kept=UNTOUCHED,
+            next_step="rename one of them in the file, or where it is written",
+        )
+
+
+def shortened(name: str) -> str:
+    """A column's name for a message: of a file that is none, it may be the whole file."""
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
 
 
 def lacks(
@@ -72,11 +86,13 @@ def lacks(
     if "event_type" not in asked and ANY_TYPE not in layout.event_types:
         missing.append('event_type (name it in source.columns, or give all rows one: source.event_types: {"*": view})')
     # an object is no value: only what lies in it can be a column
-    values = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+    values = [name for name in names[:MOST] if not any(other.startswith(f"{name}.") for other in names[:MOST])]
+    values = [name for name in values if len(name) <= LONGEST]
     close = [n for f in asked.values() if f not in names for n in difflib.get_close_matches(f, values, n=1)]
     hint = f" Close to it: {', '.join(sorted(set(close)))}." if close else ""
+    there = ", ".join(repr(shortened(name)) for name in names[:30])
     return DataError(
-        f"{path} lacks {'; '.join(missing)}{where}. It has: {', '.join(map(repr, names[:30]))}.{hint}",
+        f"{path} lacks {'; '.join(missing)}{where}. It has: {there}.{hint}",
         kept=UNTOUCHED,
         next_step="set source.columns (canonical column: column of the file) or source.preset in params.yaml",
     )

@@ -17,8 +17,10 @@ from clickflow.events.presets import Layout
 from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, escaped, lines_of, with_constants
 from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
+from clickflow.events.storage import UNTOUCHED
 from clickflow.events.times import PLAUSIBLE
 from clickflow.events.unread import Unread, joined
+from clickflow.faults import of_file
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -70,12 +72,14 @@ def read_files(
 
     def blocks() -> Iterator[tuple[int, Any]]:
         for number, file in files:
-            for block in file.reader.blocks():
-                yield number, block
+            with of_file(file.path, UNTOUCHED):
+                for block in file.reader.blocks():
+                    yield number, block
 
     def work(task: tuple[int, Any]) -> Result:
         number, block = task
-        return check_block(number, by_number[number], block, ruled[number], engine.cursor())
+        with of_file(by_number[number].path, UNTOUCHED):
+            return check_block(number, by_number[number], block, ruled[number], engine.cursor())
 
     total = sum(file.path.stat().st_size for _, file in files)
     rows, done = 0, 0

@@ -1,6 +1,7 @@
 """How each file of a source is read; all faults of a source as a whole are found here, at once."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from clickflow.events.delimited import Delimited
 from clickflow.events.folders import format_of, member_of, partitions
 from clickflow.events.json_arrays import is_array
 from clickflow.events.json_arrays import sample as json_sample
-from clickflow.events.jsonlines import JsonLines
+from clickflow.events.jsonlines import JsonLines, too_deep
 from clickflow.events.mapping import columns_of, constants_of, lacks
 from clickflow.events.presets import Layout, layout_of
 from clickflow.events.rows import Rows
@@ -35,10 +36,12 @@ from clickflow.events.storage import (
     read_text,
 )
 from clickflow.events.tables import Table
+from clickflow.faults import of_file, without_values
 from clickflow.params import Source
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 HEAD = 1 << 20
+MOST_COLUMNS = 10_000
 SAMPLE = 100
 """Rows that are looked at before a file is taken to be of its layout."""
 
@@ -126,7 +129,8 @@ def open_files(source: Source, found: Sequence[tuple[str, Path]]) -> list[Source
     empty: list[DataError] = []
     for name, path in found:
         try:
-            files.append(open_file(source, name, path))
+            with of_file(path, UNTOUCHED):
+                files.append(open_file(source, name, path))
         except EmptyFile as error:
             empty.append(error)
             files.append(SourceFile(name, path, layout_of(source, name), Empty(path)))
@@ -269,9 +273,13 @@ def _delimited(
             skip += 1 + (head[skip : skip + 1] == b"\r")
             line += 1
         end = head.find(b"\n", skip)
+        if end < 0 and len(head) >= HEAD:
+            raise _too_wide(path, f"its first line does not end within {HEAD >> 20} MB")
         end = len(head) if end < 0 else end
         raw = head[skip:end].removesuffix(b"\r")
         fields = records.split_record(head[:end], skip, mark, end)[0] if quoting else None
+        if raw.count(mark) > MOST_COLUMNS:
+            raise _too_wide(path, f"its first line has over {MOST_COLUMNS:,} columns")
         names = untyped(tuple(f.decode("utf-8", "replace").strip() for f in (fields or raw.split(mark))))
         try:
             columns = columns_of(layout, names, path, given=folders)
@@ -283,6 +291,8 @@ def _delimited(
         counts = [row.count(mark) + 1 for row in sample]
         if not names and counts:
             names = tuple(str(at + 1) for at in range(max(set(counts), key=counts.count)))
+        if len(names) > MOST_COLUMNS:
+            raise _too_wide(path, f"its rows have over {MOST_COLUMNS:,} columns")
         if len(names) not in counts:
             raise DataError(
                 f"{path}: none of its first {len(sample)} rows has the {len(names)} columns {', '.join(names)}",
@@ -291,6 +301,10 @@ def _delimited(
             )
         columns = columns_of(layout, names, path, given=folders)
     return Delimited(path, names, columns, mark, quoting, skip, line, storage)
+
+
+def _too_wide(path: Path, why: str) -> DataError:
+    return DataError(f"{path}: {why}; this is no log", kept=UNTOUCHED, next_step="check source.delimiter and the file")
 
 
 def untyped(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -321,11 +335,13 @@ def _table(path: Path, layout: Layout, folders: Mapping[str, Any]) -> Table:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})",
+            f"{path}: cannot be read as Parquet ({without_values(str(error))})",
             kept=UNTOUCHED,
             next_step="check source.format and the file",
         ) from error
-    doubled = [name for name in schema.names if schema.names.count(name) > 1]
+    if len(schema.names) > MOST_COLUMNS:
+        raise _too_wide(path, f"it has over {MOST_COLUMNS:,} columns")
+    doubled = [name for name, count in Counter(schema.names).items() if count > 1 for _ in range(2)]
     names = [*doubled, *structs.paths(schema, layout.nested)]
     names += [field for field in layout.columns.values() if field not in names and structs.has(schema, field)]
     columns = columns_of(layout, names, path, given=folders)
@@ -344,7 +360,7 @@ def _json(
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not too_deep(line, value):
             tops |= dict.fromkeys(value)
             for event in fields.exploded(value, layout.nested):
                 seen |= dict.fromkeys(fields.paths(event))

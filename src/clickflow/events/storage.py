@@ -5,6 +5,7 @@ import codecs
 import gzip
 import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ PACKINGS = (
 )
 """The first bytes of packed files. bzip2 has one more: see `packing_of`."""
 BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+
+ZIP_FAULTS = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error)
+"""What a damaged zip archive raises, by where it is damaged."""
 
 SUFFIXES = (".gz", ".zip", ".zst", ".zstd", ".lz4", ".xz", ".bz2")
 """Endings of names that say nothing of what is inside."""
@@ -104,7 +108,7 @@ def members(path: Path) -> list[str] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             found = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-    except (zipfile.BadZipFile, OSError) as error:
+    except ZIP_FAULTS as error:
         raise _broken(path, "zip", error) from error
     if "[Content_Types].xml" in found:
         raise DataError(f"{path} is a workbook, no log", kept=UNTOUCHED, next_step="save its sheet as CSV")
@@ -201,14 +205,14 @@ codecs.register_error(ERRORS, _undecodable)
 def _member(path: Path, file: IO[bytes], member: str) -> IO[bytes]:
     try:
         return zipfile.ZipFile(file).open(member)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise _broken(path, "zip", error) from error
     except (RuntimeError, NotImplementedError, KeyError) as error:
         raise DataError(
             f"{path}: its member {member!r} cannot be unpacked ({error})",
             kept=UNTOUCHED,
             next_step="unpack it by hand, and name the folder in source.path",
         ) from error
+    except ZIP_FAULTS as error:
+        raise _broken(path, "zip", error) from error
 
 
 def _broken(path: Path, packing: str, error: Exception) -> DataError:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from clickflow.errors import DataError
 from clickflow.events import fields, structs, texts
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, lines_of, position_of
+from clickflow.events.scalars import listed
 from clickflow.events.storage import UNTOUCHED
+from clickflow.faults import without_values
 
 ROWS = 131_072
 
@@ -62,11 +64,9 @@ class Table:
                     yield TableBlock(batch, line, length * (line - 1 + batch.num_rows) // total)
                     line += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                raise DataError(
-                    f"{self.path}: cannot be read beyond row {line - 1} ({error})",
-                    kept=UNTOUCHED,
-                    next_step="fetch or write the file again",
-                ) from error
+                raise _damaged(self.path, line, str(error)) from error
+            if line - 1 != file.metadata.num_rows:
+                raise _damaged(self.path, line, f"its end says that there are {file.metadata.num_rows:,}")
 
     def parse(self, block: TableBlock) -> Rows:
         """The rows of a block."""
@@ -113,6 +113,14 @@ class Table:
         )
 
 
+def _damaged(path: Path, line: int, why: str) -> DataError:
+    return DataError(
+        f"{path}: cannot be read beyond row {line - 1} ({without_values(why)})",
+        kept=UNTOUCHED,
+        next_step="fetch or write the file again",
+    )
+
+
 def is_clock(kind: pa.DataType) -> bool:
     """Whether values of this type are times by themselves."""
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
@@ -148,7 +156,7 @@ def _column(array: pa.Array, *, keep: bool) -> tuple[pa.Array, NDArray[np.bool_]
             [v is not None and v.decode("utf-8", "ignore").encode() != v for v in values], bool
         )
     if pa.types.is_nested(kind):
-        return pa.array([None if v is None else _json(v) for v in array.to_pylist()], pa.string()), fine
+        return pa.array([None if v is None else _json(v) for v in listed(array)], pa.string()), fine
     return texts.plain(array.cast(pa.string())), fine
 
 
@@ -193,7 +201,8 @@ def _raws(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> list[str]:
 def _rows(batch: pa.RecordBatch, indices: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Rows as JSON has them."""
     part = batch.take(pa.array(indices))
-    rows = part.to_pylist()
+    values = [listed(column) for column in part.columns]
+    rows = [dict(zip(part.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
     # JSON knows no infinity: as a text it is still seen to be no number
     rows = [{k: str(v) if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in rows]
     for name, kind in zip(part.schema.names, part.schema.types, strict=True):

@@ -58,10 +58,16 @@ class Clock:
     date_only: bool = False
 
 
+LONGEST = 100
+"""Bytes of a time; what is longer is none."""
+
+
 def clock_of(column: pa.Array, con: Any, enough: float = ENOUGH) -> Clock | None:
     """The form of a column of text without nulls; None where less than the share `enough` are times of one form."""
-    if not len(column):
+    short = pc.less_equal(pc.binary_length(column), LONGEST)
+    if not len(column) or pc.mean(short.cast(pa.float64())).as_py() < enough:
         return None
+    column = column.filter(short)
     if (pc.count_distinct(column).as_py() or 0) > MANY:
         column = column.take(pa.array(np.linspace(0, len(column) - 1, MANY).astype(np.int64)))
     values = column.unique()

@@ -128,7 +128,7 @@ def placeholders(columns: Sequence[Column], mapping: Mapped) -> dict[str, list[s
     found = {}
     for canonical in ("user_id", "session_id", "item_id"):
         column = by_name.get(mapping.columns.get(canonical, ""))
-        if column is None:
+        if column is None or not column.distinct:
             continue
         # an id far beyond the others': among numbered sessions 0 is one like the rest
         bound = max(10 * column.rows / column.distinct, 0.01 * column.rows)

@@ -18,7 +18,8 @@ from clickflow.events.fields import exploded, paths
 from clickflow.events.folders import member_of, partitions
 from clickflow.events.inspect.words import column_named
 from clickflow.events.json_arrays import is_array, sample
-from clickflow.events.jsonlines import JsonLines
+from clickflow.events.jsonlines import JsonLines, too_deep
+from clickflow.events.mapping import no_column_twice
 from clickflow.events.rows import Rows, with_constants
 from clickflow.events.sources import HEAD, TYPED, Reader, untyped
 from clickflow.events.storage import BOM, UNTOUCHED, UTF8, Storage, foreign, opened, packing_of, read_text
@@ -27,6 +28,8 @@ from clickflow.events.tables import Table, is_clock
 
 DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
 LINES = 300
+MOST_COLUMNS = 1000
+"""What looking at each of them takes is a matter of seconds."""
 """Lines that delimiter, header and JSON fields are read off."""
 BLOCK = 4 << 20
 NUMBER = re.compile(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
@@ -87,12 +90,14 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
                 kept=UNTOUCHED,
                 next_step="fetch or write the file again",
             ) from error
+        no_column_twice(path, schema.names)
         clocks = tuple(each.name for each in schema if is_clock(each.type))
         names, nested = _struct_paths(schema)
         form = Form(format="parquet", names=names, clocks=clocks, nested=nested)
         reader: Reader = Table(path, {name: name for name in names}, nested)
     else:
         form, reader = _text(path, member, packing)
+    _not_too_wide(path, len(form.names))
     parts, read, done, whole = [], 0, 0, True
     for block in reader.blocks(BLOCK):
         if read >= rows:
@@ -107,6 +112,15 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
         raise DataError(f"{path} has no row", kept=UNTOUCHED, next_step="inspect another file")
     table = pa.concat_tables(parts) if parts else pa.table({})
     return Look(name=name, path=path, form=form, table=table, read=read, whole=whole, folders=folders)
+
+
+def _not_too_wide(path: Path, columns: int) -> None:
+    if columns > MOST_COLUMNS:
+        raise DataError(
+            f"{path} has {columns:,} columns, more than a log has",
+            kept=UNTOUCHED,
+            next_step="check its delimiter and its first line",
+        )
 
 
 def _struct_paths(schema: pa.Schema) -> tuple[tuple[str, ...], str]:
@@ -216,7 +230,7 @@ def _json(
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not too_deep(line, value):
             lines.append(value)
     if not lines:
         raise DataError(
@@ -233,6 +247,7 @@ def _json(
     for each in lines:
         for event in exploded(dict(each), nested):
             names |= dict.fromkeys(paths(event))
+    _not_too_wide(path, len(names))
     # the fields of an exploded list's elements are there by their own names too
     twins = {f"{nested}.{name}" for name in names} if nested else set()
     names = {name: None for name in names if name not in twins and name != nested}
@@ -255,6 +270,7 @@ def _delimited(
             why = "no delimiter splits its lines into as many columns each; a comma is taken"
         doubts = (*doubts, why)
     sample = rows[mark]
+    _not_too_wide(path, max(map(len, sample)))
     width = Counter(map(len, sample)).most_common(1)[0][0]
     sample = [sample[0], *(row for row in sample[1:] if len(row) == width)]
     first = tuple(part.strip() for part in sample[0])
@@ -285,8 +301,9 @@ def _delimited(
 def _split(body: bytes, mark: str) -> list[list[str]]:
     """Some records of a text."""
     found: list[list[str]] = []
-    at = 0
-    while at < len(body) and len(found) < LINES:
+    at = looked = 0
+    while at < len(body) and len(found) < LINES and looked < 20 * LINES:
+        looked += 1
         end = body.find(b"\n", at)
         end = len(body) if end < 0 else end
         fields, stop = records.split_record(body, at, mark.encode(), min(len(body), at + records.MAX_BYTES))

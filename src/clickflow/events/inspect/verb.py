@@ -23,6 +23,8 @@ FEW_ROWS = 2000
 """Rows that are looked at to say what is wrong."""
 FILES = 5
 """At most so many files of a folder are tried, evenly spread."""
+LONGEST = 2000
+"""Letters of advice: what is longer is none."""
 TIES, REPEATED, SHORT_DAYS = 0.05, 0.02, 2.0
 """A share of ties, one of repeated rows, and a span in days, that are worth a word."""
 
@@ -98,7 +100,8 @@ def study(found: Sequence[tuple[str, Path]], rows: int, params: Params, engine: 
     name, path = next(((n, p) for n, p in reversed(found) if p.stat().st_size), found[-1])
     with console.progress("looking", path.stat().st_size) as advance:
         looked = look(name, path, rows, advance)
-    return looked, propose(looked, params.source.nulls, engine.cursor())
+    # a cursor of its own: that of this thread may have been left in the middle of what failed
+    return looked, propose(looked, params.source.nulls, engine.root.cursor())
 
 
 def spread(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
@@ -127,7 +130,9 @@ def advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]],
             for key, value in wanted.items()
             if plain(getattr(params.source, key)) != plain(value)
         ]
-        needs = f"\n{name} looks as if source needed {', '.join(differs)}" if differs else ""
+        listed = ", ".join(differs)
+        if differs and len(listed) <= LONGEST:
+            needs = f"\n{name} looks as if source needed {listed}"
     except (ClickflowError, ValueError, OSError):
         pass  # then there is nothing to say beyond the error itself
     step = f"; `clickflow inspect {path}` shows what the file is" if path.stat().st_size else ""
