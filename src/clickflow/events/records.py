@@ -76,7 +76,7 @@ def split_record(data: bytes, start: int, delimiter: bytes, limit: int) -> tuple
     Fields are None where a quoted field breaks the rules; the end is then -1 if it only had not ended by `limit`.
     """
     fields: list[bytes] = []
-    at = start
+    at, end = start, -1
     while True:
         if data[at : at + 1] == b'"':
             close = at + 1
@@ -97,8 +97,9 @@ def split_record(data: bytes, start: int, delimiter: bytes, limit: int) -> tuple
             if data[at : at + 1] == b"\r" and data[at + 1 : at + 2] in (b"\n", b""):
                 return fields, at + 1
             return None, at
-        end = data.find(b"\n", at)
-        end = len(data) if end < 0 else end
+        if end < at:  # looked for once a line, not once a field
+            end = data.find(b"\n", at)
+            end = len(data) if end < 0 else end
         stop = data.find(delimiter, at, end)
         if stop < 0:
             fields.append(data[at:end].removesuffix(b"\r"))
