@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
 from ingest_setup import Desk, Outcome, set_params
 
-from clickflow.errors import DataError, UsageError
+from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.events import statements
 from clickflow.events.ingest import ingest
 from clickflow.events.replay import replay
 
@@ -33,6 +35,8 @@ SELECT timestamptz '2026-01-05 10:00:00+01' + n * interval '1 second', (array['v
 FROM generate_series(0, 999) n;
 INSERT INTO clicks VALUES (null, 'view', 1, null, 'x', 1, null), ('2026-01-05', 'view', null, null, 'x', 1, null),
   ('2026-01-05', 'view', 1, null, 'x', -1, null);
+CREATE FUNCTION write_it() RETURNS bigint VOLATILE LANGUAGE plpgsql AS $$
+  BEGIN INSERT INTO clicks (sku) VALUES ('written'); RETURN 1; END $$;
 CREATE SCHEMA other; CREATE VIEW other.recent AS SELECT * FROM clicks WHERE at >= '2026-01-05 09:05:00Z';
 """
 COLUMNS = {
@@ -178,6 +182,53 @@ def test_replay_of_a_table(desk: Desk) -> None:
     shutil.rmtree(desk.paths.root / "data")
     run(desk, "clicks")
     assert desk.bytes() == found
+
+
+ATTACKS = [
+    "COPY (SELECT 1) TO PROGRAM 'touch {out}'",
+    "COPY clicks TO '{out}'",
+    "SELECT 1; DROP TABLE clicks",
+    "SELECT 1) AS source; DROP TABLE clicks; SELECT (1",
+    "SELECT 1) AS source; COMMIT; DROP TABLE clicks; SELECT (1",
+    "SELECT write_it() AS at, 'view' AS kind",
+    "SELECT * FROM write_it()",
+    "SELECT public.write_it()",
+    "WITH gone AS (DELETE FROM clicks RETURNING *) SELECT * FROM gone",
+    "SELECT * INTO stolen FROM clicks",
+    "SELECT set_config('transaction_read_only', 'off', false), write_it()",
+    "SELECT * FROM clicks FOR UPDATE",
+    "SELECT lo_import('/etc/passwd')",
+]
+
+
+@pytest.mark.parametrize("query", ATTACKS)
+@pytest.mark.parametrize("parsed", [True, False], ids=["parsed", "not parsed"])
+def test_a_query_reads_and_does_nothing_else(
+    desk: Desk, postgres: str, query: str, parsed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a superuser, whom nothing else stops. Each wall by itself: the parser, and the transaction that only reads."""
+    import psycopg
+
+    tables = "(SELECT count(*) FROM pg_class WHERE relname = 'stolen')"
+    count = f"SELECT (SELECT count(*) FROM clicks), {tables}, (SELECT count(*) FROM pg_largeobject_metadata)"
+    with psycopg.connect(postgres) as con:
+        before = con.execute(count).fetchone()
+    if not parsed:
+        monkeypatch.setattr(statements, "check", lambda *_: None)
+    out = Path(tempfile.gettempdir()) / f"clickflow-{os.getpid()}.out"
+    with pytest.raises(ClickflowError) as error:
+        run(desk, query.format(out=out))
+    assert isinstance(error.value, UsageError) == parsed
+    assert "p4ssw0rd" not in str(error.value)
+    with psycopg.connect(postgres) as con:
+        assert con.execute(count).fetchone() == before
+    assert not out.exists()
+
+
+def test_an_error_of_the_database_quotes_no_row(desk: Desk) -> None:
+    with pytest.raises(DataError, match="SQLSTATE 22P02") as error:
+        run(desk, "SELECT at, kind, (sku || '-secret')::int AS customer FROM clicks")
+    assert '-secret"' not in str(error.value)
 
 
 def test_faults_are_told_without_the_password(desk: Desk, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,150 @@
+"""A table of a database in a file as a source: what is read, and what a query cannot do."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ingest_setup import Desk, Outcome, set_params
+
+from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.events import databases, snapshot, statements
+from clickflow.events.ingest import ingest
+
+ROWS = """CREATE TABLE clicks (moment TIMESTAMP, kind TEXT, customer INTEGER, sku TEXT, price DECIMAL(10, 2));
+INSERT INTO clicks VALUES ('2026-01-05 10:00:00', 'view', 1, 'a', 1.25);
+INSERT INTO clicks VALUES ('2026-01-05 10:00:01', 'cart', 1, 'b', 2.5);"""
+COLUMNS = {"event_time": "moment", "event_type": "kind", "user_id": "customer", "item_id": "sku", "price": "price"}
+
+
+@pytest.fixture
+def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    path = tmp_path / f"shop.{request.param}"
+    if request.param == "duckdb":
+        with duckdb.connect(str(path)) as con:
+            con.execute(ROWS)
+    else:
+        con = sqlite3.connect(path)
+        con.executescript(ROWS)
+        con.close()
+    return path
+
+
+both = pytest.mark.parametrize("file", ["duckdb", "sqlite"], indirect=True)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, raw_params: dict[str, object], file: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("SHOP_URL", f"{file.suffix[1:]}://{file}")
+    return Desk(tmp_path / "w", raw_params)
+
+
+def run(desk: Desk, query: str, **changes: Any) -> Outcome:
+    values = {"kind": "sql", "sql_url_env": "SHOP_URL", "sql_query": query, "columns": COLUMNS}
+    params = set_params(desk.raw_params, **{f"source__{name}": value for name, value in values.items()}, **changes)
+    return Outcome(ingest(params, desk.paths), desk.paths)
+
+
+@both
+def test_a_table_and_a_query_of_a_file(desk: Desk, file: Path) -> None:
+    assert run(desk, "clicks").card["accepted"] == 2
+    by_query = run(desk, "WITH c AS (SELECT * FROM clicks) SELECT * FROM c -- all of it\n;").events
+    assert by_query["price"].to_pylist() == [1.25, 2.5]
+
+
+ATTACKS = [
+    "SELECT 1; DROP TABLE clicks",
+    "DROP TABLE clicks",
+    "COPY clicks TO '{out}'",
+    "COPY (SELECT * FROM clicks) TO '{out}'",
+    "COPY (SELECT 1) TO PROGRAM 'touch {out}'",
+    "SELECT * INTO other FROM clicks",
+    "WITH gone AS (DELETE FROM clicks RETURNING *) SELECT * FROM gone",
+    "INSERT INTO clicks SELECT * FROM clicks",
+    "UPDATE clicks SET sku = 'x'",
+    "ATTACH '{out}' AS other",
+    "PRAGMA database_list",
+    "SET enable_external_access = true",
+    "EXPLAIN ANALYZE DELETE FROM clicks",
+    "CALL pragma_version()",
+    "INSTALL httpfs",
+    "EXPORT DATABASE '{out}'",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT load_extension('x')",
+    "SELECT writefile('{out}', 'x')",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT set_config('transaction_read_only', 'off', true)",
+    "SELECT shop.lower(sku) FROM clicks",
+    "SELECT * FROM clicks FOR UPDATE",
+    "VALUES (1)",
+    "",
+]
+
+
+@both
+@pytest.mark.parametrize("query", ATTACKS)
+@pytest.mark.parametrize("parsed", [True, False], ids=["parsed", "not parsed"])
+def test_a_query_reads_and_does_nothing_else(
+    desk: Desk, file: Path, query: str, parsed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both walls, each by itself: what the parser would let through, the connection does not do."""
+    out, before = tmp_path / "out", file.read_bytes()
+    if not parsed:
+        monkeypatch.setattr(statements, "check", lambda *_: None)
+    try:
+        snapshot.snapshot(
+            set_params(desk.raw_params, source__sql_query=query.format(out=out), source__sql_url_env="SHOP_URL").source,
+            tmp_path / "snapshot.parquet",
+            1.0,
+        )
+    except ClickflowError as error:
+        assert "root:" not in str(error)
+    else:
+        assert not parsed, "it was read"
+        assert b"root:" not in (tmp_path / "snapshot.parquet").read_bytes()
+    assert not out.exists()
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "duckdb", "sqlite", "mysql"])
+def test_queries_that_only_read_are_read(dialect: str) -> None:
+    for query in (
+        "SELECT a, coalesce(b, 1) FROM t WHERE lower(c) LIKE 'x%' ORDER BY 1 LIMIT 5",
+        "(SELECT 1 AS a) UNION ALL (SELECT 2) EXCEPT SELECT 3",
+        "WITH x AS (SELECT * FROM t JOIN u ON t.a = u.a) SELECT count(*) OVER (PARTITION BY a), cast(b AS CHAR) FROM x",
+        "SELECT now(), max(a), substring(b, 1, 2) FROM (SELECT * FROM t) AS s GROUP BY 1 HAVING count(*) > 1",
+    ):
+        statements.check(query, dialect)
+
+
+@both
+def test_an_error_of_the_database_quotes_no_row(desk: Desk, file: Path) -> None:
+    with pytest.raises(DataError) as error:
+        run(desk, "SELECT cast(sku || '-secret' AS TIMESTAMP) AS moment, kind, customer, sku FROM clicks")
+    assert "a-secret" not in str(error.value)
+
+
+@given(st.text("aZ9@:/?#&=%+ $'\"é", min_size=1, max_size=12), st.sampled_from(["raw", "query"]))
+def test_no_password_is_printed(password: str, where: str) -> None:
+    word = f"x7{password}q8"
+    url = f"postgresql://shop:{word}@h:5/db" if where == "raw" else f"postgresql://h/db?password={word}&sslmode=require"
+    for text in (f"cannot find host {word!s}", f"bad url {url}", f'password "{word}" is wrong'):
+        said = databases.without_secrets(text, url)
+        assert word not in said
+        assert url not in said
+
+
+def test_a_short_password_takes_the_whole_message_with_it() -> None:
+    assert databases.without_secrets("a host has failed", "postgresql://shop:a@h/db").startswith("its words hold")
+    assert databases.without_secrets("no such table: clicks", "sqlite:///tmp/shop.db") == "no such table: clicks"
+
+
+def test_the_parser_has_no_word_for_a_query_that_is_none() -> None:
+    with pytest.raises(UsageError, match="cannot be parsed as duckdb"):
+        statements.check("SELECT FROM WHERE (", "duckdb")
