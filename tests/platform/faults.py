@@ -188,7 +188,7 @@ def aliases(platform: Platform) -> dict[str, int]:
         query = urllib.parse.urlencode({"name": "next_step", "alias": alias})
         with contextlib.suppress(urllib.error.HTTPError):
             url = f"{platform.mlflow}/api/2.0/mlflow/registered-models/alias?{query}"
-            with _OPENER.open(url, timeout=60) as answer:
+            with _OPENER.open(platform.mlflow_request(url), timeout=60) as answer:
                 found[alias] = int(json.load(answer)["model_version"]["version"])
     return found
 

@@ -6,6 +6,7 @@ def test_something(platform: Platform) -> None:
     assert platform.tasks("retrain", run)["promote"]["state"] == "success"
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -108,6 +109,17 @@ class Platform:
         (self.clone / "params.yaml").write_text(params, encoding="utf-8")
         identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
         subprocess.run(["git", *identity, "commit", "--quiet", "--all", "-m", "params"], cwd=self.clone, check=True)
+
+    # MLflow
+
+    def mlflow_password(self, user: str = "reader") -> str:
+        """The generated password."""
+        return str(json.loads((self.home / "platform/mlflow.json").read_text())[user])
+
+    def mlflow_request(self, url: str, user: str = "reader") -> urllib.request.Request:
+        """A request to MLflow by one of its users."""
+        login = base64.b64encode(f"{user}:{self.mlflow_password(user)}".encode()).decode()
+        return urllib.request.Request(url, headers={"Authorization": f"Basic {login}"})
 
     # The REST API
 

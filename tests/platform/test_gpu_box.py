@@ -39,6 +39,8 @@ def box(central: Platform, remote: Path, tmp_path_factory: pytest.TempPathFactor
         "CLICKFLOW_REPOSITORY": central.clone.as_uri(),
         "CLICKFLOW_DVC_REMOTE": str(remote),
         "MLFLOW_TRACKING_URI": central.mlflow,
+        "MLFLOW_TRACKING_USERNAME": "writer",
+        "MLFLOW_TRACKING_PASSWORD": central.mlflow_password("writer"),
     }
     with (folder / "worker.log").open("wb") as log:
         worker = subprocess.Popen(

@@ -44,7 +44,8 @@ def test_everything_listens_on_loopback_alone(platform: Platform) -> None:
 
 def test_secrets_are_private_and_are_not_said(platform: Platform) -> None:
     folder = platform.home / "platform"
-    for name in ("passwords.json", "secrets.json", "supervisord.conf", "airflow/airflow.cfg"):
+    configured = ("supervisord.conf", "airflow/airflow.cfg", "workers/worker-gpu/airflow.cfg", "mlflow.ini")
+    for name in ("passwords.json", "secrets.json", "jwt.pem", "mlflow.json", *configured):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name
     secrets = [*json.loads((folder / "secrets.json").read_text()).values(), platform.password()]
     said = "".join(file.read_text(errors="replace") for file in (platform.home / "logs/platform").glob("*"))

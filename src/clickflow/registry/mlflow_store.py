@@ -115,8 +115,8 @@ def reaching(uri: str) -> Iterator[None]:
         raise (UsageError if wrong_uri else ClickflowError)(
             f"the MLflow registry at {without_password(uri)} cannot be used: {without_password(first)}",
             kept="the ledger holds every change that was made; one that was cut short is completed by the next",
-            next_step="check registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI, and that the server answers; "
-            "then run the command again",
+            next_step="check registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI, that the server answers, and "
+            "who signs in (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD); then run the command again",
         ) from error
 
 

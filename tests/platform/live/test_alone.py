@@ -82,7 +82,7 @@ def test_data_that_is_refused_is_seen_in_its_docs(shop: Platform, first: str) ->
     (notice,) = told.notices(shop, run)
     (link,) = [line.removeprefix("Data Docs: ") for line in notice["text"].splitlines() if line.startswith("Data Docs")]
     assert link in shop.run("retrain", run)["note"]
-    assert "<html" in told.page(link)
+    assert "<html" in told.page(shop, link)
     assert told.listed(shop, run)["state"] == "failed"
 
 

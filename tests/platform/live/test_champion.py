@@ -79,7 +79,7 @@ def test_the_question_has_what_is_needed_for_an_answer(shop: Platform, answered:
         assert link.startswith(f"{shop.mlflow}/#/experiments/")
         assert f"]({link})" in question["body"]
         assert link in waiting["text"]
-        page = told.page(link)
+        page = told.page(shop, link)
         assert "<html" in page
         assert told.MODEL in page
 

@@ -66,11 +66,12 @@ def links(shop: Platform, run: str, task: str) -> dict[str, str]:
     return dict(shop.get(path)["extra_links"])
 
 
-def page(link: str) -> str:
+def page(shop: Platform, link: str) -> str:
     """The page behind a link into MLflow, as its UI asks for it."""
     server, _, place = link.partition("/#/")
     run, _, file = place.partition("/runs/")[2].partition("/artifacts/")
-    with urllib.request.urlopen(f"{server}/get-artifact?path={file}&run_uuid={run}", timeout=60) as answer:
+    asked = shop.mlflow_request(f"{server}/get-artifact?path={file}&run_uuid={run}")
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         return str(answer.read().decode())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from clickflow.orchestration.platform import keys, processes
 from clickflow.orchestration.platform.settings import HOST, Settings
 from clickflow.orchestration.process import NO_TELEMETRY
+from clickflow.orchestration.workspace import PROMOTER
 
 LOG_BYTES, LOG_COPIES = "10MB", 3
 """A service's log is rotated at this size; so many old ones are kept."""
@@ -95,7 +96,8 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "instance_name": "clickflow",
             "workers": "1",
         },
-        "api_auth": {"jwt_secret": secret["jwt"], **TOKENS},
+        # Tokens of people and tasks are signed with a key that no worker has: its secret opens the Edge API alone.
+        "api_auth": {"jwt_private_key_path": str(keys.signing_key(settings.folder)), **TOKENS},
         # A killed scheduler's tasks are taken over within a minute.
         "scheduler": {
             "scheduler_idle_sleep_time": "0.2",
@@ -126,11 +128,8 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
         "usage_data_collection": {"enabled": "False"},
     }
     if settings.executor == "edge":
-        found["edge"] = {
-            "api_enabled": "True",
-            "api_url": f"{ports.airflow_url}/edge_worker/v1/rpcapi",
-            **EDGE,
-        }
+        found["api_auth"]["jwt_secret"] = secret["jwt"]
+        found["edge"] = _edge(ports.airflow_url)
     if settings.executor == "celery":
         found["celery"] = {
             "broker_url": settings.broker,
@@ -142,18 +141,47 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
     return found
 
 
+def edge_worker(url: str, secret: str, *, root: Path, logs: Path) -> dict[str, dict[str, str]]:
+    """airflow.cfg of an Edge worker, which knows the address of the API server, its own secret, and nothing else."""
+    return {
+        "core": {
+            "executor": EXECUTORS["edge"],
+            "dags_folder": str(root / "dags"),
+            "load_examples": "False",
+            "execution_api_server_url": f"{url}/execution/",
+            "hostname_callable": "socket.gethostname",
+        },
+        "api_auth": {"jwt_secret": secret, **TOKENS},
+        "workers": WORKERS,
+        "edge": _edge(url),
+        "logging": {"base_log_folder": str(logs), "colored_console_log": "False"},
+        "usage_data_collection": {"enabled": "False"},
+    }
+
+
+def _edge(url: str) -> dict[str, str]:
+    return {"api_enabled": "True", "api_url": f"{url}/edge_worker/v1/rpcapi", **EDGE}
+
+
 def programs(settings: Settings, ports: Ports) -> list[Program]:
     """The services, in the order of their start."""
     home = settings.home
     python = [sys.executable, "-m"]
     store = f"sqlite:///{home / 'mlflow.db'}"
-    mlflow = [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"]
-    mlflow += ["--backend-store-uri", store, "--default-artifact-root", str(home / "mlartifacts")]
+    artifacts = home / "mlartifacts"
+    mlflow = [*python, "clickflow.orchestration.platform.mlflow_login", "--tracking", store]
+    mlflow += ["--artifacts", artifacts.as_uri(), "--users", f"sqlite:///{settings.folder / 'mlflow_users.db'}"]
+    mlflow += ["--passwords", str(settings.folder / keys.MLFLOW), "--settings", str(settings.folder / "mlflow.ini")]
+    mlflow += ["--", *python, "mlflow", "server", "--app-name", "basic-auth", "--host", HOST]
+    mlflow += ["--port", str(ports.mlflow), "--workers", "1"]
+    mlflow += ["--backend-store-uri", store, "--default-artifact-root", str(artifacts)]
+    writer = _login(settings, "writer")
+    both = {**writer, PROMOTER: keys.password(settings.folder, "promoter", keys.MLFLOW)} if writer else {}
     airflow = [*python, "airflow"]
     found = [
         Program("mlflow", mlflow, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, 10, 1),
         Program("api-server", [*airflow, "api-server", "--worker-timeout", "10"], {}, 15, 2),
-        Program("scheduler", [*airflow, "scheduler", "--skip-serve-logs"], {}, 10, 3),
+        Program("scheduler", [*airflow, "scheduler", "--skip-serve-logs"], both, 10, 3),
         Program("dag-processor", [*airflow, "dag-processor"], {}, 10, 3),
         Program("triggerer", [*airflow, "triggerer", "--skip-serve-logs"], {}, 10, 3),
     ]
@@ -162,7 +190,8 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
             name = "worker-gpu" if settings.gpu_workers == 1 else f"worker-gpu-{number}"
             words = ["clickflow.orchestration.airflow.edge", "--queue", "gpu", "--name", name]
             # The task logs lie where the API server reads them: pushing would write them twice.
-            env = {"AIRFLOW__EDGE__PUSH_LOGS": "False", **EDGE_PATIENCE}
+            env = {"AIRFLOW__EDGE__PUSH_LOGS": "False", **EDGE_PATIENCE, **writer}
+            env["AIRFLOW_HOME"] = str(worker_home(settings, name))
             if settings.gpus and settings.gpu_workers > 1:
                 env["CUDA_VISIBLE_DEVICES"] = str(number % settings.gpus)
             found.append(Program(name, [*python, *words], env, 40, 4))
@@ -174,8 +203,17 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
             words = ["celery", "worker", "-q", queue, "-c", str(slots), "-H", f"{name}@%h", "--skip-serve-logs"]
             words += ["--without-mingle", "--without-gossip"]
             pid = str(settings.folder / f"{name}.pid")
-            found.append(Program(name, [*airflow, *words, "--pid", pid], {}, 40, 4))
+            login = both if queue == "default" else writer
+            found.append(Program(name, [*airflow, *words, "--pid", pid], login, 40, 4))
     return found
+
+
+def _login(settings: Settings, user: str) -> dict[str, str]:
+    """What MLflow's client reads, for the platform's own server; another server's is the caller's to give."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return {}
+    password = keys.password(settings.folder, user, keys.MLFLOW)
+    return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
 
 
 def environment(settings: Settings, ports: Ports) -> dict[str, str]:
@@ -216,9 +254,20 @@ def write(settings: Settings, ports: Ports) -> Path:
     """Write both files; the path of supervisord.conf."""
     home = settings.folder / "airflow"
     keys.write_private(home / "airflow.cfg", ini(airflow(settings, ports)))
+    if settings.executor == "edge":
+        logs, secret = settings.home / "logs/airflow", keys.secret(settings.folder)["jwt"]
+        worker = ini(edge_worker(ports.airflow_url, secret, root=settings.root, logs=logs))
+        for program in programs(settings, ports):
+            if program.name.startswith("worker-"):
+                keys.write_private(worker_home(settings, program.name) / "airflow.cfg", worker)
     supervised = settings.folder / "supervisord.conf"
     keys.write_private(supervised, ini(_supervisor(settings, ports)))
     return supervised
+
+
+def worker_home(settings: Settings, name: str) -> Path:
+    """The AIRFLOW_HOME of an Edge worker of the platform: the services' own is not its to read."""
+    return settings.folder / "workers" / name
 
 
 def socket(settings: Settings) -> Path:

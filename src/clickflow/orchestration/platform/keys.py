@@ -9,13 +9,14 @@ from pathlib import Path
 
 from clickflow.files import write_text
 
-PASSWORDS = "passwords.json"
-SECRETS = "secrets.json"
+PASSWORDS, MLFLOW = "passwords.json", "mlflow.json"
+"""Of Airflow's users, and of MLflow's."""
+SECRETS, SIGNING = "secrets.json", "jwt.pem"
 
 
-def passwords(folder: Path, users: Iterable[str]) -> Path:
+def passwords(folder: Path, users: Iterable[str], name: str = PASSWORDS) -> Path:
     """The file of passwords, `{"user": "password"}`; who is not in it yet gets one."""
-    file = folder / PASSWORDS
+    file = folder / name
     known = _read(file)
     missing = {user: secrets.token_urlsafe(12) for user in users if user not in known}
     if missing:
@@ -23,13 +24,30 @@ def passwords(folder: Path, users: Iterable[str]) -> Path:
     return file
 
 
-def password(folder: Path, user: str) -> str:
+def password(folder: Path, user: str, name: str = PASSWORDS) -> str:
     """The password of a user; empty where there is none yet."""
-    return _read(folder / PASSWORDS).get(user, "")
+    return _read(folder / name).get(user, "")
+
+
+def signing_key(folder: Path) -> Path:
+    """The private key (Ed25519, PEM) that signs the tokens of people and of tasks; made once.
+
+    Only the API server and the scheduler read it. Who has a token, or the secret of Edge workers, cannot make another.
+    """
+    file = folder / SIGNING
+    if not file.exists():
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        made = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        write_private(file, made.decode())
+    return file
 
 
 def secret(folder: Path) -> dict[str, str]:
-    """What Airflow signs and encrypts with: `jwt`, `fernet`, `session`."""
+    """What Edge workers sign with (`jwt`), and what Airflow encrypts (`fernet`) and signs sessions with (`session`)."""
     file = folder / SECRETS
     known = _read(file)
     wanted = {

@@ -26,7 +26,8 @@ def main(service: str, command: list[str]) -> None:
 
 def clear(folder: Path, service: str = "") -> None:
     """Remove PID files whose process is gone: Airflow and Celery refuse to start beside them."""
-    for file in [*folder.glob(f"{service}*.pid"), *(folder / "airflow").glob("*.pid")]:
+    homes = [folder / "airflow", *folder.glob(f"workers/{service or '*'}")]
+    for file in [*folder.glob(f"{service}*.pid"), *(file for home in homes for file in home.glob("*.pid"))]:
         try:
             process = int(file.read_text().strip() or 0)
         except (OSError, ValueError):

@@ -13,6 +13,9 @@ from clickflow.orchestration.platform.health import Service
 from clickflow.orchestration.platform.state import Running
 from clickflow.paths import Paths
 
+MLFLOW_USER = "reader"
+"""As whom people sign in at MLflow."""
+
 
 def ps(paths: Paths, *, as_json: bool = False) -> None:
     """One line a service. Raises ClickflowError where the platform does not run or a service is not healthy."""
@@ -41,6 +44,8 @@ def services(running: Running, *, as_json: bool) -> list[Service]:
         "mlflow": ports.mlflow_url,
         "user": user,
         "password_file": str(password_file),
+        "mlflow_user": MLFLOW_USER,
+        "mlflow_password_file": str(chosen.folder / keys.MLFLOW),
         "executor": chosen.executor,
         "logs": str(chosen.logs),
         "memory_bytes": total,
@@ -53,7 +58,12 @@ def services(running: Running, *, as_json: bool) -> list[Service]:
             mark = "[green]✓[/]" if line.healthy else "[red]✗[/]"
             table.add_row(mark, line.name, line.words, f"{line.memory / 2**20:,.0f} MB", line.url)
         table.add_row("", "", "", f"[bold]{total / 2**20:,.0f} MB[/]", "")
-        return Group(table, f"sign in as {user}; the password stands in {password_file}", f"logs: {chosen.logs}")
+        return Group(
+            table,
+            f"Airflow: sign in as {user}; the password stands in {password_file}",
+            f"MLflow: sign in as {MLFLOW_USER}; the password stands in {chosen.folder / keys.MLFLOW}",
+            f"logs: {chosen.logs}",
+        )
 
     console.emit(result, as_json=as_json, text=shown)
     return lines

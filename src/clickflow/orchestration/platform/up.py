@@ -14,6 +14,7 @@ from clickflow.orchestration.platform import (
     health,
     keys,
     launch,
+    mlflow_login,
     processes,
     settings,
     show,
@@ -54,6 +55,7 @@ def _fresh(chosen: Settings) -> None:
     ports = _ports(chosen)
     chosen.logs.mkdir(parents=True, exist_ok=True)
     keys.passwords(chosen.folder, chosen.users)
+    keys.passwords(chosen.folder, mlflow_login.USERS, keys.MLFLOW)
     file = configuration.write(chosen, ports)
     launch.clear(chosen.folder)
     env = configuration.environment(chosen, ports)

@@ -39,7 +39,9 @@ def run(paths: Paths, *, queue: str, gpu: int | None, name: str) -> None:
             next_step="a second one needs another --name; one a GPU: --gpu 0, --gpu 1, …",
         )
     pid.unlink(missing_ok=True)
-    keys.write_private(folder / "airflow.cfg", configuration.ini(_airflow(paths, env)))
+    url, secret, logs = env["CLICKFLOW_API_URL"], env["CLICKFLOW_JWT_SECRET"], paths.home / "logs/airflow"
+    worker = configuration.edge_worker(url, secret, root=paths.root, logs=logs)
+    keys.write_private(folder / "airflow.cfg", configuration.ini(worker))
     for ours in ("CLICKFLOW_JWT_SECRET", "AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE"):
         env.pop(ours, None)  # airflow.cfg has it, and stages have no use for it
     env |= {
@@ -67,28 +69,6 @@ def _given(env: Mapping[str, str]) -> dict[str, str]:
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"CLICKFLOW_API_URL is {url!r}, and must begin with http:// or https://")
     return {"CLICKFLOW_API_URL": url}
-
-
-def _airflow(paths: Paths, env: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    url = env["CLICKFLOW_API_URL"]
-    return {
-        "core": {
-            "executor": configuration.EXECUTORS["edge"],
-            "dags_folder": str(paths.root / "dags"),
-            "load_examples": "False",
-            "execution_api_server_url": f"{url}/execution/",
-            "hostname_callable": "socket.gethostname",
-        },
-        "api_auth": {"jwt_secret": env["CLICKFLOW_JWT_SECRET"], **configuration.TOKENS},
-        "workers": configuration.WORKERS,
-        "edge": {
-            "api_enabled": "True",
-            "api_url": f"{url}/edge_worker/v1/rpcapi",
-            **configuration.EDGE,
-        },
-        "logging": {"base_log_folder": str(paths.home / "logs/airflow"), "colored_console_log": "False"},
-        "usage_data_collection": {"enabled": "False"},
-    }
 
 
 def _process(pid: Path) -> int:

@@ -1,0 +1,125 @@
+"""`python mlflow_login.py … -- mlflow server …`: the MLflow server behind a login, with four users by what they do.
+
+| user | may |
+| --- | --- |
+| admin | all of it, users too; nobody's but an administrator's |
+| promoter | register versions, move aliases and tags: what `clickflow promote` and `rollback` do |
+| writer | log runs in the experiments of WRITTEN: what a stage does; registered models it can only read |
+| reader | look: for people |
+
+MLflow's own basic-auth application, its permissions by experiment and registered model, and on top of it one rule that
+those do not have: whoever is signed in may otherwise create registered models, and then owns them. This file needs
+MLflow alone, for the image of the server has nothing else (docker/mlflow.Dockerfile).
+"""
+
+import argparse
+import json
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+USERS = ("admin", "promoter", "writer", "reader")
+WRITTEN = ("training", "tuning", "reports")
+"""Experiments that stages write; `registry`, with the evidence of versions, is the promoter's."""
+
+LOOKS = re.compile(r"/(search|search-[a-z-]+|graphql|get-history-bulk[a-z-]*|batchGet[A-Za-z]*|get-batch|metrics)/?$")
+"""Endings of what is asked by POST and changes nothing."""
+WRITES = re.compile(r"/api/[0-9.]+/(mlflow/runs/|mlflow-artifacts/)|/mlflow/(upload-artifact|get-artifact)")
+"""What a stage calls beyond looking."""
+
+
+def may(user: str, method: str, path: str) -> bool:
+    """Whether a user's role allows a request at all; MLflow's permissions then say on what."""
+    looks = method in ("GET", "HEAD", "OPTIONS") or (method == "POST" and LOOKS.search(path) is not None)
+    if user in ("admin", "promoter") or looks:
+        return True
+    return user == "writer" and method != "DELETE" and WRITES.search(path) is not None
+
+
+def authenticate() -> Any:
+    """MLflow's `authorization_function`: who asks, or the answer that refuses."""
+    from flask import request
+    from mlflow.server import auth
+    from werkzeug.wrappers import Response
+
+    found = auth.authenticate_request_basic_auth()
+    if isinstance(found, Response):
+        return found
+    return found if may(str(found.username), request.method, request.path) else auth.make_forbidden_response()
+
+
+def prepare(tracking: str, artifacts: str | None, users: str, passwords: dict[str, str]) -> None:
+    """Make the experiments, the users, and what each may do; a password that was changed is taken over."""
+    from mlflow import MlflowClient
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+    client = MlflowClient(tracking_uri=tracking)
+    experiments = {name: _experiment(client, name, artifacts) for name in (*WRITTEN, "registry")}
+    store = SqlAlchemyStore()
+    store.init_db(users)
+    for user in USERS:
+        if not store.has_user(user):
+            store.create_user(user, passwords[user], is_admin=user == "admin")
+        elif not store.authenticate_user(user, passwords[user]):
+            store.update_user(user, password=passwords[user])
+    for name in WRITTEN:
+        store.grant_user_permission("writer", "experiment", experiments[name], "EDIT")
+    store.grant_user_permission("promoter", "experiment", "*", "EDIT")
+    store.grant_user_permission("promoter", "registered_model", "*", "MANAGE")
+
+
+def _experiment(client: Any, name: str, artifacts: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    # By hand, over the same database, stages give this location too.
+    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=artifacts))
+
+
+def settings(users: str) -> str:
+    """The configuration of MLflow's application."""
+    found = {
+        "default_permission": "READ",
+        "database_uri": users.replace("%", "%%"),
+        "admin_username": "admin",
+        "authorization_function": f"{_module()}:authenticate",
+        "auth_cache_ttl_seconds": "60",  # else each request costs a tenth of a second of hashing
+    }
+    return "\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in found.items())]) + "\n"
+
+
+def _module() -> str:
+    return __spec__.name if __spec__ else Path(__file__).stem
+
+
+def main() -> None:
+    """Prepare, then become the server."""
+    parser = argparse.ArgumentParser(prog="mlflow_login")
+    parser.add_argument("--tracking", default=os.environ.get("MLFLOW_BACKEND_STORE_URI"), help="the tracking store")
+    parser.add_argument("--users", default=os.environ.get("MLFLOW_USERS_URI"), help="the database of users")
+    parser.add_argument("--artifacts", help="where experiments put files; none: as the server says")
+    parser.add_argument("--passwords", help="a JSON file; none: MLFLOW_<USER>_PASSWORD")
+    parser.add_argument("--settings", type=Path, required=True, help="where the configuration goes")
+    parser.add_argument("command", nargs="+")
+    said = parser.parse_args()
+    if said.passwords:
+        passwords = json.loads(Path(said.passwords).read_text(encoding="utf-8"))
+    else:
+        passwords = {user: os.environ.pop(f"MLFLOW_{user.upper()}_PASSWORD") for user in USERS}
+    prepare(said.tracking, said.artifacts, said.users, passwords)
+    said.settings.parent.mkdir(parents=True, exist_ok=True)
+    said.settings.unlink(missing_ok=True)
+    with os.fdopen(os.open(said.settings, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(settings(said.users))
+    env = {
+        **os.environ,
+        "MLFLOW_AUTH_CONFIG_PATH": str(said.settings),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),  # of a form that this server does not show
+    }
+    sys.stdout.flush()
+    os.execvpe(said.command[0], said.command, env)
+
+
+if __name__ == "__main__":
+    main()
