@@ -12,7 +12,7 @@ DEVELOPMENT := $(VENV)/.built-dev
 unexport PYTHONDONTWRITEBYTECODE
 export VENV
 
-.PHONY: help environment development demo up down doctor test quick platform lint types format check clean
+.PHONY: help environment development demo up down doctor test quick platform lint types format check sbom clean
 
 help: ## this list
 	@echo "clickflow: from a shop's click log to a promoted model"
@@ -65,6 +65,12 @@ format: $(DEVELOPMENT) ## put the code in the one format
 	@$(BIN)/ruff format
 
 check: lint types quick ## what to run before a commit
+
+sbom: $(ENVIRONMENT) ## what .venv is made of, as CycloneDX: build/sbom.json
+	@mkdir -p build
+	@$(BIN)/uv tool run --quiet --constraint constraints.txt --from cyclonedx-bom cyclonedx-py environment $(BIN)/python \
+	  --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
+	@echo "build/sbom.json: $$(grep -c '"bom-ref"' build/sbom.json) components"
 
 clean: ## remove .venv and caches; data, models, reports and .clickflow stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

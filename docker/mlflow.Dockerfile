@@ -7,10 +7,13 @@ ARG DEBIAN=debian:bookworm-slim
 FROM ${DEBIAN} AS uv
 RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends ca-certificates python3-venv >/dev/null && rm -rf /var/lib/apt/lists/*
-COPY constraints.txt /build/
-RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir --constraint /build/constraints.txt uv
-# Without a cache that stays, uv links what it has unpacked instead of copying it.
-ENV PATH=/uv/bin:$PATH UV_NO_CACHE=1 UV_CONSTRAINT=/build/constraints.txt UV_BUILD_CONSTRAINT=/build/constraints.txt
+COPY constraints.txt docker/hashes.txt docker/hashes-cuda.txt /build/
+RUN sed -n '/^uv==/,/[^\\]$/p' /build/hashes.txt > /build/uv.txt && python3 -m venv /uv \
+ && /uv/bin/pip install --quiet --no-cache-dir --require-hashes --requirement /build/uv.txt
+# Without a cache that stays, uv links what it has unpacked instead of copying it. What is fetched must have a hash of
+# hashes.txt, which scripts/hashes.sh makes.
+ENV PATH=/uv/bin:$PATH UV_NO_CACHE=1 UV_CONSTRAINT="/build/constraints.txt /build/hashes.txt" \
+    UV_BUILD_CONSTRAINT="/build/constraints.txt /build/hashes.txt"
 
 FROM uv AS packages
 COPY docker/mlflow-requirements.txt /build/
@@ -26,8 +29,10 @@ RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
  && useradd --uid 10001 --user-group --create-home clickflow
 COPY --chmod=755 docker/healthy /usr/local/bin/
 COPY --from=packages /opt/mlflow /opt/mlflow
+COPY src/clickflow/orchestration/platform/mlflow_login.py /opt/mlflow/login/
 ENV PATH=/opt/mlflow/bin:$PATH \
     VIRTUAL_ENV=/opt/mlflow \
+    PYTHONPATH=/opt/mlflow/login \
     PYTHONUNBUFFERED=1 \
     GIT_PYTHON_REFRESH=quiet \
     MLFLOW_DISABLE_TELEMETRY=true \
@@ -35,7 +40,8 @@ ENV PATH=/opt/mlflow/bin:$PATH \
 USER clickflow
 WORKDIR /home/clickflow
 ENTRYPOINT ["tini", "--"]
-CMD ["mlflow", "server", "--host", "0.0.0.0", "--port", "5000", "--workers", "1"]
+CMD ["python3", "/opt/mlflow/login/mlflow_login.py", "--settings", "/tmp/mlflow/basic_auth.ini", "--", \
+     "mlflow", "server", "--app-name", "basic-auth", "--host", "0.0.0.0", "--port", "5000", "--workers", "1"]
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=5 CMD ["healthy", "mlflow"]
 EXPOSE 5000
 LABEL org.opencontainers.image.title="clickflow-mlflow" \

@@ -10,12 +10,20 @@ import yaml
 GB = 1 << 30
 UNITS = {"m": 1 << 20, "g": GB}
 
+TRAINER = {
+    "MLFLOW_WRITER_PASSWORD",
+    "REDIS_PASSWORD",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "CLICKFLOW_NOTICES",
+}
+
 SECRETS = {
     "postgres": {"POSTGRES_PASSWORD", "AIRFLOW_DATABASE_PASSWORD", "MLFLOW_DATABASE_PASSWORD"},
     "redis": {"REDIS_PASSWORD"},
     "s3": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
     "repository": set(),
-    "init": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY"},
+    "init": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_ADMIN_PASSWORD"},
     "api-server": {
         "AIRFLOW_DATABASE_PASSWORD",
         "AIRFLOW_FERNET_KEY",
@@ -27,15 +35,26 @@ SECRETS = {
     "dag-processor": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY", "CLICKFLOW_NOTICES"},
     "triggerer": {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_FERNET_KEY"},
     "worker": {
+        "MLFLOW_WRITER_PASSWORD",
+        "MLFLOW_PROMOTER_PASSWORD",
+        "CLICKFLOW_LEDGER_KEY",
         "REDIS_PASSWORD",
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "CLICKFLOW_NOTICES",
         "CLICKFLOW_SQL_URL",
     },
-    "trainer": {"REDIS_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "CLICKFLOW_NOTICES"},
-    "trainer-gpu": {"REDIS_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "CLICKFLOW_NOTICES"},
-    "mlflow": {"MLFLOW_DATABASE_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+    "trainer": TRAINER,
+    "trainer-gpu": TRAINER,
+    "mlflow": {
+        "MLFLOW_DATABASE_PASSWORD",
+        "MLFLOW_ADMIN_PASSWORD",
+        "MLFLOW_PROMOTER_PASSWORD",
+        "MLFLOW_WRITER_PASSWORD",
+        "MLFLOW_READER_PASSWORD",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    },
 }
 """Which variables of .env each service is given, of those that are secret. A new service, or a secret more, is a
 decision: Airflow 3.3.2 signs a task's token where it is scheduled and checks it in the API server, and nothing but what
@@ -119,3 +138,26 @@ def test_each_service_is_given_the_secrets_that_it_uses_and_no_other(
 def test_what_is_published_is_on_loopback(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+
+
+def test_who_trains_cannot_write_the_repository(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        mounts = [mount for mount in service.get("volumes", []) if mount.startswith("repository:")]
+        if name.startswith("trainer"):
+            assert mounts and all(mount.endswith(":ro") for mount in mounts), name
+
+
+def test_every_package_of_an_image_has_its_hashes(root: Path) -> None:
+    """After a change of constraints.txt: scripts/hashes.sh."""
+    pins = set(re.findall(r"^([a-z0-9-]+==\S+)", (root / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    hashed: dict[str, int] = {}
+    for name in ("hashes.txt", "hashes-cuda.txt"):
+        text = (root / "docker" / name).read_text(encoding="utf-8")
+        assert "://" not in text, "a host has no business there"
+        for block in re.split(r"\n(?=\S)", text.strip()):
+            hashed[block.split()[0]] = block.count("--hash=sha256:")
+    assert set(hashed) == pins
+    assert all(hashed.values())
+    for name in ("Dockerfile", "mlflow.Dockerfile"):
+        text = (root / "docker" / name).read_text(encoding="utf-8")
+        assert "--require-hashes" in text and text.count("/build/hashes.txt") >= 3, name

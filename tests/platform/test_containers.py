@@ -4,6 +4,7 @@ Needs Podman and podman-compose, or Docker with Compose. Where `../shared/contai
 pulled: the images are built by it, and the stand-ins of docker/stand-in take the place of the official ones.
 """
 
+import base64
 import json
 import os
 import re
@@ -197,9 +198,10 @@ def leftovers(project: str) -> list[list[str]]:
     ]
 
 
-def answer(url: str) -> Any:
+def answer(url: str, login: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=30) as found:
+    said = base64.b64encode(login.encode()).decode()
+    with opener.open(urllib.request.Request(url, headers={"Authorization": f"Basic {said}"}), timeout=30) as found:
         return json.loads(found.read())
 
 
@@ -233,7 +235,8 @@ def test_a_run_ends_in_a_champion_although_its_trainer_is_killed(stack: Stack) -
     assert re.search(r"checkpoint|continu|resum", log), log[-2000:]
 
     alias = "/api/2.0/mlflow/registered-models/alias?name=next_step&alias=champion"
-    assert answer(stack.mlflow + alias)["model_version"]["version"] == "1"
+    found = answer(stack.mlflow + alias, f"reader:{stack.settings['MLFLOW_READER_PASSWORD']}")
+    assert found["model_version"]["version"] == "1"
     ledger = stack.inside("worker", "cat", "/srv/clickflow/home/ledger.jsonl").splitlines()
     assert [json.loads(line)["action"] for line in ledger] == ["promote"]
 

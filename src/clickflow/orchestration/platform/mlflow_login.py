@@ -51,30 +51,34 @@ def authenticate() -> Any:
     return found if may(str(found.username), request.method, request.path) else auth.make_forbidden_response()
 
 
-def prepare(tracking: str, artifacts: str | None, users: str, passwords: dict[str, str]) -> None:
-    """Make the experiments, the users, and what each may do; a password that was changed is taken over."""
-    from mlflow import MlflowClient
-    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+def prepare(tracking: str, artifacts: str, users: str, passwords: dict[str, str]) -> None:
+    """Make the experiments, the users, and what each may do; a password that was changed is taken over.
 
-    client = MlflowClient(tracking_uri=tracking)
-    experiments = {name: _experiment(client, name, artifacts) for name in (*WRITTEN, "registry")}
-    store = SqlAlchemyStore()
-    store.init_db(users)
+    `artifacts`: where files of experiments go; below `mlflow-artifacts:/` each has a folder of its own, by which the
+    server knows whose they are.
+    """
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore as Users
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(tracking, artifacts)
+    place = None if artifacts.startswith("mlflow-artifacts:") else artifacts
+    experiments = {}
+    for name in (*WRITTEN, "registry"):
+        found = store.get_experiment_by_name(name)
+        experiments[name] = str(
+            found.experiment_id if found else store.create_experiment(name, artifact_location=place)
+        )
+    known = Users()
+    known.init_db(users)
     for user in USERS:
-        if not store.has_user(user):
-            store.create_user(user, passwords[user], is_admin=user == "admin")
-        elif not store.authenticate_user(user, passwords[user]):
-            store.update_user(user, password=passwords[user])
+        if not known.has_user(user):
+            known.create_user(user, passwords[user], is_admin=user == "admin")
+        elif not known.authenticate_user(user, passwords[user]):
+            known.update_user(user, password=passwords[user])
     for name in WRITTEN:
-        store.grant_user_permission("writer", "experiment", experiments[name], "EDIT")
-    store.grant_user_permission("promoter", "experiment", "*", "EDIT")
-    store.grant_user_permission("promoter", "registered_model", "*", "MANAGE")
-
-
-def _experiment(client: Any, name: str, artifacts: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    # By hand, over the same database, stages give this location too.
-    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=artifacts))
+        known.grant_user_permission("writer", "experiment", experiments[name], "EDIT")
+    known.grant_user_permission("promoter", "experiment", "*", "EDIT")
+    known.grant_user_permission("promoter", "registered_model", "*", "MANAGE")
 
 
 def settings(users: str) -> str:
@@ -98,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="mlflow_login")
     parser.add_argument("--tracking", default=os.environ.get("MLFLOW_BACKEND_STORE_URI"), help="the tracking store")
     parser.add_argument("--users", default=os.environ.get("MLFLOW_USERS_URI"), help="the database of users")
-    parser.add_argument("--artifacts", help="where experiments put files; none: as the server says")
+    parser.add_argument("--artifacts", default="mlflow-artifacts:/", help="where experiments put files")
     parser.add_argument("--passwords", help="a JSON file; none: MLFLOW_<USER>_PASSWORD")
     parser.add_argument("--settings", type=Path, required=True, help="where the configuration goes")
     parser.add_argument("command", nargs="+")
