@@ -106,7 +106,7 @@ def evidence(params: Params, paths: Paths, model: str, version: int, name: str) 
 def _recorded_hash(paths: Paths, model: str, version: int) -> str | None:
     hashes = [
         str(entry.facts["artefact_sha256"])
-        for entry in ledger.read(ledger.path(paths))
+        for entry in ledger.whole(paths)
         if entry.model == model and entry.version == version and "artefact_sha256" in entry.facts
     ]
     return hashes[-1] if hashes else None
