@@ -42,6 +42,7 @@ def claims(platform: Platform) -> dict[str, Any]:
     return {**found, "iat": now, "nbf": now, "exp": now + 600, "jti": "forged"}
 
 
+@pytest.mark.filterwarnings("ignore:The HMAC key")
 def test_a_worker_cannot_make_itself_admin(platform: Platform) -> None:
     said, head = claims(platform), jwt.get_unverified_header(platform.token())
     key = (platform.home / "platform/jwt.pem").read_bytes()
