@@ -5,7 +5,8 @@
 Reads tab-separated `SessionId ItemId Time` (gzip or not), trains on the first file, and ranks all its items for every
 next click in the sessions of the second. Items that the first file does not have are removed from the second before
 anything else; an item with the same score as the true one counts as ranked before it. How long training goes on is
-decided by the last fiftieth of the training sessions, which is not trained on; with `--set budget.epochs=N` all are.
+decided by the last fiftieth of the training sessions, which is learned when it has decided (`training.last_pass`); with
+`--set budget.epochs=N` it is trained on from the first.
 
     --tail 0.1                           the last tenth of the training sessions in place of a test file
     --longest 0.02                       the longest fiftieth of them
@@ -46,7 +47,7 @@ PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
 }
 """By name: a model of params.yaml, and what its `ensemble` is."""
 HELD_OUT = 0.02
-"""Share of the training sessions, the last, that decide how long training goes on; no weight sees them."""
+"""Share of the training sessions, the last, that decide how long training goes on; no weight sees them before."""
 
 
 def main() -> None:
@@ -156,7 +157,7 @@ def trained_by(
     """What each process of a team does."""
     from clickflow.training.loop import train
 
-    return train(spec, sizes, split, valid, seed=seed, settings=settings, team=team, **along)
+    return train(spec, sizes, split, valid, seed=seed, settings=settings, team=team, last_pass=True, **along)
 
 
 def next_item_alone(spec: Model, *, clock: bool) -> Model:

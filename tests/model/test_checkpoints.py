@@ -40,15 +40,15 @@ def state_of(folder: Path) -> dict[str, int] | None:
         return None
 
 
-def killed_when(folder: Path, out: Path, epoch: int, batch: int) -> None:
-    """Start the training, and kill it with SIGKILL once a checkpoint is at that place."""
+def killed_when(folder: Path, out: Path, epoch: int, batch: int, *, last: bool = False) -> None:
+    """Start the training, and kill it with SIGKILL once a checkpoint is at that place, or there in the last pass."""
     command = [sys.executable, str(Path(__file__).with_name("killed_training.py")), str(folder), str(out)]
     process = subprocess.Popen(command)
     try:
         until = time.monotonic() + 120
         while time.monotonic() < until:
             state = state_of(folder)
-            if state and (state["epoch"], state["batch"]) >= (epoch, batch):
+            if state and (state["last"], state["epoch"], state["batch"]) >= (last, epoch, batch):
                 break
             assert process.poll() is None, "it ended before it was killed"
             time.sleep(0.002)
@@ -58,13 +58,14 @@ def killed_when(folder: Path, out: Path, epoch: int, batch: int) -> None:
 
 
 @pytest.mark.slow
-def test_killed_twice_in_mid_epoch_and_run_again_the_weights_are_the_same(tmp_path: Path, undisturbed: Path) -> None:
+def test_killed_in_mid_epoch_and_in_the_last_pass_the_weights_are_the_same(tmp_path: Path, undisturbed: Path) -> None:
     folder, out = tmp_path / "checkpoints", tmp_path / "out"
     killed_when(folder, out, 0, 2)
     killed_when(folder, out, 1, 3)
     left = state_of(folder)
     assert left is not None
     assert left["epoch"] >= 1
+    killed_when(folder, out, 0, 1, last=True)
     assert not out.exists()
     write(run(folder), out)
     assert same(out, undisturbed)

@@ -14,7 +14,8 @@ from markov_log import CPU, KNOWN, log, model, packed, popularity_recall, sizes
 from clickflow.errors import DataError, UsageError
 from clickflow.models.heads import NextAction
 from clickflow.params import Model, Optimiser
-from clickflow.training import actions, optimisers
+from clickflow.sequences.store import PackedSplit
+from clickflow.training import actions, last_pass, optimisers
 from clickflow.training.batches import windows
 from clickflow.training.budget import OPEN, by_size, looks
 from clickflow.training.device import Device, learning
@@ -358,6 +359,53 @@ def test_the_valid_part_decides_how_long_training_goes_on() -> None:
         asked = windows(part.offsets, 8, to_the_end=heads.next_action is not None)
         weights = (heads.next_item.weight, heads.next_action.weight if heads.next_action else 0.0)
         assert answer(found.network, part, asked).loss(*weights) == pytest.approx(best["loss"])
+
+
+def test_a_gain_that_is_next_to_nothing_does_not_prolong_training() -> None:
+    """A loss that falls on, by less than a thousandth a look, would otherwise be followed for twelve epochs."""
+    spec = unplanned(tokens=512, patience=1, dropout=0.0)
+    slow = replace(spec, optimiser=replace(spec.optimiser, learning_rate=1e-6, embedding_learning_rate=1e-6))
+    trained = fit(slow, sessions=300, valid=True)
+    losses = [record["valid"]["loss"] for record in trained.history]
+    assert losses == sorted(losses, reverse=True), "it gets better all the time"
+    assert len(losses) == trained.best_epoch <= 3 < OPEN
+
+
+def test_what_chose_the_length_is_learned_last() -> None:
+    """What the held-out sessions alone have is known in the end, what the others have still is, and the choice is the
+    same as without.
+    """
+    training = packed([[2 + i % 30, 3 + i % 30] for i in range(400)])
+    held_out = packed([[2 + i % 30, 3 + i % 30] for i in range(40)] + [[40, 50]] * 8)
+    held_out = replace(held_out, time=held_out.time + training.time[-1] + 1)
+    spec = unplanned(patience=1, features=(), heads=("next_item",))
+    choices: dict[str, Any] = {"seed": 0, "settings": CPU}
+    without, trained = (
+        train(spec, sizes(training), training, held_out, **choices, last_pass=last) for last in (False, True)
+    )
+    assert trained.history == without.history
+    assert trained.best_epoch == without.best_epoch
+    assert trained.steps > without.steps
+    new, old = (packed([items]) for items in ([40, 50], [5, 6]))
+
+    def chance(of: Trained, part: PackedSplit) -> float:
+        (loss,) = answer(of.network, part, windows(part.offsets, 8, to_the_end=False)).item_losses
+        return float(np.exp(-loss))
+
+    assert chance(trained, new) > 0.2 > 0.1 > chance(without, new)
+    assert chance(trained, old) > 0.9 * chance(without, old) > 0.1
+
+
+def test_the_last_pass_reads_what_was_held_out_as_often_as_the_rest_was_and_the_latest_of_it() -> None:
+    both = last_pass.joined(log(100, 0), log(20, 1))
+    assert both.n_sequences == 120
+    assert both.offsets[-1] == both.n_events
+    time = np.concatenate([np.arange(100)[::-1].repeat(3), np.arange(60) + 100])  # the first ends last
+    every = windows(np.arange(0, 361, 3), 8, to_the_end=True)
+    found = np.bincount(last_pass.chosen(time, every, 20, 4), minlength=120)
+    assert (found[100:] == 4).all()
+    assert (found[:30] == 1).all()
+    assert not found[30:100].any()
 
 
 def test_long_epochs_are_looked_at_more_often() -> None:

@@ -43,12 +43,17 @@ class Associations(nn.Module):
 
     def __init__(self, units: int, max_length: int, table: Table) -> None:
         super().__init__()
-        # not among the weights: nothing of it is trained, so no checkpoint needs to hold it
-        for name in ("items", "counts", "support"):
-            self.register_buffer(name, torch.from_numpy(getattr(table, name)), persistent=False)
+        self.know(table)
         self.attention = CausalAttention(units, max_length, REACH)
         self.trust = nn.Parameter(torch.zeros(()))
         self.doubt = nn.Parameter(torch.tensor(math.log(DOUBT)))
+
+    def know(self, table: Table) -> None:
+        """Have the counts of `table` from now on."""
+        device = self.get_buffer("items").device if "items" in self._buffers else None
+        # not among the weights: nothing of it is trained, so no checkpoint needs to hold it
+        for name in ("items", "counts", "support"):
+            self.register_buffer(name, torch.from_numpy(getattr(table, name)).to(device), persistent=False)
 
     def forward(self, readouts: Tensor, states: Tensor, items: Tensor, support: Tensor | None) -> tuple[Tensor, Tensor]:
         """What a count of 1 is worth, [B, T, T], at step t of the neighbours of step u; and how much of the answer is

@@ -16,6 +16,9 @@ OPEN = 12
 LOOKS, LONG = (2, 4), 1000
 """How often an epoch the valid part is asked, and how many steps make an epoch a long one, which is looked at more."""
 
+GAIN = 0.002
+"""By how much of itself a loss must fall for training to go on for it; the weights kept are the best all the same."""
+
 
 def by_size(events: int) -> int:
     """The number of epochs for a training part of so many steps."""

@@ -78,6 +78,7 @@ def train(
     overfit: bool = False,
     max_steps: int | None = None,
     team: Team | None = None,
+    last_pass: bool = False,
 ) -> Trained:
     """Train `spec` on `training`; `validation` decides which epoch's weights are kept, and when to stop early.
 
@@ -86,7 +87,8 @@ def train(
     `overfit` takes the same batch again and again, which must drive the loss down; `max_steps` ends training there.
     The networks of an ensemble are trained one after the other, the first as if it were alone; one that has ended is
     not trained again after a kill.
-    Where the spec names no number of epochs, `validation` decides how long it goes on (`training.budget`).
+    Where the spec names no number of epochs, `validation` decides how long it goes on (`training.budget`); with
+    `last_pass` it is learned too once it has decided (`training.last_pass`).
     Raises DataError where there is nothing to learn, UsageError where the loss becomes infinite or no number.
     """
     found: list[Trained] = []
@@ -105,6 +107,7 @@ def train(
                 overfit=overfit,
                 max_steps=max_steps,
                 team=team,
+                last_pass=last_pass,
             )
         )
     if not spec.ensemble:
@@ -150,6 +153,7 @@ def _train(
     overfit: bool,
     max_steps: int | None,
     team: Team | None,
+    last_pass: bool,
 ) -> Trained:
     """One network, see `train`."""
     device = devices.choose(settings)
@@ -173,7 +177,15 @@ def _train(
                 checkpoints.save(progress.step, run.state.checkpoint())
             if watcher:
                 watcher.epoch(progress.history[-1])
-        run.state.use_best()
+        if last_pass and run.open and progress.done and not overfit:
+            run.turn()
+            before = progress.step
+            with devices.learning(device):
+                _epoch(run, checkpoints, watcher, max_steps)
+            if checkpoints and progress.step > before:
+                checkpoints.save(progress.step, run.state.checkpoint())
+        else:
+            run.state.use_best()
         run.sharpen()
     best = progress.best_epoch if progress.best_epoch is not None else progress.epoch
     return Trained(run.state.network.eval(), progress.history, (best,), progress.step, progress.questions)

@@ -17,8 +17,9 @@ class Progress:
     """Where training stands; all of it JSON. `epoch` and `batch` are the next to be done, `step` counts both.
 
     `sums`: per head the sum of losses and the number of questions in this epoch; `valid`: the best look at the valid
-    part in it; `best_epoch` is None as long as nothing was validated; `worse`: looks since the best; `done`: no epoch
-    is left, or patience has ended.
+    part in it; `best_epoch` is None as long as nothing was validated, `best_after` how many epochs that was in all;
+    `worse`: looks since a loss clearly better than those before, which was `mark`; `done`: no epoch is left, or
+    patience has ended; `last`: the last pass has begun (`training.last_pass`), `batch` is then of that one.
     """
 
     epoch: int = 0
@@ -29,9 +30,12 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_loss: float | None = None
     best_epoch: int | None = None
+    best_after: float = 0.0
+    mark: float | None = None
     worse: int = 0
     valid: dict[str, Any] | None = None
     done: bool = False
+    last: bool = False
 
 
 class State:

@@ -13,7 +13,7 @@ from clickflow.errors import DataError
 from clickflow.models.heads import FIRST_ITEM
 from clickflow.models.network import Network, Sizes
 from clickflow.params import Model
-from clickflow.training import actions, associations, augmentation, budget, optimisers
+from clickflow.training import actions, associations, augmentation, budget, last_pass, optimisers
 from clickflow.training import device as devices
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.negatives import candidates
@@ -141,13 +141,15 @@ class Trainer:
             if rows.grad is not None:
                 rate = spec.optimiser.embedding_learning_rate * share
                 state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
-            if self.open:
+            if self.open and not state.progress.last:
                 state.average.update(at + 1)
         return batch.tokens, found
 
     def rate(self, step: int) -> float:
         """The share of the full learning rate at `step`."""
-        warm = self.spec.optimiser.warmup_share
+        warm, progress = self.spec.optimiser.warmup_share, self.state.progress
+        if progress.last:
+            return last_pass.rate(progress.batch, self.batches)
         if self.open:
             return optimisers.rising(step, self.batches * budget.by_size(self.training.n_events), warm)
         return optimisers.learning_rate(step, self.steps, warm)
@@ -193,6 +195,25 @@ class Trainer:
         else:
             sharpen(self.state.network, self.training, self.windows)
 
+    def turn(self) -> None:
+        """To the last pass, from the best weights; or back into it, where an earlier run was stopped in it."""
+        state, progress, held_out = self.state, self.state.progress, self.validation
+        if held_out is None:
+            raise TypeError("the last pass is over what was held out, and nothing was")
+        if not progress.last:
+            state.use_best()
+            progress.batch, progress.sums, progress.last = 0, {}, True
+        time = np.asarray(self.training.time), np.asarray(held_out.time)
+        self.training = last_pass.joined(self.training, held_out)
+        every, own = self.cut(self.training), len(self.cut(held_out))
+        times = max(1, round(progress.best_after))
+        self.windows = every.take(last_pass.chosen(np.concatenate(time), every, own, times))
+        self.batches, self.looks = len(self.plan(progress.epoch)), []
+        head = state.network.next_item
+        if head is not None and head.associations is not None:
+            table, self.before = associations.count(self.training, self.sizes.known)
+            head.associations.know(table)
+
     @property
     def weights(self) -> dict[str, float]:
         """How much each head's loss counts."""
@@ -212,10 +233,13 @@ class Trainer:
             better = progress.best_loss is None or valid["loss"] < progress.best_loss
             if better:
                 self.state.keep_best()
+        after = round(progress.epoch + progress.batch / self.batches, 3)
         if self.open:
-            valid["after_epochs"] = round(progress.epoch + progress.batch / self.batches, 3)
+            valid["after_epochs"] = after
         if better:
-            progress.best_loss, progress.best_epoch, progress.worse = valid["loss"], progress.epoch + 1, 0
+            progress.best_loss, progress.best_epoch, progress.best_after = valid["loss"], progress.epoch + 1, after
+        if progress.mark is None or valid["loss"] < progress.mark - budget.GAIN * abs(progress.mark) * self.open:
+            progress.mark, progress.worse = valid["loss"], 0
         else:
             progress.worse += 1
         if progress.valid is None or valid["loss"] < progress.valid["loss"]:

@@ -1,0 +1,47 @@
+"""The last pass: what was held out to choose the length of training is learned too.
+
+The sessions held out are the latest, and so say more of those to come than any others do. Once they have chosen, they
+are counted among the associations, and a short pass over them and the latest of the training part, at a rate that falls
+to nothing, teaches their items. What it gives is measured on nothing that it was trained on: looks are over by then.
+"""
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clickflow.training.batches import Ints, Windows
+
+if TYPE_CHECKING:
+    from clickflow.sequences.store import PackedSplit
+
+LATEST = 0.3
+"""Share of the training part's windows, the latest, that are read again, once, lest they be forgotten."""
+RATE = 0.5
+"""Share of the full learning rate where the pass begins."""
+
+
+def joined(earlier: "PackedSplit", later: "PackedSplit") -> "PackedSplit":
+    """The sequences of both, in memory."""
+    columns = {
+        field.name: np.concatenate([getattr(earlier, field.name), getattr(later, field.name)])
+        for field in fields(earlier)
+        if field.name != "offsets"
+    }
+    offsets = np.concatenate([earlier.offsets, later.offsets[1:] + earlier.offsets[-1]])
+    return replace(earlier, offsets=offsets, **columns)
+
+
+def chosen(time: Ints, windows: Windows, held_out: int, times: int) -> Ints:
+    """Which of `windows` the pass reads: the last `held_out` of them, `times` over (as often as the others were read
+    before), and the latest of the others; `time` is that of each step.
+    """
+    others = len(windows) - held_out
+    order = np.argsort(time[windows.end[:others] - 1], kind="stable")
+    latest = order[others - round(LATEST * others) :]
+    return np.concatenate([latest, np.tile(np.arange(others, len(windows)), times)])
+
+
+def rate(batch: int, batches: int) -> float:
+    """The share of the full learning rate."""
+    return RATE * (1 - batch / batches)
