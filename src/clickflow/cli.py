@@ -312,6 +312,15 @@ def forget(
     verb.run(params, paths, ids or [], file=file, dry=dry_run, raw_outside=rewrite_raw, as_json=as_json)
 
 
+@app.command("rotate-key", rich_help_panel=WORK)
+def rotate_key(as_json: AsJson = False) -> None:
+    """Give everybody a new pseudonym: a new key, and the source read again under it."""
+    params, paths = _open()
+    from clickflow.privacy import rotate as verb
+
+    verb.run(params, paths, as_json=as_json)
+
+
 @app.command(rich_help_panel=MODELS)
 def watch(
     models: Annotated[list[str] | None, typer.Argument(help="Models of params.yaml; none: all.")] = None,

@@ -36,15 +36,16 @@ def fit(folder: Path, card: Card, artefact: Artefact, targets: npt.NDArray[np.in
 
     `items_here`: the share of its items that the store holds. `targets_known`: the share of the items asked for,
     `targets` [n] in the store's vocabulary, that it knows. `same_key`: whether the pseudonyms of both were made with
-    one key; None where one of them does not say.
+    one key, or the artefact's with one that the store's took the place of; None where one of them does not say.
     """
     stored = translation(folder, card, artefact).item
     here = np.count_nonzero(np.unique(stored) > UNKNOWN) / max(artefact.known - 2, 1)
-    keys = [(each or {}).get("key") for each in (card.settings.get("source"), artefact.card.get("source"))]
+    here_now, then = ((each or {}) for each in (card.settings.get("source"), artefact.card.get("source")))
+    keys = [here_now.get("key"), then.get("key")]
     return {
         "items_here": round(float(here), 6),
         "targets_known": round(float((stored[targets] > UNKNOWN).mean()), 6) if len(targets) else None,
-        "same_key": keys[0] == keys[1] if all(keys) else None,
+        "same_key": then["key"] in (keys[0], *here_now.get("former_keys", ())) if all(keys) else None,
     }
 
 

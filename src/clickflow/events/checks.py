@@ -187,7 +187,9 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         "order": pa.array(order, mask=~ordered),
         "item_name": text["item_name"],
     }
-    forgotten = rules.forgotten.rows(columns["user_id"], columns["session_id"]) & ~ignored
+    forgotten = rules.forgotten.rows(columns["user_id"], columns["session_id"])
+    forgotten |= rules.forgotten.earlier(text["user_id"], text["session_id"])
+    forgotten &= ~ignored
     good = (mask == 0) & ~ignored & ~forgotten
     left = [(name, reason, np.flatnonzero(bad & good), values) for name, reason, bad, values in unread]
     return Checked(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from clickflow import files
 from clickflow.errors import DataError
 from clickflow.events import texts
-from clickflow.events.pseudonyms import key_name, pseudonyms
+from clickflow.events.pseudonyms import RETIRED, key_name, pseudonyms, retired
 
 NAME = "forgotten.json"
 PERSON = b"clickflow forget"
@@ -45,13 +45,15 @@ class Forgotten:
     key: bytes = b""
     users: frozenset[str] = frozenset()
     sessions: frozenset[str] = frozenset()
+    before: "tuple[Forgotten, ...]" = ()
+    """Those who were forgotten under keys that this one took the place of."""
 
     def __bool__(self) -> bool:
-        return bool(self.users or self.sessions)
+        return bool(self.users or self.sessions or any(self.before))
 
     def with_others(self, other: "Forgotten") -> "Forgotten":
         """Those of two lists under one key."""
-        return Forgotten(self.key, self.users | other.users, self.sessions | other.sessions)
+        return Forgotten(self.key, self.users | other.users, self.sessions | other.sessions, self.before + other.before)
 
     def rows(self, users: pa.Array, sessions: pa.Array) -> Mask:
         """Which rows are a forgotten person's, by their pseudonyms: the user's, or of a visit of theirs that names
@@ -64,6 +66,13 @@ class Forgotten:
             found |= self._among(sessions, self.sessions) & ~texts.valid(texts.plain(users))
         return found
 
+    def earlier(self, users: pa.Array, sessions: pa.Array) -> Mask:
+        """Which rows are theirs who were forgotten under an earlier key, by raw ids in their one form."""
+        found = np.zeros(len(users), bool)
+        for old in filter(None, self.before):
+            found |= old.rows(pseudonyms(users, old.key, "user"), pseudonyms(sessions, old.key, "session"))
+        return found
+
     def in_texts(self, raws: Sequence[str]) -> Mask:
         """Which raw rows hold the id of a forgotten user or visit as a word of its own."""
         if not self or not raws:
@@ -72,10 +81,11 @@ class Forgotten:
         every = sorted(set[str]().union(*words))
         ids = texts.identity(pa.array(every, pa.string()))[0]
         theirs: set[str] = set()
-        for kind, wanted in (("user", self.users), ("session", self.sessions)):
-            if wanted and every:
-                hit = self._among(pseudonyms(ids, self.key, kind), wanted)  # type: ignore[arg-type]
-                theirs |= {every[at] for at in np.flatnonzero(hit).tolist()}
+        for one in (self, *self.before):
+            for kind, wanted in (("user", one.users), ("session", one.sessions)):
+                if wanted and every:
+                    hit = one._among(pseudonyms(ids, one.key, kind), wanted)  # type: ignore[arg-type]
+                    theirs |= {every[at] for at in np.flatnonzero(hit).tolist()}
         return np.array([not theirs.isdisjoint(row) for row in words], bool)
 
     def _among(self, column: pa.Array, wanted: frozenset[str]) -> Mask:
@@ -91,8 +101,21 @@ NOBODY = Forgotten()
 
 def load(home: Path, key: bytes) -> Forgotten:
     """Who was forgotten under a key. Raises DataError where the list is damaged: without it people would come back."""
-    entry = _read(home / NAME).get(key_name(key), {})
-    return Forgotten(key, *(frozenset(entry.get(kind, ())) for kind in KINDS))
+    listed = _read(home / NAME)
+    keys = {key_name(each): each for each in ([key, *retired(home)] if listed else [key])}
+    lost = [name for name in listed if name not in keys]
+    if lost:
+        raise DataError(
+            f"{home / NAME} has people who were forgotten under keys that are not here: {', '.join(lost)}",
+            kept="the outputs are as they were",
+            next_step=f"put {RETIRED} of the home back: without it they would come back; or take "
+            f"these keys out of {NAME}, where that does not matter any more",
+        )
+    one, *before = (
+        Forgotten(each, *(frozenset[str](listed.get(name, {}).get(kind, ())) for kind in KINDS))  # type: ignore[arg-type]
+        for name, each in keys.items()
+    )
+    return Forgotten(key, one.users, one.sessions, tuple(old for old in before if old))
 
 
 def add(home: Path, key: bytes, names: Mapping[Kind, Iterable[str]]) -> Forgotten:

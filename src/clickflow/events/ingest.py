@@ -24,7 +24,7 @@ from clickflow.events.engine import Engine, started
 from clickflow.events.forgotten import NOBODY, Forgotten
 from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.presets import Layout, layout_of
-from clickflow.events.pseudonyms import key_name, load_key
+from clickflow.events.pseudonyms import key_name, load_key, retired
 from clickflow.events.recheck import Rechecked, recheck
 from clickflow.events.sources import SourceFile, open_files
 from clickflow.events.staging import Stage
@@ -104,7 +104,7 @@ def _take_in(
         raise _advised(error, params, found, engine) from error
     hashed = digests(found, paths.home)
     marks = [(name, digest.size, digest.sha256) for (name, _), digest in zip(found, hashed, strict=True)]
-    settings = manifest.settings(params, key_name(key))
+    settings = manifest.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
     previous = manifest.load(paths)
     missing.check(manifest.read(paths.events), params, [name for name, _ in found])
     if rebuild:

@@ -1,7 +1,7 @@
 """What the events were made of: `data/events/_manifest.json`, and what a new run may build on."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,8 +135,10 @@ def clock(events: Path) -> bool:
         return True
 
 
-def settings(params: Params, key: str) -> dict[str, Any]:
-    """All that the same raw bytes' canonical rows depend on; `key` names the key of the pseudonyms."""
+def settings(params: Params, key: str, former: Sequence[str] = ()) -> dict[str, Any]:
+    """All that the same raw bytes' canonical rows depend on; `key` names the key of the pseudonyms, `former` those that
+    it took the place of.
+    """
     source = params.source
     return {
         "kind": source.kind,
@@ -162,6 +164,7 @@ def settings(params: Params, key: str) -> dict[str, Any]:
         "duplicates": params.ingest.duplicates,
         "require_user": params.ingest.require_user,
         "key": key,
+        **({"former_keys": list(former)} if former else {}),
     }
 
 

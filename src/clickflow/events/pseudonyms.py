@@ -19,6 +19,7 @@ from clickflow import console, files
 from clickflow.errors import UsageError
 
 VARIABLE = "CLICKFLOW_PSEUDONYM_KEY"
+RETIRED = "retired.keys"
 BYTES = 9
 LETTERS = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", np.uint8)
 PERSON = {"user": b"clickflow user", "session": b"clickflow visit", "key": b"clickflow key"}
@@ -57,6 +58,14 @@ def _checked(text: str, where: str) -> bytes:
         )
     # BLAKE2b takes at most 64 bytes of key
     return hashlib.blake2b(text.encode(), person=PERSON["key"]).digest()
+
+
+def retired(home: Path) -> list[bytes]:
+    """The keys before this one, the oldest first: `retired.keys` of the home, which `clickflow rotate-key` writes."""
+    path = home / RETIRED
+    if not path.exists():
+        return []
+    return [_checked(line, str(path)) for line in path.read_text(encoding="utf-8").split()]
 
 
 def key_name(key: bytes) -> str:

@@ -15,7 +15,7 @@ from clickflow.events.commit import commit, scratch
 from clickflow.events.engine import started
 from clickflow.events.origins import as_read
 from clickflow.events.presets import layout_of
-from clickflow.events.pseudonyms import key_name, load_key
+from clickflow.events.pseudonyms import key_name, load_key, retired
 from clickflow.events.recheck import recheck
 from clickflow.events.staging import Stage
 from clickflow.params import Params
@@ -44,7 +44,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                     next_step="clickflow ingest",
                 )
             before = previous.total("accepted"), previous.total("quarantined")
-            settings = manifest.settings(params, key_name(key))
+            settings = manifest.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
             touched = manifest.tightened(previous.settings, settings)
             if touched:
                 raise UsageError(

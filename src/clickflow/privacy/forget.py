@@ -38,7 +38,7 @@ def run(
 ) -> None:
     """The verb. Raises ClickflowError, after the certificate is written, where something could not be removed."""
     given = [*ids, *(_listed(file) if file else [])]
-    with _alone(paths.home):
+    with alone(paths.home):
         content, path = forget(params, paths, given, dry=dry, raw_outside=raw_outside)
     shown = {**content, "certificate": str(path) if path else None}
     console.emit(
@@ -305,7 +305,7 @@ def _save(home: Path, state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
     """One forget at a time in a home. Raises ClickflowError where another one is at work."""
     from filelock import FileLock, Timeout
 

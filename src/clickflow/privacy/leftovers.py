@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clickflow import console
 from clickflow.events import forgotten
+from clickflow.events.pseudonyms import RETIRED
 from clickflow.files import read_json, sha256, write_json
 from clickflow.integrity import SEAL, seal
 from clickflow.orchestration import journal, workspace
@@ -18,7 +19,7 @@ from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
 from clickflow.serving.batch import CARD, KIND
 
-OWN = ("pseudonym.key", forgotten.NAME, "forget.json")
+OWN = ("pseudonym.key", RETIRED, forgotten.NAME, "forget.json")
 """Files of the home that are not looked into: secrets, and what is removed when all is done."""
 TEXT = (".log", ".jsonl", ".txt", ".json", ".md", ".csv", ".html", ".out", ".err", ".yaml")
 PASSED_OVER = (".git", ".venv", ".dvc", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")

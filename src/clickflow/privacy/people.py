@@ -62,10 +62,10 @@ class People:
     @cached_property
     def listed(self) -> Forgotten:
         """As ingest knows them."""
-        hashes = [
+        users, sessions = (
             frozenset(forgotten.hashed(name, self.key) for name in names) for names in (self.users, self.sessions)
-        ]
-        return Forgotten(self.key, *hashes)
+        )
+        return Forgotten(self.key, users, sessions)
 
     @cached_property
     def needles(self) -> re.Pattern[bytes]:

@@ -317,7 +317,8 @@ def _source(events: Path) -> dict[str, Any]:
         found = read_json(events / manifest.NAME)["settings"]
     except (OSError, ValueError, KeyError):
         return {}
-    return {name: found.get(name) for name in ("kind", "preset", "key")}
+    named = {name: found.get(name) for name in ("kind", "preset", "key")}
+    return named | {name: found[name] for name in ("former_keys",) if name in found}
 
 
 def _check(settings: Sequences) -> None:

@@ -1,0 +1,95 @@
+"""A new key gives everybody a new pseudonym, and changes nothing else; who was forgotten stays so."""
+
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from ingest_setup import HEADER, Desk, row
+from test_forget import LOG, forget, named, pseudonym
+
+from clickflow.errors import ClickflowError, DataError, UsageError
+from clickflow.events import quarantine
+from clickflow.events.pseudonyms import RETIRED, VARIABLE, key_name, load_key
+from clickflow.privacy import rotate as verb
+
+
+@pytest.fixture
+def desk(tmp_path: Path, raw_params: dict[str, object]) -> Desk:
+    desk = Desk(tmp_path / "w", raw_params)
+    desk.put("a.csv", LOG)
+    return desk
+
+
+def test_everybody_has_another_pseudonym_and_all_else_stays(desk: Desk) -> None:
+    sealed = {"ingest__encrypt": ["quarantine"]}
+    before = desk.ingest()
+    events, was = before.events, load_key(desk.paths.home)
+    said = verb.rotate(desk.params(**sealed), desk.paths)
+    now = load_key(desk.paths.home)
+    assert (said["before"], said["key"]) == (key_name(was), key_name(now)) and was != now
+    assert said["accepted"] == before.card["accepted"]
+    after = desk.ingest()
+    assert not set(events["user_id"].to_pylist()) & set(after.events["user_id"].to_pylist()) - {None}
+    plain = [name for name in events.column_names if name not in ("user_id", "session_id")]
+    assert sorted(map(str, events.select(plain).to_pylist())) == sorted(
+        map(str, after.events.select(plain).to_pylist())
+    )
+    assert list(quarantine.read(desk.paths.quarantine, now))
+    assert stat.S_IMODE((desk.paths.home / RETIRED).stat().st_mode) == 0o600
+    assert stat.S_IMODE((desk.paths.home / "pseudonym.key").stat().st_mode) == 0o600
+
+
+def test_who_was_forgotten_under_the_old_key_stays_so(desk: Desk, tmp_path: Path) -> None:
+    elsewhere = {"source__path": str(tmp_path / "log")}
+    shutil.move(desk.log, tmp_path / "log")
+    desk.ingest(**elsewhere)
+    forget(desk, "customer-3", **elsewhere)
+    forgotten = desk.ingest(**elsewhere).card["forgotten"]
+    verb.rotate(desk.params(**elsewhere), desk.paths)
+    (tmp_path / "log/late.csv").write_bytes(HEADER + row("2026-02-01 10:00:00", user="customer-3") + row(user="u1"))
+    card = desk.ingest(**elsewhere).card
+    assert card["forgotten"] == forgotten + 1
+    assert named(desk, "customer-3", pseudonym(desk, "user", "customer-3")) == []
+    assert forget(desk, "customer-3", outside=True, **elsewhere)["unreached"] == []
+    assert desk.ingest(**elsewhere).card["forgotten"] == 0
+    (desk.paths.home / RETIRED).unlink()
+    with pytest.raises(DataError, match="forgotten under keys that are not here"):
+        desk.ingest(**elsewhere)
+
+
+def test_where_the_source_cannot_be_read_again_the_old_key_stays(desk: Desk) -> None:
+    desk.ingest()
+    before, was = desk.bytes(), load_key(desk.paths.home)
+    (desk.log / "a.csv").unlink()
+    with pytest.raises(ClickflowError) as fault:
+        verb.rotate(desk.params(), desk.paths)
+    assert "the key of before" in fault.value.kept
+    assert load_key(desk.paths.home) == was and desk.bytes() == before
+
+
+def test_killed_in_the_middle_it_is_completed_without_another_key(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.ingest()
+    text = (desk.paths.home / "pseudonym.key").read_text()
+    (desk.paths.home / RETIRED).write_text(text)
+    (desk.paths.home / "pseudonym.key").write_text("a new key of sixteen letters and more\n")
+    new = load_key(desk.paths.home)
+    verb.rotate(desk.params(), desk.paths)
+    assert load_key(desk.paths.home) == new
+    assert (desk.paths.home / RETIRED).read_text() == text
+
+
+def test_a_key_in_a_variable_is_not_this_program_s_to_change(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "a key of sixteen letters and more")
+    desk.ingest()
+    with pytest.raises(UsageError, match="is not this program's to change"):
+        verb.rotate(desk.params(), desk.paths)
+
+
+def test_a_store_names_the_keys_before_its_own(desk: Desk) -> None:
+    from clickflow.sequences.prepare import _source
+
+    desk.ingest()
+    old = key_name(load_key(desk.paths.home))
+    verb.rotate(desk.params(), desk.paths)
+    assert _source(desk.paths.events)["former_keys"] == [old]
