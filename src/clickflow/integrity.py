@@ -142,7 +142,7 @@ def verify(*folders: Path, home: Path | None) -> None:
     that does not exist is left to who reads it.
     """
     for folder in folders:
-        if folder.is_dir() and _files(folder):
+        if folder.is_dir() and ((folder / SEAL).exists() or _files(folder)):
             refuse(folder, damaged(folder, home))
 
 

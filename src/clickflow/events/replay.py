@@ -7,7 +7,7 @@ params, without reading the sources. Other changes touch accepted rows too, and 
 
 from typing import Any
 
-from clickflow import console, files
+from clickflow import console, files, integrity
 from clickflow.errors import UsageError
 from clickflow.events import forgotten, manifest, outputs
 from clickflow.events import ingest as stage_of
@@ -37,6 +37,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
         with started(params.ingest.memory_gb) as engine, scratch(paths) as folder:
             stage_of.check_source(params.source, engine)
             key = load_key(paths.home)
+            integrity.verify(paths.events, paths.quarantine, home=paths.home)
             previous = manifest.load(paths)
             if previous is None:
                 raise UsageError(
