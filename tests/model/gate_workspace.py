@@ -1,5 +1,6 @@
 """Workspaces as after the evaluation, with ranks whose truth is known."""
 
+import hashlib
 import math
 import shutil
 from collections.abc import Mapping
@@ -58,10 +59,15 @@ def measured(
     fit: Mapping[str, Any] | None = None,
     seen: NDArray[np.bool_] | None = None,
     customer: NDArray[np.int32] | None = None,
+    tied: NDArray[np.bool_] | None = None,
+    weights: bytes = b"weights",
+    window: tuple[str, str] = ("2026-01-05T00", "2026-01-06T00"),
+    best: int | None = None,
 ) -> None:
     """Write what export and evaluate would have: card, predictions, metrics. `unknown` [n]: items that the candidate
     does not know. `losses` [n]: of next_action, by system; one below ln 2 counts as right.
     `seen` [n]: rows that the champion may have learned from; masked: it is not known.
+    `tied` [n]: answers of the same instant as the step before. `best`: the version of the system best_champion.
     `customer` [n]: whose each row is; none given: nobody is known.
     `fit`: what differs in the champion's from that of one of the same shop.
     """
@@ -69,7 +75,7 @@ def measured(
     for each in (exported, folder):
         shutil.rmtree(each, ignore_errors=True)
         each.mkdir(parents=True)
-    (exported / "model.onnx").write_bytes(b"weights" * 1000)
+    (exported / "model.onnx").write_bytes(weights * 1000)
     onnx = sha256(exported / "model.onnx")
     write_json(exported / "card.json", {"known": KNOWN, "model_sha256": onnx, "data_sha256": "d" * 64})
     n = len(sequence)
@@ -94,6 +100,9 @@ def measured(
             columns["rank_champion"] = pa.nulls(n, pa.int32())
         else:
             columns["seen_champion"] = pa.array(np.zeros(n, bool) if seen is None else seen)
+        if "best_champion" in systems:
+            columns["seen_best_champion"] = columns["seen_champion"]
+        columns["tied"] = pa.array(np.zeros(n, bool) if tied is None else tied)
         parquet.write_table(pa.table(columns), folder / "predictions.parquet")
     if actions:
         found_losses = losses or {"candidate": few_nats(n or 500, 0.5), "majority": few_nats(n or 500, 1.5)}
@@ -114,13 +123,20 @@ def measured(
             "next_item": {name: metrics(np.ma.filled(found, 0)) for name, found in systems.items()} or None,
             "next_action": actions,
             "champion_version": champion,
+            "best_version": champion if best is None else best,
+            "window": dict(zip(("from", "to"), window, strict=True)),
             "champion_fit": {"items_here": 0.9, "targets_known": 0.9, "same_key": True, **(fit or {})},
-            "data_sha256": "d" * 64,
+            "data_sha256": sha256_of(window[0]),
             "artefact": {"model_sha256": onnx, "size_mb": 0.007, "latency_ms_p95_class": 2.0, **(artefact or {})},
         },
     )
     for each in (exported, folder):
         integrity.seal(each)
+
+
+def sha256_of(text: str) -> str:
+    """A hash that stands for the data of a window."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def metrics(found: Any) -> dict[str, Any]:

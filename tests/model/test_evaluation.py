@@ -141,9 +141,9 @@ def test_what_later_stages_read_is_there(evaluated):
     }
     columns = pq.read_schema(paths.evaluation("next_step") / "predictions.parquet").names
     assert columns == [
-        *("sequence", "position", "target", "rank_candidate", "rank_champion"),
+        *("sequence", "customer", "position", "target", "rank_candidate", "rank_champion"),
         *(f"rank_{name}" for name in params.evaluation.baselines),
-        *("length", "day", "hour", "popularity"),
+        *("tied", "length", "day", "hour", "popularity"),
     ]
 
 

@@ -281,6 +281,53 @@ def test_a_champion_that_saw_too_much_or_nobody_knows_what_is_not_compared(
         assert says in rule(paths, start)["text"]
 
 
+def test_tries_on_one_window_are_counted_and_paid_for(root: Path, paths: Paths) -> None:
+    """A gain that is shown at the first try on a window is not at the 20th; on a window of its own it is again."""
+    other = np.where(np.random.default_rng(8).random(len(MANY)) < 0.05, ranks(MANY, 0.5, 8), STRONG).astype(np.int32)
+    systems = {"candidate": STRONG, "champion": worse(other, 0.04, 9), "popularity": np.zeros_like(STRONG)}
+    rules = {"champion__rule": "better", "champion__margin": 0.0, "max_slice_drop": 0.9}
+
+    def tried(candidate: bytes, window: tuple[str, str]) -> str:
+        measured(paths, MANY, systems, champion=3, weights=candidate, window=window)
+        return decided(root, paths, 3, **rules)
+
+    first, later = ("2026-01-05T00", "2026-01-07T00"), ("2026-01-08T00", "2026-01-09T00")
+    assert tried(b"1", first) == "promote"
+    kept = decision(paths)
+    assert (kept["tries"], kept["method"]["confidence_of_this_try"]) == (1, 0.975)
+    for number in range(2, 21):
+        tried(b"%d" % number, first)
+    assert tried(b"21", ("2026-01-06T00", "2026-01-07T12")) == "hold"
+    found = decision(paths)
+    assert found["tries"] == 21
+    assert found["method"]["confidence_of_this_try"] == pytest.approx(1 - 0.05 / (21 * 22), abs=1e-6)
+    assert "it is try 21 on this test window, so shown means at 0.999892" in found["summary"]
+    assert tried(b"21", later) == "promote"
+    assert tried(b"1", first) == "promote"
+    assert decision(paths) == kept, "the same evidence, another decision"
+
+
+def test_small_losses_do_not_add_up(root: Path, paths: Paths) -> None:
+    """The champion is 1.8 % below the best before it; 1.8 % more is within the margin of the one, not of the other."""
+    best = STRONG
+    champion = worse(best, 0.018, 5)
+    candidate = worse(champion, 0.018, 6)
+    systems = {"candidate": candidate, "champion": champion, "popularity": np.zeros_like(best)}
+    measured(paths, MANY, systems, champion=2)
+    assert decided(root, paths, 2, champion__margin=0.03) == "promote"
+    assert decision(paths)["best_champion"] == 2, "the champion stays the measure of those that come"
+    measured(paths, MANY, {**systems, "best_champion": best}, champion=2, best=1)
+    assert decided(root, paths, 2, champion__margin=0.03) == "hold"
+    found = rule(paths, "not inferior to the best champion so far")
+    assert (found["passed"], found["evidence"]["version"]) == (False, 1)
+    assert decision(paths)["best_champion"] == 1
+    measured(paths, MANY, {**systems, "candidate": best, "best_champion": best}, champion=2, best=1)
+    assert decided(root, paths, 2, champion__margin=0.03) == "promote"
+    measured(paths, MANY, {**systems, "best_champion": champion, "candidate": best}, champion=2, best=1)
+    assert decided(root, paths, 2, champion__margin=0.03) == "promote"
+    assert decision(paths)["best_champion"] == 0, "shown to be better: the candidate is the measure from now on"
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.4, "promote"), (0.6, "hold")])
 def test_a_log_too_short_to_recommend_from_is_held(root: Path, paths: Paths, share: float, expected: str) -> None:
     unknown = np.random.default_rng(7).random(len(MANY)) < share

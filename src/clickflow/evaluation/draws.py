@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.evaluation import bootstrap, customers, paired, ranking
-from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Answers, Predictions
+from clickflow.evaluation.evidence import BEST, CANDIDATE, CHAMPION, ORACLE, Answers, Predictions
 from clickflow.params import Gate, place_of
 
 Array = NDArray[Any]
@@ -18,7 +18,7 @@ RANKED = re.compile(r"(recall|mrr|ndcg)@(\d+)(_known)?")
 """Metrics that follow from ranks; `_known` counts only what the candidate's vocabulary holds."""
 LESS_IS_BETTER = frozenset({"log_loss"})
 
-UNSEEN = ", of rows that the champion has not seen"
+UNTIED, KNOWN_TRUTH = ", of rows that do not tie", ", of rows that the truth knows"
 """Behind the name of a metric: over those rows alone."""
 
 MIN_CUSTOMERS = 50
@@ -112,8 +112,8 @@ class Drawn:
 
     @property
     def baselines(self) -> list[str]:
-        """The systems that are neither candidate nor champion."""
-        return sorted(set(self.missing) - {CANDIDATE, CHAMPION})
+        """The systems that are neither the candidate nor an earlier version."""
+        return sorted(set(self.missing) - {CANDIDATE, CHAMPION, BEST})
 
     @property
     def size(self) -> dict[str, int]:
@@ -129,13 +129,22 @@ class Draws(Drawn):
         beaten = (name for name in gate.beat_baselines if place_of(name)[0] == "next_item")
         ranked = sorted({gate.primary, *beaten, *(m for m in gate.floors if RANKED.fullmatch(m))})
         gains, counts = _of_ranks(predictions.ranks, predictions.known, ranked)
-        self.fair = gate.primary + UNSEEN
-        """The primary, where candidate and champion are compared."""
-        self.unseen = unseen(predictions)
-        if CHAMPION in predictions.ranks:
-            counts[self.fair] = counts[gate.primary] * self.unseen
-            for system in (CANDIDATE, CHAMPION):
-                gains[system, self.fair] = gains[system, gate.primary] * self.unseen
+        self.fair: dict[str, str] = {}
+        """By earlier version, the name of the primary over the rows that it has not seen: what it is compared by."""
+
+        def on(name: str, rows: Array, *systems: str) -> None:
+            counts[name] = counts[gate.primary] * rows
+            for system in systems:
+                gains[system, name] = gains[system, gate.primary] * rows
+
+        for system in {CHAMPION, BEST} & predictions.ranks.keys():
+            self.fair[system] = f"{gate.primary}, of rows that the {system} has not seen"
+            on(self.fair[system], unseen(predictions, system), CANDIDATE, system)
+        if predictions.tied is not None:
+            on(gate.primary + UNTIED, (~predictions.tied).astype(np.float64), *predictions.ranks)
+        if (best := predictions.oracle) is not None:
+            gains[ORACLE, gate.primary] = counts[gate.primary] * values(gate.primary, best)
+            on(gate.primary + KNOWN_TRUTH, (best > 0).astype(np.float64), CANDIDATE, ORACLE)
         super().__init__(
             predictions.customer,
             predictions.sequences,
@@ -153,7 +162,7 @@ class Draws(Drawn):
         if CHAMPION not in predictions.ranks:
             return columns
         ones, owner = np.ones(len(predictions.sequence)), np.unique(predictions.customer, return_inverse=True)[1]
-        counted = unseen(predictions) * (predictions.known if parts(gate.primary)[2] else ones)
+        counted = unseen(predictions, CHAMPION) * (predictions.known if parts(gate.primary)[2] else ones)
         for dimension, (level, names) in predictions.slices.items():
             for what, summed in {
                 "count": counted,
@@ -183,9 +192,9 @@ def too_few(customer: Array) -> str | None:
     return None
 
 
-def unseen(predictions: Predictions) -> Array:
-    """1 for the rows that the champion cannot have learned from, else 0, float64 [n]; all 1 where it is not known."""
-    seen = predictions.seen.get(CHAMPION)
+def unseen(predictions: Predictions, system: str) -> Array:
+    """1 for the rows that this version cannot have learned from, else 0, float64 [n]; all 1 where it is not known."""
+    seen = predictions.seen.get(system)
     return np.ones(len(predictions.sequence)) if seen is None else (~seen).astype(np.float64)
 
 

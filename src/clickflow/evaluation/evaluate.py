@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from clickflow import integrity
 from clickflow.console import emit, progress, say
@@ -42,22 +43,36 @@ def run(params: Params, paths: Paths, name: str) -> None:
     """
     unit, version = params.model(name).unit, params.champion[name]
     integrity.verify(paths.exported(name), paths.sequences(unit), paths.truth, home=paths.home)
-    champion = None
+    champion = best = None
+    best_version = version
     if version > 0:
         # imported here: the registry stands above the evaluation, which is otherwise given a folder
+        from clickflow.registry import tries
         from clickflow.registry.champion import evidence, fetch
 
-        champion = load(fetch(params, paths, name, version))
-        if seen.UNTIL not in champion.card:
-            champion = seen.dated(champion, evidence(params, paths, name, version, reference.FILE))
+        def earlier(number: int) -> Artefact:
+            found = load(fetch(params, paths, name, number))
+            if seen.UNTIL in found.card:
+                return found
+            return seen.dated(found, evidence(params, paths, name, number, reference.FILE))
+
+        champion, best_version = earlier(version), tries.best(paths, name, version)
+        best = earlier(best_version) if best_version != version else None
     candidate = load(paths.exported(name))
     measured = evaluate(
-        candidate, paths.sequences(unit), params.evaluation, params.seed, champion=champion, truth=paths.truth
+        candidate,
+        paths.sequences(unit),
+        params.evaluation,
+        params.seed,
+        champion=champion,
+        best=best,
+        truth=paths.truth,
     )
     card = read_card(paths.sequences(unit))
     content = measured.metrics | {
         "model": name,
         "champion_version": version,
+        "best_version": best_version,
         "data_sha256": card.sha256,
         "artefact": {
             "model_sha256": candidate.card["model_sha256"],
@@ -87,11 +102,13 @@ def evaluate(
     seed: int,
     *,
     champion: Artefact | None = None,
+    best: Artefact | None = None,
     truth: Path | None = None,
 ) -> Measured:
     """Measure a candidate on the test part of the packed store in `store`, beside everything it is compared with.
 
-    `champion`: scored on the same rows, through its own vocabulary. `truth`: data/truth of a simulated log. Raises
+    `champion`, and `best`, the best champion of the past where that is another, are scored on the same rows, each
+    through its own vocabulary. `truth`: data/truth of a simulated log. Raises
     DataError where the candidate does not speak the store's vocabulary, or there is nothing to test on.
     """
     card = read_card(store)
@@ -109,11 +126,13 @@ def evaluate(
     known_part = open_split(store, "train")
     past = history(known_part, known=card.known)
     train = positions.training(known_part, len(card.actions), candidate.max_length)
-    best = None
+    possible = None
     if truth is not None and oracle.available(truth):
-        best = oracle.best(truth, test, card.known)
+        possible = oracle.best(truth, test, card.known)
     with progress("evaluating", measure.work(test, settings, champion is not None)) as advance:
-        made = measure.measure(test, past, train, candidate, champion, settings, seed, advance, best=best)
+        made = measure.measure(
+            test, past, train, candidate, champion, settings, seed, advance, best_champion=best, best=possible
+        )
     targets = test.next_item[test.followed]
     made.metrics["data"] = headline.data(card)
     made.metrics["champion_fit"] = vocabularies.fit(store, card, champion, targets) if champion else None
@@ -157,12 +176,20 @@ def predictions(measured: Measured) -> "pa.Table":
         found = measured.ranks.get(system)
         columns[f"rank_{system}"] = pa.nulls(len(rows), pa.int32()) if found is None else pa.array(found)
     labels = measured.item_slices.labels
+    columns["tied"] = pa.array(tied(test))
     for system, before in measured.seen.items():
         columns[f"seen_{system}"] = pa.nulls(len(rows), pa.bool_()) if before is None else pa.array(before)
     columns["length"] = pa.array(test.asked.length[rows].astype(np.int32))
     parts = [name for name in ("day", "hour", "popularity") if name in labels]
     columns |= {name: pa.array(labels[name].tolist(), pa.string()) for name in parts}
     return pa.table(columns)
+
+
+def tied(test: scoring.HeldOut) -> "npt.NDArray[np.bool_]":
+    """Of the rows `test.followed`, those whose answer has the time of the step before it."""
+    time, before = np.asarray(test.split.time), test.asked.event[test.followed]
+    found: npt.NDArray[np.bool_] = time[before + 1] == time[before]
+    return found
 
 
 def ahead(measured: Measured) -> "pa.Table":

@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 
 from clickflow.errors import DataError
 from clickflow.evaluation import ranking, slices
+from clickflow.evaluation import tries as judged
 from clickflow.files import read_json, sha256, sha256_folder
 from clickflow.paths import Paths
 
 Array = NDArray[Any]
 
 CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
+BEST = "best_champion"
+"""The best champion of the past, where another is champion now (clickflow.registry.tries.best)."""
 ONE_STEP = "one_step"
 """The candidate's answer for the next item, taken for the items of several next steps."""
 PREDICTIONS, AHEAD, ACTIONS = "predictions.parquet", "ahead.parquet", "actions.parquet"
 """The rows of next_item, next_items and next_action, in the folder of the evaluation."""
-_NO_SLICE = {"sequence", "customer", "position", "target"}
+_NO_SLICE = {"sequence", "customer", "position", "target", "tied"}
 
 SAME_SHOP = 0.1
 """The least share of items that two trainings of one shop have in common."""
@@ -37,7 +40,8 @@ class Predictions:
     rank of the true item, 0: none; the oracle is left out, being no competitor. `missing`: by system, how many rows it
     left without an answer. `known` bool: the true item is in the candidate's vocabulary. `slices`: by dimension, the
     slice's code of each row and the names of the codes. `seen`: by earlier version, bool: it may have learned from the
-    row; None, or no entry: that is not known.
+    row; None, or no entry: that is not known. `tied` bool: the answer has the time of the step before. `oracle`: the
+    rank under the true process, 0: it does not know.
     """
 
     sequence: Array
@@ -47,6 +51,8 @@ class Predictions:
     known: Array
     slices: Mapping[str, tuple[Array, list[str]]]
     seen: Mapping[str, Array | None] = field(default_factory=dict)
+    tied: Array | None = None
+    oracle: Array | None = None
 
     @property
     def sequences(self) -> int:
@@ -86,6 +92,13 @@ class Evidence:
     size_mb: float
     latency_ms: float | None
     answers: Mapping[str, Answers] = field(default_factory=dict)
+    tries: int = 1
+    """The how manieth on its test window this candidate is."""
+
+    @property
+    def best_version(self) -> int:
+        """The best champion of the past; 0: there was none."""
+        return int(self.metrics.get("best_version", self.champion_version))
 
     @property
     def another_shop(self) -> str | None:
@@ -134,6 +147,9 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
             kept="no decision was written",
             next_step=f"run `dvc repro evaluate@{model}`, then the gate",
         )
+    # imported here: the registry stands above the evaluation, which is otherwise given what it needs
+    from clickflow.registry import tries
+
     latency = _number(_artefact(metrics, "latency_ms_p95_class") or card.get("latency_ms_p95_class"))
     folder, known = paths.evaluation(model), int(card["known"])
     answers = {}
@@ -151,6 +167,7 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
         size_mb=onnx.stat().st_size / 1e6,
         latency_ms=latency,
         answers=answers,
+        tries=tries.number(paths, model, judged.of(metrics)),
     )
 
 
@@ -159,7 +176,7 @@ def _table(file: Path, *needed: str) -> Any:
         table = pq.read_table(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}", next_step="run `clickflow evaluate` again") from error
-    if lacking := {"sequence", "customer", "target", *needed} - set(table.column_names):
+    if lacking := {"sequence", "target", *needed} - set(table.column_names):
         raise DataError(
             f"{file} lacks the columns {', '.join(sorted(lacking))}", next_step="run `clickflow evaluate` again"
         )
@@ -173,7 +190,7 @@ def _actions(file: Path) -> Answers:
     predicted = {name: table[f"predicted_{name}"].to_numpy() for name in systems}
     return Answers(
         sequence=_sequence(table),
-        customer=table["customer"].to_numpy(),
+        customer=_customer(table),
         rows={
             "accuracy": {name: (predicted[name] == target).astype(np.float64) for name in systems},
             "log_loss": {name: table[f"loss_{name}"].to_numpy().astype(np.float64) for name in systems},
@@ -188,7 +205,7 @@ def _ahead(file: Path, known: int) -> Answers:
     table = _table(file, f"rank_{CANDIDATE}")
     return Answers(
         sequence=_sequence(table),
-        customer=table["customer"].to_numpy(),
+        customer=_customer(table),
         ranks={name: table[f"rank_{name}"].to_numpy() for name in _systems(table, "rank_")},
         known=_known(table, known),
     )
@@ -204,6 +221,13 @@ def _sequence(table: Any) -> Array:
     return sequence
 
 
+def _customer(table: Any) -> Array:
+    """Whose each row is; rows that do not say it are their sequence's."""
+    sequence = table["sequence"].to_numpy()
+    owner: Array = table["customer"].to_numpy() if "customer" in table.column_names else -1 - sequence
+    return owner
+
+
 def _known(table: Any, known: int) -> Array:
     """Whether the target is an item that the candidate knows."""
     target = table["target"].to_numpy()
@@ -213,11 +237,13 @@ def _known(table: Any, known: int) -> Array:
 
 def _predictions(file: Path, known: int) -> Predictions:
     table = _table(file, f"rank_{CANDIDATE}")
-    ranks, missing, sliced, seen = {}, {}, {}, {}
+    ranks, missing, sliced, seen, oracle = {}, {}, {}, {}, None
     for name in table.column_names:
         column = table[name]
         if name.startswith("rank_"):
             system = name.removeprefix("rank_")
+            if system == ORACLE:
+                oracle = column.fill_null(0).to_numpy()
             if system == ORACLE or (system == CHAMPION and column.null_count == len(column)):
                 continue
             missing[system] = column.null_count
@@ -228,12 +254,14 @@ def _predictions(file: Path, known: int) -> Predictions:
             sliced[name] = _slices(name, column)
     return Predictions(
         sequence=_sequence(table),
-        customer=table["customer"].to_numpy(),
+        customer=_customer(table),
         ranks=ranks,
         missing=missing,
         known=_known(table, known),
         slices=sliced,
         seen=seen,
+        tied=table["tied"].to_numpy() if "tied" in table.column_names else None,
+        oracle=oracle,
     )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 TITLES = {
     "candidate": "candidate",
     "champion": "champion",
+    "best_champion": "best champion so far",
     "one_step": "its next item alone",
     "popularity": "popularity",
     "decayed_popularity": "popularity of late",

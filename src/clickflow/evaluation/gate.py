@@ -10,7 +10,7 @@ import numpy as np
 
 from clickflow import console, integrity
 from clickflow.evaluation import evidence as evidences
-from clickflow.evaluation import fairness, headline
+from clickflow.evaluation import fairness, headline, tries
 from clickflow.evaluation import rules as judging
 from clickflow.evaluation.evidence import CANDIDATE, Evidence
 from clickflow.evaluation.paired import RESAMPLES
@@ -30,6 +30,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     """
     params.model(name)
     integrity.verify(paths.evaluation(name), paths.exported(name), home=paths.home)
+    record_try(params, paths, name)
     evidence = evidences.read(paths, name, params.champion[name])
     rules = judging.judge(params.gate, evidence, params.seed)
     decision = decision_of(name, params.gate, evidence, rules, params.seed)
@@ -38,6 +39,14 @@ def run(params: Params, paths: Paths, name: str) -> None:
         write_text(fresh / "decision.html", page(decision))
     console.out.print(_table(decision))
     console.say(f"evidence: {paths.gate(name) / 'decision.html'}; `clickflow promote {name}` carries the decision out")
+
+
+def record_try(params: Params, paths: Paths, name: str) -> None:
+    """Write into the ledger that this candidate is judged on this test window, before anybody knows the outcome."""
+    # imported here: the registry stands above the evaluation
+    from clickflow.registry.tries import record
+
+    record(paths, name, tries.of(evidences.read(paths, name, params.champion[name]).metrics))
 
 
 def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], seed: int) -> dict[str, Any]:
@@ -52,6 +61,8 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
     if warnings := [rule.rule for rule in rules if warned(rule)]:
         summary += f"; {len(warnings)} warn, not shown: {_named(warnings)}"
+    if "on this test window" not in summary:
+        summary += tries.said(gate, evidence.tries)
     if "may have learned from" not in summary:
         summary += fairness.left_out(evidence)
     content = {
@@ -59,6 +70,8 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         "decision": decision,
         "summary": summary,
         "champion_version": evidence.champion_version,
+        "best_champion": next((r.evidence["best_champion"] for r in rules if "best_champion" in r.evidence), 0),
+        "tries": evidence.tries,
         "artefact_sha256": evidence.artefact_sha256,
         "model_sha256": evidence.model_sha256,
         "data_sha256": evidence.data_sha256,
@@ -82,6 +95,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
             "resamples": RESAMPLES,
             "seed": seed,
             "confidence": gate.champion.confidence,
+            "confidence_of_this_try": tries.confidence(gate.champion.confidence, evidence.tries),
         },
     }
     rounded: dict[str, Any] = _rounded(content)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clickflow.evaluation import customers
-from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ORACLE
+from clickflow.evaluation.evidence import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.sequences.store import Card
 
 LOW_COVERAGE = 0.5
@@ -44,7 +44,7 @@ def value(content: Mapping[str, Any], head: str, system: str, metric: str) -> fl
 
 def best_baseline(content: Mapping[str, Any], metric: str) -> str | None:
     """The strongest baseline of next_item."""
-    names = [name for name in content["next_item"] if name not in (CANDIDATE, CHAMPION, ORACLE)]
+    names = [name for name in content["next_item"] if name not in (CANDIDATE, CHAMPION, BEST, ORACLE)]
     return max(names, key=lambda name: value(content, "next_item", name, metric) or 0.0, default=None)
 
 
@@ -73,7 +73,8 @@ def notes(content: Mapping[str, Any]) -> list[str]:
     if not content["resampled"]["customers"]:
         made = [f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again"]
     for system, said in (content.get("seen") or {}).items():
-        name = f"the {system}, version {content['champion_version']},"
+        version = content["champion_version"] if system == CHAMPION else content["best_version"]
+        name = f"the {system.replace('_', ' ')}, version {version},"
         if said["share"] is None:
             made.append(
                 f"{name} does not say until when its data reach: it may have learned from these test rows, and the "

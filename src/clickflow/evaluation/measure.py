@@ -11,13 +11,14 @@ from clickflow.console import Advance
 from clickflow.evaluation import calibration, customers, metrics, ranking, scoring, seen, slices
 from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.baselines.positions import Positions
-from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ONE_STEP, ORACLE
+from clickflow.evaluation.evidence import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.metrics import Resampling
 from clickflow.evaluation.oracle import Best
 from clickflow.evaluation.scoring import HeldOut
 from clickflow.models.artefact import Artefact
 from clickflow.params import Evaluation
+from clickflow.sequences.card import iso
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def measure(
     seed: int,
     advance: Advance,
     *,
+    best_champion: Artefact | None = None,
     best: Best | None = None,
 ) -> Measured:
     """Ask every system every question, and sum up.
@@ -70,12 +72,14 @@ def measure(
         of_all = {CANDIDATE: own.ranks}
         if theirs is not None and theirs.ranks is not None:
             of_all[CHAMPION] = theirs.ranks
+        if best_champion is not None and (older := scoring.answer(test, best_champion, advance).ranks) is not None:
+            of_all[BEST] = np.repeat(older, own.ranks.shape[1], axis=1)
         for name in settings.baselines:
             of_all[name] = scoring.baseline_ranks(test, past, name, advance, horizon=horizon)
         ranks = {system: each[:, 0] for system, each in of_all.items()}
         if own.ahead is not None:
             answered = {CHAMPION: theirs.ahead} if theirs is not None and theirs.ahead is not None else {}
-            rest = {name: each for name, each in of_all.items() if name not in (CANDIDATE, CHAMPION)}
+            rest = {name: each for name, each in of_all.items() if name not in (CANDIDATE, CHAMPION, BEST)}
             ahead = {CANDIDATE: own.ahead, **answered, ONE_STEP: own.ranks, **rest}
         if best is not None:
             ranks[ORACLE] = best.ranks
@@ -95,9 +99,10 @@ def measure(
     made = _summed_up(test, past, ranks, ahead, actions, settings, seed)
     made.metrics["not_converged"] = not_converged
     made.metrics["seen"] = None
-    if champion is not None:
-        made = replace(made, seen={CHAMPION: seen.rows(test, champion)})
-        made.metrics["seen"] = {CHAMPION: seen.summary(champion, made.seen[CHAMPION])}
+    earlier = {name: each for name, each in ((CHAMPION, champion), (BEST, best_champion)) if each is not None}
+    if earlier:
+        made = replace(made, seen={name: seen.rows(test, each) for name, each in earlier.items()})
+        made.metrics["seen"] = {name: seen.summary(each, made.seen[name]) for name, each in earlier.items()}
     if best is not None:
         heads = {head: (made.metrics[head] or {}).pop(ORACLE, None) for head in ("next_item", "next_action")}
         made.metrics["oracle"] = heads | {"unanswered": int(np.isnan(best.actions[:, 0]).sum())}
@@ -162,6 +167,7 @@ def _summed_up(
         "positions": len(asked),
         "sequences": len(np.unique(asked.sequence)),
         "resampled": customers.count(customer),
+        "window": {"from": iso(int(time.min())), "to": iso(int(time.max()))} if len(time) else None,
     }
     return Measured(test, ranks, ahead, actions, by_item, found)
 

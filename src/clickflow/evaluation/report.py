@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.evaluation import figures, headline, ranking
-from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, ORACLE
+from clickflow.evaluation.evidence import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
@@ -206,7 +206,7 @@ def _strength(found: Mapping[str, Any]) -> float:
 
 
 def _best_baseline(shown: Mapping[str, Any], metric: str) -> str:
-    names = [name for name in shown if name not in (CANDIDATE, CHAMPION, ORACLE)]
+    names = [name for name in shown if name not in (CANDIDATE, CHAMPION, BEST, ORACLE)]
     return max(names, key=lambda name: shown[name][metric]["value"] or 0.0, default="")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.errors import UsageError
-from clickflow.evaluation import agreement, fairness, paired, slice_rules
+from clickflow.evaluation import agreement, best_champion, fairness, paired, slice_rules, tries
 from clickflow.evaluation.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.paired import Comparison
@@ -23,10 +23,12 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     check_names(gate, evidence)
     agreement.check(evidence)
     draws = Draws(gate, evidence.predictions, seed) if evidence.predictions else None
+    paid = tries.paid(gate, evidence.tries)
     quality = [
         *(_floor(gate, evidence, draws, name, bound) for name, bound in gate.floors.items()),
-        *_baselines(gate, evidence, draws, seed),
+        *_baselines(paid, evidence, draws, seed),
         _champion(gate, evidence, draws),
+        *best_champion.judge(paid, evidence, draws),
     ]
     judged = any(rule.verdict in ("passed", "failed") and rule.severity != "warn" for rule in quality)
     return [
@@ -175,12 +177,14 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
     if reason := draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws):
         shares = {**draws.size, **fairness.found(evidence)}
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=shares)
+    paid, fair = tries.paid(gate, evidence.tries), draws.fair[CHAMPION]
     decision, found = champion_decision(
         wanted,
-        draws.measured(CANDIDATE, draws.fair),
-        draws.measured(CHAMPION, draws.fair),
-        draws.redrawn(CANDIDATE, draws.fair),
-        draws.redrawn(CHAMPION, draws.fair),
+        draws.measured(CANDIDATE, fair),
+        draws.measured(CHAMPION, fair),
+        draws.redrawn(CANDIDATE, fair),
+        draws.redrawn(CHAMPION, fair),
+        shown=paid.champion.confidence,
     )
     margin = champion_margin(wanted)
     needed = f"{'a loss of at most' if margin <= 0 else 'a gain of at least'} {abs(margin):.2%}"
@@ -190,10 +194,12 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
         verdict=verdict(decision == "promote"),
         severity="reject" if decision == "reject" else "hold",
         text=f"{gate.primary} is {found.candidate:.4f}, version {evidence.champion_version} {found.reference:.4f}: "
-        f"{_change(found)}; {needed} {told[decision]}{fairness.left_out(evidence)}",
+        f"{_change(found)}; {needed} {told[decision]}{fairness.left_out(evidence)}"
+        f"{tries.said(gate, evidence.tries)}",
         evidence={
-            **_compared(gate.primary, found, margin, wanted.confidence, draws),
+            **_compared(gate.primary, found, margin, paid.champion.confidence, draws),
             "rule": wanted.rule,
+            "best_champion": best_champion.after(paid, evidence, draws),
             **fairness.found(evidence),
         },
     )
@@ -205,15 +211,22 @@ def champion_margin(wanted: ChampionRule) -> float:
 
 
 def champion_decision(
-    wanted: ChampionRule, candidate: float, champion: float, candidates: Array, champions: Array
+    wanted: ChampionRule,
+    candidate: float,
+    champion: float,
+    candidates: Array,
+    champions: Array,
+    *,
+    shown: float | None = None,
 ) -> tuple[Decision, Comparison]:
     """The champion rule alone, from the metric of both systems as measured and in each draw [resamples].
 
+    `shown`: the confidence of what lets a candidate through, where its tries are paid for; else that of `wanted`.
     promote: the change is shown to be above the margin. reject: the candidate is shown to be worse, by more than the
     margin where it must not be inferior, at all where it must be better. hold: neither.
     """
     margin, confidence = champion_margin(wanted), wanted.confidence
-    found = paired.compare(candidate, champion, candidates, champions, margin=margin, confidence=confidence)
+    found = paired.compare(candidate, champion, candidates, champions, margin=margin, confidence=shown or confidence)
     if found.proven:
         return "promote", found
     worse = paired.compare(

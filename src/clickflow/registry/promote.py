@@ -145,6 +145,7 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate,
         "model_sha256": candidate.model_sha256,
         "decision_sha256": candidate.decision_sha256,
         "data_sha256": candidate.content.get("data_sha256"),
+        "best_champion": candidate.content.get("best_champion", 0),
         "metrics": candidate.metrics,
         **word.facts,
     }
