@@ -15,6 +15,7 @@ from clickflow.errors import UsageError
 from clickflow.files import write_text
 from clickflow.orchestration import fragments, graph, overrides, permitted, repository, storage
 from clickflow.orchestration.process import NO_TELEMETRY, git
+from clickflow.registry import lock, signatures
 
 IDENTITY = ("-c", "user.name=clickflow", "-c", "user.email=clickflow@localhost")
 
@@ -162,22 +163,19 @@ def set_params(folder: Path, values: overrides.Overrides) -> None:
         write_text(path, changed)
 
 
-PROMOTER, LEDGER_KEY = "CLICKFLOW_PROMOTER_PASSWORD", "CLICKFLOW_LEDGER_KEY"
+PROMOTING = (lock.PROMOTER, signatures.SECRET)
 """What only who changes a champion is given: MLflow's password of user promoter, and the key that signs the ledger."""
 
 
 def promoting(env: Mapping[str, str]) -> dict[str, str]:
     """`env`, as `clickflow promote` and `clickflow rollback` see it."""
-    given = {name: value for name in (PROMOTER, LEDGER_KEY) if (value := os.environ.get(name))}
-    password = given.pop(PROMOTER, "")
-    login = {"MLFLOW_TRACKING_USERNAME": "promoter", "MLFLOW_TRACKING_PASSWORD": password} if password else {}
-    return {**env, **given, **login}
+    return {**env, **{name: value for name in PROMOTING if (value := os.environ.get(name))}}
 
 
 def environment(run: Run, folder: Path) -> dict[str, str]:
     """What a stage's process sees: the workspace's own code first, and where the run's state lies."""
     left_out = {"PYTHONDONTWRITEBYTECODE", "DVC_ROOT", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
-    left_out |= {PROMOTER, LEDGER_KEY}
+    left_out |= set(PROMOTING)
     env = {name: value for name, value in os.environ.items() if name not in left_out}
     paths = [str(folder / "src"), *filter(None, [env.get("PYTHONPATH")])]
     return {

@@ -27,6 +27,7 @@ from clickflow.privacy import canonical, certificate, experiments, leftovers, ob
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.people import People, Person
 from clickflow.privacy.search import holds
+from clickflow.registry import lock
 from clickflow.serving.identities import existing_key
 
 PENDING = "forget.json"
@@ -38,6 +39,7 @@ def run(
 ) -> None:
     """The verb. Raises ClickflowError, after the certificate is written, where something could not be removed."""
     given = [*ids, *(_listed(file) if file else [])]
+    lock.sign_in()
     with alone(paths.home):
         content, path = forget(params, paths, given, dry=dry, raw_outside=raw_outside)
     shown = {**content, "certificate": str(path) if path else None}

@@ -11,7 +11,7 @@ from pathlib import Path
 from clickflow.orchestration.platform import keys, processes
 from clickflow.orchestration.platform.settings import HOST, Settings
 from clickflow.orchestration.process import NO_TELEMETRY
-from clickflow.orchestration.workspace import PROMOTER
+from clickflow.registry.lock import PROMOTER
 
 LOG_BYTES, LOG_COPIES = "10MB", 3
 """A service's log is rotated at this size; so many old ones are kept."""
