@@ -5,6 +5,7 @@
 
 import gzip
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ingest_setup import Desk, rows
+from ingest_setup import HEADER, Desk, rows
 
-from clickflow.errors import DataError
-from clickflow.events import jsonlines
+from clickflow.errors import DataError, UsageError
+from clickflow.events import jsonlines, storage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -109,6 +110,33 @@ def test_a_header_without_end_is_refused_at_once(desk: Desk, data: bytes, says: 
     with pytest.raises(DataError, match=says):
         desk.ingest()
     assert time.process_time() - started < 20
+
+
+def test_a_packed_file_that_never_ends_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "MOST_UNPACKED", 1 << 20)
+    desk.put("a.csv.gz", gzip.compress(HEADER + b"\n" * (64 << 20)))
+    with pytest.raises(DataError, match=r"a\.csv\.gz unpacks to over 500 times its size"):
+        desk.ingest()
+
+
+def test_a_list_of_more_events_than_a_line_can_number_costs_its_line(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonlines, "MOST", 50)
+    event = {"aid": 1, "ts": 1_767_600_000_000, "type": "clicks"}
+    lines = [json.dumps({"session": 1, "events": [{**event, "aid": n} for n in range(count)]}) for count in (50, 51)]
+    desk.put("a.jsonl", "\n".join(lines).encode())
+    outcome = desk.ingest(source__preset="otto")
+    assert (outcome.card["accepted"], outcome.reasons()) == (50, {2: ["bad_json"]})
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("pipe", "is a pipe"), ("/dev/zero", "is a pipe"), ("~nobody-here", "a user")]
+)
+def test_a_source_that_is_no_file_is_refused(desk: Desk, path: str, says: str) -> None:
+    os.mkfifo(desk.paths.root / "pipe")
+    with pytest.raises(UsageError, match=says):
+        desk.ingest(source__path=path)
 
 
 def test_blank_lines_by_the_million_are_counted_in_one_look(desk: Desk) -> None:

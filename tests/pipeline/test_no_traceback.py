@@ -129,6 +129,14 @@ def test_a_disk_that_ends_in_the_middle_of_an_ingest(tmp_path, root):
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.stat().st_size]
 
 
+def test_too_little_memory_for_the_libraries_is_said_before_the_work(monkeypatch):
+    from clickflow.events.engine import started
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (700_000_000, 700_000_000))
+    with pytest.raises(UsageError, match=r"0\.7 GB of address space"), started(1.0):
+        pass
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -1,11 +1,17 @@
 """DuckDB as ingest uses it: one database in memory, a cursor of its own for every thread."""
 
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+
+from clickflow.errors import UsageError
+
+LIBRARIES = 1_500_000_000
+"""Bytes of address space below which nothing can be read."""
 
 
 class Engine:
@@ -24,6 +30,16 @@ class Engine:
 
 @contextmanager
 def started(memory_gb: float) -> Iterator[Engine]:
-    """An engine that takes at most half of `memory_gb`."""
+    """An engine that takes at most half of `memory_gb`.
+
+    Raises UsageError where the process may not have the memory that its libraries alone map: they would hang or crash.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= limit < LIBRARIES:
+        raise UsageError(
+            f"this process may have {limit / 1e9:.1f} GB of address space, and its libraries alone map more",
+            kept="nothing was begun",
+            next_step=f"raise the limit (`ulimit -v`) to {LIBRARIES / 1e9:.1f} GB and more",
+        )
     with duckdb.connect(":memory:", config={"threads": 1, "memory_limit": f"{memory_gb / 2}GB"}) as root:
         yield Engine(root)

@@ -35,13 +35,22 @@ def find_files(source: Source, root: Path) -> list[tuple[str, Path]]:
     leave (`_SUCCESS`, `_delta_log/`) are passed over. Raises UsageError where there is none, DataError where one
     cannot be listed or read.
     """
-    base = Path(source.path).expanduser()
+    try:
+        base = Path(source.path).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UsageError(
+            f"source.path: {source.path!r} names a user that this machine does not have",
+            kept=UNTOUCHED,
+            next_step="set source.path in params.yaml",
+        ) from error
     base = base if base.is_absolute() else root / base
     if base.is_file():
         return _with_members(base.name, base)
     if not base.is_dir():
         raise UsageError(
-            f"source.path: there is no file or folder {base}",
+            f"source.path: {base} is a pipe, socket or device"
+            if base.exists()
+            else f"source.path: there is no file or folder {base}",
             kept=UNTOUCHED,
             next_step="set source.path in params.yaml",
         )

@@ -34,6 +34,9 @@ BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 ZIP_FAULTS = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error)
 """What a damaged zip archive raises, by where it is damaged."""
 
+MOST_UNPACKED, MOST_RATIO = 1 << 30, 500
+"""Bytes that may come out of any packed file, and how many times its own size beyond them."""
+
 SUFFIXES = (".gz", ".zip", ".zst", ".zstd", ".lz4", ".xz", ".bz2")
 """Endings of names that say nothing of what is inside."""
 
@@ -137,6 +140,8 @@ def opened(path: Path, storage: Storage = PLAIN) -> Iterator[tuple[IO[bytes], IO
             text = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), packing)
         elif packing == "zip":
             text = _member(path, file, storage.member)
+        if packing is not None:
+            text = _Bounded(text, file, path)
         if storage.transcoded:
             text = _Transcoded(text, storage)
         yield text, file
@@ -166,6 +171,25 @@ def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
 def originals(text: bytes) -> bytes:
     """Transcoded text with the bytes that its encoding does not know as they stand in the file."""
     return SURROGATE.sub(lambda found: bytes([(found[1][0] & 3) << 6 | found[2][0] & 63]), text)
+
+
+class _Bounded:
+    """An unpacked stream that ends in an error where it gives more than any packed log could."""
+
+    def __init__(self, text: IO[bytes], file: IO[bytes], path: Path) -> None:
+        self.text, self.file, self.path = text, file, path
+        self.given = 0
+
+    def read(self, size: int) -> bytes:
+        part = self.text.read(size)
+        self.given += len(part)
+        if self.given > MOST_UNPACKED and self.given > MOST_RATIO * self.file.tell():
+            raise DataError(
+                f"{self.path} unpacks to over {MOST_RATIO} times its size: it is made to fill memory and disks, no log",
+                kept=UNTOUCHED,
+                next_step="ask where it comes from; if it is a log all the same, unpack it by hand",
+            )
+        return part
 
 
 class _Transcoded:
