@@ -201,6 +201,8 @@ def test_a_list_that_is_damaged_stops_the_ingest(desk: Desk) -> None:
 
 
 def test_quarantine_is_its_owner_s_alone(desk: Desk) -> None:
+    (desk.paths.root / ".dvc/cache").mkdir(parents=True)
     desk.ingest()
+    assert stat.S_IMODE((desk.paths.root / ".dvc/cache").stat().st_mode) == 0o700
     assert stat.S_IMODE(desk.paths.quarantine.stat().st_mode) == 0o700
     assert stat.S_IMODE((desk.paths.quarantine / "quarantine.parquet").stat().st_mode) == 0o600

@@ -408,6 +408,9 @@ def test_what_a_champion_of_other_data_fits(shop, tmp_path):
     assert found["items_here"] == pytest.approx(1 / (artefact.known - 2), abs=1e-6)
     assert found["targets_known"] < 0.1
     assert found["same_key"] is False
+    source = {**keyed.settings["source"], "former_keys": [its.card["source"]["key"]]}
+    rotated = replace(keyed, settings={**keyed.settings, "source": source})
+    assert vocabularies.fit(tmp_path / "session", rotated, its, parts["test"]["item"])["same_key"] is True
 
 
 def test_what_a_champion_may_have_learned_from_is_marked_by_time(shop, tmp_path):

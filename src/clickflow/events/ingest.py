@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from clickflow import console, files, integrity
 from clickflow.errors import DataError, UsageError
-from clickflow.events import forgotten, manifest, missing, origins, outputs, reading, refusals, times
+from clickflow.events import forgotten, manifest, missing, origins, outputs, quarantine, reading, refusals, times
 from clickflow.events.checks import Rules
 from clickflow.events.commit import commit, scratch
 from clickflow.events.digests import digests, steady
@@ -73,6 +73,7 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
     origins.write_truth(params, folder, folder / "truth", key)
     integrity.seal(folder / "truth", paths.home)
     outputs.seal(folder, paths)
+    quarantine.guard(paths.root)
     commit(
         folder,
         paths,

@@ -86,6 +86,25 @@ def read(folder: Path, key: bytes) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
+def guard(root: Path) -> None:
+    """Close DVC's cache in a checkout to other users of the machine: it is to hold a copy of quarantine.
+
+    A cache elsewhere, or one that DVC is told to share, is left as it is.
+    """
+    cache = root / ".dvc/cache"
+    said = "".join(
+        file.read_text(encoding="utf-8", errors="replace")
+        for file in (root / ".dvc/config", root / ".dvc/config.local")
+        if file.is_file()
+    )
+    if cache.parent.is_dir() and not cache.is_symlink() and "shared" not in said:
+        try:
+            cache.mkdir(mode=0o700, exist_ok=True)
+            cache.chmod(0o700)
+        except OSError:
+            return  # somebody else's, who sees to it
+
+
 def masks(table: pa.Table) -> np.ndarray:
     """The reasons of quarantined rows as masks."""
     reasons = table["reasons"].combine_chunks()
