@@ -6,7 +6,10 @@ and is as good on the rest; then a share of one system's answers is lost, so its
 Each trial is a test set of its own. Prints one JSON: the share of promote, hold and reject of the champion rule by
 size and true difference, for both rules; and how often the slice rule holds back a candidate that is equally good.
 
-    python benchmarks/gate.py --json FILE [--trials 400] [--sizes 50,100,300,1000,3000,10000]
+`releases`: what becomes of a champion over 200 releases of every kind, and over 100 that are each a little worse.
+`by_customer`: how often a 5% test errs.
+
+    python benchmarks/gate.py --json FILE [--trials 400] [--sizes 50,100,300,1000,3000,10000] [--releases 200]
 """
 
 import argparse
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import releases
 from numpy.typing import NDArray
 
 from clickflow.evaluation import bootstrap, paired, slice_rules
@@ -142,16 +146,40 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
     }
 
 
+def by_customer(trials: int, seed: int) -> list[dict[str, Any]]:
+    """How often a 5% test errs where two systems are equal, and each customer prefers one: drawn by visit, by customer.
+
+    `visits`: of a customer, drawn from a geometric or a log-normal distribution, so that a few have most.
+    """
+    made = []
+    for name, spread in (("even", 0.0), ("uneven", 1.0), ("very uneven", 1.5)):
+        rng = np.random.default_rng([seed, round(10 * spread)])
+        errors = {"by_visit": 0, "by_customer": 0}
+        for _ in range(trials):
+            visits = np.ceil(5 * np.exp(rng.normal(0, spread, 300))).astype(int)
+            customer = np.repeat(np.arange(300), visits)
+            difference = rng.normal(0, 0.15, 300)[customer] + rng.normal(0, 0.5, len(customer))
+            for how, owner in (("by_visit", np.arange(len(customer))), ("by_customer", customer)):
+                sums = bootstrap.per_sequence(owner, np.stack([difference, np.ones(len(owner))], axis=1))[0]
+                drawn = bootstrap.resampled(sums, 400, seed)
+                low, _ = paired.bounds(float(difference.mean()), drawn[:, 0] / drawn[:, 1], CONFIDENCE)
+                errors[how] += low > 0
+        made.append({"customers": 300, "visits": name, "trials": trials} | {k: v / trials for k, v in errors.items()})
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=400)
     parser.add_argument("--sizes", default="50,100,300,1000,3000,10000")
+    parser.add_argument("--releases", type=int, default=200)
+    parser.add_argument("--customers", type=int, default=3000, help="of each release's test window")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
     started = time.perf_counter()
     champion, sliced = [], []
-    for size in map(int, asked.sizes.split(",")):
+    for size in map(int, filter(None, asked.sizes.split(","))):
         for difference in DIFFERENCES:
             champion.append(champion_rule(size, difference, asked.trials, asked.seed))
             print(json.dumps(champion[-1]), file=sys.stderr)
@@ -159,6 +187,7 @@ def main() -> None:
         for drop in (0.0, 0.1, 0.2, 0.4):
             sliced.append(slice_rule(size, slices, drop, max(10, asked.trials // 4), asked.seed))
             print(json.dumps(sliced[-1]), file=sys.stderr)
+    told = list(releases.run(asked.customers, asked.seed, asked.releases))
     result = {
         "benchmark": "gate",
         "metric": METRIC,
@@ -169,6 +198,8 @@ def main() -> None:
         "seed": asked.seed,
         "champion_rule": champion,
         "slice_rule": sliced,
+        "releases": {"customers": asked.customers, "resamples": releases.RESAMPLES, "scenarios": told},
+        "by_customer": by_customer(asked.trials, asked.seed),
         "seconds": round(time.perf_counter() - started, 1),
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -328,6 +328,44 @@ def test_small_losses_do_not_add_up(root: Path, paths: Paths) -> None:
     assert decision(paths)["best_champion"] == 0, "shown to be better: the candidate is the measure from now on"
 
 
+def test_a_gain_that_lies_in_one_instant_alone_is_held(root: Path, paths: Paths) -> None:
+    """The candidate knows what follows within an instant, and is as good as the champion elsewhere."""
+    tied = np.random.default_rng(3).random(len(MANY)) < 0.2
+    told = np.where(tied, 1, STRONG).astype(np.int32)
+    systems = {"candidate": told, "champion": STRONG, "popularity": worse(WEAK, 0.5, 4)}
+    measured(paths, MANY, systems, champion=3, tied=tied)
+    assert decided(root, paths, 3) == "hold"
+    found = rule(paths, "no sign of a leak")
+    assert found["passed"] is False
+    assert "the gain lies in the order of events of one instant" in found["text"]
+    assert (found["evidence"]["gain_untied"], found["evidence"]["tied"]) == (0, pytest.approx(tied.mean(), abs=1e-5))
+    honest = {**systems, "candidate": STRONG, "champion": worse(STRONG, 0.1, 5)}
+    measured(paths, MANY, honest, champion=3, tied=tied)
+    assert decided(root, paths, 3) == "promote"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "oracle", "says"),
+    [
+        pytest.param(STRONG, ranks(MANY, 0.4, 7), "which nobody can be above", id="above the truth"),
+        pytest.param(
+            np.where(STRONG % 10, 1, 0).astype(np.int32), None, "wants to be explained", id="nearly all right"
+        ),
+        pytest.param(worse(STRONG, 0.1, 6), STRONG, "", id="below the truth"),
+    ],
+)
+def test_what_is_too_good_to_be_true_is_held(root: Path, paths: Paths, candidate: Any, oracle: Any, says: str) -> None:
+    systems = {"candidate": candidate, "popularity": worse(WEAK, 0.5, 4)}
+    measured(paths, MANY, systems)
+    if oracle is not None:
+        file = paths.evaluation(MODEL) / "predictions.parquet"
+        pq.write_table(pq.read_table(file).append_column("rank_oracle", pa.array(oracle)), file)
+        integrity.seal(paths.evaluation(MODEL))
+    assert decided(root, paths) == ("hold" if says else "promote")
+    assert rule(paths, "no sign of a leak")["passed"] is not bool(says)
+    assert says in rule(paths, "no sign of a leak")["text"]
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.4, "promote"), (0.6, "hold")])
 def test_a_log_too_short_to_recommend_from_is_held(root: Path, paths: Paths, share: float, expected: str) -> None:
     unknown = np.random.default_rng(7).random(len(MANY)) < share

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.errors import UsageError
-from clickflow.evaluation import agreement, best_champion, fairness, paired, slice_rules, tries
+from clickflow.evaluation import agreement, best_champion, fairness, leaks, paired, slice_rules, tries
 from clickflow.evaluation.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
 from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.evaluation.paired import Comparison
@@ -34,6 +34,7 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     return [
         *quality,
         *slice_rules.judge(gate, evidence, draws),
+        *leaks.judge(gate, draws),
         _coverage(gate, evidence),
         _calibration(gate, evidence),
         _budget("latency", evidence.latency_ms, gate.max_latency_ms, "ms, 95th percentile"),
