@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from clickflow import __version__, console
+from clickflow import __version__, console, files
 from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError, UsageError
 from clickflow.params import Params
 from clickflow.params_file import load
@@ -489,6 +489,7 @@ def guarded(function: Callable[[], Result]) -> Result:
 def main() -> None:
     """The console script."""
     console.fit()
+    files.withhold()
     # A shell that is no terminal's starts its background jobs with SIGINT ignored, and children inherit that: neither
     # Ctrl-C nor `kill -INT` would end this program, nor what it asks in that way to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)

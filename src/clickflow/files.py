@@ -240,3 +240,8 @@ def alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def withhold() -> None:
+    """From now on this process, and what it starts, makes files for its user and group alone: 0640, 0750, or less."""
+    os.umask(os.umask(0o077) | 0o027)

@@ -31,10 +31,7 @@ def test_the_newest_file_refused_whole(desk: Desk, capsys: Any) -> None:
     params = desk.params(quality__max_quarantine_share=0.5)
     stage.run(params, desk.paths)
     said = capsys.readouterr()
-    assert (
-        "note 2026-01-10.csv (the newest file): 60 of 60 rows refused: unparseable_time 60 "
-        "(e.g. line 2 '10.01.2026 10:00:00,view,u1,s1,i0,,,,,')" in said.err
-    )
+    assert "note 2026-01-10.csv (the newest file): 60 of 60 rows refused: unparseable_time 60 (e.g. line 2)" in said.err
     assert "3,660 rows read" in said.out
 
     with pytest.raises(DataError, match="no_file_refused") as error:

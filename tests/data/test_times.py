@@ -76,7 +76,7 @@ def test_hours_that_are_there_twice_or_never_are_quarantined(desk: Desk) -> None
 )
 def test_times_in_a_wrong_unit_stop_the_run(desk: Desk, form: str, number: Any, unit: str | None) -> None:
     desk.put("a.csv", HEADER + b"".join(row(str(number), item=f"i{at}") for at in range(3)))
-    with pytest.raises(DataError, match="3 of its 3 good rows are before 1990, such as 197") as caught:
+    with pytest.raises(DataError, match="3 of its 3 good rows are before 1990, such as in 197") as caught:
         desk.ingest(source__time_format=form)
     assert (f"as {unit} they would be of our days" in str(caught.value)) is (unit is not None)
     if unit:

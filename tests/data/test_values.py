@@ -24,6 +24,7 @@ from clickflow.events.checks import Rules, check
 from clickflow.events.delimited import Delimited
 from clickflow.events.jsonlines import JsonLines
 from clickflow.events.rows import reasons_of
+from clickflow.events.shapes import shape
 from clickflow.events.tables import Table
 
 DUCK = duckdb.connect()
@@ -221,7 +222,7 @@ def test_structure_is_no_id(desk: Desk, value: str) -> None:
         ("a.jsonl", 2, ["not_scalar"]), ("b.parquet", 1, ["not_scalar"]), ("c.csv", 2, ["not_scalar"]),
     ]  # fmt: skip
     assert outcome.card["unread"] == {
-        "brand": {"not_scalar": {"count": 1, "source": "c.csv", "line": 3, "text": value}}
+        "brand": {"not_scalar": {"count": 1, "source": "c.csv", "line": 3, "text": shape(value)}}
     }
 
 
@@ -277,11 +278,11 @@ def test_a_bad_optional_value_does_not_cost_the_event(desk: Desk, capsys: Any) -
     assert (outcome.card["accepted"], outcome.card["quarantined"]) == (8, 0)
     assert outcome.events["price"].null_count == 7
     assert outcome.card["unread"] == {
-        "price": {"bad_number": {"count": 4, "source": "a.csv", "line": 2, "text": "19,90"}},
-        "quantity": {"bad_number": {"count": 1, "source": "b.csv", "line": 2, "text": "1.5"}},
+        "price": {"bad_number": {"count": 4, "source": "a.csv", "line": 2, "text": "99,99"}},
+        "quantity": {"bad_number": {"count": 1, "source": "b.csv", "line": 2, "text": "9.9"}},
     }
     said = summary(outcome.card)
-    assert "price left empty in 4 events, for bad_number; such as '19,90', a.csv, line 2" in said
+    assert "price left empty in 4 events, for bad_number; such as '99,99', a.csv, line 2" in said
     assert "source.decimal" in said
     strict = desk.ingest(ingest__bad_optional="quarantine")
     assert strict.card["reasons"] == {"bad_number": 5}

@@ -91,6 +91,11 @@ def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path) -> None:
     assert run(shop, "retrain", "2026-01-07", {"overrides": {"source.pth": "x"}}) == 1
     assert run(shop, "backfill", "2026-01-08", {}) == 1
 
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    written = [*home.glob("notices.jsonl"), *(home / "logs").rglob("*"), *(home / "runs").rglob("*")]
+    assert written
+    assert not [path for path in written if not path.is_symlink() and path.stat().st_mode & 0o007]
+
     states = {(row[0][8:18], row[1]): row[2] for row in ask("select run_id, task_id, state from task_instance")}
     assert [states["2026-01-05", task] for task in ("promote", "announce")] == ["skipped", "skipped"]
     assert [states["2026-01-06", task] for task in ("promote", "announce")] == ["success", "success"]

@@ -18,6 +18,7 @@ from clickflow.events.forgotten import NOBODY, Forgotten
 from clickflow.events.presets import ANY_TYPE, EVERY, IGNORE
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.events.rows import BIT
+from clickflow.events.shapes import shape
 from clickflow.events.unread import Unread
 
 OPTIONAL = ("category", "brand", "campaign", "item_name")
@@ -88,7 +89,7 @@ class Checked:
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for column, reason, rows, values in self.unread:
             first = int(np.argmin(lines[rows]))
-            seen = {"count": len(rows), "line": int(lines[rows[first]]), "text": str(values[first].as_py())}
+            seen = {"count": len(rows), "line": int(lines[rows[first]]), "text": shape(str(values[first].as_py()))}
             found.setdefault(column, {})[reason] = seen
         return found
 

@@ -156,9 +156,9 @@ def _check_times(file: SourceFile, tally: reading.Tally) -> None:
         return
     form = file.layout.time_format
     unit = times.likely_unit(tally.early_time / times.UNITS[form]) if form in times.UNITS else None
-    moment = datetime.fromtimestamp(tally.early_time / 1e6, UTC).isoformat()
+    year = datetime.fromtimestamp(tally.early_time / 1e6, UTC).year
     raise DataError(
-        f"{file.path}: {tally.early:,} of its {tally.good:,} good rows are before 1990, such as {moment}"
+        f"{file.path}: {tally.early:,} of its {tally.good:,} good rows are before 1990, such as in {year}"
         + (f"; as {unit} they would be of our days, they were read as {form}" if unit else ""),
         kept=UNTOUCHED,
         next_step=f"set source.time_format to {unit or 'what the file has'} in params.yaml"
@@ -308,7 +308,7 @@ def _nothing(made: Manifest, stage: Stage, opened: Sequence[SourceFile]) -> Data
     return DataError(
         f"{where}: none of {read:,} rows is good: "
         + ", ".join(f"{reason} {count:,}" for reason, count in reasons[:5])
-        + f"; such as line {line}: {example['raw'][:200]!r}",
+        + f"; such as line {line}",
         kept=UNTOUCHED,
         next_step="check source.preset, source.columns, source.time_format and source.event_types in params.yaml",
     )

@@ -15,7 +15,6 @@ from clickflow.events import encryption, quarantine
 
 SHOWN = 10
 """At most so many files are named."""
-EXAMPLE = 120
 """Characters of a row that is shown."""
 
 Source = Mapping[str, Any]
@@ -87,10 +86,9 @@ def named(names: Sequence[str]) -> str:
 
 
 def _example(folder: Path, name: str, key: bytes) -> str:
-    """The first row of a file that was refused."""
+    """Where the first row of a file stands that was refused; its text is for those who may read quarantine."""
     with encryption.reading(folder / quarantine.FILE, key) as file:
-        table = pq.read_table(file, filters=[("source", "=", name)])
+        table = pq.read_table(file, columns=["line"], filters=[("source", "=", name)])
     for row in table.slice(0, 1).to_pylist():
-        raw = row["raw"]
-        return f" (e.g. line {row['line']} {raw[:EXAMPLE]!r}{' …' if len(raw) > EXAMPLE else ''})"
+        return f" (e.g. line {row['line']})"
     return ""

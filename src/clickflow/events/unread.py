@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from clickflow.events.shapes import shape
+
 Unread = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Column → reason → `count`, and the `line` and `text` of the first by line."""
+"""Column → reason → `count`, and of the first by line its `line` and the shape of its text, `text`."""
 
 
 def joined(first: Unread, second: Unread) -> dict[str, dict[str, dict[str, Any]]]:
@@ -16,7 +18,7 @@ def joined(first: Unread, second: Unread) -> dict[str, dict[str, dict[str, Any]]
                 before = found.setdefault(column, {}).get(reason)
                 earliest = seen if before is None or seen["line"] < before["line"] else before
                 count = seen["count"] + (before["count"] if before else 0)
-                found[column][reason] = {"count": count, "line": earliest["line"], "text": earliest["text"]}
+                found[column][reason] = {"count": count, "line": earliest["line"], "text": shape(earliest["text"])}
     return {column: dict(sorted(found[column].items())) for column in sorted(found)}
 
 

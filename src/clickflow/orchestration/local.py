@@ -87,6 +87,8 @@ def _start(paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path) 
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o750",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o640",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         **process.NO_TELEMETRY,
         "CLICKFLOW_HOME": str(paths.home),

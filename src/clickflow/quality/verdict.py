@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clickflow.events.contract import COLUMNS
 from clickflow.quality.evidence import Evidence
 from clickflow.quality.profile import Profile
 from clickflow.quality.suites import Rule
@@ -70,9 +71,12 @@ class Finding:
         return f"{self.figure}: {seen} fail{'' if rows else 's'} “{self.bound_text}”"
 
     def lines(self) -> list[str]:
-        """The rule, its sentence, and the examples, one a line."""
-        examples = self.evidence.examples if self.evidence else ()
-        return [f"{self.rule.name}: {self.sentence}", *(f"  e.g. {example_text(example)}" for example in examples)]
+        """The rule, its sentence, and where the examples stand, one a line: what they hold is in the Data Docs."""
+        examples = [_place(example) for example in self.evidence.examples] if self.evidence else []
+        return [
+            f"{self.rule.name}: {self.sentence}",
+            *(f"  e.g. {example_text(example)}" for example in examples if example),
+        ]
 
     def as_json(self, *, examples: bool) -> dict[str, Any]:
         """The finding for reports/validation.json; `examples`: with the rows that break the rule."""
@@ -129,6 +133,12 @@ def report(findings: Sequence[Finding], profile: Profile, columns: Sequence[Mapp
             "columns": {row["column"]: row["type"] for row in columns},
         },
     }
+
+
+def _place(example: Mapping[str, Any]) -> dict[str, Any]:
+    """An example without the texts of its row, ids among them: a log is read by more people than the events."""
+    texts = {name for name in COLUMNS if name not in ("event_time", "event_type")}
+    return {key: value for key, value in example.items() if not (key in texts and isinstance(value, str))}
 
 
 def example_text(example: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from clickflow.events.inspect.form import Look, look
 from clickflow.events.inspect.page import page
 from clickflow.events.inspect.proposal import Proposal, propose
 from clickflow.events.inspect.trial import Trial, attempt
+from clickflow.events.roots import of_run
 from clickflow.events.storage import SUFFIXES
 from clickflow.files import write_text
 from clickflow.params import Params, Source
@@ -116,6 +117,8 @@ def advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]],
     """An error about a source with all that its file seems to need at once, and where to see it."""
     if params.source.kind != "files":
         return error
+    if of_run(Path()) is not None:
+        return error  # what a file seems to be is read off its rows, and a run's log is not for that
     name, path = next((each for each in found if str(each[1]) in error.what or each[0] in error.what), found[-1])
     needs = ""
     try:

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from clickflow.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, ClickflowError
+from clickflow.files import withhold
 from clickflow.orchestration import definition, graph, pages, process, runs, workspace
 from clickflow.orchestration.airflow import forms, links, outcome
 from clickflow.orchestration.airflow.assets import CHAMPION
@@ -34,6 +35,7 @@ Asks = Callable[[Any, Params], forms.Asked]
 @contextmanager
 def speaking(task: Any, context: Any) -> Iterator[Say]:
     """Where a task's lines go, and how it fails: at once where trying again does not help (exit codes 2 and 3)."""
+    withhold()
     file = home(Path(task.repository)) / "logs" / runs.run_id(context["run_id"]) / f"{task.task_id}.log"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8", buffering=1) as log:

@@ -124,6 +124,8 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "base_log_folder": str(logs),
             "dag_processor_child_process_log_directory": str(logs / "dag_processor"),
             "colored_console_log": "False",
+            "file_task_handler_new_folder_permissions": "0o750",
+            "file_task_handler_new_file_permissions": "0o640",
         },
         "usage_data_collection": {"enabled": "False"},
     }
