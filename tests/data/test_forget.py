@@ -206,3 +206,17 @@ def test_quarantine_is_its_owner_s_alone(desk: Desk) -> None:
     assert stat.S_IMODE((desk.paths.root / ".dvc/cache").stat().st_mode) == 0o700
     assert stat.S_IMODE(desk.paths.quarantine.stat().st_mode) == 0o700
     assert stat.S_IMODE((desk.paths.quarantine / "quarantine.parquet").stat().st_mode) == 0o600
+
+
+def test_of_a_simulated_log_truth_has_none_of_them_either_and_stays_so(desk: Desk) -> None:
+    simulated = {"source__kind": "simulator", "simulator__events": 2000, "simulator__days": 3, "simulator__items": 50}
+    events = desk.ingest(**simulated).events
+    user = next(name for name in events["user_id"].to_pylist() if name)
+    rows = events["user_id"].to_pylist().count(user)
+    assert named(desk, user)
+    assert forget(desk, user, **simulated)["unreached"] == []
+    assert named(desk, user) == []
+    made = desk.bytes()
+    assert desk.ingest(**simulated).card["forgotten"] >= rows
+    assert named(desk, user) == []
+    assert from_nothing(desk, **simulated) == made

@@ -70,7 +70,7 @@ def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engi
         raise _advised(_nothing(made, stage, opened), params, found, engine)
     card = outputs.card_of(made, folder / "events", engine)
     files.write_json(folder / "ingest.json", card)
-    origins.write_truth(params, folder, folder / "truth", key)
+    origins.write_truth(params, folder, folder / "truth", key, forgotten.load(paths.home, key))
     integrity.seal(folder / "truth", paths.home)
     outputs.seal(folder, paths)
     quarantine.guard(paths.root)

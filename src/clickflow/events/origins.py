@@ -4,14 +4,18 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickflow import console, files
 from clickflow.events import roots
 from clickflow.events.folders import find_files
+from clickflow.events.forgotten import Forgotten
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.params import Params, Source
 from clickflow.paths import Paths
+
+IDS = ("user_id", "session_id")
 
 
 def as_read(source: Source) -> Source:
@@ -60,9 +64,9 @@ def raw_files(params: Params, paths: Paths, scratch: Path) -> tuple[Source, list
     return source, [(name, path)]
 
 
-def write_truth(params: Params, scratch: Path, folder: Path, key: bytes) -> None:
+def write_truth(params: Params, scratch: Path, folder: Path, key: bytes, people: Forgotten) -> None:
     """What is known beside the log: the simulator's truth under the pseudonyms of the events, or a card that says that
-    there is none.
+    there is none. Of `people` there is none either.
     """
     truth = scratch / "raw" / "truth"
     folder.mkdir()
@@ -71,18 +75,24 @@ def write_truth(params: Params, scratch: Path, folder: Path, key: bytes) -> None
         return
     for path in sorted(truth.iterdir()):
         if path.suffix == ".parquet" and {"user_id", "session_id"} & set(pq.read_schema(path).names):
-            _under_pseudonyms(path, folder / path.name, key)
+            _under_pseudonyms(path, folder / path.name, key, people)
         else:
             shutil.move(path, folder / path.name)
 
 
-def _under_pseudonyms(path: Path, target: Path, key: bytes) -> None:
+def _under_pseudonyms(path: Path, target: Path, key: bytes, people: Forgotten) -> None:
     with pq.ParquetFile(path) as file, pq.ParquetWriter(target, file.schema_arrow, compression="lz4") as writer:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number)
+            raw = {name: table[name].combine_chunks() for name in IDS if name in table.column_names}
             for kind in ("user", "session"):
                 name = f"{kind}_id"
                 if name in table.column_names:
                     at = table.column_names.index(name)
                     table = table.set_column(at, name, pseudonyms(table[name].combine_chunks(), key, kind))
+            if people:
+                users, sessions = (raw.get(name, pa.nulls(table.num_rows, pa.string())) for name in IDS)
+                gone = people.rows(pseudonyms(users, key, "user"), pseudonyms(sessions, key, "session"))
+                gone |= people.earlier(users, sessions)
+                table = table.filter(pa.array(~gone))
             writer.write_table(table)
