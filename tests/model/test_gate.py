@@ -305,6 +305,11 @@ def test_tries_on_one_window_are_counted_and_paid_for(root: Path, paths: Paths) 
     assert tried(b"21", later) == "promote"
     assert tried(b"1", first) == "promote"
     assert decision(paths) == kept, "the same evidence, another decision"
+    file = paths.home / "tries.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([lines[0], *lines[2:]]))
+    with pytest.raises(DataError, match="record of tries was changed: line 2 of"):
+        decided(root, paths, 3, **rules)
 
 
 def test_small_losses_do_not_add_up(root: Path, paths: Paths) -> None:

@@ -42,7 +42,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
 
 
 def record_try(params: Params, paths: Paths, name: str) -> None:
-    """Write into the ledger that this candidate is judged on this test window, before anybody knows the outcome."""
+    """Write into the home that this candidate is judged on this test window, before anybody knows the outcome."""
     # imported here: the registry stands above the evaluation
     from clickflow.registry.tries import record
 

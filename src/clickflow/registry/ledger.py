@@ -21,7 +21,7 @@ from clickflow.errors import DataError
 from clickflow.paths import Paths
 from clickflow.registry import heads, signatures
 
-Action = Literal["tried", "promote", "hold", "reject", "refuse", "rollback"]
+Action = Literal["promote", "hold", "reject", "refuse", "rollback"]
 
 FIRST = "0" * 64
 """What the first line holds for the hash of the line before it."""

@@ -18,7 +18,7 @@ from clickflow.files import read_json, sha256, sha256_folder
 from clickflow.models.artefact import CARD, MODEL
 from clickflow.params import Params
 from clickflow.paths import Paths
-from clickflow.registry import aliases, approval, ledger, mlflow_store, provenance
+from clickflow.registry import aliases, approval, ledger, mlflow_store, provenance, tries
 from clickflow.registry.approval import Answer, Word
 from clickflow.registry.ledger import Action, Entry, Standing
 from clickflow.registry.lock import changing
@@ -146,6 +146,7 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate,
         "decision_sha256": candidate.decision_sha256,
         "data_sha256": candidate.content.get("data_sha256"),
         "best_champion": candidate.content.get("best_champion", 0),
+        tries.HASH: tries.newest(paths),
         "metrics": candidate.metrics,
         **word.facts,
     }

@@ -90,7 +90,6 @@ def collect(params: Params, paths: Paths) -> tuple[list[ModelStatus], str, str]:
 
 def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -> ModelStatus:
     mine = [entry for entry in entries if entry.model == model]
-    decided = [entry for entry in mine if entry.action != "tried"]
     standing = ledger.standing(mine, model)
     versions = {v.number: v for v in mlflow_store.versions(store, model)} if store else {}
     aliases = mlflow_store.aliases(store, model) if store else {}
@@ -117,7 +116,7 @@ def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -
         model=model,
         champion=_champion(number, previous, standing.entry, versions) if number else None,
         candidate=None if candidate in ledger.champions(mine, model) | {number} else candidate,
-        last=_decision(decided[-1]) if decided else None,
+        last=_decision(mine[-1]) if mine else None,
         down=_decision(standing.entry) if standing.entry and not standing.champion else None,
         versions=len(versions),
         frozen=params.champion[model],

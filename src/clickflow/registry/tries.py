@@ -1,47 +1,47 @@
-"""The candidates that gates have judged: a line `tried` of the ledger each, so that nobody tries without being seen."""
+"""The candidates that gates have judged: a line of `tries.jsonl` in the home each, so that nobody tries unseen.
 
+Each line holds the hash of the line before it, and what promote writes into the ledger, which is signed, names the
+newest: a file that was cut back or written anew shows. The gate has no key, so it cannot write into the ledger itself.
+"""
+
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from clickflow import files
+from clickflow.errors import DataError
 from clickflow.evaluation import tries
 from clickflow.paths import Paths
 from clickflow.registry import ledger
-from clickflow.registry.ledger import Entry
 from clickflow.registry.lock import changing
 
+FILE = "tries.jsonl"
 KEYS = ("model_sha256", "window", "data_sha256")
-
-
-def recorded(entries: list[Entry], model: str) -> list[dict[str, Any]]:
-    """What was tried of a model, in order."""
-    return [{key: e.facts.get(key) for key in KEYS} for e in entries if e.action == "tried" and e.model == model]
+HASH = "tries_hash"
+"""The fact of a ledger's line that names the newest try of then."""
 
 
 def number(paths: Paths, model: str, mine: Mapping[str, Any]) -> int:
     """The number of this try on its window; what is not recorded yet would be the next."""
-    return tries.number(recorded(ledger.read(ledger.path(paths)), model), mine)
+    return tries.number(_tried(_lines(paths), model), mine)
 
 
 def record(paths: Paths, model: str, mine: Mapping[str, Any]) -> None:
     """Append a line for this try, unless there is one."""
-    if mine in recorded(ledger.read(ledger.path(paths)), model):
+    if mine in _tried(_lines(paths), model):
         return
     with changing(paths):
-        entries = ledger.whole(paths)
-        if mine in recorded(entries, model):
-            return
-        standing = ledger.standing(entries, model)
-        ledger.note(
-            paths,
-            entries,
-            action="tried",
-            model=model,
-            version=0,
-            champion=standing.champion,
-            previous=standing.previous,
-            reason=f"try {tries.number(recorded(entries, model), mine)} on its test window",
-            facts=dict(mine),
-        )
+        lines = _lines(paths)
+        if mine not in _tried(lines, model):
+            content = {"model": model, **mine, "actor": ledger.actor(), "before": lines[-1]["hash"] if lines else ""}
+            files.append(paths.home / FILE, _canonical({**content, "hash": _hash(content)}) + b"\n")
+
+
+def newest(paths: Paths) -> str:
+    """The hash of the last line; empty where nothing was tried."""
+    lines = _lines(paths)
+    return str(lines[-1]["hash"]) if lines else ""
 
 
 def best(paths: Paths, model: str, version: int) -> int:
@@ -54,3 +54,47 @@ def best(paths: Paths, model: str, version: int) -> int:
     if not made or made[-1].action != "promote":
         return version
     return int(made[-1].facts.get("best_champion") or version)
+
+
+def _tried(lines: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
+    return [{key: line[key] for key in KEYS} for line in lines if line["model"] == model]
+
+
+def _lines(paths: Paths) -> list[dict[str, Any]]:
+    """Every line. Raises DataError where one was changed, or those are missing that the ledger speaks of."""
+    file = paths.home / FILE
+    try:
+        raw = file.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        raw = []
+    lines: list[dict[str, Any]] = []
+    for count, text in enumerate(raw, start=1):
+        try:
+            line = json.loads(text)
+            whole = line["hash"] == _hash(line) and line["before"] == (lines[-1]["hash"] if lines else "")
+        except (ValueError, TypeError, KeyError):
+            whole = False
+        if not whole:
+            raise _changed(f"line {count} of {file} does not follow from the lines before it")
+        lines.append(line)
+    known = {line["hash"] for line in lines}
+    for entry in ledger.read(ledger.path(paths)):
+        if (said := entry.facts.get(HASH)) and said not in known:
+            raise _changed(f"{file} lacks the try that line {entry.number} of the ledger speaks of")
+    return lines
+
+
+def _changed(what: str) -> DataError:
+    return DataError(
+        f"the record of tries was changed: {what}",
+        kept="no decision was written, no champion was changed",
+        next_step="put it back from a backup, beside the ledger: it says how often a test window was asked",
+    )
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical({k: v for k, v in content.items() if k != "hash"})).hexdigest()
