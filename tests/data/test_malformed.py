@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -178,13 +179,23 @@ def test_values_that_no_calendar_has_are_in_quarantine_as_they_stand(desk: Desk)
     assert raw["inner"] == {"at": "253402300800000000 timestamp[us]"}
 
 
-def test_text_that_is_no_utf_8_in_parquet_strings_costs_its_rows(desk: Desk) -> None:
+@pytest.mark.parametrize("kind", ["plain", "large", "dictionary"])
+def test_text_that_is_no_utf_8_in_parquet_strings_costs_its_rows(desk: Desk, kind: str) -> None:
     parts = [b"caf\xe9", b"b", b"c"]
-    ends = np.cumsum([0, *map(len, parts)], dtype=np.int32)
-    text = pa.StringArray.from_buffers(3, pa.py_buffer(ends), pa.py_buffer(b"".join(parts)))
+    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64 if kind == "large" else np.int32)
+    array = pa.LargeStringArray if kind == "large" else pa.StringArray
+    text = array.from_buffers(3, pa.py_buffer(ends), pa.py_buffer(b"".join(parts)))
+    text = text.dictionary_encode() if kind == "dictionary" else text
     pq.write_table(table(item_id=text), desk.log / "a.parquet")
     outcome = desk.ingest()
     assert (outcome.card["accepted"], outcome.reasons()) == (2, {1: ["broken_encoding"]})
+
+
+def test_uuids_are_ids(desk: Desk) -> None:
+    ids = [uuid.UUID(int=number) for number in range(3)]
+    column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([each.bytes for each in ids], pa.binary(16)))
+    pq.write_table(table(item_id=column), desk.log / "a.parquet")
+    assert desk.ingest().events["item_id"].to_pylist() == [str(each) for each in ids]
 
 
 def test_a_column_name_twice_in_parquet_is_refused(desk: Desk) -> None:

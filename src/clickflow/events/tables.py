@@ -136,6 +136,10 @@ def _column(array: pa.Array, *, keep: bool) -> tuple[pa.Array, NDArray[np.bool_]
     fine = np.zeros(len(array), bool)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if isinstance(array.type, pa.UuidType):
+        return pa.array([None if value is None else str(value) for value in listed(array)], pa.string()), fine
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
     if keep:
         return array, fine
     kind = array.type
@@ -144,7 +148,7 @@ def _column(array: pa.Array, *, keep: bool) -> tuple[pa.Array, NDArray[np.bool_]
             array.validate(full=True)
             return array.cast(pa.string()), fine
         except pa.ArrowInvalid:
-            array = array.cast(pa.string()).cast(pa.binary())
+            array = array.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary())
             kind = array.type
     if pa.types.is_floating(kind):
         return _floats(array), fine
