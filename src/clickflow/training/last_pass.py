@@ -15,9 +15,9 @@ from clickflow.training.batches import Ints, Windows
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
 
-LATEST = 0.3
+LATEST = 0.05
 """Share of the training part's windows, the latest, that are read again, once, lest they be forgotten."""
-RATE = 0.5
+RATE = 0.1
 """Share of the full learning rate where the pass begins."""
 
 
