@@ -104,7 +104,6 @@ def readers(params: Params, paths: Paths) -> dict[str, tuple[Path, Callable[[], 
     from clickflow.events import ingest, replay
     from clickflow.models import export
     from clickflow.quality import validate
-    from clickflow.registry import promote
     from clickflow.sequences import prepare
     from clickflow.training import stage
 
@@ -118,7 +117,7 @@ def readers(params: Params, paths: Paths) -> dict[str, tuple[Path, Callable[[], 
         "exported, by evaluate": (paths.exported(MODEL), lambda: evaluate.run(params, paths, MODEL)),
         "truth, by evaluate": (paths.truth, lambda: evaluate.run(params, paths, MODEL)),
         "evaluation, by gate": (paths.evaluation(MODEL), lambda: gate.run(params, paths, MODEL)),
-        "decision, by promote": (paths.gate(MODEL), lambda: promote.read_candidate(paths, MODEL)),
+        "decision, by its seal": (paths.gate(MODEL), lambda: integrity.verify(paths.gate(MODEL), home=paths.home)),
     }
 
 

@@ -204,16 +204,20 @@ def promote(
     approve: Annotated[str | None, typer.Option(help="Agree, where promotion.approve asks for it; a reason.")] = None,
     reject: Annotated[str | None, typer.Option(help="Do not agree; why.")] = None,
     answers: Annotated[str | None, typer.Option(help="JSON by model, for machines.", hidden=True)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say whether the gate's decision stands.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register the candidates, and make champions of those that passed the gate."""
+    """Register the candidates, and make champions of those that passed the gate.
+
+    What the gate wrote is checked first: by the rules of the commit, from the evidence of dvc.lock, it decides again.
+    """
     params, paths = _open(*models or ())
     from clickflow.registry import approval
     from clickflow.registry import promote as verb
 
     names = models or sorted(params.models)
     said = approval.given(names, approve=approve, reject=reject, answers=answers)
-    verb.run(params, paths, names, as_json=as_json, answers=said)
+    verb.run(params, paths, names, as_json=as_json, answers=said, dry_run=dry_run)
 
 
 @app.command(hidden=True)

@@ -488,7 +488,8 @@ def test_metrics_that_their_rows_do_not_give_are_refused_for_every_head(
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
     folder, found = paths.evaluation(MODEL), read_json(paths.measured(MODEL))
     ahead = pq.read_table(folder / "predictions.parquet")
-    pq.write_table(ahead.select(["sequence", "position", "target", "rank_candidate"]), folder / "ahead.parquet")
+    columns = ["sequence", "customer", "position", "target", "rank_candidate"]
+    pq.write_table(ahead.select(columns), folder / "ahead.parquet")
     found["next_items"] = {"candidate": ranked_metrics(STRONG), "one_step": ranked_metrics(WEAK)}
     found["next_item"]["candidate"]["ndcg@20_known"] = dict(found["next_item"]["candidate"]["ndcg@20"])
     actions = pq.read_table(folder / "actions.parquet")

@@ -9,12 +9,19 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import yaml
+from pyarrow import parquet
+
 from clickflow import integrity
-from clickflow.files import sha256, sha256_folder, write_json
+from clickflow.evaluation import gate, locked, ranking
+from clickflow.files import sha256, write_json
 from clickflow.params import Params
 from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.registry import ledger, mlflow_store
+from clickflow.registry.champion import with_champions
 
 MODEL = "next_step"
 
@@ -37,35 +44,91 @@ def candidate(
     model: str = MODEL,
     mrr: float = 0.2,
     latency: float = 2.0,
-) -> None:
-    """An exported artefact and the gate's decision on it; another `content` is another model."""
+    data: Any = None,
+) -> dict[str, Any]:
+    """An exported artefact, an evaluation that gives `decision`, the gate's decision on it, and dvc.lock with all.
+
+    Another `content` is another model. `mrr`: 0.2, 0.25 or 0.3.
+    """
     exported = paths.exported(model)
     shutil.rmtree(exported, ignore_errors=True)
     exported.mkdir(parents=True)
     (exported / "model.onnx").write_bytes(content.encode() * 100)
     (exported / "vocabulary.parquet").write_bytes(b"vocabulary of " + content.encode())
-    write_json(exported / "card.json", {"model_sha256": sha256(exported / "model.onnx"), "latency_ms": latency})
+    onnx = sha256(exported / "model.onnx")
+    write_json(exported / "card.json", {"model_sha256": onnx, "latency_ms": latency, "known": 1000})
     integrity.seal(exported)
-    for folder in (paths.gate(model), paths.evaluation(model)):
-        folder.mkdir(parents=True, exist_ok=True)
-    (paths.evaluation(model) / "report.html").write_text("<!doctype html>", encoding="utf-8")
+    evaluated(paths, RANKS[mrr], decision=decision, champion=champion, model=model, onnx=onnx, data=data)
+    text = paths.params.read_text(encoding="utf-8")
+    paths.params.write_text(with_champions(text, {model: champion}), encoding="utf-8")
+    return judged(paths, model, decision)
+
+
+def judged(paths: Paths, model: str = MODEL, decision: str = "promote") -> dict[str, Any]:
+    """The gate's decision on what lies there, written as the stage writes it."""
+    made = gate.judge(params_of(paths), paths, model)
+    assert made["decision"] == decision, made["summary"]
+    write_json(paths.gate(model) / "decision.json", made)
+    lock(paths, model)
+    return made
+
+
+RANKS = {0.2: (5, 5), 0.25: (4, 4), 0.3: (2, 10)}
+"""Of the true item, turn by turn, by the MRR they give."""
+
+
+def evaluated(
+    paths: Paths, ranks: tuple[int, int], *, decision: str, champion: int, model: str, onnx: str, data: Any = None
+) -> None:
+    """What `evaluate` would have written: too few sequences are held, no better than a baseline is rejected."""
+    folder, n = paths.evaluation(model), 30 if decision == "hold" else 60
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    own = np.resize(np.array(ranks, np.int32), 2 * n)
+    systems = {"candidate": own, "popularity": own if decision == "reject" else np.full(2 * n, 40, np.int32)}
+    if champion:
+        systems["champion"] = np.resize(np.array([6, 20], np.int32), 2 * n)
+    columns = {
+        "sequence": np.arange(2 * n, dtype=np.int32) // 2,
+        "customer": np.arange(2 * n, dtype=np.int32) // 2,
+        "position": np.arange(2 * n, dtype=np.int32) % 2,
+        "target": np.full(2 * n, 7, np.int32),
+        **{f"rank_{name}": each for name, each in systems.items()},
+        **({"seen_champion": np.zeros(2 * n, bool)} if champion else {}),
+    }
+    parquet.write_table(pa.table(columns), folder / "predictions.parquet")
+    gains = {name: ranking.gains(each, [1, 5, 10, 20]).mean(axis=0).round(6) for name, each in systems.items()}
+    named = {name: dict(zip(ranking.names([1, 5, 10, 20]), each.tolist(), strict=True)) for name, each in gains.items()}
+    content = {
+        "model": model,
+        "next_item": {name: {key: {"value": each} for key, each in found.items()} for name, found in named.items()},
+        "champion_version": champion,
+        "champion_fit": {"items_here": 0.9, "targets_known": 0.9, "same_key": True} if champion else None,
+        "data_sha256": "d" * 64,
+        "data": data,
+        "artefact": {"model_sha256": onnx, "size_mb": 0.001, "latency_ms_p95_class": 2.0},
+    }
+    write_json(paths.measured(model), content)
+    (folder / "report.html").write_text("<!doctype html>", encoding="utf-8")
     write_json(paths.metrics(model), {"next_item": {}})
-    write_json(
-        paths.gate(model) / "decision.json",
-        {
-            "model": model,
-            "decision": decision,
-            "summary": f"why {decision}",
-            "champion_version": champion,
-            "model_sha256": sha256(exported / "model.onnx"),
-            "artefact_sha256": sha256_folder(exported),
-            "data_sha256": "d" * 64,
-            "metrics": {"mrr@20": mrr},
-            "rules": [],
-        },
-    )
-    for folder in (paths.gate(model), paths.evaluation(model)):
+    integrity.seal(folder)
+
+
+def lock(paths: Paths, model: str) -> None:
+    """Seal what lies there and put it into dvc.lock, as the stages and DVC would."""
+    for folder in (paths.exported(model), paths.evaluation(model), paths.gate(model)):
         integrity.seal(folder)
+    made = {"export": [paths.exported(model)], "evaluate": [paths.evaluation(model), paths.metrics(model)]}
+    file, stages = paths.root / "dvc.lock", {}
+    for stage, outs in {**made, "gate": [paths.gate(model)]}.items():
+        stages[f"{stage}@{model}"] = {"cmd": "c", "outs": [_locked(paths, each) for each in outs]}
+    stages[f"gate@{model}"]["deps"] = [_locked(paths, paths.exported(model)), _locked(paths, paths.evaluation(model))]
+    before = yaml.safe_load(file.read_text())["stages"] if file.is_file() else {}
+    file.write_text(yaml.safe_dump({"schema": "2.0", "stages": {**before, **stages}}), encoding="utf-8")
+
+
+def _locked(paths: Paths, path: Path) -> dict[str, str]:
+    return {"path": path.relative_to(paths.root).as_posix(), "hash": "md5", "md5": locked.md5(path)}
 
 
 @cache

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from clickflow import cli, integrity
 from clickflow.errors import ClickflowError, UsageError
-from clickflow.files import read_json, sha256_folder, write_json
+from clickflow.files import sha256_folder
 from clickflow.paths import Paths
 from clickflow.registry import champion, ledger, mlflow_store, pages
 
@@ -50,7 +50,7 @@ def test_first_model_then_a_better_one(here: Paths) -> None:
     assert (first["outcome"], first["version"], first["champion"], first["previous"]) == ("promoted", 1, 1, 0)
     assert state(here)["aliases"] == {"champion": 1}
 
-    candidate(here, "two", champion=1, mrr=0.3)
+    summary = candidate(here, "two", champion=1, mrr=0.3)["summary"]
     second = call("promote", MODEL)["models"][0]
     assert (second["outcome"], second["champion"], second["previous"]) == ("promoted", 2, 1)
     found = state(here)
@@ -64,35 +64,28 @@ def test_first_model_then_a_better_one(here: Paths) -> None:
         "promote",
         "d" * 64,
     )
-    assert json.loads(tags["metrics"]) == {"mrr@20": 0.3}
-    assert described(here, 2) == (f"{MODEL} 2 · data dddddddd · promote", "**promote**: why promote")
+    assert json.loads(tags["metrics"]) == {"mrr@20": 0.3, "recall@20": 1.0}
+    assert described(here, 2) == (f"{MODEL} 2 · data dddddddd · promote", f"**promote**: {summary}")
     assert lines(here)[1]["actor"] == "ada"
     assert not (here.root / "mlruns").exists(), "MLflow wrote into the working folder"
 
 
 def described(paths: Paths, number: int) -> tuple[str, str]:
-    """What MLflow calls the run of a version, and the first paragraph of the version's description."""
+    """What MLflow calls the run of a version, and the verdict in the version's description."""
     client = mlflow_store.connect(params_of(paths), paths).client
     version = client.get_model_version(MODEL, str(number))
     run = client.get_run(version.run_id)
     assert run.data.tags["mlflow.note.content"] == version.description
     assert "run_id `run-7`" in version.description
-    return run.info.run_name, version.description.split("\n\n")[0]
+    return run.info.run_name, next(each for each in version.description.split("\n\n") if each.startswith("**"))
 
 
 def test_a_run_in_mlflow_is_called_by_version_data_and_verdict(here: Paths) -> None:
-    candidate(here, "one", decision="hold")
-    file = here.gate(MODEL) / "decision.json"
-    more = {
-        "data": {"kind": "files", "preset": "rees46", "to": "2026-01-27T23:59"},
-        "sentence": "Of 100 next clicks, 56.",
-    }
-    write_json(file, read_json(file) | more)
-    integrity.seal(file.parent)
+    data = {"kind": "files", "preset": "rees46", "to": "2026-01-27T23:59"}
+    candidate(here, "one", decision="hold", data=data)
     call("promote")
-    assert described(here, 1) == (f"{MODEL} 1 · files rees46 to 2026-01-27 · hold", "Of 100 next clicks, 56.")
-    write_json(file, read_json(file) | {"decision": "promote"})
-    integrity.seal(file.parent)
+    assert described(here, 1)[0] == f"{MODEL} 1 · files rees46 to 2026-01-27 · hold"
+    candidate(here, "one", data=data)
     call("promote")
     assert described(here, 1)[0] == f"{MODEL} 1 · files rees46 to 2026-01-27 · promote"
 
@@ -123,14 +116,14 @@ def test_the_same_decision_twice_changes_nothing(here: Paths) -> None:
 def test_hold_and_reject_are_recorded_and_change_no_champion(here: Paths, decision: str, outcome: str) -> None:
     candidate(here, "one")
     call("promote")
-    candidate(here, "two", decision=decision, champion=1)
+    summary = candidate(here, "two", decision=decision, champion=1)["summary"]
     for _ in range(2):
         assert call("promote")["models"][0]["outcome"] == outcome
     found = state(here)
     assert found["aliases"] == {"candidate": 2, "champion": 1}
     assert found["actions"] == [("promote", 1), (decision, 2)]
     assert found["versions"][2]["decision"] == decision
-    assert f"why {decision}" in call("status")["models"][MODEL]["last"]["why"]
+    assert summary in call("status")["models"][MODEL]["last"]["why"]
 
 
 def test_a_held_artefact_that_passes_later_is_the_same_version(here: Paths) -> None:
@@ -340,19 +333,20 @@ def test_status_says_what_to_run_when_tbare_is_nothing(bare: Paths) -> None:
 
 
 def test_status_names_champion_candidate_and_last_decision(here: Paths) -> None:
-    candidate(here, "one", mrr=0.25)
+    why = candidate(here, "one", mrr=0.25)["summary"]
     call("promote")
     candidate(here, "two", decision="hold", champion=1)
     call("promote")
+    here.params.write_text(champion.with_champions(here.params.read_text(encoding="utf-8"), {MODEL: 0}))
     found = call("status")["models"][MODEL]
-    assert (found["champion"]["version"], found["champion"]["metrics"]) == (1, {"mrr@20": 0.25})
+    assert (found["champion"]["version"], found["champion"]["metrics"]) == (1, {"mrr@20": 0.25, "recall@20": 1.0})
     assert found["champion"]["origin"]["run_id"] == "run-7"
-    assert found["champion"]["why"] == "promote: why promote"
+    assert found["champion"]["why"] == f"promote: {why}"
     assert found["candidate"] == 2
     assert (found["last"]["action"], found["last"]["version"]) == ("hold", 2)
     assert any("clickflow open" in note for note in found["notes"])
     shown = CliRunner().invoke(cli.app, ["status"]).stdout
-    for text in ("version 1", "mrr@20 0.2500", "run_id run-7", "commit c0ffee", "version 2", "why hold"):
+    for text in ("version 1", "mrr@20 0.2500", "run_id run-7", "commit c0ffee", "version 2", "are too few"):
         assert text in shown
 
 

@@ -1,8 +1,11 @@
 """`clickflow gate`: promote, hold or reject, by the rules of params.yaml, each with its evidence."""
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from clickflow import console, integrity
 from clickflow.evaluation import evidence as evidences
-from clickflow.evaluation import fairness, headline, tries
+from clickflow.evaluation import fairness, headline, locked, tries
 from clickflow.evaluation import rules as judging
 from clickflow.evaluation.evidence import CANDIDATE, Evidence
 from clickflow.evaluation.paired import RESAMPLES
@@ -31,9 +34,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     params.model(name)
     integrity.verify(paths.evaluation(name), paths.exported(name), home=paths.home)
     record_try(params, paths, name)
-    evidence = evidences.read(paths, name, params.champion[name])
-    rules = judging.judge(params.gate, evidence, params.seed)
-    decision = decision_of(name, params.gate, evidence, rules, params.seed)
+    decision = judge(params, paths, name)
     with replacing(paths.gate(name), sealed=True) as fresh:
         write_json(fresh / "decision.json", decision)
         write_text(fresh / "decision.html", page(decision))
@@ -47,6 +48,27 @@ def record_try(params: Params, paths: Paths, name: str) -> None:
     from clickflow.registry.tries import record
 
     record(paths, name, tries.of(evidences.read(paths, name, params.champion[name]).metrics))
+
+
+def judge(params: Params, paths: Paths, name: str) -> dict[str, Any]:
+    """The decision that the evidence gives, without writing it: the gate's, and promote's when it recomputes it."""
+    params.model(name)
+    integrity.verify(paths.evaluation(name), paths.exported(name), home=paths.home)
+    evidence = evidences.read(paths, name, params.champion[name])
+    rules = judging.judge(params.gate, evidence, params.seed)
+    read = (paths.evaluation(name), paths.exported(name))
+    return {
+        **decision_of(name, params.gate, evidence, rules, params.seed),
+        "judged_by": rules_of(params),
+        "evidence": {folder.relative_to(paths.root).as_posix(): locked.md5(folder) for folder in read},
+    }
+
+
+def rules_of(params: Params) -> dict[str, Any]:
+    """The rules of params.yaml that a candidate is judged by, and their hash."""
+    rules = {"gate": asdict(params.gate), "promotion": asdict(params.promotion)}
+    canonical = json.dumps(rules, sort_keys=True, separators=(",", ":"), default=list)
+    return {"sha256": hashlib.sha256(canonical.encode()).hexdigest(), **json.loads(canonical)}
 
 
 def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], seed: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from clickflow.console import say
 from clickflow.errors import UsageError
 from clickflow.registry import ledger
 
@@ -29,6 +30,11 @@ class Word:
     decision: Decision
     reason: str
     facts: Mapping[str, Any]
+
+    def said_in(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a line of the ledger holds the same answer, whenever it was given; true of no answer."""
+        mine, theirs = self.facts.get("approval"), facts.get("approval") or {}
+        return mine is None or all(mine[name] == theirs.get(name) for name in ("answer", "by", "reason"))
 
 
 def given(models: Sequence[str], *, approve: str | None, reject: str | None, answers: str | None) -> dict[str, Answer]:
@@ -56,10 +62,16 @@ def given(models: Sequence[str], *, approve: str | None, reject: str | None, ans
 def word(model: str, gate: Decision, summary: str, answer: Answer | None, *, asked: bool) -> Word:
     """The gate's decision, or, where a person must agree to its `promote`, what the person said.
 
-    Without an answer the candidate is held: nothing ships that somebody was to look at.
+    Without an answer the candidate is held: nothing ships that somebody was to look at. A person may reject whatever
+    the gate decided, and lifts nothing that it holds or rejects.
     """
     facts = {"approval": asdict(answer)} if answer else {}
+    if answer and answer.answer == "reject" and gate != "promote":
+        why = f": {answer.reason}" if answer.reason else ""
+        return Word("reject", f"rejected by {answer.by}{why}; the gate's decision was {gate}: {summary}", facts)
     if gate != "promote" or not (asked or answer):
+        if answer and answer.answer == "approve":
+            say(f"{model}: the approval changes nothing: the gate's decision is {gate}, which no person lifts")
         return Word(gate, summary, {})
     if answer is None or answer.answer == "none":
         why = answer.reason if answer else "nobody has been asked yet"

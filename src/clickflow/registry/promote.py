@@ -2,46 +2,27 @@
 
 Under one lock, for each model: register the artefact as a version, alias `candidate`, one line in the ledger, and only
 then the aliases `previous` and `champion`. Killed in between, the next promote or rollback completes it: the ledger
-rules. The same decision carried out twice changes nothing the second time.
+rules. The same decision carried out twice changes nothing the second time. What the gate wrote is not believed: before
+the lock is taken, `clickflow.registry.verify` decides again from the evidence.
 """
 
-import hashlib
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from clickflow import console, integrity
-from clickflow.errors import DataError, UsageError
-from clickflow.files import read_json, sha256, sha256_folder
-from clickflow.models.artefact import CARD, MODEL
+from clickflow import console
+from clickflow.errors import UsageError
 from clickflow.params import Params
 from clickflow.paths import Paths
-from clickflow.registry import aliases, approval, ledger, mlflow_store, provenance, tries
+from clickflow.registry import aliases, approval, ledger, mlflow_store, origin, tries, verify
 from clickflow.registry.approval import Answer, Word
+from clickflow.registry.candidate import Candidate, read_candidate, register
 from clickflow.registry.ledger import Action, Entry, Standing
 from clickflow.registry.lock import changing
 from clickflow.registry.mlflow_store import CANDIDATE, Store
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What the gate decided, and the hashes of what lies there now.
-
-    `content_sha256` is the artefact without its card, which holds a measured latency: it says whether two artefacts
-    are the same model. `artefact_sha256` is all of it.
-    """
-
-    model: str
-    decision: Literal["promote", "hold", "reject"]
-    champion_version: int
-    metrics: dict[str, float]
-    content: dict[str, Any]
-    decision_sha256: str
-    artefact_sha256: str
-    content_sha256: str
-    model_sha256: str
+from clickflow.registry.origin import Origin
+from clickflow.registry.verify import Objection
 
 
 @dataclass(frozen=True)
@@ -49,7 +30,7 @@ class Outcome:
     """What became of one candidate."""
 
     model: str
-    outcome: Literal["promoted", "already champion", "held", "rejected", "refused"]
+    outcome: Literal["promoted", "already champion", "held", "rejected", "refused", "stands"]
     version: int
     champion: int
     previous: int
@@ -58,26 +39,44 @@ class Outcome:
 
 
 def run(
-    params: Params, paths: Paths, models: list[str], *, as_json: bool, answers: Mapping[str, Answer] | None = None
+    params: Params,
+    paths: Paths,
+    models: list[str],
+    *,
+    as_json: bool,
+    answers: Mapping[str, Answer] | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Promote, hold or reject each model's candidate as its gate decided, and say what happened.
 
-    Where `promotion.approve` names the model, its entry in `answers` must agree.
+    Where `promotion.approve` names the model, its entry in `answers` must agree; in a run the commit's names count.
+    `dry_run`: only say whether each decision stands.
 
-    Raises UsageError where a candidate was refused: the gate judged other bytes, or against another champion.
+    Raises UsageError where a candidate was refused: the gate judged other bytes, by other rules, or against another
+    champion, or it does not decide what its decision says.
     """
     for model in models:
         params.model(model)
     candidates = [read_candidate(paths, model) for model in models]
-    with changing(paths):
-        store = mlflow_store.connect(params, paths)
-        entries = ledger.whole(paths)
-        outcomes = [
-            _one(store, paths, entries, candidate, _word(params, candidate, (answers or {}).get(candidate.model)))
-            for candidate in candidates
-        ]
+    source = origin.of(paths)
+    _check_home(paths, source)
+    rules = verify.committed(params, source)
+    objections = {
+        each.model: _of_artefact(paths, each) or verify.objection(params, paths, each.model, each.content, source)
+        for each in candidates
+    }
+    if dry_run:
+        outcomes, shown = [_foretold(candidate, objections[candidate.model]) for candidate in candidates], ""
+    else:
+        with changing(paths):
+            store = mlflow_store.connect(rules, paths)  # a run does not say where it is registered
+            shown, entries = store.shown, ledger.whole(paths)
+            outcomes = []
+            for candidate in candidates:
+                word = _word(rules, candidate, (answers or {}).get(candidate.model))
+                outcomes.append(_one(store, paths, entries, candidate, word, source, objections[candidate.model]))
     console.emit(
-        {"models": [asdict(outcome) for outcome in outcomes], "registry": store.shown},
+        {"models": [asdict(outcome) for outcome in outcomes], "registry": shown},
         as_json=as_json,
         text=lambda: "\n".join(f"{outcome.model}: {outcome.text}" for outcome in outcomes),
     )
@@ -85,49 +84,29 @@ def run(
     if refused:
         raise UsageError(
             "refused: " + "; ".join(f"{outcome.model}: {outcome.text}" for outcome in refused),
-            kept="no champion was changed by what was refused; the refusal stands in the ledger",
+            kept="no champion was changed by what was refused"
+            + ("" if dry_run else "; the refusal stands in the ledger"),
             next_step="; ".join(sorted({outcome.next_step for outcome in refused})),
         )
 
 
-def read_candidate(paths: Paths, model: str) -> Candidate:
-    """The gate's decision on `model` and the artefact it lies beside; UsageError where one is missing."""
-    file, exported = paths.gate(model) / "decision.json", paths.exported(model)
-    onnx = exported / MODEL
-    for needed in (file, onnx):
-        if not needed.is_file():
-            raise UsageError(
-                f"{model} has no {needed.relative_to(paths.root)}: nothing to promote",
-                kept="nothing was registered",
-                next_step="run `dvc repro`; the gate must have decided first",
-            )
-    integrity.verify(paths.gate(model), paths.evaluation(model), home=paths.home)
-    try:
-        content = read_json(file)
-        decision = content["decision"]
-        if decision not in ("promote", "hold", "reject"):
-            raise ValueError(f"decision {decision!r}")
-        return Candidate(
-            model=model,
-            decision=decision,
-            champion_version=int(content["champion_version"]),
-            metrics={key: float(value) for key, value in content["metrics"].items() if value is not None},
-            content=content,
-            decision_sha256=sha256(file),
-            artefact_sha256=sha256_folder(exported),
-            content_sha256=_content(exported),
-            model_sha256=sha256(onnx),
+def _check_home(paths: Paths, source: Origin) -> None:
+    """Raise UsageError in the folder of a run, where the home that the run is of is not named: it has a registry."""
+    home = paths.root.resolve().parent.parent
+    if source.run and "CLICKFLOW_HOME" not in os.environ and (home / "ledger.jsonl").exists():
+        raise UsageError(
+            f"this is the folder of run {source.named['run_id']}, and its home {home} is not named",
+            kept="nothing was registered",
+            next_step=f"set CLICKFLOW_HOME={home} and run the command again",
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{file} is not a decision of the gate: {error}", next_step=f"run `clickflow gate {model}`"
-        ) from error
 
 
-def _content(exported: Path) -> str:
-    files = sorted(file for file in exported.rglob("*") if file.is_file() and file.name not in (CARD, integrity.SEAL))
-    lines = (f"{file.relative_to(exported).as_posix()} {sha256(file)}\n" for file in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _foretold(candidate: Candidate, objection: Objection | None) -> Outcome:
+    """What a dry run says of a candidate: version and champion are not looked up."""
+    if objection:
+        return Outcome(candidate.model, "refused", 0, 0, 0, objection.reason, objection.next_step)
+    summary = candidate.content.get("summary")
+    return Outcome(candidate.model, "stands", 0, 0, 0, f"the decision stands: {candidate.decision}, {summary}")
 
 
 def _word(params: Params, candidate: Candidate, answer: Answer | None) -> Word:
@@ -135,15 +114,24 @@ def _word(params: Params, candidate: Candidate, answer: Answer | None) -> Word:
     return approval.word(model, candidate.decision, summary, answer, asked=model in params.promotion.approve)
 
 
-def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate, word: Word) -> Outcome:
+def _one(
+    store: Store,
+    paths: Paths,
+    entries: list[Entry],
+    candidate: Candidate,
+    word: Word,
+    source: Origin,
+    objection: Objection | None,
+) -> Outcome:
+    """Carry one decision out, unless there is an `objection` to it."""
     model, reason = candidate.model, word.reason
     standing = aliases.complete(store, entries, model)
-    origin = provenance.of(paths)
     facts: dict[str, Any] = {
-        **origin,
+        **source.facts(),
         "artefact_sha256": candidate.artefact_sha256,
         "model_sha256": candidate.model_sha256,
         "decision_sha256": candidate.decision_sha256,
+        "rules_sha256": (candidate.content.get("judged_by") or {}).get("sha256"),
         "data_sha256": candidate.content.get("data_sha256"),
         "best_champion": candidate.content.get("best_champion", 0),
         tries.HASH: tries.newest(paths),
@@ -151,24 +139,16 @@ def _one(store: Store, paths: Paths, entries: list[Entry], candidate: Candidate,
         **word.facts,
     }
     used = [e for e in entries if e.model == model and e.facts.get("decision_sha256") == candidate.decision_sha256]
-    done = [entry for entry in used if entry.action == word.decision]
+    done = [e for e in used if e.action == word.decision and (e.action == "promote" or word.said_in(e.facts))]
     if word.decision == "promote" and _is_champion(store, standing, candidate):
         text = f"version {standing.champion} is champion already; nothing to change"
         return Outcome(model, "already champion", standing.champion, standing.champion, standing.previous, text)
-    if objection := _objection(paths, candidate, word, standing, done):
+    if objection := objection or _objection(candidate, word, standing, done):
         if not (used and used[-1].action == "refuse" and used[-1].reason == objection.reason):
             _note(paths, entries, "refuse", model, 0, standing, objection.reason, facts)
             aliases.follow(store, entries, model)
         return Outcome(model, "refused", 0, standing.champion, standing.previous, objection.reason, objection.next_step)
-    registered = mlflow_store.register(
-        store,
-        model,
-        _folders(paths, model),
-        tags=_tags(candidate, origin),
-        metrics=_logged(candidate.metrics),
-        title=f"{_data(candidate)} · {word.decision}",
-        description=_description(candidate, word, origin),
-    )
+    registered = register(store, paths, candidate, word, source)
     version = registered.number
     facts["artefact_sha256"] = registered.tags["artefact_sha256"]
     mlflow_store.point(store, model, CANDIDATE, version)
@@ -192,32 +172,29 @@ def _is_champion(store: Store, standing: Standing, candidate: Candidate) -> bool
     return holder is not None and holder.tags.get("content_sha256") == candidate.content_sha256
 
 
-@dataclass(frozen=True)
-class _Objection:
-    reason: str
-    next_step: str
-
-
-def _objection(
-    paths: Paths, candidate: Candidate, word: Word, standing: Standing, done: list[Entry]
-) -> _Objection | None:
-    """Why the decision may not be carried out; `done` are the ledger's lines of it being carried out before."""
+def _of_artefact(paths: Paths, candidate: Candidate) -> Objection | None:
     judged = candidate.content.get("artefact_sha256"), candidate.content.get("model_sha256")
-    if judged != (candidate.artefact_sha256, candidate.model_sha256):
-        return _Objection(
-            f"the artefact in {paths.exported(candidate.model).relative_to(paths.root)} is not the one the gate judged",
-            "run `dvc repro`, so that the gate judges what lies there",
-        )
+    if judged == (candidate.artefact_sha256, candidate.model_sha256):
+        return None
+    name = paths.exported(candidate.model).relative_to(paths.root)
+    return Objection(
+        f"the artefact in {name} is not the one the gate judged",
+        f"`dvc checkout --force {name}` puts back what it judged, `dvc repro` has it judge what lies there",
+    )
+
+
+def _objection(candidate: Candidate, word: Word, standing: Standing, done: list[Entry]) -> Objection | None:
+    """Why the registry as it is now forbids it; `done` are the ledger's lines of it being carried out before."""
     if word.decision != "promote":
         return None
     if done:
-        return _Objection(
+        return Objection(
             f"this decision made version {done[-1].version} champion on {done[-1].time[:19]} UTC, and the champion was "
             f"changed since",
             f"to put it back: `clickflow rollback {candidate.model} --to {done[-1].version} --reason …`",
         )
     if candidate.champion_version != standing.champion:
-        return _Objection(
+        return Objection(
             f"it was judged against champion {candidate.champion_version or '(none)'}, and the champion is "
             f"{standing.champion or '(none)'} now",
             "run `clickflow open`, which writes the present champion into params.yaml, then `dvc repro` and "
@@ -247,49 +224,3 @@ def _note(
         reason=reason,
         facts=facts,
     )
-
-
-def _folders(paths: Paths, model: str) -> dict[str, Path]:
-    """What a version's run holds: the artefact, the report, the decision, and the params and lock it came from."""
-    return {
-        mlflow_store.EXPORTED: paths.exported(model),
-        mlflow_store.EVALUATION: paths.evaluation(model),
-        "gate": paths.gate(model),
-        "metrics": paths.metrics(model),
-        "params": paths.params,
-        "lock": paths.root / "dvc.lock",
-    }
-
-
-def _tags(candidate: Candidate, origin: dict[str, str]) -> dict[str, str]:
-    tags = {
-        **origin,
-        "artefact_sha256": candidate.artefact_sha256,
-        "content_sha256": candidate.content_sha256,
-        "model_sha256": candidate.model_sha256,
-        "decision": candidate.decision,
-        "decision_sha256": candidate.decision_sha256,
-        "metrics": json.dumps(candidate.metrics, sort_keys=True),
-    }
-    data = candidate.content.get("data_sha256")
-    return {**tags, "data_sha256": str(data)} if data else tags
-
-
-def _data(candidate: Candidate) -> str:
-    """Source and last day of what the candidate learned from, as far as the decision says; else the data's hash."""
-    data = candidate.content.get("data") or {}
-    source = " ".join(str(data[name]) for name in ("kind", "preset") if data.get(name))
-    until = f"to {str(data['to'])[:10]}" if data.get("to") else f"data {str(candidate.content.get('data_sha256'))[:8]}"
-    return f"{source} {until}".strip()
-
-
-def _description(candidate: Candidate, word: Word, origin: Mapping[str, str]) -> str:
-    """What a person reads in MLflow, in Markdown."""
-    came = [f"{name} `{origin[name]}`" for name in ("run_id", "dag_run", "commit") if name in origin]
-    lines = [str(candidate.content.get("sentence") or ""), f"**{word.decision}**: {word.reason}", ", ".join(came)]
-    return "\n\n".join(line for line in lines if line)
-
-
-def _logged(metrics: dict[str, float]) -> dict[str, float]:
-    """MLflow's metric names have no @."""
-    return {name.replace("@", "_at_"): value for name, value in metrics.items()}

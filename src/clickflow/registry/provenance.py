@@ -20,10 +20,10 @@ def of(paths: Paths) -> dict[str, str]:
     found = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
     if "commit" in found:
         return found
-    commit = _git(paths, "rev-parse", "HEAD")
+    commit = git(paths, "rev-parse", "HEAD")
     if commit is None:
         return found
-    changed = _git(paths, "status", "--porcelain", "--untracked-files=no", "--", "src", "dvc.yaml", "constraints.txt")
+    changed = git(paths, "status", "--porcelain", "--untracked-files=no", "--", "src", "dvc.yaml", "constraints.txt")
     return {**found, "commit": commit, "code": "changed" if changed else "as committed"}
 
 
@@ -37,11 +37,12 @@ def stamped(page: str, origin: Mapping[str, str]) -> str:
     return page.replace(RUN, "; " + ", ".join(said) if said else "", 1)
 
 
-def _git(paths: Paths, *arguments: str) -> str | None:
+def git(paths: Paths, *arguments: str) -> str | None:
+    """What `git …` says in a workspace; None where it fails."""
     try:
         done = subprocess.run(
             ["git", "-C", str(paths.root), *arguments], capture_output=True, text=True, check=True, timeout=30
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.rstrip("\n")

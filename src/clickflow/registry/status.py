@@ -9,7 +9,7 @@ from clickflow.events.freshness import Freshness, freshness
 from clickflow.params import Params
 from clickflow.paths import Paths
 from clickflow.registry import aliases as followers
-from clickflow.registry import ledger, mlflow_store
+from clickflow.registry import ledger, mlflow_store, origin
 from clickflow.registry.ledger import Entry
 from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, FORGOTTEN, PREVIOUS, Store, Version
 
@@ -19,7 +19,9 @@ ORIGIN = ("run_id", "dag_run", "commit", "data_sha256", "model_sha256")
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The version that ships; `since` is ISO 8601 in UTC."""
+    """The version that ships; `since` is ISO 8601 in UTC. `asked`: who asked and agreed, and what was not as committed;
+    see `clickflow.registry.origin`.
+    """
 
     version: int
     previous: int
@@ -28,6 +30,7 @@ class Champion:
     why: str | None
     metrics: Mapping[str, float]
     origin: Mapping[str, str]
+    asked: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Decision:
     time: str
     actor: str
     why: str
+    asked: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +138,7 @@ def _forgotten(version: int, tags: Mapping[str, str]) -> str:
 def _champion(number: int, previous: int, entry: Entry | None, versions: Mapping[int, Version]) -> Champion:
     facts: Mapping[str, Any] = entry.facts if entry else {}
     tags = versions[number].tags if number in versions else {}
-    origin = {key: str(facts.get(key) or tags.get(key)) for key in ORIGIN if facts.get(key) or tags.get(key)}
+    named = {key: str(facts.get(key) or tags.get(key)) for key in ORIGIN if facts.get(key) or tags.get(key)}
     return Champion(
         version=number,
         previous=previous,
@@ -142,12 +146,24 @@ def _champion(number: int, previous: int, entry: Entry | None, versions: Mapping
         actor=entry.actor if entry else None,
         why=f"{entry.action}: {entry.reason}" if entry else None,
         metrics=dict(facts.get("metrics", {})),
-        origin=origin,
+        origin=named,
+        asked=_asked(entry) if entry else {},
     )
 
 
 def _decision(entry: Entry) -> Decision:
-    return Decision(action=entry.action, version=entry.version, time=entry.time, actor=entry.actor, why=entry.reason)
+    return Decision(
+        action=entry.action,
+        version=entry.version,
+        time=entry.time,
+        actor=entry.actor,
+        why=entry.reason,
+        asked=_asked(entry),
+    )
+
+
+def _asked(entry: Entry) -> dict[str, Any]:
+    return {name: entry.facts[name] for name in origin.RECORDED if name in entry.facts}
 
 
 def _shown(found: list[ModelStatus], registry: str, data: Freshness | None, signing: str) -> Any:
@@ -178,8 +194,10 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
         previous = f", version {champion.previous} before it" if champion.previous else ""
         yield "champion", f"version {champion.version}{since}{previous}"
         yield "metrics", ", ".join(f"{name} {value:.4f}" for name, value in sorted(champion.metrics.items()))
-        origin = [f"{name} {champion.origin[name][:40]}" for name in ("run_id", "commit") if name in champion.origin]
-        yield "by", ", ".join([*origin, *([champion.actor] if champion.actor else [])])
+        named = [f"{name} {champion.origin[name][:40]}" for name in ("run_id", "commit") if name in champion.origin]
+        yield "by", ", ".join([*named, *([champion.actor] if champion.actor else [])])
+        if said := origin.words(champion.asked):
+            yield "asked", said
         yield "why", champion.why or "not known"
     else:
         yield "champion", f"none since {_minute(status.down.time)}: {status.down.why}" if status.down else "none yet"
@@ -187,6 +205,8 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
     if last:
         version = f" of version {last.version}" if last.version else ""
         yield "last decision", f"{last.action}{version}, {_minute(last.time)} by {last.actor}: {last.why}"
+        if (said := origin.words(last.asked)) and (not champion or champion.since != last.time):
+            yield "", said
     for note in status.notes:
         yield "note", note
 

@@ -1,0 +1,171 @@
+"""Where a decision comes from: its commit and how what stands here differs from it, the run, and who asked for it.
+
+Git says it, and the environment only where git does not: what a run was lies in the commit under `refs/runs/<run>`.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clickflow.paths import Paths
+from clickflow.registry import provenance
+from clickflow.registry.provenance import git
+
+TRAILER = "clickflow-run: "
+"""Before what a run's own commit says of the run, as JSON."""
+RUNS = "refs/runs/"
+SHOWN = 20
+"""Files that differ, of which a line of the ledger names so many."""
+ABSENT = "(none)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """`named`: commit, run_id, dag_run and code, as `provenance.of`. `run`: what the commit of a run says of it, empty
+    by hand; `recorded`: that commit, `head` the one checked out, `reference` what git keeps of the run now.
+
+    `committed`: params.yaml of the commit as plain values, None where it is not known. `params`: by dotted name the
+    commit's value and the one that stands here, where they differ. `files`: tracked or new ones that differ from what
+    is checked out; empty, and `commit` lacking, where there is no git.
+    """
+
+    named: Mapping[str, str]
+    run: Mapping[str, Any] = field(default_factory=dict)
+    head: str = ""
+    reference: str = ""
+    committed: Mapping[str, Any] | None = None
+    params: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    @property
+    def person(self) -> str:
+        """Who started the run, or what did; empty by hand."""
+        named = os.environ.get("CLICKFLOW_PERSON", "").strip() if "run_id" in self.named else ""
+        return str(self.run.get("person") or named or self.run.get("reason") or "")
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The params in which a run differs from its commit; none by hand."""
+        return {name: here for name, (_, here) in self.params.items()} if self.run else {}
+
+    def facts(self) -> dict[str, Any]:
+        """What a line of the ledger holds of it."""
+        found: dict[str, Any] = {**self.named, "os_user": os_user()}
+        if self.run or self.person:
+            found |= {"asked_by": self.person or "nobody", "overrides": self.overrides}
+        elif self.committed is None or self.files or self.params:
+            more = len(self.files) - SHOWN
+            files = [*self.files[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
+            params = {name: {"commit": before, "here": here} for name, (before, here) in self.params.items()}
+            found |= {"uncommitted": True, "differs": {"files": files, "params": params}}
+        return found
+
+
+def of(paths: Paths) -> Origin:
+    """Where what lies in a workspace comes from."""
+    named = provenance.of(paths)
+    head = git(paths, "rev-parse", "HEAD") or ""
+    if not head or not _is_root(paths):
+        return Origin(named=named)
+    run = _run(paths)
+    commit = str(run.get("commit") or head)
+    if run:
+        kept = {"commit": commit, "run_id": str(run["id"]), "dag_run": str(run.get("dag_run") or "")}
+        named = {name: value for name, value in kept.items() if value}
+    else:
+        named = {**named, "commit": head}
+    committed = _parsed(git(paths, "show", f"{commit}:{paths.params.name}"))
+    here = _parsed(paths.params.read_text(encoding="utf-8")) if paths.params.is_file() else None
+    status = git(paths, "status", "--porcelain", "-z", "--no-renames") or ""
+    return Origin(
+        named=named,
+        run=run,
+        head=head,
+        reference=_reference(paths, str(run["id"])) if run else "",
+        committed=committed,
+        params=dict(_differences(committed, here)) if committed is not None and here is not None else {},
+        files=tuple(sorted(entry[3:] for entry in status.split("\0") if entry)),
+    )
+
+
+RECORDED = ("asked_by", "approval", "overrides", "uncommitted", "differs", "os_user")
+"""Facts of a ledger's line that say who was at work, and how far from the commit."""
+
+
+def words(facts: Mapping[str, Any]) -> str:
+    """The same facts for people; empty of a line that has none of them."""
+    answer, differs = facts.get("approval") or {}, facts.get("differs") or {}
+    changed = {n: v for n, v in (facts.get("overrides") or {}).items() if not n.startswith("champion.")}
+    params = [f"{name} {each['commit']} → {each['here']}" for name, each in (differs.get("params") or {}).items()]
+    said = {"approve": "approved by", "reject": "rejected by"}.get(str(answer.get("answer")))
+    return "; ".join(
+        filter(
+            None,
+            [
+                f"asked for by {facts['asked_by']}" if facts.get("asked_by") else "",
+                f"{said} {answer.get('by')}" if said else "",
+                "with " + ", ".join(f"{name}={value}" for name, value in changed.items()) if changed else "",
+                f"params.yaml was not as committed: {', '.join(params)}" if params else "",
+                f"not committed: {', '.join(differs['files'])}" if differs.get("files") else "",
+                "no commit is known" if facts.get("uncommitted") and not params and not differs.get("files") else "",
+            ],
+        )
+    )
+
+
+def os_user() -> str:
+    """The user of the operating system, whatever the environment calls them."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (KeyError, OSError):  # a container's user id without a name
+        return f"uid {os.getuid()}"
+
+
+def _is_root(paths: Paths) -> bool:
+    """Whether the workspace is a repository's own folder, and not one somewhere below."""
+    top = git(paths, "rev-parse", "--show-toplevel")
+    return top is not None and os.path.realpath(top) == os.path.realpath(paths.root)
+
+
+def _run(paths: Paths) -> dict[str, Any]:
+    """What the commit that is checked out says of the run it keeps; empty where it keeps none."""
+    lines = [line for line in (git(paths, "log", "-1", "--format=%B") or "").splitlines() if line.startswith(TRAILER)]
+    try:
+        told = json.loads(lines[-1].removeprefix(TRAILER)) if lines else {}
+    except ValueError:
+        return {}
+    if not isinstance(told, dict) or "id" not in told:
+        return {}
+    parent = git(paths, "rev-parse", "HEAD^")  # its code, whatever the message says
+    return {**told, "commit": parent} if parent else {}
+
+
+def _reference(paths: Paths, run: str) -> str:
+    """The commit that git keeps of a run now: where the workspace was cloned from, else here; empty: it keeps none."""
+    said = git(paths, "ls-remote", "origin", f"{RUNS}{run}") or ""
+    return said.split("\t")[0] if said else git(paths, "rev-parse", "--verify", "--quiet", f"{RUNS}{run}") or ""
+
+
+def _parsed(text: str | None) -> Mapping[str, Any] | None:
+    import yaml
+
+    try:
+        found = yaml.safe_load(text) if text is not None else None
+    except yaml.YAMLError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _differences(before: Any, here: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Dotted name, value before and value here, of every param that differs; a list is one value."""
+    if isinstance(before, Mapping) and isinstance(here, Mapping):
+        for key in [*before, *(key for key in here if key not in before)]:
+            yield from _differences(
+                before.get(key, ABSENT), here.get(key, ABSENT), f"{name}.{key}" if name else str(key)
+            )
+    elif before != here:
+        yield name, (before, here)
