@@ -113,12 +113,14 @@ def test_each_bound_sees_its_own_column(paths: Paths, column: str, change: Any, 
 
 
 def test_items_that_the_champion_has_never_seen_are_counted_and_fail_nothing(paths: Paths) -> None:
+    from clickflow import integrity
     from clickflow.sequences.store import read_card
 
     card = read_card(paths.sequences("session"))
     assert card.known == 202, "every item is known, so that the last one can be made new by its name"
     table = paths.sequences("session") / "vocabulary.parquet"
     _rename_half(table)
+    integrity.seal(table.parent)
     said = call("watch")
     unknown = bounds(said)["unknown_items"]
     assert unknown["breach"]

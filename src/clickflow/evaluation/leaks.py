@@ -12,8 +12,8 @@ from clickflow.evaluation.verdicts import Rule
 from clickflow.params import Gate
 
 FEWER_MISSES = 3.0
-"""A candidate with so many times fewer misses than the best baseline is looked at by a person: on ten real logs the
-best networks and baselines are within a factor of 1.5 of each other.
+"""A candidate with so many times fewer misses than the best baseline is looked at by a person. On the clicks of bol.com
+and RetailRocket (README.md) what the default misses by mrr@20 is 1.14 and 1.10 times less than the best baseline's.
 """
 RULE = "no sign of a leak"
 
