@@ -118,7 +118,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_message(damage: str, suffix:
         checkpoints.save(step, Checkpoint({"weights": torch.full((3,), float(step))}, {"step": step}))
     assert len(list(tmp_path.iterdir())) == 4, "two are kept"
     if (damage, suffix) == ("flipped", ".json"):
-        (tmp_path / "step-000000003.json").write_bytes(b"\xff\xfe[")
+        # still JSON, still a state: 3 has become 7
+        path = tmp_path / "step-000000003.json"
+        path.write_text(path.read_text(encoding="utf-8").replace('"step": 3', '"step": 7'), encoding="utf-8")
     else:
         DAMAGE[damage](tmp_path / f"step-000000003{suffix}")
     found = checkpoints.newest()

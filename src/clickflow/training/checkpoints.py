@@ -67,6 +67,7 @@ class Checkpoints:
         save_file({name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, temporary)
         put_in_place(temporary, tensors)
         content = {"state": checkpoint.state, "sha256": sha256(tensors)}
+        content["seal"] = _seal(content)
         write_text(tensors.with_suffix(".json"), json.dumps(content, sort_keys=True))
         kept = {path.stem for path in sorted(self.folder.glob("step-*.json"))[-KEEP:]}
         # a kill between the two files leaves tensors alone: they go with the older ones
@@ -86,7 +87,7 @@ class Checkpoints:
             tensors = path.with_suffix(".safetensors")
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
-                if sha256(tensors) != content["sha256"]:
+                if content.pop("seal") != _seal(content) or sha256(tensors) != content["sha256"]:
                     raise ValueError("its bytes have changed")
                 return Checkpoint(load_file(tensors), content["state"])
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -104,6 +105,11 @@ class Checkpoints:
         if self.mirror:
             self.mirror.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """A hash over what the JSON holds, as it will be read again."""
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(*parts: Any, sources: Iterable[Path] = ()) -> str:
