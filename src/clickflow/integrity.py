@@ -1,6 +1,6 @@
 """Bytes are checked where they are read, against the hashes that their producer recorded.
 
-A stage seals each folder that it makes: `hashes.json` holds size and SHA-256 of every file. Whoever reads the folder
+A stage seals each folder that it makes: `_hashes.json` holds size and SHA-256 of every file. Whoever reads the folder
 calls `verify` first. What was hashed before and has the same device, inode, size and times is not hashed again: the
 home remembers it, for all processes.
 """
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from clickflow.errors import DataError
 from clickflow.files import sha256, write_json
 
-SEAL = "hashes.json"
+SEAL = "_hashes.json"
 CACHE = "hashes.sqlite"
 """In the home: the hashes of files by device, inode, size and times. It may be removed at any time."""
 SETTLED_NS = 50_000_000
@@ -125,7 +125,7 @@ class Hashes:
 
 
 def seal(folder: Path, home: Path | None = None, *, beside: Mapping[str, Path] | None = None) -> None:
-    """Record size and SHA-256 of every file below `folder` in its `hashes.json`; what is hidden is none of it.
+    """Record size and SHA-256 of every file below `folder` in its `_hashes.json`; what is hidden is none of it.
 
     `beside`: files that lie elsewhere by the time they are read, by the path there, relative to `folder`.
     """

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ingest_setup import HEADER, Desk, rows
@@ -14,7 +15,6 @@ from ingest_setup import HEADER, Desk, rows
 from clickflow.errors import DataError
 from clickflow.events import checks, ingest
 from clickflow.events.folders import find_files
-from clickflow.params import Params
 
 
 @pytest.fixture
@@ -127,9 +127,9 @@ def test_a_file_that_moves_while_it_is_read_is_refused(desk: Desk, move: str, mo
     path = desk.put("a.csv", HEADER + rows(30))
     real = ingest.rules_for
 
-    def meanwhile(params: Params, key: bytes) -> Callable[..., checks.Rules]:
+    def meanwhile(*given: Any) -> Callable[..., checks.Rules]:
         MOVES[move](path)  # between the hash and the last byte read
-        return real(params, key)
+        return real(*given)
 
     monkeypatch.setattr(ingest, "rules_for", meanwhile)
     with pytest.raises(DataError, match=move) as error:

@@ -120,9 +120,9 @@ def test_the_stage_writes_a_card_that_holds(made):
     paths, params = Paths(made[0]), made[2]
     folder = paths.exported("next_step")
     assert sorted(path.name for path in folder.iterdir()) == [
+        "_hashes.json",
         "card.json",
         "categories.parquet",
-        "hashes.json",
         "model.onnx",
         "vocabulary.parquet",
     ]

@@ -16,6 +16,7 @@ from clickflow.models.artefact import load
 from clickflow.paths import Paths
 from clickflow.sequences.store import write_store
 from clickflow.serving.score import score
+from recorded import lock
 
 MODEL = "next_step"
 
@@ -63,6 +64,7 @@ def decide(paths: Paths, seed: int) -> str:
     trained(paths.trained(MODEL), paths.sequences("session"), spec(), seed=seed)
     for verb in ("export", "evaluate", "gate"):
         call(verb, MODEL, as_json=False)
+    lock(paths, MODEL)
     return str(read_json(paths.gate(MODEL) / "decision.json")["decision"])
 
 

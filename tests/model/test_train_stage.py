@@ -34,8 +34,8 @@ def test_the_same_bytes_whatever_becomes_of_mlflow(
     stage.run(params, paths, "next_step")
     out = paths.trained("next_step")
     assert sorted(path.name for path in out.iterdir()) == [
+        "_hashes.json",
         "curves.png",
-        "hashes.json",
         "history.json",
         "model.json",
         "weights.safetensors",

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from clickflow import cli, integrity
 from clickflow.paths import Paths
 from clickflow.sequences.store import open_split, read_card
+from recorded import lock
 
 MODEL = "next_step"
 SMALL = {
@@ -50,6 +51,7 @@ def make(folder: Path, root: Path) -> Paths:
     call("sequences", "session", as_json=False)
     for verb in ("train", "export", "evaluate", "gate"):
         call(verb, MODEL, as_json=False)
+    lock(Paths(folder), MODEL)
     assert call("promote")["models"][0]["champion"] == 1
     return Paths(folder)
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 from pyarrow import parquet
 
 from clickflow import integrity
-from clickflow.evaluation import gate, locked, ranking
+from clickflow.evaluation import gate, ranking
 from clickflow.files import sha256, write_json
 from clickflow.params import Params
 from clickflow.params_file import load
 from clickflow.paths import Paths
 from clickflow.registry import ledger, mlflow_store
 from clickflow.registry.champion import with_champions
+from recorded import lock
 
 MODEL = "next_step"
 
@@ -112,23 +112,6 @@ def evaluated(
     (folder / "report.html").write_text("<!doctype html>", encoding="utf-8")
     write_json(paths.metrics(model), {"next_item": {}})
     integrity.seal(folder)
-
-
-def lock(paths: Paths, model: str) -> None:
-    """Seal what lies there and put it into dvc.lock, as the stages and DVC would."""
-    for folder in (paths.exported(model), paths.evaluation(model), paths.gate(model)):
-        integrity.seal(folder)
-    made = {"export": [paths.exported(model)], "evaluate": [paths.evaluation(model), paths.metrics(model)]}
-    file, stages = paths.root / "dvc.lock", {}
-    for stage, outs in {**made, "gate": [paths.gate(model)]}.items():
-        stages[f"{stage}@{model}"] = {"cmd": "c", "outs": [_locked(paths, each) for each in outs]}
-    stages[f"gate@{model}"]["deps"] = [_locked(paths, paths.exported(model)), _locked(paths, paths.evaluation(model))]
-    before = yaml.safe_load(file.read_text())["stages"] if file.is_file() else {}
-    file.write_text(yaml.safe_dump({"schema": "2.0", "stages": {**before, **stages}}), encoding="utf-8")
-
-
-def _locked(paths: Paths, path: Path) -> dict[str, str]:
-    return {"path": path.relative_to(paths.root).as_posix(), "hash": "md5", "md5": locked.md5(path)}
 
 
 @cache

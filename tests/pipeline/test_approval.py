@@ -215,7 +215,13 @@ def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path
     yes = {"chosen_options": ["Approve"], "params_input": {"reason": "fine"}}
     states, said, (asked, again) = run(gated, [no, yes])
     assert (states["approve.next_step"], states["promote"]) == ("success", "success")
-    for part in ("9 rules passed", "| candidate | 0.2000 |", "| popularity | 0.0501 |", "| floor: mrr@20 | passed |"):
+    for part in (
+        "with the params of the commit",
+        "9 rules passed",
+        "| candidate | 0.2000 |",
+        "| popularity | 0.0501 |",
+        "| floor: mrr@20 | passed |",
+    ):
         assert part in asked
         assert part in again
     assert "report.html" in asked

@@ -114,6 +114,6 @@ def test_several_processes_may_remember_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_was_never_sealed_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path / "data")
     (folder / integrity.SEAL).unlink()
-    with pytest.raises(DataError, match=r"has no hashes\.json"):
+    with pytest.raises(DataError, match=r"has no _hashes\.json"):
         integrity.verify(folder, home=None)
     integrity.verify(tmp_path / "nowhere", home=None)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -240,9 +241,14 @@ def test_all_of_a_small_space_is_tried_but_what_the_model_refuses(shop, capsys):
 @pytest.mark.slow
 def test_a_trial_that_fails_costs_only_itself_and_so_does_a_server_that_is_not_there(shop, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    # no machine has the memory for so wide an embedding
-    paths = shop(space={"*": {"encoder.units": {"choices": [16, 1 << 40]}}})
-    run(paths, trials=2, jobs=1)
+    # 52 GB of weights in one piece: more than this process may have on a machine of any size
+    paths = shop(space={"*": {"encoder.units": {"choices": [16, 65_536]}}})
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (40 << 30, before[1]))
+    try:
+        run(paths, trials=2, jobs=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
     said = capsys.readouterr()
     found = json.loads(said.out)
     assert found["trials"] == {"failed": 1, "finished": 1}

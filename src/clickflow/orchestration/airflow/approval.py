@@ -4,6 +4,7 @@ While it waits it holds no worker; the question stands under Required Actions in
 the candidate is registered, and is not made champion.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -159,6 +160,7 @@ def question(paths: Paths, model: str, run: Run, hours: float, published: Mappin
     lines = [
         f"**{model}** of run `{run.id}`: {decision['summary']}.",
         f"The champion is version {version}." if version else "There is no champion yet.",
+        _asked_for(run),
         "",
         shown,
         "",
@@ -171,6 +173,13 @@ def question(paths: Paths, model: str, run: Run, hours: float, published: Mappin
         f"Without an answer within {hours:g} hours it is registered and not made champion.",
     ]
     return "\n".join(lines)
+
+
+def _asked_for(run: Run) -> str:
+    """Who started the run, and what it sets beside its commit: whoever agrees should see that it was no usual one."""
+    sets = ", ".join(f"`{name}={json.dumps(value)}`" for name, value in run.overrides.items())
+    who = f"Asked for by {run.person}" if run.person else f"Started {run.reason}" if run.reason else "Started by itself"
+    return f"{who}, " + (f"with other params than the commit's: {sets}." if sets else "with the params of the commit.")
 
 
 def _figures(headline: Mapping[str, float], metrics: Mapping[str, Any]) -> list[str]:

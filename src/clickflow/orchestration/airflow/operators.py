@@ -200,7 +200,10 @@ class PromoteOperator(ClickflowOperator):
         done = runs.promote(pulled_run(context), say, answers)["models"]
         for one in done:
             say(f"{one['model']}: {one['text']}")
-        outcome.note(context, "\n\n".join(f"**{one['outcome']}** {one['model']}: {one['text']}" for one in done))
+        promoted = sum(one["outcome"] in ("promoted", "already champion") for one in done)
+        of_all = [f"**{promoted} of {len(done)} models promoted**"] if 0 < promoted < len(done) else []
+        parts = [*of_all, *(f"**{one['outcome']}** {one['model']}: {one['text']}" for one in done)]
+        outcome.note(context, "\n\n".join(parts))
         if all(one["outcome"] in ("held", "rejected") for one in done):
             # Seen in the grid, and no failure that calls somebody: the gate has done its work.
             context["ti"].xcom_push(key="return_value", value=done)

@@ -35,6 +35,8 @@ VARIABLES = {
     "CLICKFLOW_SQL_URL": "the shop's database",
     "CLICKFLOW_ACTOR": "who acts, in the ledger",
     "CLICKFLOW_MLFLOW_UI": "MLflow's address for people, in links to reports",
+    "CLICKFLOW_SOURCE_ROOTS": "of a run: the folders below which its source may lie; set by the run itself",
+    "CLICKFLOW_DEBUG": "set: an error of clickflow itself shows its traceback, beside the file that keeps it",
     "CLICKFLOW_PERSON": "whose run it is: who acts, in the ledger, before CLICKFLOW_ACTOR",
     "CLICKFLOW_UNATTENDED": "nobody answers approvals",
     "CLICKFLOW_SHOP_DATA": "data of the tests",
