@@ -7,7 +7,7 @@
 
 The runs are `dvc repro` with tests/assets/curves.yaml as params.yaml (that of this checkout, whatever the commit; what
 a later params.yaml has besides is taken from there): a model a case. Numbers are equal to the last digit on one kind
-of processor only; --tolerance is relative and leaves the hashes out. About 6 minutes on two cores.
+of processor only; --tolerance is relative and leaves the hashes out. About 6 minutes on two cores, one of them busy.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARAMS = ROOT / "tests/assets/curves.yaml"
 KEY = "one key for every commit, for pseudonyms of the simulator's people"
 PROCESSES = "in_two_processes"
-"""The case that is trained apart: processes are no param of a model. Its numbers are those of the model `gru`."""
+"""The case that is trained apart: processes are no param of a model. Its numbers are near those of the model `gru`."""
 
 
 def main() -> None:
