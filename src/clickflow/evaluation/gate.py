@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ def run(params: Params, paths: Paths, name: str) -> None:
     measured, DataError where the evaluation does not belong to the artefact or the champion.
     """
     params.model(name)
-    integrity.verify(paths.evaluation(name), paths.exported(name), home=paths.home)
-    record_try(params, paths, name)
-    decision = judge(params, paths, name)
+    # imported here: the registry stands above the evaluation
+    from clickflow.registry.tries import record
+
+    evidence = _verified(params, paths, name)
+    # before anybody knows the outcome, the home holds that this candidate is judged on this test window
+    evidence = replace(evidence, tries=record(paths, name, tries.of(evidence.metrics)))
+    decision = _judged(params, paths, name, evidence)
     with replacing(paths.gate(name), sealed=True) as fresh:
         write_json(fresh / "decision.json", decision)
         write_text(fresh / "decision.html", page(decision))
@@ -42,26 +46,29 @@ def run(params: Params, paths: Paths, name: str) -> None:
     console.say(f"evidence: {paths.gate(name) / 'decision.html'}; `clickflow promote {name}` carries the decision out")
 
 
-def record_try(params: Params, paths: Paths, name: str) -> None:
-    """Write into the home that this candidate is judged on this test window, before anybody knows the outcome."""
-    # imported here: the registry stands above the evaluation
-    from clickflow.registry.tries import record
-
-    record(paths, name, tries.of(evidences.read(paths, name, params.champion[name]).metrics))
-
-
 def judge(params: Params, paths: Paths, name: str) -> dict[str, Any]:
-    """The decision that the evidence gives, without writing it: the gate's, and promote's when it recomputes it."""
+    """The decision that the evidence gives, without writing it: what promote holds the gate's against."""
     params.model(name)
-    integrity.verify(paths.evaluation(name), paths.exported(name), home=paths.home)
-    evidence = evidences.read(paths, name, params.champion[name])
+    return _judged(params, paths, name, _verified(params, paths, name))
+
+
+def _verified(params: Params, paths: Paths, name: str) -> Evidence:
+    integrity.verify(*_read(paths, name), home=paths.home)
+    return evidences.read(paths, name, params.champion[name])
+
+
+def _judged(params: Params, paths: Paths, name: str, evidence: Evidence) -> dict[str, Any]:
     rules = judging.judge(params.gate, evidence, params.seed)
-    read = (paths.evaluation(name), paths.exported(name))
     return {
         **decision_of(name, params.gate, evidence, rules, params.seed),
         "judged_by": rules_of(params),
-        "evidence": {folder.relative_to(paths.root).as_posix(): locked.md5(folder) for folder in read},
+        "evidence": {each.relative_to(paths.root).as_posix(): locked.md5(each) for each in _read(paths, name)},
     }
+
+
+def _read(paths: Paths, name: str) -> tuple[Path, Path]:
+    """The folders that hold the evidence."""
+    return paths.evaluation(name), paths.exported(name)
 
 
 def rules_of(params: Params) -> dict[str, Any]:

@@ -87,8 +87,8 @@ def read(file: Path) -> list[Entry]:
             content = json.loads(line)
             entry = Entry(**content)
             before = entries[-1].hash if entries else FIRST
-            whole = entry.number == number and entry.before == before and entry.hash == _hash(content)
-            whole = whole and line == _canonical(content)
+            whole = entry.number == number and entry.before == before and entry.hash == hash_of(content)
+            whole = whole and line == canonical(content)
         except (ValueError, TypeError):
             whole = False
         if not whole:
@@ -204,10 +204,10 @@ def append(
     file.parent.mkdir(parents=True, exist_ok=True)
     signer = signatures.signer(file.parent)
     content["key"] = signer.name
-    content["hash"] = _hash(content)
+    content["hash"] = hash_of(content)
     entry = Entry(**content, signature=signer.sign(_signed(content)))
     _cut_torn_line(file)
-    files.append(file, _canonical(asdict(entry)) + b"\n")
+    files.append(file, canonical(asdict(entry)) + b"\n")
     signatures.publish(file.parent, signer.public)
     entries.append(entry)
     return entry
@@ -216,7 +216,7 @@ def append(
 def note(paths: Paths, entries: list[Entry], **words: Any) -> Entry:
     """`append` to the ledger of this home, and keep the line in git as its newest."""
     entry = append(path(paths), entries, **words)
-    heads.keep(paths, _canonical(asdict(entry)) + b"\n", entry.key)
+    heads.keep(paths, canonical(asdict(entry)) + b"\n", entry.key)
     return entry
 
 
@@ -277,17 +277,18 @@ def _cut_torn_line(file: Path) -> None:
         say(f"the last line of {file} was cut off while it was being written; removed, nothing rested on it")
 
 
-def _canonical(content: Mapping[str, Any]) -> bytes:
+def canonical(content: Mapping[str, Any]) -> bytes:
+    """The one form in which a line is hashed and written."""
     return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _hash(content: Mapping[str, Any]) -> str:
+def hash_of(content: Mapping[str, Any]) -> str:
     """Of all but itself and the signature, whatever the fields of that day were."""
     return hashlib.sha256(
-        _canonical({key: value for key, value in content.items() if key not in ("hash", "signature")})
+        canonical({key: value for key, value in content.items() if key not in ("hash", "signature")})
     ).hexdigest()
 
 
 def _signed(content: Mapping[str, Any]) -> bytes:
     """What a signature is of: the line without it, whatever the fields of that day were."""
-    return b"clickflow ledger\n" + _canonical({key: value for key, value in content.items() if key != "signature"})
+    return b"clickflow ledger\n" + canonical({key: value for key, value in content.items() if key != "signature"})

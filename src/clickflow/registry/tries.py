@@ -4,7 +4,6 @@ Each line holds the hash of the line before it, and what promote writes into the
 newest: a file that was cut back or written anew shows. The gate has no key, so it cannot write into the ledger itself.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -27,15 +26,19 @@ def number(paths: Paths, model: str, mine: Mapping[str, Any]) -> int:
     return tries.number(_tried(_lines(paths), model), mine)
 
 
-def record(paths: Paths, model: str, mine: Mapping[str, Any]) -> None:
-    """Append a line for this try, unless there is one."""
-    if mine in _tried(_lines(paths), model):
-        return
+def record(paths: Paths, model: str, mine: Mapping[str, Any]) -> int:
+    """Append a line for this try, unless there is one; its number."""
+    if mine not in _tried(_lines(paths), model):
+        _append(paths, model, mine)
+    return number(paths, model, mine)
+
+
+def _append(paths: Paths, model: str, mine: Mapping[str, Any]) -> None:
     with changing(paths):
         lines = _lines(paths)
         if mine not in _tried(lines, model):
             content = {"model": model, **mine, "actor": ledger.actor(), "before": lines[-1]["hash"] if lines else ""}
-            files.append(paths.home / FILE, _canonical({**content, "hash": _hash(content)}) + b"\n")
+            files.append(paths.home / FILE, ledger.canonical({**content, "hash": ledger.hash_of(content)}) + b"\n")
 
 
 def newest(paths: Paths) -> str:
@@ -71,7 +74,7 @@ def _lines(paths: Paths) -> list[dict[str, Any]]:
     for count, text in enumerate(raw, start=1):
         try:
             line = json.loads(text)
-            whole = line["hash"] == _hash(line) and line["before"] == (lines[-1]["hash"] if lines else "")
+            whole = line["hash"] == ledger.hash_of(line) and line["before"] == (lines[-1]["hash"] if lines else "")
         except (ValueError, TypeError, KeyError):
             whole = False
         if not whole:
@@ -90,11 +93,3 @@ def _changed(what: str) -> DataError:
         kept="no decision was written, no champion was changed",
         next_step="put it back from a backup, beside the ledger: it says how often a test window was asked",
     )
-
-
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical({k: v for k, v in content.items() if k != "hash"})).hexdigest()
