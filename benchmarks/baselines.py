@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from session_log import CUTOFFS, SessionLog, log, options
 
+from clickflow.artefact.windows import questions, recent
+from clickflow.baselines import NEIGHBOURS, NEXT_ITEM, neighbours, vsknn, vstan
+from clickflow.baselines.history import History, Scores, history
+from clickflow.baselines.session_index import Weighting
 from clickflow.cli import guarded
-from clickflow.errors import UsageError
 from clickflow.evaluation import ranking
-from clickflow.evaluation.baselines import NEIGHBOURS, NEXT_ITEM, neighbours, vsknn, vstan
-from clickflow.evaluation.baselines.history import History, Scores, history
-from clickflow.evaluation.baselines.session_index import Weighting
-from clickflow.models.windows import questions, recent
+from clickflow.system.errors import UsageError
 
 LONGEST = 50
 """Steps of a session that are read, as in the preset."""

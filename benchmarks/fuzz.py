@@ -142,11 +142,11 @@ def work(kind: str, first: int, last: int) -> None:
 
 def attempt(kind: str, seed: int, root: Path) -> dict[str, Any]:
     """What becomes of one file."""
-    from clickflow import faults
-    from clickflow.errors import ClickflowError
     from clickflow.events.ingest import ingest
-    from clickflow.params_file import check, load
-    from clickflow.paths import Paths
+    from clickflow.params.file import check, load
+    from clickflow.system import faults
+    from clickflow.system.errors import ClickflowError
+    from clickflow.system.paths import Paths
 
     shutil.rmtree(root, ignore_errors=True)
     (root / "log").mkdir(parents=True)
@@ -175,7 +175,7 @@ def attempt(kind: str, seed: int, root: Path) -> dict[str, Any]:
 @cache
 def _params() -> str:
     """The repository's params.yaml, for a folder of files."""
-    from clickflow.params_patch import apply
+    from clickflow.params.patch import apply
 
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     changes = {"kind": "files", "path": "log", "as_of": "2026-06-01T00:00:00"}

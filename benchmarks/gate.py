@@ -24,11 +24,12 @@ import numpy as np
 import releases
 from numpy.typing import NDArray
 
-from clickflow.evaluation import bootstrap, paired, slice_rules
-from clickflow.evaluation.draws import Draws, values
-from clickflow.evaluation.evidence import CANDIDATE, CHAMPION, Evidence, Predictions
-from clickflow.evaluation.rules import champion_decision
-from clickflow.params import ChampionRule, Gate
+from clickflow.evaluation import bootstrap
+from clickflow.gate import paired, slice_rules
+from clickflow.gate.draws import Draws, values
+from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence, Predictions
+from clickflow.gate.rules import champion_decision
+from clickflow.params.schema import ChampionRule, Gate
 
 Ranks = NDArray[np.int32]
 METRIC = "mrr@20"

@@ -31,12 +31,12 @@ from typing import Any
 import yaml
 from outcome import hand_out, versions
 
-from clickflow import integrity
-from clickflow.errors import ClickflowError
-from clickflow.files import sha256_folder
-from clickflow.params import Params
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
+from clickflow.params.schema import Params
+from clickflow.system import integrity
+from clickflow.system.errors import ClickflowError
+from clickflow.system.files import sha256_folder
+from clickflow.system.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "next_step"
@@ -100,19 +100,20 @@ def size(folder: Path) -> int:
 
 def readers(params: Params, paths: Paths) -> dict[str, tuple[Path, Callable[[], object]]]:
     """What is spoilt, and who reads it."""
-    from clickflow.evaluation import evaluate, gate
+    from clickflow.artefact import export
+    from clickflow.evaluation import evaluate
     from clickflow.events import ingest, replay
-    from clickflow.models import export
+    from clickflow.gate import stage as gate
     from clickflow.quality import validate
     from clickflow.sequences import prepare
-    from clickflow.training import stage
+    from clickflow.training import stage as train
 
     return {
         "events, by ingest": (paths.events, lambda: ingest.run(params, paths)),
         "events, by validate": (paths.events, lambda: validate.run(params, paths)),
         "events, by sequences": (paths.events, lambda: prepare.run(params, paths, "session")),
         "quarantine, by replay": (paths.quarantine, lambda: replay.run(params, paths, as_json=True)),
-        "store, by train": (paths.sequences("session"), lambda: stage.run(params, paths, MODEL)),
+        "store, by train": (paths.sequences("session"), lambda: train.run(params, paths, MODEL)),
         "trained, by export": (paths.trained(MODEL), lambda: export.run(params, paths, MODEL)),
         "exported, by evaluate": (paths.exported(MODEL), lambda: evaluate.run(params, paths, MODEL)),
         "truth, by evaluate": (paths.truth, lambda: evaluate.run(params, paths, MODEL)),
@@ -162,7 +163,7 @@ def outcome(path: Path, run: Callable[[], object], paths: Paths, before: str) ->
 def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """The campaign."""
     paths, params = workspace(folder, 6000)
-    from clickflow.evaluation import gate
+    from clickflow.gate import stage
 
     every = readers(params, paths)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -170,7 +171,7 @@ def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:
             every[name][1]()
         for name in ("trained, by export", "exported, by evaluate"):
             every[name][1]()
-        gate.run(params, paths, MODEL)
+        stage.run(params, paths, MODEL)
     kept = folder.with_name("kept")
     shutil.copytree(folder, kept)
     rng = random.Random(seed)

@@ -27,19 +27,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from session_log import CUTOFFS, log, options
 
-from clickflow import console
 from clickflow.cli import guarded
-from clickflow.errors import UsageError
 from clickflow.orchestration.overrides import parse
-from clickflow.params import Heads, Kind, Model, Training
-from clickflow.params_file import load, with_values
+from clickflow.params.file import load, with_values
+from clickflow.params.schema import Heads, Kind, Model, Training
 from clickflow.sequences.features import statistics
 from clickflow.sequences.store import PackedSplit
+from clickflow.system import console
+from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
     from clickflow.models.network import Sizes
+    from clickflow.training.distributed import Team
     from clickflow.training.loop import Trained
-    from clickflow.training.team import Team
 
 PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
     "default": ("next_step", ()),
@@ -88,7 +88,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     from clickflow.models.network import Sizes
     from clickflow.training.batches import windows
     from clickflow.training.device import choose, settled
-    from clickflow.training.team import gathered
+    from clickflow.training.distributed import gathered
     from clickflow.training.validation import answer
 
     measured = statistics({name: getattr(training, name) for name in ("gap", "since_start", "price")})

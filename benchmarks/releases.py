@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.evaluation import paired, ranking, rules, verdicts
-from clickflow.evaluation.evidence import BEST, CANDIDATE, CHAMPION, Evidence, Predictions
-from clickflow.params import ChampionRule, Gate
+from clickflow.evaluation import ranking
+from clickflow.gate import paired, rules, verdicts
+from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, Evidence, Predictions
+from clickflow.params.schema import ChampionRule, Gate
 
 Ranks = NDArray[np.int32]
 OWN = 0.03

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.cli import guarded
-from clickflow.errors import DataError, UsageError
 from clickflow.sequences.features import of_time
 from clickflow.sequences.store import PackedSplit
+from clickflow.system.errors import DataError, UsageError
 
 COLUMNS = ("SessionId", "ItemId", "Time")
 CUTOFFS = (1, 5, 10, 20)
@@ -168,11 +168,11 @@ def simulated(out: Path, *, events: int, items: int, seed: int) -> None:
     import pyarrow as pa
     from pyarrow import compute, csv, parquet
 
-    from clickflow.events import simulator
+    from clickflow.simulator import simulate
 
-    settings = dataclasses.replace(simulator.DEFAULTS, events=events, items=items)
+    settings = dataclasses.replace(simulate.DEFAULTS, events=events, items=items)
     with tempfile.TemporaryDirectory() as folder:
-        simulator.simulate(settings, Path(folder), seed=seed, fmt="parquet", truth=False)
+        simulate.simulate(settings, Path(folder), seed=seed, fmt="parquet", truth=False)
         files = sorted(Path(folder).glob("events-*.parquet"))
         columns = ["session_id", "item_id", "event_time", "event_type"]
         table = pa.concat_tables([parquet.read_table(file, columns=columns) for file in files])

@@ -22,12 +22,12 @@ import numpy as np
 from next_item import next_item_alone
 from outcome import hand_out, versions
 
-from clickflow import console
 from clickflow.cli import guarded
-from clickflow.params import Model, Training
-from clickflow.params_file import load
+from clickflow.params.file import load
+from clickflow.params.schema import Model, Training
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
+from clickflow.system import console
 
 if TYPE_CHECKING:
     from clickflow.training.trainer import Trainer

@@ -25,13 +25,13 @@ from outcome import hand_out, versions
 from clickflow.evaluation import bootstrap, profile, ranking
 from clickflow.evaluation.profile import Cells, Values
 from clickflow.evaluation.reference import Reference
-from clickflow.events import simulator
 from clickflow.monitoring import drift, rule
 from clickflow.monitoring.live import Live
-from clickflow.params import Watch
-from clickflow.params_file import load
+from clickflow.params.file import load
+from clickflow.params.schema import Watch
 from clickflow.sequences.features import of_time
 from clickflow.sequences.store import PackedSplit
+from clickflow.simulator import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 METRIC = "mrr@20"
@@ -48,7 +48,7 @@ def log(events: int, items: int) -> PackedSplit:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        simulator.simulate(replace(simulator.DEFAULTS, events=events, items=items), folder, fmt="parquet", truth=False)
+        simulate.simulate(replace(simulate.DEFAULTS, events=events, items=items), folder, fmt="parquet", truth=False)
         table = pa.concat_tables(
             pq.read_table(file, columns=["session_id", "item_id", "event_type", "event_time", "price"])
             for file in sorted(folder.glob("*.parquet"))

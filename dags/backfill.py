@@ -8,6 +8,6 @@ Each run is recorded; `clickflow runs` lists their metrics side by side. docs/ho
 
 from pathlib import Path
 
-from clickflow.orchestration.airflow.backfill import backfill
+from clickflow.airflow.backfill import backfill
 
 dag = backfill(Path(__file__).resolve().parents[1], dag_id="backfill", about=__doc__ or "")

@@ -6,6 +6,6 @@ repository's current commit and leaves the checkout alone.
 
 from pathlib import Path
 
-from clickflow.orchestration.airflow.pipeline import pipeline
+from clickflow.airflow.pipeline import pipeline
 
 dag = pipeline(Path(__file__).resolve().parents[1], dag_id="retrain", about=__doc__ or "")

@@ -6,6 +6,6 @@ changes, and the change is one line in the ledger. docs/howto/promote-and-roll-b
 
 from pathlib import Path
 
-from clickflow.orchestration.airflow.rollback import rollback
+from clickflow.airflow.rollback import rollback
 
 dag = rollback(Path(__file__).resolve().parents[1], dag_id="rollback", about=__doc__ or "")

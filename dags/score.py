@@ -6,6 +6,6 @@ By itself it takes the sessions with an event in the newest 24 hours; the form s
 
 from pathlib import Path
 
-from clickflow.orchestration.airflow.score import score
+from clickflow.airflow.score import score
 
 dag = score(Path(__file__).resolve().parents[1], dag_id="score", about=__doc__ or "")

@@ -6,6 +6,6 @@ and says why. The report lies in `<home>/watch/<run>`. docs/howto/watch.md.
 
 from pathlib import Path
 
-from clickflow.orchestration.airflow.watch import watch
+from clickflow.airflow.watch import watch
 
 dag = watch(Path(__file__).resolve().parents[1], dag_id="watch", about=__doc__ or "")

@@ -29,7 +29,7 @@ RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
  && useradd --uid 10001 --user-group --create-home clickflow
 COPY --chmod=755 docker/healthy /usr/local/bin/
 COPY --from=packages /opt/mlflow /opt/mlflow
-COPY src/clickflow/orchestration/platform/mlflow_login.py /opt/mlflow/login/
+COPY src/clickflow/platform/mlflow_login.py /opt/mlflow/login/
 ENV PATH=/opt/mlflow/bin:$PATH \
     VIRTUAL_ENV=/opt/mlflow \
     PYTHONPATH=/opt/mlflow/login \

@@ -19,13 +19,13 @@ def params_page() -> str:
     """Every key of params.yaml with its type, its default and what the comment beside it says."""
     from ruamel.yaml import YAML
 
-    from clickflow.params import Params
+    from clickflow.params.schema import Params
 
     tree = YAML().load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     lines = [
         "# params.yaml",
         "",
-        "Made from `params.yaml` and `src/clickflow/params.py` by `python scripts/reference.py`.",
+        "Made from `params.yaml` and `src/clickflow/params/schema.py` by `python scripts/reference.py`.",
         "The file is checked before any work starts: an unknown key, a missing one or a wrong value is an error that",
         "names its place. Units stand in the names.",
     ]

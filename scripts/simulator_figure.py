@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from clickflow.events import shopper, simulator, truth
+from clickflow.simulator import shopper, simulate, truth
 
 TARGET = Path(__file__).resolve().parents[1] / "docs/images/simulator.png"
 SHOWN = shopper.INTENTS[: shopper.CRAWL]
@@ -79,7 +79,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        simulator.simulate(replace(simulator.DEFAULTS, events=300_000), folder)
+        simulate.simulate(replace(simulate.DEFAULTS, events=300_000), folder)
         figure, axes = plt.subplots(2, 2, figsize=(10.5, 8), layout="constrained")
         intents(axes[0, 0])
         durations(axes[0, 1])

@@ -39,7 +39,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def raw_params(root: Path) -> dict[str, object]:
-    """params.yaml as parsed; a test's to change and to check with `clickflow.params_file.check`."""
+    """params.yaml as parsed; a test's to change and to check with `clickflow.params.file.check`."""
     import yaml
 
     parsed: dict[str, object] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))

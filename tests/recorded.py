@@ -4,9 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from clickflow import integrity
-from clickflow.evaluation import locked
-from clickflow.paths import Paths
+from clickflow.gate import locked
+from clickflow.system import integrity
+from clickflow.system.paths import Paths
 
 
 def lock(paths: Paths, model: str) -> None:

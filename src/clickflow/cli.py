@@ -9,11 +9,12 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from clickflow import __version__, console, files
-from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError, UsageError
-from clickflow.params import Params
-from clickflow.params_file import load
-from clickflow.paths import Paths, workspace
+from clickflow import __version__
+from clickflow.params.file import load
+from clickflow.params.schema import Params
+from clickflow.system import console, files
+from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError, UsageError
+from clickflow.system.paths import Paths, workspace
 
 app = typer.Typer(
     name="clickflow",
@@ -58,9 +59,9 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Write a simulated shop log of any size, and the truth behind it."""
-    from clickflow.events import simulator
+    from clickflow.simulator import simulate
 
-    simulator.run(events=events, seed=seed, out=out, fmt=fmt, dirt=dirt, as_json=as_json)
+    simulate.run(events=events, seed=seed, out=out, fmt=fmt, dirt=dirt, as_json=as_json)
 
 
 @app.command(rich_help_panel=WORK)
@@ -165,7 +166,7 @@ def tune(
 def export(model: Name) -> None:
     """Write the artefact that ships (ONNX), and check it against the torch model."""
     params, paths = _open(model)
-    from clickflow.models import export as stage
+    from clickflow.artefact import export as stage
 
     stage.run(params, paths, model)
 
@@ -184,7 +185,7 @@ def evaluate(model: Name) -> None:
 def gate(model: Name) -> None:
     """Apply the rules of params.yaml: promote, hold or reject, with evidence."""
     params, paths = _open(model)
-    from clickflow.evaluation import gate as stage
+    from clickflow.gate import stage
 
     stage.run(params, paths, model)
 
@@ -392,7 +393,7 @@ def prune(
 @app.command(rich_help_panel=PLATFORM)
 def up(as_json: AsJson = False) -> None:
     """Start the local platform: Airflow with its UI, a worker for training, MLflow; all on loopback."""
-    from clickflow.orchestration.platform import up as verb
+    from clickflow.platform import up as verb
 
     verb.up(workspace(), as_json=as_json)
 
@@ -400,7 +401,7 @@ def up(as_json: AsJson = False) -> None:
 @app.command(rich_help_panel=PLATFORM)
 def down() -> None:
     """End the local platform, and all that it has started."""
-    from clickflow.orchestration.platform import down as verb
+    from clickflow.platform import down as verb
 
     verb.down(workspace())
 
@@ -408,7 +409,7 @@ def down() -> None:
 @app.command(rich_help_panel=PLATFORM)
 def ps(as_json: AsJson = False) -> None:
     """The platform's services: health, memory, where they are."""
-    from clickflow.orchestration.platform import show as verb
+    from clickflow.platform import show as verb
 
     verb.ps(workspace(), as_json=as_json)
 
@@ -420,7 +421,7 @@ def ps(as_json: AsJson = False) -> None:
 )
 def airflow(context: typer.Context) -> None:
     """A command of Airflow's, on the running platform: `clickflow airflow backfill create …`."""
-    from clickflow.orchestration.platform import airflow as verb
+    from clickflow.platform import airflow as verb
 
     raise typer.Exit(verb.run(workspace(), context.args))
 
@@ -432,7 +433,7 @@ def worker(
     name: Annotated[str, typer.Option(help="None: this machine's, the queue's and the GPU's.")] = "",
 ) -> None:
     """Work for an Airflow elsewhere, over HTTP alone: training on a machine with a GPU."""
-    from clickflow.orchestration.platform import worker as verb
+    from clickflow.platform import worker as verb
 
     verb.run(workspace(), queue=queue, gpu=gpu, name=name)
 
@@ -440,7 +441,7 @@ def worker(
 @app.command(rich_help_panel=PLATFORM)
 def doctor(as_json: AsJson = False) -> None:
     """What is missing or wrong on this machine, and how to mend it; exit code 1 on a fault."""
-    from clickflow.orchestration.doctor import run as verb
+    from clickflow.doctor import run as verb
 
     verb.run(workspace(), as_json=as_json)
 
@@ -480,7 +481,7 @@ def guarded(function: Callable[[], Result]) -> Result:
         console.hang_up()
         raise SystemExit(EXIT_FAILED) from None
     except Exception as error:
-        from clickflow import faults
+        from clickflow.system import faults
 
         if os.environ.get(faults.DEBUG):
             raise

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from clickflow.events.ingest import ingest
 from clickflow.events.quarantine import raw_bytes
-from clickflow.params import Params
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
+from clickflow.params.schema import Params
+from clickflow.system.paths import Paths
 
 HEADER = b"event_time,event_type,user_id,session_id,item_id,category,brand,price,quantity,campaign\n"
 

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickflow import integrity
-from clickflow.errors import DataError
 from clickflow.events.contract import SCHEMA
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
 from clickflow.quality import validate
+from clickflow.system import integrity
+from clickflow.system.errors import DataError
+from clickflow.system.paths import Paths
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS, A_DAY = 5, 300

@@ -8,12 +8,12 @@ import pytest
 from ingest_setup import HEADER, Desk, row, rows
 from test_replay import FIXES, LOG, STRICT
 
-from clickflow.errors import DataError
 from clickflow.events import encryption, quarantine
 from clickflow.events.encryption import CHUNK
 from clickflow.events.pseudonyms import VARIABLE, load_key
 from clickflow.events.replay import replay
 from clickflow.privacy import forget as verb
+from clickflow.system.errors import DataError
 
 SEALED = {"ingest__encrypt": ["quarantine"]}
 KEY, OTHER = b"k" * 64, b"o" * 64

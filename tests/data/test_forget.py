@@ -12,11 +12,11 @@ import pytest
 from filelock import FileLock
 from ingest_setup import HEADER, Desk, row, rows
 
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.events.pseudonyms import load_key, pseudonyms
 from clickflow.events.replay import replay
 from clickflow.privacy import forget as verb
 from clickflow.privacy import leftovers
+from clickflow.system.errors import ClickflowError, UsageError
 
 LOG = (
     HEADER

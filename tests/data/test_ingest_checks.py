@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row
 
-from clickflow.errors import ClickflowError
 from clickflow.events import times
 from clickflow.events.contract import COLUMNS, EVENT_TYPES, REASONS, SCHEMA
+from clickflow.system.errors import ClickflowError
 
 UTC = datetime.UTC
 DUCK = duckdb.connect()

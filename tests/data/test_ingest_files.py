@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row, rows
 
-from clickflow import files
-from clickflow.errors import EXIT_DATA, EXIT_USAGE, ClickflowError
 from clickflow.events import days, staging
 from clickflow.events.commit import JOURNAL, scratch_of
+from clickflow.system import files
+from clickflow.system.errors import EXIT_DATA, EXIT_USAGE, ClickflowError
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from ingest_setup import HEADER, Desk, row, rows
 
-from clickflow.errors import DataError
 from clickflow.events import ingest as stage
 from clickflow.events.freshness import freshness
 from clickflow.quality import validate
+from clickflow.system.errors import DataError
 
 
 @pytest.fixture

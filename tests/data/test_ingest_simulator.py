@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from ingest_setup import Desk, set_params
 
-from clickflow import files
 from clickflow.events.ingest import ingest
-from clickflow.params import Params
+from clickflow.params.schema import Params
+from clickflow.system import files
 
 LOG = {
     "simulator__events": 20_000,

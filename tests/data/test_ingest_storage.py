@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row, rows
 
-from clickflow.errors import DataError
 from clickflow.events import replay
 from clickflow.events.storage import Storage, opened, originals, read_text
+from clickflow.system.errors import DataError
 
 
 @pytest.fixture

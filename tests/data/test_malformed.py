@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, rows
 
-from clickflow.errors import DataError, UsageError
 from clickflow.events import jsonlines, storage
+from clickflow.system.errors import DataError, UsageError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_setup import Desk
 
-from clickflow.errors import DataError
 from clickflow.events.jsonlines import JsonLines
 from clickflow.events.replay import replay
+from clickflow.system.errors import DataError
 
 GA4 = [
     {

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from ingest_setup import HEADER, Desk, row
 
-from clickflow.errors import UsageError
 from clickflow.events.pseudonyms import key_name, load_key, pseudonyms
+from clickflow.system.errors import UsageError
 
 KEY = "a key for tests, long enough"
 

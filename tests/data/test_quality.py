@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from quality_log import A_DAY, DAYS, START, Rows, broken, clean_rows, run, write
 
-from clickflow import integrity
-from clickflow.errors import DataError, UsageError
 from clickflow.events.contract import SCHEMA
-from clickflow.files import sha256_folder
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
 from clickflow.quality import validate
+from clickflow.system import integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.files import sha256_folder
+from clickflow.system.paths import Paths
 
 
 def test_a_clean_log_passes_every_rule(place: Path, raw_params: dict[str, Any], capsys: Any) -> None:

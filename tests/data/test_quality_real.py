@@ -8,8 +8,8 @@ import pytest
 from quality_log import broken, run
 
 from clickflow.events import ingest
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
+from clickflow.system.paths import Paths
 
 
 def validated(place: Path, raw: dict[str, Any], folder: Path, preset: str) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from quality_log import broken, clean_rows, run, write
 
-from clickflow.errors import UsageError
-from clickflow.files import sha256_folder
-from clickflow.params import Quality
-from clickflow.params_file import check
+from clickflow.params.file import check
+from clickflow.params.schema import Quality
 from clickflow.quality import validate
 from clickflow.quality.suites import parameters
+from clickflow.system.errors import UsageError
+from clickflow.system.files import sha256_folder
 
 
 def add(place: Path, suite: str, expectation: dict[str, Any]) -> None:

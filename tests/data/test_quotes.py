@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_setup import Desk
 
-from clickflow.errors import ClickflowError
 from clickflow.events import ingest as stage
 from clickflow.events import roots
 from clickflow.events.shapes import shape
+from clickflow.system.errors import ClickflowError
 
 WORD = "Xk7pQz"
 """Of the secret; it stands in every value below."""

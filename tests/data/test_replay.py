@@ -12,8 +12,8 @@ from ingest_setup import HEADER, Desk, row, rows
 from typer.testing import CliRunner
 
 from clickflow.cli import app
-from clickflow.errors import UsageError
 from clickflow.events.replay import replay
+from clickflow.system.errors import UsageError
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from ingest_setup import HEADER, Desk, row
 from test_forget import LOG, forget, named, pseudonym
 
-from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.events import quarantine
 from clickflow.events.pseudonyms import RETIRED, VARIABLE, key_name, load_key
 from clickflow.privacy import rotate as verb
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 
 @pytest.fixture

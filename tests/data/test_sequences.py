@@ -28,16 +28,16 @@ from sequences_reference import (
     write_events,
 )
 
-from clickflow import integrity
-from clickflow.errors import ClickflowError, DataError, UsageError
-from clickflow.files import sha256_folder
-from clickflow.params import Params, Sequences
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
+from clickflow.params.schema import Params, Sequences
 from clickflow.sequences import prepare, vocabulary
 from clickflow.sequences.features import statistics
 from clickflow.sequences.sessions import STEPS, Cutter, rules
 from clickflow.sequences.store import SPLITS, Card, open_split, read_card, verify
+from clickflow.system import integrity
+from clickflow.system.errors import ClickflowError, DataError, UsageError
+from clickflow.system.files import sha256_folder
+from clickflow.system.paths import Paths
 
 SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 

@@ -20,18 +20,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from clickflow import files
-from clickflow.errors import ClickflowError, DataError, UsageError
-from clickflow.events import contract, dirt, raw_log, shopper, simulator, truth
-from clickflow.params import Simulator
+from clickflow.events import contract
+from clickflow.params.schema import Simulator
+from clickflow.simulator import dirt, raw_log, shopper, simulate, truth
+from clickflow.system import files
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 
-SMALL = replace(simulator.DEFAULTS, events=3_000)
+SMALL = replace(simulate.DEFAULTS, events=3_000)
 KEPT = ("view", "cart", "favourite", "remove", "purchase", "click")
 
 
 def made(folder: Path, settings: Simulator = SMALL, **how: Any) -> dict[str, Any]:
     folder.mkdir(parents=True)
-    return simulator.simulate(settings, folder, **how)
+    return simulate.simulate(settings, folder, **how)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Log:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
     folder = tmp_path_factory.mktemp("shop") / "log"
-    card = made(folder, replace(simulator.DEFAULTS, events=300_000), fmt="parquet", seed=7)
+    card = made(folder, replace(simulate.DEFAULTS, events=300_000), fmt="parquet", seed=7)
     column = duckdb.sql(
         f"""SELECT session_id, epoch_us(event_time) AS time, event_type, item_id
             FROM read_parquet('{folder}/events-*.parquet') WHERE event_type IN {KEPT} ORDER BY session_id, event_time"""
@@ -75,7 +76,7 @@ def digest(folder: Path) -> str:
     return files.sha256_folder(folder)
 
 
-@pytest.mark.parametrize("fmt", simulator.FORMATS)
+@pytest.mark.parametrize("fmt", simulate.FORMATS)
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path, fmt: str) -> None:
     share = 0.05 if fmt == "csv" else 0.0
     settings = replace(SMALL, events=450_000 if fmt == "csv" else 3_000, dirt=share)
@@ -121,7 +122,7 @@ def test_odd_shops_are_simulated_too(tmp_path: Path, odd: dict[str, Any]) -> Non
 
 
 def test_the_log_is_the_contracts_and_both_formats_say_the_same(tmp_path: Path) -> None:
-    for fmt in simulator.FORMATS:
+    for fmt in simulate.FORMATS:
         made(tmp_path / fmt, fmt=fmt)
     assert pq.read_schema(tmp_path / "parquet/events-00000.parquet").equals(raw_log.SCHEMA)
     columns = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in raw_log.SCHEMA.names if name != "event_time")
@@ -160,7 +161,7 @@ from dataclasses import replace
 from pathlib import Path
 from clickflow.events import simulator
 out = Path({str(tmp_path / str(events))!r}); out.mkdir()
-simulator.simulate(replace(simulator.DEFAULTS, events={events}), out)
+simulate.simulate(replace(simulate.DEFAULTS, events={events}), out)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
         peaks[events] = int(subprocess.check_output([sys.executable, "-c", program], text=True))
@@ -171,27 +172,27 @@ def test_the_verb_reports_refuses_and_leaves_no_half_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "deep" / "log"
-    simulator.run(events=500, seed=1, out=out, fmt="csv", dirt=0.1, as_json=True)
+    simulate.run(events=500, seed=1, out=out, fmt="csv", dirt=0.1, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert said["events"] >= 500 and said["rows"] == said["events"] + said["dirt"]["duplicate"]
     before = digest(out)
     with pytest.raises(UsageError, match="not an empty folder"):
-        simulator.run(events=500, seed=1, out=out, fmt="csv", dirt=0.0, as_json=True)
+        simulate.run(events=500, seed=1, out=out, fmt="csv", dirt=0.0, as_json=True)
     assert digest(out) == before
     for faulty in ({"fmt": "xml", "dirt": 0.0}, {"fmt": "parquet", "dirt": 0.1}):
         with pytest.raises(UsageError):
-            simulator.run(events=500, seed=1, out=tmp_path / "never", as_json=True, **faulty)
+            simulate.run(events=500, seed=1, out=tmp_path / "never", as_json=True, **faulty)
     with pytest.raises(UsageError, match="seed"):
-        simulator.run(events=500, seed=-1, out=tmp_path / "never", fmt="csv", dirt=0.0, as_json=True)
+        simulate.run(events=500, seed=-1, out=tmp_path / "never", fmt="csv", dirt=0.0, as_json=True)
     with pytest.raises(ClickflowError, match="cannot write"):
-        simulator.run(events=500, seed=1, out=Path("/proc/never"), fmt="csv", dirt=0.0, as_json=True)
+        simulate.run(events=500, seed=1, out=Path("/proc/never"), fmt="csv", dirt=0.0, as_json=True)
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulator.truth_log, "write_tables", stopped)
+    monkeypatch.setattr(simulate.truth_log, "write_tables", stopped)
     with pytest.raises(KeyboardInterrupt):
-        simulator.run(events=500, seed=1, out=tmp_path / "never", fmt="csv", dirt=0.0, as_json=True)
+        simulate.run(events=500, seed=1, out=tmp_path / "never", fmt="csv", dirt=0.0, as_json=True)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from ingest_setup import HEADER, Desk, rows
 
-from clickflow.errors import DataError
 from clickflow.events import checks, ingest
 from clickflow.events.folders import find_files
+from clickflow.system.errors import DataError
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def _listed_by_a_user(folder: Path) -> str:
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from clickflow.errors import DataError
+from clickflow.system.errors import DataError
 from clickflow.events.folders import find_files
 try:
     print([name for name, _ in find_files(SimpleNamespace(path={str(folder)!r}, pattern="**/*"), Path("/"))])

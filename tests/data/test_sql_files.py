@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_setup import Desk, Outcome, set_params
 
-from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.events import databases, snapshot, statements
 from clickflow.events.ingest import ingest
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 ROWS = """CREATE TABLE clicks (moment TIMESTAMP, kind TEXT, customer INTEGER, sku TEXT, price DECIMAL(10, 2));
 INSERT INTO clicks VALUES ('2026-01-05 10:00:00', 'view', 1, 'a', 1.25);

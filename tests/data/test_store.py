@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from clickflow.errors import DataError
 from clickflow.sequences import features
 from clickflow.sequences.store import COLUMNS, SPLITS, open_split, read_card, verify, write_store
+from clickflow.system.errors import DataError
 
 HOUR = 3600 * features.MICROSECOND
 

@@ -11,8 +11,8 @@ import yaml
 
 STAGES = """
 from clickflow.events import ingest
-from clickflow.params_file import load
-from clickflow.paths import Paths
+from clickflow.params.file import load
+from clickflow.system.paths import Paths
 from clickflow.quality import validate
 from clickflow.sequences import prepare
 from pathlib import Path

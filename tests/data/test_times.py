@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row
 
-from clickflow.errors import DataError
 from clickflow.events import clocks, times
+from clickflow.system.errors import DataError
 
 DUCK = duckdb.connect()
 ZONES = ["Europe/Berlin", "America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kolkata"]

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row
 from pyarrow import csv
 
-from clickflow.errors import UsageError
 from clickflow.events import amounts, texts
 from clickflow.events.checks import Rules, check
 from clickflow.events.delimited import Delimited
@@ -26,6 +25,7 @@ from clickflow.events.jsonlines import JsonLines
 from clickflow.events.rows import reasons_of
 from clickflow.events.shapes import shape
 from clickflow.events.tables import Table
+from clickflow.system.errors import UsageError
 
 DUCK = duckdb.connect()
 COLUMNS = ("event_time", "event_type", "user_id", "session_id", "item_id", "category", "price", "quantity")

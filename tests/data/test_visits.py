@@ -10,16 +10,16 @@ import pytest
 from pyarrow import parquet
 from sequences_reference import MINUTE, MONDAY, Sequence, event, settings, unpacked, write_events
 
-from clickflow.errors import DataError
 from clickflow.events.contract import SCHEMA
-from clickflow.events.crowd import KINDS
 from clickflow.events.ingest import ingest
-from clickflow.params import Robots, Sequences
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
+from clickflow.params.schema import Robots, Sequences
 from clickflow.sequences import prepare
 from clickflow.sequences.card import SPLITS, Card, read_card
 from clickflow.sequences.exclusions import ROBOTS
+from clickflow.simulator.crowd import KINDS
+from clickflow.system.errors import DataError
+from clickflow.system.paths import Paths
 
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)

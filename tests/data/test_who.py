@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from ingest_setup import HEADER, Desk, row
 
-from clickflow.errors import DataError, UsageError
 from clickflow.events.pseudonyms import load_key
 from clickflow.serving import who
+from clickflow.system.errors import DataError, UsageError
 
 
 @pytest.fixture

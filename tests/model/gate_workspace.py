@@ -13,11 +13,11 @@ import yaml
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from clickflow import integrity
-from clickflow.files import read_json, sha256, write_json
-from clickflow.params import Params
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
+from clickflow.params.schema import Params
+from clickflow.system import integrity
+from clickflow.system.files import read_json, sha256, write_json
+from clickflow.system.paths import Paths
 
 MODEL = "next_step"
 KNOWN = 1000

@@ -8,7 +8,7 @@ from pathlib import Path
 from markov_log import CPU, log, model, sizes
 from safetensors.torch import save_file
 
-from clickflow.files import write_json
+from clickflow.system.files import write_json
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.loop import Trained, train
 

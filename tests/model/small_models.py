@@ -8,11 +8,11 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from clickflow import integrity
 from clickflow.models import ensemble, item_features, network, saved
-from clickflow.params import Heads, Model
-from clickflow.params_file import load
+from clickflow.params.file import load
+from clickflow.params.schema import Heads, Model
 from clickflow.sequences.store import Card, open_split, read_card, write_store
+from clickflow.system import integrity
 from clickflow.training import associations
 
 ROOT = Path(__file__).resolve().parents[2]

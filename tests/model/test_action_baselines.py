@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import small_models
 
-from clickflow.evaluation.baselines import NEXT_ACTION, positions, tables
-from clickflow.evaluation.baselines.positions import Positions
+from clickflow.baselines import NEXT_ACTION, positions, tables
+from clickflow.baselines.positions import Positions
 from clickflow.sequences.store import PackedSplit, open_split, write_store
 
 LEARNED = ("logistic", "forest", "boosting")

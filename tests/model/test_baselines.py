@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickflow.artefact.windows import questions, recent
+from clickflow.baselines import NEXT_ITEM, itemknn, popularity, repeat
+from clickflow.baselines.history import History
 from clickflow.evaluation import ranking
-from clickflow.evaluation.baselines import NEXT_ITEM, itemknn, popularity, repeat
-from clickflow.evaluation.baselines.history import History
-from clickflow.models.windows import questions, recent
 
 KNOWN = 9
 

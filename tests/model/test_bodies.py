@@ -6,7 +6,7 @@ from small_models import MAX_LENGTH, spec
 from torch import Tensor, nn
 
 from clickflow.models.attention import AdditiveAttention, SelfAttention
-from clickflow.models.bodies import Block, MinGru, OverItems, Stack, body, heads, scan
+from clickflow.models.backbones import Block, MinGru, OverItems, Stack, body, heads, scan
 
 B, T, D = 3, 7, 12
 

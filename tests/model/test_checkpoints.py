@@ -13,7 +13,7 @@ import torch
 from killed_training import run, write
 from markov_log import CPU, log, model, sizes
 
-from clickflow.files import sha256
+from clickflow.system.files import sha256
 from clickflow.training.checkpoints import Checkpoint, Checkpoints, fingerprint
 from clickflow.training.loop import train
 from clickflow.training.state import Progress

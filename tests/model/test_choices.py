@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from clickflow.errors import UsageError
-from clickflow.params_file import check
+from clickflow.params.file import check
+from clickflow.system.errors import UsageError
 
 ENCODER, HEAD = ("encoder",), ("heads", "next_item")
 

@@ -10,11 +10,11 @@ import torch
 from markov_log import CPU, KNOWN, log, model, sizes
 from small_models import ROOT
 
-from clickflow.errors import UsageError
 from clickflow.models.ensemble import Ensemble
 from clickflow.models.network import Network
-from clickflow.params import Model
-from clickflow.params_file import load
+from clickflow.params.file import load
+from clickflow.params.schema import Model
+from clickflow.system.errors import UsageError
 from clickflow.training.batches import windows
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.loop import Trained, train

@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import small_models
 
-from clickflow import integrity
-from clickflow.errors import DataError
+from clickflow.artefact import export
+from clickflow.artefact.artefact import load
+from clickflow.baselines import NEXT_ACTION, NEXT_ITEM
 from clickflow.evaluation import customers, evaluate, examples, headline, report, scoring, vocabularies
-from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
-from clickflow.files import read_json, sha256_folder, write_json
-from clickflow.models import export
-from clickflow.models.artefact import load
-from clickflow.params_file import load as load_params
-from clickflow.paths import Paths
+from clickflow.params.file import load as load_params
 from clickflow.sequences.card import iso
 from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.system import integrity
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json, sha256_folder, write_json
+from clickflow.system.paths import Paths
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +115,9 @@ def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_pat
     assert metrics["next_item"].keys() == {"candidate", "champion", *params.evaluation.baselines}
     assert "Several steps ahead" in (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
 
-    from clickflow.evaluation import gate
+    from clickflow.gate import stage
 
-    gate.run(params, paths, "next_step")
+    stage.run(params, paths, "next_step")
     rules = {rule["rule"]: rule for rule in read_json(paths.gate("next_step") / "decision.json")["rules"]}
     assert rules["floor: next_items.recall@20"]["verdict"] == "failed"
     assert rules["floor: recall@20"]["verdict"] == "passed"
@@ -148,10 +148,10 @@ def test_what_later_stages_read_is_there(evaluated):
 
 
 def test_the_gate_reads_it(evaluated):
-    from clickflow.evaluation import gate
+    from clickflow.gate import stage
 
     paths, params, _ = evaluated
-    gate.run(params, paths, "next_step")
+    stage.run(params, paths, "next_step")
     assert read_json(paths.gate("next_step") / "decision.json")["decision"] in ("promote", "hold", "reject")
 
 
@@ -244,7 +244,7 @@ def test_a_champion_is_ranked_among_its_own_items(shop, tmp_path):
     own = [ids[small_models.KNOWN - 2], *table["item_id"].to_pylist()[1:]]
     pq.write_table(table.set_column(0, table.schema.field(0), pa.array(own)), folder / "vocabulary.parquet")
     card = read_json(folder / "card.json")
-    from clickflow.files import sha256
+    from clickflow.system.files import sha256
 
     write_json(folder / "card.json", card | {"vocabulary_sha256": sha256(folder / "vocabulary.parquet")})
     measured = evaluate.evaluate(load(paths.exported("next_step")), store, params.evaluation, 0, champion=load(folder))
@@ -461,7 +461,7 @@ def capture(table):
 def test_a_baseline_that_has_not_converged_is_named_and_raises_no_raw_warning(evaluated, monkeypatch, recwarn):
     paths, params, metrics = evaluated
     assert metrics["not_converged"] == []
-    monkeypatch.setattr("clickflow.evaluation.baselines.tables.ITERATIONS", 1)
+    monkeypatch.setattr("clickflow.baselines.tables.ITERATIONS", 1)
     once = replace(params, evaluation=replace(params.evaluation, action_baselines=("majority", "logistic")))
     card, settings = load(paths.exported("next_step")), once.evaluation
     found = evaluate.evaluate(card, paths.sequences("session"), settings, 0).metrics

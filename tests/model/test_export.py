@@ -12,16 +12,16 @@ import pytest
 import small_models
 import torch
 
-from clickflow import integrity
-from clickflow.errors import ClickflowError, DataError, UsageError
-from clickflow.files import read_json, sha256, write_json
-from clickflow.models import export
-from clickflow.models.artefact import load
-from clickflow.models.windows import Translation, batch, questions
-from clickflow.params_file import load as load_params
-from clickflow.paths import Paths
+from clickflow.artefact import export
+from clickflow.artefact.artefact import load
+from clickflow.artefact.windows import Translation, batch, questions
+from clickflow.params.file import load as load_params
 from clickflow.sequences.card import write_card
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system import integrity
+from clickflow.system.errors import ClickflowError, DataError, UsageError
+from clickflow.system.files import read_json, sha256, write_json
+from clickflow.system.paths import Paths
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,8 @@ def test_the_stage_writes_a_card_that_holds(made):
 def test_the_same_weights_give_the_same_bytes_in_another_process(made):
     paths = Paths(made[0])
     program = (
-        "import sys; from pathlib import Path; from clickflow.models import export, saved; "
+        "import sys; from pathlib import Path; from clickflow.artefact import export; "
+        "from clickflow.models import saved; "
         "sys.stdout.buffer.write(export.to_onnx(saved.load_trained(Path(sys.argv[1]))))"
     )
     again = subprocess.run(

@@ -26,12 +26,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from clickflow import cli, integrity
-from clickflow.errors import DataError, UsageError
-from clickflow.evaluation import gate
-from clickflow.evaluation.verdicts import Rule, decide
-from clickflow.files import read_json, sha256_folder, write_json
-from clickflow.paths import Paths
+from clickflow import cli
+from clickflow.gate import stage
+from clickflow.gate.verdicts import Rule, decide
+from clickflow.system import integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.files import read_json, sha256_folder, write_json
+from clickflow.system.paths import Paths
 
 MANY = sequences(1500)
 STRONG = ranks(MANY, 0.5, seed=1)
@@ -46,7 +47,7 @@ def paths(tmp_path: Path) -> Paths:
 def decided(root: Path, paths: Paths, champion: int = 0, **rules: Any) -> str:
     for folder in (paths.evaluation(MODEL), paths.exported(MODEL)):
         integrity.seal(folder)  # as the stages leave them, whatever a test has made of them
-    gate.run(params_with(root, champion, **rules), paths, MODEL)
+    stage.run(params_with(root, champion, **rules), paths, MODEL)
     return str(decision(paths)["decision"])
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from clickflow.models import losses
-from clickflow.models.directions import UnitVectors, unit
 from clickflow.models.ensemble import build
+from clickflow.models.normalize import UnitVectors, unit
 from clickflow.training.batches import NO_ACTION, gather, windows
 from clickflow.training.negatives import Sampler, candidates, everything
 from clickflow.training.objective import AUXILIARY, loss, prepare

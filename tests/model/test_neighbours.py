@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow.evaluation.baselines import NEIGHBOURS, neighbours, returns, session_index, vsknn, vstan
-from clickflow.evaluation.baselines.history import History
+from clickflow.baselines import NEIGHBOURS, neighbours, returns, session_index, vsknn, vstan
+from clickflow.baselines.history import History
 
 KNOWN = 9
 SESSIONS = st.lists(st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=6), min_size=1, max_size=14)

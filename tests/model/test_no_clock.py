@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clickflow.artefact import export
 from clickflow.evaluation import evaluate
 from clickflow.events.ingest import ingest
-from clickflow.files import read_json
-from clickflow.models import export
 from clickflow.monitoring import watch
-from clickflow.params import Params
-from clickflow.params_file import load
-from clickflow.paths import Paths
+from clickflow.params.file import load
+from clickflow.params.schema import Params
 from clickflow.quality import validate
 from clickflow.sequences import prepare
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system.files import read_json
+from clickflow.system.paths import Paths
 from clickflow.training import stage
 
 SESSIONS = 400

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import small_models
 
+from clickflow.artefact import export
+from clickflow.artefact.artefact import load
 from clickflow.evaluation import evaluate, figures, report
-from clickflow.models import export
-from clickflow.models.artefact import load
-from clickflow.params_file import load as load_params
-from clickflow.paths import Paths
+from clickflow.params.file import load as load_params
+from clickflow.system.paths import Paths
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 OPTIONAL = {"html", "li", "dt", "dd", "tr", "td", "th", "tbody", "thead", "p"}

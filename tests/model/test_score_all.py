@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from small_models import KNOWN, shop, spec, trained
 
-from clickflow.errors import DataError
-from clickflow.files import read_json, sha256_folder
-from clickflow.models import export
-from clickflow.models.artefact import Artefact, load
-from clickflow.params_file import load as load_params
-from clickflow.paths import Paths
+from clickflow.artefact import export
+from clickflow.artefact.artefact import Artefact, load
+from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import batch
 from clickflow.serving.score import score
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json, sha256_folder
+from clickflow.system.paths import Paths
 
 MODEL = "next_step"
 
@@ -130,7 +130,7 @@ def test_of_a_session_in_pieces_the_last_one_counts(made: Any, tmp_path: Path) -
 
 
 def test_what_cannot_be_read_leaves_the_predictions_of_before(made: Any, tmp_path: Path) -> None:
-    from clickflow.files import replacing
+    from clickflow.system.files import replacing
 
     artefact, _ = made
     shop(tmp_path / "session")

@@ -13,10 +13,10 @@ import watched_shop
 from pyarrow import csv, parquet
 from watched_shop import MODEL, call
 
-from clickflow.errors import UsageError
-from clickflow.paths import Paths
 from clickflow.sequences.store import SPLITS
 from clickflow.serving.score import NAME_SHOWN
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 pytestmark = pytest.mark.slow
 

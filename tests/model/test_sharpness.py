@@ -11,7 +11,7 @@ from clickflow.models.ensemble import build
 from clickflow.models.network import Network
 from clickflow.training.batches import windows
 from clickflow.training.loop import train
-from clickflow.training.sharpness import sharpen
+from clickflow.training.temperature import sharpen
 from clickflow.training.validation import answer
 
 

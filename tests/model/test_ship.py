@@ -10,12 +10,12 @@ from small_models import ITEMS, KNOWN, shop, spec, split, trained
 from typer.testing import CliRunner
 
 from clickflow import cli
-from clickflow.errors import ClickflowError
-from clickflow.files import read_json
-from clickflow.models.artefact import load
-from clickflow.paths import Paths
+from clickflow.artefact.artefact import load
 from clickflow.sequences.store import write_store
 from clickflow.serving.score import score
+from clickflow.system.errors import ClickflowError
+from clickflow.system.files import read_json
+from clickflow.system.paths import Paths
 from recorded import lock
 
 MODEL = "next_step"

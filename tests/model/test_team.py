@@ -11,11 +11,11 @@ import pytest
 import torch
 from markov_log import CPU, log, model, sizes
 
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.params import Model
+from clickflow.params.schema import Model
+from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.training.checkpoints import Checkpoints
+from clickflow.training.distributed import Team, gathered
 from clickflow.training.loop import Trained, train
-from clickflow.training.team import Team, gathered
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,12 @@ import torch
 from small_models import shop
 from small_models import spec as small
 
-from clickflow.errors import DataError
-from clickflow.files import sha256, sha256_folder
 from clickflow.models.saved import load_trained
-from clickflow.params import Params
-from clickflow.params_file import load
-from clickflow.paths import Paths
+from clickflow.params.file import load
+from clickflow.params.schema import Params
+from clickflow.system.errors import DataError
+from clickflow.system.files import sha256, sha256_folder
+from clickflow.system.paths import Paths
 from clickflow.training import stage
 
 

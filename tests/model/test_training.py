@@ -11,10 +11,10 @@ import pytest
 import torch
 from markov_log import CPU, KNOWN, log, model, packed, popularity_recall, sizes
 
-from clickflow.errors import DataError, UsageError
 from clickflow.models.heads import NextAction
-from clickflow.params import Model, Optimiser
+from clickflow.params.schema import Model, Optimiser
 from clickflow.sequences.store import PackedSplit
+from clickflow.system.errors import DataError, UsageError
 from clickflow.training import actions, last_pass, optimisers
 from clickflow.training.batches import windows
 from clickflow.training.budget import OPEN, by_size, looks
@@ -289,7 +289,7 @@ for name in "safetensors pyarrow pandas duckdb yaml pydantic rich typer mlflow m
     sys.modules[name] = None  # as if it were not installed
 import numpy as np
 from clickflow.models.network import Sizes
-from clickflow.params import (
+from clickflow.params.schema import (
     Augmentation, Budget, Encoder, Heads, Model, NextActionHead, NextItemHead, Optimiser, Training,
 )
 from clickflow.sequences.store import PackedSplit

@@ -8,9 +8,9 @@ import pytest
 import watched_shop
 from watched_shop import MODEL, call, change_later, param
 
-from clickflow.errors import UsageError
-from clickflow.files import read_json
-from clickflow.paths import Paths
+from clickflow.system.errors import UsageError
+from clickflow.system.files import read_json
+from clickflow.system.paths import Paths
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +113,8 @@ def test_each_bound_sees_its_own_column(paths: Paths, column: str, change: Any, 
 
 
 def test_items_that_the_champion_has_never_seen_are_counted_and_fail_nothing(paths: Paths) -> None:
-    from clickflow import integrity
     from clickflow.sequences.store import read_card
+    from clickflow.system import integrity
 
     card = read_card(paths.sequences("session"))
     assert card.known == 202, "every item is known, so that the last one can be made new by its name"

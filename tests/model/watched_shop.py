@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from clickflow import cli, integrity
-from clickflow.paths import Paths
+from clickflow import cli
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system import integrity
+from clickflow.system.paths import Paths
 from recorded import lock
 
 MODEL = "next_step"

@@ -39,7 +39,7 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("airflow")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
     env |= {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-    code = "from clickflow.orchestration import inprocess; inprocess.migrate()"
+    code = "from clickflow.airflow import inprocess; inprocess.migrate()"
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=True, capture_output=True)
     return folder
 

@@ -13,14 +13,16 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from clickflow import integrity
-from clickflow.evaluation import gate, ranking
-from clickflow.files import sha256, write_json
-from clickflow.params import Params
-from clickflow.params_file import load
-from clickflow.paths import Paths
-from clickflow.registry import ledger, mlflow_store
+from clickflow.evaluation import ranking
+from clickflow.gate import stage
+from clickflow.params.file import load
+from clickflow.params.schema import Params
+from clickflow.registry import ledger
 from clickflow.registry.champion import with_champions
+from clickflow.system import integrity
+from clickflow.system.files import sha256, write_json
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
 from recorded import lock
 
 MODEL = "next_step"
@@ -66,7 +68,7 @@ def candidate(
 
 def judged(paths: Paths, model: str = MODEL, decision: str = "promote") -> dict[str, Any]:
     """The gate's decision on what lies there, written as the stage writes it."""
-    made = gate.judge(params_of(paths), paths, model)
+    made = stage.judge(params_of(paths), paths, model)
     assert made["decision"] == decision, made["summary"]
     write_json(paths.gate(model) / "decision.json", made)
     lock(paths, model)

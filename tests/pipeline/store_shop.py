@@ -80,7 +80,7 @@ def ran(shop: Path, dag: str, conf: dict[str, Any], moment: str = "2026-02-02T06
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
         "CLICKFLOW_UNATTENDED": "yes",
     }
-    words = [sys.executable, "-m", "clickflow.orchestration.inprocess", str(shop / "dags"), dag, moment]
+    words = [sys.executable, "-m", "clickflow.airflow.inprocess", str(shop / "dags"), dag, moment]
     done = subprocess.run([*words, json.dumps(conf)], cwd=folder, env=env, capture_output=True, text=True, timeout=800)
     with contextlib.closing(sqlite3.connect(folder / "airflow.db")) as database:
         of = "select task_id, state from task_instance where dag_id = ? and run_id like ?"

@@ -14,9 +14,9 @@ from small_shop import commit, with_airflow
 from typer.testing import CliRunner
 
 from clickflow import cli
-from clickflow.errors import UsageError
 from clickflow.orchestration import overrides
-from clickflow.paths import Paths
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_an_answer_that_is_none_registers_nothing(here: Paths, words: list[str],
 DRIVE = """
 import json, sys, threading, time
 from datetime import datetime, timezone
-from clickflow.orchestration import inprocess
+from clickflow.airflow import inprocess
 
 # Here and not in the thread: two threads that import the same modules may wait for each other for ever.
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser

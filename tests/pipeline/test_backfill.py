@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from clickflow.airflow.backfill import of_window
 from clickflow.orchestration import overrides
-from clickflow.orchestration.airflow.backfill import of_window
-from clickflow.params_file import check, load
+from clickflow.params.file import check, load
 
 READ = """
 import json, sys

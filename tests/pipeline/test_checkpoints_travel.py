@@ -12,8 +12,8 @@ import pytest
 from s3 import served
 from small_shop import dvc, git
 
-from clickflow.files import sha256
-from clickflow.training.travel import Mirror
+from clickflow.system.files import sha256
+from clickflow.training.checkpoint_mirror import Mirror
 
 SCRIPT = Path(__file__).with_name("travelling_training.py")
 

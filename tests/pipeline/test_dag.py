@@ -15,9 +15,9 @@ import pytest
 import yaml
 from small_shop import commit, git, with_airflow
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import plan
+from clickflow.system.errors import UsageError
 
 pytestmark = pytest.mark.timeout(900)
 

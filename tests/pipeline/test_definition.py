@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from small_shop import PIPELINE, commit, git
 
+from clickflow.airflow import forms
 from clickflow.orchestration import definition
-from clickflow.orchestration.airflow import forms
 
 
 def described(shop: Path) -> str:

@@ -13,11 +13,11 @@ import pytest
 import yaml
 from small_shop import commit
 
+from clickflow.doctor import log, machine
+from clickflow.doctor.services import FAMILIES, VARIABLES
 from clickflow.events.ingest import ingest
-from clickflow.orchestration.doctor import log, machine
-from clickflow.orchestration.doctor.services import FAMILIES, VARIABLES
-from clickflow.params_file import check
-from clickflow.paths import Paths
+from clickflow.params.file import check
+from clickflow.system.paths import Paths
 
 pytestmark = pytest.mark.timeout(200)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from clickflow import files
-from clickflow.errors import UsageError
+from clickflow.doctor import locks
 from clickflow.events.pseudonyms import load_key
-from clickflow.orchestration.doctor import locks
-from clickflow.paths import Paths
 from clickflow.registry import ledger
+from clickflow.system import files
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 DEAD = 2**22 + 1
 """No process has this number: it is beyond the most that Linux gives."""
@@ -31,7 +31,9 @@ def full(code: str, limit: int) -> subprocess.CompletedProcess[str]:
 
 def line(file: Path, reason: str) -> str:
     return (
-        "from pathlib import Path; from clickflow.errors import ClickflowError; from clickflow.registry import ledger\n"
+        "from pathlib import Path\n"
+        "from clickflow.system.errors import ClickflowError\n"
+        "from clickflow.registry import ledger\n"
         f"file = Path({str(file)!r})\n"
         "try:\n"
         "    ledger.append(file, ledger.read(file), action='hold', model='m', version=1, champion=0, previous=0, "
@@ -58,7 +60,7 @@ def test_what_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
     file.write_text("old")
     code = f"""
 from pathlib import Path
-from clickflow import files
+from clickflow.system import files
 try:
     files.write_text(Path({str(file)!r}), "x" * 5000)
 except files.NotWritten as error:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from small_shop import git
 
-from clickflow.errors import ClickflowError
-from clickflow.orchestration import fragments, graph, process, runs
+from clickflow.orchestration import fragments, graph, runs
 from clickflow.orchestration.workspace import Run
+from clickflow.system import process
+from clickflow.system.errors import ClickflowError
 
 
 def quiet(line: str) -> None:

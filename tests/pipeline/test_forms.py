@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from clickflow.errors import UsageError
+from clickflow.airflow import forms
 from clickflow.orchestration import overrides
-from clickflow.orchestration.airflow import forms
-from clickflow.params import Params
-from clickflow.params_file import check, load
+from clickflow.params.file import check, load
+from clickflow.params.schema import Params
+from clickflow.system.errors import UsageError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_shop import dvc
 
-from clickflow.errors import ClickflowError
 from clickflow.orchestration import fragments
+from clickflow.system.errors import ClickflowError
 
 
 def test_taken_apart_and_put_together_it_is_the_same_file(shop: Path, tmp_path: Path) -> None:

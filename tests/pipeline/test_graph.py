@@ -10,9 +10,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import graph
 from clickflow.orchestration.variables import read_yaml
+from clickflow.system.errors import UsageError
 
 
 def dvc_graph(root: Path) -> tuple[set[str], set[tuple[str, str]]]:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clickflow import integrity
-from clickflow.errors import DataError
+from clickflow.system import integrity
+from clickflow.system.errors import DataError
 
 NAMES = ("card.json", "day=2026-01-05/events.parquet", "day=2026-01-06/events.parquet", "train/item.npy")
 

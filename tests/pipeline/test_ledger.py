@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow.errors import DataError
 from clickflow.registry import ledger
+from clickflow.system.errors import DataError
 
 
 def write(file: Path, moves: list[tuple[str, int, int, int]], model: str = "m") -> list[ledger.Entry]:

@@ -14,9 +14,9 @@ from test_ledger import MOVES, write
 from typer.testing import CliRunner
 
 from clickflow import cli
-from clickflow.errors import DataError, UsageError
-from clickflow.paths import Paths
 from clickflow.registry import champion, ledger, signatures
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.paths import Paths
 
 OTHER = "somebody else's key, of letters enough"
 

@@ -16,6 +16,6 @@ def test_files_and_folders_of_a_command_are_not_for_others(tmp_path: Path) -> No
 
 
 def test_a_stricter_umask_stays(tmp_path: Path) -> None:
-    code = "import os; from clickflow.files import withhold; os.umask(0o077); withhold(); open('a', 'w')"
+    code = "import os; from clickflow.system.files import withhold; os.umask(0o077); withhold(); open('a', 'w')"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from clickflow import faults, params_text
-from clickflow.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, DataError, UsageError
-from clickflow.params_file import check, load
-from clickflow.paths import Paths
+from clickflow.params.file import check, load
+from clickflow.system import faults
+from clickflow.system.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, DataError, UsageError
+from clickflow.system.paths import Paths
 
 
 def run(cwd: Path, code: str, **more) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,8 @@ def test_debugging_shows_the_traceback(tmp_path):
     [("ascii", "+/- ... -> \\u54c1"), ("latin-1", "± ... -> \\u54c1"), ("utf-8", "± … → 品")],
 )
 def test_any_text_can_be_said_in_any_encoding(tmp_path, encoding, says):
-    code = "from clickflow import console; console.fit(); console.out.print('± … → 品'); console.say('caf\\udce9')"
+    says_it = "console.fit(); console.out.print('± … → 品'); console.say('caf\\udce9')"
+    code = f"from clickflow.system import console; {says_it}"
     shown = run(tmp_path, code, env=os.environ | {"PYTHONIOENCODING": encoding}, encoding=encoding)
     assert shown.returncode == 0, shown.stderr
     assert (
@@ -162,7 +163,7 @@ def test_a_params_yaml_that_is_none(tmp_path, text, says):
     path = tmp_path / "params.yaml"
     path.write_bytes(text)
     with pytest.raises(UsageError, match=says) as caught:
-        params_text.read(path)
+        text.read(path)
     assert caught.value.kept
     assert caught.value.next_step
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # A scheduler ends a run with the run in its session, and so does what follows the run here.
 RUN = """
 import json, sys
-from clickflow.orchestration import inprocess
+from clickflow.airflow import inprocess
 code = inprocess.main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4])
 
 from airflow.models.dagrun import DagRun

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import overrides
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.params_file import load
+from clickflow.params.file import load
+from clickflow.system.errors import UsageError
 
 TEXT = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
 

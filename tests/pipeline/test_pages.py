@@ -17,8 +17,8 @@ from registry_workspace import MODEL, candidate, workspace
 from typer.testing import CliRunner
 
 from clickflow import cli
-from clickflow.errors import UsageError
-from clickflow.paths import Paths
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 
 def publish(*words: str) -> dict[str, Any]:

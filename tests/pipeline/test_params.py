@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow.errors import UsageError
-from clickflow.params_file import check, load
+from clickflow.params.file import check, load
+from clickflow.system.errors import UsageError
 
 
 def test_the_repository_s_params_are_valid(root):

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_shop import commit
 
-from clickflow.errors import UsageError
+from clickflow.airflow import forms
 from clickflow.orchestration import graph, overrides, permitted, runs, workspace
-from clickflow.orchestration.airflow import forms
 from clickflow.orchestration.workspace import Run
-from clickflow.params_file import check, load
-from clickflow.params_rules import COMMIT_ALONE
+from clickflow.params.file import check, load
+from clickflow.params.rules import COMMIT_ALONE
+from clickflow.system.errors import UsageError
 
 REFUSED: dict[str, Any] = {
     "gate.floors": {"recall@20": -1.0},

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from clickflow.orchestration import process
+from clickflow.system import process
 
 TASK = """
 import sys
 from pathlib import Path
-from clickflow.orchestration import process
+from clickflow.system import process
 process.end_with_parent()
 folder = Path(sys.argv[1])
 done = process.run(["sh", "-c", sys.argv[2]], cwd=folder, env=__import__("os").environ, say=print)

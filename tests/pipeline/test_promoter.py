@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from clickflow.orchestration import workspace
-from clickflow.paths import Paths
 from clickflow.registry.lock import changing
+from clickflow.system.paths import Paths
 
 SECRET = {
     "CLICKFLOW_PROMOTER_PASSWORD": "a password of the registry",

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from registry_workspace import MODEL, candidate, params_of, state, with_store, workspace
 
-from clickflow.errors import UsageError
-from clickflow.paths import Paths
 from clickflow.registry import promote, rollback
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,13 @@ import pytest
 from registry_workspace import MODEL, candidate, home_of, lines, params_of, state, with_store, workspace
 from typer.testing import CliRunner
 
-from clickflow import cli, integrity
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.files import sha256_folder
-from clickflow.paths import Paths
-from clickflow.registry import champion, ledger, mlflow_store, pages
+from clickflow import cli
+from clickflow.registry import champion, ledger, pages
+from clickflow.system import integrity
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.files import sha256_folder
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import s3
 import ssh
 from small_shop import commit, dvc, git
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import fragments, graph, runs, storage, workspace
 from clickflow.orchestration.workspace import Run
+from clickflow.system.errors import UsageError
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -42,7 +42,7 @@ def rolling(shop: Path, root: Path, airflow: None) -> Path:
 
 RUNS = """
 import json, sys
-from clickflow.orchestration import inprocess
+from clickflow.airflow import inprocess
 codes = [inprocess.main(sys.argv[1], "rollback", *words) for words in json.loads(sys.argv[2])]
 print("codes:", *codes)
 """

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from small_shop import commit
 
-from clickflow.errors import UsageError
 from clickflow.events import origins, roots
 from clickflow.orchestration import graph, overrides, runs
 from clickflow.orchestration.workspace import Run
-from clickflow.params_file import load
-from clickflow.paths import Paths
+from clickflow.params.file import load
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 
 def quiet(line: str) -> None:

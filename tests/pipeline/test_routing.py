@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import Resources, plan
+from clickflow.system.errors import UsageError
 
 READ = """
 import json, os, sys, time

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from small_shop import commit, dvc, git
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import fragments, graph, prune, runs
 from clickflow.orchestration.workspace import Run
 from clickflow.registry import ledger
+from clickflow.system.errors import UsageError
 
 pytestmark = pytest.mark.timeout(900)
 

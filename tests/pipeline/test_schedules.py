@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import overrides
-from clickflow.params_file import check
+from clickflow.params.file import check
+from clickflow.system.errors import UsageError
 
 READ = """
 import importlib, json, sys

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from small_shop import commit
 
-from clickflow.errors import ClickflowError
 from clickflow.orchestration import fragments, graph, runs
 from clickflow.orchestration.workspace import Run
+from clickflow.system.errors import ClickflowError
 
 
 def quiet(line: str) -> None:

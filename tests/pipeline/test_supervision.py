@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.orchestration.platform import configuration, keys, processes, settings, state, supervisor
-from clickflow.orchestration.platform.configuration import Ports
-from clickflow.orchestration.platform.settings import Settings
-from clickflow.paths import Paths
+from clickflow.platform import configuration, keys, processes, settings, state, supervisor
+from clickflow.platform.configuration import Ports
+from clickflow.platform.settings import Settings
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.paths import Paths
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -191,7 +191,7 @@ def test_a_service_clears_up_after_one_that_was_killed(folder: Path, tmp_path: P
     stale.write_text("4194999\n")
     mine = folder / f"{service}-2.pid"
     mine.write_text(f"{os.getpid()}\n")
-    command = [sys.executable, "-m", "clickflow.orchestration.platform.launch", service, "--", "/bin/echo", "started"]
+    command = [sys.executable, "-m", "clickflow.platform.launch", service, "--", "/bin/echo", "started"]
     try:
         done = subprocess.run(
             command, env={**os.environ, processes.PLATFORM: str(folder)}, capture_output=True, text=True, timeout=60

@@ -15,14 +15,15 @@ from registry_workspace import MODEL, candidate, judged, lines, lock, state, wit
 from small_shop import git
 from typer.testing import CliRunner
 
-from clickflow import cli, integrity
-from clickflow.errors import UsageError
-from clickflow.evaluation import locked
-from clickflow.evaluation.draws import values
-from clickflow.files import read_json, write_json
+from clickflow import cli
+from clickflow.gate import locked
+from clickflow.gate.draws import values
 from clickflow.orchestration import history, overrides
 from clickflow.orchestration.workspace import Run
-from clickflow.paths import Paths
+from clickflow.system import integrity
+from clickflow.system.errors import UsageError
+from clickflow.system.files import read_json, write_json
+from clickflow.system.paths import Paths
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from small_shop import CHECK, commit, dvc, git
 
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.orchestration import fragments, graph, overrides, runs, storage, workspace
 from clickflow.orchestration.workspace import Run
-from clickflow.params_file import load
+from clickflow.params.file import load
+from clickflow.system.errors import ClickflowError, UsageError
 
 
 def quiet(line: str) -> None:

@@ -8,9 +8,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from killed_training import write
 from markov_log import CPU, log, model, sizes
 
+from clickflow.training.checkpoint_mirror import Mirror
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.loop import train
-from clickflow.training.travel import Mirror
 
 if __name__ == "__main__":
     repository, home, out = (Path(word) for word in sys.argv[1:])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from servers import port as free_port
 
-from clickflow.orchestration.platform.mlflow_login import USERS
+from clickflow.platform.mlflow_login import USERS
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(300)]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -55,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("mlflow")
     (folder / "passwords.json").write_text(json.dumps({user: password(user) for user in USERS}))
     port, store = free_port(), f"sqlite:///{folder / 'mlflow.db'}"
-    words = ["-m", "clickflow.orchestration.platform.mlflow_login", "--tracking", store]
+    words = ["-m", "clickflow.platform.mlflow_login", "--tracking", store]
     words += ["--users", f"sqlite:///{folder / 'users.db'}", "--artifacts", (folder / "files").as_uri()]
     words += ["--passwords", str(folder / "passwords.json"), "--settings", str(folder / "mlflow.ini"), "--"]
     words += [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--port", str(port)]

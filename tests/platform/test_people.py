@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": "j" * 64,
     }
     subprocess.run(
-        [sys.executable, "-m", "clickflow.orchestration.airflow.prepare", "--pool", "gpu=1"],
+        [sys.executable, "-m", "clickflow.airflow.prepare", "--pool", "gpu=1"],
         env=env,
         check=True,
         capture_output=True,

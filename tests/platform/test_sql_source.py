@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
 from ingest_setup import Desk, Outcome, set_params
 
-from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.events import statements
 from clickflow.events.ingest import ingest
 from clickflow.events.replay import replay
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 pytestmark = pytest.mark.platform
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from clickflow.params import Params
-from clickflow.params_file import load
-from clickflow.paths import Paths
+from clickflow.params.file import load
+from clickflow.params.schema import Params
 from clickflow.sequences.store import write_store
+from clickflow.system.paths import Paths
 
 ITEMS = 30
 

@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow import params_patch as patch
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.params_file import check, load
+from clickflow.params import patch
+from clickflow.params.file import check, load
+from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.tuning import space
 
 WRONG = [

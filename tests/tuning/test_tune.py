@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clickflow import integrity
 from clickflow.cli import guarded
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.params_file import load
+from clickflow.params.file import load
 from clickflow.sequences.card import read_card
+from clickflow.system import integrity
+from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.tuning import space, study, tune
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow import integrity
-from clickflow.console import emit, progress, say
-from clickflow.errors import DataError
+from clickflow.artefact.artefact import Artefact, load
+from clickflow.baselines import positions
+from clickflow.baselines.history import history
 from clickflow.evaluation import (
     customers,
     examples,
@@ -22,15 +22,15 @@ from clickflow.evaluation import (
     seen,
     vocabularies,
 )
-from clickflow.evaluation.baselines import positions
-from clickflow.evaluation.baselines.history import history
-from clickflow.evaluation.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
 from clickflow.evaluation.measure import Measured
-from clickflow.files import replacing, write_json, write_text
-from clickflow.models.artefact import Artefact, load
-from clickflow.params import Evaluation, Params
-from clickflow.paths import Paths
+from clickflow.gate.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
+from clickflow.params.schema import Evaluation, Params
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system import integrity
+from clickflow.system.console import emit, progress, say
+from clickflow.system.errors import DataError
+from clickflow.system.files import replacing, write_json, write_text
+from clickflow.system.paths import Paths
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.artefact.artefact import Artefact
+from clickflow.artefact.windows import batch, questions, recent
+from clickflow.baselines import NEXT_ITEM
+from clickflow.baselines.history import History
 from clickflow.evaluation import ranking, vocabularies
-from clickflow.evaluation.baselines import NEXT_ITEM
-from clickflow.evaluation.baselines.history import History
 from clickflow.evaluation.scoring import HeldOut
-from clickflow.models.artefact import Artefact
-from clickflow.models.windows import batch, questions, recent
 
 SESSIONS, STEPS, ANSWERS = 6, 6, 5
 """How many sessions, steps of each (the last ones), and suggestions of each system are shown."""

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.console import Advance
+from clickflow.artefact.artefact import Artefact
+from clickflow.baselines.history import History
+from clickflow.baselines.positions import Positions
 from clickflow.evaluation import calibration, customers, metrics, ranking, scoring, seen, slices
-from clickflow.evaluation.baselines.history import History
-from clickflow.evaluation.baselines.positions import Positions
-from clickflow.evaluation.evidence import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.metrics import Resampling
 from clickflow.evaluation.oracle import Best
 from clickflow.evaluation.scoring import HeldOut
-from clickflow.models.artefact import Artefact
-from clickflow.params import Evaluation
+from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
+from clickflow.params.schema import Evaluation
 from clickflow.sequences.card import iso
+from clickflow.system.console import Advance
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from clickflow.evaluation import ranking
 from clickflow.evaluation.scoring import HeldOut
-from clickflow.files import read_json
+from clickflow.system.files import read_json
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def best(folder: Path, test: HeldOut, known: int) -> Best:
     """Ask the truth in `folder` every question of `test`; items from `known` on do not compete."""
     from pyarrow import parquet
 
-    from clickflow.events import truth
+    from clickflow.simulator import truth
 
     sessions = parquet.read_table(test.folder / "test" / "sequences.parquet", columns=["session_id"])
     items = parquet.read_table(test.folder / "vocabulary.parquet", columns=["item_id"])

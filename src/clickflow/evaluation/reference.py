@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.errors import DataError
+from clickflow.artefact.artefact import VOCABULARY, Artefact
 from clickflow.evaluation import profile
-from clickflow.evaluation.evidence import CANDIDATE
 from clickflow.evaluation.profile import Cells, Values
-from clickflow.files import read_json
-from clickflow.models.artefact import VOCABULARY, Artefact
+from clickflow.gate.evidence import CANDIDATE
 from clickflow.sequences.card import iso
 from clickflow.sequences.store import Card, open_split
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json
 
 FILE = "reference.json"
 VERSION = 1

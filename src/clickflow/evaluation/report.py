@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.evaluation import figures, headline, ranking
-from clickflow.evaluation.evidence import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
-from clickflow.params import Evaluation
+from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ORACLE
+from clickflow.params.schema import Evaluation
 from clickflow.sequences.store import SPLITS, Card
 
 ACTION_COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.console import Advance
+from clickflow.artefact.artefact import Artefact
+from clickflow.artefact.windows import Questions, batch, blocks, questions, recent
+from clickflow.baselines import NEXT_ACTION, NEXT_ITEM
+from clickflow.baselines.history import History
+from clickflow.baselines.positions import Positions
 from clickflow.evaluation import customers, ranking, vocabularies
-from clickflow.evaluation.baselines import NEXT_ACTION, NEXT_ITEM
-from clickflow.evaluation.baselines.history import History
-from clickflow.evaluation.baselines.positions import Positions
-from clickflow.models.artefact import Artefact
-from clickflow.models.windows import Questions, batch, blocks, questions, recent
 from clickflow.sequences.store import Card, PackedSplit
+from clickflow.system.console import Advance
 
 BLOCK_BYTES = 1 << 25
 """Bytes of one block of scores (questions x items)."""

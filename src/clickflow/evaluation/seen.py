@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation.scoring import HeldOut
-from clickflow.files import read_json
-from clickflow.models.artefact import Artefact
+from clickflow.system.files import read_json
 
 UNTIL = "seen_until"
 """Of an artefact's card, and of reference.json: ISO 8601."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.models.artefact import Artefact
-from clickflow.models.windows import UNKNOWN, Translation
+from clickflow.artefact.artefact import Artefact
+from clickflow.artefact.windows import UNKNOWN, Translation
 from clickflow.sequences.store import Card
 
 NEVER = float(np.log(1e-12))

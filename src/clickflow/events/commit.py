@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from clickflow import files
-from clickflow.errors import ClickflowError
-from clickflow.paths import Paths
+from clickflow.system import files
+from clickflow.system.errors import ClickflowError
+from clickflow.system.paths import Paths
 
 JOURNAL = "journal.json"
 

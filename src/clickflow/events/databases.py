@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
-from clickflow import console
-from clickflow.errors import DataError
 from clickflow.events.storage import UNTOUCHED
+from clickflow.system import console
+from clickflow.system.errors import DataError
 
 _FILES = {".duckdb": "duckdb", ".ddb": "duckdb", ".sqlite": "sqlite", ".db": "sqlite"}
 _READ_ONLY = {"mysql": "SET SESSION TRANSACTION READ ONLY"}

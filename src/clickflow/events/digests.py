@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickflow.errors import DataError
 from clickflow.events.listing import shown
 from clickflow.events.storage import UNTOUCHED
-from clickflow.integrity import Hashes, Marks, marks
+from clickflow.system.errors import DataError
+from clickflow.system.integrity import Hashes, Marks, marks
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from clickflow.errors import DataError
 from clickflow.events.pseudonyms import VARIABLE, key_name
+from clickflow.system.errors import DataError
 
 MAGIC = b"clickflow AES-SIV 1\n"
 CHUNK, TAG = 1 << 20, 16

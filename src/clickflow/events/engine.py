@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from clickflow.errors import UsageError
+from clickflow.system.errors import UsageError
 
 LIBRARIES = 1_500_000_000
 """Bytes of address space below which nothing can be read."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-from clickflow.errors import UsageError
 from clickflow.events.listing import matching
 from clickflow.events.storage import SUFFIXES, UNTOUCHED, members
-from clickflow.params import Source
+from clickflow.params.schema import Source
+from clickflow.system.errors import UsageError
 
 FORMATS = {
     "csv": "csv",

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clickflow import files
-from clickflow.errors import DataError
 from clickflow.events import texts
 from clickflow.events.pseudonyms import RETIRED, key_name, pseudonyms, retired
+from clickflow.system import files
+from clickflow.system.errors import DataError
 
 NAME = "forgotten.json"
 PERSON = b"clickflow forget"

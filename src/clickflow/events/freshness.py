@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clickflow import files
 from clickflow.events import manifest
 from clickflow.events.refusals import named, refused_files
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
+from clickflow.system import files
+from clickflow.system.paths import Paths
 
 
 @dataclass(frozen=True, kw_only=True)

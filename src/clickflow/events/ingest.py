@@ -14,8 +14,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from clickflow import console, files, integrity
-from clickflow.errors import DataError, UsageError
 from clickflow.events import forgotten, manifest, missing, origins, outputs, quarantine, reading, refusals, times
 from clickflow.events.checks import Rules
 from clickflow.events.commit import commit, scratch
@@ -30,8 +28,10 @@ from clickflow.events.sources import SourceFile, open_files
 from clickflow.events.staging import Stage
 from clickflow.events.storage import UNTOUCHED
 from clickflow.events.text_blocks import BLOCK
-from clickflow.params import Params, Source
-from clickflow.paths import Paths
+from clickflow.params.schema import Params, Source
+from clickflow.system import console, files, integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.paths import Paths
 
 ROW_BYTES = 130
 """Of a staged row, about."""

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from clickflow.errors import DataError
 from clickflow.events.storage import UNTOUCHED, Storage, opened, read_text
 from clickflow.events.text_blocks import TextBlock
+from clickflow.system.errors import DataError
 
 MAX_ELEMENT = 64 << 20
 """Characters; what is longer is no event."""

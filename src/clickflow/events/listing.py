@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from clickflow.errors import DataError
 from clickflow.events.storage import UNTOUCHED
+from clickflow.system.errors import DataError
 
 SHOWN = 10
 """How many faults an error names."""

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clickflow import console, files, integrity
 from clickflow.events.contract import EVENT_TYPES, VERSION
 from clickflow.events.presets import ANY_TYPE, PRESETS
 from clickflow.events.quarantine import FILE
 from clickflow.events.unread import Unread
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
+from clickflow.system import console, files, integrity
+from clickflow.system.paths import Paths
 
 NAME = "_manifest.json"
 ORDER = "order"

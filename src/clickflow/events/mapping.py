@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from clickflow.errors import DataError
 from clickflow.events.contract import BY_NAME
 from clickflow.events.presets import ANY_TYPE, Layout
 from clickflow.events.storage import UNTOUCHED
+from clickflow.system.errors import DataError
 
 LONGEST, MOST = 60, 1000
 """Letters of a name in a message, and names that are looked through for one that is near."""

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from clickflow import console
-from clickflow.errors import DataError
 from clickflow.events.manifest import Manifest
 from clickflow.events.storage import UNTOUCHED
-from clickflow.params import Params
+from clickflow.params.schema import Params
+from clickflow.system import console
+from clickflow.system.errors import DataError
 
 SHOWN = 5
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickflow import console, files
 from clickflow.events import roots
 from clickflow.events.folders import find_files
 from clickflow.events.forgotten import Forgotten
 from clickflow.events.pseudonyms import pseudonyms
-from clickflow.params import Params, Source
-from clickflow.paths import Paths
+from clickflow.params.schema import Params, Source
+from clickflow.system import console, files
+from clickflow.system.paths import Paths
 
 IDS = ("user_id", "session_id")
 
@@ -52,7 +52,7 @@ def raw_files(params: Params, paths: Paths, scratch: Path) -> tuple[Source, list
     folder = scratch / "raw"
     folder.mkdir()
     if source.kind == "simulator":
-        from clickflow.events.simulator import simulate
+        from clickflow.simulator.simulate import simulate
 
         with console.progress("simulating", params.simulator.events) as progress:
             simulate(params.simulator, folder, seed=params.seed, fmt="csv", progress=progress)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clickflow import console, files, integrity
 from clickflow.events import days, manifest, quarantine, reading
 from clickflow.events.engine import Engine
 from clickflow.events.manifest import Ingested, Manifest
@@ -18,7 +17,8 @@ from clickflow.events.recheck import Rechecked
 from clickflow.events.rows import BIT, reasons_of
 from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
-from clickflow.paths import Paths
+from clickflow.system import console, files, integrity
+from clickflow.system.paths import Paths
 
 
 @dataclass(frozen=True)

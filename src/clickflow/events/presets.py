@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 
-from clickflow.errors import UsageError
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
-from clickflow.params import Source
+from clickflow.params.schema import Source
+from clickflow.system.errors import UsageError
 
 EVERY = "*"
 """The key of `nulls` for every column."""

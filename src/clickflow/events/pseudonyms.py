@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from clickflow import console, files
-from clickflow.errors import UsageError
+from clickflow.system import console, files
+from clickflow.system.errors import UsageError
 
 VARIABLE = "CLICKFLOW_PSEUDONYM_KEY"
 RETIRED = "retired.keys"

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clickflow import console
 from clickflow.events.checks import Rules, check
 from clickflow.events.engine import Engine
 from clickflow.events.presets import Layout
@@ -20,7 +19,8 @@ from clickflow.events.staging import Stage
 from clickflow.events.storage import UNTOUCHED
 from clickflow.events.times import PLAUSIBLE
 from clickflow.events.unread import Unread, joined
-from clickflow.faults import of_file
+from clickflow.system import console
+from clickflow.system.faults import of_file
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")

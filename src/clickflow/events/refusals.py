@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clickflow import files
 from clickflow.events import encryption, quarantine
+from clickflow.system import files
 
 SHOWN = 10
 """At most so many files are named."""

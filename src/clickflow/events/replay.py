@@ -7,8 +7,6 @@ params, without reading the sources. Other changes touch accepted rows too, and 
 
 from typing import Any
 
-from clickflow import console, files, integrity
-from clickflow.errors import UsageError
 from clickflow.events import forgotten, manifest, outputs
 from clickflow.events import ingest as stage_of
 from clickflow.events.commit import commit, scratch
@@ -18,8 +16,10 @@ from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import key_name, load_key, retired
 from clickflow.events.recheck import recheck
 from clickflow.events.staging import Stage
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
+from clickflow.system import console, files, integrity
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 
 def run(params: Params, paths: Paths, *, as_json: bool) -> None:

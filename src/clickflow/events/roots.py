@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickflow.errors import UsageError
+from clickflow.system.errors import UsageError
 
 VARIABLE = "CLICKFLOW_SOURCE_ROOTS"
 """In the environment of a run's stages: the folders, as a JSON list. Not set: a person works by hand."""

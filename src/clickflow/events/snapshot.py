@@ -8,10 +8,10 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.events import databases, statements
 from clickflow.events.storage import UNTOUCHED
-from clickflow.params import Source
+from clickflow.params.schema import Source
+from clickflow.system.errors import ClickflowError, UsageError
 
 ROWS = 100_000
 TABLE = re.compile(r"""[\w"$]+(\.[\w"$]+){0,2}""")

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.errors import ClickflowError, DataError
 from clickflow.events import fields, records, structs
 from clickflow.events.contract import BY_NAME, COLUMNS
 from clickflow.events.delimited import Delimited
@@ -36,8 +35,9 @@ from clickflow.events.storage import (
     read_text,
 )
 from clickflow.events.tables import Table
-from clickflow.faults import of_file, without_values
-from clickflow.params import Source
+from clickflow.params.schema import Source
+from clickflow.system.errors import ClickflowError, DataError
+from clickflow.system.faults import of_file, without_values
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 HEAD = 1 << 20

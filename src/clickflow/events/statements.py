@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from clickflow.errors import UsageError
 from clickflow.events.storage import UNTOUCHED
+from clickflow.system.errors import UsageError
 
 _READERS = """
 age array_length array_to_string btrim cardinality clock_timestamp convert_tz date_bin date_format date_part

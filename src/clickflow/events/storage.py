@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from clickflow.errors import DataError
+from clickflow.system.errors import DataError
 
 UTF8 = "utf-8"
 BOM = b"\xef\xbb\xbf"

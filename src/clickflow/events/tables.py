@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.errors import DataError
 from clickflow.events import fields, structs, texts
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, lines_of, position_of
 from clickflow.events.scalars import listed
 from clickflow.events.storage import UNTOUCHED
-from clickflow.faults import without_values
+from clickflow.system.errors import DataError
+from clickflow.system.faults import without_values
 
 ROWS = 131_072
 

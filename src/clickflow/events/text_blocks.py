@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.errors import DataError
 from clickflow.events import rows
 from clickflow.events.records import Odd, find_odd, line_bounds
 from clickflow.events.storage import PLAIN, UNTOUCHED, Storage, opened, originals, read_text
+from clickflow.system.errors import DataError
 
 BLOCK = 16 << 20
 """Bytes of text a block has, about."""

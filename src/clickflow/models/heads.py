@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from clickflow.models.associations import REACH, Associations, Table
 from clickflow.models.attention import CausalAttention, distances
-from clickflow.models.directions import unit
+from clickflow.models.normalize import unit
 from clickflow.models.sights import FEATURES, HABITS, Sights, sights
-from clickflow.params import NextItemHead
+from clickflow.params.schema import NextItemHead
 
 TEMPERATURE = 10.0
 """Scores are cosines times this: the sharpest softmax they can give."""

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from clickflow.models.associations import Table
-from clickflow.models.directions import unit
 from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.heads import NEVER, Mixture, NextAction, NextItem
 from clickflow.models.item_features import Codes, ItemFeatures
-from clickflow.params import Model
+from clickflow.models.normalize import unit
+from clickflow.params.schema import Model
 
 
 @dataclass(frozen=True, kw_only=True)

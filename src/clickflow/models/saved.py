@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clickflow.files import sha256
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
 from clickflow.models.network import Network, Sizes
-from clickflow.params import Augmentation, Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
-from clickflow.params import Encoder as EncoderSpec
+from clickflow.params.schema import Augmentation, Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params.schema import Encoder as EncoderSpec
+from clickflow.system.files import sha256
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 ASSOCIATIONS = "associations."

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from clickflow.console import Advance
+from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation import bootstrap, customers, ranking, scoring
 from clickflow.evaluation.profile import Values
-from clickflow.models.artefact import Artefact
 from clickflow.monitoring.windows import Window
-from clickflow.params import ACCURACY, place_of
+from clickflow.params.schema import ACCURACY, place_of
 from clickflow.sequences.store import Card, PackedSplit
+from clickflow.system.console import Advance
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clickflow.errors import UsageError
 from clickflow.evaluation import figures
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.report import data_uri
 from clickflow.events.refusals import named
 from clickflow.monitoring import plots
 from clickflow.monitoring.rule import METRIC, Bound, Judged, Verdict
+from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
     from clickflow.monitoring.watch import Seen

@@ -11,24 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from clickflow import console, integrity
-from clickflow.console import Advance
-from clickflow.errors import DataError, UsageError
+from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation import reference as references
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.profile import Values, action_codes
 from clickflow.evaluation.reference import Reference
 from clickflow.events import refusals
-from clickflow.files import replacing, write_json, write_text
-from clickflow.models.artefact import Artefact
 from clickflow.monitoring import drift, live, report, rule, windows
 from clickflow.monitoring.rule import DRIFT, METRIC, Judged, Verdict
 from clickflow.monitoring.windows import Window
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import Card, iso
 from clickflow.sequences.store import PackedSplit, read_card
+from clickflow.system import console, integrity
+from clickflow.system.console import Advance
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.files import replacing, write_json, write_text
+from clickflow.system.paths import Paths
 
 RESULT, PAGE = "watch.json", "report.html"
 NO_CLOCK = "the log has an order and no clock: age and hours are not judged, a day stands for 1,440 sessions"

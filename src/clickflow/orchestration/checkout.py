@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clickflow import console
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.orchestration import (
     forgotten,
     fragments,
@@ -20,9 +18,11 @@ from clickflow.orchestration import (
     workspace,
 )
 from clickflow.orchestration.history import Recorded
-from clickflow.orchestration.process import dvc, git
 from clickflow.orchestration.workspace import Run
-from clickflow.paths import Paths
+from clickflow.system import console
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.paths import Paths
+from clickflow.system.process import dvc, git
 
 
 def run(paths: Paths, name: str, *, into: Path | None, as_json: bool) -> None:

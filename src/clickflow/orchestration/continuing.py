@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import ClickflowError
 from clickflow.orchestration import (
     forgotten,
     fragments,
@@ -22,9 +21,10 @@ from clickflow.orchestration import (
     workspace,
 )
 from clickflow.orchestration.history import Recorded
-from clickflow.orchestration.process import Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import Run
+from clickflow.system.errors import ClickflowError
+from clickflow.system.process import Say, dvc, git
 
 LOOK_BACK = 50
 """How many of the newest runs are looked at."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from clickflow.errors import ClickflowError
 from clickflow.orchestration import graph, repository, workspace
-from clickflow.orchestration.process import git
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.params import Params
-from clickflow.params_file import load
+from clickflow.params.file import load
+from clickflow.params.schema import Params
+from clickflow.system.errors import ClickflowError
+from clickflow.system.process import git
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from clickflow import files
-from clickflow.errors import ClickflowError
 from clickflow.orchestration.fragments import Fragments
+from clickflow.system import files
+from clickflow.system.errors import ClickflowError
 
 NAME = "forgotten-objects.json"
 """In the home: hashes of objects that `clickflow forget` removed, with the day."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import ClickflowError
-from clickflow.files import write_text
+from clickflow.system.errors import ClickflowError
+from clickflow.system.files import write_text
 
 FILE = "dvc.lock"
 

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any
 
-from clickflow.errors import UsageError
 from clickflow.orchestration.variables import Variables, read_yaml, text
+from clickflow.system.errors import UsageError
 
 FILE = "dvc.yaml"
 PARAMS = "params.yaml"

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from clickflow.errors import ClickflowError
 from clickflow.orchestration import fragments, graph, repository
-from clickflow.orchestration.process import git
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import Run
+from clickflow.system.errors import ClickflowError
+from clickflow.system.process import git
 
 _TRAILER = "clickflow-run: "
 _FIELDS = "%(refname)%00%(objectname)%00%(committerdate:unix)%00%(parent)%00%(contents)%00"

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clickflow.files import read_json, write_json
 from clickflow.orchestration.workspace import Run, running
+from clickflow.system.files import read_json, write_json
 
 FILE = "run.json"
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from clickflow import console
 from clickflow.orchestration import history, journal, repository, workspace
-from clickflow.paths import Paths
+from clickflow.system import console
+from clickflow.system.paths import Paths
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,13 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from clickflow import console
-from clickflow.errors import EXIT_FAILED, ClickflowError
-from clickflow.orchestration import graph, overrides, permitted, process, runs, workspace
+from clickflow.orchestration import graph, overrides, permitted, runs, workspace
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE, Task, plan
 from clickflow.orchestration.workspace import Run
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
+from clickflow.system import console, process
+from clickflow.system.errors import EXIT_FAILED, ClickflowError
+from clickflow.system.paths import Paths
 
 DAG = "retrain"
 
@@ -95,7 +95,7 @@ def _start(paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path) 
         "CLICKFLOW_UNATTENDED": "yes",  # nobody can answer without a server
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    words = ["-m", "clickflow.orchestration.inprocess", str(paths.root / "dags"), DAG, moment.isoformat()]
+    words = ["-m", "clickflow.airflow.inprocess", str(paths.root / "dags"), DAG, moment.isoformat()]
     with (logs / "airflow.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, *words, json.dumps(conf)],

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from clickflow.files import append
-from clickflow.orchestration.process import Say
+from clickflow.system.files import append
+from clickflow.system.process import Say
 
 Kind = Literal["failed", "late", "waiting", "stale"]
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from clickflow.orchestration import fragments, repository
-from clickflow.orchestration.process import git
+from clickflow.system.process import git
 
 YOUNG = timedelta(days=1)
 """What is younger stays in any case."""

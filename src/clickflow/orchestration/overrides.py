@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from clickflow.errors import UsageError
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.params_file import check
+from clickflow.params.file import check
+from clickflow.system.errors import UsageError
 
 Overrides = Mapping[str, Any]
 """Dotted name of a param to its value."""

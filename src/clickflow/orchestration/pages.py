@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from clickflow.errors import ClickflowError
 from clickflow.orchestration import runs, workspace
-from clickflow.orchestration.process import Say
 from clickflow.orchestration.workspace import Run
-from clickflow.paths import Paths
+from clickflow.system.errors import ClickflowError
+from clickflow.system.paths import Paths
+from clickflow.system.process import Say
 
 REPORT, DECISION, DATA_DOCS = "report.html", "decision.html", "data_docs"
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from clickflow.errors import UsageError
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.params_rules import COMMIT_ALONE
+from clickflow.params.rules import COMMIT_ALONE
+from clickflow.system.errors import UsageError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _OF_ADDRESSES = re.compile(r"(^|[._])(url|uri|remote)s?([._]|$)", re.IGNORECASE)

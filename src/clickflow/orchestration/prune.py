@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from clickflow import console
 from clickflow.orchestration import history, journal, objects, repository, workspace
 from clickflow.orchestration.history import Recorded
-from clickflow.paths import Paths
 from clickflow.registry import ledger
+from clickflow.system import console
+from clickflow.system.paths import Paths
 
 
 @dataclass(frozen=True)

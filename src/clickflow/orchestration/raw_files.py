@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.events import roots
 from clickflow.orchestration import graph, repository
-from clickflow.orchestration.process import Say, dvc, git
 from clickflow.orchestration.variables import parse_yaml, read_yaml
 from clickflow.orchestration.workspace import Run
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.process import Say, dvc, git
 
 _NO_DATA = (".md", ".dvc", ".gitignore", ".gitkeep")
 

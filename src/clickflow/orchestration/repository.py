@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.orchestration.process import git
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.process import git
 
 MIRROR = "repository.git"
 

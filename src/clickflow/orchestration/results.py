@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import ClickflowError
-from clickflow.files import read_json, write_text
 from clickflow.orchestration import (
     continuing,
     fragments,
@@ -18,9 +16,11 @@ from clickflow.orchestration import (
     storage,
     workspace,
 )
-from clickflow.orchestration.process import Say, dvc, git, last_words
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import IDENTITY, Run
+from clickflow.system.errors import ClickflowError
+from clickflow.system.files import read_json, write_text
+from clickflow.system.process import Say, dvc, git, last_words
 
 MARKER = ".git/clickflow-results"
 """In a folder of results: the commit whose results are all there."""

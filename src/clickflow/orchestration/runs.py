@@ -1,7 +1,7 @@
 """A run from opening to record: git commit + checked overrides, a workspace per task, lock fragments in between.
 
 The bytes travel through DVC's cache and remote, the state as fragments, the history as `refs/runs/<run>`. Nothing here
-knows Airflow: `clickflow.orchestration.airflow` calls these functions, one a task.
+knows Airflow: `clickflow.airflow` calls these functions, one a task.
 """
 
 import json
@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, ClickflowError, UsageError
 from clickflow.orchestration import (
     continuing,
     fragments,
@@ -20,7 +19,6 @@ from clickflow.orchestration import (
     journal,
     overrides,
     permitted,
-    process,
     raw_files,
     repository,
     selection,
@@ -28,10 +26,12 @@ from clickflow.orchestration import (
     workspace,
 )
 from clickflow.orchestration.continuing import unchanged
-from clickflow.orchestration.process import Finished, Say, dvc, git, last_words
 from clickflow.orchestration.results import decisions, record, results, stages
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import Run
+from clickflow.system import process
+from clickflow.system.errors import EXIT_DATA, EXIT_FAILED, EXIT_USAGE, ClickflowError, UsageError
+from clickflow.system.process import Finished, Say, dvc, git, last_words
 
 __all__ = [
     "StageFailed",

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from clickflow.errors import UsageError
 from clickflow.orchestration.graph import Graph
+from clickflow.system.errors import UsageError
 
 
 def check(models: Iterable[str], params: Mapping[str, Any]) -> tuple[str, ...]:

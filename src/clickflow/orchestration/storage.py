@@ -4,9 +4,9 @@ import configparser
 import os
 from pathlib import Path
 
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.orchestration import repository
-from clickflow.orchestration.process import git
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.process import git
 
 REMOTE = "clickflow"
 """The DVC remote of runs where the repository names none, or `CLICKFLOW_DVC_REMOTE` another."""

@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.orchestration import fragments, graph, runs, workspace
-from clickflow.orchestration.process import Say, dvc
 from clickflow.orchestration.tasks import OPEN, Task, plan
 from clickflow.orchestration.workspace import Run
-from clickflow.params import Params
+from clickflow.params.schema import Params
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.process import Say, dvc
 
 
 def stage_of(stages: graph.Graph, unit: str) -> str:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from clickflow.errors import UsageError
 from clickflow.orchestration import selection
 from clickflow.orchestration.graph import FILE, Graph, Stage
+from clickflow.system.errors import UsageError
 
 OPEN, RECORD, APPROVE, PROMOTE, ANNOUNCE = "open", "record", "approve", "promote", "announce"
 
 FAILED = "task failed with exit code"
-"""In a task's log the line before the last words, followed by the code of `clickflow.errors`."""
+"""In a task's log the line before the last words, followed by the code of `clickflow.system.errors`."""
 
 ABOUT = {
     OPEN: "Fixes the run's commit, checks its params, and freezes the champions' versions in them.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from clickflow.errors import UsageError
+from clickflow.system.errors import UsageError
 
 _REFERENCE = re.compile(r"(?<!\\)\$\{(.*?)\}")
 _NAME = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[[^.\[\]]+\])*")

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import UsageError
-from clickflow.files import write_text
 from clickflow.orchestration import fragments, graph, overrides, permitted, repository, storage
-from clickflow.orchestration.process import NO_TELEMETRY, git
 from clickflow.registry import lock, signatures
+from clickflow.system.errors import UsageError
+from clickflow.system.files import write_text
+from clickflow.system.process import NO_TELEMETRY, git
 
 IDENTITY = ("-c", "user.name=clickflow", "-c", "user.email=clickflow@localhost")
 

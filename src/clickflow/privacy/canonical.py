@@ -14,13 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clickflow import console, files, integrity
 from clickflow.events import days, encryption, manifest, outputs, quarantine
 from clickflow.events.commit import commit
 from clickflow.events.engine import Engine
 from clickflow.events.manifest import Ingested
-from clickflow.paths import Paths
 from clickflow.privacy.people import People
+from clickflow.system import console, files, integrity
+from clickflow.system.paths import Paths
 
 
 @dataclass(frozen=True)

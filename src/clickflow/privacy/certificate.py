@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from clickflow.files import write_json, write_text
+from clickflow.system.files import write_json, write_text
 
 FOLDER = "forgotten"
 SHOWN = 3

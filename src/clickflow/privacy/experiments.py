@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import DataError
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.objects import STORE, Store
 from clickflow.privacy.people import People
-from clickflow.registry import mlflow_store
-from clickflow.registry.mlflow_store import EVALUATION, FORGOTTEN
 from clickflow.sequences.card import SPLITS, read_card
+from clickflow.system.errors import DataError
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
+from clickflow.tracking.mlflow_store import EVALUATION, FORGOTTEN
 
 EXAMPLES = ('<h3 id="examples">', "</table></div>\n")
 GONE = '<p class="soft">Examples were taken out: a person in the data was forgotten.</p>\n'
@@ -148,7 +148,7 @@ def _artifacts(client: Any, run: str, folder: str) -> Iterator[str]:
 
 
 def _without_examples(client: Any, run: str, name: str, scratch: Path) -> Iterator[Removed]:
-    from clickflow.files import sha256
+    from clickflow.system.files import sha256
 
     path = Path(client.download_artifacts(run, name, str(scratch)))
     text = path.read_text(encoding="utf-8", errors="surrogateescape")
@@ -169,7 +169,7 @@ def _without_rows(client: Any, run: str, name: str, gone: tuple[int, ...], scrat
     import pyarrow.compute as pc
     from pyarrow import parquet
 
-    from clickflow.files import sha256
+    from clickflow.system.files import sha256
 
     path = Path(client.download_artifacts(run, name, str(scratch)))
     table, before = parquet.read_table(path), sha256(path)

@@ -13,22 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clickflow import console, files
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.events import forgotten
 from clickflow.events.commit import scratch
 from clickflow.events.engine import started
 from clickflow.orchestration import forgotten as removed_objects
 from clickflow.orchestration import repository, workspace
-from clickflow.orchestration.process import git
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.people import People, Person
 from clickflow.privacy.search import holds
 from clickflow.registry import lock
 from clickflow.serving.identities import existing_key
+from clickflow.system import console, files
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.paths import Paths
+from clickflow.system.process import git
 
 PENDING = "forget.json"
 NOTHING = "nothing was changed"

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickflow import console
 from clickflow.events import forgotten
 from clickflow.events.pseudonyms import RETIRED
-from clickflow.files import read_json, sha256, write_json
-from clickflow.integrity import SEAL, seal
 from clickflow.orchestration import journal, workspace
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.privacy.canonical import without
 from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
 from clickflow.serving.batch import CARD, KIND
+from clickflow.system import console
+from clickflow.system.files import read_json, sha256, write_json
+from clickflow.system.integrity import SEAL, seal
+from clickflow.system.paths import Paths
 
 OWN = ("pseudonym.key", RETIRED, forgotten.NAME, "forget.json")
 """Files of the home that are not looked into: secrets, and what is removed when all is done."""

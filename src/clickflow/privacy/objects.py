@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow import console
-from clickflow.errors import ClickflowError
 from clickflow.orchestration import fragments, history, repository, storage
-from clickflow.orchestration.process import git
 from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
+from clickflow.system import console
+from clickflow.system.errors import ClickflowError
+from clickflow.system.process import git
 
 HASH = re.compile(r"\bmd5: ([0-9a-f]{32}(?:\.dir)?)\b")
 STORE = "train/sequences.parquet"

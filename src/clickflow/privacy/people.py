@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from clickflow.events import forgotten
 from clickflow.events.engine import started
 from clickflow.events.forgotten import Forgotten
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.serving.identities import pseudonym_of
+from clickflow.system.paths import Paths
 
 PSEUDONYM = re.compile(r"[A-Za-z0-9_-]{12}")
 SHORT = 5

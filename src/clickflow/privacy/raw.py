@@ -18,8 +18,6 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from clickflow import console
-from clickflow.errors import ClickflowError
 from clickflow.events import forgotten, origins, texts
 from clickflow.events.checks import Rules, check
 from clickflow.events.engine import started
@@ -29,9 +27,11 @@ from clickflow.events.rows import lines_of, with_constants
 from clickflow.events.sources import Empty, SourceFile, open_files
 from clickflow.events.storage import opened, packing_of
 from clickflow.events.tables import Table
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.privacy.people import People
+from clickflow.system import console
+from clickflow.system.errors import ClickflowError
+from clickflow.system.paths import Paths
 
 
 @dataclass

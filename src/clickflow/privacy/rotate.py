@@ -10,15 +10,15 @@ import os
 import secrets
 from typing import Any
 
-from clickflow import console, files
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.events.ingest import ingest
 from clickflow.events.pseudonyms import RETIRED, VARIABLE, key_name, load_key, retired
-from clickflow.files import read_json
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.privacy import leftovers
 from clickflow.privacy.forget import NOTHING, alone
+from clickflow.system import console, files
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.files import read_json
+from clickflow.system.paths import Paths
 
 KEY = "pseudonym.key"
 

@@ -11,9 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from clickflow import files
 from clickflow.quality.profile import Profile
 from clickflow.quality.verdict import Finding, critical, example_text, warnings
+from clickflow.system import files
 
 TEMPLATES = Path(__file__).parent / "templates"
 

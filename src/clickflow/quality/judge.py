@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickflow import files
-from clickflow.errors import UsageError
 from clickflow.quality.suites import CHECKPOINT, Rule
+from clickflow.system import files
+from clickflow.system.errors import UsageError
 
 TABLES = "uncommitted/tables"
 RESULTS = "uncommitted/validations"

@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickflow.errors import DataError, UsageError
 from clickflow.events.contract import COLUMNS, SCHEMA
+from clickflow.system.errors import DataError, UsageError
 
 SQL_TYPES = {
     pa.string(): "VARCHAR",

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from clickflow import files
-from clickflow.errors import UsageError
-from clickflow.params import Quality
+from clickflow.params.schema import Quality
 from clickflow.quality.profile import WHY_UNKNOWN
+from clickflow.system import files
+from clickflow.system.errors import UsageError
 
 CHECKPOINT = "events"
 """The checkpoint that is run, and whose order the report keeps."""

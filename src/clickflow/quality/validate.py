@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 from rich.markup import escape
 
-from clickflow import console, files, integrity
-from clickflow.errors import DataError, UsageError
 from clickflow.events import manifest, refusals
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.quality import docs, evidence, judge, suites, verdict
 from clickflow.quality.figures import row_figures
 from clickflow.quality.log import find_files, open_log
 from clickflow.quality.profile import Profile, measure, sample
+from clickflow.system import console, files, integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:

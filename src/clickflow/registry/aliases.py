@@ -1,10 +1,11 @@
 """MLflow's aliases follow the ledger. They cannot change together, and a process can die between two of them."""
 
-from clickflow.console import say
-from clickflow.errors import DataError
-from clickflow.registry import ledger, mlflow_store
+from clickflow.registry import ledger
 from clickflow.registry.ledger import Entry, Standing
-from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, PREVIOUS, Store
+from clickflow.system.console import say
+from clickflow.system.errors import DataError
+from clickflow.tracking import mlflow_store
+from clickflow.tracking.mlflow_store import CANDIDATE, CHAMPION, PREVIOUS, Store
 
 
 def check(store: Store, entries: list[Entry], model: str) -> None:

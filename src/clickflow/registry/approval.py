@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from clickflow.console import say
-from clickflow.errors import UsageError
 from clickflow.registry import ledger
+from clickflow.system.console import say
+from clickflow.system.errors import UsageError
 
 Decision = Literal["promote", "hold", "reject"]
 

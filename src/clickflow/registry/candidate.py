@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clickflow import integrity
-from clickflow.errors import DataError, UsageError
-from clickflow.files import read_json, sha256, sha256_folder
-from clickflow.models.artefact import CARD, MODEL
-from clickflow.paths import Paths
-from clickflow.registry import mlflow_store
+from clickflow.artefact.artefact import CARD, MODEL
 from clickflow.registry.approval import Word
-from clickflow.registry.mlflow_store import Store, Version
 from clickflow.registry.origin import Origin
+from clickflow.system import integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.files import read_json, sha256, sha256_folder
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
+from clickflow.tracking.mlflow_store import Store, Version
 
 
 @dataclass(frozen=True)

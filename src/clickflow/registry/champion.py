@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from clickflow import console
-from clickflow.errors import ClickflowError, DataError, UsageError
-from clickflow.files import put_in_place, replacing, sha256_folder, write_text
-from clickflow.models.artefact import Artefact, load
-from clickflow.params import Params
-from clickflow.params_file import check
-from clickflow.paths import Paths
-from clickflow.registry import ledger, mlflow_store
+from clickflow.artefact.artefact import Artefact, load
+from clickflow.params.file import check
+from clickflow.params.schema import Params
+from clickflow.registry import ledger
+from clickflow.system import console
+from clickflow.system.errors import ClickflowError, DataError, UsageError
+from clickflow.system.files import put_in_place, replacing, sha256_folder, write_text
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
 
 
 def current(params: Params, paths: Paths, model: str) -> int:

@@ -15,11 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from clickflow import files
-from clickflow.console import say
-from clickflow.errors import DataError
-from clickflow.paths import Paths
-from clickflow.registry import heads, signatures
+from clickflow.registry import git_head, signatures
+from clickflow.system import files
+from clickflow.system.console import say
+from clickflow.system.errors import DataError
+from clickflow.system.paths import Paths
 
 Action = Literal["promote", "hold", "reject", "refuse", "rollback"]
 
@@ -108,13 +108,13 @@ def read(file: Path) -> list[Entry]:
 def whole(paths: Paths) -> list[Entry]:
     """As `read`, and held against the newest line that git keeps. Raises DataError where lines are missing."""
     file = path(paths)
-    newest = heads.newest(paths, signatures.trusted(file.parent))  # before the ledger, which only grows
+    newest = git_head.newest(paths, signatures.trusted(file.parent))  # before the ledger, which only grows
     entries = read(file)
     lines = _lines(file) if newest else []
     for reference, blob in newest.items():
-        if any(heads.blob_of(line + b"\n", blob) == blob for line in lines):
+        if any(git_head.blob_of(line + b"\n", blob) == blob for line in lines):
             continue
-        lost = _believed(heads.content(paths, reference, blob), file.parent)
+        lost = _believed(git_head.content(paths, reference, blob), file.parent)
         if lost is None:
             say(f"warning: {reference} in git is no line that this ledger's key has signed: somebody else wrote it")
             continue
@@ -125,7 +125,7 @@ def whole(paths: Paths) -> list[Entry]:
             else f"the ledger was changed: line {lost.number} of {file} is not the one that git keeps",
             kept="no champion was changed; the registry and its aliases are as they were",
             next_step="put the whole ledger back from a backup. Where its end is lost for good, "
-            f"`git -C {heads.place(paths)} update-ref -d {reference}` goes on without it",
+            f"`git -C {git_head.place(paths)} update-ref -d {reference}` goes on without it",
         )
     return entries
 
@@ -216,7 +216,7 @@ def append(
 def note(paths: Paths, entries: list[Entry], **words: Any) -> Entry:
     """`append` to the ledger of this home, and keep the line in git as its newest."""
     entry = append(path(paths), entries, **words)
-    heads.keep(paths, canonical(asdict(entry)) + b"\n", entry.key)
+    git_head.keep(paths, canonical(asdict(entry)) + b"\n", entry.key)
     return entry
 
 

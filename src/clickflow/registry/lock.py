@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from clickflow.console import say
-from clickflow.errors import ClickflowError
-from clickflow.paths import Paths
+from clickflow.system.console import say
+from clickflow.system.errors import ClickflowError
+from clickflow.system.paths import Paths
 
 PATIENCE = 300.0
 """Seconds to wait for another change to finish; one takes seconds."""

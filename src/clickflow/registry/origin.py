@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clickflow.paths import Paths
 from clickflow.registry import provenance
 from clickflow.registry.provenance import git
+from clickflow.system.paths import Paths
 
 TRAILER = "clickflow-run: "
 """Before what a run's own commit says of the run, as JSON."""

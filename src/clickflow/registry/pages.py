@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from clickflow import console
-from clickflow.errors import UsageError
-from clickflow.params import Params
-from clickflow.paths import Paths
-from clickflow.registry import mlflow_store, provenance
+from clickflow.params.schema import Params
+from clickflow.registry import provenance
+from clickflow.system import console
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
 
 EXPERIMENT = "reports"
 

@@ -11,18 +11,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from clickflow import console
-from clickflow.errors import UsageError
-from clickflow.params import Params
-from clickflow.paths import Paths
-from clickflow.registry import aliases, approval, ledger, mlflow_store, origin, tries, verify
+from clickflow.params.schema import Params
+from clickflow.registry import aliases, approval, ledger, origin, tries, verify
 from clickflow.registry.approval import Answer, Word
 from clickflow.registry.candidate import Candidate, read_candidate, register
 from clickflow.registry.ledger import Action, Entry, Standing
 from clickflow.registry.lock import changing
-from clickflow.registry.mlflow_store import CANDIDATE, Store
 from clickflow.registry.origin import Origin
 from clickflow.registry.verify import Objection
+from clickflow.system import console
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
+from clickflow.tracking.mlflow_store import CANDIDATE, Store
 
 
 @dataclass(frozen=True)

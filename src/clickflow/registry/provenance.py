@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from html import escape
 
-from clickflow.paths import Paths
+from clickflow.system.paths import Paths
 
 ORDER = ("run_id", "commit")
 

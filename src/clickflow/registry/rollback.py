@@ -3,14 +3,15 @@
 import json
 from collections.abc import Mapping
 
-from clickflow import console
-from clickflow.errors import UsageError
-from clickflow.params import Params
-from clickflow.paths import Paths
-from clickflow.registry import aliases, champion, ledger, mlflow_store, provenance
+from clickflow.params.schema import Params
+from clickflow.registry import aliases, champion, ledger, provenance
 from clickflow.registry.ledger import Entry
 from clickflow.registry.lock import changing
-from clickflow.registry.mlflow_store import Store
+from clickflow.system import console
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
+from clickflow.tracking.mlflow_store import Store
 
 
 def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None, as_json: bool) -> None:

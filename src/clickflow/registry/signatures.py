@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clickflow import console
-from clickflow.errors import UsageError
-from clickflow.files import write_text
+from clickflow.system import console
+from clickflow.system.errors import UsageError
+from clickflow.system.files import write_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

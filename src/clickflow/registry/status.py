@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clickflow import console
 from clickflow.events.freshness import Freshness, freshness
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.registry import aliases as followers
-from clickflow.registry import ledger, mlflow_store, origin
+from clickflow.registry import ledger, origin
 from clickflow.registry.ledger import Entry
-from clickflow.registry.mlflow_store import CANDIDATE, CHAMPION, FORGOTTEN, PREVIOUS, Store, Version
+from clickflow.system import console
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_store
+from clickflow.tracking.mlflow_store import CANDIDATE, CHAMPION, FORGOTTEN, PREVIOUS, Store, Version
 
 ORIGIN = ("run_id", "dag_run", "commit", "data_sha256", "model_sha256")
 """Where a version comes from; see `clickflow.registry.provenance`."""

@@ -8,12 +8,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from clickflow import files
-from clickflow.errors import DataError
-from clickflow.evaluation import tries
-from clickflow.paths import Paths
+from clickflow.gate import tries
 from clickflow.registry import ledger
 from clickflow.registry.lock import changing
+from clickflow.system import files
+from clickflow.system.errors import DataError
+from clickflow.system.paths import Paths
 
 FILE = "tries.jsonl"
 KEYS = ("model_sha256", "window", "data_sha256")

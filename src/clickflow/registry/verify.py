@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.evaluation import gate, locked
-from clickflow.params import Params
-from clickflow.params_file import check
-from clickflow.params_rules import COMMIT_ALONE
-from clickflow.paths import Paths
+from clickflow.gate import locked, stage
+from clickflow.params.file import check
+from clickflow.params.rules import COMMIT_ALONE
+from clickflow.params.schema import Params
 from clickflow.registry.origin import Origin
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.paths import Paths
 
 RULES = frozenset(COMMIT_ALONE) - {"champion"}
 """Sections of params.yaml that a run takes from its commit; the champion, which it freezes, the ledger has."""
@@ -92,7 +92,7 @@ def _of_rules(params: Params, model: str, decision: Mapping[str, Any], origin: O
     said = decision.get("judged_by")
     if not isinstance(said, Mapping) or not said.get("sha256"):
         return Objection("the decision does not say by which rules it was made", f"run `dvc repro gate@{model}`")
-    wanted = gate.rules_of(rules)
+    wanted = stage.rules_of(rules)
     if said != wanted:
         changed = [
             f"{section}.{name}"
@@ -150,7 +150,7 @@ def _of_judging(params: Params, paths: Paths, model: str, decision: Mapping[str,
     """The gate decides the same once more."""
     again = f"run `dvc repro gate@{model}`: the gate's decision counts, not what is written in its place"
     try:
-        found = json.loads(json.dumps(gate.judge(params, paths, model)))
+        found = json.loads(json.dumps(stage.judge(params, paths, model)))
     except ClickflowError as error:
         return Objection(f"the evidence does not hold: {error.what}", error.next_step or again)
     if found == dict(decision):

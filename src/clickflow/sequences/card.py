@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import ClickflowError, DataError
-from clickflow.files import read_json, write_json
+from clickflow.system.errors import ClickflowError, DataError
+from clickflow.system.files import read_json, write_json
 
 FILE = "card.json"
 SPLITS = ("train", "valid", "test")

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.errors import DataError
-from clickflow.params import Sequences
+from clickflow.params.schema import Sequences
 from clickflow.sequences.card import Part
 from clickflow.sequences.features import Array
 from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.pack import Support
 from clickflow.sequences.vocabulary import Vocabulary
+from clickflow.system.errors import DataError
 
 LATER = ("valid", "test")
 SHORT = timedelta(days=2)

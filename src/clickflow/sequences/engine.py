@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa

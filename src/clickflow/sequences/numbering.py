@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import DataError
-from clickflow.params import Sequences
+from clickflow.params.schema import Sequences
 from clickflow.sequences import engine
+from clickflow.system.errors import DataError
 
 KEPT = "the store made before, if there was one"
 

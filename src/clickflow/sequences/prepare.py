@@ -13,19 +13,19 @@ from typing import Any
 
 from rich.markup import escape
 
-from clickflow import console, integrity
-from clickflow.errors import DataError, UsageError
 from clickflow.events import manifest
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.files import read_json, replacing
-from clickflow.params import Params, Sequences
-from clickflow.paths import Paths
+from clickflow.params.schema import Params, Sequences
 from clickflow.sequences import coverage, engine, exclusions, features, numbering, pack, sessions, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
 from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.store import FIRST_ITEM, map_columns
 from clickflow.sequences.vocabulary import Vocabulary
+from clickflow.system import console, integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.files import read_json, replacing
+from clickflow.system.paths import Paths
 
 UNITS = ("session",)
 BASKETS_TO_ONE = 20

@@ -9,9 +9,9 @@ a sequence that begins before a boundary and ends after it belongs, whole, to th
 from dataclasses import dataclass
 from typing import Any
 
-from clickflow.errors import DataError
 from clickflow.sequences.card import SPLITS
 from clickflow.sequences.features import MICROSECOND
+from clickflow.system.errors import DataError
 
 EMBARGOED = len(SPLITS)
 """The number of the part that holds what the embargo leaves out."""

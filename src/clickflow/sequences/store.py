@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.errors import DataError
-from clickflow.files import replacing, sha256
 from clickflow.sequences import features
 from clickflow.sequences.card import SPLITS, Card, Part, read_card, write_card
 from clickflow.sequences.features import Array
@@ -25,6 +23,8 @@ from clickflow.sequences.writer import (
     vocabulary_schema,
     write_table,
 )
+from clickflow.system.errors import DataError
+from clickflow.system.files import replacing, sha256
 
 __all__ = [
     "COLUMNS",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from clickflow.files import sha256
 from clickflow.sequences.card import Part
 from clickflow.sequences.features import Array
+from clickflow.system.files import sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa

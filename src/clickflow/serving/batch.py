@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow import console, integrity
-from clickflow.errors import UsageError
+from clickflow.artefact.artefact import Artefact
+from clickflow.artefact.windows import Questions, Translation, batch, blocks
 from clickflow.evaluation import vocabularies
-from clickflow.files import read_json, replacing, sha256, write_json
-from clickflow.models.artefact import Artefact
-from clickflow.models.windows import Questions, Translation, batch, blocks
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import SPLITS, Card, iso
 from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.store import FIRST_ITEM, PackedSplit, open_split, read_card
+from clickflow.system import console, integrity
+from clickflow.system.errors import UsageError
+from clickflow.system.files import read_json, replacing, sha256, write_json
+from clickflow.system.paths import Paths
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -251,7 +251,7 @@ class _Answering:
 
 
 def latest(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int) -> Questions:
-    """The question after the last step of each of `sequences`; see `clickflow.models.windows.questions`."""
+    """The question after the last step of each of `sequences`; see `clickflow.artefact.windows.questions`."""
     bounds, chosen = np.asarray(offsets), np.asarray(sequences, np.int64)
     start, end = bounds[chosen].astype(np.int64), bounds[chosen + 1].astype(np.int64)
     window = np.minimum(end - start, max_length)

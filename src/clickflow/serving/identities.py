@@ -17,8 +17,6 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clickflow import console
-from clickflow.errors import ClickflowError, UsageError
 from clickflow.events import manifest, origins, reading
 from clickflow.events.checks import check
 from clickflow.events.engine import started
@@ -27,10 +25,12 @@ from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import VARIABLE, key_name, load_key
 from clickflow.events.rows import with_constants
 from clickflow.events.sources import SourceFile, open_files
-from clickflow.files import append, read_json
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.registry.ledger import actor
+from clickflow.system import console
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.files import append, read_json
+from clickflow.system.paths import Paths
 
 Kind = Literal["user", "session"]
 KINDS: tuple[Kind, ...] = ("user", "session")

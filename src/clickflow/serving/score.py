@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from clickflow import console, integrity
-from clickflow.errors import DataError
+from clickflow.artefact.artefact import Artefact
+from clickflow.artefact.windows import batch, questions
 from clickflow.evaluation import vocabularies
-from clickflow.models.artefact import Artefact
-from clickflow.models.windows import batch, questions
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import iso
 from clickflow.sequences.store import FIRST_ITEM, PackedSplit, open_split, read_card
 from clickflow.serving import visits
 from clickflow.serving.identities import Kind
+from clickflow.system import console, integrity
+from clickflow.system.errors import DataError
+from clickflow.system.paths import Paths
 
 TOP = 5
 """How many next items are told."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.errors import UsageError
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.sequences.store import SPLITS, read_card
 from clickflow.serving import identities
 from clickflow.serving.identities import Identity, Kind
 from clickflow.serving.who import known
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 
 @dataclass(frozen=True)

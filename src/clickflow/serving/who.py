@@ -3,11 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clickflow import console, integrity
-from clickflow.errors import DataError, UsageError
 from clickflow.events.engine import started
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Params
 from clickflow.sequences.card import iso
 from clickflow.serving.identities import (
     KINDS,
@@ -19,6 +16,9 @@ from clickflow.serving.identities import (
     record,
     search,
 )
+from clickflow.system import console, integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.paths import Paths
 
 SHOWN = 5
 """How many of a customer's visits are named, the latest."""

@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from clickflow.files import put_in_place, sha256, write_text
-from clickflow.training.travel import Mirror
+from clickflow.system.files import put_in_place, sha256, write_text
+from clickflow.training.checkpoint_mirror import Mirror
 
 KEEP = 2
 """How many checkpoints stay: the last, and the one before in case the last is damaged."""

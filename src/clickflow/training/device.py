@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from clickflow.errors import UsageError
-from clickflow.params import Training
+from clickflow.params.schema import Training
+from clickflow.system.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from clickflow.errors import UsageError
 from clickflow.models.ensemble import Ensemble, members
 from clickflow.models.network import Network, Sizes
-from clickflow.params import Model, Training
+from clickflow.params.schema import Model, Training
+from clickflow.system.errors import UsageError
 from clickflow.training import device as devices
 from clickflow.training.checkpoints import Checkpoints
+from clickflow.training.distributed import Team
 from clickflow.training.objective import Loss
-from clickflow.training.team import Team
 from clickflow.training.trainer import Trainer
 from clickflow.training.validation import weighted
 

@@ -9,21 +9,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clickflow import console, integrity
-from clickflow.files import read_json, replacing, write_json
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import CARD, save
-from clickflow.params import Model, Params
-from clickflow.paths import Paths
+from clickflow.params.schema import Model, Params
 from clickflow.sequences.features import OF_CLOCK
 from clickflow.sequences.store import Card, open_split, read_card
-from clickflow.training import curves, tracking, travel
+from clickflow.system import console, integrity
+from clickflow.system.files import read_json, replacing, write_json
+from clickflow.system.paths import Paths
+from clickflow.tracking import training_run
+from clickflow.training import checkpoint_mirror, curves
 from clickflow.training.checkpoints import Checkpoints, fingerprint
 from clickflow.training.device import choose
+from clickflow.training.distributed import Team, gathered
 from clickflow.training.loop import Trained, train
-from clickflow.training.team import Team, gathered
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
@@ -38,22 +39,22 @@ def run(params: Params, paths: Paths, name: str) -> None:
     if lacking := [each for each in params.model(name).encoder.features if each not in spec.encoder.features]:
         console.say(f"{name}: the log has an order and no clock: it is trained without {', '.join(lacking)}")
     mark = _fingerprint(params, name, card)
-    mirror = travel.mirror(mark, console.say)
+    mirror = checkpoint_mirror.mirror(mark, console.say)
     checkpoints = Checkpoints(paths.home / "checkpoints" / mark, spec.budget.checkpoint_seconds, console.say, mirror)
-    mlflow = tracking.Mlflow(
-        tracking.uri(params.registry.mlflow_uri, paths.home),
+    mlflow = training_run.Mlflow(
+        training_run.uri(params.registry.mlflow_uri, paths.home),
         paths.home / "mlartifacts",
         name,
         tags={
-            **tracking.provenance(paths.root),
+            **training_run.provenance(paths.root),
             "clickflow.model": name,
             "clickflow.fingerprint": mark,
             "clickflow.data_sha256": card.sha256,
         },
-        params=tracking.names(asdict(spec)) | {"seed": params.seed},
+        params=training_run.names(asdict(spec)) | {"seed": params.seed},
         say=console.say,
     )
-    board = tracking.TensorBoard(paths.home / "tensorboard" / name / mark, console.say)
+    board = training_run.TensorBoard(paths.home / "tensorboard" / name / mark, console.say)
     out = paths.trained(name)
     known = replace(sizes(card), item_codes=item_features.read(folder, spec.encoder.item_features, card.known))
     work = partial(_train, spec, known, folder, params)
@@ -124,7 +125,7 @@ def _fingerprint(params: Params, name: str, card: Card) -> str:
 class _Console:
     """Tells a person, MLflow and TensorBoard how training goes."""
 
-    def __init__(self, name: str, epochs: int, mlflow: tracking.Mlflow, board: tracking.TensorBoard) -> None:
+    def __init__(self, name: str, epochs: int, mlflow: training_run.Mlflow, board: training_run.TensorBoard) -> None:
         self.name, self.planned, self.mlflow, self.board = name, f"/{epochs}" if epochs else "", mlflow, board
         self.stack = ExitStack()
         self.advance: console.Advance | None = None
@@ -167,7 +168,7 @@ class _Console:
         """One line for a person, one request to MLflow."""
         self.since = time.monotonic()
         rate = self.questions / max(self.seconds, 1e-9)
-        values = tracking.flat(record)
+        values = training_run.flat(record)
         parts = [f"loss {record['train']['loss']:.4f}"]
         if valid := record.get("valid"):
             parts.append(f"valid loss {valid['loss']:.4f}")

@@ -9,18 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clickflow.errors import DataError
 from clickflow.models.heads import FIRST_ITEM
 from clickflow.models.network import Network, Sizes
-from clickflow.params import Model
+from clickflow.params.schema import Model
+from clickflow.system.errors import DataError
 from clickflow.training import actions, associations, augmentation, budget, last_pass, optimisers
 from clickflow.training import device as devices
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
+from clickflow.training.distributed import Team
 from clickflow.training.negatives import candidates
 from clickflow.training.objective import Loss, Step, loss, part, prepare
-from clickflow.training.sharpness import sharpen
 from clickflow.training.state import State
-from clickflow.training.team import Team
+from clickflow.training.temperature import sharpen
 from clickflow.training.validation import answer, sample, weighted
 
 if TYPE_CHECKING:

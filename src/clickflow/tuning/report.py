@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from clickflow.files import replacing, write_text
+from clickflow.system.files import replacing, write_text
 from clickflow.tuning.study import Study
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from clickflow.errors import UsageError
-from clickflow.params import Params, Tuned, model_keys
-from clickflow.params_file import with_values
+from clickflow.params.file import with_values
+from clickflow.params.schema import Params, Tuned, model_keys
+from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
     import optuna

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clickflow.errors import ClickflowError, UsageError
-from clickflow.files import read_json, sha256, write_json
-from clickflow.params import Params
-from clickflow.params_file import with_values
-from clickflow.training.tracking import names
+from clickflow.params.file import with_values
+from clickflow.params.schema import Params
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.files import read_json, sha256, write_json
+from clickflow.tracking.training_run import names
 from clickflow.tuning import space as spaces
 from clickflow.tuning.space import Setting, Space
 

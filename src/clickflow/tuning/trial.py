@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clickflow.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
-from clickflow.files import read_json
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network
-from clickflow.params_file import check
+from clickflow.params.file import check
 from clickflow.sequences.store import PackedSplit, open_split, read_card
+from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
+from clickflow.system.files import read_json
 from clickflow.training.budget import OPEN
 from clickflow.training.loop import train
 from clickflow.training.stage import readable, sizes

@@ -10,14 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from clickflow import console, integrity
-from clickflow import params_patch as patch
-from clickflow.errors import ClickflowError, DataError
-from clickflow.files import write_text
-from clickflow.params import Params
-from clickflow.paths import Paths
+from clickflow.params import patch
+from clickflow.params.schema import Params
 from clickflow.sequences.card import read_card
-from clickflow.training import tracking
+from clickflow.system import console, integrity
+from clickflow.system.errors import ClickflowError, DataError
+from clickflow.system.files import write_text
+from clickflow.system.paths import Paths
+from clickflow.tracking import training_run
 from clickflow.tuning import report, search, space, study
 from clickflow.tuning.runs import Runs
 from clickflow.tuning.study import Study
@@ -55,11 +55,11 @@ def run(
     with study.opened(paths.home, params, tuned, card.sha256, fresh=fresh, say=console.say) as opened:
         if minutes and trials != 0:
             runs = Runs(
-                tracking.uri(params.registry.mlflow_uri, paths.home),
+                training_run.uri(params.registry.mlflow_uri, paths.home),
                 paths.home / "mlartifacts",
                 opened.id,
                 name,
-                tags={**tracking.provenance(paths.root), "clickflow.data_sha256": card.sha256},
+                tags={**training_run.provenance(paths.root), "clickflow.data_sha256": card.sha256},
                 say=console.say,
             )
             console.say(f"tune {name}: {minutes:g} minutes, {jobs} trials at once, {len(tuned.tuned)} params")
@@ -90,7 +90,7 @@ def _note(runs: Runs, opened: Study) -> None:
     best = opened.best()[:1]
     folder = report.write(opened) if best else None
     metrics = {
-        f"best/{key}": value for trial in best for key, value in tracking.flat(trial.user_attrs["valid"]).items()
+        f"best/{key}": value for trial in best for key, value in training_run.flat(trial.user_attrs["valid"]).items()
     }
     runs.finish(metrics, best[0].user_attrs["setting"] if best else {}, folder)
 

@@ -11,7 +11,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickflow.errors import DataError
 from clickflow.events import records
 from clickflow.events.delimited import Delimited
 from clickflow.events.fields import exploded, paths
@@ -25,6 +24,7 @@ from clickflow.events.sources import HEAD, TYPED, Reader, untyped
 from clickflow.events.storage import BOM, UNTOUCHED, UTF8, Storage, foreign, opened, packing_of, read_text
 from clickflow.events.structs import is_list
 from clickflow.events.tables import Table, is_clock
+from clickflow.system.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
 LINES = 300

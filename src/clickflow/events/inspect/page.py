@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clickflow import params_patch
 from clickflow.events.inspect.form import Look
 from clickflow.events.inspect.proposal import Proposal
 from clickflow.events.inspect.trial import Trial
+from clickflow.params import patch
 
 
 def page(result: Mapping[str, Any], looked: Look, proposal: Proposal, trial: Trial | None) -> str:
     """All of it as YAML that can be pasted in place of `source:` in params.yaml."""
-    block = ["source:", *(f"  {name}: {params_patch.written(value)}" for name, value in result["source"].items())]
+    block = ["source:", *(f"  {name}: {patch.written(value)}" for name, value in result["source"].items())]
     end = "params.yaml was written" if result["written"] else "--write puts it into params.yaml"
     after = ["", *_tried(result, trial), f"{end}; then `dvc repro`"]
     return "\n".join([*_comments(_seen(result, looked, proposal)), *block, *_comments(after)])

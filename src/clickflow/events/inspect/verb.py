@@ -6,8 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from clickflow import console, params_patch
-from clickflow.errors import ClickflowError, DataError, UsageError
 from clickflow.events.engine import Engine, started
 from clickflow.events.folders import find_files
 from clickflow.events.inspect.form import Look, look
@@ -16,9 +14,12 @@ from clickflow.events.inspect.proposal import Proposal, propose
 from clickflow.events.inspect.trial import Trial, attempt
 from clickflow.events.roots import of_run
 from clickflow.events.storage import SUFFIXES
-from clickflow.files import write_text
-from clickflow.params import Params, Source
-from clickflow.paths import Paths
+from clickflow.params import patch
+from clickflow.params.schema import Params, Source
+from clickflow.system import console
+from clickflow.system.errors import ClickflowError, DataError, UsageError
+from clickflow.system.files import write_text
+from clickflow.system.paths import Paths
 
 FEW_ROWS = 2000
 """Rows that are looked at to say what is wrong."""
@@ -77,7 +78,7 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
         if plain(value) != plain(getattr(params.source, name))
     }
     text = paths.params.read_text(encoding="utf-8")
-    changed = params_patch.apply(text, changes) if changes else text
+    changed = patch.apply(text, changes) if changes else text
     if write and changed != text:
         write_text(paths.params, changed)
     result = {
@@ -129,7 +130,7 @@ def advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]],
         for key in ("kind", "path", "pattern", "nulls"):
             wanted.pop(key, None)
         differs = [
-            f"{key}: {params_patch.written(plain(value))}"
+            f"{key}: {patch.written(plain(value))}"
             for key, value in wanted.items()
             if plain(getattr(params.source, key)) != plain(value)
         ]

@@ -1,0 +1,46 @@
+"""`python -m clickflow.airflow.edge --queue QUEUE --name NAME`: an Edge worker that comes back.
+
+Airflow refuses a worker whose name it believes to be at work still, for half a minute after that one was killed. Here
+the name is known to be free, so that it is signed off first.
+"""
+
+import argparse
+import asyncio
+import sys
+from http import HTTPStatus
+
+
+def main() -> None:
+    """Sign the name off, then become `airflow edge worker`."""
+    parser = argparse.ArgumentParser(prog="edge")
+    parser.add_argument("--queue", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--concurrency", default="1")
+    parser.add_argument("--pid", default="")
+    said = parser.parse_args()
+    # Airflow looks at the words of the command to see that it is a worker, which has no database.
+    sys.argv = ["airflow", "edge", "worker", "-q", said.queue, "-H", said.name, "-c", said.concurrency]
+    sys.argv += ["--pid", said.pid] if said.pid else []
+    from airflow.__main__ import main as airflow
+
+    asyncio.run(_sign_off(said.name, said.queue))
+    airflow()
+
+
+async def _sign_off(name: str, queue: str) -> None:
+    from aiohttp import ClientResponseError
+    from airflow import __version__
+    from airflow.providers.edge3 import __version__ as provider
+    from airflow.providers.edge3.cli.api_client import worker_set_state
+    from airflow.providers.edge3.models.edge_worker import EdgeWorkerState
+
+    known: dict[str, str | int] = {"airflow_version": __version__, "edge_provider_version": provider, "concurrency": 1}
+    try:
+        await worker_set_state(name, EdgeWorkerState.OFFLINE, 0, [queue], {**known, "free_concurrency": 0})
+    except ClientResponseError as error:
+        if error.status != HTTPStatus.NOT_FOUND:  # never seen before
+            raise
+
+
+if __name__ == "__main__":
+    main()

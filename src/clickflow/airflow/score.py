@@ -1,0 +1,120 @@
+"""The DAG `score`: the champions' predictions for the sessions of the data, as files that others can read."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from clickflow.airflow import forms, outcome
+from clickflow.airflow.assets import PREDICTIONS
+from clickflow.airflow.operators import ClickflowOperator, pulled_run
+from clickflow.airflow.pipeline import REASONS, compiled, kind_of
+from clickflow.orchestration import definition, stores
+from clickflow.orchestration.tasks import Routing, Task
+from clickflow.params.schema import Params
+from clickflow.system.errors import UsageError
+from clickflow.system.process import Say
+
+SCORE = "score"
+TOP, SINCE = 20, 24.0
+"""How many items a session, and how far back the sessions' last events lie, hours."""
+
+
+class ScoreOperator(ClickflowOperator):
+    """Scores with the champion of one model. Skipped where the model is not chosen, or has no champion."""
+
+    ui_color = "#f1e8f8"
+
+    def __init__(self, *, model: str, stage: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.model = model
+        self.stage = stage
+
+    def work(self, context: Any, say: Say) -> Any:
+        """What the predictions are of, and where they lie."""
+        run, asked = pulled_run(context), context["params"]
+        if run.models and self.model not in run.models:
+            raise AirflowSkipException(f"this run is of {', '.join(run.models)}")
+        if not stores.champions(run, definition.read(Path(self.repository)).params)[self.model]:
+            raise AirflowSkipException(f"{self.model} has no champion yet: nothing to score with")
+        out = Path(run.home) / "predictions" / self.model / run.id
+        words = [SCORE, self.model, "--all", "--out", str(out), "--top", str(asked["top"])]
+        words += ["--since", str(asked["since_hours"])] if asked["since_hours"] is not None else []
+        (fragment,) = [context["ti"].xcom_pull(task_ids=name) for name in sorted(self.upstream_task_ids)]
+        made = stores.verb(run, self.task_id, [self.stage], [fragment], words, say)
+        told = {key: made[key] for key in ("model", "version", "path", "rows", "sessions", "newest_event", "files")}
+        context["outlet_events"][PREDICTIONS].extra = {**told, "run": run.id}
+        outcome.note(context, f"{self.model}: {made['sessions']:,} sessions scored with version {made['version']}")
+        say(f"{made['sessions']:,} sessions scored with version {made['version']}: {made['path']}")
+        return told
+
+
+def score(root: Path, *, dag_id: str, about: str) -> DAG:
+    """The DAG that scores a checkout's data: started by hand, or by the cron line `schedule.score`."""
+    committed = definition.read(root)
+    params, stages = committed.params, committed.stages
+    steps, operators = dict(stores.steps(stages, params)), {}
+    by_stage = {task.stage: task.id for task in steps.values()}
+    for name, model in params.models.items():
+        stage = stores.stage_of(stages, model.unit)
+        task = Task(
+            id=f"{SCORE}.{name}",
+            group=SCORE,
+            upstream=(by_stage[stage],),
+            routing=Routing(retries=2, timeout=timedelta(hours=4)),
+            about=f"The predictions of {name}'s champion, to `<home>/predictions/{name}/<run>`, and an asset event.",
+            needed_by=(name,),
+        )
+        steps[task.id] = task
+        operators[task.id] = (ScoreOperator, {"model": name, "stage": stage, "outlets": [PREDICTIONS]})
+    cron = params.schedule.score
+    return compiled(
+        root,
+        committed,
+        dag_id=dag_id,
+        about=about,
+        tags=["scoring"],
+        schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
+        fields=_fields(params),
+        asks=_asks,
+        steps=steps,
+        operators=operators,
+    )
+
+
+def _fields(params: Params) -> Mapping[str, Param]:
+    general = forms.training(params)
+    return {
+        "models": forms.models(params, "Score only with these champions; the others' tasks show as skipped."),
+        "top": Param(
+            TOP,
+            type="integer",
+            **forms.whole(1, 1000),
+            title="Items",
+            description_md="How many next items a session, the likeliest first.",
+            section=forms.MODELS,
+        ),
+        "since_hours": Param(
+            SINCE,
+            type=["number", "null"],
+            exclusiveMinimum=0,
+            title="Newest hours",
+            description_md="Only sessions with an event in so many hours before the newest one. Empty: all sessions.",
+            section=forms.DATA,
+        ),
+        **{name: general[name] for name in ("overrides", "note")},
+    }
+
+
+def _asks(context: Any, params: Params) -> forms.Asked:
+    given, kind = context["params"], kind_of(context)
+    top, since = given["top"], given["since_hours"]
+    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= 1000:
+        raise UsageError(f"top: {top!r} is not a whole number from 1 to 1000", kept=forms.NOTHING)
+    if since is not None and (not isinstance(since, int | float) or isinstance(since, bool) or since <= 0):
+        raise UsageError(f"since_hours: {since!r} is no number of hours", kept=forms.NOTHING)
+    return replace(forms.read(given, params), reason=REASONS.get(kind, kind))

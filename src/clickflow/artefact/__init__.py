@@ -1,0 +1,1 @@
+"""The exported model, and how it is asked."""

@@ -1,0 +1,153 @@
+"""The artefact that ships: an ONNX model, its vocabulary, and a card with the hash of each; numpy and onnxruntime.
+
+What is loaded is what the card speaks of: the bytes are hashed before they are used. See docs/reference/artefact.md.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json
+
+MODEL, VOCABULARY, CATEGORIES, CARD = "model.onnx", "vocabulary.parquet", "categories.parquet", "card.json"
+HASHES = {"model_sha256": MODEL, "vocabulary_sha256": VOCABULARY, "categories_sha256": CATEGORIES}
+"""Which entry of the card holds the hash of which file."""
+VERSION = 1
+"""Version of the artefact's layout; a card of another one is refused."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A loaded artefact, ready to answer."""
+
+    folder: Path
+    card: Mapping[str, Any]
+    """card.json; the keys stand in docs/reference/artefact.md."""
+    session: Any
+    """The onnxruntime session."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns [B, T] the model reads, `item` among them."""
+        return tuple(self.card["inputs"])
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The questions it answers, of `next_item`, `next_items` and `next_action`."""
+        return tuple(self.card["outputs"])
+
+    @property
+    def known(self) -> int:
+        """The width of `next_item`; indexes 0 (padding) and 1 (unknown) are no answers."""
+        return int(self.card["known"])
+
+    @property
+    def max_length(self) -> int:
+        """How many steps the model was made to read; T should not be larger."""
+        return int(self.card["max_length"])
+
+    def scores(
+        self, batch: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Log-probabilities for N questions: (rows[k], columns[k]) asks what follows step columns[k] of row rows[k].
+
+        `batch` holds at least `inputs`, each [B, T], right-padded with 0. Returns {output: float32 [N, answers]}.
+        Raises DataError where an input is missing or the shapes do not fit.
+        """
+        missing = [name for name in self.inputs if name not in batch]
+        if missing:
+            raise DataError(f"{self.folder}: the model reads {', '.join(self.inputs)}; {', '.join(missing)} not given")
+        shapes = {np.shape(batch[name]) for name in self.inputs}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2 or np.shape(rows) != np.shape(columns):
+            given = ", ".join(f"{name} {list(np.shape(batch[name]))}" for name in self.inputs)
+            raise DataError(
+                f"{self.folder}: inputs are [B, T] and rows, columns [N]; given: {given}, rows {list(np.shape(rows))}, "
+                f"columns {list(np.shape(columns))}"
+            )
+        feed = {name: _as(batch[name], self.card["inputs"][name]) for name in self.inputs}
+        feed["row"], feed["column"] = _as(rows, "int64"), _as(columns, "int64")
+        return dict(zip(self.outputs, self.session.run(list(self.outputs), feed), strict=True))
+
+    def item_ids(self) -> list[str]:
+        """The item of every index; `""` for 0 (padding) and 1 (unknown)."""
+        from pyarrow import parquet
+
+        table = parquet.read_table(self.folder / VOCABULARY, columns=["item_id"])
+        return ["", "", *table.column("item_id").to_pylist()]
+
+    def categories(self) -> list[str]:
+        """The category of every index; `""` for 0 (none) and 1 (unknown)."""
+        from pyarrow import parquet
+
+        table = parquet.read_table(self.folder / CATEGORIES, columns=["category"])
+        return ["", "", *table.column("category").to_pylist()]
+
+
+def load(folder: Path, *, threads: int = 0) -> Artefact:
+    """The artefact in `folder`, its files checked against the card; `threads` 0 leaves their number to onnxruntime.
+
+    Raises DataError where a file is missing, is not the one its card speaks of, or is no such model.
+    """
+    card = _card(folder)
+    content: dict[str, bytes] = {}
+    for entry, name in HASHES.items():
+        path = folder / name
+        if not path.is_file():
+            raise DataError(f"the artefact in {folder} has no {name}", next_step=_AGAIN)
+        content[name] = path.read_bytes()
+        found = hashlib.sha256(content[name]).hexdigest()
+        if found != card[entry]:
+            raise DataError(
+                f"{path} is not the file its card speaks of: sha256 {found[:12]}…, the card says {card[entry][:12]}…",
+                kept="nothing was loaded",
+                next_step=_AGAIN,
+            )
+    return Artefact(folder, card, open_session(content[MODEL], threads=threads, where=folder / MODEL))
+
+
+def open_session(model: bytes, *, threads: int = 0, where: Path) -> Any:
+    """An onnxruntime session on the CPU. Raises DataError where the bytes are no ONNX model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # threads that spin while they wait take the processor from every other process
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for every fault
+        raise DataError(f"{where} cannot be opened as an ONNX model: {error}", next_step=_AGAIN) from error
+
+
+_AGAIN = "run `dvc checkout` to put the recorded files back, or `clickflow export MODEL` to make them again"
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        card = read_json(path)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"there is no exported model in {folder}", next_step="run `clickflow export MODEL`, or `dvc pull`"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}", next_step=_AGAIN) from error
+    needed = {"version", "inputs", "outputs", "known", "actions", "max_length", *HASHES}
+    if not isinstance(card, dict) or needed - card.keys():
+        lacking = sorted(needed - card.keys()) if isinstance(card, dict) else sorted(needed)
+        raise DataError(f"{path} is not the card of an artefact: it lacks {', '.join(lacking)}", next_step=_AGAIN)
+    if card["version"] != VERSION:
+        raise DataError(f"{path} is of version {card['version']}; this clickflow reads version {VERSION}")
+    return card
+
+
+def _as(values: npt.NDArray[Any], kind: str) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(values, np.dtype(kind))

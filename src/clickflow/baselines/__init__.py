@@ -1,0 +1,43 @@
+"""Simple systems that a network has to beat, fitted on the same training part.
+
+A next-item baseline is a function `fit(history) -> scores`, and `scores(recent) -> [N, known]`: what it makes of the
+items that a visitor saw, newest first (`clickflow.artefact.windows.recent`). A next-action baseline is
+`fit(train) -> log_probabilities`, and `log_probabilities(asked) -> [N, actions + 1]`, where both are positions of
+sequences (`clickflow.baselines.positions`). Another one is one more file and one more line here.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from clickflow.baselines import actions, itemknn, markov, popularity, repeat, tables, vsknn, vstan
+from clickflow.baselines.history import ActionScores, History, Scores
+from clickflow.baselines.neighbours import Neighbours
+from clickflow.baselines.positions import Positions
+
+NEXT_ITEM: Mapping[str, Callable[[History], Scores]] = {
+    "popularity": popularity.fit,
+    "decayed_popularity": popularity.fit_decayed,
+    "repeat": repeat.fit,
+    "markov": markov.fit,
+    "itemknn": itemknn.fit,
+    "vsknn": vsknn.fit,
+    "vstan": vstan.fit,
+    "vstan_returns": vstan.fit_returns,
+}
+"""Next-item baselines by the name they have in params.yaml."""
+
+NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {
+    "vsknn": vsknn.neighbours,
+    "vstan": vstan.neighbours,
+    "vstan_returns": partial(vstan.neighbours, returns=True),
+}
+"""Those that are a session-kNN, to be asked for sparse scores, and leaving out a question's own session."""
+
+NEXT_ACTION: Mapping[str, Callable[[Positions], ActionScores]] = {
+    "majority": actions.fit_majority,
+    "markov": actions.fit_markov,
+    "logistic": tables.fit_logistic,
+    "forest": tables.fit_forest,
+    "boosting": tables.fit_boosting,
+}
+"""Next-action baselines by the name they have in params.yaml."""

@@ -1,0 +1,1 @@
+"""Whether a candidate ships: rules, paired comparison, verdicts."""

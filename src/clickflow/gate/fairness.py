@@ -1,0 +1,49 @@
+"""Whether a comparison with an earlier version is fair: what it may have learned from does not count."""
+
+from typing import Any
+
+from clickflow.gate.draws import Draws, too_few, unseen
+from clickflow.gate.evidence import CHAMPION, Evidence
+from clickflow.params.schema import Gate
+
+
+def share(evidence: Evidence, system: str = CHAMPION) -> float | None:
+    """The share of the test rows that this version may have learned from; None where it is not known."""
+    seen = evidence.predictions.seen.get(system) if evidence.predictions else None
+    return None if seen is None else float(seen.mean()) if len(seen) else 0.0
+
+
+def found(evidence: Evidence, system: str = CHAMPION) -> dict[str, Any]:
+    """For the evidence of a rule: that share, and the end of the version's data."""
+    said = (evidence.metrics.get("seen") or {}).get(system) or {}
+    return {f"seen_by_{system}": share(evidence, system), f"{system}_seen_until": said.get("until")}
+
+
+def left_out(evidence: Evidence, system: str = CHAMPION) -> str:
+    """What was left out, to be put behind a sentence; empty where nothing was."""
+    seen, version = share(evidence, system), _version(evidence, system)
+    if not seen or not version:
+        return ""
+    return f"; {seen:.1%} of the test rows were left out: version {version} may have learned from them"
+
+
+def _version(evidence: Evidence, system: str) -> int:
+    return evidence.champion_version if system == CHAMPION else evidence.best_version
+
+
+def why_not(gate: Gate, evidence: Evidence, draws: Draws, system: str = CHAMPION) -> str | None:
+    """Why the candidate and this version cannot be compared on these rows; None where they can."""
+    seen, version = share(evidence, system), _version(evidence, system)
+    if seen is None:
+        return (
+            f"it is not known until when the data of version {version} reach, so it may have learned from the test "
+            f"rows; `clickflow rollback` to a version that says it, or to 0, mends that"
+        )
+    left = draws.predictions.customer[unseen(draws.predictions, system) > 0]
+    few = f"{len(left):,} rows are left, {gate.min_slice:,} are needed" if len(left) < gate.min_slice else too_few(left)
+    if seen and few:
+        return (
+            f"version {version} may have learned from {seen:.1%} of the test rows; of the others {few}: test on later "
+            f"data (sequences.test_share, sequences.until)"
+        )
+    return None

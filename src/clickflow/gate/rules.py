@@ -1,0 +1,305 @@
+"""The gate's rules: what a candidate must reach, judged on the evidence, each with a line a person can read."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from clickflow.gate import agreement, best_champion, fairness, leaks, paired, slice_rules, tries
+from clickflow.gate.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
+from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence
+from clickflow.gate.paired import Comparison
+from clickflow.gate.verdicts import Decision, Rule, verdict
+from clickflow.params.schema import OTHER_HEADS, OTHERS, ROW_METRICS, ChampionRule, Gate, place_of
+from clickflow.system.errors import UsageError
+
+CALIBRATION = "ece"
+"""The name of the expected calibration error in metrics.json."""
+
+
+def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
+    """Every rule of `gate`, in the order of params.yaml. UsageError where it names a metric that was not measured."""
+    check_names(gate, evidence)
+    agreement.check(evidence)
+    draws = Draws(gate, evidence.predictions, seed) if evidence.predictions else None
+    paid = tries.paid(gate, evidence.tries)
+    quality = [
+        *(_floor(gate, evidence, draws, name, bound) for name, bound in gate.floors.items()),
+        *_baselines(paid, evidence, draws, seed),
+        _champion(gate, evidence, draws),
+        *best_champion.judge(paid, evidence, draws),
+    ]
+    judged = any(rule.verdict in ("passed", "failed") and rule.severity != "warn" for rule in quality)
+    return [
+        *quality,
+        *slice_rules.judge(gate, evidence, draws),
+        *leaks.judge(gate, draws),
+        _coverage(gate, evidence),
+        _calibration(gate, evidence),
+        _budget("latency", evidence.latency_ms, gate.max_latency_ms, "ms, 95th percentile"),
+        _budget("size", evidence.size_mb, gate.max_size_mb, "MB"),
+        Rule(
+            rule="quality is judged",
+            verdict="passed" if judged else "failed",
+            severity="hold",
+            text="at least one floor, baseline or champion rule was judged"
+            if judged
+            else "no floor, baseline or champion rule could be judged: nothing says that the model is any good",
+        ),
+    ]
+
+
+def check_names(gate: Gate, evidence: Evidence) -> None:
+    """Raise UsageError for a metric of params.gate that the evaluation did not measure, naming those it did."""
+    measured = {head: (evidence.metrics.get(head) or {}).get(CANDIDATE) or {} for head in ("next_item", *OTHER_HEADS)}
+    ranked = sorted(name for name in measured["next_item"] if RANKED.fullmatch(name))
+    others = sorted(f"{head}.{name}" for head in OTHER_HEADS for name in measured[head])
+    by_row = [name for name in others if name in ROW_METRICS or RANKED.fullmatch(place_of(name)[1])]
+    asked = {
+        "gate.primary": gate.primary,
+        **{f"gate.beat_baselines: {name}": name for name in gate.beat_baselines},
+        **{f"gate.floors.{name}": name for name in gate.floors},
+    }
+    for place, name in asked.items():
+        head, key = place_of(name)
+        valid = [*ranked, *(others if place.startswith("gate.floors") else by_row)]
+        if place == "gate.primary":
+            valid = ranked
+        if name in valid or (not evidence.metrics.get(head) and (head == "next_action" or RANKED.fullmatch(key))):
+            continue
+        raise UsageError(
+            f"params.yaml, {place}: no such metric was measured; there is: {', '.join(valid) or 'none'}",
+            kept="no decision was written",
+            next_step="correct the name, or add the cutoff to evaluation.cutoffs",
+        )
+
+
+def _interval(values: Any) -> list[float] | None:
+    """Both ends, or None where one is unknown."""
+    found = [float(value) for value in values if value is not None and math.isfinite(value)]
+    return found if len(found) == 2 else None
+
+
+def value_of(measured: Any) -> float | None:
+    """A metric of metrics.json as a number; None where it is none, or NaN."""
+    value = measured.get("value") if isinstance(measured, Mapping) else measured
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _floor(gate: Gate, evidence: Evidence, draws: Draws | None, name: str, bound: float) -> Rule:
+    """The measured value is at least the floor; the interval is shown, and does not decide."""
+    ranked = RANKED.fullmatch(name) is not None
+    head, key = place_of(name)
+    rule = f"floor: {name}"
+    if not evidence.metrics.get(head):
+        return Rule(rule=rule, verdict="not_applicable", severity="reject", text=f"the model has no {head} head")
+    entry = evidence.metrics[head][CANDIDATE].get(key)
+    interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
+    observed = value_of(entry)
+    if ranked and draws:
+        observed = draws.measured(CANDIDATE, name)
+        if draws.why_not(CANDIDATE) is None:
+            alpha = 1 - gate.champion.confidence
+            interval = _interval(np.quantile(draws.redrawn(CANDIDATE, name), [alpha, 1 - alpha]))
+    found = {
+        "metric": name,
+        "observed": observed,
+        "bound": bound,
+        "interval": interval,
+        **(draws.size if draws else {}),
+    }
+    if observed is None or not math.isfinite(observed):
+        text = f"{name} was not measured, so the floor {bound:g} cannot be judged"
+        return Rule(rule=rule, verdict="not_judged", severity="reject", text=text, evidence={**found, "observed": None})
+    passed = observed >= bound
+    text = f"{name} is {observed:.4f}{_shown(interval)}, {'at least' if passed else 'below'} {bound:g}"
+    return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=found)
+
+
+def _baselines(gate: Gate, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
+    """Above every baseline of its head on every metric named, at the confidence, on the same sequences."""
+    metrics = {head: [n for n in gate.beat_baselines if place_of(n)[0] == head] for head in ("next_item", *OTHER_HEADS)}
+    drawn: dict[str, Drawn | None] = {"next_item": draws}
+    for head, answers in evidence.answers.items():
+        if metrics[head]:
+            drawn[head] = of_answers(answers, [place_of(name)[1] for name in metrics[head]], seed)
+    return [rule for name in gate.beat_baselines for rule in _beaten(gate, drawn.get(place_of(name)[0]), name)]
+
+
+def _beaten(gate: Gate, drawn: Drawn | None, name: str) -> list[Rule]:
+    """One metric against every baseline of its head."""
+    head, metric = place_of(name)
+    severities = gate.beat_baselines[name]
+    of_all = severities if isinstance(severities, str) else severities.get(OTHERS, "reject")
+    if drawn is None:
+        text = f"the model has no {head} head"
+        return [Rule(rule=f"beats the baselines: {name}", verdict="not_applicable", severity=of_all, text=text)]
+    if not drawn.baselines:
+        text = f"no baseline of {head} was evaluated"
+        return [Rule(rule=f"beats the baselines: {name}", verdict="not_judged", severity=of_all, text=text)]
+    rules = []
+    for baseline in drawn.baselines:
+        severity = of_all if isinstance(severities, str) else severities.get(baseline, of_all)
+        rule = f"beats {baseline}: {name}"
+        if reason := drawn.why_not(CANDIDATE, baseline):
+            rules.append(Rule(rule=rule, verdict="not_judged", severity=severity, text=reason, evidence=drawn.size))
+            continue
+        found = drawn.compare(metric, baseline, 0.0, gate.champion.confidence)
+        better, worse = ("below", "above") if metric in LESS_IS_BETTER else ("above", "below")
+        shown, refuted = (found.refuted, found.proven) if metric in LESS_IS_BETTER else (found.proven, found.refuted)
+        told = f"{better} it" if shown else f"shown to be {worse} it" if refuted else f"not shown to be {better} it"
+        rules.append(
+            Rule(
+                rule=rule,
+                verdict=verdict(shown),
+                severity=severity,
+                text=f"{name} is {found.candidate:.4f}, {baseline} {found.reference:.4f}: {_change(found)}, {told}",
+                evidence=_compared(name, found, 0.0, gate.champion.confidence, drawn),
+            )
+        )
+    return rules
+
+
+def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
+    """Not worse than the champion by the margin, or better by the margin, at the confidence, on the same sequences.
+
+    See `champion_decision`.
+    """
+    wanted = gate.champion
+    rule = f"{'not inferior to' if wanted.rule == 'non_inferior' else 'better than'} the champion: {gate.primary}"
+    if not evidence.champion_version:
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="there is no champion yet")
+    if draws is None:
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_item head")
+    if reason := evidence.another_shop:
+        fit = dict(evidence.metrics["champion_fit"])
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=fit)
+    if reason := draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws):
+        shares = {**draws.size, **fairness.found(evidence)}
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=shares)
+    paid, fair = tries.paid(gate, evidence.tries), draws.fair[CHAMPION]
+    decision, found = champion_decision(
+        wanted,
+        draws.measured(CANDIDATE, fair),
+        draws.measured(CHAMPION, fair),
+        draws.redrawn(CANDIDATE, fair),
+        draws.redrawn(CHAMPION, fair),
+        shown=paid.champion.confidence,
+    )
+    margin = champion_margin(wanted)
+    needed = f"{'a loss of at most' if margin <= 0 else 'a gain of at least'} {abs(margin):.2%}"
+    told = {"promote": "is shown", "hold": "is not shown: the data do not tell", "reject": "is out of the question"}
+    return Rule(
+        rule=rule,
+        verdict=verdict(decision == "promote"),
+        severity="reject" if decision == "reject" else "hold",
+        text=f"{gate.primary} is {found.candidate:.4f}, version {evidence.champion_version} {found.reference:.4f}: "
+        f"{_change(found)}; {needed} {told[decision]}{fairness.left_out(evidence)}"
+        f"{tries.said(gate, evidence.tries)}",
+        evidence={
+            **_compared(gate.primary, found, margin, paid.champion.confidence, draws),
+            "rule": wanted.rule,
+            "best_champion": best_champion.after(paid, evidence, draws),
+            **fairness.found(evidence),
+        },
+    )
+
+
+def champion_margin(wanted: ChampionRule) -> float:
+    """The relative change a candidate must show: -margin where it must not be inferior, +margin where better."""
+    return -wanted.margin if wanted.rule == "non_inferior" else wanted.margin
+
+
+def champion_decision(
+    wanted: ChampionRule,
+    candidate: float,
+    champion: float,
+    candidates: Array,
+    champions: Array,
+    *,
+    shown: float | None = None,
+) -> tuple[Decision, Comparison]:
+    """The champion rule alone, from the metric of both systems as measured and in each draw [resamples].
+
+    `shown`: the confidence of what lets a candidate through, where its tries are paid for; else that of `wanted`.
+    promote: the change is shown to be above the margin. reject: the candidate is shown to be worse, by more than the
+    margin where it must not be inferior, at all where it must be better. hold: neither.
+    """
+    margin, confidence = champion_margin(wanted), wanted.confidence
+    found = paired.compare(candidate, champion, candidates, champions, margin=margin, confidence=shown or confidence)
+    if found.proven:
+        return "promote", found
+    worse = paired.compare(
+        candidate, champion, candidates, champions, margin=min(margin, 0.0), confidence=confidence
+    ).refuted
+    return ("reject" if worse else "hold"), found
+
+
+def _coverage(gate: Gate, evidence: Evidence) -> Rule:
+    """Enough of the items asked for are in the candidate's vocabulary: a log that is too short promotes nothing."""
+    bound, predictions = gate.min_coverage, evidence.predictions
+    if predictions is None or not len(predictions.known):
+        text = "the model has no next_item head" if predictions is None else "there is no prediction"
+        return Rule(rule="coverage", verdict="not_applicable", severity="hold", text=text)
+    observed = float(predictions.known.mean())
+    passed = observed >= bound
+    text = f"{observed:.1%} of the next items stood in the training part often enough to be known"
+    if not passed:
+        text += f", below {bound:.0%}: the log is too short, or its items change too fast, to recommend from"
+    found = {"metric": "coverage", "observed": observed, "bound": bound}
+    return Rule(rule="coverage", verdict=verdict(passed), severity="hold", text=text, evidence=found)
+
+
+def _calibration(gate: Gate, evidence: Evidence) -> Rule:
+    rule, bound = "calibration of next_action", gate.max_calibration_error
+    actions = evidence.metrics.get("next_action")
+    if not actions:
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_action head")
+    entry = actions[CANDIDATE].get(CALIBRATION)
+    observed = value_of(entry)
+    if observed is None:
+        text = "the expected calibration error was not measured"
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=text, evidence={"bound": bound})
+    interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
+    passed = observed <= bound
+    text = f"the expected calibration error is {observed:.4f}{_shown(interval)}, {_limit(passed)} {bound:g}"
+    found = {"metric": f"next_action.{CALIBRATION}", "observed": observed, "bound": bound, "interval": interval}
+    return Rule(rule=rule, verdict=verdict(passed), severity="hold", text=text, evidence=found)
+
+
+def _budget(what: str, observed: float | None, bound: float, unit: str) -> Rule:
+    found = {"observed": observed, "bound": bound, "unit": unit}
+    if observed is None:
+        text = f"the {what} was not measured"
+        return Rule(rule=what, verdict="not_judged", severity="reject", text=text, evidence=found)
+    passed = observed <= bound
+    text = f"{observed:.4g} {unit}, {_limit(passed)} {bound:g}"
+    return Rule(rule=what, verdict=verdict(passed), severity="reject", text=text, evidence=found)
+
+
+def _compared(metric: str, found: Any, margin: float, confidence: float, drawn: Drawn) -> dict[str, Any]:
+    return {
+        "metric": metric,
+        "candidate": found.candidate,
+        "reference": found.reference,
+        "observed": found.change,
+        "bound": margin,
+        "interval": _interval((found.low, found.high)),
+        "confidence": confidence,
+        **drawn.size,
+    }
+
+
+def _change(found: Any) -> str:
+    if found.change is None or found.low is None:
+        return f"{found.candidate - found.reference:+.4f}"
+    return f"{found.change:+.2%} [{found.low:+.2%}, {found.high:+.2%}]"
+
+
+def _shown(interval: list[float] | None) -> str:
+    return f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
+
+
+def _limit(passed: bool) -> str:
+    return "at most" if passed else "above"

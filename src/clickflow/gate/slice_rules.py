@@ -1,0 +1,97 @@
+"""The gate's rule on slices: no part of the traffic pays for the average."""
+
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from clickflow.evaluation.slices import UNKNOWN
+from clickflow.gate import fairness
+from clickflow.gate.draws import MIN_CUSTOMERS, Draws
+from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence
+from clickflow.gate.verdicts import Rule, verdict
+from clickflow.params.schema import Gate
+
+
+def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
+    """No slice of at least `min_slice` predictions drops by more than the bound, by more than chance.
+
+    A slice fails where the measured drop exceeds the bound and its upper bound lies below no drop, at the confidence
+    shared among all slices judged (Bonferroni; normal, by the spread of the draws). Items that the candidate does not
+    know are no slice here: it scores 0 there by definition, so they are judged overall, among all predictions.
+    """
+    if not evidence.champion_version or draws is None:
+        text = "there is no champion yet" if draws else "the model has no next_item head"
+        return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
+    if reason := (
+        evidence.another_shop or draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws)
+    ):
+        return [Rule(rule="no slice drops", verdict="not_judged", severity="hold", text=reason)]
+    large = {
+        dimension: [
+            level
+            for level, count in enumerate(draws.sums["slice", dimension, "count"].sum(axis=0))
+            if (dimension, names[level]) != ("popularity", UNKNOWN)
+            and count >= gate.min_slice
+            and np.count_nonzero(draws.sums["slice", dimension, "count"][:, level]) >= MIN_CUSTOMERS
+        ]
+        for dimension, (_, names) in draws.predictions.slices.items()
+    }
+    judged = sum(map(len, large.values()))
+    if not judged:
+        text = f"no slice has {gate.min_slice:,} predictions of {MIN_CUSTOMERS} customers or sessions"
+        return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
+    z = NormalDist().inv_cdf(1 - (1 - gate.champion.confidence) / judged)
+    rules = []
+    for dimension, levels in sorted(large.items()):
+        rule = f"no slice drops: {dimension}"
+        if not levels:
+            text = (
+                f"no slice by {dimension} has {gate.min_slice:,} predictions of {MIN_CUSTOMERS} customers or sessions"
+            )
+            rules.append(Rule(rule=rule, verdict="not_applicable", severity="hold", text=text))
+            continue
+        found = [_slice(draws, dimension, level, z) for level in levels]
+        breaches = [s for s in found if s["change"] < -gate.max_slice_drop and s["highest_change"] < 0]
+        worst = min(found, key=lambda s: float(s["change"]))
+        text = f"the worst of {len(found)} by {dimension} is {worst['slice']}: {worst['change']:+.1%}"
+        if breaches:
+            text = f"{len(breaches)} of {len(found)} by {dimension} drop: " + ", ".join(
+                f"{s['slice']} {s['change']:+.1%}" for s in breaches
+            )
+        rules.append(
+            Rule(
+                rule=rule,
+                verdict=verdict(not breaches),
+                severity="hold",
+                text=f"{text}; at most -{gate.max_slice_drop:.1%} is allowed",
+                evidence={
+                    "metric": gate.primary,
+                    "observed": worst["change"],
+                    "bound": -gate.max_slice_drop,
+                    "worst": worst,
+                    "breaches": breaches,
+                    "slices": len(found),
+                },
+            )
+        )
+    return rules
+
+
+def _slice(draws: Draws, dimension: str, level: int, z: float) -> dict[str, Any]:
+    """The relative change of one slice against the champion, and its upper bound; 0 where the champion has nothing."""
+    count, candidate, champion = (
+        float(draws.sums["slice", dimension, what][:, level].sum()) for what in ("count", CANDIDATE, CHAMPION)
+    )
+    drawn = {what: draws.drawn["slice", dimension, what][:, level] for what in ("count", CANDIDATE, CHAMPION)}
+    spread = float(np.std((drawn[CANDIDATE] - drawn[CHAMPION]) / np.maximum(drawn["count"], 1)))
+    reference = champion / count
+    change = (candidate - champion) / champion if champion else 0.0
+    return {
+        "slice": draws.predictions.slices[dimension][1][level],
+        "predictions": int(count),
+        "candidate": candidate / count,
+        "champion": reference,
+        "change": change,
+        "highest_change": change + z * spread / reference if reference else 0.0,
+    }

@@ -1,0 +1,137 @@
+"""Read params.yaml and check it against the dataclasses of `params` and the rules of `params_rules`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from clickflow.params.bounds import beyond
+from clickflow.params.rules import rules
+from clickflow.params.schema import Model, Params, nearest
+from clickflow.system.errors import UsageError
+
+SHOWN, LONGEST = 30, 200
+"""Faults in a message, and letters of a value."""
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises UsageError where the file is missing, is no YAML, has an unknown key, lacks one, or holds a value of the
+    wrong type or range; every fault is named, with its place.
+    """
+    from clickflow.params import text
+
+    return check(text.read(path), str(path.name))
+
+
+def check(raw: Any, where: str = "params.yaml") -> Params:
+    """A parsed params.yaml as `Params`; see `load`."""
+    from pydantic import ValidationError
+
+    faults = list(beyond(raw))  # before anything computes with them
+    if faults:
+        raise _faulty(where, faults)
+    try:
+        params: Params = _adapter().validate_python(raw)
+    except ValidationError as error:
+        raise _faulty(where, [_fault(fault) for fault in error.errors()]) from error
+    # numbers and dates that were written as texts are seen only now
+    faults = list(beyond(asdict(params))) or list(rules(params))
+    if faults:
+        raise _faulty(where, faults)
+    return params
+
+
+def _faulty(where: str, faults: Sequence[str]) -> UsageError:
+    lines = [f"  {fault}" for fault in faults[:SHOWN]]
+    more = [f"  and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+    return UsageError(
+        "\n".join([f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:", *lines, *more]),
+        kept="nothing was run",
+        next_step="correct it; docs/reference/params.md says what each may be",
+    )
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    for kind in _dataclasses(Params):
+        # YAML reads 1 as a number: types and columns that are called so are names all the same
+        with_config(ConfigDict(extra="forbid", strict=False, coerce_numbers_to_str=True))(kind)
+    return TypeAdapter(Params)
+
+
+@cache
+def _model_adapter() -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    for kind in _dataclasses(Model):
+        with_config(ConfigDict(extra="forbid", strict=False))(kind)
+    return TypeAdapter(Model)
+
+
+def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
+    """`params` with other values at dotted names below `models.<name>`, checked as `check` does.
+
+    Raises UsageError, with a line for every fault.
+    """
+    from pydantic import ValidationError
+
+    raw = asdict(params.model(name))
+    faults: list[str] = []
+    for key, value in values.items():
+        *path, last = key.split(".")
+        place: Any = raw
+        for part in path:
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            place[last] = value
+        else:
+            faults.append(f"models.{name}.{key}: this model has no such param")
+    try:
+        changed = replace(params, models={**params.models, name: _model_adapter().validate_python(raw)})
+    except ValidationError as error:
+        faults += [_fault({**fault, "loc": ("models", name, *fault["loc"])}) for fault in error.errors()]
+    else:
+        faults += list(beyond(asdict(changed))) or list(rules(changed))
+    if faults:
+        raise UsageError("\n".join(faults), kept="nothing was run")
+    return changed
+
+
+def _fault(fault: Any) -> str:
+    """One line for one of pydantic's errors; an unknown key names the nearest valid one."""
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "unexpected_keyword_argument":
+        known = _keys_at(fault["loc"][:-1])
+        return f"{where}: unknown key{nearest(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return f"{where}: is missing"
+    given = repr(fault["input"])
+    return f"{where}: {fault['msg'].lower()}, not {given if len(given) <= LONGEST else f'{given[:LONGEST]} …'}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """The keys that may stand at a place of params.yaml."""
+    kind: Any = Params
+    for part in location:
+        hints = get_type_hints(kind) if is_dataclass(kind) else {}
+        kind = hints.get(str(part), kind)
+        inner = [a for a in get_args(kind) if is_dataclass(a)]
+        kind = inner[0] if inner else kind
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+
+
+def _dataclasses(kind: Any) -> list[Any]:
+    """`kind` and every dataclass its fields lead to."""
+    found, todo = [], [kind]
+    while todo:
+        current = todo.pop()
+        todo.extend(get_args(current))
+        if isinstance(current, type) and is_dataclass(current) and current not in found:
+            found.append(current)
+            todo.extend(get_type_hints(current).values())
+    return found

@@ -1,0 +1,116 @@
+"""The text of a params.yaml as values: what is no plain YAML of a sensible size is refused before it can do harm."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clickflow.system import faults
+from clickflow.system.errors import UsageError
+
+MOST_BYTES = 256 << 10
+DEEPEST = 24
+"""Lists and mappings in each other."""
+MOST_VALUES = 20_000
+"""Values, those of an alias (`*name`) counted wherever it stands."""
+NOTHING = "nothing was run"
+
+
+def read(path: Path) -> Any:
+    """The values of the file.
+
+    Raises UsageError where there is none, where it cannot be opened, and where `parse` does.
+    """
+    if not path.is_file():
+        if os.path.lexists(path):
+            raise UsageError(
+                f"{path} is no file",
+                kept=NOTHING,
+                next_step="move it away, and bring the file back: `git checkout params.yaml`",
+            )
+        raise UsageError(
+            f"there is no {path.name} in {path.parent}", next_step="run clickflow inside a clone of the repository"
+        )
+    with faults.of_file(path, NOTHING), path.open("rb") as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise UsageError(
+            f"{path} is larger than {MOST_BYTES >> 10} KB, more than params are", kept=NOTHING, next_step=_BACK
+        )
+    try:
+        return parse(text.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is no text in UTF-8 (byte {error.start})", kept=NOTHING, next_step=f"save it as UTF-8; {_BACK}"
+        ) from error
+
+
+def parse(text: str, where: str) -> Any:
+    """The values of a text.
+
+    Raises UsageError where it is no YAML, has a key twice, or is nested deeper or holds more than params do.
+    """
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        if root is None:
+            raise UsageError(f"{where} is empty", kept=NOTHING, next_step=_BACK)
+        _measure(root, where)
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not valid YAML: {error}", kept=NOTHING, next_step=_BACK) from error
+    except RecursionError as error:
+        raise UsageError(f"{where} is nested too deeply", kept=NOTHING, next_step=_BACK) from error
+    except (ValueError, OverflowError) as error:  # a date that never was, a number of thousands of digits
+        raise UsageError(f"{where} holds a value that cannot be: {error}", kept=NOTHING, next_step=_BACK) from error
+
+
+_BACK = "correct it; `git diff params.yaml` shows what has changed"
+
+
+def _measure(root: yaml.Node, where: str) -> None:
+    """Raise UsageError for a key that stands twice, and for a tree of too many values or levels, aliases resolved."""
+    sizes: dict[int, tuple[int, int]] = {}
+
+    def measure(node: yaml.Node) -> tuple[int, int]:
+        """How many values and levels there are from a node on."""
+        if id(node) in sizes:
+            if not sizes[id(node)][0]:
+                raise UsageError(f"{_at(node, where)}: an alias stands in itself", kept=NOTHING, next_step=_BACK)
+            return sizes[id(node)]
+        sizes[id(node)] = (0, 0)
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            _no_key_twice(node, where)
+            inner = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        found = [measure(each) for each in inner]
+        size, depth = 1 + sum(each for each, _ in found), 1 + max((depth for _, depth in found), default=0)
+        if depth > DEEPEST:
+            raise UsageError(f"{_at(node, where)} has over {DEEPEST} levels", kept=NOTHING, next_step=_BACK)
+        if size > MOST_VALUES:
+            raise UsageError(
+                f"{_at(node, where)} holds more than {MOST_VALUES:,} values", kept=NOTHING, next_step=_BACK
+            )
+        sizes[id(node)] = (size, depth)
+        return size, depth
+
+    measure(root)
+
+
+def _no_key_twice(node: yaml.MappingNode, where: str) -> None:
+    seen: set[tuple[str, str]] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise UsageError(f"{_at(key, where)}: a name is no text", kept=NOTHING, next_step=_BACK)
+        name = (key.tag, key.value)
+        if name in seen:
+            raise UsageError(
+                f"{_at(key, where)}: {key.value[:100]} stands twice", kept=NOTHING, next_step="keep one of the two"
+            )
+        seen.add(name)
+
+
+def _at(node: yaml.Node, where: str) -> str:
+    return f"{where}, line {node.start_mark.line + 1}"

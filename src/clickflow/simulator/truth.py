@@ -1,0 +1,236 @@
+"""What the simulator knows: how to ask it. The files are described in truth_log.
+
+    moments = truth.Moments(session_ids, times)             # an event each: session id and microseconds since 1970
+    truth.action_probabilities(folder, moments, kept)       # [Q, 10] next action among the kept types, the exit last
+    truth.oracle_ranks(folder, moments, targets, kept)      # [Q] rank of the next item under the true distribution
+
+`folder` is data/truth of a simulated source (with the pseudonyms of the events in the place of user
+and session ids) or the truth/ of `clickflow simulate` (raw ids). `kept` are the event types that sequences keep.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from clickflow.params.schema import Simulator
+from clickflow.simulator import choice, crowd, oracle, shopper
+from clickflow.simulator import shop as shops
+from clickflow.simulator.rhythm import Clock
+from clickflow.system import files
+from clickflow.system.errors import DataError
+
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+CELLS_AT_ONCE = 4_000_000
+"""Questions x items that are held at once: 32 MB, and as much again a few times while they are worked out."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Right after these events: the ids of their sessions, and their times in microseconds since 1970."""
+
+    session_id: Sequence[str]
+    time: Longs
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """truth/card.json; {"available": False} where there is none."""
+    path = folder / "card.json"
+    card: dict[str, Any] = files.read_json(path) if path.is_file() else {"available": False}
+    return card
+
+
+def read_shop(folder: Path) -> shops.Shop:
+    """The shop that the log was made by, built again from its settings.
+
+    Raises DataError where the folder holds no truth, or was written by a program that built another shop.
+    """
+    card = read_card(folder)
+    if not card.get("available"):
+        raise DataError(f"{folder} holds no truth: the log is not simulated", next_step="set source.kind: simulator")
+    settings = Simulator(**{**card["settings"], "start": date.fromisoformat(card["settings"]["start"])})
+    shop = shops.build(settings, card["seed"])
+    if shop.fingerprint() != card["fingerprint"]:
+        raise DataError(
+            f"{folder} was written by another version of the simulator", next_step="simulate, or ingest, again"
+        )
+    return shop
+
+
+def action_probabilities(folder: Path, moments: Moments, kept: Sequence[str] | None = None) -> Floats:
+    """[Q, actions + 1] true probability of the next action, in the order of `shopper.ACTIONS` (the exit last).
+
+    With `kept`, of the next action of those types; the others have probability 0. NaN where the truth knows no such
+    event.
+    """
+    shop = read_shop(folder)
+    situations, found = _situations(folder, moments)
+    result = np.full((len(found), len(shopper.ACTIONS)), np.nan)
+    result[found] = oracle.Oracle(shop, _kept(kept)).actions(situations)
+    return result
+
+
+def oracle_ranks(
+    folder: Path,
+    moments: Moments,
+    targets: Sequence[str],
+    kept: Sequence[str],
+    known: Sequence[str] | None = None,
+) -> Longs:
+    """[Q] rank of the item that followed, among all items by their true probability; ties count against it.
+
+    `targets` [Q] item ids of the next kept step; `known`: only these items compete, and a target outside them has none.
+    0: no rank, as the truth knows no such event or item. The true distribution is conditioned on all that is hidden
+    (intent and its age, focus, tastes, campaigns): the best that any model could do is not better than this.
+    Time and memory: Q x I numbers, in blocks; 100,000 questions about 2,000 items take a few seconds.
+    """
+    shop = read_shop(folder)
+    items = pq.read_table(folder / "items.parquet", columns=["item_id"])["item_id"].combine_chunks()
+    compete = np.ones(shop.items, np.bool_)
+    if known is not None:
+        compete = np.asarray(pc.is_in(items, value_set=pa.array(list(known), pa.string())))
+    target = np.asarray(pc.index_in(pa.array(list(targets), pa.string()), value_set=items).fill_null(-1))
+    situations, found = _situations(folder, moments)
+    asked = np.flatnonzero(found & (target >= 0) & compete[target])
+    ranks = np.zeros(len(found), np.int64)
+    place = np.cumsum(found) - 1
+    for these, p in _item_blocks(shop, _take(situations, place[asked]), _kept(kept)):
+        hit = target[asked[these]]
+        own = p[np.arange(len(hit)), hit]
+        p[:, ~compete] = -1.0
+        ranks[asked[these]] = (p >= own[:, None]).sum(axis=1)
+    return ranks
+
+
+def item_probabilities(folder: Path, moments: Moments, kept: Sequence[str]) -> Floats:
+    """[Q, I] true probability that the next kept step is about each item (in the order of items.parquet).
+
+    Rows sum to 1 - P(exit); NaN where the truth knows no such event. For few questions: all is held at once.
+    """
+    shop = read_shop(folder)
+    situations, found = _situations(folder, moments)
+    result = np.full((len(found), shop.items), np.nan)
+    asked = np.flatnonzero(found)
+    for these, p in _item_blocks(shop, situations, _kept(kept)):
+        result[asked[these]] = p
+    return result
+
+
+def churn_probabilities(folder: Path, at_day: float, horizon_days: float) -> dict[str, float]:
+    """The true probability of each customer to start no session in the days after `at_day`, by user id.
+
+    1 for those who have lapsed by then; customers who join later are left out. users.parquet holds it for the end of
+    the log.
+    """
+    shop, card = read_shop(folder), read_card(folder)
+    ids = pq.read_table(folder / "users.parquet", columns=["user_id"])["user_id"].to_pylist()
+    clock = Clock(shop.settings.start, shop.days)
+    churn = crowd.no_visit_probability(shop, clock, card["sessions"], np.arange(len(ids)), at_day, horizon_days)
+    return {user: p for user, p in zip(ids, churn.tolist(), strict=True) if not np.isnan(p)}
+
+
+def response_probabilities(folder: Path) -> Floats:
+    """[K, price classes] true probability that a customer of that class answers an impression of a campaign by a click.
+
+    users.parquet has each customer's price class, campaigns.parquet the campaigns' names.
+    """
+    return read_shop(folder).response
+
+
+def _kept(kept: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(kept) if kept is not None else shopper.ACTIONS[:-1]
+
+
+def _take(s: oracle.Situations, which: Longs) -> oracle.Situations:
+    return replace(s, **{name: getattr(s, name)[which] for name in s.__dataclass_fields__})
+
+
+def _item_blocks(shop: shops.Shop, s: oracle.Situations, kept: tuple[str, ...]) -> Iterator[tuple[Longs, Floats]]:
+    """Blocks of situations (of one epoch, as far as possible) and their distributions over items."""
+    ask = oracle.Oracle(shop, kept)
+    order = np.argsort(s.epoch, kind="stable")
+    size = max(1, CELLS_AT_ONCE // shop.items)
+    for first in range(0, len(order), size):
+        these = order[first : first + size]
+        yield these, ask.items(_take(s, these))
+
+
+def _situations(folder: Path, moments: Moments) -> tuple[oracle.Situations, NDArray[np.bool_]]:
+    """What is hidden at the moments that the truth knows, and which of them it does know."""
+    with duckdb.connect() as db:
+        asked = pa.table(
+            {
+                "session_id": pa.array(list(moments.session_id), pa.string()),
+                "time": pa.array(np.asarray(moments.time), pa.int64()),
+                "place": np.arange(len(moments.time)),
+            }
+        )
+        db.register("asked", asked)
+        db.execute("SET TimeZone = 'UTC'")
+        steps = db.execute(
+            f"""
+            CREATE TEMP TABLE steps AS
+            SELECT row_number() OVER (ORDER BY e.session, e.time) - 1 AS row, s.*, epoch_us(e.time) AS time,
+                   e.action, e.state, e.focus, e.current, e.campaign
+            FROM read_parquet('{_quoted(folder / "events.parquet")}') e
+            JOIN (SELECT * FROM read_parquet('{_quoted(folder / "sessions.parquet")}')
+                  WHERE session_id IN (SELECT session_id FROM asked)) s USING (session);
+            SELECT * FROM steps ORDER BY row
+            """
+        ).fetchnumpy()
+        joined = db.execute(
+            "SELECT asked.place, steps.row FROM asked JOIN steps USING (session_id, time) ORDER BY place"
+        ).fetchnumpy()
+    found = np.zeros(len(moments.time), np.bool_)
+    place, row = np.asarray(joined["place"]), np.asarray(joined["row"]).astype(np.int64)
+    keep = np.ones(len(place), np.bool_)
+    keep[1:] = place[1:] != place[:-1]
+    place, row = place[keep], row[keep]
+    found[place] = True
+    column = {name: np.asarray(steps[name]).astype(np.int64) for name in steps if name not in ("session_id", "user_id")}
+    found[place[column["current"][row] < 0]] = False
+    row = row[column["current"][row] >= 0]
+    return _history(column, row), found
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _history(step: dict[str, Longs], row: Longs) -> oracle.Situations:
+    """Situations at rows of the steps of whole sessions, in order of session and time."""
+    session, current = step["session"], step["current"]
+    begins = np.concatenate(([True], session[1:] != session[:-1])) if len(session) else np.zeros(0, np.bool_)
+    before = np.where(begins, -1, np.roll(current, 1))
+    change = (current >= 0) & (current != before)
+    run = np.cumsum(change) - 1
+    held = current[change]
+    opening = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0)) if len(begins) else run
+    first_run = run[opening] + ~change[opening]
+    at = run[row][:, None] - np.arange(choice.RING)
+    earlier = np.where(at >= first_run[row][:, None], held[np.maximum(at, 0)] if len(held) else -1, -1)
+    puts = np.where(step["action"] == shopper.CART, np.arange(len(session)), -1)
+    last_put = np.maximum.accumulate(puts) if len(puts) else puts
+    own = (last_put >= 0) & (session[last_put] == session)
+    basket = np.where(own, current[last_put], -1)
+    impression = np.where(step["action"] == shopper.IMPRESSION, step["campaign"], -1)
+    return oracle.Situations(
+        state=step["state"][row],
+        epoch=step["epoch"][row],
+        tastes=np.stack([step[f"taste_{k}"][row] for k in (1, 2, 3)], axis=1).astype(np.int16),
+        focus=step["focus"][row],
+        current=current[row],
+        earlier=earlier,
+        basket=basket[row],
+        impression=impression[row],
+    )

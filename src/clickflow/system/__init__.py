@@ -1,0 +1,1 @@
+"""What every room stands on: words for people, errors, files, paths, processes."""
