@@ -29,7 +29,7 @@ from clickflow.gate import paired, slice_rules
 from clickflow.gate.draws import Draws, values
 from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence, Predictions
 from clickflow.gate.rules import champion_decision
-from clickflow.params.schema import ChampionRule, Gate
+from clickflow.params.gate import ChampionRule, Gate
 
 Ranks = NDArray[np.int32]
 METRIC = "mrr@20"

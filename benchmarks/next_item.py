@@ -30,7 +30,8 @@ from session_log import CUTOFFS, log, options
 from clickflow.cli import guarded
 from clickflow.orchestration.overrides import parse
 from clickflow.params.file import load, with_values
-from clickflow.params.schema import Heads, Kind, Model, Training
+from clickflow.params.models import Heads, Kind, Model
+from clickflow.params.training import Training
 from clickflow.sequences.features import statistics
 from clickflow.sequences.store import PackedSplit
 from clickflow.system import console

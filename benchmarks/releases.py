@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clickflow.evaluation import ranking
 from clickflow.gate import paired, rules, verdicts
 from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, Evidence, Predictions
-from clickflow.params.schema import ChampionRule, Gate
+from clickflow.params.gate import ChampionRule, Gate
 
 Ranks = NDArray[np.int32]
 OWN = 0.03

@@ -24,7 +24,8 @@ from outcome import hand_out, versions
 
 from clickflow.cli import guarded
 from clickflow.params.file import load
-from clickflow.params.schema import Model, Training
+from clickflow.params.models import Model
+from clickflow.params.training import Training
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
 from clickflow.system import console

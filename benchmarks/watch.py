@@ -28,7 +28,7 @@ from clickflow.evaluation.reference import Reference
 from clickflow.monitoring import drift, rule
 from clickflow.monitoring.live import Live
 from clickflow.params.file import load
-from clickflow.params.schema import Watch
+from clickflow.params.watch import Watch
 from clickflow.sequences.features import of_time
 from clickflow.sequences.store import PackedSplit
 from clickflow.simulator import simulate

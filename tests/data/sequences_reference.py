@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from clickflow.events.contract import SCHEMA
-from clickflow.params.schema import Robots, Sequences, SessionUnit
+from clickflow.params.sequences import Robots, Sequences, SessionUnit
 from clickflow.sequences.exclusions import REASONS
 from clickflow.sequences.store import FIRST_ITEM, SPLITS, open_split, read_card
 

@@ -11,7 +11,7 @@ import pytest
 from quality_log import broken, clean_rows, run, write
 
 from clickflow.params.file import check
-from clickflow.params.schema import Quality
+from clickflow.params.quality import Quality
 from clickflow.quality import validate
 from clickflow.quality.suites import parameters
 from clickflow.system.errors import UsageError

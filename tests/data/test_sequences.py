@@ -29,7 +29,8 @@ from sequences_reference import (
 )
 
 from clickflow.params.file import check
-from clickflow.params.schema import Params, Sequences
+from clickflow.params.schema import Params
+from clickflow.params.sequences import Sequences
 from clickflow.sequences import prepare, vocabulary
 from clickflow.sequences.features import statistics
 from clickflow.sequences.sessions import STEPS, Cutter, rules

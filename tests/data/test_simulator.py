@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clickflow.events import contract
-from clickflow.params.schema import Simulator
+from clickflow.params.simulator import Simulator
 from clickflow.simulator import dirt, raw_log, shopper, simulate, truth
 from clickflow.system import files
 from clickflow.system.errors import ClickflowError, DataError, UsageError

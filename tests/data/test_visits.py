@@ -13,7 +13,7 @@ from sequences_reference import MINUTE, MONDAY, Sequence, event, settings, unpac
 from clickflow.events.contract import SCHEMA
 from clickflow.events.ingest import ingest
 from clickflow.params.file import check
-from clickflow.params.schema import Robots, Sequences
+from clickflow.params.sequences import Robots, Sequences
 from clickflow.sequences import prepare
 from clickflow.sequences.card import SPLITS, Card, read_card
 from clickflow.sequences.exclusions import ROBOTS

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from small_models import spec as small_spec
 
 from clickflow.models.network import Sizes
-from clickflow.params.schema import Model, Training
+from clickflow.params.models import Model
+from clickflow.params.training import Training
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
 from clickflow.training.associations import count

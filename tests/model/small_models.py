@@ -10,7 +10,7 @@ import torch
 
 from clickflow.models import ensemble, item_features, network, saved
 from clickflow.params.file import load
-from clickflow.params.schema import Heads, Model
+from clickflow.params.models import Heads, Model
 from clickflow.sequences.store import Card, open_split, read_card, write_store
 from clickflow.system import integrity
 from clickflow.training import associations

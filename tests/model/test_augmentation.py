@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markov_log import ACTIONS, CPU, KNOWN, log, model, sizes
 
 from clickflow.models.associations import Table
-from clickflow.params.schema import Augmentation, Model
+from clickflow.params.models import Augmentation, Model
 from clickflow.training import augmentation, loop, trainer
 from clickflow.training.batches import NO_ACTION, NO_ITEM, Batch, gather, windows
 

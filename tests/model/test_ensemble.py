@@ -13,7 +13,7 @@ from small_models import ROOT
 from clickflow.models.ensemble import Ensemble
 from clickflow.models.network import Network
 from clickflow.params.file import load
-from clickflow.params.schema import Model
+from clickflow.params.models import Model
 from clickflow.system.errors import UsageError
 from clickflow.training.batches import windows
 from clickflow.training.checkpoints import Checkpoints

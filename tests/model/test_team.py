@@ -11,7 +11,7 @@ import pytest
 import torch
 from markov_log import CPU, log, model, sizes
 
-from clickflow.params.schema import Model
+from clickflow.params.models import Model
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.distributed import Team, gathered

@@ -12,7 +12,7 @@ import torch
 from markov_log import CPU, KNOWN, log, model, packed, popularity_recall, sizes
 
 from clickflow.models.heads import NextAction
-from clickflow.params.schema import Model, Optimiser
+from clickflow.params.models import Model, Optimiser
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.errors import DataError, UsageError
 from clickflow.training import actions, last_pass, optimisers
@@ -289,9 +289,8 @@ for name in "safetensors pyarrow pandas duckdb yaml pydantic rich typer mlflow m
     sys.modules[name] = None  # as if it were not installed
 import numpy as np
 from clickflow.models.network import Sizes
-from clickflow.params.schema import (
-    Augmentation, Budget, Encoder, Heads, Model, NextActionHead, NextItemHead, Optimiser, Training,
-)
+from clickflow.params.models import Augmentation, Budget, Encoder, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params.training import Training
 from clickflow.sequences.store import PackedSplit
 from clickflow.training.loop import train
 n = 400

@@ -21,7 +21,8 @@ from clickflow.airflow.policy import UNATTENDED
 from clickflow.orchestration import graph, notices, pages, runs
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
-from clickflow.params.schema import Params, place_of
+from clickflow.params.gate import place_of
+from clickflow.params.schema import Params
 from clickflow.system import process
 from clickflow.system.files import read_json, write_json
 from clickflow.system.paths import Paths

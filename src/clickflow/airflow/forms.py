@@ -13,7 +13,8 @@ from typing import Any, get_args
 from airflow.sdk import Param
 
 from clickflow.orchestration import permitted
-from clickflow.params.schema import Params, Preset, Source
+from clickflow.params.schema import Params
+from clickflow.params.source import Preset, Source
 from clickflow.system.errors import UsageError
 
 AS_IS = "as in params.yaml"

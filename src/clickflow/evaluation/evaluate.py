@@ -24,7 +24,8 @@ from clickflow.evaluation import (
 )
 from clickflow.evaluation.measure import Measured
 from clickflow.gate.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
-from clickflow.params.schema import Evaluation, Params
+from clickflow.params.evaluation import Evaluation
+from clickflow.params.schema import Params
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
 from clickflow.system.console import emit, progress, say

@@ -10,7 +10,7 @@ from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
 from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ORACLE
-from clickflow.params.schema import Evaluation
+from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.store import SPLITS, Card
 
 ACTION_COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")

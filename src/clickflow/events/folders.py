@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from clickflow.events.listing import matching
 from clickflow.events.storage import SUFFIXES, UNTOUCHED, members
-from clickflow.params.schema import Source
+from clickflow.params.source import Source
 from clickflow.system.errors import UsageError
 
 FORMATS = {

@@ -28,7 +28,8 @@ from clickflow.events.sources import SourceFile, open_files
 from clickflow.events.staging import Stage
 from clickflow.events.storage import UNTOUCHED
 from clickflow.events.text_blocks import BLOCK
-from clickflow.params.schema import Params, Source
+from clickflow.params.schema import Params
+from clickflow.params.source import Source
 from clickflow.system import console, files, integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths

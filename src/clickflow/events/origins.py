@@ -11,7 +11,8 @@ from clickflow.events import roots
 from clickflow.events.folders import find_files
 from clickflow.events.forgotten import Forgotten
 from clickflow.events.pseudonyms import pseudonyms
-from clickflow.params.schema import Params, Source
+from clickflow.params.schema import Params
+from clickflow.params.source import Source
 from clickflow.system import console, files
 from clickflow.system.paths import Paths
 

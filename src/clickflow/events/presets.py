@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
-from clickflow.params.schema import Source
+from clickflow.params.source import Source
 from clickflow.system.errors import UsageError
 
 EVERY = "*"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from clickflow.events import databases, statements
 from clickflow.events.storage import UNTOUCHED
-from clickflow.params.schema import Source
+from clickflow.params.source import Source
 from clickflow.system.errors import ClickflowError, UsageError
 
 ROWS = 100_000

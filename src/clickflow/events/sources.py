@@ -35,7 +35,7 @@ from clickflow.events.storage import (
     read_text,
 )
 from clickflow.events.tables import Table
-from clickflow.params.schema import Source
+from clickflow.params.source import Source
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.faults import of_file, without_values
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clickflow.evaluation import bootstrap, customers, ranking
 from clickflow.gate import paired
 from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ORACLE, Answers, Predictions
-from clickflow.params.schema import Gate, place_of
+from clickflow.params.gate import Gate, place_of
 
 Array = NDArray[Any]
 

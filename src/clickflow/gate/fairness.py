@@ -4,7 +4,7 @@ from typing import Any
 
 from clickflow.gate.draws import Draws, too_few, unseen
 from clickflow.gate.evidence import CHAMPION, Evidence
-from clickflow.params.schema import Gate
+from clickflow.params.gate import Gate
 
 
 def share(evidence: Evidence, system: str = CHAMPION) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 from clickflow.gate.draws import KNOWN_TRUTH, UNTIED, Draws
 from clickflow.gate.evidence import CANDIDATE, CHAMPION, ORACLE
 from clickflow.gate.verdicts import Rule
-from clickflow.params.schema import Gate
+from clickflow.params.gate import Gate
 
 FEWER_MISSES = 3.0
 """A candidate with so many times fewer misses than the best baseline is looked at by a person. On the clicks of bol.com

@@ -11,7 +11,7 @@ from clickflow.gate.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of
 from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.gate.paired import Comparison
 from clickflow.gate.verdicts import Decision, Rule, verdict
-from clickflow.params.schema import OTHER_HEADS, OTHERS, ROW_METRICS, ChampionRule, Gate, place_of
+from clickflow.params.gate import OTHER_HEADS, OTHERS, ROW_METRICS, ChampionRule, Gate, place_of
 from clickflow.system.errors import UsageError
 
 CALIBRATION = "ece"

@@ -10,7 +10,7 @@ from clickflow.gate import fairness
 from clickflow.gate.draws import MIN_CUSTOMERS, Draws
 from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence
 from clickflow.gate.verdicts import Rule, verdict
-from clickflow.params.schema import Gate
+from clickflow.params.gate import Gate
 
 
 def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:

@@ -18,7 +18,8 @@ from clickflow.gate import rules as judging
 from clickflow.gate.evidence import CANDIDATE, Evidence
 from clickflow.gate.paired import RESAMPLES
 from clickflow.gate.verdicts import Rule, decide, warned
-from clickflow.params.schema import ACCURACY, Gate, Params, place_of
+from clickflow.params.gate import ACCURACY, Gate, place_of
+from clickflow.params.schema import Params
 from clickflow.system import console, integrity
 from clickflow.system.files import replacing, write_json, write_text
 from clickflow.system.paths import Paths

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from clickflow.params.schema import Gate
+from clickflow.params.gate import Gate
 
 
 def of(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from clickflow.params.schema import Severity
+from clickflow.params.gate import Severity
 
 Verdict = Literal["passed", "failed", "not_applicable", "not_judged"]
 Decision = Literal["promote", "hold", "reject"]

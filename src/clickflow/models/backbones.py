@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clickflow.models.attention import CausalAttention, SelfAttention
-from clickflow.params.schema import Encoder as EncoderSpec
+from clickflow.params.models import Encoder as EncoderSpec
 
 WIDER = 4
 """The Transformer's inner layer is so many times wider than its states."""

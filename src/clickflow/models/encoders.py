@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clickflow.models.attention import AdditiveAttention, CausalAttention, SelfAttention
 from clickflow.models.backbones import body, heads
-from clickflow.params.schema import Encoder as EncoderSpec
+from clickflow.params.models import Encoder as EncoderSpec
 
 CLASSES = {"action": 16, "hour": 8, "weekday": 4, "category": 16}
 """Features that are classes, and the width of their embeddings."""

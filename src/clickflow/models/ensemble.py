@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clickflow.models.heads import NextAction, NextItem
 from clickflow.models.network import Network, Reading, Sizes
-from clickflow.params.schema import Model
+from clickflow.params.models import Model
 
 
 class Ensemble(nn.Module):

@@ -13,7 +13,7 @@ from clickflow.models.associations import REACH, Associations, Table
 from clickflow.models.attention import CausalAttention, distances
 from clickflow.models.normalize import unit
 from clickflow.models.sights import FEATURES, HABITS, Sights, sights
-from clickflow.params.schema import NextItemHead
+from clickflow.params.models import NextItemHead
 
 TEMPERATURE = 10.0
 """Scores are cosines times this: the sharpest softmax they can give."""

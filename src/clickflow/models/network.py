@@ -11,7 +11,7 @@ from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.heads import NEVER, Mixture, NextAction, NextItem
 from clickflow.models.item_features import Codes, ItemFeatures
 from clickflow.models.normalize import unit
-from clickflow.params.schema import Model
+from clickflow.params.models import Model
 
 
 @dataclass(frozen=True, kw_only=True)

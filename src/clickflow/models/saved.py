@@ -12,8 +12,8 @@ from typing import Any
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
 from clickflow.models.network import Network, Sizes
-from clickflow.params.schema import Augmentation, Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
-from clickflow.params.schema import Encoder as EncoderSpec
+from clickflow.params.models import Augmentation, Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params.models import Encoder as EncoderSpec
 from clickflow.system.files import sha256
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"

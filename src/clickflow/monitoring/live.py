@@ -10,7 +10,7 @@ from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation import bootstrap, customers, ranking, scoring
 from clickflow.evaluation.profile import Values
 from clickflow.monitoring.windows import Window
-from clickflow.params.schema import ACCURACY, place_of
+from clickflow.params.gate import ACCURACY, place_of
 from clickflow.sequences.store import Card, PackedSplit
 from clickflow.system.console import Advance
 

@@ -7,7 +7,7 @@ from statistics import NormalDist
 from clickflow.evaluation.reference import Reference
 from clickflow.monitoring.drift import Distance
 from clickflow.monitoring.live import Live
-from clickflow.params.schema import Watch
+from clickflow.params.watch import Watch
 
 DRIFT, METRIC = "drift", "metric"
 

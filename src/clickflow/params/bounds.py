@@ -1,6 +1,6 @@
 """What no param can be: a number that is none, or beyond all sense, and a text that is longer than any name.
 
-Tighter bounds, and values that must fit each other, stand in `params_rules`.
+Tighter bounds, and values that must fit each other, stand in `params.rules`.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Read params.yaml and check it against the dataclasses of `params` and the rules of `params_rules`."""
+"""Read params.yaml and check it against the dataclasses of `params.schema` and the rules of `params.rules`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from clickflow.params.bounds import beyond
+from clickflow.params.models import Model
 from clickflow.params.rules import rules
-from clickflow.params.schema import Model, Params, nearest
+from clickflow.params.schema import Params, nearest
 from clickflow.system.errors import UsageError
 
 SHOWN, LONGEST = 30, 200

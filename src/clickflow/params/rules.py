@@ -10,19 +10,10 @@ from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
-from clickflow.params.schema import (
-    ACCURACY,
-    OTHERS,
-    ROW_METRICS,
-    Encoder,
-    Model,
-    NextItemHead,
-    Params,
-    Tuned,
-    model_keys,
-    nearest,
-    place_of,
-)
+from clickflow.params.gate import ACCURACY, OTHERS, ROW_METRICS, place_of
+from clickflow.params.models import Encoder, Model, NextItemHead, model_keys
+from clickflow.params.schema import Params, nearest
+from clickflow.params.tuning import Tuned
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from clickflow.params.schema import Quality
+from clickflow.params.quality import Quality
 from clickflow.quality.profile import WHY_UNKNOWN
 from clickflow.system import files
 from clickflow.system.errors import UsageError

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.params.schema import Sequences
+from clickflow.params.sequences import Sequences
 from clickflow.sequences.card import Part
 from clickflow.sequences.features import Array
 from clickflow.sequences.numbering import KEPT

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clickflow.params.schema import Sequences
+from clickflow.params.sequences import Sequences
 from clickflow.sequences.engine import Actors
 from clickflow.sequences.features import MICROSECOND
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow.params.schema import Sequences
+from clickflow.params.sequences import Sequences
 from clickflow.sequences import engine
 from clickflow.system.errors import DataError
 

@@ -15,7 +15,8 @@ from rich.markup import escape
 
 from clickflow.events import manifest
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.params.schema import Params, Sequences
+from clickflow.params.schema import Params
+from clickflow.params.sequences import Sequences
 from clickflow.sequences import coverage, engine, exclusions, features, numbering, pack, sessions, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.params.schema import Simulator
+from clickflow.params.simulator import Simulator
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.params.schema import Simulator
+from clickflow.params.simulator import Simulator
 from clickflow.simulator import crowd, raw_log, shopper, truth_log
 from clickflow.simulator import shop as shops
 from clickflow.simulator.dirt import Dirt

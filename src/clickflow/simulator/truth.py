@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.params.schema import Simulator
+from clickflow.params.simulator import Simulator
 from clickflow.simulator import choice, crowd, oracle, shopper
 from clickflow.simulator import shop as shops
 from clickflow.simulator.rhythm import Clock

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clickflow.models.associations import Table
 from clickflow.models.heads import FIRST_ITEM
-from clickflow.params.schema import Augmentation
+from clickflow.params.models import Augmentation
 from clickflow.training.batches import NO_ACTION, NO_ITEM, Batch, Ints, Windows
 
 if TYPE_CHECKING:

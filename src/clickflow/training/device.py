@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from clickflow.params.schema import Training
+from clickflow.params.training import Training
 from clickflow.system.errors import UsageError
 
 

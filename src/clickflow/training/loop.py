@@ -14,7 +14,8 @@ import torch
 
 from clickflow.models.ensemble import Ensemble, members
 from clickflow.models.network import Network, Sizes
-from clickflow.params.schema import Model, Training
+from clickflow.params.models import Model
+from clickflow.params.training import Training
 from clickflow.system.errors import UsageError
 from clickflow.training import device as devices
 from clickflow.training.checkpoints import Checkpoints

@@ -13,7 +13,7 @@ from clickflow.models.heads import LIKELIHOODS, NextItem
 from clickflow.models.losses import Own, bce, bpr_max, generated, mixed, smoothed
 from clickflow.models.network import Network
 from clickflow.models.sights import Sights
-from clickflow.params.schema import NextItemHead
+from clickflow.params.models import NextItemHead
 from clickflow.training.batches import NO_ACTION, Batch
 from clickflow.training.negatives import Draw
 

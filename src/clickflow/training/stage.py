@@ -13,7 +13,8 @@ from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import CARD, save
-from clickflow.params.schema import Model, Params
+from clickflow.params.models import Model
+from clickflow.params.schema import Params
 from clickflow.sequences.features import OF_CLOCK
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import console, integrity

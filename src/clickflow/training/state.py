@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from clickflow.models.network import Network
-from clickflow.params.schema import Optimiser
+from clickflow.params.models import Optimiser
 from clickflow.training import optimisers
 from clickflow.training.averages import Average
 from clickflow.training.checkpoints import Checkpoint

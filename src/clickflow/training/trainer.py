@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clickflow.models.heads import FIRST_ITEM
 from clickflow.models.network import Network, Sizes
-from clickflow.params.schema import Model
+from clickflow.params.models import Model
 from clickflow.system.errors import DataError
 from clickflow.training import actions, associations, augmentation, budget, last_pass, optimisers
 from clickflow.training import device as devices

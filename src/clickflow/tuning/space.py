@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clickflow.params.file import with_values
-from clickflow.params.schema import Params, Tuned, model_keys
+from clickflow.params.models import model_keys
+from clickflow.params.schema import Params
+from clickflow.params.tuning import Tuned
 from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from clickflow.events.ingest import rules_for
 from clickflow.events.reading import check_block
 from clickflow.events.rows import lines_of, reasons_of
 from clickflow.events.sources import open_files
-from clickflow.params.schema import Params, Source
+from clickflow.params.schema import Params
+from clickflow.params.source import Source
 
 BLOCK = 4 << 20
 EXAMPLE = 120

@@ -15,7 +15,8 @@ from clickflow.events.inspect.trial import Trial, attempt
 from clickflow.events.roots import of_run
 from clickflow.events.storage import SUFFIXES
 from clickflow.params import patch
-from clickflow.params.schema import Params, Source
+from clickflow.params.schema import Params
+from clickflow.params.source import Source
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import write_text
