@@ -25,9 +25,10 @@ import releases
 from numpy.typing import NDArray
 
 from clickflow.evaluation import bootstrap
+from clickflow.evaluation.systems import CANDIDATE, CHAMPION
 from clickflow.gate import paired, slice_rules
 from clickflow.gate.draws import Draws, values
-from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence, Predictions
+from clickflow.gate.evidence import Evidence, Predictions
 from clickflow.gate.rules import champion_decision
 from clickflow.params.gate import ChampionRule, Gate
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.evaluation import ranking
+from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION
 from clickflow.gate import paired, rules, verdicts
-from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, Evidence, Predictions
+from clickflow.gate.evidence import Evidence, Predictions
 from clickflow.params.gate import ChampionRule, Gate
 
 Ranks = NDArray[np.int32]

@@ -23,7 +23,7 @@ from clickflow.evaluation import (
     vocabularies,
 )
 from clickflow.evaluation.measure import Measured
-from clickflow.gate.evidence import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
+from clickflow.evaluation.systems import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.schema import Params
 from clickflow.sequences.store import open_split, read_card

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clickflow.evaluation import customers
-from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ORACLE
+from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.sequences.store import Card
 
 LOW_COVERAGE = 0.5

@@ -15,7 +15,7 @@ from clickflow.evaluation.examples import Example
 from clickflow.evaluation.metrics import Resampling
 from clickflow.evaluation.oracle import Best
 from clickflow.evaluation.scoring import HeldOut
-from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
+from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
 from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.card import iso
 from clickflow.system.console import Advance

@@ -15,7 +15,7 @@ import numpy as np
 from clickflow.artefact.artefact import VOCABULARY, Artefact
 from clickflow.evaluation import profile
 from clickflow.evaluation.profile import Cells, Values
-from clickflow.gate.evidence import CANDIDATE
+from clickflow.evaluation.systems import CANDIDATE
 from clickflow.sequences.card import iso
 from clickflow.sequences.store import Card, open_split
 from clickflow.system.errors import DataError

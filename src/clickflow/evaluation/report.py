@@ -9,7 +9,7 @@ from clickflow.evaluation import figures, headline, ranking
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
-from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ORACLE
+from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.store import SPLITS, Card
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.evaluation import calibration, metrics
+from clickflow.evaluation.systems import ACTIONS, AHEAD, ONE_STEP, ORACLE, PREDICTIONS
 from clickflow.gate.draws import RANKED, parts, values
-from clickflow.gate.evidence import ACTIONS, AHEAD, ONE_STEP, ORACLE, PREDICTIONS, Answers, Evidence
+from clickflow.gate.evidence import Answers, Evidence
 from clickflow.system.errors import DataError
 
 Array = NDArray[Any]

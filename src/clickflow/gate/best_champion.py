@@ -4,9 +4,10 @@ A champion that lost as much as the margin allows, then another, and so on, woul
 the last champion that was shown to be better than the best before it; it answers the same test rows.
 """
 
+from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION
 from clickflow.gate import fairness
 from clickflow.gate.draws import Draws
-from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, Evidence
+from clickflow.gate.evidence import Evidence
 from clickflow.gate.verdicts import Rule, verdict
 from clickflow.params.gate import Gate
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.evaluation import bootstrap, customers, ranking
+from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.gate import paired
-from clickflow.gate.evidence import BEST, CANDIDATE, CHAMPION, ORACLE, Answers, Predictions
+from clickflow.gate.evidence import Answers, Predictions
 from clickflow.params.gate import Gate, place_of
 
 Array = NDArray[Any]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.evaluation import ranking, slices
+from clickflow.evaluation.systems import ACTIONS, AHEAD, CANDIDATE, CHAMPION, ONE_STEP, ORACLE, PREDICTIONS
 from clickflow.gate import tries as judged
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256, sha256_folder
@@ -19,13 +20,6 @@ from clickflow.system.paths import Paths
 
 Array = NDArray[Any]
 
-CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
-BEST = "best_champion"
-"""The best champion of the past, where another is champion now (clickflow.registry.tries.best)."""
-ONE_STEP = "one_step"
-"""The candidate's answer for the next item, taken for the items of several next steps."""
-PREDICTIONS, AHEAD, ACTIONS = "predictions.parquet", "ahead.parquet", "actions.parquet"
-"""The rows of next_item, next_items and next_action, in the folder of the evaluation."""
 _NO_SLICE = {"sequence", "customer", "position", "target", "tied"}
 
 SAME_SHOP = 0.1

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from clickflow.evaluation.systems import CHAMPION
 from clickflow.gate.draws import Draws, too_few, unseen
-from clickflow.gate.evidence import CHAMPION, Evidence
+from clickflow.gate.evidence import Evidence
 from clickflow.params.gate import Gate
 
 

@@ -6,8 +6,8 @@ the true process, where that is known; or it makes less than a fraction of the b
 
 from typing import Any
 
+from clickflow.evaluation.systems import CANDIDATE, CHAMPION, ORACLE
 from clickflow.gate.draws import KNOWN_TRUTH, UNTIED, Draws
-from clickflow.gate.evidence import CANDIDATE, CHAMPION, ORACLE
 from clickflow.gate.verdicts import Rule
 from clickflow.params.gate import Gate
 

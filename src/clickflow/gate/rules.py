@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from clickflow.evaluation.systems import CANDIDATE, CHAMPION
 from clickflow.gate import agreement, best_champion, fairness, leaks, paired, slice_rules, tries
 from clickflow.gate.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
-from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence
+from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import Comparison
 from clickflow.gate.verdicts import Decision, Rule, verdict
 from clickflow.params.gate import OTHER_HEADS, OTHERS, ROW_METRICS, ChampionRule, Gate, place_of

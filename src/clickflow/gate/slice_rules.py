@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from clickflow.evaluation.slices import UNKNOWN
+from clickflow.evaluation.systems import CANDIDATE, CHAMPION
 from clickflow.gate import fairness
 from clickflow.gate.draws import MIN_CUSTOMERS, Draws
-from clickflow.gate.evidence import CANDIDATE, CHAMPION, Evidence
+from clickflow.gate.evidence import Evidence
 from clickflow.gate.verdicts import Rule, verdict
 from clickflow.params.gate import Gate
 

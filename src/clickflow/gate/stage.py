@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from clickflow.evaluation import headline
+from clickflow.evaluation.systems import CANDIDATE
 from clickflow.gate import evidence as evidences
 from clickflow.gate import fairness, locked, tries
 from clickflow.gate import rules as judging
-from clickflow.gate.evidence import CANDIDATE, Evidence
+from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import RESAMPLES
 from clickflow.gate.verdicts import Rule, decide, warned
 from clickflow.params.gate import ACCURACY, Gate, place_of
