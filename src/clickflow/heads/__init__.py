@@ -1,0 +1,25 @@
+"""The questions that models answer: one file a head, and this table of them.
+
+A head of your own, outside this package, joins the table by `add`.
+"""
+
+from clickflow.heads import next_action, next_item
+from clickflow.heads.head import Head
+from clickflow.params.schema import nearest
+from clickflow.system.errors import UsageError
+
+HEADS: dict[str, Head] = {head.name: head for head in (next_item.HEAD, next_action.HEAD)}
+"""All heads by name, in the order in which they are shown."""
+
+
+def add(head: Head) -> None:
+    """Make a head known."""
+    HEADS[head.name] = head
+
+
+def named(name: str) -> Head:
+    """The head of that name. Raises UsageError, naming the nearest, where there is none."""
+    if name not in HEADS:
+        known = ", ".join(HEADS)
+        raise UsageError(f"no head is called {name!r}; there is: {known}{nearest(name, HEADS)}", kept="nothing was run")
+    return HEADS[name]

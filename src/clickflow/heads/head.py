@@ -1,0 +1,64 @@
+"""What a head is: one question that a model answers at positions of a sequence."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Kind = Literal["ranking", "classes"]
+"""Of answer: a ranking of the items, or one of a few classes. What a kind can do stands in a table of each room:
+its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`, its served form in `clickflow.serving`.
+"""
+
+NOTHING = -1
+"""The target of a position at which a head asks nothing."""
+
+
+class Store(Protocol):
+    """What targets may need to know of a packed store; its card says it, and a network's sizes do."""
+
+    @property
+    def known(self) -> int:
+        """Item indexes from here on are unknown to the model."""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The names of the action codes."""
+
+    @property
+    def categories(self) -> int:
+        """How many category codes there are."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A question, and all that the rooms need to know of it."""
+
+    name: str
+    """As in params.yaml, in files and in metrics."""
+    unit: str
+    """What one sequence is, of those that it asks about."""
+    kind: Kind
+    """Of answer."""
+    question: str
+    """One sentence for whoever runs the shop."""
+    targets: Callable[[Any, Ints, Ints, Store], Ints]
+    """`targets(split, event, end, store)`: the answer at each position: `event` [N] is the step read last, as an index
+    into the flat columns of `split`, `end` [N] the index after the last step of its sequence. Answers are item indexes
+    of the store, or codes of classes; NOTHING where nothing is asked.
+    """
+    params: type
+    """The dataclass of its params, below models.<model>.heads.<name>."""
+    baselines: tuple[str, ...]
+    """What it is held against where params.yaml does not say."""
+    primary: str
+    """The metric by which it is held against the champion where params.yaml does not say."""
+    classes: Callable[[Store], tuple[str, ...]] | None = None
+    """Of kind classes: the names of its classes."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """The least its metrics may be, where params.yaml does not say."""
+    beat_baselines: Mapping[str, Any] = field(default_factory=dict)
+    """By metric, what follows where it is not shown to be better than its baselines, as in params.yaml."""

@@ -1,0 +1,37 @@
+"""What the visitor does next: one of the kinds of event, or leaves."""
+
+from typing import Any
+
+import numpy as np
+
+from clickflow.heads.head import Head, Ints, Store
+from clickflow.params.models import NextActionHead
+
+EXIT = "exit"
+"""The class of the last step: the visit ends."""
+
+
+def classes(store: Store) -> tuple[str, ...]:
+    """The actions of the store, then the end of the visit."""
+    return (*store.actions, EXIT)
+
+
+def targets(split: Any, event: Ints, end: Ints, store: Store) -> Ints:
+    """The action of the step after each position; the code after all actions, exit, where the sequence has ended."""
+    there = event + 1 < end
+    action = np.asarray(split.action[np.where(there, event + 1, event)]).astype(np.int64)
+    return np.where(there, action, len(store.actions))
+
+
+HEAD = Head(
+    name="next_action",
+    unit="session",
+    kind="classes",
+    question="What will this visitor do next: view, put into the cart, buy, or leave?",
+    targets=targets,
+    params=NextActionHead,
+    baselines=("majority", "markov", "logistic", "boosting"),
+    primary="log_loss",
+    classes=classes,
+    beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}, "accuracy": "warn"},
+)
