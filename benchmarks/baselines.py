@@ -31,6 +31,7 @@ from clickflow.baselines.history import History, Scores, history
 from clickflow.baselines.session_index import Weighting
 from clickflow.cli import guarded
 from clickflow.evaluation import ranking
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import UsageError
 
 LONGEST = 50
@@ -61,7 +62,7 @@ def main() -> None:
 def measure(found: SessionLog, names: list[str], *, timed: bool = True) -> dict[str, Any]:
     if wrong := [name for name in names if name.split(":")[0] not in NEXT_ITEM]:
         raise UsageError(f"no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(NEXT_ITEM)}")
-    past, testing = history(found.train, known=found.items + 2), found.test
+    past, testing = history(found.train, known=found.items + FIRST_ITEM), found.test
     asked = questions(testing.offsets, np.arange(testing.n_sequences), LONGEST)
     rows = np.flatnonzero(asked.has_next)
     shown = recent(testing.item, asked, rows, LONGEST)
@@ -85,7 +86,7 @@ def measure(found: SessionLog, names: list[str], *, timed: bool = True) -> dict[
     return {
         "systems": measured,
         "predictions": len(rows),
-        "items": past.known - 2,
+        "items": past.known - FIRST_ITEM,
         "train_sessions": len(past.offsets) - 1,
         "train_events": len(past.item),
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": _scipy()},

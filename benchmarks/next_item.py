@@ -33,6 +33,7 @@ from clickflow.params.file import load, with_values
 from clickflow.params.models import Heads, Kind, Model
 from clickflow.params.training import Training
 from clickflow.sequences.features import statistics
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
 from clickflow.system import console
 from clickflow.system.errors import UsageError
@@ -94,7 +95,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
     measured = statistics({name: getattr(training, name) for name in ("gap", "since_start", "price")})
     sizes = Sizes(
-        known=found.items + 2,
+        known=found.items + FIRST_ITEM,
         actions=("view",),
         categories=1,
         statistics={name: (values["mean"], values["std"]) for name, values in measured.items()},
@@ -184,7 +185,7 @@ class Watcher:
     def start(self, network: Any, steps: int, _done: int, why: str) -> None:
         """Training begins."""
         self.device, self.steps, self.done, self.since = why, steps, 0, time.perf_counter()
-        console.say(f"{network.sizes.known - 2:,} items, {steps:,} steps on {why}")
+        console.say(f"{network.sizes.known - FIRST_ITEM:,} items, {steps:,} steps on {why}")
 
     def step(self, steps: int, _questions: int, _loss: float) -> None:
         """Steps were done."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clickflow.cli import guarded
 from clickflow.sequences.features import of_time
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.errors import DataError, UsageError
 
@@ -74,11 +75,11 @@ def log(
     at = np.minimum(np.searchsorted(items, asked[1]), max(0, len(items) - 1))
     known = items[at] == asked[1] if len(items) else np.zeros(len(at), bool)
     session_asked, _, when_asked = chosen(asked, known)
-    rows, valid = (session, index + 2, when), None
+    rows, valid = (session, index + FIRST_ITEM, when), None
     if hold_out:
         late = last(rows, hold_out)
         rows, valid = chosen(rows, ~late), pack(*chosen(rows, late))
-    return SessionLog(pack(*rows), pack(session_asked, at[known] + 2, when_asked), len(items), clock, valid)
+    return SessionLog(pack(*rows), pack(session_asked, at[known] + FIRST_ITEM, when_asked), len(items), clock, valid)
 
 
 def last(rows: Rows, share: float) -> NDArray[np.bool_]:

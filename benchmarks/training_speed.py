@@ -27,6 +27,7 @@ from clickflow.params.file import load
 from clickflow.params.models import Model
 from clickflow.params.training import Training
 from clickflow.sequences.features import of_time, statistics
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
 from clickflow.system import console
 
@@ -100,7 +101,7 @@ def begun(spec: Model, settings: Training, items: int, events: int) -> "Trainer"
     split = drawn(items, events)
     found = statistics({name: getattr(split, name) for name in ("gap", "since_start", "price")})
     sizes = Sizes(
-        known=items + 2,
+        known=items + FIRST_ITEM,
         actions=("view",),
         categories=1,
         statistics={name: (values["mean"], values["std"]) for name, values in found.items()},

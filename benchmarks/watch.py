@@ -30,6 +30,7 @@ from clickflow.monitoring.live import Live
 from clickflow.params.file import load
 from clickflow.params.watch import Watch
 from clickflow.sequences.features import of_time
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
 from clickflow.simulator import simulate
 
@@ -129,7 +130,7 @@ def moved(split: PackedSplit, cells: Cells, watch: Watch, size: int, trials: int
         other = PackedSplit(
             **{
                 **vars(split),
-                "item": np.where(chosen, most + 2 - split.item, split.item).astype(np.int32),
+                "item": np.where(chosen, most + FIRST_ITEM - split.item, split.item).astype(np.int32),
                 "action": np.where(chosen, (split.action + 1) % len(cells.actions), split.action).astype(np.uint8),
                 "hour": np.where(chosen, (split.hour + 12) % 24, split.hour).astype(np.uint8),
                 "price": np.where(chosen, split.price * 3, split.price).astype(np.float32),
@@ -194,7 +195,7 @@ def main() -> None:
     asked = parser.parse_args()
     started, watch = time.perf_counter(), load(ROOT / "params.yaml").watch
     split = log(asked.events, asked.items)
-    group = profile.groups(np.bincount(split.item, minlength=int(split.item.max()) + 1)[2:])
+    group = profile.groups(np.bincount(split.item, minlength=int(split.item.max()) + 1)[FIRST_ITEM:])
     cells = Cells(tuple(map(str, range(int(split.action.max()) + 1))), group, profile.price_edges(split.price))
     pot, sizes = counts(split, cells), [int(size) for size in asked.sizes.split(",")]
     result: dict[str, Any] = {"quiet": [], "moved": [], "metric": []}

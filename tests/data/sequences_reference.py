@@ -16,7 +16,8 @@ from pyarrow import parquet
 from clickflow.events.contract import SCHEMA
 from clickflow.params.sequences import Robots, Sequences, SessionUnit
 from clickflow.sequences.exclusions import REASONS
-from clickflow.sequences.store import FIRST_ITEM, SPLITS, open_split, read_card
+from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.sequences.store import SPLITS, open_split, read_card
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)

@@ -34,6 +34,7 @@ from clickflow.models.saved import CARD as TRAINED_CARD
 from clickflow.models.saved import WEIGHTS, load_trained
 from clickflow.params.schema import Params
 from clickflow.sequences.card import iso
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 from clickflow.system import integrity
 from clickflow.system.console import emit, progress, say
@@ -285,6 +286,6 @@ def _vocabulary(folder: Path, store: Card, fresh: Path) -> None:
 
     from clickflow.sequences.writer import categories_schema, vocabulary_schema, write_table
 
-    items = parquet.read_table(folder / VOCABULARY).slice(0, store.known - 2)
+    items = parquet.read_table(folder / VOCABULARY).slice(0, store.known - FIRST_ITEM)
     write_table(fresh / VOCABULARY, [items], vocabulary_schema())
     write_table(fresh / CATEGORIES, [parquet.read_table(folder / CATEGORIES)], categories_schema())

@@ -14,9 +14,6 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
-UNKNOWN = 1
-"""The index under which a model reads every item that its vocabulary lacks; 0 is padding."""
-
 
 @dataclass(frozen=True)
 class Questions:

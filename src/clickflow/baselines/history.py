@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.baselines.positions import Positions
-
-FIRST_ITEM = 2
-"""Smaller indexes are no items: 0 nothing, 1 unknown."""
+from clickflow.sequences.indexes import FIRST_ITEM
 
 Scores = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
 """`scores(recent)`: items seen [N, L], newest first, 0 beyond the first step, to a score for each item [N, known]."""

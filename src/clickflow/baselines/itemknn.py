@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.baselines.history import FIRST_ITEM, History, Scores, popular
+from clickflow.baselines.history import History, Scores, popular
+from clickflow.sequences.indexes import FIRST_ITEM
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

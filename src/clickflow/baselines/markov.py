@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.baselines.history import FIRST_ITEM, History, Scores, popular
+from clickflow.baselines.history import History, Scores, popular
+from clickflow.sequences.indexes import FIRST_ITEM
 
 
 def fit(history: History) -> Scores:

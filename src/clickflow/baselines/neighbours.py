@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.baselines import returns
-from clickflow.baselines.history import FIRST_ITEM, History, Scores, popular
+from clickflow.baselines.history import History, Scores, popular
 from clickflow.baselines.session_index import BACK_BITS, STEPS, Floats, Index, Ints, Weighting, build, narrow
+from clickflow.sequences.indexes import FIRST_ITEM
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

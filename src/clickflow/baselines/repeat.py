@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.windows import questions, recent
-from clickflow.baselines.history import FIRST_ITEM, History, Scores, popular
+from clickflow.baselines.history import History, Scores, popular
+from clickflow.sequences.indexes import FIRST_ITEM
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.windows import questions, recent
-from clickflow.baselines.history import FIRST_ITEM, History
+from clickflow.baselines.history import History
 from clickflow.baselines.session_index import Floats, Ints
+from clickflow.sequences.indexes import FIRST_ITEM
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

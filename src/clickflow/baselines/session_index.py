@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.baselines.history import FIRST_ITEM, History
+from clickflow.baselines.history import History
+from clickflow.sequences.indexes import FIRST_ITEM
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

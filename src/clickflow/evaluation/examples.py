@@ -13,6 +13,7 @@ from clickflow.baselines import NEXT_ITEM
 from clickflow.baselines.history import History
 from clickflow.evaluation import ranking, vocabularies
 from clickflow.evaluation.scoring import HeldOut
+from clickflow.sequences.indexes import FIRST_ITEM
 
 SESSIONS, STEPS, ANSWERS = 6, 6, 5
 """How many sessions, steps of each (the last ones), and suggestions of each system are shown."""
@@ -94,8 +95,8 @@ def _recent(test: HeldOut, past: History, chosen: npt.NDArray[np.int64]) -> npt.
 
 def _best(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     """The first `ANSWERS` items of each row, the best first; of equal ones the more frequent."""
-    order = np.argsort(-scores[:, ranking.FIRST_ITEM :], axis=1, kind="stable")[:, :ANSWERS]
-    return order + ranking.FIRST_ITEM
+    order = np.argsort(-scores[:, FIRST_ITEM:], axis=1, kind="stable")[:, :ANSWERS]
+    return order + FIRST_ITEM
 
 
 def _items(folder: Path) -> Callable[[int], Item]:
@@ -107,9 +108,9 @@ def _items(folder: Path) -> Callable[[int], Item]:
     columns = {name: table.column(name) for name in ("item_id", "name", "brand", "category")}
 
     def item(index: int) -> Item:
-        at = index - ranking.FIRST_ITEM
+        at = index - FIRST_ITEM
         category = columns["category"][at].as_py() or 0
-        named = names[category - 2] if 2 <= category < len(names) + 2 else ""
+        named = names[category - FIRST_ITEM] if FIRST_ITEM <= category < len(names) + FIRST_ITEM else ""
         item_id, name, brand = (columns[column][at].as_py() or "" for column in ("item_id", "name", "brand"))
         return Item(item_id, name, brand, named)
 

@@ -18,6 +18,7 @@ from clickflow.evaluation.scoring import HeldOut
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
 from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.card import iso
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.console import Advance
 
 
@@ -127,7 +128,7 @@ def _summed_up(
     how = Resampling(settings.bootstrap, settings.confidence, seed)
     rows, asked, split = test.followed, test.asked, test.split
     targets = test.next_item[rows]
-    known = (targets >= ranking.FIRST_ITEM) & (targets < past.known)
+    known = (targets >= FIRST_ITEM) & (targets < past.known)
     # the day and hour at which the question is asked, not those of the answer
     time, hour = np.asarray(split.time)[asked.event], np.asarray(split.hour)[asked.event]
     clock = test.card.clock
@@ -180,7 +181,7 @@ def _several(
     items = test.ahead(horizon)
     there = items >= 0
     customer = np.broadcast_to(test.customer[test.asked.sequence[test.followed]][:, None], items.shape)[there]
-    known = (items[there] >= ranking.FIRST_ITEM) & (items[there] < past.known)
+    known = (items[there] >= FIRST_ITEM) & (items[there] < past.known)
     ranks = {system: each[there] for system, each in ahead.items()}
     found: dict[str, Any] = metrics.next_item(ranks, customer, known, settings.cutoffs, how)
     found.setdefault(CHAMPION, None)

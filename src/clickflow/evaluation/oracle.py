@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from clickflow.evaluation import ranking
 from clickflow.evaluation.scoring import HeldOut
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.files import read_json
 
 
@@ -53,7 +54,7 @@ def best(folder: Path, test: HeldOut, known: int) -> Best:
         truth.Moments([moments.session_id[row] for row in rows], moments.time[rows]),
         [names[item] for item in test.next_item[rows]],
         kept,
-        names[2:known],
+        names[FIRST_ITEM:known],
     )
     with np.errstate(divide="ignore"):
         logs = np.maximum(np.log(actions), np.log(1e-12))

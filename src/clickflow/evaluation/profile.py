@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.evaluation import bootstrap
-from clickflow.sequences.store import FIRST_ITEM, UNKNOWN, PackedSplit
+from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
+from clickflow.sequences.store import PackedSplit
 
 Values = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-FIRST_ITEM = 2
-"""Columns of a score matrix before it are no items: padding, unknown."""
+from clickflow.sequences.indexes import FIRST_ITEM
+
 Ranks = npt.NDArray[np.int32]
 
 
 def ranks(scores: npt.NDArray[np.floating], targets: npt.NDArray[np.integer]) -> Ranks:
     """The rank of each target [N] among the items of its row of scores [N, known].
 
-    Targets outside 2..known-1 have rank 0. A score that is no number counts against the target too.
+    Targets outside FIRST_ITEM..known-1 have rank 0. A score that is no number counts against the target too.
     """
     known = scores.shape[1]
     rankable = (targets >= FIRST_ITEM) & (targets < known)

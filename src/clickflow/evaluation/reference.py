@@ -17,6 +17,7 @@ from clickflow.evaluation import profile
 from clickflow.evaluation.profile import Cells, Values
 from clickflow.evaluation.systems import CANDIDATE
 from clickflow.sequences.card import iso
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, open_split
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json
@@ -51,7 +52,7 @@ def of(artefact: Artefact, store: Path, card: Card, metrics: Mapping[str, Any], 
     train = open_split(store, "train")
     cells = Cells(card.actions, item_groups(artefact), profile.price_edges(train.price))
     # the store's own indexes are the artefact's; from `known` on it reads them as unknown
-    index = np.arange(max(card.known, card.items_total + 2))
+    index = np.arange(max(card.known, card.items_total + FIRST_ITEM))
     item = np.where(index < card.known, index, 1)
     totals = profile.total(cells, train, item, np.arange(len(card.actions)))
     items, actions = ((metrics[head] or {}).get(CANDIDATE) or {} for head in ("next_item", "next_action"))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.evaluation import ranking
+from clickflow.sequences.indexes import FIRST_ITEM
 
 HEAD, TORSO = 0.5, 0.8
 """Head: the most popular items that together make half of the training events; torso: up to 80%; tail: the rest."""
@@ -30,12 +31,12 @@ class Slicing:
 
 def popularity(counts: npt.NDArray[np.integer], targets: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
     """head, torso, tail or unknown for each target [N]; `counts` [known] are training counts by index."""
-    order = np.argsort(-counts[2:], kind="stable") + 2
+    order = np.argsort(-counts[FIRST_ITEM:], kind="stable") + FIRST_ITEM
     before = np.cumsum(counts[order]) - counts[order]
     label = np.full(len(counts), UNKNOWN, dtype="<U7")
-    total = max(int(counts[2:].sum()), 1)
+    total = max(int(counts[FIRST_ITEM:].sum()), 1)
     label[order] = np.where(before < HEAD * total, "head", np.where(before < TORSO * total, "torso", "tail"))
-    inside = (targets >= 2) & (targets < len(counts))
+    inside = (targets >= FIRST_ITEM) & (targets < len(counts))
     return np.where(inside, label[np.where(inside, targets, 0)], UNKNOWN)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import UNKNOWN, Translation
+from clickflow.artefact.windows import Translation
+from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
 from clickflow.sequences.store import Card
 
 NEVER = float(np.log(1e-12))
@@ -39,7 +40,7 @@ def fit(folder: Path, card: Card, artefact: Artefact, targets: npt.NDArray[np.in
     one key, or the artefact's with one that the store's took the place of; None where one of them does not say.
     """
     stored = translation(folder, card, artefact).item
-    here = np.count_nonzero(np.unique(stored) > UNKNOWN) / max(artefact.known - 2, 1)
+    here = np.count_nonzero(np.unique(stored) > UNKNOWN) / max(artefact.known - FIRST_ITEM, 1)
     here_now, then = ((each or {}) for each in (card.settings.get("source"), artefact.card.get("source")))
     keys = [here_now.get("key"), then.get("key")]
     return {
@@ -61,6 +62,6 @@ def actions(card: Card, artefact: Artefact, logs: npt.NDArray[np.floating]) -> n
 
 
 def _by_name(stored: list[str], own: list[str]) -> npt.NDArray[np.int64]:
-    """[stored names + 2]: index in `own`, names from 2 on; padding stays 0, unknown 1."""
-    index = {name: number for number, name in enumerate(own) if number >= 2}
-    return np.array([0, UNKNOWN, *(index.get(name, UNKNOWN) for name in stored)], np.int64)
+    """[FIRST_ITEM + stored names]: the index in `own`; padding and unknown stay what they are."""
+    index = {name: number for number, name in enumerate(own) if number >= FIRST_ITEM}
+    return np.array([PADDING, UNKNOWN, *(index.get(name, UNKNOWN) for name in stored)], np.int64)

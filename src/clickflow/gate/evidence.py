@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.evaluation import ranking, slices
+from clickflow.evaluation import slices
 from clickflow.evaluation.systems import ACTIONS, AHEAD, CANDIDATE, CHAMPION, ONE_STEP, ORACLE, PREDICTIONS
 from clickflow.gate import tries as judged
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256, sha256_folder
 from clickflow.system.paths import Paths
@@ -225,7 +226,7 @@ def _customer(table: Any) -> Array:
 def _known(table: Any, known: int) -> Array:
     """Whether the target is an item that the candidate knows."""
     target = table["target"].to_numpy()
-    inside: Array = (target >= ranking.FIRST_ITEM) & (target < known)
+    inside: Array = (target >= FIRST_ITEM) & (target < known)
     return inside
 
 

@@ -14,11 +14,10 @@ from clickflow.models.attention import CausalAttention, distances
 from clickflow.models.normalize import unit
 from clickflow.models.sights import FEATURES, HABITS, Sights, sights
 from clickflow.params.models import NextItemHead
+from clickflow.sequences.indexes import FIRST_ITEM
 
 TEMPERATURE = 10.0
 """Scores are cosines times this: the sharpest softmax they can give."""
-FIRST_ITEM = 2
-"""Item indexes below are no items: 0 is padding, 1 stands for every item the model does not know."""
 NEVER = -1e9
 """The log-probability of what cannot be an answer."""
 RECENT = 4

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clickflow.sequences.store import FIRST_ITEM
+from clickflow.sequences.indexes import FIRST_ITEM
 
 LEVELS = 8
 """Levels of a category path that are read."""

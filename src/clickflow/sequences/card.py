@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import read_json, write_json
 
@@ -95,7 +96,7 @@ class Card:
         clock = "" if self.clock else "; the log has an order and no clock: hours, weekdays and gaps are not used"
         return (
             f"{self.unit}: {self.packed:,} steps of {self.events_read:,} events in sequences ({parts}); "
-            f"{self.known - 2:,} of {self.items_total:,} items known{shares}; {span}"
+            f"{self.known - FIRST_ITEM:,} of {self.items_total:,} items known{shares}; {span}"
             f"left out: {reasons or 'nothing'}{clock}"
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from clickflow.params.sequences import Sequences
 from clickflow.sequences.card import Part
 from clickflow.sequences.features import Array
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.pack import Support
 from clickflow.sequences.vocabulary import Vocabulary
@@ -46,7 +47,7 @@ def notes(
     shares = {name: share for name, share in found["known_share"].items() if share is not None}
     bound = settings.min_known_share
     if bound is not None:
-        total, n = len(items.order), items.known - 2
+        total, n = len(items.order), items.known - FIRST_ITEM
         for name, share in shares.items():
             if not share:
                 raise DataError(

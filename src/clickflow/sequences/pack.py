@@ -11,8 +11,8 @@ import numpy as np
 from clickflow.sequences import features
 from clickflow.sequences.card import Part
 from clickflow.sequences.features import Array
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.sessions import STEPS
-from clickflow.sequences.store import FIRST_ITEM
 from clickflow.sequences.vocabulary import NONE, Vocabulary, medians, modes
 from clickflow.sequences.writer import (
     COLUMNS,

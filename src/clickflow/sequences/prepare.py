@@ -20,8 +20,9 @@ from clickflow.params.sequences import Sequences
 from clickflow.sequences import coverage, engine, exclusions, features, numbering, pack, sessions, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.numbering import KEPT
-from clickflow.sequences.store import FIRST_ITEM, map_columns
+from clickflow.sequences.store import map_columns
 from clickflow.sequences.vocabulary import Vocabulary
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError

@@ -14,6 +14,7 @@ import numpy as np
 from clickflow.sequences import features
 from clickflow.sequences.card import SPLITS, Card, Part, read_card, write_card
 from clickflow.sequences.features import Array
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.writer import (
     COLUMNS,
     OFFSETS,
@@ -28,10 +29,7 @@ from clickflow.system.files import replacing, sha256
 
 __all__ = [
     "COLUMNS",
-    "FIRST_ITEM",
-    "PADDING",
     "SPLITS",
-    "UNKNOWN",
     "Card",
     "PackedSplit",
     "open_split",
@@ -40,9 +38,6 @@ __all__ = [
     "write_split",
     "write_store",
 ]
-
-PADDING, UNKNOWN, FIRST_ITEM = 0, 1, 2
-"""Item indexes: padding is never stored; unknown is what models read for an index from `Card.known` on."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +204,11 @@ def write_store(
     vocabulary = pa.table([ids, indexes, pa.array(counts), zeros, none, texts, texts], schema=vocabulary_schema())
     named = max(int(np.max(arrays.get("category", train[:0]), initial=1)) + 1 for arrays in splits.values())
     categories = pa.table(
-        [[str(index) for index in range(2, named)], list(range(2, named)), [0] * (named - 2)],
+        [
+            [str(index) for index in range(FIRST_ITEM, named)],
+            list(range(FIRST_ITEM, named)),
+            [0] * (named - FIRST_ITEM),
+        ],
         schema=categories_schema(),
     )
     with replacing(folder, sealed=True) as fresh:

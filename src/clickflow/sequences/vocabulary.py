@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clickflow.sequences.features import Array
-from clickflow.sequences.store import FIRST_ITEM, UNKNOWN
+from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 
 NONE = 0
 """The index of a step without a category."""

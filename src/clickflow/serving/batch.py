@@ -20,7 +20,8 @@ from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import SPLITS, Card, iso
 from clickflow.sequences.features import MICROSECOND
-from clickflow.sequences.store import FIRST_ITEM, PackedSplit, open_split, read_card
+from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.system import console, integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json, replacing, sha256, write_json

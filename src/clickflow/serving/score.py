@@ -13,7 +13,8 @@ from clickflow.evaluation import vocabularies
 from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import iso
-from clickflow.sequences.store import FIRST_ITEM, PackedSplit, open_split, read_card
+from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.serving import visits
 from clickflow.serving.identities import Kind
 from clickflow.system import console, integrity

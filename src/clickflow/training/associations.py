@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.models.associations import ENTRIES, MOST, REACH, Table
-from clickflow.models.heads import FIRST_ITEM
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.training.batches import Ints, Windows
 
 if TYPE_CHECKING:

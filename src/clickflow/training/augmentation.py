@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.models.associations import Table
-from clickflow.models.heads import FIRST_ITEM
 from clickflow.params.models import Augmentation
+from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 from clickflow.training.batches import NO_ACTION, NO_ITEM, Batch, Ints, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UNKNOWN = 1
-"""The index that stands for every item that a model does not know."""
 NEAREST = 10
 """An item is substituted by one of so many neighbours."""
 WITH_ITEM = ("item", "action", "price", "category")

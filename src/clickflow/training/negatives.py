@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.models.heads import FIRST_ITEM
 from clickflow.params.models import NextItemHead
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.training.batches import Ints
 
 POPULARITY = {"sampled": 0.5, "bpr_max": 0.5, "bce": 0.0}

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from clickflow.models.heads import FIRST_ITEM, SHARPEST
+from clickflow.models.heads import SHARPEST
 from clickflow.models.network import Network
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.training.batches import Windows, gather, plan, random
 from clickflow.training.validation import sample
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clickflow.models.heads import FIRST_ITEM
 from clickflow.models.network import Network, Sizes
 from clickflow.params.models import Model
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import DataError
 from clickflow.training import actions, associations, augmentation, budget, last_pass, optimisers
 from clickflow.training import device as devices
