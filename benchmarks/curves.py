@@ -109,14 +109,14 @@ def differences(
             yield f"{path}: {was} before, {is_now} now"
 
 
-def _filled(mine: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(mine: Mapping[str, Any], others: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     """`mine`, with what a later commit has besides; a head that is not there is left out on purpose."""
     found = dict(mine)
     for name, value in others.items():
-        if name not in mine and name not in ("next_item", "next_action"):
+        if name not in mine and at != "heads":
             found[name] = value
         elif isinstance(value, Mapping) and isinstance(mine.get(name), Mapping):
-            found[name] = _filled(mine[name], value)
+            found[name] = _filled(mine[name], value, name)
     return found
 
 

@@ -30,7 +30,7 @@ from session_log import CUTOFFS, log, options
 from clickflow.cli import guarded
 from clickflow.orchestration.overrides import parse
 from clickflow.params.file import load, with_values
-from clickflow.params.models import Heads, Kind, Model
+from clickflow.params.models import Kind, Model
 from clickflow.params.training import Training
 from clickflow.sequences.features import statistics
 from clickflow.sequences.indexes import FIRST_ITEM
@@ -166,12 +166,12 @@ def next_item_alone(spec: Model, *, clock: bool) -> Model:
     """The preset with only the head next_item, and without what such a log does not have: actions, prices and
     categories, and the time features where there is no clock.
     """
-    if spec.heads.next_item is None:
+    if "next_item" not in spec.heads:
         raise UsageError("the preset has no head next_item")
     there = ("hour", "weekday", "gap", "since_start") if clock else ()
     features = tuple(name for name in spec.encoder.features if name in there)
     encoder = replace(spec.encoder, features=features, item_features=())
-    return replace(spec, encoder=encoder, heads=Heads(next_item=spec.heads.next_item))
+    return replace(spec, encoder=encoder, heads={"next_item": spec.heads["next_item"]})
 
 
 class Watcher:

@@ -158,8 +158,7 @@ def measured(spec: Model, settings: Training, items: int, events: int) -> dict[s
 def moved(run: "Trainer") -> float:
     """Bytes of item vectors and their moments that a step must read and write, at least."""
     units = run.spec.encoder.units
-    item = run.spec.heads.next_item
-    rows = (item.negatives if item else 0) + run.spec.budget.batch_tokens
+    rows = getattr(run.spec.heads.get("next_item"), "negatives", 0) + run.spec.budget.batch_tokens
     return 2.0 * rows * units * 4 * (1 + len(run.state.rows.moments))
 
 

@@ -36,10 +36,14 @@ def params_page() -> str:
 
 
 def _rows(parent: Any, key: str, kind: Any, at: tuple[str, ...]) -> Iterator[str]:
+    from clickflow.heads import HEADS
+
     value = parent[key]
     if isinstance(value, dict) and value:
         inner = next((a for a in (kind, *get_args(kind)) if is_dataclass(a)), None)
         hints = get_type_hints(inner) if inner else {}
+        if key == "heads":
+            hints = {name: head.params for name, head in HEADS.items()}
         for name in value:
             # a mapping's values are of its last type argument; a dataclass names the type of each field
             yield from _rows(value, name, hints.get(name, get_args(kind)[-1] if get_args(kind) else Any), (*at, name))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from small_models import spec as small_spec
 
 from clickflow.models.network import Sizes
-from clickflow.params.models import Model
+from clickflow.params.models import Model, RankingHead
 from clickflow.params.training import Training
 from clickflow.sequences.features import of_time, statistics
 from clickflow.sequences.store import PackedSplit
@@ -67,11 +67,13 @@ def sizes(split: PackedSplit, known: int = KNOWN) -> Sizes:
 def model(*, epochs: int = 2, tokens: int = 256, patience: int = 9, negatives: int = 20, **choices: object) -> Model:
     """A small model; `choices` as in `small_models.spec`. It draws fewer negatives than there are items."""
     made = small_spec(**{"features": ("action", "gap"), **choices})  # type: ignore[arg-type]
-    item = made.heads.next_item
     return replace(
         made,
         encoder=replace(made.encoder, units=24),
-        heads=replace(made.heads, next_item=replace(item, negatives=negatives) if item else None),
+        heads={
+            name: replace(head, negatives=negatives) if isinstance(head, RankingHead) else head
+            for name, head in made.heads.items()
+        },
         budget=replace(made.budget, epochs=epochs, batch_tokens=tokens, patience=patience, checkpoint_seconds=0.0),
     )
 

@@ -10,7 +10,7 @@ import torch
 
 from clickflow.models import ensemble, item_features, network, saved
 from clickflow.params.file import load
-from clickflow.params.models import Heads, Model
+from clickflow.params.models import Model
 from clickflow.sequences.store import Card, open_split, read_card, write_store
 from clickflow.system import integrity
 from clickflow.training import associations
@@ -68,15 +68,11 @@ def spec(
     model = load(ROOT / "params.yaml").models["next_step"]
     small = {"kind": kind, "units": 12, "layers": layers, "dropout": 0.2, "attention": attention, "features": features}
     small |= encoder
-    next_item, action = model.heads.next_item, model.heads.next_action
-    assert next_item is not None
+    of_items = {"next_item": {"copy": copy, **item}}
     return replace(
         model,
         encoder=replace(model.encoder, **small),  # type: ignore[arg-type]
-        heads=Heads(
-            next_item=replace(next_item, copy=copy, **item) if "next_item" in heads else None,  # type: ignore[arg-type]
-            next_action=action if "next_action" in heads else None,
-        ),
+        heads={name: replace(model.heads[name], **of_items.get(name, {})) for name in heads},  # type: ignore[arg-type]
         budget=replace(model.budget, max_length=MAX_LENGTH),
         ensemble=ensemble,  # type: ignore[arg-type]
     )

@@ -162,8 +162,20 @@ def test_only_the_inputs_that_the_model_reads_are_asked_for(workspace):
     export.run(replace(params, models={"next_step": model}), paths, "next_step")
     artefact = load(paths.exported("next_step"))
     assert (artefact.inputs, artefact.outputs) == (("item",), ("next_action",))
+    (head,) = artefact.heads.values()
+    assert (head.kind, head.outputs, head.classes) == ("classes", ("next_action",), (*artefact.card["actions"], "exit"))
     answers = artefact.scores({"item": np.array([[2, 3]])}, np.array([0, 0]), np.array([0, 1]))
     assert answers["next_action"].shape == (2, 10)
+
+
+def test_the_card_of_an_earlier_version_names_its_heads_by_their_outputs(workspace):
+    paths, _ = workspace
+    artefact = load(paths.exported("next_step"))
+    earlier = {key: value for key, value in artefact.card.items() if key != "heads"}
+    assert replace(artefact, card=earlier).heads == artefact.heads
+    assert list(artefact.heads) == ["next_item", "next_action"]
+    longer = replace(artefact, card=earlier | {"outputs": ["next_item", "next_items", "next_action"]})
+    assert longer.heads["next_item"].outputs == ("next_item", "next_items")
 
 
 def test_a_difference_above_the_tolerance_ends_the_export_and_keeps_the_last_one(workspace):

@@ -12,6 +12,7 @@ from torch.nn import functional
 from clickflow.models import losses
 from clickflow.models.ensemble import build
 from clickflow.models.normalize import UnitVectors, unit
+from clickflow.params.models import RankingHead
 from clickflow.training.batches import NO_ACTION, gather, windows
 from clickflow.training.negatives import Sampler, candidates, everything
 from clickflow.training.objective import AUXILIARY, loss, prepare
@@ -204,8 +205,8 @@ def test_nothing_but_the_target_was_drawn_and_the_loss_is_finite(loss: str) -> N
 
 def test_what_a_loss_draws_by_is_its_own() -> None:
     steps = np.repeat([2, 3, 4], [400, 100, 1])
-    head = model().heads.next_item
-    assert head is not None
+    head = model().heads["next_item"]
+    assert isinstance(head, RankingHead)
     seen = {}
     for name in ("sampled", "bce"):
         draw = candidates(replace(head, loss=name, negatives=2), 5, steps)
@@ -276,7 +277,7 @@ def test_what_is_trained_is_minus_the_log_probability_that_the_network_answers(c
     torch.testing.assert_close(found.heads["next_item"][0], item_loss)
     torch.testing.assert_close(found.heads["next_action"][0], action_loss)
     assert found.heads["next_item"][1] == int((item > 0).sum())
-    share = network.spec.heads.next_action.weight
+    share = network.spec.heads["next_action"].weight
     if not copy and not associations:
         torch.testing.assert_close(found.total, item_loss + share * action_loss)
     else:

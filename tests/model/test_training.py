@@ -42,8 +42,7 @@ def with_optimiser(spec: Model, **choices: Any) -> Model:
 
 def test_it_overfits_one_batch() -> None:
     spec = model(epochs=40, tokens=64)
-    assert spec.heads.next_action is not None
-    both = replace(spec.heads, next_action=replace(spec.heads.next_action, weight=1.0))
+    both = {name: replace(head, weight=1.0) for name, head in spec.heads.items()}
     trained = fit(replace(spec, heads=both), sessions=60, overfit=True)
     last = trained.history[-1]["train"]
     assert last["next_item"] < 0.1
@@ -153,8 +152,7 @@ def test_the_learning_rate_rises_then_falls_to_almost_nothing() -> None:
 )
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(kind: str, layers: int, loss: str) -> None:
     spec = model(epochs=1, kind=kind, layers=layers)
-    assert spec.heads.next_item is not None
-    spec = replace(spec, heads=replace(spec.heads, next_item=replace(spec.heads.next_item, loss=loss)))
+    spec = replace(spec, heads={**spec.heads, "next_item": replace(spec.heads["next_item"], loss=loss)})  # type: ignore[call-arg]
     first, second, other = fit(spec, valid=True), fit(spec, valid=True), fit(spec, valid=True, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
     assert first.history == second.history
@@ -289,7 +287,7 @@ for name in "safetensors pyarrow pandas duckdb yaml pydantic rich typer mlflow m
     sys.modules[name] = None  # as if it were not installed
 import numpy as np
 from clickflow.models.network import Sizes
-from clickflow.params.models import Augmentation, Budget, Encoder, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params.models import Augmentation, Budget, ClassesHead, Encoder, Model, Optimiser, RankingHead
 from clickflow.params.training import Training
 from clickflow.sequences.store import PackedSplit
 from clickflow.training.loop import train
@@ -304,13 +302,13 @@ spec = Model(
         kind="gru", units=8, layers=1, dropout=0.0, attention="bilinear", attention_heads=None, positions=None,
         features=("action",), item_features=(),
     ),
-    heads=Heads(
-        next_item=NextItemHead(
+    heads={
+        "next_item": RankingHead(
             weight=1.0, loss="sampled", negatives=9, label_smoothing=0.0, regularisation=None, calibration=None,
             output="tied", copy=True, associations=True, horizon=1,
         ),
-        next_action=NextActionHead(weight=1.0),
-    ),
+        "next_action": ClassesHead(weight=1.0),
+    },
     optimiser=Optimiser(
         kind="adamw", learning_rate=0.003, embedding_learning_rate=0.01, weight_decay=0.0,
         warmup_share=0.0, clip_norm=1.0,
@@ -355,8 +353,8 @@ def test_the_valid_part_decides_how_long_training_goes_on() -> None:
         assert best["loss"] == min(record["valid"]["loss"] for record in found.history if "valid" in record)
         assert found.best_epoch - 1 < best["after_epochs"] <= found.best_epoch
         heads = found.network.spec.heads
-        asked = windows(part.offsets, 8, to_the_end=heads.next_action is not None)
-        weights = (heads.next_item.weight, heads.next_action.weight if heads.next_action else 0.0)
+        asked = windows(part.offsets, 8, to_the_end="next_action" in heads)
+        weights = [heads[name].weight if name in heads else 0.0 for name in ("next_item", "next_action")]
         assert answer(found.network, part, asked).loss(*weights) == pytest.approx(best["loss"])
 
 

@@ -151,5 +151,5 @@ def test_a_substitute_must_be_known_from_somewhere(raw_params):
     model["augmentation"]["substitute"] = 0.1
     check(raw_params)
     model["heads"]["next_item"]["associations"] = False
-    with pytest.raises(UsageError, match=r"augmentation.substitute: takes items from heads.next_item.associations"):
+    with pytest.raises(UsageError, match=r"augmentation.substitute: takes items from the associations of a head"):
         check(raw_params)

@@ -4,7 +4,7 @@ What is loaded is what the card speaks of: the bytes are hashed before they are 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.heads import HEADS
+from clickflow.heads.head import Store, several
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json
 
@@ -20,6 +22,24 @@ HASHES = {"model_sha256": MODEL, "vocabulary_sha256": VOCABULARY, "categories_sh
 """Which entry of the card holds the hash of which file."""
 VERSION = 1
 """Version of the artefact's layout; a card of another one is refused."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A head of an artefact: the kind of its answer, the names of its outputs, and of kind classes their names."""
+
+    kind: str
+    outputs: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What the card says of the store that the model was trained on; see `heads.Store`."""
+
+    known: int
+    actions: tuple[str, ...]
+    categories: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,12 +59,24 @@ class Artefact:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The questions it answers, of `next_item`, `next_items` and `next_action`."""
+        """The names of the answers of all heads, in order."""
         return tuple(self.card["outputs"])
 
     @property
+    def heads(self) -> dict[str, Answered]:
+        """The heads by name, in the order of their outputs."""
+        said: Mapping[str, Any] = self.card.get("heads") or described(
+            self.outputs, _Sizes(self.known, tuple(self.card["actions"]))
+        )
+        found = {
+            name: Answered(head["kind"], tuple(head["outputs"]), tuple(head.get("classes", ())))
+            for name, head in said.items()
+        }
+        return dict(sorted(found.items(), key=lambda head: self.outputs.index(head[1].outputs[0])))
+
+    @property
     def known(self) -> int:
-        """The width of `next_item`; indexes 0 (padding) and 1 (unknown) are no answers."""
+        """The width of rankings; indexes 0 (padding) and 1 (unknown) are no answers."""
         return int(self.card["known"])
 
     @property
@@ -147,6 +179,20 @@ def _card(folder: Path) -> dict[str, Any]:
     if card["version"] != VERSION:
         raise DataError(f"{path} is of version {card['version']}; this clickflow reads version {VERSION}")
     return card
+
+
+def described(outputs: Sequence[str], store: Store) -> dict[str, dict[str, Any]]:
+    """What a card says of the heads with those `outputs`; of a card from before it did, the same."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in outputs:
+        if name not in HEADS:
+            continue
+        head = HEADS[name]
+        own = [each for each in outputs if each in (name, several(name))]
+        found[name] = {"kind": head.kind, "outputs": own} | (
+            {"classes": list(head.classes(store))} if head.classes else {}
+        )
+    return found
 
 
 def _as(values: npt.NDArray[Any], kind: str) -> npt.NDArray[Any]:

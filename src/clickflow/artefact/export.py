@@ -24,6 +24,7 @@ from clickflow.artefact.artefact import (
     VERSION,
     VOCABULARY,
     Artefact,
+    described,
     load,
     open_session,
 )
@@ -72,6 +73,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             "opset": OPSET,
             "inputs": {column: KINDS.get(column, "int64") for column in network.inputs},
             "outputs": network.answers,
+            "heads": described(network.answers, network.sizes),
             "known": network.sizes.known,
             "actions": list(network.sizes.actions),
             "max_length": network.spec.budget.max_length,

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # params.yaml is checked by this room, also where a light start counts
+    import numpy as np
+    from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+    Ints = NDArray[np.int64]
+
 Kind = Literal["ranking", "classes"]
 """Of answer: a ranking of the items, or one of a few classes. What a kind can do stands in a table of each room:
 its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`, its served form in `clickflow.serving`.
@@ -15,6 +17,11 @@ its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`,
 
 NOTHING = -1
 """The target of a position at which a head asks nothing."""
+
+
+def several(name: str) -> str:
+    """Of kind ranking, the output of a head with a horizon above 1: which item stands at one of the next steps."""
+    return f"{name}s"
 
 
 class Store(Protocol):
@@ -45,10 +52,10 @@ class Head:
     """Of answer."""
     question: str
     """One sentence for whoever runs the shop."""
-    targets: Callable[[Any, Ints, Ints, Store], Ints]
-    """`targets(split, event, end, store)`: the answer at each position: `event` [N] is the step read last, as an index
-    into the flat columns of `split`, `end` [N] the index after the last step of its sequence. Answers are item indexes
-    of the store, or codes of classes; NOTHING where nothing is asked.
+    targets: Callable[[Any, "Ints", "Ints", Store], "Ints"]
+    """`targets(split, event, end, store)`: the answer at each position: `event` is the step read last, as an index into
+    the flat columns of `split`, `end` the index after the last step of its sequence; arrays of one shape, and so is the
+    answer. Answers are item indexes of the store, or codes of classes; NOTHING where nothing is asked.
     """
     params: type
     """The dataclass of its params, below models.<model>.heads.<name>."""
@@ -56,6 +63,12 @@ class Head:
     """What it is held against where params.yaml does not say."""
     primary: str
     """The metric by which it is held against the champion where params.yaml does not say."""
+    at_end: bool = False
+    """Whether it also asks at the last step of a sequence."""
+    next_step: bool = False
+    """Of kind ranking: the answer is the item of the very next step, of which what sessions hold beside each other
+    (`associations`) speaks.
+    """
     classes: Callable[[Store], tuple[str, ...]] | None = None
     """Of kind classes: the names of its classes."""
     floors: Mapping[str, float] = field(default_factory=dict)

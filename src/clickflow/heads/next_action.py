@@ -1,11 +1,12 @@
 """What the visitor does next: one of the kinds of event, or leaves."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from clickflow.heads.head import Head, Store
+from clickflow.params.models import ClassesHead
 
-from clickflow.heads.head import Head, Ints, Store
-from clickflow.params.models import NextActionHead
+if TYPE_CHECKING:
+    from clickflow.heads.head import Ints
 
 EXIT = "exit"
 """The class of the last step: the visit ends."""
@@ -16,8 +17,10 @@ def classes(store: Store) -> tuple[str, ...]:
     return (*store.actions, EXIT)
 
 
-def targets(split: Any, event: Ints, end: Ints, store: Store) -> Ints:
+def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     """The action of the step after each position; the code after all actions, exit, where the sequence has ended."""
+    import numpy as np
+
     there = event + 1 < end
     action = np.asarray(split.action[np.where(there, event + 1, event)]).astype(np.int64)
     return np.where(there, action, len(store.actions))
@@ -29,9 +32,10 @@ HEAD = Head(
     kind="classes",
     question="What will this visitor do next: view, put into the cart, buy, or leave?",
     targets=targets,
-    params=NextActionHead,
+    params=ClassesHead,
     baselines=("majority", "markov", "logistic", "boosting"),
     primary="log_loss",
+    at_end=True,
     classes=classes,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}, "accuracy": "warn"},
 )

@@ -1,17 +1,20 @@
 """Which item comes next."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from clickflow.heads.head import NOTHING, Head, Store
+from clickflow.params.models import RankingHead
 
-from clickflow.heads.head import NOTHING, Head, Ints, Store
-from clickflow.params.models import NextItemHead
+if TYPE_CHECKING:
+    from clickflow.heads.head import Ints
 
 
-def targets(split: Any, event: Ints, end: Ints, store: Store, *, ahead: int = 1) -> Ints:  # noqa: ARG001
-    """The item `ahead` steps after each position; NOTHING where the sequence has ended."""
-    there = event + ahead < end
-    item = np.asarray(split.item[np.where(there, event + ahead, event)]).astype(np.int64)
+def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":  # noqa: ARG001
+    """The item of the step after each position; NOTHING where the sequence has ended."""
+    import numpy as np
+
+    there = event + 1 < end
+    item = np.asarray(split.item[np.where(there, event + 1, event)]).astype(np.int64)
     return np.where(there, item, NOTHING)
 
 
@@ -21,9 +24,10 @@ HEAD = Head(
     kind="ranking",
     question="Which item will this visitor look at next?",
     targets=targets,
-    params=NextItemHead,
+    params=RankingHead,
     baselines=("popularity", "repeat", "markov", "vsknn"),
     primary="mrr@20",
+    next_step=True,
     floors={"recall@20": 0.05},
     beat_baselines={"recall@20": "reject", "mrr@20": "reject"},
 )

@@ -13,7 +13,7 @@ from clickflow.models.associations import REACH, Associations, Table
 from clickflow.models.attention import CausalAttention, distances
 from clickflow.models.normalize import unit
 from clickflow.models.sights import FEATURES, HABITS, Sights, sights
-from clickflow.params.models import NextItemHead
+from clickflow.params.models import RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 
 TEMPERATURE = 10.0
@@ -61,7 +61,7 @@ class NextItem(nn.Module):
     the next one (encoder and decoder: Cho et al. 2014; every step of the horizon at once, no answer is fed back).
     """
 
-    def __init__(self, units: int, max_length: int, spec: NextItemHead, known: int, table: Table | None = None) -> None:
+    def __init__(self, units: int, max_length: int, spec: RankingHead, known: int, table: Table | None = None) -> None:
         super().__init__()
         self.pointer = CausalAttention(units, max_length) if spec.copy else None
         if spec.associations and table is None:

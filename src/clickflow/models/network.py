@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.heads import NEVER, Mixture, NextAction, NextItem
 from clickflow.models.item_features import Codes, ItemFeatures
 from clickflow.models.normalize import unit
-from clickflow.params.models import Model
+from clickflow.params.models import Model, RankingHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Network(nn.Module):
         units, longest = spec.encoder.units, spec.budget.max_length
         features = tuple(spec.encoder.features)
         self.inputs = ("item", *features)
-        item, action = spec.heads.next_item, spec.heads.next_action
+        item, action = cast("RankingHead | None", spec.heads.get("next_item")), spec.heads.get("next_action")
         self.outputs = sizes.known if item and item.output == "separate" else 0
         self.items = nn.Parameter(torch.randn(self.outputs + sizes.known, units) * units**-0.5)
         classes = {"action": len(sizes.actions), "hour": 24, "weekday": 7, "category": sizes.categories}

@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clickflow.heads import HEADS
+from clickflow.heads.head import Kind
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
 from clickflow.models.network import Network, Sizes
-from clickflow.params.models import Augmentation, Budget, Heads, Model, NextActionHead, NextItemHead, Optimiser
+from clickflow.params.models import Augmentation, Budget, Model, Optimiser
 from clickflow.params.models import Encoder as EncoderSpec
 from clickflow.system.files import sha256
 
@@ -23,6 +25,18 @@ ADDED = tuple(f"next_item.{name}" for name in ("returns", "familiar", "sight.wei
 """Weights of a head that earlier versions did not have."""
 UNCHANGED = {"crop": 0.0, "mask": 0.0, "reorder": 0.0, "substitute": 0.0, "adversarial": 0.0}
 """The augmentation of a model from before there was any."""
+FORMER: Mapping[Kind, Mapping[str, Any]] = {
+    "ranking": {
+        "label_smoothing": 0.0,
+        "regularisation": None,
+        "calibration": None,
+        "output": "tied",
+        "horizon": 1,
+        "associations": False,
+    },
+    "classes": {},
+}
+"""By kind of answer, what a head's params were before they could be chosen."""
 
 
 def save(network: Network | Ensemble, folder: Path, card: Mapping[str, Any]) -> None:
@@ -78,22 +92,19 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
 
     What earlier versions did not write is what they did.
     """
-    heads = raw["heads"]
-    item, action = heads.get("next_item"), heads.get("next_action")
     encoder = {"attention_heads": None, "positions": None, "item_features": (), **raw["encoder"]}
     for name in ("features", "item_features"):
         encoder[name] = tuple(encoder[name])
     if isinstance(encoder["attention"], bool):
         encoder["attention"] = "bilinear" if encoder["attention"] else "none"
-    if item:
-        item = {"label_smoothing": 0.0, "regularisation": None, "calibration": None, **item}
-        item = {"output": "tied", "horizon": 1, "associations": False, **item}
     return Model(
         unit=raw["unit"],
         encoder=EncoderSpec(**encoder),
-        heads=Heads(
-            next_item=NextItemHead(**item) if item else None, next_action=NextActionHead(**action) if action else None
-        ),
+        heads={
+            name: head.params(**FORMER[head.kind] | raw["heads"][name])
+            for name, head in HEADS.items()
+            if raw["heads"].get(name) is not None
+        },
         optimiser=Optimiser(**raw["optimiser"]),
         augmentation=Augmentation(**raw.get("augmentation", UNCHANGED)),
         budget=Budget(**raw["budget"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from clickflow.params.bounds import beyond
-from clickflow.params.models import Model
+from clickflow.params.models import HeadParams, Model, heads
 from clickflow.params.rules import rules
 from clickflow.params.schema import Params, nearest
 from clickflow.system.errors import UsageError
@@ -35,7 +35,7 @@ def check(raw: Any, where: str = "params.yaml") -> Params:
     if faults:
         raise _faulty(where, faults)
     try:
-        params: Params = _adapter().validate_python(raw)
+        params: Params = _adapter(tuple(heads())).validate_python(raw)
     except ValidationError as error:
         raise _faulty(where, [_fault(fault) for fault in error.errors()]) from error
     # numbers and dates that were written as texts are seen only now
@@ -56,7 +56,8 @@ def _faulty(where: str, faults: Sequence[str]) -> UsageError:
 
 
 @cache
-def _adapter() -> Any:
+def _adapter(_: tuple[str, ...]) -> Any:
+    """Of a table of heads of those names."""
     from pydantic import ConfigDict, TypeAdapter, with_config
 
     for kind in _dataclasses(Params):
@@ -66,7 +67,7 @@ def _adapter() -> Any:
 
 
 @cache
-def _model_adapter() -> Any:
+def _model_adapter(_: tuple[str, ...]) -> Any:
     from pydantic import ConfigDict, TypeAdapter, with_config
 
     for kind in _dataclasses(Model):
@@ -93,7 +94,7 @@ def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
         else:
             faults.append(f"models.{name}.{key}: this model has no such param")
     try:
-        changed = replace(params, models={**params.models, name: _model_adapter().validate_python(raw)})
+        changed = replace(params, models={**params.models, name: _model_adapter(tuple(heads())).validate_python(raw)})
     except ValidationError as error:
         faults += [_fault({**fault, "loc": ("models", name, *fault["loc"])}) for fault in error.errors()]
     else:
@@ -106,7 +107,7 @@ def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
 def _fault(fault: Any) -> str:
     """One line for one of pydantic's errors; an unknown key names the nearest valid one."""
     where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "unexpected_keyword_argument":
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys_at(fault["loc"][:-1])
         return f"{where}: unknown key{nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
@@ -118,7 +119,12 @@ def _fault(fault: Any) -> str:
 def _keys_at(location: tuple[Any, ...]) -> list[str]:
     """The keys that may stand at a place of params.yaml."""
     kind: Any = Params
+    if location[2:] == ("heads",):
+        return list(heads())
     for part in location:
+        if kind is HeadParams and str(part) in heads():
+            kind = heads()[str(part)].params
+            continue
         hints = get_type_hints(kind) if is_dataclass(kind) else {}
         kind = hints.get(str(part), kind)
         inner = [a for a in get_args(kind) if is_dataclass(a)]
@@ -128,7 +134,7 @@ def _keys_at(location: tuple[Any, ...]) -> list[str]:
 
 def _dataclasses(kind: Any) -> list[Any]:
     """`kind` and every dataclass its fields lead to."""
-    found, todo = [], [kind]
+    found, todo = [], [kind, *(head.params for head in heads().values())]
     while todo:
         current = todo.pop()
         todo.extend(get_args(current))

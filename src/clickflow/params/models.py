@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cache
-from typing import Any, Literal, get_args, get_type_hints
+from importlib import import_module
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
@@ -28,10 +29,16 @@ class Encoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NextItemHead:
-    """Which item comes next."""
+class HeadParams:
+    """What every head has."""
 
     weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingHead(HeadParams):
+    """A head that ranks the items."""
+
     loss: Literal["sampled", "full", "bpr_max", "bce"]
     negatives: int
     label_smoothing: float
@@ -44,18 +51,33 @@ class NextItemHead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NextActionHead:
-    """Which action comes next, `exit` among them."""
-
-    weight: float
+class ClassesHead(HeadParams):
+    """A head that answers one of a few classes."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heads:
-    """The questions a model answers; several are trained together."""
+def heads() -> Mapping[str, Any]:
+    """The table `clickflow.heads.HEADS`, a room above this one: heads join it from outside, so it is asked late."""
+    table: Mapping[str, Any] = import_module("clickflow.heads").HEADS
+    return table
 
-    next_item: NextItemHead | None = None
-    next_action: NextActionHead | None = None
+
+class ByName:
+    """How pydantic reads the heads of a model: each by the dataclass that its head names; null is as if left out."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(_: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        known = {
+            name: core_schema.typed_dict_field(
+                core_schema.nullable_schema(handler.generate_schema(head.params)), required=False
+            )
+            for name, head in heads().items()
+        }
+        return core_schema.no_info_after_validator_function(
+            lambda found: {name: head for name, head in found.items() if head is not None},
+            core_schema.typed_dict_schema(known, extra_behavior="forbid"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +120,22 @@ class Model:
 
     unit: Unit
     encoder: Encoder
-    heads: Heads
+    heads: Annotated[Mapping[str, HeadParams], ByName]
     optimiser: Optimiser
     augmentation: Augmentation
     budget: Budget
     ensemble: tuple[Kind, ...]
 
 
-@cache
 def model_keys() -> Mapping[str, Any]:
     """Dotted name of every param of a model to its type."""
-    return dict(_leaves(Model, ""))
+    return _keys(tuple(heads()))
+
+
+@cache
+def _keys(names: tuple[str, ...]) -> Mapping[str, Any]:
+    own = {key: kind for key, kind in _leaves(Model, "") if not key.startswith("heads.")}
+    return own | dict(each for name in names for each in _leaves(heads()[name].params, f"heads.{name}."))
 
 
 def _leaves(kind: Any, prefix: str) -> Any:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from clickflow.params.gate import ACCURACY, OTHERS, ROW_METRICS, place_of
-from clickflow.params.models import Encoder, Model, NextItemHead, model_keys
+from clickflow.params.models import Encoder, Model, RankingHead, model_keys
 from clickflow.params.schema import Params, nearest
 from clickflow.params.tuning import Tuned
 
@@ -117,7 +117,7 @@ def rules(params: Params) -> Any:
             yield f"{at}: a model's name is lower-case letters, digits and underscores"
         if name not in params.champion:
             yield f"champion.{name}: is missing; 0 says that there is none yet"
-        if not model.heads.next_item and not model.heads.next_action:
+        if not model.heads:
             yield f"{at}.heads: a model needs at least one head"
         at_least_one |= {
             f"{at}.encoder.units": model.encoder.units,
@@ -129,16 +129,18 @@ def rules(params: Params) -> Any:
         }
         above_zero[f"{at}.optimiser.learning_rate"] = model.optimiser.learning_rate
         above_zero[f"{at}.optimiser.embedding_learning_rate"] = model.optimiser.embedding_learning_rate
-        if model.heads.next_item and model.heads.next_item.loss != "full":
-            at_least_one[f"{at}.heads.next_item.negatives"] = model.heads.next_item.negatives
         yield from _encoder_rules(f"{at}.encoder", model.encoder)
         yield from _augmentation_rules(at, model)
         for kind in dict.fromkeys(model.ensemble):
             for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
                 yield f"{fault} (of the {kind} in {at}.ensemble)"
-        if model.heads.next_item:
-            at_least_one[f"{at}.heads.next_item.horizon"] = model.heads.next_item.horizon
-            yield from _loss_rules(f"{at}.heads.next_item", model.heads.next_item)
+        for key, head in model.heads.items():
+            if not isinstance(head, RankingHead):
+                continue
+            at_least_one[f"{at}.heads.{key}.horizon"] = head.horizon
+            if head.loss != "full":
+                at_least_one[f"{at}.heads.{key}.negatives"] = head.negatives
+            yield from _loss_rules(f"{at}.heads.{key}", head)
     for name in params.champion:
         if name not in params.models:
             yield f"champion.{name}: no such model{nearest(name, params.models)}"
@@ -233,12 +235,12 @@ def _augmentation_rules(at: str, model: Model) -> Any:
     for name, share in asdict(model.augmentation).items():
         if not 0 <= share < 1:
             yield f"{at}.augmentation.{name}: {share} is not in [0, 1)"
-    item = model.heads.next_item
-    if model.augmentation.substitute and not (item and item.associations):
-        yield f"{at}.augmentation.substitute: takes items from heads.next_item.associations, which are off"
+    counted = any(isinstance(head, RankingHead) and head.associations for head in model.heads.values())
+    if model.augmentation.substitute and not counted:
+        yield f"{at}.augmentation.substitute: takes items from the associations of a head, and no head has them on"
 
 
-def _loss_rules(at: str, head: NextItemHead) -> Any:
+def _loss_rules(at: str, head: RankingHead) -> Any:
     """What a loss does not read must not be given."""
     owners = {"regularisation": ("bpr_max", head.regularisation), "calibration": ("bce", head.calibration)}
     for name, (owner, value) in owners.items():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.params.models import NextItemHead
+from clickflow.params.models import RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.training.batches import Ints
 
@@ -60,7 +60,7 @@ def everything(known: int) -> Draw:
     return lambda _: found
 
 
-def candidates(head: NextItemHead | None, known: int, items: NDArray[np.integer]) -> Draw:
+def candidates(head: RankingHead | None, known: int, items: NDArray[np.integer]) -> Draw:
     """Who stands for all items in the loss of `head`; `items` are the steps of the training part."""
     # as many draws as there are items: then all of them cost less, and are exact
     if head is None or head.loss == "full" or head.negatives >= known - FIRST_ITEM:

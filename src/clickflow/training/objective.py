@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from clickflow.models.heads import LIKELIHOODS, NextItem
 from clickflow.models.losses import Own, bce, bpr_max, generated, mixed, smoothed
 from clickflow.models.network import Network
 from clickflow.models.sights import Sights
-from clickflow.params.models import NextItemHead
+from clickflow.params.models import RankingHead
 from clickflow.training.batches import NO_ACTION, Batch
 from clickflow.training.negatives import Draw
 
@@ -165,7 +166,9 @@ def loss(
 
     `bfloat16`: the encoder's products are; `scores`: the type of those with the items that stand for all.
     """
-    spec, items = network.spec.heads, step.inputs["item"]
+    items = step.inputs["item"]
+    item = cast("RankingHead | None", network.spec.heads.get("next_item"))
+    action = network.spec.heads.get("next_action")
     sizes = [items.numel(), *(len(asked.at) for asked in step.asked), len(step.bias)]
     # one look-up for all of them, so that autograd makes one gradient of the rows
     vectors = functional.embedding(step.places, network.directions(rows, step.rows))
@@ -176,7 +179,7 @@ def loss(
     states, readouts = states.float(), readouts.float()
     flat = readouts.reshape(-1, readouts.shape[-1])
     total, heads = rows.new_zeros(()), {}
-    if network.next_item is not None and spec.next_item is not None:
+    if network.next_item is not None and item is not None:
         seen = network.next_item.seen(items)
         flats = [flat, *network.next_item.ahead(flat)]
         reads = [readouts, *(read.view(readouts.shape) for read in flats[1:])]
@@ -186,7 +189,7 @@ def loss(
             share = len(asked.at) / asked.of
             item_loss, mean = _item_loss(
                 network.next_item,
-                spec.next_item,
+                item,
                 step,
                 asked,
                 states,
@@ -202,15 +205,15 @@ def loss(
                 heads["next_item"] = (mean * share, asked.of)
             else:
                 share /= len(flats) - 1  # all the later steps together weigh as much as the next one
-            total = total + spec.next_item.weight * share * item_loss
-    if network.next_action is not None and spec.next_action is not None:
+            total = total + item.weight * share * item_loss
+    if network.next_action is not None and action is not None:
         at = torch.nonzero(step.next_action != NO_ACTION).squeeze(1)
         logits = network.next_action(_at(at, flat))
         if "action" in step.inputs and (beside := network.next_action.beside(step.inputs["action"])) is not None:
             logits = logits + _at(at, beside.flatten(0, 1))
         action_loss = functional.cross_entropy(logits, step.next_action[at], reduction="sum") / max(1, step.actions)
         heads["next_action"] = (action_loss, step.actions)
-        total = total + spec.next_action.weight * action_loss
+        total = total + action.weight * action_loss
     return Loss(total, heads)
 
 
@@ -221,7 +224,7 @@ def _at(places: Tensor, flat: Tensor) -> Tensor:
 
 def _item_loss(
     head: NextItem,
-    spec: NextItemHead,
+    spec: RankingHead,
     step: Step,
     asked: Asked,
     states: Tensor,
@@ -273,7 +276,7 @@ def _of_own(
 
 def _of_generator(
     head: NextItem,
-    spec: NextItemHead,
+    spec: RankingHead,
     step: Step,
     asked: Asked,
     queries: Tensor,

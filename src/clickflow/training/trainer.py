@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clickflow.models.network import Network, Sizes
-from clickflow.params.models import Model
+from clickflow.params.models import Model, RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import DataError
 from clickflow.training import actions, associations, augmentation, budget, last_pass, optimisers
@@ -56,7 +56,7 @@ class Trainer:
         self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation
         self.seed, self.device, self.overfit = seed, device, overfit
         self.windows = self.cut(training)
-        item = spec.heads.next_item
+        item = cast("RankingHead | None", spec.heads.get("next_item"))
         if not len(self.windows) or (item and sizes.known <= FIRST_ITEM):
             raise DataError(
                 f"there is nothing to learn from: {len(self.windows)} sequences with a step to predict, "
@@ -88,7 +88,7 @@ class Trainer:
 
     def cut(self, split: "PackedSplit") -> Windows:
         """The windows of a split that this network reads."""
-        return windows(split.offsets, self.spec.budget.max_length, to_the_end=self.spec.heads.next_action is not None)
+        return windows(split.offsets, self.spec.budget.max_length, to_the_end="next_action" in self.spec.heads)
 
     def plan(self, epoch: int) -> list[Ints]:
         """The batches of an epoch, as indexes of windows."""
@@ -111,7 +111,7 @@ class Trainer:
             state.network.inputs,
             self.sizes.known,
             len(self.sizes.actions),
-            horizon=spec.heads.next_item.horizon if spec.heads.next_item else 1,
+            horizon=getattr(spec.heads.get("next_item"), "horizon", 1),
         )
         before: Sequence[NDArray[np.float32]] = self.before.gather(windows) if self.before else ()
         if change:
@@ -217,11 +217,7 @@ class Trainer:
     @property
     def weights(self) -> dict[str, float]:
         """How much each head's loss counts."""
-        heads = self.spec.heads
-        return {
-            "next_item": heads.next_item.weight if heads.next_item else 0.0,
-            "next_action": heads.next_action.weight if heads.next_action else 0.0,
-        }
+        return {"next_item": 0.0, "next_action": 0.0} | {name: head.weight for name, head in self.spec.heads.items()}
 
     def look(self) -> None:
         """Ask the valid part, keep the weights if they are the best so far, and stop when patience ends."""

@@ -87,7 +87,7 @@ def _objective_faults(params: Params, space: Space) -> Iterator[str]:
     objective, model = params.tuning.objective, params.model(space.model)
     heads = model.heads
     head = "next_action" if objective == "next_action" else "next_item"
-    if objective != "loss" and getattr(heads, head) is None:
+    if objective != "loss" and head not in heads:
         yield f"tuning.objective: {objective} is of the head {head}, which model {space.model} does not have"
     losses = set(space.tuned["heads.next_item.loss"].choices or ()) if "heads.next_item.loss" in space.tuned else set()
     if objective in ("next_item", "loss") and losses - set(LIKELIHOODS):
