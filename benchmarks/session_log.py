@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.cli import guarded
-from clickflow.sequences.features import of_time
+from clickflow.sequences.features import derived
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.errors import DataError, UsageError
@@ -138,7 +138,11 @@ def pack(session: NDArray[Any], item: NDArray[np.int64], when: NDArray[np.float6
     offsets = np.concatenate([[0], np.cumsum(np.bincount(number))]).astype(np.int64)
     time_us = (when[order] * 1e6).astype(np.int64)
     n = len(order)
-    timed = of_time(time_us, offsets) if n else dict.fromkeys(("hour", "weekday", "gap", "since_start"), np.zeros(0))
+    timed = (
+        derived({"time": time_us}, offsets)
+        if n
+        else dict.fromkeys(("hour", "weekday", "gap", "since_start"), np.zeros(0))
+    )
     return PackedSplit(
         offsets=offsets,
         item=item[order].astype(np.int32),

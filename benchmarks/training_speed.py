@@ -26,7 +26,7 @@ from clickflow.cli import guarded
 from clickflow.params.file import load
 from clickflow.params.models import Model
 from clickflow.params.training import Training
-from clickflow.sequences.features import of_time, statistics
+from clickflow.sequences.features import derived, statistics
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
 from clickflow.system import console
@@ -88,7 +88,7 @@ def drawn(items: int, events: int) -> PackedSplit:
         time=moment,
         price=np.full(n, np.nan, np.float32),
         category=np.zeros(n, np.int32),
-        **of_time(moment, offsets),
+        **derived({"time": moment}, offsets),
     )
 
 

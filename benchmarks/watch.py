@@ -29,7 +29,7 @@ from clickflow.monitoring import drift, rule
 from clickflow.monitoring.live import Live
 from clickflow.params.file import load
 from clickflow.params.watch import Watch
-from clickflow.sequences.features import of_time
+from clickflow.sequences.features import derived
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
 from clickflow.simulator import simulate
@@ -68,7 +68,7 @@ def log(events: int, items: int) -> PackedSplit:
         time=when[order],
         price=table["price"].to_numpy()[order].astype(np.float32),
         category=np.zeros(len(order), np.int32),
-        **of_time(when[order], offsets),
+        **derived({"time": when[order]}, offsets),
     )
 
 

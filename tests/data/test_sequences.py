@@ -33,7 +33,7 @@ from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
 from clickflow.sequences import prepare, vocabulary
 from clickflow.sequences.features import statistics
-from clickflow.sequences.sessions import STEPS, Cutter, rules
+from clickflow.sequences.sessions import Cutter, rules, step_types
 from clickflow.sequences.store import SPLITS, Card, open_split, read_card, verify
 from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, DataError, UsageError
@@ -195,7 +195,7 @@ def test_where_batches_end_does_not_matter(
 
     def cut(edges: list[int]) -> tuple[dict[str, list[float]], dict[str, list[int]], tuple[int, int, int]]:
         cutter = Cutter(made)
-        steps: dict[str, list[float]] = {name: [] for name in STEPS}
+        steps: dict[str, list[float]] = {name: [] for name in step_types()}
         sequences: dict[str, list[int]] = {}
         parts = [
             cutter.push({name: values[first:last] for name, values in columns.items()})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from clickflow.sequences import features
-from clickflow.sequences.store import COLUMNS, SPLITS, open_split, read_card, verify, write_store
+from clickflow.sequences.store import SPLITS, open_split, read_card, verify, write_store
 from clickflow.system.errors import DataError
 
 HOUR = 3600 * features.MICROSECOND
@@ -43,8 +43,8 @@ def test_what_is_written_is_read(store: Path) -> None:
     assert train.since_start.tolist() == [0, 3600, 10800, 0, 3600]
     assert np.isnan(train.price[[1, 4]]).all()
     assert train.category.tolist() == [2, 0, 2, 3, 0]
-    for name, kind in COLUMNS.items():
-        assert getattr(train, name).dtype == kind
+    for name, feature in features.FEATURES.items():
+        assert train.columns[name].dtype == feature.stored
 
     card = read_card(store)
     assert (card.known, card.items_total, card.categories) == (5, 5, 4)
@@ -61,7 +61,7 @@ def test_an_empty_split_is_read(store: Path) -> None:
 
 def test_columns_are_mapped_and_cannot_be_written(store: Path) -> None:
     train = open_split(store, "train")
-    for column in (train.offsets, *(getattr(train, name) for name in COLUMNS)):
+    for column in (train.offsets, *train.columns.values()):
         assert isinstance(column, np.memmap)
         with pytest.raises(ValueError, match="read-only"):
             column[0] = 1
@@ -146,7 +146,7 @@ def test_one_hash_stands_for_all_bytes(store: Path, tmp_path: Path) -> None:
 def test_a_step_knows_nothing_of_later_ones(sequences: list[list[int]], data: st.DataObject) -> None:
     def of(parts: list[list[int]]) -> dict[str, np.ndarray]:
         offsets = np.cumsum([0, *(len(part) for part in parts)])
-        return features.of_time(np.concatenate([np.array(part) for part in parts]), offsets)
+        return features.derived({"time": np.concatenate([np.array(part) for part in parts])}, offsets)
 
     whole = of(sequences)
     which = data.draw(st.integers(0, len(sequences) - 1))

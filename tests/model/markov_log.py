@@ -9,7 +9,7 @@ from small_models import spec as small_spec
 from clickflow.models.network import Sizes
 from clickflow.params.models import Model, RankingHead
 from clickflow.params.training import Training
-from clickflow.sequences.features import of_time, statistics
+from clickflow.sequences.features import derived, statistics
 from clickflow.sequences.store import PackedSplit
 from clickflow.training.associations import count
 
@@ -32,7 +32,7 @@ def packed(sequences: list[list[int]], actions: list[list[int]] | None = None) -
         time=time,
         price=np.full(len(item), np.nan, np.float32),
         category=np.zeros(len(item), np.int32),
-        **of_time(time, offsets),
+        **derived({"time": time}, offsets),
     )
 
 

@@ -102,8 +102,7 @@ def test_no_baseline_looks_ahead_or_before_its_window(name, store):
     for row in range(0, len(asked), 37):
         outside = np.ones(test.n_events, bool)
         outside[asked.first[row] : asked.event[row] + 1] = False
-        spoilt = replace(
-            test,
+        spoilt = test.with_columns(
             action=np.where(outside, 2, test.action).astype(np.uint8),
             item=np.where(outside, test.item[asked.event[row]], test.item),
             price=np.where(outside, 9, test.price),

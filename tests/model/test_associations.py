@@ -1,7 +1,6 @@
 """What other sessions held beside an item: counted right, of sessions before alone, and of use."""
 
 from collections import defaultdict
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ def at_times(sessions: list[list[int]], ends: list[int]) -> PackedSplit:
     """Sessions that end in the order of `ends`; the split keeps the order of the list."""
     split = packed(sessions)
     time = np.repeat(np.asarray(ends, np.int64) * 10**9, split.lengths) + np.arange(len(split.item))
-    return replace(split, time=time)
+    return split.with_columns(time=time)
 
 
 def beside(session: list[int], known: int) -> dict[tuple[int, int], float]:

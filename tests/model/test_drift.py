@@ -17,11 +17,11 @@ SHARES = st.lists(st.floats(0.01, 1), min_size=6, max_size=6).map(lambda v: np.a
 
 def packed(sequences: int, seed: int) -> PackedSplit:
     """Sessions in memory."""
-    from clickflow.sequences.features import of_time
+    from clickflow.sequences.features import derived
 
     made = split(sequences, seed)
     time = made["time"].astype(np.int64)
-    return PackedSplit(**made, **of_time(time, made["offsets"]))
+    return PackedSplit(**made, **derived({"time": time}, made["offsets"]))
 
 
 def cells_of(train: PackedSplit) -> Cells:

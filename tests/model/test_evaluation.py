@@ -285,7 +285,7 @@ def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
         later = np.zeros(len(item), bool)
         later[test.asked.event[test.asked.position >= after]] = True
         item[later] = 2 + (item[later] + 11) % (card.known - 2)
-        spoilt = replace(test, split=replace(split, item=item))
+        spoilt = replace(test, split=split.with_columns(item=item))
         now = scoring.answer(spoilt, artefact, lambda *_: None)
         early = test.asked.position <= first
         assert np.abs(now.actions[early] - before.actions[early]).max() < 1e-5

@@ -374,7 +374,7 @@ def test_what_chose_the_length_is_learned_last() -> None:
     """
     training = packed([[2 + i % 30, 3 + i % 30] for i in range(400)])
     held_out = packed([[2 + i % 30, 3 + i % 30] for i in range(40)] + [[40, 50]] * 8)
-    held_out = replace(held_out, time=held_out.time + training.time[-1] + 1)
+    held_out = held_out.with_columns(time=held_out.time + training.time[-1] + 1)
     spec = unplanned(patience=1, features=(), heads=("next_item",))
     choices: dict[str, Any] = {"seed": 0, "settings": CPU}
     without, trained = (

@@ -35,6 +35,7 @@ from clickflow.models.saved import CARD as TRAINED_CARD
 from clickflow.models.saved import WEIGHTS, load_trained
 from clickflow.params.schema import Params
 from clickflow.sequences.card import iso
+from clickflow.sequences.features import FEATURES
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 from clickflow.system import integrity
@@ -45,8 +46,6 @@ from clickflow.system.paths import Paths
 
 OPSET = 17
 """ONNX opset; 17 has everything used here and is read by every onnxruntime since 1.12."""
-KINDS = {"gap": "float32", "since_start": "float32", "price": "float32"}
-"""Inputs that are not int64."""
 CHECKED = 96
 """Sequences on which the artefact is held against the network."""
 WARM_UP, ROUNDS, REQUESTS = 30, 5, 60
@@ -71,7 +70,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             "version": VERSION,
             "model": name,
             "opset": OPSET,
-            "inputs": {column: KINDS.get(column, "int64") for column in network.inputs},
+            "inputs": {column: FEATURES[column].tensor for column in network.inputs},
             "outputs": network.answers,
             "heads": described(network.answers, network.sizes),
             "known": network.sizes.known,
@@ -123,7 +122,7 @@ def to_onnx(network: Network | Ensemble) -> bytes:
     """
     import onnx
 
-    steps = {name: torch.ones(2, 3, dtype=getattr(torch, KINDS.get(name, "int64"))) for name in network.inputs}
+    steps = {name: torch.ones(2, 3, dtype=getattr(torch, FEATURES[name].tensor)) for name in network.inputs}
     asked = {"row": torch.tensor([0, 1, 1]), "column": torch.tensor([0, 1, 2])}
     outputs = network.answers
     free = {name: {0: "B", 1: "T"} for name in steps} | {name: {0: "N"} for name in (*asked, *outputs)}

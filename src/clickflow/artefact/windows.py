@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.sequences.features import FEATURES
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -88,8 +90,8 @@ def batch(
 ) -> tuple[dict[str, npt.NDArray[Any]], Ints, Ints]:
     """The inputs `names` of the windows of some questions, right-padded with 0, and the rows and columns asked for.
 
-    Returns ({name: [B, T]}, rows [N], columns [N]). Integer inputs are int64, the others float32 as they stand in the
-    store (seconds, prices; 0 where there is no price).
+    Returns ({name: [B, T]}, rows [N], columns [N]). Inputs have the types of `FEATURES`, numbers as they stand in the
+    store (0 where one is missing).
     """
     key = np.stack([asked.first[chosen], asked.window[chosen]], axis=1)
     windows, rows = np.unique(key, axis=0, return_inverse=True)
@@ -102,8 +104,7 @@ def batch(
         column = np.asarray(getattr(split, name)[at])
         if name in ("item", "action", "category"):
             column = getattr(translation, name)[column]
-        kind = np.float32 if np.issubdtype(column.dtype, np.floating) else np.int64
-        made[name] = np.where(inside, np.nan_to_num(column), 0).astype(kind)
+        made[name] = np.where(inside, np.nan_to_num(column), 0).astype(FEATURES[name].tensor)
     return made, rows.reshape(-1).astype(np.int64), asked.column[chosen]
 
 

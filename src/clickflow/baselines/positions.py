@@ -1,10 +1,13 @@
 """What a next-action baseline may look at: positions of sequences, each with its window, and what came before in it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from clickflow.sequences.features import FEATURES
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -59,12 +62,12 @@ def training(split: Any, actions: int, max_length: int) -> Positions:
     return Positions(split, event, np.maximum(start, event - max_length + 1), actions)
 
 
-def features(asked: Positions, popularity: tuple[Floats, Floats]) -> Floats:
+def features(asked: Positions, popularity: Mapping[str, Floats]) -> Floats:
     """Numbers of each position [N, F] for models that read a table.
 
-    The last `ACTIONS_BACK` actions one-hot; how often each action came in the window; its length; gap and time since
-    the start; hour; whether the last item was seen shortly before; how popular item and category are, by the log
-    counts `popularity` of the training part (`log_counts`); the price, and whether there is one.
+    The last `ACTIONS_BACK` actions one-hot; how often each action came in the window; whether the last item was seen
+    shortly before; the length of the window; and the step features, as `FEATURES` says that tables read them, by the
+    log counts `popularity` of the training part (`log_counts`) where it is frequency.
     """
     event, first = asked.event, asked.first
     column: list[npt.NDArray[Any]] = []
@@ -82,27 +85,32 @@ def features(asked: Positions, popularity: tuple[Floats, Floats]) -> Floats:
     for back in range(1, ITEMS_BACK + 1):
         at = event - back
         again |= (at >= first) & (asked._column("item", np.maximum(at, 0)) == item)
-    hour = asked._column("hour", event) * (2 * np.pi / 24)
-    price = asked._column("price", event)
-    column += [
-        again,
-        np.log1p(event - first),
-        *(np.log1p(np.maximum(asked._column(name, event), 0)) for name in ("gap", "since_start")),
-        *(np.sin(hour), np.cos(hour)),
-        *(
-            counts[np.minimum(code, len(counts) - 1)]
-            for counts, code in zip(popularity, (item, asked._column("category", event)), strict=True)
-        ),
-        *(np.isnan(price), np.log1p(np.maximum(np.nan_to_num(price), 0))),
-    ]
+    column += [again, np.log1p(event - first)]
+    for name, feature in FEATURES.items():
+        if feature.tabular:
+            column += _tabular(name, asked._column(name, event), popularity)
     made: Floats = np.stack([np.asarray(each, np.float64) for each in column], axis=1)
     return made
 
 
-def log_counts(split: Any) -> tuple[Floats, Floats]:
-    """The log of 1 + how often each item and each category occurs; the last entry, 0, is for all that are beyond."""
+def _tabular(name: str, values: npt.NDArray[Any], popularity: Mapping[str, Floats]) -> list[npt.NDArray[Any]]:
+    """The numbers of a step feature [N] that a table holds."""
+    feature = FEATURES[name]
+    if feature.tabular == "frequency":
+        return [popularity[name][np.minimum(values, len(popularity[name]) - 1)]]
+    if feature.tabular == "circle":
+        angle = values * (2 * np.pi / int(feature.codes))
+        return [np.sin(angle), np.cos(angle)]
+    missing = [np.isnan(values)] if feature.optional else []
+    return [*missing, np.log1p(np.maximum(np.nan_to_num(values), 0))]
 
-    def counted(codes: npt.NDArray[Any]) -> Floats:
-        return np.log1p(np.append(np.bincount(np.asarray(codes)), 0).astype(np.float64))
 
-    return counted(split.item), counted(split.category)
+def log_counts(split: Any) -> dict[str, Floats]:
+    """The log of 1 + how often each value occurs, of the features whose frequency tables read; the last entry, 0, is
+    for all that are beyond.
+    """
+    return {
+        name: np.log1p(np.append(np.bincount(np.asarray(getattr(split, name))), 0).astype(np.float64))
+        for name, feature in FEATURES.items()
+        if feature.tabular == "frequency"
+    }

@@ -12,18 +12,14 @@ from torch import Tensor, nn
 from clickflow.models.attention import AdditiveAttention, CausalAttention, SelfAttention
 from clickflow.models.backbones import body, heads
 from clickflow.params.models import Encoder as EncoderSpec
-
-CLASSES = {"action": 16, "hour": 8, "weekday": 4, "category": 16}
-"""Features that are classes, and the width of their embeddings."""
-SECONDS = ("gap", "since_start")
-"""Features that are durations in seconds, read as standardised log(1 + x)."""
+from clickflow.sequences.features import FEATURES
 
 
 class StepFeatures(nn.Module):
     """What is known of a step beside its item, as one vector.
 
-    Classes are embedded; durations and prices are standardised on the log scale, a price of 0 means that there is
-    none and has a flag of its own.
+    `sequences.features.FEATURES` says of each whether it is a class, which is embedded, or a number, which is
+    standardised on the log scale; 0 of an optional number means that there is none and has a flag of its own.
     """
 
     def __init__(
@@ -31,30 +27,32 @@ class StepFeatures(nn.Module):
     ) -> None:
         super().__init__()
         self.names = names
-        self.classes = {name: classes[name] for name in CLASSES if name in names}
+        # embeddings are drawn in the order of the table, whatever that of the names
+        named = {name: feature for name, feature in FEATURES.items() if name in names}
+        self.classes = {name: classes[name] for name, feature in named.items() if feature.kind == "class"}
         self.embeddings = nn.ModuleDict(
-            {name: nn.Embedding(classes[name], width) for name, width in CLASSES.items() if name in names}
+            {name: nn.Embedding(number, named[name].width) for name, number in self.classes.items()}
         )
         for table in self.embeddings.parameters():
             nn.init.normal_(table, std=0.1)
-        self.statistics = {name: statistics[name] for name in (*SECONDS, "price") if name in names}
-        self.width = sum(CLASSES.get(name, 2 if name == "price" else 1) for name in names)
+        self.statistics = {name: statistics[name] for name, feature in named.items() if feature.kind == "number"}
+        self.width = sum(feature.width or 1 + feature.optional for feature in named.values())
 
     def forward(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Raw features [B, T] to parts [B, T, width], in the order of `names`."""
         parts = []
         for name in self.names:
             value = inputs[name]
-            if name in CLASSES:
+            if name in self.classes:
                 # a class that the training data did not have is read as class 0
                 known = (value >= 0) & (value < self.classes[name])
                 parts.append(self.embeddings[name](torch.where(known, value, torch.zeros_like(value))))
                 continue
             mean, std = self.statistics[name]
             scaled = (_log1p(value.clamp(min=0)) - mean) / std
-            if name == "price":
-                priced = (value > 0).to(scaled.dtype)
-                parts += [(scaled * priced).unsqueeze(-1), priced.unsqueeze(-1)]
+            if FEATURES[name].optional:
+                there = (value > 0).to(scaled.dtype)
+                parts += [(scaled * there).unsqueeze(-1), there.unsqueeze(-1)]
             else:
                 parts.append(scaled.unsqueeze(-1))
         return parts

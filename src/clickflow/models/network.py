@@ -13,6 +13,7 @@ from clickflow.models.heads import NEVER, Mixture, NextAction, NextItem
 from clickflow.models.item_features import Codes, ItemFeatures
 from clickflow.models.normalize import unit
 from clickflow.params.models import Model, RankingHead
+from clickflow.sequences.features import class_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +22,8 @@ class Sizes:
 
     `known`: item indexes below are the model's items (0 padding, 1 unknown); `actions`: the event types in the order
     of their codes, without exit; `categories`: number of category indexes; `statistics`: mean and standard deviation
-    of log(1 + x) of gap, since_start and price in the training part; `item_codes`: see `item_features.codes`, needed
-    where the spec asks for item features; `associations`: needed where the spec asks for them.
+    of log(1 + x) of each feature that is a number, in the training part; `item_codes`: see `item_features.codes`,
+    needed where the spec asks for item features; `associations`: needed where the spec asks for them.
     """
 
     known: int
@@ -51,7 +52,7 @@ class Network(nn.Module):
         item, action = cast("RankingHead | None", spec.heads.get("next_item")), spec.heads.get("next_action")
         self.outputs = sizes.known if item and item.output == "separate" else 0
         self.items = nn.Parameter(torch.randn(self.outputs + sizes.known, units) * units**-0.5)
-        classes = {"action": len(sizes.actions), "hour": 24, "weekday": 7, "category": sizes.categories}
+        classes = class_sizes(actions=len(sizes.actions), categories=sizes.categories)
         self.encoder = Encoder(spec.encoder, StepFeatures(features, classes, sizes.statistics), longest)
         self.next_item = NextItem(units, longest, item, sizes.known, sizes.associations) if item else None
         recent = "action" in features
@@ -89,9 +90,9 @@ class Network(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """Answer questions: given the steps 0 to column[k] of sequence row[k], what comes next.
 
-        `inputs`: the tensors named in `self.inputs`, [B, T], right-padded with 0: `item`, `action`, `hour`,
-        `weekday`, `category` int64; `gap`, `since_start` in seconds and `price` (0: none) float32. Item indexes from
-        `known` on are read as unknown. `row`, `column`: int64 [N].
+        `inputs`: the tensors named in `self.inputs`, [B, T], right-padded with 0, of the types that
+        `sequences.features.FEATURES` gives; an optional number that is missing is 0. Item indexes from `known` on are
+        read as unknown. `row`, `column`: int64 [N].
         Returns `next_item` [N, known] and `next_action` [N, actions + 1] (the last is exit), log-probabilities, as
         the model has heads; with a horizon above 1 also `next_items` [N, known], which item stands at a step picked
         evenly from the next ones up to the horizon. Index 0 and 1 are no items and have -1e9.

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
+from clickflow.sequences.features import FEATURES
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -193,11 +195,12 @@ def ordered_events(
 ) -> Any:
     """All events of somebody as numbers, an actor after the other, each in the order of time.
 
-    Columns: `actor` int32; `time`; `item` int32 (-1 none); `action` uint8; `price` float32 (null: none); `category`
-    and `brand` int32 (-1 none); `open` (true where the source gave no session, so that silences cut); `row`, in the
-    day's file: events of one actor at one instant stand in its order, which is that of the source. `order` int64 is
-    there where asked for, the least number standing for none.
+    Columns: `actor` int32; `time`; `item` int32 (-1 none); `action` uint8; the features that are columns of the event
+    (null: none); `category` and `brand` int32 (-1 none); `open` (true where the source gave no session, so that
+    silences cut); `row`, in the day's file: events of one actor at one instant stand in its order, which is that of
+    the source. `order` int64 is there where asked for, the least number standing for none.
     """
+    values = {name: (feature.event, feature.stored) for name, feature in FEATURES.items() if feature.event}
     action = events.event_type.cases(*((name, code) for code, name in enumerate(EVENT_TYPES)), else_=NO_TYPE)
     pairs = pairs.rename(pair_user="user_id", pair_session="session_id")
     joined = events.join(
@@ -210,7 +213,7 @@ def ordered_events(
         time=joined.event_time,
         item=joined.item.fill_null(-1),
         action=action.cast("uint8"),
-        price=joined.price.cast("float32"),
+        **{name: joined[of_event].cast(np.dtype(kind).name) for name, (of_event, kind) in values.items()},
         category=joined.code.fill_null(-1),
         brand=joined.brand_code.fill_null(-1),
         open=joined.session_id.isnull(),

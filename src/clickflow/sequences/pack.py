@@ -10,12 +10,11 @@ import numpy as np
 
 from clickflow.sequences import features
 from clickflow.sequences.card import Part
-from clickflow.sequences.features import Array
+from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.sequences.sessions import STEPS
+from clickflow.sequences.sessions import step_types
 from clickflow.sequences.vocabulary import NONE, Vocabulary, medians, modes
 from clickflow.sequences.writer import (
-    COLUMNS,
     SplitWriter,
     categories_schema,
     sequences_schema,
@@ -36,13 +35,14 @@ class StepFile:
     """The steps of all sequences, column by column, in the order in which they were cut; a scratch file."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths = {name: folder / f"steps.{name}" for name in STEPS}
+        self._types = step_types()
+        self._paths = {name: folder / f"steps.{name}" for name in self._types}
         self._files = {name: path.open("wb") for name, path in self._paths.items()}
 
     def append(self, steps: Mapping[str, Array]) -> None:
         """Append one batch."""
         for name, file in self._files.items():
-            file.write(np.ascontiguousarray(steps[name], STEPS[name]).data)
+            file.write(np.ascontiguousarray(steps[name], self._types[name]).data)
 
     def __enter__(self) -> Self:
         return self
@@ -53,10 +53,11 @@ class StepFile:
 
     def map(self) -> dict[str, Array]:
         """The columns, mapped, once closed."""
-        return {
-            name: np.memmap(path, STEPS[name], mode="r") if path.stat().st_size else np.zeros(0, STEPS[name])
-            for name, path in self._paths.items()
-        }
+        columns = {}
+        for name, kind in self._types.items():
+            path = self._paths[name]
+            columns[name] = np.memmap(path, kind, mode="r") if path.stat().st_size else np.zeros(0, kind)
+        return columns
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,10 @@ def pack_split(
     def tables(writer: SplitWriter) -> "Iterator[pa.Table]":
         for batch in _batches(path):
             where, offsets = _places(batch)
-            columns = {name: values[where] for name, values in steps.items() if name in COLUMNS}
+            columns = {name: values[where] for name, values in steps.items() if name in FEATURES}
             columns["item"] = items.index[columns["item"]]
             columns["category"] = codes[columns["category"]]
-            writer.append(np.diff(offsets), columns | features.of_time(columns["time"], offsets, clock=clock))
+            writer.append(np.diff(offsets), columns | features.derived(columns, offsets, clock=clock))
             yield _table(batch)
             advance(len(where))
 

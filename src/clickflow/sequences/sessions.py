@@ -11,22 +11,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clickflow.sequences.features import MICROSECOND, Array
+from clickflow.sequences.features import FEATURES, MICROSECOND, Array
 
-STEPS: Mapping[str, type[np.generic]] = {
-    "time": np.int64,
-    "item": np.int32,
-    "action": np.uint8,
-    "price": np.float32,
-    "category": np.int32,
-    "brand": np.int32,
-}
-"""The columns of a step that come from the engine."""
 SEQUENCE = ("source", "length", "actor", "start", "end", "session_start", "session", "piece", "moves", "content")
 """The columns of a sequence: its first step in the stream of steps, and so on; int64, times in microseconds. `moves`
 are its steps that do not tie (same time, same or no order) with the step before, which its session's first cannot.
 `content` is a hash of its steps, which no id of a user or session enters.
 """
+
+
+def step_types() -> dict[str, str]:
+    """The columns of a step that come from the engine, and their types."""
+    numbered = {name: FEATURES[name].stored for name in ("time", "item", "action")}
+    values = {name: feature.stored for name, feature in FEATURES.items() if feature.event}
+    return numbered | values | {"category": FEATURES["category"].stored, "brand": "<i4"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +73,16 @@ class Cutter:
     def push(self, rows: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         """Take the next batch of `engine.ordered_events` (`time` int64, missing prices NaN, `order` or none).
 
-        Returns the steps (`STEPS`), in order, and the sequences (`SEQUENCE`) that are known to have ended.
+        Returns the steps (`step_types`), in order, and the sequences (`SEQUENCE`) that are known to have ended.
         """
-        nothing = {name: np.zeros(0, kind) for name, kind in STEPS.items()}, _no_sequences()
+        nothing = {name: np.zeros(0, kind) for name, kind in step_types().items()}, _no_sequences()
         if not len(rows["time"]):
             return nothing
         session = self._number_sessions(rows)
         keep = self._wanted(rows)
         session, actor = session[keep], rows["actor"][keep]
         order = rows["order"][keep] if "order" in rows else np.zeros(len(session), np.int64)
-        steps = {name: rows[name][keep] for name in STEPS}
+        steps = {name: rows[name][keep] for name in step_types()}
         if self.rules.drop_repeats and len(session):
             keep = ~self._repeated(session, steps["item"], steps["action"])
             self.repeats += len(keep) - int(keep.sum())
@@ -179,7 +177,7 @@ class Cutter:
 def _hashes(position: Array, steps: Mapping[str, Array]) -> Array:
     """A hash of each step at its place in the session, int64 [n]: rounds of splitmix64 (Steele, Lea, Flood 2014)."""
     mixed = position.astype(np.uint64)
-    for name, kind in STEPS.items():
+    for name, kind in step_types().items():
         bits = np.ascontiguousarray(steps[name], kind).view(f"u{np.dtype(kind).itemsize}")
         mixed = (mixed ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
         mixed ^= mixed >> np.uint64(31)

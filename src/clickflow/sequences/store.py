@@ -5,7 +5,6 @@ store/{train,valid,test}/offsets.npy, item.npy, …, sequences.parquet
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ import numpy as np
 
 from clickflow.sequences import features
 from clickflow.sequences.card import SPLITS, Card, Part, read_card, write_card
-from clickflow.sequences.features import Array
+from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.writer import (
-    COLUMNS,
     OFFSETS,
     SplitWriter,
     categories_schema,
@@ -28,7 +26,6 @@ from clickflow.system.errors import DataError
 from clickflow.system.files import replacing, sha256
 
 __all__ = [
-    "COLUMNS",
     "SPLITS",
     "Card",
     "PackedSplit",
@@ -40,25 +37,27 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
 class PackedSplit:
     """One split; read-only memory maps. Sequence i is `[offsets[i]:offsets[i + 1]]` of every column.
 
-    `item` int32 (index of vocabulary.parquet), `action` uint8 (index of `Card.actions`), `time` int64 (microseconds
-    since 1970 UTC), `hour` and `weekday` uint8 (UTC, Monday 0), `gap` and `since_start` float32 (seconds), `price`
-    float32 (NaN: none), `category` int32 (0 none, 1 unknown); all [e]. `offsets` int64 [n + 1].
+    `offsets` int64 [n + 1]; each column [e] is an attribute of its name in `features.FEATURES`, such as `item`.
     """
 
-    offsets: Array
-    item: Array
-    action: Array
-    time: Array
-    hour: Array
-    weekday: Array
-    gap: Array
-    since_start: Array
-    price: Array
-    category: Array
+    def __init__(self, *, offsets: Array, **columns: Array) -> None:
+        self.offsets = offsets
+        vars(self).update(columns)
+
+    def __getattr__(self, name: str) -> Array:
+        raise AttributeError(f"the split has no column {name!r}; it has {', '.join(self.columns)}")
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        """The columns, by name."""
+        return {name: values for name, values in vars(self).items() if name != "offsets"}
+
+    def with_columns(self, **columns: Array) -> "PackedSplit":
+        """The same sequences with other values in some columns."""
+        return PackedSplit(offsets=self.offsets, **self.columns | columns)
 
     @property
     def n_sequences(self) -> int:
@@ -68,7 +67,7 @@ class PackedSplit:
     @property
     def n_events(self) -> int:
         """How many steps, of all sequences together."""
-        return len(self.item)
+        return int(self.offsets[-1])
 
     @property
     def lengths(self) -> Array:
@@ -94,7 +93,10 @@ def open_split(folder: Path, split: str) -> PackedSplit:
 
 def map_columns(folder: Path, split: str, part: Part) -> dict[str, Array]:
     """The columns of a split whose extent is `part`, mapped read-only, by name; raises as `open_split`."""
-    return {name: _map(folder / split / f"{name}.npy", kind, part.events) for name, kind in COLUMNS.items()}
+    return {
+        name: _map(folder / split / f"{name}.npy", np.dtype(feature.stored), part.events)
+        for name, feature in FEATURES.items()
+    }
 
 
 def verify(folder: Path) -> Card:
@@ -130,28 +132,27 @@ def _map(path: Path, kind: "np.dtype[Any]", length: int) -> Array:
 def write_split(
     folder: Path, split: str, arrays: Mapping[str, Array], *, clock: bool = True
 ) -> tuple[Part, dict[str, str]]:
-    """Write one split from arrays in memory: `offsets` and `item`; `time`, `action`, `price`, `category` if there are.
+    """Write one split from arrays in memory: `offsets` and `item`, and what else there is of a step.
 
-    Missing times are seconds from 1970 on, a step a second; missing actions 0, prices none, categories 0. Hour,
-    weekday, gap and since_start follow from the times, where these are a `clock`'s. Session ids are the sequences'
-    numbers. Returns the card's line for it, and the hashes of its files.
+    Missing times are seconds from 1970 on, a step a second; other columns that are missing are none, or 0. What
+    follows from the times does so where these are a `clock`'s. Session ids are the sequences' numbers. Returns the
+    card's line for it, and the hashes of its files.
     """
     import pyarrow as pa
 
     offsets = np.asarray(arrays["offsets"], OFFSETS)
     n = int(offsets[-1])
+    time = np.asarray(arrays.get("time", np.arange(n) * features.MICROSECOND), np.int64)
     steps: dict[str, Array] = {
-        "item": arrays["item"],
-        "time": arrays.get("time", np.arange(n, dtype=np.int64) * features.MICROSECOND),
-        "action": arrays.get("action", np.zeros(n, np.uint8)),
-        "price": arrays.get("price", np.full(n, np.nan, np.float32)),
-        "category": arrays.get("category", np.zeros(n, np.int32)),
+        name: np.full(n, np.nan if feature.optional else 0, feature.stored)
+        for name, feature in FEATURES.items()
+        if not feature.derive
     }
-    steps |= features.of_time(np.asarray(steps["time"], np.int64), offsets, clock=clock)
+    steps |= {name: np.asarray(arrays[name]) for name in steps if name in arrays} | {"time": time}
+    steps |= features.derived(steps, offsets, clock=clock)
     lengths = np.diff(offsets)
     with SplitWriter(folder, split, n_sequences=len(lengths), n_events=n) as writer:
         writer.append(lengths, steps)
-    time = np.asarray(steps["time"], np.int64)
     table = pa.table(
         [
             [f"{split}-{i}" for i in range(len(lengths))],

@@ -9,24 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from clickflow.sequences.card import Part
-from clickflow.sequences.features import Array
+from clickflow.sequences.features import FEATURES, Array
 from clickflow.system.files import sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS: Mapping[str, np.dtype[Any]] = {
-    "item": np.dtype("<i4"),
-    "action": np.dtype("u1"),
-    "time": np.dtype("<i8"),
-    "hour": np.dtype("u1"),
-    "weekday": np.dtype("u1"),
-    "gap": np.dtype("<f4"),
-    "since_start": np.dtype("<f4"),
-    "price": np.dtype("<f4"),
-    "category": np.dtype("<i4"),
-}
-"""The columns of a step, and their types on disk."""
 OFFSETS = np.dtype("<i8")
 ROW_GROUP = 1 << 17
 
@@ -44,12 +32,15 @@ class SplitWriter:
         self._sequences = self._steps = 0
         self.first: int | None = None
         self.last: int | None = None
-        self._columns = {name: _Column(self._path / f"{name}.npy", kind, n_events) for name, kind in COLUMNS.items()}
+        self._columns = {
+            name: _Column(self._path / f"{name}.npy", np.dtype(feature.stored), n_events)
+            for name, feature in FEATURES.items()
+        }
         self._offsets = _Column(self._path / "offsets.npy", OFFSETS, n_sequences + 1)
         self._offsets.append(np.zeros(1, OFFSETS))
 
     def append(self, lengths: Array, columns: Mapping[str, Array]) -> None:
-        """Append whole sequences: `lengths` [n] and, for every name in `COLUMNS`, sum(lengths) values."""
+        """Append whole sequences: `lengths` [n] and, for every name in `FEATURES`, sum(lengths) values."""
         for name, column in self._columns.items():
             column.append(columns[name])
         self._offsets.append(self._steps + np.cumsum(lengths))

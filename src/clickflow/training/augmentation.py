@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clickflow.models.associations import Table
 from clickflow.params.models import Augmentation
+from clickflow.sequences.features import FEATURES
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 from clickflow.training.batches import NO_ACTION, NO_ITEM, Batch, Ints, Windows
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 NEAREST = 10
 """An item is substituted by one of so many neighbours."""
-WITH_ITEM = ("item", "action", "price", "category")
-"""What changes places together with an item; times stay where they are."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def _reordered(batch: Batch, share: float, draw: np.random.Generator) -> Batch:
     order[:, :-1] += swap
     order[:, 1:] -= swap
     inputs: dict[str, NDArray[Any]] = dict(batch.inputs)
-    for name in WITH_ITEM:
-        if name in inputs:
+    for name in inputs:
+        if FEATURES[name].derive is None:  # what follows from times stays where it is
             inputs[name] = np.take_along_axis(inputs[name], order, 1)
     # what step t is asked is what the step before the one that stands at t + 1 now was asked; the last keeps its own
     behind = np.concatenate([order[:, 1:] - 1, np.full((len(item), 1), length - 1)], axis=1)

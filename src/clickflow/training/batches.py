@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.sequences.features import FEATURES
+
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
 
 Ints = NDArray[np.int64]
 NO_ITEM, NO_ACTION = 0, -1
 """Targets of positions where nothing is asked."""
-DTYPES = {"gap": np.float32, "since_start": np.float32, "price": np.float32}
-"""Features that are numbers; all others are classes, int64."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def gather(
 ) -> Batch:
     """The batch of those windows.
 
-    `inputs`: the columns to read; item indexes from `known` on become 1 and are no targets; a price that is missing
+    `inputs`: the columns to read; item indexes from `known` on become 1 and are no targets; a number that is missing
     becomes 0. `horizon`: how many steps ahead items are asked for.
     """
     longest = int(window.length.max())
@@ -115,10 +115,10 @@ def gather(
     at = window.start[:, None] + np.where(real, step, 0)
     read: dict[str, NDArray[Any]] = {}
     for name in inputs:
-        column: NDArray[Any] = np.asarray(getattr(split, name)[at]).astype(DTYPES.get(name, np.int64))
+        column: NDArray[Any] = np.asarray(getattr(split, name)[at]).astype(FEATURES[name].tensor)
         if name == "item":
             column[column >= known] = 1
-        if name == "price":
+        if FEATURES[name].optional:
             column = np.nan_to_num(column, nan=0.0)
         column[~real] = 0
         read[name] = column

@@ -15,7 +15,7 @@ from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import CARD, save
 from clickflow.params.models import Model
 from clickflow.params.schema import Params
-from clickflow.sequences.features import OF_CLOCK
+from clickflow.sequences.features import FEATURES
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import console, integrity
 from clickflow.system.files import read_json, replacing, write_json
@@ -94,7 +94,7 @@ def _train(spec: Model, sizes: Sizes, folder: Path, params: Params, team: Team |
 
 def readable(spec: Model, card: Card) -> Model:
     """`spec` without the step features that a log without a clock does not have."""
-    features = tuple(name for name in spec.encoder.features if card.clock or name not in OF_CLOCK)
+    features = tuple(name for name in spec.encoder.features if card.clock or not FEATURES[name].of_clock)
     return replace(spec, encoder=replace(spec.encoder, features=features))
 
 
@@ -119,7 +119,7 @@ def _fingerprint(params: Params, name: str, card: Card) -> str:
         params.seed,
         card.sha256,
         [torch.__version__, torch.cuda.is_available()],
-        sources=[*here.glob("*.py"), *here.parent.glob("models/*.py")],
+        sources=[*here.glob("*.py"), *here.parent.glob("models/*.py"), here.parent / "sequences/features.py"],
     )
 
 

@@ -64,7 +64,7 @@ def latest(split: PackedSplit, sequences: int | None) -> PackedSplit:
     if sequences is None or sequences >= split.n_sequences:
         return split
     start = int(split.offsets[-sequences - 1])
-    columns = {name: column[start:] for name, column in vars(split).items() if name != "offsets"}
+    columns = {name: column[start:] for name, column in split.columns.items()}
     return PackedSplit(offsets=split.offsets[-sequences - 1 :] - start, **columns)
 
 
