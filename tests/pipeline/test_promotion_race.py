@@ -20,9 +20,10 @@ from clickflow.system.paths import Paths
 
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
-    """Processes that start with MLflow imported, and nothing opened."""
+    """Processes that start with MLflow and its stores imported, and nothing opened."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "clickflow.registry.promote", "registry_workspace"])
+    stores = [f"mlflow.store.{name}.sqlalchemy_store" for name in ("tracking", "model_registry")]
+    context.set_forkserver_preload([*stores, "clickflow.registry.promote", "registry_workspace"])
     return context
 
 
