@@ -12,7 +12,7 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-# A worker holds the modules of every test: to look through all of them for garbage takes a quarter of a second each time.
+# A worker holds the modules of every test: to seek garbage among all of them takes a quarter of a second each time.
 gc.set_threshold(700, 10, 1000)
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -98,7 +98,7 @@ GOOD = st.tuples(
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(st.one_of(GOOD, st.tuples(*[FIELD] * len(COLUMNS))), min_size=1, max_size=12), size=st.integers(1, 99)
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from in_airflow import Airflow
 from small_shop import commit
 
 SEQUENCES = {
@@ -68,27 +69,18 @@ class Ran:
     said: str
 
 
-def ran(shop: Path, dag: str, conf: dict[str, Any], moment: str = "2026-02-02T06:00:00+00:00") -> Ran:
-    """Run a DAG in a process of its own, without a server."""
+def ran(airflow: Airflow, dag: str, conf: dict[str, Any], moment: str = "2026-02-02T06:00:00+00:00") -> Ran:
+    """Run a DAG."""
     home = Path(os.environ["CLICKFLOW_HOME"])
     folder = home / "airflow"
-    folder.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))} | {
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
-        "CLICKFLOW_UNATTENDED": "yes",
-    }
-    words = [sys.executable, "-m", "clickflow.airflow.inprocess", str(shop / "dags"), dag, moment]
-    done = subprocess.run([*words, json.dumps(conf)], cwd=folder, env=env, capture_output=True, text=True, timeout=800)
+    code = airflow.run(dag, moment, conf)
     with contextlib.closing(sqlite3.connect(folder / "airflow.db")) as database:
         of = "select task_id, state from task_instance where dag_id = ? and run_id like ?"
         states = dict(database.execute(of, (dag, f"%{moment}%")).fetchall())
         joined = "select a.uri, e.extra from asset_event e join asset a on a.id = e.asset_id order by e.id"
         events = [(uri, json.loads(extra)) for uri, extra in database.execute(joined)]
     logs = {file.stem: file.read_text() for file in sorted(home.glob("logs/*/*.log"))}
-    return Ran(done.returncode, states, events, logs, done.stdout + done.stderr)
+    return Ran(code, states, events, logs, airflow.log)
 
 
 READ = """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_airflow import settings
 from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
 from small_shop import commit, with_airflow
 from typer.testing import CliRunner
@@ -174,15 +175,8 @@ def gated(shop: Path, root: Path, airflow: None) -> Path:
 
 def run(shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, list[str]]:
     """One run in which a person answers: the tasks' states, what promote was called with, the questions."""
-    home = Path(os.environ["CLICKFLOW_HOME"])
-    folder = home / "airflow"
-    folder.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
-    env |= {
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
+    home, (folder, env) = Path(os.environ["CLICKFLOW_HOME"]), settings(shop)
+    del env["CLICKFLOW_UNATTENDED"]
     params = shop / "params.yaml"
     params.write_text(overrides.apply(params.read_text(), {"promotion.approve": ["next_step"]}))
     commit(shop, "a person approves")

@@ -10,46 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_airflow import started
 from small_shop import commit, with_airflow
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-# A scheduler ends a run with the run in its session, and so does what follows the run here.
-RUN = """
-import json, sys
-from clickflow.airflow import inprocess
-code = inprocess.main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4])
+# A scheduler ends a run with the run in its session, and so does what follows each run here.
+ENDS = """
+def end(dag):
+    from airflow.models.dagrun import DagRun
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
 
-from airflow.models.dagrun import DagRun
-from airflow.models.serialized_dag import SerializedDagModel
-from airflow.utils.session import create_session
-from sqlalchemy import select
-
-with create_session() as session:
-    run = session.scalars(select(DagRun).order_by(DagRun.id.desc()).limit(1)).one()
-    run.dag = SerializedDagModel.get_dag(sys.argv[2], session=session)
-    run.notify_dagrun_state_changed(msg="")
-    run.notify_dagrun_state_changed(msg="")
-print("code:", code)
+    with create_session() as session:
+        run = session.scalars(select(DagRun).order_by(DagRun.id.desc()).limit(1)).one()
+        run.dag = SerializedDagModel.get_dag(dag, session=session)
+        run.notify_dagrun_state_changed(msg="")
+        run.notify_dagrun_state_changed(msg="")
 """
-
-
-def run(shop: Path, dag: str, day: str, conf: dict[str, Any]) -> int:
-    """One run of a DAG in a process of its own; its exit code."""
-    folder = Path(os.environ["CLICKFLOW_HOME"]) / "airflow"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
-    env |= {
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",  # a busy machine
-        "CLICKFLOW_UNATTENDED": "yes",
-    }
-    command = [sys.executable, "-c", RUN, str(shop / "dags"), dag, f"{day}T00:00:00+00:00", json.dumps(conf)]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=800)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "is no DAG file" not in done.stderr, done.stderr[-3000:]
-    return int(done.stdout.rpartition("code:")[2])
 
 
 def ask(statement: str) -> list[tuple[Any, ...]]:
@@ -77,6 +56,7 @@ def listed(shop: Path) -> dict[str, dict[str, Any]]:
 def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path) -> None:
     with_airflow(shop, root)
     shutil.copy(root / "dags/backfill.py", shop / "dags")
+    (shop / "scheduler.py").write_text(ENDS)
     code = shop / "src/clickflow/cli.py"
     promoted = code.read_text()
     rejected = promoted.replace('"outcome": "promoted"', '"outcome": "rejected"').replace(
@@ -84,12 +64,14 @@ def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path) -> None:
     )
     code.write_text(rejected)
     commit(shop, "a gate that rejects")
-    assert run(shop, "retrain", "2026-01-05", {}) == 0
-    code.write_text(promoted)
-    commit(shop, "a gate that promotes")
-    assert run(shop, "retrain", "2026-01-06", {}) == 0
-    assert run(shop, "retrain", "2026-01-07", {"overrides": {"source.pth": "x"}}) == 1
-    assert run(shop, "backfill", "2026-01-08", {}) == 1
+    with started(shop, f"sys.path.append({str(shop)!r}); import scheduler; scheduler.end(dag)") as airflow:
+        assert airflow.run("retrain", "2026-01-05T00:00:00+00:00", {}) == 0
+        code.write_text(promoted)
+        commit(shop, "a gate that promotes")
+        assert airflow.run("retrain", "2026-01-06T00:00:00+00:00", {}) == 0
+        wrong = {"overrides": {"source.pth": "x"}}
+        assert airflow.run("retrain", "2026-01-07T00:00:00+00:00", wrong) == 1
+        assert airflow.run("backfill", "2026-01-08T00:00:00+00:00", {}) == 1
 
     home = Path(os.environ["CLICKFLOW_HOME"])
     written = [

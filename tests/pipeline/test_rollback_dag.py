@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_airflow import started
 from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
 from small_shop import commit, with_airflow
 from typer.testing import CliRunner
@@ -40,33 +41,14 @@ def rolling(shop: Path, root: Path, airflow: None) -> Path:
     return shop
 
 
-RUNS = """
-import json, sys
-from clickflow.airflow import inprocess
-codes = [inprocess.main(sys.argv[1], "rollback", *words) for words in json.loads(sys.argv[2])]
-print("codes:", *codes)
-"""
-
-
 def run(shop: Path, confs: list[dict[str, Any]]) -> list[tuple[int, str]]:
-    """Runs of the DAG, one after the other in one process: the exit code of each, and what its task has said."""
-    home = Path(os.environ["CLICKFLOW_HOME"])
-    folder = home / "airflow"
-    folder.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
-    env |= {
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
+    """Runs of the DAG: the exit code of each, and what its task has said."""
     days = [f"2026-01-{day:02}" for day, _ in enumerate(confs, start=5)]
-    words = [[f"{day}T00:00:00+00:00", json.dumps(conf)] for day, conf in zip(days, confs, strict=True)]
-    command = [sys.executable, "-c", RUNS, str(shop / "dags"), json.dumps(words)]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=800)
-    assert done.returncode == 0, done.stderr
-    codes = done.stdout.rpartition("codes:")[2].split()
+    with started(shop) as airflow:
+        codes = [airflow.run("rollback", f"{day}T00:00:00+00:00", conf) for day, conf in zip(days, confs, strict=True)]
+    home = Path(os.environ["CLICKFLOW_HOME"])
     logs = [next((home / "logs").glob(f"*{day}*/rollback.log")).read_text() for day in days]
-    return [(int(code), log) for code, log in zip(codes, logs, strict=True)]
+    return list(zip(codes, logs, strict=True))
 
 
 FORM = """

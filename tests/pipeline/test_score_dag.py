@@ -1,9 +1,12 @@
 """The DAG `score`: the stages up to the store, the champions' predictions, and an event that says where they lie."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from in_airflow import started
+from small_shop import commit
 from store_shop import ran, read, with_stores
 
 pytestmark = pytest.mark.timeout(900)
@@ -37,13 +40,24 @@ def test_it_ends_at_the_predictions_and_trains_nothing(root: Path, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("airflow")
-def test_predictions_are_made_in_a_workspace_and_announced(shop: Path, root: Path) -> None:
-    with_stores(shop, root, {"score": SCORED, "champion": 3})
-    done = ran(shop, "score", {"top": 7, "since_hours": None})
+def test_skipped_without_a_champion_with_one_predictions_are_made_in_a_workspace_and_announced(
+    shop: Path, root: Path
+) -> None:
+    with_stores(shop, root, {"score": SCORED})
+    with started(shop) as airflow:
+        done = ran(airflow, "score", {})
+        assert done.code == 0, done.said[-3000:]
+        assert done.states["score.next_step"] == "skipped"
+        assert "next_step has no champion yet" in done.logs["score.next_step"]
+        assert done.events == []
+
+        (shop / "answers.json").write_text(json.dumps({"score": SCORED, "champion": 3}))
+        commit(shop)
+        done = ran(airflow, "score", {"top": 7, "since_hours": None}, "2026-02-03T06:00:00+00:00")
     assert done.code == 0, done.said[-3000:]
     assert set(done.states.values()) == {"success"}
     home = Path(os.environ["CLICKFLOW_HOME"])
-    (uri, extra) = done.events[0]
+    ((uri, extra),) = done.events
     assert uri == "clickflow://predictions/"
     assert {key: extra[key] for key in ("model", "version", "path", "rows")} == {
         key: SCORED[key] for key in ("model", "version", "path", "rows")
@@ -53,14 +67,3 @@ def test_predictions_are_made_in_a_workspace_and_announced(shop: Path, root: Pat
     assert "store: ['view,1', 'cart,2'" in log
     assert "elsewhere: False" in log, "a workspace of its own, with the store alone"
     assert not (home / "workspaces").exists() or not any((home / "workspaces").iterdir())
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("airflow")
-def test_without_a_champion_it_is_skipped_and_a_wrong_number_is_refused(shop: Path, root: Path) -> None:
-    with_stores(shop, root, {"score": SCORED})
-    done = ran(shop, "score", {})
-    assert done.code == 0, done.said[-3000:]
-    assert done.states["score.next_step"] == "skipped"
-    assert "next_step has no champion yet" in done.logs["score.next_step"]
-    assert done.events == []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_airflow import started
 from small_shop import commit
 from store_shop import ran, read, with_stores
 
@@ -44,26 +45,27 @@ def test_it_ends_at_the_call_and_trains_nothing(root: Path, tmp_path: Path) -> N
 def test_it_calls_with_its_evidence_or_is_skipped_with_its_reason(shop: Path, root: Path) -> None:
     quiet = "next_step: nothing breaches: 0 of 5 windows"
     with_stores(shop, root, {"watch": said([], quiet, stale=True), "champion": 3})
-    done = ran(shop, "watch", {})
-    assert done.code == 0, done.said[-3000:]
-    assert done.states["watch"] == "success"
-    assert done.states["call"] == "skipped"
-    assert quiet in done.logs["call"]
-    assert done.events == []
-    home = Path(os.environ["CLICKFLOW_HOME"])
-    assert f"asked: watch --out {home}/watch/" in done.logs["watch"]
-    notice = json.loads((home / "notices.jsonl").read_text())
-    assert (notice["kind"], notice["dag"]) == ("stale", "watch")
-    assert "60 hours old" in notice["text"]
+    with started(shop) as airflow:
+        done = ran(airflow, "watch", {})
+        assert done.code == 0, done.said[-3000:]
+        assert done.states["watch"] == "success"
+        assert done.states["call"] == "skipped"
+        assert quiet in done.logs["call"]
+        assert done.events == []
+        home = Path(os.environ["CLICKFLOW_HOME"])
+        assert f"asked: watch --out {home}/watch/" in done.logs["watch"]
+        notice = json.loads((home / "notices.jsonl").read_text())
+        assert (notice["kind"], notice["dag"]) == ("stale", "watch")
+        assert "60 hours old" in notice["text"]
 
-    loud = "next_step: 2 of 5 windows breach, the latest by popularity"
-    (shop / "answers.json").write_text(json.dumps({"watch": said(["next_step"], loud), "champion": 3}))
-    commit(shop)
-    called = ran(shop, "watch", {"models": ["next_step"]}, "2026-02-03T06:00:00+00:00")
-    assert called.code == 0, called.said[-3000:]
-    assert called.states["call"] == "success"
-    ((uri, extra),) = called.events
-    assert uri == "clickflow://drift/"
-    assert extra["why"] == loud
-    assert extra["models"]["next_step"]["windows"][0]["broken"] == ["popularity"]
-    assert extra["report"] == "/somewhere/report.html"
+        loud = "next_step: 2 of 5 windows breach, the latest by popularity"
+        (shop / "answers.json").write_text(json.dumps({"watch": said(["next_step"], loud), "champion": 3}))
+        commit(shop)
+        called = ran(airflow, "watch", {"models": ["next_step"]}, "2026-02-03T06:00:00+00:00")
+        assert called.code == 0, called.said[-3000:]
+        assert called.states["call"] == "success"
+        ((uri, extra),) = called.events
+        assert uri == "clickflow://drift/"
+        assert extra["why"] == loud
+        assert extra["models"]["next_step"]["windows"][0]["broken"] == ["popularity"]
+        assert extra["report"] == "/somewhere/report.html"
