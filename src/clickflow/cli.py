@@ -36,7 +36,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 def _open(*models: str) -> tuple[Params, Paths]:
     """The checked params and the workspace; called before anything heavy is imported, so that a fault shows at once."""
     paths = workspace()
-    params = load(paths.params)
+    params = load(paths.params, console.say)
     for model in models:
         params.model(model)
     return params, paths

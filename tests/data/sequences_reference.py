@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from operator import itemgetter
@@ -84,32 +84,15 @@ def write_events(folder: Path, events: Iterable[dict[str, Any]]) -> Path:
 
 def settings(**changes: Any) -> Sequences:
     """Params of the stage; keys of the unit and of the stage alike."""
-    unit = {
-        "gap_minutes": 30.0,
-        "event_types": ("view", "cart", "favourite", "remove", "purchase", "click"),
-        "drop_repeats": True,
-        "min_length": 2,
-        "max_length": 200,
-        "baskets": False,
-    }
-    stage = {
-        "engine": "duckdb",
+    unit = {name for name in changes if name in {each.name for each in fields(SessionUnit)}}
+    stage: dict[str, Any] = {
         "memory_gb": 0.5,
-        "valid_share": 0.1,
-        "test_share": 0.1,
-        "embargo_minutes": 0.0,
-        "min_item_count": 1,
         "min_known_share": None,
         "min_part_sequences": None,
         "robots": Robots(max_steps_per_minute=None, max_session_steps=None, max_log_share=None),
-        "since": None,
-        "until": None,
+        **{name: value for name, value in changes.items() if name not in unit},
     }
-    assert set(changes) <= set(unit) | set(stage)
-    return Sequences(
-        **{name: changes.get(name, value) for name, value in stage.items()},
-        session=SessionUnit(**{name: changes.get(name, value) for name, value in unit.items()}),
-    )
+    return Sequences(**stage, session=SessionUnit(**{name: changes[name] for name in unit}))
 
 
 @dataclass(frozen=True)

@@ -570,8 +570,8 @@ def test_the_stage_writes_into_the_workspace(tmp_path: Path, raw_params: Any) ->
 @pytest.mark.parametrize(
     ("place", "key", "value", "message"),
     [
-        ("sequences", "min_item_count", 0, "sequences.min_item_count: 0 is less than 1"),
-        ("sequences", "embargo_minutes", -1, "sequences.embargo_minutes: -1 is not between 0 and"),
+        ("sequences", "min_item_count", 0, "sequences.min_item_count: 0 is not at least 1"),
+        ("sequences", "embargo_minutes", -1, "sequences.embargo_minutes: -1.0 is not between 0 and"),
         ("session", "max_length", 1, "sequences.session.max_length: is less than min_length"),
     ],
 )

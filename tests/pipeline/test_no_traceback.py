@@ -163,7 +163,7 @@ def test_a_params_yaml_that_is_none(tmp_path, text, says):
     path = tmp_path / "params.yaml"
     path.write_bytes(text)
     with pytest.raises(UsageError, match=says) as caught:
-        text.read(path)
+        load(path)
     assert caught.value.kept
     assert caught.value.next_step
 

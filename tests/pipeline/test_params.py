@@ -1,13 +1,18 @@
 """params.yaml is checked before any work starts, and a fault names its place."""
 
 import copy
+from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickflow.params.bounds import NO_META, outside
 from clickflow.params.file import check, load
+from clickflow.params.meta import default_of
+from clickflow.params.schema import Params, every
 from clickflow.system.errors import UsageError
 
 
@@ -32,28 +37,77 @@ def changed(tree: dict[str, Any], at: tuple[str, ...], value: Any) -> dict[str, 
     return tree
 
 
-def test_every_key_is_needed_or_named_as_missing(raw_params):
-    # mappings of any names
-    free = (
-        "source.columns",
-        "source.event_types",
-        "source.nulls",
-        "gate.floors",
-        "gate.beat_baselines",
-        "watch.max_metric_drop",
-        "tuning.space",
-    )
+FREE = (
+    *("source.columns", "source.event_types", "source.nulls", "gate.floors", "gate.beat_baselines"),
+    *("watch.max_metric_drop", "tuning.space"),
+)
+"""Mappings of any names: each has a default as a whole."""
+
+
+def without(tree: dict[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
+    tree = copy.deepcopy(tree)
+    place = tree
+    for key in at[:-1]:
+        place = place[key]
+    del place[at[-1]]
+    return tree
+
+
+def test_what_dvc_yaml_names_has_to_stand_in_the_file(root, raw_params):
+    """DVC ends with an error of its own where a stage's `params` are not there."""
+    stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    named = {name for stage in stages.values() for name in stage.get("do", stage)["params"]}
+    assert {name.partition(".")[0] for name in named} == {
+        each.name for each in fields(Params) if default_of(each) is MISSING
+    }
+    assert {name for name in named if "." in name} == {"models.${key}", "champion.${key}"}
+    for section in (*named - {"models.${key}", "champion.${key}"}, "models", "champion"):
+        with pytest.raises(UsageError, match=f"{section}: is missing, and dvc.yaml"):
+            check(without(raw_params, (section,)))
+    for at in (("source", "path"), ("models", "next_step", "unit"), ("champion", "next_step")):
+        with pytest.raises(UsageError, match=rf"{'.'.join(at)}: is missing"):
+            check(without(raw_params, at))
+
+
+def test_every_other_param_has_a_default(raw_params):
+    """The file of every key says what the schema says where it says nothing."""
+    full = check(raw_params)
+    needed = {("seed",), ("source", "path"), ("models", "next_step", "unit"), ("champion", "next_step")}
     for at in leaves(raw_params):
-        name = ".".join(at)
-        if name.startswith(free):
-            continue
-        broken = copy.deepcopy(raw_params)
-        place: Any = broken
-        for key in at[:-1]:
-            place = place[key]
-        del place[at[-1]]
-        with pytest.raises(UsageError, match=name):
-            check(broken)
+        if at not in needed and not ".".join(at).startswith(FREE):
+            assert check(without(raw_params, at)) == full, at
+    for at in (("source", "nulls"), ("gate", "floors"), ("gate", "beat_baselines"), ("tuning", "space")):
+        assert check(without(raw_params, at)) == full, at
+
+
+def test_a_default_is_of_the_type_that_a_file_would_give(raw_params):
+    """5 and 5.0 are equal, and their hashes are not."""
+    needed = ("seed", "source", "models", "champion")
+    bare = {name: {} for name in raw_params if name not in needed} | {name: raw_params[name] for name in needed}
+    bare["source"] = {"path": raw_params["source"]["path"]}
+    bare["models"] = {"next_step": {name: raw_params["models"]["next_step"][name] for name in ("unit", "heads")}}
+    assert repr(check(bare)) == repr(check(raw_params))
+
+
+def test_every_param_says_what_it_does_and_fits_its_own_bounds():
+    for each in every():
+        assert each.meta is not None, each.name
+        assert each.meta.text, each.name
+        if each.default is not MISSING:
+            assert list(outside(each.default, each.kind, each.name, each.meta or NO_META)) == []
+
+
+def test_a_section_whose_lines_are_comments_chooses_nothing(raw_params):
+    assert check(raw_params | {"quality": None}) == check(raw_params)
+
+
+def test_the_file_of_every_key_as_it_once_was_means_the_same(root):
+    told: list[str] = []
+    long = load(root / "tests/assets/params_long.yaml", told.append)
+    assert repr(long) == repr(load(root / "params.yaml"))
+    assert told == [
+        "params_long.yaml: sequences.engine does nothing any more (DuckDB is the only engine); its line can go"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +120,7 @@ def test_every_key_is_needed_or_named_as_missing(raw_params):
         ("models.next_step.encoder.kind", "gruu", "models.next_step.encoder.kind: input should be 'rnn', 'gru'"),
         ("sequences.valid_share", 1.5, "sequences.valid_share: 1.5 is not between 0 and 1"),
         ("sequences.test_share", 0.95, "leave nothing to train on"),
-        ("sequences.session.min_length", 1, "a sequence needs two steps"),
+        ("sequences.session.min_length", 1, "min_length: 1 is not at least 2 \\(sequences of fewer steps"),
         ("watch.breaches", 6, "watch.breaches: 6 is not from 1 to watch.windows, 5"),
         ("watch.confidence", 1.0, "watch.confidence: 1.0 is not from 0.5"),
         ("watch.min_sequences", 1, "noise cannot be told from fewer"),
@@ -75,11 +129,11 @@ def test_every_key_is_needed_or_named_as_missing(raw_params):
         ("watch.max_drift.hours", 0.1, "did you mean 'hour'"),
         ("watch.max_metric_drop", {"recall@7": 0.1}, "no metric 'recall@7' is measured"),
         ("models.next_step.heads", {}, "needs at least one head"),
-        ("models.next_step.encoder.dropout", 1.0, "not in \\[0, 1\\)"),
-        ("models.next_step.augmentation.mask", 1.0, "augmentation.mask: 1.0 is not in \\[0, 1\\)"),
-        ("models.next_step.budget.epochs", 0, "budget.epochs: 0 is less than 1"),
+        ("models.next_step.encoder.dropout", 1.0, "encoder.dropout: 1.0 is not from 0 to below 1"),
+        ("models.next_step.augmentation.mask", 1.0, "augmentation.mask: 1.0 is not from 0 to below 1"),
+        ("models.next_step.budget.epochs", 0, "budget.epochs: 0 is not between 1 and 1,000,000"),
         ("models.next_step.optimiser.learning_rate", 0.0, "learning_rate: 0.0 is not above 0"),
-        ("tuning.epochs", 0, "tuning.epochs: 0 is less than 1"),
+        ("tuning.epochs", 0, "tuning.epochs: 0 is not at least 1"),
         ("tuning.space.nxt_step", {}, "tuning.space.nxt_step: no such model; did you mean 'next_step'"),
         ("tuning.space", {"*": {"encoder.unit": {"low": 1, "high": 2}}}, "did you mean 'encoder.units'"),
         ("tuning.space", {"*": {"encoder": {"choices": [1]}}}, r"\*\.encoder: a model has no such param"),
@@ -119,8 +173,6 @@ def test_all_faults_are_named_at_once(raw_params):
     data=st.data(),
 )
 def test_no_value_anywhere_ends_in_anything_but_a_usage_error(root, value, data):
-    import yaml
-
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     at = data.draw(st.sampled_from(leaves(raw)))
     try:

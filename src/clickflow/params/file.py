@@ -1,12 +1,13 @@
 """Read params.yaml and check it against the dataclasses of `params.schema` and the rules of `params.rules`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from clickflow.params.bounds import beyond
+from clickflow.params.bounds import beyond, outside
+from clickflow.params.meta import default_of
 from clickflow.params.models import HeadParams, Model, heads
 from clickflow.params.rules import rules
 from clickflow.params.schema import Params, nearest
@@ -14,17 +15,22 @@ from clickflow.system.errors import UsageError
 
 SHOWN, LONGEST = 30, 200
 """Faults in a message, and letters of a value."""
+REMOVED: Mapping[str, str] = {"sequences.engine": "DuckDB is the only engine"}
+"""Params of earlier versions that are accepted and do nothing, and why there is none any more."""
 
 
-def load(path: Path) -> Params:
-    """Read and check params.yaml.
+def load(path: Path, say: Callable[[str], None] = lambda _: None) -> Params:
+    """Read and check params.yaml; `say` is told of what is accepted and does nothing.
 
-    Raises UsageError where the file is missing, is no YAML, has an unknown key, lacks one, or holds a value of the
-    wrong type or range; every fault is named, with its place.
+    Raises UsageError where the file is missing, is no YAML, has an unknown key, lacks one that dvc.yaml names, or holds
+    a value of the wrong type or range; every fault is named, with its place.
     """
     from clickflow.params import text
 
-    return check(text.read(path), str(path.name))
+    raw = text.read(path)
+    for name in _removed(raw):
+        say(f"{path.name}: {name} does nothing any more ({REMOVED[name]}); its line can go")
+    return check(raw, str(path.name))
 
 
 def check(raw: Any, where: str = "params.yaml") -> Params:
@@ -35,14 +41,43 @@ def check(raw: Any, where: str = "params.yaml") -> Params:
     if faults:
         raise _faulty(where, faults)
     try:
-        params: Params = _adapter(tuple(heads())).validate_python(raw)
+        params: Params = _adapter(tuple(heads())).validate_python(_sections(raw))
     except ValidationError as error:
         raise _faulty(where, [_fault(fault) for fault in error.errors()]) from error
-    # numbers and dates that were written as texts are seen only now
-    faults = list(beyond(asdict(params))) or list(rules(params))
-    if faults:
+    if faults := _faults(params):
         raise _faulty(where, faults)
     return params
+
+
+def _sections(raw: Any) -> Any:
+    """The sections without what has been removed; one whose lines are all comments chooses nothing."""
+    if not isinstance(raw, Mapping):
+        return raw
+    gone = [name.split(".") for name in _removed(raw)]
+    sections: dict[Any, Any] = {}
+    for key, section in raw.items():
+        if section is None and is_dataclass(get_type_hints(Params).get(key)):
+            sections[key] = {}
+        elif any(key == of for of, _ in gone):
+            sections[key] = {name: value for name, value in section.items() if [key, name] not in gone}
+        else:
+            sections[key] = section
+    return sections
+
+
+def _removed(raw: Any) -> list[str]:
+    """Those of REMOVED that a file has."""
+    sections = raw if isinstance(raw, Mapping) else {}
+    return [
+        name
+        for name in REMOVED
+        if isinstance(section := sections.get(name.partition(".")[0]), Mapping) and name.partition(".")[2] in section
+    ]
+
+
+def _faults(params: Params) -> list[str]:
+    # beyond once more: numbers and dates that were written as texts are seen only now
+    return list(beyond(asdict(params))) or list(outside(params, Params)) or list(rules(params))
 
 
 def _faulty(where: str, faults: Sequence[str]) -> UsageError:
@@ -98,7 +133,7 @@ def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
     except ValidationError as error:
         faults += [_fault({**fault, "loc": ("models", name, *fault["loc"])}) for fault in error.errors()]
     else:
-        faults += list(beyond(asdict(changed))) or list(rules(changed))
+        faults += _faults(changed)
     if faults:
         raise UsageError("\n".join(faults), kept="nothing was run")
     return changed
@@ -111,9 +146,20 @@ def _fault(fault: Any) -> str:
         known = _keys_at(fault["loc"][:-1])
         return f"{where}: unknown key{nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
-        return f"{where}: is missing"
+        return f"{where}: is missing{_instead(fault['loc'])}"
     given = repr(fault["input"])
     return f"{where}: {fault['msg'].lower()}, not {given if len(given) <= LONGEST else f'{given[:LONGEST]} …'}"
+
+
+def _instead(location: tuple[Any, ...]) -> str:
+    """What to write where something is missing: dvc.yaml names it, so that it must stand in the file."""
+    kind = get_type_hints(Params).get(str(location[0])) if len(location) == 1 else None
+    if not is_dataclass(kind):
+        return ", and dvc.yaml reads it there"
+    needed = [each.name for each in fields(kind) if default_of(each) is MISSING]
+    if needed:
+        return f", and dvc.yaml reads {', '.join(needed)} there"
+    return f", and dvc.yaml names it: where nothing of it is chosen, write `{location[0]}: {{}}`"
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:

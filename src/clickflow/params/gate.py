@@ -1,8 +1,10 @@
 """Section `gate` of params.yaml: what a candidate must reach."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from clickflow.params.meta import Meta
 
 Severity = Literal["reject", "hold", "warn"]
 """What a rule that fails leads to."""
@@ -20,25 +22,45 @@ OTHER_HEADS = ("next_items", "next_action")
 class ChampionRule:
     """How a candidate is held against the champion."""
 
-    rule: Literal["non_inferior", "better"]
-    margin: float
-    confidence: float
+    rule: Annotated[Literal["non_inferior", "better"], Meta("what is to be shown")] = "non_inferior"
+    margin: Annotated[float, Meta("relative: non_inferior: the loss allowed; better: the gain asked for")] = 0.01
+    confidence: Annotated[float, Meta("one-sided", ge=0.5, lt=1)] = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What a candidate must reach; `beat_baselines`: by metric what failing leads to, for all baselines or by name."""
+    """What a candidate must reach."""
 
-    primary: str
-    floors: Mapping[str, float]
-    beat_baselines: Mapping[str, Severity | Mapping[str, Severity]]
-    champion: ChampionRule
-    max_slice_drop: float
-    min_coverage: float
-    min_slice: int
-    max_calibration_error: float
-    max_latency_ms: float
-    max_size_mb: float
+    primary: Annotated[str, Meta("the metric that is held against the champion, overall and in slices")] = "mrr@20"
+    floors: Annotated[
+        Mapping[str, float],
+        Meta("the least a metric may be; next_action.accuracy and the like too", ge=-1e12),
+    ] = field(default_factory=lambda: {"recall@20": 0.05})
+    beat_baselines: Annotated[
+        Mapping[str, Severity | Mapping[str, Severity]],
+        Meta(
+            "metrics in which every baseline of the head is to be beaten, and what it leads to if not; or that by "
+            'baseline; "*": every other one'
+        ),
+    ] = field(
+        default_factory=lambda: {
+            "recall@20": "reject",
+            "mrr@20": "reject",
+            "next_action.log_loss": {"majority": "hold", OTHERS: "warn"},
+            "next_action.accuracy": "warn",
+        }
+    )
+    champion: ChampionRule = field(default_factory=ChampionRule)
+    max_slice_drop: Annotated[
+        float, Meta("relative, against the champion, in any slice of at least min_slice predictions")
+    ] = 0.1
+    min_coverage: Annotated[
+        float, Meta("next items that stood in the training part often enough to be known", "share")
+    ] = 0.5
+    min_slice: Annotated[int, Meta("predictions, without which a slice is not judged")] = 500
+    max_calibration_error: Annotated[float, Meta("expected calibration error of next_action")] = 0.1
+    max_latency_ms: Annotated[float, Meta("95th percentile, one request on the CPU")] = 50.0
+    max_size_mb: Annotated[float, Meta("of the artefact")] = 200.0
 
 
 def place_of(metric: str) -> tuple[str, str]:

@@ -1,10 +1,12 @@
 """Section `models` of params.yaml: what each model reads, how, and what it answers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
+
+from clickflow.params.meta import Meta, Param, params
 
 Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
@@ -17,37 +19,58 @@ Kind = Literal["rnn", "gru", "lstm", "mingru", "transformer", "attention"]
 class Encoder:
     """The network that reads a sequence."""
 
-    kind: Kind
-    units: int
-    layers: int
-    dropout: float
-    attention: Literal["none", "bilinear", "additive", "self"]
-    attention_heads: int | None
-    positions: Literal["relative", "learned"] | None
-    features: tuple[Feature, ...]
-    item_features: tuple[ItemFeature, ...]
+    kind: Annotated[Kind, Meta("of its layers")] = "gru"
+    units: Annotated[int, Meta("numbers that describe a step: a layer's width", ge=1, le=65_536)] = 128
+    layers: Annotated[int, Meta("on top of each other", ge=1, le=100)] = 1
+    dropout: Annotated[float, Meta("numbers left out while it learns", "share", lt=1)] = 0.0
+    attention: Annotated[
+        Literal["none", "bilinear", "additive", "self"], Meta("how the states so far are read, beside the last one")
+    ] = "bilinear"
+    attention_heads: Annotated[int | None, Meta("of kind transformer and attention self; null: 2", ge=1, le=65_536)] = (
+        None
+    )
+    positions: Annotated[Literal["relative", "learned"] | None, Meta("of kind transformer; null: relative")] = None
+    features: Annotated[tuple[Feature, ...], Meta("of a step, that are read beside its item")] = (
+        "action",
+        "hour",
+        "gap",
+    )
+    item_features: Annotated[
+        tuple[ItemFeature, ...], Meta("of an item, joined to its embedding; category: its tree")
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadParams:
     """What every head has."""
 
-    weight: float
+    weight: Annotated[float, Meta("of its loss, beside those of the model's other heads")] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankingHead(HeadParams):
     """A head that ranks the items."""
 
-    loss: Literal["sampled", "full", "bpr_max", "bce"]
-    negatives: int
-    label_smoothing: float
-    regularisation: float | None
-    calibration: float | None
-    output: Literal["tied", "separate"]
-    copy: bool
-    associations: bool
-    horizon: int
+    loss: Annotated[
+        Literal["sampled", "full", "bpr_max", "bce"], Meta("over all items, or over a draw of them (not full)")
+    ] = "sampled"
+    negatives: Annotated[int, Meta("items drawn a batch, of every loss but full", le=1e6)] = 2048
+    label_smoothing: Annotated[float, Meta("of loss sampled and full", "share", lt=1)] = 0.0
+    regularisation: Annotated[float | None, Meta("of loss bpr_max: how strongly scores are held near 0; null: 1")] = (
+        None
+    )
+    calibration: Annotated[
+        float | None, Meta("of loss bce: from 0 (none) to 1 (probabilities); null: 0.75", ge=0, le=1)
+    ] = None
+    output: Annotated[
+        Literal["tied", "separate"], Meta("items are answered by the vectors they are read by, or by others")
+    ] = "tied"
+    copy: Annotated[bool, Meta("mix in the items of the session itself")] = True
+    associations: Annotated[bool, Meta("mix in what other sessions held beside the items of this one")] = True
+    horizon: Annotated[
+        int,
+        Meta("above 1: the items of so many next steps are learned and answered too, as next_items", ge=1, le=1000),
+    ] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,47 +107,75 @@ class ByName:
 class Optimiser:
     """How weights are updated."""
 
-    kind: Literal["adamw", "adam", "sgd", "adagrad"]
-    learning_rate: float
-    embedding_learning_rate: float
-    weight_decay: float
-    warmup_share: float
-    clip_norm: float
+    kind: Annotated[Literal["adamw", "adam", "sgd", "adagrad"], Meta("the rule of an update")] = "adamw"
+    learning_rate: Annotated[float, Meta("size of an update", gt=0)] = 0.003
+    embedding_learning_rate: Annotated[
+        float, Meta("of an item's vector, which is updated only where the item occurs", gt=0)
+    ] = 0.01
+    weight_decay: Annotated[float, Meta("how strongly weights are drawn to 0")] = 0.01
+    warmup_share: Annotated[
+        float, Meta("of the planned steps, in which the learning rate rises; docs/reference/models.md")
+    ] = 0.05
+    clip_norm: Annotated[
+        float, Meta("of all gradients together; a bound that is often met biases next_action; 0: none")
+    ] = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """How long training may go on; `epochs` None: as the valid part bears out (`training.budget`)."""
 
-    epochs: int | None
-    batch_tokens: int
-    patience: int
-    max_length: int
-    checkpoint_seconds: float
+    epochs: Annotated[
+        int | None,
+        Meta(
+            "how often training goes over the data, at most; null: as long as the valid part gets better", ge=1, le=1e6
+        ),
+    ] = None
+    batch_tokens: Annotated[int, Meta("steps in a batch, about", ge=1)] = 1024
+    patience: Annotated[int, Meta("epochs without a clearly better validation loss before stopping", ge=1)] = 1
+    max_length: Annotated[int, Meta("a model reads the last so many steps", "steps", ge=1, le=1e6)] = 50
+    checkpoint_seconds: Annotated[float, Meta("between checkpoints, from which a killed run goes on", "seconds")] = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How sequences are changed while a model learns."""
+    """How sequences are changed while a model learns: docs/reference/models.md; 0: not."""
 
-    crop: float
-    mask: float
-    reorder: float
-    substitute: float
-    adversarial: float
+    crop: Annotated[float, Meta("sequences that begin later, by up to half", "share", lt=1)] = 0.0
+    mask: Annotated[float, Meta("steps whose item is not seen", "share", lt=1)] = 0.0
+    reorder: Annotated[float, Meta("pairs of neighbouring steps that change places", "share", lt=1)] = 0.0
+    substitute: Annotated[
+        float, Meta("steps that have another item, one of those beside which it was seen", "share", lt=1)
+    ] = 0.0
+    adversarial: Annotated[
+        float, Meta("how far item vectors are moved to where the loss is highest, of their length", "share", lt=1)
+    ] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """One model: what it reads, how, and what it answers."""
 
-    unit: Unit
-    encoder: Encoder
+    unit: Annotated[Unit, Meta("what one sequence is")]
+    encoder: Encoder = field(default_factory=Encoder)
     heads: Annotated[Mapping[str, HeadParams], ByName]
-    optimiser: Optimiser
-    augmentation: Augmentation
-    budget: Budget
-    ensemble: tuple[Kind, ...]
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    budget: Budget = field(default_factory=Budget)
+    ensemble: Annotated[
+        tuple[Kind, ...],
+        Meta("kinds of encoder, a network each, whose probabilities are averaged; []: one network of encoder.kind"),
+    ] = ()
+
+
+def params_of_model(name: str) -> Iterator[Param]:
+    """Every param of a model, the heads' by the table of heads, as `<name>.encoder.units`."""
+    for each in params(Model, name):
+        if each.name != f"{name}.heads.*.weight":
+            yield each
+        else:  # of any head
+            for key, head in heads().items():
+                yield from params(head.params, f"{name}.heads.{key}")
 
 
 def model_keys() -> Mapping[str, Any]:
@@ -133,15 +184,6 @@ def model_keys() -> Mapping[str, Any]:
 
 
 @cache
-def _keys(names: tuple[str, ...]) -> Mapping[str, Any]:
-    own = {key: kind for key, kind in _leaves(Model, "") if not key.startswith("heads.")}
-    return own | dict(each for name in names for each in _leaves(heads()[name].params, f"heads.{name}."))
-
-
-def _leaves(kind: Any, prefix: str) -> Any:
-    for name, hint in get_type_hints(kind).items():
-        inner = next((a for a in (hint, *get_args(hint)) if is_dataclass(a)), None)
-        if inner:
-            yield from _leaves(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", hint
+def _keys(_: tuple[str, ...]) -> Mapping[str, Any]:
+    """Of a table of heads of those names."""
+    return {each.name.removeprefix("model."): each.kind for each in params_of_model("model")}

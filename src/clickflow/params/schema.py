@@ -5,15 +5,16 @@ The dataclasses are plain (standard library only), so that the training core can
 """
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.export import Export
 from clickflow.params.gate import Gate
 from clickflow.params.ingest import Ingest
-from clickflow.params.models import Model
+from clickflow.params.meta import Meta, Param, params
+from clickflow.params.models import Model, params_of_model
 from clickflow.params.promotion import Promotion
 from clickflow.params.quality import Quality
 from clickflow.params.registry import Registry
@@ -30,9 +31,9 @@ from clickflow.system.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """All of params.yaml."""
+    """All of params.yaml. What has no default here stands in every file, for dvc.yaml names it."""
 
-    seed: int
+    seed: Annotated[int, Meta("of everything that is drawn", le=2**32 - 1)]
     source: Source
     simulator: Simulator
     ingest: Ingest
@@ -40,16 +41,19 @@ class Params:
     sequences: Sequences
     models: Mapping[str, Model]
     training: Training
-    tuning: Tuning
+    tuning: Tuning = field(default_factory=Tuning)
     export: Export
     evaluation: Evaluation
     gate: Gate
-    registry: Registry
+    registry: Registry = field(default_factory=Registry)
     promotion: Promotion
-    schedule: Schedule
-    runs: Runs
-    watch: Watch
-    champion: Mapping[str, int]
+    schedule: Schedule = field(default_factory=Schedule)
+    runs: Runs = field(default_factory=Runs)
+    watch: Watch = field(default_factory=Watch)
+    champion: Annotated[
+        Mapping[str, int],
+        Meta("versions that candidates are judged against; `clickflow open` sets them, 0: none yet", le=1e9),
+    ]
 
     def model(self, name: str) -> Model:
         """The model of that name; an unknown name is an error that lists the known ones."""
@@ -59,6 +63,17 @@ class Params:
                 f"{nearest(name, self.models)}"
             )
         return self.models[name]
+
+
+def every() -> Iterator[Param]:
+    """Every param, in the order of the sections, with `models.*` for any model."""
+    of_a_model = False
+    for each in params(Params):
+        if not each.name.startswith("models."):
+            yield each
+        elif not of_a_model:
+            of_a_model = True
+            yield from params_of_model("models.*")
 
 
 def nearest(name: str, known: Any) -> str:

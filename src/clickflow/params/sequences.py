@@ -1,47 +1,83 @@
 """Section `sequences` of params.yaml: how events become sequences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated
+
+from clickflow.params.meta import Meta
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionUnit:
     """What one sequence of the unit `session` is."""
 
-    gap_minutes: float
-    event_types: tuple[str, ...]
-    drop_repeats: bool
-    min_length: int
-    max_length: int
-    baskets: bool
+    gap_minutes: Annotated[
+        float,
+        Meta("a longer silence starts a new session, where the source gives no session", "minutes", gt=0),
+    ] = 30.0
+    event_types: Annotated[tuple[str, ...], Meta("what becomes a step, where it has an item")] = (
+        *("view", "cart", "favourite", "remove", "purchase", "click"),
+    )
+    drop_repeats: Annotated[bool, Meta("consecutive events of the same type on the same item become one")] = True
+    min_length: Annotated[
+        int, Meta("sequences of fewer steps are left out; one to read and one to predict", "steps", ge=2)
+    ] = 2
+    max_length: Annotated[
+        int, Meta("longer sessions are cut into pieces, each a sequence of its own", "steps", ge=1, le=1e6)
+    ] = 200
+    baskets: Annotated[
+        bool, Meta("true: sessions whose steps are all of one instant (order lines) are read in the order of the file")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Robots:
-    """What no visitor of flesh does; null: any."""
+    """What no visitor of flesh does: all sequences of a visitor who does this are left out; null: nobody's."""
 
-    max_steps_per_minute: float | None
-    max_session_steps: int | None
-    max_log_share: float | None
+    max_steps_per_minute: Annotated[
+        float | None, Meta("in a session of 30 steps or more, steps of one instant being one", gt=0)
+    ] = 20.0
+    max_session_steps: Annotated[int | None, Meta("more in one session", gt=0)] = 1000
+    max_log_share: Annotated[
+        float | None,
+        Meta("more of the log's steps or sequences is one visitor's, of a hundred or more", "share", gt=0, le=1),
+    ] = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
     """How events become sequences."""
 
-    engine: Literal["duckdb"]
-    memory_gb: float
-    valid_share: float
-    test_share: float
-    embargo_minutes: float
-    min_item_count: int
-    min_known_share: float | None
-    min_part_sequences: int | None
-    since: datetime | None
-    until: datetime | None
-    robots: Robots
-    session: SessionUnit
+    memory_gb: Annotated[float, Meta("memory of the engine, which spills to disk beyond it", "GB", gt=0)] = 2.0
+    valid_share: Annotated[
+        float, Meta("sequences, in the order of their ends, before the test part: for choosing", "share")
+    ] = 0.1
+    test_share: Annotated[float, Meta("sequences, the last ones in that order: for the evaluation", "share")] = 0.1
+    embargo_minutes: Annotated[
+        float, Meta("sequences of a later part that start within this time of the boundary are left out", "minutes")
+    ] = 0.0
+    min_item_count: Annotated[
+        int,
+        Meta("items with fewer steps in the training part are unknown to the model; more: a smaller one", ge=1),
+    ] = 1
+    min_known_share: Annotated[
+        float | None,
+        Meta(
+            "valid and test steps on items that the model knows: warning below; null: not judged", "share", gt=0, le=1
+        ),
+    ] = 0.4
+    min_part_sequences: Annotated[
+        int | None, Meta("valid and test sequences: warning below; null: not judged", gt=0)
+    ] = 200
+    since: Annotated[
+        datetime | None,
+        Meta("ISO 8601, UTC where no zone is given: only events from then on; null: from the first"),
+    ] = None
+    until: Annotated[
+        datetime | None, Meta("ISO 8601: only events before it, as if the log ended there; null: to the last")
+    ] = None
+    robots: Robots = field(default_factory=Robots)
+    session: SessionUnit = field(default_factory=SessionUnit)
 
     @property
     def window(self) -> tuple[datetime | None, datetime | None]:

@@ -1,27 +1,57 @@
-"""Section `tuning` of params.yaml: what `clickflow tune` tries."""
+"""Section `tuning` of params.yaml: what `clickflow tune` tries, and how it judges; no stage reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from clickflow.params.meta import Meta
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
     """What one param of a model may be in a trial: a number from `low` to `high`, or one of `choices`."""
 
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    log: bool = False
-    choices: tuple[Any, ...] | None = None
+    low: Annotated[float | None, Meta("the smallest number", ge=-1e12)] = None
+    high: Annotated[float | None, Meta("the largest number", ge=-1e12)] = None
+    step: Annotated[float | None, Meta("between numbers; null: any", gt=0)] = None
+    log: Annotated[bool, Meta("numbers are drawn by their logarithm")] = False
+    choices: Annotated[tuple[Any, ...] | None, Meta("values, in place of a range", ge=-1e12)] = None
+
+
+def _space() -> dict[str, dict[str, Tuned]]:
+    return {
+        "*": {
+            "encoder.units": Tuned(low=48.0, high=200.0, log=True),
+            "encoder.layers": Tuned(choices=(1, 2)),
+            "encoder.dropout": Tuned(low=0.0, high=0.4),
+            "encoder.attention": Tuned(choices=("none", "bilinear", "additive")),
+            "heads.next_item.negatives": Tuned(choices=(512, 1024, 2048)),
+            "heads.next_item.label_smoothing": Tuned(choices=(0.0, 0.03, 0.1)),
+            "optimiser.learning_rate": Tuned(low=0.0005, high=0.02, log=True),
+            "optimiser.embedding_learning_rate": Tuned(low=0.002, high=0.05, log=True),
+            "optimiser.weight_decay": Tuned(low=0.001, high=0.3, log=True),
+            "budget.batch_tokens": Tuned(choices=(512, 1024, 2048)),
+        }
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """What `clickflow tune` tries, and how it judges."""
+    """What `clickflow tune` tries, and how it judges; no stage reads it."""
 
-    objective: Literal["next_item", "next_action", "loss", "mrr@20", "recall@20"]
-    pruning: Literal["median", "halving", "none"]
-    epochs: int | None
-    max_sequences: int | None
-    space: Mapping[str, Mapping[str, Tuned]]
+    objective: Annotated[
+        Literal["next_item", "next_action", "loss", "mrr@20", "recall@20"],
+        Meta("of the valid part: log loss of a head, loss of all (nats; less is better), or a metric of next_item"),
+    ] = "next_item"
+    pruning: Annotated[
+        Literal["median", "halving", "none"],
+        Meta("which trials are stopped early, after the second epoch or later"),
+    ] = "median"
+    epochs: Annotated[int | None, Meta("of a trial; null: the model's own budget.epochs", ge=1)] = None
+    max_sequences: Annotated[
+        int | None, Meta("of the training part, the latest, that a trial learns from; null: all", ge=1)
+    ] = None
+    space: Annotated[
+        Mapping[str, Mapping[str, Tuned]],
+        Meta('a model, or "*": every model without one; {low, high, log, step} or {choices: […]} a param'),
+    ] = field(default_factory=_space)

@@ -1,30 +1,52 @@
 """Section `watch` of params.yaml: when retraining is called for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from clickflow.params.meta import Meta
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaxDrift:
-    """How far a window may lie from the champion's training data, by what is compared."""
+    """How far a window may lie from the champion's training data, beyond sampling noise; null: not judged."""
 
-    event_types: float | None
-    popularity: float | None
-    unknown_items: float | None
-    session_length: float | None
-    hour: float | None
-    price: float | None
+    event_types: Annotated[float | None, Meta("shares of steps by event type", "share")] = 0.05
+    popularity: Annotated[
+        float | None, Meta("shares of steps by groups of items that were equally frequent in training", "share")
+    ] = 0.15
+    unknown_items: Annotated[
+        float | None,
+        Meta("steps on items that the champion does not know, above those in training", "share"),
+    ] = 0.1
+    session_length: Annotated[float | None, Meta("shares of sequences by their steps", "share")] = 0.1
+    hour: Annotated[float | None, Meta("shares of steps by the hour of the day", "share")] = 0.15
+    price: Annotated[float | None, Meta("shares of steps by the price ranges of training", "share")] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """When retraining is called for."""
+    """When `clickflow watch` calls for retraining: docs/reference/monitoring.md."""
 
-    window_days: float
-    windows: int
-    breaches: int
-    min_sequences: int
-    confidence: float
-    max_age_hours: float | None
-    max_drift: MaxDrift
-    max_metric_drop: Mapping[str, float]
+    window_days: Annotated[float, Meta("length of a window", "days", gt=0)] = 1.0
+    windows: Annotated[int, Meta("so many, the last one ending at the newest event")] = 5
+    breaches: Annotated[
+        int, Meta("retrain where so many of them breach, the latest among them; at most windows", ge=1)
+    ] = 2
+    min_sequences: Annotated[
+        int,
+        Meta("a window with fewer is not judged; noise cannot be told from fewer than 2", ge=2),
+    ] = 100
+    confidence: Annotated[
+        float,
+        Meta("a window in which nothing has moved passes at least this often, all bounds together", ge=0.5, lt=1),
+    ] = 0.95
+    max_age_hours: Annotated[
+        float | None,
+        Meta("of the newest event, against source.as_of or the clock; null: not judged", "hours", gt=0),
+    ] = None
+    max_drift: MaxDrift = field(default_factory=MaxDrift)
+    max_metric_drop: Annotated[
+        Mapping[str, float],
+        Meta("relative, below what the champion had at its evaluation, beyond sampling noise", "share"),
+    ] = field(default_factory=lambda: {"recall@20": 0.15, "mrr@20": 0.15, "next_action.accuracy": 0.1})

@@ -305,8 +305,8 @@ def _refuse_empty(held: Mapping[str, pack.Support], settings: Sequences) -> None
 
 
 def _settings(settings: Sequences) -> dict[str, Any]:
-    """The params that shape the store; the engine and its memory do not."""
-    shaping = {name: value for name, value in asdict(settings).items() if name not in ("engine", "memory_gb")}
+    """The params that shape the store; the engine's memory does not."""
+    shaping = {name: value for name, value in asdict(settings).items() if name != "memory_gb"}
     shaping["session"]["event_types"] = list(settings.session.event_types)
     for end, moment in zip(("since", "until"), settings.window, strict=True):
         shaping[end] = moment.isoformat() if moment else None
