@@ -123,9 +123,10 @@ def train(model: Name) -> None:
     """Train a model; killed and started again, it goes on from its checkpoint."""
     params, paths = _open(model)
     _foretell(params, paths)
+    from clickflow.tracking.training_run import Tracker
     from clickflow.training import stage
 
-    stage.run(params, paths, model)
+    stage.run(params, paths, model, Tracker)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -177,8 +178,9 @@ def evaluate(model: Name) -> None:
     params, paths = _open(model)
     _foretell(params, paths)
     from clickflow.evaluation import evaluate as stage
+    from clickflow.registry import champion
 
-    stage.run(params, paths, model)
+    stage.run(params, paths, model, *champion.past(params, paths, model))
 
 
 @app.command(rich_help_panel=STAGES)
@@ -186,8 +188,9 @@ def gate(model: Name) -> None:
     """Apply the rules of params.yaml: promote, hold or reject, with evidence."""
     params, paths = _open(model)
     from clickflow.gate import stage
+    from clickflow.registry import tries
 
-    stage.run(params, paths, model)
+    stage.run(params, paths, model, tries.record)
 
 
 @app.command("open", rich_help_panel=MODELS)

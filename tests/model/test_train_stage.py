@@ -15,6 +15,7 @@ from clickflow.params.schema import Params
 from clickflow.system.errors import DataError
 from clickflow.system.files import sha256, sha256_folder
 from clickflow.system.paths import Paths
+from clickflow.tracking.training_run import Tracker
 from clickflow.training import stage
 
 
@@ -31,7 +32,7 @@ def test_the_same_bytes_whatever_becomes_of_mlflow(
 ) -> None:
     paths = Paths(tmp_path)
     card = shop(paths.sequences("session"))
-    stage.run(params, paths, "next_step")
+    stage.run(params, paths, "next_step", Tracker)
     out = paths.trained("next_step")
     assert sorted(path.name for path in out.iterdir()) == [
         "_hashes.json",
@@ -69,7 +70,7 @@ def test_the_same_bytes_whatever_becomes_of_mlflow(
     before = sha256_folder(out)
     monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "other"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    stage.run(params, paths, "next_step")
+    stage.run(params, paths, "next_step", Tracker)
     assert capsys.readouterr().err.count("training goes on without it") == 1
     assert sha256_folder(out) == before
 

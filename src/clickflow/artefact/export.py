@@ -63,7 +63,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     model_card, store = read_json(trained / TRAINED_CARD), read_card(folder)
     _same_data(trained, model_card, folder, store)
     network = load_trained(trained)
-    with replacing(paths.exported(name), sealed=True) as fresh:
+    with replacing(paths.exported(name), seal=integrity.seal) as fresh:
         (fresh / MODEL).write_bytes(to_onnx(network))
         _vocabulary(folder, store, fresh)
         card = {

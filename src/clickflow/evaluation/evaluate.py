@@ -22,6 +22,7 @@ from clickflow.evaluation import (
     seen,
     vocabularies,
 )
+from clickflow.evaluation.earlier import REFERENCE, Earlier
 from clickflow.evaluation.measure import Measured
 from clickflow.evaluation.systems import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
 from clickflow.params.evaluation import Evaluation
@@ -37,43 +38,30 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def run(params: Params, paths: Paths, name: str) -> None:
+def run(params: Params, paths: Paths, name: str, champion: Earlier | None = None, best: Earlier | None = None) -> None:
     """Write `reports/<name>/evaluation`, with every figure, and `reports/<name>/metrics.json`, a dozen of them.
 
-    Raises DataError where artefact or store are missing, changed, or do not belong together.
+    `champion`: of the version that params.yaml names, and `best`, the best champion of the past where that is another;
+    the registry hands them in. Raises DataError where artefact or store are missing, changed, or do not belong
+    together.
     """
-    unit, version = params.model(name).unit, params.champion[name]
+    unit = params.model(name).unit
     integrity.verify(paths.exported(name), paths.sequences(unit), paths.truth, home=paths.home)
-    champion = best = None
-    best_version = version
-    if version > 0:
-        # imported here: the registry stands above the evaluation, which is otherwise given a folder
-        from clickflow.registry import tries
-        from clickflow.registry.champion import evidence, fetch
-
-        def earlier(number: int) -> Artefact:
-            found = load(fetch(params, paths, name, number))
-            if seen.UNTIL in found.card:
-                return found
-            return seen.dated(found, evidence(params, paths, name, number, reference.FILE))
-
-        champion, best_version = earlier(version), tries.best(paths, name, version)
-        best = earlier(best_version) if best_version != version else None
     candidate = load(paths.exported(name))
     measured = evaluate(
         candidate,
         paths.sequences(unit),
         params.evaluation,
         params.seed,
-        champion=champion,
-        best=best,
+        champion=seen.loaded(champion) if champion else None,
+        best=seen.loaded(best) if best else None,
         truth=paths.truth,
     )
     card = read_card(paths.sequences(unit))
     content = measured.metrics | {
         "model": name,
-        "champion_version": version,
-        "best_version": best_version,
+        "champion_version": champion.version if champion else 0,
+        "best_version": best.version if best else champion.version if champion else 0,
         "data_sha256": card.sha256,
         "artefact": {
             "model_sha256": candidate.card["model_sha256"],
@@ -82,11 +70,11 @@ def run(params: Params, paths: Paths, name: str) -> None:
             "parity": candidate.card["parity"],
         },
     }
-    with replacing(paths.evaluation(name), sealed=True) as fresh:
+    with replacing(paths.evaluation(name), seal=integrity.seal) as fresh:
         write(fresh, measured, content, candidate, params.evaluation)
         write_json(fresh / paths.measured(name).name, content)
         confidence = params.evaluation.confidence
-        write_json(fresh / reference.FILE, reference.of(candidate, paths.sequences(unit), card, content, confidence))
+        write_json(fresh / REFERENCE, reference.of(candidate, paths.sequences(unit), card, content, confidence))
     write_json(paths.metrics(name), headline.short(content))
     emit(content, as_json=False, text=lambda: report.console_table(content))
     for line in (*headline.warnings(content), *headline.notes(content)):

@@ -22,7 +22,6 @@ from clickflow.sequences.store import Card, open_split
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json
 
-FILE = "reference.json"
 VERSION = 1
 
 

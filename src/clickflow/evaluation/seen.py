@@ -7,13 +7,13 @@ A version holds the end of its training and validation part, `seen_until`. On a 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.artefact.artefact import Artefact
+from clickflow.artefact.artefact import Artefact, load
+from clickflow.evaluation.earlier import Earlier
 from clickflow.evaluation.scoring import HeldOut
 from clickflow.system.files import read_json
 
@@ -22,9 +22,10 @@ UNTIL = "seen_until"
 Rows = npt.NDArray[np.bool_]
 
 
-def dated(version: Artefact, reference: Path | None) -> Artefact:
-    """`version` with the end of its data in its card; of one exported before cards had it, from its reference.json."""
-    if UNTIL in version.card or reference is None:
+def loaded(earlier: Earlier) -> Artefact:
+    """Its artefact with the end of its data in its card; for one exported without it, from its reference.json."""
+    version = load(earlier.folder)
+    if UNTIL in version.card or (reference := earlier.reference()) is None:
         return version
     return replace(version, card={**version.card, UNTIL: read_json(reference).get(UNTIL)})
 

@@ -6,24 +6,23 @@ scratch.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
 from clickflow.events import forgotten, manifest, missing, origins, outputs, quarantine, reading, refusals, times
-from clickflow.events.checks import Rules
 from clickflow.events.commit import commit, scratch
 from clickflow.events.digests import digests, steady
 from clickflow.events.engine import Engine, started
-from clickflow.events.forgotten import NOBODY, Forgotten
 from clickflow.events.manifest import Ingested, Manifest
-from clickflow.events.presets import Layout, layout_of
+from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import key_name, load_key, retired
 from clickflow.events.recheck import Rechecked, recheck
+from clickflow.events.rules import rules_for
 from clickflow.events.sources import SourceFile, open_files
 from clickflow.events.staging import Stage
 from clickflow.events.storage import UNTOUCHED
@@ -201,33 +200,6 @@ def work_of(
 def threads_of(params: Params) -> int:
     """As many as there are cores and memory for."""
     return max(1, min(os.cpu_count() or 1, 8, int(params.ingest.memory_gb * 1e9 / (BLOCK * 24))))
-
-
-def rules_for(params: Params, key: bytes, people: Forgotten = NOBODY) -> Callable[[Layout], Rules]:
-    """What a good row is, for a layout; rows of `people` are neither good nor bad."""
-    source = origins.as_read(params.source)
-    now = manifest.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
-    latest = now + timedelta(minutes=params.ingest.future_tolerance_minutes)
-
-    def rules(layout: Layout) -> Rules:
-        return Rules(
-            event_types=layout.event_types,
-            nulls=source.nulls,
-            decimal=source.decimal,
-            thousands=source.thousands,
-            currency=source.currency,
-            bad_optional=params.ingest.bad_optional,
-            time_format=layout.time_format,
-            timezone=source.timezone,
-            cancel_prefix=layout.cancel_prefix,
-            latest=int(latest.timestamp() * 1e6),
-            max_text_length=params.ingest.max_text_length,
-            require_user=params.ingest.require_user,
-            key=key,
-            forgotten=people,
-        )
-
-    return rules
 
 
 def check_source(source: Source, engine: Engine) -> None:

@@ -15,6 +15,7 @@ from clickflow.events.origins import as_read
 from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import key_name, load_key, retired
 from clickflow.events.recheck import recheck
+from clickflow.events.rules import rules_for
 from clickflow.events.staging import Stage
 from clickflow.params.schema import Params
 from clickflow.system import console, files, integrity
@@ -58,7 +59,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                 previous,
                 paths.quarantine,
                 lambda name: layout_of(as_read(params.source), name),
-                stage_of.rules_for(params, key, forgotten.load(paths.home, key)),
+                rules_for(params, key, forgotten.load(paths.home, key)),
                 staged,
                 engine,
                 key,

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from clickflow.evaluation import slices
 from clickflow.evaluation.systems import ACTIONS, AHEAD, CANDIDATE, CHAMPION, ONE_STEP, ORACLE, PREDICTIONS
-from clickflow.gate import tries as judged
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256, sha256_folder
@@ -142,9 +141,6 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
             kept="no decision was written",
             next_step=f"run `dvc repro evaluate@{model}`, then the gate",
         )
-    # imported here: the registry stands above the evaluation, which is otherwise given what it needs
-    from clickflow.registry import tries
-
     latency = _number(_artefact(metrics, "latency_ms_p95_class") or card.get("latency_ms_p95_class"))
     folder, known = paths.evaluation(model), int(card["known"])
     answers = {}
@@ -162,7 +158,6 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
         size_mb=onnx.stat().st_size / 1e6,
         latency_ms=latency,
         answers=answers,
-        tries=tries.number(paths, model, judged.of(metrics)),
     )
 
 

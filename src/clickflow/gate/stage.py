@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,39 +28,32 @@ from clickflow.system.paths import Paths
 MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged": "?", "warned": "!"}
 
 
-def run(params: Params, paths: Paths, name: str) -> None:
+Count = Callable[[Paths, str, Mapping[str, Any]], int]
+"""The how manieth try on its test window a candidate is: what the registry has recorded (clickflow.registry.tries)."""
+
+
+def run(params: Params, paths: Paths, name: str, record: Count) -> None:
     """Judge the candidate of model `name`; write decision.json and decision.html, print the rules.
 
+    `record` records the try and counts it: before anybody knows the outcome, the home holds that this candidate is
+    judged on this test window.
     The decision is the output: whatever it is, the exit code is 0. Raises UsageError for a metric that was not
     measured, DataError where the evaluation does not belong to the artefact or the champion.
     """
-    params.model(name)
-    # imported here: the registry stands above the evaluation
-    from clickflow.registry.tries import record
-
-    evidence = _verified(params, paths, name)
-    # before anybody knows the outcome, the home holds that this candidate is judged on this test window
-    evidence = replace(evidence, tries=record(paths, name, tries.of(evidence.metrics)))
-    decision = _judged(params, paths, name, evidence)
-    with replacing(paths.gate(name), sealed=True) as fresh:
+    decision = judge(params, paths, name, record)
+    with replacing(paths.gate(name), seal=integrity.seal) as fresh:
         write_json(fresh / "decision.json", decision)
         write_text(fresh / "decision.html", page(decision))
     console.out.print(_table(decision))
     console.say(f"evidence: {paths.gate(name) / 'decision.html'}; `clickflow promote {name}` carries the decision out")
 
 
-def judge(params: Params, paths: Paths, name: str) -> dict[str, Any]:
+def judge(params: Params, paths: Paths, name: str, count: Count) -> dict[str, Any]:
     """The decision that the evidence gives, without writing it: what promote holds the gate's against."""
     params.model(name)
-    return _judged(params, paths, name, _verified(params, paths, name))
-
-
-def _verified(params: Params, paths: Paths, name: str) -> Evidence:
     integrity.verify(*_read(paths, name), home=paths.home)
-    return evidences.read(paths, name, params.champion[name])
-
-
-def _judged(params: Params, paths: Paths, name: str, evidence: Evidence) -> dict[str, Any]:
+    evidence = evidences.read(paths, name, params.champion[name])
+    evidence = replace(evidence, tries=count(paths, name, tries.of(evidence.metrics)))
     rules = judging.judge(params.gate, evidence, params.seed)
     return {
         **decision_of(name, params.gate, evidence, rules, params.seed),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clickflow.evaluation import figures
 from clickflow.evaluation.figures import Figure
@@ -10,10 +10,8 @@ from clickflow.evaluation.report import data_uri
 from clickflow.events.refusals import named
 from clickflow.monitoring import plots
 from clickflow.monitoring.rule import METRIC, Bound, Judged, Verdict
+from clickflow.monitoring.watched import Seen
 from clickflow.system.errors import UsageError
-
-if TYPE_CHECKING:
-    from clickflow.monitoring.watch import Seen
 
 TITLES = {
     "event_types": "event types",
@@ -103,7 +101,7 @@ def minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
-def page(result: Mapping[str, Any], seen: Sequence["Seen"]) -> str:
+def page(result: Mapping[str, Any], seen: Sequence[Seen]) -> str:
     """report.html; the same content gives the same bytes."""
     from jinja2 import Environment, StrictUndefined
 
@@ -123,7 +121,7 @@ def _reasons(window: Judged) -> list[str]:
     return list(dict.fromkeys(bound.why for bound in window.bounds if bound.why))
 
 
-def _draw(seen: "Seen") -> list[Figure]:
+def _draw(seen: Seen) -> list[Figure]:
     verdict = seen.verdict
     names = [bound.name for bound in verdict.windows[0].bounds] if verdict.windows else []
     judged = [n for n, _ in enumerate(names) if any(window.bounds[n].value is not None for window in verdict.windows)]

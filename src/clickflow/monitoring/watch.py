@@ -4,21 +4,21 @@ Nothing is changed but the report. What is measured, and how often it errs, stan
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation import reference as references
 from clickflow.evaluation import vocabularies
+from clickflow.evaluation.earlier import REFERENCE
 from clickflow.evaluation.profile import Values, action_codes
-from clickflow.evaluation.reference import Reference
 from clickflow.events import refusals
 from clickflow.monitoring import drift, live, report, rule, windows
 from clickflow.monitoring.rule import DRIFT, METRIC, Judged, Verdict
+from clickflow.monitoring.watched import Seen, Watched
 from clickflow.monitoring.windows import Window
 from clickflow.params.schema import Params
 from clickflow.registry import champion
@@ -32,37 +32,6 @@ from clickflow.system.paths import Paths
 
 RESULT, PAGE = "watch.json", "report.html"
 NO_CLOCK = "the log has an order and no clock: age and hours are not judged, a day stands for 1,440 sessions"
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A model under watch; `reference` is None where its version was registered without one."""
-
-    model: str
-    version: int
-    artefact: Artefact
-    reference: Reference | None
-    settings: Mapping[str, Any]
-    """How the store's sessions are cut now."""
-
-    @property
-    def why_no_drift(self) -> str:
-        """Why drift cannot be judged; empty where it can."""
-        if self.reference is None:
-            return f"version {self.version} was registered without {references.FILE}"
-        changed = [name for name, value in self.reference.settings.items() if self.settings.get(name) != value]
-        if changed:
-            return f"sessions are cut by other rules than in training: {', '.join(sorted(changed))}"
-        return ""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What was found about one model: the verdict, and each window's shares by dimension, for the figures."""
-
-    watched: Watched | None
-    verdict: Verdict
-    shares: tuple[Mapping[str, Values], ...] = ()
 
 
 def run(params: Params, paths: Paths, models: list[str], *, out: Path | None, as_of: str | None, as_json: bool) -> None:
@@ -131,7 +100,7 @@ def _model(
         why = "it has no champion yet: there is nothing to watch"
         return Seen(None, Verdict(model=model, version=0, windows=(), breaches=0, retrain=False, why=why))
     version, artefact = champion.loaded(params, paths, model)
-    file = champion.evidence(params, paths, model, version, references.FILE)
+    file = champion.evidence(params, paths, model, version, REFERENCE)
     card = read_card(store)
     watched = Watched(
         model,

@@ -21,9 +21,9 @@ import pyarrow as pa
 from clickflow.events import forgotten, origins, texts
 from clickflow.events.checks import Rules, check
 from clickflow.events.engine import started
-from clickflow.events.ingest import rules_for
 from clickflow.events.jsonlines import JsonLines
 from clickflow.events.rows import lines_of, with_constants
+from clickflow.events.rules import rules_for
 from clickflow.events.sources import Empty, SourceFile, open_files
 from clickflow.events.storage import opened, packing_of
 from clickflow.events.tables import Table

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from clickflow.artefact.artefact import Artefact, load
+from clickflow.evaluation.earlier import REFERENCE, Earlier
 from clickflow.params.file import check
 from clickflow.params.schema import Params
-from clickflow.registry import ledger
+from clickflow.registry import ledger, tries
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import put_in_place, replacing, sha256_folder, write_text
@@ -102,6 +103,25 @@ def evidence(params: Params, paths: Paths, model: str, version: int, name: str) 
             return None
         put_in_place(found, file)
     return file
+
+
+def past(params: Params, paths: Paths, model: str) -> tuple[Earlier | None, Earlier | None]:
+    """What a candidate is measured beside: the champion that params.yaml names, and the best champion of the past where
+    that is another. Fetched, each; raises as `fetch` does.
+    """
+    version = params.champion[model]
+    if not version:
+        return None, None
+
+    def earlier(number: int) -> Earlier:
+        return Earlier(
+            number,
+            fetch(params, paths, model, number),
+            lambda: evidence(params, paths, model, number, REFERENCE),
+        )
+
+    best = tries.best(paths, model, version)
+    return earlier(version), earlier(best) if best != version else None
 
 
 def _recorded_hash(paths: Paths, model: str, version: int) -> str | None:

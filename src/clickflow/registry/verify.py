@@ -16,6 +16,7 @@ from clickflow.gate import locked, stage
 from clickflow.params.file import check
 from clickflow.params.rules import COMMIT_ALONE
 from clickflow.params.schema import Params
+from clickflow.registry import tries
 from clickflow.registry.origin import Origin
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
@@ -150,7 +151,7 @@ def _of_judging(params: Params, paths: Paths, model: str, decision: Mapping[str,
     """The gate decides the same once more."""
     again = f"run `dvc repro gate@{model}`: the gate's decision counts, not what is written in its place"
     try:
-        found = json.loads(json.dumps(stage.judge(params, paths, model)))
+        found = json.loads(json.dumps(stage.judge(params, paths, model, tries.number)))
     except ClickflowError as error:
         return Objection(f"the evidence does not hold: {error.what}", error.next_step or again)
     if found == dict(decision):

@@ -55,7 +55,7 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
     """
     _check(settings)
     clock = manifest.clock(events)
-    with _scratch(out) as scratch, replacing(out, sealed=True) as fresh:
+    with _scratch(out) as scratch, replacing(out, seal=integrity.seal) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
             numbered = numbering.number(connection, events, settings)
             cut = _cut(connection, numbered, settings, unit, scratch)

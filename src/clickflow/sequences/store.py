@@ -22,6 +22,7 @@ from clickflow.sequences.writer import (
     vocabulary_schema,
     write_table,
 )
+from clickflow.system import integrity
 from clickflow.system.errors import DataError
 from clickflow.system.files import replacing, sha256
 
@@ -212,7 +213,7 @@ def write_store(
         ],
         schema=categories_schema(),
     )
-    with replacing(folder, sealed=True) as fresh:
+    with replacing(folder, seal=integrity.seal) as fresh:
         files = {
             "vocabulary.parquet": write_table(fresh / "vocabulary.parquet", [vocabulary], vocabulary_schema()),
             "categories.parquet": write_table(fresh / "categories.parquet", [categories], categories_schema()),

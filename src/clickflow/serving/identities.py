@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 from clickflow.events import manifest, origins, reading
 from clickflow.events.checks import check
 from clickflow.events.engine import started
-from clickflow.events.ingest import rules_for, threads_of
+from clickflow.events.ingest import threads_of
 from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import VARIABLE, key_name, load_key
 from clickflow.events.rows import with_constants
+from clickflow.events.rules import rules_for
 from clickflow.events.sources import SourceFile, open_files
 from clickflow.params.schema import Params
 from clickflow.registry.ledger import actor

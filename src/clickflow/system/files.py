@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -129,20 +129,18 @@ def put_in_place(fresh: Path, path: Path) -> None:
 
 
 @contextmanager
-def replacing(folder: Path, *, sealed: bool = False) -> Iterator[Path]:
+def replacing(folder: Path, *, seal: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """Yield an empty sibling folder; on success it takes the place of `folder`, on failure it is removed and
-    `folder` stays as it was. `sealed`: the hashes of its files are recorded in it (`integrity.seal`).
+    `folder` stays as it was. `seal`: records the hashes of its files in it (`integrity.seal`).
     """
-    from clickflow.system import integrity
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _beside(folder, ".new") as fresh:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         try:
             yield fresh
-            if sealed:
-                integrity.seal(fresh)
+            if seal:
+                seal(fresh)
             sync_tree(fresh)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)

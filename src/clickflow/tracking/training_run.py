@@ -5,8 +5,14 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from clickflow.params.models import Model
+from clickflow.params.schema import Params
+from clickflow.system import console
+from clickflow.system.paths import Paths
 
 EXPERIMENT = "training"
 
@@ -104,6 +110,50 @@ class Mlflow:
             self.client, self.run = None, "gone"
             first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             self.say(f"MLflow cannot be used, training goes on without it: {first}")
+
+
+class Tracker:
+    """MLflow and TensorBoard together, told how one training goes."""
+
+    def __init__(
+        self, params: Params, paths: Paths, model: str, spec: Model, *, fingerprint: str, data_sha256: str
+    ) -> None:
+        self.mlflow = Mlflow(
+            uri(params.registry.mlflow_uri, paths.home),
+            paths.home / "mlartifacts",
+            model,
+            tags={
+                **provenance(paths.root),
+                "clickflow.model": model,
+                "clickflow.fingerprint": fingerprint,
+                "clickflow.data_sha256": data_sha256,
+            },
+            params=names(asdict(spec)) | {"seed": params.seed},
+            say=console.say,
+        )
+        self.board = TensorBoard(paths.home / "tensorboard" / model / fingerprint, console.say)
+
+    def step(self, values: Mapping[str, float], step: int) -> None:
+        """Figures of a training step."""
+        self.board.scalars({f"step/{name}": value for name, value in values.items()}, step)
+
+    def epoch(self, record: Mapping[str, Any], rates: Mapping[str, float]) -> None:
+        """An epoch's line of the history; one request to MLflow."""
+        values = flat(record)
+        self.board.scalars(values, record["epoch"])
+        self.mlflow.metrics({**values, **rates}, record["epoch"])
+
+    def close(self) -> None:
+        """Nothing more will be told of steps and epochs."""
+        self.board.close()
+
+    def fail(self) -> None:
+        """The training has failed."""
+        self.mlflow.fail()
+
+    def finish(self, facts: Mapping[str, str], files: list[Path]) -> None:
+        """The training has ended: what is to be known of it, and what is kept with it."""
+        self.mlflow.finish({f"clickflow.{name}": fact for name, fact in facts.items()}, files)
 
 
 class TensorBoard:

@@ -1,13 +1,13 @@
 """The stage `train@model`: from the packed store to models/<name>/trained."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
@@ -20,7 +20,6 @@ from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import console, integrity
 from clickflow.system.files import read_json, replacing, write_json
 from clickflow.system.paths import Paths
-from clickflow.tracking import training_run
 from clickflow.training import checkpoint_mirror, curves
 from clickflow.training.checkpoints import Checkpoints, fingerprint
 from clickflow.training.device import choose
@@ -28,10 +27,30 @@ from clickflow.training.distributed import Team, gathered
 from clickflow.training.loop import Trained, train
 
 
-def run(params: Params, paths: Paths, name: str) -> None:
+class Tracker(Protocol):
+    """Who keeps how training goes, beside its folder (clickflow.tracking.training_run); it never breaks a training."""
+
+    def step(self, values: Mapping[str, float], step: int, /) -> None:
+        """Figures of a training step."""
+
+    def epoch(self, record: Mapping[str, Any], rates: Mapping[str, float], /) -> None:
+        """An epoch's line of the history, and how fast it went."""
+
+    def close(self) -> None:
+        """Nothing more will be told of steps and epochs."""
+
+    def fail(self) -> None:
+        """The training has failed."""
+
+    def finish(self, facts: Mapping[str, str], files: list[Path], /) -> None:
+        """The training has ended: what is to be known of it, and what is kept with it."""
+
+
+def run(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] | None = None) -> None:
     """Train the model of that name, or go on where an earlier run was stopped; write its folder.
 
-    Raises DataError where the store is missing or has nothing to learn from.
+    `track` opens a tracker of the training, such as MLflow: nothing that it does can change a weight. Raises DataError
+    where the store is missing or has nothing to learn from.
     """
     folder = paths.sequences(params.model(name).unit)
     integrity.verify(folder, home=paths.home)
@@ -42,45 +61,32 @@ def run(params: Params, paths: Paths, name: str) -> None:
     mark = _fingerprint(params, name, card)
     mirror = checkpoint_mirror.mirror(mark, console.say)
     checkpoints = Checkpoints(paths.home / "checkpoints" / mark, spec.budget.checkpoint_seconds, console.say, mirror)
-    mlflow = training_run.Mlflow(
-        training_run.uri(params.registry.mlflow_uri, paths.home),
-        paths.home / "mlartifacts",
-        name,
-        tags={
-            **training_run.provenance(paths.root),
-            "clickflow.model": name,
-            "clickflow.fingerprint": mark,
-            "clickflow.data_sha256": card.sha256,
-        },
-        params=training_run.names(asdict(spec)) | {"seed": params.seed},
-        say=console.say,
-    )
-    board = training_run.TensorBoard(paths.home / "tensorboard" / name / mark, console.say)
+    tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
     out = paths.trained(name)
     known = replace(sizes(card), item_codes=item_features.read(folder, spec.encoder.item_features, card.known))
     work = partial(_train, spec, known, folder, params)
     try:
         with (
-            _Console(name, (spec.budget.epochs or 0) * max(1, len(spec.ensemble)), mlflow, board) as watcher,
+            _Console(name, (spec.budget.epochs or 0) * max(1, len(spec.ensemble)), tracker) as watcher,
             gathered(params.training.processes, choose(params.training).kind, work) as team,
         ):
             trained = work(team, checkpoints=checkpoints, watcher=watcher)
         best = trained.best_epochs if spec.ensemble else trained.best_epoch
-        with replacing(out, sealed=True) as fresh:
+        with replacing(out, seal=integrity.seal) as fresh:
             extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": best}
             save(trained.network, fresh, extra)
             write_json(fresh / "history.json", trained.history)
             curves.draw(trained.history, trained.best_epochs, fresh / "curves.png")
     except Exception:
-        mlflow.fail()
+        if tracker:
+            tracker.fail()
         raise
-    mlflow.finish(
-        {
-            "clickflow.weights_sha256": read_json(out / CARD)["weights_sha256"],
-            "clickflow.best_epoch": ", ".join(map(str, trained.best_epochs)),
-        },
-        [out / "curves.png", out / "history.json", out / CARD],
-    )
+    if tracker:
+        facts = {
+            "weights_sha256": read_json(out / CARD)["weights_sha256"],
+            "best_epoch": ", ".join(map(str, trained.best_epochs)),
+        }
+        tracker.finish(facts, [out / "curves.png", out / "history.json", out / CARD])
     checkpoints.remove()
     kept = " and ".join(map(str, trained.best_epochs))
     console.say(f"{name}: trained; the weights of epoch {kept} of {len(trained.history)} are kept")
@@ -124,10 +130,10 @@ def _fingerprint(params: Params, name: str, card: Card) -> str:
 
 
 class _Console:
-    """Tells a person, MLflow and TensorBoard how training goes."""
+    """Tells a person, and a tracker, how training goes."""
 
-    def __init__(self, name: str, epochs: int, mlflow: training_run.Mlflow, board: training_run.TensorBoard) -> None:
-        self.name, self.planned, self.mlflow, self.board = name, f"/{epochs}" if epochs else "", mlflow, board
+    def __init__(self, name: str, epochs: int, tracker: Tracker | None) -> None:
+        self.name, self.planned, self.tracker = name, f"/{epochs}" if epochs else "", tracker
         self.stack = ExitStack()
         self.advance: console.Advance | None = None
         self.done = self.questions = 0
@@ -141,7 +147,8 @@ class _Console:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stack.close()
-        self.board.close()
+        if self.tracker:
+            self.tracker.close()
 
     def start(self, network: Network, steps: int, done: int, why: str) -> None:
         """Say what is trained and on what, and begin the line of progress."""
@@ -163,13 +170,13 @@ class _Console:
         rate = self.questions / max(self.seconds, 1e-9)
         if self.advance:
             self.advance(steps, f"{rate:,.0f} events/s, loss {loss:.3f}")
-        self.board.scalars({"step/loss": loss, "step/events_per_second": rate}, self.done)
+        if self.tracker:
+            self.tracker.step({"loss": loss, "events_per_second": rate}, self.done)
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """One line for a person, one request to MLflow."""
+        """One line for a person."""
         self.since = time.monotonic()
         rate = self.questions / max(self.seconds, 1e-9)
-        values = training_run.flat(record)
         parts = [f"loss {record['train']['loss']:.4f}"]
         if valid := record.get("valid"):
             parts.append(f"valid loss {valid['loss']:.4f}")
@@ -178,5 +185,5 @@ class _Console:
                 known = " / ".join(f"{valid[f'{name}@20_known']:.4f}" for name in ("recall", "mrr"))
                 parts.append(f"{known} on the {valid['coverage']:.1%} of next items that are known")
         console.say(f"{self.name}: epoch {record['epoch']}{self.planned}: {', '.join(parts)}, {rate:,.0f} events/s")
-        self.board.scalars(values, record["epoch"])
-        self.mlflow.metrics({**values, "events_per_second": rate, "train_seconds": self.seconds}, record["epoch"])
+        if self.tracker:
+            self.tracker.epoch(record, {"events_per_second": rate, "train_seconds": self.seconds})

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from clickflow.events.contract import COLUMNS
 from clickflow.events.engine import Engine
-from clickflow.events.ingest import rules_for
 from clickflow.events.reading import check_block
 from clickflow.events.rows import lines_of, reasons_of
+from clickflow.events.rules import rules_for
 from clickflow.events.sources import open_files
 from clickflow.params.schema import Params
 from clickflow.params.source import Source
