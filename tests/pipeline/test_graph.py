@@ -129,6 +129,7 @@ def test_generated_pipelines_read_as_dvc_reads_them(tmp_path: Path, wanted: list
     assert all(order.index(up) < order.index(down) for up, down in ours.edges)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     values=st.dictionaries(
         st.text(st.characters(categories=["Ll"]), min_size=1, max_size=4),
