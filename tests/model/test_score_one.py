@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,13 @@ from clickflow.system.paths import Paths
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Paths, Path]]:
-    folder, home = tmp_path_factory.mktemp("shop"), tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("CLICKFLOW_HOME", str(home))
-        yield watched_shop.make(folder, root), home
-
-
 @pytest.fixture
-def shop(made: tuple[Paths, Path], monkeypatch: pytest.MonkeyPatch) -> Paths:
-    paths, home = made
-    monkeypatch.chdir(paths.root)
+def shop(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """The shop, for reading, with a home of the test's own."""
+    home = Path(shutil.copytree(watched / "home", tmp_path / "home"))
+    monkeypatch.chdir(watched / "shop")
     monkeypatch.setenv("CLICKFLOW_HOME", str(home))
-    return paths
+    return Paths(watched / "shop")
 
 
 def visits(paths: Paths) -> list[dict[str, Any]]:

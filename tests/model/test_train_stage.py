@@ -9,6 +9,7 @@ import torch
 from small_models import shop
 from small_models import spec as small
 
+import mlflow_database
 from clickflow.models.saved import load_trained
 from clickflow.params.file import load
 from clickflow.params.schema import Params
@@ -32,6 +33,7 @@ def test_the_same_bytes_whatever_becomes_of_mlflow(
 ) -> None:
     paths = Paths(tmp_path)
     card = shop(paths.sequences("session"))
+    mlflow_database.empty_into(paths.home)
     stage.run(params, paths, "next_step", Tracker)
     out = paths.trained("next_step")
     assert sorted(path.name for path in out.iterdir()) == [
@@ -89,6 +91,7 @@ def test_two_processes_train_as_one_does(params: Params, tmp_path: Path, capsys:
     for processes in (1, 2):
         paths = Paths(tmp_path / str(processes))
         shop(paths.sequences("session"))
+        mlflow_database.empty_into(paths.home)
         stage.run(replace(params, training=replace(params.training, processes=processes)), paths, "next_step")
         history = json.loads((paths.trained("next_step") / "history.json").read_text())
         losses.append([epoch["valid"]["loss"] for epoch in history])

@@ -15,22 +15,11 @@ from clickflow.system.paths import Paths
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Any:
-    """The shop, and the home that holds its champion."""
-    folder, home = tmp_path_factory.mktemp("shop"), tmp_path_factory.mktemp("champions")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLICKFLOW_HOME", str(home))
-        patch.chdir(folder)
-        yield watched_shop.make(folder, root), home
-
-
 @pytest.fixture
-def paths(shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+def paths(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """A copy of the shop for one test; the champion is shared, and nobody changes it."""
-    made, home = shop
-    monkeypatch.setenv("CLICKFLOW_HOME", str(home))
-    return watched_shop.copied(made, tmp_path, monkeypatch)
+    monkeypatch.setenv("CLICKFLOW_HOME", str(watched / "home"))
+    return watched_shop.copied(Paths(watched / "shop"), tmp_path, monkeypatch)
 
 
 def broken(said: Any) -> list[set[str]]:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+import mlflow_database
 from clickflow import cli
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
@@ -47,6 +48,7 @@ def make(folder: Path, root: Path) -> Paths:
         text = text.replace(old, new)
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     (folder / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
+    mlflow_database.empty_into(Paths(folder).home)
     call("ingest", as_json=False)
     (folder / "reports/validation.json").write_text("{}")
     call("sequences", "session", as_json=False)

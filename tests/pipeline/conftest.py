@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from small_shop import CHECK, PIPELINE, commit, dvc, git
 
+from once import once
+
 
 @pytest.fixture(scope="session")
 def _shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
@@ -36,12 +38,13 @@ def shop(_shop: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("airflow")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
-    env |= {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-    code = "from clickflow.airflow import inprocess; inprocess.migrate()"
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=True, capture_output=True)
-    return folder
+    def migrate(folder: Path) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
+        env |= {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        code = "from clickflow.airflow import inprocess; inprocess.migrate()"
+        subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=True, capture_output=True)
+
+    return once(tmp_path_factory, "airflow", migrate)
 
 
 @pytest.fixture

@@ -1,18 +1,16 @@
 """Workspaces that look as after the gate, and the registry's state as a stranger reads it."""
 
-import atexit
 import json
 import os
 import shutil
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+import mlflow_database
 from clickflow.evaluation import ranking
 from clickflow.gate import stage
 from clickflow.params.file import load
@@ -116,27 +114,9 @@ def evaluated(
     integrity.seal(folder)
 
 
-@cache
-def _empty_store() -> Path:
-    """A fresh MLflow database: made once, since its migrations take seconds."""
-    folder = Path(mkdtemp())
-    paths = workspace(folder, Path(__file__).resolve().parents[2])
-    before = os.environ.get("CLICKFLOW_HOME")
-    os.environ["CLICKFLOW_HOME"] = str(folder)
-    try:
-        mlflow_store.connect(params_of(paths), paths)
-    finally:
-        os.environ.pop("CLICKFLOW_HOME")
-        if before:
-            os.environ["CLICKFLOW_HOME"] = before
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder / "mlflow.db"
-
-
 def with_store(paths: Paths) -> Paths:
     """`paths`, its home with an MLflow database in which nothing is registered."""
-    paths.home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_empty_store(), paths.home / "mlflow.db")
+    mlflow_database.empty_into(paths.home)
     return paths
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import mlflow_database
 from clickflow.cli import guarded
 from clickflow.params.file import load
 from clickflow.sequences.card import read_card
@@ -47,6 +48,7 @@ SLOW = {
 def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsys, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     paths = shop(SLOW)
+    mlflow_database.empty_into(paths.home)
     before = paths.params.read_text(encoding="utf-8")
     run(paths, trials=4)
     found = told(capsys)
@@ -206,6 +208,7 @@ def test_a_trial_that_others_surpass_is_stopped_and_marked(shop, capsys, monkeyp
     space = {"optimiser.learning_rate": nothing, "optimiser.embedding_learning_rate": nothing}
     longer = {"models.next_step.budget.epochs": 5, "models.next_step.budget.patience": 5}
     paths = shop(longer, pruning="halving", space={"*": space})
+    mlflow_database.empty_into(paths.home)
     run(paths, trials=2, jobs=1)
     found = told(capsys)
     assert found["trials"] == {"finished": 1, "pruned": 1}
