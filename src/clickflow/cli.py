@@ -12,6 +12,7 @@ import typer
 from clickflow import __version__
 from clickflow.params.file import load
 from clickflow.params.schema import Params
+from clickflow.sequences.units import UNITS
 from clickflow.system import console, files
 from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError, UsageError
 from clickflow.system.paths import Paths, workspace
@@ -110,7 +111,7 @@ def validate() -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def sequences(unit: Annotated[str, typer.Argument(help="session")]) -> None:
+def sequences(unit: Annotated[str, typer.Argument(help=", ".join(UNITS))]) -> None:
     """Events to the packed store of a unit, split by time."""
     params, paths = _open()
     from clickflow.sequences import prepare as stage

@@ -28,13 +28,15 @@ from sequences_reference import (
     write_events,
 )
 
+from clickflow.events.contract import EVENT_TYPES
 from clickflow.params.file import check
 from clickflow.params.schema import Params
-from clickflow.params.sequences import Sequences
+from clickflow.params.sequences import Sequences, SessionUnit
 from clickflow.sequences import prepare, vocabulary
+from clickflow.sequences.cutting import Cutter, step_types
 from clickflow.sequences.features import statistics
-from clickflow.sequences.sessions import Cutter, rules, step_types
 from clickflow.sequences.store import SPLITS, Card, open_split, read_card, verify
+from clickflow.sequences.units import session
 from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import sha256_folder
@@ -191,10 +193,19 @@ def test_where_batches_end_does_not_matter(
         "brand": table[3].astype(np.int32),
         "open": table[0] > 0,
     }
-    made = rules([0, 1], gap_minutes=5 / 60e6, drop_repeats=drop_repeats, max_length=max_length)
+    made = session.rules(
+        SessionUnit(
+            gap_minutes=5 / 60e6,
+            event_types=("view", "cart"),
+            drop_repeats=drop_repeats,
+            min_length=2,
+            max_length=max_length,
+            baskets=False,
+        )
+    )
 
     def cut(edges: list[int]) -> tuple[dict[str, list[float]], dict[str, list[int]], tuple[int, int, int]]:
-        cutter = Cutter(made)
+        cutter = Cutter(made, EVENT_TYPES)
         steps: dict[str, list[float]] = {name: [] for name in step_types()}
         sequences: dict[str, list[int]] = {}
         parts = [

@@ -63,8 +63,7 @@ def best(folder: Path, test: HeldOut, known: int) -> Best:
 
 def _kept(test: HeldOut) -> Sequence[str]:
     """The event types that the store's sequences keep; all, where the store does not say."""
-    session = test.card.settings.get("session", {})
-    return tuple(session.get("event_types", test.card.actions))
+    return tuple(test.card.own_settings.get("event_types", test.card.actions))
 
 
 def _indexes(values: npt.NDArray[np.integer]) -> Any:

@@ -107,7 +107,7 @@ def _model(
         version,
         artefact,
         references.read(file, artefact) if file else None,
-        card.settings.get("session") or {},
+        card.own_settings,
     )
     most = params.evaluation.max_sequences
     asked = params.watch

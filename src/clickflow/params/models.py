@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from clickflow.params.meta import Meta, Param, params
 
-Unit = Literal["session"]
 Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
 ItemFeature = Literal["category", "brand", "price", "popularity"]
 Kind = Literal["rnn", "gru", "lstm", "mingru", "transformer", "attention"]
@@ -76,6 +75,12 @@ class RankingHead(HeadParams):
 @dataclass(frozen=True, kw_only=True)
 class ClassesHead(HeadParams):
     """A head that answers one of a few classes."""
+
+
+def units() -> Mapping[str, Any]:
+    """The table `clickflow.sequences.units.UNITS`, asked late as that of the heads is."""
+    table: Mapping[str, Any] = import_module("clickflow.sequences.units").UNITS
+    return table
 
 
 def heads() -> Mapping[str, Any]:
@@ -156,7 +161,7 @@ class Augmentation:
 class Model:
     """One model: what it reads, how, and what it answers."""
 
-    unit: Annotated[Unit, Meta("what one sequence is")]
+    unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
     encoder: Encoder = field(default_factory=Encoder)
     heads: Annotated[Mapping[str, HeadParams], ByName]
     optimiser: Optimiser = field(default_factory=Optimiser)

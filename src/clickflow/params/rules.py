@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from clickflow.params.gate import ACCURACY, OTHERS, ROW_METRICS, place_of
-from clickflow.params.models import Encoder, Model, RankingHead, model_keys
+from clickflow.params.models import Encoder, Model, RankingHead, model_keys, units
 from clickflow.params.schema import Params, nearest
 from clickflow.params.tuning import Tuned
 
@@ -57,6 +57,9 @@ def rules(params: Params) -> Any:
         at = f"models.{name}"
         if not NAME.fullmatch(name):
             yield f"{at}: a model's name is lower-case letters, digits and underscores"
+        if model.unit not in units():
+            known = ", ".join(units())
+            yield f"{at}.unit: there is no unit {model.unit!r}; there is: {known}{nearest(model.unit, units())}"
         if name not in params.champion:
             yield f"champion.{name}: is missing; 0 says that there is none yet"
         if not model.heads:

@@ -69,6 +69,11 @@ class Card:
         return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()
 
     @property
+    def own_settings(self) -> Mapping[str, Any]:
+        """The params of the unit itself; empty where the card does not say them."""
+        return self.settings.get(self.unit) or {}
+
+    @property
     def packed(self) -> int:
         """The steps of all splits."""
         return sum(part.events for part in self.splits.values())

@@ -1,7 +1,7 @@
 """What the query engine does, as Ibis expressions: number, join, sort. Everything after it is one linear pass.
 
 The engine spills to disk beyond its memory. No expression aggregates into lists and none needs a window over the
-events: the sorted rows are cut and packed by `sessions` and `pack`, which are the same for every engine.
+events: the sorted rows are cut and packed by `cutting` and `pack`, which are the same for every engine.
 """
 
 import os
@@ -100,6 +100,13 @@ def within(events: Any, since: datetime | None, until: datetime | None) -> Any:
     if until:
         events = events.filter(events.event_time < until)
     return events
+
+
+def without_sessions(events: Any) -> Any:
+    """The events as if the source had given no sessions."""
+    import ibis
+
+    return events.mutate(session_id=ibis.null("string"))
 
 
 def number_items(connection: Any, events: Any) -> Any:
@@ -223,11 +230,11 @@ def ordered_events(
     return joined.order_by("actor", "time", "row")
 
 
-def ordered_sequences(sequences: Any, actors: Any, part: int) -> Any:
-    """The sequences of one part, with their ids, in the order of the store: by start, end and content.
+def ordered_sequences(sequences: Any, actors: Any, part: int, row: list[str]) -> Any:
+    """The sequences of one part, the columns `row` and `source`, in the order of the store: by start, end and content.
 
     So the order is the same under every key of the pseudonyms; sequences of equal steps stand by session, user, piece.
-    `sequences` has the columns `sessions.SEQUENCE` and `part`. A session that the source did not name is called
+    `sequences` has the columns `cutting.SEQUENCE` and `part`. A session that the source did not name is called
     `<user>@<microseconds of its first step>`.
     """
     import ibis
@@ -235,11 +242,9 @@ def ordered_sequences(sequences: Any, actors: Any, part: int) -> Any:
     chosen = sequences.filter(sequences.part == part).join(actors, "actor")
     name = ibis.ifelse(
         chosen.session_id.isnull(),
-        chosen.user_id.concat("@", chosen.session_start.cast("string")),
+        chosen.user_id.concat("@", chosen.group_start.cast("string")),
         chosen.session_id,
     )
-    named = chosen.mutate(session_id=name).select(
-        "session_id", "user_id", "start", "end", "length", "piece", "content", "source"
-    )
+    named = chosen.mutate(session_id=name)
     named = named.order_by("start", "end", "content", "session_id", "user_id", "piece")
-    return named.drop("content")
+    return named.select(*row, "source")

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clickflow.params.sequences import Sequences
+from clickflow.params.sequences import Robots
 from clickflow.sequences.engine import Actors
 from clickflow.sequences.features import MICROSECOND
+from clickflow.sequences.units.unit import Rules
 
 ROBOTS = ("robot_rate", "robot_length", "robot_share")
 REASONS = (*ROBOTS, "basket", "too_short")
@@ -31,40 +32,40 @@ class Judged:
     baskets: int
 
 
-def judge(connection: Any, found: Any, actors: Actors, settings: Sequences, *, clock: bool) -> Judged:
-    """Take out of `found` (`sessions.SEQUENCE`) what is left out.
+def judge(connection: Any, found: Any, actors: Actors, rules: Rules, robots: Robots, *, clock: bool) -> Judged:
+    """Take out of `found` (`cutting.SEQUENCE`) what is left out.
 
-    A session is judged as a whole, whatever pieces it is cut into; robots by visitor, that is by the user, and where
+    A group is judged as a whole, whatever pieces it is cut into; robots by visitor, that is by the user, and where
     there is none by the session. Without a `clock` nobody is too fast.
     """
     import ibis
 
-    enough = found.length >= settings.session.min_length
-    sessions = found.group_by("session").agg(
+    enough = found.length >= rules.min_length
+    groups = found.group_by("group").agg(
         actor=found.actor.min(),
         steps=found.length.sum(),
         moves=found.moves.sum(),
         long_sequences=enough.sum(),
         long_steps=ibis.ifelse(enough, found.length, 0).sum(),
-        span=found.end.max() - found.session_start.min(),
+        span=found.end.max() - found.group_start.min(),
     )
-    sessions = sessions.mutate(basket=(sessions.steps > 1) & (sessions.moves == 0))
-    sessions = connection.create_table("sessions", sessions, temp=True)
-    robots = _robots(connection, sessions, actors, settings, clock=clock)
-    baskets = sessions.filter(sessions.basket)
+    groups = groups.mutate(basket=(groups.steps > 1) & (groups.moves == 0))
+    groups = connection.create_table("groups", groups, temp=True)
+    left = _robots(connection, groups, actors, rules, robots, clock=clock)
+    baskets = groups.filter(groups.basket)
     number = int(baskets.count().to_pyarrow().as_py())
-    if not settings.session.baskets:
-        baskets = baskets.anti_join(robots, "session").mutate(
+    if not rules.baskets:
+        baskets = baskets.anti_join(left, "group").mutate(
             reason=ibis.literal(REASONS.index("basket"), "int8"), visitor=ibis.literal(0, "int64")
         )
-        robots = robots.union(baskets.select("session", "reason", "visitor"))
-    out = connection.create_table("sessions_out", robots, temp=True)
-    others = found.anti_join(out, "session")
-    short = others.filter(others.length < settings.session.min_length).mutate(
+        left = left.union(baskets.select("group", "reason", "visitor"))
+    out = connection.create_table("groups_out", left, temp=True)
+    others = found.anti_join(out, "group")
+    short = others.filter(others.length < rules.min_length).mutate(
         reason=ibis.literal(REASONS.index("too_short"), "int8"), visitor=ibis.literal(0, "int64")
     )
     columns = ("reason", "visitor", "length")
-    left = found.join(out, "session").select(*columns).union(short.select(*columns))
+    left = found.join(out, "group").select(*columns).union(short.select(*columns))
     counts = left.group_by("reason").agg(
         events=left.length.sum(), sequences=left.count(), visitors=left.visitor.nunique()
     )
@@ -74,30 +75,29 @@ def judge(connection: Any, found: Any, actors: Actors, settings: Sequences, *, c
         row = by_reason.get(place, {"events": 0, "sequences": 0, "visitors": 0})
         left_out[name] = {what: int(row[what]) for what in row if what != "visitors" or name in ROBOTS}
     # it is read several times
-    kept = connection.create_table("kept", others.filter(others.length >= settings.session.min_length), temp=True)
+    kept = connection.create_table("kept", others.filter(others.length >= rules.min_length), temp=True)
     return Judged(kept, left_out, number)
 
 
-def _robots(connection: Any, sessions: Any, actors: Actors, settings: Sequences, *, clock: bool) -> Any:
-    """Table `session`, `reason`, `visitor`: all sessions of robots."""
+def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: Robots, *, clock: bool) -> Any:
+    """Table `group`, `reason`, `visitor`: all groups of robots."""
     import ibis
 
-    rules = settings.robots
     fast: Any = ibis.literal(False)
-    if clock and rules.max_steps_per_minute is not None:
-        minutes = sessions.span / (60 * MICROSECOND)
-        fast = (sessions.steps >= RATED_STEPS) & (sessions.moves > rules.max_steps_per_minute * minutes)
+    if clock and bounds.max_steps_per_minute is not None:
+        minutes = groups.span / (60 * MICROSECOND)
+        fast = (groups.steps >= RATED_STEPS) & (groups.moves > bounds.max_steps_per_minute * minutes)
     long: Any = ibis.literal(False)
-    if rules.max_session_steps is not None:
-        long = sessions.steps > rules.max_session_steps
-    enters = ~sessions.basket | settings.session.baskets
+    if bounds.max_session_steps is not None:
+        long = groups.steps > bounds.max_session_steps
+    enters = ~groups.basket | rules.baskets
     named = actors.named.select("actor", "user_id")
     # whoever has no user is one visitor a session
-    rated = sessions.mutate(
+    rated = groups.mutate(
         fast=fast,
         long=long,
-        entering_steps=ibis.ifelse(enters, sessions.long_steps, 0),
-        entering_sequences=ibis.ifelse(enters, sessions.long_sequences, 0),
+        entering_steps=ibis.ifelse(enters, groups.long_steps, 0),
+        entering_sequences=ibis.ifelse(enters, groups.long_sequences, 0),
     ).join(named, "actor")
     rated = rated.mutate(guest=ibis.ifelse(rated.user_id.isnull(), rated.actor, -1))
     visitors = rated.group_by("user_id", "guest").agg(
@@ -109,11 +109,11 @@ def _robots(connection: Any, sessions: Any, actors: Actors, settings: Sequences,
     )
     visitors = connection.create_table("visitors", visitors, temp=True)
     share: Any = ibis.literal(False)
-    if rules.max_log_share is not None:
+    if bounds.max_log_share is not None:
         seen = visitors.filter(visitors.sequences > 0)
         total = seen.agg(visitors=seen.count(), steps=seen.steps.sum(), sequences=seen.sequences.sum()).to_pyarrow()
         if total["visitors"][0].as_py() >= VISITORS:
-            most = {name: rules.max_log_share * total[name][0].as_py() for name in ("steps", "sequences")}
+            most = {name: bounds.max_log_share * total[name][0].as_py() for name in ("steps", "sequences")}
             share = (visitors.steps > most["steps"]) | (visitors.sequences > most["sequences"])
     asked = (visitors.fast, visitors.long, share)
     reason = ibis.cases(*((rule, place) for place, rule in enumerate(asked)), else_=-1).cast("int8")
@@ -121,13 +121,20 @@ def _robots(connection: Any, sessions: Any, actors: Actors, settings: Sequences,
     robots = robots.filter(robots.reason >= 0).select("reason", "visitor", robot_user="user_id", robot_guest="guest")
     robots = connection.create_table("robots", robots, temp=True)
     same = [rated.user_id.identical_to(robots.robot_user), rated.guest == robots.robot_guest]
-    return rated.join(robots, same).select("session", "reason", visitor=robots.visitor.cast("int64"))
+    return rated.join(robots, same).select("group", "reason", visitor=robots.visitor.cast("int64"))
 
 
 def notes(
-    counts: Mapping[str, int], left_out: Mapping[str, Mapping[str, int]], tie_share: float, *, baskets: bool
+    counts: Mapping[str, int],
+    left_out: Mapping[str, Mapping[str, int]],
+    tie_share: float,
+    *,
+    baskets: bool,
+    section: str,
 ) -> list[str]:
-    """What was done to visits that are not what they seem, a sentence each; `baskets`: whether they are read."""
+    """What was done to visits that are not what they seem, a sentence each; `baskets`: whether they are read, as the
+    `section` of the unit's params says.
+    """
     said = []
     if several := counts["sessions_of_several_users"]:
         said.append(f"{several:,} sessions have several users: each user's part of them is a session of its own")
@@ -135,9 +142,7 @@ def notes(
         said.append(f"{known:,} sessions name their user on some rows only: all their rows are that user's")
     if count := counts["baskets"]:
         done = "read in the order of the file" if baskets else "left out"
-        said.append(
-            f"{count:,} sessions are baskets, all their steps at one instant: {done} (sequences.session.baskets)"
-        )
+        said.append(f"{count:,} sessions are baskets, all their steps at one instant: {done} ({section}.baskets)")
     if tie_share >= TIES:
         said.append(
             f"{tie_share:.1%} of the steps have the time of the step before: they stand as in the file, and a model "

@@ -33,8 +33,11 @@ class Numbered:
     """Whether the source gives an order within an instant."""
 
 
-def number(connection: Any, events: Path, settings: Sequences) -> Numbered:
-    """The canonical events below `events` within the window of the params. Raises DataError where none lies in it."""
+def number(connection: Any, events: Path, settings: Sequences, *, by_person: bool = False) -> Numbered:
+    """The canonical events below `events` within the window of the params; `by_person`: see `units.unit.Unit`.
+
+    Raises DataError where none lies in the window.
+    """
     whole = engine.read_events(connection, events)
     table = engine.within(whole, *settings.window)
     read, inside = _count(whole), _count(table)
@@ -45,6 +48,8 @@ def number(connection: Any, events: Path, settings: Sequences) -> Numbered:
             kept=KEPT,
             next_step="change sequences.since and sequences.until in params.yaml, or ingest the days they name",
         )
+    if by_person:
+        table = engine.without_sessions(table)
     items, categories = engine.number_items(connection, table), engine.number_categories(connection, table)
     brands = engine.number_brands(connection, table)
     nobody = table.filter(table.user_id.isnull() & table.session_id.isnull())

@@ -10,14 +10,15 @@ import numpy as np
 
 from clickflow.sequences import features
 from clickflow.sequences.card import Part
+from clickflow.sequences.cutting import step_types
 from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.sequences.sessions import step_types
+from clickflow.sequences.units.unit import ArrowType
 from clickflow.sequences.vocabulary import NONE, Vocabulary, medians, modes
 from clickflow.sequences.writer import (
     SplitWriter,
     categories_schema,
-    sequences_schema,
+    row_schema,
     vocabulary_schema,
     write_table,
 )
@@ -96,14 +97,18 @@ def pack_split(
     n_events: int,
     items: Vocabulary,
     categories: Vocabulary,
+    row: Mapping[str, ArrowType],
     clock: bool,
     advance: Callable[[int], None],
 ) -> tuple[Part, dict[str, str]]:
-    """Write the columns and sequences.parquet of one split; `path` holds its ordered sequences, `clock` says whether
-    their times are a clock's.
+    """Write the columns and sequences.parquet of one split; `path` holds its ordered sequences with the columns `row`,
+    `clock` says whether their times are a clock's.
 
     Returns the card's line of it, and the hashes of the files.
     """
+    import pyarrow as pa
+
+    schema = row_schema(row)
     codes = np.append(categories.index, np.int32(NONE))  # the code -1, none, reads the last
 
     def tables(writer: SplitWriter) -> "Iterator[pa.Table]":
@@ -113,12 +118,12 @@ def pack_split(
             columns["item"] = items.index[columns["item"]]
             columns["category"] = codes[columns["category"]]
             writer.append(np.diff(offsets), columns | features.derived(columns, offsets, clock=clock))
-            yield _table(batch)
+            yield pa.table({field.name: batch[field.name].cast(field.type) for field in schema})
             advance(len(where))
 
-    with SplitWriter(folder, split, n_sequences=n_sequences, n_events=n_events) as writer:
+    with SplitWriter(folder, split, FEATURES, n_sequences=n_sequences, n_events=n_events) as writer:
         name = f"{split}/sequences.parquet"
-        table = {name: write_table(folder / name, tables(writer), sequences_schema())}
+        table = {name: write_table(folder / name, tables(writer), schema)}
     return writer.part, writer.files | table
 
 
@@ -195,10 +200,3 @@ def _places(batch: "pa.RecordBatch") -> tuple[Array, Array]:
     source, length = batch["source"].to_numpy(), batch["length"].to_numpy()
     offsets = np.concatenate([[0], np.cumsum(length)])
     return np.repeat(source - offsets[:-1], length) + np.arange(offsets[-1]), offsets
-
-
-def _table(batch: "pa.RecordBatch") -> "pa.Table":
-    """The rows of sequences.parquet for a batch of ordered sequences."""
-    import pyarrow as pa
-
-    return pa.table({field.name: batch[field.name].cast(field.type) for field in sequences_schema()})

@@ -1,6 +1,6 @@
 """The stage `sequences@unit`: canonical events to the packed store of a unit, split by time.
 
-Number and sort (engine), cut (sessions), part (split), order (engine), count (vocabulary), pack.
+Number and sort (engine), cut by the unit's rules (cutting), part (split), order (engine), count (vocabulary), pack.
 """
 
 import shutil
@@ -17,27 +17,27 @@ from clickflow.events import manifest
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
-from clickflow.sequences import coverage, engine, exclusions, features, numbering, pack, sessions, split, vocabulary
+from clickflow.sequences import coverage, cutting, engine, exclusions, features, numbering, pack, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
-from clickflow.sequences.features import Array
+from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.store import map_columns
+from clickflow.sequences.units import UNITS, named
+from clickflow.sequences.units.unit import Rules, Unit
 from clickflow.sequences.vocabulary import Vocabulary
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, replacing
 from clickflow.system.paths import Paths
 
-UNITS = ("session",)
 BASKETS_TO_ONE = 20
 """A log with so many baskets for each sequence is one of baskets."""
 
 
 def run(params: Params, paths: Paths, unit: str) -> None:
     """Make `data/sequences/<unit>`. Raises UsageError, DataError."""
-    if unit not in UNITS:
-        raise UsageError(f"there is no unit {unit!r}; there is: {', '.join(UNITS)}")
+    named(unit)
     started = time.perf_counter()
     integrity.verify(paths.events, home=paths.home)
     card = build(paths.events, params.sequences, unit, paths.sequences(unit))
@@ -46,42 +46,50 @@ def run(params: Params, paths: Paths, unit: str) -> None:
         console.say(f"[yellow]warning[/] {escape(note)}")
 
 
-def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: int | None = None) -> Card:
-    """Pack the canonical events below `events` into a store that takes the place of `out`, whole or not at all.
+def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: int | None = None) -> Card:
+    """Pack the canonical events below `events` into a store of the unit `name` that takes the place of `out`, whole or
+    not at all.
 
     The engine keeps to `settings.memory_gb` and spills into a folder beside `out` that is removed; neither that nor
     `threads` changes a byte of the store. Raises UsageError where a setting makes no sense, DataError where the events
     give no store.
     """
-    _check(settings)
+    unit = named(name)
+    section = getattr(settings, unit.section)
+    rules = unit.rules(section)
+    _check(rules, unit)
     clock = manifest.clock(events)
     with _scratch(out) as scratch, replacing(out, seal=integrity.seal) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
-            numbered = numbering.number(connection, events, settings)
-            cut = _cut(connection, numbered, settings, unit, scratch)
-            split_up = _split(connection, numbered, cut, settings, scratch, clock=clock)
+            numbered = numbering.number(connection, events, settings, by_person=unit.by_person)
+            cut = _cut(connection, numbered, rules, unit, scratch)
+            split_up = _split(connection, numbered, cut, settings, unit, scratch, clock=clock)
             names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
         parts, tables, files = _pack(split_up, numbered, names, cut, settings, unit, scratch, fresh, clock=clock)
         covered = coverage.measure(parts, split_up.held, tables.items)
         card = Card(
-            unit=unit,
+            unit=unit.name,
             known=tables.items.known,
             items_total=len(tables.items.order),
             categories=FIRST_ITEM + len(tables.categories.order),
             actions=EVENT_TYPES,
             splits=parts,
             boundaries={"valid": split_up.where.train, "test": split_up.where.valid},
-            statistics=features.statistics(map_columns(fresh, "train", parts["train"])),
+            statistics=features.statistics(map_columns(fresh, "train", parts["train"], FEATURES)),
             events_read=numbered.events,
             left_out=_left_out(numbered, cut, split_up),
             counts=split_up.counts,
-            settings={**_settings(settings), "source": _source(events)},
+            settings={**_settings(settings, unit), "source": _source(events)},
             files=files,
             clock=clock,
             coverage=covered | {"tie_share": split_up.tie_share},
             notes=(
                 *exclusions.notes(
-                    split_up.counts, split_up.left_out, split_up.tie_share, baskets=settings.session.baskets
+                    split_up.counts,
+                    split_up.left_out,
+                    split_up.tie_share,
+                    baskets=rules.baskets,
+                    section=f"sequences.{unit.section}",
                 ),
                 *coverage.notes(covered, split_up.held, tables.items, settings, clock=clock),
             ),
@@ -95,7 +103,7 @@ def build(events: Path, settings: Sequences, unit: str, out: Path, *, threads: i
 class Cut:
     """The stream of steps, mapped, and the file of the sequences in it."""
 
-    cutter: sessions.Cutter
+    cutter: cutting.Cutter
     steps: dict[str, Array]
     sequences: Path
 
@@ -119,15 +127,9 @@ class Tables:
     categories: Vocabulary
 
 
-def _cut(connection: Any, numbered: numbering.Numbered, settings: Sequences, unit: str, scratch: Path) -> Cut:
-    rules = sessions.rules(
-        [EVENT_TYPES.index(name) for name in settings.session.event_types],
-        gap_minutes=settings.session.gap_minutes,
-        drop_repeats=settings.session.drop_repeats,
-        max_length=settings.session.max_length,
-    )
+def _cut(connection: Any, numbered: numbering.Numbered, rules: Rules, unit: Unit, scratch: Path) -> Cut:
     inside = numbered.events - numbered.outside
-    console.say(f"{unit}: sorting {inside:,} events")
+    console.say(f"{unit.name}: sorting {inside:,} events")
     rows = engine.ordered_events(
         numbered.table,
         numbered.actors.pairs,
@@ -137,16 +139,16 @@ def _cut(connection: Any, numbered: numbering.Numbered, settings: Sequences, uni
         with_order=numbered.ordered,
     )
     stream = engine.batches(connection, rows)
-    with console.progress(f"{unit}: cutting", inside) as advance:
-        return _cut_rows(_rows(stream, advance), sessions.Cutter(rules), scratch)
+    with console.progress(f"{unit.name}: cutting", inside) as advance:
+        return _cut_rows(_rows(stream, advance), cutting.Cutter(rules, EVENT_TYPES), scratch)
 
 
-def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: sessions.Cutter, scratch: Path) -> Cut:
+def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: cutting.Cutter, scratch: Path) -> Cut:
     import pyarrow as pa
     from pyarrow import parquet
 
     path, steps = scratch / "sequences.parquet", pack.StepFile(scratch)
-    schema = pa.schema([(name, pa.int64()) for name in sessions.SEQUENCE])
+    schema = pa.schema([(name, pa.int64()) for name in cutting.SEQUENCE])
     with steps, parquet.ParquetWriter(path, schema, compression="none") as writer:
         for batch in batches:
             cut, ended = cutter.push(batch)
@@ -157,18 +159,25 @@ def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: sessions.Cutter, s
 
 
 def _split(
-    connection: Any, numbered: numbering.Numbered, cut: Cut, settings: Sequences, scratch: Path, *, clock: bool
+    connection: Any,
+    numbered: numbering.Numbered,
+    cut: Cut,
+    settings: Sequences,
+    unit: Unit,
+    scratch: Path,
+    *,
+    clock: bool,
 ) -> Split:
     found = connection.read_parquet(str(cut.sequences))
-    judged = exclusions.judge(connection, found, numbered.actors, settings, clock=clock)
+    judged = exclusions.judge(connection, found, numbered.actors, cut.cutter.rules, settings.robots, clock=clock)
     kept = judged.kept
-    sizes = _sizes(_extent(kept)["sequences"], judged, numbered, cut, settings)
+    sizes = _sizes(_extent(kept)["sequences"], judged, numbered, cut, settings, unit)
     where = split.boundaries(kept, sizes)
     chosen = connection.create_table("sequences", split.parts(kept, where, settings.embargo_minutes), temp=True)
     held = {}
     for number, name in enumerate(SPLITS):
         path = scratch / f"{name}.parquet"
-        engine.write(connection, engine.ordered_sequences(chosen, numbered.actors.named, number), path)
+        engine.write(connection, engine.ordered_sequences(chosen, numbered.actors.named, number, list(unit.row)), path)
         held[name] = pack.support(path, cut.steps, len(numbered.item_ids), len(numbered.paths))
     _refuse_empty(held, settings)
     packed = chosen.filter(chosen.part != split.EMBARGOED)
@@ -191,7 +200,7 @@ def _split(
 
 
 def _sizes(
-    enough: int, judged: exclusions.Judged, numbered: numbering.Numbered, cut: Cut, settings: Sequences
+    enough: int, judged: exclusions.Judged, numbered: numbering.Numbered, cut: Cut, settings: Sequences, unit: Unit
 ) -> tuple[int, int, int]:
     """How many sequences go to train, valid, test. Raises DataError where there are too few, with what was left out."""
     baskets = judged.left_out["basket"]["sequences"]
@@ -201,16 +210,16 @@ def _sizes(
             f"lines of an order have, so there is no order in them to learn; {enough:,} sequences are left",
             kept=KEPT,
             next_step="map a column that says the order (source.columns: {order: ...}), ingest a log with the time of "
-            "every event, or set sequences.session.baskets: true, to learn the order in which the lines stand",
+            f"every event, or set sequences.{unit.section}.baskets: true, to learn the order in which the lines stand",
         )
     if enough:
         return split.sizes(enough, settings.valid_share, settings.test_share)
     left = ", ".join(f"{what['sequences']:,} {name}" for name, what in judged.left_out.items() if what["sequences"])
     raise DataError(
-        f"no sequence has {settings.session.min_length} steps ({numbered.events:,} events gave {cut.cutter.steps:,} "
+        f"no sequence has {cut.cutter.rules.min_length} steps ({numbered.events:,} events gave {cut.cutter.steps:,} "
         f"steps; left out: {left or 'no sequence'})",
         kept=KEPT,
-        next_step="look at sequences.session (event_types, gap_minutes, min_length) and sequences.robots "
+        next_step=f"look at sequences.{unit.section} (event_types, gap_minutes, min_length) and sequences.robots "
         "in params.yaml, or ingest more",
     )
 
@@ -221,7 +230,7 @@ def _pack(
     names: Any,
     cut: Cut,
     settings: Sequences,
-    unit: str,
+    unit: Unit,
     scratch: Path,
     out: Path,
     *,
@@ -241,7 +250,7 @@ def _pack(
         )
     parts: dict[str, Part] = {}
     files: dict[str, str] = {}
-    with console.progress(f"{unit}: packing", sum(part.events for part in held.values())) as advance:
+    with console.progress(f"{unit.name}: packing", sum(part.events for part in held.values())) as advance:
         for name in SPLITS:
             parts[name], written = pack.pack_split(
                 out,
@@ -252,11 +261,12 @@ def _pack(
                 n_events=held[name].events,
                 items=tables.items,
                 categories=tables.categories,
+                row=unit.row,
                 clock=clock,
                 advance=advance,
             )
             files |= written
-    steps = map_columns(out, "train", parts["train"])
+    steps = map_columns(out, "train", parts["train"], FEATURES)
     brands = pack.brands(scratch / "train.parquet", cut.steps, steps["item"], len(tables.items.order))
     brands = numbered.brand_names.take(brands)
     files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, names, brands, steps)
@@ -304,10 +314,12 @@ def _refuse_empty(held: Mapping[str, pack.Support], settings: Sequences) -> None
         )
 
 
-def _settings(settings: Sequences) -> dict[str, Any]:
-    """The params that shape the store; the engine's memory does not."""
-    shaping = {name: value for name, value in asdict(settings).items() if name != "memory_gb"}
-    shaping["session"]["event_types"] = list(settings.session.event_types)
+def _settings(settings: Sequences, unit: Unit) -> dict[str, Any]:
+    """The params that shape the store; the engine's memory, and what is of other units, do not."""
+    others = {"memory_gb", *(each.section for each in UNITS.values())}
+    shaping = {name: value for name, value in asdict(settings).items() if name not in others}
+    section = asdict(getattr(settings, unit.section))
+    shaping[unit.name] = {name: list(value) if isinstance(value, tuple) else value for name, value in section.items()}
     for end, moment in zip(("since", "until"), settings.window, strict=True):
         shaping[end] = moment.isoformat() if moment else None
     return shaping
@@ -323,11 +335,11 @@ def _source(events: Path) -> dict[str, Any]:
     return named | {name: found[name] for name in ("former_keys",) if name in found}
 
 
-def _check(settings: Sequences) -> None:
-    unknown = [name for name in settings.session.event_types if name not in EVENT_TYPES]
-    if unknown or not settings.session.event_types:
+def _check(rules: Rules, unit: Unit) -> None:
+    unknown = [name for name in rules.event_types if name not in EVENT_TYPES]
+    if unknown or not rules.event_types:
         raise UsageError(
-            f"params.yaml, sequences.session.event_types: {', '.join(unknown) or 'empty'}; "
+            f"params.yaml, sequences.{unit.section}.event_types: {', '.join(unknown) or 'empty'}; "
             f"there is {', '.join(EVENT_TYPES)}",
             kept="nothing was run",
         )

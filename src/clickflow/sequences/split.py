@@ -37,7 +37,7 @@ def sizes(sequences: int, valid_share: float, test_share: float) -> tuple[int, i
             f"{sequences} sequence{'' if sequences == 1 else 's'} of sufficient length are too few to be split into "
             f"train, valid and test",
             kept="the store made before, if there was one",
-            next_step="ingest more days, or lower sequences.session.min_length, or the shares in params.yaml",
+            next_step="ingest more days, or lower min_length of the unit, or the shares, in params.yaml",
         )
     return train, valid, test
 

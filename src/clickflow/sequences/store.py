@@ -4,7 +4,7 @@ store/card.json, vocabulary.parquet, categories.parquet
 store/{train,valid,test}/offsets.npy, item.npy, …, sequences.parquet
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from clickflow.sequences import features
 from clickflow.sequences.card import SPLITS, Card, Part, read_card, write_card
 from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.sequences.units import session
 from clickflow.sequences.writer import (
     OFFSETS,
     SplitWriter,
     categories_schema,
-    sequences_schema,
+    row_schema,
     vocabulary_schema,
     write_table,
 )
@@ -89,15 +90,13 @@ def open_split(folder: Path, split: str) -> PackedSplit:
     offsets = _map(folder / split / "offsets.npy", OFFSETS, part.sequences + 1)
     if offsets[0] != 0 or offsets[-1] != part.events:
         raise DataError(f"{folder / split}: offsets.npy does not fit the card", next_step=_AGAIN)
-    return PackedSplit(offsets=offsets, **map_columns(folder, split, part))
+    held = [name for name in FEATURES if f"{split}/{name}.npy" in card.files]
+    return PackedSplit(offsets=offsets, **map_columns(folder, split, part, held))
 
 
-def map_columns(folder: Path, split: str, part: Part) -> dict[str, Array]:
-    """The columns of a split whose extent is `part`, mapped read-only, by name; raises as `open_split`."""
-    return {
-        name: _map(folder / split / f"{name}.npy", np.dtype(feature.stored), part.events)
-        for name, feature in FEATURES.items()
-    }
+def map_columns(folder: Path, split: str, part: Part, names: Iterable[str]) -> dict[str, Array]:
+    """These columns of a split whose extent is `part`, mapped read-only, by name; raises as `open_split`."""
+    return {name: _map(folder / split / f"{name}.npy", np.dtype(FEATURES[name].stored), part.events) for name in names}
 
 
 def verify(folder: Path) -> Card:
@@ -136,13 +135,14 @@ def write_split(
     """Write one split from arrays in memory: `offsets` and `item`, and what else there is of a step.
 
     Missing times are seconds from 1970 on, a step a second; other columns that are missing are none, or 0. What
-    follows from the times does so where these are a `clock`'s. Session ids are the sequences' numbers. Returns the
-    card's line for it, and the hashes of its files.
+    follows from the times does so where these are a `clock`'s. Rows are those of the unit `session`; its ids are the
+    sequences' numbers. Returns the card's line for it, and the hashes of its files.
     """
     import pyarrow as pa
 
     offsets = np.asarray(arrays["offsets"], OFFSETS)
     n = int(offsets[-1])
+    schema = row_schema(session.UNIT.row)
     time = np.asarray(arrays.get("time", np.arange(n) * features.MICROSECOND), np.int64)
     steps: dict[str, Array] = {
         name: np.full(n, np.nan if feature.optional else 0, feature.stored)
@@ -152,7 +152,7 @@ def write_split(
     steps |= {name: np.asarray(arrays[name]) for name in steps if name in arrays} | {"time": time}
     steps |= features.derived(steps, offsets, clock=clock)
     lengths = np.diff(offsets)
-    with SplitWriter(folder, split, n_sequences=len(lengths), n_events=n) as writer:
+    with SplitWriter(folder, split, FEATURES, n_sequences=len(lengths), n_events=n) as writer:
         writer.append(lengths, steps)
     table = pa.table(
         [
@@ -163,10 +163,10 @@ def write_split(
             pa.array(lengths),
             pa.array(np.ones(len(lengths), np.int32)),
         ],
-        names=sequences_schema().names,
+        names=schema.names,
     )
     name = f"{split}/sequences.parquet"
-    return writer.part, writer.files | {name: write_table(folder / name, [table], sequences_schema())}
+    return writer.part, writer.files | {name: write_table(folder / name, [table], schema)}
 
 
 def write_store(
@@ -230,7 +230,7 @@ def write_store(
             actions=actions,
             splits=parts,
             boundaries={later: parts[earlier].last or 0 for earlier, later in (("train", "valid"), ("valid", "test"))},
-            statistics=features.statistics(map_columns(fresh, "train", parts["train"])),
+            statistics=features.statistics(map_columns(fresh, "train", parts["train"], FEATURES)),
             events_read=sum(part.events for part in parts.values()),
             left_out={},
             counts={},

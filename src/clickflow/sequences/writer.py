@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from clickflow.sequences.card import Part
-from clickflow.sequences.features import FEATURES, Array
+from clickflow.sequences.features import Array, Feature
+from clickflow.sequences.units.unit import ArrowType
 from clickflow.system.files import sha256
 
 if TYPE_CHECKING:
@@ -22,10 +23,13 @@ ROW_GROUP = 1 << 17
 class SplitWriter:
     """Writes one split batch by batch, hashing as it goes; use it in a `with` block.
 
-    The numbers of sequences and steps are given in advance, because they stand at the head of the files.
+    `columns` are those of a step. The numbers of sequences and steps are given in advance, because they stand at the
+    head of the files.
     """
 
-    def __init__(self, folder: Path, split: str, *, n_sequences: int, n_events: int) -> None:
+    def __init__(
+        self, folder: Path, split: str, columns: Mapping[str, Feature], *, n_sequences: int, n_events: int
+    ) -> None:
         self.split, self.n_sequences, self.n_events = split, n_sequences, n_events
         (folder / split).mkdir(parents=True)
         self._path = folder / split
@@ -34,13 +38,13 @@ class SplitWriter:
         self.last: int | None = None
         self._columns = {
             name: _Column(self._path / f"{name}.npy", np.dtype(feature.stored), n_events)
-            for name, feature in FEATURES.items()
+            for name, feature in columns.items()
         }
         self._offsets = _Column(self._path / "offsets.npy", OFFSETS, n_sequences + 1)
         self._offsets.append(np.zeros(1, OFFSETS))
 
     def append(self, lengths: Array, columns: Mapping[str, Array]) -> None:
-        """Append whole sequences: `lengths` [n] and, for every name in `FEATURES`, sum(lengths) values."""
+        """Append whole sequences: `lengths` [n] and, for every column, sum(lengths) values."""
         for name, column in self._columns.items():
             column.append(columns[name])
         self._offsets.append(self._steps + np.cumsum(lengths))
@@ -121,21 +125,12 @@ def write_table(path: Path, tables: "Iterable[pa.Table]", schema: "pa.Schema") -
     return sha256(path)
 
 
-def sequences_schema() -> "pa.Schema":
-    """The columns of sequences.parquet; row i is sequence i."""
+def row_schema(row: Mapping[str, ArrowType]) -> "pa.Schema":
+    """The columns of sequences.parquet, as the unit says them; row i is sequence i."""
     import pyarrow as pa
 
-    time = pa.timestamp("us", tz="UTC")
-    return pa.schema(
-        [
-            ("session_id", pa.string()),
-            ("user_id", pa.string()),
-            ("start", time),
-            ("end", time),
-            ("length", pa.int32()),
-            ("piece", pa.int32()),
-        ]
-    )
+    types = {"string": pa.string(), "int32": pa.int32(), "time": pa.timestamp("us", tz="UTC")}
+    return pa.schema([(name, types[kind]) for name, kind in row.items()])
 
 
 def vocabulary_schema() -> "pa.Schema":

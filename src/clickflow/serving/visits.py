@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.params.schema import Params
-from clickflow.sequences.store import SPLITS, read_card
+from clickflow.sequences.store import SPLITS, Card, read_card
 from clickflow.serving import identities
 from clickflow.serving.identities import Identity, Kind
 from clickflow.serving.who import known
@@ -49,7 +49,7 @@ def find(params: Params, paths: Paths, store: Path, kind: Kind, name: str) -> Vi
         if visit:
             return visit
         facts = known(params, paths, [pseudonym])
-    raise _missing(params, kind, name, facts.get(pseudonym))
+    raise _missing(kind, name, facts.get(pseudonym), read_card(store))
 
 
 def sequences(store: Path, part: str) -> Any:
@@ -78,7 +78,7 @@ def _last(store: Path, kind: Kind, pseudonym: str) -> Visit | None:
     return Visit(part, index, len(sessions) if kind == "user" else 0)
 
 
-def _missing(params: Params, kind: Kind, name: str, fact: dict[str, Any] | None) -> UsageError:
+def _missing(kind: Kind, name: str, fact: dict[str, Any] | None, card: Card) -> UsageError:
     """Why there is no answer: nobody is called so, or nothing of theirs became a sequence."""
     who = "customer" if kind == "user" else "visit"
     if fact is None:
@@ -97,6 +97,6 @@ def _missing(params: Params, kind: Kind, name: str, fact: dict[str, Any] | None)
     return UsageError(
         f"the {who} {name} has {events}, and no sequence in the packed store came of them",
         kept=identities.NOTHING,
-        next_step=f"sequences have {params.sequences.session.min_length} steps or more (sequences.session.min_length), "
-        "of the types and the window that params.yaml names below sequences",
+        next_step=f"sequences have {card.own_settings.get('min_length', 1)} steps or more (min_length of the "
+        f"unit {card.unit}), of the types and the window that params.yaml names below sequences",
     )

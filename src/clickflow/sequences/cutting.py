@@ -1,22 +1,22 @@
-"""Sorted events become sessions, and sessions sequences: one linear pass, in numpy, whatever the engine.
+"""Sorted events become groups, and groups sequences: one linear pass, in numpy, whatever the engine and the unit.
 
-A given session is kept as given, together with its user, even over a long silence. Where the source gives none, a
-silence longer than the gap ends the session; every event of the user breaks a silence, also of a type that is not
-packed. Then events of other types and events without an item are left out, consecutive repeats (same type, same
-item) become their first one, and sessions longer than the maximum become pieces, each a sequence of its own.
+The unit's rules say where a group of an actor's events begins. Then events of other types and events without an item
+are left out, consecutive repeats (same type, same item) become their first one, and groups longer than the maximum
+become pieces, each a sequence of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from clickflow.sequences.features import FEATURES, MICROSECOND, Array
+from clickflow.sequences.features import FEATURES, Array
+from clickflow.sequences.units.unit import Rules
 
-SEQUENCE = ("source", "length", "actor", "start", "end", "session_start", "session", "piece", "moves", "content")
+SEQUENCE = ("source", "length", "actor", "start", "end", "group_start", "group", "piece", "moves", "content")
 """The columns of a sequence: its first step in the stream of steps, and so on; int64, times in microseconds. `moves`
-are its steps that do not tie (same time, same or no order) with the step before, which its session's first cannot.
-`content` is a hash of its steps, which no id of a user or session enters.
+are its steps that do not tie (same time, same or no order) with the step before, which its group's first cannot.
+`content` is a hash of its steps, which no id of a user or group enters.
 """
 
 
@@ -27,30 +27,15 @@ def step_types() -> dict[str, str]:
     return numbered | values | {"category": FEATURES["category"].stored, "brand": "<i4"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How sessions are cut. `used` bool [256]: by action code, whether it becomes a step; `gap` in microseconds."""
-
-    used: Array
-    gap: int
-    drop_repeats: bool
-    max_length: int
-
-
-def rules(used: Iterable[int], *, gap_minutes: float, drop_repeats: bool, max_length: int) -> Rules:
-    """Rules from params; `used` are action codes."""
-    table = np.zeros(256, bool)
-    table[list(used)] = True
-    return Rules(
-        used=table, gap=round(gap_minutes * 60 * MICROSECOND), drop_repeats=drop_repeats, max_length=max_length
-    )
-
-
 @dataclass
 class Cutter:
-    """Cuts a stream of batches; what it remembers between two of them is the last event and the open sequence."""
+    """Cuts a stream of batches by the rules of a unit; `types` are the names of the action codes.
+
+    What it remembers between two batches is the last event and the open sequence.
+    """
 
     rules: Rules
+    types: Sequence[str]
     type_not_used: int = 0
     no_item: int = 0
     repeats: int = 0
@@ -62,13 +47,17 @@ class Cutter:
     """As in `SEQUENCE`, so far, modulo 2^64; [1], since arrays wrap around without a warning."""
     _actor: int = -1
     _time: int = 0
-    _session: int = 0
-    _step: tuple[int, int, int] = (0, 0, 0)  # session (the first is 1), item and action of the last one
+    _group: int = 0
+    _step: tuple[int, int, int] = (0, 0, 0)  # group (the first is 1), item and action of the last one
     _position: int = 0
-    _session_start: int = 0
+    _group_start: int = 0
     _step_time: int = 0
     _step_order: int = 0
     _open: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._used = np.zeros(256, bool)
+        self._used[[self.types.index(name) for name in self.rules.event_types]] = True
 
     def push(self, rows: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         """Take the next batch of `engine.ordered_events` (`time` int64, missing prices NaN, `order` or none).
@@ -78,19 +67,19 @@ class Cutter:
         nothing = {name: np.zeros(0, kind) for name, kind in step_types().items()}, _no_sequences()
         if not len(rows["time"]):
             return nothing
-        session = self._number_sessions(rows)
+        group = self._number_groups(rows)
         keep = self._wanted(rows)
-        session, actor = session[keep], rows["actor"][keep]
-        order = rows["order"][keep] if "order" in rows else np.zeros(len(session), np.int64)
+        group, actor = group[keep], rows["actor"][keep]
+        order = rows["order"][keep] if "order" in rows else np.zeros(len(group), np.int64)
         steps = {name: rows[name][keep] for name in step_types()}
-        if self.rules.drop_repeats and len(session):
-            keep = ~self._repeated(session, steps["item"], steps["action"])
+        if self.rules.drop_repeats and len(group):
+            keep = ~self._repeated(group, steps["item"], steps["action"])
             self.repeats += len(keep) - int(keep.sum())
-            session, actor, order = session[keep], actor[keep], order[keep]
+            group, actor, order = group[keep], actor[keep], order[keep]
             steps = {name: values[keep] for name, values in steps.items()}
-        if not len(session):
+        if not len(group):
             return nothing
-        return steps, self._sequences(session, actor, order, steps)
+        return steps, self._sequences(group, actor, order, steps)
 
     def finish(self) -> dict[str, Array]:
         """The last sequence, once there are no more events."""
@@ -104,40 +93,37 @@ class Cutter:
             "end": end,
         }
 
-    def _number_sessions(self, rows: Mapping[str, Array]) -> Array:
+    def _number_groups(self, rows: Mapping[str, Array]) -> Array:
         actor, time = rows["actor"], rows["time"]
-        silence = time - _before(time, self._time)
-        new = (actor != _before(actor, self._actor)) | (rows["open"] & (silence > self.rules.gap))
-        session = self._session + np.cumsum(new)
-        self._actor, self._time, self._session = int(actor[-1]), int(time[-1]), int(session[-1])
-        return session
+        new = (actor != _before(actor, self._actor)) | self.rules.begins(rows, _before(time, self._time))
+        group = self._group + np.cumsum(new)
+        self._actor, self._time, self._group = int(actor[-1]), int(time[-1]), int(group[-1])
+        return group
 
     def _wanted(self, rows: Mapping[str, Array]) -> Array:
-        used, with_item = self.rules.used[rows["action"]], rows["item"] >= 0
+        used, with_item = self._used[rows["action"]], rows["item"] >= 0
         keep: Array = used & with_item
         self.type_not_used += int((~used).sum())
         self.no_item += int((used & ~with_item).sum())
         return keep
 
-    def _repeated(self, session: Array, item: Array, action: Array) -> Array:
+    def _repeated(self, group: Array, item: Array, action: Array) -> Array:
         last = self._step
         same: Array = (
-            (session == _before(session, last[0]))
-            & (item == _before(item, last[1]))
-            & (action == _before(action, last[2]))
+            (group == _before(group, last[0])) & (item == _before(item, last[1])) & (action == _before(action, last[2]))
         )
         return same
 
-    def _sequences(self, session: Array, actor: Array, order: Array, steps: Mapping[str, Array]) -> dict[str, Array]:
+    def _sequences(self, group: Array, actor: Array, order: Array, steps: Mapping[str, Array]) -> dict[str, Array]:
         time = steps["time"]
-        index = np.arange(len(session))
-        first = session != _before(session, self._step[0])
+        index = np.arange(len(group))
+        first = group != _before(group, self._step[0])
         move = ~first & ((time != _before(time, self._step_time)) | (order != _before(order, self._step_order)))
         moves = self.moves + np.cumsum(move)
-        # -1 where the session began in an earlier batch
+        # -1 where the group began in an earlier batch
         begun = np.maximum.accumulate(np.where(first, index, -1))
         position = np.where(begun >= 0, index - begun, self._position + 1 + index)
-        session_start = np.where(begun >= 0, time[begun], self._session_start)
+        group_start = np.where(begun >= 0, time[begun], self._group_start)
         hashed = _hashes(position, steps)
         content = self.content + np.cumsum(hashed)
 
@@ -146,17 +132,17 @@ class Cutter:
             "source": self.steps + starts,
             "actor": actor[starts].astype(np.int64),
             "start": time[starts],
-            "session_start": session_start[starts],
-            "session": session[starts],
+            "group_start": group_start[starts],
+            "group": group[starts],
             "moves": (moves - move)[starts],
             "content": (content - hashed)[starts],
             "piece": position[starts] // self.rules.max_length + 1,
         }
         ends = _before(time, self._step_time)[starts]
-        self.steps += len(session)
+        self.steps += len(group)
         self.moves, self.content = int(moves[-1]), content[-1:]
-        self._step = int(session[-1]), int(steps["item"][-1]), int(steps["action"][-1])
-        self._position, self._session_start = int(position[-1]), int(session_start[-1])
+        self._step = int(group[-1]), int(steps["item"][-1]), int(steps["action"][-1])
+        self._position, self._group_start = int(position[-1]), int(group_start[-1])
         self._step_time, self._step_order = int(time[-1]), int(order[-1])
         return self._end(opened, ends)
 
@@ -175,7 +161,7 @@ class Cutter:
 
 
 def _hashes(position: Array, steps: Mapping[str, Array]) -> Array:
-    """A hash of each step at its place in the session, int64 [n]: rounds of splitmix64 (Steele, Lea, Flood 2014)."""
+    """A hash of each step at its place in the group, int64 [n]: rounds of splitmix64 (Steele, Lea, Flood 2014)."""
     mixed = position.astype(np.uint64)
     for name, kind in step_types().items():
         bits = np.ascontiguousarray(steps[name], kind).view(f"u{np.dtype(kind).itemsize}")

@@ -1,0 +1,26 @@
+"""What one sequence may be: one file a unit, and this table of them. Standard library only, as params ask it.
+
+A unit of your own, outside this package, joins the table by `add`. What `customer` and `series` will need of it stands
+in docs/decisions/0009-units-and-stores.md.
+"""
+
+from clickflow.params.schema import nearest
+from clickflow.sequences.units import session
+from clickflow.sequences.units.unit import Unit
+from clickflow.system.errors import UsageError
+
+UNITS: dict[str, Unit] = {unit.name: unit for unit in (session.UNIT,)}
+"""All units by name."""
+
+
+def add(unit: Unit) -> None:
+    """Make a unit known."""
+    UNITS[unit.name] = unit
+
+
+def named(name: str) -> Unit:
+    """The unit of that name. Raises UsageError, naming the nearest, where there is none."""
+    if name not in UNITS:
+        known = ", ".join(UNITS)
+        raise UsageError(f"there is no unit {name!r}; there is: {known}{nearest(name, UNITS)}", kept="nothing was run")
+    return UNITS[name]

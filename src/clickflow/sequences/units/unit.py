@@ -1,0 +1,51 @@
+"""What a unit is: which events are one sequence, and what the store says of it beside its steps."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from clickflow.sequences.features import Array
+
+ArrowType = Literal["string", "int32", "time"]
+"""`time` is a timestamp in microseconds, UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How the events of one actor become sequences, as params say."""
+
+    event_types: tuple[str, ...]
+    """Types that become a step, where the event has an item."""
+    begins: "Callable[[Mapping[str, Array], Array], Array]"
+    """`begins(rows, before)`: at which of an actor's events a group begins, beside the first; `rows` is a batch of
+    `engine.ordered_events`, `before` [n] the time of the event before each, both in microseconds since 1970 UTC.
+    """
+    drop_repeats: bool
+    """Whether consecutive steps of the same type on the same item become the first of them."""
+    baskets: bool
+    """Whether groups whose steps are all of one instant are read."""
+    min_length: int
+    """Sequences of fewer steps are left out."""
+    max_length: int
+    """Longer groups are cut into pieces, each a sequence of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What one sequence is."""
+
+    name: str
+    """As in params.yaml, in the name of the stage and of the store."""
+    what: str
+    """One sentence: what a sequence of it is."""
+    section: str
+    """Where its params stand, below `sequences`."""
+    rules: Callable[[Any], Rules]
+    """From the params of its section."""
+    row: Mapping[str, ArrowType]
+    """The columns of sequences.parquet, which says of each sequence whose and when it is."""
+    by_person: bool = False
+    """Whether an actor is a person, all sessions together, and guests are nobody; otherwise it is a session that the
+    source gave, or a person without one.
+    """
