@@ -20,7 +20,7 @@ from clickflow.registry.champion import with_champions
 from clickflow.system import integrity
 from clickflow.system.files import sha256, write_json
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
+from clickflow.tracking import mlflow_client, registered_models
 from recorded import lock
 
 MODEL = "next_step"
@@ -128,14 +128,14 @@ def params_of(paths: Paths) -> Params:
 def state(paths: Paths, model: str = MODEL) -> dict[str, Any]:
     """What the ledger and MLflow say, freshly read."""
     entries = ledger.read(ledger.path(paths))
-    store = mlflow_store.connect(params_of(paths), paths)
+    store = mlflow_client.connect(params_of(paths), paths)
     mine = [entry for entry in entries if entry.model == model]
     return {
-        "aliases": mlflow_store.aliases(store, model),
-        "versions": {v.number: v.tags for v in mlflow_store.versions(store, model)},
+        "aliases": registered_models.aliases(store, model),
+        "versions": {v.number: v.tags for v in registered_models.versions(store, model)},
         "standing": ledger.standing(entries, model),
         "actions": [(entry.action, entry.version) for entry in mine],
-        "anchored": not mine or mlflow_store.anchor(store, model) in (None, mine[-1].hash),
+        "anchored": not mine or registered_models.anchor(store, model) in (None, mine[-1].hash),
     }
 
 

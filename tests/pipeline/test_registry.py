@@ -16,7 +16,7 @@ from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import sha256_folder
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
+from clickflow.tracking import mlflow_client, registered_models
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_first_model_then_a_better_one(here: Paths) -> None:
 
 def described(paths: Paths, number: int) -> tuple[str, str]:
     """What MLflow calls the run of a version, and the verdict in the version's description."""
-    client = mlflow_store.connect(params_of(paths), paths).client
+    client = mlflow_client.connect(params_of(paths), paths).client
     version = client.get_model_version(MODEL, str(number))
     run = client.get_run(version.run_id)
     assert run.data.tags["mlflow.note.content"] == version.description
@@ -96,7 +96,7 @@ def test_a_published_report_names_its_run_and_commit(here: Paths) -> None:
     page = here.root / "report.html"
     page.write_text("<p>A simulated shop<!-- run --></p>", encoding="utf-8")
     pages.publish(params_of(here), here, {"next_step/report.html": page}, "http://mlflow")
-    client = mlflow_store.connect(params_of(here), here).client
+    client = mlflow_client.connect(params_of(here), here).client
     (run,) = client.search_runs([client.get_experiment_by_name(pages.EXPERIMENT).experiment_id])
     held = Path(client.download_artifacts(run.info.run_id, "next_step/report.html", str(here.home)))
     shown = held.read_text(encoding="utf-8")
@@ -357,8 +357,8 @@ def test_an_alias_changed_by_hand_follows_the_ledger_again(here: Paths) -> None:
     call("promote")
     candidate(here, "two", decision="reject", champion=1)
     call("promote")
-    store = mlflow_store.connect(params_of(here), here)
-    mlflow_store.point(store, MODEL, "champion", 2)
+    store = mlflow_client.connect(params_of(here), here)
+    registered_models.point(store, MODEL, "champion", 2)
     assert champion.current(params_of(here), here, MODEL) == 1
     assert any("the ledger 1" in note for note in call("status")["models"][MODEL]["notes"])
     call("promote")
@@ -375,7 +375,7 @@ def test_a_registry_that_followed_another_ledger_is_not_touched(here: Paths) -> 
     candidate(here, "three", champion=1)
     assert "lost lines" in call("promote", fails=3)
     assert "lost lines" in call("rollback", MODEL, "--reason", "x", fails=3)
-    assert mlflow_store.aliases(mlflow_store.connect(params_of(here), here), MODEL)["champion"] == 2
+    assert registered_models.aliases(mlflow_client.connect(params_of(here), here), MODEL)["champion"] == 2
     ledger.path(here).write_bytes(kept)
     assert call("status")["models"][MODEL]["champion"]["version"] == 2
 
@@ -406,7 +406,7 @@ def test_a_registry_that_cannot_be_reached_is_named(
 
 
 def test_passwords_are_not_shown() -> None:
-    assert mlflow_store.without_password("postgresql://me:secret@host/db") == "postgresql://…@host/db"
+    assert mlflow_client.without_password("postgresql://me:secret@host/db") == "postgresql://…@host/db"
 
 
 def test_a_home_with_a_space_and_a_hash(bare: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

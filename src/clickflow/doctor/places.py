@@ -13,7 +13,7 @@ from clickflow.params.file import load
 from clickflow.system.errors import ClickflowError
 from clickflow.system.paths import Paths
 from clickflow.system.process import git
-from clickflow.tracking import mlflow_store
+from clickflow.tracking import mlflow_client
 
 SECONDS = 120.0
 """How long another machine may take to answer."""
@@ -125,10 +125,10 @@ from pathlib import Path
 from clickflow.system.errors import ClickflowError
 from clickflow.params.file import load
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
+from clickflow.tracking import mlflow_client
 paths = Paths(Path(sys.argv[1]))
 try:
-    mlflow_store.connect(load(paths.params), paths)
+    mlflow_client.connect(load(paths.params), paths)
     print(json.dumps({}))
 except ClickflowError as error:
     print(json.dumps({"fault": error.what, "mend": error.next_step}))
@@ -141,8 +141,8 @@ def mlflow(paths: Paths) -> list[Finding]:
         read = load(paths.params)
     except ClickflowError:
         return []  # `params` has said it
-    shown = mlflow_store.without_password(mlflow_store.uri_of(read, paths))
-    if mlflow_store.untouched(read, paths):
+    shown = mlflow_client.without_password(mlflow_client.uri_of(read, paths))
+    if mlflow_client.untouched(read, paths):
         return [well("mlflow", f"{shown}: not opened yet; the first run makes it")]
     command = [sys.executable, "-W", "ignore", "-c", _ASK_MLFLOW, str(paths.root)]
     try:

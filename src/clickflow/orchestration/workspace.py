@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.orchestration import fragments, graph, overrides, permitted, repository, storage
-from clickflow.registry import lock, signatures
+from clickflow.registry import signatures
 from clickflow.system.errors import UsageError
 from clickflow.system.files import write_text
 from clickflow.system.process import NO_TELEMETRY, git
+from clickflow.tracking.mlflow_client import PROMOTER
 
 IDENTITY = ("-c", "user.name=clickflow", "-c", "user.email=clickflow@localhost")
 
@@ -163,7 +164,7 @@ def set_params(folder: Path, values: overrides.Overrides) -> None:
         write_text(path, changed)
 
 
-PROMOTING = (lock.PROMOTER, signatures.SECRET)
+PROMOTING = (PROMOTER, signatures.SECRET)
 """What only who changes a champion is given: MLflow's password of user promoter, and the key that signs the ledger."""
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from clickflow.platform import keys, processes
 from clickflow.platform.settings import HOST, Settings
-from clickflow.registry.lock import PROMOTER
 from clickflow.system.process import NO_TELEMETRY
+from clickflow.tracking.mlflow_client import PROMOTER
 
 LOG_BYTES, LOG_COPIES = "10MB", 3
 """A service's log is rotated at this size; so many old ones are kept."""

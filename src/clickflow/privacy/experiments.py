@@ -14,8 +14,8 @@ from clickflow.privacy.people import People
 from clickflow.sequences.card import SPLITS, read_card
 from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
-from clickflow.tracking.mlflow_store import EVALUATION, FORGOTTEN
+from clickflow.tracking import mlflow_client, registered_models
+from clickflow.tracking.registered_models import EVALUATION, FORGOTTEN
 
 EXAMPLES = ('<h3 id="examples">', "</table></div>\n")
 GONE = '<p class="soft">Examples were taken out: a person in the data was forgotten.</p>\n'
@@ -86,13 +86,13 @@ def _seen(folder: Path, files: Mapping[str, Path], people: People) -> dict[str, 
 
 def mark(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen]) -> dict[str, list[int]]:
     """Tag every registered version that learned from one of them, or may have; by model, those that are marked."""
-    if mlflow_store.untouched(params, paths):
+    if mlflow_client.untouched(params, paths):
         return {}
-    store = mlflow_store.connect(params, paths)
+    store = mlflow_client.connect(params, paths)
     everybody = tuple(person.name for person in people.persons)
     marked: dict[str, list[int]] = {}
     for model in sorted(params.models):
-        for version in mlflow_store.versions(store, model):
+        for version in registered_models.versions(store, model):
             known = seen.get(str(version.tags.get("data_sha256")))
             names = everybody if known is None else known.names
             before = set(filter(None, version.tags.get(FORGOTTEN, "").split(",")))
@@ -100,7 +100,7 @@ def mark(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen])
             if now:
                 marked.setdefault(model, []).append(version.number)
             if now != before:
-                with mlflow_store.reaching(store.uri):
+                with mlflow_client.reaching(store.uri):
                     value = ",".join(sorted(now))
                     store.client.set_model_version_tag(model, str(version.number), FORGOTTEN, value)
     return marked
@@ -109,10 +109,10 @@ def mark(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen])
 def clean(params: Params, paths: Paths, seen: Mapping[str, Seen]) -> Iterator[Removed]:
     """Evaluation rows of their visits and examples of real sessions, out of what MLflow's runs keep."""
     shown = any(store.test for store in seen.values())
-    if mlflow_store.untouched(params, paths) or not shown:
+    if mlflow_client.untouched(params, paths) or not shown:
         return
-    store = mlflow_store.connect(params, paths)
-    with mlflow_store.reaching(store.uri), tempfile.TemporaryDirectory(prefix=".forget-", dir=paths.home) as scratch:
+    store = mlflow_client.connect(params, paths)
+    with mlflow_client.reaching(store.uri), tempfile.TemporaryDirectory(prefix=".forget-", dir=paths.home) as scratch:
         for run in _runs(store.client):
             data = run.data.tags.get("data_sha256") or run.data.tags.get("clickflow.data_sha256")
             known = seen.get(str(data))

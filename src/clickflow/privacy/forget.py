@@ -23,12 +23,12 @@ from clickflow.privacy import canonical, certificate, experiments, leftovers, ob
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.people import People, Person
 from clickflow.privacy.search import holds
-from clickflow.registry import lock
 from clickflow.serving.identities import existing_key
 from clickflow.system import console, files
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
 from clickflow.system.process import git
+from clickflow.tracking.mlflow_client import sign_in_as_promoter
 
 PENDING = "forget.json"
 NOTHING = "nothing was changed"
@@ -39,7 +39,7 @@ def run(
 ) -> None:
     """The verb. Raises ClickflowError, after the certificate is written, where something could not be removed."""
     given = [*ids, *(_listed(file) if file else [])]
-    lock.sign_in()
+    sign_in_as_promoter()
     with alone(paths.home):
         content, path = forget(params, paths, given, dry=dry, raw_outside=raw_outside)
     shown = {**content, "certificate": str(path) if path else None}

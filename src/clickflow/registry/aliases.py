@@ -4,13 +4,14 @@ from clickflow.registry import ledger
 from clickflow.registry.ledger import Entry, Standing
 from clickflow.system.console import say
 from clickflow.system.errors import DataError
-from clickflow.tracking import mlflow_store
-from clickflow.tracking.mlflow_store import CANDIDATE, CHAMPION, PREVIOUS, Store
+from clickflow.tracking import registered_models
+from clickflow.tracking.mlflow_client import Store
+from clickflow.tracking.registered_models import CANDIDATE, CHAMPION, PREVIOUS
 
 
 def check(store: Store, entries: list[Entry], model: str) -> None:
     """Raise DataError where the registry has followed a ledger that is not this one, or a longer one."""
-    followed = mlflow_store.anchor(store, model)
+    followed = registered_models.anchor(store, model)
     if followed and all(entry.hash != followed for entry in entries):
         raise DataError(
             f"the registry at {store.shown} last followed a ledger line for {model} that is not in this ledger: "
@@ -30,23 +31,23 @@ def follow(store: Store, entries: list[Entry], model: str) -> bool:
     standing = ledger.standing(entries, model)
     wrong: dict[str, int] = {}
     if standing.entry:
-        current = mlflow_store.aliases(store, model)
+        current = registered_models.aliases(store, model)
         wanted = {PREVIOUS: standing.previous, CHAMPION: standing.champion}
         wrong = {alias: number for alias, number in wanted.items() if current.get(alias, 0) != number}
         if current.get(CANDIDATE, 0) in ledger.champions(entries, model):
-            mlflow_store.point(store, model, CANDIDATE, 0)
+            registered_models.point(store, model, CANDIDATE, 0)
         for number in {number for number in wrong.values() if number}:
-            if mlflow_store.version(store, model, number) is None:
+            if registered_models.version(store, model, number) is None:
                 raise DataError(
                     f"the ledger names version {number} of {model}, and the registry at {store.shown} does not have it",
                     kept="no alias was changed",
                     next_step="point registry.mlflow_uri at the registry that has it, or put its database back",
                 )
         for alias, number in wrong.items():
-            mlflow_store.point(store, model, alias, number)
+            registered_models.point(store, model, alias, number)
     lines = [entry.hash for entry in entries if entry.model == model]
-    if lines and mlflow_store.anchor(store, model) != lines[-1]:
-        mlflow_store.set_anchor(store, model, lines[-1])
+    if lines and registered_models.anchor(store, model) != lines[-1]:
+        registered_models.set_anchor(store, model, lines[-1])
     return bool(wrong)
 
 
@@ -57,6 +58,6 @@ def complete(store: Store, entries: list[Entry], model: str) -> Standing:
         say(f"{model}: the aliases in MLflow did not say what the ledger says; they do now")
     standing = ledger.standing(entries, model)
     if standing.entry is None:
-        before = mlflow_store.aliases(store, model)
+        before = registered_models.aliases(store, model)
         return Standing(before.get(CHAMPION, 0), before.get(PREVIOUS, 0))
     return standing

@@ -14,8 +14,9 @@ from clickflow.system import integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256, sha256_folder
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
-from clickflow.tracking.mlflow_store import Store, Version
+from clickflow.tracking import registered_models
+from clickflow.tracking.mlflow_client import Store
+from clickflow.tracking.registered_models import Version
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _content(exported: Path) -> str:
 
 def register(store: Store, paths: Paths, candidate: Candidate, word: Word, source: Origin) -> Version:
     """Register it as a version; where the same model is one already, it is that version."""
-    return mlflow_store.register(
+    return registered_models.register(
         store,
         candidate.model,
         _folders(paths, candidate.model),
@@ -92,8 +93,8 @@ def register(store: Store, paths: Paths, candidate: Candidate, word: Word, sourc
 def _folders(paths: Paths, model: str) -> dict[str, Path]:
     """What a version's run holds: the artefact, the report, the decision, and the params and lock it came from."""
     return {
-        mlflow_store.EXPORTED: paths.exported(model),
-        mlflow_store.EVALUATION: paths.evaluation(model),
+        registered_models.EXPORTED: paths.exported(model),
+        registered_models.EVALUATION: paths.evaluation(model),
         "gate": paths.gate(model),
         "metrics": paths.metrics(model),
         "params": paths.params,

@@ -11,7 +11,7 @@ from clickflow.system import console
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import put_in_place, replacing, sha256_folder, write_text
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
+from clickflow.tracking import mlflow_client, registered_models
 
 
 def current(params: Params, paths: Paths, model: str) -> int:
@@ -22,9 +22,9 @@ def current(params: Params, paths: Paths, model: str) -> int:
     """
     params.model(model)
     standing = ledger.standing(ledger.whole(paths), model)
-    if standing.entry or mlflow_store.untouched(params, paths):
+    if standing.entry or mlflow_client.untouched(params, paths):
         return standing.champion
-    return mlflow_store.aliases(mlflow_store.connect(params, paths), model).get(mlflow_store.CHAMPION, 0)
+    return registered_models.aliases(mlflow_client.connect(params, paths), model).get(registered_models.CHAMPION, 0)
 
 
 def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
@@ -41,10 +41,10 @@ def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
     recorded = _recorded_hash(paths, model, version)
     if recorded and folder.is_dir() and sha256_folder(folder) == recorded:
         return folder
-    store = mlflow_store.connect(params, paths)
-    registered = mlflow_store.version(store, model, version)
+    store = mlflow_client.connect(params, paths)
+    registered = registered_models.version(store, model, version)
     if registered is None:
-        known = ", ".join(str(v.number) for v in mlflow_store.versions(store, model)) or "none"
+        known = ", ".join(str(v.number) for v in registered_models.versions(store, model)) or "none"
         raise UsageError(
             f"{model} has no version {version} in the registry at {store.shown}; it has {known}",
             next_step="`clickflow status` shows the champion; `clickflow open` writes it into params.yaml",
@@ -55,7 +55,7 @@ def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
         if folder.is_dir() and sha256_folder(folder) == expected:
             return folder
         with replacing(folder) as fresh:
-            loaded = mlflow_store.download(store, registered, fresh)
+            loaded = registered_models.download(store, registered, fresh)
             found = sha256_folder(loaded)
             if found != expected:
                 raise DataError(
@@ -92,13 +92,15 @@ def evidence(params: Params, paths: Paths, model: str, version: int, name: str) 
     file = paths.home / "models" / model / f"{version}.{name}"
     if file.is_file():
         return file
-    store = mlflow_store.connect(params, paths)
-    registered = mlflow_store.version(store, model, version)
+    store = mlflow_client.connect(params, paths)
+    registered = registered_models.version(store, model, version)
     if registered is None:
         return None
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
-        found = mlflow_store.download_file(store, registered, f"{mlflow_store.EVALUATION}/{name}", Path(scratch))
+        found = registered_models.download_file(
+            store, registered, f"{registered_models.EVALUATION}/{name}", Path(scratch)
+        )
         if found is None:
             return None
         put_in_place(found, file)

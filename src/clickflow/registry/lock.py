@@ -1,24 +1,15 @@
 """One change of the registry at a time, among all processes that share a home, by who may change it."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from clickflow.system.console import say
 from clickflow.system.errors import ClickflowError
 from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_client
 
 PATIENCE = 300.0
 """Seconds to wait for another change to finish; one takes seconds."""
-
-PROMOTER = "CLICKFLOW_PROMOTER_PASSWORD"
-"""MLflow's password of user promoter, where its server asks who is there."""
-
-
-def sign_in() -> None:
-    """From now on this process is MLflow's user promoter, where it was given the password; else who it was."""
-    if password := os.environ.get(PROMOTER):
-        os.environ |= {"MLFLOW_TRACKING_USERNAME": "promoter", "MLFLOW_TRACKING_PASSWORD": password}
 
 
 @contextmanager
@@ -26,7 +17,7 @@ def changing(paths: Paths) -> Iterator[None]:
     """Hold the registry's lock; the operating system frees it when the process ends, however it ends."""
     from filelock import FileLock, Timeout
 
-    sign_in()
+    mlflow_client.sign_in_as_promoter()
     paths.home.mkdir(parents=True, exist_ok=True)
     file = paths.home / "registry.lock"
     lock = FileLock(file)

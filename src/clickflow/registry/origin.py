@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clickflow.registry import provenance
-from clickflow.registry.provenance import git
 from clickflow.system.paths import Paths
+from clickflow.tracking import provenance
+from clickflow.tracking.provenance import git
 
 TRAILER = "clickflow-run: "
 """Before what a run's own commit says of the run, as JSON."""
@@ -65,8 +65,8 @@ class Origin:
 
 def of(paths: Paths) -> Origin:
     """Where what lies in a workspace comes from."""
-    named = provenance.of(paths)
-    head = git(paths, "rev-parse", "HEAD") or ""
+    named = provenance.of(paths.root)
+    head = git(paths.root, "rev-parse", "HEAD") or ""
     if not head or not _is_root(paths):
         return Origin(named=named)
     run = _run(paths)
@@ -76,9 +76,9 @@ def of(paths: Paths) -> Origin:
         named = {name: value for name, value in kept.items() if value}
     else:
         named = {**named, "commit": head}
-    committed = _parsed(git(paths, "show", f"{commit}:{paths.params.name}"))
+    committed = _parsed(git(paths.root, "show", f"{commit}:{paths.params.name}"))
     here = _parsed(paths.params.read_text(encoding="utf-8")) if paths.params.is_file() else None
-    status = git(paths, "status", "--porcelain", "-z", "--no-renames") or ""
+    status = git(paths.root, "status", "--porcelain", "-z", "--no-renames") or ""
     return Origin(
         named=named,
         run=run,
@@ -127,27 +127,29 @@ def os_user() -> str:
 
 def _is_root(paths: Paths) -> bool:
     """Whether the workspace is a repository's own folder, and not one somewhere below."""
-    top = git(paths, "rev-parse", "--show-toplevel")
+    top = git(paths.root, "rev-parse", "--show-toplevel")
     return top is not None and os.path.realpath(top) == os.path.realpath(paths.root)
 
 
 def _run(paths: Paths) -> dict[str, Any]:
     """What the commit that is checked out says of the run it keeps; empty where it keeps none."""
-    lines = [line for line in (git(paths, "log", "-1", "--format=%B") or "").splitlines() if line.startswith(TRAILER)]
+    lines = [
+        line for line in (git(paths.root, "log", "-1", "--format=%B") or "").splitlines() if line.startswith(TRAILER)
+    ]
     try:
         told = json.loads(lines[-1].removeprefix(TRAILER)) if lines else {}
     except ValueError:
         return {}
     if not isinstance(told, dict) or "id" not in told:
         return {}
-    parent = git(paths, "rev-parse", "HEAD^")  # its code, whatever the message says
+    parent = git(paths.root, "rev-parse", "HEAD^")  # its code, whatever the message says
     return {**told, "commit": parent} if parent else {}
 
 
 def _reference(paths: Paths, run: str) -> str:
     """The commit that git keeps of a run now: where the workspace was cloned from, else here; empty: it keeps none."""
-    said = git(paths, "ls-remote", "origin", f"{RUNS}{run}") or ""
-    return said.split("\t")[0] if said else git(paths, "rev-parse", "--verify", "--quiet", f"{RUNS}{run}") or ""
+    said = git(paths.root, "ls-remote", "origin", f"{RUNS}{run}") or ""
+    return said.split("\t")[0] if said else git(paths.root, "rev-parse", "--verify", "--quiet", f"{RUNS}{run}") or ""
 
 
 def _parsed(text: str | None) -> Mapping[str, Any] | None:

@@ -9,11 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from clickflow.params.schema import Params
-from clickflow.registry import provenance
 from clickflow.system import console
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
+from clickflow.tracking import mlflow_client, provenance
 
 EXPERIMENT = "reports"
 
@@ -23,7 +22,8 @@ def run(params: Params, paths: Paths, words: list[str], *, as_json: bool) -> Non
     files = dict(_file(word) for word in words)
     base = address(params, paths)
     links = publish(params, paths, files, base) if base and files else {}
-    why = "" if base else f"{mlflow_store.without_password(mlflow_store.uri_of(params, paths))} is no server with pages"
+    store = mlflow_client.without_password(mlflow_client.uri_of(params, paths))
+    why = "" if base else f"{store} is no server with pages"
     console.emit(
         {"links": links, "why": why},
         as_json=as_json,
@@ -33,9 +33,9 @@ def run(params: Params, paths: Paths, words: list[str], *, as_json: bool) -> Non
 
 def address(params: Params, paths: Paths) -> str:
     """Where people open MLflow: `CLICKFLOW_MLFLOW_UI`, else the store where it is a server; empty: nowhere."""
-    uri = mlflow_store.uri_of(params, paths)
-    served = uri.startswith(("http://", "https://"))
-    return (os.environ.get("CLICKFLOW_MLFLOW_UI") or mlflow_store.without_password(uri)).rstrip("/") if served else ""
+    uri = mlflow_client.uri_of(params, paths)
+    served = mlflow_client.is_server(uri)
+    return (os.environ.get("CLICKFLOW_MLFLOW_UI") or mlflow_client.without_password(uri)).rstrip("/") if served else ""
 
 
 def publish(params: Params, paths: Paths, files: Mapping[str, Path], base: str) -> dict[str, str]:
@@ -43,13 +43,13 @@ def publish(params: Params, paths: Paths, files: Mapping[str, Path], base: str) 
 
     A name that was logged before, in the same run, is replaced.
     """
-    store = mlflow_store.connect(params, paths)
-    origin = provenance.of(paths)
+    store = mlflow_client.connect(params, paths)
+    origin = provenance.of(paths.root)
     name = origin.get("run_id") or origin.get("commit") or "by hand"
-    with mlflow_store.reaching(store.uri):
-        experiment = mlflow_store.experiment(store, EXPERIMENT)
+    with mlflow_client.reaching(store.uri):
+        experiment = mlflow_client.experiment(store, EXPERIMENT)
         same = store.client.search_runs([experiment], f"attributes.run_name = '{name}'", max_results=1)
-        tags = {f"clickflow.{key}": value for key, value in origin.items()}
+        tags = provenance.tags(origin)
         found = same[0] if same else store.client.create_run(experiment, run_name=name, tags=tags)
         for page, file in files.items():
             if file.is_dir():

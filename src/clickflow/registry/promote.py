@@ -22,8 +22,9 @@ from clickflow.registry.verify import Objection
 from clickflow.system import console
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
-from clickflow.tracking.mlflow_store import CANDIDATE, Store
+from clickflow.tracking import mlflow_client, registered_models
+from clickflow.tracking.mlflow_client import Store
+from clickflow.tracking.registered_models import CANDIDATE
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run(
         outcomes, shown = [_foretold(candidate, objections[candidate.model]) for candidate in candidates], ""
     else:
         with changing(paths):
-            store = mlflow_store.connect(rules, paths)  # a run does not say where it is registered
+            store = mlflow_client.connect(rules, paths)  # a run does not say where it is registered
             shown, entries = store.shown, ledger.whole(paths)
             outcomes = []
             for candidate in candidates:
@@ -152,7 +153,7 @@ def _one(
     registered = register(store, paths, candidate, word, source)
     version = registered.number
     facts["artefact_sha256"] = registered.tags["artefact_sha256"]
-    mlflow_store.point(store, model, CANDIDATE, version)
+    registered_models.point(store, model, CANDIDATE, version)
     if word.decision == "promote":
         _note(paths, entries, "promote", model, version, Standing(version, standing.champion), reason, facts)
         aliases.follow(store, entries, model)
@@ -169,7 +170,7 @@ def _one(
 
 
 def _is_champion(store: Store, standing: Standing, candidate: Candidate) -> bool:
-    holder = mlflow_store.version(store, candidate.model, standing.champion) if standing.champion else None
+    holder = registered_models.version(store, candidate.model, standing.champion) if standing.champion else None
     return holder is not None and holder.tags.get("content_sha256") == candidate.content_sha256
 
 

@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 
 from clickflow.params.schema import Params
-from clickflow.registry import aliases, champion, ledger, provenance
+from clickflow.registry import aliases, champion, ledger
 from clickflow.registry.ledger import Entry
 from clickflow.registry.lock import changing
 from clickflow.system import console
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
-from clickflow.tracking.mlflow_store import Store
+from clickflow.tracking import mlflow_client, provenance, registered_models
+from clickflow.tracking.mlflow_client import Store
 
 
 def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None, as_json: bool) -> None:
@@ -25,10 +25,10 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
     if not reason.strip():
         raise UsageError("a rollback needs a reason", next_step=f'`clickflow rollback {model} --reason "…"`')
     with changing(paths):
-        store = mlflow_store.connect(params, paths)
+        store = mlflow_client.connect(params, paths)
         entries = ledger.whole(paths)
         standing = aliases.complete(store, entries, model)
-        by = {f"by_{key}": value for key, value in provenance.of(paths).items() if key in ("run_id", "dag_run")}
+        by = {f"by_{key}": value for key, value in provenance.of(paths.root).items() if key in ("run_id", "dag_run")}
         if done := _done(entries, model, by):
             _say(done.model, done.champion, done.previous, done.reason, as_json=as_json)
             return
@@ -70,7 +70,7 @@ def _tags(
 ) -> Mapping[str, str]:
     """The tags of a version that may be champion, and whose files are whole. Raises UsageError, DataError."""
     moves = [entry for entry in entries if entry.model == model and entry.moves]
-    registered = mlflow_store.version(store, model, target)
+    registered = registered_models.version(store, model, target)
     was_champion = any(target in (entry.champion, entry.previous) for entry in moves)
     if registered is None or not (was_champion or registered.tags.get("decision") == "promote"):
         why = "is not registered" if registered is None else "was never champion and did not pass the gate"

@@ -11,11 +11,12 @@ from clickflow.registry import ledger, origin
 from clickflow.registry.ledger import Entry
 from clickflow.system import console
 from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_store
-from clickflow.tracking.mlflow_store import CANDIDATE, CHAMPION, FORGOTTEN, PREVIOUS, Store, Version
+from clickflow.tracking import mlflow_client, registered_models
+from clickflow.tracking.mlflow_client import Store
+from clickflow.tracking.registered_models import CANDIDATE, CHAMPION, FORGOTTEN, PREVIOUS, Version
 
 ORIGIN = ("run_id", "dag_run", "commit", "data_sha256", "model_sha256")
-"""Where a version comes from; see `clickflow.registry.provenance`."""
+"""Where a version comes from; see `clickflow.tracking.provenance`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,8 @@ def collect(params: Params, paths: Paths) -> tuple[list[ModelStatus], str, str]:
     Raises DataError where the ledger was changed or lost lines, by its own account, by git's or by MLflow's.
     """
     entries = ledger.whole(paths)
-    shown = mlflow_store.without_password(mlflow_store.uri_of(params, paths))
-    store = None if mlflow_store.untouched(params, paths) and not entries else mlflow_store.connect(params, paths)
+    shown = mlflow_client.without_password(mlflow_client.uri_of(params, paths))
+    store = None if mlflow_client.untouched(params, paths) and not entries else mlflow_client.connect(params, paths)
     if store:
         for model in sorted(params.models):
             followers.check(store, entries, model)
@@ -96,8 +97,8 @@ def collect(params: Params, paths: Paths) -> tuple[list[ModelStatus], str, str]:
 def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -> ModelStatus:
     mine = [entry for entry in entries if entry.model == model]
     standing = ledger.standing(mine, model)
-    versions = {v.number: v for v in mlflow_store.versions(store, model)} if store else {}
-    aliases = mlflow_store.aliases(store, model) if store else {}
+    versions = {v.number: v for v in registered_models.versions(store, model)} if store else {}
+    aliases = registered_models.aliases(store, model) if store else {}
     notes = []
     number, previous = standing.champion, standing.previous
     if standing.entry is None:

@@ -184,12 +184,15 @@ _GIT = ("GIT_SSH", "GIT_SSL_", "GIT_HTTP_", "GIT_ASKPASS", "GIT_CONFIG_GLOBAL", 
 """Variables that say how git reaches a server; the others would lead it to another repository."""
 
 
-def git(cwd: Path, *arguments: str) -> str:
-    """What `git …` prints. Raises ClickflowError with git's own message where it fails."""
+def git(cwd: Path, *arguments: str, timeout: float | None = None) -> str:
+    """What `git …` prints. Raises ClickflowError with git's own message where it fails, TimeoutExpired where it
+    takes over `timeout` seconds.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_GIT)}
     env["GIT_TERMINAL_PROMPT"] = "0"  # nobody is there to type a password
     try:
-        done = subprocess.run(["git", "-C", str(cwd), *arguments], env=env, capture_output=True, text=True)
+        command = ["git", "-C", str(cwd), *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError as error:
         raise ClickflowError("git is not installed", next_step="sudo apt-get install git") from error
     if done.returncode:

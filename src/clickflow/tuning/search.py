@@ -17,7 +17,7 @@ from clickflow.params.schema import Params
 from clickflow.system import console, process
 from clickflow.system.errors import ClickflowError
 from clickflow.system.files import write_json
-from clickflow.tracking import training_run
+from clickflow.tracking.experiment import flat_metrics, flat_params
 from clickflow.tuning import MARK
 from clickflow.tuning import study as studies
 from clickflow.tuning.runs import Runs
@@ -133,7 +133,7 @@ def _start(search: Search, trial: "optuna.Trial", setting: Setting, params: Para
     search.running[number] = _Running(trial, setting, present, stop, log, thread)
     search.started += 1
     thread.start()
-    search.runs.begin(number, name, {**training_run.names(asdict(model)), "seed": params.seed})
+    search.runs.begin(number, name, {**flat_params(asdict(model)), "seed": params.seed})
 
 
 def _listen(search: Search, number: int, job: Path, log: Path) -> None:
@@ -161,7 +161,7 @@ def _epoch(search: Search, number: int, told: Mapping[str, Any]) -> None:
     """An epoch of a trial: note it, and stop the trial where others were better at that point."""
     one = search.running[number]
     record = told["record"]
-    search.runs.epoch(number, training_run.flat(record), told["epoch"])
+    search.runs.epoch(number, flat_metrics(record), told["epoch"])
     value = record.get("valid", {}).get(search.study.params.tuning.objective)
     if value is None or not math.isfinite(value) or one.outcome:
         return

@@ -20,7 +20,7 @@ from clickflow.params.file import with_values
 from clickflow.params.schema import Params
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256, write_json
-from clickflow.tracking.training_run import names
+from clickflow.tracking.experiment import flat_params
 from clickflow.tuning import space as spaces
 from clickflow.tuning.space import Setting, Space
 
@@ -76,7 +76,7 @@ def parts(params: Params, space: Space, data: str) -> dict[str, Any]:
     from clickflow import models, training
 
     folders = [Path(str(module.__file__)).parent for module in (models, training)]
-    fixed = names(asdict(params.model(space.model)))
+    fixed = flat_params(asdict(params.model(space.model)))
     keys = ("budget.epochs",) if params.tuning.epochs is not None else ()
     return {
         "data": data,

@@ -17,7 +17,8 @@ from clickflow.system import console, integrity
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import write_text
 from clickflow.system.paths import Paths
-from clickflow.tracking import training_run
+from clickflow.tracking import provenance
+from clickflow.tracking.experiment import flat_metrics
 from clickflow.tuning import report, search, space, study
 from clickflow.tuning.runs import Runs
 from clickflow.tuning.study import Study
@@ -55,11 +56,11 @@ def run(
     with study.opened(paths.home, params, tuned, card.sha256, fresh=fresh, say=console.say) as opened:
         if minutes and trials != 0:
             runs = Runs(
-                training_run.uri(params.registry.mlflow_uri, paths.home),
-                paths.home / "mlartifacts",
+                params,
+                paths,
                 opened.id,
                 name,
-                tags={**training_run.provenance(paths.root), "clickflow.data_sha256": card.sha256},
+                tags=provenance.tags(provenance.of(paths.root), card.sha256),
                 say=console.say,
             )
             console.say(f"tune {name}: {minutes:g} minutes, {jobs} trials at once, {len(tuned.tuned)} params")
@@ -89,9 +90,7 @@ def _note(runs: Runs, opened: Study) -> None:
     """The report, for MLflow; of a study without a finished trial there is none."""
     best = opened.best()[:1]
     folder = report.write(opened) if best else None
-    metrics = {
-        f"best/{key}": value for trial in best for key, value in training_run.flat(trial.user_attrs["valid"]).items()
-    }
+    metrics = {f"best/{key}": value for trial in best for key, value in flat_metrics(trial.user_attrs["valid"]).items()}
     runs.finish(metrics, best[0].user_attrs["setting"] if best else {}, folder)
 
 

@@ -1,16 +1,18 @@
-"""Which commit and which run a registered version comes from."""
+"""Which commit and which run something in MLflow comes from."""
 
 import os
 import subprocess
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 
-from clickflow.system.paths import Paths
+from clickflow.system import process
+from clickflow.system.errors import ClickflowError
 
 ORDER = ("run_id", "commit")
 
 
-def of(paths: Paths) -> dict[str, str]:
+def of(root: Path) -> dict[str, str]:
     """`commit`, `run_id`, `dag_run`, `code`; what is not known is left out.
 
     An orchestrated run says it in `CLICKFLOW_COMMIT`, `CLICKFLOW_RUN_ID`, `CLICKFLOW_DAG_RUN`; by hand the commit is
@@ -20,11 +22,17 @@ def of(paths: Paths) -> dict[str, str]:
     found = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
     if "commit" in found:
         return found
-    commit = git(paths, "rev-parse", "HEAD")
+    commit = git(root, "rev-parse", "HEAD")
     if commit is None:
         return found
-    changed = git(paths, "status", "--porcelain", "--untracked-files=no", "--", "src", "dvc.yaml", "constraints.txt")
+    changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", "src", "dvc.yaml", "constraints.txt")
     return {**found, "commit": commit, "code": "changed" if changed else "as committed"}
+
+
+def tags(origin: Mapping[str, str], data_sha256: str | None = None) -> dict[str, str]:
+    """The same as tags of an MLflow run, `clickflow.commit` and so on, with the hash of the data that it is about."""
+    found = {**origin, "data_sha256": data_sha256} if data_sha256 else origin
+    return {f"clickflow.{name}": value for name, value in found.items()}
 
 
 RUN = "<!-- run -->"
@@ -37,12 +45,9 @@ def stamped(page: str, origin: Mapping[str, str]) -> str:
     return page.replace(RUN, "; " + ", ".join(said) if said else "", 1)
 
 
-def git(paths: Paths, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> str | None:
     """What `git …` says in a workspace; None where it fails."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(paths.root), *arguments], capture_output=True, text=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
+        return process.git(root, *arguments, timeout=30).rstrip("\n")
+    except (ClickflowError, OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.rstrip("\n")

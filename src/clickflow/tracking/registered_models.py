@@ -1,22 +1,14 @@
-"""The models in MLflow: where the store is, registered versions, aliases, artefacts.
+"""MLflow's registered models: versions, aliases, artefacts.
 
-MLflow takes seconds to import and to start, so both happen at the first call, once a process. No model flavour and no
-pickle is used: a version is a folder of files.
+No model flavour and no pickle is used: a version is a folder of files.
 """
 
-import logging
-import os
-import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clickflow.params.schema import Params
-from clickflow.system.errors import ClickflowError, UsageError
-from clickflow.system.paths import Paths
+from clickflow.tracking.mlflow_client import Store, experiment, reaching
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 EXPORTED = "exported"
@@ -42,82 +34,6 @@ class Version:
     number: int
     run: str
     tags: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Store:
-    """An open connection."""
-
-    uri: str
-    artifacts: Path
-    client: Any
-
-    @property
-    def shown(self) -> str:
-        """The URI without its password."""
-        return without_password(self.uri)
-
-
-def uri_of(params: Params, paths: Paths) -> str:
-    """`registry.mlflow_uri`, else `MLFLOW_TRACKING_URI`, else a SQLite file in the home."""
-    return (
-        params.registry.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.home / 'mlflow.db'}"
-    )
-
-
-def untouched(params: Params, paths: Paths) -> bool:
-    """Whether the store is the default one and was never opened: then nothing is registered, and MLflow can rest."""
-    return uri_of(params, paths) == f"sqlite:///{paths.home / 'mlflow.db'}" and not (paths.home / "mlflow.db").exists()
-
-
-def without_password(uri: str) -> str:
-    """`uri` as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//…@", uri)
-
-
-_opened: dict[tuple[str, Path], Store] = {}
-
-
-def connect(params: Params, paths: Paths) -> Store:
-    """The store; ClickflowError where it cannot be reached. A second call in the same process is free."""
-    uri = uri_of(params, paths)
-    artifacts = paths.home / "mlartifacts"
-    if (uri, artifacts) not in _opened:
-        paths.home.mkdir(parents=True, exist_ok=True)
-        _quieten()
-        with reaching(uri), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from mlflow import MlflowClient
-
-            store = Store(uri, artifacts, MlflowClient(tracking_uri=uri, registry_uri=uri))
-            store.client.search_registered_models(max_results=1)
-        _opened[uri, artifacts] = store
-    return _opened[uri, artifacts]
-
-
-_THEIRS = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "botocore", "boto3", "psycopg"}
-
-
-@contextmanager
-def reaching(uri: str) -> Iterator[None]:
-    """Turn what MLflow, its database or its network raise into an error that names the store."""
-    try:
-        yield
-    except ClickflowError:
-        raise
-    except Exception as error:
-        kind = type(error)
-        theirs = kind.__module__.partition(".")[0] in _THEIRS
-        if not theirs and not isinstance(error, OSError | ModuleNotFoundError):
-            raise
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else kind.__name__
-        wrong_uri = "UnsupportedModelRegistryStoreURI" in kind.__name__ or isinstance(error, ModuleNotFoundError)
-        raise (UsageError if wrong_uri else ClickflowError)(
-            f"the MLflow registry at {without_password(uri)} cannot be used: {without_password(first)}",
-            kept="the ledger holds every change that was made; one that was cut short is completed by the next",
-            next_step="check registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI, that the server answers, and "
-            "who signs in (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD); then run the command again",
-        ) from error
 
 
 def versions(store: Store, model: str) -> list[Version]:
@@ -263,34 +179,3 @@ def _registered(store: Store, model: str) -> Any:
 def _version(item: Any) -> Version:
     # an integer over a database, a string over HTTP
     return Version(int(item.version), item.run_id, dict(item.tags))
-
-
-def experiment(store: Store, name: str) -> str:
-    """The id of an experiment, made where it is missing; over a database its artifacts go to the home."""
-    from mlflow.exceptions import MlflowException
-
-    if found := store.client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    served = store.uri.startswith(("http://", "https://"))
-    try:
-        return str(store.client.create_experiment(name, artifact_location=None if served else store.artifacts.as_uri()))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(store.client.get_experiment_by_name(name).experiment_id)  # another process has just made it
-
-
-def _quieten() -> None:
-    """Set before the import: no telemetry, no progress bars, no migration log, no minutes of retries."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a result on stdout is ours alone
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mlflow.store.db.utils as database
-
-    database.MAX_RETRY_COUNT = 3
