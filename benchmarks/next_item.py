@@ -88,6 +88,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
     from clickflow.models.ensemble import parameters
     from clickflow.models.network import Sizes
+    from clickflow.training.answers.ranking import Ranks
     from clickflow.training.batches import windows
     from clickflow.training.device import choose, settled
     from clickflow.training.distributed import gathered
@@ -111,7 +112,8 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     with settled(choose(settings), settings.threads):
         asked_windows = windows(testing.offsets, longest, to_the_end=False, overlap=longest - 1)
-        answers = answer(trained.network, testing, asked_windows)
+        answers = answer(trained.network, testing, asked_windows).heads["next_item"]
+    assert isinstance(answers, Ranks)
     rank_seconds = time.perf_counter() - started
     beside = {}
     if asked.baselines:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markov_log import ACTIONS, CPU, KNOWN, log, model, sizes
+from markov_log import CPU, KNOWN, log, model, sizes
 
 from clickflow.models.associations import Table
 from clickflow.params.models import Augmentation, Model
 from clickflow.training import augmentation, loop, trainer
-from clickflow.training.batches import NO_ACTION, NO_ITEM, Batch, gather, windows
+from clickflow.training.answers import objectives
+from clickflow.training.batches import Batch, gather, windows
 
 NOTHING = Augmentation(crop=0.0, mask=0.0, reorder=0.0, substitute=0.0, adversarial=0.0)
 
@@ -21,7 +22,8 @@ NOTHING = Augmentation(crop=0.0, mask=0.0, reorder=0.0, substitute=0.0, adversar
 def given_batch(seed: int) -> tuple[Batch, Any]:
     split = log(30, seed)
     cut = windows(split.offsets, 12, to_the_end=True)
-    return gather(split, cut, ("item", "action"), KNOWN, len(ACTIONS), horizon=2), cut
+    asking = objectives(model(item={"horizon": 2}), sizes(split))
+    return gather(split, cut, ("item", "action"), asking, KNOWN), cut
 
 
 def with_augmentation(spec: Model, **shares: float) -> Model:
@@ -41,10 +43,11 @@ def test_where_steps_change_places_questions_go_with_them(seed: int, share: floa
         pairs = list(zip(batch.inputs["item"][row], batch.inputs["action"][row], strict=True))
         assert sorted(zip(item[row], action[row], strict=True)) == sorted(pairs), "an action stays with its item"
         for step in range(length - 1):
-            assert found.next_item[row, step] in (NO_ITEM, item[row, step + 1])
-            assert found.next_action[row, step] in (NO_ACTION, action[row, step + 1])
-        assert found.next_item[row, length - 1] == batch.next_item[row, length - 1]
-    assert np.count_nonzero(found.next_item) > 0.5 * np.count_nonzero(batch.next_item)
+            assert found.targets["next_item"][0][row, step] in (-1, item[row, step + 1])
+            assert found.targets["next_action"][0][row, step] in (-1, action[row, step + 1])
+        assert found.targets["next_item"][0][row, length - 1] == batch.targets["next_item"][0][row, length - 1]
+    now, before = (np.count_nonzero(each.targets["next_item"][0] > 0) for each in (found, batch))
+    assert now > 0.5 * before
 
 
 @settings(deadline=None, max_examples=40)
@@ -75,8 +78,8 @@ def test_masks_and_substitutes_have_their_share_and_leave_questions_alone() -> N
     assert set(other.inputs["item"][new]) == {KNOWN - 2, KNOWN - 1}
     assert np.mean(new[there]) == pytest.approx(0.5, abs=0.12)
     for changed in (masked, other):
-        assert np.array_equal(changed.next_item, batch.next_item)
-        assert np.array_equal(changed.next_action, batch.next_action)
+        for head, asked in batch.targets.items():
+            assert all(np.array_equal(*pair) for pair in zip(changed.targets[head], asked, strict=True))
 
 
 def test_what_past_sessions_said_of_a_changed_step_is_not_used() -> None:
@@ -84,10 +87,10 @@ def test_what_past_sessions_said_of_a_changed_step_is_not_used() -> None:
     rows, steps = batch.inputs["item"].shape
     said = (np.ones((rows, steps, steps), np.float32), np.ones((rows, steps), np.float32))
     found = augmentation.changed(batch, replace(NOTHING, mask=0.4, reorder=0.4), None, np.random.default_rng(1))
-    beside, support = augmentation.unsaid(said, found, batch)
+    beside, support = augmentation.unsaid(said, found, batch, "next_item")
     same = found.inputs["item"] == batch.inputs["item"]
     assert np.array_equal(support > 0, same)
-    asked = found.next_item == batch.next_item
+    asked = found.targets["next_item"][0] == batch.targets["next_item"][0]
     assert np.array_equal(beside > 0, same[:, None, :] & asked[:, :, None])
     assert not same.all()
     assert not asked.all()

@@ -5,8 +5,11 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from markov_log import ACTIONS, KNOWN, log, packed
+from markov_log import ACTIONS, KNOWN, log, model, packed, sizes
 
+from clickflow.sequences.store import PackedSplit
+from clickflow.training.answers import objectives
+from clickflow.training.answers.objective import Objective
 from clickflow.training.batches import gather, plan, random, windows
 
 LENGTHS = st.lists(st.integers(0, 40), min_size=0, max_size=30)
@@ -44,6 +47,11 @@ def test_a_plan_holds_every_window_once_within_the_budget(lengths: list[int], to
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
 
 
+def asking(split: PackedSplit, known: int, **item: object) -> dict[str, Objective]:
+    """Both heads, for a model that knows so many items."""
+    return objectives(model(item=item), sizes(split, known))
+
+
 def test_epochs_differ_in_order_but_not_in_number_of_batches() -> None:
     lengths = np.random.default_rng(0).integers(1, 30, 500)
     first, second = (plan(lengths, 100, random(0, epoch)) for epoch in (0, 1))
@@ -56,14 +64,15 @@ def test_a_batch_is_what_a_plain_reading_gives() -> None:
     split, longest = log(40, 3), 5
     known = KNOWN - 10
     cut = windows(split.offsets, longest, to_the_end=True)
-    batch = gather(split, cut, ("item", "action", "gap", "price"), known, len(ACTIONS))
+    batch = gather(split, cut, ("item", "action", "gap", "price"), asking(split, known), known)
+    next_item, next_action = batch.targets["next_item"][0], batch.targets["next_action"][0]
     assert set(batch.inputs) == {"item", "action", "gap", "price"}
     for w in range(len(cut)):
-        for t in range(batch.next_item.shape[1]):
+        for t in range(next_item.shape[1]):
             at, end = cut.start[w] + t, cut.end[w]
             if t >= cut.length[w]:
                 assert all(values[w, t] == 0 for values in batch.inputs.values())
-                assert (batch.next_item[w, t], batch.next_action[w, t]) == (0, -1)
+                assert (next_item[w, t], next_action[w, t]) == (-1, -1)
                 continue
             item = split.item[at]
             assert batch.inputs["item"][w, t] == (item if item < known else 1)
@@ -71,27 +80,29 @@ def test_a_batch_is_what_a_plain_reading_gives() -> None:
             assert batch.inputs["price"][w, t] == 0, "a missing price is 0"
             asked = t >= cut.first[w]
             following = split.item[at + 1] if at + 1 < end else 0
-            assert batch.next_item[w, t] == (following if asked and following < known else 0)
+            assert next_item[w, t] == (following if asked and 0 < following < known else -1)
             action = split.action[at + 1] if at + 1 < end else len(ACTIONS)
-            assert batch.next_action[w, t] == (action if asked else -1)
+            assert next_action[w, t] == (action if asked else -1)
 
 
 def test_an_unknown_item_is_read_but_never_a_target() -> None:
     split = packed([[2, 1, 3], [5, 50]])
-    batch = gather(split, windows(split.offsets, 9, to_the_end=False), ("item",), 10, 1)
+    batch = gather(split, windows(split.offsets, 9, to_the_end=False), ("item",), asking(split, 10), 10)
     assert batch.inputs["item"].tolist() == [[2, 1], [5, 0]]
-    assert batch.next_item.tolist() == [[0, 3], [0, 0]]
+    assert batch.targets["next_item"][0].tolist() == [[-1, 3], [-1, -1]]
+    assert batch.unknown["next_item"] == 2
 
 
 def test_items_further_ahead_are_those_of_the_sequence_and_nothing_beyond_it() -> None:
     split = packed([[2, 3, 4, 5], [6, 7], [8, 99, 9, 1, 3]])
     cut = windows(split.offsets, 8, to_the_end=True)
-    batch = gather(split, cut, ("item",), 50, 3, horizon=3)
-    assert batch.next_item.tolist() == [[3, 4, 5, 0, 0], [7, 0, 0, 0, 0], [0, 9, 0, 3, 0]]
-    assert batch.later[0].tolist() == [[4, 5, 0, 0, 0], [0, 0, 0, 0, 0], [9, 0, 3, 0, 0]]
-    assert batch.later[1].tolist() == [[5, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 3, 0, 0, 0]]
+    batch = gather(split, cut, ("item",), asking(split, 50, horizon=3), 50)
+    following = [[[3, 4, 5, 0, 0], [7, 0, 0, 0, 0], [0, 9, 0, 3, 0]]]
+    following += [[[4, 5, 0, 0, 0], [0, 0, 0, 0, 0], [9, 0, 3, 0, 0]]]
+    following += [[[5, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 3, 0, 0, 0]]]
+    assert [np.maximum(targets, 0).tolist() for targets in batch.targets["next_item"]] == following
     # in windows a question is asked once, and its answers may lie in the next window
-    short = gather(split, windows(split.offsets, 2, to_the_end=False), ("item",), 50, 3, horizon=2)
-    whole = gather(split, windows(split.offsets, 8, to_the_end=False), ("item",), 50, 3, horizon=2)
-    for a, b in ((short.next_item, whole.next_item), (short.later[0], whole.later[0])):
+    short = gather(split, windows(split.offsets, 2, to_the_end=False), ("item",), asking(split, 50, horizon=2), 50)
+    whole = gather(split, windows(split.offsets, 8, to_the_end=False), ("item",), asking(split, 50, horizon=2), 50)
+    for a, b in zip(short.targets["next_item"], whole.targets["next_item"], strict=True):
         assert sorted(a[a > 0].tolist()) == sorted(b[b > 0].tolist())

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from small_models import EVERY_FEATURE, KNOWN, spec
 from torch import Tensor, nn
 
+from clickflow.models.answers.classes import QUICK
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import build
-from clickflow.models.heads import QUICK
 from clickflow.models.network import Network, Sizes
 from clickflow.models.saved import load_trained, save, spec_from
 from clickflow.models.sights import sights

@@ -61,7 +61,7 @@ def test_it_is_likelier_than_its_networks_are_on_average() -> None:
     assert isinstance(network, Ensemble)
     split = log(60, 3)
     asked = windows(split.offsets, 8, to_the_end=True)
-    losses = [answer(each, split, asked).item_losses.mean() for each in (network, *network.networks)]
+    losses = [answer(each, split, asked).heads["next_item"].losses.mean() for each in (network, *network.networks)]
     assert losses[0] < np.mean(losses[1:]) - 1e-3
 
 

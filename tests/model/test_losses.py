@@ -13,9 +13,11 @@ from clickflow.models import losses
 from clickflow.models.ensemble import build
 from clickflow.models.normalize import UnitVectors, unit
 from clickflow.params.models import RankingHead
-from clickflow.training.batches import NO_ACTION, gather, windows
-from clickflow.training.negatives import Sampler, candidates, everything
-from clickflow.training.objective import AUXILIARY, loss, prepare
+from clickflow.training.answers import objectives
+from clickflow.training.answers.ranking import AUXILIARY
+from clickflow.training.batch_loss import loss, prepare
+from clickflow.training.batches import gather, windows
+from clickflow.training.negatives import Sampler, candidates
 
 N, D, K = 7, 5, 11
 NOTHING = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -230,22 +232,23 @@ def test_only_the_sharpness_learns_by_likelihood_where_the_loss_is_none(item: di
         model(copy=False, heads=("next_item",), item={"associations": False, **item}, dropout=0.0), sizes(split)
     )
     cut = windows(split.offsets, 8, to_the_end=False)
-    batch = gather(split, cut, network.inputs, KNOWN, 3)
-    step = prepare(batch, everything(KNOWN), np.random.default_rng(0), "cpu", outputs=network.outputs)
+    asking = objectives(network.spec, network.sizes)
+    batch = gather(split, cut, network.inputs, asking, KNOWN)
+    step = prepare(batch, asking, np.random.default_rng(0), "cpu")
+    (target,) = batch.targets["next_item"]
     gradients = []
     for sharpness in (0.0, 0.5):
-        assert network.next_item is not None
         assert network.next_item.sharpness is not None
         network.next_item.sharpness.data.fill_(sharpness)
         network.zero_grad()
-        found = loss(network, step, network.items[step.rows])
+        found = loss(network, asking, step, network.items[step.rows])
         found.total.backward()
         assert network.next_item.sharpness.grad
         gradients.append(network.encoder.readout.weight.grad.clone())
         inputs = {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
-        row, column = (torch.from_numpy(i) for i in np.nonzero(batch.next_item))
+        row, column = (torch.from_numpy(i) for i in np.nonzero(target > 0))
         answers = network(inputs, row, column)["next_item"]
-        own = answers.gather(1, torch.from_numpy(batch.next_item)[row, column].unsqueeze(1))
+        own = answers.gather(1, torch.from_numpy(target)[row, column].unsqueeze(1))
         torch.testing.assert_close(found.heads["next_item"][0], -own.mean(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(*gradients)
 
@@ -257,21 +260,23 @@ def test_what_is_trained_is_minus_the_log_probability_that_the_network_answers(c
     torch.manual_seed(0)
     network = build(model(copy=copy, item={"associations": associations}), sizes(split)).eval()
     cut = windows(split.offsets, 8, to_the_end=True)
-    batch = gather(split, cut, network.inputs, KNOWN, len(network.sizes.actions))
+    asking = objectives(network.spec, network.sizes)
+    batch = gather(split, cut, network.inputs, asking, KNOWN)
+    next_item, next_action = batch.targets["next_item"][0], batch.targets["next_action"][0]
     # as if the sessions before each had held what all hold, which is what the network takes with it
     table = sizes(split).associations
     counts = np.zeros((KNOWN, KNOWN), np.float32)
     np.add.at(counts, (np.arange(KNOWN)[:, None], table.items), table.counts)
     items = batch.inputs["item"]
-    before = counts[batch.next_item[:, :, None], items[:, None, :]], table.support[items]
+    before = counts[next_item[:, :, None], items[:, None, :]], table.support[items]
     if copy:
         network.next_item.returns.data.normal_(std=0.1)
-    step = prepare(batch, everything(KNOWN), np.random.default_rng(0), "cpu", own=copy, before=before)
-    found = loss(network, step, network.items[step.rows])
+    step = prepare(batch, asking, np.random.default_rng(0), "cpu", before)
+    found = loss(network, asking, step, network.items[step.rows])
     inputs = {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
-    row, column = (torch.from_numpy(i) for i in np.nonzero(batch.next_action != NO_ACTION))
+    row, column = (torch.from_numpy(i) for i in np.nonzero(next_action >= 0))
     answers = network(inputs, row, column)
-    item, action = (torch.from_numpy(t)[row, column] for t in (batch.next_item, batch.next_action))
+    item, action = (torch.from_numpy(t)[row, column] for t in (next_item, next_action))
     action_loss = -answers["next_action"].gather(1, action.unsqueeze(1)).mean()
     item_loss = -answers["next_item"][item > 0].gather(1, item[item > 0].unsqueeze(1)).mean()
     torch.testing.assert_close(found.heads["next_item"][0], item_loss)

@@ -11,11 +11,13 @@ import pytest
 import torch
 from markov_log import CPU, KNOWN, log, model, packed, popularity_recall, sizes
 
-from clickflow.models.heads import NextAction
-from clickflow.params.models import Model, Optimiser
+from clickflow.heads import HEADS
+from clickflow.models.answers.classes import Classes
+from clickflow.params.models import ClassesHead, Model, Optimiser
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.errors import DataError, UsageError
-from clickflow.training import actions, last_pass, optimisers
+from clickflow.training import last_pass, optimisers
+from clickflow.training.answers import classes
 from clickflow.training.batches import windows
 from clickflow.training.budget import OPEN, by_size, looks
 from clickflow.training.device import Device, learning
@@ -172,7 +174,7 @@ def test_it_beats_popularity_and_comes_near_the_truth() -> None:
     spec = model(epochs=6, tokens=512, features=(), heads=("next_item",), negatives=40)
     training, test = log(1500, 0), log(200, 5)
     trained = train(spec, sizes(training), training, seed=0, settings=CPU)
-    answers = answer(trained.network, test, windows(test.offsets, 8, to_the_end=False))
+    answers = answer(trained.network, test, windows(test.offsets, 8, to_the_end=False)).heads["next_item"]
     assert len(answers.ranks) == test.n_events - test.n_sequences
     assert answers.recall(1) > 0.7, "the successor is right in 80 of 100 cases"
     assert answers.recall(5) > 2 * popularity_recall(training, test, 5)
@@ -225,7 +227,7 @@ def test_it_stops_early_and_keeps_the_best_weights() -> None:
     assert len(losses) == trained.best_epoch + 2 < 12
     assert np.argmin(losses) == trained.best_epoch - 1
     asked = windows(contrary.offsets, 8, to_the_end=False)
-    assert answer(trained.network, contrary, asked).loss(1.0, 0.0) == pytest.approx(min(losses))
+    assert answer(trained.network, contrary, asked).loss({"next_item": 1.0}) == pytest.approx(min(losses))
 
 
 def test_without_a_valid_part_all_epochs_are_run_and_the_last_weights_kept() -> None:
@@ -354,8 +356,8 @@ def test_the_valid_part_decides_how_long_training_goes_on() -> None:
         assert found.best_epoch - 1 < best["after_epochs"] <= found.best_epoch
         heads = found.network.spec.heads
         asked = windows(part.offsets, 8, to_the_end="next_action" in heads)
-        weights = [heads[name].weight if name in heads else 0.0 for name in ("next_item", "next_action")]
-        assert answer(found.network, part, asked).loss(*weights) == pytest.approx(best["loss"])
+        weights = {name: head.weight for name, head in heads.items()}
+        assert answer(found.network, part, asked).loss(weights) == pytest.approx(best["loss"])
 
 
 def test_a_gain_that_is_next_to_nothing_does_not_prolong_training() -> None:
@@ -386,7 +388,7 @@ def test_what_chose_the_length_is_learned_last() -> None:
     new, old = (packed([items]) for items in ([40, 50], [5, 6]))
 
     def chance(of: Trained, part: PackedSplit) -> float:
-        (loss,) = answer(of.network, part, windows(part.offsets, 8, to_the_end=False)).item_losses
+        (loss,) = answer(of.network, part, windows(part.offsets, 8, to_the_end=False)).heads["next_item"].losses
         return float(np.exp(-loss))
 
     assert chance(trained, new) > 2 * chance(without, new)
@@ -462,15 +464,15 @@ def test_what_follows_by_chance_alone_is_learned_as_that_chance() -> None:
     p = np.array([*(1 - leaves) * kinds, leaves])
     best = -(p * np.log(p)).sum()
     asked = windows(test.offsets, spec.budget.max_length, to_the_end=True)
-    assert answer(trained.network, test, asked).action_losses.mean() < best + 0.03
+    assert answer(trained.network, test, asked).heads["next_action"].losses.mean() < best + 0.03
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
 def test_the_next_action_begins_at_what_followed_the_last_one(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(actions, "CHUNK", chunk)
+    monkeypatch.setattr(classes, "CHUNK", chunk)
     training = log(80, 3)
-    head = NextAction(6, 4, recent=True)
-    actions.begin(head, training)
+    head = Classes(6, 4, 4, recent=True)
+    classes.ClassesObjective(HEADS["next_action"], ClassesHead(weight=1.0), sizes(training)).begin(head, training)
     counts = np.ones((4, 4))
     for start, end in pairwise(training.offsets):
         steps = [*training.action[start:end].tolist(), 3]

@@ -6,12 +6,13 @@ Networks that differ by their seed, or by the kind of their encoder, are wrong a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clickflow.models.heads import NextAction, NextItem
-from clickflow.models.network import Network, Reading, Sizes
+from clickflow.models.answers.answer import Answer
+from clickflow.models.network import Network, Sizes
 from clickflow.params.models import Model
 
 
@@ -39,14 +40,9 @@ class Ensemble(nn.Module):
         return self.networks[0].answers
 
     @property
-    def next_item(self) -> NextItem | None:
-        """The first member's head."""
-        return self.networks[0].next_item
-
-    @property
-    def next_action(self) -> NextAction | None:
-        """The first member's head."""
-        return self.networks[0].next_action
+    def heads(self) -> dict[str, Answer]:
+        """The heads of the first member, by name."""
+        return self.networks[0].heads
 
     def forward(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """As `Network.forward`."""
@@ -56,11 +52,11 @@ class Ensemble(nn.Module):
         """As `Network.ready`, of each member."""
         return [member.ready() for member in self.networks]
 
-    def read(self, inputs: Mapping[str, Tensor], tables: list[Tensor]) -> list[Reading]:
+    def read(self, inputs: Mapping[str, Tensor], tables: list[Tensor]) -> list[dict[str, Any]]:
         """As `Network.read`, of each member."""
         return [member.read(inputs, table) for member, table in zip(self.networks, tables, strict=True)]
 
-    def ask(self, readings: list[Reading], row: Tensor, column: Tensor) -> dict[str, Tensor]:
+    def ask(self, readings: list[dict[str, Any]], row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """As `Network.ask`."""
         pairs = zip(self.networks, readings, strict=True)
         return _mean([member.ask(reading, row, column) for member, reading in pairs])

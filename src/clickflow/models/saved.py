@@ -11,6 +11,7 @@ from typing import Any
 
 from clickflow.heads import HEADS
 from clickflow.heads.head import Kind
+from clickflow.models.answers.ranking import Ranking
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
 from clickflow.models.network import Network, Sizes
@@ -21,8 +22,8 @@ from clickflow.system.files import sha256
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 ASSOCIATIONS = "associations."
 """How the names of their table begin in the file of weights."""
-ADDED = tuple(f"next_item.{name}" for name in ("returns", "familiar", "sight.weight", "sight.bias", "habit.weight"))
-"""Weights of a head that earlier versions did not have."""
+ADDED = ("returns", "familiar", "sight.weight", "sight.bias", "habit.weight")
+"""Weights of a head of kind ranking that earlier versions did not have."""
 UNCHANGED = {"crop": 0.0, "mask": 0.0, "reorder": 0.0, "substitute": 0.0, "adversarial": 0.0}
 """The augmentation of a model from before there was any."""
 FORMER: Mapping[Kind, Mapping[str, Any]] = {
@@ -44,8 +45,9 @@ def save(network: Network | Ensemble, folder: Path, card: Mapping[str, Any]) -> 
     from safetensors.torch import save_file
 
     tensors = network.state_dict()
-    if network.next_item is not None and network.next_item.associations is not None:
-        tensors |= {ASSOCIATIONS + name: tensor for name, tensor in network.next_item.associations.table.items()}
+    for head in network.heads.values():  # all have the same table
+        if isinstance(head, Ranking) and head.associations is not None:
+            tensors |= {ASSOCIATIONS + name: tensor for name, tensor in head.associations.table.items()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(weights, folder / WEIGHTS)
     content = {
@@ -82,7 +84,8 @@ def load_trained(folder: Path) -> Network | Ensemble:
     )
     network = build(spec_from(card["spec"]), sizes)
     # what an earlier version did not have begins at 0, which is as if it were not there
-    added = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(ADDED)}
+    new = tuple(f"{name}.{each}" for name, head in network.heads.items() if isinstance(head, Ranking) for each in ADDED)
+    added = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(new)}
     network.load_state_dict(added | weights)
     return network.eval()
 

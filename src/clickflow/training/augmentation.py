@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.heads.head import NOTHING
 from clickflow.models.associations import Table
 from clickflow.params.models import Augmentation
 from clickflow.sequences.features import FEATURES
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
-from clickflow.training.batches import NO_ACTION, NO_ITEM, Batch, Ints, Windows
+from clickflow.training.batches import Batch, Ints, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,24 +77,24 @@ def _reordered(batch: Batch, share: float, draw: np.random.Generator) -> Batch:
     # what step t is asked is what the step before the one that stands at t + 1 now was asked; the last keeps its own
     behind = np.concatenate([order[:, 1:] - 1, np.full((len(item), 1), length - 1)], axis=1)
 
-    def moved(asked: Ints, nothing: int) -> Ints:
-        return np.where(behind < 0, nothing, np.take_along_axis(asked, np.maximum(behind, 0), 1))
+    def moved(asked: Ints) -> Ints:
+        return np.where(behind < 0, NOTHING, np.take_along_axis(asked, np.maximum(behind, 0), 1))
 
     still = ~swap.any(1, keepdims=True)
-    return replace(
-        batch,
-        inputs=inputs,
-        next_item=moved(batch.next_item, NO_ITEM),
-        next_action=moved(batch.next_action, NO_ACTION),
-        later=tuple(np.where(still, asked, NO_ITEM) for asked in batch.later),
-    )
+    targets = {
+        name: (moved(asked), *(np.where(still, each, NOTHING) for each in later))
+        for name, (asked, *later) in batch.targets.items()
+    }
+    return replace(batch, inputs=inputs, targets=targets)
 
 
 def unsaid(
-    before: "Sequence[NDArray[np.float32]]", batch: Batch, was: Batch
+    before: "Sequence[NDArray[np.float32]]", batch: Batch, was: Batch, head: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the sessions before say, without what they said of steps that are no longer what they were."""
+    """What the sessions before say, without what they said of steps that are no longer what they were; `head` asks
+    about the item of the next step.
+    """
     beside, support = before
     same = batch.inputs["item"] == was.inputs["item"]
-    asked = batch.next_item == was.next_item
+    asked = batch.targets[head][0] == was.targets[head][0]
     return beside * same[:, None, :] * asked[:, :, None], support * same

@@ -4,6 +4,7 @@ A sequence longer than the model reads is cut into windows; each of its question
 a later window sees up to half its length of what came before.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.heads.head import NOTHING
 from clickflow.sequences.features import FEATURES
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
+    from clickflow.training.answers.objective import Objective
 
 Ints = NDArray[np.int64]
-NO_ITEM, NO_ACTION = 0, -1
-"""Targets of positions where nothing is asked."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,28 @@ class Windows:
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs [B, T], right-padded with 0, and what is asked at each step: the next item (0: nothing), the next action
-    (-1: nothing; one more than the last event type: exit), and `later` the items 2, 3 … steps ahead, as `next_item`.
+    """Inputs [B, T], right-padded with 0, and by head the targets at each step, NOTHING where nothing is asked: those
+    of the step itself, and of a head with a horizon those of the steps 1, 2 … later.
 
-    `unknown`: how many of the next items are not asked for because no model knows them.
+    `unknown`: by head, how many answers the model cannot give; nothing is asked there.
     """
 
     inputs: dict[str, NDArray[Any]]
-    next_item: Ints
-    next_action: Ints
-    later: tuple[Ints, ...] = ()
-    unknown: int = 0
+    targets: dict[str, tuple[Ints, ...]]
+    unknown: dict[str, int]
+
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        """Whether a head asks something at a step, [B, T]."""
+        found = np.zeros(self.inputs["item"].shape, bool)
+        for targets, *_ in self.targets.values():
+            found |= targets != NOTHING
+        return found
 
     @property
     def tokens(self) -> int:
         """Steps with a question."""
-        return int(np.count_nonzero((self.next_item != NO_ITEM) | (self.next_action != NO_ACTION)))
+        return int(np.count_nonzero(self.asked))
 
 
 def windows(offsets: Ints, max_length: int, *, to_the_end: bool, overlap: int | None = None) -> Windows:
@@ -102,12 +109,11 @@ def plan(lengths: Ints, batch_tokens: int, draw: np.random.Generator) -> list[In
 
 
 def gather(
-    split: "PackedSplit", window: Windows, inputs: tuple[str, ...], known: int, exit_code: int, *, horizon: int = 1
+    split: "PackedSplit", window: Windows, inputs: tuple[str, ...], objectives: "Mapping[str, Objective]", known: int
 ) -> Batch:
     """The batch of those windows.
 
-    `inputs`: the columns to read; item indexes from `known` on become 1 and are no targets; a number that is missing
-    becomes 0. `horizon`: how many steps ahead items are asked for.
+    `inputs`: the columns to read; item indexes from `known` on become 1; a number that is missing becomes 0.
     """
     longest = int(window.length.max())
     step = np.arange(longest)
@@ -123,17 +129,9 @@ def gather(
         column[~real] = 0
         read[name] = column
     asked = real & (step >= window.first[:, None])
-    items = []
-    for ahead in range(1, horizon + 1):
-        there = at + ahead < window.end[:, None]
-        item = np.asarray(split.item[np.where(there, at + ahead, at)]).astype(np.int64)
-        item[~asked | ~there | (item >= known) | (item < 2)] = NO_ITEM
-        items.append(item)
-    follows = at + 1 < window.end[:, None]
-    action = np.where(follows, np.asarray(split.action[np.where(follows, at + 1, at)]).astype(np.int64), exit_code)
-    action[~asked] = NO_ACTION
-    unknown = int(np.count_nonzero(asked & follows)) - int(np.count_nonzero(items[0]))
-    return Batch(read, items[0], action, tuple(items[1:]), unknown)
+    end = np.broadcast_to(window.end[:, None], at.shape)
+    found = {name: objective.targets(split, at, end, asked) for name, objective in objectives.items()}
+    return Batch(read, {name: each for name, (each, _) in found.items()}, {name: n for name, (_, n) in found.items()})
 
 
 def random(seed: int, *place: int) -> np.random.Generator:

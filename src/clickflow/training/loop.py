@@ -18,9 +18,9 @@ from clickflow.params.models import Model
 from clickflow.params.training import Training
 from clickflow.system.errors import UsageError
 from clickflow.training import device as devices
+from clickflow.training.batch_loss import Loss
 from clickflow.training.checkpoints import Checkpoints
 from clickflow.training.distributed import Team
-from clickflow.training.objective import Loss
 from clickflow.training.trainer import Trainer
 from clickflow.training.validation import weighted
 

@@ -60,10 +60,10 @@ def everything(known: int) -> Draw:
     return lambda _: found
 
 
-def candidates(head: RankingHead | None, known: int, items: NDArray[np.integer]) -> Draw:
+def candidates(head: RankingHead, known: int, items: NDArray[np.integer]) -> Draw:
     """Who stands for all items in the loss of `head`; `items` are the steps of the training part."""
     # as many draws as there are items: then all of them cost less, and are exact
-    if head is None or head.loss == "full" or head.negatives >= known - FIRST_ITEM:
-        return everything(known if head else FIRST_ITEM)
+    if head.loss == "full" or head.negatives >= known - FIRST_ITEM:
+        return everything(known)
     counts = np.bincount(items, minlength=known)[:known]
     return Sampler.of_counts(counts, head.negatives, POPULARITY[head.loss]).draw

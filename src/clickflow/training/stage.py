@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from clickflow.heads import named
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network, Sizes
@@ -76,7 +77,8 @@ def run(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] |
             extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": best}
             save(trained.network, fresh, extra)
             write_json(fresh / "history.json", trained.history)
-            curves.draw(trained.history, trained.best_epochs, fresh / "curves.png")
+            kinds = {head: named(head).kind for head in spec.heads}
+            curves.draw(trained.history, kinds, trained.best_epochs, fresh / "curves.png")
     except Exception:
         if tracker:
             tracker.fail()
@@ -118,14 +120,17 @@ def _fingerprint(params: Params, name: str, card: Card) -> str:
     """What is being trained: spec, settings, seed, data, and the code that trains."""
     import torch
 
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     return fingerprint(
         asdict(params.model(name)),
         asdict(replace(params.training, processes=1)),  # others may go on with what these have done
         params.seed,
         card.sha256,
         [torch.__version__, torch.cuda.is_available()],
-        sources=[*here.glob("*.py"), *here.parent.glob("models/*.py"), here.parent / "sequences/features.py"],
+        sources=[
+            here / "sequences/features.py",
+            *(file for room in ("heads", "models", "training") for file in (here / room).rglob("*.py")),
+        ],
     )
 
 

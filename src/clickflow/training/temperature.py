@@ -1,14 +1,17 @@
 """Scores of a loss that is no likelihood (`bpr_max`, `bce`) as log-probabilities: the one number that this takes."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from clickflow.models.heads import SHARPEST
+from clickflow.heads.head import NOTHING
+from clickflow.models.answers.ranking import SHARPEST, Ranking
 from clickflow.models.network import Network
 from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.training.answers import objectives
 from clickflow.training.batches import Windows, gather, plan, random
 from clickflow.training.validation import sample
 
@@ -24,46 +27,46 @@ ROUNDS = 30
 
 
 def sharpen(network: Network, split: "PackedSplit", windows: Windows) -> None:
-    """Set the sharpness of the head `next_item` to the likeliest for the questions of `windows`, spread evenly.
+    """Set the sharpness of each head to the likeliest for the questions of `windows`, spread evenly.
 
     Does nothing where the loss is a likelihood, or no item is asked for. One number cannot fit much by chance, so the
     part that also decides when training stops will do.
     """
-    head = network.next_item
-    if head is None or head.sharpness is None:
-        return
     low, high = QUESTIONS
     wanted = min(high, max(low, SCORES // network.sizes.known))
-    found = _questions(network, split, sample(windows, wanted), wanted)
-    if found is None:
-        return
-    with torch.inference_mode():
-        best = _least(lambda log: float(_loss(log, *found)), FLATTEST, SHARPEST)
-    head.sharpness.data.fill_(best)
+    for name, head in network.heads.items():
+        if not isinstance(head, Ranking) or head.sharpness is None:
+            continue
+        found = _questions(network, name, head, split, sample(windows, wanted), wanted)
+        if found is not None:
+            with torch.inference_mode():
+                best = _least(partial(_loss, *found), FLATTEST, SHARPEST)
+            head.sharpness.data.fill_(best)
 
 
 def _questions(
-    network: Network, split: "PackedSplit", windows: Windows, wanted: int
+    network: Network, name: str, head: Ranking, split: "PackedSplit", windows: Windows, wanted: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Raw scores of all items [n, items], of the targets [n], the softmax's share of the answer and what is added to it
     for the target, both [n]; None where nothing is asked.
     """
-    head, known, device = network.next_item, network.sizes.known, network.items.device
+    known, device = network.sizes.known, network.items.device
+    asking = {name: objectives(network.spec, network.sizes)[name]}
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     was_training, asked = network.training, 0
     network.eval()
     with torch.inference_mode():
         table = network.directions(network.items)
         for chosen in plan(windows.length, 4096, random(0, 0)):
-            batch = gather(split, windows.take(chosen), network.inputs, known, len(network.sizes.actions))
+            batch = gather(split, windows.take(chosen), network.inputs, asking, known)
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
-            targets = torch.from_numpy(batch.next_item).to(device)
-            row, column = targets.nonzero()[: wanted - asked].unbind(1)
-            if head is None or not len(row):
+            targets = torch.from_numpy(batch.targets[name][0]).to(device)
+            row, column = (targets != NOTHING).nonzero()[: wanted - asked].unbind(1)
+            if not len(row):
                 continue
-            reading = network.read(inputs, table)
+            reading = network.read(inputs, table)[name]
             (read,) = reading.steps
-            scores = head.query(read.readouts[row, column]) @ reading.table.t()
+            scores = head.query(read.readouts[row, column]) @ head.own(reading.table).t()
             target = targets[row, column].unsqueeze(1)
             share, more = torch.ones(len(row), device=device), torch.zeros(len(row), device=device)
             if read.mixture is not None:
@@ -79,11 +82,11 @@ def _questions(
     return scores, target, share, more
 
 
-def _loss(log: float, scores: Tensor, target: Tensor, share: Tensor, more: Tensor) -> Tensor:
-    """The mean negative log-likelihood at that log of a sharpness, as `NextItem.log_probabilities` answers."""
+def _loss(scores: Tensor, target: Tensor, share: Tensor, more: Tensor, log: float) -> float:
+    """The mean negative log-likelihood at that log of a sharpness, as `Ranking.log_probabilities` answers."""
     sharp = torch.tensor(log).exp()
     generated = (sharp * target - torch.logsumexp(scores * sharp, -1)).exp()
-    return -(share * generated + more).clamp(min=1e-30).log().mean()
+    return float(-(share * generated + more).clamp(min=1e-30).log().mean())
 
 
 def _least(function: Callable[[float], float], low: float, high: float) -> float:

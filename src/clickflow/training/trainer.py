@@ -2,23 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clickflow.models.answers.ranking import Ranking
 from clickflow.models.network import Network, Sizes
 from clickflow.params.models import Model, RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import DataError
-from clickflow.training import actions, associations, augmentation, budget, last_pass, optimisers
+from clickflow.training import associations, augmentation, budget, last_pass, optimisers
 from clickflow.training import device as devices
+from clickflow.training.answers import objectives
+from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
 from clickflow.training.distributed import Team
-from clickflow.training.negatives import candidates
-from clickflow.training.objective import Loss, Step, loss, part, prepare
 from clickflow.training.state import State
 from clickflow.training.temperature import sharpen
 from clickflow.training.validation import answer, sample, weighted
@@ -55,24 +56,26 @@ class Trainer:
         self.team = team
         self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation
         self.seed, self.device, self.overfit = seed, device, overfit
+        self.objectives = objectives(spec, sizes)
         self.windows = self.cut(training)
-        item = cast("RankingHead | None", spec.heads.get("next_item"))
-        if not len(self.windows) or (item and sizes.known <= FIRST_ITEM):
+        rankings = {name: head for name, head in spec.heads.items() if isinstance(head, RankingHead)}
+        if not len(self.windows) or (rankings and sizes.known <= FIRST_ITEM):
             raise DataError(
                 f"there is nothing to learn from: {len(self.windows)} sequences with a step to predict, "
                 f"{max(0, sizes.known - FIRST_ITEM)} known items",
                 next_step="the store's card.json says what was left out; a smaller sequences.min_item_count may help",
             )
-        self.draw = candidates(item, sizes.known, training.item)
+        self.counted = [name for name, head in rankings.items() if head.associations]
         self.before: associations.Before | None = None
         self.near: augmentation.Near | None = None
-        if item and item.associations:
+        if self.counted:
             table, self.before = associations.count(training, sizes.known)
             self.near = augmentation.Near.of(table)
             sizes = replace(sizes, associations=table)
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
-        if (head := self.state.network.next_action) is not None:
-            actions.begin(head, training)
+        for name, head in self.state.network.heads.items():
+            self.objectives[name].learn_from(training)
+            self.objectives[name].begin(head, training)
         self.batches = len(self.plan(0))
         asked = self.cut(validation) if validation is not None and validation.n_sequences else None
         self.open = spec.budget.epochs is None and asked is not None and len(asked) > 0
@@ -88,7 +91,8 @@ class Trainer:
 
     def cut(self, split: "PackedSplit") -> Windows:
         """The windows of a split that this network reads."""
-        return windows(split.offsets, self.spec.budget.max_length, to_the_end="next_action" in self.spec.heads)
+        at_end = any(objective.head.at_end for objective in self.objectives.values())
+        return windows(split.offsets, self.spec.budget.max_length, to_the_end=at_end)
 
     def plan(self, epoch: int) -> list[Ints]:
         """The batches of an epoch, as indexes of windows."""
@@ -105,22 +109,13 @@ class Trainer:
         if change:
             chance = random(self.seed, AUGMENT, place)
             windows = augmentation.cropped(windows, change.crop, chance)
-        batch = gather(
-            self.training,
-            windows,
-            state.network.inputs,
-            self.sizes.known,
-            len(self.sizes.actions),
-            horizon=getattr(spec.heads.get("next_item"), "horizon", 1),
-        )
+        batch = gather(self.training, windows, state.network.inputs, self.objectives, self.sizes.known)
         before: Sequence[NDArray[np.float32]] = self.before.gather(windows) if self.before else ()
         if change:
             was, batch = batch, augmentation.changed(batch, change, self.near, chance)
-            before = augmentation.unsaid(before, batch, was) if before else ()
+            before = augmentation.unsaid(before, batch, was, self.counted[0]) if before else ()
         draws = random(self.seed, NEGATIVES, place)
-        head, outputs = state.network.next_item, state.network.outputs
-        own = head is not None and head.returns is not None
-        step = prepare(batch, self.draw, draws, self.device.kind, outputs=outputs, own=own, before=before)
+        step = prepare(batch, self.objectives, draws, self.device.kind, before)
         if spec.encoder.dropout:
             mine = [self.team.rank] if self.team else []
             torch.manual_seed(int(random(self.seed, DROPOUT, at, *mine).integers(1 << 62)))
@@ -160,13 +155,13 @@ class Trainer:
         mine = part(step, team.rank, team.size) if team else step
         found = Loss(rows.new_zeros(()), {})
         if mine.inputs["item"].numel():
-            found = loss(network, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
+            found = loss(network, self.objectives, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
         if found.heads:
             found.total.backward()  # type: ignore[no-untyped-call]
         heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
         if team is None:
             return Loss(found.total.detach(), heads)
-        counts = {"next_item": step.asked[0].of if step.asked else 0, "next_action": step.actions}
+        counts = {name: questions.of for name, questions in step.heads.items()}
         none = (rows.new_zeros(()), 0)
         losses = {"total": found.total, **{name: heads.get(name, none)[0] for name, count in counts.items() if count}}
         sums = team.add(losses, [*self.state.dense, rows])
@@ -209,15 +204,16 @@ class Trainer:
         times = max(1, round(progress.best_after))
         self.windows = every.take(last_pass.chosen(np.concatenate(time), every, own, times))
         self.batches, self.looks = len(self.plan(progress.epoch)), []
-        head = state.network.next_item
-        if head is not None and head.associations is not None:
+        if self.counted:
             table, self.before = associations.count(self.training, self.sizes.known)
-            head.associations.know(table)
+            for head in state.network.heads.values():
+                if isinstance(head, Ranking) and head.associations is not None:
+                    head.associations.know(table)
 
     @property
     def weights(self) -> dict[str, float]:
         """How much each head's loss counts."""
-        return {"next_item": 0.0, "next_action": 0.0} | {name: head.weight for name, head in self.spec.heads.items()}
+        return {name: head.weight for name, head in self.spec.heads.items()}
 
     def look(self) -> None:
         """Ask the valid part, keep the weights if they are the best so far, and stop when patience ends."""

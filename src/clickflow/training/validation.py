@@ -1,6 +1,6 @@
 """How well a network answers questions it was not trained on: exact losses, and ranks among all items."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clickflow.heads.head import NOTHING
 from clickflow.models.ensemble import Ensemble
 from clickflow.models.network import Network
-from clickflow.training.batches import NO_ACTION, Ints, Windows, gather, plan, random
+from clickflow.training.answers import objectives
+from clickflow.training.answers.objective import Measured
+from clickflow.training.batches import Windows, gather, plan, random
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
@@ -21,50 +24,28 @@ SCORES = 1 << 22
 
 @dataclass(frozen=True)
 class Answers:
-    """For every question about a known item, [N] each: the rank of the true next item among all items (1 is best; items
-    with the same probability count as better), minus the log of its probability, and the same loss for the next action.
+    """How well each head answered, by its name."""
 
-    `unknown`: how many next items the model does not know. As in the evaluation they are misses, and have no loss.
-    """
+    heads: Mapping[str, Measured]
 
-    ranks: Ints
-    item_losses: NDArray[np.float64]
-    action_losses: NDArray[np.float64]
-    unknown: int = 0
-
-    @property
-    def asked(self) -> int:
-        """Questions about the next item, known or not."""
-        return len(self.ranks) + self.unknown
-
-    def recall(self, k: int) -> float:
-        """The share of next items that are among the first `k`."""
-        return float((self.ranks <= k).sum()) / max(1, self.asked)
-
-    def mrr(self, k: int) -> float:
-        """The mean of 1 / rank, 0 beyond `k`."""
-        return float(np.where(self.ranks <= k, 1.0 / self.ranks, 0.0).sum()) / max(1, self.asked)
-
-    def metrics(self, weights: Mapping[str, float], k: int = 20) -> dict[str, float]:
-        """Losses and ranks by the names of the evaluation: `recall@k` and `mrr@k` are over all next items, those that
-        end in `_known` over the known ones, `coverage` is the share of these.
+    def metrics(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """The loss, the figures of the heads, and each head's mean loss under its name. Figures bear the names of the
+        evaluation; those of a second head have that head's name before them.
         """
-        found = {"loss": self.loss(weights["next_item"], weights["next_action"])}
-        if self.asked:
-            known = len(self.ranks) / self.asked
-            found |= {f"recall@{k}": self.recall(k), f"mrr@{k}": self.mrr(k), "coverage": known}
-            found |= {f"{name}_known": found[name] / (known or 1.0) for name in (f"recall@{k}", f"mrr@{k}")}
-        if len(self.item_losses):
-            found["next_item"] = float(self.item_losses.mean())
-        if len(self.action_losses):
-            found["next_action"] = float(self.action_losses.mean())
-        return found
+        found = {"loss": self.loss(weights)}
+        first = True
+        for name, head in self.heads.items():
+            figures = head.figures()
+            found |= figures if first else {f"{name}.{key}": value for key, value in figures.items()}
+            first &= not figures
+        return found | {name: float(head.losses.mean()) for name, head in self.heads.items() if len(head.losses)}
 
-    def loss(self, item_weight: float, action_weight: float) -> float:
+    def loss(self, weights: Mapping[str, float]) -> float:
         """The weighted sum of the mean losses, comparable between epochs."""
-        item = float(self.item_losses.mean()) if len(self.item_losses) else 0.0
-        action = float(self.action_losses.mean()) if len(self.action_losses) else 0.0
-        return item_weight * item + action_weight * action
+        return sum(
+            weights.get(name, 0.0) * (float(head.losses.mean()) if len(head.losses) else 0.0)
+            for name, head in self.heads.items()
+        )
 
 
 def weighted(losses: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -75,45 +56,39 @@ def weighted(losses: Mapping[str, float], weights: Mapping[str, float]) -> float
 def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, *, batch_tokens: int = 4096) -> Answers:
     """Ask all questions of `windows`, as `Network.forward` answers them, in float32."""
     known, device = network.sizes.known, next(network.parameters()).device
-    ranks, items, actions, unknown = [], [], [], 0
+    asking = objectives(network.spec, network.sizes)
+    parts: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in asking}
+    unknown = dict.fromkeys(asking, 0)
     at_once = max(1, SCORES // known)
     was_training = network.training
     network.eval()
     with torch.inference_mode():
         ready: Any = network.ready()
         for chosen in plan(windows.length, batch_tokens, random(0, 0)):
-            batch = gather(split, windows.take(chosen), network.inputs, known, len(network.sizes.actions))
+            batch = gather(split, windows.take(chosen), network.inputs, asking, known)
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
-            asked = np.zeros(batch.next_item.shape, bool)
-            if network.next_item is not None:
-                unknown += batch.unknown
-                asked |= batch.next_item > 0
-            if network.next_action is not None:
-                asked |= batch.next_action != NO_ACTION
-            rows, columns = np.nonzero(asked)
+            unknown = {name: count + batch.unknown[name] for name, count in unknown.items()}
+            rows, columns = np.nonzero(batch.asked)
             reading: Any = network.read(inputs, ready)
             for start in range(0, len(rows), at_once):
                 row, column = rows[start : start + at_once], columns[start : start + at_once]
                 found = network.ask(reading, torch.from_numpy(row).to(device), torch.from_numpy(column).to(device))
-                if network.next_item is not None:
-                    target = batch.next_item[row, column]
-                    some = torch.from_numpy(np.flatnonzero(target)).to(device)
-                    scores = found["next_item"][some]
-                    own = scores.gather(1, torch.from_numpy(target[target > 0]).to(device).unsqueeze(1))
-                    ranks.append((scores >= own).sum(1).cpu().numpy())
-                    items.append(-own.squeeze(1).double().cpu().numpy())
-                if network.next_action is not None:
-                    code = torch.from_numpy(batch.next_action[row, column]).to(device)
-                    own = found["next_action"].gather(1, code.unsqueeze(1))
-                    actions.append(-own.squeeze(1).double().cpu().numpy())
+                for name, objective in asking.items():
+                    target = batch.targets[name][0][row, column]
+                    some, scores = np.flatnonzero(target != NOTHING), found[name]
+                    if len(some) < len(target):
+                        target, scores = target[some], scores[torch.from_numpy(some).to(device)]
+                    parts[name].append(objective.measure(scores, target))
     network.train(was_training)
-    none = np.zeros(0)
     return Answers(
-        ranks=np.concatenate([np.zeros(0, np.int64), *ranks]),
-        item_losses=np.concatenate([none, *items]),
-        action_losses=np.concatenate([none, *actions]),
-        unknown=unknown,
+        {name: objective.measured(_joined(parts[name]), unknown[name]) for name, objective in asking.items()}
     )
+
+
+def _joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The same arrays of all parts, one after the other; of no parts, empty ones."""
+    names = parts[0] if parts else ("losses", "ranks")
+    return {name: np.concatenate([np.zeros(0), *(each[name] for each in parts)]) for name in names}
 
 
 def sample(windows: Windows, questions: int) -> Windows:

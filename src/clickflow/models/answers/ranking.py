@@ -1,29 +1,33 @@
-"""The questions a model answers, as modules that score what an encoder read.
+"""Answers of kind ranking: the items, the likeliest first.
 
-Shapes: N positions, D units, T steps, K items.
+Shapes: B sequences, N positions, D units, T steps, K items.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from clickflow.heads.head import Head, several
+from clickflow.models.answers.answer import Answer, Encoded
 from clickflow.models.associations import REACH, Associations, Table
 from clickflow.models.attention import CausalAttention, distances
 from clickflow.models.normalize import unit
 from clickflow.models.sights import FEATURES, HABITS, Sights, sights
-from clickflow.params.models import RankingHead
+from clickflow.params.models import HeadParams, Model, RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.system.errors import UsageError
+
+if TYPE_CHECKING:
+    from clickflow.models.network import Sizes
 
 TEMPERATURE = 10.0
 """Scores are cosines times this: the sharpest softmax they can give."""
 NEVER = -1e9
 """The log-probability of what cannot be an answer."""
-RECENT = 4
-"""Actions that the next one is read off, each by a table of its own."""
-QUICK = 5.0
-"""How much faster than other weights those of few classes are learned: they must go far, and are seen in every step."""
 LIKELIHOODS = ("sampled", "full")
 """Losses whose scores are log-probabilities but for a constant; those of the others are sharpened into such."""
 SHARPEST = 2.0
@@ -42,8 +46,40 @@ class Mixture:
     worth: Tensor | None
 
 
-class NextItem(nn.Module):
-    """Which item comes next: cosine scores against the tied item embedding, mixed with what need not be generated.
+@dataclass(frozen=True)
+class Read:
+    """What is read for a step ahead: `readouts` [B, T, D], and what is mixed with the softmax."""
+
+    readouts: Tensor
+    mixture: Mixture | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Sequences as a head has read them: `table` [rows, D] of all unit vectors, `items` [B, T], `bias` [B, T, T] see
+    `Ranking.returning`, and what is read for the next step, then for those after it if they are asked for.
+    """
+
+    table: Tensor
+    items: Tensor
+    bias: Tensor | None
+    steps: list[Read]
+
+
+def separate(heads: Mapping[str, HeadParams]) -> list[str]:
+    """The heads that answer by item vectors of their own, in the order in which these stand in the embedding, behind
+    those that are read.
+    """
+    return [name for name, head in heads.items() if isinstance(head, RankingHead) and head.output == "separate"]
+
+
+def counts_own(head: RankingHead) -> bool:
+    """Whether the session's own items have a bias of their own, and their scores are counted apart."""
+    return head.copy and head.loss in LIKELIHOODS and head.output == "tied"
+
+
+class Ranking(Answer):
+    """Which item: cosine scores against the item embedding, mixed with what need not be generated.
 
     p = (1 - g - h) softmax(scores) + g copy + h associations, the shares read off the same state. `copy` is an
     attention over the steps so far, as in pointer and copy networks (See et al. 2017; for sessions RepeatNet, Ren et
@@ -61,8 +97,17 @@ class NextItem(nn.Module):
     the next one (encoder and decoder: Cho et al. 2014; every step of the horizon at once, no answer is fed back).
     """
 
-    def __init__(self, units: int, max_length: int, spec: RankingHead, known: int, table: Table | None = None) -> None:
+    def __init__(
+        self,
+        units: int,
+        max_length: int,
+        spec: RankingHead,
+        known: int,
+        table: Table | None = None,
+        rows: slice = slice(None),
+    ) -> None:
         super().__init__()
+        self.rows = rows
         self.pointer = CausalAttention(units, max_length) if spec.copy else None
         if spec.associations and table is None:
             raise TypeError("the spec asks for associations, and the sizes hold no table of them")
@@ -71,9 +116,8 @@ class NextItem(nn.Module):
         self.gate = nn.Linear(units, sources) if sources else None
         self.sharpness = None if spec.loss in LIKELIHOODS else nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.tensor(-math.log(known))) if spec.loss == "bce" else None
-        returns = spec.copy and spec.loss in LIKELIHOODS and spec.output == "tied"
-        self.returns = nn.Parameter(torch.zeros(max_length)) if returns else None
-        self.familiar = nn.Parameter(torch.zeros(FEATURES)) if returns else None
+        self.returns = nn.Parameter(torch.zeros(max_length)) if counts_own(spec) else None
+        self.familiar = nn.Parameter(torch.zeros(FEATURES)) if counts_own(spec) else None
         self.sight = nn.Linear(units, FEATURES) if spec.copy else None
         self.habit = nn.Linear(HABITS, sources, bias=False) if spec.copy else None
         for layer in (self.sight, self.habit):
@@ -82,6 +126,64 @@ class NextItem(nn.Module):
                     nn.init.zeros_(parameter)
         self.items, self.horizon = known - FIRST_ITEM, spec.horizon
         self.decoder = nn.GRUCell(units, units) if spec.horizon > 1 else None
+
+    @classmethod
+    def of(cls, head: Head, params: RankingHead, spec: Model, sizes: "Sizes") -> "Ranking":
+        """The module of a head of this kind."""
+        if params.associations and not head.next_step:
+            raise UsageError(
+                f"the head {head.name} cannot have associations: they are counted of the very next step, which it does "
+                "not ask about",
+                next_step=f"set associations of the head {head.name} to false in params.yaml",
+            )
+        own = separate(spec.heads)
+        rows = slice(None)
+        if own:
+            place = own.index(head.name) + 1 if head.name in own else 0
+            rows = slice(place * sizes.known, (place + 1) * sizes.known if place < len(own) else None)
+        return cls(spec.encoder.units, spec.budget.max_length, params, sizes.known, sizes.associations, rows)
+
+    def outputs(self, name: str) -> list[str]:
+        """Its name, and with a horizon the items of several steps."""
+        return [name] if self.decoder is None else [name, several(name)]
+
+    def read(self, encoded: Encoded, table: Tensor, *, ahead: bool) -> Reading:
+        """As `Answer.read`; `ahead`: also what is asked of the steps after the next."""
+        items, readouts = encoded.items, encoded.readouts
+        reads, seen = [readouts], self.seen(items)
+        if ahead:
+            flat = readouts.reshape(-1, readouts.shape[-1])
+            reads += [read.view(readouts.shape) for read in self.ahead(flat)]
+        found = [
+            Read(read, self.mixture(read, encoded.states, items, seen, later=back > 0))
+            for back, read in enumerate(reads)
+        ]
+        return Reading(table, items, self.returning(seen), found)
+
+    def ask(self, name: str, reading: Reading, row: Tensor, column: Tensor) -> dict[str, Tensor]:
+        """Log-probabilities [N, K] of the next item, and with a horizon of one that is picked evenly from the next
+        ones; index 0 and 1 are no items and have -1e9.
+        """
+        table = self.own(reading.table)
+        steps = [self._item_at(reading, table, read, row, column) for read in reading.steps]
+        if len(steps) == 1:
+            return {name: steps[0]}
+        mean = torch.stack([step.exp() for step in steps]).mean(0).clamp(min=1e-30).log()
+        return {name: steps[0], several(name): torch.where(steps[0] > NEVER / 2, mean, steps[0])}
+
+    def own(self, table: Tensor) -> Tensor:
+        """Of the unit vectors of the whole embedding, those that this head answers by."""
+        return table if self.rows == slice(None) else table[self.rows]
+
+    def _item_at(self, reading: Reading, table: Tensor, read: Read, row: Tensor, column: Tensor) -> Tensor:
+        """Log-probabilities [N, known] of the items at one of the steps ahead."""
+        scores = self.sharpened(self.query(read.readouts[row, column])) @ table.t()
+        if reading.bias is not None:
+            scores = scores.scatter_add(1, reading.items[row], reading.bias[row, column])
+        if read.mixture is None:
+            return self.log_probabilities(scores)
+        added = self.added(read.mixture, reading.items, row, column)
+        return self.log_probabilities(scores, read.mixture.softmax[row, column], *added)
 
     def query(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to vectors [..., D] whose product with a normalised item embedding is the item's score."""
@@ -185,36 +287,3 @@ class NextItem(nn.Module):
         kept = generated.gather(1, items)
         mixed = torch.where(more > 0, torch.log(kept.exp() + more.clamp(min=1e-30)), kept)
         return generated.scatter(1, items, mixed)
-
-
-class NextAction(nn.Module):
-    """What the visitor does next: one of the event types, or leaves.
-
-    A linear reading of the encoder, and beside it tables of the last actions, each for itself: what a logistic
-    regression on them knows needs no sequences to learn by heart (wide and deep: Cheng et al. 2016).
-    """
-
-    def __init__(self, units: int, actions: int, *, recent: bool) -> None:
-        super().__init__()
-        self.score = nn.Linear(units, actions)
-        nn.init.zeros_(self.score.bias)
-        self.recent = nn.Embedding(RECENT * actions, actions) if recent else None
-        if self.recent is not None:
-            nn.init.zeros_(self.recent.weight)
-
-    def forward(self, readouts: Tensor) -> Tensor:
-        """Readouts [..., D] to logits [..., actions]."""
-        return nn.functional.linear(readouts, self.score.weight, QUICK * self.score.bias)
-
-    def beside(self, actions: Tensor) -> Tensor | None:
-        """What the last actions [B, T] add to the logits, [B, T, actions]; None where the head has no table of them."""
-        if self.recent is None:
-            return None
-        # exit is no action of a step: here it stands before the first one; what is not known is read as class 0
-        steps, classes = actions.shape[1], self.score.out_features
-        actions = torch.where(actions < classes - 1, actions, torch.zeros_like(actions))
-        added = torch.zeros((), device=actions.device)
-        for back in range(RECENT):
-            then = nn.functional.pad(actions, (back, 0), value=classes - 1)[:, :steps]
-            added = added + self.recent(then + back * classes)
-        return QUICK * added

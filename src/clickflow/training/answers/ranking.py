@@ -1,0 +1,307 @@
+"""A head of kind ranking in training: its loss over the items that stand for all, and ranks among all items."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clickflow.heads.head import NOTHING, Head
+from clickflow.models.answers.ranking import LIKELIHOODS, Ranking, counts_own
+from clickflow.models.losses import Own, bce, bpr_max, generated, mixed, smoothed
+from clickflow.models.sights import Sights
+from clickflow.params.models import RankingHead
+from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.training.answers.objective import Ints, Objective, Part, Seen, Targets, ToDevice, picked
+from clickflow.training.negatives import Draw, candidates, everything
+
+if TYPE_CHECKING:
+    from clickflow.models.network import Sizes
+    from clickflow.sequences.store import PackedSplit
+
+AUXILIARY = 2.0
+"""Weight of the generator's own likelihood beside the mixture's: without it, it learns little where copying is easy."""
+REGULARISATION, CALIBRATION = 1.0, 0.75
+"""Of bpr_max and bce, where the params leave them open: as in the code of their authors."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions about the items so many steps ahead, of P positions: `item` [B, T] as in the batch; `at` [P] flat
+    positions; `without` pairs (question, candidate) that are left out; `of` how many questions the whole batch has.
+    """
+
+    item: Tensor
+    at: Tensor
+    without: tuple[Tensor, Tensor]
+    of: int
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What a batch asks of a head: `asked` of the steps themselves, then of later ones; `bias`, `times` [K] of the
+    candidates that stand for all items.
+    """
+
+    asked: list[Asked]
+    bias: Tensor
+    times: Tensor
+
+    @property
+    def of(self) -> int:
+        """As `Questions.of`."""
+        return self.asked[0].of
+
+    @property
+    def any(self) -> bool:
+        """As `Questions.any`."""
+        return any(asked.of for asked in self.asked)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The targets of each of `asked`, then the candidates."""
+        return [*(len(asked.at) for asked in self.asked), len(self.bias)]
+
+    def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Ranked", list[Tensor]]:
+        """As `Questions.part`; the candidates are those of all."""
+        *targets, candidates = places
+        length = shape[1]
+        asked, wanted = [], []
+        for each, places_of in zip(self.asked, targets, strict=True):
+            row, column = each.at // length, each.at % length
+            keep = row % size == rank
+            question, candidate = each.without
+            left = keep[question]
+            without = ((keep.cumsum(0) - 1)[question[left]], candidate[left])
+            asked.append(
+                Asked(each.item[rank::size].contiguous(), (row // size * length + column)[keep], without, each.of)
+            )
+            wanted.append(places_of[keep])
+        return Ranked(asked, self.bias, self.times), [*wanted, candidates]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Of every question about a known item, [n] each: the rank of the true one among all items (1 is best; items with
+    the same probability count as better), and minus the log of its probability.
+
+    `unknown`: how many true items the model does not know. As in the evaluation they are misses, and have no loss.
+    """
+
+    ranks: Ints
+    losses: NDArray[np.float64]
+    unknown: int = 0
+
+    @property
+    def asked(self) -> int:
+        """Questions, about items known or not."""
+        return len(self.ranks) + self.unknown
+
+    def recall(self, k: int) -> float:
+        """The share of true items that are among the first `k`."""
+        return float((self.ranks <= k).sum()) / max(1, self.asked)
+
+    def mrr(self, k: int) -> float:
+        """The mean of 1 / rank, 0 beyond `k`."""
+        return float(np.where(self.ranks <= k, 1.0 / self.ranks, 0.0).sum()) / max(1, self.asked)
+
+    def figures(self, k: int = 20) -> dict[str, float]:
+        """By the names of the evaluation: `recall@k` and `mrr@k` are over all questions, those that end in `_known`
+        over the known items, `coverage` is the share of these.
+        """
+        if not self.asked:
+            return {}
+        known = len(self.ranks) / self.asked
+        found = {f"recall@{k}": self.recall(k), f"mrr@{k}": self.mrr(k), "coverage": known}
+        return found | {f"{name}_known": found[name] / (known or 1.0) for name in (f"recall@{k}", f"mrr@{k}")}
+
+
+class RankingObjective(Objective):
+    """One head of kind ranking in training; `draw`: who stands for all items."""
+
+    params: RankingHead
+
+    def __init__(self, head: Head, params: RankingHead, sizes: "Sizes", first_row: int = 0) -> None:
+        super().__init__(head, params, sizes, first_row)
+        self.draw: Draw = everything(sizes.known)
+
+    def learn_from(self, training: "PackedSplit") -> None:
+        """Draws are by how often the training part has an item."""
+        self.draw = candidates(self.params, self.sizes.known, training.item)
+
+    def targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
+        """As `Objective.targets`; of a horizon, what is asked at the steps after this one."""
+        found, unknown = [], 0
+        for back in range(self.params.horizon):
+            there = at + back < end
+            item = self.head.targets(split, np.where(there, at + back, at), end, self.sizes)
+            known = (item >= FIRST_ITEM) & (item < self.sizes.known)
+            if not back:
+                unknown = int(np.count_nonzero(asked & (item != NOTHING) & ~known))
+            found.append(np.where(asked & there & known, item, NOTHING))
+        return tuple(found), unknown
+
+    def prepare(
+        self, batch_items: Ints, targets: Targets, random: np.random.Generator, to: ToDevice
+    ) -> tuple[Ranked, list[Ints]]:
+        """As `Objective.prepare`. Where the scores of the session's own items are counted apart, these are no
+        candidates either.
+        """
+        candidates, bias, times = self.draw(random)
+        if not (targets[0] != NOTHING).any():
+            candidates, bias, times = candidates[:0], bias[:0], times[:0]
+        needed, asked = [], []
+        for item in targets:
+            at = np.flatnonzero(item != NOTHING)
+            wanted = item.ravel()[at]
+            # a candidate that is the target itself would be counted twice
+            place = np.searchsorted(candidates, wanted)
+            hit = np.flatnonzero(np.append(candidates, -1)[place] == wanted)
+            needed.append(wanted + self.first_row)
+            pairs = np.stack([hit, place[hit]])
+            if counts_own(self.params):
+                pairs = np.concatenate([pairs, _own(batch_items, at, candidates)], axis=1)
+            asked.append(Asked(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
+        return Ranked(asked, to(bias), to(times)), [*needed, candidates + self.first_row]
+
+    def loss(self, module: Ranking, questions: Ranked, vectors: Sequence[Tensor], seen: Seen) -> Part:
+        """As `Objective.loss`; all the later steps together weigh as much as the next one."""
+        *targets, candidates = vectors
+        sights = module.seen(seen.inputs["item"])
+        flats = [seen.flat, *module.ahead(seen.flat)]
+        reads = [seen.readouts, *(read.view(seen.readouts.shape) for read in flats[1:])]
+        terms, first = [], None
+        for back, (asked, read, rows, wanted) in enumerate(zip(questions.asked, reads, flats, targets, strict=True)):
+            if not len(asked.at):
+                continue
+            share = len(asked.at) / asked.of
+            minimised, mean = _item_loss(
+                module,
+                self.params,
+                questions,
+                asked,
+                seen,
+                sights,
+                read,
+                picked(asked.at, rows),
+                wanted,
+                candidates,
+                later=back > 0,
+            )
+            if back == 0:
+                first = mean * share
+            else:
+                share /= len(flats) - 1
+            terms.append(self.params.weight * share * minimised)
+        return Part(terms, first)
+
+    def measure(self, answers: Tensor, target: Ints) -> dict[str, NDArray[Any]]:
+        """As `Objective.measure`."""
+        own = answers.gather(1, torch.from_numpy(target).to(answers.device).unsqueeze(1))
+        return {
+            "ranks": (answers >= own).sum(1).cpu().numpy(),
+            "losses": -own.squeeze(1).double().cpu().numpy(),
+        }
+
+    def measured(self, found: Mapping[str, NDArray[Any]], unknown: int) -> Ranks:
+        """As `Objective.measured`."""
+        return Ranks(found["ranks"].astype(np.int64), found["losses"], unknown)
+
+
+def _own(items: NDArray[np.int64], at: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs (question, candidate), [2, n], where the candidate is an item of the session up to that step.
+
+    `items` [B, T], `at` [P] flat positions, `candidates` [K] ascending.
+    """
+    place = np.searchsorted(candidates, items)
+    there = np.append(candidates, -1)[place] == items
+    row, column = np.divmod(at, items.shape[1])
+    question, step = np.nonzero(there[row] & (np.arange(items.shape[1]) <= column[:, None]))
+    return np.stack([question, place[row[question], step]])
+
+
+def _item_loss(
+    head: Ranking,
+    spec: RankingHead,
+    questions: Ranked,
+    asked: Asked,
+    seen: Seen,
+    sights: Sights | None,
+    readouts: Tensor,
+    asking: Tensor,
+    targets: Tensor,
+    candidates: Tensor,
+    *,
+    later: bool,
+) -> tuple[Tensor, Tensor]:
+    """What is minimised for the items so many steps ahead, and their mean negative log-likelihood.
+
+    `readouts` [B, T, D] are of that many steps ahead, `asking` [P, D] those of the positions asked.
+    """
+    own = _of_own(head, asked, seen, sights, readouts)
+    objective, likelihood = _of_generator(
+        head, spec, questions, asked, head.query(asking), targets, candidates, own, seen.scores
+    )
+    item_loss = -objective.mean()
+    items, beside, support = seen.inputs["item"], None, None
+    if seen.before is not None:
+        beside, support = seen.before
+    found = head.mixture(readouts, seen.states, items, sights, support=support, later=later)
+    if found is None:
+        return item_loss, -likelihood.mean()
+    added = readouts.new_zeros(items.shape)
+    if found.copied is not None:
+        added = added + (found.copied * (items.unsqueeze(1) == asked.item.unsqueeze(2))).sum(-1)
+    if found.worth is not None and beside is not None:
+        added = added + (found.worth * beside).sum(-1)
+    mixture = -mixed(likelihood, found.softmax.ravel()[asked.at], added.ravel()[asked.at]).mean()
+    return mixture + AUXILIARY * item_loss, mixture
+
+
+def _of_own(head: Ranking, asked: Asked, seen: Seen, sights: Sights | None, readouts: Tensor) -> Own | None:
+    """What the session's own items add to the normaliser, and to the score of a target that is one of them."""
+    items = seen.inputs["item"]
+    bias = head.returning(sights)
+    if bias is None or sights is None:
+        return None
+    latest = sights.latest
+    scores = head.query(readouts) @ seen.read_items.transpose(1, 2) + bias
+    total = (scores.exp() * latest).sum(-1)
+    same = latest & (items.unsqueeze(1) == asked.item.unsqueeze(2))
+    return Own(*(each.ravel()[asked.at] for each in (total, (bias * same).sum(-1), same.any(-1))))
+
+
+def _of_generator(
+    head: Ranking,
+    spec: RankingHead,
+    questions: Ranked,
+    asked: Asked,
+    queries: Tensor,
+    targets: Tensor,
+    candidates: Tensor,
+    own: Own | None,
+    dtype: torch.dtype | None,
+) -> tuple[Tensor, Tensor]:
+    """What is maximised of the scores, and the log-likelihoods that they mean, both [P]."""
+    if spec.loss in LIKELIHOODS:
+        likelihood = generated(queries, targets, candidates, questions.bias, asked.without, own, dtype)
+        if not spec.label_smoothing:
+            return likelihood, likelihood
+        share = spec.label_smoothing
+        return smoothed(likelihood, queries, targets, candidates, questions.bias, share, head.items), likelihood
+    score, scores = (queries * targets).sum(-1), queries @ candidates.t()
+    if spec.loss == "bpr_max":
+        strength = REGULARISATION if spec.regularisation is None else spec.regularisation
+        found = bpr_max(score, scores, questions.times, asked.without, strength)
+    else:
+        offset = score.new_zeros(()) if head.offset is None else head.offset
+        score, scores = score + offset, scores + offset
+        calibration = CALIBRATION if spec.calibration is None else spec.calibration
+        found = bce(score, scores, questions.times, asked.without, calibration, head.items)
+    # only the sharpness learns by likelihood: the scores are the loss's own
+    still = head.sharpened(queries.detach())
+    likelihood = generated(still, targets.detach(), candidates.detach(), questions.bias, asked.without)
+    return likelihood - found, likelihood
