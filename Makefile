@@ -41,7 +41,7 @@ up: $(ENVIRONMENT) ## the local platform: Airflow with its UI, a worker for trai
 down: $(ENVIRONMENT) ## end the platform, and all that it has started
 	@$(BIN)/clickflow down
 
-doctor: $(ENVIRONMENT) ## what is missing or wrong on this machine, and how to mend it
+doctor: $(ENVIRONMENT) ## what is missing or wrong on this machine, and how to repair it
 	@$(BIN)/clickflow doctor
 
 test: $(DEVELOPMENT) ## all tests that need no server

@@ -1,4 +1,4 @@
-"""`clickflow VERB`: one short function a verb; a dvc stage is one verb."""
+"""`clickflow VERB`: one short function per command; each stage of dvc.yaml is one command."""
 
 import os
 import signal
@@ -59,7 +59,7 @@ def simulate(
     dirt: Annotated[float, typer.Option(help="Share of rows made dirty (csv only).", min=0, max=1)] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Write a simulated shop log of any size, and the truth behind it."""
+    """Write a simulated shop log of any size, and the true probabilities behind it."""
     from clickflow.simulator import simulate
 
     simulate.run(events=events, seed=seed, out=out, fmt=fmt, dirt=dirt, as_json=as_json)
@@ -84,7 +84,7 @@ def inspect(
 
 @app.command(rich_help_panel=STAGES)
 def ingest() -> None:
-    """Any source to canonical events; what cannot be accepted goes to quarantine."""
+    """Read the source into canonical events; rows that cannot be accepted go to quarantine."""
     params, paths = _open()
     _foretell(params, paths)
     from clickflow.events import ingest as stage
@@ -103,7 +103,7 @@ def replay(as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def validate() -> None:
-    """Hold the events against the expectations; a critical failure ends with exit code 3."""
+    """Check the events against the expectations; a critical failure ends with exit code 3."""
     params, paths = _open()
     from clickflow.quality import validate as stage
 
@@ -112,7 +112,7 @@ def validate() -> None:
 
 @app.command(rich_help_panel=STAGES)
 def sequences(unit: Annotated[str, typer.Argument(help=", ".join(UNITS))]) -> None:
-    """Events to the packed store of a unit, split by time."""
+    """Turn events into the packed store of a unit (the arrays that training reads), split by time."""
     params, paths = _open()
     from clickflow.sequences import prepare as stage
 
@@ -121,7 +121,7 @@ def sequences(unit: Annotated[str, typer.Argument(help=", ".join(UNITS))]) -> No
 
 @app.command(rich_help_panel=STAGES)
 def train(model: Name) -> None:
-    """Train a model; killed and started again, it goes on from its checkpoint."""
+    """Train a model; interrupted and started again, it resumes from its checkpoint."""
     params, paths = _open(model)
     _foretell(params, paths)
     from clickflow.tracking.training_run import Tracker
@@ -142,11 +142,11 @@ def tune(
     apply: Annotated[bool, typer.Option("--apply", help="Write the best params into params.yaml.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try other params for a model, each in a training of its own, and say which are best on the valid part.
+    """Search for better params of a model: each trial is a training, judged on the valid part.
 
-    What may vary, and how it is judged, stands in params.yaml under `tuning`. The present params are tried first, so
-    the result is never worse on the valid part; the test part is not looked at. Stopped by Ctrl-C or killed, the same
-    command goes on. The end is a table, a report and a patch to params.yaml; docs/howto/tune.md goes through it.
+    What may vary, and how it is judged, stands in params.yaml under `tuning`. The present params are the first trial,
+    so the result is never worse on the valid part; the test part is not used. Interrupted, the same command resumes.
+    The result is a table, a report and a patch to params.yaml; docs/howto/tune.md shows an example.
     """
     params, paths = _open(model)
     from clickflow.tuning import tune as verb
@@ -175,7 +175,7 @@ def export(model: Name) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(model: Name) -> None:
-    """Measure the artefact beside its baselines and the champion; write the report."""
+    """Evaluate the artefact beside its baselines and the champion; write the report."""
     params, paths = _open(model)
     _foretell(params, paths)
     from clickflow.evaluation import evaluate as stage
@@ -230,7 +230,7 @@ def publish(
     files: Annotated[list[str], typer.Argument(metavar="NAME=FILE…", help="folder/report.html=path/to/report.html")],
     as_json: AsJson = False,
 ) -> None:
-    """Log pages of a run in MLflow, and say their links: what the task `record` does."""
+    """Log pages of a run in MLflow, and print their links: what the task `record` does."""
     params, paths = _open()
     from clickflow.registry import pages as verb
 
@@ -244,7 +244,7 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="A version, 0: no champion; none: the previous champion.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put an earlier champion back."""
+    """Make an earlier champion the champion again."""
     params, paths = _open(model)
     from clickflow.registry import rollback as verb
 
@@ -253,7 +253,7 @@ def rollback(
 
 @app.command(rich_help_panel=MODELS)
 def status(as_json: AsJson = False) -> None:
-    """Each model's champion, its metrics, since when and why; the candidate; the last decision."""
+    """Show each model's champion, its metrics, since when and why; the candidate; the last decision."""
     params, paths = _open()
     from clickflow.registry import status as verb
 
@@ -274,7 +274,7 @@ def score(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What the champion expects next: after the latest visits of the data, one of them, a customer's last, or all."""
+    """Predict with the champion what comes next: for the latest sessions, one session, a customer's last, or all."""
     if sum([every, session is not None, user is not None]) > 1:
         raise UsageError("--all, --session and --user exclude one another", next_step="ask for one of them")
     if every != (out is not None):
@@ -323,7 +323,7 @@ def forget(
 
 @app.command("rotate-key", rich_help_panel=WORK)
 def rotate_key(as_json: AsJson = False) -> None:
-    """Give everybody a new pseudonym: a new key, and the source read again under it."""
+    """Make a new key for pseudonyms, and read the source again: everybody gets a new pseudonym."""
     params, paths = _open()
     from clickflow.privacy import rotate as verb
 
@@ -337,7 +337,7 @@ def watch(
     as_of: Annotated[str | None, typer.Option(help="Look as if it were then, ISO 8601; none: source.as_of.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Is the data fresh, has it moved, do the champions still answer as well: is it time to retrain?"""
+    """Check freshness, drift and live metrics of the champions: is it time to retrain?"""
     params, paths = _open(*models or ())
     from clickflow.monitoring import watch as verb
 
@@ -360,7 +360,7 @@ def runs(
     limit: Annotated[int, typer.Option(help="How many, the newest; 0: all.", min=0)] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Every run, recorded, working or failed: when, of which commit and params, what its gates decided."""
+    """List every run, recorded, working or failed: when, of which commit and params, what its gates decided."""
     from clickflow.orchestration import listing
 
     listing.run(workspace(), limit=limit, as_json=as_json)
@@ -372,7 +372,7 @@ def checkout(
     into: Annotated[Path | None, typer.Option(help="A new folder; none: this checkout.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a run back with its code, params, data and models, bit for bit."""
+    """Restore a run with its code, params, data and models, bit for bit."""
     from clickflow.orchestration import checkout as verb
 
     verb.run(workspace(), name, into=into, as_json=as_json)
@@ -412,7 +412,7 @@ def down() -> None:
 
 @app.command(rich_help_panel=PLATFORM)
 def ps(as_json: AsJson = False) -> None:
-    """The platform's services: health, memory, where they are."""
+    """Show the platform's services: health, memory, addresses."""
     from clickflow.platform import show as verb
 
     verb.ps(workspace(), as_json=as_json)
@@ -424,7 +424,7 @@ def ps(as_json: AsJson = False) -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def airflow(context: typer.Context) -> None:
-    """A command of Airflow's, on the running platform: `clickflow airflow backfill create …`."""
+    """Run a command of Airflow's on the running platform: `clickflow airflow backfill create …`."""
     from clickflow.platform import airflow as verb
 
     raise typer.Exit(verb.run(workspace(), context.args))
@@ -436,7 +436,7 @@ def worker(
     gpu: Annotated[int | None, typer.Option(help="The one GPU that its tasks see; none: all.", min=0)] = None,
     name: Annotated[str, typer.Option(help="None: this machine's, the queue's and the GPU's.")] = "",
 ) -> None:
-    """Work for an Airflow elsewhere, over HTTP alone: training on a machine with a GPU."""
+    """Run a worker for an Airflow elsewhere, over HTTP alone: training on a machine with a GPU."""
     from clickflow.platform import worker as verb
 
     verb.run(workspace(), queue=queue, gpu=gpu, name=name)
@@ -444,7 +444,7 @@ def worker(
 
 @app.command(rich_help_panel=PLATFORM)
 def doctor(as_json: AsJson = False) -> None:
-    """What is missing or wrong on this machine, and how to mend it; exit code 1 on a fault."""
+    """Check what is missing or wrong on this machine, and how to repair it; exit code 1 on a fault."""
     from clickflow.doctor import run as verb
 
     verb.run(workspace(), as_json=as_json)
@@ -489,10 +489,10 @@ def guarded(function: Callable[[], Result]) -> Result:
 
         if os.environ.get(faults.DEBUG):
             raise
-        told = faults.told(error, workspace())
-        console.complain(told.lines())
+        known = faults.explain(error, workspace())
+        console.complain(known.lines())
         console.hang_up()
-        raise SystemExit(told.exit_code) from None
+        raise SystemExit(known.exit_code) from None
 
 
 def main() -> None:

@@ -84,8 +84,8 @@ def test_standard_output_on_a_full_disk_is_said(tmp_path):
             EXIT_FAILED,
             "no space is left on the disk of /data/x",
         ),
-        (MemoryError(), EXIT_FAILED, "the memory did not suffice"),
-        (RuntimeError("std::bad_alloc"), EXIT_FAILED, "the memory did not suffice"),
+        (MemoryError(), EXIT_FAILED, "out of memory"),
+        (RuntimeError("std::bad_alloc"), EXIT_FAILED, "out of memory"),
     ],
 )
 def test_faults_of_the_machine_have_three_parts(error, code, says):

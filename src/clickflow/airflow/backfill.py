@@ -79,7 +79,7 @@ def of_window(given: Mapping[str, Any], params: Params, end: datetime) -> forms.
     """What a run of the window that ends at `end` asks for."""
     days = given.get("days")
     since = (end - timedelta(days=days)).isoformat() if days else None
-    asked = forms.read(given, params, {"since": since, "until": end.isoformat()})
+    request = forms.read(given, params, {"since": since, "until": end.isoformat()})
     alone = {} if given.get("promote") else dict.fromkeys(params.models, 0)
     reason = f"as a backfill, as of {end:%Y-%m-%d %H:%M} UTC"
-    return replace(asked, champions=alone, reason=reason)
+    return replace(request, champions=alone, reason=reason)

@@ -1,7 +1,7 @@
-"""`python -m clickflow.airflow.edge --queue QUEUE --name NAME`: an Edge worker that comes back.
+"""`python -m clickflow.airflow.edge --queue QUEUE --name NAME`: an Edge worker that can restart at once.
 
-Airflow refuses a worker whose name it believes to be at work still, for half a minute after that one was killed. Here
-the name is known to be free, so that it is signed off first.
+For half a minute after a worker was killed, Airflow takes its name to be in use and refuses a new worker of that name.
+Here the name is known to be free, so the old worker is signed off first.
 """
 
 import argparse

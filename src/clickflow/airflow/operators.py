@@ -103,24 +103,26 @@ class OpenOperator(ClickflowOperator):
         """The run, as JSON."""
         name, conf = context["run_id"], context["dag_run"].conf or {}
         forms.check_keys(conf, context["dag"].params.keys())
-        asked = self.asks(context, definition.read(Path(self.repository)).params)
+        request = self.asks(context, definition.read(Path(self.repository)).params)
         run = runs.open_run(
             *workspace.places(Path(self.repository)),
             name,
-            asked.values,
+            request.values,
             compiled=self.compiled,
-            models=asked.models,
+            models=request.models,
             dag_run=f"{context['dag'].dag_id}/{name}",
-            note=asked.note,
-            reason=asked.reason,
+            note=request.note,
+            reason=request.reason,
             person=person(context),
-            champions=asked.champions,
+            champions=request.champions,
             say=say,
         )
-        say(f"run {run.id} at commit {run.commit}; started {asked.reason}" + (f", {run.person}" if run.person else ""))
+        say(
+            f"run {run.id} at commit {run.commit}; started {request.reason}" + (f", {run.person}" if run.person else "")
+        )
         for param, value in run.overrides.items():
             say(f"{param}: {value}")
-        if asked.by_itself and (why := runs.unchanged(run, say)):
+        if request.by_itself and (why := runs.unchanged(run, say)):
             outcome.note(context, f"**skipped**: {why}")
             raise AirflowSkipException(why)
         return run.travelling()
@@ -187,16 +189,16 @@ class PromoteOperator(ClickflowOperator):
 
     ui_color = "#fdf3dc"
 
-    def __init__(self, *, asked: Mapping[str, str], **settings: Any) -> None:
+    def __init__(self, *, approvals: Mapping[str, str], **settings: Any) -> None:
         super().__init__(**settings)
-        self.asked = asked
-        self.operator_extra_links = links.buttons(asked)
+        self.approvals = approvals
+        self.operator_extra_links = links.buttons(approvals)
 
     def work(self, context: Any, say: Say) -> Any:
         """What became of each model. Skipped where none was promoted, and in a run that is not to promote."""
         if not context["params"].get("promote", True):
             raise AirflowSkipException("a backfill measures; with its field promote it would promote too")
-        said = {model: context["ti"].xcom_pull(task_ids=task) for model, task in self.asked.items()}
+        said = {model: context["ti"].xcom_pull(task_ids=task) for model, task in self.approvals.items()}
         answers = {model: answer for model, answer in said.items() if answer}
         done = runs.promote(pulled_run(context), say, answers)["models"]
         for one in done:
@@ -251,8 +253,8 @@ def pulled_run(context: Any) -> Run:
 
 def _pull(context: Any, tasks: Any) -> list[Any]:
     """What each of these tasks has returned. Raises where one has left nothing: it must run again first."""
-    found = [(name, context["ti"].xcom_pull(task_ids=name)) for name in sorted(tasks)]
-    for name, value in found:
+    values = [(name, context["ti"].xcom_pull(task_ids=name)) for name in sorted(tasks)]
+    for name, value in values:
         if value is None:
             raise AirflowFailException(f"task {name} of this run has left no result; clear it, so that it runs again")
-    return [value for _, value in found]
+    return [value for _, value in values]

@@ -89,9 +89,9 @@ def _said(dag_run: Any, session: Any) -> str:
     from sqlalchemy import select
 
     mine = XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.key == KEY
-    found = session.scalars(select(XComModel).where(*mine).order_by(XComModel.timestamp.desc()))
+    rows = session.scalars(select(XComModel).where(*mine).order_by(XComModel.timestamp.desc()))
     # The last word first: what became of the models, before where the reports are.
-    return "\n\n".join(str(XComModel.deserialize_value(one)) for one in found)
+    return "\n\n".join(str(XComModel.deserialize_value(one)) for one in rows)
 
 
 def _ours(dag_run: Any) -> bool:

@@ -80,12 +80,12 @@ def compiled(
         **policy.settings(root, params, [task.routing.timeout for task in steps.values()]),
     ) as dag:
         groups: dict[str, TaskGroup] = {}
-        made: dict[str, BaseOperator] = {}
+        by_task: dict[str, BaseOperator] = {}
         for task in steps.values():
             if task.group and task.group not in groups:
                 groups[task.group] = TaskGroup(group_id=task.group)
             kind, own = (operators or {}).get(task.id) or (_kind(task), _own(task, params, stages, asks))
-            made[task.id] = kind(
+            by_task[task.id] = kind(
                 task_id=task.id if task.group is None else task.id.split(".", 1)[1],
                 task_group=groups.get(task.group or ""),
                 repository=str(root),
@@ -95,7 +95,7 @@ def compiled(
                 **own,
             )
             for upstream in task.upstream:
-                made[upstream] >> made[task.id]
+                by_task[upstream] >> by_task[task.id]
     return dag
 
 
@@ -120,7 +120,7 @@ def _own(task: Task, params: Params, stages: graph.Graph, asks: Asks) -> dict[st
     framing: dict[str, dict[str, Any]] = {
         OPEN: {"compiled": stages, "asks": asks},
         RECORD: {"models": tuple(params.models)},
-        PROMOTE: {"asked": {model: f"{APPROVE}.{model}" for model in params.models}},
+        PROMOTE: {"approvals": {model: f"{APPROVE}.{model}" for model in params.models}},
         ANNOUNCE: {"outlets": [CHAMPION]},
     }
     return framing.get(task.id, {})
@@ -128,14 +128,14 @@ def _own(task: Task, params: Params, stages: graph.Graph, asks: Asks) -> dict[st
 
 def _retrain(context: Any, params: Params) -> forms.Asked:
     """By hand what the form says; by an asset its default values, and the window of the event."""
-    told = {key.uri: [e.extra for e in events] for key, events in context["triggering_asset_events"].items()}
-    news = told.get(EVENTS.uri, [])
+    by_asset = {key.uri: [e.extra for e in events] for key, events in context["triggering_asset_events"].items()}
+    news = by_asset.get(EVENTS.uri, [])
     # Beside drift, which is about everything, a window of new data would leave something out.
-    window = forms.window_of(news) if news and DRIFT.uri not in told else None
-    because = " and ".join(BECAUSE[uri] for uri in told if uri in BECAUSE)
+    window = forms.window_of(news) if news and DRIFT.uri not in by_asset else None
+    because = " and ".join(BECAUSE[uri] for uri in by_asset if uri in BECAUSE)
     kind = kind_of(context)
-    asked = forms.read(context["params"], params, window)
-    return replace(asked, reason=because or REASONS.get(kind, kind), by_itself=bool(because) or kind == "scheduled")
+    request = forms.read(context["params"], params, window)
+    return replace(request, reason=because or REASONS.get(kind, kind), by_itself=bool(because) or kind == "scheduled")
 
 
 def kind_of(context: Any) -> str:

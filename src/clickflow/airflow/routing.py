@@ -17,18 +17,18 @@ KUBERNETES = "KubernetesExecutor"
 
 def settings(routing: Routing) -> dict[str, Any]:
     """What an operator is given; what is not said is left to Airflow's own defaults."""
-    found: dict[str, Any] = {
+    options: dict[str, Any] = {
         "queue": routing.queue,
         "retries": routing.retries,
         "execution_timeout": routing.timeout,
     }
     if routing.pool:
-        found["pool"] = routing.pool
+        options["pool"] = routing.pool
     if executor := executor_of(routing.queue):
-        found["executor"] = executor
+        options["executor"] = executor
     if KUBERNETES in (executor or _first_executor()) and routing.resources != Resources():
-        found["executor_config"] = {"pod_override": _pod(routing.resources)}
-    return found
+        options["executor_config"] = {"pod_override": _pod(routing.resources)}
+    return options
 
 
 def executor_of(queue: str) -> str | None:

@@ -36,21 +36,23 @@ class ScoreOperator(ClickflowOperator):
 
     def work(self, context: Any, say: Say) -> Any:
         """What the predictions are of, and where they lie."""
-        run, asked = pulled_run(context), context["params"]
+        run, form = pulled_run(context), context["params"]
         if run.models and self.model not in run.models:
             raise AirflowSkipException(f"this run is of {', '.join(run.models)}")
         if not stores.champions(run, definition.read(Path(self.repository)).params)[self.model]:
             raise AirflowSkipException(f"{self.model} has no champion yet: nothing to score with")
         out = Path(run.home) / "predictions" / self.model / run.id
-        words = [SCORE, self.model, "--all", "--out", str(out), "--top", str(asked["top"])]
-        words += ["--since", str(asked["since_hours"])] if asked["since_hours"] is not None else []
+        words = [SCORE, self.model, "--all", "--out", str(out), "--top", str(form["top"])]
+        words += ["--since", str(form["since_hours"])] if form["since_hours"] is not None else []
         (fragment,) = [context["ti"].xcom_pull(task_ids=name) for name in sorted(self.upstream_task_ids)]
-        made = stores.verb(run, self.task_id, [self.stage], [fragment], words, say)
-        told = {key: made[key] for key in ("model", "version", "path", "rows", "sessions", "newest_event", "files")}
-        context["outlet_events"][PREDICTIONS].extra = {**told, "run": run.id}
-        outcome.note(context, f"{self.model}: {made['sessions']:,} sessions scored with version {made['version']}")
-        say(f"{made['sessions']:,} sessions scored with version {made['version']}: {made['path']}")
-        return told
+        result = stores.verb(run, self.task_id, [self.stage], [fragment], words, say)
+        summary = {
+            key: result[key] for key in ("model", "version", "path", "rows", "sessions", "newest_event", "files")
+        }
+        context["outlet_events"][PREDICTIONS].extra = {**summary, "run": run.id}
+        outcome.note(context, f"{self.model}: {result['sessions']:,} sessions scored with version {result['version']}")
+        say(f"{result['sessions']:,} sessions scored with version {result['version']}: {result['path']}")
+        return summary
 
 
 def score(root: Path, *, dag_id: str, about: str) -> DAG:

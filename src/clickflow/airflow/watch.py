@@ -32,8 +32,8 @@ class WatchOperator(ClickflowOperator):
         """The judgement: whether the data is stale, which models call for retraining, why, and the evidence."""
         run = pulled_run(context)
         names = {task.task_id: task.stage for task in context["dag"].tasks if task.task_id in self.upstream_task_ids}
-        found = {stage: context["ti"].xcom_pull(task_ids=name) for name, stage in names.items()}
-        parts = {stage: fragment for stage, fragment in found.items() if fragment}
+        fragments = {stage: context["ti"].xcom_pull(task_ids=name) for name, stage in names.items()}
+        parts = {stage: fragment for stage, fragment in fragments.items() if fragment}
         out = Path(run.home) / "watch" / run.id
         words = [WATCH, *run.models, "--out", str(out)]
         said = stores.verb(run, WATCH, sorted(parts), parts.values(), words, say)
@@ -68,9 +68,9 @@ class CallOperator(ClickflowOperator):
         said, run = context["ti"].xcom_pull(task_ids=WATCH), pulled_run(context)
         if not said["retrain"]:
             raise AirflowSkipException(said["why"])
-        told = {key: said[key] for key in ("why", "report", "page", "newest_event")}
+        summary = {key: said[key] for key in ("why", "report", "page", "newest_event")}
         context["outlet_events"][DRIFT].extra = {
-            **told,
+            **summary,
             "run": run.id,
             "models": {model: said["evidence"][model] for model in said["retrain"]},
         }

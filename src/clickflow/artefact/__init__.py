@@ -1,1 +1,1 @@
-"""The exported model, and how it is asked."""
+"""Export to ONNX, and inference with the exported model."""

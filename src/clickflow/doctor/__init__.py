@@ -1,1 +1,1 @@
-"""`clickflow doctor`: what is missing or wrong on this machine, and how to mend it."""
+"""`clickflow doctor`: what is missing or wrong on this machine, and how to repair it."""

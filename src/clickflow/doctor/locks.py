@@ -1,4 +1,4 @@
-"""What a killed process leaves that holds others up, or lies about: it is mended here, for nothing rests on it."""
+"""Leftovers of killed processes: damaged lock files and half-written outputs. Removed here: nothing depends on them."""
 
 import fcntl
 import json
@@ -22,20 +22,22 @@ def dvc(paths: Paths) -> list[Finding]:
             return [well("dvc lock", "a DVC is at work")]
         if not _readable(file):
             file.unlink(missing_ok=True)
-    return [warning("dvc lock", f"{file} was damaged by a killed process, which stops all of DVC: removed", "")]
+    return [
+        warning("dvc lock", f"{file} was left damaged by a killed process, and stopped every DVC command: removed", "")
+    ]
 
 
 def left(paths: Paths) -> list[Finding]:
     """Half-made outputs of processes that have ended: removed; each would also go when its output is made again."""
     places = [paths.home, *(paths.root / name for name in ("data", "models", "reports"))]
     inside = [each for place in places if place.is_dir() for each in (place, *place.glob("*/"), *place.glob("*/*/"))]
-    found = [path for folder in inside if not folder.name.startswith(".") for path in files.left_behind(folder)]
-    for path in found:
+    leftovers = [path for folder in inside if not folder.name.startswith(".") for path in files.left_behind(folder)]
+    for path in leftovers:
         files.tidy(path)
-    if not found:
+    if not leftovers:
         return [well("leftovers", "none of killed processes")]
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return [warning("leftovers", f"{found[0]}{more}, half made by processes that were killed: removed", "")]
+    more = f" and {len(leftovers) - 1} more" if len(leftovers) > 1 else ""
+    return [warning("leftovers", f"{leftovers[0]}{more}, half-written by processes that were killed: removed", "")]
 
 
 def _readable(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The shop's log and the key of its pseudonyms: what an ingest would stumble over, before it is started."""
+"""The shop's log and the key of its pseudonyms: what would make an ingest fail, checked before it is started."""
 
 import os
 
@@ -36,17 +36,19 @@ def source(paths: Paths) -> list[Finding]:
         mend = f"export {said.sql_url_env}=postgresql://user:password@host:5432/database"
         return [bad("source", f"source.kind is sql, and {said.sql_url_env} is not set", mend)]
     try:
-        found = folders.find_files(said, paths.root)
+        raw_files = folders.find_files(said, paths.root)
     except ClickflowError as error:
         return [bad("source", error.what, error.next_step)]
     try:
-        sources.open_files(as_read(said), found if len(found) <= 2 * SOME else [*found[:SOME], *found[-SOME:]])
+        sources.open_files(
+            as_read(said), raw_files if len(raw_files) <= 2 * SOME else [*raw_files[:SOME], *raw_files[-SOME:]]
+        )
     except DataError as error:
         return [bad("source", error.what, f"`clickflow inspect {said.path}` writes the block that reads it")]
     except ClickflowError as error:
         return [bad("source", error.what, error.next_step)]
-    size = sum(path.stat().st_size for path in {path for _, path in found})
-    files = "1 file" if len(found) == 1 else f"{len(found):,} files"
+    size = sum(path.stat().st_size for path in {path for _, path in raw_files})
+    files = "1 file" if len(raw_files) == 1 else f"{len(raw_files):,} files"
     return [well("source", f"{said.path}: {files}, {size / 1e6:,.1f} MB, with the columns that params.yaml names")]
 
 

@@ -35,7 +35,9 @@ def packages(paths: Paths) -> list[Finding]:
         return [warning("python", f"{python}; {file} is not there to compare versions with", "use a whole checkout")]
     wanted = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE))
     there = {
-        _name(found.metadata["Name"]): found.version for found in importlib.metadata.distributions() if found.metadata
+        _name(package.metadata["Name"]): package.version
+        for package in importlib.metadata.distributions()
+        if package.metadata
     }
     missing = sorted(_needed() - there.keys())
     other = sorted(
@@ -84,31 +86,31 @@ def disk(paths: Paths) -> list[Finding]:
         probe.unlink(missing_ok=True)
     free = shutil.disk_usage(above).free / GB
     words = f"{home}, {free:.0f} GB free"
-    found = []
+    findings = []
     if free < DISK_GB[0]:
-        found.append(
+        findings.append(
             fault("home", words, "clickflow prune removes old runs; dvc gc their data; or move CLICKFLOW_HOME")
         )
     elif free < DISK_GB[1]:
-        found.append(warning("home", words, "clickflow prune removes old runs; dvc gc their data"))
+        findings.append(warning("home", words, "clickflow prune removes old runs; dvc gc their data"))
     else:
-        found.append(well("home", words))
+        findings.append(well("home", words))
     if skew > 5:
-        found.append(
+        findings.append(
             warning("clock", f"the clock of the disk is {skew:.0f} s away from this machine's", "set both by NTP")
         )
-    return found
+    return findings
 
 
 def clock(paths: Paths) -> list[Finding]:
     """The clock: a commit from the future says that it is slow, and every token and heartbeat depends on it."""
     now = datetime.now(UTC)
     try:
-        made = int(git(paths.root, "log", "-1", "--format=%ct").strip())
+        committed = int(git(paths.root, "log", "-1", "--format=%ct").strip())
     except (ClickflowError, ValueError):
-        made = 0
-    if made > now.timestamp() + 300:
-        when = datetime.fromtimestamp(made, UTC)
+        committed = 0
+    if committed > now.timestamp() + 300:
+        when = datetime.fromtimestamp(committed, UTC)
         return [warning("clock", f"it is {now:%F %T} UTC, and the commit is of {when:%F %T}", "set the clock, by NTP")]
     return [well("clock", f"{now:%F %T} UTC")]
 
@@ -156,8 +158,8 @@ def _driver() -> str:
         said = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(r"CUDA Version:\s*([\d.]+)", said)
-    return found.group(1) if found else ""
+    match = re.search(r"CUDA Version:\s*([\d.]+)", said)
+    return match.group(1) if match else ""
 
 
 def _needed() -> set[str]:

@@ -1,4 +1,4 @@
-"""Where runs take from and bring to: the commit, the DVC remote, the MLflow registry."""
+"""What runs read from and write to: the commit, the DVC remote, the MLflow registry."""
 
 import json
 import os

@@ -41,8 +41,8 @@ def run(paths: Paths, *, as_json: bool = False) -> None:
     findings: list[Finding] = []
     # Most of them wait for another program or machine.
     with console.progress("doctor", len(CHECKS)) as advance, ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda check: _look(check, paths), CHECKS):
-            findings += found
+        for few in pool.map(lambda check: _look(check, paths), CHECKS):
+            findings += few
             advance(1)
     counted = Counter(finding.state for finding in findings)
 
@@ -66,4 +66,4 @@ def _look(check: Check, paths: Paths) -> list[Finding]:
     try:
         return check(paths)
     except Exception as error:  # one check that stumbles must not hide what the others see
-        return [fault(check.__name__, f"could not be checked: {type(error).__name__}: {error}", "tell us of it")]
+        return [fault(check.__name__, f"could not be checked: {type(error).__name__}: {error}", "report it")]

@@ -1,4 +1,4 @@
-"""The platform and its variables: ports, services, executors, notices, names that mean nothing."""
+"""The platform and its variables: ports, services, executors, notices, variables that nothing reads."""
 
 import difflib
 import os
@@ -56,18 +56,18 @@ FAMILIES = r"CLICKFLOW_EXECUTOR_[A-Z0-9_]+"
 def variables(paths: Paths) -> list[Finding]:
     """CLICKFLOW_… that nothing reads: a slip of the pen that would go unnoticed."""
     said = sorted(name for name in os.environ if name.startswith("CLICKFLOW_"))
-    found = []
+    findings = []
     for name in said:
         if name in VARIABLES or re.fullmatch(FAMILIES, name):
             continue
         near = difflib.get_close_matches(name, VARIABLES, n=1)
         mend = f"did you mean {near[0]}?" if near else "unset it; docs/howto/platform.md lists them"
-        found.append(warning("variables", f"{name} is set, and nothing reads it", mend))
+        findings.append(warning("variables", f"{name} is set, and nothing reads it", mend))
     try:
         settings.read(paths)
     except ClickflowError as error:
-        found.append(fault("variables", error.what, error.next_step))
-    return found or [well("variables", ", ".join(said) or "none set: defaults")]
+        findings.append(fault("variables", error.what, error.next_step))
+    return findings or [well("variables", ", ".join(said) or "none set: defaults")]
 
 
 def platform(paths: Paths) -> list[Finding]:
@@ -86,17 +86,17 @@ def platform(paths: Paths) -> list[Finding]:
         if sick:
             return [fault("platform", ", ".join(sick), f"logs: {chosen.logs}; `clickflow up` starts what has ended")]
         return [well("platform", f"runs, {sum(line.memory for line in lines) / 2**30:.1f} GB")]
-    found = []
+    findings = []
     if left := processes.ours(chosen.folder):
         shown = ", ".join(str(process.id) for process in left)
-        found.append(warning("platform", f"it does not run, but left processes: {shown}", "clickflow down"))
+        findings.append(warning("platform", f"it does not run, but left processes: {shown}", "clickflow down"))
     wanted = {"CLICKFLOW_PORT_AIRFLOW": chosen.port_airflow, "CLICKFLOW_PORT_MLFLOW": chosen.port_mlflow}
     for name, port in wanted.items():
         if port and not _free(port):
             who = processes.holder(port)
             words = f"{port} is in use{f' by {who}' if who else ''}"
-            found.append(warning("ports", words, f"`clickflow up` needs another: {name}={port + 1}, or 0 for any"))
-    return found or [well("platform", "does not run; its ports are free; start it: clickflow up")]
+            findings.append(warning("ports", words, f"`clickflow up` needs another: {name}={port + 1}, or 0 for any"))
+    return findings or [well("platform", "does not run; its ports are free; start it: clickflow up")]
 
 
 def notices(paths: Paths) -> list[Finding]:

@@ -1,1 +1,1 @@
-"""Metrics, baselines, slices, calibration, the gate and the report."""
+"""Metrics of a model and its baselines on held-out sequences: overall, in slices, calibration, the report."""

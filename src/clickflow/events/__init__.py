@@ -1,1 +1,1 @@
-"""The event contract, sources, ingest, quarantine, pseudonyms and the simulator."""
+"""The canonical event, sources and readers, ingest, quarantine, pseudonyms."""

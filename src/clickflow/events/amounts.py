@@ -1,4 +1,4 @@
-"""Prices and quantities: text as shops and spreadsheets write it, and numbers of typed sources."""
+"""Prices and quantities, from text as shops and spreadsheets write it and from the numbers of typed sources."""
 
 import re
 from collections.abc import Sequence
@@ -51,9 +51,9 @@ def plain(column: pa.Array, decimal: str, thousands: str | None, currency: Seque
     before = rf"(?:(?:{sign}){SPACE}*)?" if sign else ""
     after = rf"(?:{SPACE}*(?:{sign}))?" if sign else ""
     form = rf"^(?:([+-]?){before}|{before}([+-]))({number}){after}$"
-    found = pc.replace_substring_regex(column, form, r"\1\2\3")
+    numbers = pc.replace_substring_regex(column, form, r"\1\2\3")
     if group:
-        found = pc.replace_substring_regex(found, group, "")
+        numbers = pc.replace_substring_regex(numbers, group, "")
     if decimal != ".":
-        found = pc.replace_substring(found, decimal, ".")
-    return pc.if_else(pc.match_substring_regex(column, form), found, "?")
+        numbers = pc.replace_substring(numbers, decimal, ".")
+    return pc.if_else(pc.match_substring_regex(column, form), numbers, "?")

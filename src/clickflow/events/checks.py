@@ -86,12 +86,12 @@ class Checked:
 
     def unread_at(self, lines: NDArray[np.int64]) -> Unread:
         """What could not be read, where the rows stand on `lines`."""
-        found: dict[str, dict[str, dict[str, Any]]] = {}
+        unread: dict[str, dict[str, dict[str, Any]]] = {}
         for column, reason, rows, values in self.unread:
             first = int(np.argmin(lines[rows]))
             seen = {"count": len(rows), "line": int(lines[rows[first]]), "text": shape(str(values[first].as_py()))}
-            found.setdefault(column, {})[reason] = seen
-        return found
+            unread.setdefault(column, {})[reason] = seen
+        return unread
 
 
 def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
@@ -218,8 +218,8 @@ def _nulls(name: str, rules: Rules) -> list[str]:
 def _has_nul(array: pa.Array) -> NDArray[np.bool_]:
     if not (texts.letters(array) == 0).any():
         return np.zeros(len(array), bool)
-    found = pc.match_substring(array, "\0").fill_null(False)
-    return np.asarray(found.to_numpy(zero_copy_only=False), bool)
+    nul = pc.match_substring(array, "\0").fill_null(False)
+    return np.asarray(nul.to_numpy(zero_copy_only=False), bool)
 
 
 def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> times.Times:
@@ -255,14 +255,14 @@ def _types(column: pa.Array, mapped: Mapping[str, str]) -> tuple[NDArray[np.int6
     resolved = [resolve(name) for name in [*coded.dictionary.to_pylist(), None]]
     codes = np.array([code for _, code in resolved], np.int64)
     index = coded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
-    found = codes[index]
-    ignored = found == LEFT_OUT
+    types = codes[index]
+    ignored = types == LEFT_OUT
     counts: dict[str, int] = {}
     if ignored.any():
         for at, number in enumerate(np.bincount(index[ignored], minlength=len(codes)).tolist()):
             if number:
                 counts[resolved[at][0]] = counts.get(resolved[at][0], 0) + number
-    return np.maximum(found, 0), found != UNKNOWN, ignored, counts
+    return np.maximum(types, 0), types != UNKNOWN, ignored, counts
 
 
 def _whole(
@@ -274,9 +274,9 @@ def _whole(
         return np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count, bool)
     column = texts.cleaned(table[name], _nulls(name, rules))
     cast = "CASE WHEN regexp_full_match(x, '[+-]?[0-9]+([.]0*)?') THEN try_cast(split_part(x, '.', 1) AS BIGINT) END"
-    found = con.from_arrow(pa.table({"x": column})).select(f"{cast} AS y").to_arrow_table()["y"].combine_chunks()
-    known = texts.valid(found)
-    return found.fill_null(0).to_numpy(zero_copy_only=False), known, texts.valid(column) & ~known
+    numbers = con.from_arrow(pa.table({"x": column})).select(f"{cast} AS y").to_arrow_table()["y"].combine_chunks()
+    known = texts.valid(numbers)
+    return numbers.fill_null(0).to_numpy(zero_copy_only=False), known, texts.valid(column) & ~known
 
 
 def _amount(table: pa.Table, name: str, rules: Rules, con: Any) -> tuple[NDArray[np.float64], Mask, Mask, pa.Array]:

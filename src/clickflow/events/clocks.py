@@ -39,22 +39,22 @@ def changes(zone: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np
         con.execute("SET TimeZone = 'UTC'")
 
         def offsets(start: str, stop: str, step: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            found = con.execute(
+            table = con.execute(
                 "SELECT epoch_us(t) AS t, epoch_us(timezone(?, t)) - epoch_us(t) AS off FROM (SELECT unnest("
                 f"generate_series(?::TIMESTAMPTZ, ?::TIMESTAMPTZ, INTERVAL {step})) AS t)",
                 [zone, start, stop],
             ).fetchnumpy()
-            return found["t"].astype(np.int64), found["off"].astype(np.int64)
+            return table["t"].astype(np.int64), table["off"].astype(np.int64)
 
         days, of_day = offsets(FIRST, LAST, "1 DAY")
-        found = [(int(days[-1]), int(of_day[-1]), int(of_day[-1]))]
+        rows = [(int(days[-1]), int(of_day[-1]), int(of_day[-1]))]
         for day in np.flatnonzero(np.diff(of_day)).tolist():
             start = str(np.datetime64(int(days[day]), "us")) + "+00"
             stop = str(np.datetime64(int(days[day]) + DAY, "us")) + "+00"
             minutes, of_minute = offsets(start, stop, "1 MINUTE")
-            found += [
+            rows += [
                 (int(minutes[n + 1]), int(of_minute[n]), int(of_minute[n + 1]))
                 for n in np.flatnonzero(np.diff(of_minute)).tolist()
             ]
-    at, before, after = np.array(sorted(found), np.int64).T
+    at, before, after = np.array(sorted(rows), np.int64).T
     return at, before, after

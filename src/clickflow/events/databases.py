@@ -42,9 +42,7 @@ def connect(url: str) -> Any:
     elif kind in _READ_ONLY:
         con.raw_sql(_READ_ONLY[kind]).close()
     else:
-        console.say(
-            f"note {kind} is not asked to refuse writing: its user's rights alone do; give one that may only read"
-        )
+        console.say(f"note {kind} is not opened read-only: connect as a user who may only read")
     return con
 
 
@@ -90,13 +88,13 @@ def _secrets(url: str) -> set[str]:
     """Passwords of a URL in every way that a driver may write them, and their pieces where it was cut wrongly."""
     rest = url.partition("://")[2]
     before, at, _ = rest.rpartition("@")
-    found = {before.partition(":")[2]} if at else set[str]()
+    secrets = {before.partition(":")[2]} if at else set[str]()
     plain = {"sslmode", "connect_timeout", "application_name", "schema", "charset", "port", "host", "user", "dbname"}
     for query in (rest.partition("?")[2], rest.rpartition("?")[2] if "?" in rest else ""):
-        found |= {value for name, value in parse_qsl(query) if name.casefold() not in plain}
-        found |= {part.partition("=")[2] for part in re.split("[&;]", query) if part.partition("=")[0] not in plain}
-    pieces = {piece for secret in found for piece in re.split(r"[@:/?#&=\[\]\s%]", secret) if len(piece) > 3}
+        secrets |= {value for name, value in parse_qsl(query) if name.casefold() not in plain}
+        secrets |= {part.partition("=")[2] for part in re.split("[&;]", query) if part.partition("=")[0] not in plain}
+    pieces = {piece for secret in secrets for piece in re.split(r"[@:/?#&=\[\]\s%]", secret) if len(piece) > 3}
     ways = {
-        way(secret) for secret in found for way in (str, unquote, unquote_plus, quote, lambda word: quote(word, ""))
+        way(secret) for secret in secrets for way in (str, unquote, unquote_plus, quote, lambda word: quote(word, ""))
     }
-    return {secret for secret in {url, *ways, *pieces} if secret} if found - {""} else set()
+    return {secret for secret in {url, *ways, *pieces} if secret} if secrets - {""} else set()

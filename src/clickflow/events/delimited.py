@@ -139,20 +139,20 @@ def _suspects(block: TextBlock) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     starts, ends = block.bounds
     first = codes[starts]
     blank = (ends == starts) | ((ends - starts == 1) & (first == RETURN))
-    found = [np.zeros(0, np.int64)]
+    suspects = [np.zeros(0, np.int64)]
     if b"\0" in data:
-        found.append(np.flatnonzero(codes == 0))
+        suspects.append(np.flatnonzero(codes == 0))
     if not data.isascii():
         marked = starts[first == BOM[0]]
-        found.append(marked[[data.startswith(BOM, place) for place in marked.tolist()]])
+        suspects.append(marked[[data.startswith(BOM, place) for place in marked.tolist()]])
         foreign = np.unique(np.searchsorted(ends, np.flatnonzero(codes >= 128)))
         if 2 * len(foreign) < len(ends) or not is_text(data):
             bad = [line for line in foreign.tolist() if not is_text(data[int(starts[line]) : int(ends[line])])]
-            found.append(starts[bad])
+            suspects.append(starts[bad])
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         returns = np.flatnonzero(codes == RETURN)
-        found.append(returns[np.append(codes, NEWLINE)[returns + 1] != NEWLINE])
-    return np.concatenate(found), np.flatnonzero(blank)
+        suspects.append(returns[np.append(codes, NEWLINE)[returns + 1] != NEWLINE])
+    return np.concatenate(suspects), np.flatnonzero(blank)
 
 
 def _fast(
@@ -180,7 +180,7 @@ def _fast(
         bad.append((row.number - 1, row.actual_columns < row.expected_columns))
         return "skip"
 
-    found = csv.read_csv(
+    table = csv.read_csv(
         pa.BufferReader(data),
         read_options=csv.ReadOptions(
             use_threads=False, column_names=[str(at) for at in range(width)], block_size=len(data) + 64
@@ -198,7 +198,7 @@ def _fast(
             check_utf8=False,
         ),
     )
-    rows = found.num_rows + len(bad)
+    rows = table.num_rows + len(bad)
     lines = np.arange(rows) if kept is None else kept
     if bad:
         starts, ends = block.bounds
@@ -209,7 +209,7 @@ def _fast(
             raw = _line(block.data, int(starts[line]), int(ends[line])).decode()
             refused.add(position_of(block.line + line), reason, raw)
         lines = np.delete(lines, [index for index, _ in bad])
-    return pa.table({name: found[str(at)] for name, at in wanted.items()}, schema=schema), lines
+    return pa.table({name: table[str(at)] for name, at in wanted.items()}, schema=schema), lines
 
 
 def _without(block: TextBlock, mask: NDArray[np.bool_]) -> bytes:

@@ -25,13 +25,13 @@ class Digest:
         return self.marks[2]
 
 
-def digests(found: Sequence[tuple[str, Path]], home: Path) -> list[Digest]:
+def digests(files: Sequence[tuple[str, Path]], home: Path) -> list[Digest]:
     """Every file's hash; a file is read only if its size, times or inode are not the remembered ones.
 
     Raises DataError where one cannot be read, or changes meanwhile.
     """
     try:
-        return [Digest(*each) for each in Hashes(home).of(path for _, path in found)]
+        return [Digest(*each) for each in Hashes(home).of(path for _, path in files)]
     except OSError as error:
         raise DataError(
             f"{shown(Path(error.filename or '.'))} cannot be read: {error.strerror}",

@@ -19,15 +19,15 @@ def steps_of(field: str) -> Steps:
     """The steps of a path; one, the field itself, where it is none."""
     if "." not in field and "[" not in field:
         return ((field, False),)
-    found: list[tuple[str, bool]] = []
+    steps: list[tuple[str, bool]] = []
     at = 0
     while at < len(field):
         match = STEP.match(field, at)
         if match is None:
             return ((field, False),)
-        found.append((match[1], False) if match[1] is not None else (match[2], True))
+        steps.append((match[1], False) if match[1] is not None else (match[2], True))
         at = match.end()
-    return tuple(found)
+    return tuple(steps)
 
 
 def getter(field: str) -> Callable[[dict[str, Any]], Any]:

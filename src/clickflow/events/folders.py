@@ -1,4 +1,4 @@
-"""Which files a source is made of, and what their places tell."""
+"""The files of a source, and the columns that their folders' names give (`day=2026-03-01`)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,18 +54,18 @@ def find_files(source: Source, root: Path) -> list[tuple[str, Path]]:
             kept=UNTOUCHED,
             next_step="set source.path in params.yaml",
         )
-    found = [
+    files = [
         file
         for path in matching(base, source.pattern, passed_over)
         for file in _with_members(path.relative_to(base).as_posix(), path)
     ]
-    if not found:
+    if not files:
         raise UsageError(
             f"source.path: no file in {base} matches {source.pattern!r}",
             kept=UNTOUCHED,
             next_step="put the log there, or set source.path and source.pattern in params.yaml",
         )
-    return sorted(found)
+    return sorted(files)
 
 
 def passed_over(parts: tuple[str, ...]) -> bool:
@@ -99,12 +99,12 @@ def member_of(name: str, path: Path) -> str | None:
 
 def partitions(name: str) -> Mapping[str, str | None]:
     """What the folders of a file's name say: `day=2026-03-01/country=de/part-0.csv` has a day and a country."""
-    found: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     for folder in name.split("/")[:-1]:
         key, mark, value = folder.partition("=")
         if key and mark:
-            found[key] = None if value == NO_VALUE else unquote(value)
-    return found
+            values[key] = None if value == NO_VALUE else unquote(value)
+    return values
 
 
 def _with_members(name: str, path: Path) -> list[tuple[str, Path]]:

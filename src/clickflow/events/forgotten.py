@@ -61,17 +61,17 @@ class Forgotten:
         """
         if not self:
             return np.zeros(len(users), bool)
-        found = self._among(users, self.users)
+        listed = self._among(users, self.users)
         if self.sessions:
-            found |= self._among(sessions, self.sessions) & ~texts.valid(texts.plain(users))
-        return found
+            listed |= self._among(sessions, self.sessions) & ~texts.valid(texts.plain(users))
+        return listed
 
     def earlier(self, users: pa.Array, sessions: pa.Array) -> Mask:
         """Which rows are theirs who were forgotten under an earlier key, by raw ids in their one form."""
-        found = np.zeros(len(users), bool)
+        listed = np.zeros(len(users), bool)
         for old in filter(None, self.before):
-            found |= old.rows(pseudonyms(users, old.key, "user"), pseudonyms(sessions, old.key, "session"))
-        return found
+            listed |= old.rows(pseudonyms(users, old.key, "user"), pseudonyms(sessions, old.key, "session"))
+        return listed
 
     def in_texts(self, raws: Sequence[str]) -> Mask:
         """Which raw rows hold the id of a forgotten user or visit as a word of its own."""
@@ -92,8 +92,8 @@ class Forgotten:
         coded = texts.plain(column).dictionary_encode()
         hit = [name is not None and hashed(name, self.key) in wanted for name in coded.dictionary.to_pylist()]
         at = coded.indices.fill_null(len(hit)).to_numpy(zero_copy_only=False)
-        found: Mask = np.array([*hit, False], bool)[at]
-        return found
+        listed: Mask = np.array([*hit, False], bool)[at]
+        return listed
 
 
 NOBODY = Forgotten()

@@ -63,12 +63,12 @@ def ingest(params: Params, paths: Paths, *, rebuild: bool = False) -> dict[str, 
 
 
 def _ingest(params: Params, paths: Paths, folder: Path, key: bytes, engine: Engine, *, rebuild: bool) -> dict[str, Any]:
-    source, found = origins.raw_files(params, paths, folder)
-    with steady(path for _, path in found):
-        made, stage, opened = _take_in(params, paths, folder, source, found, key, engine, rebuild=rebuild)
-    if not made.total("accepted"):
-        raise _advised(_nothing(made, stage, opened), params, found, engine)
-    card = outputs.card_of(made, folder / "events", engine)
+    source, raw_files = origins.raw_files(params, paths, folder)
+    with steady(path for _, path in raw_files):
+        ingested, stage, opened = _take_in(params, paths, folder, source, raw_files, key, engine, rebuild=rebuild)
+    if not ingested.total("accepted"):
+        raise _advised(_nothing(ingested, stage, opened), params, raw_files, engine)
+    card = outputs.card_of(ingested, folder / "events", engine)
     files.write_json(folder / "ingest.json", card)
     origins.write_truth(params, folder, folder / "truth", key, forgotten.load(paths.home, key))
     integrity.seal(folder / "truth", paths.home)
@@ -92,7 +92,7 @@ def _take_in(
     paths: Paths,
     folder: Path,
     source: Source,
-    found: list[tuple[str, Path]],
+    files: list[tuple[str, Path]],
     key: bytes,
     engine: Engine,
     *,
@@ -100,14 +100,14 @@ def _take_in(
 ) -> tuple[Manifest, Stage, list[SourceFile]]:
     """Read what is new among the files, and make events and quarantine in the scratch folder."""
     try:
-        opened = open_files(source, found)
+        opened = open_files(source, files)
     except DataError as error:
-        raise _advised(error, params, found, engine) from error
-    hashed = digests(found, paths.home)
-    marks = [(name, digest.size, digest.sha256) for (name, _), digest in zip(found, hashed, strict=True)]
+        raise _advised(error, params, files, engine) from error
+    hashed = digests(files, paths.home)
+    marks = [(name, digest.size, digest.sha256) for (name, _), digest in zip(files, hashed, strict=True)]
     settings = manifest.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
     previous = manifest.load(paths)
-    missing.check(manifest.read(paths.events), params, [name for name, _ in found])
+    missing.check(manifest.read(paths.events), params, [name for name, _ in files])
     if rebuild:
         previous = None
     if previous is not None and not _continues(previous, settings, marks):
@@ -255,20 +255,20 @@ def _continues(previous: Manifest, settings: dict[str, Any], marks: Sequence[tup
     return [(s.name, s.size, s.sha256) for s in previous.sources] == list(marks[: len(previous.sources)])
 
 
-def _advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]], engine: Engine) -> DataError:
+def _advised(error: DataError, params: Params, files: Sequence[tuple[str, Path]], engine: Engine) -> DataError:
     """The error with all that a look at the file says, so that one edit mends it."""
     from clickflow.events.inspect.verb import advised
 
-    return advised(error, params, found, engine)
+    return advised(error, params, files, engine)
 
 
-def _nothing(made: Manifest, stage: Stage, opened: Sequence[SourceFile]) -> DataError:
+def _nothing(ingested: Manifest, stage: Stage, opened: Sequence[SourceFile]) -> DataError:
     """The error for a source of which no row is good."""
     where = opened[0].path if len(opened) == 1 else f"the {len(opened)} files of source.path"
-    read = made.total("read")
+    read = ingested.total("read")
     if not read:
         return DataError(f"{where}: there is no row", kept=UNTOUCHED, next_step="check source.path and source.pattern")
-    reasons = sorted(made.reasons().items(), key=lambda item: -item[1])
+    reasons = sorted(ingested.reasons().items(), key=lambda item: -item[1])
     refused = stage.refused().slice(0, 1).to_pylist()
     if not refused:
         return DataError(

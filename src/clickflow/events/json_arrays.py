@@ -1,8 +1,8 @@
 """A file that is one JSON array: its elements, as if each stood on a line of its own.
 
-An element that is no JSON costs itself alone where it is plain where it ends: its brackets and quotes close, or the
-next element begins on a line of its own, as far in as it did. Else the file is refused: what follows cannot be told
-apart.
+An element that is not valid JSON is quarantined alone where its end is clear: its brackets and quotes close, or the
+next element begins on a line of its own with the same indentation. Otherwise the file is refused: the elements that
+follow cannot be told apart.
 """
 
 import codecs
@@ -35,8 +35,8 @@ def is_array(head: bytes) -> bool:
 def sample(head: bytes, count: int) -> list[bytes]:
     """The first elements, as far as `head` holds them whole."""
     text = head.decode("utf-8", "surrogateescape")
-    found, _, _ = _split(text, text.index("[") + 1, final=False)
-    return [_line(element) for element in found[:count]]
+    elements, _, _ = _split(text, text.index("[") + 1, final=False)
+    return [_line(element) for element in elements[:count]]
 
 
 def read_elements(path: Path, skip: int, size: int, storage: Storage) -> Iterator[TextBlock]:
@@ -61,13 +61,13 @@ def read_elements(path: Path, skip: int, size: int, storage: Storage) -> Iterato
                 text, begun = text[at + 1 :], True
             if not done:
                 try:
-                    found, at, done = _split(text, 0, final=final)
+                    elements, at, done = _split(text, 0, final=final)
                 except (ValueError, RecursionError) as error:
                     raise _broken(path, number, str(error)) from error
                 text = text[at:]
-                if found:
-                    data = b"\n".join(map(_line, found)) + b"\n"
-                    stop = number + len(found)
+                if elements:
+                    data = b"\n".join(map(_line, elements)) + b"\n"
+                    stop = number + len(elements)
                     yield TextBlock(data, number, stop, (), False, file.tell(), storage.transcoded)
                     number = stop
             if done and text.strip():
@@ -83,16 +83,16 @@ def _split(text: str, at: int, *, final: bool) -> tuple[list[str], int, bool]:
 
     Raises ValueError where there is no more text, and the rest is no JSON and cannot be told apart.
     """
-    found: list[str] = []
+    elements: list[str] = []
     while True:
         gap = SPACE.match(text, at)[0]  # type: ignore[index]
         before, at = at, at + len(gap)
         if at == len(text):
-            return found, before, False
+            return elements, before, False
         if text[at] in ",]":
             at += 1
             if text[at - 1] == "]":
-                return found, at, True
+                return elements, at, True
             continue
         try:
             _, end = DECODER.raw_decode(text, at)
@@ -101,11 +101,11 @@ def _split(text: str, at: int, *, final: bool) -> tuple[list[str], int, bool]:
             if broken is None:
                 if final:
                     raise
-                return found, before, False
+                return elements, before, False
             end = broken
         if end == len(text) and not final:
-            return found, before, False
-        found.append(text[at:end].rstrip())
+            return elements, before, False
+        elements.append(text[at:end].rstrip())
         at = end
 
 

@@ -51,15 +51,15 @@ class JsonLines:
     def raw_at(self, block: TextBlock, positions: NDArray[np.int64]) -> list[str]:
         """The exact text of rows of a block: the line, or in a nested layout the event as an object of its own."""
         lines = block.data.split(b"\n")
-        found = []
+        texts = []
         for position in positions.tolist():
             line = lines[(position >> ORDINAL_BITS) - block.line].removesuffix(b"\r")
             if self.nested:
                 # the standard parser keeps the digits of any whole number
                 event = exploded(json.loads(line), self.nested)[position & (1 << ORDINAL_BITS) - 1]
                 line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-            found.append(line.decode())
-        return found
+            texts.append(line.decode())
+        return texts
 
 
 def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str = ".") -> Rows:

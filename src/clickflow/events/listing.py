@@ -1,6 +1,6 @@
 """The files below a folder that a pattern names.
 
-Whatever cannot be listed or opened is an error: rows that are not seen would be missed by nobody.
+Whatever cannot be listed or opened is an error: otherwise its rows would be missing without notice.
 """
 
 import os
@@ -25,9 +25,9 @@ def matching(base: Path, pattern: str, passed_over: Callable[[tuple[str, ...]], 
     """
     faults: list[tuple[str, str]] = []
     parts = PurePosixPath(pattern).parts
-    found = sorted(set(_walk(base, (), parts, passed_over, faults)))
+    paths = sorted(set(_walk(base, (), parts, passed_over, faults)))
     if not faults:
-        return found
+        return paths
     faults = list(dict.fromkeys(faults))  # `**` comes by some places twice
     first, mend = faults[0]
     lines = "\n".join(f"  {what}" for what, _ in faults[:SHOWN])

@@ -58,30 +58,30 @@ class Manifest:
 
     def ignored(self) -> dict[str, int]:
         """How many rows of each ignored type there were."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for source in self.sources:
-            found.update(source.ignored)
-        return dict(sorted(found.items()))
+            counts.update(source.ignored)
+        return dict(sorted(counts.items()))
 
     def unread(self) -> Unread:
         """The optional values that were left empty; the example's `line` is followed by its `source`."""
-        found: dict[str, dict[str, dict[str, Any]]] = {}
+        totals: dict[str, dict[str, dict[str, Any]]] = {}
         for source in self.sources:
             for column, reasons in source.unread.items():
                 for reason, seen in reasons.items():
-                    total = found.setdefault(column, {}).setdefault(
+                    total = totals.setdefault(column, {}).setdefault(
                         reason, {"count": 0, "source": source.name, "line": seen["line"], "text": seen["text"]}
                     )
                     total["count"] += seen["count"]
-        return found
+        return totals
 
     def reasons(self) -> dict[str, int]:
         """How often each reason was given."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for source in self.sources:
             for reason, count in source.reasons.items():
-                found[reason] = found.get(reason, 0) + count
-        return found
+                counts[reason] = counts.get(reason, 0) + count
+        return counts
 
 
 def save(manifest: Manifest, folder: Path) -> None:

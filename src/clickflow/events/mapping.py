@@ -16,16 +16,16 @@ LONGEST, MOST = 60, 1000
 
 def wanted(layout: Layout, names: Collection[str]) -> dict[str, str]:
     """Canonical column: the column of the file that it is to be, be it there or not."""
-    asked = dict(layout.columns)
+    fields = dict(layout.columns)
     if layout.identity:
-        asked |= {c: c for c in BY_NAME if c in names and c not in asked}
-    return asked
+        fields |= {c: c for c in BY_NAME if c in names and c not in fields}
+    return fields
 
 
 def constants_of(layout: Layout, names: Collection[str], folders: Mapping[str, str | None]) -> Mapping[str, str | None]:
     """The values of the canonical columns that a file's folders give, and the file has not."""
-    asked = wanted(layout, {*names, *folders})
-    return {column: folders[name] for column, name in asked.items() if name in folders and name not in names}
+    fields = wanted(layout, {*names, *folders})
+    return {column: folders[name] for column, name in fields.items() if name in folders and name not in names}
 
 
 def columns_of(
@@ -36,17 +36,17 @@ def columns_of(
     A column that not every event needs may be missing. Raises DataError where the time is, or both user and session,
     or the type; `lenient`: only where the time is.
     """
-    asked = wanted(layout, {*names, *given})
+    fields = wanted(layout, {*names, *given})
     no_column_twice(path, names)
-    there = {column for column, field in asked.items() if field in names or field in given}
-    seen = set(asked) if lenient else there
+    there = {column for column, field in fields.items() if field in names or field in given}
+    seen = set(fields) if lenient else there
     if (
         "event_time" not in there
         or not {"user_id", "session_id"} & seen
         or ("event_type" not in seen and ANY_TYPE not in layout.event_types)
     ):
         raise lacks(layout, names, path, given=given, lenient=lenient)
-    return {column: names.index(field) for column, field in asked.items() if field in names}
+    return {column: names.index(field) for column, field in fields.items() if field in names}
 
 
 def no_column_twice(path: Path, names: Sequence[str]) -> None:
@@ -75,20 +75,20 @@ def lacks(
     where: str = "",
 ) -> DataError:
     """The error for a file without columns that the layout names, or that every event needs; all of them at once."""
-    asked = wanted(layout, {*names, *given})
-    missing = [f"{column}: {field!r}" for column, field in asked.items() if field not in names and field not in given]
+    fields = wanted(layout, {*names, *given})
+    missing = [f"{column}: {field!r}" for column, field in fields.items() if field not in names and field not in given]
     if lenient:
         missing = [text for text in missing if text.startswith("event_time:")]
-    if "event_time" not in asked:
+    if "event_time" not in fields:
         missing.append("event_time (name it in source.columns.event_time)")
-    if "user_id" not in asked and "session_id" not in asked:
+    if "user_id" not in fields and "session_id" not in fields:
         missing.append("user_id or session_id (name one in source.columns)")
-    if "event_type" not in asked and ANY_TYPE not in layout.event_types:
+    if "event_type" not in fields and ANY_TYPE not in layout.event_types:
         missing.append('event_type (name it in source.columns, or give all rows one: source.event_types: {"*": view})')
     # an object is no value: only what lies in it can be a column
     values = [name for name in names[:MOST] if not any(other.startswith(f"{name}.") for other in names[:MOST])]
     values = [name for name in values if len(name) <= LONGEST]
-    close = [n for f in asked.values() if f not in names for n in difflib.get_close_matches(f, values, n=1)]
+    close = [n for f in fields.values() if f not in names for n in difflib.get_close_matches(f, values, n=1)]
     hint = f" Close to it: {', '.join(sorted(set(close)))}." if close else ""
     there = ", ".join(repr(shortened(name)) for name in names[:30])
     return DataError(

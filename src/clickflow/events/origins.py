@@ -45,11 +45,11 @@ def raw_files(params: Params, paths: Paths, scratch: Path) -> tuple[Source, list
     """The raw files of the source (name and path), and how to read them. What is made for it is made in `scratch`."""
     source = as_read(params.source)
     if source.kind == "files":
-        found = find_files(source, paths.root)
+        files = find_files(source, paths.root)
         if allowed := roots.of_run(paths.root):
-            for _, path in found:
+            for _, path in files:
                 allowed.check(path)
-        return source, found
+        return source, files
     folder = scratch / "raw"
     folder.mkdir()
     if source.kind == "simulator":

@@ -52,30 +52,30 @@ def build(
     work: Work, previous: Manifest | None, settings: Mapping[str, Any], paths: Paths, origin: Mapping[str, Any]
 ) -> Manifest:
     """Make `events` and `quarantine` in the scratch folder; the manifest, which stands in `events` then."""
-    told = _write_days(work, previous, paths)
+    days = _write_days(work, previous, paths)
     sources = _add_up(work)
     path = work.folder / "quarantine" / quarantine.FILE
     tables = _quarantined(work, [source.name for source in sources], previous, paths)
     rows = quarantine.write(tables, path, work.key if work.encrypted else None)
     stored = {"rows": rows, "sha256": files.sha256(path)}
-    made = Manifest(settings, sources, dict(sorted(told.items())), stored, origin)
-    accepted = sum(day["rows"] for day in told.values())
-    if made.total("accepted") != accepted or made.total("quarantined") != rows:
-        raise AssertionError(f"rows do not add up: {accepted} and {rows} of {made.total('read')}")
-    manifest.save(made, work.folder / "events")
-    return made
+    built = Manifest(settings, sources, dict(sorted(days.items())), stored, origin)
+    accepted = sum(day["rows"] for day in days.values())
+    if built.total("accepted") != accepted or built.total("quarantined") != rows:
+        raise AssertionError(f"rows do not add up: {accepted} and {rows} of {built.total('read')}")
+    manifest.save(built, work.folder / "events")
+    return built
 
 
 def _write_days(work: Work, previous: Manifest | None, paths: Paths) -> dict[str, dict[str, int]]:
     events = work.folder / "events"
     events.mkdir()
-    told: dict[str, dict[str, int]] = {}
+    counts_by_day: dict[str, dict[str, int]] = {}
     touched = {days.folder_of(day): day for day in sorted(work.stage.days)}
     for name, counts in (previous.days if previous else {}).items():
         if name not in touched:
             (events / name).mkdir()
             _link(paths.events / name / "events.parquet", events / name / "events.parquet")
-            told[name] = dict(counts)
+            counts_by_day[name] = dict(counts)
 
     def write(task: tuple[str, int]) -> tuple[str, days.Day]:
         name, day = task
@@ -90,13 +90,13 @@ def _write_days(work: Work, previous: Manifest | None, paths: Paths) -> dict[str
     doubles: list[tuple[np.ndarray, np.ndarray]] = []
     with console.progress("sorting", len(touched)) as advance:
         for name, day in reading.in_order(write, touched.items(), work.threads):
-            told[name] = {"rows": day.rows, "bytes": day.size}
+            counts_by_day[name] = {"rows": day.rows, "bytes": day.size}
             if (day.beside_kept < len(work.kept)).any():
                 raise RebuildNeeded
             doubles.append((day.source, day.position))
             advance(1, f"{name.removeprefix('day=')}")
     _refuse_duplicates(work, doubles)
-    return told
+    return counts_by_day
 
 
 def _refuse_duplicates(work: Work, doubles: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -154,7 +154,7 @@ def seal(folder: Path, paths: Paths) -> None:
     integrity.seal(folder / "quarantine", paths.home)
 
 
-def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
+def card_of(built: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
     """reports/ingest.json: counts in total and by source, and what the events span."""
     pattern = str(events / "*" / "events.parquet")
     con = engine.cursor()
@@ -167,14 +167,14 @@ def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
         [pattern],
     ).fetchone()
     return {
-        "read": made.total("read"),
-        "accepted": made.total("accepted"),
-        "quarantined": made.total("quarantined"),
-        "ignored": sum(made.ignored().values()),
-        "forgotten": made.total("forgotten"),
-        "reasons": made.reasons(),
-        "ignored_types": made.ignored(),
-        "unread": made.unread(),
+        "read": built.total("read"),
+        "accepted": built.total("accepted"),
+        "quarantined": built.total("quarantined"),
+        "ignored": sum(built.ignored().values()),
+        "forgotten": built.total("forgotten"),
+        "reasons": built.reasons(),
+        "ignored_types": built.ignored(),
+        "unread": built.unread(),
         "sources": [
             {
                 "source": source.name,
@@ -189,11 +189,11 @@ def card_of(made: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
                 "bytes": source.size,
                 "sha256": source.sha256,
             }
-            for source in made.sources
+            for source in built.sources
         ],
         "first_event": first,
         "last_event": last,
-        "days": len(made.days),
+        "days": len(built.days),
         "users": users,
         "sessions": sessions,
         "items": items,

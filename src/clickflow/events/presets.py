@@ -1,4 +1,4 @@
-"""Layouts of public shop logs. A preset is data; what params.yaml says goes before it."""
+"""Layouts of public shop logs. A preset is data; values in params.yaml take precedence."""
 
 import difflib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Rows that were not accepted: written, read again, and had back as the bytes they were.
+"""Rows that were not accepted: written, read again, and restored byte for byte.
 
 `data/quarantine/quarantine.parquet` has one row for every such raw row, in the order of the sources: `source` (the
 file's name below `source.path`), `line` (1-based), `raw` (the row's exact text, without its line end) and `reasons`.

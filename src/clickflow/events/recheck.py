@@ -96,17 +96,20 @@ def recheck(
                 layout = replace(layout, time_format=None)
             rows = _parse(texts, layout, described, partitions(previous.sources[number].name))
             order = rows.positions
-            found = check(rows.table, rules(layout), con)
-            outcome.count(number, found, lines_of(positions[mine[order]]))
-            good = np.flatnonzero(found.good)
-            stage.add(found.table.take(pa.array(good)), number, positions[mine[order[good]]])
+            checked = check(rows.table, rules(layout), con)
+            outcome.count(number, checked, lines_of(positions[mine[order]]))
+            good = np.flatnonzero(checked.good)
+            stage.add(checked.table.take(pa.array(good)), number, positions[mine[order[good]]])
             outcome.texts |= {(number, int(positions[mine[i]])): texts[i] for i in order[good].tolist()}
-            bad = np.flatnonzero(found.bad)
+            bad = np.flatnonzero(checked.bad)
             stage.refuse(
                 number,
                 positions[mine[order[bad]]],
-                found.mask[bad],
-                [shown(texts[i], mask) for i, mask in zip(order[bad].tolist(), found.mask[bad].tolist(), strict=True)],
+                checked.mask[bad],
+                [
+                    shown(texts[i], mask)
+                    for i, mask in zip(order[bad].tolist(), checked.mask[bad].tolist(), strict=True)
+                ],
             )
     return outcome
 

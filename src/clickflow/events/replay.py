@@ -55,7 +55,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                     next_step="clickflow ingest",
                 )
             staged = Stage(folder)
-            found = recheck(
+            rechecked = recheck(
                 previous,
                 paths.quarantine,
                 lambda name: layout_of(as_read(params.source), name),
@@ -64,9 +64,9 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                 engine,
                 key,
             )
-            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), found, engine, key)
-            made = outputs.build(work, previous, settings, paths, previous.origin)
-            card = outputs.card_of(made, folder / "events", engine)
+            work = stage_of.work_of(params, folder, staged, previous.sources, (), (), rechecked, engine, key)
+            built = outputs.build(work, previous, settings, paths, previous.origin)
+            card = outputs.card_of(built, folder / "events", engine)
             files.write_json(folder / "ingest.json", card)
             outputs.seal(folder, paths)
             commit(

@@ -67,13 +67,13 @@ def _query(con: Any, query: str) -> Any:
     """The rows of a SELECT. Ibis learns a query's columns by writing a view, which PostgreSQL refuses where one may
     only read, or by what DuckDB 2.0 lacks; there its columns are asked for without a row.
     """
-    asked = f"SELECT * FROM (\n{query}\n) AS source LIMIT 0"
+    probe = f"SELECT * FROM (\n{query}\n) AS source LIMIT 0"
     if con.name == "duckdb":
-        seen = con.con.sql(asked)
+        seen = con.con.sql(probe)
         kinds = {name: str(kind) for name, kind in zip(seen.columns, seen.types, strict=True)}
     elif con.name == "postgres":
         with con.con.cursor() as cursor:
-            cursor.execute(asked, prepare=True)  # a prepared statement is one
+            cursor.execute(probe, prepare=True)  # a prepared statement is one
             columns = [(column.name, column.type_code, _modifier(column)) for column in cursor.description]
             kinds = {
                 name: cursor.execute("SELECT format_type(%s, %s)", (code, modifier)).fetchone()[0]

@@ -119,7 +119,7 @@ class EmptyFile(DataError):
     """A file that holds nothing at all."""
 
 
-def open_files(source: Source, found: Sequence[tuple[str, Path]]) -> list[SourceFile]:
+def open_files(source: Source, named: Sequence[tuple[str, Path]]) -> list[SourceFile]:
     """Every file with its reader. All faults are told in one error, before anything is read.
 
     Files that hold nothing are passed over where others hold something.
@@ -127,7 +127,7 @@ def open_files(source: Source, found: Sequence[tuple[str, Path]]) -> list[Source
     files: list[SourceFile] = []
     faults: list[DataError] = []
     empty: list[DataError] = []
-    for name, path in found:
+    for name, path in named:
         try:
             with of_file(path, UNTOUCHED):
                 files.append(open_file(source, name, path))
@@ -136,7 +136,7 @@ def open_files(source: Source, found: Sequence[tuple[str, Path]]) -> list[Source
             files.append(SourceFile(name, path, layout_of(source, name), Empty(path)))
         except DataError as error:
             faults.append(error)
-    if len(empty) == len(found):
+    if len(empty) == len(named):
         faults = empty
     if not faults:
         faults = list(_nowhere(files))
@@ -146,7 +146,7 @@ def open_files(source: Source, found: Sequence[tuple[str, Path]]) -> list[Source
         lines = "\n".join(f"  {fault.what}" for fault in faults[:10])
         more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise DataError(
-            f"{len(faults)} of {len(found)} files cannot be used:\n{lines}{more}",
+            f"{len(faults)} of {len(named)} files cannot be used:\n{lines}{more}",
             kept=UNTOUCHED,
             next_step=faults[0].next_step,
         )
@@ -309,8 +309,8 @@ def _too_wide(path: Path, why: str) -> DataError:
 
 def untyped(names: tuple[str, ...]) -> tuple[str, ...]:
     """A header without types, where every column has one: `user_id:token` is `user_id`."""
-    found = [TYPED.fullmatch(name) for name in names]
-    return tuple(match[1] for match in found if match) if all(found) else names
+    matches = [TYPED.fullmatch(name) for name in names]
+    return tuple(match[1] for match in matches if match) if all(matches) else names
 
 
 def _delimiter_hint(error: DataError, layout: Layout, raw: bytes, delimiter: str, path: Path) -> ClickflowError:

@@ -28,12 +28,12 @@ def check(query: str, dialect: str) -> None:
     from sqlglot import exp
 
     try:
-        found = [one for one in sqlglot.parse(query, read=dialect) if one is not None]
+        parsed = [one for one in sqlglot.parse(query, read=dialect) if one is not None]
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
         raise _refused(f"cannot be parsed as {dialect}: {str(error).splitlines()[0][:200]}") from None
-    if len(found) != 1:
-        raise _refused(f"holds {len(found)} statements, not one")
-    whole = found[0]
+    if len(parsed) != 1:
+        raise _refused(f"holds {len(parsed)} statements, not one")
+    whole = parsed[0]
     if not isinstance(whole, exp.Query) or isinstance(whole.unnest(), exp.Values):
         raise _refused(f"is {_name(whole)} and no SELECT")
     for why in _faults(whole):

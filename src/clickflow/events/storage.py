@@ -79,11 +79,11 @@ PLAIN = Storage()
 def canonical_encoding(name: str) -> str | None:
     """The encoding's name as Python has it; None where it has none of that name."""
     try:
-        found = codecs.lookup(name)
-        "".encode(found.name)
+        codec = codecs.lookup(name)
+        "".encode(codec.name)
     except LookupError:
         return None
-    return UTF8 if found.name in ("utf-8", "utf-8-sig", "ascii") else found.name
+    return UTF8 if codec.name in ("utf-8", "utf-8-sig", "ascii") else codec.name
 
 
 def packing_of(head: bytes) -> str | None:
@@ -110,12 +110,12 @@ def members(path: Path) -> list[str] | None:
             return None
     try:
         with zipfile.ZipFile(path) as archive:
-            found = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
     except ZIP_FAULTS as error:
         raise _broken(path, "zip", error) from error
-    if "[Content_Types].xml" in found:
+    if "[Content_Types].xml" in names:
         raise DataError(f"{path} is a workbook, no log", kept=UNTOUCHED, next_step="save its sheet as CSV")
-    return [name for name in found if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+    return [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
 
 def originals(text: bytes) -> bytes:
     """Transcoded text with the bytes that its encoding does not know as they stand in the file."""
-    return SURROGATE.sub(lambda found: bytes([(found[1][0] & 3) << 6 | found[2][0] & 63]), text)
+    return SURROGATE.sub(lambda pair: bytes([(pair[1][0] & 3) << 6 | pair[2][0] & 63]), text)
 
 
 class _Bounded:

@@ -63,29 +63,29 @@ def value_at(batch: pa.RecordBatch, field: str, rows: Exploded, as_text: AsText)
                 return pc.if_else(element.is_valid(), inner, outer.take(pa.array(rows.row)))
             if inner is not None:
                 return inner
-    found = _at(batch, field, as_text)
-    if found is None:
+    values = _at(batch, field, as_text)
+    if values is None:
         return pa.nulls(len(rows.row), pa.string())
-    return found.take(pa.array(rows.row)) if rows.path else found
+    return values.take(pa.array(rows.row)) if rows.path else values
 
 
 def paths(schema: pa.Schema, path: str) -> list[str]:
     """What can be asked for in a table: columns, fields of structs, and those of the elements at `path`."""
-    found: list[str] = []
+    names: list[str] = []
 
     def add(name: str, kind: pa.DataType) -> None:
-        found.append(name)
+        names.append(name)
         if is_list(kind):
             kind = kind.value_type
             if name == path and pa.types.is_struct(kind):
-                found.extend(field.name for field in kind)
+                names.extend(field.name for field in kind)
         if pa.types.is_struct(kind):
             for field in kind:
                 add(f"{name}.{field.name}", field.type)
 
     for field in schema:
         add(field.name, field.type)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def has(schema: pa.Schema, field: str) -> bool:
@@ -112,10 +112,10 @@ def _descend(value: pa.Array, steps: list[tuple[str, bool]], as_text: AsText) ->
                 return None
             value = pc.struct_field(value, name)
         elif keyed and (is_list(kind) or pa.types.is_map(kind)):
-            found = _entry(value, name)
-            if found is None:
+            entry = _entry(value, name)
+            if entry is None:
                 return None
-            value = found
+            value = entry
         elif is_list(kind):
             return value
         else:

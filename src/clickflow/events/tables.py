@@ -171,15 +171,15 @@ def _floats(array: pa.Array) -> pa.Array:
         array = array.cast(pa.float32())
     whole = pc.equal(pc.floor(array), array)
     exact = pc.and_(whole, pc.less(pc.abs(array), limit))
-    found = array.cast(pa.string())
+    as_text = array.cast(pa.string())
     if pc.any(exact).as_py():
         as_int = pc.if_else(exact, array, pa.scalar(0, array.type)).cast(pa.int64()).cast(pa.string())
-        found = pc.if_else(exact, as_int, found)
+        as_text = pc.if_else(exact, as_int, as_text)
     lost = pc.and_not(pc.and_(whole, pc.is_finite(array)), exact).fill_null(False)
     if pc.any(lost).as_py():
         values = array.filter(lost).to_pylist()
-        found = pc.replace_with_mask(found, lost, pa.array([inexact(value) for value in values], pa.string()))
-    return found
+        as_text = pc.replace_with_mask(as_text, lost, pa.array([inexact(value) for value in values], pa.string()))
+    return as_text
 
 
 def _decimals(array: pa.Array) -> pa.Array:

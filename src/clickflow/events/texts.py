@@ -71,10 +71,10 @@ def letters(array: pa.Array) -> NDArray[np.uint8]:
 
 def lengths(array: pa.Array) -> NDArray[np.int32]:
     """Bytes of every value; 0 for nulls."""
-    found = np.diff(bounds(array))
+    sizes = np.diff(bounds(array))
     if array.null_count:
-        found = np.where(valid(array), found, 0)
-    return found
+        sizes = np.where(valid(array), sizes, 0)
+    return sizes
 
 
 def valid(array: pa.Array) -> NDArray[np.bool_]:
@@ -147,15 +147,15 @@ def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
 
 def structures(array: pa.Array) -> NDArray[np.bool_]:
     """Which cleaned texts are a list or an object: JSON, or as Python writes it."""
-    found = np.zeros(len(array), bool)
+    marks = np.zeros(len(array), bool)
     text = letters(array)
     if not ((text == ord("[")) | (text == ord("{"))).any():
-        return found
+        return marks
     some = np.flatnonzero(lengths(array) >= 2)
     first = text[bounds(array)[some]]
     for at in some[(first == ord("[")) | (first == ord("{"))].tolist():
-        found[at] = _is_structure(array[at].as_py())
-    return found
+        marks[at] = _is_structure(array[at].as_py())
+    return marks
 
 
 def _is_structure(text: str) -> bool:

@@ -86,10 +86,10 @@ def numbers(array: pa.Array, con: Any) -> tuple[NDArray[np.float64], NDArray[np.
     """Cleaned texts as numbers, and which of them are finite numbers."""
     if array.null_count == len(array):
         return np.zeros(len(array)), np.zeros(len(array), bool)
-    found = con.from_arrow(pa.table({"x": array})).select("try_cast(x AS DOUBLE) AS y").to_arrow_table()["y"]
-    found = found.combine_chunks()
-    value = found.fill_null(0.0).to_numpy(zero_copy_only=False).copy()
-    known = texts.valid(found) & np.isfinite(value)
+    parsed = con.from_arrow(pa.table({"x": array})).select("try_cast(x AS DOUBLE) AS y").to_arrow_table()["y"]
+    parsed = parsed.combine_chunks()
+    value = parsed.fill_null(0.0).to_numpy(zero_copy_only=False).copy()
+    known = texts.valid(parsed) & np.isfinite(value)
     value[~known] = 0
     return value, known
 
@@ -154,16 +154,16 @@ def _by_duckdb(
 
     def cast(zone: str) -> pa.Array:
         con.execute(f"SET TimeZone = {_quoted(zone)}")
-        found = con.from_arrow(pa.table({"x": array})).select(f"epoch_us({expression}) AS y").to_arrow_table()["y"]
-        return found.combine_chunks()
+        table = con.from_arrow(pa.table({"x": array})).select(f"epoch_us({expression}) AS y").to_arrow_table()["y"]
+        return table.combine_chunks()
 
-    found = cast("UTC")
-    micros = found.fill_null(0).to_numpy(zero_copy_only=False).copy()
+    utc = cast("UTC")
+    micros = utc.fill_null(0).to_numpy(zero_copy_only=False).copy()
     if timezone == "UTC":
-        return micros, texts.valid(found), np.zeros(len(array), bool)
+        return micros, texts.valid(utc), np.zeros(len(array), bool)
     # only a time that names no zone depends on the one that is set
     elsewhere = cast("Etc/GMT+12").fill_null(0).to_numpy(zero_copy_only=False)
-    return micros, texts.valid(found), micros != elsewhere
+    return micros, texts.valid(utc), micros != elsewhere
 
 
 def _quoted(text: str) -> str:

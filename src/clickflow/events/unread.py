@@ -11,15 +11,15 @@ Unread = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def joined(first: Unread, second: Unread) -> dict[str, dict[str, dict[str, Any]]]:
     """Both together, in the order of the names."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    merged: dict[str, dict[str, dict[str, Any]]] = {}
     for part in (first, second):
         for column, reasons in part.items():
             for reason, seen in reasons.items():
-                before = found.setdefault(column, {}).get(reason)
+                before = merged.setdefault(column, {}).get(reason)
                 earliest = seen if before is None or seen["line"] < before["line"] else before
                 count = seen["count"] + (before["count"] if before else 0)
-                found[column][reason] = {"count": count, "line": earliest["line"], "text": shape(earliest["text"])}
-    return {column: dict(sorted(found[column].items())) for column in sorted(found)}
+                merged[column][reason] = {"count": count, "line": earliest["line"], "text": shape(earliest["text"])}
+    return {column: dict(sorted(merged[column].items())) for column in sorted(merged)}
 
 
 def values(unread: Unread) -> int:

@@ -1,1 +1,1 @@
-"""Encoders, heads, losses, and the exported artefact."""
+"""The network: backbones, heads' output layers, losses."""

@@ -1,1 +1,1 @@
-"""Drift and live metrics."""
+"""Freshness, drift and live metrics of the champion."""

@@ -1,1 +1,1 @@
-"""The graph of dvc.yaml, isolated workspaces, and their compilation to Airflow."""
+"""The graph of dvc.yaml, runs and their isolated workspaces. No Airflow here."""

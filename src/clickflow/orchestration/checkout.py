@@ -34,7 +34,7 @@ def run(paths: Paths, name: str, *, into: Path | None, as_json: bool) -> None:
     repository.fetch(origin, home)
     kept = _find(repository.at(origin, home), name)
     _whole(kept, history.lock_of(repository.at(origin, home), kept.commit), home)
-    opened = replace(workspace.here({**kept.told, "id": kept.id, "commit": kept.of, "overrides": {}}, paths.root))
+    opened = replace(workspace.here({**kept.details, "id": kept.id, "commit": kept.of, "overrides": {}}, paths.root))
     folder = paths.root if into is None else into.absolute()
     if into is None:
         _check(folder, kept, opened)
@@ -118,8 +118,8 @@ def _changed_data(folder: Path, env: dict[str, str]) -> list[str]:
     done = dvc(["data", "status", "--json"], cwd=folder, env=env, say=lines.append)
     if done.code:
         raise ClickflowError(f"DVC cannot say whether data would be lost: {done.tail[-1:]}", kept="nothing was changed")
-    told: dict[str, Any] = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
-    uncommitted = told.get("uncommitted") or {}
+    status: dict[str, Any] = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
+    uncommitted = status.get("uncommitted") or {}
     return sorted({str(path) for kind in ("added", "modified") for path in uncommitted.get(kind) or []})[:8]
 
 

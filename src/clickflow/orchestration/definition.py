@@ -49,9 +49,9 @@ def read(root: Path) -> Definition:
         for name, text in said.items():
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / name).write_text(text, encoding="utf-8")
-        found = _of(Path(folder))
+        definition = _of(Path(folder))
     what = f"{' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} changes that are not committed"
-    return Definition(found.params, found.stages, f"{what}: this form and its run are of commit {commit}.")
+    return Definition(definition.params, definition.stages, f"{what}: this form and its run are of commit {commit}.")
 
 
 def _of(folder: Path) -> Definition:

@@ -58,11 +58,11 @@ def merge(parts: Iterable[Fragments]) -> dict[str, Mapping[str, Any]]:
 
 def fits(entry: Mapping[str, Any], upstream: Fragments) -> bool:
     """Whether a stage's entry was made of what the stages before it have made now, as far as they make its inputs."""
-    made = {out["path"]: out.get("md5") for other in upstream.values() for out in other.get("outs") or []}
+    hashes = {out["path"]: out.get("md5") for other in upstream.values() for out in other.get("outs") or []}
 
     def same(path: str, md5: Any) -> bool:
-        near = [out for out in made if out == path or path.startswith(f"{out}/") or out.startswith(f"{path}/")]
-        return not near or made.get(path) == md5
+        near = [out for out in hashes if out == path or path.startswith(f"{out}/") or out.startswith(f"{path}/")]
+        return not near or hashes.get(path) == md5
 
     return all(same(dep["path"], dep.get("md5")) for dep in entry.get("deps") or [])
 

@@ -68,11 +68,11 @@ class Graph:
 
     def ancestors(self, name: str) -> tuple[str, ...]:
         """Every stage that must have run before, in topological order."""
-        found = {name}
+        names = {name}
         for other in reversed(self.stages):
-            if any((other, below) in self.edges for below in found):
-                found.add(other)
-        return tuple(other for other in self.stages if other in found and other != name)
+            if any((other, below) in self.edges for below in names):
+                names.add(other)
+        return tuple(other for other in self.stages if other in names and other != name)
 
     def leaves(self) -> tuple[str, ...]:
         """The stages that nothing depends on: where the pipeline ends."""

@@ -21,13 +21,13 @@ _FIELDS = "%(refname)%00%(objectname)%00%(committerdate:unix)%00%(parent)%00%(co
 
 @dataclass(frozen=True)
 class Recorded:
-    """A recorded run: `commit` keeps its params and lock, `of` is the commit whose code it ran, `told` its `Run`."""
+    """A recorded run: `commit` keeps its params and lock, `of` is the commit whose code it ran, `details` its `Run`."""
 
     id: str
     commit: str
     of: str
     when: datetime
-    told: Mapping[str, Any]
+    details: Mapping[str, Any]
 
     @property
     def reference(self) -> str:
@@ -42,26 +42,26 @@ def message(run: Run, decisions: Mapping[str, Mapping[str, Any]]) -> str:
     )
     params = "".join(f"\n{name}: {json.dumps(value)}" for name, value in run.overrides.items())
     parts = [f"Run {run.id}", run.note, run.reason, judged, f"of {run.commit}{params}"]
-    told = json.dumps({**run.travelling(), "decisions": decisions}, sort_keys=True)
-    return "\n\n".join([*filter(None, parts), _TRAILER + told])
+    trailer = json.dumps({**run.travelling(), "decisions": decisions}, sort_keys=True)
+    return "\n\n".join([*filter(None, parts), _TRAILER + trailer])
 
 
 def recorded(origin: Path) -> list[Recorded]:
     """Every recorded run of a checkout or mirror, the newest first."""
     words = ["for-each-ref", "--sort=-refname", "--sort=-committerdate", f"--format={_FIELDS}", repository.RUNS]
     parts = git(origin, *words).split("\0")[:-1]
-    found = []
+    records = []
     for name, commit, seconds, parents, said in zip(*(parts[n::5] for n in range(5)), strict=True):
-        found.append(
+        records.append(
             Recorded(
                 id=name.strip().removeprefix(repository.RUNS),
                 commit=commit,
                 of=parents.split(" ")[0],
                 when=datetime.fromtimestamp(int(seconds), UTC),
-                told=_told(said),
+                details=_trailer(said),
             )
         )
-    return found
+    return records
 
 
 def lock_of(origin: Path, commit: str) -> dict[str, dict[str, Any]]:
@@ -84,10 +84,10 @@ def _file(origin: Path, commit: str, name: str) -> str:
         return ""
 
 
-def _told(said: str) -> Mapping[str, Any]:
+def _trailer(said: str) -> Mapping[str, Any]:
     lines = [line for line in said.splitlines() if line.startswith(_TRAILER)]
     try:
-        told = json.loads(lines[-1].removeprefix(_TRAILER)) if lines else {}
+        trailer = json.loads(lines[-1].removeprefix(_TRAILER)) if lines else {}
     except ValueError:
-        told = {}
-    return told if isinstance(told, dict) else {}
+        trailer = {}
+    return trailer if isinstance(trailer, dict) else {}

@@ -36,12 +36,12 @@ class Listed:
 def run(paths: Paths, *, limit: int, as_json: bool) -> None:
     """Print them, the newest first."""
     origin, home = workspace.places(paths.root)
-    found = collect(origin, home)
-    shown = found[:limit] if limit else found
+    runs = collect(origin, home)
+    shown = runs[:limit] if limit else runs
     console.emit(
-        {"runs": [asdict(run) for run in shown], "total": len(found), "repository": repository.shown(origin)},
+        {"runs": [asdict(run) for run in shown], "total": len(runs), "repository": repository.shown(origin)},
         as_json=as_json,
-        text=lambda: _table(shown, len(found), home),
+        text=lambda: _table(shown, len(runs), home),
     )
 
 
@@ -52,41 +52,41 @@ def collect(origin: str, home: Path) -> list[Listed]:
     recorded = history.recorded(repository.at(origin, home))
     names = {run.id for run in recorded}
     left = [name for name in _folders(home / "workspaces") if name not in names and name not in opened]
-    found = []
+    listed = []
     with console.progress("runs", len(recorded) + len(opened.keys() - names) + len(left)) as advance:
         for run in recorded:
-            told = {"outcome": opened.get(run.id, {}).get("outcome"), **run.told, "commit": run.of}
-            found.append(_listed(home, run.id, run.when.isoformat(), told, recorded=True))
+            details = {"outcome": opened.get(run.id, {}).get("outcome"), **run.details, "commit": run.of}
+            listed.append(_listed(home, run.id, run.when.isoformat(), details, recorded=True))
             advance(1)
         for name in [*(opened.keys() - names), *left]:
             known = opened.get(name, {})
-            found.append(_listed(home, name, known.get("opened", ""), known))
+            listed.append(_listed(home, name, known.get("opened", ""), known))
             advance(1)
     # times are of whole seconds: of two runs of one second, the one that was recorded came before the one that was not
-    return sorted(found, key=lambda run: (run.when, run.state != "recorded"), reverse=True)
+    return sorted(listed, key=lambda run: (run.when, run.state != "recorded"), reverse=True)
 
 
-def _listed(home: Path, name: str, when: str, told: Mapping[str, Any], *, recorded: bool = False) -> Listed:
+def _listed(home: Path, name: str, when: str, details: Mapping[str, Any], *, recorded: bool = False) -> Listed:
     left = journal.workspaces(home, name)
     failed = tuple(task for task, works in left.items() if not works)
     states = {
         "running": any(left.values()),
         "recorded": recorded,
-        "failed": bool(failed) or told.get("ended") == "failed",
-        "skipped": "skipped" in told,
-        "done": told.get("ended") == "done",
+        "failed": bool(failed) or details.get("ended") == "failed",
+        "skipped": "skipped" in details,
+        "done": details.get("ended") == "done",
     }
     return Listed(
         id=name,
         state=next((state for state, holds in states.items() if holds), "opened"),
         when=when,
-        commit=str(told.get("commit", "")),
-        params=dict(told.get("overrides") or {}),
-        models=dict(told.get("decisions") or {}),
-        reason=str(told.get("skipped") or told.get("reason") or ""),
-        note=str(told.get("note") or ""),
-        person=str(told.get("person") or ""),
-        outcome=str(told.get("outcome") or ""),
+        commit=str(details.get("commit", "")),
+        params=dict(details.get("overrides") or {}),
+        models=dict(details.get("decisions") or {}),
+        reason=str(details.get("skipped") or details.get("reason") or ""),
+        note=str(details.get("note") or ""),
+        person=str(details.get("person") or ""),
+        outcome=str(details.get("outcome") or ""),
         failed=failed,
         kept_bytes=journal.size(home / "workspaces" / name) if left else 0,
     )
@@ -96,22 +96,22 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _table(found: list[Listed], total: int, home: Path) -> Any:
+def _table(runs: list[Listed], total: int, home: Path) -> Any:
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
-    if not found:
+    if not runs:
         return "no run yet: `clickflow retrain`, or trigger the DAG retrain"
     tables: list[Any] = []
-    for run in found:
+    for run in runs:
         table = Table(title=escape(run.id), title_justify="left", title_style="bold", show_header=False)
         table.add_column(no_wrap=True, style="dim")
         table.add_column(overflow="fold")
         for name, value in _facts(run, home):
             table.add_row(name, escape(value))
         tables.append(table)
-    return Group(*tables, f"{len(found)} of {total} runs; `clickflow checkout RUN` brings one back")
+    return Group(*tables, f"{len(runs)} of {total} runs; `clickflow checkout RUN` brings one back")
 
 
 def _facts(run: Listed, home: Path) -> Iterator[tuple[str, str]]:

@@ -109,7 +109,7 @@ def _start(paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path) 
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:
-    """End the process; it ends the stage that it is waiting for. Asked first, then told."""
+    """End the process, by SIGINT and then SIGTERM; it ends the stage that it is waiting for."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if child.poll() is not None:
             return
@@ -130,14 +130,14 @@ def _watch(
                 time.sleep(0.25)
             live.update(_table(tasks, read(), logs))
         return read()
-    told: set[str] = set()
+    reported: set[str] = set()
     while True:
         ended = child.poll() is not None
         states = read()
         for name, task in tasks.items():
             state = states.get(name, State())
-            if state.name in DONE and name not in told:
-                told.add(name)
+            if state.name in DONE and name not in reported:
+                reported.add(name)
                 console.say(f"  {task.label:<24} {state.name:<16} {_seconds(state)}")
         if ended:
             return states
@@ -172,14 +172,14 @@ def _last_line(log: Path) -> str:
 def _states(paths: Paths, name: str) -> dict[str, State]:
     """How far the tasks are, read from Airflow's database; nothing where it is not there yet."""
     rows = _query(paths, "select task_id, state, start_date, end_date from task_instance where run_id = ?", name)
-    found = {}
+    states = {}
     for task, state, begun, ended in rows:
         seconds = None
         if begun and state not in (None, "scheduled", "queued"):
             end = datetime.fromisoformat(ended) if ended and state in DONE else datetime.now(UTC).replace(tzinfo=None)
             seconds = (end.replace(tzinfo=None) - datetime.fromisoformat(begun).replace(tzinfo=None)).total_seconds()
-        found[task] = State(state or "waiting", seconds)
-    return found
+        states[task] = State(state or "waiting", seconds)
+    return states
 
 
 def _query(paths: Paths, statement: str, *values: str) -> list[tuple[Any, ...]]:

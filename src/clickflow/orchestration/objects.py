@@ -54,22 +54,22 @@ def _named(origin: str, home: Path, without: Collection[str]) -> set[str]:
     folder = repository.at(origin, home)
     left_out = [f"--exclude={name}" for name in without]
     head = ["HEAD"] if repository.is_checkout(origin) else []
-    found: set[str] = set()
+    hashes: set[str] = set()
     seen: set[str] = set()
     for line in git(folder, "rev-list", "--objects", *left_out, "--all", *head).splitlines():
         blob, _, path = line.partition(" ")
         if (path.endswith((f"/{fragments.FILE}", ".dvc")) or path == fragments.FILE) and blob not in seen:
             seen.add(blob)
             if git(folder, "cat-file", "-t", blob).strip() == "blob":
-                found |= set(_HASH.findall(git(folder, "cat-file", "blob", blob)))
+                hashes |= set(_HASH.findall(git(folder, "cat-file", "blob", blob)))
     if repository.is_checkout(origin):
         for line in git(folder, "ls-files", "--cached", "--others", "-z", "--", "*.dvc", f"*{fragments.FILE}").split(
             "\0"
         ):
             file = folder / line
             if line and file.is_file():
-                found |= set(_HASH.findall(file.read_text(encoding="utf-8", errors="replace")))
-    return found
+                hashes |= set(_HASH.findall(file.read_text(encoding="utf-8", errors="replace")))
+    return hashes
 
 
 def _parts(stores: list[Path], name: str) -> set[str]:

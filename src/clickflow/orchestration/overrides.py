@@ -20,7 +20,7 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
 
     Raises UsageError where one has no `=`, or a name comes twice.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         name = name.strip()
@@ -28,13 +28,13 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
             raise UsageError(
                 f"{setting!r} sets nothing", kept="nothing was run", next_step="write it as name.of.param=value"
             )
-        if name in found:
+        if name in values:
             raise UsageError(f"{name} is set twice", kept="nothing was run")
         try:
-            found[name] = parse_yaml(value)
+            values[name] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise UsageError(f"{name}: {value!r} is not a YAML value", kept="nothing was run") from error
-    return found
+    return values
 
 
 def apply(text: str, overrides: Overrides) -> str:

@@ -18,10 +18,10 @@ REPORT, DECISION, DATA_DOCS = "report.html", "decision.html", "data_docs"
 
 def titles(models: Iterable[str]) -> dict[str, str]:
     """The pages that a run of these models has, and what a link to each says."""
-    found: dict[str, str] = {}
+    by_path: dict[str, str] = {}
     for model in models:
-        found |= {f"{model}/{REPORT}": f"Report of {model}", f"{model}/{DECISION}": f"Gate on {model}"}
-    return {**found, DATA_DOCS: "Data Docs"}
+        by_path |= {f"{model}/{REPORT}": f"Report of {model}", f"{model}/{DECISION}": f"Gate on {model}"}
+    return {**by_path, DATA_DOCS: "Data Docs"}
 
 
 def of_results(run: Run, models: Iterable[str], say: Say) -> dict[str, str]:

@@ -83,23 +83,23 @@ def plan(origin: str, home: Path, *, keep: int, days: float, now: datetime) -> t
 
 def _matters(home: Path, recorded: list[Recorded]) -> dict[str, str]:
     """Runs whose models matter, and why: by the ledger of this home, and by what each run says of itself."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for run in recorded:
         chosen = [
-            model for model, said in (run.told.get("decisions") or {}).items() if said.get("decision") == "promote"
+            model for model, said in (run.details.get("decisions") or {}).items() if said.get("decision") == "promote"
         ]
         if chosen:
-            found[run.id] = f"its gate let {', '.join(chosen)} through"
+            reasons[run.id] = f"its gate let {', '.join(chosen)} through"
     newest: dict[str, tuple[str, int]] = {}
     for entry in ledger.read(home / "ledger.jsonl"):
         name = str(entry.facts.get("run_id") or "")
         if name and entry.action == "promote":
-            found[name] = f"made version {entry.version} of {entry.model} champion"
+            reasons[name] = f"made version {entry.version} of {entry.model} champion"
         if name and entry.version:
             newest[entry.model] = name, entry.version
     for model, (name, version) in newest.items():
-        found.setdefault(name, f"holds the candidate of {model}, version {version}")
-    return found
+        reasons.setdefault(name, f"holds the candidate of {model}, version {version}")
+    return reasons
 
 
 def _folders(home: Path, kept: set[str], recorded: set[str], old: datetime) -> Iterator[Doomed]:
@@ -136,12 +136,12 @@ def _remove(origin: str, home: Path, doomed: list[Doomed]) -> None:
 def _objects(origin: str, home: Path, doomed: list[Doomed], *, old: datetime, now: datetime, dry: bool) -> list[Doomed]:
     """What nothing needs when `doomed` is gone, by the folder that had it; removed unless `dry`."""
     gone = [thing.path for thing in doomed if thing.what == "reference"]
-    found: dict[Path, list[int]] = {}
+    sizes_of: dict[Path, list[int]] = {}
     for file in objects.unneeded(origin, home, without=gone, old=old, now=now):
-        found.setdefault(file.parents[3], []).append(file.lstat().st_size)
+        sizes_of.setdefault(file.parents[3], []).append(file.lstat().st_size)
         if not dry:
             file.unlink(missing_ok=True)
-    return [Doomed(folder.name, f"{len(sizes)} objects", str(folder), sum(sizes)) for folder, sizes in found.items()]
+    return [Doomed(folder.name, f"{len(sizes)} objects", str(folder), sum(sizes)) for folder, sizes in sizes_of.items()]
 
 
 def _lines(kept: list[Kept], doomed: list[Doomed], freed: int, *, dry: bool) -> Iterator[str]:

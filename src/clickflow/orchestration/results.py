@@ -57,15 +57,15 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
 def decisions(folder: Path) -> dict[str, dict[str, Any]]:
     """What each model's gate decided in a folder of results, and the metric that it went by."""
     primary = (_params(folder).get("gate") or {}).get("primary", "")
-    found = {}
+    by_model = {}
     for file in sorted(folder.glob("reports/*/gate/decision.json")):
         said = read_json(file)
-        found[file.parent.parent.name] = {
+        by_model[file.parent.parent.name] = {
             "decision": said.get("decision"),
             "metric": primary,
             "value": (said.get("metrics") or {}).get(primary),
         }
-    return found
+    return by_model
 
 
 def results(run: Run, say: Say, *, everything: bool = False) -> Path:

@@ -83,12 +83,12 @@ def plan(graph: Graph, models: Collection[str] = ()) -> dict[str, Task]:
     groups = {stage.group for stage in graph.stages.values()}
     for name in sorted(groups & ABOUT.keys()):
         raise UsageError(f"{FILE}: a stage cannot be called {name}: a task of every run has that name")
-    found = {OPEN: _frame(OPEN, ())}
+    tasks = {OPEN: _frame(OPEN, ())}
     for name, stage in graph.stages.items():
-        if ids[name] in found:
-            other = found[ids[name]].stage
+        if ids[name] in tasks:
+            other = tasks[ids[name]].stage
             raise UsageError(f"{FILE}: stages {other} and {name} would both be task {ids[name]}")
-        found[ids[name]] = Task(
+        tasks[ids[name]] = Task(
             id=ids[name],
             group=stage.group if stage.key is not None else None,
             upstream=tuple(ids[up] for up in graph.upstream(name)) or (OPEN,),
@@ -97,14 +97,14 @@ def plan(graph: Graph, models: Collection[str] = ()) -> dict[str, Task]:
             stage=name,
             needed_by=tuple(model for model in models if name in needs[model]),
         )
-    found[RECORD] = _frame(RECORD, tuple(ids[name] for name in graph.leaves()), after_some=True)
-    asked = {model: f"{APPROVE}.{model}" for model in models}
-    for model, name in asked.items():
+    tasks[RECORD] = _frame(RECORD, tuple(ids[name] for name in graph.leaves()), after_some=True)
+    approvals = {model: f"{APPROVE}.{model}" for model in models}
+    for model, name in approvals.items():
         about = ABOUT[APPROVE].format(model=model)
-        found[name] = Task(name, APPROVE, (RECORD,), Routing(retries=2, timeout=HOUR), about, needed_by=(model,))
-    found[PROMOTE] = _frame(PROMOTE, (RECORD, *asked.values()), after_some=True)
-    found[ANNOUNCE] = _frame(ANNOUNCE, (PROMOTE,))
-    return found
+        tasks[name] = Task(name, APPROVE, (RECORD,), Routing(retries=2, timeout=HOUR), about, needed_by=(model,))
+    tasks[PROMOTE] = _frame(PROMOTE, (RECORD, *approvals.values()), after_some=True)
+    tasks[ANNOUNCE] = _frame(ANNOUNCE, (PROMOTE,))
+    return tasks
 
 
 def task_id(stage: Stage) -> str:

@@ -122,26 +122,26 @@ class Variables:
         """The value of a dotted name, `models.next_step.unit` or `list[0]`."""
         if not _NAME.fullmatch(name.strip()):
             raise UsageError(f"dvc.yaml: {at}: ${{{name}}} is not a name")
-        found: Any = self.values
+        value: Any = self.values
         for part in name.replace("[", ".").replace("]", "").split("."):
             part = part.strip()
-            if isinstance(found, Mapping) and part in found:
-                found = found[part]
-            elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-                found = found[int(part)]
+            if isinstance(value, Mapping) and part in value:
+                value = value[part]
+            elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+                value = value[int(part)]
             else:
                 raise UsageError(
                     f"dvc.yaml: {at}: ${{{name}}} is not known: there is no {part!r}",
                     next_step="params.yaml, `vars` of dvc.yaml, and `item` and `key` of foreach and matrix are known",
                 )
-        return found
+        return value
 
     def _plain(self, match: re.Match[str], at: str) -> Any:
-        found = self.select(match.group(1), at)
-        if isinstance(found, (Mapping, list)):
-            kind = "mapping" if isinstance(found, Mapping) else "list"
+        value = self.select(match.group(1), at)
+        if isinstance(value, (Mapping, list)):
+            kind = "mapping" if isinstance(value, Mapping) else "list"
             raise UsageError(f"dvc.yaml: {at}: {match.group(0)} is a {kind}, where a plain value is needed")
-        return found
+        return value
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:

@@ -74,7 +74,7 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
     """airflow.cfg, by section."""
     secret = keys.secret(settings.folder)
     logs = settings.home / "logs/airflow"
-    found = {
+    sections = {
         "core": {
             "executor": EXECUTORS[settings.executor],
             "parallelism": str(settings.parallelism),
@@ -130,17 +130,17 @@ def airflow(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
         "usage_data_collection": {"enabled": "False"},
     }
     if settings.executor == "edge":
-        found["api_auth"]["jwt_secret"] = secret["jwt"]
-        found["edge"] = _edge(ports.airflow_url)
+        sections["api_auth"]["jwt_secret"] = secret["jwt"]
+        sections["edge"] = _edge(ports.airflow_url)
     if settings.executor == "celery":
-        found["celery"] = {
+        sections["celery"] = {
             "broker_url": settings.broker,
             "result_backend": "db+" + settings.database.replace("+psycopg2", ""),
             "worker_concurrency": str(settings.parallelism),
             "worker_prefetch_multiplier": "1",
         }
-        found["celery_broker_transport_options"] = {"visibility_timeout": "86400"}
-    return found
+        sections["celery_broker_transport_options"] = {"visibility_timeout": "86400"}
+    return sections
 
 
 def edge_worker(url: str, secret: str, *, root: Path, logs: Path) -> dict[str, dict[str, str]]:
@@ -180,7 +180,7 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
     writer = _login(settings, "writer")
     both = {**writer, PROMOTER: keys.password(settings.folder, "promoter", keys.MLFLOW)} if writer else {}
     airflow = [*python, "airflow"]
-    found = [
+    services = [
         Program("mlflow", mlflow, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, 10, 1),
         Program("api-server", [*airflow, "api-server", "--worker-timeout", "10"], {}, 15, 2),
         Program("scheduler", [*airflow, "scheduler", "--skip-serve-logs"], both, 10, 3),
@@ -196,7 +196,7 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
             env["AIRFLOW_HOME"] = str(worker_home(settings, name))
             if settings.gpus and settings.gpu_workers > 1:
                 env["CUDA_VISIBLE_DEVICES"] = str(number % settings.gpus)
-            found.append(Program(name, [*python, *words], env, 40, 4))
+            services.append(Program(name, [*python, *words], env, 40, 4))
     if settings.executor == "celery":
         for queue, slots in {"default": settings.parallelism, "gpu": settings.gpu_workers}.items():
             if not slots:
@@ -206,8 +206,8 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
             words += ["--without-mingle", "--without-gossip"]
             pid = str(settings.folder / f"{name}.pid")
             login = both if queue == "default" else writer
-            found.append(Program(name, [*airflow, *words, "--pid", pid], login, 40, 4))
-    return found
+            services.append(Program(name, [*airflow, *words, "--pid", pid], login, 40, 4))
+    return services
 
 
 def _login(settings: Settings, user: str) -> dict[str, str]:
@@ -232,7 +232,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
     }
     local = ["127.0.0.1", "localhost"]
     proxy = ",".join(dict.fromkeys([*filter(None, kept.get("NO_PROXY", kept.get("no_proxy", "")).split(",")), *local]))
-    found = {
+    env = {
         **kept,
         processes.PLATFORM: str(settings.folder),
         "SPT_NOENV": "1",  # a process that sets its title must leave its environment readable: `processes` needs it
@@ -248,8 +248,8 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
     }
     if settings.executor == "edge":
-        found.setdefault("CLICKFLOW_EXECUTOR_GPU", "EdgeExecutor")
-    return found
+        env.setdefault("CLICKFLOW_EXECUTOR_GPU", "EdgeExecutor")
+    return env
 
 
 def write(settings: Settings, ports: Ports) -> Path:
@@ -284,7 +284,7 @@ def socket(settings: Settings) -> Path:
 
 def _supervisor(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
     folder = settings.folder
-    found: dict[str, dict[str, str]] = {
+    sections: dict[str, dict[str, str]] = {
         "unix_http_server": {"file": str(socket(settings)), "chmod": "0700"},
         "supervisord": {
             "nodaemon": "true",
@@ -303,7 +303,7 @@ def _supervisor(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
     }
     launch = [sys.executable, "-m", "clickflow.platform.launch"]
     for program in programs(settings, ports):
-        found[f"program:{program.name}"] = {
+        sections[f"program:{program.name}"] = {
             "command": " ".join(_quoted(word) for word in [*launch, program.name, "--", *program.command]),
             "environment": ",".join(f'{name}="{value}"' for name, value in program.environment.items()),
             "priority": str(program.order),
@@ -316,7 +316,7 @@ def _supervisor(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "stdout_logfile_maxbytes": LOG_BYTES,
             "stdout_logfile_backups": str(LOG_COPIES),
         }
-    return found
+    return sections
 
 
 def _quoted(word: str) -> str:

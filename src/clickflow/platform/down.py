@@ -1,4 +1,4 @@
-"""`clickflow down`."""
+"""`clickflow down`: end the local platform and every process that it has started."""
 
 import time
 

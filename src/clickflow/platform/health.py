@@ -36,16 +36,16 @@ def services(settings: Settings, ports: Ports) -> list[Service]:
     used, tasks = _memory(settings)
     beats = _get(f"{ports.airflow_url}/api/v2/monitor/health") or {}
     workers = _edge_workers(settings, ports) if settings.executor == "edge" else {}
-    found = []
+    lines = []
     for name, state in states.items():
         on_edge = settings.executor == "edge" and name.startswith("worker-")
         healthy, words = _judge(name, state, ports, beats, workers if on_edge else None)
         url = {"api-server": ports.airflow_url, "mlflow": ports.mlflow_url}.get(name, "")
-        found.append(Service(name, healthy, words, state.process, used.get(name, 0), url))
-    found.append(Service("supervisor", True, "runs", 0, used.get("supervisor", 0)))
+        lines.append(Service(name, healthy, words, state.process, used.get(name, 0), url))
+    lines.append(Service("supervisor", True, "runs", 0, used.get("supervisor", 0)))
     if tasks:
-        found.append(Service("tasks", True, "work that is being done", 0, tasks))
-    return found
+        lines.append(Service("tasks", True, "work that is being done", 0, tasks))
+    return lines
 
 
 def _judge(

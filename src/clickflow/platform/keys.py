@@ -39,10 +39,10 @@ def signing_key(folder: Path) -> Path:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        made = Ed25519PrivateKey.generate().private_bytes(
+        pem = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        write_private(file, made.decode())
+        write_private(file, pem.decode())
     return file
 
 
@@ -68,7 +68,7 @@ def write_private(file: Path, text: str) -> None:
 
 def _read(file: Path) -> dict[str, str]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        secrets = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return {str(key): str(value) for key, value in found.items()}
+    return {str(key): str(value) for key, value in secrets.items()}

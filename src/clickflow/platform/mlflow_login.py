@@ -45,10 +45,10 @@ def authenticate() -> Any:
     from mlflow.server import auth
     from werkzeug.wrappers import Response
 
-    found = auth.authenticate_request_basic_auth()
-    if isinstance(found, Response):
-        return found
-    return found if may(str(found.username), request.method, request.path) else auth.make_forbidden_response()
+    identity = auth.authenticate_request_basic_auth()
+    if isinstance(identity, Response):
+        return identity
+    return identity if may(str(identity.username), request.method, request.path) else auth.make_forbidden_response()
 
 
 def prepare(tracking: str, artifacts: str, users: str, passwords: dict[str, str]) -> None:
@@ -64,9 +64,9 @@ def prepare(tracking: str, artifacts: str, users: str, passwords: dict[str, str]
     place = None if artifacts.startswith("mlflow-artifacts:") else artifacts
     experiments = {}
     for name in (*WRITTEN, "registry"):
-        found = store.get_experiment_by_name(name)
+        experiment = store.get_experiment_by_name(name)
         experiments[name] = str(
-            found.experiment_id if found else store.create_experiment(name, artifact_location=place)
+            experiment.experiment_id if experiment else store.create_experiment(name, artifact_location=place)
         )
     known = Users()
     known.init_db(users)
@@ -83,14 +83,14 @@ def prepare(tracking: str, artifacts: str, users: str, passwords: dict[str, str]
 
 def settings(users: str) -> str:
     """The configuration of MLflow's application."""
-    found = {
+    options = {
         "default_permission": "READ",
         "database_uri": users.replace("%", "%%"),
         "admin_username": "admin",
         "authorization_function": f"{_module()}:authenticate",
         "auth_cache_ttl_seconds": "60",  # else each request costs a tenth of a second of hashing
     }
-    return "\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in found.items())]) + "\n"
+    return "\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in options.items())]) + "\n"
 
 
 def _module() -> str:

@@ -46,17 +46,17 @@ def end(find: Callable[[], Iterable[Process]], *, patience: float) -> list[Proce
     A task's own processes are asked first by SIGINT, as Ctrl-C would, so that training writes its checkpoint.
     """
     deadline = time.monotonic() + patience
-    asked: set[int] = set()
-    while found := list(find()):
+    interrupted: set[int] = set()
+    while running := list(find()):
         if time.monotonic() > deadline:
-            for process in found:
+            for process in running:
                 send(process.id, signal.SIGKILL)
             _gone(find, 5)
-            return found
-        for process in found:
-            if process.id not in asked:
+            return running
+        for process in running:
+            if process.id not in interrupted:
                 send(process.id, signal.SIGINT if process.task else signal.SIGTERM)
-                asked.add(process.id)
+                interrupted.add(process.id)
         time.sleep(0.1)
     return []
 

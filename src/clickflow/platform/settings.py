@@ -78,8 +78,8 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
             f"CLICKFLOW_EXECUTOR={executor} needs packages that are not installed: {', '.join(missing)}",
             next_step="make development",
         )
-    found = gpus()
-    workers = _number(env, "CLICKFLOW_GPU_WORKERS", max(1, found), 64)
+    gpu_count = gpus()
+    workers = _number(env, "CLICKFLOW_GPU_WORKERS", max(1, gpu_count), 64)
     return Settings(
         root=paths.root.resolve(),
         home=paths.home,
@@ -91,7 +91,7 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
         database=database or f"sqlite:///{paths.home / 'platform/airflow.db'}",
         broker=broker,
         parallelism=_number(env, "CLICKFLOW_PARALLELISM", 4, 64, least=1),
-        gpus=found,
+        gpus=gpu_count,
         gpu_workers=workers,
         # Without workers of their own all trainings would share the first GPU.
         gpu_slots=_number(env, "CLICKFLOW_GPU_SLOTS", 1 if executor == "local" else max(1, workers), 64, least=1),
@@ -127,7 +127,7 @@ def _number(env: Mapping[str, str], name: str, default: int, most: int, least: i
 
 
 def _users(said: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    roles: dict[str, str] = {}
     for entry in filter(None, (part.strip() for part in said.split(","))):
         name, _, role = entry.partition(":")
         if not name.isidentifier() or role not in get_args(Role):
@@ -135,7 +135,7 @@ def _users(said: str) -> dict[str, str]:
                 f"CLICKFLOW_USERS: {entry!r} is not a user",
                 next_step=f"name:role, separated by commas; roles: {', '.join(get_args(Role))}",
             )
-        found[name] = role
-    if "admin" not in found.values():
+        roles[name] = role
+    if "admin" not in roles.values():
         raise UsageError("CLICKFLOW_USERS names no admin", next_step="add one, for instance admin:admin")
-    return found
+    return roles

@@ -1,4 +1,4 @@
-"""supervisord: started in a session of its own, spoken to over its socket."""
+"""supervisord: started in a session of its own, controlled over its socket."""
 
 import contextlib
 import subprocess

@@ -1,4 +1,4 @@
-"""`clickflow up`."""
+"""`clickflow up`: start the local platform and wait until every service is healthy."""
 
 import math
 import socket
@@ -70,11 +70,11 @@ def _fresh(chosen: Settings) -> None:
         raise
 
 
-def _again(running: Running, asked: str) -> None:
-    if running.asked != asked:
+def _again(running: Running, requested: str) -> None:
+    if running.asked != requested:
         console.say("up: it runs with other settings than the variables ask for now; to use them: clickflow down, up")
-    for name, found in supervisor.states(running.settings).items():
-        if found.name in ("FATAL", "EXITED", "STOPPED", "BACKOFF"):
+    for name, service in supervisor.states(running.settings).items():
+        if service.name in ("FATAL", "EXITED", "STOPPED", "BACKOFF"):
             console.say(f"up: {name} had ended; starting it again")
             supervisor.restart(running.settings, name)
     _wait(running.settings, running.ports)
@@ -129,7 +129,7 @@ def _prepare(chosen: Settings, ports: Ports, env: dict[str, str]) -> None:
 def _wait(chosen: Settings, ports: Ports) -> None:
     """Until every service is healthy. Raises ClickflowError where one fails, or it takes too long."""
     deadline = time.monotonic() + chosen.patience
-    told: set[str] = set()
+    healthy: set[str] = set()
     failing: dict[str, float] = {}
     with console.progress("up: services", len(supervisor.states(chosen))) as advance:
         while True:
@@ -137,16 +137,16 @@ def _wait(chosen: Settings, ports: Ports) -> None:
             states = supervisor.states(chosen)
             waiting = [line for line in lines if not line.healthy]
             for line in lines:
-                if line.healthy and line.name in states and line.name not in told:
-                    told.add(line.name)
+                if line.healthy and line.name in states and line.name not in healthy:
+                    healthy.add(line.name)
                     advance(1, "")
             if not waiting:
                 return
             advance(0, note=", ".join(f"{line.name} {line.words}" for line in waiting)[:100])
-            for name, found in states.items():
-                if found.name in ("FATAL", "BACKOFF"):
+            for name, service in states.items():
+                if service.name in ("FATAL", "BACKOFF"):
                     failing.setdefault(name, time.monotonic())
-                elif found.name == "RUNNING":
+                elif service.name == "RUNNING":
                     failing.pop(name, None)
             dead = [line for line in waiting if time.monotonic() - failing.get(line.name, math.inf) > GIVE_UP]
             if dead or time.monotonic() > deadline:

@@ -67,7 +67,7 @@ def remove(
     `rewritten`: raw files that are written again, by name.
     """
     previous = manifest.load(paths)
-    told, gone = _days(paths, people, folder)
+    changed_days, gone = _days(paths, people, folder)
     path, refused, reasons = _quarantine(paths, people, folder)
     _truth(paths, people, folder)
     ready = {"quarantine": paths.quarantine, "truth": paths.truth, "events": paths.events}
@@ -82,11 +82,15 @@ def remove(
             )
             for source, here in zip(previous.sources, _spread(previous.sources, gone, refused, rows_of), strict=True)
         )
-        kept = {day: {**counts, **told.get(day, {})} for day, counts in previous.days.items() if told.get(day) != {}}
+        kept = {
+            day: {**counts, **changed_days.get(day, {})}
+            for day, counts in previous.days.items()
+            if changed_days.get(day) != {}
+        }
         held = {"rows": previous.quarantine["rows"] - sum(refused.values()), "sha256": files.sha256(path)}
-        made = replace(previous, sources=sources, days=kept, quarantine={**previous.quarantine, **held})
-        manifest.save(made, folder / "events")
-        files.write_json(folder / "ingest.json", outputs.card_of(made, folder / "events", engine))
+        updated = replace(previous, sources=sources, days=kept, quarantine={**previous.quarantine, **held})
+        manifest.save(updated, folder / "events")
+        files.write_json(folder / "ingest.json", outputs.card_of(updated, folder / "events", engine))
         ready["ingest.json"] = paths.ingest_card
         outputs.seal(folder, paths)
     commit(folder, paths, {name: final for name, final in ready.items() if (folder / name).exists()})
@@ -95,7 +99,7 @@ def remove(
 
 def _days(paths: Paths, people: People, folder: Path) -> tuple[dict[str, dict[str, int]], int]:
     """Every day in `folder`; of those that changed rows and bytes ({}: nothing is left), and how many rows went."""
-    told: dict[str, dict[str, int]] = {}
+    changed_days: dict[str, dict[str, int]] = {}
     total = 0
     every = sorted(paths.events.glob("day=*/events.parquet"))
     (folder / "events").mkdir()
@@ -109,9 +113,9 @@ def _days(paths: Paths, people: People, folder: Path) -> tuple[dict[str, dict[st
                 target.parent.mkdir()
                 _link(path.resolve(), target)
             else:
-                told[day] = {"rows": left, "bytes": target.stat().st_size} if left else {}
+                changed_days[day] = {"rows": left, "bytes": target.stat().st_size} if left else {}
             advance(1, day)
-    return told, total
+    return changed_days, total
 
 
 def _quarantine(paths: Paths, people: People, folder: Path) -> tuple[Path, dict[str, int], dict[str, Counter[str]]]:
@@ -192,22 +196,22 @@ def _spread(
 
 def _counted(source: Ingested, refused: int, accepted: int, rewritten: Rewritten | None) -> Ingested:
     """A source with its counts as they are now."""
-    made = replace(
+    updated = replace(
         source,
         accepted=source.accepted - accepted,
         quarantined=source.quarantined - refused,
         forgotten=source.forgotten + accepted + refused,
     )
     if rewritten is None:
-        return made
-    cut = min(rewritten.rows, made.forgotten)
+        return updated
+    cut = min(rewritten.rows, updated.forgotten)
     return replace(
-        made,
+        updated,
         size=rewritten.size,
         sha256=rewritten.sha256,
-        read=made.read - cut,
-        forgotten=made.forgotten - cut,
-        blank_lines=made.blank_lines + rewritten.blanked,
+        read=updated.read - cut,
+        forgotten=updated.forgotten - cut,
+        blank_lines=updated.blank_lines + rewritten.blanked,
     )
 
 

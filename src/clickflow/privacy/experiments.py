@@ -30,7 +30,7 @@ class Seen:
     test: tuple[int, ...]
 
 
-def stores(paths: Paths, people: People, found: list[Store]) -> dict[str, Seen]:
+def stores(paths: Paths, people: People, object_stores: list[Store]) -> dict[str, Seen]:
     """Every packed store here (checkout, results, DVC caches), by the hash that models call it by."""
     folders = [*paths.root.glob("data/sequences/*"), *paths.home.glob("runs/*/data/sequences/*")]
     seen = {}
@@ -38,7 +38,7 @@ def stores(paths: Paths, people: People, found: list[Store]) -> dict[str, Seen]:
         if (folder / "card.json").is_file():
             seen.update(_seen(folder, {}, people))
     with tempfile.TemporaryDirectory(prefix=".forget-", dir=paths.home) as scratch:
-        for store in found:
+        for store in object_stores:
             for name in store.names() if store.fs is None else ():
                 if name.endswith(".dir"):
                     parts = {part["relpath"]: part["md5"] for part in json.loads(store.path(name).read_text())}

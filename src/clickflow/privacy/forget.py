@@ -74,7 +74,7 @@ def forget(
     before = [Person.of(plain) for plain in pending.get("people", [])]
     met = {person.user: person for person in before}
     fresh = [person for person in people.find(params, paths, given, key) if person.user not in met]
-    who, found, unread = raw.search(params, paths, People((*before, *fresh), key))
+    who, raw_files, unread = raw.search(params, paths, People((*before, *fresh), key))
     done: list[Removed] = [Removed(**thing) for thing in pending.get("removed", [])]
     state: dict[str, Any] = {
         "people": [person.plain() for person in who.persons],
@@ -102,14 +102,14 @@ def forget(
     save()
     if not dry:
         forgotten.add(home, key, {"user": who.users, "session": who.sessions})
-    _raw_and_events(params, paths, who, found, state, save, dry=dry, outside=raw_outside)
+    _raw_and_events(params, paths, who, raw_files, state, save, dry=dry, outside=raw_outside)
     save(list(leftovers.in_checkout(params, paths, who, set(state["tested"]), dry=dry)))
     save(_objects(stores, doomed, state, home, dry=dry))
     if not dry:
         save(list(experiments.clean(params, paths, seen)))
     marked = {} if dry else experiments.mark(params, paths, who, seen)
     save(list(leftovers.in_home(paths, who, dry=dry)))
-    unreached += _left(params, paths, who, found, unread, outside=raw_outside, dry=dry)
+    unreached += _left(params, paths, who, raw_files, unread, outside=raw_outside, dry=dry)
     runs = objects.runs_without(origin, home, set(doomed) | set(state["objects"]))
     content = _certificate(who, state, done, marked, runs, unreached, dry=dry)
     if dry:
@@ -123,7 +123,7 @@ def _raw_and_events(
     params: Params,
     paths: Paths,
     who: People,
-    found: dict[str, raw.Found],
+    raw_files: dict[str, raw.Matches],
     state: Any,
     save: Any,
     *,
@@ -133,7 +133,7 @@ def _raw_and_events(
     """Raw files, then events, quarantine and truth, which change together."""
     todo = {
         name: file
-        for name, file in found.items()
+        for name, file in raw_files.items()
         if file.lines and not raw.obstacle(file) and (outside or _inside(file.path, paths.root))
     }
     by_day, refused = canonical.counts(paths, who)
@@ -154,15 +154,15 @@ def _raw_and_events(
         rewritten = {
             name: canonical.Rewritten(
                 fresh.stat().st_size,
-                "" if found[name].uncounted or fresh.suffix == ".parquet" else files.sha256(fresh),
-                found[name].rows,
-                sum(found[name].lines.values()),
+                "" if raw_files[name].uncounted or fresh.suffix == ".parquet" else files.sha256(fresh),
+                raw_files[name].rows,
+                sum(raw_files[name].lines.values()),
             )
             for name, fresh in ready.items()
         }
         things = []
         if any(paths.events.glob("day=*/events.parquet")):
-            rows_of = {name: file.new for name, file in found.items()}
+            rows_of = {name: file.new for name, file in raw_files.items()}
             gone, refusals = canonical.remove(paths, who, folder, engine, rows_of=rows_of, rewritten=rewritten)
             state["rows"]["events"] += gone
             state["rows"]["quarantine"] += refusals
@@ -172,11 +172,18 @@ def _raw_and_events(
             ]
             things += [Removed("quarantine", source, "rewritten", rows) for source, rows in refused.items()]
         for name, fresh in ready.items():
-            was = files.sha256(found[name].path)
-            fresh.replace(found[name].path)
-            state["rows"]["raw"] += found[name].rows
+            was = files.sha256(raw_files[name].path)
+            fresh.replace(raw_files[name].path)
+            state["rows"]["raw"] += raw_files[name].rows
             things.append(
-                Removed("raw files", str(found[name].path), "rewritten", found[name].rows, was, _hash(found[name].path))
+                Removed(
+                    "raw files",
+                    str(raw_files[name].path),
+                    "rewritten",
+                    raw_files[name].rows,
+                    was,
+                    _hash(raw_files[name].path),
+                )
             )
         save(things)
 
@@ -205,11 +212,18 @@ def _tested(paths: Paths, who: People) -> set[str]:
 
 
 def _left(
-    params: Params, paths: Paths, who: People, found: dict[str, raw.Found], unread: str, *, outside: bool, dry: bool
+    params: Params,
+    paths: Paths,
+    who: People,
+    raw_files: dict[str, raw.Matches],
+    unread: str,
+    *,
+    outside: bool,
+    dry: bool,
 ) -> list[str]:
     """What still holds them, in places that are looked through once more; and raw files that are not ours to change."""
     left = [f"the source was not searched: {unread}"] if unread and params.source.kind != "simulator" else []
-    for file in found.values():
+    for file in raw_files.values():
         if not file.lines:
             continue
         ours = outside or _inside(file.path, paths.root)
@@ -221,7 +235,7 @@ def _left(
         return left
     left += [f"{file}: a database that names them" for file in leftovers.unvacuumed(paths.home, who)]
     folders = [paths.root / "data", paths.root / "reports", paths.root / "models"]
-    known = {file.path for file in found.values() if file.lines}
+    known = {file.path for file in raw_files.values() if file.lines}
     for folder in folders:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             if path not in known and path.is_file() and holds(path, who):

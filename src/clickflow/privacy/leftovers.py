@@ -130,7 +130,7 @@ def _predictions(file: Path, rows: int) -> None:
 
 def unvacuumed(home: Path, people: People) -> list[str]:
     """Databases of the home that name them, their free pages too."""
-    found = []
+    files = []
     for file in sorted([*home.glob("*.db"), *home.glob("airflow/*.db")]):
         try:
             with sqlite3.connect(file) as database:
@@ -138,8 +138,8 @@ def unvacuumed(home: Path, people: People) -> list[str]:
         except sqlite3.Error:
             pass
         if holds(file, people):
-            found.append(str(file))
-    return found
+            files.append(str(file))
+    return files
 
 
 def _drop(folder: Path, what: str, root: Path, *, dry: bool) -> Iterator[Removed]:

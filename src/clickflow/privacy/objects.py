@@ -40,8 +40,8 @@ class Store:
         """The hashes of its objects."""
         if self.fs is None:
             return [path.parent.name + path.name for path in sorted(Path(self.place).glob("??/*"))]
-        found = [path.split("/")[-2:] for path in self.fs.find(self.place)] if self.fs.exists(self.place) else []
-        return sorted("".join(parts) for parts in found if len(parts[0]) == 2)
+        pairs = [path.split("/")[-2:] for path in self.fs.find(self.place)] if self.fs.exists(self.place) else []
+        return sorted("".join(parts) for parts in pairs if len(parts[0]) == 2)
 
     def path(self, name: str) -> Path:
         """Where an object lies; of a store here."""
@@ -70,7 +70,7 @@ class Store:
 
 def stores(origin: str, home: Path) -> tuple[list[Store], list[str]]:
     """Every cache and remote that runs of this repository and home use; and remotes that cannot be reached, and why."""
-    found = {str(home / name / "files/md5"): Store(name, str(home / name / "files/md5")) for name in _OWN}
+    by_place = {str(home / name / "files/md5"): Store(name, str(home / name / "files/md5")) for name in _OWN}
     unreached = []
     checkout = Path(origin) if repository.is_checkout(origin) else None
     config = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=False)
@@ -78,17 +78,17 @@ def stores(origin: str, home: Path) -> tuple[list[Store], list[str]]:
         config.read([checkout / ".dvc/config", checkout / ".dvc/config.local"], encoding="utf-8")
         said = config.get("cache", "dir", fallback="cache").strip("\"'")
         cache = (checkout / ".dvc" / Path(said).expanduser() / "files/md5").resolve()
-        found[str(cache)] = Store("DVC cache", str(cache))
+        by_place[str(cache)] = Store("DVC cache", str(cache))
     for name, url in _remotes(config):
         if "://" in url:
             try:
-                found[url] = _elsewhere(checkout, name, url)
+                by_place[url] = _elsewhere(checkout, name, url)
             except Exception as error:  # whatever a network or a missing package raises
                 unreached.append(f"the DVC remote {repository.shown(url)}: {_first(error)}")
         else:
             folder = (checkout / ".dvc" / Path(url).expanduser() if checkout else Path(url)).resolve() / "files/md5"
-            found.setdefault(str(folder), Store(f"DVC remote {name}", str(folder)))
-    return [store for store in found.values() if store.fs is not None or Path(store.place).is_dir()], unreached
+            by_place.setdefault(str(folder), Store(f"DVC remote {name}", str(folder)))
+    return [store for store in by_place.values() if store.fs is not None or Path(store.place).is_dir()], unreached
 
 
 _OWN = ("dvc-cache", "dvc-remote")
@@ -124,12 +124,12 @@ def _elsewhere(checkout: Path | None, name: str, url: str) -> Store:
     return Store(f"DVC remote {repository.shown(url)}", place, fs)
 
 
-def search(found: list[Store], people: People, origin: str, home: Path) -> tuple[dict[str, str], list[str]]:
+def search(places: list[Store], people: People, origin: str, home: Path) -> tuple[dict[str, str], list[str]]:
     """Hash to reason of every object that is to go; and what could not be looked into."""
     seen: dict[str, bool] = {}
     lists: dict[str, list[dict[str, str]]] = {}
     unread: list[str] = []
-    todo = [(store, name) for store in sorted(found, key=lambda store: store.fs is not None) for name in store.names()]
+    todo = [(store, name) for store in sorted(places, key=lambda store: store.fs is not None) for name in store.names()]
     with (
         console.progress("DVC objects", max(1, len(todo))) as advance,
         tempfile.TemporaryDirectory(prefix=".forget-", dir=home) as folder,
@@ -180,13 +180,13 @@ def _evaluations(
         for name, parts in lists.items()
         if any(part["relpath"] == "test/sequences.parquet" and part["md5"] in dirty for part in parts)
     }
-    found: dict[str, list[dict[str, str]]] = {}
+    by_name: dict[str, list[dict[str, str]]] = {}
     for lock in locks:
         outs = [out for entry in fragments.parse(lock).values() for out in entry.get("outs") or []]
         if tested & {str(out.get("md5")) for out in outs}:
             names = [str(out.get("md5")) for out in outs if str(out["path"]).endswith("/evaluation")]
-            found |= {name: lists[name] for name in names if name in lists}
-    return found
+            by_name |= {name: lists[name] for name in names if name in lists}
+    return by_name
 
 
 def _named(origin: str, home: Path) -> tuple[set[str], list[str]]:

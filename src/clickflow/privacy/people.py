@@ -77,17 +77,17 @@ class People:
 
     def rows(self, table: pa.Table) -> pa.Array:
         """Which rows of a table with `user_id` or `session_id` are theirs; a visit may be called `<user>@<time>`."""
-        found = pa.array([False] * table.num_rows)
+        theirs = pa.array([False] * table.num_rows)
         if "user_id" in table.column_names:
-            found = pc.is_in(table["user_id"].combine_chunks(), pa.array(sorted(self.users), pa.string()))
+            theirs = pc.is_in(table["user_id"].combine_chunks(), pa.array(sorted(self.users), pa.string()))
         if "session_id" in table.column_names:
             session = table["session_id"].combine_chunks()
             owner = pc.replace_substring_regex(session, "@.*$", "")
             alone = pc.is_in(session, pa.array(sorted(self.sessions), pa.string()))
             if "user_id" in table.column_names:
                 alone = pc.and_(alone, table["user_id"].combine_chunks().is_null())
-            found = pc.or_(pc.or_(found, alone), pc.is_in(owner, pa.array(sorted(self.users), pa.string())))
-        return found.fill_null(False)
+            theirs = pc.or_(pc.or_(theirs, alone), pc.is_in(owner, pa.array(sorted(self.users), pa.string())))
+        return theirs.fill_null(False)
 
     def hidden(self, text: bytes) -> bytes:
         """A text in which nobody of them is named any more."""
@@ -118,10 +118,10 @@ def _visits(params: Params, paths: Paths, users: list[str]) -> dict[str, list[st
     query = """SELECT max(user_id), session_id FROM {events} WHERE session_id IN
         (SELECT session_id FROM {events} WHERE user_id IN (SELECT unnest(?::VARCHAR[])))
         GROUP BY session_id HAVING count(DISTINCT user_id) = 1 ORDER BY ALL"""
-    found: dict[str, list[str]] = {}
+    by_user: dict[str, list[str]] = {}
     for user, session in _ask(params, paths, query, users):
-        found.setdefault(user, []).append(session)
-    return found
+        by_user.setdefault(user, []).append(session)
+    return by_user
 
 
 def _ask(params: Params, paths: Paths, query: str, names: list[str]) -> list[tuple[Any, ...]]:

@@ -35,7 +35,7 @@ from clickflow.system.paths import Paths
 
 
 @dataclass
-class Found:
+class Matches:
     """What one raw file has of them, and of those who were forgotten before: first lines of their rows, with how many
     lines each spans; `rows`, those that an ingest would count, `new` among them those of people who are forgotten now;
     and lines that they share with others.
@@ -55,7 +55,7 @@ class Found:
         return self.source.path
 
 
-def search(params: Params, paths: Paths, people: People) -> tuple[People, dict[str, Found], str]:
+def search(params: Params, paths: Paths, people: People) -> tuple[People, dict[str, Matches], str]:
     """Read the source from its beginning: who they are there (raw ids), what each file has of them, by its name; and
     why the source could not be read, where it could not.
 
@@ -68,7 +68,7 @@ def search(params: Params, paths: Paths, people: People) -> tuple[People, dict[s
         sources = open_files(source, files)
     except ClickflowError as error:
         return people, {}, error.what
-    found: dict[str, Found] = {}
+    by_name: dict[str, Matches] = {}
     names: dict[str, tuple[set[str], set[str]]] = {person.user: (set(), set()) for person in people.persons}
     everybody = people.listed.with_others(forgotten.load(paths.home, people.key))
     rules = rules_for(params, people.key, everybody)
@@ -77,19 +77,19 @@ def search(params: Params, paths: Paths, people: People) -> tuple[People, dict[s
         console.progress("raw files", sum(path.stat().st_size for _, path in files)) as advance,
     ):
         for file in sources:
-            found[file.name] = _in_file(file, rules(file.layout), engine.cursor(), people, names)
+            by_name[file.name] = _in_file(file, rules(file.layout), engine.cursor(), people, names)
             advance(file.path.stat().st_size, file.name)
     persons = [
         replace(person, ids=person.ids | names[person.user][0], visits=person.visits | names[person.user][1])
         for person in people.persons
     ]
-    return People(tuple(persons), people.key), found, ""
+    return People(tuple(persons), people.key), by_name, ""
 
 
 def _in_file(
     file: SourceFile, rules: Rules, con: Any, people: People, names: Mapping[str, tuple[set[str], set[str]]]
-) -> Found:
-    found, reader = Found(file), file.reader
+) -> Matches:
+    match, reader = Matches(file), file.reader
     block: Any
     for block in reader.blocks():
         rows = with_constants(reader.parse(block), file.constants)
@@ -102,22 +102,22 @@ def _in_file(
             refused += zip(rows.positions[bad].tolist(), reader.raw_at(block, rows.positions[bad]), strict=True)
         texts_of = [raw for _, raw in refused]
         named = rules.forgotten.in_texts(texts_of)
-        found.new += int(people.listed.rows(checked.table["user_id"], checked.table["session_id"])[theirs].sum())
-        found.new += int(people.listed.in_texts(texts_of).sum())
+        match.new += int(people.listed.rows(checked.table["user_id"], checked.table["session_id"])[theirs].sum())
+        match.new += int(people.listed.in_texts(texts_of).sum())
         also = np.array([refused[at][0] for at in np.flatnonzero(named).tolist()], np.int64)
-        found.rows += int(theirs.sum()) + len(also)
+        match.rows += int(theirs.sum()) + len(also)
         ignored = rules.forgotten.rows(checked.table["user_id"], checked.table["session_id"]) & checked.ignored
-        found.uncounted += int(ignored.sum())
+        match.uncounted += int(ignored.sum())
         positions = np.concatenate([rows.positions[theirs | ignored], also])
         if not len(positions):
             continue
         others = np.concatenate([rows.positions[~(theirs | ignored)], np.array(rows.refused.positions, np.int64)])
         others = others[~np.isin(others, also)]
-        found.shared |= set(np.intersect1d(lines_of(positions), lines_of(others)).tolist())
+        match.shared |= set(np.intersect1d(lines_of(positions), lines_of(others)).tolist())
         of_lines = np.unique(lines_of(positions))
         spans = {odd.first + block.line: odd.lines for odd in getattr(block, "odd", ())}
-        found.lines |= {line: spans.get(line, 1) for line in of_lines.tolist()}
-    return found
+        match.lines |= {line: spans.get(line, 1) for line in of_lines.tolist()}
+    return match
 
 
 def _learn(
@@ -137,10 +137,10 @@ def _learn(
                 names[owner][place].add(str(value).strip(texts.WHITE))
 
 
-def obstacle(found: Found) -> str:
+def obstacle(match: Matches) -> str:
     """Why a file cannot be written without them; empty: it can."""
-    reader = found.source.reader
-    if found.shared:
+    reader = match.source.reader
+    if match.shared:
         return "a line holds rows of others too"
     if isinstance(reader, Table | Empty):
         return ""
@@ -153,26 +153,26 @@ def obstacle(found: Found) -> str:
     return ""
 
 
-def blanked(found: Found) -> Path:
+def blanked(match: Matches) -> Path:
     """A new file beside the old one, without them; it is not in place yet."""
-    path = found.path
+    path = match.path
     fresh = path.with_name(f".{path.name}.forget.tmp")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.close(descriptor)
-    if isinstance(found.source.reader, Table):
-        _cut(found, fresh)
+    if isinstance(match.source.reader, Table):
+        _cut(match, fresh)
     else:
-        _blank(found, fresh)
+        _blank(match, fresh)
     fresh.chmod(path.stat().st_mode & 0o777)
     return fresh
 
 
-def _cut(found: Found, fresh: Path) -> None:
+def _cut(match: Matches, fresh: Path) -> None:
     from pyarrow import parquet
 
-    gone = np.array(sorted(found.lines)) - 1
-    with parquet.ParquetFile(found.path) as file:
+    gone = np.array(sorted(match.lines)) - 1
+    with parquet.ParquetFile(match.path) as file:
         packing = file.metadata.row_group(0).column(0).compression if file.metadata.num_row_groups else "snappy"
         with parquet.ParquetWriter(fresh, file.schema_arrow, compression=packing) as writer:
             start = 0
@@ -183,9 +183,9 @@ def _cut(found: Found, fresh: Path) -> None:
                 writer.write_table(table.filter(pa.array(keep)))
 
 
-def _blank(found: Found, fresh: Path) -> None:
-    gone = {line + more for line, lines in found.lines.items() for more in range(lines)}
-    with opened(found.path) as (text, _), _packed(found.path, fresh) as out:
+def _blank(match: Matches, fresh: Path) -> None:
+    gone = {line + more for line, lines in match.lines.items() for more in range(lines)}
+    with opened(match.path) as (text, _), _packed(match.path, fresh) as out:
         for number, line in enumerate(_lines(text), start=1):
             out.write(line if number not in gone else line[len(line.rstrip(b"\r\n")) :])
 

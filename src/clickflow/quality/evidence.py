@@ -118,17 +118,17 @@ def of_table(result: Mapping[str, Any], name: str, table: Sequence[Mapping[str, 
 
 def _twice(log: Log, profile: Profile) -> tuple[Mapping[str, Any], ...]:
     """Rows that are there more than once, from the first day that has some; `times` says how often."""
-    found: list[Mapping[str, Any]] = []
+    examples: list[Mapping[str, Any]] = []
     for day in profile.duplicate_days:
         query = (
             f"SELECT min(filename) AS filename, min(file_row_number) AS file_row_number, {EVERY_COLUMN}, "
             f"count(*) AS times FROM events WHERE day = '{day}' GROUP BY {EVERY_COLUMN} HAVING count(*) > 1 "
             f"ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
         )
-        found += _rows(log, query)
-        if len(found) >= EXAMPLES:
+        examples += _rows(log, query)
+        if len(examples) >= EXAMPLES:
             break
-    return tuple(found[:EXAMPLES])
+    return tuple(examples[:EXAMPLES])
 
 
 def _at(log: Log, places: Sequence[tuple[Path, int]]) -> tuple[Mapping[str, Any], ...]:

@@ -61,18 +61,18 @@ def judge(
         except (gx.exceptions.GreatExpectationsError, ValueError, TypeError, LookupError) as error:
             raise _unusable(f"Great Expectations cannot use what stands in expectations/: {error}") from error
         names = {rule.id: rule for rule in rules}
-        found: dict[str, Mapping[str, Any]] = {}
+        outcomes: dict[str, Mapping[str, Any]] = {}
         for run in outcome.run_results.values():
             for result in run.to_json_dict()["results"]:
                 rule = names[result["expectation_config"]["id"]]
                 fault = _fault(result["exception_info"])
                 if fault:
                     raise _unusable(f"{_where(rule)} cannot be evaluated: {fault}")
-                found[rule.id] = {"success": result["success"], "result": result["result"]}
+                outcomes[rule.id] = {"success": result["success"], "result": result["result"]}
         _forget_this_machine(context / RESULTS)
         opened.build_data_docs(build_index=False)
     shutil.rmtree(context / SITE / "static", ignore_errors=True)
-    return found
+    return outcomes
 
 
 @contextmanager

@@ -123,9 +123,9 @@ def _column_rows(schemas: list[pa.Schema]) -> list[dict[str, Any]]:
     """The contract's columns, and any other column found. `type` is null where no file has the column, and names every
     type where files differ.
     """
-    found = {name for schema in schemas for name in schema.names}
+    names = {name for schema in schemas for name in schema.names}
     rows = []
-    for name in [*COLUMNS, *sorted(found - set(COLUMNS))]:
+    for name in [*COLUMNS, *sorted(names - set(COLUMNS))]:
         having = [schema for schema in schemas if name in schema.names]
         kinds = sorted({str(schema.field(name).type) for schema in having})
         if having and len(having) < len(schemas):

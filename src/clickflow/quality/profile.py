@@ -170,16 +170,16 @@ def _by_day(files: tuple[Path, ...]) -> dict[date, list[Path]]:
 
 def _repeats(log: Log, days: Mapping[date, int]) -> dict[date, int]:
     """How many events of a day equal another, for the days that have some, in order; `days` says how many it has."""
-    found: dict[date, int] = {}
+    repeats: dict[date, int] = {}
     ordered = sorted(days)
     together = np.cumsum([days[day] for day in ordered]) // ROWS_AT_ONCE
     for number in np.unique(together):
         first, last = np.flatnonzero(together == number)[[0, -1]].tolist()
-        found |= log.connection.execute(
+        repeats |= log.connection.execute(
             f"SELECT day, count(*) - count(DISTINCT hash({EVERY_COLUMN})) AS more FROM events "
             f"WHERE day BETWEEN '{ordered[first]}' AND '{ordered[last]}' GROUP BY day HAVING more > 0 ORDER BY day"
         ).fetchall()
-    return found
+    return repeats
 
 
 def _volume(days: Mapping[date, int], last: datetime | None) -> tuple[date | None, dict[str, int | float | None]]:

@@ -73,7 +73,7 @@ def prepare(
             next_step="restore it: git checkout -- expectations",
         )
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("uncommitted"), dirs_exist_ok=True)
-    found: list[Rule] = []
+    prepared: list[Rule] = []
     for entry in _read(copy / "checkpoints" / f"{CHECKPOINT}.json")["validation_definitions"]:
         path = copy / "validation_definitions" / f"{entry['name']}.json"
         definition = _read(path)
@@ -93,8 +93,8 @@ def prepare(
             if rule.unchecked is None:
                 kept.append({**expectation, "id": rule.id, "meta": {**expectation.get("meta", {}), "rule": rule.name}})
         files.write_json(file, {**content, "expectations": kept})
-        found += rules
-    return found
+        prepared += rules
+    return prepared
 
 
 def _rule(

@@ -29,7 +29,7 @@ def run(params: Params, paths: Paths) -> None:
     """
     integrity.verify(paths.events, home=paths.home)
     card = _ingest_card(paths.ingest_card)
-    found = find_files(paths.events)
+    day_files = find_files(paths.events)
     as_of = _utc(params.source.as_of)
     latest = as_of + timedelta(minutes=params.ingest.future_tolerance_minutes) if as_of else None
     rows = row_figures(latest)
@@ -41,8 +41,8 @@ def run(params: Params, paths: Paths) -> None:
     now = (as_of or datetime.now(UTC)) if dated else None
 
     with tempfile.TemporaryDirectory(prefix="clickflow-validate-") as scratch:
-        log = open_log(found, params.quality.memory_gb, Path(scratch) / "spill")
-        with console.progress("validating", total=len({file.parent for file in found})) as advance:
+        log = open_log(day_files, params.quality.memory_gb, Path(scratch) / "spill")
+        with console.progress("validating", total=len({file.parent for file in day_files})) as advance:
             profile = measure(log, rows, card, now, advance)
         tables = _tables(profile, log.columns, sample(log, int(profile.log["events"] or 0)))
         context = Path(scratch) / "context"

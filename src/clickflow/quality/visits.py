@@ -58,8 +58,8 @@ def times(file: Path) -> NDArray[np.int64] | None:
     column = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
     if column.null_count:
         column = pc.fill_null(pc.fill_null_forward(column), np.iinfo(np.int64).min)
-    found: NDArray[np.int64] = column.to_numpy()
-    return found
+    times: NDArray[np.int64] = column.to_numpy()
+    return times
 
 
 def ties(file: Path, time: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -78,7 +78,7 @@ def ties(file: Path, time: NDArray[np.int64]) -> NDArray[np.int64]:
     there = [name for name, kind in wanted.items() if name in schema.names and schema.field(name).type == kind]
     if not {"event_type", "item_id"} <= set(there):
         return nothing
-    found, offset = [nothing], 0
+    tied, offset = [nothing], 0
     last: pa.Table | None = None
     for number in range(parquet.num_row_groups):
         rows = parquet.metadata.row_group(number).num_rows
@@ -90,10 +90,10 @@ def ties(file: Path, time: NDArray[np.int64]) -> NDArray[np.int64]:
             steps = pc.and_(pc.is_valid(table["item_id"]), pc.invert(pc.is_in(table["event_type"], pa.array(NO_STEPS))))
             table = table.filter(steps)
             table = table if last is None else pa.concat_tables([last, table])
-            found.append(table["row"].to_numpy()[_tied(table)])
+            tied.append(table["row"].to_numpy()[_tied(table)])
             last = table.slice(max(0, table.num_rows - 1)) if table.num_rows else None
         offset += rows
-    return np.concatenate(found)
+    return np.concatenate(tied)
 
 
 def _tied(table: pa.Table) -> NDArray[np.bool_]:

@@ -1,1 +1,1 @@
-"""MLflow, the ledger, promotion and rollback."""
+"""The ledger of champions, registered versions, promotion and rollback."""

@@ -1,1 +1,1 @@
-"""Answers from a champion."""
+"""Predictions of the champion: for one session, or for all of them."""

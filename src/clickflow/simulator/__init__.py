@@ -1,1 +1,1 @@
-"""A shop with a known truth."""
+"""A simulated shop whose true probabilities are known."""

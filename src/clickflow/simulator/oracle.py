@@ -60,10 +60,10 @@ class Oracle:
             here = (s.epoch == key[0]) & (price_class == key[1])
             table = self._table(*key)
             result[here] = table[s.state[here] - key[1] * PER_CLASS]
-            asked = here & (s.impression >= 0)
-            rate = self.shop.response[s.impression[asked], key[1]][:, None]
-            clicked = self._click(table, key[1])[s.state[asked] - key[1] * PER_CLASS]
-            result[asked] = rate * clicked + (1 - rate) * result[asked]
+            impressions = here & (s.impression >= 0)
+            rate = self.shop.response[s.impression[impressions], key[1]][:, None]
+            clicked = self._click(table, key[1])[s.state[impressions] - key[1] * PER_CLASS]
+            result[impressions] = rate * clicked + (1 - rate) * result[impressions]
         return result
 
     def actions(self, s: Situations) -> Floats:

@@ -153,23 +153,23 @@ def ways() -> Ways:
     after = np.array([[status_after(s, a) for a in range(len(EVENT_TYPES))] for s in range(len(STATUSES))])
     price_class, intent, elapsed, status = parts(np.arange(ROWS))
     ends = HAZARD[intent, elapsed]
-    found = []
+    blocks = []
     for z in range(len(INTENTS)):
         goes_on = intent == z
         into = np.where(goes_on, 1 - ends, ends * FOLLOWS[intent, z])
         age = np.where(goes_on, np.minimum(elapsed + 1, ELAPSED - 1), 0)
         for a in range(len(EVENT_TYPES)):
             p = into * emits[price_class, z, status, a]
-            found.append((np.arange(ROWS), p, z, a, state(price_class, z, age, after[status, a])))
+            blocks.append((np.arange(ROWS), p, z, a, state(price_class, z, age, after[status, a])))
     leaves = ends * FOLLOWS[intent, -1]
-    found.append((np.arange(ROWS), leaves, 0, EXIT, np.arange(ROWS)))
+    blocks.append((np.arange(ROWS), leaves, 0, EXIT, np.arange(ROWS)))
     starts = np.arange(ROWS, ROWS + len(KINDS) * PRICE_CLASSES)
     kind, price_class = np.divmod(starts - ROWS, PRICE_CLASSES)
     for z in range(len(INTENTS)):
         for a in range(len(EVENT_TYPES)):
             p = np.stack([OPENS[k] for k in range(len(KINDS))])[kind, z] * emits[price_class, z, NOTHING, a]
-            found.append((starts, p, z, a, state(price_class, z, 0, int(after[NOTHING, a]))))
-    whole = [np.concatenate([np.broadcast_to(part[k], part[0].shape) for part in found]) for k in range(5)]
+            blocks.append((starts, p, z, a, state(price_class, z, 0, int(after[NOTHING, a]))))
+    whole = [np.concatenate([np.broadcast_to(part[k], part[0].shape) for part in blocks]) for k in range(5)]
     order = np.argsort(whole[0], kind="stable")
     order = order[whole[1][order] > 0]
     return Ways(*(column[order] for column in whole))

@@ -74,9 +74,9 @@ def action_probabilities(folder: Path, moments: Moments, kept: Sequence[str] | N
     event.
     """
     shop = read_shop(folder)
-    situations, found = _situations(folder, moments)
-    result = np.full((len(found), len(shopper.ACTIONS)), np.nan)
-    result[found] = oracle.Oracle(shop, _kept(kept)).actions(situations)
+    situations, matched = _situations(folder, moments)
+    result = np.full((len(matched), len(shopper.ACTIONS)), np.nan)
+    result[matched] = oracle.Oracle(shop, _kept(kept)).actions(situations)
     return result
 
 
@@ -100,15 +100,15 @@ def oracle_ranks(
     if known is not None:
         compete = np.asarray(pc.is_in(items, value_set=pa.array(list(known), pa.string())))
     target = np.asarray(pc.index_in(pa.array(list(targets), pa.string()), value_set=items).fill_null(-1))
-    situations, found = _situations(folder, moments)
-    asked = np.flatnonzero(found & (target >= 0) & compete[target])
-    ranks = np.zeros(len(found), np.int64)
-    place = np.cumsum(found) - 1
-    for these, p in _item_blocks(shop, _take(situations, place[asked]), _kept(kept)):
-        hit = target[asked[these]]
+    situations, matched = _situations(folder, moments)
+    rows = np.flatnonzero(matched & (target >= 0) & compete[target])
+    ranks = np.zeros(len(matched), np.int64)
+    place = np.cumsum(matched) - 1
+    for these, p in _item_blocks(shop, _take(situations, place[rows]), _kept(kept)):
+        hit = target[rows[these]]
         own = p[np.arange(len(hit)), hit]
         p[:, ~compete] = -1.0
-        ranks[asked[these]] = (p >= own[:, None]).sum(axis=1)
+        ranks[rows[these]] = (p >= own[:, None]).sum(axis=1)
     return ranks
 
 
@@ -118,11 +118,11 @@ def item_probabilities(folder: Path, moments: Moments, kept: Sequence[str]) -> F
     Rows sum to 1 - P(exit); NaN where the truth knows no such event. For few questions: all is held at once.
     """
     shop = read_shop(folder)
-    situations, found = _situations(folder, moments)
-    result = np.full((len(found), shop.items), np.nan)
-    asked = np.flatnonzero(found)
+    situations, matched = _situations(folder, moments)
+    result = np.full((len(matched), shop.items), np.nan)
+    rows = np.flatnonzero(matched)
     for these, p in _item_blocks(shop, situations, _kept(kept)):
-        result[asked[these]] = p
+        result[rows[these]] = p
     return result
 
 
@@ -168,14 +168,14 @@ def _item_blocks(shop: shops.Shop, s: oracle.Situations, kept: tuple[str, ...]) 
 def _situations(folder: Path, moments: Moments) -> tuple[oracle.Situations, NDArray[np.bool_]]:
     """What is hidden at the moments that the truth knows, and which of them it does know."""
     with duckdb.connect() as db:
-        asked = pa.table(
+        wanted = pa.table(
             {
                 "session_id": pa.array(list(moments.session_id), pa.string()),
                 "time": pa.array(np.asarray(moments.time), pa.int64()),
                 "place": np.arange(len(moments.time)),
             }
         )
-        db.register("asked", asked)
+        db.register("asked", wanted)
         db.execute("SET TimeZone = 'UTC'")
         steps = db.execute(
             f"""
@@ -191,16 +191,16 @@ def _situations(folder: Path, moments: Moments) -> tuple[oracle.Situations, NDAr
         joined = db.execute(
             "SELECT asked.place, steps.row FROM asked JOIN steps USING (session_id, time) ORDER BY place"
         ).fetchnumpy()
-    found = np.zeros(len(moments.time), np.bool_)
+    known = np.zeros(len(moments.time), np.bool_)
     place, row = np.asarray(joined["place"]), np.asarray(joined["row"]).astype(np.int64)
     keep = np.ones(len(place), np.bool_)
     keep[1:] = place[1:] != place[:-1]
     place, row = place[keep], row[keep]
-    found[place] = True
+    known[place] = True
     column = {name: np.asarray(steps[name]).astype(np.int64) for name in steps if name not in ("session_id", "user_id")}
-    found[place[column["current"][row] < 0]] = False
+    known[place[column["current"][row] < 0]] = False
     row = row[column["current"][row] >= 0]
-    return _history(column, row), found
+    return _history(column, row), known
 
 
 def _quoted(path: Path) -> str:

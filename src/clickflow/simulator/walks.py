@@ -52,8 +52,8 @@ def walk(
         packed = tables.outcome[2 * slot + (low >= tables.threshold[slot])]
         campaign = np.full(len(alive), -1, np.int16)
         if step:
-            asked = (last == IMPRESSION).nonzero()[0]
-            hit = asked[random.random(len(asked)) < response[shown[asked], price_class[alive[asked]]]]
+            shoppers = (last == IMPRESSION).nonzero()[0]
+            hit = shoppers[random.random(len(shoppers)) < response[shown[shoppers], price_class[alive[shoppers]]]]
             packed[hit] = tables.clicked[now[hit]]
             campaign[hit] = shown[hit]
         last = packed & 15

@@ -1,1 +1,1 @@
-"""What every room stands on: words for people, errors, files, paths, processes."""
+"""What every room uses: console output, errors, files, paths, processes."""

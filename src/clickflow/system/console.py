@@ -1,4 +1,4 @@
-"""What a person sees: messages and progress on stderr, results on stdout; plain text in a pipe."""
+"""Console output: messages and progress on stderr, results on stdout; plain text where no terminal is attached."""
 
 import codecs
 import json

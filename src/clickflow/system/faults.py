@@ -1,7 +1,8 @@
-"""What a fault of a file, an engine, the memory or a disk means to a person: the one place that says so.
+"""Exceptions of files, engines, memory and disks as errors that a user can act on.
 
-`as_error` makes a `ClickflowError` of what files, Arrow, DuckDB, ONNX Runtime, SQLite and the parsers raise. What it
-has no words for is an error of this program; `keep` writes its traceback to a log file (docs/reference/cli.md).
+`as_error` turns what the file system, Arrow, DuckDB, ONNX Runtime, SQLite and the parsers raise into a
+`ClickflowError`. Every other exception is a bug of this program; `keep` writes its traceback to a log file
+(docs/reference/cli.md).
 """
 
 import errno
@@ -59,7 +60,7 @@ FILES: dict[int, tuple[type[ClickflowError], str, str]] = {
     errno.EIO: (ClickflowError, "the disk could not read or write {}", "check the disk (`dmesg`)"),
     errno.ESTALE: (ClickflowError, "{} is gone from its server", "mount it again, then run it again"),
     errno.EBUSY: (ClickflowError, "{} is in use", "end what uses it, then run it again"),
-    errno.ENOMEM: (ClickflowError, "the memory did not suffice for {}", MEMORY),
+    errno.ENOMEM: (ClickflowError, "out of memory for {}", MEMORY),
 }
 """Of an OSError by its number: whose fault, what happened to {}, what to do."""
 
@@ -90,16 +91,14 @@ LONGEST = 300
 
 
 def as_error(error: BaseException, subject: str = "", kept: str = KEPT) -> ClickflowError | None:
-    """What a fault means, in three parts; None where it is no fault of files, engines, memory or disks.
+    """The exception as a `ClickflowError`; None where files, engines, memory and disks did not cause it.
 
-    `subject` is the file (or row, or task) at hand; bytes of one that cannot be read are a fault of the data.
+    `subject` names the file (or row, or task) that was read; where its bytes cannot be read it is a `DataError`.
     """
     if isinstance(error, ClickflowError):
         return error
     if _lacks_memory(error):
-        return ClickflowError(
-            "the memory did not suffice" + (f" for {subject}" if subject else ""), kept=kept, next_step=MEMORY
-        )
+        return ClickflowError("out of memory" + (f" for {subject}" if subject else ""), kept=kept, next_step=MEMORY)
     speaker = _speaker(error)
     if speaker is None:
         return None
@@ -111,7 +110,7 @@ def as_error(error: BaseException, subject: str = "", kept: str = KEPT) -> Click
             f"{subject}: {speaker} cannot read it ({said})", kept=kept, next_step="fetch or write it again"
         )
     return ClickflowError(
-        f"{speaker} could not go on: {said}",
+        f"{speaker} failed: {said}",
         kept=kept,
         next_step="check the free disk and memory, and the files that this step reads; then run it again",
     )
@@ -119,20 +118,20 @@ def as_error(error: BaseException, subject: str = "", kept: str = KEPT) -> Click
 
 @contextmanager
 def of_file(path: Path, kept: str) -> Iterator[None]:
-    """What goes wrong with a file's bytes within is told as that file's."""
+    """An exception in this block, raised while a file is read, becomes an error that names the file."""
     try:
         yield
     except ClickflowError:
         raise
     except Exception as error:
-        told = as_error(error, str(path), kept)
-        if told is None:
+        fault = as_error(error, str(path), kept)
+        if fault is None:
             raise
-        raise told from error
+        raise fault from error
 
 
-def told(error: Exception, paths: Paths) -> ClickflowError:
-    """What to say of anything but a `ClickflowError` that ended a verb, with the log file that has its traceback."""
+def explain(error: Exception, paths: Paths) -> ClickflowError:
+    """The error to show for an unexpected exception that ended a command; it names the log file with the traceback."""
     known = as_error(error)
     log = keep(error, paths.home) if paths.params.is_file() or os.environ.get("CLICKFLOW_HOME") else None
     if known is not None:
@@ -204,8 +203,8 @@ def _of_file(error: BaseException, number: int, subject: str, kept: str) -> Clic
 def _number(error: BaseException) -> int | None:
     """Engines have errors of the disk in classes of their own, that say the number, or its meaning, in words."""
     said = str(error)
-    found = re.search(r"\[errno (\d+)\]", said)
-    return int(found[1]) if found else next((number for number in FILES if os.strerror(number) in said), None)
+    match = re.search(r"\[errno (\d+)\]", said)
+    return int(match[1]) if match else next((number for number in FILES if os.strerror(number) in said), None)
 
 
 def _speaker(error: BaseException) -> str | None:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, also after a kill, a full disk or a power cut: one way to write, swap and append.
+"""Atomic, durable writes: after a kill, a full disk or a power cut a file has all of its old or all of its new bytes.
 
 What must survive goes through `write_bytes` (and `write_text`, `write_json`), `replacing` or `append`: all bytes
 written, the file synced, renamed, its folder synced. What a kill leaves beside it, the next write of the same name
@@ -210,16 +210,16 @@ def _left(path: Path) -> Iterator[Path]:
 def left_behind(folder: Path) -> Iterator[Path]:
     """What processes that have ended left in `folder` of what they were making: `.NAME.PID.tmp` and the like."""
     for path in list(folder.iterdir()):
-        found = LEFT_BEHIND.fullmatch(path.name)
-        if found and not alive(int(found[2])):
+        match = LEFT_BEHIND.fullmatch(path.name)
+        if match and not alive(int(match[2])):
             yield path
 
 
 def tidy(left: Path) -> None:
     """Remove what was left behind; what was moved aside, and has no successor yet, goes back to its place."""
-    found = LEFT_BEHIND.fullmatch(left.name)
-    place = left.with_name(found[1]) if found else left
-    if found and found[3] == "old" and not place.exists():
+    match = LEFT_BEHIND.fullmatch(left.name)
+    place = left.with_name(match[1]) if match else left
+    if match and match[3] == "old" and not place.exists():
         left.rename(place)
     elif left.is_dir():
         shutil.rmtree(left, ignore_errors=True)

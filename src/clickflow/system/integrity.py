@@ -63,19 +63,19 @@ class Hashes:
         self._recall([marks(path) for path in paths])
         for path in paths:
             before = marks(path)
-            found = self._known.get(before)
-            if found is None:
-                found = sha256(path)
-                self._known[before] = found
+            digest = self._known.get(before)
+            if digest is None:
+                digest = sha256(path)
+                self._known[before] = digest
                 if time.time_ns() - max(before[3:]) > SETTLED_NS:
-                    self._new[before] = found
+                    self._new[before] = digest
             if marks(path)[:4] != before[:4]:  # a link made meanwhile is no change
                 raise DataError(
                     f"{path} changed while it was read",
-                    kept="nothing was made of it",
+                    kept="no output was made from it",
                     next_step="run again when nobody writes to it any more",
                 )
-            yield path, before, found
+            yield path, before, digest
         self._remember()
 
     def _recall(self, wanted: list[Marks]) -> None:
@@ -98,7 +98,7 @@ class Hashes:
         new, self._new = self._new, {}
         if self._file is None or not new:
             return
-        rows = [(*map(str, mark), found) for mark, found in new.items()]
+        rows = [(*map(str, mark), digest) for mark, digest in new.items()]
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as con, con:
@@ -131,8 +131,8 @@ def seal(folder: Path, home: Path | None = None, *, beside: Mapping[str, Path] |
     """
     (folder / SEAL).unlink(missing_ok=True)
     named = {path: name for name, path in [*_files(folder).items(), *(beside or {}).items()]}
-    found = {named[path]: {"size": mark[2], "sha256": digest} for path, mark, digest in Hashes(home).of(sorted(named))}
-    write_json(folder / SEAL, {"files": found, "seal": _seal(found)})
+    files = {named[path]: {"size": mark[2], "sha256": digest} for path, mark, digest in Hashes(home).of(sorted(named))}
+    write_json(folder / SEAL, {"files": files, "seal": _seal(files)})
 
 
 def verify(*folders: Path, home: Path | None) -> None:
@@ -152,7 +152,7 @@ def damaged(folder: Path, home: Path | None) -> list[Damage]:
     here = _files(folder)
     faults: list[Damage] = []
     to_hash: dict[Path, str] = {}
-    for name, told in recorded.items():
+    for name, record in recorded.items():
         path = folder / name
         try:
             size = path.stat().st_size
@@ -161,13 +161,13 @@ def damaged(folder: Path, home: Path | None) -> list[Damage]:
                 continue  # not every workspace has it; who reads it says so
             faults.append(Damage(path, "is missing"))
             continue
-        if size != told["size"]:
-            faults.append(Damage(path, "has changed", f"{size:,} bytes, {told['size']:,} were recorded"))
+        if size != record["size"]:
+            faults.append(Damage(path, "has changed", f"{size:,} bytes, {record['size']:,} were recorded"))
         else:
-            to_hash[path] = told["sha256"]
-    for path, _, found in Hashes(home).of(to_hash):
-        if found != to_hash[path]:
-            faults.append(Damage(path, "has changed", f"sha256 {found[:12]}…, {to_hash[path][:12]}… was recorded"))
+            to_hash[path] = record["sha256"]
+    for path, _, digest in Hashes(home).of(to_hash):
+        if digest != to_hash[path]:
+            faults.append(Damage(path, "has changed", f"sha256 {digest[:12]}…, {to_hash[path][:12]}… was recorded"))
     faults += [Damage(path, "was not recorded") for name, path in here.items() if name not in recorded]
     return sorted(faults, key=lambda damage: damage.path)
 
@@ -207,7 +207,7 @@ def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
         whole = content["seal"] == _seal(files)
     except FileNotFoundError as error:
         raise DataError(
-            f"{folder} has no {SEAL}: its bytes cannot be held against what was written",
+            f"{folder} has no {SEAL}: its bytes cannot be checked against what was written",
             kept="nothing was read",
             next_step=f"{back(folder)}; versions of clickflow before this one wrote none",
         ) from error
@@ -224,12 +224,12 @@ def _seal(files: Mapping[str, Any]) -> str:
 
 def _files(folder: Path) -> dict[str, Path]:
     """Every file below a folder by its name there, without what is hidden and the seal itself."""
-    found = {}
+    files = {}
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = Path(at) / name
             inside = path.relative_to(folder).as_posix()
             if not name.startswith(".") and inside != SEAL:
-                found[inside] = path
-    return found
+                files[inside] = path
+    return files

@@ -76,26 +76,26 @@ def _wait(child: int, parent: int, wake: int) -> int:
 
 def _reap(child: int | None) -> int | None:
     """Take in what has ended; the status of `child` where it is among them."""
-    found = None
+    ended = None
     while True:
         try:
             process, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return found
+            return ended
         if process == 0:
-            return found
+            return ended
         if process == child:
-            found = status
+            ended = status
 
 
 def _end_descendants(grace: float) -> None:
     """End every process below this one: interrupted, and after `grace` seconds killed, until none is left."""
     deadline = time.monotonic() + grace
-    asked = grace <= 0
+    interrupted = grace <= 0
     while running := _descendants():
         kill = time.monotonic() >= deadline
-        if kill or not asked:
-            asked = True
+        if kill or not interrupted:
+            interrupted = True
             for process in running:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL if kill else signal.SIGINT)
@@ -113,11 +113,11 @@ def _descendants() -> list[int]:
             state, above = entry.read_bytes().rpartition(b")")[2].split()[:2]
             if state not in b"ZX":
                 parents[int(entry.parent.name)] = int(above)
-    found, frontier = [], [os.getpid()]
+    below, frontier = [], [os.getpid()]
     while frontier:
         frontier = [process for process, above in parents.items() if above in frontier]
-        found += frontier
-    return found
+        below += frontier
+    return below
 
 
 def _linux() -> Callable[[int, int], object]:

@@ -1,4 +1,4 @@
-"""Programs as processes of their own: watched line by line, ended with all that they have started.
+"""Child processes: their output is read line by line, and they end together with everything they have started.
 
 Each runs on a leash (`leash.py`), so that none outlives the process that waits for it, however that one ends.
 """
@@ -84,7 +84,7 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], say: Say, 
 
 
 def stop(child: "subprocess.Popen[str]") -> None:
-    """End a program and its children: asked, told, let off the leash, which kills. Nothing to do where it has ended."""
+    """End a program and its children: SIGINT, SIGTERM, then SIGKILL by the leash. Nothing to do where it has ended."""
     for number, seconds in _GRACE:
         if child.poll() is not None:
             break

@@ -114,8 +114,8 @@ _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 
 
 def _iso(values: pa.Array, con: Any, enough: float) -> Clock | None:
-    found, known, _ = times.parse(values, None, "UTC", con)
-    known &= (found >= 0) & (found < FOREVER)
+    micros, known, _ = times.parse(values, None, "UTC", con)
+    known &= (micros >= 0) & (micros < FOREVER)
     if known.mean() < enough:
         return None
     first = values[0].as_py()
@@ -133,8 +133,8 @@ def _pattern(values: pa.Array, con: Any, enough: float) -> Clock | None:
     few = values.take(pa.array(np.linspace(0, len(values) - 1, min(FEW, len(values))).astype(np.int64)))
     if not pc.any(pc.match_substring_regex(few, "[0-9]")).as_py():
         return None
-    asked = ", ".join(f"count(try_strptime(x, '{pattern}'))" for pattern in PATTERNS)
-    counts = con.from_arrow(pa.table({"x": few})).aggregate(asked).fetchall()[0]
+    counted = ", ".join(f"count(try_strptime(x, '{pattern}'))" for pattern in PATTERNS)
+    counts = con.from_arrow(pa.table({"x": few})).aggregate(counted).fetchall()[0]
     likely = [pattern for pattern, count in zip(PATTERNS, counts, strict=True) if count >= len(few) / 2]
     shares = {pattern: _share(values, pattern, con) for pattern in likely}
     if not shares or max(shares.values()) < enough:
@@ -166,10 +166,10 @@ def _pattern(values: pa.Array, con: Any, enough: float) -> Clock | None:
 
 
 def _share(values: pa.Array, pattern: str, con: Any) -> float:
-    found, known, _ = times.parse(values, pattern, "UTC", con)
-    return float((known & (found >= 0) & (found < FOREVER)).mean())
+    micros, known, _ = times.parse(values, pattern, "UTC", con)
+    return float((known & (micros >= 0) & (micros < FOREVER)).mean())
 
 
 def _span(values: pa.Array, pattern: str, con: Any) -> float:
-    found, known, _ = times.parse(values, pattern, "UTC", con)
-    return float(np.ptp(found[known])) / 86_400e6 if known.any() else 0.0
+    micros, known, _ = times.parse(values, pattern, "UTC", con)
+    return float(np.ptp(micros[known])) / 86_400e6 if known.any() else 0.0

@@ -43,8 +43,8 @@ class Column:
         """Which part of its values is a number, whatever groups or names it."""
         if not len(self.filled):
             return 0.0
-        found = pc.match_substring_regex(self.filled, NUMERIC)
-        return float(pc.mean(found.cast(pa.int8())).as_py())
+        numbers = pc.match_substring_regex(self.filled, NUMERIC)
+        return float(pc.mean(numbers.cast(pa.int8())).as_py())
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Mapped:
 
 def columns_of(look: Look, nulls: Sequence[str]) -> list[Column]:
     """Every column of the rows that were looked at."""
-    found = []
+    columns = []
     for name in look.table.column_names:
         array = look.table[name].combine_chunks()
         array = pc.utf8_trim_whitespace(array)
@@ -75,8 +75,8 @@ def columns_of(look: Look, nulls: Sequence[str]) -> list[Column]:
         counted = filled.value_counts()
         order = pc.array_sort_indices(counted.field("counts"), order="descending")[:MAX_TYPES]
         counts = {row["values"]: row["counts"] for row in counted.take(order).to_pylist()}
-        found.append(Column(name=name, filled=filled, rows=len(array), counts=counts, distinct=len(counted)))
-    return found
+        columns.append(Column(name=name, filled=filled, rows=len(array), counts=counts, distinct=len(counted)))
+    return columns
 
 
 def mapped(look: Look, columns: Sequence[Column], con: Any) -> Mapped:
@@ -114,18 +114,18 @@ def mapped(look: Look, columns: Sequence[Column], con: Any) -> Mapped:
 def order_choices(columns: Sequence[Column], mapping: Mapped) -> list[str]:
     """Columns that could say in which order events of one moment were."""
     taken = set(mapping.columns.values())
-    found = []
+    choices = []
     for column in columns:
         meant = column_named(column.name)
         if meant and meant[0] == "order" and column.name not in taken and column.numeric > 0.99:
-            found.append(column.name)
-    return found
+            choices.append(column.name)
+    return choices
 
 
 def placeholders(columns: Sequence[Column], mapping: Mapped) -> dict[str, list[str]]:
     """Ids that look like nobody or nothing, by canonical column."""
     by_name = {column.name: column for column in columns}
-    found = {}
+    by_column = {}
     for canonical in ("user_id", "session_id", "item_id"):
         column = by_name.get(mapping.columns.get(canonical, ""))
         if column is None or not column.distinct:
@@ -134,8 +134,8 @@ def placeholders(columns: Sequence[Column], mapping: Mapped) -> dict[str, list[s
         bound = max(10 * column.rows / column.distinct, 0.01 * column.rows)
         likely = [value for value, n in column.counts.items() if value.casefold() in PLACEHOLDERS and n > bound]
         if likely:
-            found[canonical] = likely
-    return found
+            by_column[canonical] = likely
+    return by_column
 
 
 def amounts(columns: Sequence[Column], mapping: Mapped) -> tuple[dict[str, Any], list[str]]:
@@ -147,25 +147,25 @@ def amounts(columns: Sequence[Column], mapping: Mapped) -> tuple[dict[str, Any],
         if c in mapping.columns
         for v in by_name[mapping.columns[c]].filled[:2000].to_pylist()
     ]
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     doubts = []
     comma = sum(bool(COMMA.fullmatch(value)) for value in values)
     point = sum(bool(POINT.fullmatch(value)) for value in values)
     groups = sum(bool(re.search(r"\d,\d{3}(?!\d)", value)) for value in values)
     if comma > point:
-        found["decimal"] = ","
+        settings["decimal"] = ","
         if any("." in value for value in values):
-            found["thousands"] = "."
+            settings["thousands"] = "."
     elif groups:
-        found["thousands"] = ","
+        settings["thousands"] = ","
         if not point:
             doubts.append("numbers such as 1,299 may be thousands or decimals: they are taken for thousands")
     signs = [match[1] or match[2] for value in values if (match := SIGN.search(value))]
     if len(signs) > 0.05 * len(values):
-        found["currency"] = sorted(set(signs))
-        if len(found["currency"]) > 1:
-            doubts.append(f"several currencies ({', '.join(found['currency'])}): prices are not converted")
-    return found, doubts
+        settings["currency"] = sorted(set(signs))
+        if len(settings["currency"]) > 1:
+            doubts.append(f"several currencies ({', '.join(settings['currency'])}): prices are not converted")
+    return settings, doubts
 
 
 def _time(

@@ -128,14 +128,14 @@ def _struct_paths(schema: pa.Schema) -> tuple[tuple[str, ...], str]:
     whose elements' fields are columns too.
     """
     nested = next((each.name for each in schema if _elements(each.type) is not None), "")
-    found: list[str] = []
+    paths: list[str] = []
     for each in schema:
         elements = _elements(each.type) if each.name == nested else None
         if elements is not None:
-            found += [f"{nested}.{inner.name}" for inner in elements if not pa.types.is_nested(inner.type)]
+            paths += [f"{nested}.{inner.name}" for inner in elements if not pa.types.is_nested(inner.type)]
         else:
-            found += _leaves(each.name, each.type)
-    return tuple(found), nested
+            paths += _leaves(each.name, each.type)
+    return tuple(paths), nested
 
 
 def _elements(kind: pa.DataType) -> pa.StructType | None:
@@ -300,9 +300,9 @@ def _delimited(
 
 def _split(body: bytes, mark: str) -> list[list[str]]:
     """Some records of a text."""
-    found: list[list[str]] = []
+    rows: list[list[str]] = []
     at = looked = 0
-    while at < len(body) and len(found) < LINES and looked < 20 * LINES:
+    while at < len(body) and len(rows) < LINES and looked < 20 * LINES:
         looked += 1
         end = body.find(b"\n", at)
         end = len(body) if end < 0 else end
@@ -310,9 +310,9 @@ def _split(body: bytes, mark: str) -> list[list[str]]:
         if fields is None or stop < 0:
             fields, stop = body[at:end].split(mark.encode()), end
         if body[at:stop].strip():
-            found.append([part.decode(UTF8, "replace") for part in fields])
+            rows.append([part.decode(UTF8, "replace") for part in fields])
         at = stop + 1
-    return found
+    return rows
 
 
 def _steadiness(rows: list[list[str]]) -> tuple[float, int]:

@@ -44,8 +44,8 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
     layout = next(iter(PRESETS[preset])) if preset else Layout()
     if preset:
         values["preset"] = preset
-    told = format_of(look.name)
-    if form.format != (layout.format or told):
+    by_suffix = format_of(look.name)
+    if form.format != (layout.format or by_suffix):
         values["format"] = form.format
     if form.nested and not preset:
         values["explode"] = form.nested

@@ -64,7 +64,7 @@ class Trial:
 def attempt(
     params: Params,
     source: Source,
-    found: Sequence[tuple[str, Path]],
+    files: Sequence[tuple[str, Path]],
     rows: int,
     engine: Engine,
     advance: Callable[..., Any],
@@ -77,7 +77,7 @@ def attempt(
     reasons: dict[str, tuple[int, str]] = {}
     good: list[pa.Table] = []
     read = accepted = refused = 0
-    for number, file in enumerate(open_files(source, found)):
+    for number, file in enumerate(open_files(source, files)):
         ruled = rules(file.layout)
         mine = done = 0
         for block in file.reader.blocks(BLOCK):
@@ -97,7 +97,7 @@ def attempt(
             done = block.consumed
         read += mine
     reasons = dict(sorted(reasons.items(), key=lambda item: (-item[1][0], item[0])))
-    trial = Trial(files=len(found), read=read, accepted=accepted, ignored=read - accepted - refused, reasons=reasons)
+    trial = Trial(files=len(files), read=read, accepted=accepted, ignored=read - accepted - refused, reasons=reasons)
     if not accepted:
         return trial
     con = engine.cursor()

@@ -56,14 +56,14 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
 
     Raises UsageError where a file is not there, DataError where none can be read.
     """
-    base, pattern, found, doubts = _targets(targets, params.source)
+    base, pattern, files, doubts = _targets(targets, params.source)
     path = os.path.relpath(base, paths.root) if base.is_relative_to(paths.root) else str(base)
     with started(params.ingest.memory_gb) as engine:
-        looked, proposal = study(found, rows, params, engine)
+        looked, proposal = study(files, rows, params, engine)
         doubts += proposal.doubts
         chosen = {**PLAIN, "path": path, "pattern": pattern, **proposal.values}
         source = replace(params.source, **chosen)
-        tried = spread(found)
+        tried = spread(files)
         trial, fault = None, None
         try:
             with console.progress("trying", sum(file.stat().st_size for _, file in tried)) as advance:
@@ -83,7 +83,7 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
     if write and changed != text:
         write_text(paths.params, changed)
     result = {
-        "files": len(found),
+        "files": len(files),
         "form": {k: v for k, v in asdict(looked.form).items() if k not in ("doubts", "clocks")},
         "rows": looked.read,
         "whole": looked.whole,
@@ -98,30 +98,30 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
     console.emit(result, as_json=as_json, text=lambda: page(result, looked, proposal, trial))
 
 
-def study(found: Sequence[tuple[str, Path]], rows: int, params: Params, engine: Engine) -> tuple[Look, Proposal]:
+def study(files: Sequence[tuple[str, Path]], rows: int, params: Params, engine: Engine) -> tuple[Look, Proposal]:
     """The newest file that holds something, looked at, and what it seems to need."""
-    name, path = next(((n, p) for n, p in reversed(found) if p.stat().st_size), found[-1])
+    name, path = next(((n, p) for n, p in reversed(files) if p.stat().st_size), files[-1])
     with console.progress("looking", path.stat().st_size) as advance:
         looked = look(name, path, rows, advance)
     # a cursor of its own: that of this thread may have been left in the middle of what failed
     return looked, propose(looked, params.source.nulls, engine.root.cursor())
 
 
-def spread(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+def spread(files: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
     """A few files, evenly spread, the first and the last among them."""
-    full = [each for each in found if each[1].stat().st_size]
+    full = [each for each in files if each[1].stat().st_size]
     if len(full) <= FILES:
         return full
     return [full[round(at * (len(full) - 1) / (FILES - 1))] for at in range(FILES)]
 
 
-def advised(error: DataError, params: Params, found: Sequence[tuple[str, Path]], engine: Engine) -> DataError:
+def advised(error: DataError, params: Params, files: Sequence[tuple[str, Path]], engine: Engine) -> DataError:
     """An error about a source with all that its file seems to need at once, and where to see it."""
     if params.source.kind != "files":
         return error
     if of_run(Path()) is not None:
         return error  # what a file seems to be is read off its rows, and a run's log is not for that
-    name, path = next((each for each in found if str(each[1]) in error.what or each[0] in error.what), found[-1])
+    name, path = next((each for each in files if str(each[1]) in error.what or each[0] in error.what), files[-1])
     needs = ""
     try:
         _, proposal = study([(name, path)], FEW_ROWS, params, engine)
@@ -169,10 +169,10 @@ def _targets(targets: Sequence[Path], probe: Source) -> tuple[Path, str, list[tu
         "".join(Path(name).suffixes[-2:] if name.endswith(SUFFIXES) else Path(name).suffixes[-1:]) for name in names
     }
     pattern = ("" if flat else "**/") + (f"*{endings.pop()}" if len(endings) == 1 else "*")
-    found = find_files(replace(probe, path=str(base), pattern=pattern), base)
-    more = {path for _, path in found} - set(full)
+    files = find_files(replace(probe, path=str(base), pattern=pattern), base)
+    more = {path for _, path in files} - set(full)
     doubts = [f"{pattern} in {base} takes {len(more)} files more than were named"] if more else []
-    return base, pattern, found, doubts
+    return base, pattern, files, doubts
 
 
 def _of_trial(trial: Trial, looked: Look, proposal: Proposal) -> Iterator[str]:

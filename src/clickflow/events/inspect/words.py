@@ -94,11 +94,11 @@ def plain(name: str) -> str:
 
 
 def _index(table: dict[str, str]) -> dict[str, tuple[str, int]]:
-    found: dict[str, tuple[str, int]] = {}
+    index: dict[str, tuple[str, int]] = {}
     for canonical, names in table.items():
         for rank, name in enumerate(names.split()):
-            found.setdefault(plain(name), (canonical, rank))
-    return found
+            index.setdefault(plain(name), (canonical, rank))
+    return index
 
 
 COLUMN_OF = _index(COLUMN_NAMES)
@@ -112,5 +112,5 @@ def column_named(name: str) -> tuple[str, int] | None:
 
 def type_named(value: str) -> str | None:
     """The canonical type that a value means."""
-    found = TYPE_OF.get(plain(value))
-    return found[0] if found else None
+    entry = TYPE_OF.get(plain(value))
+    return entry[0] if entry else None
