@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import yaml
+
 
 def test_the_reference_pages_are_made_from_the_present_code(root):
     made = subprocess.run(
@@ -24,9 +26,41 @@ def test_every_link_between_pages_leads_somewhere(root):
     assert broken == []
 
 
-def test_every_stage_of_the_pipeline_is_a_verb_of_the_command_line(root):
-    import yaml
+def test_the_paths_that_contributors_read_of_exist(root):
+    """Each path in backticks is a file or folder of the repository, or an output of the pipeline."""
+    outs = ["dvc[.]lock"] + [
+        re.sub(r"\\\$\\\{.*?\\\}", "[^/]+", re.escape(next(iter(out)) if isinstance(out, dict) else out))
+        for stage in yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+        for part in ("outs", "metrics", "plots")
+        for out in stage.get("do", stage).get(part, [])
+    ]
+    missing = [
+        f"{page}: {path}"
+        for page in ("CONTRIBUTING.md", "docs/life-of-an-event.md")
+        for path in re.findall(r"`([\w./-]*(?:/|\.(?:py|ya?ml|md|txt|toml|lock|json)))`", _text(root / page))
+        if not (root / path).exists()
+        and not (root / "src/clickflow" / path).exists()
+        and not any(re.fullmatch(f"{out}(/.*)?", path.rstrip("/")) for out in outs)
+    ]
+    assert missing == []
 
+
+def test_the_tree_in_the_readme_is_that_of_the_repository(root):
+    for page in ("README.md", "README.zh-CN.md"):
+        tree = re.search(r"^```\ndags/.*?^```$", _text(root / page), re.MULTILINE | re.DOTALL)
+        assert tree
+        rooms = set(re.findall(r"^  (\w+(?:/|\.py)) ", tree[0], re.MULTILINE))
+        package = root / "src/clickflow"
+        assert rooms - {"cli.py"} == {f"{init.parent.name}/" for init in package.glob("*/__init__.py")}, page
+        top = re.findall(r"^([\w./-]+(?:/|\.\w+)|Makefile)(?= |$)", tree[0], re.MULTILINE)
+        assert [name for name in top if not (root / name).exists()] == []
+
+
+def _text(path):
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_stage_of_the_pipeline_is_a_verb_of_the_command_line(root):
     from clickflow.cli import app
 
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}

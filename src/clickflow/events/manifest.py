@@ -101,7 +101,7 @@ def read(events: Path) -> Manifest | None:
 
 
 def load(paths: Paths) -> Manifest | None:
-    """The manifest of what lies there, which a new run may build on: every file is held against its recorded hash.
+    """The manifest of what lies there, which a new run may build on: every file is checked against its recorded hash.
 
     None where nothing lies there, or some of it is missing, which is said: all is read again then. Raises DataError
     where a file has changed since it was written.

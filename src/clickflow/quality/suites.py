@@ -24,7 +24,7 @@ SEVERITIES = ("critical", "warning", "info")
 class Rule:
     """One expectation of a suite.
 
-    `bound` is what it was held against, parameters filled in; `unchecked` says why it was left out, or is None.
+    `bound` is what it was compared with, parameters filled in; `unchecked` says why it was left out, or is None.
     `columns` are the columns of `table` that it reads.
     """
 

@@ -1,4 +1,4 @@
-"""The stage `validate`: the events held against the suites in expectations/."""
+"""The stage `validate`: the events checked against the suites in expectations/."""
 
 import tempfile
 from collections.abc import Mapping
