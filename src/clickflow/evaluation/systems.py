@@ -7,3 +7,4 @@ ONE_STEP = "one_step"
 """The candidate's answer for the next item, taken for the items of several next steps."""
 PREDICTIONS, AHEAD, ACTIONS = "predictions.parquet", "ahead.parquet", "actions.parquet"
 """The rows of next_item, next_items and next_action, in the folder of the evaluation."""
+ROWS = (PREDICTIONS, AHEAD, ACTIONS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clickflow.evaluation.systems import ROWS
 from clickflow.params.schema import Params
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.objects import STORE, Store
@@ -19,7 +20,6 @@ from clickflow.tracking.registered_models import EVALUATION, FORGOTTEN
 
 EXAMPLES = ('<h3 id="examples">', "</table></div>\n")
 GONE = '<p class="soft">Examples were taken out: a person in the data was forgotten.</p>\n'
-ROWS = ("predictions.parquet", "actions.parquet")
 
 
 @dataclass(frozen=True)

@@ -166,25 +166,17 @@ def _raw_and_events(
             gone, refusals = canonical.remove(paths, who, folder, engine, rows_of=rows_of, rewritten=rewritten)
             state["rows"]["events"] += gone
             state["rows"]["quarantine"] += refusals
-            things += [
-                Removed("events", day, "rewritten", rows, before[day], _hash(paths.events / day / "events.parquet"))
-                for day, rows in by_day.items()
-            ]
+            for day, rows in by_day.items():
+                file = paths.events / day / "events.parquet"  # gone where all of the day was theirs
+                now = files.sha256(file) if file.is_file() else ""
+                things.append(Removed("events", day, "rewritten", rows, before[day], now))
             things += [Removed("quarantine", source, "rewritten", rows) for source, rows in refused.items()]
         for name, fresh in ready.items():
-            was = files.sha256(raw_files[name].path)
-            fresh.replace(raw_files[name].path)
+            path = raw_files[name].path
+            was = files.sha256(path)
+            fresh.replace(path)
             state["rows"]["raw"] += raw_files[name].rows
-            things.append(
-                Removed(
-                    "raw files",
-                    str(raw_files[name].path),
-                    "rewritten",
-                    raw_files[name].rows,
-                    was,
-                    _hash(raw_files[name].path),
-                )
-            )
+            things.append(Removed("raw files", str(path), "rewritten", raw_files[name].rows, was, files.sha256(path)))
         save(things)
 
 
@@ -289,10 +281,6 @@ def _numbers(lines: list[int]) -> str:
 
 def _inside(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
-
-
-def _hash(path: Path) -> str:
-    return files.sha256(path) if path.is_file() else ""
 
 
 def _now() -> str:
