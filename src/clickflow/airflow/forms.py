@@ -4,7 +4,6 @@ Airflow checks a field's type, and takes every other key without a word; so the 
 """
 
 import dataclasses
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from airflow.sdk import Param
 from clickflow.orchestration import permitted
 from clickflow.params.schema import Params
 from clickflow.params.source import Preset, Source
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 AS_IS = "as in params.yaml"
 NOTHING = "nothing was run"
@@ -164,11 +163,9 @@ def check_keys(conf: Mapping[str, Any], known: Collection[str]) -> None:
     """Raises UsageError where what a run was started with has a key that no field has."""
     for key in conf:
         if key not in known:
-            close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             dotted = "." in key
             raise UsageError(
-                f"the form has no field {key!r}{hint}",
+                f"the form has no field {key!r}{nearest(key, known)}",
                 kept=NOTHING,
                 next_step=f"put it into overrides: {{{key!r}: …}}" if dotted else f"its fields are {', '.join(known)}",
             )

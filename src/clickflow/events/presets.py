@@ -1,13 +1,12 @@
 """Layouts of public shop logs. A preset is data; values in params.yaml take precedence."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
 from clickflow.params.source import Source
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 EVERY = "*"
 """The key of `nulls` for every column."""
@@ -198,10 +197,8 @@ def layout_of(source: Source, name: str) -> Layout:
 def _known(where: str, names: object, known: tuple[str, ...], what: str) -> None:
     for name in names:  # type: ignore[attr-defined]
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"{where}: {name!r} is no {what}{hint}",
+                f"{where}: {name!r} is no {what}{nearest(str(name), known)}",
                 kept="nothing was read, the outputs are as they were",
                 next_step=f"use one of {', '.join(known)}",
             )

@@ -5,8 +5,7 @@ A head of your own, outside this package, joins the table by `add`.
 
 from clickflow.heads import next_action, next_item
 from clickflow.heads.head import Head
-from clickflow.params.schema import nearest
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 HEADS: dict[str, Head] = {head.name: head for head in (next_item.HEAD, next_action.HEAD)}
 """All heads by name, in the order in which they are shown."""

@@ -1,6 +1,5 @@
 """`clickflow checkout RUN`: a recorded run with its code, params, data and models, bit for bit."""
 
-import difflib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from clickflow.orchestration import (
 from clickflow.orchestration.history import Recorded
 from clickflow.orchestration.workspace import Run
 from clickflow.system import console
-from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.errors import ClickflowError, UsageError, nearest
 from clickflow.system.paths import Paths
 from clickflow.system.process import dvc, git
 
@@ -78,9 +77,8 @@ def _find(origin: Path, name: str) -> Recorded:
     known = {run.id: run for run in history.recorded(origin)}
     if name.removeprefix(repository.RUNS) in known:
         return known[name.removeprefix(repository.RUNS)]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     raise UsageError(
-        f"there is no recorded run {name!r}" + (f"; did you mean {close[0]}?" if close else ""),
+        f"there is no recorded run {name!r}{nearest(name, known)}",
         kept="nothing was changed",
         next_step="`clickflow runs` lists them",
     )

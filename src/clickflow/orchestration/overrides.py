@@ -1,6 +1,5 @@
 """Other values for a run's params.yaml, checked before any work starts; the file keeps its comments and layout."""
 
-import difflib
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ import yaml
 
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.params.file import check
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 Overrides = Mapping[str, Any]
 """Dotted name of a param to its value."""
@@ -105,9 +104,7 @@ def _round_trip() -> Any:
 def _unknown(name: str, part: str, place: Any, done: Sequence[str]) -> UsageError:
     if not isinstance(place, Mapping):
         return UsageError(f"{name}: {'.'.join(done)} is one value and has nothing below it", kept="nothing was run")
-    close = difflib.get_close_matches(part, [str(key) for key in place], n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return UsageError(f"{name}: unknown key {part!r}{hint}", kept="nothing was run")
+    return UsageError(f"{name}: unknown key {part!r}{nearest(part, map(str, place))}", kept="nothing was run")
 
 
 def _hint(error: UsageError, overrides: Overrides) -> str:

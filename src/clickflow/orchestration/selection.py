@@ -1,11 +1,10 @@
 """The stages of a run of only some models."""
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from clickflow.orchestration.graph import Graph
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 
 def check(models: Iterable[str], params: Mapping[str, Any]) -> tuple[str, ...]:
@@ -13,10 +12,8 @@ def check(models: Iterable[str], params: Mapping[str, Any]) -> tuple[str, ...]:
     known, chosen = list(params.get("models") or {}), list(models)
     for name in chosen:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise UsageError(
-                f"there is no model {name!r}{hint}",
+                f"there is no model {name!r}{nearest(str(name), known)}",
                 kept="nothing was run",
                 next_step=f"choose among {', '.join(known)}",
             )

@@ -10,8 +10,8 @@ from clickflow.params.bounds import beyond, outside
 from clickflow.params.meta import default_of
 from clickflow.params.models import HeadParams, Model, heads
 from clickflow.params.rules import rules
-from clickflow.params.schema import Params, nearest
-from clickflow.system.errors import UsageError
+from clickflow.params.schema import Params
+from clickflow.system.errors import UsageError, nearest
 
 SHOWN, LONGEST = 30, 200
 """Faults in a message, and letters of a value."""

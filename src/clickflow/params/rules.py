@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 from clickflow.params.gate import ACCURACY, OTHERS, ROW_METRICS, place_of
 from clickflow.params.models import Encoder, Model, RankingHead, model_keys, units
-from clickflow.params.schema import Params, nearest
+from clickflow.params.schema import Params
 from clickflow.params.tuning import Tuned
+from clickflow.system.errors import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs")

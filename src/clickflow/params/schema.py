@@ -4,10 +4,9 @@ The dataclasses are plain (standard library only), so that the training core can
 `params.file` checks a file against them and needs pydantic and PyYAML.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.export import Export
@@ -26,7 +25,7 @@ from clickflow.params.source import Source
 from clickflow.params.training import Training
 from clickflow.params.tuning import Tuning
 from clickflow.params.watch import Watch
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +73,3 @@ def every() -> Iterator[Param]:
         elif not of_a_model:
             of_a_model = True
             yield from params_of_model("models.*")
-
-
-def nearest(name: str, known: Any) -> str:
-    """A hint at the one of the `known` names that may have been meant; empty where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,7 +1,5 @@
 """What is known of the platform that runs: its ports and settings, kept in its folder while it does."""
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from clickflow.platform.configuration import Ports
 from clickflow.platform.settings import Settings
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError
-from clickflow.system.files import read_json, write_json
+from clickflow.system.files import read_json, sha256_json, write_json
 from clickflow.system.paths import Paths
 
 FILE = "state.json"
@@ -63,7 +61,7 @@ def asked(chosen: Settings) -> str:
         for name, value in os.environ.items()
         if name.startswith(("CLICKFLOW_", "AIRFLOW__", "MLFLOW_TRACKING_", "AWS_"))
     }
-    return hashlib.sha256(json.dumps([asdict(chosen), env], default=str, sort_keys=True).encode()).hexdigest()
+    return sha256_json([asdict(chosen), env])
 
 
 @contextmanager

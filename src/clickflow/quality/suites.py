@@ -1,6 +1,5 @@
 """The committed suites made ready for one run, in a copy: nothing below expectations/ is written to."""
 
-import difflib
 import json
 import shutil
 import uuid
@@ -12,7 +11,7 @@ from typing import Any
 from clickflow.params.quality import Quality
 from clickflow.quality.profile import WHY_UNKNOWN
 from clickflow.system import files
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 CHECKPOINT = "events"
 """The checkpoint that is run, and whose order the report keeps."""
@@ -166,5 +165,4 @@ def _fault(what: str) -> UsageError:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there is: {', '.join(sorted(known))}"
+    return nearest(name, known) or f"; there is: {', '.join(sorted(known))}"

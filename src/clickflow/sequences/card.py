@@ -1,7 +1,5 @@
 """card.json of a packed store: what is in it, from which window, and what was left out. Standard library only."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,7 +8,7 @@ from typing import Any
 
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import ClickflowError, DataError
-from clickflow.system.files import read_json, write_json
+from clickflow.system.files import read_json, sha256_json, write_json
 
 FILE = "card.json"
 SPLITS = ("train", "valid", "test")
@@ -66,7 +64,7 @@ class Card:
     @property
     def sha256(self) -> str:
         """One hash that stands for all the bytes of the store."""
-        return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()
+        return sha256_json(_plain(self))
 
     @property
     def own_settings(self) -> Mapping[str, Any]:

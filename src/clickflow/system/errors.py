@@ -1,5 +1,8 @@
 """Errors a user can act on, and the exit codes that machines read."""
 
+import difflib
+from collections.abc import Iterable
+
 EXIT_FAILED = 1
 """Something went wrong while working; trying again may help."""
 EXIT_USAGE = 2
@@ -44,3 +47,9 @@ class DataError(ClickflowError):
     """Data that cannot be used as it is."""
 
     exit_code = EXIT_DATA
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the one of the `known` names that may have been meant; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -40,6 +40,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_json(value: Any) -> str:
+    """The SHA-256 of a JSON value, whatever the order of its keys; what JSON lacks is hashed as its text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def sha256_folder(folder: Path) -> str:
     """One hash over every file's relative path and bytes below `folder`, in sorted order."""
     digest = hashlib.sha256()

@@ -5,7 +5,6 @@ calls `verify` first. What was hashed before and has the same device, inode, siz
 home remembers it, for all processes.
 """
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clickflow.system.errors import DataError
-from clickflow.system.files import sha256, write_json
+from clickflow.system.files import sha256, sha256_json, write_json
 
 SEAL = "_hashes.json"
 CACHE = "hashes.sqlite"
@@ -219,7 +218,7 @@ def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _seal(files: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return sha256_json(files)
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clickflow.system.files import put_in_place, sha256, write_text
+from clickflow.system.files import put_in_place, sha256, sha256_json, write_text
 from clickflow.training.checkpoint_mirror import Mirror
 
 KEEP = 2
@@ -109,7 +109,7 @@ class Checkpoints:
 
 def _seal(content: Mapping[str, Any]) -> str:
     """A hash over what the JSON holds, as it will be read again."""
-    return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
+    return sha256_json(json.loads(json.dumps(content)))
 
 
 def fingerprint(*parts: Any, sources: Iterable[Path] = ()) -> str:

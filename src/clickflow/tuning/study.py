@@ -4,7 +4,6 @@
 and a log per trial, and the report. One process at a time works on it; trials are processes that know nothing of it.
 """
 
-import hashlib
 import json
 import shutil
 import time
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from clickflow.params.file import with_values
 from clickflow.params.schema import Params
 from clickflow.system.errors import ClickflowError, UsageError
-from clickflow.system.files import read_json, sha256, write_json
+from clickflow.system.files import read_json, sha256, sha256_json, write_json
 from clickflow.tracking.experiment import flat_params
 from clickflow.tuning import space as spaces
 from clickflow.tuning.space import Setting, Space
@@ -76,6 +75,7 @@ def parts(params: Params, space: Space, data: str) -> dict[str, Any]:
     from clickflow import models, training
 
     folders = [Path(str(module.__file__)).parent for module in (models, training)]
+    sources = [[path.name, sha256(path)] for folder in folders for path in sorted(folder.glob("*.py"))]
     fixed = flat_params(asdict(params.model(space.model)))
     keys = ("budget.epochs",) if params.tuning.epochs is not None else ()
     return {
@@ -85,12 +85,8 @@ def parts(params: Params, space: Space, data: str) -> dict[str, Any]:
         "params": {key: value for key, value in sorted(fixed.items()) if key not in (*space.tuned, *keys)}
         | {"tuning.epochs": params.tuning.epochs, "tuning.max_sequences": params.tuning.max_sequences}
         | {"seed": params.seed, "device": params.training.device, "precision": params.training.precision},
-        "code": _digest([[path.name, sha256(path)] for folder in folders for path in sorted(folder.glob("*.py"))]),
+        "code": sha256_json(sources)[:16],
     }
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -108,7 +104,7 @@ def opened(
 
     about = parts(params, space, data)
     above = home / "tuning" / space.model
-    folder = above / _digest(about)
+    folder = above / sha256_json(about)[:16]
     above.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(above / f".{folder.name}.lock"))
     try:

@@ -4,10 +4,9 @@ A unit of your own, outside this package, joins the table by `add`. What `custom
 in docs/decisions/0009-units-and-stores.md.
 """
 
-from clickflow.params.schema import nearest
 from clickflow.sequences.units import session
 from clickflow.sequences.units.unit import Unit
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import UsageError, nearest
 
 UNITS: dict[str, Unit] = {unit.name: unit for unit in (session.UNIT,)}
 """All units by name."""
