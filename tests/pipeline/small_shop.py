@@ -1,8 +1,15 @@
 """A small shop of its own: a git and DVC repository whose stages are plain commands, done in milliseconds."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from clickflow.orchestration import fragments, graph, runs
+from clickflow.orchestration.workspace import Run
 
 PIPELINE = """
 stages:
@@ -54,6 +61,51 @@ def dvc(folder: Path, *words: str) -> str:
 def commit(folder: Path, message: str = "more") -> None:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
+
+
+def quiet(line: str) -> None:
+    """Nobody is watching."""
+
+
+def whole(shop: Path, home: Path, name: str, values: Mapping[str, Any] | None = None, **more: Any) -> Run:
+    """A run of all stages, recorded."""
+    plan = graph.load(shop)
+    run = runs.open_run(shop, home, name, values or {}, compiled=plan, say=quiet, **more)
+    done: dict[str, fragments.Fragments] = {}
+    for stage in runs.stages(run, shop):
+        done[stage] = runs.run_stage(run, stage, [done[up] for up in plan.upstream(stage)], quiet)
+    runs.record(run, done.values(), quiet)
+    return run
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A folder with `shop` and `home`, and a run that was made there: put back, where it was, for each test.
+
+    git and DVC note where things lie, so that a copy elsewhere would not do.
+    """
+
+    folder: Path
+    run: Run
+
+    @staticmethod
+    def of(folder: Path, name: str, values: Mapping[str, Any], **more: Any) -> "Ran":
+        """Make the run, and keep a copy of the folder as it is then."""
+        ran = Ran(folder, whole(folder / "shop", folder / "home", name, values, **more))
+        ran._copy(folder, ran._kept)
+        return ran
+
+    @property
+    def _kept(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-kept")
+
+    def put_back(self) -> None:
+        self._copy(self._kept, self.folder)
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        subprocess.run(["cp", "-a", source, target], check=True)  # with its hard links
 
 
 # The code of the small shop's own commit: a run must use this `clickflow` and not the installed one.

@@ -1,11 +1,10 @@
 """A run builds on the one before it: old files are not read again, and where nothing is new there is nothing to do."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_shop import commit, dvc, git
+from small_shop import Ran, commit, dvc, git, quiet
 
 from clickflow.orchestration import fragments, graph, overrides, runs, workspace
 from clickflow.orchestration.workspace import Run
@@ -22,13 +21,10 @@ done
 """
 
 
-def quiet(line: str) -> None:
-    """Nobody is watching."""
-
-
-@pytest.fixture
-def growing(shop: Path) -> Iterator[Path]:
-    """The shop, with an ingest that appends."""
+@pytest.fixture(scope="module")
+def _ran(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("growing")
+    shop = Path(shutil.copytree(_shop, folder / "shop"))
     text = (shop / "dvc.yaml").read_text()
     commands, rest = text.split("    params: [source.path, simulator.events]")
     head = commands.split("    cmd:")[0]
@@ -40,7 +36,14 @@ def growing(shop: Path) -> Iterator[Path]:
     (shop / "check.sh").write_text("mkdir -p reports\ncat data/events/*.csv | wc -l > reports/check.txt\n")
     (shop / "ingest.sh").write_text(INGEST)
     commit(shop, "an ingest that appends")
-    return shop
+    return Ran.of(folder, "first", {"simulator.events": 5})
+
+
+@pytest.fixture
+def growing(_ran: Ran) -> Path:
+    """The shop, with an ingest that appends, and one run, `first`."""
+    _ran.put_back()
+    return _ran.folder / "shop"
 
 
 def home(shop: Path) -> Path:
@@ -58,7 +61,7 @@ def committed(shop: Path, values: dict[str, object]) -> None:
     commit(shop, "other params")
 
 
-def whole(run: Run, shop: Path) -> Run:
+def finished(run: Run, shop: Path) -> Run:
     plan, done = graph.load(shop), dict[str, fragments.Fragments]()
     for stage in plan.stages:
         done[stage] = runs.run_stage(run, stage, [done[up] for up in plan.upstream(stage)], quiet)
@@ -85,14 +88,14 @@ def by_hand(shop: Path, folder: Path) -> str:
 
 @pytest.mark.slow
 def test_what_an_earlier_run_took_in_is_not_read_again_and_the_result_is_as_from_nothing(
-    growing: Path, tmp_path: Path
+    growing: Path, _ran: Ran, tmp_path: Path
 ) -> None:
-    first = whole(opened(growing, "first"), growing)
+    first = _ran.run
     assert first.base == ""
     assert read(growing) == ["raw.csv"]
     (growing / "data/raw/tuesday.csv").write_text("cart,8\n")
     shutil.rmtree(growing / ".dvc/cache")  # another machine's cache is empty
-    second = whole(opened(growing, "second"), growing)
+    second = finished(opened(growing, "second"), growing)
     assert read(growing) == ["tuesday.csv"]
     assert second.base == git(growing, "rev-parse", first.reference).strip()
     hand = by_hand(growing, tmp_path / "by_hand")
@@ -101,9 +104,8 @@ def test_what_an_earlier_run_took_in_is_not_read_again_and_the_result_is_as_from
 
 
 @pytest.mark.slow
-def test_where_nothing_is_new_there_is_nothing_to_do(growing: Path) -> None:
-    assert runs.unchanged(opened(growing, "nothing"), quiet) == ""
-    whole(opened(growing, "first"), growing)
+def test_where_nothing_is_new_there_is_nothing_to_do(growing: Path, _ran: Ran) -> None:
+    assert runs.unchanged(_ran.run, quiet) == "", "there was no run before it"
     again = opened(growing, "again", {"next_step": 3})
     assert runs.unchanged(again, quiet).startswith("nothing has changed since run first of 2")
     assert not again.workspaces.exists()
@@ -111,7 +113,7 @@ def test_where_nothing_is_new_there_is_nothing_to_do(growing: Path) -> None:
     other = opened(growing, "other", **{"models.next_step.budget.epochs": 2})
     assert other.base == again.base
     assert runs.unchanged(other, quiet) == ""
-    whole(other, growing)
+    finished(other, growing)
     # What no stage depends on is no difference: the run of the same models is found, not the newest.
     was = (growing / "params.yaml").read_text()
     committed(growing, {"schedule.watch": "@daily", "promotion.wait_hours": 3})
@@ -135,7 +137,6 @@ def test_where_nothing_is_new_there_is_nothing_to_do(growing: Path) -> None:
 
 @pytest.mark.slow
 def test_events_made_by_other_code_or_params_are_not_built_on(growing: Path) -> None:
-    whole(opened(growing, "first"), growing)
     assert opened(growing, "params", **{"simulator.events": 6}).base == ""
     (growing / "ingest.sh").write_text(f"# mended\n{INGEST}")
     commit(growing, "another ingest")
@@ -144,7 +145,6 @@ def test_events_made_by_other_code_or_params_are_not_built_on(growing: Path) -> 
 
 @pytest.mark.slow
 def test_a_lock_that_was_committed_later_is_kept(growing: Path) -> None:
-    whole(opened(growing, "first"), growing)
     dvc(growing, "repro", "--quiet")
     git(growing, "add", "--force", "dvc.lock")
     git(growing, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "by hand")

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_shop import commit, dvc, git
+from small_shop import Ran, commit, dvc, git, quiet, whole
 
 from clickflow.orchestration import fragments, graph, prune, runs
-from clickflow.orchestration.workspace import Run
 from clickflow.registry import ledger
 from clickflow.system.errors import UsageError
 
@@ -33,8 +32,7 @@ GATE = """
 """
 
 
-def quiet(line: str) -> None:
-    """Nobody is watching."""
+RUNS = ("first", "run-1", "run-2")
 
 
 def home() -> Path:
@@ -53,36 +51,34 @@ def clickflow(folder: Path, *words: str, ok: bool = True) -> Any:
     return json.loads(done.stdout)
 
 
-def whole(shop: Path, name: str, values: dict[str, Any] | None = None, **more: Any) -> Run:
-    plan = graph.load(shop)
-    run = runs.open_run(shop, home(), name, values or {}, compiled=plan, say=quiet, **more)
-    done: dict[str, fragments.Fragments] = {}
-    for stage in runs.stages(run, shop):
-        done[stage] = runs.run_stage(run, stage, [done[up] for up in plan.upstream(stage)], quiet)
-    runs.record(run, done.values(), quiet)
-    return run
-
-
-@pytest.fixture
-def judged(shop: Path) -> Path:
-    """The shop, whose gate says what decision.json says; its raw file is kept by git."""
+@pytest.fixture(scope="module")
+def _ran(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("judged")
+    shop = Path(shutil.copytree(_shop, folder / "shop"))
     (shop / "dvc.yaml").write_text((shop / "dvc.yaml").read_text() + GATE)
     (shop / "decision.json").write_text(json.dumps({"decision": "hold", "metrics": {"mrr@20": 0.25}}))
     git(shop, "add", "--force", "data/raw/raw.csv")
     commit(shop, "a gate")
-    return shop
+    return Ran.of(folder, "first", {"simulator.events": 500}, note="a try", reason="by hand")
+
+
+@pytest.fixture
+def judged(_ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shop, whose gate says what decision.json says; its raw file is kept by git. It has one run, `first`."""
+    _ran.put_back()
+    monkeypatch.setenv("CLICKFLOW_HOME", str(_ran.folder / "home"))
+    return _ran.folder / "shop"
 
 
 @pytest.mark.slow
 def test_runs_are_listed_with_what_became_of_them(judged: Path) -> None:
-    whole(judged, "good", {"simulator.events": 500}, note="a try", reason="by hand")
     (judged / "data/raw/raw.csv").write_text("rotten\n")
     commit(judged, "bad data")
     with pytest.raises(runs.StageFailed):
-        whole(judged, "bad")
+        whole(judged, home(), "bad")
     said = clickflow(judged, "runs")
     bad, good = said["runs"]
-    assert (said["total"], bad["id"], good["id"]) == (2, "bad", "good")
+    assert (said["total"], bad["id"], good["id"]) == (2, "bad", "first")
     assert good["state"] == "recorded"
     assert good["params"] == {"simulator.events": 500}
     assert good["models"] == {"next_step": {"decision": "hold", "metric": "mrr@20", "value": 0.25}}
@@ -93,16 +89,16 @@ def test_runs_are_listed_with_what_became_of_them(judged: Path) -> None:
     assert (bad["state"], bad["failed"]) == ("failed", ["check"])
     assert bad["kept_bytes"] > 0
     assert bad["commit"] == git(judged, "rev-parse", "HEAD").strip()
-    assert "mrr@20 0.25" in git(judged, "log", "-1", "--format=%B", "refs/runs/good")
+    assert "mrr@20 0.25" in git(judged, "log", "-1", "--format=%B", "refs/runs/first")
 
 
 @pytest.mark.slow
-def test_a_run_comes_back_bit_for_bit_here_and_elsewhere(judged: Path, tmp_path: Path) -> None:
-    first = whole(judged, "first", {"simulator.events": 500})
+def test_a_run_comes_back_bit_for_bit_here_and_elsewhere(judged: Path, _ran: Ran, tmp_path: Path) -> None:
+    first = _ran.run
     weights = (first.folder / "models/next_step/weights").read_bytes()
     (judged / "check.sh").write_text("mkdir -p reports; echo other > reports/check.txt\n")
     commit(judged, "another check")
-    whole(judged, "second")
+    whole(judged, home(), "second")
     shutil.rmtree(first.folder)
     shutil.rmtree(judged / ".dvc/cache")
 
@@ -124,7 +120,6 @@ def test_a_run_comes_back_bit_for_bit_here_and_elsewhere(judged: Path, tmp_path:
 
 @pytest.mark.slow
 def test_nothing_is_lost_by_checking_a_run_out(judged: Path) -> None:
-    whole(judged, "first", {"simulator.events": 500})
     assert "did you mean first?" in clickflow(judged, "checkout", "frist", ok=False)
     (judged / "check.sh").write_text("# worked on\n")
     said = clickflow(judged, "checkout", "first", ok=False)
@@ -150,15 +145,16 @@ def test_a_run_of_some_models_leaves_the_others_as_they_were(judged: Path) -> No
     )
     (judged / "params.yaml").write_text(two)
     commit(judged, "two models")
-    whole(judged, "both")
-    whole(judged, "one", {"models.other.budget.epochs": 9, "models.next_step.budget.epochs": 9}, models=["next_step"])
+    whole(judged, home(), "both")
+    nine = {"models.other.budget.epochs": 9, "models.next_step.budget.epochs": 9}
+    whole(judged, home(), "one", nine, models=["next_step"])
     both, one = (fragments.parse(git(judged, "show", f"refs/runs/{name}:dvc.lock")) for name in ("both", "one"))
     assert one["train@next_step"] != both["train@next_step"]
     for stage in ("train@other", "gate@other"):
         assert one[stage] == both[stage]
     assert not (home() / "runs/one/models/other").exists()
     with pytest.raises(UsageError, match="there is no model 'othr'; did you mean 'other'"):
-        whole(judged, "wrong", models=["othr"])
+        whole(judged, home(), "wrong", models=["othr"])
 
     (judged / "dvc.lock").write_text(git(judged, "show", "refs/runs/both:dvc.lock"))
     (judged / "params.yaml").write_text(git(judged, "show", "refs/runs/one:params.yaml"))
@@ -168,11 +164,11 @@ def test_a_run_of_some_models_leaves_the_others_as_they_were(judged: Path) -> No
 
 @pytest.mark.slow
 def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
-    for number in range(3):
-        whole(judged, f"run-{number}", {"simulator.events": 500 + number})
-    git(judged, "update-ref", "refs/runs/champion", "refs/runs/run-0")
+    for number, name in enumerate(RUNS[1:], start=1):
+        whole(judged, home(), name, {"simulator.events": 500 + number})
+    git(judged, "update-ref", "refs/runs/champion", "refs/runs/first")
     entries: list[ledger.Entry] = []
-    for action, version, name in (("promote", 1, "run-0"), ("hold", 2, "run-1")):
+    for action, version, name in (("promote", 1, "first"), ("hold", 2, "run-1")):
         ledger.append(
             home() / "ledger.jsonl", entries, action=action, model="next_step", version=version, champion=1, previous=0,
             reason="because", facts={"run_id": name},
@@ -186,7 +182,7 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
         os.utime(path, (past, past))
 
     said = clickflow(judged, "prune", "--keep", "1", "--days", "30", "--dry-run")
-    assert {run["id"] for run in said["kept"]} == {"run-0", "run-1", "run-2", "champion"}
+    assert {run["id"] for run in said["kept"]} == {"first", "run-1", "run-2", "champion"}
     assert [(gone["id"], gone["what"]) for gone in said["removed"]] == [("failed", "workspaces")]
     assert failure.exists()
 
@@ -195,24 +191,24 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
     assert {run.id: run.why for run in kept} == {
         "run-2": "one of the 1 newest",
         "run-1": "holds the candidate of next_step, version 2",
-        "run-0": "made version 1 of next_step champion",
+        "first": "made version 1 of next_step champion",
     }
     assert {(gone.id, gone.what) for gone in doomed} >= {("champion", "reference"), ("failed", "workspaces")}
 
     said = clickflow(judged, "prune", "--keep", "1", "--days", "0")
-    assert {run["id"] for run in said["kept"]} == {"run-0", "run-1", "run-2"}
+    assert {run["id"] for run in said["kept"]} == {"first", "run-1", "run-2"}
     assert not failure.parent.exists()
     assert git(judged, "for-each-ref", "--format=%(refname)", "refs/runs").split() == [
-        "refs/runs/run-0",
+        "refs/runs/first",
         "refs/runs/run-1",
         "refs/runs/run-2",
     ]
-    for number in range(3):
-        assert (home() / f"runs/run-{number}/models/next_step/weights").exists()
+    for name in RUNS:
+        assert (home() / f"runs/{name}/models/next_step/weights").exists()
 
     # Bytes: what a commit names stays, and what is young; the rest goes where it is asked for.
     stores = [judged / ".dvc/cache/files/md5", home() / "dvc-remote/files/md5"]
-    locks = {number: git(judged, "show", f"refs/runs/run-{number}:dvc.lock") for number in range(3)}
+    locks = {number: git(judged, "show", f"refs/runs/{name}:dvc.lock") for number, name in enumerate(RUNS)}
     named = {number: set(re.findall(r"md5: (\w{32}(?:\.dir)?)", lock)) for number, lock in locks.items()}
 
     def there() -> list[set[str]]:
@@ -234,7 +230,7 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
         assert was & named[1] - kept_names
         assert not now & named[1] - kept_names
     shutil.rmtree(judged / ".dvc/cache")
-    assert clickflow(judged, "checkout", "run-0", "--into", str(home() / "back"))["clean"] is True
+    assert clickflow(judged, "checkout", "first", "--into", str(home() / "back"))["clean"] is True
 
 
 @pytest.mark.slow
