@@ -9,6 +9,7 @@ import io
 import math
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,18 @@ WARM_UP, ROUNDS, REQUESTS = 30, 5, 60
 
 def run(params: Params, paths: Paths, name: str) -> None:
     """Write `models/<name>/exported`; raises UsageError where nothing was trained, DataError where store and model do
-    not belong together, ClickflowError where the artefact is not equal to the network.
+    not belong together, ClickflowError where the artefact is not equal to what was trained.
     """
     trained, folder = paths.trained(name), paths.sequences(params.model(name).unit)
     if not (trained / TRAINED_CARD).is_file():
         raise UsageError(f"there is no trained model in {trained}", next_step=f"run `clickflow train {name}`")
     integrity.verify(trained, folder, home=paths.home)
+    EXPORTERS[params.model(name).kind](params, paths, name)
+
+
+def export_network(params: Params, paths: Paths, name: str) -> None:
+    """`run` for the kind `network`."""
+    trained, folder = paths.trained(name), paths.sequences(params.model(name).unit)
     model_card, store = read_json(trained / TRAINED_CARD), read_card(folder)
     _same_data(trained, model_card, folder, store)
     network = load_trained(trained)
@@ -101,6 +108,10 @@ def run(params: Params, paths: Paths, name: str) -> None:
             f"p95 {p95:.2f} ms for {params.export.latency_batch} session(s) on one CPU thread"
         ),
     )
+
+
+EXPORTERS: dict[str, Callable[[Params, Paths, str], None]] = {"network": export_network}
+"""By kind of model (`clickflow.models.kinds`): write models/<name>/exported, from folders whose bytes were verified."""
 
 
 class _Positional(nn.Module):

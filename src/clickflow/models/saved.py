@@ -51,7 +51,7 @@ def save(network: Network | Ensemble, folder: Path, card: Mapping[str, Any]) -> 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(weights, folder / WEIGHTS)
     content = {
-        "spec": asdict(network.spec),
+        "spec": {key: value for key, value in asdict(network.spec).items() if key != "kind"},  # it is a network
         "known": network.sizes.known,
         "actions": list(network.sizes.actions),
         "categories": network.sizes.categories,

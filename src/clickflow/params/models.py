@@ -83,6 +83,12 @@ def units() -> Mapping[str, Any]:
     return table
 
 
+def model_kinds() -> Mapping[str, str]:
+    """The table `clickflow.models.kinds.KINDS`, likewise."""
+    table: Mapping[str, str] = import_module("clickflow.models.kinds").KINDS
+    return table
+
+
 def heads() -> Mapping[str, Any]:
     """The table `clickflow.heads.HEADS`, a room above this one: heads join it from outside, so it is asked late."""
     table: Mapping[str, Any] = import_module("clickflow.heads").HEADS
@@ -162,6 +168,7 @@ class Model:
     """One model: what it reads, how, and what it answers."""
 
     unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
+    kind: Annotated[str, Meta("what it is: network")] = "network"
     encoder: Encoder = field(default_factory=Encoder)
     heads: Annotated[Mapping[str, HeadParams], ByName]
     optimiser: Optimiser = field(default_factory=Optimiser)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from clickflow.params.gate import ACCURACY, OTHERS, ROW_METRICS, place_of
-from clickflow.params.models import Encoder, Model, RankingHead, model_keys, units
+from clickflow.params.models import Encoder, Model, RankingHead, model_keys, model_kinds, units
 from clickflow.params.schema import Params
 from clickflow.params.tuning import Tuned
 from clickflow.system.errors import nearest
@@ -58,9 +58,10 @@ def rules(params: Params) -> Any:
         at = f"models.{name}"
         if not NAME.fullmatch(name):
             yield f"{at}: a model's name is lower-case letters, digits and underscores"
-        if model.unit not in units():
-            known = ", ".join(units())
-            yield f"{at}.unit: there is no unit {model.unit!r}; there is: {known}{nearest(model.unit, units())}"
+        for what, chosen, table in (("unit", model.unit, units()), ("kind", model.kind, model_kinds())):
+            if chosen not in table:
+                known = ", ".join(table)
+                yield f"{at}.{what}: there is no {what} {chosen!r}; there is: {known}{nearest(chosen, table)}"
         if name not in params.champion:
             yield f"champion.{name}: is missing; 0 says that there is none yet"
         if not model.heads:

@@ -53,8 +53,13 @@ def run(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] |
     `track` opens a tracker of the training, such as MLflow: nothing that it does can change a weight. Raises DataError
     where the store is missing or has nothing to learn from.
     """
+    integrity.verify(paths.sequences(params.model(name).unit), home=paths.home)
+    TRAINERS[params.model(name).kind](params, paths, name, track)
+
+
+def train_network(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] | None) -> None:
+    """`run` for the kind `network`: epoch by epoch, with checkpoints."""
     folder = paths.sequences(params.model(name).unit)
-    integrity.verify(folder, home=paths.home)
     card = read_card(folder)
     spec = readable(params.model(name), card)
     if lacking := [each for each in params.model(name).encoder.features if each not in spec.encoder.features]:
@@ -92,6 +97,10 @@ def run(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] |
     checkpoints.remove()
     kept = " and ".join(map(str, trained.best_epochs))
     console.say(f"{name}: trained; the weights of epoch {kept} of {len(trained.history)} are kept")
+
+
+TRAINERS: dict[str, Callable[[Params, Paths, str, Callable[..., Tracker] | None], None]] = {"network": train_network}
+"""By kind of model (`clickflow.models.kinds`): write models/<name>/trained, from a store whose bytes were verified."""
 
 
 def _train(spec: Model, sizes: Sizes, folder: Path, params: Params, team: Team | None, **along: Any) -> Trained:
