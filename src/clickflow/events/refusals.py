@@ -1,7 +1,6 @@
 """Files of a source that were refused as a whole or in large part, and files that lack something.
 
-What is refused is in quarantine for another reason than being an exact repeat: a file that is delivered twice is no
-broken file.
+An exact repeat does not count as refused: a file that is delivered twice is not broken.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

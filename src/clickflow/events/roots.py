@@ -1,8 +1,8 @@
 """Where the files of a run's source may lie: below folders that its commit names, and never in the platform's own.
 
 Links are followed before a path is judged, and every file is: a link inside a folder may lead out of it. A hard link is
-the file itself, and cannot be told. Whoever starts `clickflow ingest` by hand reads what they may read anyway: there
-nothing is refused.
+the file itself, and cannot be recognised. Whoever starts `clickflow ingest` by hand reads what they may read anyway:
+there nothing is refused.
 """
 
 import json

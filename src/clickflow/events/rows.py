@@ -1,4 +1,4 @@
-"""Raw rows between a reader and the checks."""
+"""Raw rows, as readers hand them to the checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Arrow values as Python's, where Python has any; else as texts that say what they are."""
+"""Arrow values as Python values; those that Python has no type for as texts."""
 
 from typing import Any
 

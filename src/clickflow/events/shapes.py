@@ -1,4 +1,4 @@
-"""The shape of a text: what a log, an error or a report may say of a value, and nobody can read it from."""
+"""The shape of a text (`99,99 AAA`): what a log, an error or a report may show of a value without revealing it."""
 
 LONGEST = 40
 

@@ -1,4 +1,4 @@
-"""How a text lies in a file: packed, in which encoding, with which line ends; and the plain UTF-8 that readers see."""
+"""A text file's compression, encoding and line ends; readers get plain UTF-8."""
 
 import bz2
 import codecs

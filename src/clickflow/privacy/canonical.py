@@ -1,7 +1,7 @@
-"""Events, quarantine and truth without a person: as if ingest had met their rows with their name on the list.
+"""Events, quarantine and truth without the forgotten people, as an ingest that has them on its list would write them.
 
-Days that hold none of them keep their bytes, the others are written again; the manifest, and with it appending, replay
-and counting, goes on to be true: read = accepted + quarantined + ignored + forgotten.
+Days that hold none of them keep their bytes, the others are written again; the manifest is updated, so that appending,
+replay and counts stay right: read = accepted + quarantined + ignored + forgotten.
 """
 
 import os

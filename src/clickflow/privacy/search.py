@@ -1,4 +1,4 @@
-"""Does a file hold somebody's name? Asked of its bytes, and of what they unpack to."""
+"""Whether a file names somebody, by its bytes and by what they unpack to."""
 
 import bz2
 import gzip

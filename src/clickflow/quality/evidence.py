@@ -1,4 +1,4 @@
-"""For a figure that breaks its bound: how many rows are concerned, and a few of them, fetched from the engine."""
+"""For a figure that breaks its bound: the number of rows concerned and a few examples, from DuckDB."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The accepted events as one DuckDB view, whatever state their files are in."""
+"""The accepted events as one DuckDB view, also where files lack columns or hold other types."""
 
 from dataclasses import dataclass
 from datetime import date

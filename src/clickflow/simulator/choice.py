@@ -1,4 +1,4 @@
-"""Which item a shopper turns to, and when: the second half of the process, after actions and intents are known.
+"""Which item a shopper views next, and when: the second half of the process, given actions and intents.
 
 A view goes, with probabilities that depend on the intent alone, to
   category: an item of the category in focus, by the shopper's price tier, then by the popularity of the day;

@@ -1,4 +1,4 @@
-"""Many shoppers at once, step by step: their actions and hidden states, before it is known about which items."""
+"""Many shoppers at once, step by step: their actions and hidden states; items are chosen later (`choice.py`)."""
 
 from dataclasses import dataclass
 
