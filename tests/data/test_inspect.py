@@ -15,8 +15,8 @@ from ingest_setup import HEADER, Desk, row, rows
 from typer.testing import CliRunner
 
 from clickflow.cli import app
-from clickflow.events.inspect.clocks import clock_of
 from clickflow.events.inspect.form import encoding_of
+from clickflow.events.inspect.time_forms import clock_of
 from clickflow.params.file import load
 from clickflow.system.errors import DataError
 

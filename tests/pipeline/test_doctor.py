@@ -13,7 +13,7 @@ import pytest
 import yaml
 from small_shop import commit
 
-from clickflow.doctor import log, machine
+from clickflow.doctor import machine, shop_log
 from clickflow.doctor.services import FAMILIES, VARIABLES
 from clickflow.events.ingest import ingest
 from clickflow.params.file import check
@@ -149,7 +149,7 @@ def test_the_log_is_looked_at_before_an_ingest_stumbles(
         (tmp_path / "log" / name).write_text(text)
     raw_params["source"] |= {"kind": "files", "path": "log"} | settings
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw_params))
-    (finding,) = log.source(Paths(tmp_path))
+    (finding,) = shop_log.source(Paths(tmp_path))
     assert (finding.state, words in finding.words) == (state, True), finding
     assert bool(finding.mend) == (state != "ok")
 
@@ -160,24 +160,24 @@ def test_a_machine_that_works_for_a_repository_elsewhere_need_not_have_the_log(
     monkeypatch.setenv("CLICKFLOW_REPOSITORY", "ssh://git@example.org/shop.git")
     raw_params["source"] |= {"kind": "files", "path": "nowhere"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw_params))
-    assert [finding.state for finding in log.source(Paths(tmp_path))] == ["warning"]
+    assert [finding.state for finding in shop_log.source(Paths(tmp_path))] == ["warning"]
 
 
 def test_a_key_that_is_lost_is_named_before_everybody_has_another_pseudonym(
     tmp_path: Path, raw_params: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = Paths(tmp_path)
-    assert log.key(paths) == [], "no events yet"
+    assert shop_log.key(paths) == [], "no events yet"
     (tmp_path / "log").mkdir()
     (tmp_path / "log/a.csv").write_text(HEADER + "2026-01-05 10:00:00,view,u1,s1,i1\n")
     raw_params["source"] |= {"kind": "files", "path": "log"}
     ingest(check(raw_params), paths)
-    assert [finding.state for finding in log.key(paths)] == ["ok"]
+    assert [finding.state for finding in shop_log.key(paths)] == ["ok"]
     monkeypatch.setenv("CLICKFLOW_PSEUDONYM_KEY", "another key, long enough")
-    assert "made other events" in log.key(paths)[0].words
+    assert "made other events" in shop_log.key(paths)[0].words
     monkeypatch.delenv("CLICKFLOW_PSEUDONYM_KEY")
     (paths.home / "pseudonym.key").unlink()
-    assert log.key(paths)[0].state == "fault"
+    assert shop_log.key(paths)[0].state == "fault"
     assert not (paths.home / "pseudonym.key").exists(), "looking makes no key"
 
 

@@ -14,7 +14,7 @@ import pytest
 from small_shop import commit, git
 from test_real_run import TINY
 
-from clickflow.orchestration import forgotten, graph, runs, workspace
+from clickflow.orchestration import graph, removed_objects, runs, workspace
 from clickflow.orchestration.workspace import Run
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1500)]
@@ -120,7 +120,7 @@ def test_no_byte_of_workspace_cache_remote_runs_or_mlflow_names_a_forgotten_pers
     refused = shop("clickflow", "checkout", "before", "--into", str(tmp_path / "back"), code=2)
     assert "held people who were forgotten" in refused
     assert not (tmp_path / "back").exists()
-    assert forgotten.removed(shop.home)
+    assert removed_objects.removed(shop.home)
 
     # what comes after is whole, and without them: by hand, and as a run of the commit, whose lock names what is gone
     shop("clickflow", "open")

@@ -10,7 +10,7 @@ import s3
 import ssh
 from small_shop import commit, dvc, git
 
-from clickflow.orchestration import fragments, graph, runs, storage, workspace
+from clickflow.orchestration import dvc_storage, fragments, graph, runs, workspace
 from clickflow.orchestration.workspace import Run
 from clickflow.system.errors import UsageError
 
@@ -144,6 +144,6 @@ def test_the_remote_of_the_clones_is_the_one_that_the_variable_names(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("CLICKFLOW_DVC_REMOTE", url)
-    storage.configure(shop, str(shop), tmp_path / "home")
-    assert dvc(shop, "config", "core.remote").strip() == storage.REMOTE
-    assert dvc(shop, "config", f"remote.{storage.REMOTE}.url").strip() == url
+    dvc_storage.configure(shop, str(shop), tmp_path / "home")
+    assert dvc(shop, "config", "core.remote").strip() == dvc_storage.REMOTE
+    assert dvc(shop, "config", f"remote.{dvc_storage.REMOTE}.url").strip() == url

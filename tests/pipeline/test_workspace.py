@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small_shop import CHECK, commit, dvc, git
 
-from clickflow.orchestration import fragments, graph, overrides, runs, storage, workspace
+from clickflow.orchestration import dvc_storage, fragments, graph, overrides, runs, workspace
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
 from clickflow.system.errors import ClickflowError, UsageError
@@ -153,7 +153,7 @@ def test_raw_files_kept_by_dvc_are_those_of_the_commit(shop: Path) -> None:
     runs.run_stage(run, "ingest", [], quiet)
     copy = run.workspaces.parent / "seen"
     workspace.clone(shop, copy, run.commit)
-    storage.configure(copy, run.repository, Path(run.home))
+    dvc_storage.configure(copy, run.repository, Path(run.home))
     fragments.write(copy, runs.run_stage(run, "ingest", [], quiet), ["ingest"])
     dvc(copy, "pull", "--quiet", "data/events")
     events = load(shop / "params.yaml").simulator.events

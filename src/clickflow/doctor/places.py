@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from clickflow.doctor.finding import Finding, fault, warning, well
-from clickflow.orchestration import repository, storage
+from clickflow.orchestration import dvc_storage, repository
 from clickflow.params.file import load
 from clickflow.system.errors import ClickflowError
 from clickflow.system.paths import Paths
@@ -78,7 +78,7 @@ def remote(paths: Paths) -> list[Finding]:
         settings = own.read_text(encoding="utf-8") if own.is_file() else ""
         (folder / ".dvc/config").write_text(settings, encoding="utf-8")
         try:
-            storage.configure(folder, origin, paths.home)
+            dvc_storage.configure(folder, origin, paths.home)
         except ClickflowError as error:
             return [fault("dvc remote", error.what, error.next_step)]
         url, name = _chosen(folder)

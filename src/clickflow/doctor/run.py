@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from clickflow.doctor import locks, log, machine, places, services
+from clickflow.doctor import locks, machine, places, services, shop_log
 from clickflow.doctor.finding import Check, Finding, fault
 from clickflow.system import console
 from clickflow.system.errors import EXIT_FAILED
@@ -24,8 +24,8 @@ CHECKS: tuple[Check, ...] = (
     places.params,
     locks.dvc,
     locks.left,
-    log.source,
-    log.key,
+    shop_log.source,
+    shop_log.key,
     places.remote,
     places.mlflow,
     services.variables,

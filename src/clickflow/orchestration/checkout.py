@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.orchestration import (
-    forgotten,
+    dvc_storage,
     fragments,
     graph,
     history,
     raw_files,
+    removed_objects,
     repository,
     runs,
-    storage,
     workspace,
 )
 from clickflow.orchestration.history import Recorded
@@ -40,14 +40,14 @@ def run(paths: Paths, name: str, *, into: Path | None, as_json: bool) -> None:
         before = git(folder, "rev-parse", "--abbrev-ref", "HEAD").strip()
         git(folder, "fetch", "--quiet", str(repository.at(origin, home)), kept.reference)
         git(folder, "checkout", "--quiet", "--detach", kept.commit)
-        remote = storage.ensure_remote(folder, home)
+        remote = dvc_storage.ensure_remote(folder, home)
         back = "" if before == "HEAD" else f"git switch {before} && dvc checkout"
     else:
         _fresh(folder)
         git(folder.parent, "clone", "--quiet", "--no-checkout", str(repository.at(origin, home)), str(folder))
         git(folder, "fetch", "--quiet", "origin", kept.reference)
         git(folder, "checkout", "--quiet", "--detach", kept.commit)
-        storage.configure(folder, origin, home)
+        dvc_storage.configure(folder, origin, home)
         remote, back = "", ""
     env = workspace.environment(opened, folder)
     _pull(opened, folder, env, remote)
@@ -86,7 +86,7 @@ def _find(origin: Path, name: str) -> Recorded:
 
 def _whole(kept: Recorded, lock: fragments.Fragments, home: Path) -> None:
     """Raise where what the run made was removed because it held people."""
-    gone = forgotten.among(lock, home)
+    gone = removed_objects.among(lock, home)
     if gone:
         raise UsageError(
             f"run {kept.id} cannot be brought back: {', '.join(sorted(gone))} held people who were forgotten on "

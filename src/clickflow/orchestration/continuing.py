@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.orchestration import (
-    forgotten,
     fragments,
     graph,
     history,
     journal,
     raw_files,
+    removed_objects,
     repository,
     selection,
     workspace,
@@ -47,7 +47,7 @@ def choose(run: Run, folder: Path) -> str:
         if committed and other.when.timestamp() < int(committed):
             break
         lock = history.lock_of(origin, other.commit)
-        if forgotten.among(lock, Path(run.home)):
+        if removed_objects.among(lock, Path(run.home)):
             continue  # its events held people who were forgotten since
         if not all(_same(stage, lock.get(stage.name), params, origin, run.commit, other) for stage in lasting):
             continue
@@ -84,7 +84,7 @@ def unchanged(run: Run, say: Say) -> str:
         lock = fragments.read(folder)
         plan, params = graph.load(folder), parse_yaml((folder / graph.PARAMS).read_text(encoding="utf-8"))
         wanted = selection.stages(plan, run.models, params.get("models") or {})
-        if forgotten.among({name: lock[name] for name in wanted if name in lock}, Path(run.home)):
+        if removed_objects.among({name: lock[name] for name in wanted if name in lock}, Path(run.home)):
             say("people in the data were forgotten since: the run goes on, to learn without them")
             return ""
         if not all(name in lock for name in wanted):

@@ -2,7 +2,7 @@
 
 Kept are the newest runs, the young ones, those that work, and those whose models matter: a champion now or before, a
 candidate, a decision to promote. What the others have left goes: reference, results, logs, and workspaces of failures.
-Bytes in the DVC cache and remote stay, for runs share them; asked for, those go that nothing needs (`objects.py`).
+Bytes in the DVC cache and remote stay, for runs share them; `--objects` removes those that nothing needs.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from clickflow.orchestration import history, journal, objects, repository, workspace
+from clickflow.orchestration import history, journal, repository, unused_objects, workspace
 from clickflow.orchestration.history import Recorded
 from clickflow.registry import ledger
 from clickflow.system import console
@@ -137,7 +137,7 @@ def _objects(origin: str, home: Path, doomed: list[Doomed], *, old: datetime, no
     """What nothing needs when `doomed` is gone, by the folder that had it; removed unless `dry`."""
     gone = [thing.path for thing in doomed if thing.what == "reference"]
     sizes_of: dict[Path, list[int]] = {}
-    for file in objects.unneeded(origin, home, without=gone, old=old, now=now):
+    for file in unused_objects.unneeded(origin, home, without=gone, old=old, now=now):
         sizes_of.setdefault(file.parents[3], []).append(file.lstat().st_size)
         if not dry:
             file.unlink(missing_ok=True)

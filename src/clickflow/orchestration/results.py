@@ -7,13 +7,13 @@ from typing import Any
 
 from clickflow.orchestration import (
     continuing,
+    dvc_storage,
     fragments,
     graph,
     history,
     raw_files,
     repository,
     selection,
-    storage,
     workspace,
 )
 from clickflow.orchestration.variables import parse_yaml
@@ -38,7 +38,7 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
     A second time replaces the first: the run is what its last attempt made.
     """
     folder = workspace.create(run, "record", {**continuing.entries(run), **fragments.merge(parts)})
-    storage.configure(folder, run.repository, Path(run.home), link_types=LINKS)
+    dvc_storage.configure(folder, run.repository, Path(run.home), link_types=LINKS)
     _lay_out(run, folder, say)
     git(folder, "add", "--force", graph.PARAMS, fragments.FILE)
     silent = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
@@ -82,7 +82,7 @@ def results(run: Run, say: Say, *, everything: bool = False) -> Path:
     if not folder.is_dir() or git(folder, "rev-parse", "HEAD").strip() != commit:
         workspace.remove(folder)
         workspace.clone(origin, folder, commit)
-        storage.configure(folder, run.repository, home, link_types=LINKS)
+        dvc_storage.configure(folder, run.repository, home, link_types=LINKS)
     _lay_out(run, folder, say, everything=everything)
     write_text(marker, wanted)
     return folder

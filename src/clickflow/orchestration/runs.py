@@ -14,6 +14,7 @@ from typing import Any
 
 from clickflow.orchestration import (
     continuing,
+    dvc_storage,
     fragments,
     graph,
     journal,
@@ -22,7 +23,6 @@ from clickflow.orchestration import (
     raw_files,
     repository,
     selection,
-    storage,
     workspace,
 )
 from clickflow.orchestration.continuing import unchanged
@@ -137,7 +137,7 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     before = {name: entry for name, entry in continuing.entries(run).items() if name == stage}
     folder = workspace.create(run, stage, {**before, **given})
     env = workspace.environment(run, folder)
-    if storage.is_shared(run.repository):
+    if dvc_storage.is_shared(run.repository):
         env["CLICKFLOW_CHECKPOINT_REMOTE"] = str(folder)  # a training that is killed here may go on elsewhere
     plan = graph.load(folder)
     reads = raw_files.reads(folder, plan.stages[stage])

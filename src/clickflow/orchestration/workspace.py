@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from clickflow.orchestration import fragments, graph, overrides, permitted, repository, storage
+from clickflow.orchestration import dvc_storage, fragments, graph, overrides, permitted, repository
 from clickflow.registry import signatures
 from clickflow.system.errors import UsageError
 from clickflow.system.files import write_text
@@ -112,7 +112,7 @@ def create(run: Run, name: str, entries: fragments.Fragments) -> Path:
     remove(folder)
     clone(repository.having(run.repository, home, run.commit), folder, run.commit)
     write_text(folder / OWNER, _process(os.getpid()))
-    storage.configure(folder, run.repository, home)
+    dvc_storage.configure(folder, run.repository, home)
     permitted.check_travelled((folder / graph.PARAMS).read_text(encoding="utf-8"), run.overrides)
     set_params(folder, run.overrides)
     fragments.write(folder, entries, graph.load(folder).stages)

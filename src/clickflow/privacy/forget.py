@@ -16,8 +16,7 @@ from typing import Any
 from clickflow.events import forgotten
 from clickflow.events.commit import scratch
 from clickflow.events.engine import started
-from clickflow.orchestration import forgotten as removed_objects
-from clickflow.orchestration import repository, workspace
+from clickflow.orchestration import removed_objects, repository, workspace
 from clickflow.params.schema import Params
 from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw
 from clickflow.privacy.leftovers import Removed

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.evaluation.systems import ROWS
-from clickflow.orchestration import fragments, history, repository, storage
+from clickflow.orchestration import dvc_storage, fragments, history, repository
 from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
 from clickflow.system import console
@@ -101,8 +101,8 @@ def _remotes(config: configparser.ConfigParser) -> Iterator[tuple[str, str]]:
         match = re.fullmatch(r"'?remote \"(.+?)\"'?", section)
         if match and config.has_option(section, "url"):
             yield match[1], config.get(section, "url").strip("\"'")
-    if said := os.environ.get(storage.VARIABLE, "").strip():
-        yield storage.VARIABLE, said
+    if said := os.environ.get(dvc_storage.VARIABLE, "").strip():
+        yield dvc_storage.VARIABLE, said
 
 
 def _elsewhere(checkout: Path | None, name: str, url: str) -> Store:
@@ -110,7 +110,7 @@ def _elsewhere(checkout: Path | None, name: str, url: str) -> Store:
     from dvc.fs import get_cloud_fs
 
     settings: Any = None
-    if checkout and name != storage.VARIABLE:
+    if checkout and name != dvc_storage.VARIABLE:
         from dvc.repo import Repo
 
         with Repo(str(checkout)) as repo:

@@ -6,9 +6,17 @@ from typing import Any
 
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.events.folders import format_of
-from clickflow.events.inspect.clocks import could_be_order
-from clickflow.events.inspect.columns import Column, Mapped, amounts, columns_of, mapped, order_choices, placeholders
 from clickflow.events.inspect.form import Look
+from clickflow.events.inspect.matched_columns import (
+    Column,
+    Mapped,
+    amounts,
+    columns_of,
+    mapped,
+    order_choices,
+    placeholders,
+)
+from clickflow.events.inspect.time_forms import could_be_order
 from clickflow.events.inspect.words import column_named, type_named
 from clickflow.events.presets import ANY_TYPE, PRESETS, Layout
 from clickflow.events.storage import UTF8

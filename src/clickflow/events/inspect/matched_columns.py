@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clickflow.events.inspect.clocks import ENOUGH, Clock, clock_of
 from clickflow.events.inspect.form import Look
+from clickflow.events.inspect.time_forms import ENOUGH, Clock, clock_of
 from clickflow.events.inspect.words import PLACEHOLDERS, column_named, type_named
 
 NAMED = 0.5
