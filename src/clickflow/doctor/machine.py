@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from clickflow.doctor.finding import Finding, fault, warning, well
 from clickflow.platform import settings
@@ -58,11 +57,9 @@ def packages(paths: Paths) -> list[Finding]:
 
 def memory(_: Paths) -> list[Finding]:
     """Free memory, against what the platform and one run need."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return [warning("memory", "it cannot be read here: no /proc", "clickflow is made for Linux")]
-    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024 / GB
+    import psutil
+
+    free = psutil.virtual_memory().available / GB
     words = f"{free:.1f} GB are free"
     if free < PLATFORM_GB:
         mend = "end other programs; a run by hand needs less: ingest.memory_gb, sequences.memory_gb in params.yaml"

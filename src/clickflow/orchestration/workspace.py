@@ -137,7 +137,10 @@ def running(folder: Path) -> bool:
 
 
 def _process(number: int) -> str:
-    """A process by number and start time, for numbers come again; empty where there is none."""
+    """A process by number and start time, for numbers come again; empty where there is none.
+
+    In the kernel's ticks: psutil's `create_time` is the clock's, and a clock may be set.
+    """
     try:
         return f"{number} {Path(f'/proc/{number}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()[19]}"
     except OSError:
