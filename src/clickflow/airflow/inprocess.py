@@ -1,21 +1,31 @@
-"""`python -m clickflow.airflow.inprocess DAGS DAG TIME CONF`: one DAG run in this process, without a server.
+"""`python -m clickflow.airflow.inprocess DAGS DAG TIME CONF [FILE]`: one DAG run in this process, without a server.
 
-Started by `clickflow.orchestration.local` with an AIRFLOW_HOME of its own. Exit code 0: the run succeeded.
+Started by `clickflow.orchestration.local` with an AIRFLOW_HOME of its own. FILE says how far the tasks are, and in the
+end what they have handed on. Exit code 0: the run succeeded.
 """
 
 import json
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from clickflow.system import process
 from clickflow.system.errors import EXIT_FAILED
+from clickflow.system.files import write_json
 
 POOLS = {"gpu": 1, "promote": 1}
 """Pools that tasks ask for, and their slots: one training, and one change of champions, at a time."""
 
 
-def main(dags: str, dag_id: str, moment: str, conf: str) -> int:
+LOOK = 0.25
+"""Seconds between two looks at the tasks."""
+
+
+def main(dags: str, dag_id: str, moment: str, conf: str, file: str = "") -> int:
     """Bring the database up to date, load the DAG files, run the DAG, and return the exit code."""
     migrate()
     _make_pools()
@@ -29,8 +39,63 @@ def main(dags: str, dag_id: str, moment: str, conf: str) -> int:
         return EXIT_FAILED
     when, dag = datetime.fromisoformat(moment), bag.dags[dag_id]
     dag.deadline = None  # a scheduler's to watch, and there is none
-    run = dag.test(run_after=when, logical_date=when, run_conf=json.loads(conf))
+    with _followed(dag_id, f"manual__{when.isoformat()}", Path(file) if file else None):
+        run = dag.test(run_after=when, logical_date=when, run_conf=json.loads(conf))
     return 0 if run.state == "success" else EXIT_FAILED
+
+
+@contextmanager
+def _followed(dag_id: str, run_id: str, file: Path | None) -> Iterator[None]:
+    """Meanwhile `file` says how far the tasks are (state, begin, end), and at the end what they have handed on."""
+    if file is None:
+        yield
+        return
+    from sqlalchemy.exc import SQLAlchemyError
+
+    ended = threading.Event()
+
+    def follow() -> None:
+        before: dict[str, Any] = {}
+        while not ended.wait(LOOK):
+            try:
+                tasks = _tasks(dag_id, run_id)
+                if tasks != before:
+                    write_json(file, {"tasks": tasks})
+                    before = tasks
+            except (SQLAlchemyError, OSError):
+                continue  # the database is busy, or the disk full: the next look will see it
+
+    thread = threading.Thread(target=follow, name="follow", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        write_json(file, {"tasks": _tasks(dag_id, run_id), "handed_on": _handed_on(dag_id, run_id)})
+
+
+def _tasks(dag_id: str, run_id: str) -> dict[str, dict[str, str | None]]:
+    from airflow.models.dagrun import DagRun
+
+    return {
+        task.task_id: {
+            "state": task.state and str(task.state),
+            "begin": task.start_date and task.start_date.isoformat(),
+            "end": task.end_date and task.end_date.isoformat(),
+        }
+        for task in DagRun.fetch_task_instances(dag_id, run_id)
+    }
+
+
+def _handed_on(dag_id: str, run_id: str) -> dict[str, Any]:
+    """What each task has returned."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = session.scalars(XComModel.get_many(run_id=run_id, dag_ids=dag_id, key="return_value"))
+        return {row.task_id: XComModel.deserialize_value(row) for row in rows}
 
 
 def migrate() -> None:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from clickflow.orchestration.workspace import Run
 from clickflow.params.schema import Params
 from clickflow.system import console, process
 from clickflow.system.errors import EXIT_FAILED, ClickflowError
+from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
 DAG = "retrain"
@@ -59,23 +59,27 @@ def run(params: Params, paths: Paths, settings: Sequence[str]) -> None:
     console.say(f"retrain: {len(tasks)} tasks under Airflow; logs in {_short(logs)}")
 
     started = time.monotonic()
-    child = _start(paths, moment, {"overrides": values}, logs)
+    progress = logs / "tasks.json"
+    child = _start(paths, moment, {"overrides": values}, logs, progress)
     try:
-        states = _watch(child, tasks, lambda: _states(paths, name), logs)
+        states = _watch(child, tasks, lambda: _states(progress), logs)
     finally:
         _stop(child)
     if child.returncode:
         raise _failure(tasks, states, logs)
     console.say(f"retrain: done in {time.monotonic() - started:.0f} s")
-    opened = workspace.here(_handed_on(paths, name, OPEN), paths.root)
+    handed_on = _said(progress)["handed_on"]
+    opened = workspace.here(handed_on[OPEN], paths.root)
     folder = runs.results(opened, lambda _: None, everything=True)
-    scored = [outcome["model"] for outcome in _handed_on(paths, name, PROMOTE) if outcome["champion"]]
+    scored = [outcome["model"] for outcome in handed_on[PROMOTE] if outcome["champion"]]
     for words in [["status"], *(["score", model] for model in scored)]:
         _show(opened, folder, words)
     _where_next(opened, folder, sorted(params.models))
 
 
-def _start(paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path) -> "subprocess.Popen[bytes]":
+def _start(
+    paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path, progress: Path
+) -> "subprocess.Popen[bytes]":
     """The process that runs the DAG, with an Airflow of its own: nobody's settings, database or examples."""
     folder = paths.home / "airflow"
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +102,7 @@ def _start(paths: Paths, moment: datetime, conf: Mapping[str, Any], logs: Path) 
     words = ["-m", "clickflow.airflow.inprocess", str(paths.root / "dags"), DAG, moment.isoformat()]
     with (logs / "airflow.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, *words, json.dumps(conf)],
+            [sys.executable, *words, json.dumps(conf), str(progress)],
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -169,33 +173,24 @@ def _last_line(log: Path) -> str:
     return next((line.strip()[:70] for line in reversed(lines) if line.strip()), "")
 
 
-def _states(paths: Paths, name: str) -> dict[str, State]:
-    """How far the tasks are, read from Airflow's database; nothing where it is not there yet."""
-    rows = _query(paths, "select task_id, state, start_date, end_date from task_instance where run_id = ?", name)
+def _states(file: Path) -> dict[str, State]:
+    """How far the tasks are, as Airflow's process says it; nothing where it has not begun."""
     states = {}
-    for task, state, begun, ended in rows:
+    for name, task in _said(file).get("tasks", {}).items():
+        state, begin, end = task["state"], task["begin"], task["end"]
         seconds = None
-        if begun and state not in (None, "scheduled", "queued"):
-            end = datetime.fromisoformat(ended) if ended and state in DONE else datetime.now(UTC).replace(tzinfo=None)
-            seconds = (end.replace(tzinfo=None) - datetime.fromisoformat(begun).replace(tzinfo=None)).total_seconds()
-        states[task] = State(state or "waiting", seconds)
+        if begin and state not in (None, "scheduled", "queued"):
+            until = datetime.fromisoformat(end) if end and state in DONE else datetime.now(UTC)
+            seconds = (until - datetime.fromisoformat(begin)).total_seconds()
+        states[name] = State(state or "waiting", seconds)
     return states
 
 
-def _query(paths: Paths, statement: str, *values: str) -> list[tuple[Any, ...]]:
-    file = paths.home / "airflow/airflow.db"
+def _said(file: Path) -> dict[str, Any]:
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2)) as database:
-            return database.execute(statement, values).fetchall()
-    except sqlite3.Error:
-        return []  # being made, or busy: the next look will see it
-
-
-def _handed_on(paths: Paths, name: str, task: str) -> Any:
-    """What a task of the run has handed on to the tasks after it."""
-    rows = _query(paths, "select value from xcom where run_id = ? and task_id = ? and key = 'return_value'", name, task)
-    value = json.loads(rows[0][0])
-    return json.loads(value) if isinstance(value, str) else value
+        return dict(read_json(file))
+    except FileNotFoundError:
+        return {}
 
 
 def _failure(tasks: Mapping[str, Task], states: Mapping[str, State], logs: Path) -> ClickflowError:
