@@ -53,9 +53,10 @@ quick: $(DEVELOPMENT) ## the tests that take seconds
 platform: $(DEVELOPMENT) ## the tests that start real servers or build from a bare clone
 	@$(BIN)/pytest -m platform
 
-lint: $(DEVELOPMENT) ## ruff: faults and format
+lint: $(DEVELOPMENT) ## ruff: faults and format; the order of rooms, and the deps of dvc.yaml
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/pytest tests/pipeline/test_rooms.py
 
 types: $(DEVELOPMENT) ## mypy, strict
 	@$(BIN)/mypy

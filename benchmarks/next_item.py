@@ -39,7 +39,7 @@ from clickflow.system import console
 from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
     from clickflow.training.distributed import Team
     from clickflow.training.loop import Trained
 
@@ -87,7 +87,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from clickflow.models.ensemble import parameters
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
     from clickflow.training.answers.ranking import Ranks
     from clickflow.training.batches import windows
     from clickflow.training.device import choose, settled

@@ -173,7 +173,7 @@ def simulated(out: Path, *, events: int, items: int, seed: int) -> None:
     import pyarrow as pa
     from pyarrow import compute, csv, parquet
 
-    from clickflow.simulator import simulate
+    from clickflow.sources.simulator import simulate
 
     settings = dataclasses.replace(simulate.DEFAULTS, events=events, items=items)
     with tempfile.TemporaryDirectory() as folder:

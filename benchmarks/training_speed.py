@@ -94,7 +94,7 @@ def drawn(items: int, events: int) -> PackedSplit:
 
 def begun(spec: Model, settings: Training, items: int, events: int) -> "Trainer":
     """Training before its first step."""
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
     from clickflow.training.device import choose
     from clickflow.training.trainer import Trainer
 

@@ -32,7 +32,7 @@ from clickflow.params.watch import Watch
 from clickflow.sequences.features import derived
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
-from clickflow.simulator import simulate
+from clickflow.sources.simulator import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 METRIC = "mrr@20"

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from clickflow.simulator import shopper, simulate, truth
+from clickflow.sources.simulator import shopper, simulate, truth
 
 TARGET = Path(__file__).resolve().parents[1] / "docs/images/simulator.png"
 SHOWN = shopper.INTENTS[: shopper.CRAWL]

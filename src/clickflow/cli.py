@@ -60,7 +60,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Write a simulated shop log of any size, and the true probabilities behind it."""
-    from clickflow.simulator import simulate
+    from clickflow.sources.simulator import simulate
 
     simulate.run(events=events, seed=seed, out=out, fmt=fmt, dirt=dirt, as_json=as_json)
 

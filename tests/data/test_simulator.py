@@ -22,7 +22,7 @@ import pytest
 
 from clickflow.events import contract
 from clickflow.params.simulator import Simulator
-from clickflow.simulator import dirt, raw_log, shopper, simulate, truth
+from clickflow.sources.simulator import dirt, raw_log, shopper, simulate, truth
 from clickflow.system import files
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_setup import Desk, Outcome, set_params
 
-from clickflow.events import databases, snapshot, statements
 from clickflow.events.ingest import ingest
+from clickflow.sources.sql import databases, snapshot, statements
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 ROWS = """CREATE TABLE clicks (moment TIMESTAMP, kind TEXT, customer INTEGER, sku TEXT, price DECIMAL(10, 2));

@@ -17,7 +17,7 @@ from clickflow.params.sequences import Robots, Sequences
 from clickflow.sequences import prepare
 from clickflow.sequences.card import SPLITS, Card, read_card
 from clickflow.sequences.exclusions import ROBOTS
-from clickflow.simulator.crowd import KINDS
+from clickflow.sources.simulator.crowd import KINDS
 from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 

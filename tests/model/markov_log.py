@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from small_models import spec as small_spec
 
-from clickflow.models.network import Sizes
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model, RankingHead
 from clickflow.params.training import Training
 from clickflow.sequences.features import derived, statistics

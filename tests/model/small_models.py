@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from clickflow.models import ensemble, item_features, network, saved
+from clickflow.models.sizes import Sizes
 from clickflow.params.file import load
 from clickflow.params.models import Model
 from clickflow.sequences.store import Card, open_split, read_card, write_store
@@ -84,7 +85,7 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
     torch.manual_seed(seed)
     made = ensemble.build(
         model,
-        network.Sizes(
+        Sizes(
             known=card.known,
             actions=card.actions,
             categories=card.categories,

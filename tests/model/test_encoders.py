@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from clickflow.models.answers.classes import QUICK
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import build
-from clickflow.models.network import Network, Sizes
+from clickflow.models.network import Network
 from clickflow.models.saved import load_trained, save, spec_from
 from clickflow.models.sights import sights
+from clickflow.models.sizes import Sizes
 
 ACTIONS = tuple("abcdefghi")
 DRAW = np.random.default_rng(5)

@@ -10,7 +10,7 @@ from small_models import KNOWN, shop, spec
 from clickflow.models import item_features
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import build
-from clickflow.models.network import Sizes
+from clickflow.models.sizes import Sizes
 
 NAN = float("nan")
 SHOP = {

@@ -288,7 +288,7 @@ import sys
 for name in "safetensors pyarrow pandas duckdb yaml pydantic rich typer mlflow matplotlib".split():
     sys.modules[name] = None  # as if it were not installed
 import numpy as np
-from clickflow.models.network import Sizes
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Augmentation, Budget, ClassesHead, Encoder, Model, Optimiser, RankingHead
 from clickflow.params.training import Training
 from clickflow.sequences.store import PackedSplit

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
 from ingest_setup import Desk, Outcome, set_params
 
-from clickflow.events import statements
 from clickflow.events.ingest import ingest
 from clickflow.events.replay import replay
+from clickflow.sources.sql import statements
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 pytestmark = pytest.mark.platform

@@ -5,6 +5,7 @@ Real logs have no truth; then there is none of this.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def best(folder: Path, test: HeldOut, known: int) -> Best:
     """Ask the truth in `folder` every question of `test`; items from `known` on do not compete."""
     from pyarrow import parquet
 
-    from clickflow.simulator import truth
-
+    # each kind of source with a truth has a way to ask it; only that of this log is a dependency of the stage
+    truth = import_module(f"clickflow.sources.{read_json(folder / 'card.json')['source']}.truth")
     sessions = parquet.read_table(test.folder / "test" / "sequences.parquet", columns=["session_id"])
     items = parquet.read_table(test.folder / "vocabulary.parquet", columns=["item_id"])
     names: list[str] = ["", "", *items.column("item_id").to_pylist()]

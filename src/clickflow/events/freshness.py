@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clickflow.events import manifest
+from clickflow.events import basis, manifest
 from clickflow.events.refusals import named, refused_files
 from clickflow.params.schema import Params
 from clickflow.system import files
@@ -37,7 +37,7 @@ def freshness(params: Params, paths: Paths) -> Freshness | None:
         moment = datetime.fromisoformat(newest)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    now = manifest.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
+    now = basis.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
     hours = (now - moment).total_seconds() / 3600 if manifest.clock(paths.events) else None
     return Freshness(
         newest_event=newest,

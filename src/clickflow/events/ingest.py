@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from clickflow.events import forgotten, manifest, missing, origins, outputs, quarantine, reading, refusals, times
+from clickflow.events import basis, forgotten, manifest, missing, origins, outputs, quarantine, reading, remarks, times
 from clickflow.events.commit import commit, scratch
 from clickflow.events.digests import digests, steady
 from clickflow.events.engine import Engine, started
@@ -41,7 +41,7 @@ def run(params: Params, paths: Paths) -> None:
     """Ingest the source of `params` into `paths`, and say what came of it."""
     card = ingest(params, paths)
     share = params.ingest.max_file_quarantine_share
-    for line in refusals.lines(card, paths.quarantine, share, load_key(paths.home)):
+    for line in remarks.lines(card, paths.quarantine, share, load_key(paths.home)):
         console.say(f"[bold yellow]note[/] {escape(line)}")
     console.emit(card, as_json=False, text=lambda: summary(card))
 
@@ -105,8 +105,8 @@ def _take_in(
         raise _advised(error, params, files, engine) from error
     hashed = digests(files, paths.home)
     marks = [(name, digest.size, digest.sha256) for (name, _), digest in zip(files, hashed, strict=True)]
-    settings = manifest.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
-    previous = manifest.load(paths)
+    settings = basis.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
+    previous = basis.load(paths)
     missing.check(manifest.read(paths.events), params, [name for name, _ in files])
     if rebuild:
         previous = None
@@ -250,7 +250,7 @@ def summary(card: dict[str, Any]) -> str:
 
 def _continues(previous: Manifest, settings: dict[str, Any], marks: Sequence[tuple[str, int, str]]) -> bool:
     """Whether what an earlier run took in is what this run would begin with."""
-    if manifest.tightened(previous.settings, settings):
+    if basis.tightened(previous.settings, settings):
         return False
     return [(s.name, s.size, s.sha256) for s in previous.sources] == list(marks[: len(previous.sources)])
 

@@ -2,18 +2,17 @@
 
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickflow.events import roots
-from clickflow.events.folders import find_files
 from clickflow.events.forgotten import Forgotten
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.params.schema import Params
 from clickflow.params.source import Source
-from clickflow.system import console, files
+from clickflow.system import files
 from clickflow.system.paths import Paths
 
 IDS = ("user_id", "session_id")
@@ -42,27 +41,13 @@ def as_read(source: Source) -> Source:
 
 
 def raw_files(params: Params, paths: Paths, scratch: Path) -> tuple[Source, list[tuple[str, Path]]]:
-    """The raw files of the source (name and path), and how to read them. What is made for it is made in `scratch`."""
-    source = as_read(params.source)
-    if source.kind == "files":
-        files = find_files(source, paths.root)
-        if allowed := roots.of_run(paths.root):
-            for _, path in files:
-                allowed.check(path)
-        return source, files
-    folder = scratch / "raw"
-    folder.mkdir()
-    if source.kind == "simulator":
-        from clickflow.simulator.simulate import simulate
+    """The raw files of the source (name and path), and how to read them. What is made for it is made in `scratch`.
 
-        with console.progress("simulating", params.simulator.events) as progress:
-            simulate(params.simulator, folder, seed=params.seed, fmt="csv", progress=progress)
-        return source, sorted((path.name, path) for path in folder.glob("events-*"))
-    from clickflow.events.snapshot import snapshot
-
-    path = folder / "snapshot.parquet"
-    name = snapshot(source, path, params.ingest.memory_gb)
-    return source, [(name, path)]
+    Each kind of source is a folder of `clickflow.sources`, which stands above this room. Only that of `source.kind` is
+    imported, and is a dependency of the stage in dvc.yaml.
+    """
+    kind = import_module(f"clickflow.sources.{params.source.kind}.fetch")
+    return as_read(params.source), kind.fetch(params, paths, scratch)
 
 
 def write_truth(params: Params, scratch: Path, folder: Path, key: bytes, people: Forgotten) -> None:

@@ -7,7 +7,7 @@ params, without reading the sources. Other changes touch accepted rows too, and 
 
 from typing import Any
 
-from clickflow.events import forgotten, manifest, outputs
+from clickflow.events import basis, forgotten, outputs
 from clickflow.events import ingest as stage_of
 from clickflow.events.commit import commit, scratch
 from clickflow.events.engine import started
@@ -39,15 +39,15 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
             stage_of.check_source(params.source, engine)
             key = load_key(paths.home)
             integrity.verify(paths.events, paths.quarantine, home=paths.home)
-            previous = manifest.load(paths)
+            previous = basis.load(paths)
             if previous is None:
                 raise UsageError(
                     "there is nothing to replay: no ingest has left its events and quarantine here",
                     next_step="clickflow ingest",
                 )
             before = previous.total("accepted"), previous.total("quarantined")
-            settings = manifest.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
-            touched = manifest.tightened(previous.settings, settings)
+            settings = basis.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
+            touched = basis.tightened(previous.settings, settings)
             if touched:
                 raise UsageError(
                     f"these params changed since the ingest, and with them accepted rows too: {', '.join(touched)}",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from clickflow.events import manifest, origins
+from clickflow.events import basis, origins
 from clickflow.events.checks import Rules
 from clickflow.events.forgotten import NOBODY, Forgotten
 from clickflow.events.presets import Layout
@@ -13,7 +13,7 @@ from clickflow.params.schema import Params
 def rules_for(params: Params, key: bytes, people: Forgotten = NOBODY) -> Callable[[Layout], Rules]:
     """What a good row is, for a layout; rows of `people` are neither good nor bad."""
     source = origins.as_read(params.source)
-    now = manifest.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
+    now = basis.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
     latest = now + timedelta(minutes=params.ingest.future_tolerance_minutes)
 
     def rules(layout: Layout) -> Rules:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from clickflow.models.answers.answer import Answer
-from clickflow.models.network import Network, Sizes
+from clickflow.models.network import Network
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model
 
 

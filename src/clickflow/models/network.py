@@ -1,7 +1,6 @@
 """A whole model: item embedding, encoder and heads, built from its spec."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -10,31 +9,13 @@ from torch import Tensor, nn
 from clickflow.models.answers import modules
 from clickflow.models.answers.answer import Answer, Encoded
 from clickflow.models.answers.ranking import separate
-from clickflow.models.associations import Table
 from clickflow.models.encoders import Encoder, StepFeatures
-from clickflow.models.item_features import Codes, ItemFeatures
+from clickflow.models.item_features import ItemFeatures
 from clickflow.models.normalize import unit
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model
 from clickflow.sequences.features import class_sizes
 from clickflow.system.errors import UsageError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """What the data says about a model's size.
-
-    `known`: item indexes below are the model's items (0 padding, 1 unknown); `actions`: the event types in the order
-    of their codes, without exit; `categories`: number of category indexes; `statistics`: mean and standard deviation
-    of log(1 + x) of each feature that is a number, in the training part; `item_codes`: see `item_features.codes`,
-    needed where the spec asks for item features; `associations`: needed where the spec asks for them.
-    """
-
-    known: int
-    actions: tuple[str, ...]
-    categories: int
-    statistics: Mapping[str, tuple[float, float]]
-    item_codes: Codes | None = field(default=None, compare=False)
-    associations: Table | None = field(default=None, compare=False)
 
 
 class Network(nn.Module):

@@ -14,7 +14,8 @@ from clickflow.heads.head import Kind
 from clickflow.models.answers.ranking import Ranking
 from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
-from clickflow.models.network import Network, Sizes
+from clickflow.models.network import Network
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Augmentation, Budget, Model, Optimiser
 from clickflow.params.models import Encoder as EncoderSpec
 from clickflow.system.files import sha256

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clickflow.events import days, encryption, manifest, outputs, quarantine
+from clickflow.events import basis, days, encryption, manifest, outputs, quarantine
 from clickflow.events.commit import commit
 from clickflow.events.engine import Engine
 from clickflow.events.manifest import Ingested
@@ -66,7 +66,7 @@ def remove(
     `folder`: an ingest's scratch folder, held. `rows_of`: by source, the rows of theirs that an ingest would count.
     `rewritten`: raw files that are written again, by name.
     """
-    previous = manifest.load(paths)
+    previous = basis.load(paths)
     changed_days, gone = _days(paths, people, folder)
     path, refused, reasons = _quarantine(paths, people, folder)
     _truth(paths, people, folder)

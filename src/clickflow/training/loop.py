@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from clickflow.models.ensemble import Ensemble, members
-from clickflow.models.network import Network, Sizes
+from clickflow.models.network import Network
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model
 from clickflow.params.training import Training
 from clickflow.system.errors import UsageError

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from clickflow.heads import named
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
-from clickflow.models.network import Network, Sizes
+from clickflow.models.network import Network
 from clickflow.models.saved import CARD, save
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model
 from clickflow.params.schema import Params
 from clickflow.sequences.features import FEATURES
@@ -21,7 +22,7 @@ from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import console, integrity
 from clickflow.system.files import read_json, replacing, write_json
 from clickflow.system.paths import Paths
-from clickflow.training import checkpoint_mirror, curves
+from clickflow.training import checkpoint_mirror, code, curves
 from clickflow.training.checkpoints import Checkpoints, fingerprint
 from clickflow.training.device import choose
 from clickflow.training.distributed import Team, gathered
@@ -129,17 +130,13 @@ def _fingerprint(params: Params, name: str, card: Card) -> str:
     """What is being trained: spec, settings, seed, data, and the code that trains."""
     import torch
 
-    here = Path(__file__).parents[1]
     return fingerprint(
         asdict(params.model(name)),
         asdict(replace(params.training, processes=1)),  # others may go on with what these have done
         params.seed,
         card.sha256,
         [torch.__version__, torch.cuda.is_available()],
-        sources=[
-            here / "sequences/features.py",
-            *(file for room in ("heads", "models", "training") for file in (here / room).rglob("*.py")),
-        ],
+        sources=code.files(),
     )
 
 

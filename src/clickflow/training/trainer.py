@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clickflow.models.answers.ranking import Ranking
-from clickflow.models.network import Network, Sizes
+from clickflow.models.network import Network
+from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model, RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import DataError

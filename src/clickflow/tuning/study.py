@@ -20,6 +20,7 @@ from clickflow.params.schema import Params
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256, sha256_json, write_json
 from clickflow.tracking.experiment import flat_params
+from clickflow.training import code
 from clickflow.tuning import space as spaces
 from clickflow.tuning.space import Setting, Space
 
@@ -72,10 +73,6 @@ class Study:
 
 def parts(params: Params, space: Space, data: str) -> dict[str, Any]:
     """What a study is about: trials of another one cannot be compared with its own."""
-    from clickflow import models, training
-
-    folders = [Path(str(module.__file__)).parent for module in (models, training)]
-    sources = [[path.name, sha256(path)] for folder in folders for path in sorted(folder.glob("*.py"))]
     fixed = flat_params(asdict(params.model(space.model)))
     keys = ("budget.epochs",) if params.tuning.epochs is not None else ()
     return {
@@ -85,7 +82,7 @@ def parts(params: Params, space: Space, data: str) -> dict[str, Any]:
         "params": {key: value for key, value in sorted(fixed.items()) if key not in (*space.tuned, *keys)}
         | {"tuning.epochs": params.tuning.epochs, "tuning.max_sequences": params.tuning.max_sequences}
         | {"seed": params.seed, "device": params.training.device, "precision": params.training.precision},
-        "code": sha256_json(sources)[:16],
+        "code": sha256_json([[path.name, sha256(path)] for path in code.files()])[:16],
     }
 
 

@@ -14,7 +14,7 @@ from clickflow.models.answers.ranking import Ranking
 from clickflow.params.models import Model
 
 if TYPE_CHECKING:
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
 
 KINDS: Mapping[Kind, Callable[..., Answer]] = {"ranking": Ranking.of, "classes": Classes.of}
 """What makes the module of a head, by the kind of its answer."""

@@ -13,7 +13,7 @@ from clickflow.models.answers.answer import Answer, Encoded
 from clickflow.params.models import HeadParams, Model
 
 if TYPE_CHECKING:
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
 
 RECENT = 4
 """Actions that the answer is read off, each by a table of its own."""

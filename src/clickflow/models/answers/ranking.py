@@ -22,7 +22,7 @@ from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
 
 TEMPERATURE = 10.0
 """Scores are cosines times this: the sharpest softmax they can give."""

@@ -15,7 +15,7 @@ from clickflow.training.answers.objective import Objective
 from clickflow.training.answers.ranking import RankingObjective
 
 if TYPE_CHECKING:
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
 
 KINDS: Mapping[Kind, Callable[..., Objective]] = {"ranking": RankingObjective, "classes": ClassesObjective}
 """What a head is in training, by the kind of its answer."""

@@ -14,7 +14,7 @@ from clickflow.heads.head import NOTHING, Head
 from clickflow.params.models import HeadParams
 
 if TYPE_CHECKING:
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
     from clickflow.sequences.store import PackedSplit
 
 Ints = NDArray[np.int64]

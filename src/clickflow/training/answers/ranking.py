@@ -19,7 +19,7 @@ from clickflow.training.answers.objective import Ints, Objective, Part, Seen, Ta
 from clickflow.training.negatives import Draw, candidates, everything
 
 if TYPE_CHECKING:
-    from clickflow.models.network import Sizes
+    from clickflow.models.sizes import Sizes
     from clickflow.sequences.store import PackedSplit
 
 AUXILIARY = 2.0

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.events import contract
-from clickflow.events.columns import letters, named, numbers, texts
-from clickflow.simulator.dirt import Dirt
-from clickflow.simulator.shop import Shop
+from clickflow.sources.simulator.columns import letters, named, numbers, texts
+from clickflow.sources.simulator.dirt import Dirt
+from clickflow.sources.simulator.shop import Shop
 
 ROWS_PER_FILE = 4_000_000
 SCHEMA = pa.schema([field for field in contract.SCHEMA if field.name not in ("order", "item_name")])

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.events.columns import letters, named, numbers, texts
-from clickflow.simulator import crowd, raw_log, shopper
-from clickflow.simulator.rhythm import Clock
-from clickflow.simulator.shop import PRICE_CLASSES, Shop
+from clickflow.sources.simulator import crowd, raw_log, shopper
+from clickflow.sources.simulator.columns import letters, named, numbers, texts
+from clickflow.sources.simulator.rhythm import Clock
+from clickflow.sources.simulator.shop import PRICE_CLASSES, Shop
 
 EVENTS = pa.schema(
     [

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.events.columns import named, numbers
+from clickflow.sources.simulator.columns import named, numbers
 
 TIME, TYPE, USER, SESSION, ITEM, _CATEGORY, BRAND, PRICE, QUANTITY, _CAMPAIGN = range(10)
 

@@ -8,9 +8,9 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from clickflow.events import databases, statements
 from clickflow.events.storage import UNTOUCHED
 from clickflow.params.source import Source
+from clickflow.sources.sql import databases, statements
 from clickflow.system.errors import ClickflowError, UsageError
 
 ROWS = 100_000

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.simulator import shopper
-from clickflow.simulator.rhythm import LONGEST
-from clickflow.simulator.shop import COMPLEMENTS, PROMOTED, SIMILAR, TIERS, Shop
-from clickflow.simulator.walks import Walks
+from clickflow.sources.simulator import shopper
+from clickflow.sources.simulator.rhythm import LONGEST
+from clickflow.sources.simulator.shop import COMPLEMENTS, PROMOTED, SIMILAR, TIERS, Shop
+from clickflow.sources.simulator.walks import Walks
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]

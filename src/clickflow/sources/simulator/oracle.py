@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.simulator import choice, shopper
-from clickflow.simulator.shop import PRICE_CLASSES, TIERS, Shop
+from clickflow.sources.simulator import choice, shopper
+from clickflow.sources.simulator.shop import PRICE_CLASSES, TIERS, Shop
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]

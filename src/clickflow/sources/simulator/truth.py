@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.params.simulator import Simulator
-from clickflow.simulator import choice, crowd, oracle, shopper
-from clickflow.simulator import shop as shops
-from clickflow.simulator.rhythm import Clock
+from clickflow.sources.simulator import choice, crowd, oracle, shopper
+from clickflow.sources.simulator import shop as shops
+from clickflow.sources.simulator.rhythm import Clock
 from clickflow.system import files
 from clickflow.system.errors import DataError
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.simulator.rhythm import HOUR, Clock
-from clickflow.simulator.shop import PICKS, Shop
+from clickflow.sources.simulator.rhythm import HOUR, Clock
+from clickflow.sources.simulator.shop import PICKS, Shop
 
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -13,10 +13,10 @@ import numpy as np
 
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.params.simulator import Simulator
-from clickflow.simulator import crowd, raw_log, shopper, truth_log
-from clickflow.simulator import shop as shops
-from clickflow.simulator.dirt import Dirt
-from clickflow.simulator.stream import Stream
+from clickflow.sources.simulator import crowd, raw_log, shopper, truth_log
+from clickflow.sources.simulator import shop as shops
+from clickflow.sources.simulator.dirt import Dirt
+from clickflow.sources.simulator.stream import Stream
 from clickflow.system import console, files
 from clickflow.system.errors import ClickflowError, UsageError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.simulator.shopper import EXIT, IMPRESSION, OUTCOMES, Floats, Process
+from clickflow.sources.simulator.shopper import EXIT, IMPRESSION, OUTCOMES, Floats, Process
 
 LONGEST_SESSION = 400
 """Steps; a session that would be longer ends there (fewer than one in a million does)."""

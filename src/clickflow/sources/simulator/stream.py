@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.simulator import choice, crowd, shopper, walks
-from clickflow.simulator.raw_log import Block, OpenSessions
-from clickflow.simulator.rhythm import Clock
-from clickflow.simulator.shop import Shop
-from clickflow.simulator.truth_log import TruthLog
+from clickflow.sources.simulator import choice, crowd, shopper, walks
+from clickflow.sources.simulator.raw_log import Block, OpenSessions
+from clickflow.sources.simulator.rhythm import Clock
+from clickflow.sources.simulator.shop import Shop
+from clickflow.sources.simulator.truth_log import TruthLog
 
 BLOCK_EVENTS = 200_000
 """Few enough for the processor's cache, enough that the calls of numpy do not count."""

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.simulator.crowd import BOT, FRAUD, KINDS
-from clickflow.simulator.shop import PRICE_CLASSES
+from clickflow.sources.simulator.crowd import BOT, FRAUD, KINDS
+from clickflow.sources.simulator.shop import PRICE_CLASSES
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""A table or query of a database."""
