@@ -9,6 +9,9 @@ it. Each is started by `clickflow up` in a clone of HEAD, and ended. For Celery,
 - `parse`: what DAG files cost to load, Airflow being there, and which heavy modules they bring
 - `concurrent`: ten runs at once
 - `recovery`: tests/platform/test_crashes.py and test_celery.py, which kill everything once, and print the seconds
+
+What this machine lacks (Redis and PostgreSQL for Celery, pytest for `recovery`) is asked for first: that part is left
+out, and the result says why under `skipped`. FILE holds what was measured so far, whatever becomes of the rest.
 """
 
 import argparse
@@ -25,18 +28,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
+import platform_client
+import servers
 from outcome import hand_out, versions
+from platform_client import Platform
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests/platform"
-sys.path.insert(0, str(TESTS))  # the platform as tests start it and see it
-
-import platform_client  # noqa: E402
-import servers  # noqa: E402
-from platform_client import Platform  # noqa: E402
 
 EXECUTORS = ("local", "edge", "celery")
 PARTS = ("tasks", "parse", "concurrent", "recovery")
@@ -68,20 +71,49 @@ def main() -> None:
     parts = wanted.only.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--only: {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
-    result: dict[str, Any] = {}
-    if "parse" in parts:
-        result["parse"] = parse()
-    executors = wanted.executor or EXECUTORS
-    if {"tasks", "concurrent"} & set(parts):
-        result["executors"] = {name: measured(name, parts, wanted.repeat) for name in executors}
-    if "recovery" in parts:
-        result["recovery_seconds"] = recovery([name for name in executors if name != "local"])
-    result |= {
+    result: dict[str, Any] = {
         "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
         "hardware": f"{os.cpu_count()} CPU cores, {machine.machine()}",
         "versions": versions("apache-airflow", "dvc", "mlflow", "torch"),
     }
+    executors, skipped = possible(wanted.executor or EXECUTORS, parts)
+    if skipped:
+        result["skipped"] = skipped
+
+    def keep(found: dict[str, Any], name: str, value: Any) -> None:
+        found[name] = value
+        if wanted.json:
+            wanted.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+    if "parse" in parts:
+        keep(result, "parse", parse())
+    if {"tasks", "concurrent"} & set(parts):
+        for executor in executors:
+            of_executor = result.setdefault("executors", {}).setdefault(executor, {})
+            for name, value in measured(executor, parts, wanted.repeat):
+                keep(of_executor, name, value)
+    if "recovery" in parts and "recovery" not in skipped:
+        seconds = result.setdefault("recovery_seconds", {})
+        for name, value in recovery([executor for executor in executors if executor != "local"]):
+            keep(seconds, name, value)
     hand_out(result, wanted.json)
+
+
+def possible(executors: Sequence[str], parts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The executors that can be started here; and what cannot be measured, with the reason, said at once."""
+    skipped = {}
+    if "celery" in executors:
+        try:
+            servers.check_broker()
+        except SkipTest as lacking:
+            skipped["celery"] = str(lacking)
+    if "recovery" in parts and not find_spec("pytest"):
+        skipped["recovery"] = "no pytest here: make development"
+    elif "recovery" in parts and not set(executors) - {"local", *skipped}:
+        skipped["recovery"] = "it is of Edge and Celery"
+    for name, why in skipped.items():
+        say(f"{name} is left out: {why}")
+    return [name for name in executors if name not in skipped], skipped
 
 
 def parse() -> dict[str, Any]:
@@ -99,19 +131,19 @@ def parse() -> dict[str, Any]:
     return {**done[0], **medians, "load": load()}
 
 
-def measured(executor: str, parts: Sequence[str], repeat: int) -> dict[str, Any]:
-    """A platform with one executor: its start, its memory, a run's tasks, ten runs."""
+def measured(executor: str, parts: Sequence[str], repeat: int) -> Iterator[tuple[str, Any]]:
+    """A platform with one executor, a figure after the other: its start, its memory, a run's tasks, ten runs."""
     with started(executor) as (shop, seconds):
-        result: dict[str, Any] = {"up_seconds": seconds, "memory_mb": memory(shop)}
+        yield "up_seconds", seconds
+        yield "memory_mb", memory(shop)
         if "tasks" in parts:
             say(f"{executor}: the first run, which fills the cache of bytecode and the database")
             one_run(shop, 0.0030)
             runs = [one_run(shop, 0.0031 + number / 10_000) for number in range(repeat)]
-            result["run"] = min(runs, key=lambda run: float(run["over_the_stages"]))
-            result["others_over_the_stages"] = [run["over_the_stages"] for run in runs]
+            yield "run", min(runs, key=lambda run: float(run["over_the_stages"]))
+            yield "others_over_the_stages", [run["over_the_stages"] for run in runs]
         if "concurrent" in parts:
-            result["concurrent"] = ten_runs(shop)
-    return result
+            yield "concurrent", ten_runs(shop)
 
 
 @contextmanager
@@ -236,20 +268,18 @@ def ten_runs(shop: Platform) -> dict[str, Any]:
     }
 
 
-def recovery(executors: Sequence[str]) -> dict[str, float]:
+def recovery(executors: Sequence[str]) -> Iterator[tuple[str, float]]:
     """Seconds from each fault until its work went on, as the tests of faults print them. Raises where one fails."""
     files = {"edge": "test_crashes.py", "celery": "test_celery.py"}
     command = [sys.executable, "-m", "pytest", "-q", "-s", *(str(TESTS / files[name]) for name in executors)]
     say("recovery: the tests of faults")
-    found: dict[str, float] = {}
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout or ():
             sys.stderr.write(line)
             if match := re.search(r"recovery after (.*): ([\d.]+) s", line):
-                found[match.group(1)] = float(match.group(2))
+                yield match.group(1), float(match.group(2))
     if child.returncode:
         raise SystemExit(f"the tests of faults failed, exit code {child.returncode}")
-    return found
 
 
 def memory(shop: Platform) -> dict[str, float]:

@@ -5,13 +5,17 @@ is ended by `clickflow down` when the module is done, and no process may be left
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import platform_client
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # the platform as benchmarks see it too
+
+import platform_client
 from platform_client import Platform
 
 StartPlatform = Callable[..., Platform]

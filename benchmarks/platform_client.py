@@ -1,4 +1,4 @@
-"""A running platform as tests see it: the REST API, the command line, the processes. Nothing of its inside.
+"""A running platform as tests and benchmarks see it: REST API, command line, processes. Nothing of its inside.
 
 def test_something(platform: Platform) -> None:
     run = platform.trigger("retrain", {"note": "mine"})

@@ -1,4 +1,7 @@
-"""Real servers on loopback, as Debian and PyPI have them, that a test starts, kills, and starts again."""
+"""Real servers on loopback, as Debian and PyPI have them, that a test or benchmark starts, kills, and starts again.
+
+What is not installed here raises `unittest.SkipTest`, which pytest takes for a test that is skipped.
+"""
 
 import os
 import pwd
@@ -11,8 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
+from unittest import SkipTest
 
 PATIENCE = 120.0
 
@@ -68,11 +70,15 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
+def check_broker() -> None:
+    """Raise SkipTest where Redis or PostgreSQL cannot be started here."""
+    _redis()
+    _postgresql()
+
+
 def redis() -> Server:
     """Redis, which writes every change to its disk, as a broker must."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no Redis server here: apt-get install redis-server")
+    program = _redis()
     chosen, folder = port(), _folder("redis")
     command = [program, "--bind", "127.0.0.1", "--port", str(chosen), "--dir", str(folder)]
     return Server([*command, "--appendonly", "yes", "--save", ""], chosen, folder)
@@ -80,20 +86,15 @@ def redis() -> Server:
 
 def postgresql() -> Server:
     """PostgreSQL with the user and database `airflow`; it keeps what was committed, however it ends."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
-    folder, user = _folder("postgresql"), None
-    if os.geteuid() == 0:  # it refuses to be run by root
-        user = next((name for name in ("postgres", "nobody") if _exists(name)), None)
-        if user is None:
-            pytest.skip("PostgreSQL does not run as root, and there is no other user")
+    initdb, user = _postgresql()
+    folder = _folder("postgresql")
+    if user:
         shutil.chown(folder, user)
     chosen, data = port(), folder / "data"
-    made = [str(found[-1]), "-D", str(data), "-U", "airflow", "--auth=trust", "-E", "UTF8", "--no-sync"]
+    made = [str(initdb), "-D", str(data), "-U", "airflow", "--auth=trust", "-E", "UTF8", "--no-sync"]
     subprocess.run(made, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     options = f"-p {chosen} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
-    return Server([str(found[-1].with_name("postgres")), "-D", str(data), *options.split()], chosen, folder, user)
+    return Server([str(initdb.with_name("postgres")), "-D", str(data), *options.split()], chosen, folder, user)
 
 
 def database(server: Server) -> str:
@@ -126,6 +127,26 @@ def bucket() -> tuple[Server, dict[str, str]]:
 
 def _folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"clickflow-{name}-", dir="/tmp"))
+
+
+def _redis() -> str:
+    program = shutil.which("redis-server")
+    if program is None:
+        raise SkipTest("no Redis server here: apt-get install redis-server")
+    return program
+
+
+def _postgresql() -> tuple[Path, str | None]:
+    """Its newest initdb, and the user that it is run as; None: who runs this."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        raise SkipTest("no PostgreSQL server here: apt-get install postgresql")
+    if os.geteuid() != 0:
+        return found[-1], None
+    user = next((name for name in ("postgres", "nobody") if _exists(name)), None)
+    if user is None:
+        raise SkipTest("PostgreSQL does not run as root, and there is no other user")
+    return found[-1], user
 
 
 def _exists(name: str) -> bool:
