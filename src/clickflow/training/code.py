@@ -10,6 +10,7 @@ CODE = (
     "sequences/features.py",
     "sequences/indexes.py",
     "sequences/store.py",
+    "sequences/units",
     "sequences/writer.py",
     "events/contract.py",
     "params/models.py",
