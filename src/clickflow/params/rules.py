@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from clickflow.params.gate import ACCURACY, OTHERS, ROW_METRICS, place_of
-from clickflow.params.models import Encoder, Model, RankingHead, model_keys, model_kinds, units
+from clickflow.params.models import Encoder, Model, RankingHead, heads, model_keys, model_kinds, units
 from clickflow.params.schema import Params
-from clickflow.params.tuning import Tuned
+from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -210,6 +210,13 @@ def _beaten_rules(params: Params) -> Any:
 
 def _tuning_rules(params: Params) -> Any:
     """Spaces speak of params that models have; whether their values fit a model is asked when it is tuned."""
+    rankings = [name for name, head in heads().items() if head.kind == "ranking"]
+    known = ["loss", *heads(), *METRICS, *(f"{name}.{metric}" for name in rankings for metric in METRICS)]
+    if params.tuning.objective not in known:
+        yield (
+            f"tuning.objective: no {params.tuning.objective!r} is measured{nearest(params.tuning.objective, known)}; "
+            f"there is: {', '.join(known)}"
+        )
     for name, space in params.tuning.space.items():
         if name != "*" and name not in params.models:
             yield f"tuning.space.{name}: no such model{nearest(name, params.models)}"

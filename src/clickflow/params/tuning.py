@@ -35,13 +35,25 @@ def _space() -> dict[str, dict[str, Tuned]]:
     }
 
 
+METRICS = ("mrr@20", "recall@20")
+"""Of heads of kind ranking, on the valid part."""
+
+
+def is_loss(objective: str) -> bool:
+    """Whether less of it is better: of a loss, and of no metric."""
+    return not objective.endswith(METRICS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What `clickflow tune` tries, and how it judges; no stage reads it."""
 
     objective: Annotated[
-        Literal["next_item", "next_action", "loss", "mrr@20", "recall@20"],
-        Meta("of the valid part: log loss of a head, loss of all (nats; less is better), or a metric of next_item"),
+        str,
+        Meta(
+            "of the valid part: a head (its log loss), loss (of all heads; nats, less is better), or a metric: mrr@20, "
+            "recall@20; of a second ranking head <head>.mrr@20"
+        ),
     ] = "next_item"
     pruning: Annotated[
         Literal["median", "halving", "none"],

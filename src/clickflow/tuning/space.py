@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clickflow.params.file import with_values
-from clickflow.params.models import model_keys
+from clickflow.params.models import RankingHead, model_keys
 from clickflow.params.schema import Params
-from clickflow.params.tuning import Tuned
+from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,18 +84,21 @@ def check(params: Params, space: Space) -> None:
 
 
 def _objective_faults(params: Params, space: Space) -> Iterator[str]:
-    objective, model = params.tuning.objective, params.model(space.model)
-    heads = model.heads
-    head = "next_action" if objective == "next_action" else "next_item"
-    if objective != "loss" and head not in heads:
+    objective, heads = params.tuning.objective, params.model(space.model).heads
+    head = objective.partition(".")[0]
+    if objective in METRICS and not any(isinstance(each, RankingHead) for each in heads.values()):
+        yield f"tuning.objective: {objective} is of a head that ranks items, and model {space.model} has none"
+    elif objective not in ("loss", *METRICS) and head not in heads:
         yield f"tuning.objective: {objective} is of the head {head}, which model {space.model} does not have"
-    losses = set(space.tuned["heads.next_item.loss"].choices or ()) if "heads.next_item.loss" in space.tuned else set()
-    if objective in ("next_item", "loss") and losses - set(LIKELIHOODS):
-        wrong = ", ".join(sorted(losses - set(LIKELIHOODS)))
-        yield (
-            f"{space.place('heads.next_item.loss')}: {wrong} is no likelihood, so tuning.objective {objective} cannot "
-            "compare it with others; mrr@20 can"
-        )
+    for name in heads:
+        key = f"heads.{name}.loss"
+        losses = set(space.tuned[key].choices or ()) if key in space.tuned else set()
+        if objective in (name, "loss") and losses - set(LIKELIHOODS):
+            wrong = ", ".join(sorted(losses - set(LIKELIHOODS)))
+            yield (
+                f"{space.place(key)}: {wrong} is no likelihood, so tuning.objective {objective} cannot compare it with "
+                "others; mrr@20 can"
+            )
     if objective == "loss":
         for key in space.tuned:
             if key.endswith(".weight"):

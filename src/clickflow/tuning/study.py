@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from clickflow.params.file import with_values
 from clickflow.params.schema import Params
+from clickflow.params.tuning import is_loss
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256, sha256_json, write_json
 from clickflow.tracking.experiment import flat_params
@@ -27,8 +28,6 @@ from clickflow.tuning.space import Setting, Space
 if TYPE_CHECKING:
     import optuna
 
-LOWER = ("next_item", "next_action", "loss")
-"""Objectives of which less is better."""
 RETRIES = 2
 """How often a trial that was cut short is tried again: one that ends the machine must not do so for ever."""
 DRAWS = 200
@@ -58,7 +57,7 @@ class Study:
     @property
     def lower(self) -> bool:
         """Whether less of the objective is better."""
-        return self.params.tuning.objective in LOWER
+        return is_loss(self.params.tuning.objective)
 
     def best(self) -> "list[optuna.trial.FrozenTrial]":
         """Finished trials, the best first."""
@@ -156,7 +155,7 @@ def _storage(folder: Path, params: Params) -> "optuna.Study":
             storage=f"sqlite:///{folder / STORAGE}",
             study_name="study",
             load_if_exists=True,
-            direction="minimize" if params.tuning.objective in LOWER else "maximize",
+            direction="minimize" if is_loss(params.tuning.objective) else "maximize",
             pruner=_pruner(params.tuning.pruning),
         )
         # another seed each time it goes on: the same would draw the first trials again

@@ -1,7 +1,7 @@
 """`clickflow tune MODEL`: try other params for so many minutes, and say which are best on the valid part."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from clickflow.params import patch
 from clickflow.params.schema import Params
+from clickflow.params.tuning import METRICS
 from clickflow.sequences.card import read_card
 from clickflow.system import console, integrity
 from clickflow.system.errors import ClickflowError, DataError
@@ -127,7 +128,7 @@ def _text(opened: Study, result: Mapping[str, Any], now: Mapping[str, Any]) -> G
     name, objective = result["model"], result["objective"]
     counts = ", ".join(f"{count} {word}" for word, count in sorted(result["trials"].items()))
     table = Table(title=f"{name}: {counts}", title_justify="left", box=None, pad_edge=False)
-    measures = [key for key in (objective, "recall@20", "mrr@20") if key in result["best"]["valid"]]
+    measures = [key for key in (objective, *METRICS) if key in result["best"]["valid"]]
     for column in ("trial", *dict.fromkeys(measures)):
         table.add_column(column, justify="right")
     table.add_column("seconds", justify="right")
@@ -144,7 +145,7 @@ def _text(opened: Study, result: Mapping[str, Any], now: Mapping[str, Any]) -> G
         values = [f"{attrs['valid'][key]:.4f}" for key in dict.fromkeys(measures)]
         words = escape(", ".join(differs) or "nothing: the present params")
         table.add_row(str(trial.number), *values, f"{attrs['seconds']:.0f}", words)
-    parts: list[Any] = [table, Text(), Text(_gain(result)), Text()]
+    parts: list[Any] = [table, Text(), Text(_gain(result, list(opened.params.model(name).heads))), Text()]
     if result["diff"]:
         parts.append(Text(result["diff"]))
         applied = (
@@ -158,7 +159,7 @@ def _text(opened: Study, result: Mapping[str, Any], now: Mapping[str, Any]) -> G
     return Group(*parts)
 
 
-def _gain(result: Mapping[str, Any]) -> str:
+def _gain(result: Mapping[str, Any], heads: Sequence[str]) -> str:
     """By how much the best setting beats the present one, and what that is worth."""
     objective, best, present = result["objective"], result["best"], result["present"]
     if present is None:
@@ -166,7 +167,7 @@ def _gain(result: Mapping[str, Any]) -> str:
     if not result["changes"]:
         return "nothing that was tried beats the present params on the valid part"
     moved = []
-    for key in dict.fromkeys([objective, "next_item", "recall@20", "mrr@20"]):
+    for key in dict.fromkeys([objective, *heads[:1], *METRICS]):
         if key in best["valid"]:
             was, is_ = present["valid"][key], best["valid"][key]
             share = f" ({(is_ - was) / was:+.1%})" if was else ""
