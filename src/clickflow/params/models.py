@@ -68,7 +68,7 @@ class RankingHead(HeadParams):
     associations: Annotated[bool, Meta("mix in what other sessions held beside the items of this one")] = True
     horizon: Annotated[
         int,
-        Meta("above 1: the items of so many next steps are learned and answered too, as next_items", ge=1, le=1000),
+        Meta("above 1: the items of so many next steps are learned and answered too, as <head>s", ge=1, le=1000),
     ] = 1
 
 
@@ -128,7 +128,7 @@ class Optimiser:
         float, Meta("of the planned steps, in which the learning rate rises; docs/reference/models.md")
     ] = 0.05
     clip_norm: Annotated[
-        float, Meta("of all gradients together; a bound that is often met biases next_action; 0: none")
+        float, Meta("of all gradients together; a bound that is often met biases heads of few classes; 0: none")
     ] = 10.0
 
 

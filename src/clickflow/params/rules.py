@@ -74,6 +74,11 @@ def rules(params: Params) -> Any:
         for key, head in model.heads.items():
             if isinstance(head, RankingHead):
                 yield from _loss_rules(f"{at}.heads.{key}", head)
+            if isinstance(head, RankingHead) and head.associations and not heads()[key].next_step:
+                yield (
+                    f"{at}.heads.{key}.associations: are counted of the very next step, which this head does not ask "
+                    "about; false leaves them out"
+                )
     for name in params.champion:
         if name not in params.models:
             yield f"champion.{name}: no such model{nearest(name, params.models)}"

@@ -19,7 +19,6 @@ from clickflow.models.normalize import unit
 from clickflow.models.sights import FEATURES, HABITS, Sights, sights
 from clickflow.params.models import HeadParams, Model, RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
     from clickflow.models.sizes import Sizes
@@ -130,12 +129,6 @@ class Ranking(Answer):
     @classmethod
     def of(cls, head: Head, params: RankingHead, spec: Model, sizes: "Sizes") -> "Ranking":
         """The module of a head of this kind."""
-        if params.associations and not head.next_step:
-            raise UsageError(
-                f"the head {head.name} cannot have associations: they are counted of the very next step, which it does "
-                "not ask about",
-                next_step=f"set associations of the head {head.name} to false in params.yaml",
-            )
         own = separate(spec.heads)
         rows = slice(None)
         if own:

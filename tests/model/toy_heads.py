@@ -1,0 +1,60 @@
+"""Heads of somebody's own, outside the package: one of kind classes and one of kind ranking."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickflow.heads.head import NOTHING, Head, Store
+from clickflow.params.models import ClassesHead, RankingHead
+
+Ints = NDArray[np.int64]
+
+
+def returning(split: Any, event: Ints, end: Ints, store: Store) -> Ints:
+    """1 where the item of the next step was seen before in the visit, 0 where it is new; NOTHING at the end."""
+    found = np.full(event.shape, NOTHING)
+    begin = np.asarray(split.offsets)[np.searchsorted(split.offsets, event, side="right") - 1]
+    for place in zip(*np.nonzero(event + 1 < end), strict=True):
+        seen = split.item[begin[place] : event[place] + 1]
+        found[place] = int(split.item[event[place] + 1] in seen)
+    return found
+
+
+RETURNING = Head(
+    name="returning",
+    unit="session",
+    kind="classes",
+    question="Will this visitor go back to an item of this visit?",
+    targets=returning,
+    params=ClassesHead,
+    baselines=("majority",),
+    primary="log_loss",
+    classes=lambda store: ("new", "seen"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterItemHead(RankingHead):
+    """Nothing is counted of items that far apart."""
+
+    associations: bool = False
+
+
+def later_item(split: Any, event: Ints, end: Ints, store: Store) -> Ints:
+    """The item two steps after each position."""
+    there = event + 2 < end
+    return np.where(there, np.asarray(split.item[np.where(there, event + 2, event)]).astype(np.int64), NOTHING)
+
+
+LATER_ITEM = Head(
+    name="later_item",
+    unit="session",
+    kind="ranking",
+    question="Which item will this visitor look at after the next one?",
+    targets=later_item,
+    params=LaterItemHead,
+    baselines=("popularity",),
+    primary="mrr@20",
+)
