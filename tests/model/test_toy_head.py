@@ -124,11 +124,9 @@ def test_no_head_is_known_by_name_outside_its_own_file(root: Path) -> None:
     package = root / "src/clickflow"
     names = re.compile(rf"\b({'|'.join(heads.HEADS)})s?\b")
     files = [path for path in package.rglob("*") if path.suffix in (".py", ".jinja", ".html", ".sql")]
-    rooms = {path.relative_to(package).parts[0] for path in files if names.search(path.read_text(encoding="utf-8"))}
-    assert rooms - {"heads"} <= {"params", "evaluation", "gate", "monitoring", "serving"}
-    own = {
-        path.name for path in files if path.parent.name == "heads" and names.search(path.read_text(encoding="utf-8"))
-    }
+    naming = [path.relative_to(package) for path in files if names.search(path.read_text(encoding="utf-8"))]
+    assert {path.parts[0] for path in naming} - {"heads"} <= {"params", "evaluation", "gate", "monitoring", "serving"}
+    own = {path.name for path in naming if path.parts[0] == "heads"}
     assert own == {"__init__.py", *(f"{name}.py" for name in heads.HEADS)}
 
 

@@ -13,7 +13,7 @@ from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.tuning import space
 
 WRONG = [
-    ({"encoder.units": {"low": 0, "high": 10}}, "encoder.units: 0 is refused: .*less than 1"),
+    ({"encoder.units": {"low": 0, "high": 10}}, "encoder.units: 0 is refused: .*0 is not between 1 and"),
     ({"encoder.kind": {"choices": ["gru", "gruu"]}}, "encoder.kind: 'gruu' is refused"),
     ({"encoder.dropout": {"low": 0.0, "high": 1.0}}, "encoder.dropout: 1.0 is refused"),
     ({"encoder.attention_heads": {"choices": [None, 3]}}, "encoder.attention_heads: 3 is refused"),
