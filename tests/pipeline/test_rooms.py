@@ -35,6 +35,15 @@ BY_KIND = {"ingest": "clickflow.sources.{}.fetch", "evaluate": "clickflow.source
 """What a stage imports by the name of the source's kind, where the kind has it."""
 KINDS = ("simulator", "files", "sql")
 
+BY_NAME = {
+    ("clickflow.params.models", "clickflow.sequences.units"),
+    ("clickflow.params.models", "clickflow.models.kinds"),
+    ("clickflow.params.models", "clickflow.heads"),
+    ("clickflow.events.origins", "clickflow.sources."),
+    ("clickflow.evaluation.oracle", "clickflow.sources."),
+}
+"""Who asks a later room by name: params for the tables of what may be chosen, two for the source's kind. No others."""
+
 
 @pytest.fixture(scope="module")
 def modules(root: Path) -> dict[str, Path]:
@@ -87,6 +96,19 @@ def test_a_room_imports_only_rooms_before_it(imports: dict[str, set[str]]) -> No
         if room(name) and room(other) and ORDER.index(room(other)) > ORDER.index(room(name))
     ]
     assert not upward
+
+
+def test_a_later_room_is_asked_by_name_only_where_it_is_said_so(modules: dict[str, Path]) -> None:
+    asked = set()
+    for name, file in modules.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+                "import_module",
+                "__import__",
+            ):
+                texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+                asked.add((name, str(texts[0]) if texts else "?"))
+    assert asked == BY_NAME
 
 
 def test_no_modules_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
