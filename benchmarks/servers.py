@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,20 @@ def check_broker() -> None:
     """Raise SkipTest where Redis or PostgreSQL cannot be started here."""
     _redis()
     _postgresql()
+
+
+def answering(url: str, process: "subprocess.Popen[bytes]", log: Path, patience: float = 300.0) -> None:
+    """Back when a server answers at `url` without an error; what it said otherwise."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            opener.open(url, timeout=5)
+            return
+        except OSError:
+            time.sleep(0.5)
+        assert process.poll() is None, log.read_text()
+    raise AssertionError(log.read_text())
 
 
 def redis() -> Server:

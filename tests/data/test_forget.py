@@ -16,7 +16,7 @@ from clickflow.events.pseudonyms import load_key, pseudonyms
 from clickflow.events.replay import replay
 from clickflow.privacy import forget as verb
 from clickflow.privacy import leftovers
-from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 LOG = (
     HEADER
@@ -198,6 +198,13 @@ def test_a_list_that_is_damaged_stops_the_ingest(desk: Desk) -> None:
     (desk.paths.home / "forgotten.json").write_text("{")
     with pytest.raises(ClickflowError, match="the list of forgotten people, cannot be read"):
         desk.ingest()
+
+
+def test_a_damaged_record_of_what_is_still_to_do_is_named(desk: Desk) -> None:
+    desk.ingest()
+    (desk.paths.home / "forget.json").write_text("{")
+    with pytest.raises(DataError, match="has still to do, cannot be read"):
+        forget(desk, "customer-3")
 
 
 def test_quarantine_is_its_owner_s_alone(desk: Desk) -> None:

@@ -4,14 +4,13 @@ import base64
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import answering
 from servers import port as free_port
 
 from clickflow.platform.mlflow_login import USERS
@@ -64,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log, start_new_session=True)
     found = Server(f"http://127.0.0.1:{port}")
     try:
-        wait(found, process, folder / "log")
+        answering(f"{found.url}/health", process, folder / "log")
         model = {"name": "next_step"}
         assert found.ask("promoter", "POST", "registered-models/create", model)[0] == 200
         for name in ("training", "registry"):
@@ -76,17 +75,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def wait(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
-        try:
-            if OPENER.open(f"{server.url}/health", timeout=5).status == 200:
-                return
-        except OSError:
-            time.sleep(0.5)
-        assert process.poll() is None, log.read_text()
-    raise AssertionError(log.read_text())
 
 
 LOOK, LOG, MOVE = "look", "log", "move"

@@ -4,15 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import port
+from servers import answering, port
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(900)]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -54,22 +52,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [sys.executable, "-m", "airflow", "api-server", "--workers", "1"], env=env, stdout=out, stderr=out
         )
     try:
-        wait(f"http://127.0.0.1:{number}", process, log)
+        answering(f"http://127.0.0.1:{number}/api/v2/monitor/health", process, log)
         yield f"http://127.0.0.1:{number}"
     finally:
         process.terminate()
         process.wait(60)
-
-
-def wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(600):
-        try:
-            OPENER.open(f"{url}/api/v2/monitor/health", timeout=5)
-            return
-        except OSError:
-            time.sleep(0.5)
-        assert process.poll() is None, log.read_text()
-    raise AssertionError(log.read_text())
 
 
 def ask(url: str, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, Any]:

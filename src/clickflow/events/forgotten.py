@@ -130,13 +130,10 @@ def add(home: Path, key: bytes, names: Mapping[Kind, Iterable[str]]) -> Forgotte
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        return dict(files.read_json(file)["keys"])
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file}, the list of forgotten people, cannot be read ({error})",
-            kept="the outputs are as they were",
-            next_step="put it back from a backup: without it a person who was forgotten would come back",
-        ) from error
+    return files.read_record(
+        file,
+        "the list of forgotten people",
+        key="keys",
+        kept="the outputs are as they were",
+        why="without it a person who was forgotten would come back",
+    )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from clickflow.orchestration.fragments import Fragments
 from clickflow.system import files
-from clickflow.system.errors import ClickflowError
 
 NAME = "forgotten-objects.json"
 """In the home: hashes of objects that `clickflow forget` removed, with the day."""
@@ -13,16 +12,8 @@ NAME = "forgotten-objects.json"
 
 def removed(home: Path) -> dict[str, str]:
     """Hash to day; none where nobody was forgotten."""
-    try:
-        return dict(files.read_json(home / NAME))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ClickflowError(
-            f"{home / NAME} cannot be read: {error}",
-            kept="everything",
-            next_step="put it back from a backup; it only says which objects `clickflow forget` removed",
-        ) from error
+    what = "the list of objects that `clickflow forget` removed"
+    return files.read_record(home / NAME, what, kept="everything", why="it says which runs cannot be brought back")
 
 
 def note(home: Path, objects: Iterable[str], day: str) -> None:

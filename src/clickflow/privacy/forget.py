@@ -296,10 +296,8 @@ def _listed(file: Path) -> Iterator[str]:
 
 
 def _pending(home: Path) -> dict[str, Any]:
-    try:
-        return dict(files.read_json(home / PENDING))
-    except FileNotFoundError:
-        return {}
+    what = "what a `clickflow forget` that was cut short has still to do"
+    return files.read_record(home / PENDING, what, kept=NOTHING, why="it names who is not removed everywhere yet")
 
 
 def _save(home: Path, state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clickflow.system.errors import ClickflowError
+from clickflow.system.errors import ClickflowError, DataError
 
 LEFT_BEHIND = re.compile(r"\.(.+)\.(\d+)\.(tmp|new|old)", re.DOTALL)
 """The names of what is not in its place yet, with the process that makes it."""
@@ -90,6 +90,22 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The JSON value in `path`."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_record(file: Path, what: str, *, key: str = "", kept: str, why: str) -> dict[str, Any]:
+    """A JSON object that the home keeps (with `key`: what stands there under it); empty where there is none yet.
+
+    Raises DataError where it is damaged: `what` it is, and `why` it must be put back from a backup.
+    """
+    try:
+        content = read_json(file)
+        return dict(content[key] if key else content)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file}, {what}, cannot be read ({error})", kept=kept, next_step=f"put it back from a backup: {why}"
+        ) from error
 
 
 def append(path: Path, line: bytes, *, mode: int = 0o644) -> None:
