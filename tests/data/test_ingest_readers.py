@@ -36,7 +36,10 @@ def collect(
     reader: Any, size: int
 ) -> tuple[dict[int, tuple[Any, ...]], dict[int, tuple[str, str]], int, dict[int, str]]:
     """Rows and refusals by position, blank lines, and the raw text of rows."""
-    rows, refused, blank, raws = {}, {}, 0, {}
+    rows: dict[int, tuple[Any, ...]] = {}
+    refused: dict[int, tuple[str, str]] = {}
+    raws: dict[int, str] = {}
+    blank = 0
     for block in reader.blocks(size):
         parsed = reader.parse(block)
         columns = [column.to_pylist() for column in parsed.table.columns]
@@ -99,7 +102,7 @@ def test_delimited_text_in_any_blocks(
 def test_what_a_csv_writer_writes_is_read_back(table: list[list[str]], crlf: bool, quote_all: bool) -> None:
     text = io.StringIO(newline="")
     how = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\r\n" if crlf else "\n", quoting=how).writerows(table)
+    csv.writer(text, lineterminator="\r\n" if crlf else "\n", quoting=how).writerows(table)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         path.write_bytes(text.getvalue().encode())

@@ -124,7 +124,7 @@ def test_a_list_that_is_not_exploded_is_no_value(desk: Desk, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_list_of_ids_and_a_list_inside_an_object(desk: Desk, kind: str) -> None:
     rows = [{"t": "2026-01-05", "u": "u1", "cart": {"skus": ["A", "B"]}}, {"t": "2026-01-06", "u": "u1", "cart": None}]
-    desk.put(f"a.{kind}", written(kind, rows))
+    desk.put(f"a.{kind}", written(kind, rows))  # type: ignore[arg-type]
     outcome = desk.ingest(
         source__columns={"event_time": "t", "user_id": "u", "item_id": "cart.skus"},
         source__explode="cart.skus",

@@ -126,7 +126,7 @@ def test_each_fault_in_the_rows_breaks_its_rule_alone(place: Path, raw_params: d
     rows = clean_rows()
     change(rows)
     verdict = run(write(place, rows), raw_params, max_session_events=100, max_user_share=0.1)
-    expected = {"critical": [], "warnings": []} | {severity: [rule]}
+    expected: dict[str, list[str]] = {"critical": [], "warnings": []} | {severity: [rule]}
     assert broken(verdict) == expected
     assert verdict["success"] is (severity == "warnings")
     (finding,) = verdict[severity]

@@ -115,7 +115,7 @@ def test_the_sample_is_spread_over_the_log_and_always_the_same(tmp_path: Path) -
     assert table.column_names == list(COLUMNS)
     assert SAMPLE_ROWS / 2 < len(table) <= SAMPLE_ROWS + len(log.files)
     times = table["event_time"].to_pylist()
-    assert times == sorted(times) and times[0] == START and times[-1] > rows[-3]["event_time"] - timedelta(seconds=20)
+    assert times == sorted(times) and times[0] == START and times[-1] > rows[-3]["event_time"] - timedelta(seconds=20)  # type: ignore[operator]
     assert table.equals(sample(log, len(rows)))
 
 

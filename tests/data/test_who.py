@@ -19,18 +19,18 @@ def desk(tmp_path: Path, raw_params: dict[str, object]) -> Desk:
     return Desk(tmp_path / "w", raw_params)
 
 
-def ask(desk: Desk, capsys: Any, *names: str, **raw: str | None) -> dict[str, Any]:
+def ask(desk: Desk, capsys: Any, *names: str, **raw: str | None) -> dict[Any, Any]:
     """What it says, by kind and raw id."""
     capsys.readouterr()
     changes = {name: raw.pop(name) for name in tuple(raw) if name.startswith("source__")}
     given = {"user": None, "session": None} | raw
-    who.run(desk.params(**changes), desk.paths, names, **given, as_json=True)  # type: ignore[arg-type]
+    who.run(desk.params(**changes), desk.paths, names, **given, as_json=True)
     return {(one["kind"], one["id"]): one for one in json.loads(capsys.readouterr().out)["who"]}
 
 
 def pseudonyms_of(desk: Desk, **changes: object) -> tuple[list[str], list[str]]:
     events = desk.ingest(**changes).events
-    return tuple(sorted(set(events[f"{kind}_id"].drop_null().to_pylist())) for kind in who.KINDS)  # type: ignore[return-value]
+    return tuple(sorted(set(events[f"{kind}_id"].drop_null().to_pylist())) for kind in who.KINDS)  # type: ignore[attr-defined, return-value]
 
 
 def test_every_pseudonym_leads_to_its_id_and_every_id_to_its_pseudonym(desk: Desk, capsys: Any) -> None:

@@ -101,4 +101,4 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
     folder.mkdir(parents=True)
     saved.save(made, folder, {"data_sha256": card.sha256, "seed": seed})
     integrity.seal(folder)
-    return made.eval()
+    return made.eval()  # type: ignore[return-value]

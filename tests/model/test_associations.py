@@ -58,8 +58,8 @@ def test_each_step_knows_what_stood_beside_its_items_in_the_sessions_before(
                 expected = sum(one.get((session[step - back], item), 0) for one in earlier)
                 assert before.beside[at, back - 1] == pytest.approx(expected, rel=2e-3, abs=1e-3)
     for item in range(known):
-        expected = {b: sum(one.get((item, b), 0) for one in counted) for b in range(known)}
-        expected = {b: count for b, count in expected.items() if count}
+        expected = {b: sum(one.get((item, b), 0) for one in counted) for b in range(known)}  # type: ignore[assignment]
+        expected = {b: count for b, count in expected.items() if count}  # type: ignore[assignment]
         found = {int(b): float(c) for b, c in zip(table.items[item], table.counts[item], strict=True) if b}
         assert found == pytest.approx(expected, rel=1e-5)
         assert table.support[item] == pytest.approx(sum(expected.values()), rel=1e-5)

@@ -28,7 +28,7 @@ def shaken(module: nn.Module) -> nn.Module:
 def test_recurrent_networks_are_torchs_with_dropout_between_layers(kind: str) -> None:
     one, two = body(spec(kind).encoder, 15, 8), body(spec(kind, 2).encoder, 15, 8)
     assert isinstance(two, {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[kind])
-    assert (two.num_layers, two.dropout, two.input_size, two.hidden_size) == (2, 0.2, 15, 12)
+    assert (two.num_layers, two.dropout, two.input_size, two.hidden_size) == (2, 0.2, 15, 12)  # type: ignore[comparison-overlap]
     assert one.dropout == 0.0
 
 

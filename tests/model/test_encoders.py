@@ -43,7 +43,7 @@ def network(kind: str = "gru", layers: int = 1, **choices: object) -> Network:
         for name, parameter in made.named_parameters():
             if name.startswith("features") or "recent" in name or parameter.dim() == 0:
                 parameter.add_(torch.randn_like(parameter) * 0.3)  # what begins at 0 must have a say
-    return made.eval()
+    return made.eval()  # type: ignore[return-value]
 
 
 def sequences(rows: int, steps: int, seed: int = 0) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ def test_the_encoder_is_torchs_cell_step_by_step_and_a_mean_by_attention(kind: s
             -1,
         )
         mean = sum(w.unsqueeze(-1) * old for w, old in zip(scores.softmax(-1).unbind(-1), seen, strict=True))
-        torch.testing.assert_close(readouts[:, t], encoder.readout(torch.cat([state, mean], -1)))
+        torch.testing.assert_close(readouts[:, t], encoder.readout(torch.cat([state, mean], -1)))  # type: ignore[list-item]
 
 
 ARCHITECTURES = [

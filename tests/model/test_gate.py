@@ -439,7 +439,7 @@ def test_a_model_without_next_item_is_not_waved_through(root: Path, paths: Paths
     assert rule(paths, "beats majority: next_action.log_loss")["passed"] is True
     assert decided(root, paths, beat_baselines={"next_action.accuracy": "warn"}) == "hold"
     assert rule(paths, "quality is judged")["passed"] is False
-    rules = {"beat_baselines": {}}
+    rules: dict[str, Any] = {"beat_baselines": {}}
     assert decided(root, paths, floors={"next_action.accuracy": 0.6}, **rules) == "promote"
     assert decided(root, paths, floors={"next_action.accuracy": 0.8}, **rules) == "reject"
     measured(paths, MANY, {}, actions=accurate(accuracy=None))

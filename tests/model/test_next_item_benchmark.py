@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,13 +27,13 @@ def log(path: Path, sessions: int, seed: int, *, clock: bool, begin: int = 0) ->
     return path
 
 
-def measured(*words: str | Path) -> dict:
+def measured(*words: str | Path) -> Any:
     done = run(*words)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess:
+def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, ROOT / "benchmarks/next_item.py", *words]
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
 

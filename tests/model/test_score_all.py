@@ -60,7 +60,7 @@ def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path:
     best: dict[str, list[Any]] = {}
     for row in items.to_pylist():
         best.setdefault(row["session_id"], []).append((row["item_id"], row["probability"]))
-    for answer in score(*made, limit=60):
+    for answer in score(*made, limit=60):  # type: ignore[misc]
         assert [item for item, _ in answer.next_items] == [item for item, _ in best[answer.session]]
         assert dict(answer.next_items) == pytest.approx(dict(best[answer.session]), rel=1e-4)
         assert dict(answer.next_actions) == pytest.approx(

@@ -62,7 +62,7 @@ def params(raw_params: Any, monkeypatch: pytest.MonkeyPatch) -> Params:
 def wanted(events: Path) -> list[tuple[str, int, list[str]]]:
     """Person, day and items of each sequence, in plain Python."""
     rows = [row for file in sorted(events.glob("*/*.parquet")) for row in parquet.ParquetFile(file).read().to_pylist()]
-    days = defaultdict(list)
+    days = defaultdict(list)  # type: ignore[var-annotated]
     for row in rows:
         if row["user_id"] and row["item_id"] and row["event_type"] in by_day(None).event_types:
             steps = days[row["user_id"], row["event_time"].toordinal()]

@@ -12,6 +12,7 @@ import pytest
 
 from clickflow.airflow.backfill import of_window
 from clickflow.orchestration import overrides
+from clickflow.orchestration.variables import parse_yaml
 from clickflow.params.file import check, load
 
 READ = """
@@ -58,7 +59,7 @@ def test_a_window_becomes_the_end_of_what_is_learned_from(root: Path) -> None:
     }
     assert (asked.champions, asked.by_itself) == ({"next_step": 0}, False)
     assert "2026-01-18" in asked.reason
-    check(overrides.parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
+    check(parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
 
 
 def test_days_cut_off_what_is_older(root: Path) -> None:

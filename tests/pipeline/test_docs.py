@@ -63,6 +63,6 @@ def _text(path):
 def test_every_stage_of_the_pipeline_is_a_verb_of_the_command_line(root):
     from clickflow.cli import app
 
-    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert set(stages) <= verbs

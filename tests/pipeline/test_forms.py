@@ -8,6 +8,7 @@ import pytest
 
 from clickflow.airflow import forms
 from clickflow.orchestration import overrides
+from clickflow.orchestration.variables import parse_yaml
 from clickflow.params.file import check, load
 from clickflow.params.schema import Params
 from clickflow.system.errors import UsageError
@@ -65,7 +66,7 @@ def test_what_is_filled_in_becomes_params_that_are_valid(root: Path, params: Par
         "seed": 7,
     }
     assert (asked.models, asked.note) == (("next_step",), "why")
-    changed = check(overrides.parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
+    changed = check(parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
     assert changed.source.preset == "rees46"
     assert changed.models["next_step"].budget.epochs == 3
     assert changed.sequences.window[1].isoformat() == "2026-02-01T00:00:00+00:00"  # type: ignore[union-attr]

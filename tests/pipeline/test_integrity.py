@@ -38,7 +38,7 @@ WAYS: dict[str, Callable[[Path, int], object]] = {
     "cut": lambda path, at: os.truncate(path, at % path.stat().st_size),
     "longer": lambda path, at: path.write_bytes(path.read_bytes() + b"\0" * (1 + at % 9)),
     "removed": lambda path, _: path.unlink(),
-    "replaced": lambda path, at: (path.unlink(), path.write_bytes(bytes(400 - at % 2))),
+    "replaced": lambda path, at: path.unlink() or path.write_bytes(bytes(400 - at % 2)),  # type: ignore[func-returns-value]
     "joined": lambda path, at: path.with_name(f"x{at}.parquet").write_bytes(b"more"),
 }
 

@@ -82,8 +82,15 @@ def test_the_form_lists_the_versions_and_refuses_before_there_is_a_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths = with_store(workspace(tmp_path, root))
-    reason = {"reason": "clicks fell again"}
-    confs = [reason, {}, {"reason": "oops"}, {"reason": " two words "}, {**reason, "to": 1}, {**reason, "to": 3}]
+    reason: dict[str, Any] = {"reason": "clicks fell again"}
+    confs: list[dict[str, Any]] = [
+        reason,
+        {},
+        {"reason": "oops"},
+        {"reason": " two words "},
+        {**reason, "to": 1},
+        {**reason, "to": 3},
+    ]
     before = form(root, *confs, {**reason, "to": 0})
     assert before["taken"] == [True, False, False, False, True, True, False]
     assert "There was no champion yet" in before["to"]["description_md"]
@@ -105,7 +112,7 @@ def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path) -> N
         ({"reason": "clicks fell again", "resaon": "clicks fell again"}, "no field 'resaon'; did you mean 'reason'"),
         ({"reason": "clicks fell once more", "to": 9}, "version 9 of next_step is not registered"),
     ]
-    done = run(rolling, [{"reason": "clicks fell after the release"}, *(conf for conf, _ in refused)])
+    done = run(rolling, [{"reason": "clicks fell after the release"}, *(conf for conf, _ in refused)])  # type: ignore[list-item]
     code, said = done[0]
     assert code == 0, said
     folder, *words = json.loads((home / "said").read_text())

@@ -80,8 +80,8 @@ LINKS: dict[str, Callable[[Path], Any]] = {
     "a file": lambda up: (up / "logs/may/b.csv").symlink_to(up / "secret/passwords.csv"),
     "a folder": lambda up: (up / "logs/may/c").symlink_to(up / "secret"),
     "a link to a link": lambda up: (
-        (up / "logs/d").symlink_to(up / "secret"),
-        (up / "logs/may/b.csv").symlink_to("../d/passwords.csv"),
+        (up / "logs/d").symlink_to(up / "secret"),  # type: ignore[func-returns-value]
+        (up / "logs/may/b.csv").symlink_to("../d/passwords.csv"),  # type: ignore[func-returns-value]
     ),
     "the home": lambda up: (up / "logs/may/b.csv").symlink_to("../home/platform/passwords.csv"),
 }

@@ -83,7 +83,7 @@ def test_a_queue_has_the_executor_of_its_variable(root: Path, tmp_path: Path) ->
 def test_under_kubernetes_a_task_asks_for_its_resources(
     root: Path, tmp_path: Path, env: dict[str, str], on_kubernetes: set[str]
 ) -> None:
-    from kubernetes_validate import validate
+    from kubernetes_validate import validate  # type: ignore[import-untyped]
 
     stages = {task.id: task for task in plan(graph.load(root)).values() if task.stage}
     found = read(root, tmp_path, **env)

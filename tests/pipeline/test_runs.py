@@ -170,7 +170,7 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
     entries: list[ledger.Entry] = []
     for action, version, name in (("promote", 1, "first"), ("hold", 2, "run-1")):
         ledger.append(
-            home() / "ledger.jsonl", entries, action=action, model="next_step", version=version, champion=1, previous=0,
+            home() / "ledger.jsonl", entries, action=action, model="next_step", version=version, champion=1, previous=0,  # type: ignore[arg-type]
             reason="because", facts={"run_id": name},
         )  # fmt: skip
         entries = ledger.read(home() / "ledger.jsonl")

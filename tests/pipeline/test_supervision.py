@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -236,7 +237,7 @@ def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
     file.write_text(configuration.ini(sections))
     supervisor.start(shop, file, {**os.environ, processes.PLATFORM: str(shop.folder)})
     try:
-        seen = set()
+        seen = set[Any]()
         deadline = time.monotonic() + 60
         while len(seen) < 4 and time.monotonic() < deadline:
             seen.add(supervisor.states(shop)["ends"].process)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from registry_workspace import MODEL, candidate, judged, lines, lock, state, with_store, workspace
+from registry_workspace import MODEL, candidate, judged, lines, state, with_store, workspace
 from small_shop import git
 from typer.testing import CliRunner
 
@@ -24,6 +24,7 @@ from clickflow.system import integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json, write_json
 from clickflow.system.paths import Paths
+from recorded import lock
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from small_shop import CHECK, commit, dvc, git
 
-from clickflow.orchestration import dvc_storage, fragments, graph, overrides, runs, workspace
+from clickflow.orchestration import dvc_storage, fragments, graph, runs, workspace
+from clickflow.orchestration.variables import parse_yaml
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
 from clickflow.system.errors import ClickflowError, UsageError
@@ -28,7 +29,7 @@ def open_run(shop: Path, name: str, values: Mapping[str, Any] | None = None, say
 
 
 def stages(run: Run, shop: Path) -> dict[str, fragments.Fragments]:
-    plan, done = graph.load(shop), {}
+    plan, done = graph.load(shop), dict[str, fragments.Fragments]()
     for stage in plan.stages:
         done[stage] = runs.run_stage(run, stage, [done[up] for up in plan.upstream(stage)], quiet)
     return done
@@ -193,7 +194,7 @@ def test_a_wrong_value_is_refused_before_anything_is_made(shop: Path, values: di
 
 
 def test_a_run_whose_graph_is_not_the_compiled_one_is_refused(shop: Path) -> None:
-    new = overrides.parse_yaml((shop / "params.yaml").read_text())["models"]["next_step"]
+    new = parse_yaml((shop / "params.yaml").read_text())["models"]["next_step"]
     text = (shop / "params.yaml").read_text().replace("  next_step: 0", "  next_step: 0\n  other: 0")
     (shop / "params.yaml").write_text(text)
     commit(shop)

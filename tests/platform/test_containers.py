@@ -51,7 +51,7 @@ def run(*words: str | Path, timeout: float = 600, **how: Any) -> str:
     """What a program prints; fails with what it said where it fails."""
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=timeout, **how)
     assert done.returncode == 0, f"{' '.join(map(str, words))}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    return done.stdout  # type: ignore[no-any-return]
 
 
 def engine() -> tuple[str, list[str]]:
@@ -165,17 +165,17 @@ def build(root: Path, clone: Path, program: str) -> dict[str, str]:
     named = {}
     for name, (file, target) in OURS.items():
         named[f"CLICKFLOW_{name.upper()}_IMAGE"] = image = f"localhost/clickflow-test-{name}:latest"
-        run(*words, "--quiet", "--target", target, "--tag", image, "--file", clone / file, clone, timeout=1200)
+        run(*words, "--quiet", "--target", target, "--tag", image, "--file", clone / file, clone, timeout=1200)  # type: ignore[arg-type]
     for variable, name in STAND_INS.items() if isolated.exists() else ():
         named[variable] = image = f"localhost/clickflow-test-{name}:latest"
-        run(*words, "--quiet", "--target", name, "--tag", image, "--file", clone / "docker/stand-in/Dockerfile", clone)
+        run(*words, "--quiet", "--target", name, "--tag", image, "--file", clone / "docker/stand-in/Dockerfile", clone)  # type: ignore[arg-type]
     return named
 
 
 def settings_of(file: Path) -> dict[str, str]:
     """The variables of an .env file."""
     lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("=", 1) for line in lines)  # type: ignore[misc]
+    return dict(line.split("=", 1) for line in lines)
 
 
 def free_ports(number: int) -> list[int]:

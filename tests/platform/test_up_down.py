@@ -79,7 +79,7 @@ def test_what_was_killed_comes_back_by_itself(platform: Platform) -> None:
     for service in sorted(SERVICES):
         was = platform.kill(service)
         platform.until(
-            lambda name=service, old=was: (
+            lambda name=service, old=was: (  # type: ignore[misc]
                 (now := platform.services()[name])["healthy"] and now["process"] not in (0, old)
             ),
             240,

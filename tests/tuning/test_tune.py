@@ -142,7 +142,7 @@ def wait_for(child, words: str) -> str:
     for line in child.stderr:
         said += line
         if words in line:
-            return said
+            return said  # type: ignore[no-any-return]
     pytest.fail(f"{words!r} never came: {said}")
 
 

@@ -89,14 +89,14 @@ def test_data_that_is_refused_is_seen_in_its_docs(shop: Platform, first: str) ->
 def test_what_airflow_takes_and_params_do_not_fails_before_any_work(shop: Platform, first: str) -> None:
     lines, runs = len(told.ledger(shop)), {}
     for what, (conf, _) in WRONG.items():
-        runs[what] = shop.trigger("retrain", conf)
+        runs[what] = shop.trigger("retrain", conf)  # type: ignore[arg-type]
     for what, run in runs.items():
         assert shop.wait("retrain", run, timeout=600) == "failed", what
         tasks = shop.tasks("retrain", run)
         assert (tasks["open"]["state"], tasks["open"]["try_number"]) == ("failed", 1), what
         assert {task["state"] for name, task in tasks.items() if name != "open"} == {"upstream_failed"}, what
         assert WRONG[what][1] in shop.log("retrain", run, "open"), what
-        shop.until(lambda run=run: told.notices(shop, run), 60)
+        shop.until(lambda run=run: told.notices(shop, run), 60)  # type: ignore[misc]
         (notice,) = told.notices(shop, run)
         assert (notice["kind"], notice["dag"]) == ("failed", "retrain")
         assert WRONG[what][1] in notice["text"] + notice["next"], what

@@ -17,7 +17,7 @@ def test_three_windows_are_three_runs_and_none_is_promoted(shop: Platform, first
     body = {"dag_id": "backfill", "from_date": "2026-01-15T00:00:00Z", "to_date": "2026-01-17T00:00:00Z"}
     # A busy moment of Airflow's database in SQLite (503, and its own 500) asks for another try; docs/howto/backfill.md.
     said: list[tuple[int, Any]] = []
-    shop.until(lambda: said.append(shop.request("POST", "/backfills", body)) or said[-1][0] < 500, 180, lambda: said)
+    shop.until(lambda: said.append(shop.request("POST", "/backfills", body)) or said[-1][0] < 500, 180, lambda: said)  # type: ignore[func-returns-value]
     assert said[-1][0] == 200, said
     shop.until(lambda: len(told.runs_of(shop, "backfill", "backfill")) == 3, 60)
     window = ("--from-date", "2026-01-15", "--to-date", "2026-01-16")

@@ -54,7 +54,7 @@ def answered(shop: Platform, first: str) -> Answered:
     told.answer(shop, runs[1], "Reject", "too large for the till")
     for run in runs:
         assert shop.wait("retrain", run, timeout=600) == "success", shop.states("retrain", run)
-    return Answered(*runs, before, questions)
+    return Answered(*runs, before, questions)  # type: ignore[arg-type, call-arg]
 
 
 def test_runs_at_once_keep_to_their_own_params_and_results(shop: Platform, answered: Answered) -> None:
@@ -70,7 +70,7 @@ def test_runs_at_once_keep_to_their_own_params_and_results(shop: Platform, answe
 def test_the_question_has_what_is_needed_for_an_answer(shop: Platform, answered: Answered) -> None:
     for run, question in answered.questions.items():
         assert told.MODEL in question["subject"]
-        assert question["options"] == ["Approve", "Reject"]
+        assert question["options"] == ["Approve", "Reject"]  # type: ignore[comparison-overlap]
         for part in ("mrr@20", "popularity", "report.html", "decision.html"):
             assert part in question["body"], part
         (waiting,) = [notice for notice in told.notices(shop, run) if notice["kind"] == "waiting"]
