@@ -40,7 +40,7 @@ from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
     from clickflow.models.sizes import Sizes
-    from clickflow.training.distributed import Team
+    from clickflow.training.distributed import ProcessGroup
     from clickflow.training.loop import Trained
 
 PRESETS: dict[str, tuple[str, tuple[Kind, ...]]] = {
@@ -91,7 +91,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     from clickflow.training.answers.ranking import Ranks
     from clickflow.training.batches import windows
     from clickflow.training.device import choose, settled
-    from clickflow.training.distributed import gathered
+    from clickflow.training.distributed import process_group
     from clickflow.training.validation import answer
 
     measured = statistics({name: getattr(training, name) for name in ("gap", "since_start", "price")})
@@ -104,8 +104,8 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     watcher = Watcher()
     started, spent = time.perf_counter(), time.process_time()
     work = partial(trained_by, spec, sizes, training, found.valid, asked.seed, settings)
-    with gathered(settings.processes, choose(settings).kind, work) as team:
-        trained = work(team, watcher=watcher)
+    with process_group(settings.processes, choose(settings).kind, work) as group:
+        trained = work(group, watcher=watcher)
     train_seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - spent
 
     longest = spec.budget.max_length
@@ -155,13 +155,13 @@ def trained_by(
     valid: PackedSplit | None,
     seed: int,
     settings: Training,
-    team: "Team | None",
+    group: "ProcessGroup | None",
     **along: Any,
 ) -> "Trained":
-    """What each process of a team does."""
+    """What each process of the group does."""
     from clickflow.training.loop import train
 
-    return train(spec, sizes, split, valid, seed=seed, settings=settings, team=team, last_pass=True, **along)
+    return train(spec, sizes, split, valid, seed=seed, settings=settings, group=group, last_pass=True, **along)
 
 
 def next_item_alone(spec: Model, *, clock: bool) -> Model:

@@ -11,13 +11,13 @@ from torch.nn import functional
 
 from clickflow.models import losses
 from clickflow.models.ensemble import build
-from clickflow.models.normalize import UnitVectors, unit
+from clickflow.models.normalize import UnitVectors, normalize
 from clickflow.params.models import RankingHead
 from clickflow.training.answers import objectives
 from clickflow.training.answers.ranking import AUXILIARY
 from clickflow.training.batch_loss import loss, prepare
 from clickflow.training.batches import gather, windows
-from clickflow.training.negatives import Sampler, candidates
+from clickflow.training.negatives import Sampler, negatives_of
 
 N, D, K = 7, 5, 11
 NOTHING = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -69,8 +69,8 @@ def test_the_normaliser_has_the_gradient_of_its_formula(block: int, monkeypatch:
 
 def test_in_bfloat16_the_normaliser_and_its_gradient_are_nearly_the_same() -> None:
     draw = torch.Generator().manual_seed(0)
-    queries = (10 * unit(torch.randn(60, 32, generator=draw), training=False)).requires_grad_()
-    table = unit(torch.randn(500, 32, generator=draw), training=False).requires_grad_()
+    queries = (10 * normalize(torch.randn(60, 32, generator=draw), training=False)).requires_grad_()
+    table = normalize(torch.randn(500, 32, generator=draw), training=False).requires_grad_()
     bias = torch.rand(500, generator=draw)
     found = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -115,10 +115,10 @@ def test_a_mixture_is_the_log_of_its_formula() -> None:
 
 def test_unit_vectors_and_their_gradient_are_torchs() -> None:
     vectors = torch.randn(4, 3, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    torch.testing.assert_close(unit(vectors, training=True), unit(vectors, training=False))
+    torch.testing.assert_close(normalize(vectors, training=True), normalize(vectors, training=False))
     assert torch.autograd.gradcheck(UnitVectors.apply, (vectors,))
     nothing = torch.zeros(2, D, requires_grad=True)
-    unit(nothing, training=True).sum().backward()
+    normalize(nothing, training=True).sum().backward()
     assert nothing.grad is not None
     assert torch.isfinite(nothing.grad).all()
 
@@ -211,7 +211,7 @@ def test_what_a_loss_draws_by_is_its_own() -> None:
     assert isinstance(head, RankingHead)
     seen = {}
     for name in ("sampled", "bce"):
-        draw = candidates(replace(head, loss=name, negatives=2), 5, steps)
+        draw = negatives_of(replace(head, loss=name, negatives=2), 5, steps)
         drawn = [draw(np.random.default_rng(i)) for i in range(3000)]
         seen[name] = np.bincount(
             np.concatenate([np.repeat(found.items, np.exp(found.times).round().astype(int)) for found in drawn])
@@ -220,7 +220,7 @@ def test_what_a_loss_draws_by_is_its_own() -> None:
     np.testing.assert_allclose(seen["sampled"] / 6000, np.array([20, 10, 1]) / 31, atol=0.02)
     np.testing.assert_allclose(seen["bce"] / 6000, np.ones(3) / 3, atol=0.02)
     for name, negatives in (("full", 1), ("bce", 3), ("bpr_max", 99)):
-        found = candidates(replace(head, loss=name, negatives=negatives), 5, steps)(np.random.default_rng(0))
+        found = negatives_of(replace(head, loss=name, negatives=negatives), 5, steps)(np.random.default_rng(0))
         assert (found.items.tolist(), found.bias.tolist(), found.times.tolist()) == ([2, 3, 4], [0.0] * 3, [0.0] * 3)
 
 

@@ -1,8 +1,8 @@
 """What carries the steps of a sequence into states: one module a kind of encoder, all with the same face.
 
-`body(spec, width, max_length)` makes one; it reads steps [B, T, width] and gives states [B, T, D], of which the state
-at t depends on the steps 0 to t alone (torch's own recurrent networks give the last state beside). B sequences, T
-steps, D units.
+`backbone(spec, width, max_length)` makes one; it reads steps [B, T, width] and gives states [B, T, D], of which the
+state at t depends on the steps 0 to t alone (torch's own recurrent networks give the last state beside). B sequences,
+T steps, D units.
 """
 
 from collections.abc import Callable
@@ -166,9 +166,9 @@ BODIES: dict[str, Callable[[EncoderSpec, int, int], nn.Module]] = {
     "transformer": transformer,
     "attention": over_items,
 }
-"""By `encoder.kind`: what makes the body from the spec, the width of a step, and the longest sequence."""
+"""By `encoder.kind`: what makes the backbone from the spec, the width of a step, and the longest sequence."""
 
 
-def body(spec: EncoderSpec, width: int, max_length: int) -> nn.Module:
-    """The body that `spec.kind` names."""
+def backbone(spec: EncoderSpec, width: int, max_length: int) -> nn.Module:
+    """The backbone that `spec.kind` names."""
     return BODIES[spec.kind](spec, width, max_length)

@@ -1,4 +1,4 @@
-"""What reads a sequence: step features, a body of some kind (`bodies`), an attention readout over its states.
+"""What reads a sequence: step features, a backbone (`backbones`), an attention readout over its states.
 
 Shapes: B sequences, T steps (right-padded), D units. Every part is causal: what stands at step t depends on the steps
 0 to t alone, so padding on the right changes nothing before it.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clickflow.models.attention import AdditiveAttention, CausalAttention, SelfAttention
-from clickflow.models.backbones import body, heads
+from clickflow.models.backbones import backbone, heads
 from clickflow.params.models import Encoder as EncoderSpec
 from clickflow.sequences.features import FEATURES
 
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.features = features
         # of every kind; the name is that of the first ones, and stands in their files of weights
-        self.recurrent = body(spec, spec.units + features.width, max_length)
+        self.recurrent = backbone(spec, spec.units + features.width, max_length)
         self.dropout = nn.Dropout(spec.dropout)
         self.attention = read_by(spec, max_length)
         self.readout = nn.Linear((1 if self.attention is None else 2) * spec.units, spec.units)

@@ -11,7 +11,7 @@ from clickflow.models.answers.answer import Answer, Encoded
 from clickflow.models.answers.ranking import separate
 from clickflow.models.encoders import Encoder, StepFeatures
 from clickflow.models.item_features import ItemFeatures
-from clickflow.models.normalize import unit
+from clickflow.models.normalize import normalize
 from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model
 from clickflow.sequences.features import class_sizes
@@ -56,7 +56,7 @@ class Network(nn.Module):
         if self.features is not None:
             place = torch.arange(len(self.items), device=rows.device) if which is None else which
             rows = rows + self.features(place % self.sizes.known)
-        return unit(rows, training=self.training)
+        return normalize(rows, training=self.training)
 
     def encode(self, vectors: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Unit item vectors [B, T, D] and raw features [B, T] to states and readouts, both [B, T, D]."""

@@ -28,7 +28,7 @@ class UnitVectors(torch.autograd.Function):
         return torch.addcmul(grads[0], units, along, value=-1).mul_(scale)
 
 
-def unit(vectors: Tensor, *, training: bool) -> Tensor:
+def normalize(vectors: Tensor, *, training: bool) -> Tensor:
     """`vectors` [..., D] at length 1; outside training by torch's own function, which can be exported."""
     if training:
         units: Tensor = UnitVectors.apply(vectors)  # type: ignore[no-untyped-call]

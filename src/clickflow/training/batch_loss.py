@@ -68,7 +68,7 @@ def prepare(
 
 
 def part(step: Step, rank: int, size: int) -> Step:
-    """The sequences `rank`, `rank` + `size`, … of a step, with the rows and candidates of all."""
+    """The sequences `rank`, `rank` + `size`, … of a step, with the rows and negatives of all."""
 
     def mine(of_all: Tensor) -> Tensor:
         return of_all[rank::size].contiguous()

@@ -25,13 +25,13 @@ PATIENCE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This process's `rank` among `size`."""
 
     rank: int
     size: int
 
-    def same(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The first process's `value`, for all."""
         import torch.distributed as distributed
 
@@ -39,7 +39,7 @@ class Team:
         distributed.broadcast_object_list(box, src=0)
         return box[0]
 
-    def add(self, losses: Mapping[str, Tensor], leaves: Sequence[Tensor]) -> dict[str, Tensor]:
+    def all_reduce(self, losses: Mapping[str, Tensor], leaves: Sequence[Tensor]) -> dict[str, Tensor]:
         """Add up `losses` and the gradients of `leaves` over all processes; the gradients in place.
 
         A gradient that no process has stays None.
@@ -58,7 +58,7 @@ class Team:
 
 
 @contextmanager
-def gathered(processes: int, kind: str, work: Callable[[Team], Any]) -> Iterator[Team | None]:
+def process_group(processes: int, kind: str, work: Callable[[ProcessGroup], Any]) -> Iterator[ProcessGroup | None]:
     """Within, this process is the first of so many; the others do `work` meanwhile, on this machine. None for one.
 
     `kind`: cpu or cuda. Raises UsageError where there are fewer GPUs, ClickflowError where one of the others ends too
@@ -77,17 +77,17 @@ def gathered(processes: int, kind: str, work: Callable[[Team], Any]) -> Iterator
     from torch.multiprocessing import get_context
 
     context = get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="clickflow-team-") as folder:
+    with tempfile.TemporaryDirectory(prefix="clickflow-training-") as folder:
         meeting = str(Path(folder) / "meeting")
         others = [
-            context.Process(target=_member, args=(Team(rank, processes), kind, meeting, work), daemon=True)
+            context.Process(target=_member, args=(ProcessGroup(rank, processes), kind, meeting, work), daemon=True)
             for rank in range(1, processes)
         ]
         for other in others:
             other.start()
         try:
-            _join(Team(0, processes), kind, meeting)
-            yield Team(0, processes)
+            _join(ProcessGroup(0, processes), kind, meeting)
+            yield ProcessGroup(0, processes)
             for other in others:
                 other.join()
         except RuntimeError as error:  # what torch raises where one it waits for is gone
@@ -109,25 +109,25 @@ def gathered(processes: int, kind: str, work: Callable[[Team], Any]) -> Iterator
                 other.join()
 
 
-def _member(team: Team, kind: str, meeting: str, work: Callable[[Team], Any]) -> None:
+def _member(group: ProcessGroup, kind: str, meeting: str, work: Callable[[ProcessGroup], Any]) -> None:
     """What another process does. It has nothing to say: what goes wrong goes wrong in the first one too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first, which ends the others
     try:
-        _join(team, kind, meeting)
-        work(team)
+        _join(group, kind, meeting)
+        work(group)
     except (ClickflowError, RuntimeError):
         sys.exit(1)
 
 
-def _join(team: Team, kind: str, meeting: str) -> None:
+def _join(group: ProcessGroup, kind: str, meeting: str) -> None:
     import torch.distributed as distributed
 
     if kind == "cuda":
-        torch.cuda.set_device(team.rank)
+        torch.cuda.set_device(group.rank)
     distributed.init_process_group(
         "nccl" if kind == "cuda" else "gloo",
         init_method=f"file://{meeting}",
-        rank=team.rank,
-        world_size=team.size,
+        rank=group.rank,
+        world_size=group.size,
         timeout=PATIENCE,
     )

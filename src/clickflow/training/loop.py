@@ -21,7 +21,7 @@ from clickflow.system.errors import UsageError
 from clickflow.training import device as devices
 from clickflow.training.batch_loss import Loss
 from clickflow.training.checkpoints import Checkpoints
-from clickflow.training.distributed import Team
+from clickflow.training.distributed import ProcessGroup
 from clickflow.training.trainer import Trainer
 from clickflow.training.validation import weighted
 
@@ -79,13 +79,13 @@ def train(
     watcher: Watcher | None = None,
     overfit: bool = False,
     max_steps: int | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
     last_pass: bool = False,
 ) -> Trained:
     """Train `spec` on `training`; `validation` decides which epoch's weights are kept, and when to stop early.
 
-    `checkpoints`: where to go on from, and to write to; they stay until the caller removes them. `team`: this process's
-    place among those that train together, of which the first alone has checkpoints and a watcher. For debugging:
+    `checkpoints`: where to go on from, and to write to; they stay until the caller removes them. `group`: the processes
+    that train together, of which the first alone has checkpoints and a watcher. For debugging:
     `overfit` takes the same batch again and again, which must drive the loss down; `max_steps` ends training there.
     The networks of an ensemble are trained one after the other, the first as if it were alone; one that has ended is
     not trained again after a kill.
@@ -108,7 +108,7 @@ def train(
                 watcher=_Numbered(watcher, index, before) if watcher and spec.ensemble else watcher,
                 overfit=overfit,
                 max_steps=max_steps,
-                team=team,
+                group=group,
                 last_pass=last_pass,
             )
         )
@@ -154,16 +154,16 @@ def _train(
     watcher: Watcher | None,
     overfit: bool,
     max_steps: int | None,
-    team: Team | None,
+    group: ProcessGroup | None,
     last_pass: bool,
 ) -> Trained:
     """One network, see `train`."""
     device = devices.choose(settings)
     with devices.settled(device, settings.threads):
         torch.manual_seed(seed)
-        run = Trainer(spec, sizes, training, validation, seed, device, overfit, team)
+        run = Trainer(spec, sizes, training, validation, seed, device, overfit, group)
         saved = checkpoints.newest() if checkpoints else None
-        saved = team.same(saved) if team else saved
+        saved = group.broadcast(saved) if group else saved
         if saved:
             run.state.restore(saved)
         progress = run.state.progress
@@ -188,7 +188,7 @@ def _train(
                 checkpoints.save(progress.step, run.state.checkpoint())
         else:
             run.state.use_best()
-        run.sharpen()
+        run.fit_temperature()
     best = progress.best_epoch if progress.best_epoch is not None else progress.epoch
     return Trained(run.state.network.eval(), progress.history, (best,), progress.step, progress.questions)
 

@@ -15,7 +15,7 @@ POPULARITY = {"sampled": 0.5, "bpr_max": 0.5, "bce": 0.0}
 """Negatives are drawn by the power of an item's count; of bce evenly, as its calibration supposes."""
 
 
-class Candidates(NamedTuple):
+class Negatives(NamedTuple):
     """The items that stand for all others in a batch, [K]: index; log of times drawn over times expected; log of times
     drawn.
     """
@@ -25,7 +25,7 @@ class Candidates(NamedTuple):
     times: NDArray[np.float32]
 
 
-Draw = Callable[[np.random.Generator], Candidates]
+Draw = Callable[[np.random.Generator], Negatives]
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,23 @@ class Sampler:
         probability = weight / weight.sum()
         return cls(np.cumsum(probability), probability, negatives)
 
-    def draw(self, random: np.random.Generator) -> Candidates:
+    def draw(self, random: np.random.Generator) -> Negatives:
         """So many draws, each item that was drawn once."""
         drawn = np.searchsorted(self.cumulative, random.random(self.negatives) * self.cumulative[-1], side="right")
         items, times = np.unique(drawn, return_counts=True)
         expected = self.probability[items] * self.negatives
         bias = (np.log(times) - np.log(expected)).astype(np.float32)
-        return Candidates(items.astype(np.int64), bias, np.log(times).astype(np.float32))
+        return Negatives(items.astype(np.int64), bias, np.log(times).astype(np.float32))
 
 
 def everything(known: int) -> Draw:
     """All items stand for themselves: the full softmax."""
     none = np.zeros(known - FIRST_ITEM, np.float32)
-    found = Candidates(np.arange(FIRST_ITEM, known), none, none)
+    found = Negatives(np.arange(FIRST_ITEM, known), none, none)
     return lambda _: found
 
 
-def candidates(head: RankingHead, known: int, items: NDArray[np.integer]) -> Draw:
+def negatives_of(head: RankingHead, known: int, items: NDArray[np.integer]) -> Draw:
     """Who stands for all items in the loss of `head`; `items` are the steps of the training part."""
     # as many draws as there are items: then all of them cost less, and are exact
     if head.loss == "full" or head.negatives >= known - FIRST_ITEM:

@@ -25,7 +25,7 @@ from clickflow.system.paths import Paths
 from clickflow.training import checkpoint_mirror, code, curves
 from clickflow.training.checkpoints import Checkpoints, fingerprint
 from clickflow.training.device import choose
-from clickflow.training.distributed import Team, gathered
+from clickflow.training.distributed import ProcessGroup, process_group
 from clickflow.training.loop import Trained, train
 
 
@@ -75,9 +75,9 @@ def train_network(params: Params, paths: Paths, name: str, track: Callable[..., 
     try:
         with (
             _Console(name, (spec.budget.epochs or 0) * max(1, len(spec.ensemble)), tracker) as watcher,
-            gathered(params.training.processes, choose(params.training).kind, work) as team,
+            process_group(params.training.processes, choose(params.training).kind, work) as group,
         ):
-            trained = work(team, checkpoints=checkpoints, watcher=watcher)
+            trained = work(group, checkpoints=checkpoints, watcher=watcher)
         best = trained.best_epochs if spec.ensemble else trained.best_epoch
         with replacing(out, seal=integrity.seal) as fresh:
             extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": best}
@@ -104,10 +104,12 @@ TRAINERS: dict[str, Callable[[Params, Paths, str, Callable[..., Tracker] | None]
 """By kind of model (`clickflow.models.kinds`): write models/<name>/trained, from a store whose bytes were verified."""
 
 
-def _train(spec: Model, sizes: Sizes, folder: Path, params: Params, team: Team | None, **along: Any) -> Trained:
+def _train(
+    spec: Model, sizes: Sizes, folder: Path, params: Params, group: ProcessGroup | None, **along: Any
+) -> Trained:
     """Train on the store in `folder`, in this process; `along` as in `train`."""
     splits = (open_split(folder, part) for part in ("train", "valid"))
-    return train(spec, sizes, *splits, seed=params.seed, settings=params.training, team=team, **along)
+    return train(spec, sizes, *splits, seed=params.seed, settings=params.training, group=group, **along)
 
 
 def readable(spec: Model, card: Card) -> Model:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 SCORES, QUESTIONS = 1 << 24, (200, 4_000)
 """As many questions are asked as give so many scores, between these bounds."""
 FLATTEST = -4.0
-"""The least that the log of a sharpness may be."""
+"""The least that the log of an inverse temperature may be."""
 ROUNDS = 30
 """Each shortens the interval to 0.62 of it: the last one is a millionth of the first."""
 
 
-def sharpen(network: Network, split: "PackedSplit", windows: Windows) -> None:
-    """Set the sharpness of each head to the likeliest for the questions of `windows`, spread evenly.
+def fit_temperature(network: Network, split: "PackedSplit", windows: Windows) -> None:
+    """Set the inverse temperature of each head to the likeliest for the questions of `windows`, spread evenly.
 
     Does nothing where the loss is a likelihood, or no item is asked for. One number cannot fit much by chance, so the
     part that also decides when training stops will do.
@@ -83,7 +83,7 @@ def _questions(
 
 
 def _loss(scores: Tensor, target: Tensor, share: Tensor, more: Tensor, log: float) -> float:
-    """The mean negative log-likelihood at that log of a sharpness, as `Ranking.log_probabilities` answers."""
+    """The mean negative log-likelihood, as `Ranking.log_probabilities` answers; `log` of the inverse temperature."""
     sharp = torch.tensor(log).exp()
     generated = (sharp * target - torch.logsumexp(scores * sharp, -1)).exp()
     return float(-(share * generated + more).clamp(min=1e-30).log().mean())

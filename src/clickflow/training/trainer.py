@@ -20,9 +20,9 @@ from clickflow.training import device as devices
 from clickflow.training.answers import objectives
 from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
 from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
-from clickflow.training.distributed import Team
+from clickflow.training.distributed import ProcessGroup
 from clickflow.training.state import State
-from clickflow.training.temperature import sharpen
+from clickflow.training.temperature import fit_temperature
 from clickflow.training.validation import answer, sample, weighted
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Trainer:
         seed: int,
         device: devices.Device,
         overfit: bool,
-        team: Team | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self.team = team
+        self.group = group
         self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation
         self.seed, self.device, self.overfit = seed, device, overfit
         self.objectives = objectives(spec, sizes)
@@ -118,7 +118,7 @@ class Trainer:
         draws = random(self.seed, NEGATIVES, place)
         step = prepare(batch, self.objectives, draws, self.device.kind, before)
         if spec.encoder.dropout:
-            mine = [self.team.rank] if self.team else []
+            mine = [self.group.rank] if self.group else []
             torch.manual_seed(int(random(self.seed, DROPOUT, at, *mine).integers(1 << 62)))
         table = state.network.items.data
         rows = table.index_select(0, step.rows).requires_grad_()
@@ -151,21 +151,21 @@ class Trainer:
         return optimisers.learning_rate(step, self.steps, warm)
 
     def learn(self, step: Step, rows: Tensor) -> Loss:
-        """The loss with the item vectors `rows`, and its gradients in all that is trained; of the whole team if any."""
-        network, team = self.state.network, self.team
-        mine = part(step, team.rank, team.size) if team else step
+        """The loss with the item vectors `rows`, and its gradients in all that is trained; summed over `group`."""
+        network, group = self.state.network, self.group
+        mine = part(step, group.rank, group.size) if group else step
         found = Loss(rows.new_zeros(()), {})
         if mine.inputs["item"].numel():
             found = loss(network, self.objectives, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
         if found.heads:
             found.total.backward()  # type: ignore[no-untyped-call]
         heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
-        if team is None:
+        if group is None:
             return Loss(found.total.detach(), heads)
         counts = {name: questions.of for name, questions in step.heads.items()}
         none = (rows.new_zeros(()), 0)
         losses = {"total": found.total, **{name: heads.get(name, none)[0] for name, count in counts.items() if count}}
-        sums = team.add(losses, [*self.state.dense, rows])
+        sums = group.all_reduce(losses, [*self.state.dense, rows])
         return Loss(sums.pop("total"), {name: (value, counts[name]) for name, value in sums.items()})
 
     def oppose(self, step: Step, rows: Tensor, rise: Tensor) -> None:
@@ -184,12 +184,12 @@ class Trainer:
         for leaf, before, after in zip(leaves, first, [*(leaf.grad for leaf in leaves[:-1]), moved.grad], strict=True):
             leaf.grad = before if after is None else after if before is None else before + after
 
-    def sharpen(self) -> None:
+    def fit_temperature(self) -> None:
         """Scores of a loss that is no likelihood become probabilities, by what was not trained on if there is any."""
         if self.asked is not None and self.validation is not None:
-            sharpen(self.state.network, self.validation, self.asked)
+            fit_temperature(self.state.network, self.validation, self.asked)
         else:
-            sharpen(self.state.network, self.training, self.windows)
+            fit_temperature(self.state.network, self.training, self.windows)
 
     def turn(self) -> None:
         """To the last pass, from the best weights; or back into it, where an earlier run was stopped in it."""

@@ -15,7 +15,7 @@ from clickflow.heads.head import Head, several
 from clickflow.models.answers.answer import Answer, Encoded
 from clickflow.models.associations import REACH, Associations, Table
 from clickflow.models.attention import CausalAttention, distances
-from clickflow.models.normalize import unit
+from clickflow.models.normalize import normalize
 from clickflow.models.sights import FEATURES, HABITS, Sights, sights
 from clickflow.params.models import HeadParams, Model, RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
@@ -28,9 +28,9 @@ TEMPERATURE = 10.0
 NEVER = -1e9
 """The log-probability of what cannot be an answer."""
 LIKELIHOODS = ("sampled", "full")
-"""Losses whose scores are log-probabilities but for a constant; those of the others are sharpened into such."""
+"""Losses whose scores are log-probabilities but for a constant; those of the others are scaled into such."""
 SHARPEST = 2.0
-"""The most that the log of a sharpness may be: exp(scores) must stay a float32."""
+"""The most that the log of an inverse temperature may be: exp(scores) must stay a float32."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Ranking(Answer):
     these leave unsaid falls to the softmax.
 
     A loss that is no likelihood (`bpr_max`, `bce`) says nothing of how far apart scores should be: then the softmax
-    is of scores times a sharpness, one number, which is fitted by likelihood (Platt 1999; temperature scaling, Guo et
-    al. 2017). `bce` has an offset besides, for a score to be the log-odds of its item.
+    is of scores times `sharpness`, an inverse temperature fitted by likelihood (Platt 1999; temperature scaling, Guo
+    et al. 2017). `bce` has an offset besides, for a score to be the log-odds of its item.
 
     With a horizon above 1, a decoder goes on from the readout, a step at a time, to the readouts of the items after
     the next one (encoder and decoder: Cho et al. 2014; every step of the horizon at once, no answer is fed back).
@@ -170,7 +170,7 @@ class Ranking(Answer):
 
     def _item_at(self, reading: Reading, table: Tensor, read: Read, row: Tensor, column: Tensor) -> Tensor:
         """Log-probabilities [N, known] of the items at one of the steps ahead."""
-        scores = self.sharpened(self.query(read.readouts[row, column])) @ table.t()
+        scores = self.scaled(self.query(read.readouts[row, column])) @ table.t()
         if reading.bias is not None:
             scores = scores.scatter_add(1, reading.items[row], reading.bias[row, column])
         if read.mixture is None:
@@ -180,7 +180,7 @@ class Ranking(Answer):
 
     def query(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to vectors [..., D] whose product with a normalised item embedding is the item's score."""
-        return unit(readouts, training=self.training) * TEMPERATURE
+        return normalize(readouts, training=self.training) * TEMPERATURE
 
     def ahead(self, readouts: Tensor) -> list[Tensor]:
         """Readouts [n, D] to those of the items 2, 3 … steps ahead, up to the horizon, each [n, D]."""
@@ -189,7 +189,7 @@ class Ranking(Answer):
             found.append(self.decoder(readouts, found[-1]))
         return found[1:]
 
-    def sharpened(self, queries: Tensor) -> Tensor:
+    def scaled(self, queries: Tensor) -> Tensor:
         """Queries [..., D] whose products are log-probabilities, but for a constant."""
         return queries if self.sharpness is None else queries * self.sharpness.clamp(max=SHARPEST).exp()
 

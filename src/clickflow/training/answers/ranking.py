@@ -16,7 +16,7 @@ from clickflow.models.sights import Sights
 from clickflow.params.models import RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.training.answers.objective import Ints, Objective, Part, Seen, Targets, ToDevice, picked
-from clickflow.training.negatives import Draw, candidates, everything
+from clickflow.training.negatives import Draw, everything, negatives_of
 
 if TYPE_CHECKING:
     from clickflow.models.sizes import Sizes
@@ -31,7 +31,7 @@ REGULARISATION, CALIBRATION = 1.0, 0.75
 @dataclass(frozen=True)
 class Asked:
     """The questions about the items so many steps ahead, of P positions: `item` [B, T] as in the batch; `at` [P] flat
-    positions; `without` pairs (question, candidate) that are left out; `of` how many questions the whole batch has.
+    positions; `without` pairs (question, negative) that are left out; `of` how many questions the whole batch has.
     """
 
     item: Tensor
@@ -43,7 +43,7 @@ class Asked:
 @dataclass(frozen=True)
 class Ranked:
     """What a batch asks of a head: `asked` of the steps themselves, then of later ones; `bias`, `times` [K] of the
-    candidates that stand for all items.
+    negatives that stand for all items.
     """
 
     asked: list[Asked]
@@ -62,25 +62,25 @@ class Ranked:
 
     @property
     def sizes(self) -> list[int]:
-        """The targets of each of `asked`, then the candidates."""
+        """The targets of each of `asked`, then the negatives."""
         return [*(len(asked.at) for asked in self.asked), len(self.bias)]
 
     def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Ranked", list[Tensor]]:
-        """As `Questions.part`; the candidates are those of all."""
-        *targets, candidates = places
+        """As `Questions.part`; the negatives are those of all."""
+        *targets, negatives = places
         length = shape[1]
         asked, wanted = [], []
         for each, places_of in zip(self.asked, targets, strict=True):
             row, column = each.at // length, each.at % length
             keep = row % size == rank
-            question, candidate = each.without
+            question, negative = each.without
             left = keep[question]
-            without = ((keep.cumsum(0) - 1)[question[left]], candidate[left])
+            without = ((keep.cumsum(0) - 1)[question[left]], negative[left])
             asked.append(
                 Asked(each.item[rank::size].contiguous(), (row // size * length + column)[keep], without, each.of)
             )
             wanted.append(places_of[keep])
-        return Ranked(asked, self.bias, self.times), [*wanted, candidates]
+        return Ranked(asked, self.bias, self.times), [*wanted, negatives]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class RankingObjective(Objective):
 
     def learn_from(self, training: "PackedSplit") -> None:
         """Draws are by how often the training part has an item."""
-        self.draw = candidates(self.params, self.sizes.known, training.item)
+        self.draw = negatives_of(self.params, self.sizes.known, training.item)
 
     def targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
         """As `Objective.targets`; of a horizon, what is asked at the steps after this one."""
@@ -148,28 +148,28 @@ class RankingObjective(Objective):
         self, batch_items: Ints, targets: Targets, random: np.random.Generator, to: ToDevice
     ) -> tuple[Ranked, list[Ints]]:
         """As `Objective.prepare`. Where the scores of the session's own items are counted apart, these are no
-        candidates either.
+        negatives either.
         """
-        candidates, bias, times = self.draw(random)
+        negatives, bias, times = self.draw(random)
         if not (targets[0] != NOTHING).any():
-            candidates, bias, times = candidates[:0], bias[:0], times[:0]
+            negatives, bias, times = negatives[:0], bias[:0], times[:0]
         needed, asked = [], []
         for item in targets:
             at = np.flatnonzero(item != NOTHING)
             wanted = item.ravel()[at]
-            # a candidate that is the target itself would be counted twice
-            place = np.searchsorted(candidates, wanted)
-            hit = np.flatnonzero(np.append(candidates, -1)[place] == wanted)
+            # a negative that is the target itself would be counted twice
+            place = np.searchsorted(negatives, wanted)
+            hit = np.flatnonzero(np.append(negatives, -1)[place] == wanted)
             needed.append(wanted + self.first_row)
             pairs = np.stack([hit, place[hit]])
             if counts_own(self.params):
-                pairs = np.concatenate([pairs, _own(batch_items, at, candidates)], axis=1)
+                pairs = np.concatenate([pairs, _own(batch_items, at, negatives)], axis=1)
             asked.append(Asked(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
-        return Ranked(asked, to(bias), to(times)), [*needed, candidates + self.first_row]
+        return Ranked(asked, to(bias), to(times)), [*needed, negatives + self.first_row]
 
     def loss(self, module: Ranking, questions: Ranked, vectors: Sequence[Tensor], seen: Seen) -> Part:
         """As `Objective.loss`; all the later steps together weigh as much as the next one."""
-        *targets, candidates = vectors
+        *targets, negatives = vectors
         sights = module.seen(seen.inputs["item"])
         flats = [seen.flat, *module.ahead(seen.flat)]
         reads = [seen.readouts, *(read.view(seen.readouts.shape) for read in flats[1:])]
@@ -188,7 +188,7 @@ class RankingObjective(Objective):
                 read,
                 picked(asked.at, rows),
                 wanted,
-                candidates,
+                negatives,
                 later=back > 0,
             )
             if back == 0:
@@ -211,13 +211,13 @@ class RankingObjective(Objective):
         return Ranks(found["ranks"].astype(np.int64), found["losses"], unknown)
 
 
-def _own(items: NDArray[np.int64], at: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs (question, candidate), [2, n], where the candidate is an item of the session up to that step.
+def _own(items: NDArray[np.int64], at: NDArray[np.int64], negatives: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs (question, negative), [2, n], where the negative is an item of the session up to that step.
 
-    `items` [B, T], `at` [P] flat positions, `candidates` [K] ascending.
+    `items` [B, T], `at` [P] flat positions, `negatives` [K] ascending.
     """
-    place = np.searchsorted(candidates, items)
-    there = np.append(candidates, -1)[place] == items
+    place = np.searchsorted(negatives, items)
+    there = np.append(negatives, -1)[place] == items
     row, column = np.divmod(at, items.shape[1])
     question, step = np.nonzero(there[row] & (np.arange(items.shape[1]) <= column[:, None]))
     return np.stack([question, place[row[question], step]])
@@ -233,7 +233,7 @@ def _item_loss(
     readouts: Tensor,
     asking: Tensor,
     targets: Tensor,
-    candidates: Tensor,
+    negatives: Tensor,
     *,
     later: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -243,7 +243,7 @@ def _item_loss(
     """
     own = _of_own(head, asked, seen, sights, readouts)
     objective, likelihood = _of_generator(
-        head, spec, questions, asked, head.query(asking), targets, candidates, own, seen.scores
+        head, spec, questions, asked, head.query(asking), targets, negatives, own, seen.scores
     )
     item_loss = -objective.mean()
     items, beside, support = seen.inputs["item"], None, None
@@ -281,18 +281,18 @@ def _of_generator(
     asked: Asked,
     queries: Tensor,
     targets: Tensor,
-    candidates: Tensor,
+    negatives: Tensor,
     own: Own | None,
     dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """What is maximised of the scores, and the log-likelihoods that they mean, both [P]."""
     if spec.loss in LIKELIHOODS:
-        likelihood = generated(queries, targets, candidates, questions.bias, asked.without, own, dtype)
+        likelihood = generated(queries, targets, negatives, questions.bias, asked.without, own, dtype)
         if not spec.label_smoothing:
             return likelihood, likelihood
         share = spec.label_smoothing
-        return smoothed(likelihood, queries, targets, candidates, questions.bias, share, head.items), likelihood
-    score, scores = (queries * targets).sum(-1), queries @ candidates.t()
+        return smoothed(likelihood, queries, targets, negatives, questions.bias, share, head.items), likelihood
+    score, scores = (queries * targets).sum(-1), queries @ negatives.t()
     if spec.loss == "bpr_max":
         strength = REGULARISATION if spec.regularisation is None else spec.regularisation
         found = bpr_max(score, scores, questions.times, asked.without, strength)
@@ -301,7 +301,7 @@ def _of_generator(
         score, scores = score + offset, scores + offset
         calibration = CALIBRATION if spec.calibration is None else spec.calibration
         found = bce(score, scores, questions.times, asked.without, calibration, head.items)
-    # only the sharpness learns by likelihood: the scores are the loss's own
-    still = head.sharpened(queries.detach())
-    likelihood = generated(still, targets.detach(), candidates.detach(), questions.bias, asked.without)
+    # only the inverse temperature learns by likelihood: the scores are the loss's own
+    still = head.scaled(queries.detach())
+    likelihood = generated(still, targets.detach(), negatives.detach(), questions.bias, asked.without)
     return likelihood - found, likelihood

@@ -11,7 +11,7 @@ from clickflow.models.ensemble import build
 from clickflow.models.network import Network
 from clickflow.training.batches import windows
 from clickflow.training.loop import train
-from clickflow.training.temperature import sharpen
+from clickflow.training.temperature import fit_temperature
 from clickflow.training.validation import answer
 
 
@@ -30,7 +30,7 @@ def test_the_sharpness_found_is_the_likeliest_one(copy: bool) -> None:
     network = train(spec, sizes(split), split, seed=0, settings=CPU).network
     assert network.next_item.sharpness is not None
     network.next_item.sharpness.data.fill_(1.5)
-    sharpen(network, other, windows(other.offsets, 8, to_the_end=False))
+    fit_temperature(network, other, windows(other.offsets, 8, to_the_end=False))
     found = float(network.next_item.sharpness.detach())
     at = {shift: loss_at(network, found + shift) for shift in (-0.2, -0.02, 0.0, 0.02, 0.2)}
     assert at[0.0] <= min(at.values()) + 1e-5
@@ -69,7 +69,7 @@ def test_it_leaves_likelihoods_alone_and_does_without_questions() -> None:
         network = build(model(item=item), sizes(split))
         before = {name: value.clone() for name, value in network.state_dict().items()}
         asked = windows(split.offsets, 8, to_the_end=True)
-        sharpen(network, split, asked if item["loss"] == "sampled" else asked.take(slice(0, 0)))
+        fit_temperature(network, split, asked if item["loss"] == "sampled" else asked.take(slice(0, 0)))
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -79,5 +79,5 @@ def test_without_a_valid_part_it_is_fitted_on_what_was_trained_on() -> None:
     trained = train(spec, sizes(split), split, seed=0, settings=replace(CPU))
     assert trained.network.next_item.sharpness is not None
     found = trained.network.next_item.sharpness.detach().clone()
-    sharpen(trained.network, split, windows(split.offsets, 8, to_the_end=True))
+    fit_temperature(trained.network, split, windows(split.offsets, 8, to_the_end=True))
     torch.testing.assert_close(trained.network.next_item.sharpness.detach(), found)

@@ -6,7 +6,7 @@ from small_models import MAX_LENGTH, spec
 from torch import Tensor, nn
 
 from clickflow.models.attention import AdditiveAttention, SelfAttention
-from clickflow.models.backbones import Block, MinGru, OverItems, Stack, body, heads, scan
+from clickflow.models.backbones import Block, MinGru, OverItems, Stack, backbone, heads, scan
 
 B, T, D = 3, 7, 12
 
@@ -26,7 +26,7 @@ def shaken(module: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_recurrent_networks_are_torchs_with_dropout_between_layers(kind: str) -> None:
-    one, two = body(spec(kind).encoder, 15, 8), body(spec(kind, 2).encoder, 15, 8)
+    one, two = backbone(spec(kind).encoder, 15, 8), backbone(spec(kind, 2).encoder, 15, 8)
     assert isinstance(two, {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[kind])
     assert (two.num_layers, two.dropout, two.input_size, two.hidden_size) == (2, 0.2, 15, 12)  # type: ignore[comparison-overlap]
     assert one.dropout == 0.0
@@ -91,8 +91,8 @@ def test_a_block_of_the_transformer_is_torchs_layer(relative: bool) -> None:
 
 
 def test_learned_positions_are_added_once_and_relative_ones_are_not() -> None:
-    learned = body(spec("transformer", positions="learned").encoder, 15, MAX_LENGTH)
-    relative = body(spec("transformer").encoder, 15, MAX_LENGTH)
+    learned = backbone(spec("transformer", positions="learned").encoder, 15, MAX_LENGTH)
+    relative = backbone(spec("transformer").encoder, 15, MAX_LENGTH)
     assert isinstance(learned, Stack)
     assert isinstance(relative, Stack)
     assert relative.positions is None
@@ -110,14 +110,14 @@ def test_order_matters_to_a_transformer_by_its_positions_alone() -> None:
     """The last state, of a sequence whose first two steps have changed places."""
     turned = steps(15)[:, [1, 0, *range(2, T)]]
     for positions in ("learned", "relative"):
-        made = shaken(body(spec("transformer", positions=positions).encoder, 15, MAX_LENGTH))
+        made = shaken(backbone(spec("transformer", positions=positions).encoder, 15, MAX_LENGTH))
         assert not torch.allclose(made(steps(15))[:, -1], made(turned)[:, -1], atol=1e-4), positions
     blind = shaken(Stack(15, D, [Block(D, 3, 0.0, MAX_LENGTH, relative=False)], None))
     torch.testing.assert_close(blind(steps(15))[:, -1], blind(turned)[:, -1])
 
 
 def test_attention_over_items_is_a_weighted_mean_and_the_item_itself() -> None:
-    light = body(spec("attention").encoder, D, MAX_LENGTH)
+    light = backbone(spec("attention").encoder, D, MAX_LENGTH)
     assert isinstance(light, OverItems)
     assert light.project is None, "item vectors alone are not mixed"
     shaken(light)

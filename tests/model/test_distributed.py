@@ -14,21 +14,21 @@ from markov_log import CPU, log, model, sizes
 from clickflow.params.models import Model
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.training.checkpoints import Checkpoints
-from clickflow.training.distributed import Team, gathered
+from clickflow.training.distributed import ProcessGroup, process_group
 from clickflow.training.loop import Trained, train
 
 pytestmark = pytest.mark.slow
 
 
-def work(spec: Model, team: Team | None, sessions: int = 150, **along: Any) -> Trained:
+def work(spec: Model, group: ProcessGroup | None, sessions: int = 150, **along: Any) -> Trained:
     training = log(sessions, 0)
-    return train(spec, sizes(training), training, log(40, 1), seed=0, settings=CPU, team=team, **along)
+    return train(spec, sizes(training), training, log(40, 1), seed=0, settings=CPU, group=group, **along)
 
 
 def fit(spec: Model, processes: int, **along: Any) -> Trained:
     sessions = along.get("sessions", 150)
-    with gathered(processes, "cpu", partial(work, spec, sessions=sessions)) as team:
-        return work(spec, team, **along)
+    with process_group(processes, "cpu", partial(work, spec, sessions=sessions)) as group:
+        return work(spec, group, **along)
 
 
 def plain(**choices: Any) -> Model:
@@ -78,24 +78,27 @@ def test_what_two_have_begun_one_ends_and_the_other_way_round(tmp_path: Path) ->
 def fit_some(spec: Model, processes: int, kept: Checkpoints) -> Trained:
     """Not to the end: some steps into the second epoch."""
     steps = 45
-    with gathered(processes, "cpu", partial(work, spec, max_steps=steps)) as team:
-        return work(spec, team, checkpoints=kept, max_steps=steps)
+    with process_group(processes, "cpu", partial(work, spec, max_steps=steps)) as group:
+        return work(spec, group, checkpoints=kept, max_steps=steps)
 
 
-def die(team: Team) -> None:
-    if team.rank:
+def die(group: ProcessGroup) -> None:
+    if group.rank:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_death_of_one_is_said() -> None:
     with (
         pytest.raises(ClickflowError, match=r"a process that trained along has ended: .*-9"),
-        gathered(2, "cpu", die) as team,
+        process_group(2, "cpu", die) as group,
     ):
-        work(plain(), team)
+        work(plain(), group)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 4, reason="there are so many GPUs")
 def test_more_processes_than_gpus_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"training.processes is 5, and there are \d GPUs"), gathered(5, "cuda", die):
+    with (
+        pytest.raises(UsageError, match=r"training.processes is 5, and there are \d GPUs"),
+        process_group(5, "cuda", die),
+    ):
         pass
