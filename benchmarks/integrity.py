@@ -51,7 +51,7 @@ def workspace(folder: Path, events: int) -> tuple[Paths, Params]:
         raw["simulator"] |= {"items": 60, "days": 10, "dirt": 0.01}
         model = raw["models"][MODEL]
         model["encoder"]["units"] = 8
-        model["budget"]["epochs"] = 1
+        model["budget"] = {"epochs": 1}
         raw["evaluation"] |= {"bootstrap": 20, "baselines": ["popularity"], "action_baselines": ["majority"]}
         raw["gate"]["max_latency_ms"] = 10_000
     shutil.copytree(ROOT / "expectations", folder / "expectations", ignore=shutil.ignore_patterns("uncommitted"))

@@ -1,13 +1,12 @@
-"""Write docs/reference/params.md and docs/reference/cli.md from params.yaml, the dataclasses and the command line.
+"""Write docs/reference/params.md and docs/reference/cli.md from the dataclasses of params and the command line.
 
 python scripts/reference.py            writes them
 python scripts/reference.py --check    ends with 1 where one is out of date
 """
 
-import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -16,42 +15,42 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def params_page() -> str:
-    """Every key of params.yaml with its type, its default and what the comment beside it says."""
-    from ruamel.yaml import YAML
+    """Every param with its type, its default, its bounds and what it does, section by section."""
+    from clickflow.params.schema import Params, every
 
-    from clickflow.params.schema import Params
-
-    tree = YAML().load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     lines = [
         "# params.yaml",
         "",
-        "Made from `params.yaml` and `src/clickflow/params/schema.py` by `python scripts/reference.py`.",
-        "The file is checked before any work starts: an unknown key, a missing one or a wrong value is an error that",
-        "names its place. Units stand in the names.",
+        "Made from the dataclasses in `src/clickflow/params` by `python scripts/reference.py`.",
+        "",
+        "The file says what a shop chose; what it does not name is as below. `clickflow params` shows all that holds",
+        "in a checkout, and marks what the file names. The file is checked before any work starts: an unknown key or",
+        "a wrong value is an error that names its place. Units stand in the names. `*` is any name: of a model, of a",
+        "metric …",
+        "",
+        "What is *needed* has to stand in the file, for `dvc.yaml` reads it there, and so have the sections",
+        "`simulator`, `ingest`, `quality`, `sequences`, `training`, `export`, `evaluation`, `gate` and `promotion`:",
+        "where nothing of one is chosen, write `training: {}`. Where it is not there, DVC ends with `Parameters … are",
+        "missing`.",
+        "",
+        "A mapping or list that the file gives takes the place of the whole default: `nulls` with one column has no",
+        "`*`, unless that is written beside it. A section may be empty, or all comments.",
     ]
-    for section in tree:
-        rows = list(_rows(tree, section, get_type_hints(Params)[section], (section,)))
-        lines += ["", f"## {section}", "", "| key | type | default | |", "| --- | --- | --- | --- |", *rows]
+    hints = get_type_hints(Params)
+    for section in fields(Params):
+        own = [each for each in every() if each.name.partition(".")[0] == section.name]
+        about = getattr(hints[section.name], "__doc__", None) if is_dataclass(hints[section.name]) else None
+        lines += ["", f"## {section.name}", "", *([about.strip().split("\n\n")[0], ""] if about else [])]
+        lines += ["| key | type | default | bounds | |", "| --- | --- | --- | --- | --- |", *map(_row, own)]
     return "\n".join(lines) + "\n"
 
 
-def _rows(parent: Any, key: str, kind: Any, at: tuple[str, ...]) -> Iterator[str]:
-    from clickflow.heads import HEADS
-
-    value = parent[key]
-    if isinstance(value, dict) and value:
-        inner = next((a for a in (kind, *get_args(kind)) if is_dataclass(a)), None)
-        hints = get_type_hints(inner) if inner else {}
-        if key == "heads":
-            hints = {name: head.params for name, head in HEADS.items()}
-        for name in value:
-            # a mapping's values are of its last type argument; a dataclass names the type of each field
-            yield from _rows(value, name, hints.get(name, get_args(kind)[-1] if get_args(kind) else Any), (*at, name))
-        return
-    comment = parent.ca.items.get(key)
-    text = comment[2].value.split("\n")[0].lstrip("# ").strip() if comment and comment[2] else ""
-    shown = "" if isinstance(value, dict) else _cell(value)
-    yield f"| `{'.'.join(at)}` | {_escaped(_type(kind))} | {shown} | {_escaped(text)} |"
+def _row(param: Any) -> str:
+    default = "*needed*" if param.default is MISSING else _cell(param.default)
+    of_text = str in (param.kind, *get_args(param.kind)) and param.meta.le
+    limits = f"at most {param.meta.le:,} bytes" if of_text else param.meta.range
+    bounds = ", ".join(filter(None, [param.meta.unit, limits]))
+    return f"| `{param.name}` | {_escaped(_type(param.kind))} | {default} | {bounds} | {_escaped(param.meta.text)} |"
 
 
 def _escaped(text: str) -> str:
@@ -59,9 +58,25 @@ def _escaped(text: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return f"`{json.dumps(value)}`"
-    return f"`{', '.join(map(str, value)) if isinstance(value, list) else value}`"
+    """A default as a file would say it."""
+    from clickflow.params.patch import plain, written
+
+    return f"`{_escaped(written(_short(value) if isinstance(value, Mapping) else plain(value)))}`"
+
+
+def _short(value: Any) -> Any:
+    """A value without what is left at its default, and is nothing."""
+    from clickflow.params.patch import plain
+
+    if is_dataclass(value):
+        return {
+            each.name: plain(getattr(value, each.name))
+            for each in fields(value)
+            if getattr(value, each.name) is not None and getattr(value, each.name) is not False
+        }
+    if isinstance(value, Mapping):
+        return {key: _short(inner) for key, inner in value.items()}
+    return plain(value)
 
 
 def _type(kind: Any) -> str:
@@ -73,12 +88,18 @@ def _type(kind: Any) -> str:
     arguments = [_type(a) for a in get_args(kind) if a is not Ellipsis]
     if get_origin(kind) in (Union, UnionType):
         return " | ".join(arguments)
+    if kind is Any:
+        return "anything"
+    if is_dataclass(kind):
+        return "mapping"
     if get_origin(kind) is tuple:
         return f"list of {arguments[0]}"
     if get_origin(kind) is Mapping:
         return f"{arguments[0]} to {arguments[1]}"
     name: str = kind.__name__
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(name, name)
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "datetime": "time"}.get(
+        name, name
+    )
 
 
 def cli_page() -> str:

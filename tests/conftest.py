@@ -52,5 +52,5 @@ def raw_params(root: Path) -> dict[str, object]:
     """params.yaml as parsed; a test's to change and to check with `clickflow.params.file.check`."""
     import yaml
 
-    parsed: dict[str, object] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    parsed: dict[str, object] = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text(encoding="utf-8"))
     return parsed

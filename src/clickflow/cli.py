@@ -82,6 +82,18 @@ def inspect(
     verb.run(params, paths, files, rows=rows, write=write, as_json=as_json)
 
 
+@app.command(rich_help_panel=WORK)
+def params(
+    name: Annotated[str, typer.Argument(help="A section, or any part of a name: training, models.next_step.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Every param that holds here, chosen in params.yaml (`*`) or a default, and what it does."""
+    chosen, paths = _open()
+    from clickflow.params import show
+
+    show.run(chosen, paths, name, as_json=as_json)
+
+
 @app.command(rich_help_panel=STAGES)
 def ingest() -> None:
     """Read the source into canonical events; rows that cannot be accepted go to quarantine."""

@@ -326,7 +326,7 @@ def test_event_types_are_mapped_before_they_are_canonical(desk: Desk) -> None:
 def test_hostile_files_never_lose_a_row(tmp_path_factory: Any, root: Path, data: st.DataObject) -> None:
     import yaml
 
-    raw = yaml.safe_load((root / "params.yaml").read_text())
+    raw = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text())
     desk = Desk(tmp_path_factory.mktemp("hostile") / "w", raw)
     field = st.one_of(
         st.text(max_size=6), st.sampled_from(["view", "2026-01-05 10:00:00", "u", '"', '"a"', "-1", "", "\n"])

@@ -195,7 +195,7 @@ def test_a_crash_between_two_outputs_is_made_good_by_the_next_run(desk: Desk) ->
 @pytest.mark.slow
 def test_killed_at_any_moment_the_outputs_are_the_old_or_the_new(desk: Desk, root: Path) -> None:
     desk.put("a.csv", HEADER + rows(2000))
-    raw = yaml.safe_load((root / "params.yaml").read_text())
+    raw = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text())
     raw["source"] |= {"kind": "files", "path": "log", "as_of": "2026-06-01T00:00:00"}
     (desk.paths.root / "params.yaml").write_text(yaml.safe_dump(raw))
     (desk.paths.root / "dvc.yaml").write_text("stages: {}\n")

@@ -162,7 +162,7 @@ def test_without_an_ingest_there_is_nothing_to_replay(desk: Desk) -> None:
 
 
 def test_the_verb(desk: Desk, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = yaml.safe_load((root / "params.yaml").read_text())
+    raw = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text())
     raw["source"] |= {"kind": "files", "path": "log", "as_of": "2026-06-01T00:00:00"}
     (desk.paths.root / "dvc.yaml").write_text("stages: {}\n")
     params = desk.paths.root / "params.yaml"

@@ -29,7 +29,7 @@ MACHINES = (
 
 
 def test_another_zone_and_language_of_the_machine_give_the_same_bytes(tmp_path: Path, root: Path) -> None:
-    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text(encoding="utf-8"))
     raw["simulator"] |= {"events": 6000, "items": 100, "days": 9}
     raw["source"]["as_of"] = "2026-03-29T02:30:00"
     hashes = []

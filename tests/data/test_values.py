@@ -149,7 +149,9 @@ def parquet(items: pa.Array) -> bytes:
 def test_an_integer_is_one_item_in_every_format(tmp_path_factory: Any, root: Path, number: int) -> None:
     import yaml
 
-    desk = Desk(tmp_path_factory.mktemp("ids") / "w", yaml.safe_load((root / "params.yaml").read_text()))
+    desk = Desk(
+        tmp_path_factory.mktemp("ids") / "w", yaml.safe_load((root / "tests/assets/params_long.yaml").read_text())
+    )
     exact = str(number)
     forms = {
         "text.csv": HEADER + row(item=exact),

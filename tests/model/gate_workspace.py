@@ -178,7 +178,7 @@ def accurate(error: float | None = 0.02, accuracy: float | None = 0.7) -> dict[s
 
 def params_with(root: Path, champion: int = 0, **gate: Any) -> Params:
     """The repository's params with another gate: `champion__rule="better"` is gate.champion.rule."""
-    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text(encoding="utf-8"))
     raw["champion"][MODEL] = champion
     for key, value in gate.items():
         place = raw["gate"]

@@ -102,7 +102,7 @@ def test_a_kill_in_the_second_network_leaves_the_first_as_it_is(tmp_path: Path) 
 
 
 def test_each_kind_must_fit_the_encoders_params(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     assert "ensemble: []" in text
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("ensemble: []", "ensemble: [gru, transformer]"), encoding="utf-8")

@@ -24,7 +24,7 @@ MODEL = "next_step"
 @pytest.fixture
 def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """A workspace with a packed store and a gate that lets an untrained model through."""
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     for old, new in {
         "recall@20: 0.05": "recall@20: 0.0",
         "recall@20: reject": "recall@20: warn",

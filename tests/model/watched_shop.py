@@ -42,7 +42,7 @@ SMALL = {
 
 def make(folder: Path, root: Path) -> Paths:
     """The workspace, in the current directory; CLICKFLOW_HOME holds the champion."""
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     for old, new in SMALL.items():
         assert old in text
         text = text.replace(old, new)

@@ -18,7 +18,7 @@ def _shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch", "main")
     dvc(folder, "init", "--quiet")
-    shutil.copy(root / "params.yaml", folder)
+    shutil.copy(root / "tests/assets/params_long.yaml", folder / "params.yaml")
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "check.sh").write_text(CHECK)
     kept = ["!/data/raw/", "/data/raw/*", "!/data/raw/README.md", "!/data/raw/*.dvc"]

@@ -29,7 +29,11 @@ MODEL = "next_step"
 def workspace(folder: Path, root: Path, champion: int = 0) -> Paths:
     """A folder with params.yaml and dvc.yaml as in the repository, the champion's version set."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = (root / "params.yaml").read_text(encoding="utf-8").replace("next_step: 0", f"next_step: {champion}")
+    text = (
+        (root / "tests/assets/params_long.yaml")
+        .read_text(encoding="utf-8")
+        .replace("next_step: 0", f"next_step: {champion}")
+    )
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     shutil.copy(root / "dvc.yaml", folder / "dvc.yaml")
     return Paths(folder)

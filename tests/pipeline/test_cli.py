@@ -48,7 +48,7 @@ def test_outside_a_repository_the_error_says_so(tmp_path, verb):
 
 
 def test_a_wrong_parameter_ends_every_stage_before_it_starts(tmp_path, root):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(text.replace("gap_minutes:", "gap_minute:"), encoding="utf-8")
     (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
     before = sorted(tmp_path.iterdir())

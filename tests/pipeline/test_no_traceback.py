@@ -117,7 +117,7 @@ def test_engines_are_understood(tmp_path):
 
 
 def test_a_disk_that_ends_in_the_middle_of_an_ingest(tmp_path, root):
-    (tmp_path / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    (tmp_path / "params.yaml").write_bytes((root / "tests/assets/params_long.yaml").read_bytes())
     (tmp_path / "dvc.yaml").write_bytes(b"stages: {}\n")
 
     def small() -> None:

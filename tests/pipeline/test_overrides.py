@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from clickflow.orchestration import overrides
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.params.file import load
+from clickflow.params.file import check, load
+from clickflow.params.meta import leaves
+from clickflow.params.source import Source
 from clickflow.system.errors import UsageError
 
-TEXT = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[2] / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
 
 
 def test_values_are_read_as_yaml() -> None:
@@ -98,3 +100,41 @@ def test_a_wrong_value_is_refused_with_its_name(name: str, value: object, messag
     with pytest.raises(UsageError, match=message) as refusal:
         overrides.apply(TEXT, {name: value})
     assert refusal.value.kept == "nothing was run"
+
+
+SHORT = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("training.threads", 2),
+        ("models.next_step.budget.epochs", 3),
+        ("models.next_step.optimiser.learning_rate", 0.01),
+        ("models.next_step.heads.next_item.copy", False),
+        ("source.columns", {"item_id": "sku"}),
+        ("sequences.robots.max_session_steps", None),
+        ("export.latency_batch", 4),
+        ("watch.max_drift.hour", None),
+    ],
+)
+def test_what_the_file_does_not_name_is_written_in_its_section(name: str, value: Any) -> None:
+    changed = overrides.apply(SHORT, {name: value})
+    found = parse_yaml(changed)
+    for part in name.split("."):
+        found = found[part]
+    assert found == value
+    kept = [line for line in SHORT.splitlines() if line not in changed.splitlines()]
+    assert all(line.rstrip().endswith("{}") for line in kept), "only an empty mapping has another line"
+    one = [line for line in leaves(check(parse_yaml(SHORT))) if line not in list(leaves(check(parse_yaml(changed))))]
+    assert [each[0] for each in one] == [name]
+
+
+def test_a_part_of_a_mapping_that_is_not_in_the_file_keeps_the_rest_of_its_default() -> None:
+    nulls = check(parse_yaml(overrides.apply(SHORT, {"source.nulls.user_id": ["0"]}))).source.nulls
+    assert nulls == {**Source(path="").nulls, "user_id": ("0",)}
+
+
+def test_a_section_of_comments_takes_what_is_set() -> None:
+    text = SHORT.replace("  device: auto", "  # device: auto")
+    assert check(parse_yaml(overrides.apply(text, {"training.threads": 2}))).training.threads == 2

@@ -173,7 +173,7 @@ def test_all_faults_are_named_at_once(raw_params):
     data=st.data(),
 )
 def test_no_value_anywhere_ends_in_anything_but_a_usage_error(root, value, data):
-    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text(encoding="utf-8"))
     at = data.draw(st.sampled_from(leaves(raw)))
     try:
         check(changed(raw, at, value))

@@ -47,7 +47,7 @@ def open_run(shop: Path, values: dict[str, Any]) -> Run:
 
 @pytest.mark.parametrize(("name", "value"), REFUSED.items(), ids=str)
 def test_what_judges_a_run_is_not_its_own_to_set(root: Path, name: str, value: Any) -> None:
-    text = (root / "params.yaml").read_text()
+    text = (root / "tests/assets/params_long.yaml").read_text()
     with pytest.raises(UsageError, match="is not a run's to set") as refusal:
         permitted.check(text, {name: value})
     assert refusal.value.what.startswith(name)

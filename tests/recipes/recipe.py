@@ -121,10 +121,11 @@ class Checkout:
     def put(self, text: str) -> None:
         """Write a YAML block into params.yaml, as a reader does: its values take the place of those that are there."""
         from clickflow.orchestration.overrides import apply
+        from clickflow.params.file import load
+        from clickflow.params.patch import plain
 
         params = self.folder / "params.yaml"
-        present = yaml.safe_load(params.read_text(encoding="utf-8"))
-        values = dict(_leaves(yaml.safe_load(text), present))
+        values = dict(_leaves(yaml.safe_load(text), plain(load(params))))
         params.write_text(apply(params.read_text(encoding="utf-8"), values), encoding="utf-8")
 
     def run(self, block: Block) -> Outcome:

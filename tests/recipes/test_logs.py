@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from recipe import SHELL, Block, Checkout, blocks
+
+from clickflow.params.file import load
+from clickflow.params.patch import plain
 
 pytestmark = pytest.mark.platform
 
@@ -146,7 +148,7 @@ def test_the_recipe_of_the_readme(name: str, root: Path, shop_data: Path, tmp_pa
         if code:
             break
     assert "Traceback" not in said, said[-4000:]
-    written = yaml.safe_load((reader.folder / "params.yaml").read_text(encoding="utf-8"))["source"]
+    written = plain(load(reader.folder / "params.yaml").source)
     assert {key: written[key] for key in log.source} == log.source
     card = json.loads((reader.folder / "reports/ingest.json").read_text(encoding="utf-8"))
     assert {key: card[key] for key in log.counts} == log.counts

@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from recipe import SHELL, Block, Checkout, blocks
 from test_logs import POINT_IT, recipe
+
+from clickflow.params.schema import Params
 
 pytestmark = pytest.mark.platform
 
@@ -42,7 +45,7 @@ def with_names(block: Block, checkout: Checkout) -> Block:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", ON_THE_PLATFORM)
 def test_the_blocks_of_a_page(page: str, root, ended: Checkout) -> None:
-    known = set(yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")))
+    known = {each.name for each in fields(Params)}
     for block in blocks(root / page, root):
         if block.not_run:
             continue

@@ -56,7 +56,7 @@ def shop(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://")
 
     def make(values: Mapping[str, Any] | None = None, data: int = 0, **tuning: Any) -> Paths:
-        raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+        raw = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text(encoding="utf-8"))
         raw["models"] = {"next_step": raw["models"]["next_step"]}
         raw["champion"] = {"next_step": 0}
         raw["tuning"] |= {"space": {"next_step": SPACE}, "pruning": "none", **tuning}

@@ -81,7 +81,7 @@ VALUES = {
 @settings(max_examples=12, deadline=None)
 @given(values=st.fixed_dictionaries({}, optional=VALUES))
 def test_a_patch_changes_its_values_and_nothing_else(root, values):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     changed = patch.apply(text, values)
     expected = yaml.safe_load(text)
     for name, value in values.items():
@@ -102,7 +102,7 @@ def test_a_patch_changes_its_values_and_nothing_else(root, values):
 
 
 def test_comments_keep_their_column_where_there_is_room(root):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     changed = patch.apply(text, {"models.next_step.encoder.units": 64, "models.next_step.encoder.kind": "transformer"})
     old = next(line for line in text.splitlines() if line.startswith("      kind: gru"))
     new = next(line for line in changed.splitlines() if line.startswith("      kind: transformer"))
@@ -110,9 +110,41 @@ def test_comments_keep_their_column_where_there_is_room(root):
 
 
 def test_a_value_over_several_lines_is_left_to_the_person(root):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     features = next(line for line in text.splitlines() if line.startswith("      features:"))
     block = text.replace(features, "      features:\n        - action\n        - hour")
     with pytest.raises(ClickflowError, match="not on one line") as caught:
         patch.apply(block, {"models.next_step.encoder.features": ["gap"]})
     assert caught.value.next_step == "set `features: [gap]` there"
+
+
+@settings(max_examples=12, deadline=None)
+@given(values=st.fixed_dictionaries({}, optional=VALUES))
+def test_what_the_file_does_not_name_is_added_and_nothing_else_changed(root, values):
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    changed = patch.apply(text, values)
+    model = check(yaml.safe_load(changed)).model("next_step")
+    for name, value in values.items():
+        found = model
+        for part in name.removeprefix("models.next_step.").split("."):
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
+        assert found == (tuple(value) if isinstance(value, list) else value)
+    kept = {line.strip() for line in changed.splitlines()}
+    assert {line.strip() for line in text.splitlines()} - kept <= {"units: 128", "next_item: {}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value", "expected"),
+    [
+        ("a:\n  b: 1   # one\n\n# of c\nc: 2\n", "a.d", 3, "a:\n  b: 1   # one\n  d: 3\n\n# of c\nc: 2\n"),
+        ("a: {}\n", "a.b", [1], "a: {b: [1]}\n"),
+        ("a: {b: 1}   # some\n", "a.c.d", 2, "a: {b: 1, c: {d: 2}}   # some\n"),
+        ("a:\n  # b: 1\nc: 2\n", "a.b", 3, "a:\n  b: 3\n  # b: 1\nc: 2\n"),
+        ("a:\n  b:\n    - x\n    - y", "a.c.d", 1, "a:\n  b:\n    - x\n    - y\n  c:\n    d: 1\n"),
+        ("a:\n  b: |\n    text\nc: 2\n", "a.d", 1, "a:\n  b: |\n    text\n  d: 1\nc: 2\n"),
+        ("a: 1\n", "b.c", 2, "a: 1\nb:\n  c: 2\n"),
+    ],
+)
+def test_a_param_is_added_at_the_end_of_its_section(monkeypatch, text, name, value, expected):
+    monkeypatch.setattr(patch, "check", lambda *_: None)  # a text of any shape
+    assert patch.apply(text, {name: value}) == expected

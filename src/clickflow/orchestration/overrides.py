@@ -2,12 +2,15 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import yaml
 
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.params.file import check
+from clickflow.params.patch import plain
+from clickflow.params.schema import Params
 from clickflow.system.errors import UsageError, nearest
 
 Overrides = Mapping[str, Any]
@@ -37,17 +40,17 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def apply(text: str, overrides: Overrides) -> str:
-    """The text of a params.yaml with other values in it; comments and layout stay.
+    """The text of a params.yaml with other values in it; comments and layout stay. What it does not name is added.
 
     Raises UsageError where a name leads nowhere, a value is of the wrong type, or the whole would not be valid.
     """
+    params = check(parse_yaml(text))
     if not overrides:
-        check(parse_yaml(text))
         return text
     round_trip = _round_trip()
     document = round_trip.load(text)
     for name, value in overrides.items():
-        _set(document, name, value)
+        _set(document, params, name, value)
     out = io.StringIO()
     round_trip.dump(document, out)
     changed = out.getvalue()
@@ -58,18 +61,42 @@ def apply(text: str, overrides: Overrides) -> str:
     return changed
 
 
-def _set(document: Any, name: str, value: Any) -> None:
+def _set(document: Any, params: Params, name: str, value: Any) -> None:
+    """Set a param in the document, whose values are `params`; whether there is one of that name is checked later."""
     *path, last = name.split(".")
-    place = document
-    done: list[str] = []
-    for part in path:
-        if not isinstance(place, Mapping) or part not in place:
-            raise _unknown(name, part, place, done)
+    place, known = document, params
+    for depth, part in enumerate(path):
+        members = _members(known)
+        if members is None or part not in members:
+            raise _unknown(name, part, members, path[:depth])
+        known = members[part]
+        if _members(known) is None:
+            raise _unknown(name, last, None, path[: depth + 1])
+        if not isinstance(place.get(part), Mapping):
+            # a section is written with what is set in it, a mapping of any names as a whole
+            _put(place, part, _block({} if is_dataclass(known) else plain(known)))
         place = place[part]
-        done.append(part)
-    if not isinstance(place, Mapping):
-        raise _unknown(name, last, place, done)
-    place[last] = _in_flow(value)  # type: ignore[index]
+    _put(place, last, _in_flow(value))
+
+
+def _put(place: Any, key: str, value: Any) -> None:
+    if key in place or not place:
+        place[key] = value
+    else:  # before what stands there: blank lines and comments that follow belong to the next section
+        place.insert(0, key, value)
+
+
+def _members(known: Any) -> Mapping[str, Any] | None:
+    """What is below a part of the params by name; None where it is one value."""
+    if is_dataclass(known):
+        return {each.name: getattr(known, each.name) for each in fields(known)}
+    return known if isinstance(known, Mapping) else None
+
+
+def _block(value: Mapping[str, Any]) -> Any:
+    from ruamel.yaml.comments import CommentedMap
+
+    return CommentedMap({key: _in_flow(inner) for key, inner in value.items()})
 
 
 def _in_flow(value: Any) -> Any:
@@ -101,10 +128,10 @@ def _round_trip() -> Any:
     return yaml
 
 
-def _unknown(name: str, part: str, place: Any, done: Sequence[str]) -> UsageError:
-    if not isinstance(place, Mapping):
+def _unknown(name: str, part: str, members: Mapping[str, Any] | None, done: Sequence[str]) -> UsageError:
+    if members is None:
         return UsageError(f"{name}: {'.'.join(done)} is one value and has nothing below it", kept="nothing was run")
-    return UsageError(f"{name}: unknown key {part!r}{nearest(part, map(str, place))}", kept="nothing was run")
+    return UsageError(f"{name}: unknown key {part!r}{nearest(part, members)}", kept="nothing was run")
 
 
 def _hint(error: UsageError, overrides: Overrides) -> str:

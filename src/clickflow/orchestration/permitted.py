@@ -11,6 +11,8 @@ from typing import Any
 
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.params.rules import COMMIT_ALONE
+from clickflow.params.runs import Runs
+from clickflow.params.schema import every
 from clickflow.system.errors import UsageError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -22,7 +24,7 @@ _FROZEN = "champion."
 def check(committed: str, values: Mapping[str, Any]) -> None:
     """Raises UsageError where a run may not set all of `values`; `committed`: the text of its commit's params.yaml."""
     text = parse_yaml(committed) or {}
-    patterns = list((text.get("runs") or {}).get("overrides") or [])
+    patterns = list((text.get("runs") or {}).get("overrides", Runs().overrides) or [])
     for name, value in values.items():
         for key in touched(text, name, value):
             if why := refusal(key, patterns):
@@ -70,6 +72,8 @@ def touched(params: Any, name: str, value: Any) -> list[str]:
     was: Any = params
     for part in name.split("."):
         was = was.get(part) if isinstance(was, Mapping) else None
+    if was is None:
+        was = next((each.default for each in every() if each.name == name), None)
     return sorted({*_leaves(name, value), *_leaves(name, was)}) if isinstance(value, Mapping) else [name]
 
 

@@ -59,7 +59,7 @@ class Meta:
         high = self.lt if self.lt is not None else self.le
         if self.unit == "share":
             low, high = (0 if low is None else low), (1 if high is None else high)
-        if low is None and high is None:
+        if high is None and (low is None or low <= -LARGEST[""]):
             return ""
         if high is None:
             return f"above {_shown(low)}" if self.gt is not None else f"at least {_shown(low)}"
@@ -89,6 +89,26 @@ def params(kind: Any, name: str = "") -> Iterator[Param]:
         yield from _param(at, hints(kind)[each.name], default_of(each))
 
 
+def leaves(value: Any, name: str = "", meta: Meta | None = None) -> Iterator[tuple[str, Any, Meta | None]]:
+    """Dotted name, value and what is said of every param below a dataclass or a mapping of dataclasses."""
+    if is_dataclass(value):
+        kind: Any = type(value)
+        for each in fields(value):
+            at = f"{name}.{each.name}" if name else each.name
+            yield from leaves(getattr(value, each.name), at, plain(hints(kind)[each.name])[1])
+    elif isinstance(value, Mapping) and _of_dataclasses(value):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{name}.{key}", meta)
+    else:
+        yield name, value, meta
+
+
+def _of_dataclasses(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_of_dataclasses, value.values()))
+    return is_dataclass(value)
+
+
 def default_of(field: Field[Any]) -> Any:
     """The default of a field; MISSING where it must be given."""
     return field.default_factory() if field.default_factory is not MISSING else field.default
@@ -100,6 +120,8 @@ def _param(name: str, hint: Any, default: Any) -> Iterator[Param]:
     if inner is not None and get_origin(kind) is not Mapping:
         yield from params(inner, name)
     elif inner is not None:
+        if meta is not None:
+            yield Param(name, kind, meta, default)
         yield from _param(f"{name}.*", get_args(kind)[1], MISSING)
     else:
         yield Param(name, kind, meta, default)

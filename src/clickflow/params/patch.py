@@ -1,7 +1,8 @@
 """Other values in the text of a params.yaml, and nothing else changed: comments, quotes and layout stay."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import yaml
@@ -10,27 +11,16 @@ from clickflow.params.file import check
 from clickflow.params.text import parse
 from clickflow.system.errors import ClickflowError
 
+INDENT = 2
+
 
 def apply(text: str, values: Mapping[str, Any]) -> str:
-    """`text` with `values`, by dotted name, in place of those that stand there.
+    """`text` with `values`, by dotted name, in place of those that stand there, or added at the end of their section.
 
     Raises ClickflowError where one is written over several lines, UsageError where the whole would be invalid.
     """
-    root = yaml.compose(text, yaml.SafeLoader)
-    places = []
     for name, value in values.items():
-        node = _node(root, name)
-        end = None if node is None else _end(node)
-        if node is None or end is None:
-            where = f"line {node.start_mark.line + 1}" if node else "nowhere"
-            raise ClickflowError(
-                f"params.yaml: {name} stands {where}, not on one line",
-                kept="params.yaml is unchanged",
-                next_step=f"set `{name.rpartition('.')[2]}: {written(value)}` there",
-            )
-        places.append((node.start_mark.index, end, written(value)))
-    for start, end, new in sorted(places, reverse=True):  # from the end, so that earlier places stay where they are
-        text = text[:start] + new + _moved(text[end:], len(new) - (end - start))
+        text = _with(text, name.split("."), value)
     parsed = parse(text, "params.yaml as it would be")
     check(parsed, "params.yaml as it would be")
     for name, value in values.items():
@@ -40,6 +30,53 @@ def apply(text: str, values: Mapping[str, Any]) -> str:
         if found != value:
             raise ClickflowError(f"{name} could not be changed safely", kept="params.yaml is unchanged")
     return text
+
+
+def _with(text: str, path: Sequence[str], value: Any) -> str:
+    node: Any = yaml.compose(text, yaml.SafeLoader)
+    column = -INDENT
+    for depth, part in enumerate(path):
+        inner = {key.value: (key, each) for key, each in node.value} if isinstance(node, yaml.MappingNode) else {}
+        if part not in inner:
+            return _added(text, node, column + INDENT, path[depth:], value)
+        key, node = inner[part]
+        column = key.start_mark.column
+    end = _end(node)
+    if end is None:
+        raise _refused(path, f"stands line {node.start_mark.line + 1}, not on one line", value)
+    start, new = node.start_mark.index, written(value)
+    return text[:start] + new + _moved(text[end:], len(new) - (end - start))
+
+
+def _added(text: str, place: Any, column: int, path: Sequence[str], value: Any) -> str:
+    """The text with a param below a node that does not have it yet; `column`: where the keys of an empty one begin."""
+    if isinstance(place, yaml.MappingNode) and place.flow_style:
+        at = place.end_mark.index - 1
+        inner = written(value)
+        for part in reversed(path[1:]):
+            inner = f"{{{part}: {inner}}}"
+        return f"{text[:at]}{', ' if place.value else ''}{path[0]}: {inner}{text[at:]}"
+    if isinstance(place, yaml.MappingNode):
+        column = place.start_mark.column
+    elif not (isinstance(place, yaml.ScalarNode) and place.value == ""):
+        raise _refused(path, f"cannot stand below line {place.start_mark.line + 1}", value)
+    last = place
+    while isinstance(last, yaml.CollectionNode) and not last.flow_style and last.value:
+        last = last.value[-1][1] if isinstance(last, yaml.MappingNode) else last.value[-1]
+    at = last.end_mark.index
+    if text[at - 1 : at] != "\n":  # else it is a text of several lines
+        line = text.find("\n", at)
+        text, at = (text, line + 1) if line >= 0 else (f"{text}\n", len(text) + 1)
+    lines = [f"{' ' * (column + INDENT * depth)}{part}:" for depth, part in enumerate(path)]
+    return text[:at] + "\n".join(lines) + f" {written(value)}\n" + text[at:]
+
+
+def _refused(path: Sequence[str], why: str, value: Any) -> ClickflowError:
+    return ClickflowError(
+        f"params.yaml: {'.'.join(path)} {why}",
+        kept="params.yaml is unchanged",
+        next_step=f"set `{path[-1]}: {written(value)}` there",
+    )
 
 
 def diff(before: str, after: str) -> str:
@@ -57,12 +94,15 @@ def written(value: Any) -> str:
     ).splitlines()[0]
 
 
-def _node(root: Any, name: str) -> Any:
-    for part in name.split("."):
-        if not isinstance(root, yaml.MappingNode):
-            return None
-        root = next((value for key, value in root.value if key.value == part), None)
-    return root
+def plain(value: Any) -> Any:
+    """A value as YAML and JSON have it."""
+    if is_dataclass(value):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _end(node: Any) -> int | None:

@@ -35,12 +35,18 @@ class Robots:
     """What no visitor of flesh does: all sequences of a visitor who does this are left out; null: nobody's."""
 
     max_steps_per_minute: Annotated[
-        float | None, Meta("in a session of 30 steps or more, steps of one instant being one", gt=0)
+        float | None,
+        Meta("a visitor of more, in a session of 30 steps or more, is left out; steps of one instant are one", gt=0),
     ] = 20.0
-    max_session_steps: Annotated[int | None, Meta("more in one session", gt=0)] = 1000
+    max_session_steps: Annotated[int | None, Meta("a visitor of more, in one session, is left out", gt=0)] = 1000
     max_log_share: Annotated[
         float | None,
-        Meta("more of the log's steps or sequences is one visitor's, of a hundred or more", "share", gt=0, le=1),
+        Meta(
+            "a visitor of more of the log's steps or sequences, of a hundred visitors or more, is left out",
+            "share",
+            gt=0,
+            le=1,
+        ),
     ] = 0.05
 
 

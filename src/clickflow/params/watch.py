@@ -11,17 +11,22 @@ from clickflow.params.meta import Meta
 class MaxDrift:
     """How far a window may lie from the champion's training data, beyond sampling noise; null: not judged."""
 
-    event_types: Annotated[float | None, Meta("shares of steps by event type", "share")] = 0.05
+    event_types: Annotated[
+        float | None,
+        Meta("distance of the shares of steps by event type from those in training; null: not judged", "share"),
+    ] = 0.05
     popularity: Annotated[
-        float | None, Meta("shares of steps by groups of items that were equally frequent in training", "share")
+        float | None, Meta("likewise by groups of items that were equally frequent in training", "share")
     ] = 0.15
     unknown_items: Annotated[
         float | None,
         Meta("steps on items that the champion does not know, above those in training", "share"),
     ] = 0.1
-    session_length: Annotated[float | None, Meta("shares of sequences by their steps", "share")] = 0.1
-    hour: Annotated[float | None, Meta("shares of steps by the hour of the day", "share")] = 0.15
-    price: Annotated[float | None, Meta("shares of steps by the price ranges of training", "share")] = 0.1
+    session_length: Annotated[float | None, Meta("distance of the shares of sequences by their steps", "share")] = 0.1
+    hour: Annotated[float | None, Meta("distance of the shares of steps by the hour of the day", "share")] = 0.15
+    price: Annotated[float | None, Meta("distance of the shares of steps by the price ranges of training", "share")] = (
+        0.1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,14 @@ from clickflow.events.inspect.form import Look
 from clickflow.events.inspect.proposal import Proposal
 from clickflow.events.inspect.trial import Trial
 from clickflow.params import patch
+from clickflow.params.source import Source
 
 
 def page(result: Mapping[str, Any], looked: Look, proposal: Proposal, trial: Trial | None) -> str:
-    """All of it as YAML that can be pasted in place of `source:` in params.yaml."""
-    block = ["source:", *(f"  {name}: {patch.written(value)}" for name, value in result["source"].items())]
+    """All of it as YAML that can be pasted in place of `source:` in params.yaml; what is not named is the default."""
+    usual = patch.plain(Source(path=""))
+    chosen = {name: value for name, value in result["source"].items() if name == "kind" or value != usual[name]}
+    block = ["source:", *(f"  {name}: {patch.written(value)}" for name, value in chosen.items())]
     end = "params.yaml was written" if result["written"] else "--write puts it into params.yaml"
     after = ["", *_tried(result, trial), f"{end}; then `dvc repro`"]
     return "\n".join([*_comments(_seen(result, looked, proposal)), *block, *_comments(after)])

@@ -15,6 +15,7 @@ from clickflow.events.inspect.trial import Trial, attempt
 from clickflow.events.roots import of_run
 from clickflow.events.storage import SUFFIXES
 from clickflow.params import patch
+from clickflow.params.patch import plain
 from clickflow.params.schema import Params
 from clickflow.params.source import Source
 from clickflow.system import console
@@ -142,15 +143,6 @@ def advised(error: DataError, params: Params, files: Sequence[tuple[str, Path]],
         pass  # then there is nothing to say beyond the error itself
     step = f"; `clickflow inspect {path}` shows what the file is" if path.stat().st_size else ""
     return DataError(f"{error.what}{needs}", kept=error.kept, next_step=f"{error.next_step}{step}")
-
-
-def plain(value: Any) -> Any:
-    """A value as YAML and JSON have it."""
-    if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(each) for each in value]
-    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _targets(targets: Sequence[Path], probe: Source) -> tuple[Path, str, list[tuple[str, Path]], list[str]]:
