@@ -133,10 +133,10 @@ def load(folder: Path, *, threads: int = 0) -> Artefact:
         if not path.is_file():
             raise DataError(f"the artefact in {folder} has no {name}", next_step=_AGAIN)
         content[name] = path.read_bytes()
-        found = hashlib.sha256(content[name]).hexdigest()
-        if found != card[entry]:
+        digest = hashlib.sha256(content[name]).hexdigest()
+        if digest != card[entry]:
             raise DataError(
-                f"{path} is not the file its card speaks of: sha256 {found[:12]}…, the card says {card[entry][:12]}…",
+                f"{path} is not the file its card speaks of: sha256 {digest[:12]}…, the card says {card[entry][:12]}…",
                 kept="nothing was loaded",
                 next_step=_AGAIN,
             )

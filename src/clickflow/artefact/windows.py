@@ -99,13 +99,13 @@ def batch(
     step = np.arange(int(length.max()))
     inside = step < length
     at = np.where(inside, first + step, first)
-    made: dict[str, npt.NDArray[Any]] = {}
+    inputs: dict[str, npt.NDArray[Any]] = {}
     for name in names:
         column = np.asarray(getattr(split, name)[at])
         if name in ("item", "action", "category"):
             column = getattr(translation, name)[column]
-        made[name] = np.where(inside, np.nan_to_num(column), 0).astype(FEATURES[name].tensor)
-    return made, rows.reshape(-1).astype(np.int64), asked.column[chosen]
+        inputs[name] = np.where(inside, np.nan_to_num(column), 0).astype(FEATURES[name].tensor)
+    return inputs, rows.reshape(-1).astype(np.int64), asked.column[chosen]
 
 
 def recent(items: npt.NDArray[Any], asked: Questions, chosen: Ints, max_length: int) -> Ints:

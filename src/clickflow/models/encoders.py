@@ -94,8 +94,8 @@ class Encoder(nn.Module):
     def forward(self, items: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Item vectors [B, T, D] and raw features [B, T] to states and what is read off them, both [B, T, D]."""
         steps = torch.cat([items, *self.features(inputs)], dim=-1)
-        found = self.recurrent(self.dropout(steps))
-        states = self.dropout(found[0] if isinstance(found, tuple) else found)
+        output = self.recurrent(self.dropout(steps))
+        states = self.dropout(output[0] if isinstance(output, tuple) else output)
         read = states
         if self.attention is not None:
             read = torch.cat([states, attended(self.attention, states)], dim=-1)
@@ -105,7 +105,7 @@ class Encoder(nn.Module):
 def attended(attention: nn.Module, states: Tensor) -> Tensor:
     """What `attention` makes of the states so far, [B, T, D]: itself, or their mean by its weights."""
     if isinstance(attention, SelfAttention):
-        found: Tensor = attention(states)
-        return found
+        context: Tensor = attention(states)
+        return context
     weights: Tensor = attention(states, states).softmax(-1)
     return weights @ states

@@ -34,8 +34,8 @@ class ItemFeatures(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """Item indexes [n] to [n, D]."""
         codes: Tensor = self.get_buffer("codes")[items]
-        found: Tensor = self.table(codes).sum(1)
-        return found
+        vectors: Tensor = self.table(codes).sum(1)
+        return vectors
 
 
 def codes(
@@ -54,7 +54,7 @@ def codes(
     none) of the items from 2 on; all of the training part. Prices fall into `PRICES` buckets of equally many items,
     counts into powers of two.
     """
-    made: dict[str, Callable[[], Codes]] = {
+    columns_of: dict[str, Callable[[], Codes]] = {
         "category": lambda: _levels(category[: known - FIRST_ITEM], paths),
         "brand": lambda: _names(brand[: known - FIRST_ITEM]),
         "price": lambda: _quantiles(price[: known - FIRST_ITEM]),
@@ -62,11 +62,11 @@ def codes(
     }
     columns, taken = [np.zeros((known - FIRST_ITEM, 0), np.int64)], 0
     for name in names:
-        column = made[name]()
+        column = columns_of[name]()
         columns.append(np.where(column > 0, column + taken, 0))
         taken += int(column.max(initial=0))
-    found = np.concatenate(columns, axis=1)
-    return np.concatenate([np.zeros((FIRST_ITEM, found.shape[1]), np.int64), found])
+    classes = np.concatenate(columns, axis=1)
+    return np.concatenate([np.zeros((FIRST_ITEM, classes.shape[1]), np.int64), classes])
 
 
 def read(folder: Path, names: Sequence[str], known: int) -> Codes | None:

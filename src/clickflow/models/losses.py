@@ -186,8 +186,8 @@ def bpr_max(
     -log sum_j w_j sigmoid(r - r_j) + regularisation * sum_j w_j r_j^2, where w is the softmax of the negatives' scores.
     `score` [N] is the target's r, `scores` [N, K] the negatives'; `times` [K] the log of how often each was drawn.
     """
-    found: Tensor = BprMax.apply(score, scores, times, without, regularisation)  # type: ignore[no-untyped-call]
-    return found
+    losses: Tensor = BprMax.apply(score, scores, times, without, regularisation)  # type: ignore[no-untyped-call]
+    return losses
 
 
 def bce(

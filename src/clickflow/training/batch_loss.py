@@ -128,9 +128,9 @@ def loss(
     for name, module in network.heads.items():
         questions = step.heads[name]
         own, rest = rest[: len(questions.sizes)], rest[len(questions.sizes) :]
-        found = objectives[name].loss(module, questions, own, seen)
-        for term in found.terms:
+        share = objectives[name].loss(module, questions, own, seen)
+        for term in share.terms:
             total = total + term
-        if found.mean is not None:
-            heads[name] = (found.mean, questions.of)
+        if share.mean is not None:
+            heads[name] = (share.mean, questions.of)
     return Loss(total, heads)

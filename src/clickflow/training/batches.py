@@ -130,8 +130,10 @@ def gather(
         read[name] = column
     asked = real & (step >= window.first[:, None])
     end = np.broadcast_to(window.end[:, None], at.shape)
-    found = {name: objective.targets(split, at, end, asked) for name, objective in objectives.items()}
-    return Batch(read, {name: each for name, (each, _) in found.items()}, {name: n for name, (_, n) in found.items()})
+    targets = {name: objective.targets(split, at, end, asked) for name, objective in objectives.items()}
+    return Batch(
+        read, {name: each for name, (each, _) in targets.items()}, {name: n for name, (_, n) in targets.items()}
+    )
 
 
 def random(seed: int, *place: int) -> np.random.Generator:

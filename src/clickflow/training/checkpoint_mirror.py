@@ -41,9 +41,9 @@ class Mirror:
 
     def part(self, name: str) -> "Mirror":
         """The mirror of a part of this training, removed with it."""
-        made = Mirror(self.repository, f"{self.mark}.{name}", self.say)
-        self.parts.append(made)
-        return made
+        mirror = Mirror(self.repository, f"{self.mark}.{name}", self.say)
+        self.parts.append(mirror)
+        return mirror
 
     def fetch(self, folder: Path) -> None:
         """Bring what the remote has and is newer than what lies in `folder`."""

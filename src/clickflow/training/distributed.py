@@ -51,10 +51,10 @@ class ProcessGroup:
         flat = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).ravel() for leaf in leaves]
         sums = torch.cat([torch.stack([losses[name].detach() for name in names]), there, *flat])
         distributed.all_reduce(sums)
-        found, there, *parts = torch.split(sums, [len(names), len(leaves), *(len(each) for each in flat)])
+        totals, there, *parts = torch.split(sums, [len(names), len(leaves), *(len(each) for each in flat)])
         for leaf, known, part in zip(leaves, there.tolist(), parts, strict=True):
             leaf.grad = part.view_as(leaf) if known else None
-        return dict(zip(names, found.unbind(), strict=True))
+        return dict(zip(names, totals.unbind(), strict=True))
 
 
 @contextmanager

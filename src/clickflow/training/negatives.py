@@ -56,8 +56,8 @@ class Sampler:
 def everything(known: int) -> Draw:
     """All items stand for themselves: the full softmax."""
     none = np.zeros(known - FIRST_ITEM, np.float32)
-    found = Negatives(np.arange(FIRST_ITEM, known), none, none)
-    return lambda _: found
+    items = Negatives(np.arange(FIRST_ITEM, known), none, none)
+    return lambda _: items
 
 
 def negatives_of(head: RankingHead, known: int, items: NDArray[np.integer]) -> Draw:

@@ -122,10 +122,10 @@ class Trainer:
             torch.manual_seed(int(random(self.seed, DROPOUT, at, *mine).integers(1 << 62)))
         table = state.network.items.data
         rows = table.index_select(0, step.rows).requires_grad_()
-        found = Loss(rows.new_zeros(()), {})
+        outcome = Loss(rows.new_zeros(()), {})
         if step.asks:
             state.optimiser.zero_grad(set_to_none=True)
-            found = self.learn(step, rows)
+            outcome = self.learn(step, rows)
             if spec.augmentation.adversarial and rows.grad is not None:
                 self.oppose(step, rows, rows.grad)
             if spec.optimiser.clip_norm > 0:
@@ -139,7 +139,7 @@ class Trainer:
                 state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
             if self.open and not state.progress.last:
                 state.average.update(at + 1)
-        return batch.tokens, found
+        return batch.tokens, outcome
 
     def rate(self, step: int) -> float:
         """The share of the full learning rate at `step`."""
@@ -154,17 +154,19 @@ class Trainer:
         """The loss with the item vectors `rows`, and its gradients in all that is trained; summed over `group`."""
         network, group = self.state.network, self.group
         mine = part(step, group.rank, group.size) if group else step
-        found = Loss(rows.new_zeros(()), {})
+        outcome = Loss(rows.new_zeros(()), {})
         if mine.inputs["item"].numel():
-            found = loss(network, self.objectives, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores)
-        if found.heads:
-            found.total.backward()  # type: ignore[no-untyped-call]
-        heads = {name: (value.detach(), count) for name, (value, count) in found.heads.items()}
+            outcome = loss(
+                network, self.objectives, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores
+            )
+        if outcome.heads:
+            outcome.total.backward()  # type: ignore[no-untyped-call]
+        heads = {name: (value.detach(), count) for name, (value, count) in outcome.heads.items()}
         if group is None:
-            return Loss(found.total.detach(), heads)
+            return Loss(outcome.total.detach(), heads)
         counts = {name: questions.of for name, questions in step.heads.items()}
         none = (rows.new_zeros(()), 0)
-        losses = {"total": found.total, **{name: heads.get(name, none)[0] for name, count in counts.items() if count}}
+        losses = {"total": outcome.total, **{name: heads.get(name, none)[0] for name, count in counts.items() if count}}
         sums = group.all_reduce(losses, [*self.state.dense, rows])
         return Loss(sums.pop("total"), {name: (value, counts[name]) for name, value in sums.items()})
 

@@ -32,13 +32,13 @@ class Answers:
         """The loss, the figures of the heads, and each head's mean loss under its name. Figures bear the names of the
         evaluation; those of a second head have that head's name before them.
         """
-        found = {"loss": self.loss(weights)}
+        values = {"loss": self.loss(weights)}
         first = True
         for name, head in self.heads.items():
             figures = head.figures()
-            found |= figures if first else {f"{name}.{key}": value for key, value in figures.items()}
+            values |= figures if first else {f"{name}.{key}": value for key, value in figures.items()}
             first &= not figures
-        return found | {name: float(head.losses.mean()) for name, head in self.heads.items() if len(head.losses)}
+        return values | {name: float(head.losses.mean()) for name, head in self.heads.items() if len(head.losses)}
 
     def loss(self, weights: Mapping[str, float]) -> float:
         """The weighted sum of the mean losses, comparable between epochs."""
@@ -72,10 +72,10 @@ def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, 
             reading: Any = network.read(inputs, ready)
             for start in range(0, len(rows), at_once):
                 row, column = rows[start : start + at_once], columns[start : start + at_once]
-                found = network.ask(reading, torch.from_numpy(row).to(device), torch.from_numpy(column).to(device))
+                outputs = network.ask(reading, torch.from_numpy(row).to(device), torch.from_numpy(column).to(device))
                 for name, objective in asking.items():
                     target = batch.targets[name][0][row, column]
-                    some, scores = np.flatnonzero(target != NOTHING), found[name]
+                    some, scores = np.flatnonzero(target != NOTHING), outputs[name]
                     if len(some) < len(target):
                         target, scores = target[some], scores[torch.from_numpy(some).to(device)]
                     parts[name].append(objective.measure(scores, target))

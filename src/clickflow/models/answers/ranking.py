@@ -184,10 +184,10 @@ class Ranking(Answer):
 
     def ahead(self, readouts: Tensor) -> list[Tensor]:
         """Readouts [n, D] to those of the items 2, 3 … steps ahead, up to the horizon, each [n, D]."""
-        found = [readouts]
-        while self.decoder is not None and len(found) < self.horizon:
-            found.append(self.decoder(readouts, found[-1]))
-        return found[1:]
+        reads = [readouts]
+        while self.decoder is not None and len(reads) < self.horizon:
+            reads.append(self.decoder(readouts, reads[-1]))
+        return reads[1:]
 
     def scaled(self, queries: Tensor) -> Tensor:
         """Queries [..., D] whose products are log-probabilities, but for a constant."""
@@ -261,8 +261,8 @@ class Ranking(Answer):
             back = torch.arange(REACH, device=items.device)
             at = column.unsqueeze(1) - back
             worth = mixture.worth[row.unsqueeze(1), column.unsqueeze(1), at.clamp(min=0)] * (at >= 0)
-            found, counts = self.associations.neighbours(items[row.unsqueeze(1), at.clamp(min=0)])
-            named, shares = [*named, found.flatten(1)], [*shares, (worth.unsqueeze(-1) * counts).flatten(1)]
+            neighbours, counts = self.associations.neighbours(items[row.unsqueeze(1), at.clamp(min=0)])
+            named, shares = [*named, neighbours.flatten(1)], [*shares, (worth.unsqueeze(-1) * counts).flatten(1)]
         return torch.cat(named, 1), torch.cat(shares, 1)
 
     def log_probabilities(self, scores: Tensor, softmax: Tensor | None = None, *added: Tensor) -> Tensor:

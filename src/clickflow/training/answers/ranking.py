@@ -115,8 +115,8 @@ class Ranks:
         if not self.asked:
             return {}
         known = len(self.ranks) / self.asked
-        found = {f"recall@{k}": self.recall(k), f"mrr@{k}": self.mrr(k), "coverage": known}
-        return found | {f"{name}_known": found[name] / (known or 1.0) for name in (f"recall@{k}", f"mrr@{k}")}
+        values = {f"recall@{k}": self.recall(k), f"mrr@{k}": self.mrr(k), "coverage": known}
+        return values | {f"{name}_known": values[name] / (known or 1.0) for name in (f"recall@{k}", f"mrr@{k}")}
 
 
 class RankingObjective(Objective):
