@@ -1,6 +1,7 @@
 """params.yaml is checked before any work starts, and a fault names its place."""
 
 import copy
+import json
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -8,12 +9,17 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from clickflow.cli import app
+from clickflow.params import show
 from clickflow.params.bounds import NO_META, outside
 from clickflow.params.file import check, load
 from clickflow.params.meta import default_of
 from clickflow.params.schema import Params, every
+from clickflow.params.training import Training
 from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
 
 
 def test_the_repository_s_params_are_valid(root):
@@ -205,3 +211,32 @@ def test_a_substitute_must_be_known_from_somewhere(raw_params):
     model["heads"]["next_item"]["associations"] = False
     with pytest.raises(UsageError, match=r"augmentation.substitute: takes items from the associations of a head"):
         check(raw_params)
+
+
+def shown(root: Any, *words: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, ["params", *words, "--json"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_verb_shows_all_that_holds_and_what_was_chosen(root, monkeypatch):
+    monkeypatch.chdir(root)
+    every_one = shown(root)
+    assert set(shown(root, "training")) == {f"training.{each.name}" for each in fields(Training)}
+    assert every_one["training.device"]["chosen"]
+    assert not every_one["training.threads"]["chosen"]
+    assert every_one["training.threads"]["value"] == 1
+    assert every_one["gate.floors"] | {"text": ""} == {
+        "value": {"recall@20": 0.05},
+        "chosen": True,
+        "unit": "",
+        "range": "",
+        "text": "",
+    }
+    assert set(shown(root, "models.next_step.heads.next_action")) == {"models.next_step.heads.next_action.weight"}
+    page = CliRunner().invoke(app, ["params", "training"]).stdout
+    assert "* training.device: auto " in page
+    assert "  training.threads: 1 " in page
+    with pytest.raises(UsageError, match=r"no param 'trainin'; did you mean 'training'"):
+        show.run(load(root / "params.yaml"), Paths(root), "trainin", as_json=True)
