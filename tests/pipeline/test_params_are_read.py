@@ -34,7 +34,9 @@ class Reads:
 
 def reads_of(text: str) -> Reads:
     tree = ast.parse(text)
-    modules, imported, aliases = set(), set(), {}
+    modules: set[str] = set()
+    imported: set[str] = set()
+    aliases: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {each.asname or each.name.partition(".")[0]: each.name for each in node.names}
