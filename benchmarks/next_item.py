@@ -88,7 +88,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
     from clickflow.models.ensemble import parameters
     from clickflow.models.sizes import Sizes
-    from clickflow.training.answers.ranking import Ranks
+    from clickflow.training.answers.ranks import Ranks
     from clickflow.training.batches import windows
     from clickflow.training.device import choose, settled
     from clickflow.training.distributed import process_group

@@ -16,6 +16,7 @@ from clickflow.models.sights import Sights
 from clickflow.params.models import RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.training.answers.objective import Ints, Objective, Part, Seen, Targets, ToDevice, picked
+from clickflow.training.answers.ranks import Ranks
 from clickflow.training.negatives import Draw, everything, negatives_of
 
 if TYPE_CHECKING:
@@ -81,42 +82,6 @@ class Ranked:
             )
             wanted.append(places_of[keep])
         return Ranked(asked, self.bias, self.times), [*wanted, negatives]
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Of every question about a known item, [n] each: the rank of the true one among all items (1 is best; items with
-    the same probability count as better), and minus the log of its probability.
-
-    `unknown`: how many true items the model does not know. As in the evaluation they are misses, and have no loss.
-    """
-
-    ranks: Ints
-    losses: NDArray[np.float64]
-    unknown: int = 0
-
-    @property
-    def asked(self) -> int:
-        """Questions, about items known or not."""
-        return len(self.ranks) + self.unknown
-
-    def recall(self, k: int) -> float:
-        """The share of true items that are among the first `k`."""
-        return float((self.ranks <= k).sum()) / max(1, self.asked)
-
-    def mrr(self, k: int) -> float:
-        """The mean of 1 / rank, 0 beyond `k`."""
-        return float(np.where(self.ranks <= k, 1.0 / self.ranks, 0.0).sum()) / max(1, self.asked)
-
-    def figures(self, k: int = 20) -> dict[str, float]:
-        """By the names of the evaluation: `recall@k` and `mrr@k` are over all questions, those that end in `_known`
-        over the known items, `coverage` is the share of these.
-        """
-        if not self.asked:
-            return {}
-        known = len(self.ranks) / self.asked
-        values = {f"recall@{k}": self.recall(k), f"mrr@{k}": self.mrr(k), "coverage": known}
-        return values | {f"{name}_known": values[name] / (known or 1.0) for name in (f"recall@{k}", f"mrr@{k}")}
 
 
 class RankingObjective(Objective):
