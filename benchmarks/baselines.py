@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from session_log import CUTOFFS, SessionLog, log, options
 
 from clickflow.artefact.windows import questions, recent
-from clickflow.baselines import NEIGHBOURS, NEXT_ITEM, neighbours, vsknn, vstan
+from clickflow.baselines import NEIGHBOURS, RANKING, neighbours, vsknn, vstan
 from clickflow.baselines.history import History, Scores, history
 from clickflow.baselines.session_index import Weighting
 from clickflow.cli import guarded
-from clickflow.evaluation import ranking
+from clickflow.evaluation.answers import ranking
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import UsageError
 
@@ -49,7 +49,7 @@ TIMED = 100_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options(parser)
-    parser.add_argument("--systems", default=",".join(NEXT_ITEM), help="names, with commas; none: all")
+    parser.add_argument("--systems", default=",".join(RANKING), help="names, with commas; none: all")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
     result = measure(log(asked.train, asked.test, asked.tail, asked.longest), asked.systems.split(","))
@@ -60,8 +60,8 @@ def main() -> None:
 
 
 def measure(found: SessionLog, names: list[str], *, timed: bool = True) -> dict[str, Any]:
-    if wrong := [name for name in names if name.split(":")[0] not in NEXT_ITEM]:
-        raise UsageError(f"no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(NEXT_ITEM)}")
+    if wrong := [name for name in names if name.split(":")[0] not in RANKING]:
+        raise UsageError(f"no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(RANKING)}")
     past, testing = history(found.train, known=found.items + FIRST_ITEM), found.test
     asked = questions(testing.offsets, np.arange(testing.n_sequences), LONGEST)
     rows = np.flatnonzero(asked.has_next)
@@ -97,7 +97,7 @@ def fit(system: str, past: History) -> Scores:
     """Fit a baseline, or a session-kNN with other values: `name:key=value:key=value`."""
     name, *changes = system.split(":")
     if not changes:
-        return NEXT_ITEM[name](past)
+        return RANKING[name](past)
     if name not in TABLES:
         raise UsageError(f"--systems: {name} has no table", next_step=f"these have one: {', '.join(TABLES)}")
     values = {key: json.loads(value) for key, value in (change.split("=") for change in changes)}

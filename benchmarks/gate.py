@@ -25,15 +25,18 @@ import releases
 from numpy.typing import NDArray
 
 from clickflow.evaluation import bootstrap
+from clickflow.evaluation.answers import ranking
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
-from clickflow.gate import paired, slice_rules
-from clickflow.gate.draws import Draws, values
-from clickflow.gate.evidence import Evidence, Predictions
+from clickflow.gate import asked, paired, slice_rules
+from clickflow.gate.draws import Draws
+from clickflow.gate.evidence import Evidence, Rows
 from clickflow.gate.rules import champion_decision
+from clickflow.heads import outputs
 from clickflow.params.gate import ChampionRule, Gate
 
 Ranks = NDArray[np.int32]
 METRIC = "mrr@20"
+RANKED = outputs.named("next_item")
 DIFFERENCES = (-0.10, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.10)
 CONFIDENCE, MARGIN, AGREEMENT = 0.95, 0.01, 0.5
 AT_ONCE = 25
@@ -67,7 +70,14 @@ def champion_rule(size: int, difference: float, trials: int, seed: int) -> dict[
         columns = []
         for _ in range(min(AT_ONCE, trials - start)):
             sequence, candidate, champion = pair(rng, size, difference)
-            gains = np.stack([np.ones(len(sequence)), values(METRIC, candidate), values(METRIC, champion)], axis=1)
+            gains = np.stack(
+                [
+                    np.ones(len(sequence)),
+                    ranking.values(METRIC, candidate, sequence),
+                    ranking.values(METRIC, champion, sequence),
+                ],
+                axis=1,
+            )
             columns.append(bootstrap.per_sequence(sequence, gains)[0])
         sums = np.concatenate(columns, axis=1)
         drawn = bootstrap.resampled(sums, paired.RESAMPLES, seed)
@@ -117,16 +127,18 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
         sequence, candidate, champion = pair(rng, size, 0.0)
         level = rng.integers(0, slices, size)[sequence]
         candidate = np.where((level == 0) & (rng.random(len(level)) < drop), 0, candidate)
-        predictions = Predictions(
+        rows = Rows(
+            output=RANKED,
             sequence=sequence,
             customer=sequence,
-            ranks={CANDIDATE: candidate, CHAMPION: champion},
+            target=sequence,
+            answers={CANDIDATE: candidate, CHAMPION: champion},
             missing={CANDIDATE: 0, CHAMPION: 0},
             known=np.ones(len(sequence), np.bool_),
             slices={"slice": (level, [str(name) for name in range(slices)])},
         )
         evidence = Evidence(
-            predictions=predictions,
+            rows={RANKED.name: rows},
             metrics={},
             champion_version=1,
             artefact_sha256="",
@@ -135,7 +147,8 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
             size_mb=0.0,
             latency_ms=None,
         )
-        (rule,) = slice_rules.judge(gate, evidence, Draws(gate, predictions, seed + trial))
+        own = asked.of(gate, evidence.rows)
+        (rule,) = slice_rules.judge(own, evidence, Draws(own, rows, seed + trial))
         failed += rule.verdict == "failed"
         judged += int(rule.evidence.get("slices", 0))
     return {

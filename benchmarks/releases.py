@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.evaluation import ranking
+from clickflow.evaluation.answers import ranking
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION
 from clickflow.gate import paired, rules, verdicts
-from clickflow.gate.evidence import Evidence, Predictions
+from clickflow.gate.evidence import Evidence, Rows
+from clickflow.heads import outputs
 from clickflow.params.gate import ChampionRule, Gate
 
 Ranks = NDArray[np.int32]
@@ -128,16 +129,20 @@ class Shop:
             for system, each in ranks.items()
         }
         return Evidence(
-            predictions=Predictions(
-                sequence=window.sequence,
-                customer=window.customer,
-                ranks=ranks,
-                missing=dict.fromkeys(ranks, 0),
-                known=np.ones(n, np.bool_),
-                slices={"hour": (window.hour, [str(hour) for hour in range(8)])},
-                seen=dict.fromkeys((CHAMPION, BEST), nobody),
-                tied=window.tied,
-            ),
+            rows={
+                "next_item": Rows(
+                    output=outputs.named("next_item"),
+                    sequence=window.sequence,
+                    customer=window.customer,
+                    target=window.sequence,
+                    answers=ranks,
+                    missing=dict.fromkeys(ranks, 0),
+                    known=np.ones(n, np.bool_),
+                    slices={"hour": (window.hour, [str(hour) for hour in range(8)])},
+                    seen=dict.fromkeys((CHAMPION, BEST), nobody),
+                    tied=window.tied,
+                )
+            },
             metrics={
                 "next_item": {
                     name: {key: {"value": float(v)} for key, v in each.items()} for name, each in measured.items()

@@ -22,7 +22,8 @@ import numpy as np
 from gate import ranks
 from outcome import hand_out, versions
 
-from clickflow.evaluation import bootstrap, profile, ranking
+from clickflow.evaluation import bootstrap, profile
+from clickflow.evaluation.answers import ranking
 from clickflow.evaluation.profile import Cells, Values
 from clickflow.evaluation.reference import Reference
 from clickflow.monitoring import drift, rule

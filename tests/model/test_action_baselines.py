@@ -1,13 +1,14 @@
 """Next-action baselines: against counts made by hand, on what there is to learn, and on what they must not see."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import small_models
 
-from clickflow.baselines import NEXT_ACTION, positions, tables
+from clickflow.baselines import CLASSES, positions, tables
 from clickflow.baselines.positions import Positions
+from clickflow.heads import next_action
 from clickflow.sequences.store import PackedSplit, open_split, write_store
 
 LEARNED = ("logistic", "forest", "boosting")
@@ -32,6 +33,20 @@ def packed(sessions, items=None) -> PackedSplit:
     )
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What the head's targets need to know of a store."""
+
+    actions: tuple[str, ...]
+    known: int = 36
+    categories: int = 0
+
+
+def asked_of(split, actions, max_length) -> Positions:
+    """Every position, with the next action as its answer."""
+    return positions.training(split, next_action.HEAD, Sizes(tuple(map(str, range(actions)))), max_length)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "session"
@@ -40,12 +55,12 @@ def store(tmp_path_factory):
 
 
 def test_counting_baselines_count_exit_and_never_say_never():
-    train = positions.training(packed([[0, 1, 1], [0, 0]]), 3, 50)
-    asked = positions.training(packed([[0, 1, 2]]), 3, 50)
-    majority = np.exp(NEXT_ACTION["majority"](train)(asked))
+    train = asked_of(packed([[0, 1, 1], [0, 0]]), 3, 50)
+    asked = asked_of(packed([[0, 1, 2]]), 3, 50)
+    majority = np.exp(CLASSES["majority"](train)(asked))
     # after the steps: 1, 1, exit, 0, exit; one of each kind on top
     assert majority[0] == pytest.approx(np.array([2, 3, 1, 3]) / 9)
-    markov = np.exp(NEXT_ACTION["markov"](train)(asked))
+    markov = np.exp(CLASSES["markov"](train)(asked))
     assert markov.sum(1) == pytest.approx(1)
     assert markov[1].argmax() in (1, 3)
     assert (markov > 0).all()
@@ -53,12 +68,12 @@ def test_counting_baselines_count_exit_and_never_say_never():
 
 
 def test_what_follows_a_position_is_the_next_step_of_its_sequence_or_exit():
-    assert positions.training(packed([[0, 1], [], [2], [1, 1]]), 3, 50).following.tolist() == [1, 3, 3, 1, 3]
+    assert asked_of(packed([[0, 1], [], [2], [1, 1]]), 3, 50).target.tolist() == [1, 3, 3, 1, 3]
 
 
 def test_numbers_of_a_position_are_those_of_its_window():
     split = packed([[1, 1, 0, 2], [0, 0]], items=[5, 6, 5, 7, 8, 8])
-    asked = positions.training(split, 3, 3)
+    asked = asked_of(split, 3, 3)
     found = positions.features(asked, positions.log_counts(split))
     steps, counts = found[:, :9].reshape(-1, 3, 3), np.expm1(found[:, 9:12])
     assert steps[3].tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
@@ -83,21 +98,21 @@ def test_learned_baselines_learn_what_only_the_session_so_far_tells(name):
                 session[step] = session[step - 3]
         return made
 
-    train, asked = positions.training(packed(sessions(200)), 2, 50), positions.training(packed(sessions(50)), 2, 50)
-    late = np.flatnonzero(np.tile(np.arange(10) >= 3, 50) & (asked.following < 2))
-    logs = NEXT_ACTION[name](train)(asked)
+    train, asked = asked_of(packed(sessions(200)), 2, 50), asked_of(packed(sessions(50)), 2, 50)
+    late = np.flatnonzero(np.tile(np.arange(10) >= 3, 50) & (asked.target < 2))
+    logs = CLASSES[name](train)(asked)
     assert logs.shape == (500, 3)
     assert np.exp(logs).sum(1) == pytest.approx(1)
-    told = (logs[late].argmax(1) == asked.following[late]).mean()
-    markov = NEXT_ACTION["markov"](train)(asked)[late].argmax(1)
-    assert told > 0.95 > 0.7 > (markov == asked.following[late]).mean()
+    told = (logs[late].argmax(1) == asked.target[late]).mean()
+    markov = CLASSES["markov"](train)(asked)[late].argmax(1)
+    assert told > 0.95 > 0.7 > (markov == asked.target[late]).mean()
 
 
-@pytest.mark.parametrize("name", sorted(NEXT_ACTION))
+@pytest.mark.parametrize("name", sorted(CLASSES))
 def test_no_baseline_looks_ahead_or_before_its_window(name, store):
     train, test = store
-    fitted = NEXT_ACTION[name](positions.training(train, 9, 5))
-    asked = positions.training(test, 9, 5)
+    fitted = CLASSES[name](asked_of(train, 9, 5))
+    asked = asked_of(test, 9, 5)
     before = fitted(asked)
     for row in range(0, len(asked), 37):
         outside = np.ones(test.n_events, bool)
@@ -112,23 +127,23 @@ def test_no_baseline_looks_ahead_or_before_its_window(name, store):
         assert alone == pytest.approx(before[row], abs=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(NEXT_ACTION))
+@pytest.mark.parametrize("name", sorted(CLASSES))
 def test_they_are_the_same_again_and_never_say_never(name, store, monkeypatch):
     monkeypatch.setattr(tables, "MOST", 500)  # of 2,400 positions: what is drawn must be the same too
-    train, test = (positions.training(part, 9, 8) for part in store)
-    once, again = NEXT_ACTION[name](train)(test), NEXT_ACTION[name](train)(test)
+    train, test = (asked_of(part, 9, 8) for part in store)
+    once, again = CLASSES[name](train)(test), CLASSES[name](train)(test)
     assert np.array_equal(once, again)
     assert np.isfinite(once).all()
 
 
-@pytest.mark.parametrize("name", sorted(NEXT_ACTION))
+@pytest.mark.parametrize("name", sorted(CLASSES))
 def test_nothing_or_one_thing_to_learn_is_no_error(name):
     asked = Positions(packed([[0, 1], [2]], items=[9, 40, 3]), np.arange(3), np.array([0, 0, 2]), 3)
     for sessions in ([], [[1]], [[0], [1], [0]]):
-        logs = NEXT_ACTION[name](positions.training(packed(sessions), 3, 50))(asked)
+        logs = CLASSES[name](asked_of(packed(sessions), 3, 50))(asked)
         assert logs.shape == (3, 4)
         assert np.isfinite(logs).all()
         assert np.exp(logs).sum(1) == pytest.approx(1)
-    fitted = NEXT_ACTION[name](positions.training(packed([[0, 1, 0]] * 9), 3, 50))
+    fitted = CLASSES[name](asked_of(packed([[0, 1, 0]] * 9), 3, 50))
     assert np.isfinite(fitted(asked)).all()
     assert fitted(asked.only(slice(0, 0))).shape == (0, 4)

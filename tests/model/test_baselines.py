@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickflow.artefact.windows import questions, recent
-from clickflow.baselines import NEXT_ITEM, itemknn, popularity, repeat
+from clickflow.baselines import RANKING, itemknn, popularity, repeat
 from clickflow.baselines.history import History
-from clickflow.evaluation import ranking
+from clickflow.evaluation.answers import ranking
 
 KNOWN = 9
 
@@ -46,7 +46,7 @@ def test_the_other_baselines_agree_with_plain_references(sessions, session):
     counts = np.array([0, 0, *(flat.count(i) for i in range(2, KNOWN))])
     share = counts / (counts.sum() + 1)
     row = newest_first(session)
-    found = {name: NEXT_ITEM[name](past)(row)[0] for name in ("popularity", "repeat", "markov")}
+    found = {name: RANKING[name](past)(row)[0] for name in ("popularity", "repeat", "markov")}
     assert found["popularity"] == pytest.approx(share)
     follows = np.zeros(KNOWN)
     for each in sessions:
@@ -75,7 +75,7 @@ def test_repeat_learns_from_training_in_which_order_visitors_go_back(name):
     draw = np.random.default_rng(0)
     visits = [draw.integers(2, 6, draw.integers(5, 9)).tolist() for _ in range(600)]
     past = history([[*visit, WANTED[name](visit)] for visit in visits[:500]])
-    scores = NEXT_ITEM["repeat"](past)
+    scores = RANKING["repeat"](past)
     shown = np.concatenate([newest_first(visit) for visit in visits[500:]])
     first = scores(shown).argmax(axis=1)
     assert np.mean(first == [WANTED[name](visit) for visit in visits[500:]]) > 0.95
@@ -86,7 +86,7 @@ def test_repeat_has_an_order_of_its_own_for_long_visits():
     short = [draw.permutation(np.arange(2, 9))[:2].tolist() for _ in range(300)]
     long = [draw.permutation(np.arange(2, 9))[:5].tolist() for _ in range(300)]
     past = history([[*visit, visit[0]] for visit in short] + [[*visit, visit[-1]] for visit in long])
-    scores = NEXT_ITEM["repeat"](past)
+    scores = RANKING["repeat"](past)
     assert scores(newest_first([3, 4]))[0].argmax() == 3
     assert scores(newest_first([3, 4, 5, 6, 7]))[0].argmax() == 7
 
@@ -105,10 +105,10 @@ def test_what_repeat_knows_of_a_session_agrees_with_a_plain_count(sessions):
     assert found == plain
 
 
-@pytest.mark.parametrize("name", sorted(NEXT_ITEM))
+@pytest.mark.parametrize("name", sorted(RANKING))
 def test_no_baseline_looks_ahead(name):
     draw = np.random.default_rng(0)
-    fitted = NEXT_ITEM[name](history([draw.integers(2, 30, 6).tolist() for _ in range(60)], known=30))
+    fitted = RANKING[name](history([draw.integers(2, 30, 6).tolist() for _ in range(60)], known=30))
     items = draw.integers(2, 30, 40)
     asked = questions([0, 12, 40], [0, 1], 8)
     changed = items.copy()
@@ -154,7 +154,7 @@ def test_vsknn_reaches_its_published_quality_on_bolcom(shop_data):
     rows = np.flatnonzero(asked.has_next)
     figures = {}
     for name in ("markov", "vsknn"):
-        scores = NEXT_ITEM[name](past)
+        scores = RANKING[name](past)
         found = [
             ranking.ranks(scores(recent(items, asked, part, 50)), items[asked.event[part] + 1])
             for part in np.array_split(rows, 4)
@@ -199,19 +199,19 @@ def test_popularity_of_late_halves_with_age():
     assert same_time[:4] == pytest.approx([0, 0, 2, 1])
 
 
-@pytest.mark.parametrize("name", sorted(NEXT_ITEM))
+@pytest.mark.parametrize("name", sorted(RANKING))
 def test_an_empty_history_and_unknown_items_are_no_error(name):
     rows = np.array([[0, 0, 0], [1, 1, 0], [8, 1, 0], [2, 3, 2]])
     for sessions in ([], [[1, 1]], [[2]], [[2, 3], [3, 2, 2]]):
-        scores = NEXT_ITEM[name](history(sessions))(rows)
+        scores = RANKING[name](history(sessions))(rows)
         assert scores.shape == (4, KNOWN)
         assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", sorted(NEXT_ITEM))
+@pytest.mark.parametrize("name", sorted(RANKING))
 def test_the_same_history_gives_the_same_scores(name):
     draw = np.random.default_rng(5)
     sessions = [draw.integers(1, 30, draw.integers(1, 9)).tolist() for _ in range(80)]
     rows = draw.integers(0, 30, (20, 6))
-    once, again = (NEXT_ITEM[name](history(sessions, known=30))(rows) for _ in range(2))
+    once, again = (RANKING[name](history(sessions, known=30))(rows) for _ in range(2))
     assert np.array_equal(once, again)

@@ -13,8 +13,9 @@ import small_models
 
 from clickflow.artefact import export
 from clickflow.artefact.artefact import load
-from clickflow.baselines import NEXT_ACTION, NEXT_ITEM
-from clickflow.evaluation import customers, evaluate, examples, headline, report, scoring, vocabularies
+from clickflow.baselines import CLASSES, RANKING
+from clickflow.evaluation import customers, evaluate, examples, headline, held_out, report, scoring, vocabularies
+from clickflow.heads import outputs
 from clickflow.params.file import load as load_params
 from clickflow.sequences.card import iso
 from clickflow.sequences.store import open_split, read_card, write_store
@@ -167,22 +168,28 @@ def test_the_same_bytes_again(evaluated, tmp_path):
     assert copy.measured("next_step").read_bytes() == paths.measured("next_step").read_bytes()
 
 
+def questions(test):
+    """What both heads ask."""
+    return [test.question(outputs.head(name)) for name in ("next_item", "next_action")]
+
+
 @pytest.mark.parametrize("block", [1, 7, 4096])
 def test_blocks_do_not_change_answers(shop, block):
     paths, _ = shop
     artefact, store = load(paths.exported("next_step")), paths.sequences("session")
-    test = scoring.held_out(store, read_card(store), open_split(store, "test"), 12, artefact.max_length)
-    whole = scoring.answer(test, artefact, lambda *_: None)
-    cut = scoring.answer(test, artefact, lambda *_: None, block=block)
-    assert np.array_equal(cut.ranks, whole.ranks)
-    assert cut.actions == pytest.approx(whole.actions, abs=1e-5)
+    test = held_out.latest(store, read_card(store), open_split(store, "test"), 12, artefact.max_length)
+    asked = questions(test)
+    whole = scoring.answer(test, artefact, asked, lambda *_: None)
+    cut = scoring.answer(test, artefact, asked, lambda *_: None, block=block)
+    assert np.array_equal(cut["next_item"], whole["next_item"])
+    assert cut["next_action"] == pytest.approx(whole["next_action"], abs=1e-5)
 
 
 def test_only_the_latest_sequences_are_asked(shop):
     paths, _ = shop
     store = paths.sequences("session")
     split = open_split(store, "test")
-    test = scoring.held_out(store, read_card(store), split, 5, 8)
+    test = held_out.latest(store, read_card(store), split, 5, 8)
     assert set(test.asked.sequence) == set(range(split.n_sequences - 5, split.n_sequences))
 
 
@@ -229,8 +236,9 @@ def test_a_champion_with_another_numbering_has_the_same_ranks(shop, tmp_path):
     measured = evaluate.evaluate(
         load(paths.exported("next_step")), store, params.evaluation, 0, champion=champion, truth=None
     )
-    assert np.array_equal(measured.ranks["champion"], measured.ranks["candidate"])
-    assert measured.actions["champion"] == pytest.approx(measured.actions["candidate"], abs=1e-5)
+    ranks, actions = (measured.answers[name].systems for name in ("next_item", "next_action"))
+    assert np.array_equal(ranks["champion"], ranks["candidate"])
+    assert actions["champion"] == pytest.approx(actions["candidate"], abs=1e-5)
     assert measured.metrics["next_item"]["champion"] == measured.metrics["next_item"]["candidate"]
 
 
@@ -250,11 +258,11 @@ def test_a_champion_is_ranked_among_its_own_items(shop, tmp_path):
 
     write_json(folder / "card.json", card | {"vocabulary_sha256": sha256(folder / "vocabulary.parquet")})
     measured = evaluate.evaluate(load(paths.exported("next_step")), store, params.evaluation, 0, champion=load(folder))
-    targets = measured.test.next_item[measured.test.followed]
-    assert (measured.ranks["champion"][targets == 2] == 0).all()
-    assert (measured.ranks["candidate"][targets == 2] > 0).all()
-    assert (measured.ranks["champion"][targets == small_models.KNOWN] > 0).all()
-    assert (measured.ranks["candidate"][targets == small_models.KNOWN] == 0).all()
+    ranks, targets = measured.answers["next_item"].systems, measured.answers["next_item"].target
+    assert (ranks["champion"][targets == 2] == 0).all()
+    assert (ranks["candidate"][targets == 2] > 0).all()
+    assert (ranks["champion"][targets == small_models.KNOWN] > 0).all()
+    assert (ranks["candidate"][targets == small_models.KNOWN] == 0).all()
 
 
 def test_baselines_are_fitted_on_the_training_part_alone(shop, tmp_path):
@@ -266,13 +274,13 @@ def test_baselines_are_fitted_on_the_training_part_alone(shop, tmp_path):
     write_store(other, parts, known=small_models.KNOWN)
     artefact = load(paths.exported("next_step"))
     changed = replace(artefact, card={**artefact.card, "data_sha256": read_card(other).sha256})
-    every = replace(params.evaluation, baselines=tuple(NEXT_ITEM), action_baselines=tuple(NEXT_ACTION))
+    every = replace(params.evaluation, baselines=tuple(RANKING), action_baselines=tuple(CLASSES))
     here = evaluate.evaluate(artefact, paths.sequences("session"), every, 0)
     there = evaluate.evaluate(changed, other, every, 0)
-    for name in NEXT_ITEM:
-        assert np.array_equal(here.ranks[name], there.ranks[name]), name
-    for name in NEXT_ACTION:
-        assert np.array_equal(here.actions[name], there.actions[name]), name
+    for head, names in (("next_item", RANKING), ("next_action", CLASSES)):
+        for name in names:
+            found = [each.answers[head].systems[name] for each in (here, there)]
+            assert np.array_equal(*found), name
 
 
 def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
@@ -280,20 +288,22 @@ def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
     paths, _ = shop
     store = paths.sequences("session")
     card, split, artefact = read_card(store), open_split(store, "test"), load(paths.exported("next_step"))
-    test = scoring.held_out(store, card, split, 8, artefact.max_length)
-    before = scoring.answer(test, artefact, lambda *_: None)
+    test = held_out.latest(store, card, split, 8, artefact.max_length)
+    asked = questions(test)
+    followed = asked[0].at
+    before = scoring.answer(test, artefact, asked, lambda *_: None)
     for first, after in pairwise(range(7)):
         item = np.asarray(split.item).copy()
         later = np.zeros(len(item), bool)
         later[test.asked.event[test.asked.position >= after]] = True
         item[later] = 2 + (item[later] + 11) % (card.known - 2)
         spoilt = replace(test, split=split.with_columns(item=item))
-        now = scoring.answer(spoilt, artefact, lambda *_: None)
+        now = scoring.answer(spoilt, artefact, asked, lambda *_: None)
         early = test.asked.position <= first
-        assert np.abs(now.actions[early] - before.actions[early]).max() < 1e-5
-        rows = early[test.followed]
-        assert np.array_equal(now.ranks[rows], before.ranks[rows])
-        assert not np.array_equal(now.ranks[~rows], before.ranks[~rows])
+        assert np.abs(now["next_action"][early] - before["next_action"][early]).max() < 1e-5
+        rows = early[followed]
+        assert np.array_equal(now["next_item"][rows], before["next_item"][rows])
+        assert not np.array_equal(now["next_item"][~rows], before["next_item"][~rows])
 
 
 def test_a_model_of_one_head_is_evaluated(shop, tmp_path):
@@ -424,7 +434,7 @@ def test_what_a_champion_may_have_learned_from_is_marked_by_time(shop, tmp_path)
     def marked(**card):
         champion = replace(candidate, card={**candidate.card, **card})
         measured = evaluate.evaluate(candidate, store, params.evaluation, 0, champion=champion)
-        rows = evaluate.predictions(measured)["seen_champion"].to_numpy(zero_copy_only=False)
+        rows = evaluate.rows(measured, "next_item")["seen_champion"].to_numpy(zero_copy_only=False)
         return rows, measured.metrics["seen"]["champion"]
 
     rows, said = marked()

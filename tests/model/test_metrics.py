@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clickflow.evaluation import bootstrap, calibration, metrics, ranking, slices
-from clickflow.evaluation.metrics import Resampling
+from clickflow.evaluation import bootstrap, calibration, slices
+from clickflow.evaluation.answers import classes as of_classes
+from clickflow.evaluation.answers import ranking
+from clickflow.evaluation.bootstrap import Resampling
 
 NONE = Resampling(resamples=0, confidence=0.95, seed=0)
 
@@ -68,10 +70,10 @@ def test_ndcg_agrees_with_scikit_learn():
     assert found == pytest.approx(ndcg_score(truth, scores[:, 2:], k=5))
 
 
-def test_next_item_counts_strangers_as_misses_and_leaves_them_out_of_known():
+def test_a_ranking_counts_strangers_as_misses_and_leaves_them_out_of_known():
     found = np.array([1, 0, 2, 0], np.int32)
     known = np.array([True, False, True, True])
-    made = metrics.next_item({"candidate": found}, np.array([0, 0, 1, 1]), known, [1, 2], NONE)["candidate"]
+    made = ranking.intervals({"candidate": found}, np.array([0, 0, 1, 1]), known, [1, 2], NONE)["candidate"]
     assert made["recall@2"] == {"value": 0.5, "low": None, "high": None}
     assert made["recall@2_known"]["value"] == pytest.approx(2 / 3, abs=1e-6)
     assert made["mrr@2"]["value"] == pytest.approx((1 + 0.5) / 4)
@@ -84,12 +86,12 @@ def _logs(draw, n, classes):
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 6))
 @settings(max_examples=40, deadline=None)
-def test_next_action_agrees_with_scikit_learn(seed, n, classes):
+def test_classes_agree_with_scikit_learn(seed, n, classes):
     from sklearn import metrics as sk
 
     draw = np.random.default_rng(seed)
     logs, target = _logs(draw, n, classes), draw.integers(0, max(1, classes - 1), n)
-    found = metrics.next_action({"candidate": logs}, target, np.arange(n), NONE)["candidate"]
+    found = of_classes.intervals({"candidate": logs}, target, np.arange(n), NONE)["candidate"]
     chosen = logs.argmax(1)
     precision, recall, f1, _ = sk.precision_recall_fscore_support(target, chosen, average="macro", zero_division=0)
     expected = {
@@ -101,13 +103,13 @@ def test_next_action_agrees_with_scikit_learn(seed, n, classes):
     }
     for name, value in expected.items():
         assert found[name]["value"] == pytest.approx(value, abs=1e-5), name
-    areas = metrics.roc_auc(logs, target)
+    areas = of_classes.roc_auc(logs, target)
     for i, area in enumerate(areas):
         if 0 < (target == i).sum() < n:
             assert area == pytest.approx(sk.roc_auc_score(target == i, logs[:, i]))
         else:
             assert area is None
-    every = metrics.per_action(logs, target, [f"a{i}" for i in range(classes)])
+    every = of_classes.per_class(logs, target, [f"a{i}" for i in range(classes)])
     assert sum(each["n"] for each in every.values()) == n
     assert set(every) == {f"a{i}" for i in set(target) | set(chosen)}
 
@@ -116,7 +118,7 @@ def test_calibration_by_hand():
     # two bins: 0.5 said and 1 of 2 true, 0.9 said and 1 of 2 true
     logs = np.log(np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.9, 0.05, 0.05], [0.05, 0.9, 0.05]]))
     target = np.array([0, 1, 0, 0])
-    found = metrics.next_action({"candidate": logs}, target, np.arange(4), NONE)["candidate"]
+    found = of_classes.intervals({"candidate": logs}, target, np.arange(4), NONE)["candidate"]
     assert found["ece"]["value"] == pytest.approx((2 * 0.0 + 2 * 0.4) / 4)
     confidence = np.exp(logs.max(1))
     curve = [each for each in calibration.curve(confidence, logs.argmax(1) == target) if each["n"]]
@@ -149,7 +151,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         sequence = np.repeat(np.arange(120), 5)
         ranks = np.where(draw.random(600) < rate[sequence], 1, 0).astype(np.int32)
         how = Resampling(resamples=300, confidence=0.9, seed=seed)
-        made = metrics.next_item({"candidate": ranks}, sequence, np.ones(600, bool), [1], how)["candidate"]["recall@1"]
+        made = ranking.intervals({"candidate": ranks}, sequence, np.ones(600, bool), [1], how)["candidate"]["recall@1"]
         covered += made["low"] <= 0.5 <= made["high"]
     assert 0.83 <= covered / times <= 0.97
 
@@ -158,15 +160,15 @@ def test_the_same_seed_gives_the_same_intervals_for_every_system():
     draw = np.random.default_rng(0)
     ranks, sequence = draw.integers(0, 30, 500).astype(np.int32), np.repeat(np.arange(100), 5)
     how = Resampling(resamples=200, confidence=0.95, seed=3)
-    alone = metrics.next_item({"a": ranks}, sequence, np.ones(500, bool), [20], how)
-    both = metrics.next_item({"b": ranks[::-1], "a": ranks}, sequence, np.ones(500, bool), [20], how)
+    alone = ranking.intervals({"a": ranks}, sequence, np.ones(500, bool), [20], how)
+    both = ranking.intervals({"b": ranks[::-1], "a": ranks}, sequence, np.ones(500, bool), [20], how)
     assert alone["a"] == both["a"]
     assert alone["a"]["mrr@20"]["low"] < alone["a"]["mrr@20"]["value"] < alone["a"]["mrr@20"]["high"]
 
 
 def test_no_predictions_give_no_numbers():
     empty = np.zeros(0, np.int32)
-    made = metrics.next_item({"a": empty}, empty, np.zeros(0, bool), [20], Resampling(10, 0.95, 0))
+    made = ranking.intervals({"a": empty}, empty, np.zeros(0, bool), [20], Resampling(10, 0.95, 0))
     assert made["a"]["recall@20"] == {"value": None, "low": None, "high": None}
 
 
@@ -178,7 +180,8 @@ def test_slices_cover_every_row_once():
     length, time = draw.integers(2, 40, n), draw.integers(0, 10**13, n)
     made = slices.slicing(length, time, draw.integers(0, 24, n), slices.popularity(counts, targets))
     ranks = draw.integers(0, 40, n).astype(np.int32)
-    found = slices.of_ranks(made, {"candidate": ranks}, 20)
+    values = {name: ranking.values(name, ranks, targets) for name in ("recall@20", "mrr@20")}
+    found = slices.cells(made, "predictions", {"candidate": values})
     overall = ranking.gains(ranks, [20])[:, 0].mean()
     for dimension, cells in found.items():
         assert sum(cell["predictions"] for cell in cells.values()) == n, dimension

@@ -57,10 +57,11 @@ def made(tmp_path_factory):
         "data_sha256": "d" * 64,
         "artefact": {"model_sha256": "a" * 64, "size_mb": 1.5, "latency_ms_p95_class": 2.0, "parity": 1e-6},
     }
-    ranks = {**measured.ranks, "oracle": np.ones_like(measured.ranks["candidate"])}
+    answers = measured.answers["next_item"]
+    ranks = {**answers.systems, "oracle": np.ones_like(answers.systems["candidate"])}
     best = {"next_item": measured.metrics["next_item"]["vsknn"], "next_action": None, "unanswered": 2}
     content["oracle"] = best
-    measured = replace(measured, ranks=ranks)
+    measured = replace(measured, answers={**measured.answers, "next_item": replace(answers, systems=ranks)})
     drawn = report.draw(measured, content, settings)
 
     def page(changed):

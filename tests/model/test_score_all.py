@@ -15,13 +15,14 @@ from clickflow.artefact import export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card
-from clickflow.serving import batch
+from clickflow.serving import batch, forms
 from clickflow.serving.score import score
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths
 
 MODEL = "next_step"
+ITEMS, AHEAD, ACTIONS = "items.parquet", "items_ahead.parquet", "actions.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +38,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> tuple[Artefact
 def scored(made: tuple[Artefact, Path], folder: Path, **options: Any) -> tuple[dict[str, Any], pa.Table, pa.Table]:
     folder.mkdir()
     card = batch.write(*made, folder, **{"top": 5, "since_hours": None} | options)
-    return card, parquet.read_table(folder / batch.ITEMS), parquet.read_table(folder / batch.ACTIONS)
+    return card, parquet.read_table(folder / ITEMS), parquet.read_table(folder / ACTIONS)
 
 
 def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path: Path) -> None:
     card, items, actions = scored(made, tmp_path / "out")
     sequences = sum(part.sequences for part in read_card(made[1]).splits.values())
     assert card["sessions"] == sequences == len(actions)
-    assert card["rows"] == {batch.ITEMS: 5 * sequences, batch.ACTIONS: sequences}
+    assert card["rows"] == {ITEMS: 5 * sequences, ACTIONS: sequences}
     assert card["files"] == {name: batch.sha256(tmp_path / "out" / name) for name in card["files"]}
     assert len(set(actions["session_id"].to_pylist())) == sequences
     assert items["rank"].to_pylist() == [1, 2, 3, 4, 5] * sequences
@@ -61,10 +62,10 @@ def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path:
     for row in items.to_pylist():
         best.setdefault(row["session_id"], []).append((row["item_id"], row["probability"]))
     for answer in score(*made, limit=60):  # type: ignore[misc]
-        assert [item for item, _ in answer.next_items] == [item for item, _ in best[answer.session]]
-        assert dict(answer.next_items) == pytest.approx(dict(best[answer.session]), rel=1e-4)
-        assert dict(answer.next_actions) == pytest.approx(
-            {name: by_session[answer.session][name] for name, _ in answer.next_actions}, abs=1e-5
+        assert [item for item, _ in answer.answers["next_item"]] == [item for item, _ in best[answer.session]]
+        assert dict(answer.answers["next_item"]) == pytest.approx(dict(best[answer.session]), rel=1e-4)
+        assert dict(answer.answers["next_action"]) == pytest.approx(
+            {name: by_session[answer.session][name] for name, _ in answer.answers["next_action"]}, abs=1e-5
         )
 
 
@@ -75,8 +76,8 @@ def test_a_model_that_looks_ahead_has_a_ranking_more(tmp_path: Path, root: Path)
     export.run(load_params(root / "params.yaml"), paths, MODEL)
     answering = load(paths.exported(MODEL), threads=1)
     card, items, _ = scored((answering, paths.sequences("session")), tmp_path / "out")
-    ahead = parquet.read_table(tmp_path / "out" / batch.AHEAD)
-    assert card["rows"][batch.AHEAD] == len(ahead) == len(items)
+    ahead = parquet.read_table(tmp_path / "out" / AHEAD)
+    assert card["rows"][AHEAD] == len(ahead) == len(items)
     who = ["session_id", "last_event", "rank"]
     assert ahead.select(who).equals(items.select(who))
     assert not ahead["probability"].equals(items["probability"])
@@ -148,7 +149,7 @@ def test_what_cannot_be_read_leaves_the_predictions_of_before(made: Any, tmp_pat
 @given(st.lists(st.lists(st.integers(-5, 5), min_size=9, max_size=9), min_size=1, max_size=8), st.integers(1, 7))
 def test_equal_items_come_by_index(rows: list[list[int]], top: int) -> None:
     logs = np.array(rows, np.float32)
-    found, values = batch.highest(logs, top)
+    found, values = forms.highest(logs, top)
     for row, indexes in enumerate(found):
         assert indexes.tolist() == (np.argsort(-logs[row, 2:], kind="stable")[:top] + 2).tolist()
         assert values[row].tolist() == logs[row, indexes].tolist()

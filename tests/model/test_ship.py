@@ -143,4 +143,4 @@ def test_the_latest_sequences_are_scored(paths: Paths) -> None:
     few = score(load(paths.exported(MODEL)), paths.sequences("session"), limit=3)
     assert [each.session for each in few] == [each.session for each in answers[-3:]]
     for alone, among in zip(few, answers[-3:], strict=True):
-        assert [item for item, _ in alone.next_items] == [item for item, _ in among.next_items]
+        assert [item for item, _ in alone.answers["next_item"]] == [item for item, _ in among.answers["next_item"]]

@@ -12,6 +12,7 @@ from small_models import spec
 from clickflow.artefact import export
 from clickflow.baselines import positions
 from clickflow.events.ingest import ingest
+from clickflow.heads import next_action
 from clickflow.params import models
 from clickflow.params.file import load
 from clickflow.params.schema import Params
@@ -75,7 +76,7 @@ def test_a_step_feature_is_one_entry(
     assert train.returned.tolist() == returned({"item": train.item}, train.offsets).tolist()
     assert 0 < train.returned.mean() < 1
 
-    asked = positions.training(train, len(card.actions), 5)
+    asked = positions.training(train, next_action.HEAD, card, 5)
     before = {name: feature for name, feature in FEATURES.items() if name not in ADDED}
     with_added = positions.features(asked, positions.log_counts(train))
     with monkeypatch.context() as patch:

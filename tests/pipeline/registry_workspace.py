@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 import mlflow_database
-from clickflow.evaluation import ranking
+from clickflow.evaluation.answers import ranking
 from clickflow.gate import stage
 from clickflow.params.file import load
 from clickflow.params.schema import Params

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 import mlflow_database
-from clickflow.evaluation.systems import ROWS
+from clickflow.heads import outputs
 from clickflow.params.file import load
 from clickflow.privacy import experiments, objects
 from clickflow.system.paths import Paths
@@ -20,19 +20,19 @@ def test_rows_of_all_heads_leave_mlflow(root: Path, tmp_path: Path, monkeypatch:
     mlflow_database.empty_into(paths.home)
     store = mlflow_client.connect(params, paths)
     run = store.client.create_run(mlflow_client.experiment(store, "registry"), tags={"data_sha256": "d"}).info.run_id
-    for name in ROWS:
+    for name in outputs.evidence():
         parquet.write_table(pa.table({"sequence": [0, 1, 1, 2]}), tmp_path / name)
         store.client.log_artifact(run, str(tmp_path / name), registered_models.EVALUATION)
 
     gone = list(experiments.clean(params, paths, {"d": experiments.Seen(("ada",), (1,))}))
 
     assert [each.rows for each in gone] == [2, 2, 2]
-    for name in ROWS:
+    for name in outputs.evidence():
         kept = store.client.download_artifacts(run, f"{registered_models.EVALUATION}/{name}", str(tmp_path))
         assert parquet.read_table(kept)["sequence"].to_pylist() == [0, 2]
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", outputs.evidence())
 def test_an_evaluation_of_any_head_goes_whole(tmp_path: Path, name: str) -> None:
     lists = {"e.dir": [{"relpath": name, "md5": "rows"}, {"relpath": "report.html", "md5": "report"}]}
     doomed = objects._with_folders({"report": "names a person"}, lists, str(tmp_path), tmp_path)

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from clickflow.cli import app
+from clickflow.gate import asked
+from clickflow.heads import outputs
 from clickflow.params import show
 from clickflow.params.bounds import NO_META, outside
 from clickflow.params.file import check, load
@@ -75,19 +77,69 @@ def test_what_dvc_yaml_names_has_to_stand_in_the_file(root, raw_params):
             check(without(raw_params, at))
 
 
+OF_HEADS = (
+    *(("evaluation", "baselines"), ("evaluation", "action_baselines")),
+    *(("gate", "primary"), ("gate", "floors"), ("gate", "beat_baselines")),
+)
+"""What every head has of its own where params.yaml does not say; the file of every key says it in the old form."""
+
+
+def without_heads(tree: dict[str, Any]) -> dict[str, Any]:
+    for at in OF_HEADS:
+        tree = without(tree, at)
+    return tree
+
+
+def bare_of_heads(params: Params) -> Params:
+    return replace(
+        params,
+        evaluation=replace(params.evaluation, baselines={}, action_baselines=None),
+        gate=replace(params.gate, primary={}, floors=None, beat_baselines=None),
+    )
+
+
+def test_what_heads_have_of_their_own_is_what_the_old_form_says(raw_params):
+    """Baselines in a list for the ranking and one for the classes, and the gate's metrics of both heads."""
+    old, new = check(raw_params), check(without_heads(raw_params))
+    for output in outputs.every():
+        assert outputs.baselines(old.evaluation, output.head)[0] == outputs.baselines(new.evaluation, output.head)[0]
+    for names in (["next_item"], ["next_item", "next_items", "next_action"]):
+        then, now = asked.of(old.gate, names), asked.of(new.gate, names)
+        assert (then.primary, dict(then.floors)) == (now.primary, dict(now.floors))
+        mine = [name for name in then.beat_baselines if then.place_of(name)[0] in names]
+        assert {name: then.beat_baselines[name] for name in mine} == now.beat_baselines
+    only = asked.of(old.gate, ["next_action"])
+    assert (only.primary, only.output, only.key) == ("next_action.log_loss", "next_action", "log_loss")
+    by_head = changed(without_heads(raw_params), ("gate", "primary"), {"next_action": "accuracy"})
+    assert asked.of(check(by_head).gate, ["next_action"]).primary == "next_action.accuracy"
+    assert asked.of(check(by_head).gate, ["next_item", "next_action"]).primary == "mrr@20"
+    named = changed(without_heads(raw_params), ("evaluation", "baselines"), {"next_action": ["majority"]})
+    heads = {output.name: outputs.baselines(check(named).evaluation, output.head)[0] for output in outputs.every()}
+    assert heads["next_action"] == ("majority",)
+    assert heads["next_item"] == ("popularity", "repeat", "markov", "vsknn")
+    for wrong, says in (
+        ({"next_actoin": []}, r"evaluation.baselines.next_actoin: no head .*did you mean 'next_action'"),
+        ({"next_item": ["majority"]}, r"evaluation.baselines.next_item: no baseline 'majority'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            check(changed(raw_params, ("evaluation", "baselines"), wrong))
+
+
 def test_every_other_param_has_a_default(raw_params):
     """The file of every key says what the schema says where it says nothing."""
+    raw_params = without_heads(raw_params)
     full = check(raw_params)
     needed = {("seed",), ("source", "path"), ("models", "next_step", "unit"), ("champion", "next_step")}
     for at in leaves(raw_params):
         if at not in needed and not ".".join(at).startswith(FREE):
             assert check(without(raw_params, at)) == full, at
-    for at in (("source", "nulls"), ("gate", "floors"), ("gate", "beat_baselines"), ("tuning", "space")):
+    for at in (("source", "nulls"), ("tuning", "space")):
         assert check(without(raw_params, at)) == full, at
 
 
 def test_a_default_is_of_the_type_that_a_file_would_give(raw_params):
     """5 and 5.0 are equal, and their hashes are not."""
+    raw_params = without_heads(raw_params)
     needed = ("seed", "source", "models", "champion")
     bare = {name: {} for name in raw_params if name not in needed} | {name: raw_params[name] for name in needed}
     bare["source"] = {"path": raw_params["source"]["path"]}
@@ -110,7 +162,7 @@ def test_a_section_whose_lines_are_comments_chooses_nothing(raw_params):
 def test_the_file_of_every_key_as_it_once_was_means_the_same(root):
     told: list[str] = []
     long = load(root / "tests/assets/params_long.yaml", told.append)
-    assert repr(long) == repr(load(root / "params.yaml"))
+    assert repr(bare_of_heads(long)) == repr(bare_of_heads(load(root / "params.yaml")))
     assert told == [
         "params_long.yaml: sequences.engine does nothing any more (DuckDB is the only engine); its line can go"
     ]

@@ -16,8 +16,8 @@ from small_shop import git
 from typer.testing import CliRunner
 
 from clickflow import cli
+from clickflow.evaluation.answers.ranking import values
 from clickflow.gate import locked
-from clickflow.gate.draws import values
 from clickflow.orchestration import history, overrides
 from clickflow.orchestration.workspace import Run
 from clickflow.system import integrity
@@ -91,7 +91,7 @@ def edit_rows(paths: Paths, system: str, rank: int) -> None:
     )
     metrics = read_json(paths.measured(MODEL))
     for name, entry in metrics["next_item"][system].items():
-        entry["value"] = float(values(name, ranks).mean())
+        entry["value"] = float(values(name, ranks, ranks).mean())
     write_json(paths.measured(MODEL), metrics)
     integrity.seal(paths.evaluation(MODEL))
 

@@ -18,10 +18,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 from clickflow.airflow import links
 from clickflow.airflow.operators import pulled_run, speaking
 from clickflow.airflow.policy import UNATTENDED
+from clickflow.heads import outputs
 from clickflow.orchestration import graph, notices, pages, runs
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
-from clickflow.params.gate import place_of
 from clickflow.params.schema import Params
 from clickflow.system import process
 from clickflow.system.files import read_json, write_json
@@ -186,7 +186,8 @@ def _asked_for(run: Run) -> str:
 
 def _figures(headline: Mapping[str, float], metrics: Mapping[str, Any]) -> list[str]:
     """A table of the gate's metrics: the candidate, the champion, the baselines."""
-    places = {name: place_of(name) for name in headline if name != "coverage"}
+    names = [output.name for output in outputs.every() if metrics.get(output.name)]
+    places = {name: outputs.place_of(name, names) for name in headline if name != "coverage"}
     heads = {head: metrics.get(head) or {} for head, _ in places.values()}
     who = list(dict.fromkeys(name for head in heads.values() for name, found in head.items() if found))
     who.sort(key=lambda name: ["candidate", "champion"].index(name) if name in ("candidate", "champion") else 2)

@@ -1,20 +1,22 @@
 """Simple systems that a network has to beat, fitted on the same training part.
 
-A next-item baseline is a function `fit(history) -> scores`, and `scores(recent) -> [N, known]`: what it makes of the
-items that a visitor saw, newest first (`clickflow.artefact.windows.recent`). A next-action baseline is
-`fit(train) -> log_probabilities`, and `log_probabilities(asked) -> [N, actions + 1]`, where both are positions of
-sequences (`clickflow.baselines.positions`). Another one is one more file and one more line here.
+One that ranks is a function `fit(history) -> scores`, and `scores(recent) -> [N, known]`: what it makes of the items
+that a visitor saw, newest first (`clickflow.artefact.windows.recent`). One of classes is
+`fit(train) -> log_probabilities`, and `log_probabilities(asked) -> [N, classes]`, where both are positions of sequences
+(`clickflow.baselines.positions`). Another one is one more file and one more line here.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from clickflow.baselines import actions, itemknn, markov, popularity, repeat, tables, vsknn, vstan
-from clickflow.baselines.history import ActionScores, History, Scores
+from clickflow.baselines.history import ClassScores, History, Scores
 from clickflow.baselines.neighbours import Neighbours
 from clickflow.baselines.positions import Positions
+from clickflow.heads.head import Kind
 
-NEXT_ITEM: Mapping[str, Callable[[History], Scores]] = {
+RANKING: Mapping[str, Callable[[History], Scores]] = {
     "popularity": popularity.fit,
     "decayed_popularity": popularity.fit_decayed,
     "repeat": repeat.fit,
@@ -24,7 +26,7 @@ NEXT_ITEM: Mapping[str, Callable[[History], Scores]] = {
     "vstan": vstan.fit,
     "vstan_returns": vstan.fit_returns,
 }
-"""Next-item baselines by the name they have in params.yaml."""
+"""Baselines that rank the items, by the name they have in params.yaml."""
 
 NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {
     "vsknn": vsknn.neighbours,
@@ -33,11 +35,14 @@ NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {
 }
 """Those that are a session-kNN, to be asked for sparse scores, and leaving out a question's own session."""
 
-NEXT_ACTION: Mapping[str, Callable[[Positions], ActionScores]] = {
+CLASSES: Mapping[str, Callable[[Positions], ClassScores]] = {
     "majority": actions.fit_majority,
     "markov": actions.fit_markov,
     "logistic": tables.fit_logistic,
     "forest": tables.fit_forest,
     "boosting": tables.fit_boosting,
 }
-"""Next-action baselines by the name they have in params.yaml."""
+"""Baselines that give classes a probability, likewise."""
+
+BASELINES: Mapping[Kind, Mapping[str, Callable[[Any], Any]]] = {"ranking": RANKING, "classes": CLASSES}
+"""By kind of answer."""

@@ -1,31 +1,31 @@
-"""Next-action baselines that count: how often each action follows, at all or after the last one. Exit is the last."""
+"""Baselines of classes that count: how often each one is the answer, at all or after the last action."""
 
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.baselines.history import ActionScores
+from clickflow.baselines.history import ClassScores
 from clickflow.baselines.positions import Positions
 
 SMOOTHING = 1.0
-"""Pseudo-observations an action has from the start, so that what never happened is not impossible."""
+"""Pseudo-observations a class has from the start, so that what never happened is not impossible."""
 
 
-def frequencies(following: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
-    """[classes] how often each action follows, smoothed."""
-    counts = np.bincount(following, minlength=classes) + SMOOTHING
+def frequencies(target: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
+    """[classes] how often each class is the answer, smoothed."""
+    counts = np.bincount(target, minlength=classes) + SMOOTHING
     share: npt.NDArray[np.float64] = counts / counts.sum()
     return share
 
 
-def fit_majority(train: Positions) -> ActionScores:
-    """The frequency of each action as the next one, whatever came before."""
-    logs = np.log(frequencies(train.following, train.actions + 1))
+def fit_majority(train: Positions) -> ClassScores:
+    """The frequency of each class, whatever came before."""
+    logs = np.log(frequencies(train.target, train.classes))
     return lambda asked: np.repeat(logs[None], len(asked), axis=0)
 
 
-def fit_markov(train: Positions) -> ActionScores:
-    """The frequency of each action after the last one; the smoothing has the overall frequencies."""
-    after, classes = train.following, train.actions + 1
+def fit_markov(train: Positions) -> ClassScores:
+    """The frequency of each class after the last action; the smoothing has the overall frequencies."""
+    after, classes = train.target, train.classes
     pairs = np.bincount(train.last * classes + after, minlength=train.actions * classes)
     table = pairs.reshape(train.actions, classes) + SMOOTHING * classes * frequencies(after, classes)
     logs = np.log(table / table.sum(axis=1, keepdims=True))

@@ -15,8 +15,8 @@ from clickflow.sequences.indexes import FIRST_ITEM
 
 Scores = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
 """`scores(recent)`: items seen [N, L], newest first, 0 beyond the first step, to a score for each item [N, known]."""
-ActionScores = Callable[[Positions], npt.NDArray[np.float64]]
-"""`log_probabilities(asked)`: N positions to log-probabilities [N, actions + 1], the last of which is exit."""
+ClassScores = Callable[[Positions], npt.NDArray[np.float64]]
+"""`log_probabilities(asked)`: N positions to log-probabilities [N, classes]."""
 
 
 @dataclass(frozen=True)

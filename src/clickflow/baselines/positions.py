@@ -1,12 +1,13 @@
-"""What a next-action baseline may look at: positions of sequences, each with its window, and what came before in it."""
+"""What a baseline of classes may look at: positions of sequences, each with its window, and what came before in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.heads.head import NOTHING, Head, Store
 from clickflow.sequences.features import FEATURES
 
 Ints = npt.NDArray[np.int64]
@@ -27,7 +28,11 @@ class Positions:
     first: Ints
     """[N] the first step of its window."""
     actions: int
-    """Action codes are below; this itself stands for exit."""
+    """Action codes are below."""
+    target: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[N] the answer of a head to each, as a code of its classes: only for training."""
+    classes: int = 0
+    """How many there are."""
 
     def __len__(self) -> int:
         return len(self.event)
@@ -37,29 +42,28 @@ class Positions:
         """[N] the last action."""
         return self._column("action", self.event).astype(np.int64)
 
-    @property
-    def following(self) -> Ints:
-        """[N] the action after each position; exit after the last of a sequence. The answer: only for training."""
-        offsets = np.asarray(self.split.offsets, np.int64)
-        ends = np.zeros(len(self.split.action), bool)
-        ends[offsets[1:][np.diff(offsets) > 0] - 1] = True
-        after = self._column("action", np.minimum(self.event + 1, len(ends) - 1)).astype(np.int64)
-        return np.where(ends[self.event], self.actions, after) if len(ends) else after
-
     def only(self, rows: "npt.NDArray[Any] | slice[int]") -> "Positions":
         """Some of them."""
-        return replace(self, event=self.event[rows], first=self.first[rows])
+        found = replace(self, event=self.event[rows], first=self.first[rows])
+        return replace(found, target=self.target[rows]) if len(self.target) else found
 
     def _column(self, name: str, at: Ints) -> npt.NDArray[Any]:
         return np.asarray(getattr(self.split, name)[at])
 
 
-def training(split: Any, actions: int, max_length: int) -> Positions:
-    """Every position of a split, with windows of at most `max_length` steps."""
+def training(split: Any, head: Head, store: Store, max_length: int) -> Positions:
+    """Every position of a split at which `head`, of kind classes, asks something, with windows of at most `max_length`
+    steps.
+    """
+    assert head.classes is not None
     offsets = np.asarray(split.offsets, np.int64)
     event = np.arange(len(split.item))
-    start = np.repeat(offsets[:-1], np.diff(offsets))
-    return Positions(split, event, np.maximum(start, event - max_length + 1), actions)
+    start, end = (np.repeat(bound, np.diff(offsets)) for bound in (offsets[:-1], offsets[1:]))
+    target = head.targets(split, event, end, store)
+    asked = Positions(
+        split, event, np.maximum(start, event - max_length + 1), len(store.actions), target, len(head.classes(store))
+    )
+    return asked if (target != NOTHING).all() else asked.only(np.flatnonzero(target != NOTHING))
 
 
 def features(asked: Positions, popularity: Mapping[str, Floats]) -> Floats:

@@ -1,4 +1,4 @@
-"""Next-action baselines of scikit-learn, over a table of simple numbers about each position (`positions.features`)."""
+"""Baselines of classes, by scikit-learn, over a table of simple numbers about each position (`positions.features`)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.baselines.actions import fit_majority, frequencies
-from clickflow.baselines.history import ActionScores
+from clickflow.baselines.history import ClassScores
 from clickflow.baselines.positions import Positions, features, log_counts
 
 MOST = 20_000
@@ -44,23 +44,23 @@ def _boosting() -> Any:
     )
 
 
-def _fit(make: Callable[[], Any], train: Positions) -> ActionScores:
+def _fit(make: Callable[[], Any], train: Positions) -> ClassScores:
     """Fit one on the training positions; where these have but one answer, that is all there is to learn."""
     from threadpoolctl import threadpool_limits
 
     if len(train) > MOST:
         train = train.only(np.sort(np.random.default_rng(SEED).choice(len(train), MOST, replace=False)))
-    following = train.following
-    if len(np.unique(following)) < 2:
+    target = train.target
+    if len(np.unique(target)) < 2:
         return fit_majority(train)
-    overall = frequencies(following, train.actions + 1)
+    overall = frequencies(target, train.classes)
     popularity = log_counts(train.split)
     # one thread: the same digits on every machine, and no waiting for a core that others use
     with threadpool_limits(1):
-        model = make().fit(features(train, popularity), following)
+        model = make().fit(features(train, popularity), target)
 
     def log_probabilities(asked: Positions) -> npt.NDArray[np.float64]:
-        made = np.zeros((len(asked), train.actions + 1))
+        made = np.zeros((len(asked), train.classes))
         with threadpool_limits(1):
             for start in range(0, len(asked), BLOCK):
                 rows = slice(start, start + BLOCK)

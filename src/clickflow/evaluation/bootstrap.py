@@ -6,13 +6,24 @@ matrix product. A `sequence` below is whatever is drawn.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
+Interval = dict[str, float | None]
 CHUNK = 64
 """Resamples whose weights are held at once."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made: resamples of whole customers, the confidence, the seed."""
+
+    resamples: int
+    confidence: float
+    seed: int
 
 
 def per_sequence(sequence: npt.NDArray[np.integer], values: Values) -> tuple[Values, npt.NDArray[np.integer]]:
@@ -60,7 +71,7 @@ def summaries(
     resamples: int,
     confidence: float,
     seed: int,
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, Interval]:
     """{name: {value, low, high}} of the metrics that `metric` makes of totals: [R, M] to [R, names].
 
     A metric that is not defined (no predictions) is None; so are its ends where there are no resamples.
@@ -73,6 +84,18 @@ def summaries(
         name: {"value": _number(value[i]), "low": _number(ends[0][i]), "high": _number(ends[1][i])}
         for i, name in enumerate(names)
     }
+
+
+def by_system(
+    names: Sequence[str], sums: Values, metric: Callable[[Values], Values], how: Resampling
+) -> dict[str, dict[str, Interval]]:
+    """`summaries` of names that are a system, a space and a metric: {system: {metric: {value, low, high}}}."""
+    flat = summaries(names, sums, metric, resamples=how.resamples, confidence=how.confidence, seed=how.seed)
+    result: dict[str, dict[str, Interval]] = {}
+    for name, interval in flat.items():
+        system, key = name.split(" ")
+        result.setdefault(system, {})[key] = interval
+    return result
 
 
 def _number(value: float) -> float | None:

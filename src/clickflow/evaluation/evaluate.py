@@ -5,26 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact, load
-from clickflow.baselines import positions
-from clickflow.baselines.history import history
 from clickflow.evaluation import (
     customers,
     examples,
     headline,
+    held_out,
     measure,
     oracle,
     reference,
     report,
-    scoring,
     seen,
     vocabularies,
 )
+from clickflow.evaluation.answers import KINDS
 from clickflow.evaluation.earlier import REFERENCE, Earlier
+from clickflow.evaluation.held_out import Training
 from clickflow.evaluation.measure import Measured
-from clickflow.evaluation.systems import ACTIONS, AHEAD, CANDIDATE, CHAMPION, PREDICTIONS
+from clickflow.evaluation.systems import CANDIDATE, CHAMPION
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.schema import Params
 from clickflow.sequences.store import open_split, read_card
@@ -80,7 +79,7 @@ def run(params: Params, paths: Paths, name: str, champion: Earlier | None = None
     for line in (*headline.warnings(content), *headline.notes(content)):
         say(line)
     for baseline in content["not_converged"]:
-        say(f"the baseline {baseline} of next_action had not converged: it may be weaker than it could be")
+        say(f"the baseline {baseline} had not converged: it may be weaker than it could be")
     say(f"report: {paths.evaluation(name) / 'report.html'}")
 
 
@@ -111,35 +110,39 @@ def evaluate(
     if split.n_sequences == 0:
         raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
     owners = customers.of(store, "test")
-    test = scoring.held_out(store, card, split, settings.max_sequences, candidate.max_length, owners)
-    known_part = open_split(store, "train")
-    past = history(known_part, known=card.known)
-    train = positions.training(known_part, len(card.actions), candidate.max_length)
-    possible = None
-    if truth is not None and oracle.available(truth):
-        possible = oracle.best(truth, test, card.known)
-    with progress("evaluating", measure.work(test, settings, champion is not None)) as advance:
+    test = held_out.latest(store, card, split, settings.max_sequences, candidate.max_length, owners)
+    training = Training(open_split(store, "train"), card, candidate.max_length)
+    known_truth = oracle.Truth(truth) if truth is not None and oracle.available(truth) else None
+    earlier = sum(version is not None for version in (champion, best))
+    with progress("evaluating", measure.work(test, candidate, settings, earlier)) as advance:
         made = measure.measure(
-            test, past, train, candidate, champion, settings, seed, advance, best_champion=best, best=possible
+            test,
+            training,
+            candidate,
+            champion,
+            settings,
+            seed,
+            advance,
+            best_champion=best,
+            truth=known_truth,
         )
-    targets = test.next_item[test.followed]
     made.metrics["data"] = headline.data(card)
-    made.metrics["champion_fit"] = vocabularies.fit(store, card, champion, targets) if champion else None
-    if made.ranks and (baseline := headline.best_baseline(made.metrics, f"recall@{max(settings.cutoffs)}")):
-        made = replace(made, examples=examples.examples(test, past, candidate, made.ranks, baseline, seed))
+    made.metrics["champion_fit"] = (
+        vocabularies.fit(store, card, champion, measure.items_asked(test)) if champion else None
+    )
+    metric = f"recall@{max(settings.cutoffs)}"
+    if made.ranked and (baseline := headline.best_baseline(made.metrics, metric)):
+        shown = examples.examples(test, training.history, candidate, made.ranked, baseline, seed)
+        made = replace(made, examples=shown)
     return made
 
 
 def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: Artefact, settings: Evaluation) -> None:
-    """Write predictions.parquet, ahead.parquet, actions.parquet, figures/ and report.html into `folder`."""
+    """Write the rows of every output, figures/ and report.html into `folder`."""
     from pyarrow import parquet
 
-    if measured.ranks:
-        parquet.write_table(predictions(measured), folder / PREDICTIONS, compression="zstd")
-    if measured.ahead:
-        parquet.write_table(ahead(measured), folder / AHEAD, compression="zstd")
-    if measured.actions:
-        parquet.write_table(actions(measured), folder / ACTIONS, compression="zstd")
+    for name, each in measured.answers.items():
+        parquet.write_table(rows(measured, name), folder / each.output.evidence, compression="zstd")
     drawn = report.draw(measured, content, settings)
     (folder / "figures").mkdir()
     for figure in drawn:
@@ -150,69 +153,33 @@ def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: 
     )
 
 
-def predictions(measured: Measured) -> "pa.Table":
-    """One row a prediction of the next item: where it stands, the ranks of all systems, and its slices."""
+def rows(measured: Measured, name: str) -> "pa.Table":
+    """One row a question of an output: where it stands, what all systems answered, what they may have seen, and its
+    slices.
+    """
     import pyarrow as pa
 
-    test, rows = measured.test, measured.test.followed
-    columns = {
-        "sequence": pa.array(test.asked.sequence[rows].astype(np.int32)),
-        "customer": pa.array(test.customer[test.asked.sequence[rows]]),
-        "position": pa.array(test.asked.position[rows].astype(np.int32)),
-        "target": pa.array(test.next_item[rows].astype(np.int32)),
-    }
-    for system in dict.fromkeys([CANDIDATE, CHAMPION, *measured.ranks]):
-        found = measured.ranks.get(system)
-        columns[f"rank_{system}"] = pa.nulls(len(rows), pa.int32()) if found is None else pa.array(found)
-    labels = measured.item_slices.labels
-    columns["tied"] = pa.array(tied(test))
-    for system, before in measured.seen.items():
-        columns[f"seen_{system}"] = pa.nulls(len(rows), pa.bool_()) if before is None else pa.array(before)
-    columns["length"] = pa.array(test.asked.length[rows].astype(np.int32))
-    parts = [name for name in ("day", "hour", "popularity") if name in labels]
-    columns |= {name: pa.array(labels[name].tolist(), pa.string()) for name in parts}
-    return pa.table(columns)
-
-
-def tied(test: scoring.HeldOut) -> "npt.NDArray[np.bool_]":
-    """Of the rows `test.followed`, those whose answer has the time of the step before it."""
-    time, before = np.asarray(test.split.time), test.asked.event[test.followed]
-    found: npt.NDArray[np.bool_] = time[before + 1] == time[before]
-    return found
-
-
-def ahead(measured: Measured) -> "pa.Table":
-    """One row an item of one of the next steps: how far ahead, and the ranks of all systems."""
-    import pyarrow as pa
-
-    test, rows = measured.test, measured.test.followed
-    items = test.ahead(next(iter(measured.ahead.values())).shape[1])
-    there, step = items >= 0, np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)
+    test, each = measured.test, measured.answers[name]
+    asked, at, kind = test.asked, each.at, KINDS[each.output.kind]
+    step = 1 if each.step is None else each.step
     columns: dict[str, Any] = {
-        "sequence": np.broadcast_to(test.asked.sequence[rows][:, None], items.shape),
-        "customer": np.broadcast_to(test.customer[test.asked.sequence[rows]][:, None], items.shape),
-        "position": np.broadcast_to(test.asked.position[rows][:, None], items.shape),
-        "step": step,
-        "target": items,
-        **{f"rank_{system}": found for system, found in measured.ahead.items()},
+        "sequence": asked.sequence[at].astype(np.int32),
+        "customer": test.customer[asked.sequence[at]],
+        "position": asked.position[at].astype(np.int32),
+        **({} if each.step is None else {"step": each.step.astype(np.int32)}),
+        "target": each.target.astype(np.int32),
     }
-    return pa.table({name: pa.array(column[there].astype(np.int32)) for name, column in columns.items()})
-
-
-def actions(measured: Measured) -> "pa.Table":
-    """One row a position: the action that followed, what each system predicted, and its loss, -ln p of the truth."""
-    import pyarrow as pa
-
-    test = measured.test
-    rows = np.arange(len(test.asked))
-    columns = {
-        "sequence": pa.array(test.asked.sequence.astype(np.int32)),
-        "customer": pa.array(test.customer[test.asked.sequence]),
-        "position": pa.array(test.asked.position.astype(np.int32)),
-        "target": pa.array(test.next_action.astype(np.int8)),
+    for system in dict.fromkeys([CANDIDATE, CHAMPION, *each.systems]):
+        found = each.systems.get(system)
+        columns |= kind.unanswered(system, len(at)) if found is None else kind.written(system, found, each.target)
+    columns["tied"] = test.tied(at, step)
+    for system, before in measured.seen.get(name, {}).items():
+        columns[f"seen_{system}"] = pa.nulls(len(at), pa.bool_()) if before is None else before
+    columns["length"] = asked.length[at].astype(np.int32)
+    labels = measured.slicing[name].labels
+    columns |= {
+        part: pa.array(labels[part].tolist(), pa.string()) for part in ("day", "hour", "popularity") if part in labels
     }
-    for system, logs in measured.actions.items():
-        columns[f"predicted_{system}"] = pa.array(logs.argmax(axis=1).astype(np.int8))
-        columns[f"loss_{system}"] = pa.array((-logs[rows, test.next_action]).round(6))
-        columns[f"confidence_{system}"] = pa.array(np.exp(logs.max(axis=1)).round(6))
-    return pa.table(columns)
+    return pa.table(
+        {name: column if isinstance(column, pa.Array) else pa.array(column) for name, column in columns.items()}
+    )

@@ -1,6 +1,6 @@
 """A few real test sessions: what was seen, what came next, and what the model and the best baseline had expected."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import batch, questions, recent
-from clickflow.baselines import NEXT_ITEM
+from clickflow.baselines import RANKING
 from clickflow.baselines.history import History
-from clickflow.evaluation import ranking, vocabularies
-from clickflow.evaluation.scoring import HeldOut
+from clickflow.evaluation import vocabularies
+from clickflow.evaluation.answers.answering import Answers
+from clickflow.evaluation.held_out import HeldOut
+from clickflow.evaluation.systems import CANDIDATE
 from clickflow.sequences.indexes import FIRST_ITEM
 
 SESSIONS, STEPS, ANSWERS = 6, 6, 5
@@ -43,23 +45,23 @@ class Example:
 
 
 def examples(
-    test: HeldOut, past: History, artefact: Artefact, ranks: Mapping[str, ranking.Ranks], baseline: str, seed: int
+    test: HeldOut, past: History, artefact: Artefact, answered: Answers, baseline: str, seed: int
 ) -> list[Example]:
     """Up to `SESSIONS` of them, each of another session, drawn with `seed` and not chosen.
 
-    `ranks`: by system, of the rows `test.followed`. `baseline`: the one shown beside the candidate.
+    `answered`: the ranks of all systems. `baseline`: the one shown beside the candidate.
     """
-    asked = test.asked
-    enough = np.flatnonzero(asked.position[test.followed] >= 1)
+    asked, at = test.asked, answered.at
+    enough = np.flatnonzero(asked.position[at] >= 1)
     if not len(enough):
         return []
     drawn = np.random.default_rng(seed).permutation(enough)
-    _, first = np.unique(asked.sequence[test.followed][drawn], return_index=True)
+    _, first = np.unique(asked.sequence[at][drawn], return_index=True)
     rows = np.sort(drawn[np.sort(first)[:SESSIONS]])
-    chosen = test.followed[rows]
+    chosen = at[rows]
     suggested = {
-        "candidate": _best(_of_artefact(test, artefact, chosen)),
-        baseline: _best(NEXT_ITEM[baseline](past)(_recent(test, past, chosen))),
+        CANDIDATE: _best(_of_artefact(test, artefact, answered.output.name, chosen)),
+        baseline: _best(RANKING[baseline](past)(_recent(test, past, chosen))),
     }
     items = _items(test.folder)
     made = []
@@ -67,24 +69,29 @@ def examples(
         end = int(asked.event[question])
         start = max(end - int(asked.position[question]), end - STEPS + 1)
         seen = tuple(
-            (test.card.actions[int(test.split.action[event])], items(int(test.items[event])))
+            (test.card.actions[int(test.split.action[event])], items(int(test.split.item[event])))
             for event in range(start, end + 1)
         )
         answers = {system: tuple(items(int(i)) for i in best[place]) for system, best in suggested.items()}
         made.append(
             Example(
-                seen, items(int(test.next_item[question])), answers, {name: int(ranks[name][row]) for name in suggested}
+                seen,
+                items(int(answered.target[row])),
+                answers,
+                {name: int(answered.systems[name][row]) for name in suggested},
             )
         )
     return made
 
 
-def _of_artefact(test: HeldOut, artefact: Artefact, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
+def _of_artefact(
+    test: HeldOut, artefact: Artefact, output: str, chosen: npt.NDArray[np.int64]
+) -> npt.NDArray[np.floating]:
     """The artefact's scores [N, known] for some questions."""
     own = questions(test.split.offsets, np.unique(test.asked.sequence), artefact.max_length)
     translation = vocabularies.translation(test.folder, test.card, artefact)
     inputs, rows, columns = batch(test.split, own, chosen, artefact.inputs, translation)
-    return artefact.scores(inputs, rows, columns)["next_item"]
+    return artefact.scores(inputs, rows, columns)[output]
 
 
 def _recent(test: HeldOut, past: History, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -110,7 +117,7 @@ def _items(folder: Path) -> Callable[[int], Item]:
     def item(index: int) -> Item:
         at = index - FIRST_ITEM
         category = columns["category"][at].as_py() or 0
-        named = names[category - FIRST_ITEM] if FIRST_ITEM <= category < len(names) + FIRST_ITEM else ""
+        named = names[category - 2] if 2 <= category < len(names) + 2 else ""
         item_id, name, brand = (columns[column][at].as_py() or "" for column in ("item_id", "name", "brand"))
         return Item(item_id, name, brand, named)
 

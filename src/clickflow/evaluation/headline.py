@@ -1,10 +1,13 @@
 """The few figures that stand first: for a shop manager, on the console, in `dvc metrics`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clickflow.evaluation import customers
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
+from clickflow.heads import outputs
+from clickflow.heads.head import Kind
+from clickflow.heads.outputs import Output
 from clickflow.sequences.store import Card
 
 LOW_COVERAGE = 0.5
@@ -31,34 +34,47 @@ def source(content: Mapping[str, Any]) -> str:
     return named.get(kind, "Data of an unnamed source") + (f" (preset {preset})" if preset else "")
 
 
+def answered(content: Mapping[str, Any]) -> list[Output]:
+    """The outputs that were measured, in the order in which they are shown."""
+    return outputs.of(output.name for output in outputs.every() if content.get(output.name))
+
+
+def ranked(content: Mapping[str, Any]) -> str | None:
+    """The first ranking that was measured, whose figures stand without its name; None: there is none."""
+    names = [output.name for output in answered(content) if output.kind == "ranking" and not output.ahead]
+    return names[0] if names else None
+
+
 def largest(content: Mapping[str, Any]) -> int:
-    """The largest cutoff of next_item."""
-    return max(int(name.split("@")[1]) for name in content["next_item"][CANDIDATE] if not name.endswith("_known"))
+    """The largest cutoff of the rankings."""
+    own = content[ranked(content) or ""][CANDIDATE]
+    return max(int(name.split("@")[1]) for name in own if not name.endswith("_known"))
 
 
-def value(content: Mapping[str, Any], head: str, system: str, metric: str) -> float | None:
+def value(content: Mapping[str, Any], head: str | None, system: str, metric: str) -> float | None:
     """One figure; None where it was not measured."""
-    found = ((content.get(head) or {}).get(system) or {}).get(metric)
+    found = ((content.get(head or "") or {}).get(system) or {}).get(metric)
     return found["value"] if isinstance(found, Mapping) else None
 
 
-def best_baseline(content: Mapping[str, Any], metric: str) -> str | None:
-    """The strongest baseline of next_item."""
-    names = [name for name in content["next_item"] if name not in (CANDIDATE, CHAMPION, BEST, ORACLE)]
-    return max(names, key=lambda name: value(content, "next_item", name, metric) or 0.0, default=None)
+def best_baseline(content: Mapping[str, Any], metric: str, head: str | None = None) -> str | None:
+    """The strongest baseline of a ranking; none named: of the first."""
+    head = head or ranked(content)
+    names = [name for name in content[head or ""] if name not in (CANDIDATE, CHAMPION, BEST, ORACLE)]
+    return max(names, key=lambda name: value(content, head, name, metric) or 0.0, default=None)
 
 
-def apart(content: Mapping[str, Any]) -> bool:
-    """Whether the figures over all next items differ from those over the known ones alone."""
-    name = f"recall@{largest(content)}"
-    every, known = (value(content, "next_item", CANDIDATE, each) for each in (name, f"{name}_known"))
+def apart(content: Mapping[str, Any], head: str | None = None) -> bool:
+    """Whether a ranking's figures over all items differ from those over the known ones; none named: the first's."""
+    name, head = f"recall@{largest(content)}", head or ranked(content)
+    every, known = (value(content, head, CANDIDATE, each) for each in (name, f"{name}_known"))
     return every is not None and known is not None and abs(every - known) > APART
 
 
 def warnings(content: Mapping[str, Any]) -> list[str]:
     """What must be known before any figure is read, a line each."""
     coverage = content.get("coverage")
-    if not content.get("next_item") or coverage is None or coverage >= LOW_COVERAGE:
+    if not ranked(content) or coverage is None or coverage >= LOW_COVERAGE:
         return []
     share = f"{coverage:.0%}" if coverage >= 0.01 else f"{coverage:.2%}"
     return [
@@ -89,17 +105,18 @@ def notes(content: Mapping[str, Any]) -> list[str]:
 
 
 def sentence(content: Mapping[str, Any]) -> str:
-    """The plain sentence of a model that answers next_item; empty for another."""
-    if not content.get("next_item"):
+    """The plain sentence of a model that ranks; empty for another."""
+    head = ranked(content)
+    if head is None:
         return ""
     cutoff = largest(content)
-    own = value(content, "next_item", CANDIDATE, f"recall@{cutoff}") or 0.0
+    own = value(content, head, CANDIDATE, f"recall@{cutoff}") or 0.0
     said = f"Of 100 next clicks, the model has {100 * own:.0f} among its {cutoff} suggestions"
     others = []
     if baseline := best_baseline(content, f"recall@{cutoff}"):
-        theirs = value(content, "next_item", baseline, f"recall@{cutoff}") or 0.0
+        theirs = value(content, head, baseline, f"recall@{cutoff}") or 0.0
         others.append(f"the best simple method has {100 * theirs:.0f}")
-    if (champion := value(content, "next_item", CHAMPION, f"recall@{cutoff}")) is not None:
+    if (champion := value(content, head, CHAMPION, f"recall@{cutoff}")) is not None:
         others.append(f"the model in use has {100 * champion:.0f}")
     said += "".join(f"; {other}" for other in others) + "."
     coverage = content.get("coverage")
@@ -112,17 +129,35 @@ def sentence(content: Mapping[str, Any]) -> str:
 
 
 def short(content: Mapping[str, Any]) -> dict[str, float | int | None]:
-    """The dozen figures of `reports/<model>/metrics.json`, by name."""
+    """The dozen figures of `reports/<model>/metrics.json`, by name; those of the first ranking stand without its."""
     made: dict[str, float | int | None] = {name: content.get(name) for name in ("sequences", "predictions", "coverage")}
-    if content.get("next_item"):
-        for name in (f"{kind}@{largest(content)}" for kind in ("recall", "mrr")):
-            made[name] = value(content, "next_item", CANDIDATE, name)
-            made[f"{name}_known"] = value(content, "next_item", CANDIDATE, f"{name}_known")
-            if baseline := best_baseline(content, name):
-                made[f"best_baseline.{name}"] = value(content, "next_item", baseline, name)
-            if (champion := value(content, "next_item", CHAMPION, name)) is not None:
-                made[f"champion.{name}"] = champion
-    if content.get("next_action"):
-        for name in ("accuracy", "log_loss", "ece"):
-            made[f"next_action.{name}"] = value(content, "next_action", CANDIDATE, name)
+    for output in answered(content):
+        if not output.ahead:
+            before = "" if output.name == ranked(content) else f"{output.name}."
+            made |= {f"{before}{name}": number for name, number in SHORT[output.kind](content, output.name).items()}
     return {name: number for name, number in made.items() if number is not None}
+
+
+def _of_ranking(content: Mapping[str, Any], head: str) -> dict[str, float | None]:
+    """Recall and MRR at the largest cutoff, and those of the best baseline and of the champion."""
+    made: dict[str, float | None] = {}
+    for name in (f"{kind}@{largest(content)}" for kind in ("recall", "mrr")):
+        made[name] = value(content, head, CANDIDATE, name)
+        made[f"{name}_known"] = value(content, head, CANDIDATE, f"{name}_known")
+        if baseline := best_baseline(content, name, head):
+            made[f"best_baseline.{name}"] = value(content, head, baseline, name)
+        if (champion := value(content, head, CHAMPION, name)) is not None:
+            made[f"champion.{name}"] = champion
+    return made
+
+
+def _of_classes(content: Mapping[str, Any], head: str) -> dict[str, float | None]:
+    """How often it is right, its loss, and whether its probabilities come true."""
+    return {name: value(content, head, CANDIDATE, name) for name in ("accuracy", "log_loss", "ece")}
+
+
+SHORT: Mapping[Kind, Callable[[Mapping[str, Any], str], Mapping[str, float | None]]] = {
+    "ranking": _of_ranking,
+    "classes": _of_classes,
+}
+"""By kind of answer, what stands first."""

@@ -8,17 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact
-from clickflow.baselines.history import History
-from clickflow.baselines.positions import Positions
-from clickflow.evaluation import calibration, customers, metrics, ranking, scoring, seen, slices
+from clickflow.evaluation import customers, scoring, seen, slices
+from clickflow.evaluation.answers import KINDS
+from clickflow.evaluation.answers.answering import Answers
+from clickflow.evaluation.asking import ASKING
+from clickflow.evaluation.bootstrap import Resampling
 from clickflow.evaluation.examples import Example
-from clickflow.evaluation.metrics import Resampling
-from clickflow.evaluation.oracle import Best
-from clickflow.evaluation.scoring import HeldOut
+from clickflow.evaluation.held_out import HeldOut, Question, Training
+from clickflow.evaluation.oracle import Truth
+from clickflow.evaluation.slices import Slicing
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
+from clickflow.heads import outputs
+from clickflow.heads.head import NOTHING, several
+from clickflow.heads.outputs import Output
 from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.card import iso
-from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.console import Advance
 
 
@@ -27,26 +31,35 @@ class Measured:
     """What was found about all systems; the files of the report are made of it."""
 
     test: HeldOut
-    ranks: Mapping[str, ranking.Ranks]
-    """By system, the rank [len(test.followed)] of the item that followed; empty without the head next_item."""
-    ahead: Mapping[str, ranking.Ranks]
-    """By system, the ranks [len(test.followed), horizon] of the items of the next steps; empty without next_items."""
-    actions: Mapping[str, npt.NDArray[np.float32]]
-    """By system, log-probabilities [len(test.asked), actions + 1]; empty without the head next_action."""
-    item_slices: slices.Slicing
-    """Of the rows `test.followed`."""
+    answers: Mapping[str, Answers]
+    """By output of the candidate, in the order in which they are shown."""
+    slicing: Mapping[str, Slicing]
+    """By output, the slices of its rows."""
     metrics: dict[str, Any]
     """What metrics.json holds, without artefact and champion version; see docs/reference/metrics.md."""
-    seen: Mapping[str, npt.NDArray[np.bool_] | None] = field(default_factory=dict)
-    """By earlier version, whether it may have learned from a row of `test.followed`; None where that is not known."""
+    seen: Mapping[str, Mapping[str, npt.NDArray[np.bool_] | None]] = field(default_factory=dict)
+    """By output and earlier version, whether it may have learned from each row; None where that is not known."""
     examples: Sequence[Example] = ()
-    """A few sessions for the report; none without the head next_item."""
+    """A few sequences for the report; none without a ranking."""
+
+    @property
+    def ranked(self) -> Answers | None:
+        """The answers of the first ranking."""
+        return self.answers.get(outputs.main(self.answers, "ranking"))
+
+
+def horizons(candidate: Artefact) -> dict[str, int]:
+    """By head, of how many next steps it is asked."""
+    spec, found = candidate.card.get("spec") or {}, {}
+    for output in outputs.of(candidate.outputs):
+        asked = spec["heads"][output.head.name]["horizon"] if output.ahead else 1
+        found[output.head.name] = int(asked)
+    return found
 
 
 def measure(
     test: HeldOut,
-    past: History,
-    train: Positions,
+    training: Training,
     candidate: Artefact,
     champion: Artefact | None,
     settings: Evaluation,
@@ -54,135 +67,168 @@ def measure(
     advance: Advance,
     *,
     best_champion: Artefact | None = None,
-    best: Best | None = None,
+    truth: Truth | None = None,
 ) -> Measured:
     """Ask every system every question, and sum up.
 
-    `past` and `train` are the training part, for baselines of items and of actions; `past` is in the candidate's
-    vocabulary, which is the store's. `best`: the true process, where it is known; where it has no action
-    probabilities, those of the Markov baseline stand in.
+    `training` is the training part, for the baselines. `truth`: the true process, where it is known; where it knows no
+    answer to a question about classes, the Markov baseline stands in.
     """
-    horizon = int(candidate.card["spec"]["heads"]["next_item"]["horizon"]) if "next_items" in candidate.outputs else 1
-    own = scoring.answer(test, candidate, advance, horizon=horizon)
-    theirs = scoring.answer(test, champion, advance, horizon=horizon) if champion else None
-    ranks: dict[str, ranking.Ranks] = {}
-    ahead: dict[str, ranking.Ranks] = {}
-    actions: dict[str, npt.NDArray[np.float32]] = {}
+    asked = {name: test.question(outputs.head(name), horizon) for name, horizon in horizons(candidate).items()}
+    versions = {CANDIDATE: candidate, CHAMPION: champion, BEST: best_champion}
+    scored = {
+        system: scoring.answer(test, version, list(asked.values()), advance)
+        for system, version in versions.items()
+        if version is not None
+    }
+    answers: dict[str, Answers] = {}
     not_converged: list[str] = []
-    if own.ranks is not None:
-        of_all = {CANDIDATE: own.ranks}
-        if theirs is not None and theirs.ranks is not None:
-            of_all[CHAMPION] = theirs.ranks
-        if best_champion is not None and (older := scoring.answer(test, best_champion, advance).ranks) is not None:
-            of_all[BEST] = np.repeat(older, own.ranks.shape[1], axis=1)
-        for name in settings.baselines:
-            of_all[name] = scoring.baseline_ranks(test, past, name, advance, horizon=horizon)
-        ranks = {system: each[:, 0] for system, each in of_all.items()}
-        if own.ahead is not None:
-            answered = {CHAMPION: theirs.ahead} if theirs is not None and theirs.ahead is not None else {}
-            rest = {name: each for name, each in of_all.items() if name not in (CANDIDATE, CHAMPION, BEST)}
-            ahead = {CANDIDATE: own.ahead, **answered, ONE_STEP: own.ranks, **rest}
-        if best is not None:
-            ranks[ORACLE] = best.ranks
-    if own.actions is not None:
-        actions[CANDIDATE] = own.actions
-        if theirs is not None and theirs.actions is not None:
-            actions[CHAMPION] = theirs.actions
-        for baseline in settings.action_baselines:
-            actions[baseline], converged = scoring.baseline_actions(test, train, baseline, advance)
+    unanswered = 0
+    for name, question in asked.items():
+        kind = KINDS[question.head.kind]
+        found = {system: each[name] for system, each in scored.items() if name in each}
+        simple = {}
+        for baseline in outputs.baselines(settings, question.head)[0]:
+            simple[baseline], converged = ASKING[question.head.kind].baseline(
+                baseline, question, test, training, advance
+            )
             if not converged:
                 not_converged.append(baseline)
-        if best is not None:
-            actions[ORACLE] = best.actions
-            if np.isnan(best.actions).any():
-                stand_in, _ = scoring.baseline_actions(test, train, "markov", lambda _: None)
-                actions[ORACLE] = np.where(np.isnan(best.actions), stand_in, best.actions)
-    made = _summed_up(test, past, ranks, ahead, actions, settings, seed)
+        systems = {system: kind.next_step(each) for system, each in (found | simple).items()}
+        if truth is not None and (best := truth.answers(test, question, training)) is not None:
+            systems[ORACLE], without = best
+            unanswered += without
+        rows = _rows(outputs.named(name), question, systems, training)
+        answers[name] = rows
+        ahead = several(name)
+        if ahead in scored[CANDIDATE]:
+            lists = {s: each[ahead] for s, each in scored.items() if s != BEST and ahead in each}
+            lists |= {ONE_STEP: found[CANDIDATE]} | simple
+            answers[ahead] = _several(outputs.named(ahead), question, lists, training)
+    made = _summed_up(test, training, answers, settings, seed)
     made.metrics["not_converged"] = not_converged
     made.metrics["seen"] = None
     earlier = {name: each for name, each in ((CHAMPION, champion), (BEST, best_champion)) if each is not None}
     if earlier:
-        made = replace(made, seen={name: seen.rows(test, each) for name, each in earlier.items()})
-        made.metrics["seen"] = {name: seen.summary(each, made.seen[name]) for name, each in earlier.items()}
-    if best is not None:
-        heads = {head: (made.metrics[head] or {}).pop(ORACLE, None) for head in ("next_item", "next_action")}
-        made.metrics["oracle"] = heads | {"unanswered": int(np.isnan(best.actions[:, 0]).sum())}
+        times = {
+            name: test.answer_time(each.at, 1 if each.step is None else each.step) for name, each in answers.items()
+        }
+        marked = {
+            name: {version: seen.rows(test, each, times[name]) for version, each in earlier.items()} for name in answers
+        }
+        made = replace(made, seen=marked)
+        first = next(iter(marked.values()))
+        made.metrics["seen"] = {version: seen.summary(each, first[version]) for version, each in earlier.items()}
+    if truth is not None:
+        found_best = {
+            output.name: (made.metrics[output.name] or {}).pop(ORACLE, None)
+            for output in outputs.every()
+            if output.head.truth and not output.ahead and output.name in made.metrics
+        }
+        made.metrics["oracle"] = {**found_best, "unanswered": unanswered}
     return made
 
 
-def work(test: HeldOut, settings: Evaluation, champion: bool) -> int:
-    """How much `measure` will tell `advance` in all."""
-    asked = len(test.asked) * ((2 if champion else 1) + len(settings.action_baselines))
-    return asked + len(test.followed) * len(settings.baselines)
+def work(test: HeldOut, candidate: Artefact, settings: Evaluation, earlier: int) -> int:
+    """How much `measure` will tell `advance` in all, beside so many `earlier` versions."""
+    heads = {output.head.name: output.head for output in outputs.of(candidate.outputs)}.values()
+    baselines = sum(len(outputs.baselines(settings, head)[0]) * len(test.question(head)) for head in heads)
+    return len(test.asked) * (1 + earlier) + baselines
+
+
+def _rows(output: Output, question: Question, systems: dict[str, Any], training: Training) -> Answers:
+    """A row a question."""
+    kind = KINDS[output.kind]
+    target = kind.next_step(question.target)
+    known = kind.known(target, training.card.known)
+    return Answers(output=output, at=question.at, target=target, systems=systems, known=known, classes=question.classes)
+
+
+def _several(output: Output, question: Question, systems: Mapping[str, Any], training: Training) -> Answers:
+    """A row an item of one of the next steps, as far as the sequence goes."""
+    items = question.target
+    there = items != NOTHING
+    step = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)[there]
+    return Answers(
+        output=output,
+        at=np.broadcast_to(question.at[:, None], items.shape)[there],
+        target=items[there],
+        systems={system: each[there] for system, each in systems.items()},
+        known=KINDS[output.kind].known(items[there], training.card.known),
+        step=step,
+    )
 
 
 def _summed_up(
-    test: HeldOut,
-    past: History,
-    ranks: Mapping[str, ranking.Ranks],
-    ahead: Mapping[str, ranking.Ranks],
-    actions: Mapping[str, npt.NDArray[np.float32]],
-    settings: Evaluation,
-    seed: int,
+    test: HeldOut, training: Training, answers: dict[str, Answers], settings: Evaluation, seed: int
 ) -> Measured:
     how = Resampling(settings.bootstrap, settings.confidence, seed)
-    rows, asked, split = test.followed, test.asked, test.split
-    targets = test.next_item[rows]
-    known = (targets >= FIRST_ITEM) & (targets < past.known)
-    # the day and hour at which the question is asked, not those of the answer
-    time, hour = np.asarray(split.time)[asked.event], np.asarray(split.hour)[asked.event]
-    clock = test.card.clock
-    by_item = slices.slicing(
-        asked.length[rows], time[rows], hour[rows], slices.popularity(past.counts, targets), clock=clock
+    asked, split = test.asked, test.split
+    time, customer = np.asarray(split.time)[asked.event], test.customer[asked.sequence]
+    found: dict[str, Any] = {output.name: None for output in outputs.every() if output.head.unit == test.card.unit}
+    cut, slicing = {}, {}
+    for name, each in answers.items():
+        kind = KINDS[each.output.kind]
+        found[name] = kind.summary(each, customer[each.at], settings, how)
+        found[name].setdefault(CHAMPION, None)
+        slicing[name] = _slicing(test, each, training)
+        if not each.output.ahead:
+            values = {
+                system: {metric: kind.values(metric, own, each.target) for metric in kind.shown(settings)}
+                for system, own in each.systems.items()
+            }
+            cut[name] = slices.cells(slicing[name], kind.COUNTED, values)
+    found |= _details(answers)
+    first = answers.get(outputs.main(answers, "ranking")) or _unasked(test, training)
+    return Measured(
+        test,
+        answers,
+        slicing,
+        found
+        | {
+            "slices": cut,
+            "oracle": None,
+            "coverage": round(float(first.known.mean()), 6) if first is not None and len(first.known) else None,
+            "predictions": 0 if first is None else len(first.at),
+            "positions": len(asked),
+            "sequences": len(np.unique(asked.sequence)),
+            "resampled": customers.count(customer),
+            "window": {"from": iso(int(time.min())), "to": iso(int(time.max()))} if len(time) else None,
+        },
     )
-    by_action = slices.slicing(asked.length, time, hour, None, clock=clock)
-    names = [*test.card.actions, "exit"]
-    customer = test.customer[asked.sequence]
-    next_item = next_items = next_action = per_action = reliability = None
-    cut: dict[str, Any] = {}
-    if ranks:
-        next_item = metrics.next_item(ranks, customer[rows], known, settings.cutoffs, how)
-        next_item.setdefault(CHAMPION, None)  # type: ignore[arg-type]
-        cut["next_item"] = slices.of_ranks(by_item, ranks, max(settings.cutoffs))
-    if ahead:
-        next_items = _several(test, past, ahead, settings, how)
-    if actions:
-        next_action = metrics.next_action(actions, test.next_action, customer, how)
-        next_action.setdefault(CHAMPION, None)  # type: ignore[arg-type]
-        logs = actions[CANDIDATE]
-        per_action = metrics.per_action(logs, test.next_action, names)
-        reliability = calibration.curve(
-            np.exp(logs.max(axis=1)).astype(np.float64), logs.argmax(axis=1) == test.next_action
-        )
-        cut["next_action"] = slices.of_actions(by_action, actions, test.next_action)
-    found = {
-        "next_item": next_item,
-        "next_items": next_items,
-        "next_action": next_action,
-        "per_action": per_action,
-        "reliability": reliability,
-        "slices": cut,
-        "oracle": None,
-        "coverage": round(float(known.mean()), 6) if len(known) else None,
-        "predictions": len(rows),
-        "positions": len(asked),
-        "sequences": len(np.unique(asked.sequence)),
-        "resampled": customers.count(customer),
-        "window": {"from": iso(int(time.min())), "to": iso(int(time.max()))} if len(time) else None,
-    }
-    return Measured(test, ranks, ahead, actions, by_item, found)
 
 
-def _several(
-    test: HeldOut, past: History, ahead: Mapping[str, ranking.Ranks], settings: Evaluation, how: Resampling
-) -> dict[str, Any]:
-    """The metrics of `next_items`: a prediction is an item of one of the next steps, as far as the sequence goes."""
-    horizon = next(iter(ahead.values())).shape[1]
-    items = test.ahead(horizon)
-    there = items >= 0
-    customer = np.broadcast_to(test.customer[test.asked.sequence[test.followed]][:, None], items.shape)[there]
-    known = (items[there] >= FIRST_ITEM) & (items[there] < past.known)
-    ranks = {system: each[there] for system, each in ahead.items()}
-    found: dict[str, Any] = metrics.next_item(ranks, customer, known, settings.cutoffs, how)
-    found.setdefault(CHAMPION, None)
-    return found
+def items_asked(test: HeldOut) -> npt.NDArray[np.int64]:
+    """The items that the unit's first ranking asks for; none where it has no ranking."""
+    head = outputs.head(outputs.main((), "ranking"))
+    return test.question(head).target[:, 0] if head.unit == test.card.unit else np.zeros(0, np.int64)
+
+
+def _unasked(test: HeldOut, training: Training) -> Answers | None:
+    """The rows of a ranking that the model does not answer, to be counted; None where the unit has none."""
+    head = outputs.head(outputs.main((), "ranking"))
+    if head.unit != test.card.unit:
+        return None
+    return _rows(outputs.named(head.name), test.question(head), {}, training)
+
+
+def _details(answers: Mapping[str, Answers]) -> dict[str, Any]:
+    """What kinds tell besides: of the first head of a kind by its key, of others below the name of the head."""
+    made: dict[str, Any] = {"per_action": None, "reliability": None}
+    for name, each in answers.items():
+        if each.output.ahead:
+            continue
+        told = dict(KINDS[each.output.kind].details(each, CANDIDATE))
+        if name == outputs.main(answers, each.output.kind):
+            made |= told
+        elif told:
+            made.setdefault("details", {})[name] = told
+    return made
+
+
+def _slicing(test: HeldOut, answers: Answers, training: Training) -> Slicing:
+    """The slices of an output's rows: by day and hour of the question, not of the answer."""
+    asked, at = test.asked, answers.at
+    popular = slices.popularity(training.history.counts, answers.target) if answers.output.kind == "ranking" else None
+    time, hour = (np.asarray(column)[asked.event[at]] for column in (test.split.time, test.split.hour))
+    return slices.slicing(asked.length[at], time, hour, popular, clock=test.card.clock)

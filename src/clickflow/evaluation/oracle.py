@@ -1,31 +1,37 @@
 """The best possible answers on simulated data: what a model that knew everything hidden would say.
 
-Real logs have no truth; then there is none of this.
+Real logs have no truth; then there is none of this. A head says which question of the true process is its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from clickflow.evaluation import ranking
-from clickflow.evaluation.scoring import HeldOut
+from clickflow.evaluation.asking import ASKING
+from clickflow.evaluation.held_out import HeldOut, Question, Training
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.files import read_json
 
+STAND_IN = "markov"
+"""The baseline that answers where the truth knows no such event."""
+Found = tuple[Any, int]
+"""The answers, in the form of their kind, and for how many of them something stands in."""
+
 
 @dataclass(frozen=True)
-class Best:
-    """The true process asked the same questions."""
+class Truth:
+    """data/truth of a simulated log."""
 
-    ranks: ranking.Ranks
-    """[len(followed)] rank of the item that followed, among the candidate's items; 0 where it has none."""
-    actions: npt.NDArray[np.float32]
-    """[len(asked), actions + 1] log-probabilities; NaN where the truth knows no such event."""
+    folder: Path
+
+    def answers(self, test: HeldOut, question: Question, training: Training) -> Found | None:
+        """The true process asked the same; None where it knows nothing of such a question."""
+        name = question.head.truth
+        return None if name is None else TRUTHS[name](self.folder, test, question, training)
 
 
 def available(folder: Path) -> bool:
@@ -34,32 +40,51 @@ def available(folder: Path) -> bool:
     return card.is_file() and bool(read_json(card).get("available"))
 
 
-def best(folder: Path, test: HeldOut, known: int) -> Best:
-    """Ask the truth in `folder` every question of `test`; items from `known` on do not compete."""
+def _item(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+    """The rank [n] of the item that followed, among the candidate's items; 0 where it has none."""
     from pyarrow import parquet
 
-    # each kind of source with a truth has a way to ask it; only that of this log is a dependency of the stage
-    truth = import_module(f"clickflow.sources.{read_json(folder / 'card.json')['source']}.truth")
-    sessions = parquet.read_table(test.folder / "test" / "sequences.parquet", columns=["session_id"])
     items = parquet.read_table(test.folder / "vocabulary.parquet", columns=["item_id"])
     names: list[str] = ["", "", *items.column("item_id").to_pylist()]
-    moments = truth.Moments(
-        session_id=sessions.column("session_id").take(_indexes(test.asked.sequence)).to_pylist(),
-        time=np.asarray(test.split.time)[test.asked.event],
-    )
-    kept = _kept(test)
-    actions = truth.action_probabilities(folder, moments, kept)
-    rows = test.followed
-    ranks = truth.oracle_ranks(
+    ranks = _truth(folder).oracle_ranks(
         folder,
-        truth.Moments([moments.session_id[row] for row in rows], moments.time[rows]),
-        [names[item] for item in test.next_item[rows]],
-        kept,
-        names[FIRST_ITEM:known],
+        _moments(folder, test, question),
+        [names[item] for item in question.target[:, 0]],
+        _kept(test),
+        names[FIRST_ITEM : training.card.known],
     )
+    return ranks.astype(np.int32), 0
+
+
+def _action(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+    """Log-probabilities [n, actions + 1]; the stand-in's where the truth knows no such event."""
+    actions = _truth(folder).action_probabilities(folder, _moments(folder, test, question), _kept(test))
     with np.errstate(divide="ignore"):
-        logs = np.maximum(np.log(actions), np.log(1e-12))
-    return Best(ranks.astype(np.int32), logs.astype(np.float32))
+        logs = np.maximum(np.log(actions), np.log(1e-12)).astype(np.float32)
+    if np.isnan(logs).any():
+        other, _ = ASKING["classes"].baseline(STAND_IN, question, test, training, lambda _: None)
+        return np.where(np.isnan(logs), other, logs), int(np.isnan(logs[:, 0]).sum())
+    return logs, 0
+
+
+TRUTHS: Mapping[str, Callable[[Path, HeldOut, Question, Training], Found]] = {"item": _item, "action": _action}
+"""What the true process can be asked, by the name that a head has for it (`Head.truth`)."""
+
+
+def _truth(folder: Path) -> Any:
+    """How the truth is asked: each kind of source with one has a way; only that of this log is a dependency."""
+    return import_module(f"clickflow.sources.{read_json(folder / 'card.json')['source']}.truth")
+
+
+def _moments(folder: Path, test: HeldOut, question: Question) -> Any:
+    from pyarrow import parquet
+
+    sessions = parquet.read_table(test.folder / "test" / "sequences.parquet", columns=["session_id"])
+    asked = test.asked
+    return _truth(folder).Moments(
+        session_id=sessions.column("session_id").take(_indexes(asked.sequence[question.at])).to_pylist(),
+        time=np.asarray(test.split.time)[asked.event[question.at]],
+    )
 
 
 def _kept(test: HeldOut) -> Sequence[str]:
@@ -67,7 +92,7 @@ def _kept(test: HeldOut) -> Sequence[str]:
     return tuple(test.card.own_settings.get("event_types", test.card.actions))
 
 
-def _indexes(values: npt.NDArray[np.integer]) -> Any:
+def _indexes(values: Any) -> Any:
     import pyarrow as pa
 
     return pa.array(values)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from clickflow.artefact.artefact import VOCABULARY, Artefact
-from clickflow.evaluation import profile
+from clickflow.evaluation import headline, profile
 from clickflow.evaluation.profile import Cells, Values
 from clickflow.evaluation.systems import CANDIDATE
+from clickflow.heads import outputs
 from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, open_split
@@ -54,7 +55,7 @@ def of(artefact: Artefact, store: Path, card: Card, metrics: Mapping[str, Any], 
     index = np.arange(max(card.known, card.items_total + FIRST_ITEM))
     item = np.where(index < card.known, index, 1)
     totals = profile.total(cells, train, item, np.arange(len(card.actions)))
-    items, actions = ((metrics[head] or {}).get(CANDIDATE) or {} for head in ("next_item", "next_action"))
+    own = {output.name: metrics[output.name][CANDIDATE] for output in headline.answered(metrics) if not output.ahead}
     return {
         "version": VERSION,
         "model_sha256": artefact.card["model_sha256"],
@@ -67,8 +68,12 @@ def of(artefact: Artefact, store: Path, card: Card, metrics: Mapping[str, Any], 
         "actions": list(card.actions),
         "price_edges": [round(float(edge), 6) for edge in cells.prices],
         "shares": {name: _rounded(each) for name, each in cells.shares(totals).items()},
-        "metrics": {name: each for name, each in items.items() if not name.endswith("_known")}
-        | {f"next_action.{name}": each for name, each in actions.items()},
+        "metrics": {
+            outputs.full(head, name, own): each
+            for head, found in own.items()
+            for name, each in found.items()
+            if not name.endswith("_known")
+        },
         "confidence": confidence,
     }
 

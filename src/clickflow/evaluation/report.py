@@ -1,19 +1,28 @@
 """The report a shop's engineer reads: one HTML file without links to load, and a table for the console."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clickflow.evaluation import figures, headline, ranking
+from clickflow.evaluation import figures, headline
+from clickflow.evaluation.answers import KINDS, ranking
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
+from clickflow.heads import outputs
+from clickflow.heads.head import Kind, several
+from clickflow.heads.outputs import Output
 from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.store import SPLITS, Card
 
-ACTION_COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
+CLASS_COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
+DRAWN = {"ranking": ("systems", "recall_curve", "day", "hour", "slices"), "classes": ("calibration",)}
+"""The figures of each kind, in the order of the page."""
+PLACES = {"ranking": "items", "classes": "actions"}
+"""The place in the page of the first head of each kind."""
 DIMENSIONS = {
     "length": "Session length (steps)",
     "popularity": "Popularity of the next item",
@@ -24,54 +33,68 @@ DIMENSIONS = {
 
 def systems(content: Mapping[str, Any], head: str) -> dict[str, Any]:
     """{system: metrics} of a head, in the order in which they are shown; the best possible last."""
-    found = {name: each for name, each in (content[head] or {}).items() if each}
+    found = {name: each for name, each in (content.get(head) or {}).items() if each}
     others = sorted(found.keys() - {CANDIDATE, CHAMPION}, key=lambda name: (_strength(found[name]), name))
     order = [CANDIDATE, CHAMPION, *others]
     best = (content["oracle"] or {}).get(head)  # nothing is known of several steps
     return {name: found[name] for name in order if name in found} | ({ORACLE: best} if best else {})
 
 
+def detail(content: Mapping[str, Any], output: Output, key: str) -> Any:
+    """What a kind tells besides, of one head."""
+    return content.get(key) if is_first(content, output) else content["details"][output.name][key]
+
+
+def is_first(content: Mapping[str, Any], output: Output) -> bool:
+    """Whether it is the first head of its kind: its figures and places in the page are without its name."""
+    return outputs.main([each.name for each in headline.answered(content)], output.kind) == output.name
+
+
 def draw(measured: Measured, content: Mapping[str, Any], settings: Evaluation) -> list[Figure]:
-    """The figures of what was measured; a head that the model lacks has none."""
+    """The figures of what was measured, head by head."""
     made = []
-    if content["next_item"]:
-        made += _item_figures(measured, content, max(settings.cutoffs))
-    if content["reliability"]:
-        error = content["next_action"][CANDIDATE]["ece"]["value"]
-        alt = f"Reliability curve of next action; expected calibration error {_short(error)}."
-        made.append(
-            _figure(
-                "calibration", "Next action: calibration", alt, figures.reliability(content["reliability"]), (6.4, 4.6)
-            )
-        )
+    for output in headline.answered(content):
+        if not output.ahead:
+            before = "" if is_first(content, output) else f"{output.name}_"
+            drawn = FIGURES[output.kind](measured, content, output, settings)
+            made += [replace(figure, name=before + figure.name) for figure in drawn]
     return made
 
 
-def _item_figures(measured: Measured, content: Mapping[str, Any], cutoff: int) -> list[Figure]:
-    shown = systems(content, "next_item")
+def _of_classes(_: Measured, content: Mapping[str, Any], output: Output, __: Evaluation) -> list[Figure]:
+    error = content[output.name][CANDIDATE]["ece"]["value"]
+    alt = f"Reliability curve of {output.title.lower()}; expected calibration error {_short(error)}."
+    curve = figures.reliability(detail(content, output, "reliability"))
+    return [_figure("calibration", f"{output.title}: calibration", alt, curve, (6.4, 4.6))]
+
+
+def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, settings: Evaluation) -> list[Figure]:
+    cutoff, head = max(settings.cutoffs), output.title
+    shown = systems(content, output.name)
     wanted = [f"recall@{cutoff}", f"mrr@{cutoff}"]
     panels = {metric: {system: each[metric] for system, each in shown.items()} for metric in wanted}
-    sliced = content["slices"]["next_item"]
+    sliced = content["slices"][output.name]
+    ranks = measured.answers[output.name].systems
     lead = [name for name in (CANDIDATE, CHAMPION, _best_baseline(shown, wanted[1])) if name in shown]
     parts = ", ".join(f"{figures.title(name)} {_short(each[wanted[0]]['value'])}" for name, each in shown.items())
     made = [
         _figure(
             "systems",
-            "Next item: all systems",
+            f"{head}: all systems",
             f"Bars with intervals of {' and '.join(wanted)}. {wanted[0]}: {parts}.",
             figures.bars(panels),
             (9.2, 0.9 + 0.42 * len(shown)),
         ),
         _figure(
             "recall_curve",
-            "Next item: recall by length of the list",
+            f"{head}: recall by length of the list",
             f"Recall at 1 to 100 for {', '.join(figures.title(name) for name in shown)}.",
-            figures.curves({name: ranking.recall_curve(measured.ranks[name]) for name in shown}),
+            figures.curves({name: ranking.recall_curve(ranks[name]) for name in shown}),
             (7.2, 4.2),
         ),
         _figure(
             "slices",
-            f"Next item: {wanted[1]} by session length and item popularity",
+            f"{head}: {wanted[1]} by session length and item popularity",
             f"Grouped bars of {wanted[1]} for {', '.join(figures.title(name) for name in lead)}; values in the tables.",
             figures.groups(
                 {
@@ -92,16 +115,16 @@ def _item_figures(measured: Measured, content: Mapping[str, Any], cutoff: int) -
             lines = {name: _values(cells, name, wanted[1]) for name in lead}
             counts = [cell["predictions"] for cell in cells.values()]
             alt = f"{wanted[1]} {heading} for {', '.join(figures.title(name) for name in lead)}; values in the tables."
-            made.append(
-                _figure(
-                    dimension,
-                    f"Next item: {wanted[1]} {heading}",
-                    alt,
-                    figures.over(list(cells), lines, counts, wanted[1]),
-                    (9.2, 3.8),
-                )
-            )
+            drawn = figures.over(list(cells), lines, counts, wanted[1])
+            made.append(_figure(dimension, f"{head}: {wanted[1]} {heading}", alt, drawn, (9.2, 3.8)))
     return made
+
+
+FIGURES: Mapping[Kind, Callable[[Measured, Mapping[str, Any], Output, Evaluation], list[Figure]]] = {
+    "ranking": _of_ranking,
+    "classes": _of_classes,
+}
+"""By kind of answer."""
 
 
 def _figure(name: str, title: str, alt: str, draw: figures.Draw, size: tuple[float, float]) -> Figure:
@@ -122,7 +145,6 @@ def page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": _short, "data_uri": data_uri, "thousands": lambda n: f"{n:,}"}
     template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    cutoffs, actions = sorted(settings.cutoffs), systems(content, "next_action")
     return environment.from_string(template).render(
         content=content,
         figures={figure.name: figure for figure in drawn},
@@ -131,21 +153,42 @@ def page(
         artefact=artefact,
         settings=settings,
         title=figures.title,
-        items=systems(content, "next_item"),
-        headline=[*_headline(content), f"ndcg@{cutoffs[-1]}"] if content["next_item"] else [],
+        heads=[_section(content, output, settings) for output in headline.answered(content) if not output.ahead],
+        ranked=headline.ranked(content),
         source=headline.source(content),
         sentence=headline.sentence(content),
         warnings=headline.warnings(content),
         notes=headline.notes(content),
-        every=[f"{kind}@{k}" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
-        every_known=[f"{kind}@{k}_known" for kind in ("recall", "mrr", "ndcg") for k in cutoffs],
-        several=systems(content, "next_items"),
-        actions=actions,
-        action_columns=ACTION_COLUMNS,
         dimensions=DIMENSIONS,
         examples=examples,
-        cutoff=cutoffs[-1],
     )
+
+
+def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -> dict[str, Any]:
+    """What the page says of one head."""
+    kind, cutoffs, first = KINDS[output.kind], sorted(settings.cutoffs), is_first(content, output)
+    made: dict[str, Any] = {
+        "head": output.head,
+        "title": output.title,
+        "id": PLACES[output.kind] if first else output.name,
+        "figures": "" if first else f"{output.name}_",
+        "drawn": DRAWN[output.kind],
+        "systems": systems(content, output.name),
+        "slices": content["slices"][output.name],
+        "counted": kind.COUNTED,
+        "count": sum(cell[kind.COUNTED] for cell in content["slices"][output.name]["length"].values()),
+        "sliced": kind.shown(settings),
+        **dict.fromkeys(("every", "every_known", "several", "classes"), ()),
+    }
+    if output.kind == "classes":
+        return made | {"columns": CLASS_COLUMNS, "classes": detail(content, output, "per_action")}
+    every = [f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in cutoffs]
+    return made | {
+        "columns": [*_headline(content, output.name), f"ndcg@{cutoffs[-1]}"],
+        "every": every,
+        "every_known": [f"{name}_known" for name in every],
+        "several": systems(content, several(output.name)),
+    }
 
 
 def console_table(content: Mapping[str, Any]) -> Any:
@@ -154,38 +197,42 @@ def console_table(content: Mapping[str, Any]) -> Any:
     from rich.table import Table
 
     title = f"{content['model']}: {content['predictions']:,} predictions, {content['sequences']:,} sequences"
-    if content["next_item"] and content["coverage"] is not None:
+    if headline.ranked(content) and content["coverage"] is not None:
         title += f"\n{content['coverage']:.1%} of the next items are known"
     table = Table(box=box.SIMPLE, title=title)
-    items, acts = systems(content, "next_item"), systems(content, "next_action")
+    shown = [output for output in headline.answered(content) if not output.ahead]
+    found = {output.name: systems(content, output.name) for output in shown}
     table.add_column("system", min_width=10)
-    columns: list[tuple[str, str]] = []
-    if items:
-        columns += [("next_item", name) for name in _headline(content)]
-    if acts:
-        names = ("accuracy", "log_loss") if len(columns) > 2 else ("accuracy", "log_loss", "ece")
-        columns += [("next_action", name) for name in names]
-    for head, metric in columns:
-        ranked = head == "next_item" and not metric.endswith("_known")
-        heading, width = (metric, 13) if ranked else ("known", 6)
-        if head == "next_action":
-            heading = f"action {metric}"
-        table.add_column(heading, justify="right", min_width=width)
-    for system in dict.fromkeys([*items, *acts]):
-        cells = [
-            _interval(items.get(system, {}).get(metric))
-            if head == "next_item" and not metric.endswith("_known")
-            else _short(((items if head == "next_item" else acts).get(system, {}).get(metric) or {}).get("value"))
-            for head, metric in columns
-        ]
+    columns: list[tuple[Output, str]] = []
+    for output in shown:
+        if output.kind == "ranking":
+            columns += [(output, name) for name in _headline(content, output.name)]
+        else:
+            names = ("accuracy", "log_loss") if len(columns) > 2 else ("accuracy", "log_loss", "ece")
+            columns += [(output, name) for name in names]
+    for output, metric in columns:
+        if metric.endswith("_known"):
+            table.add_column("known", justify="right", min_width=6)
+        elif output.kind == "ranking":
+            heading = metric if is_first(content, output) else f"{output.name} {metric}"
+            table.add_column(heading, justify="right", min_width=13)
+        else:
+            table.add_column(f"{output.name.rpartition('_')[2]} {metric}", justify="right", min_width=6)
+    for system in dict.fromkeys(name for each in found.values() for name in each):
+        cells = []
+        for output, metric in columns:
+            own = found[output.name].get(system, {}).get(metric)
+            short = output.kind != "ranking" or metric.endswith("_known")
+            cells.append(_short((own or {}).get("value")) if short else _interval(own))
         table.add_row(figures.title(system), *cells)
     return table
 
 
-def _headline(content: Mapping[str, Any]) -> list[str]:
-    """The metrics of next_item that stand first; where those of known items alone are others, these beside them."""
+def _headline(content: Mapping[str, Any], head: str) -> list[str]:
+    """The metrics of a ranking that stand first; where those of known items alone are others, these beside them."""
     names = [f"{kind}@{headline.largest(content)}" for kind in ("recall", "mrr")]
-    return [each for name in names for each in ([name, f"{name}_known"] if headline.apart(content) else [name])]
+    apart = headline.apart(content, head)
+    return [each for name in names for each in ([name, f"{name}_known"] if apart else [name])]
 
 
 def _parts(store: Card) -> list[tuple[str, int, int, str, str]]:

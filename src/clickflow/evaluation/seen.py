@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.evaluation.earlier import Earlier
-from clickflow.evaluation.scoring import HeldOut
+from clickflow.evaluation.held_out import HeldOut
 from clickflow.system.files import read_json
 
 UNTIL = "seen_until"
@@ -30,17 +30,18 @@ def loaded(earlier: Earlier) -> Artefact:
     return replace(version, card={**version.card, UNTIL: read_json(reference).get(UNTIL)})
 
 
-def rows(test: HeldOut, version: Artefact) -> Rows | None:
-    """Of the rows `test.followed`, those whose answer lies within the data of `version`; None where that is not known.
+def rows(test: HeldOut, version: Artefact, answers: npt.NDArray[np.int64]) -> Rows | None:
+    """Of rows whose answer was there at the time `answers` [n], those whose answer lies within the data of `version`;
+    None where that is not known.
 
     A version made from this very store has seen none: its test part was kept from it.
     """
     if version.card.get("data_sha256") == test.card.sha256:
-        return np.zeros(len(test.followed), np.bool_)
+        return np.zeros(len(answers), np.bool_)
     if not version.card.get(UNTIL):
         return None
     end = (datetime.fromisoformat(version.card[UNTIL]) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    found: Rows = np.asarray(test.split.time)[test.asked.event[test.followed] + 1] <= end
+    found: Rows = answers <= end
     return found
 
 

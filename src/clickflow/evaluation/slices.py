@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.evaluation import ranking
 from clickflow.sequences.indexes import FIRST_ITEM
 
 HEAD, TORSO = 0.5, 0.8
@@ -16,6 +15,8 @@ LENGTHS = ((2, "2"), (3, "3-4"), (5, "5-9"), (10, "10-19"), (20, "20+"))
 """Sessions by their number of steps: from so many on."""
 UNKNOWN = "unknown"
 """The popularity of an item that the candidate's vocabulary lacks."""
+DIMENSIONS = ("length", "day", "hour", "popularity")
+"""What rows are cut by, as the evidence has it; a log without a clock has neither day nor hour."""
 DAY = 86_400_000_000
 """Microseconds in a day."""
 
@@ -72,33 +73,14 @@ def slicing(
     return Slicing(labels, order)
 
 
-def of_ranks(made: Slicing, found: Mapping[str, ranking.Ranks], cutoff: int) -> dict[str, dict[str, Any]]:
-    """{dimension: {slice: {predictions, system: {recall@k, mrr@k}}}}; a slice without predictions is left out."""
-    names = [f"recall@{cutoff}", f"mrr@{cutoff}"]
-    columns = [ranking.names([cutoff]).index(name) for name in names]
-    gains = {system: ranking.gains(each, [cutoff])[:, columns] for system, each in found.items()}
-    return _of(made, "predictions", {system: (names, gain) for system, gain in gains.items()})
-
-
-def of_actions(
-    made: Slicing, found: Mapping[str, npt.NDArray[np.floating]], target: npt.NDArray[np.integer]
+def cells(
+    made: Slicing, counted: str, values: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]
 ) -> dict[str, dict[str, Any]]:
-    """{dimension: {slice: {positions, system: {accuracy, log_loss}}}} of log-probabilities [N, A]."""
-    rows = np.arange(len(target))
-    values = {
-        system: (
-            ["accuracy", "log_loss"],
-            np.stack([(logs.argmax(axis=1) == target).astype(np.float64), -logs[rows, target].astype(np.float64)], 1),
-        )
-        for system, logs in found.items()
-    }
-    return _of(made, "positions", values)
-
-
-def _of(
-    made: Slicing, counted: str, values: Mapping[str, tuple[list[str], npt.NDArray[np.float64]]]
-) -> dict[str, dict[str, Any]]:
+    """{dimension: {slice: {counted, system: {metric}}}} of values [N] by system and metric; a slice without rows is
+    left out.
+    """
     result: dict[str, dict[str, Any]] = {}
+    stacked = {system: np.stack(list(by.values()), axis=1) for system, by in values.items()}
     for dimension, labels in made.labels.items():
         result[dimension] = {}
         for label in made.order[dimension]:
@@ -106,8 +88,8 @@ def _of(
             if not len(rows):
                 continue
             cell: dict[str, Any] = {counted: len(rows)}
-            for system, (names, gain) in values.items():
-                means = gain[rows].mean(axis=0)
-                cell[system] = {name: round(float(mean), 6) for name, mean in zip(names, means, strict=True)}
+            for system, by in values.items():
+                means = stacked[system][rows].mean(axis=0)
+                cell[system] = {name: round(float(mean), 6) for name, mean in zip(by, means, strict=True)}
             result[dimension][label] = cell
     return result

@@ -12,7 +12,7 @@ from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
 from clickflow.sequences.store import Card
 
 NEVER = float(np.log(1e-12))
-"""Log-probability of an action that a model has no answer for."""
+"""Log-probability of a class that a model has no answer for."""
 
 
 def translation(folder: Path, card: Card, artefact: Artefact) -> Translation:
@@ -48,17 +48,6 @@ def fit(folder: Path, card: Card, artefact: Artefact, targets: npt.NDArray[np.in
         "targets_known": round(float((stored[targets] > UNKNOWN).mean()), 6) if len(targets) else None,
         "same_key": then["key"] in (keys[0], *here_now.get("former_keys", ())) if all(keys) else None,
     }
-
-
-def actions(card: Card, artefact: Artefact, logs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """An artefact's log-probabilities [N, its actions + exit] in the order of the store's actions, then exit."""
-    own = {name: index for index, name in enumerate(artefact.card["actions"])}
-    made = np.full((len(logs), len(card.actions) + 1), NEVER, np.float32)
-    for index, name in enumerate(card.actions):
-        if name in own:
-            made[:, index] = logs[:, own[name]]
-    made[:, -1] = logs[:, -1]
-    return made
 
 
 def _by_name(stored: list[str], own: list[str]) -> npt.NDArray[np.int64]:

@@ -6,13 +6,13 @@ the last champion that was shown to be better than the best before it; it answer
 
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION
 from clickflow.gate import fairness
+from clickflow.gate.asked import Asked
 from clickflow.gate.draws import Draws
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.verdicts import Rule, verdict
-from clickflow.params.gate import Gate
 
 
-def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
+def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     """Shown, that the primary loses at most the margin of that version's; no rule where the champion itself is it."""
     version = evidence.best_version
     if draws is None or not evidence.champion_version or version in (0, evidence.champion_version):
@@ -31,24 +31,24 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
             severity="hold",
             text=f"{gate.primary} is {found.candidate:.4f}, version {version}, the best champion so far, "
             f"{found.reference:.4f}{change}; a loss of at most {gate.champion.margin:.2%} "
-            f"{'is' if found.proven else 'is not'} shown{fairness.left_out(evidence, BEST)}",
+            f"{'is' if found.proven else 'is not'} shown{fairness.left_out(gate, evidence, BEST)}",
             evidence={
                 "metric": gate.primary,
                 "candidate": found.candidate,
                 "reference": found.reference,
                 "observed": found.change,
-                "bound": margin,
+                "bound": draws.sign(gate.key) * margin,
                 "interval": None if found.low is None else [found.low, found.high],
                 "confidence": gate.champion.confidence,
                 "version": version,
                 **draws.size,
-                **fairness.found(evidence, BEST),
+                **fairness.found(gate, evidence, BEST),
             },
         )
     ]
 
 
-def after(gate: Gate, evidence: Evidence, draws: Draws | None) -> int:
+def after(gate: Asked, evidence: Evidence, draws: Draws | None) -> int:
     """Which version is the best champion once the candidate is champion; 0: the candidate itself.
 
     It is the candidate where it is shown to be better than the best so far, or there is none.

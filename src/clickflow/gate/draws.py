@@ -1,24 +1,20 @@
 """The metrics of all systems on the same rows, as measured and after each draw of customers."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.evaluation import bootstrap, customers, ranking
+from clickflow.evaluation import bootstrap, customers
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.gate import paired
-from clickflow.gate.evidence import Answers, Predictions
-from clickflow.params.gate import Gate, place_of
+from clickflow.gate.asked import Asked
+from clickflow.gate.evidence import Rows
+from clickflow.heads import metrics
 
 Array = NDArray[Any]
-
-RANKED = re.compile(r"(recall|mrr|ndcg)@(\d+)(_known)?")
-"""Metrics that follow from ranks; `_known` counts only what the candidate's vocabulary holds."""
-LESS_IS_BETTER = frozenset({"log_loss"})
 
 UNTIED, KNOWN_TRUTH = ", of rows that do not tie", ", of rows that the truth knows"
 """Behind the name of a metric: over those rows alone."""
@@ -29,51 +25,32 @@ MIN_WORTH = 20.0
 """Nor do customers of whom a few have most of the rows: what they are worth must be so many of equal size."""
 
 
-def values(metric: str, ranks: Array) -> Array:
-    """What each prediction [n] adds to a metric, float64 [n], from the rank of the true item (0: none)."""
-    kind, cutoff, _ = parts(metric)
-    gained: Array = ranking.gains(ranks, [cutoff])[:, ranking.names([cutoff]).index(f"{kind}@{cutoff}")]
-    return gained
-
-
-def parts(metric: str) -> tuple[str, int, bool]:
-    """The kind, the cutoff and whether only known items count, of a name that `RANKED` matches."""
-    match = RANKED.fullmatch(metric)
-    assert match is not None
-    return match[1], int(match[2]), bool(match[3])
-
-
 class Drawn:
     """Metrics that are means over the rows of a head, by system: sums per customer, and those of every draw.
 
-    `customer` [rows], codes of `customers`. `sequences`: how many there are. `gains`: by system and metric what each
-    row adds, float64 [rows]. `counts`: by metric what each row counts. `missing`: by system, the rows it has no answer
-    for. `also`: other sums per customer to be drawn.
+    `gains`: by system and metric what each row adds, float64 [rows]. `counts`: by metric what each row counts. `also`:
+    other sums per customer to be drawn.
     """
 
     def __init__(
         self,
-        customer: Array,
-        sequences: int,
+        rows: Rows,
         gains: Mapping[tuple[str, str], Array],
         counts: Mapping[str, Array],
-        missing: Mapping[str, int],
         seed: int,
         *,
         also: Mapping[Any, Array] | None = None,
     ) -> None:
-        owner = np.unique(customer, return_inverse=True)[1]
-        self.owners, self.sequences = customers.count(customer), sequences
-        self.n = sum(self.owners.values())
-        self.rows = len(owner)
-        self.missing = missing
-        self.measures = list(gains)
+        owner = np.unique(rows.customer, return_inverse=True)[1]
+        self.rows = rows
+        self.owners = customers.count(rows.customer)
+        self.missing = rows.missing
         columns: dict[Any, Array] = {("count", name): paired.per_owner(owner, each) for name, each in counts.items()}
         columns |= {key: paired.per_owner(owner, each) for key, each in gains.items()}
         columns |= also or {}
         self.sums = columns
         self.drawn: dict[Any, Array] = {}
-        self.too_few = too_few(customer)
+        self.too_few = too_few(rows.customer)
         if self.too_few is None:
             totals = bootstrap.resampled(np.hstack(list(columns.values())), paired.RESAMPLES, seed)
             ends = np.cumsum([block.shape[1] for block in columns.values()])
@@ -91,7 +68,7 @@ class Drawn:
         return drawn
 
     def compare(self, metric: str, reference: str, margin: float, confidence: float) -> paired.Comparison:
-        """Candidate against `reference`."""
+        """Candidate against `reference`; proven: better, whichever way that is."""
         return paired.compare(
             self.measured(CANDIDATE, metric),
             self.measured(reference, metric),
@@ -99,7 +76,12 @@ class Drawn:
             self.redrawn(reference, metric),
             margin=margin,
             confidence=confidence,
+            sign=self.sign(metric),
         )
+
+    def sign(self, metric: str) -> int:
+        """1 where more of a metric is better, -1 where less is; it may be over some of the rows alone."""
+        return metrics.sign(self.rows.output.kind, metric.partition(",")[0])
 
     def why_not(self, *systems: str) -> str | None:
         """Why nothing can be told of these systems; None where it can."""
@@ -109,7 +91,7 @@ class Drawn:
             if system not in self.missing:
                 return f"{system} was not evaluated"
             if self.missing[system]:
-                return f"{system} has no answer for {self.missing[system]:,} of {self.rows:,} predictions"
+                return f"{system} has no answer for {self.missing[system]:,} of {len(self.rows):,} predictions"
         return None
 
     @property
@@ -120,56 +102,48 @@ class Drawn:
     @property
     def size(self) -> dict[str, int]:
         """n, for the evidence."""
-        return {**self.owners, "sequences": self.sequences, "predictions": self.rows}
+        return {**self.owners, "sequences": self.rows.sequences, "predictions": len(self.rows)}
 
 
 class Draws(Drawn):
-    """Those of next_item that `gate` speaks of; slices of the primary too."""
+    """Those of the output that the primary is a metric of, as far as `gate` names them; slices of the primary too."""
 
-    def __init__(self, gate: Gate, predictions: Predictions, seed: int) -> None:
-        self.predictions = predictions
-        beaten = (name for name in gate.beat_baselines if place_of(name)[0] == "next_item")
-        ranked = sorted({gate.primary, *beaten, *(m for m in gate.floors if RANKED.fullmatch(m))})
-        gains, counts = _of_ranks(predictions.ranks, predictions.known, ranked)
+    def __init__(self, gate: Asked, rows: Rows, seed: int) -> None:
+        self.primary = primary = gate.key
+        spoken = [gate.place_of(name) for name in (*gate.beat_baselines, *gate.floors)]
+        wanted = {key for output, key in spoken if output == gate.output and metrics.by_row(rows.output.kind, key)}
+        gains, counts = _of_rows(rows, {primary, *wanted})
         self.fair: dict[str, str] = {}
         """By earlier version, the name of the primary over the rows that it has not seen: what it is compared by."""
 
-        def on(name: str, rows: Array, *systems: str) -> None:
-            counts[name] = counts[gate.primary] * rows
+        def on(name: str, some: Array, *systems: str) -> None:
+            counts[name] = counts[primary] * some
             for system in systems:
-                gains[system, name] = gains[system, gate.primary] * rows
+                gains[system, name] = gains[system, primary] * some
 
-        for system in {CHAMPION, BEST} & predictions.ranks.keys():
-            self.fair[system] = f"{gate.primary}, of rows that the {system} has not seen"
-            on(self.fair[system], unseen(predictions, system), CANDIDATE, system)
-        if predictions.tied is not None:
-            on(gate.primary + UNTIED, (~predictions.tied).astype(np.float64), *predictions.ranks)
-        if (best := predictions.oracle) is not None:
-            gains[ORACLE, gate.primary] = counts[gate.primary] * values(gate.primary, best)
-            on(gate.primary + KNOWN_TRUTH, (best > 0).astype(np.float64), CANDIDATE, ORACLE)
-        super().__init__(
-            predictions.customer,
-            predictions.sequences,
-            gains,
-            counts,
-            predictions.missing,
-            seed,
-            also=self._slices(gate, predictions),
-        )
+        for system in sorted({CHAMPION, BEST} & rows.answers.keys()):
+            self.fair[system] = f"{primary}, of rows that the {system} has not seen"
+            on(self.fair[system], unseen(rows, system), CANDIDATE, system)
+        if rows.tied is not None:
+            on(primary + UNTIED, (~rows.tied).astype(np.float64), *rows.answers)
+        if rows.oracle is not None:
+            gains[ORACLE, primary] = rows.values(primary, rows.oracle)
+            on(primary + KNOWN_TRUTH, rows.of_truth(), CANDIDATE, ORACLE)
+        super().__init__(rows, gains, counts, seed, also=self._slices(primary, rows))
 
     @staticmethod
-    def _slices(gate: Gate, predictions: Predictions) -> dict[Any, Array]:
+    def _slices(primary: str, rows: Rows) -> dict[Any, Array]:
         """Sums per customer and level of the primary, candidate and champion."""
         columns: dict[Any, Array] = {}
-        if CHAMPION not in predictions.ranks:
+        if CHAMPION not in rows.answers:
             return columns
-        ones, owner = np.ones(len(predictions.sequence)), np.unique(predictions.customer, return_inverse=True)[1]
-        counted = unseen(predictions, CHAMPION) * (predictions.known if parts(gate.primary)[2] else ones)
-        for dimension, (level, names) in predictions.slices.items():
+        owner = np.unique(rows.customer, return_inverse=True)[1]
+        fair = unseen(rows, CHAMPION)
+        for dimension, (level, names) in rows.slices.items():
             for what, summed in {
-                "count": counted,
-                CANDIDATE: counted * values(gate.primary, predictions.ranks[CANDIDATE]),
-                CHAMPION: counted * values(gate.primary, predictions.ranks[CHAMPION]),
+                "count": fair * rows.counted(primary),
+                CANDIDATE: fair * rows.values(primary, rows.answers[CANDIDATE]),
+                CHAMPION: fair * rows.values(primary, rows.answers[CHAMPION]),
             }.items():
                 columns["slice", dimension, what] = paired.per_owner(owner, summed, level, len(names))
         return columns
@@ -194,30 +168,19 @@ def too_few(customer: Array) -> str | None:
     return None
 
 
-def unseen(predictions: Predictions, system: str) -> Array:
+def unseen(rows: Rows, system: str) -> Array:
     """1 for the rows that this version cannot have learned from, else 0, float64 [n]; all 1 where it is not known."""
-    seen = predictions.seen.get(system)
-    return np.ones(len(predictions.sequence)) if seen is None else (~seen).astype(np.float64)
+    seen = rows.seen.get(system)
+    return np.ones(len(rows)) if seen is None else (~seen).astype(np.float64)
 
 
-def of_answers(answers: Answers, metrics: Iterable[str], seed: int) -> Drawn:
-    """Those of another head; `metrics` as its evidence has them."""
-    ones = np.ones(len(answers.sequence))
-    wanted = sorted(set(metrics))
-    if answers.ranks:
-        gains, counts = _of_ranks(answers.ranks, answers.known, wanted)
-    else:
-        gains = {(system, name): answers.rows[name][system] for name in wanted for system in answers.rows[name]}
-        counts = dict.fromkeys(wanted, ones)
-    systems = answers.ranks or next(iter(answers.rows.values()))
-    sequences = len(np.unique(answers.sequence))
-    return Drawn(answers.customer, sequences, gains, counts, dict.fromkeys(systems, 0), seed)
+def of_rows(rows: Rows, wanted: Iterable[str], seed: int) -> Drawn:
+    """Those of another output."""
+    return Drawn(rows, *_of_rows(rows, wanted), seed)
 
 
-def _of_ranks(
-    ranks: Mapping[str, Array], known: Array, wanted: Iterable[str]
-) -> tuple[dict[tuple[str, str], Array], dict[str, Array]]:
-    counts = {name: known.astype(np.float64) if parts(name)[2] else np.ones(len(known)) for name in wanted}
-    return {
-        (system, name): counts[name] * values(name, found) for name in counts for system, found in ranks.items()
-    }, counts
+def _of_rows(rows: Rows, wanted: Iterable[str]) -> tuple[dict[tuple[str, str], Array], dict[str, Array]]:
+    """What each row adds to some metrics, by system, and what it counts."""
+    counts = {name: rows.counted(name) for name in sorted(set(wanted))}
+    gains = {(system, name): rows.values(name, found) for name in counts for system, found in rows.answers.items()}
+    return gains, counts

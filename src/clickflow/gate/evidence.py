@@ -12,72 +12,70 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.evaluation import slices
-from clickflow.evaluation.systems import ACTIONS, AHEAD, CANDIDATE, CHAMPION, ONE_STEP, ORACLE, PREDICTIONS
-from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.evaluation.answers import KINDS
+from clickflow.evaluation.systems import CANDIDATE, ONE_STEP, ORACLE
+from clickflow.heads import outputs
+from clickflow.heads.outputs import Output
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256, sha256_folder
 from clickflow.system.paths import Paths
 
 Array = NDArray[Any]
 
-_NO_SLICE = {"sequence", "customer", "position", "target", "tied"}
-
 SAME_SHOP = 0.1
 """The least share of items that two trainings of one shop have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """The next-item predictions, one row each [n], of all systems.
+class Rows:
+    """The rows [n] of one output, of all systems; the candidate's own `one_step` is left out.
 
-    `sequence` int: 0 to sequences - 1. `customer` int: who it came from (`customers.Codes`). `ranks`: by system, the
-    rank of the true item, 0: none; the oracle is left out, being no competitor. `missing`: by system, how many rows it
-    left without an answer. `known` bool: the true item is in the candidate's vocabulary. `slices`: by dimension, the
-    slice's code of each row and the names of the codes. `seen`: by earlier version, bool: it may have learned from the
-    row; None, or no entry: that is not known. `tied` bool: the answer has the time of the step before. `oracle`: the
-    rank under the true process, 0: it does not know.
+    `sequence` int: 0 to sequences - 1. `customer` int: who it came from (`customers.Codes`). `answers`: by system what
+    it answered, in the form of its kind (`clickflow.evaluation.answers`); the oracle is apart, being no competitor.
+    `missing`: by system, how many rows it left without an answer. `known` bool: the candidate can give the true answer.
+    `slices`: by dimension, the slice's code of each row and the names of the codes. `seen`: by earlier version, bool:
+    it may have learned from the row; None, or no entry: that is not known. `tied` bool: the answer has the time of the
+    step before.
     """
 
+    output: Output
     sequence: Array
     customer: Array
-    ranks: Mapping[str, Array]
+    target: Array
+    answers: Mapping[str, Any]
     missing: Mapping[str, int]
     known: Array
-    slices: Mapping[str, tuple[Array, list[str]]]
+    slices: Mapping[str, tuple[Array, list[str]]] = field(default_factory=dict)
     seen: Mapping[str, Array | None] = field(default_factory=dict)
     tied: Array | None = None
-    oracle: Array | None = None
+    oracle: Any = None
+
+    def __len__(self) -> int:
+        return len(self.sequence)
 
     @property
     def sequences(self) -> int:
-        """How many sequences have a prediction."""
+        """How many sequences have a row."""
         return int(self.sequence.max(initial=-1)) + 1
 
+    def counted(self, metric: str) -> Array:
+        """What each row counts in a metric, float64 [n]: 0 where it is over known answers and this is none."""
+        return self.known.astype(np.float64) if metric.endswith("_known") else np.ones(len(self))
 
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """The rows of another head [n], of all systems; the oracle, and the candidate's own `one_step`, are left out.
+    def values(self, metric: str, answers: Any) -> Array:
+        """What each row adds to a metric that is a mean over rows, float64 [n]."""
+        return self.counted(metric) * KINDS[self.output.kind].values(metric, answers, self.target)
 
-    `sequence` and `customer` are as in `Predictions`; of next_items so are `ranks` and `known`. Of next_action `rows`:
-    by metric and system what each row adds, float64; the action's code `target`, and by system the code `predicted`
-    and, where it is there, its `confidence`.
-    """
-
-    sequence: Array
-    customer: Array
-    ranks: Mapping[str, Array] = field(default_factory=dict)
-    known: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
-    rows: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
-    target: Array = field(default_factory=lambda: np.zeros(0, np.int64))
-    predicted: Mapping[str, Array] = field(default_factory=dict)
-    confidence: Mapping[str, Array] = field(default_factory=dict)
+    def of_truth(self) -> Array:
+        """1 where the true process has an answer, float64 [n]."""
+        return KINDS[self.output.kind].answered(self.oracle).astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All of it. `predictions` is None for a model without the head next_item; `answers`: by head, those of others."""
+    """All of it; `rows`: by output of the model, in the order in which they are shown."""
 
-    predictions: Predictions | None
+    rows: Mapping[str, Rows]
     metrics: Mapping[str, Any]
     champion_version: int
     artefact_sha256: str
@@ -85,9 +83,13 @@ class Evidence:
     data_sha256: str | None
     size_mb: float
     latency_ms: float | None
-    answers: Mapping[str, Answers] = field(default_factory=dict)
     tries: int = 1
     """The how manieth on its test window this candidate is."""
+
+    @property
+    def ranked(self) -> Rows | None:
+        """Those of the first ranking."""
+        return self.rows.get(outputs.main(self.rows, "ranking"))
 
     @property
     def best_version(self) -> int:
@@ -143,13 +145,9 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
         )
     latency = _number(_artefact(metrics, "latency_ms_p95_class") or card.get("latency_ms_p95_class"))
     folder, known = paths.evaluation(model), int(card["known"])
-    answers = {}
-    if metrics.get("next_items"):
-        answers["next_items"] = _ahead(folder / AHEAD, known)
-    if metrics.get("next_action"):
-        answers["next_action"] = _actions(folder / ACTIONS)
+    measured = outputs.of(output.name for output in outputs.every() if metrics.get(output.name))
     return Evidence(
-        predictions=_predictions(folder / PREDICTIONS, known) if metrics.get("next_item") else None,
+        rows={output.name: _rows(folder / output.evidence, output, known) for output in measured},
         metrics=metrics,
         champion_version=champion_version,
         artefact_sha256=sha256_folder(exported),
@@ -157,7 +155,6 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
         data_sha256=metrics.get("data_sha256") or card.get("data_sha256"),
         size_mb=onnx.stat().st_size / 1e6,
         latency_ms=latency,
-        answers=answers,
     )
 
 
@@ -173,39 +170,6 @@ def _table(file: Path, *needed: str) -> Any:
     return table
 
 
-def _actions(file: Path) -> Answers:
-    """accuracy and log_loss, row by row."""
-    table = _table(file, *(f"{what}_{CANDIDATE}" for what in ("predicted", "loss", "confidence")))
-    target, systems = table["target"].to_numpy(), _systems(table, "loss_")
-    predicted = {name: table[f"predicted_{name}"].to_numpy() for name in systems}
-    return Answers(
-        sequence=_sequence(table),
-        customer=_customer(table),
-        rows={
-            "accuracy": {name: (predicted[name] == target).astype(np.float64) for name in systems},
-            "log_loss": {name: table[f"loss_{name}"].to_numpy().astype(np.float64) for name in systems},
-        },
-        target=target,
-        predicted=predicted,
-        confidence={name: table[f"confidence_{name}"].to_numpy() for name in _systems(table, "confidence_")},
-    )
-
-
-def _ahead(file: Path, known: int) -> Answers:
-    table = _table(file, f"rank_{CANDIDATE}")
-    return Answers(
-        sequence=_sequence(table),
-        customer=_customer(table),
-        ranks={name: table[f"rank_{name}"].to_numpy() for name in _systems(table, "rank_")},
-        known=_known(table, known),
-    )
-
-
-def _systems(table: Any, prefix: str) -> list[str]:
-    named = [name.removeprefix(prefix) for name in table.column_names if name.startswith(prefix)]
-    return [name for name in named if name not in (ORACLE, ONE_STEP)]
-
-
 def _sequence(table: Any) -> Array:
     sequence: Array = np.unique(table["sequence"].to_numpy(), return_inverse=True)[1]
     return sequence
@@ -218,40 +182,25 @@ def _customer(table: Any) -> Array:
     return owner
 
 
-def _known(table: Any, known: int) -> Array:
-    """Whether the target is an item that the candidate knows."""
+def _rows(file: Path, output: Output, known: int) -> Rows:
+    kind = KINDS[output.kind]
+    table = _table(file, *kind.columns(CANDIDATE))
+    answers, missing = kind.read(table)
     target = table["target"].to_numpy()
-    inside: Array = (target >= FIRST_ITEM) & (target < known)
-    return inside
-
-
-def _predictions(file: Path, known: int) -> Predictions:
-    table = _table(file, f"rank_{CANDIDATE}")
-    ranks, missing, sliced, seen, oracle = {}, {}, {}, {}, None
-    for name in table.column_names:
-        column = table[name]
-        if name.startswith("rank_"):
-            system = name.removeprefix("rank_")
-            if system == ORACLE:
-                oracle = column.fill_null(0).to_numpy()
-            if system == ORACLE or (system == CHAMPION and column.null_count == len(column)):
-                continue
-            missing[system] = column.null_count
-            ranks[system] = column.fill_null(0).to_numpy()
-        elif name.startswith("seen_"):
-            seen[name.removeprefix("seen_")] = None if column.null_count else column.to_numpy()
-        elif name not in _NO_SLICE:
-            sliced[name] = _slices(name, column)
-    return Predictions(
+    seen = {name.removeprefix("seen_"): name for name in table.column_names if name.startswith("seen_")}
+    competing = [system for system in answers if system not in (ORACLE, ONE_STEP)]
+    return Rows(
+        output=output,
         sequence=_sequence(table),
         customer=_customer(table),
-        ranks=ranks,
-        missing=missing,
-        known=_known(table, known),
-        slices=sliced,
-        seen=seen,
+        target=target,
+        answers={system: answers[system] for system in competing},
+        missing={system: missing[system] for system in competing},
+        known=kind.known(target, known),
+        slices={name: _slices(name, table[name]) for name in slices.DIMENSIONS if name in table.column_names},
+        seen={system: None if table[name].null_count else table[name].to_numpy() for system, name in seen.items()},
         tied=table["tied"].to_numpy() if "tied" in table.column_names else None,
-        oracle=oracle,
+        oracle=answers.get(ORACLE),
     )
 
 

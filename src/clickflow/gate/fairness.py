@@ -3,26 +3,27 @@
 from typing import Any
 
 from clickflow.evaluation.systems import CHAMPION
+from clickflow.gate.asked import Asked
 from clickflow.gate.draws import Draws, too_few, unseen
 from clickflow.gate.evidence import Evidence
-from clickflow.params.gate import Gate
 
 
-def share(evidence: Evidence, system: str = CHAMPION) -> float | None:
+def share(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> float | None:
     """The share of the test rows that this version may have learned from; None where it is not known."""
-    seen = evidence.predictions.seen.get(system) if evidence.predictions else None
+    rows = evidence.rows.get(gate.output)
+    seen = rows.seen.get(system) if rows else None
     return None if seen is None else float(seen.mean()) if len(seen) else 0.0
 
 
-def found(evidence: Evidence, system: str = CHAMPION) -> dict[str, Any]:
+def found(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> dict[str, Any]:
     """For the evidence of a rule: that share, and the end of the version's data."""
     said = (evidence.metrics.get("seen") or {}).get(system) or {}
-    return {f"seen_by_{system}": share(evidence, system), f"{system}_seen_until": said.get("until")}
+    return {f"seen_by_{system}": share(gate, evidence, system), f"{system}_seen_until": said.get("until")}
 
 
-def left_out(evidence: Evidence, system: str = CHAMPION) -> str:
+def left_out(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> str:
     """What was left out, to be put behind a sentence; empty where nothing was."""
-    seen, version = share(evidence, system), _version(evidence, system)
+    seen, version = share(gate, evidence, system), _version(evidence, system)
     if not seen or not version:
         return ""
     return f"; {seen:.1%} of the test rows were left out: version {version} may have learned from them"
@@ -32,15 +33,15 @@ def _version(evidence: Evidence, system: str) -> int:
     return evidence.champion_version if system == CHAMPION else evidence.best_version
 
 
-def why_not(gate: Gate, evidence: Evidence, draws: Draws, system: str = CHAMPION) -> str | None:
+def why_not(gate: Asked, evidence: Evidence, draws: Draws, system: str = CHAMPION) -> str | None:
     """Why the candidate and this version cannot be compared on these rows; None where they can."""
-    seen, version = share(evidence, system), _version(evidence, system)
+    seen, version = share(gate, evidence, system), _version(evidence, system)
     if seen is None:
         return (
             f"it is not known until when the data of version {version} reach, so it may have learned from the test "
             f"rows; `clickflow rollback` to a version that says it, or to 0, mends that"
         )
-    left = draws.predictions.customer[unseen(draws.predictions, system) > 0]
+    left = draws.rows.customer[unseen(draws.rows, system) > 0]
     few = f"{len(left):,} rows are left, {gate.min_slice:,} are needed" if len(left) < gate.min_slice else too_few(left)
     if seen and few:
         return (

@@ -7,9 +7,9 @@ the true process, where that is known; or it makes less than a fraction of the b
 from typing import Any
 
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION, ORACLE
+from clickflow.gate.asked import Asked
 from clickflow.gate.draws import KNOWN_TRUTH, UNTIED, Draws
 from clickflow.gate.verdicts import Rule
-from clickflow.params.gate import Gate
 
 FEWER_MISSES = 3.0
 """A candidate with so many times fewer misses than the best baseline is looked at by a person. On the clicks of bol.com
@@ -18,7 +18,7 @@ and RetailRocket (README.md) what the default misses by mrr@20 is 1.14 and 1.10 
 RULE = "no sign of a leak"
 
 
-def judge(gate: Gate, draws: Draws | None) -> list[Rule]:
+def judge(gate: Asked, draws: Draws | None) -> list[Rule]:
     """One rule: passed where there is no such trace, and the candidate is held where there is one."""
     if draws is None or draws.why_not(CANDIDATE) or not draws.baselines:
         text = "nothing was measured that a leak would show in"
@@ -39,19 +39,20 @@ def judge(gate: Gate, draws: Draws | None) -> list[Rule]:
 Trace = tuple[str, bool, dict[str, Any]]
 
 
-def _ties(gate: Gate, draws: Draws) -> Trace | None:
+def _ties(gate: Asked, draws: Draws) -> Trace | None:
     """Against the champion, else the best baseline: a gain that is shown on all rows, and of which less than a quarter
     is left, and not shown, where nothing ties.
     """
-    tied = draws.predictions.tied
-    name = gate.primary + UNTIED
+    tied = draws.rows.tied
+    name = gate.key + UNTIED
     if tied is None or not tied.any() or int((~tied).sum()) < gate.min_slice:
         return None
     reference = CHAMPION if draws.why_not(CHAMPION) is None else _strongest(gate, draws)
-    every, rest = (draws.compare(each, reference, 0.0, gate.champion.confidence) for each in (gate.primary, name))
+    every, rest = (draws.compare(each, reference, 0.0, gate.champion.confidence) for each in (gate.key, name))
     if every.change is None or rest.change is None:
         return None
-    sign = every.proven and not rest.proven and rest.change < every.change / 4
+    way = draws.sign(gate.key)
+    sign = every.proven and not rest.proven and way * rest.change < way * every.change / 4
     text = (
         f"against {reference} {gate.primary} changes by {every.change:+.2%} on all rows and by {rest.change:+.2%} on "
         f"the {1 - tied.mean():.1%} whose answer does not share its instant with the step before"
@@ -61,28 +62,29 @@ def _ties(gate: Gate, draws: Draws) -> Trace | None:
     return text, sign, {"gain": every.change, "gain_untied": rest.change, "tied": float(tied.mean())}
 
 
-def _oracle(gate: Gate, draws: Draws) -> Trace | None:
-    """Above the true process, by more than chance: nobody can be."""
-    name = gate.primary + KNOWN_TRUTH
-    if draws.predictions.oracle is None or not draws.measured(ORACLE, name) > 0:
+def _oracle(gate: Asked, draws: Draws) -> Trace | None:
+    """Better than the true process, by more than chance: nobody can be."""
+    name = gate.key + KNOWN_TRUTH
+    if draws.rows.oracle is None or not draws.measured(ORACLE, name) > 0:
         return None
     found = draws.compare(name, ORACLE, 0.0, gate.champion.confidence)
     text = f"{gate.primary} is {found.candidate:.4f}, the best possible {found.reference:.4f}"
     if found.proven:
-        text += ", which nobody can be above: the answer was told"
+        beyond = "above" if draws.sign(gate.key) > 0 else "below"
+        text += f", which nobody can be {beyond}: the answer was told"
     return text, found.proven, {"best_possible": found.reference}
 
 
-def _baseline(gate: Gate, draws: Draws) -> Trace:
-    """Far above the best baseline: so few misses that somebody should look."""
+def _baseline(gate: Asked, draws: Draws) -> Trace:
+    """Far above the best baseline: so few misses that somebody should look. A loss has no misses to be counted."""
     best = _strongest(gate, draws)
-    own, theirs = draws.measured(CANDIDATE, gate.primary), draws.measured(best, gate.primary)
-    sign = (1 - theirs) > FEWER_MISSES * (1 - own)
+    own, theirs = draws.measured(CANDIDATE, gate.key), draws.measured(best, gate.key)
+    sign = draws.sign(gate.key) > 0 and (1 - theirs) > FEWER_MISSES * (1 - own)
     text = f"{gate.primary} is {own:.4f}, {best}, the best baseline, {theirs:.4f}"
     if sign:
         text += f": it misses over {FEWER_MISSES:g} times less, which wants to be explained"
     return text, sign, {"best_baseline": best}
 
 
-def _strongest(gate: Gate, draws: Draws) -> str:
-    return max(draws.baselines, key=lambda name: draws.measured(name, gate.primary))
+def _strongest(gate: Asked, draws: Draws) -> str:
+    return max(draws.baselines, key=lambda name: draws.sign(gate.key) * draws.measured(name, gate.key))

@@ -45,8 +45,8 @@ class Comparison:
     """A candidate against a reference on one metric.
 
     `change` = candidate / reference - 1, `low` and `high` its bounds, each at the confidence by itself; None where the
-    reference is 0. `candidate` and `reference` are the metric. `proven`: the candidate is above (1 + margin) times the
-    reference at the confidence; `refuted`: it is below it at the confidence. Neither: the data do not tell.
+    reference is 0. `candidate` and `reference` are the metric. `proven`: the candidate is better than (1 + margin)
+    times the reference at the confidence; `refuted`: it is worse at the confidence. Neither: the data do not tell.
     """
 
     candidate: float
@@ -59,13 +59,22 @@ class Comparison:
 
 
 def compare(
-    candidate: float, reference: float, candidates: Array, references: Array, *, margin: float, confidence: float
+    candidate: float,
+    reference: float,
+    candidates: Array,
+    references: Array,
+    *,
+    margin: float,
+    confidence: float,
+    sign: int = 1,
 ) -> Comparison:
     """Hold `candidate` against (1 + `margin`) times `reference`, from what both are in each resample [resamples].
 
     One-sided: proven where the lower bound of the difference lies above 0, refuted where the upper one lies below.
+    `sign` -1: less is better, and the candidate is to lie below (1 - `margin`) times the reference.
     """
-    low, high = bounds(candidate - (1 + margin) * reference, candidates - (1 + margin) * references, confidence)
+    factor = 1 + sign * margin
+    low, high = bounds(sign * (candidate - factor * reference), sign * (candidates - factor * references), confidence)
     change = interval = None
     if reference > 0 and np.all(references > 0):
         change = candidate / reference - 1

@@ -7,23 +7,24 @@ from typing import Any
 import numpy as np
 
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
-from clickflow.gate import agreement, best_champion, fairness, leaks, paired, slice_rules, tries
-from clickflow.gate.draws import LESS_IS_BETTER, RANKED, Array, Drawn, Draws, of_answers
+from clickflow.gate import agreement, asked, best_champion, fairness, leaks, paired, slice_rules, tries
+from clickflow.gate.asked import Asked
+from clickflow.gate.draws import Array, Drawn, Draws, of_rows
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import Comparison
 from clickflow.gate.verdicts import Decision, Rule, verdict
-from clickflow.params.gate import OTHER_HEADS, OTHERS, ROW_METRICS, ChampionRule, Gate, place_of
+from clickflow.heads import metrics, outputs
+from clickflow.params.gate import OTHERS, ChampionRule, Gate
 from clickflow.system.errors import UsageError
 
-CALIBRATION = "ece"
-"""The name of the expected calibration error in metrics.json."""
 
-
-def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
-    """Every rule of `gate`, in the order of params.yaml. UsageError where it names a metric that was not measured."""
+def judge(params: Gate, evidence: Evidence, seed: int) -> list[Rule]:
+    """Every rule of `params`, in the order of params.yaml. UsageError where it names a metric that was not measured."""
+    gate = asked.of(params, evidence.rows)
     check_names(gate, evidence)
     agreement.check(evidence)
-    draws = Draws(gate, evidence.predictions, seed) if evidence.predictions else None
+    rows = evidence.rows.get(gate.output)
+    draws = Draws(gate, rows, seed) if rows else None
     paid = tries.paid(gate, evidence.tries)
     quality = [
         *(_floor(gate, evidence, draws, name, bound) for name, bound in gate.floors.items()),
@@ -37,7 +38,7 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
         *slice_rules.judge(gate, evidence, draws),
         *leaks.judge(gate, draws),
         _coverage(gate, evidence),
-        _calibration(gate, evidence),
+        *_calibration(gate, evidence),
         _budget("latency", evidence.latency_ms, gate.max_latency_ms, "ms, 95th percentile"),
         _budget("size", evidence.size_mb, gate.max_size_mb, "MB"),
         Rule(
@@ -51,23 +52,23 @@ def judge(gate: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     ]
 
 
-def check_names(gate: Gate, evidence: Evidence) -> None:
+def check_names(gate: Asked, evidence: Evidence) -> None:
     """Raise UsageError for a metric of params.gate that the evaluation did not measure, naming those it did."""
-    measured = {head: (evidence.metrics.get(head) or {}).get(CANDIDATE) or {} for head in ("next_item", *OTHER_HEADS)}
-    ranked = sorted(name for name in measured["next_item"] if RANKED.fullmatch(name))
-    others = sorted(f"{head}.{name}" for head in OTHER_HEADS for name in measured[head])
-    by_row = [name for name in others if name in ROW_METRICS or RANKED.fullmatch(place_of(name)[1])]
-    asked = {
+    every, by_row = [], []
+    for name, rows in evidence.rows.items():
+        for key in sorted((evidence.metrics.get(name) or {}).get(CANDIDATE) or {}):
+            every.append(gate.full(name, key))
+            by_row += [gate.full(name, key)] * metrics.by_row(rows.output.kind, key)
+    asked_for = {
         "gate.primary": gate.primary,
         **{f"gate.beat_baselines: {name}": name for name in gate.beat_baselines},
         **{f"gate.floors.{name}": name for name in gate.floors},
     }
-    for place, name in asked.items():
-        head, key = place_of(name)
-        valid = [*ranked, *(others if place.startswith("gate.floors") else by_row)]
-        if place == "gate.primary":
-            valid = ranked
-        if name in valid or (not evidence.metrics.get(head) and (head == "next_action" or RANKED.fullmatch(key))):
+    lacking = {output.name: output.kind for output in outputs.every() if output.name not in evidence.rows}
+    for place, name in asked_for.items():
+        head, key = gate.place_of(name)
+        valid = every if place.startswith("gate.floors") else by_row
+        if gate.full(head, key) in valid or (head in lacking and metrics.of(lacking[head], key)):
             continue
         raise UsageError(
             f"params.yaml, {place}: no such metric was measured; there is: {', '.join(valid) or 'none'}",
@@ -88,21 +89,21 @@ def value_of(measured: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _floor(gate: Gate, evidence: Evidence, draws: Draws | None, name: str, bound: float) -> Rule:
-    """The measured value is at least the floor; the interval is shown, and does not decide."""
-    ranked = RANKED.fullmatch(name) is not None
-    head, key = place_of(name)
+def _floor(gate: Asked, evidence: Evidence, draws: Draws | None, name: str, bound: float) -> Rule:
+    """The measured value is at least the floor, or at most where less is better; the interval does not decide."""
+    head, key = gate.place_of(name)
     rule = f"floor: {name}"
     if not evidence.metrics.get(head):
         return Rule(rule=rule, verdict="not_applicable", severity="reject", text=f"the model has no {head} head")
     entry = evidence.metrics[head][CANDIDATE].get(key)
     interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
     observed = value_of(entry)
-    if ranked and draws:
-        observed = draws.measured(CANDIDATE, name)
+    kind = evidence.rows[head].output.kind
+    if observed is not None and draws and head == gate.output and metrics.by_row(kind, key):
+        observed = draws.measured(CANDIDATE, key)
         if draws.why_not(CANDIDATE) is None:
             alpha = 1 - gate.champion.confidence
-            interval = _interval(np.quantile(draws.redrawn(CANDIDATE, name), [alpha, 1 - alpha]))
+            interval = _interval(np.quantile(draws.redrawn(CANDIDATE, key), [alpha, 1 - alpha]))
     found = {
         "metric": name,
         "observed": observed,
@@ -113,24 +114,30 @@ def _floor(gate: Gate, evidence: Evidence, draws: Draws | None, name: str, bound
     if observed is None or not math.isfinite(observed):
         text = f"{name} was not measured, so the floor {bound:g} cannot be judged"
         return Rule(rule=rule, verdict="not_judged", severity="reject", text=text, evidence={**found, "observed": None})
-    passed = observed >= bound
-    text = f"{name} is {observed:.4f}{_shown(interval)}, {'at least' if passed else 'below'} {bound:g}"
+    least = metrics.sign(kind, key) > 0
+    passed = observed >= bound if least else observed <= bound
+    said = ("at least" if passed else "below") if least else _limit(passed)
+    text = f"{name} is {observed:.4f}{_shown(interval)}, {said} {bound:g}"
     return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=found)
 
 
-def _baselines(gate: Gate, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
-    """Above every baseline of its head on every metric named, at the confidence, on the same sequences."""
-    metrics = {head: [n for n in gate.beat_baselines if place_of(n)[0] == head] for head in ("next_item", *OTHER_HEADS)}
-    drawn: dict[str, Drawn | None] = {"next_item": draws}
-    for head, answers in evidence.answers.items():
-        if metrics[head]:
-            drawn[head] = of_answers(answers, [place_of(name)[1] for name in metrics[head]], seed)
-    return [rule for name in gate.beat_baselines for rule in _beaten(gate, drawn.get(place_of(name)[0]), name)]
+def _baselines(gate: Asked, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
+    """Better than every baseline of its head on every metric named, at the confidence, on the same sequences."""
+    wanted: dict[str, list[str]] = {}
+    for name in gate.beat_baselines:
+        output, key = gate.place_of(name)
+        wanted.setdefault(output, []).append(key)
+    drawn: dict[str, Drawn | None] = {
+        output: draws if output == gate.output else of_rows(evidence.rows[output], keys, seed)
+        for output, keys in wanted.items()
+        if output in evidence.rows
+    }
+    return [rule for name in gate.beat_baselines for rule in _beaten(gate, drawn.get(gate.place_of(name)[0]), name)]
 
 
-def _beaten(gate: Gate, drawn: Drawn | None, name: str) -> list[Rule]:
+def _beaten(gate: Asked, drawn: Drawn | None, name: str) -> list[Rule]:
     """One metric against every baseline of its head."""
-    head, metric = place_of(name)
+    head, metric = gate.place_of(name)
     severities = gate.beat_baselines[name]
     of_all = severities if isinstance(severities, str) else severities.get(OTHERS, "reject")
     if drawn is None:
@@ -147,13 +154,14 @@ def _beaten(gate: Gate, drawn: Drawn | None, name: str) -> list[Rule]:
             rules.append(Rule(rule=rule, verdict="not_judged", severity=severity, text=reason, evidence=drawn.size))
             continue
         found = drawn.compare(metric, baseline, 0.0, gate.champion.confidence)
-        better, worse = ("below", "above") if metric in LESS_IS_BETTER else ("above", "below")
-        shown, refuted = (found.refuted, found.proven) if metric in LESS_IS_BETTER else (found.proven, found.refuted)
-        told = f"{better} it" if shown else f"shown to be {worse} it" if refuted else f"not shown to be {better} it"
+        better, worse = ("above", "below") if drawn.sign(metric) > 0 else ("below", "above")
+        told = f"not shown to be {better} it"
+        if found.proven or found.refuted:
+            told = f"{better} it" if found.proven else f"shown to be {worse} it"
         rules.append(
             Rule(
                 rule=rule,
-                verdict=verdict(shown),
+                verdict=verdict(found.proven),
                 severity=severity,
                 text=f"{name} is {found.candidate:.4f}, {baseline} {found.reference:.4f}: {_change(found)}, {told}",
                 evidence=_compared(name, found, 0.0, gate.champion.confidence, drawn),
@@ -162,7 +170,7 @@ def _beaten(gate: Gate, drawn: Drawn | None, name: str) -> list[Rule]:
     return rules
 
 
-def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
+def _champion(gate: Asked, evidence: Evidence, draws: Draws | None) -> Rule:
     """Not worse than the champion by the margin, or better by the margin, at the confidence, on the same sequences.
 
     See `champion_decision`.
@@ -172,12 +180,12 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
     if not evidence.champion_version:
         return Rule(rule=rule, verdict="not_applicable", severity="hold", text="there is no champion yet")
     if draws is None:
-        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_item head")
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text=f"the model has no {gate.output} head")
     if reason := evidence.another_shop:
         fit = dict(evidence.metrics["champion_fit"])
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=fit)
     if reason := draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws):
-        shares = {**draws.size, **fairness.found(evidence)}
+        shares = {**draws.size, **fairness.found(gate, evidence)}
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=shares)
     paid, fair = tries.paid(gate, evidence.tries), draws.fair[CHAMPION]
     decision, found = champion_decision(
@@ -187,6 +195,7 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
         draws.redrawn(CANDIDATE, fair),
         draws.redrawn(CHAMPION, fair),
         shown=paid.champion.confidence,
+        sign=draws.sign(gate.key),
     )
     margin = champion_margin(wanted)
     needed = f"{'a loss of at most' if margin <= 0 else 'a gain of at least'} {abs(margin):.2%}"
@@ -196,13 +205,13 @@ def _champion(gate: Gate, evidence: Evidence, draws: Draws | None) -> Rule:
         verdict=verdict(decision == "promote"),
         severity="reject" if decision == "reject" else "hold",
         text=f"{gate.primary} is {found.candidate:.4f}, version {evidence.champion_version} {found.reference:.4f}: "
-        f"{_change(found)}; {needed} {told[decision]}{fairness.left_out(evidence)}"
+        f"{_change(found)}; {needed} {told[decision]}{fairness.left_out(gate, evidence)}"
         f"{tries.said(gate, evidence.tries)}",
         evidence={
-            **_compared(gate.primary, found, margin, paid.champion.confidence, draws),
+            **_compared(gate.primary, found, draws.sign(gate.key) * margin, paid.champion.confidence, draws),
             "rule": wanted.rule,
             "best_champion": best_champion.after(paid, evidence, draws),
-            **fairness.found(evidence),
+            **fairness.found(gate, evidence),
         },
     )
 
@@ -220,28 +229,30 @@ def champion_decision(
     champions: Array,
     *,
     shown: float | None = None,
+    sign: int = 1,
 ) -> tuple[Decision, Comparison]:
     """The champion rule alone, from the metric of both systems as measured and in each draw [resamples].
 
     `shown`: the confidence of what lets a candidate through, where its tries are paid for; else that of `wanted`.
+    `sign`: -1 where less is better.
     promote: the change is shown to be above the margin. reject: the candidate is shown to be worse, by more than the
     margin where it must not be inferior, at all where it must be better. hold: neither.
     """
     margin, confidence = champion_margin(wanted), wanted.confidence
-    found = paired.compare(candidate, champion, candidates, champions, margin=margin, confidence=shown or confidence)
+    both = (candidate, champion, candidates, champions)
+    found = paired.compare(*both, margin=margin, confidence=shown or confidence, sign=sign)
     if found.proven:
         return "promote", found
-    worse = paired.compare(
-        candidate, champion, candidates, champions, margin=min(margin, 0.0), confidence=confidence
-    ).refuted
+    worse = paired.compare(*both, margin=min(margin, 0.0), confidence=confidence, sign=sign).refuted
     return ("reject" if worse else "hold"), found
 
 
-def _coverage(gate: Gate, evidence: Evidence) -> Rule:
+def _coverage(gate: Asked, evidence: Evidence) -> Rule:
     """Enough of the items asked for are in the candidate's vocabulary: a log that is too short promotes nothing."""
-    bound, predictions = gate.min_coverage, evidence.predictions
+    bound, predictions = gate.min_coverage, evidence.ranked
     if predictions is None or not len(predictions.known):
-        text = "the model has no next_item head" if predictions is None else "there is no prediction"
+        none = f"the model has no {outputs.main((), 'ranking')} head"
+        text = none if predictions is None else "there is no prediction"
         return Rule(rule="coverage", verdict="not_applicable", severity="hold", text=text)
     observed = float(predictions.known.mean())
     passed = observed >= bound
@@ -252,12 +263,18 @@ def _coverage(gate: Gate, evidence: Evidence) -> Rule:
     return Rule(rule="coverage", verdict=verdict(passed), severity="hold", text=text, evidence=found)
 
 
-def _calibration(gate: Gate, evidence: Evidence) -> Rule:
-    rule, bound = "calibration of next_action", gate.max_calibration_error
-    actions = evidence.metrics.get("next_action")
-    if not actions:
-        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="the model has no next_action head")
-    entry = actions[CANDIDATE].get(CALIBRATION)
+def _calibration(gate: Asked, evidence: Evidence) -> list[Rule]:
+    """The expected calibration error of every head that has one; where none has, that of the first there could be."""
+    having = [name for name, rows in evidence.rows.items() if metrics.of(rows.output.kind, metrics.CALIBRATION)]
+    return [_calibrated(gate, evidence, head) for head in having or [outputs.main((), "classes")]]
+
+
+def _calibrated(gate: Asked, evidence: Evidence, head: str) -> Rule:
+    rule, bound = f"calibration of {head}", gate.max_calibration_error
+    measured = evidence.metrics.get(head)
+    if not measured:
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text=f"the model has no {head} head")
+    entry = measured[CANDIDATE].get(metrics.CALIBRATION)
     observed = value_of(entry)
     if observed is None:
         text = "the expected calibration error was not measured"
@@ -265,7 +282,7 @@ def _calibration(gate: Gate, evidence: Evidence) -> Rule:
     interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
     passed = observed <= bound
     text = f"the expected calibration error is {observed:.4f}{_shown(interval)}, {_limit(passed)} {bound:g}"
-    found = {"metric": f"next_action.{CALIBRATION}", "observed": observed, "bound": bound, "interval": interval}
+    found = {"metric": f"{head}.{metrics.CALIBRATION}", "observed": observed, "bound": bound, "interval": interval}
     return Rule(rule=rule, verdict=verdict(passed), severity="hold", text=text, evidence=found)
 
 

@@ -8,13 +8,13 @@ import numpy as np
 from clickflow.evaluation.slices import UNKNOWN
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
 from clickflow.gate import fairness
+from clickflow.gate.asked import Asked
 from clickflow.gate.draws import MIN_CUSTOMERS, Draws
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.verdicts import Rule, verdict
-from clickflow.params.gate import Gate
 
 
-def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
+def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     """No slice of at least `min_slice` predictions drops by more than the bound, by more than chance.
 
     A slice fails where the measured drop exceeds the bound and its upper bound lies below no drop, at the confidence
@@ -22,7 +22,7 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     know are no slice here: it scores 0 there by definition, so they are judged overall, among all predictions.
     """
     if not evidence.champion_version or draws is None:
-        text = "there is no champion yet" if draws else "the model has no next_item head"
+        text = "there is no champion yet" if draws else f"the model has no {gate.output} head"
         return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
     if reason := (
         evidence.another_shop or draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws)
@@ -36,7 +36,7 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
             and count >= gate.min_slice
             and np.count_nonzero(draws.sums["slice", dimension, "count"][:, level]) >= MIN_CUSTOMERS
         ]
-        for dimension, (_, names) in draws.predictions.slices.items()
+        for dimension, (_, names) in draws.rows.slices.items()
     }
     judged = sum(map(len, large.values()))
     if not judged:
@@ -53,8 +53,9 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
             rules.append(Rule(rule=rule, verdict="not_applicable", severity="hold", text=text))
             continue
         found = [_slice(draws, dimension, level, z) for level in levels]
-        breaches = [s for s in found if s["change"] < -gate.max_slice_drop and s["highest_change"] < 0]
-        worst = min(found, key=lambda s: float(s["change"]))
+        way = draws.sign(gate.key)
+        breaches = [s for s in found if way * s["change"] < -gate.max_slice_drop and way * s["best_change"] < 0]
+        worst = min(found, key=lambda s: way * float(s["change"]))
         text = f"the worst of {len(found)} by {dimension} is {worst['slice']}: {worst['change']:+.1%}"
         if breaches:
             text = f"{len(breaches)} of {len(found)} by {dimension} drop: " + ", ".join(
@@ -65,11 +66,11 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
                 rule=rule,
                 verdict=verdict(not breaches),
                 severity="hold",
-                text=f"{text}; at most -{gate.max_slice_drop:.1%} is allowed",
+                text=f"{text}; at most {'-' if way > 0 else '+'}{gate.max_slice_drop:.1%} is allowed",
                 evidence={
                     "metric": gate.primary,
                     "observed": worst["change"],
-                    "bound": -gate.max_slice_drop,
+                    "bound": -way * gate.max_slice_drop,
                     "worst": worst,
                     "breaches": breaches,
                     "slices": len(found),
@@ -80,7 +81,7 @@ def judge(gate: Gate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
 
 
 def _slice(draws: Draws, dimension: str, level: int, z: float) -> dict[str, Any]:
-    """The relative change of one slice against the champion, and its upper bound; 0 where the champion has nothing."""
+    """The relative change of one slice against the champion, and the best it may be; 0 where that one has nothing."""
     count, candidate, champion = (
         float(draws.sums["slice", dimension, what][:, level].sum()) for what in ("count", CANDIDATE, CHAMPION)
     )
@@ -89,10 +90,10 @@ def _slice(draws: Draws, dimension: str, level: int, z: float) -> dict[str, Any]
     reference = champion / count
     change = (candidate - champion) / champion if champion else 0.0
     return {
-        "slice": draws.predictions.slices[dimension][1][level],
+        "slice": draws.rows.slices[dimension][1][level],
         "predictions": int(count),
         "candidate": candidate / count,
         "champion": reference,
         "change": change,
-        "highest_change": change + z * spread / reference if reference else 0.0,
+        "best_change": change + draws.sign(draws.primary) * z * spread / reference if reference else 0.0,
     }

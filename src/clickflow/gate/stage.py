@@ -13,18 +13,22 @@ import numpy as np
 
 from clickflow.evaluation import headline
 from clickflow.evaluation.systems import CANDIDATE
+from clickflow.gate import asked as asking
 from clickflow.gate import evidence as evidences
 from clickflow.gate import fairness, locked, tries
 from clickflow.gate import rules as judging
+from clickflow.gate.asked import Asked
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import RESAMPLES
 from clickflow.gate.verdicts import Rule, decide, warned
-from clickflow.params.gate import ACCURACY, Gate, place_of
+from clickflow.heads import outputs
+from clickflow.params.gate import Gate
 from clickflow.params.schema import Params
 from clickflow.system import console, integrity
 from clickflow.system.files import replacing, write_json, write_text
 from clickflow.system.paths import Paths
 
+ACCURACY = "accuracy"
 MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged": "?", "warned": "!"}
 
 
@@ -81,6 +85,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     decisive += [rule for rule in rules if rule.verdict == "not_judged" and decision == "hold" and not warned(rule)]
     passed = sum(rule.verdict == "passed" for rule in rules)
     open_rules = sum(rule.verdict == "not_applicable" for rule in rules)
+    asked = asking.of(gate, evidence.rows)
     summary = _said(decisive)
     if decision == "promote":
         summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
@@ -89,7 +94,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     if "on this test window" not in summary:
         summary += tries.said(gate, evidence.tries)
     if "may have learned from" not in summary:
-        summary += fairness.left_out(evidence)
+        summary += fairness.left_out(asked, evidence)
     content = {
         "model": name,
         "decision": decision,
@@ -102,7 +107,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         "data_sha256": evidence.data_sha256,
         "data": evidence.metrics.get("data"),
         "sentence": headline.sentence(evidence.metrics),
-        "metrics": _headline(gate, evidence),
+        "metrics": _headline(asked, evidence),
         "rules": [
             {
                 "rule": rule.rule,
@@ -149,19 +154,20 @@ def page(decision: Mapping[str, Any]) -> str:
     return environment.from_string(template).render(decision=decision, marks=MARKS, mark=_mark, line=_line)
 
 
-def _headline(gate: Gate, evidence: Evidence) -> dict[str, float]:
-    """The metrics that the rules speak of, and next_action's accuracy; what was not measured is left out.
+def _headline(gate: Asked, evidence: Evidence) -> dict[str, float]:
+    """The metrics that the rules speak of, and the accuracy of heads of classes; what was not measured is left out.
 
-    Beside a metric of next_item over all rows stands that over known items alone, where it is another figure; then
-    `coverage` says how many are known.
+    Beside a metric of the first ranking over all rows stands that over known items alone, where it is another figure;
+    then `coverage` says how many are known.
     """
     numbers: dict[str, float | None] = {}
-    known = evidence.predictions.known if evidence.predictions else np.ones(1)
-    asked = {gate.primary, *gate.beat_baselines, *gate.floors, ACCURACY}
+    known = evidence.ranked.known if evidence.ranked else np.ones(1)
+    asked = {gate.primary, *gate.beat_baselines, *gate.floors}
+    asked |= {outputs.full(name, ACCURACY) for name, rows in evidence.rows.items() if rows.output.kind == "classes"}
     if not known.all():
         asked |= {f"{name}_known" for name in asked if re.fullmatch(r"[a-z]+@\d+", name)}
     for name in sorted(asked):
-        head, key = place_of(name)
+        head, key = gate.place_of(name)
         numbers[name] = judging.value_of(((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}).get(key))
     if not known.all():
         numbers["coverage"] = float(known.mean())

@@ -40,6 +40,18 @@ class Store(Protocol):
         """How many category codes there are."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What the results of a head are called where they are written; none given: by its name."""
+
+    evidence: str = ""
+    """The file of the evaluation with a row a question."""
+    predictions: str = ""
+    """The file of `clickflow score --all`."""
+    answer: str = ""
+    """The key in the JSON of `clickflow score`."""
+
+
 @dataclass(frozen=True)
 class Head:
     """A question, and all that the rooms need to know of it."""
@@ -75,3 +87,10 @@ class Head:
     """The least its metrics may be, where params.yaml does not say."""
     beat_baselines: Mapping[str, Any] = field(default_factory=dict)
     """By metric, what follows where it is not shown to be better than its baselines, as in params.yaml."""
+    truth: str | None = None
+    """What of a simulated log's true process answers it: a name in `clickflow.evaluation.oracle`; None: nothing."""
+    note: str = ""
+    """What a reader of the report must know of the question besides, as a sentence."""
+    written: Written = field(default_factory=Written)
+    written_ahead: Written = field(default_factory=Written)
+    """The same of the list for several next steps."""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clickflow.heads.head import Head, Store
+from clickflow.heads.head import Head, Store, Written
 from clickflow.params.models import ClassesHead
 
 if TYPE_CHECKING:
@@ -38,4 +38,7 @@ HEAD = Head(
     at_end=True,
     classes=classes,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}, "accuracy": "warn"},
+    truth="action",
+    note="Asked after every step; after the last one the answer is exit.",
+    written=Written(evidence="actions.parquet", predictions="actions.parquet", answer="next_actions"),
 )

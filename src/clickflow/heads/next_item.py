@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clickflow.heads.head import NOTHING, Head, Store
+from clickflow.heads.head import NOTHING, Head, Store, Written
 from clickflow.params.models import RankingHead
 
 if TYPE_CHECKING:
@@ -30,4 +30,7 @@ HEAD = Head(
     next_step=True,
     floors={"recall@20": 0.05},
     beat_baselines={"recall@20": "reject", "mrr@20": "reject"},
+    truth="item",
+    written=Written(evidence="predictions.parquet", predictions="items.parquet", answer="next_items"),
+    written_ahead=Written(evidence="ahead.parquet", predictions="items_ahead.parquet"),
 )

@@ -1,16 +1,18 @@
 """How well the champion answers on what came after its data: the metrics of its evaluation, window by window."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from clickflow.artefact.artefact import Artefact
-from clickflow.evaluation import bootstrap, customers, ranking, scoring
+from clickflow.evaluation import bootstrap, customers, held_out, scoring
+from clickflow.evaluation.answers import KINDS
+from clickflow.evaluation.held_out import HeldOut
 from clickflow.evaluation.profile import Values
+from clickflow.heads import outputs
 from clickflow.monitoring.windows import Window
-from clickflow.params.gate import ACCURACY, place_of
 from clickflow.sequences.store import Card, PackedSplit
 from clickflow.system.console import Advance
 
@@ -27,7 +29,7 @@ class Live:
 
 def answerable(artefact: Artefact, names: Iterable[str]) -> list[str]:
     """Those of the metrics that the artefact's heads have."""
-    return [name for name in names if place_of(name)[0] in artefact.outputs]
+    return [name for name in names if outputs.place_of(name, artefact.outputs)[0] in artefact.outputs]
 
 
 def work(window: Window, splits: Mapping[str, PackedSplit]) -> int:
@@ -56,8 +58,8 @@ def metrics(
     for name, chosen in window.parts.items():
         if len(chosen):
             owners = customers.of(store, name)
-            test = scoring.about(store, card, splits[name], chosen, artefact.max_length, owners)
-            parts.append(_sums(test, scoring.answer(test, artefact, advance), names))
+            test = held_out.about(store, card, splits[name], chosen, artefact.max_length, owners)
+            parts.append(_sums(test, artefact, names, advance))
     if not parts or not names:
         return {}
     sums = np.concatenate(parts)
@@ -76,25 +78,19 @@ def metrics(
     }
 
 
-def _sums(test: scoring.HeldOut, answers: scoring.Answers, names: list[str]) -> Values:
+def _sums(test: HeldOut, artefact: Artefact, names: list[str], advance: Advance) -> Values:
     """[customers, 2 x names]: what each customer (or session) adds to a metric, and how many predictions it has."""
     columns = []
+    asked = {output.name: test.question(output.head) for output in outputs.of(artefact.outputs) if not output.ahead}
+    answers = scoring.answer(test, artefact, list(asked.values()), advance)
     _, customer = np.unique(test.customer[test.asked.sequence], return_inverse=True)
+    size = int(customer.max()) + 1
     for name in names:
-        if name == ACCURACY:
-            assert answers.actions is not None
-            gained, owner = answers.actions.argmax(axis=1) == test.next_action, customer
-        else:
-            assert answers.ranks is not None
-            gained, owner = _gain(name)(answers.ranks[:, 0]), customer[test.followed]
-        size = int(customer.max()) + 1
-        columns.append(np.bincount(owner, weights=gained.astype(np.float64), minlength=size))
+        head, metric = outputs.place_of(name, artefact.outputs)
+        question = asked[head]
+        kind = KINDS[question.head.kind]
+        target = kind.next_step(question.target)
+        gained, owner = kind.values(metric, kind.next_step(answers[head]), target), customer[question.at]
+        columns.append(np.bincount(owner, weights=gained, minlength=size))
         columns.append(np.bincount(owner, minlength=size).astype(np.float64))
     return np.stack(columns, axis=1)
-
-
-def _gain(name: str) -> Callable[[ranking.Ranks], Values]:
-    """What each rank adds to the metric of that name."""
-    cutoff = int(name.partition("@")[2])
-    column = ranking.names([cutoff]).index(name)
-    return lambda ranks: ranking.gains(ranks, [cutoff])[:, column]

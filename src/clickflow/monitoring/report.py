@@ -8,7 +8,7 @@ from clickflow.evaluation import figures
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.report import data_uri
 from clickflow.events.refusals import named
-from clickflow.monitoring import plots
+from clickflow.monitoring import plots, rule
 from clickflow.monitoring.rule import METRIC, Bound, Judged, Verdict
 from clickflow.monitoring.watched import Seen
 from clickflow.system.errors import UsageError
@@ -17,14 +17,16 @@ TITLES = {
     "event_types": "event types",
     "unknown_items": "unknown items",
     "session_length": "session length",
-    "next_action.accuracy": "next action",
 }
 """What is compared, for people."""
 
 
 def title(bound: str) -> str:
     """A bound's name for people."""
-    return TITLES.get(bound, bound)
+    head, dot, metric = bound.partition(".")
+    if dot and metric == "accuracy":
+        return head.replace("_", " ")
+    return TITLES.get(bound, bound.replace("_", " ") if dot else bound)
 
 
 def check_folder(folder: Path, result: str) -> None:
@@ -86,7 +88,7 @@ def _table(verdict: Verdict) -> Any:
 def _cell(bound: Bound) -> str:
     if bound.value is None or bound.limit is None:
         return "[dim]–[/]"
-    sign = "≥" if bound.kind == METRIC else "≤"
+    sign = "≥" if bound.kind == METRIC and rule.sign(bound.name) > 0 else "≤"
     value = f"[bold red]{_brief(bound.value)}✗[/]" if bound.breach else f"{_brief(bound.value)} "
     return f"{value}[dim]{sign}{_brief(bound.limit)}[/]"
 

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
 from clickflow.evaluation.reference import Reference
+from clickflow.heads import metrics as measures
+from clickflow.heads import outputs
 from clickflow.monitoring.drift import Distance
 from clickflow.monitoring.live import Live
 from clickflow.params.watch import Watch
@@ -16,7 +18,7 @@ DRIFT, METRIC = "drift", "metric"
 class Bound:
     """One bound in one window; all None but `why` where it was not judged.
 
-    Drift breaches above `limit`, a metric below it; `limit` is the bound of params with the noise of the sample.
+    Drift breaches above `limit`, a metric on its worse side: the bound of params with the noise of the sample.
     `low` and `high` are the ends of a metric's interval, `expected` what it was at the champion's evaluation.
     """
 
@@ -105,7 +107,8 @@ def metrics(
     """The bounds of metrics: breached where the drop is larger than allowed, beyond the errors of both measurements.
 
     With r the metric at the evaluation, s its standard error, a the drop allowed, and e the error of the window:
-    value < (1 - a) r - z sqrt(e^2 + ((1 - a) s)^2), z the (1 - level) quantile of the normal distribution.
+    value < (1 - a) r - z sqrt(e^2 + ((1 - a) s)^2), z the (1 - level) quantile of the normal distribution. Where less
+    is better: value > (1 + a) r + z sqrt(e^2 + ((1 + a) s)^2).
     """
     z = NormalDist().inv_cdf(1 - level)
     for name in names:
@@ -114,9 +117,10 @@ def metrics(
             missing = "" if at else "it was not measured at the evaluation"
             yield Bound(name=name, kind=METRIC, why=why or missing or "the window has no such predictions")
             continue
-        live, kept = found[name], 1 - watch.max_metric_drop[name]
+        live, way = found[name], sign(name)
+        kept = 1 - way * watch.max_metric_drop[name]
         noise = z * (live.error**2 + (kept * _error(at, reference.confidence)) ** 2) ** 0.5
-        limit = kept * at["value"] - noise
+        limit = kept * at["value"] - way * noise
         yield Bound(
             name=name,
             kind=METRIC,
@@ -126,8 +130,14 @@ def metrics(
             low=live.low,
             high=live.high,
             expected=at["value"],
-            breach=live.value < limit,
+            breach=way * live.value < way * limit,
         )
+
+
+def sign(name: str) -> int:
+    """1 where more of a metric is better, -1 where less is."""
+    head, key = outputs.place_of(name)
+    return measures.sign(outputs.head(head).kind, key)
 
 
 def decide(watch: Watch, windows: Sequence[Judged]) -> tuple[bool, str]:

@@ -1,12 +1,17 @@
 """Section `evaluation` of params.yaml: what is measured."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
 
 from clickflow.params.meta import Meta
 
 Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "itemknn", "vsknn", "vstan", "vstan_returns"]
-ActionBaseline = Literal["majority", "markov", "logistic", "forest", "boosting"]
+"""Of heads that rank items."""
+ClassBaseline = Literal["majority", "markov", "logistic", "forest", "boosting"]
+"""Of heads that give classes a probability."""
+NAMES = {"ranking": get_args(Baseline), "classes": get_args(ClassBaseline)}
+"""By kind of answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +24,22 @@ class Evaluation:
     max_sequences: Annotated[int, Meta("of the test part, the latest; baselines and champion see the same", ge=1)] = (
         20_000
     )
-    baselines: Annotated[tuple[Baseline, ...], Meta("of next_item; the gate asks that all of them are beaten")] = (
-        "popularity",
-        "repeat",
-        "markov",
-        "vsknn",
-    )
-    action_baselines: Annotated[tuple[ActionBaseline, ...], Meta("of next_action")] = (
-        *("majority", "markov", "logistic", "boosting"),
-    )
+    baselines: Annotated[
+        Mapping[str, tuple[str, ...]] | tuple[Baseline, ...],
+        Meta(
+            "by head, what it is held against; a head that is not named has its own; a list is of the first that ranks"
+        ),
+    ] = field(default_factory=dict)
+    action_baselines: Annotated[
+        tuple[ClassBaseline, ...] | None, Meta("as before baselines were by head: those of the first head of classes")
+    ] = None
+
+    def baselines_of(self, head: str) -> tuple[str, ...] | None:
+        """Those of a head that is named; None: it is not."""
+        return self.baselines.get(head) if isinstance(self.baselines, Mapping) else None
+
+    def of_old_form(self, kind: str) -> tuple[str, ...] | None:
+        """Those of the first head of a kind, as params.yaml had them before; None: it says nothing."""
+        if kind == "ranking":
+            return None if isinstance(self.baselines, Mapping) else self.baselines
+        return self.action_baselines if kind == "classes" else None

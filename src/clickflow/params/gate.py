@@ -10,12 +10,6 @@ Severity = Literal["reject", "hold", "warn"]
 """What a rule that fails leads to."""
 OTHERS = "*"
 """Every baseline that `gate.beat_baselines` does not name for a metric."""
-ACCURACY = "next_action.accuracy"
-"""The metric of next_action that watching speaks of."""
-ROW_METRICS = (ACCURACY, "next_action.log_loss")
-"""Metrics of next_action that are means over rows, which two systems can be compared by."""
-OTHER_HEADS = ("next_items", "next_action")
-"""The heads whose metrics carry their name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +25,28 @@ class ChampionRule:
 class Gate:
     """What a candidate must reach."""
 
-    primary: Annotated[str, Meta("the metric that is held against the champion, overall and in slices")] = "mrr@20"
+    primary: Annotated[
+        str | Mapping[str, str],
+        Meta(
+            "the metric that is held against the champion, overall and in slices; or that by head; a head that is not "
+            "named has its own"
+        ),
+    ] = field(default_factory=dict)
     floors: Annotated[
-        Mapping[str, float],
-        Meta("the least a metric may be; next_action.accuracy and the like too", ge=-1e12),
-    ] = field(default_factory=lambda: {"recall@20": 0.05})
+        Mapping[str, float] | None,
+        Meta(
+            "the least a metric may be, or the most where less is better; of heads other than the first that ranks it "
+            "is head.metric, such as next_action.accuracy; null: what each head has of its own",
+            ge=-1e12,
+        ),
+    ] = None
     beat_baselines: Annotated[
-        Mapping[str, Severity | Mapping[str, Severity]],
+        Mapping[str, Severity | Mapping[str, Severity]] | None,
         Meta(
             "metrics in which every baseline of the head is to be beaten, and what it leads to if not; or that by "
-            'baseline; "*": every other one'
+            'baseline; "*": every other one; null: what each head has of its own'
         ),
-    ] = field(
-        default_factory=lambda: {
-            "recall@20": "reject",
-            "mrr@20": "reject",
-            "next_action.log_loss": {"majority": "hold", OTHERS: "warn"},
-            "next_action.accuracy": "warn",
-        }
-    )
+    ] = None
     champion: ChampionRule = field(default_factory=ChampionRule)
     max_slice_drop: Annotated[
         float, Meta("relative, against the champion, in any slice of at least min_slice predictions")
@@ -58,12 +55,6 @@ class Gate:
         float, Meta("next items that stood in the training part often enough to be known", "share")
     ] = 0.5
     min_slice: Annotated[int, Meta("predictions, without which a slice is not judged")] = 500
-    max_calibration_error: Annotated[float, Meta("expected calibration error of next_action")] = 0.1
+    max_calibration_error: Annotated[float, Meta("expected calibration error of every head of classes")] = 0.1
     max_latency_ms: Annotated[float, Meta("95th percentile, one request on the CPU")] = 50.0
     max_size_mb: Annotated[float, Meta("of the artefact")] = 200.0
-
-
-def place_of(metric: str) -> tuple[str, str]:
-    """The head that a metric is of, and its name there: `recall@20` is of next_item, `next_action.accuracy` is not."""
-    head, _, key = metric.partition(".")
-    return (head, key) if head in OTHER_HEADS else ("next_item", metric)

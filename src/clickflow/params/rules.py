@@ -7,9 +7,9 @@ import codecs
 import re
 from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
+from importlib import import_module
 from typing import Any, get_args
 
-from clickflow.params.gate import ACCURACY, OTHERS, ROW_METRICS, place_of
 from clickflow.params.models import Encoder, Model, RankingHead, heads, model_keys, model_kinds, units
 from clickflow.params.schema import Params
 from clickflow.params.tuning import METRICS, Tuned
@@ -27,11 +27,12 @@ def rules(params: Params) -> Any:
     """What types and bounds alone do not say."""
     if params.sequences.valid_share + params.sequences.test_share >= 1:
         yield "sequences: valid_share and test_share leave nothing to train on"
-    yield from _gate_rules(params)
     yield from _running_rules(params)
     yield from _watch_rules(params)
     yield from _runs_rules(params)
     yield from _tuning_rules(params)
+    # the room of heads stands above this one: heads join it from outside, so it is asked late
+    yield from import_module("clickflow.heads.checks").checks(params)
     if params.sequences.session.max_length < params.sequences.session.min_length:
         yield "sequences.session.max_length: is less than min_length"
     if params.source.delimiter is not None and (
@@ -114,15 +115,6 @@ def _watch_rules(params: Params) -> Any:
     watch = params.watch
     if not 1 <= watch.breaches <= watch.windows:
         yield f"watch.breaches: {watch.breaches} is not from 1 to watch.windows, {watch.windows}"
-    measured = [*_ranked(params), ACCURACY]
-    for name in watch.max_metric_drop:
-        if name not in measured:
-            yield f"watch.max_metric_drop: no metric {name!r} is measured{nearest(name, measured)}"
-
-
-def _ranked(params: Params) -> list[str]:
-    """The metrics of next_item, by evaluation.cutoffs."""
-    return [f"{kind}@{cutoff}" for cutoff in params.evaluation.cutoffs for kind in ("recall", "mrr", "ndcg")]
 
 
 def _encoder_rules(at: str, encoder: Encoder) -> Any:
@@ -174,43 +166,6 @@ def _runs_rules(params: Params) -> Any:
             yield f"runs.overrides: {pattern!r}: {section} comes from the commit alone; no run changes it"
         elif not any(fnmatchcase(name, section) for name in sections):
             yield f"runs.overrides: {pattern!r}: params.yaml has no {section!r}{nearest(section, sections)}"
-
-
-def _gate_rules(params: Params) -> Any:
-    """The gate speaks of metrics that the evaluation measures."""
-    kinds = _ranked(params)
-    ranked = [*kinds, *(f"{kind}_known" for kind in kinds)]
-    gate = params.gate
-    asked = [("gate.primary", gate.primary)]
-    # what the other heads are measured by the gate checks when it reads it
-    for where, names in (("gate.beat_baselines", gate.beat_baselines), ("gate.floors", gate.floors)):
-        asked += [(where, name) for name in names if place_of(name)[0] == "next_item"]
-    for where, name in asked:
-        if name not in ranked:
-            yield (
-                f"{where}: no metric {name!r} is measured{nearest(name, ranked)}; by evaluation.cutoffs there is: "
-                f"{', '.join(kinds) or 'none'}"
-            )
-    yield from _beaten_rules(params)
-
-
-def _beaten_rules(params: Params) -> Any:
-    """Baselines are compared by means over rows, and are those that are evaluated."""
-    for name, severities in params.gate.beat_baselines.items():
-        of_actions = place_of(name)[0] == "next_action"
-        if of_actions and name not in ROW_METRICS:
-            yield (
-                f"gate.beat_baselines: two systems cannot be compared by {name!r}{nearest(name, ROW_METRICS)}; of "
-                f"next_action there is: {', '.join(ROW_METRICS)}"
-            )
-        own = params.evaluation.action_baselines if of_actions else params.evaluation.baselines
-        place = "evaluation.action_baselines" if of_actions else "evaluation.baselines"
-        for baseline in [] if isinstance(severities, str) else severities:
-            if baseline not in (OTHERS, *own):
-                yield (
-                    f"gate.beat_baselines.{name}: no {baseline!r} is in {place}{nearest(baseline, own)}; "
-                    f"there is: {', '.join(own) or 'none'}, and {OTHERS!r} for all others"
-                )
 
 
 def _tuning_rules(params: Params) -> Any:

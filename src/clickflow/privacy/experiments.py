@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow.evaluation.systems import ROWS
+from clickflow.heads import outputs
 from clickflow.params.schema import Params
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.objects import STORE, Store
@@ -120,7 +120,7 @@ def clean(params: Params, paths: Paths, seen: Mapping[str, Seen]) -> Iterator[Re
                 base = name.rpartition("/")[2]
                 if base == "report.html":
                     yield from _without_examples(store.client, run.info.run_id, name, Path(scratch))
-                elif base in ROWS and EVALUATION in name and known is not None and known.test:
+                elif base in outputs.evidence() and EVALUATION in name and known is not None and known.test:
                     yield from _without_rows(store.client, run.info.run_id, name, known.test, Path(scratch))
     for file in sorted(paths.home.glob("models/*/*")):  # copies of the above: `registry.champion.evidence`
         if file.is_file():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickflow.evaluation.systems import ROWS
+from clickflow.heads import outputs
 from clickflow.orchestration import dvc_storage, fragments, history, repository
 from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
@@ -25,7 +25,7 @@ from clickflow.system.process import git
 
 HASH = re.compile(r"\bmd5: ([0-9a-f]{32}(?:\.dir)?)\b")
 STORE = "train/sequences.parquet"
-"""The file by which a folder is known for a packed store, as it is for an evaluation by its ROWS."""
+"""The file by which a folder is known for a packed store, as it is for an evaluation by its rows."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _with_folders(
     named = tracked | {name for lock in locks for name in HASH.findall(lock)}
     kept = {part["md5"] for name, parts in lists.items() if name not in touched for part in parts} | named
     for name, parts in touched.items():
-        whole = any(part["relpath"] in (STORE, *ROWS) for part in parts)
+        whole = any(part["relpath"] in (STORE, *outputs.evidence()) for part in parts)
         gone = [part["md5"] for part in parts if whole and part["md5"] not in kept]
         for part in gone:
             doomed.setdefault(part, "belongs to a folder that shows what a person did")

@@ -16,12 +16,15 @@ import numpy.typing as npt
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Questions, Translation, batch, blocks
 from clickflow.evaluation import vocabularies
+from clickflow.heads import outputs
+from clickflow.heads.outputs import Output
 from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import SPLITS, Card, iso
 from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
+from clickflow.serving.forms import FORMS, Kept
 from clickflow.system import console, integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json, replacing, sha256, write_json
@@ -30,9 +33,7 @@ from clickflow.system.paths import Paths
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ITEMS, AHEAD, ACTIONS, CARD = "items.parquet", "items_ahead.parquet", "actions.parquet", "card.json"
-RANKINGS: Mapping[str, str] = {"next_item": ITEMS, "next_items": AHEAD}
-"""The file of each answer that is a ranking of items."""
+CARD = "card.json"
 KIND = "clickflow predictions"
 """What card.json says of the folder, so that no other folder is ever replaced by one."""
 CHUNK = 1 << 13
@@ -115,7 +116,7 @@ def write(artefact: Artefact, store: Path, folder: Path, *, top: int, since_hour
         "unit": card.unit,
         "sessions": sessions,
         "rows": rows,
-        "top": answering.top if schemas.keys() & set(RANKINGS.values()) else None,
+        "top": answering.top if any(output.kind == "ranking" for output in answering.outputs) else None,
         "since_hours": since_hours,
         "since": None if since is None else iso(since),
         "newest_event": iso(newest),
@@ -196,16 +197,20 @@ class _Answering:
             min(top, artefact.known - FIRST_ITEM),
         )
 
+    @property
+    def outputs(self) -> list[Output]:
+        """What the artefact answers."""
+        return outputs.of(self.artefact.outputs)
+
     def schemas(self) -> dict[str, "pa.Schema"]:
         """The files that the model's heads give, and their columns."""
         import pyarrow as pa
 
         who = [("session_id", pa.string()), ("user_id", pa.string()), ("last_event", pa.timestamp("us", tz="UTC"))]
-        ranked = [("rank", pa.int16()), ("item_id", pa.string()), ("probability", pa.float32())]
-        actions = [(name, pa.float32()) for name in (*self.artefact.card["actions"], "exit")]
-        files = {name: (file, ranked) for name, file in RANKINGS.items()} | {"next_action": (ACTIONS, actions)}
-        asked = [files[name] for name in self.artefact.outputs]
-        return {file: pa.schema([*who, *columns]) for file, columns in asked}
+        return {
+            output.predictions: pa.schema([*who, *FORMS[output.kind].columns(self._classes(output))])
+            for output in self.outputs
+        }
 
     def tables(self, chunk: _Chunk) -> dict[str, "pa.Table"]:
         """The rows of one chunk, in its order; a ranking has `top` rows a session."""
@@ -214,41 +219,33 @@ class _Answering:
         found, made = self._scores(chunk), {}
         time = chunk.split.time[chunk.split.offsets[chunk.chosen + 1] - 1]
         who = [chunk.rows["session_id"], chunk.rows["user_id"], pa.array(np.asarray(time))]
-        schemas, n = self.schemas(), len(chunk.chosen)
-        for name in RANKINGS.keys() & found.keys():
-            best, probability = found[name]
-            file, again = RANKINGS[name], pa.array(np.repeat(np.arange(n), self.top))
-            columns = [
-                *(column.take(again) for column in who),
-                pa.array(np.tile(np.arange(1, self.top + 1, dtype=np.int16), n)),
-                self.items.take(pa.array(best.ravel())),
-                pa.array(probability.ravel()),
-            ]
-            made[file] = pa.table(_cast(columns, schemas[file]), schema=schemas[file])
-        if "next_action" in found:
-            columns = [*who, *(pa.array(column) for column in found["next_action"].T)]
-            made[ACTIONS] = pa.table(_cast(columns, schemas[ACTIONS]), schema=schemas[ACTIONS])
+        schemas = self.schemas()
+        for output in self.outputs:
+            schema = schemas[output.predictions]
+            columns = FORMS[output.kind].rows(who, found[output.name], self.items)
+            made[output.predictions] = pa.table(_cast(columns, schema), schema=schema)
         return made
 
-    def _scores(self, chunk: _Chunk) -> dict[str, Any]:
-        """Per session: (indexes, probabilities), each [n, top], for a ranking; probabilities [n, actions + 1]."""
+    def _scores(self, chunk: _Chunk) -> dict[str, Kept]:
+        """By output what is kept of it, a row a session."""
         asked = latest(chunk.split.offsets, chunk.chosen, self.artefact.max_length)
-        n, artefact = len(asked), self.artefact
-        made: dict[str, Any] = {}
-        ranked = [name for name in RANKINGS if name in artefact.outputs]
-        for name in ranked:
-            made[name] = np.zeros((n, self.top), np.int32), np.zeros((n, self.top), np.float32)
-        if "next_action" in artefact.outputs:
-            made["next_action"] = np.zeros((n, len(artefact.card["actions"]) + 1), np.float32)
+        artefact = self.artefact
+        made = {
+            output.name: FORMS[output.kind].empty(len(asked), len(self._classes(output)) or self.top)
+            for output in self.outputs
+        }
         for chosen in blocks(asked, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
             inputs, rows, columns = batch(chunk.split, asked, chosen, artefact.inputs, self.translation)
             scores = artefact.scores(inputs, rows, columns)
-            for name in ranked:
-                best, logs = highest(scores[name], self.top)
-                made[name][0][chosen], made[name][1][chosen] = best, np.exp(logs)
-            if "next_action" in made:
-                made["next_action"][chosen] = np.exp(scores["next_action"])
+            for output in self.outputs:
+                kept = FORMS[output.kind].kept(scores[output.name], self.top)
+                for array, values in zip(made[output.name], kept, strict=True):
+                    array[chosen] = values
         return made
+
+    def _classes(self, output: Output) -> tuple[str, ...]:
+        """The names of the classes; none of a ranking."""
+        return self.artefact.heads[output.head.name].classes
 
 
 def latest(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int) -> Questions:
@@ -257,22 +254,6 @@ def latest(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int) ->
     start, end = bounds[chosen].astype(np.int64), bounds[chosen + 1].astype(np.int64)
     window = np.minimum(end - start, max_length)
     return Questions(chosen, end - start - 1, end - start, end - 1, end - window, window)
-
-
-def highest(logs: npt.NDArray[np.float32], top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The `top` likeliest items of each row [N, known], the likeliest first: (indexes, logs), each [N, top].
-
-    Equal ones come by index, so that the answer is the same whatever finds it.
-    """
-    found = np.argpartition(logs[:, FIRST_ITEM:], -top, axis=1)[:, -top:] + FIRST_ITEM
-    least = np.take_along_axis(logs, found, axis=1).min(axis=1, keepdims=True)
-    # where more are as good as the last one, which of them argpartition took is its own affair
-    for row in np.flatnonzero(np.count_nonzero(logs[:, FIRST_ITEM:] >= least, axis=1) > top):
-        found[row] = np.argsort(-logs[row, FIRST_ITEM:], kind="stable")[:top] + FIRST_ITEM
-    found.sort(axis=1)
-    values = np.take_along_axis(logs, found, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(found, order, axis=1).astype(np.int32), np.take_along_axis(values, order, axis=1)
 
 
 def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:

@@ -10,21 +10,23 @@ import numpy as np
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import batch, questions
 from clickflow.evaluation import vocabularies
+from clickflow.heads import outputs
 from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.serving import visits
+from clickflow.serving.forms import FORMS, NOTHING, Told
 from clickflow.serving.identities import Kind
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 
-TOP = 5
-"""How many next items are told."""
 SHOWN_STEPS = 12
 """How many of a sequence's last steps stand in the table; JSON has all."""
+LEAST = 0.0005
+"""The least probability of a class that stands there."""
 NAME_SHOWN = 40
 """How many letters of an item's name stand there."""
 
@@ -40,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is expected after the last step: items and actions with their probability, the likeliest first.
+    """What is expected after the last step, the likeliest first.
 
     `session` and `user` are pseudonyms, `user` None of a guest; `last_event` is ISO 8601 in UTC.
     """
@@ -49,8 +51,8 @@ class Answer:
     user: str | None
     last_event: str
     steps: tuple[Step, ...]
-    next_items: tuple[tuple[str, float], ...]
-    next_actions: tuple[tuple[str, float], ...]
+    answers: Mapping[str, Told]
+    """By head, what may come, with its probability."""
 
 
 def run(
@@ -109,8 +111,9 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
     inputs, rows, columns = batch(split, asked, last, artefact.inputs, translation)
     found = artefact.scores(inputs, rows, columns)
     names, sessions = _names(store), visits.sequences(store, part)
+    heads = [output for output in outputs.of(found) if not output.ahead]
     own = artefact.item_ids()
-    actions = [*artefact.card["actions"], "exit"]
+    named = {output.name: artefact.heads[output.name].classes or own for output in heads}
     answers = []
     for row, question in enumerate(last):
         sequence = int(asked.sequence[question])
@@ -124,10 +127,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
                     Step(card.actions[action], names[item], bool(translation.item[item] >= FIRST_ITEM))
                     for action, item in zip(split.action[steps], split.item[steps], strict=True)
                 ),
-                next_items=_best(found["next_item"][row], own, FIRST_ITEM, TOP) if "next_item" in found else (),
-                next_actions=_best(found["next_action"][row], actions, 0, len(actions))
-                if "next_action" in found
-                else (),
+                answers={o.name: FORMS[o.kind].told(found[o.name][row], named[o.name]) for o in heads},
             )
         )
     return answers
@@ -139,12 +139,6 @@ def _latest(split: PackedSplit, limit: int) -> Any:
     return np.argsort(ends, kind="stable")[-limit:]
 
 
-def _best(logs: Any, names: list[str], first: int, top: int) -> tuple[tuple[str, float], ...]:
-    """The `top` likeliest from index `first` on, with their probability; ties by index."""
-    order = np.argsort(-logs[first:], kind="stable")[:top] + first
-    return tuple((names[index], float(np.exp(logs[index]))) for index in order)
-
-
 def _names(store: Path) -> list[str]:
     """The item of every index of the store."""
     from pyarrow import parquet
@@ -154,7 +148,8 @@ def _names(store: Path) -> list[str]:
 
 
 def _items(answer: Answer) -> Sequence[str]:
-    return [*(step.item for step in answer.steps), *(item for item, _ in answer.next_items)]
+    told = [found for head, found in answer.answers.items() if FORMS[outputs.head(head).kind].items]
+    return [*(step.item for step in answer.steps), *(item for found in told for item, _ in found)]
 
 
 def _about(store: Path, items: set[str]) -> dict[str, dict[str, str | None]]:
@@ -171,16 +166,15 @@ def _about(store: Path, items: set[str]) -> dict[str, dict[str, str | None]]:
 
 
 def _as_json(answer: Answer, about: Mapping[str, Mapping[str, str | None]]) -> dict[str, Any]:
-    nothing = {"name": None, "brand": None, "category": None}
     return {
         "session": answer.session,
         "user": answer.user,
         "last_event": answer.last_event,
-        "steps": [{**asdict(step), **about.get(step.item, nothing)} for step in answer.steps],
-        "next_items": [
-            {"item": item, "probability": round(p, 6), **about.get(item, nothing)} for item, p in answer.next_items
-        ],
-        "next_actions": {action: round(p, 6) for action, p in answer.next_actions},
+        "steps": [{**asdict(step), **about.get(step.item, NOTHING)} for step in answer.steps],
+        **{
+            outputs.named(head).answer: FORMS[outputs.head(head).kind].as_json(found, about)
+            for head, found in answer.answers.items()
+        },
     }
 
 
@@ -197,7 +191,8 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
         return " ".join([item, *(word for word in words if word)])
 
     table = Table(title=title, title_justify="left", show_lines=True)
-    for heading in ("session", "its steps", "next item", "next action"):
+    heads = outputs.of(name for answer in answers for name in answer.answers)
+    for heading in ("session", "its steps", *(output.title.lower() for output in heads)):
         table.add_column(heading, overflow="fold")
     for answer in answers:
         steps = [
@@ -211,8 +206,12 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
                 f"{answer.last_event[:16]}Z".replace("T", " "),
             ],
             [*earlier, *steps],
-            [f"{p:6.1%} {named(item)}" for item, p in answer.next_items],
-            [f"{p:6.1%} {action}" for action, p in answer.next_actions if p >= 0.0005],
+            *(
+                [f"{p:6.1%} {named(name)}" for name, p in answer.answers[output.name]]
+                if FORMS[output.kind].items
+                else [f"{p:6.1%} {name}" for name, p in answer.answers[output.name] if p >= LEAST]
+                for output in heads
+            ),
         )
         table.add_row(*(escape("\n".join(lines)) for lines in cells))
     return table

@@ -1,0 +1,90 @@
+"""What a kind of answer must say; the modules beside this one each say it of theirs.
+
+`found` is what a system answers, one row a question, in the form of the kind: ranks [n], or log-probabilities
+[n, classes]. In the gate it is what the rows of the evidence hold of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.evaluation.bootstrap import Interval, Resampling
+from clickflow.heads.outputs import Output
+from clickflow.params.evaluation import Evaluation
+
+Array = npt.NDArray[Any]
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The answers of all systems to one output's questions, a row each [n]."""
+
+    output: Output
+    at: Array
+    """[n] indexes of `HeldOut.asked`."""
+    target: Array
+    """[n] the true answers."""
+    systems: dict[str, Any]
+    """By system its answers [n, …], in the form of their kind."""
+    known: npt.NDArray[np.bool_]
+    """[n] whether the candidate can give the true answer: a ranking has only the items that it knows."""
+    step: Array | None = None
+    """[n] how many steps ahead, of a list for several."""
+    classes: tuple[str, ...] = ()
+    """Of classes: their names, by code."""
+
+
+class Answering(Protocol):
+    """A kind of answer."""
+
+    @property
+    def COUNTED(self) -> str:
+        """What a row is called where rows are counted."""
+
+    @property
+    def SHOWN(self) -> tuple[str, ...]:
+        """The metrics of slices and of a first look; a cutoff stands behind those that have one."""
+
+    def next_step(self, found: Array) -> Array:
+        """Of answers, or true answers, about several next steps, those about the next one."""
+
+    def summary(
+        self, answered: Answers, customer: Array, settings: Evaluation, how: Resampling
+    ) -> dict[str, dict[str, Interval]]:
+        """{system: {metric: {value, low, high}}}."""
+
+    def details(self, answered: Answers, system: str) -> Mapping[str, Any]:
+        """What else is told of one system, by its key in metrics.json."""
+
+    def shown(self, settings: Evaluation) -> list[str]:
+        """`SHOWN` with the largest cutoff."""
+
+    def values(self, metric: str, found: Any, target: Array) -> Values:
+        """What each row adds to a metric that is a mean over rows, [n]."""
+
+    def known(self, target: Array, known: int) -> npt.NDArray[np.bool_]:
+        """Whether a model that knows items below `known` can give each true answer."""
+
+    def answered(self, found: Any) -> npt.NDArray[np.bool_]:
+        """The rows at which a system has an answer, as the evidence has it."""
+
+    def written(self, system: str, found: Array, target: Array) -> dict[str, Any]:
+        """What the evidence holds of a system, by column."""
+
+    def unanswered(self, system: str, rows: int) -> dict[str, Any]:
+        """The same of a system that was not asked; nothing where the file then has no columns of it."""
+
+    def columns(self, system: str) -> list[str]:
+        """The columns that the evidence must hold of a system."""
+
+    def read(self, table: Any) -> tuple[dict[str, Any], dict[str, int]]:
+        """From the evidence: by system what it answers, and how many rows it left without an answer."""
+
+    def measured(
+        self, found: Any, target: Array, known: Array, metrics: Sequence[str]
+    ) -> tuple[dict[str, float], Mapping[str, float]]:
+        """Metrics as the rows give them, and by metric how much more they may be off than by rounding."""

@@ -1,0 +1,115 @@
+"""How each kind of answer is asked: of an artefact in blocks, and of a baseline fitted on the training part."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.artefact.artefact import Artefact
+from clickflow.artefact.windows import Translation, recent
+from clickflow.baselines import CLASSES, RANKING
+from clickflow.baselines.positions import Positions
+from clickflow.evaluation import vocabularies
+from clickflow.evaluation.answers.classes import Logs
+from clickflow.evaluation.answers.ranking import Ranks, ranks
+from clickflow.evaluation.held_out import HeldOut, Question, Training
+from clickflow.heads.head import Kind
+from clickflow.system.console import Advance
+
+BLOCK_BYTES = 1 << 25
+"""Bytes of one block of scores (questions x items)."""
+BLOCK_QUESTIONS = 1024
+"""Questions in one block at most."""
+
+Take = Callable[[npt.NDArray[Any], npt.NDArray[Any]], None]
+"""`take(rows, scores)`: what an artefact answers to some of a head's questions."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How one kind is asked."""
+
+    artefact: Callable[[Question, Artefact, Translation], tuple[Any, Take]]
+    """Where the answers of an artefact to all of a head's questions go, and how they get there."""
+    baseline: Callable[[str, Question, HeldOut, Training, Advance], tuple[Any, bool]]
+    """The answers of a baseline, and whether its fit converged."""
+
+
+def size(known: int) -> int:
+    """Questions in one block, each with a score for so many items."""
+    return max(1, min(BLOCK_QUESTIONS, BLOCK_BYTES // (4 * known)))
+
+
+def _ranks(question: Question, _: Artefact, translation: Translation) -> tuple[Ranks, Take]:
+    """Ranks [n, horizon] among the artefact's own items."""
+    target = question.target
+    wanted = np.where(target >= 0, translation.item[np.maximum(target, 0)], 0)
+    made = np.zeros(wanted.shape, np.int32)
+
+    def take(rows: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
+        made[rows] = _several(scores, wanted[rows])
+
+    return made, take
+
+
+def _baseline_ranks(
+    name: str, question: Question, test: HeldOut, training: Training, advance: Advance
+) -> tuple[Ranks, bool]:
+    """Ranks [n, horizon] of a baseline that reads the items so far."""
+    past = training.history
+    scores = RANKING[name](past)
+    items = np.where(np.asarray(test.split.item) < past.known, test.split.item, 1)
+    longest = int(test.asked.window.max(initial=1))
+    made = np.zeros(question.target.shape, np.int32)
+    for place in _blocks(len(made), size(2 * past.known)):
+        chosen = question.at[place]
+        made[place] = _several(scores(recent(items, test.asked, chosen, longest)), question.target[place])
+        advance(len(chosen))
+    return made, True
+
+
+def _logs(question: Question, artefact: Artefact, _: Translation) -> tuple[Logs, Take]:
+    """Log-probabilities [n, classes] in the order of the store's classes."""
+    own = artefact.heads[question.head.name].classes
+    place = [own.index(name) if name in own else -1 for name in question.classes]
+    here = np.array([code for code, at in enumerate(place) if at >= 0], np.int64)
+    made = np.full((len(question), len(place)), vocabularies.NEVER, np.float32)
+
+    def take(rows: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
+        made[np.ix_(rows, here)] = scores[:, np.array(place)[here]]
+
+    return made, take
+
+
+def _baseline_logs(
+    name: str, question: Question, test: HeldOut, training: Training, advance: Advance
+) -> tuple[Logs, bool]:
+    """Log-probabilities [n, classes] of a baseline that reads the positions."""
+    train, asked = training.positions(question.head), test.asked
+    wanted = Positions(test.split, asked.event[question.at], asked.first[question.at], train.actions)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        fitted = CLASSES[name](train)
+    made = fitted(wanted).astype(np.float32)
+    advance(len(wanted))
+    return made, not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
+
+
+def _several(scores: npt.NDArray[np.floating], targets: npt.NDArray[np.integer]) -> Ranks:
+    """`ranks` of several targets a row, [N, horizon]."""
+    return np.stack([ranks(scores, column) for column in targets.T], axis=1)
+
+
+def _blocks(total: int, size: int) -> Iterator[slice]:
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+ASKING: Mapping[Kind, Asking] = {
+    "ranking": Asking(_ranks, _baseline_ranks),
+    "classes": Asking(_logs, _baseline_logs),
+}
+"""By kind of answer."""

@@ -1,0 +1,125 @@
+"""The held-out sequences, the questions of a head about them, and the true answers."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.artefact.windows import Questions, questions
+from clickflow.baselines import positions
+from clickflow.baselines.history import History, history
+from clickflow.baselines.positions import Positions
+from clickflow.evaluation import customers
+from clickflow.heads.head import NOTHING, Head
+from clickflow.sequences.store import Card, PackedSplit
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one head asks about held-out sequences, n times, and the true answers."""
+
+    head: Head
+    at: Ints
+    """[n] indexes of `HeldOut.asked`."""
+    target: Ints
+    """[n] in the store's items or in the classes; of a ranking [n, horizon], NOTHING where the sequence has ended."""
+    classes: tuple[str, ...] = ()
+    """Of classes: their names, by code."""
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Sequences that no system was fitted on."""
+
+    folder: Path
+    card: Card
+    split: PackedSplit
+    asked: Questions
+    """All positions, cut to the candidate's `max_length`."""
+    customer: customers.Codes
+    """Of each sequence of the split, who it came from."""
+
+    def question(self, head: Head, horizon: int = 1) -> Question:
+        """What `head` asks; of a ranking the answers of so many next steps."""
+        asked, targets = self.asked, head.targets
+        end = asked.event - asked.position + asked.length
+        target = targets(self.split, asked.event, end, self.card)
+        at = np.flatnonzero(target != NOTHING)
+        classes = head.classes(self.card) if head.classes else ()
+        if head.kind != "ranking":
+            return Question(head, at, target[at], classes)
+        event, last = asked.event[at][:, None] + np.arange(horizon), end[at][:, None]
+        there = event < last
+        later = targets(self.split, np.where(there, event, last - 1), np.broadcast_to(last, event.shape), self.card)
+        return Question(head, at, np.where(there, later, NOTHING))
+
+    def answer_time(self, at: Ints, step: Ints | int = 1) -> Ints:
+        """[n] when the answer so many steps ahead was there, at most the end of the sequence."""
+        found: Ints = np.asarray(self.split.time)[np.minimum(self.asked.event[at] + step, self._last(at))]
+        return found
+
+    def tied(self, at: Ints, step: Ints | int = 1) -> npt.NDArray[np.bool_]:
+        """[n] whether the answer so many steps ahead has the time of the step before it."""
+        time, answer, last = np.asarray(self.split.time), self.asked.event[at] + step, self._last(at)
+        found: npt.NDArray[np.bool_] = (answer <= last) & (time[np.minimum(answer, last)] == time[answer - 1])
+        return found
+
+    def _last(self, at: Ints) -> Ints:
+        """[n] the last step of the sequence, as an index into the flat columns."""
+        return self.asked.event[at] - self.asked.position[at] + self.asked.length[at] - 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training part of the store, as baselines learn from it."""
+
+    split: Any
+    card: Card
+    max_length: int
+    _positions: dict[str, Positions] = field(default_factory=dict)
+
+    @cached_property
+    def history(self) -> History:
+        """For baselines that rank, in the candidate's vocabulary, which is the store's."""
+        return history(self.split, known=self.card.known)
+
+    def positions(self, head: Head) -> Positions:
+        """For baselines of classes, with the answers of `head`."""
+        if head.name not in self._positions:
+            self._positions[head.name] = positions.training(self.split, head, self.card, self.max_length)
+        return self._positions[head.name]
+
+
+def latest(
+    folder: Path,
+    card: Card,
+    split: PackedSplit,
+    max_sequences: int,
+    max_length: int,
+    customer: customers.Codes | None = None,
+) -> HeldOut:
+    """The latest `max_sequences` sequences of `split`."""
+    chosen = np.arange(max(0, split.n_sequences - max_sequences), split.n_sequences)
+    return about(folder, card, split, chosen, max_length, customer)
+
+
+def about(
+    folder: Path,
+    card: Card,
+    split: PackedSplit,
+    chosen: Ints,
+    max_length: int,
+    customer: customers.Codes | None = None,
+) -> HeldOut:
+    """The `chosen` sequences of `split`. `customer`: of each sequence of the split; none given: each is its own."""
+    if customer is None:
+        customer = customers.themselves(split.n_sequences)
+    return HeldOut(folder, card, split, questions(split.offsets, chosen, max_length), customer)

@@ -1,0 +1,68 @@
+"""What the gate asks of one model: what params.yaml says, and where it says nothing of a head, what the head says."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clickflow.heads import outputs
+from clickflow.heads.head import several
+from clickflow.params.gate import Gate, Severity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Gate):
+    """A gate for one model."""
+
+    primary: str
+    floors: Mapping[str, float]
+    beat_baselines: Mapping[str, Severity | Mapping[str, Severity]]
+    outputs: tuple[str, ...]
+    """Of the model."""
+
+    @property
+    def output(self) -> str:
+        """The output of which the primary is a metric."""
+        return self.place_of(self.primary)[0]
+
+    @property
+    def key(self) -> str:
+        """The primary's name there."""
+        return self.place_of(self.primary)[1]
+
+    def place_of(self, metric: str) -> tuple[str, str]:
+        """The output that a metric is of, and its name there."""
+        return outputs.place_of(metric, self.outputs)
+
+    def full(self, output: str, key: str) -> str:
+        """A metric as it is written for this model."""
+        return outputs.full(output, key, self.outputs)
+
+
+def of(gate: Gate, names: Iterable[str]) -> Asked:
+    """The gate for a model with these outputs. Where params.yaml has no floors, or no baselines to beat, each head has
+    its own; so has a head that the gate names nowhere. Where the model lacks the head of the primary, that of its first
+    head stands in.
+    """
+    if isinstance(gate, Asked):
+        return gate
+    own = tuple(output.name for output in outputs.of(names))
+    heads = [output.head for output in outputs.of(own) if not output.ahead]
+    named = {outputs.place_of(metric, own)[0] for metric in (*(gate.floors or ()), *(gate.beat_baselines or ()))}
+    primary = gate.primary
+    if isinstance(primary, Mapping):
+        named |= set(primary)
+        first = {head.name: outputs.full(head.name, primary.get(head.name, head.primary), own) for head in heads}
+        primary = next(iter(first.values()), "")
+    else:
+        named.add(outputs.place_of(primary, own)[0])
+        if heads and outputs.place_of(primary, own)[0] not in own:
+            primary = outputs.full(heads[0].name, heads[0].primary, own)
+    floors, beaten = dict(gate.floors or {}), dict(gate.beat_baselines or {})
+    for head in heads:
+        unnamed = not {head.name, several(head.name)} & named
+        if gate.floors is None or unnamed:
+            floors |= {outputs.full(head.name, key, own): bound for key, bound in head.floors.items()}
+        if gate.beat_baselines is None or unnamed:
+            beaten |= {outputs.full(head.name, key, own): severity for key, severity in head.beat_baselines.items()}
+    given: dict[str, Any] = {name: getattr(gate, name) for name in gate.__dataclass_fields__}
+    return Asked(**{**given, "primary": primary, "floors": floors, "beat_baselines": beaten, "outputs": own})

@@ -1,0 +1,101 @@
+"""What params.yaml may say of heads: their metrics and baselines. Each function yields a line a fault, with its place.
+
+`params.rules` asks for it, so that params know no head.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from clickflow.heads import metrics, outputs
+from clickflow.heads.outputs import Output
+from clickflow.params.evaluation import NAMES
+from clickflow.params.gate import OTHERS
+from clickflow.params.schema import Params
+from clickflow.system.errors import nearest
+
+
+def checks(params: Params) -> Iterator[str]:
+    """All of them."""
+    yield from _evaluated(params)
+    yield from _gate(params)
+    yield from _beaten(params)
+    yield from _watched(params)
+
+
+def _evaluated(params: Params) -> Iterator[str]:
+    """Baselines are those of their head's kind."""
+    if not isinstance(params.evaluation.baselines, Mapping):
+        return
+    heads = {output.name: output.kind for output in outputs.every() if not output.ahead}
+    for name, baselines in params.evaluation.baselines.items():
+        at = f"evaluation.baselines.{name}"
+        if name not in heads:
+            yield f"{at}: no head is called {name!r}{nearest(name, heads)}; there is: {', '.join(heads)}"
+            continue
+        for baseline in baselines:
+            if baseline not in NAMES[heads[name]]:
+                known = NAMES[heads[name]]
+                yield f"{at}: no baseline {baseline!r}{nearest(baseline, known)}; there is: {', '.join(known)}"
+
+
+def _gate(params: Params) -> Iterator[str]:
+    """The gate speaks of metrics that the evaluation measures; what is compared is a mean over rows."""
+    gate = params.gate
+    primary = gate.primary
+    given = [primary] if isinstance(primary, str) else [f"{head}.{metric}" for head, metric in primary.items()]
+    for where, names, rows in (
+        ("gate.primary", given, True),
+        ("gate.beat_baselines", gate.beat_baselines or (), True),
+        ("gate.floors", gate.floors or (), False),
+    ):
+        for name in names:
+            yield from _named(params, where, name, rows=rows)
+
+
+def _named(params: Params, where: str, name: str, *, rows: bool) -> Iterator[str]:
+    """A metric of a head that there is; `rows`: one that two systems can be compared by."""
+    every = {output.name: output for output in outputs.every()}
+    head, key = outputs.place_of(name)
+    if head not in every:
+        yield f"{where}: {name!r}: no head is called {head!r}{nearest(head, every)}; there is: {', '.join(every)}"
+        return
+    known = _measured(params, every[head], rows=rows)
+    if outputs.full(head, key) in known or (key.endswith("_known") and outputs.full(head, key[:-6]) in known):
+        return
+    if rows and metrics.of(every[head].kind, key) and not metrics.by_row(every[head].kind, key):
+        yield f"{where}: two systems cannot be compared by {name!r}; of {head} there is: {', '.join(known)}"
+    else:
+        by = "by evaluation.cutoffs " if every[head].kind == "ranking" else ""
+        yield (
+            f"{where}: no metric {name!r} is measured{nearest(name, known)}; {by}there is: {', '.join(known) or 'none'}"
+        )
+
+
+def _measured(params: Params, output: Output, *, rows: bool) -> list[str]:
+    """The metrics of an output, as they are written."""
+    names = metrics.names(output.kind, params.evaluation.cutoffs, rows=rows)
+    return [outputs.full(output.name, name) for name in names]
+
+
+def _beaten(params: Params) -> Iterator[str]:
+    """Baselines that are to be beaten are those that are evaluated."""
+    every = {output.name: output for output in outputs.every()}
+    for name, severities in (params.gate.beat_baselines or {}).items():
+        head = outputs.place_of(name)[0]
+        if isinstance(severities, str) or head not in every:
+            continue
+        own, place = outputs.baselines(params.evaluation, every[head].head)
+        for baseline in severities:
+            if baseline not in (OTHERS, *own):
+                yield (
+                    f"gate.beat_baselines.{name}: no {baseline!r} is in {place}{nearest(baseline, own)}; "
+                    f"there is: {', '.join(own) or 'none'}, and {OTHERS!r} for all others"
+                )
+
+
+def _watched(params: Params) -> Iterator[str]:
+    """What is watched is a mean over rows."""
+    heads = [output for output in outputs.every() if not output.ahead]
+    known = [name for output in heads for name in _measured(params, output, rows=True)]
+    for name in params.watch.max_metric_drop:
+        if name not in known:
+            yield f"watch.max_metric_drop: no metric {name!r} is measured{nearest(name, known)}"

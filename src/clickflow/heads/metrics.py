@@ -1,0 +1,68 @@
+"""What each kind of answer is measured by: the metrics' names, and which way is better.
+
+How a metric is taken stands in `clickflow.evaluation.answers`. One that is a mean over rows can be compared between two
+systems on the same rows; the others have a value and an interval alone.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from clickflow.heads.head import Kind
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, or one for every cutoff."""
+
+    name: str
+    by_row: bool = True
+    """Whether it is a mean over rows."""
+    less_is_better: bool = False
+    cutoffs: bool = False
+    """Whether it is of the first k answers, and is called name@k; `name@k_known` counts only known answers."""
+
+    def matches(self, name: str) -> bool:
+        """Whether that is its name."""
+        return re.fullmatch(rf"{self.name}@\d+(_known)?" if self.cutoffs else self.name, name) is not None
+
+
+METRICS: Mapping[Kind, tuple[Metric, ...]] = {
+    "ranking": tuple(Metric(name, cutoffs=True) for name in ("recall", "mrr", "ndcg")),
+    "classes": (
+        Metric("accuracy"),
+        Metric("precision", by_row=False),
+        Metric("recall", by_row=False),
+        Metric("f1", by_row=False),
+        Metric("roc_auc", by_row=False),
+        Metric("log_loss", less_is_better=True),
+        Metric("ece", by_row=False, less_is_better=True),
+    ),
+}
+"""By kind of answer."""
+CALIBRATION = "ece"
+"""The expected calibration error, of the kinds that have it."""
+
+
+def of(kind: Kind, name: str) -> Metric | None:
+    """The metric of that name; None where the kind has none."""
+    return next((metric for metric in METRICS[kind] if metric.matches(name)), None)
+
+
+def by_row(kind: Kind, name: str) -> bool:
+    """Whether the kind has such a metric, and it is a mean over rows."""
+    found = of(kind, name)
+    return found is not None and found.by_row
+
+
+def sign(kind: Kind, name: str) -> int:
+    """1 where more is better, -1 where less is."""
+    found = of(kind, name)
+    return -1 if found is not None and found.less_is_better else 1
+
+
+def names(kind: Kind, cutoffs: Sequence[int], *, rows: bool = False) -> Iterator[str]:
+    """What is measured at these cutoffs; `rows`: only means over rows."""
+    plain = [metric for metric in METRICS[kind] if metric.by_row or not rows]
+    yield from (metric.name for metric in plain if not metric.cutoffs)
+    yield from (f"{metric.name}@{k}" for k in cutoffs for metric in plain if metric.cutoffs)

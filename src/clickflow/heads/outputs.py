@@ -1,0 +1,110 @@
+"""The outputs of a model by name: the answer of each head, and of a ranking its list for several next steps."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from clickflow import heads
+from clickflow.heads.head import Head, Kind, Written, several
+from clickflow.params.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output; `ahead`: the list for several next steps."""
+
+    name: str
+    head: Head
+    ahead: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """Of answer."""
+        return self.head.kind
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.name.replace("_", " ").capitalize()
+
+    @property
+    def evidence(self) -> str:
+        """The file of the evaluation with its rows."""
+        return self._written.evidence or f"{self.name}.parquet"
+
+    @property
+    def predictions(self) -> str:
+        """The file of `clickflow score --all`."""
+        return self._written.predictions or f"{self.name}.parquet"
+
+    @property
+    def answer(self) -> str:
+        """The key in the JSON of `clickflow score`."""
+        return self._written.answer or self.name
+
+    @property
+    def _written(self) -> Written:
+        return self.head.written_ahead if self.ahead else self.head.written
+
+
+def every() -> list[Output]:
+    """All that there can be, in the order in which they are shown."""
+    found = []
+    for head in heads.HEADS.values():
+        found.append(Output(head.name, head))
+        if head.kind == "ranking":
+            found.append(Output(several(head.name), head, ahead=True))
+    return found
+
+
+def of(names: Iterable[str]) -> list[Output]:
+    """Those of these names, such as the outputs of an artefact, in the order in which they are shown."""
+    wanted = set(names)
+    return [output for output in every() if output.name in wanted]
+
+
+def named(name: str) -> Output:
+    """The output of that name, which there is."""
+    return next(output for output in every() if output.name == name)
+
+
+def head(name: str) -> Head:
+    """The head of an output."""
+    return named(name).head
+
+
+def main(names: Iterable[str], kind: Kind) -> str:
+    """The first head of a kind among these outputs, whose results stand without its name; where there is none, the
+    first of that kind that there can be.
+    """
+    first = [output.name for output in (*of(names), *every()) if output.kind == kind and not output.ahead]
+    return first[0] if first else kind
+
+
+def place_of(metric: str, names: Iterable[str] = ()) -> tuple[str, str]:
+    """The output that a metric is of, and its name there.
+
+    `head.metric` says it; a metric alone is of the first ranking among `names`, the outputs of a model.
+    """
+    prefix, dot, key = metric.partition(".")
+    if dot:
+        return prefix, key
+    return main(names, "ranking"), metric
+
+
+def full(output: str, key: str, names: Iterable[str] = ()) -> str:
+    """The metric `key` of an output as it is written: without the output where `place_of` finds it so."""
+    return key if place_of(key, names) == (output, key) else f"{output}.{key}"
+
+
+def baselines(settings: Evaluation, head: Head) -> tuple[tuple[str, ...], str]:
+    """What a head is held against, and where that is said: in params.yaml, or by the head itself."""
+    if (named := settings.baselines_of(head.name)) is not None:
+        return named, f"evaluation.baselines.{head.name}"
+    if head.name == main((), head.kind) and (old := settings.of_old_form(head.kind)) is not None:
+        return old, "evaluation.baselines" if head.kind == "ranking" else "evaluation.action_baselines"
+    return head.baselines, f"the baselines of {head.name}"
+
+
+def evidence() -> tuple[str, ...]:
+    """The files of an evaluation that hold a row a question."""
+    return tuple(output.evidence for output in every())

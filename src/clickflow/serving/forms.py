@@ -1,0 +1,129 @@
+"""How each kind of answer is served: printed for one question, and as columns for many."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.heads.head import Kind
+from clickflow.sequences.indexes import FIRST_ITEM
+
+TOP = 5
+"""How many next items are told."""
+NOTHING = {"name": None, "brand": None, "category": None}
+"""What is known of an item of which nothing is."""
+
+Told = tuple[tuple[str, float], ...]
+"""Names with their probability, the likeliest first."""
+About = Mapping[str, Mapping[str, str | None]]
+"""Name, brand and category of items."""
+Kept = tuple[npt.NDArray[Any], ...]
+"""What is kept of the answers to many questions, arrays with a row each."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One kind's."""
+
+    items: bool
+    """Whether the answers are items."""
+    told: Callable[[Any, Sequence[str]], Told]
+    """From the log-probabilities of one question, and the names of all answers, to those that are told."""
+    as_json: Callable[[Iterable[tuple[str, float]], About], Any]
+    """These in JSON."""
+    columns: Callable[[Sequence[str]], list[tuple[str, Any]]]
+    """Names and types of the columns, by the names of the classes."""
+    empty: Callable[[int, int], Kept]
+    """Room for so many questions, and so many answers to each."""
+    kept: Callable[[npt.NDArray[np.float32], int], Kept]
+    """What is kept of the log-probabilities of a block; of a ranking the best so many."""
+    rows: Callable[[list[Any], Kept, Any], list[Any]]
+    """The columns: of who was asked, and of what was kept; the last is the Arrow array of all items."""
+
+
+def _ranked_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    return [("rank", pa.int16()), ("item_id", pa.string()), ("probability", pa.float32())]
+
+
+def _ranked_rows(who: list[Any], kept: Kept, items: Any) -> list[Any]:
+    import pyarrow as pa
+
+    best, probability = kept
+    n, top = best.shape
+    again = pa.array(np.repeat(np.arange(n), top))
+    return [
+        *(column.take(again) for column in who),
+        pa.array(np.tile(np.arange(1, top + 1, dtype=np.int16), n)),
+        items.take(pa.array(best.ravel())),
+        pa.array(probability.ravel()),
+    ]
+
+
+def _ranked(logs: npt.NDArray[np.float32], top: int) -> Kept:
+    best, values = highest(logs, top)
+    return best, np.exp(values)
+
+
+def highest(logs: npt.NDArray[np.float32], top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The `top` likeliest items of each row [N, known], the likeliest first: (indexes, logs), each [N, top].
+
+    Equal ones come by index, so that the answer is the same whatever finds it.
+    """
+    found = np.argpartition(logs[:, FIRST_ITEM:], -top, axis=1)[:, -top:] + FIRST_ITEM
+    least = np.take_along_axis(logs, found, axis=1).min(axis=1, keepdims=True)
+    # where more are as good as the last one, which of them argpartition took is its own affair
+    for row in np.flatnonzero(np.count_nonzero(logs[:, FIRST_ITEM:] >= least, axis=1) > top):
+        found[row] = np.argsort(-logs[row, FIRST_ITEM:], kind="stable")[:top] + FIRST_ITEM
+    found.sort(axis=1)
+    values = np.take_along_axis(logs, found, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(found, order, axis=1).astype(np.int32), np.take_along_axis(values, order, axis=1)
+
+
+def _list(answers: Iterable[tuple[str, float]], about: About) -> Any:
+    return [{"item": item, "probability": round(p, 6), **about.get(item, NOTHING)} for item, p in answers]
+
+
+def _class_columns(names: Sequence[str]) -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    return [(name, pa.float32()) for name in names]
+
+
+def _class_rows(who: list[Any], kept: Kept, _: Any) -> list[Any]:
+    import pyarrow as pa
+
+    return [*who, *(pa.array(column) for column in kept[0].T)]
+
+
+def _told(logs: Any, names: Sequence[str], first: int, top: int) -> Told:
+    """The `top` likeliest from index `first` on, with their probability; ties by index."""
+    order = np.argsort(-logs[first:], kind="stable")[:top] + first
+    return tuple((names[index], float(np.exp(logs[index]))) for index in order)
+
+
+FORMS: Mapping[Kind, Form] = {
+    "ranking": Form(
+        items=True,
+        told=lambda logs, names: _told(logs, names, FIRST_ITEM, TOP),
+        as_json=_list,
+        columns=_ranked_columns,
+        empty=lambda n, top: (np.zeros((n, top), np.int32), np.zeros((n, top), np.float32)),
+        kept=_ranked,
+        rows=_ranked_rows,
+    ),
+    "classes": Form(
+        items=False,
+        told=lambda logs, names: _told(logs, names, 0, len(names)),
+        as_json=lambda answers, _: {name: round(p, 6) for name, p in answers},
+        columns=_class_columns,
+        empty=lambda n, classes: (np.zeros((n, classes), np.float32),),
+        kept=lambda logs, _: (np.exp(logs),),
+        rows=_class_rows,
+    ),
+}
+"""By kind of answer."""
