@@ -112,8 +112,17 @@ def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_pat
     assert len(hits["candidate"]) > metrics["predictions"]
     for system, found in hits.items():
         assert metrics["next_items"][system]["recall@10"]["value"] == pytest.approx(np.mean(found), abs=1e-6)
-    assert set(metrics["next_items"]) == {"candidate", "champion", "one_step", *params.evaluation.baselines}
-    assert metrics["next_item"].keys() == {"candidate", "champion", *params.evaluation.baselines}
+    assert set(metrics["next_items"]) == {
+        "candidate",
+        "champion",
+        "one_step",
+        *outputs.baselines(params.evaluation, outputs.head("next_item"))[0],
+    }
+    assert metrics["next_item"].keys() == {
+        "candidate",
+        "champion",
+        *outputs.baselines(params.evaluation, outputs.head("next_item"))[0],
+    }
     assert "Several steps ahead" in (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
 
     from clickflow.gate import stage
@@ -127,8 +136,16 @@ def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_pat
 
 def test_what_later_stages_read_is_there(evaluated):
     paths, params, metrics = evaluated
-    assert set(metrics["next_item"]) == {"candidate", "champion", *params.evaluation.baselines}
-    assert set(metrics["next_action"]) == {"candidate", "champion", *params.evaluation.action_baselines}
+    assert set(metrics["next_item"]) == {
+        "candidate",
+        "champion",
+        *outputs.baselines(params.evaluation, outputs.head("next_item"))[0],
+    }
+    assert set(metrics["next_action"]) == {
+        "candidate",
+        "champion",
+        *outputs.baselines(params.evaluation, outputs.head("next_action"))[0],
+    }
     assert metrics["next_item"]["champion"] is metrics["next_action"]["champion"] is metrics["oracle"] is None
     assert metrics["champion_version"] == 0
     assert metrics["next_items"] is None
@@ -144,7 +161,7 @@ def test_what_later_stages_read_is_there(evaluated):
     columns = pq.read_schema(paths.evaluation("next_step") / "predictions.parquet").names
     assert columns == [
         *("sequence", "customer", "position", "target", "rank_candidate", "rank_champion"),
-        *(f"rank_{name}" for name in params.evaluation.baselines),
+        *(f"rank_{name}" for name in outputs.baselines(params.evaluation, outputs.head("next_item"))[0]),
         *("tied", "length", "day", "hour", "popularity"),
     ]
 

@@ -39,6 +39,7 @@ BY_NAME = {
     ("clickflow.params.models", "clickflow.sequences.units"),
     ("clickflow.params.models", "clickflow.models.kinds"),
     ("clickflow.params.models", "clickflow.heads"),
+    ("clickflow.params.rules", "clickflow.heads.checks"),
     ("clickflow.events.origins", "clickflow.sources."),
     ("clickflow.evaluation.oracle", "clickflow.sources."),
 }
