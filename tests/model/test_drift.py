@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from small_models import EVERY_FEATURE, split
 
 from clickflow.evaluation import profile
-from clickflow.evaluation.profile import LENGTHS, Cells
+from clickflow.evaluation.lengths import COARSE, FINE, names
+from clickflow.evaluation.profile import Cells
 from clickflow.monitoring import drift
 from clickflow.sequences.store import PackedSplit
 
@@ -78,7 +79,7 @@ def test_cells_are_counts_of_steps_and_sequences():
         assert of["event_types"].tolist() == np.bincount(found.action[steps], minlength=6).tolist()
         assert of["hour"].tolist() == np.bincount(found.hour[steps], minlength=24).tolist()
         assert of["session_length"].sum() == 1
-        assert of["session_length"][np.searchsorted(LENGTHS, length, "right") - 1] == 1
+        assert of["session_length"][np.searchsorted(FINE, length, "right") - 1] == 1
         assert of["price"][-1] == np.isnan(found.price[steps]).sum()
         assert of["unknown_items"].tolist() == [length, 0]
         assert of["popularity"].sum() == length
@@ -137,3 +138,9 @@ def test_the_further_the_data_moves_the_larger_the_distance():
     assert seen == sorted(seen)
     assert seen[0] == pytest.approx(0)
     assert seen[-1] == pytest.approx(1)
+
+
+def test_lengths_of_slices_and_of_drift_are_of_one_kind():
+    assert set(COARSE) <= set(FINE), "a slice is a sum of classes that drift is counted in"
+    assert names(COARSE) == ["2", "3-4", "5-9", "10-19", "20+"]
+    assert names(FINE)[3:6] == ["5-6", "7-9", "10-14"]

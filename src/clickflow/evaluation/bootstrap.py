@@ -29,16 +29,13 @@ class Resampling:
 def per_sequence(sequence: npt.NDArray[np.integer], values: Values) -> tuple[Values, npt.NDArray[np.integer]]:
     """Sums of `values` [N, M] over the predictions of each sequence: ([S, M], the S sequences in ascending order)."""
     found, index = np.unique(sequence, return_inverse=True)
-    sums = np.zeros((len(found), values.shape[1]))
-    for column in range(values.shape[1]):
-        sums[:, column] = np.bincount(index, weights=values[:, column], minlength=len(found))
-    return sums, found
+    return np.hstack([cells(index, 0, column, 1) for column in values.T]), found
 
 
-def cells(index: npt.NDArray[np.integer], cell: npt.NDArray[np.integer], values: Values, size: int) -> Values:
+def cells(index: npt.NDArray[np.integer], cell: npt.NDArray[np.integer] | int, values: Values, size: int) -> Values:
     """Sums [S, size] of `values` [N], each into one `cell` [N] of its sequence `index` [N] (0..S-1)."""
     rows = int(index.max(initial=-1)) + 1
-    summed = np.bincount(index * size + cell, weights=values, minlength=rows * size)
+    summed = np.bincount(index * size + cell, weights=values.astype(np.float64), minlength=rows * size)
     return summed.astype(np.float64).reshape(rows, size)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.evaluation import bootstrap
+from clickflow.evaluation.lengths import FINE
+from clickflow.evaluation.lengths import names as lengths_of
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 from clickflow.sequences.store import PackedSplit
 
@@ -23,8 +25,6 @@ GROUPS = 100
 """Groups of items, each with about the same share of the training steps."""
 PRICE_RANGES = 10
 """Ranges of prices, each with about the same share of the training steps that have one."""
-LENGTHS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
-"""Where each class of session lengths begins."""
 CHUNK = 1 << 20
 """Steps looked at together."""
 
@@ -48,7 +48,7 @@ class Cells:
             "event_types": len(self.actions) + 1,
             "popularity": int(self.group.max(initial=0)) + 1,
             "unknown_items": 2,
-            "session_length": len(LENGTHS),
+            "session_length": len(FINE),
             "hour": 24,
             "price": len(self.prices) + 2,
         }
@@ -56,7 +56,6 @@ class Cells:
     @property
     def names(self) -> dict[str, list[str]]:
         """What each cell is called."""
-        longer = [f"{low}-{high - 1}" if high - low > 1 else str(low) for low, high in pairwise(LENGTHS)]
         edges = [f"{edge:.6g}" for edge in self.prices]
         ranges = [f"{low} to {high}" for low, high in pairwise(edges)]
         below = [f"below {edges[0]}", *ranges, f"from {edges[-1]}"] if edges else ["any"]
@@ -64,7 +63,7 @@ class Cells:
             "event_types": [*self.actions, "other"],
             "popularity": [str(group + 1) for group in range(self.sizes["popularity"])],
             "unknown_items": ["known", "unknown"],
-            "session_length": [*longer, f"{LENGTHS[-1]}+"],
+            "session_length": lengths_of(FINE),
             "hour": [f"{hour:02d}" for hour in range(24)],
             "price": [*below, "none"],
         }
@@ -95,7 +94,7 @@ class Cells:
             "event_types": (owner, action[np.asarray(split.action[steps])]),
             "popularity": (owner[known], group[known]),
             "unknown_items": (owner, (own <= UNKNOWN).astype(np.int64)),
-            "session_length": (np.arange(rows), np.searchsorted(LENGTHS, np.maximum(lengths, LENGTHS[0]), "right") - 1),
+            "session_length": (np.arange(rows), np.searchsorted(FINE, np.maximum(lengths, FINE[0]), "right") - 1),
             "hour": (owner, np.asarray(split.hour[steps], np.int64)),
             "price": (owner, ranges),
         }

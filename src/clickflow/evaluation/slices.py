@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.evaluation.lengths import COARSE, names
 from clickflow.sequences.indexes import FIRST_ITEM
 
 HEAD, TORSO = 0.5, 0.8
 """Head: the most popular items that together make half of the training events; torso: up to 80%; tail: the rest."""
-LENGTHS = ((2, "2"), (3, "3-4"), (5, "5-9"), (10, "10-19"), (20, "20+"))
-"""Sessions by their number of steps: from so many on."""
+LENGTHS = ("1", *names(COARSE))
+"""Sessions by their number of steps."""
 UNKNOWN = "unknown"
 """The popularity of an item that the candidate's vocabulary lacks."""
 DIMENSIONS = ("length", "day", "hour", "popularity")
@@ -48,9 +49,7 @@ def days(time: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
 
 def lengths(length: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
     """The bucket of each session length."""
-    starts = np.array([start for start, _ in LENGTHS])
-    names = np.array(["1", *(name for _, name in LENGTHS)])
-    return names[np.searchsorted(starts, length, side="right")]
+    return np.array(LENGTHS)[np.searchsorted(COARSE, length, side="right")]
 
 
 def slicing(
@@ -63,7 +62,7 @@ def slicing(
 ) -> Slicing:
     """The slices of rows [N]; hours are two digits. Without a `clock` there are neither days nor hours."""
     labels = {"length": lengths(length)}
-    order: dict[str, Sequence[str]] = {"length": ["1", *(name for _, name in LENGTHS)]}
+    order: dict[str, Sequence[str]] = {"length": LENGTHS}
     if clock:
         labels |= {"day": days(time), "hour": np.char.zfill(np.asarray(hour).astype(str), 2)}
         order |= {name: sorted(set(labels[name].tolist())) for name in ("day", "hour")}

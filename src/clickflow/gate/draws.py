@@ -45,8 +45,8 @@ class Drawn:
         self.rows = rows
         self.owners = customers.count(rows.customer)
         self.missing = rows.missing
-        columns: dict[Any, Array] = {("count", name): paired.per_owner(owner, each) for name, each in counts.items()}
-        columns |= {key: paired.per_owner(owner, each) for key, each in gains.items()}
+        added: dict[Any, Array] = {("count", name): each for name, each in counts.items()} | dict(gains)
+        columns = {key: bootstrap.cells(owner, 0, each, 1) for key, each in added.items()}
         columns |= also or {}
         self.sums = columns
         self.drawn: dict[Any, Array] = {}
@@ -145,7 +145,7 @@ class Draws(Drawn):
                 CANDIDATE: fair * rows.values(primary, rows.answers[CANDIDATE]),
                 CHAMPION: fair * rows.values(primary, rows.answers[CHAMPION]),
             }.items():
-                columns["slice", dimension, what] = paired.per_owner(owner, summed, level, len(names))
+                columns["slice", dimension, what] = bootstrap.cells(owner, level, summed, len(names))
         return columns
 
 

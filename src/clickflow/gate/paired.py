@@ -18,17 +18,6 @@ RESAMPLES = 2000
 """Draws: a bound at 95 % then rests on the 100 lowest."""
 
 
-def per_owner(owner: Array, values: Array, level: Array | None = None, levels: int = 1) -> Array:
-    """Sums per owner and level, float64 [owners, levels], of `values` [predictions].
-
-    `owner` [predictions]: the customer (or session) of each, 0 to owners - 1. `level` [predictions]: the slice of each,
-    0 to levels - 1; none given: one slice.
-    """
-    n = int(owner.max(initial=-1)) + 1
-    cell = owner.astype(np.int64) * levels + (0 if level is None else level)
-    return np.bincount(cell, weights=values.astype(np.float64), minlength=n * levels).reshape(n, levels)
-
-
 def bounds(observed: float, drawn: Array, confidence: float) -> tuple[float, float]:
     """A lower and an upper bound of a value, each at the confidence, from what it is in each draw [resamples].
 

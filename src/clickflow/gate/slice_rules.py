@@ -39,17 +39,16 @@ def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
         for dimension, (_, names) in draws.rows.slices.items()
     }
     judged = sum(map(len, large.values()))
+    enough = f"{gate.min_slice:,} predictions of {MIN_CUSTOMERS} customers or sessions"
     if not judged:
-        text = f"no slice has {gate.min_slice:,} predictions of {MIN_CUSTOMERS} customers or sessions"
+        text = f"no slice has {enough}"
         return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
     z = NormalDist().inv_cdf(1 - (1 - gate.champion.confidence) / judged)
     rules = []
     for dimension, levels in sorted(large.items()):
         rule = f"no slice drops: {dimension}"
         if not levels:
-            text = (
-                f"no slice by {dimension} has {gate.min_slice:,} predictions of {MIN_CUSTOMERS} customers or sessions"
-            )
+            text = f"no slice by {dimension} has {enough}"
             rules.append(Rule(rule=rule, verdict="not_applicable", severity="hold", text=text))
             continue
         found = [_slice(draws, dimension, level, z) for level in levels]

@@ -197,27 +197,14 @@ def per_class(logs: npt.NDArray[np.floating], target: Ints, names: Sequence[str]
 
 
 def roc_auc(scores: npt.NDArray[np.floating], target: Ints) -> list[float | None]:
-    """The area under the ROC curve of each class against the rest, by ranks (Hanley & McNeil 1982), ties half.
+    """The area under the ROC curve of each class against the rest; None for a class of no target, or of every one."""
+    from sklearn.metrics import roc_auc_score
 
-    None for a class that no target has, or every target.
-    """
-    areas: list[float | None] = []
-    for i in range(scores.shape[1]):
-        positive = target == i
-        n, rest = int(positive.sum()), int((~positive).sum())
-        if not n or not rest:
-            areas.append(None)
-            continue
-        area = (_middle_ranks(scores[:, i])[positive].sum() - n * (n + 1) / 2) / (n * rest)
-        areas.append(float(area))
-    return areas
-
-
-def _middle_ranks(values: npt.NDArray[np.floating]) -> Values:
-    """Ranks from 1 on, ascending; equal values share the mean of theirs."""
-    _, index, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Values = (np.cumsum(count) - (count - 1) / 2)[index]
-    return ranks
+    classes = [target == i for i in range(scores.shape[1])]
+    return [
+        float(roc_auc_score(own, scores[:, i])) if own.any() and not own.all() else None
+        for i, own in enumerate(classes)
+    ]
 
 
 def _of_totals(count: Values, totals: Values, classes: int) -> Values:
