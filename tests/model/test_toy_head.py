@@ -1,9 +1,9 @@
-"""A head of somebody's own, from params.yaml to an exported model that answers it."""
+"""Heads of somebody's own, from params.yaml to a served answer: trained, exported, evaluated, gated, scored."""
 
-import json
-import re
+import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,31 @@ import numpy as np
 import pytest
 import small_models
 import yaml
+from pyarrow import parquet
 from toy_heads import LATER_ITEM, RETURNING
+from watched_shop import MODEL, call
 
 from clickflow import heads
 from clickflow.artefact import export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import Translation, batch, questions
+from clickflow.heads import outputs
 from clickflow.models.answers.ranking import Ranking
 from clickflow.models.saved import load_trained
 from clickflow.params.file import check
-from clickflow.params.schema import Params
+from clickflow.registry import ledger
 from clickflow.sequences.store import open_split
 from clickflow.system.errors import UsageError
+from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths
 from clickflow.training import stage
 
-ALONE = {"returning": {"weight": 1.0}}
-ALL: dict[str, Any] = {"later_item": {"negatives": 16, "output": "separate"}, **ALONE}
-ALL |= {"next_item": {"negatives": 16, "output": "separate"}, "next_action": {}}
+ALONE: dict[str, Any] = {"returning": {"weight": 1.0}}
+SEVERAL: dict[str, Any] = {"later_item": {"negatives": 16, "output": "separate"}, **ALONE}
+SEVERAL |= {"next_item": {"negatives": 16, "output": "separate"}, "next_action": {}}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def known() -> Iterator[None]:
     before = dict(heads.HEADS)
     heads.add(RETURNING)
@@ -46,62 +50,208 @@ def raw(root: Path) -> Any:
     return yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
 
 
-def shipped(raw: Any, folder: Path, asked: dict[str, Any]) -> tuple[Paths, Params, Artefact]:
-    raw["models"]["next_step"]["heads"] = asked
-    params = check(raw)
-    model = params.model("next_step")
-    small = replace(
-        model,
-        encoder=replace(model.encoder, units=12),
-        budget=replace(model.budget, epochs=3, batch_tokens=128, max_length=8),
+@dataclass(frozen=True)
+class Shop:
+    """A workspace with a champion: what the gate decided before there was one, and beside it."""
+
+    paths: Paths
+    artefact: Artefact
+    first: dict[str, Any]
+    second: dict[str, Any]
+
+    @property
+    def home(self) -> Path:
+        return self.paths.root / "home"
+
+    def rules(self, which: str) -> dict[str, str]:
+        return {rule["rule"]: rule["verdict"] for rule in getattr(self, which)["rules"]}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.paths.measured(MODEL))
+        return found
+
+
+def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
+    """Every stage of the small shop for a model with these heads, twice the evaluation and the gate: alone, and beside
+    itself as the champion.
+    """
+    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw["models"][MODEL]["heads"] = asked
+    raw["models"][MODEL]["encoder"]["units"] = 12
+    raw["models"][MODEL]["budget"] = {"epochs": 3, "batch_tokens": 128, "max_length": 8}
+    raw["evaluation"]["bootstrap"] = 50
+    raw["gate"] |= {"max_calibration_error": 1.0, "max_latency_ms": 5000, "min_slice": 100}
+    del raw["gate"]["floors"]
+    if "later_item" in asked:
+        raw["evaluation"]["baselines"] = {"next_item": ["popularity"], "next_action": ["majority"]}
+        raw["gate"]["primary"] = "later_item.mrr@20"
+    paths = Paths(folder)
+    paths.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    shutil.copy(root / "dvc.yaml", folder)
+    small_models.shop(paths.sequences("session"), test=160)
+    params, decisions = check(raw), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("CLICKFLOW_HOME", str(folder / "home"))
+        stage.run(params, paths, MODEL)
+        export.run(params, paths, MODEL)
+        for _ in range(2):
+            for verb in ("evaluate", "gate"):
+                call(verb, MODEL, as_json=False)
+            decisions.append(read_json(paths.gate(MODEL) / "decision.json"))
+            if len(decisions) == 1:
+                crown(paths)
+                assert call("open")["champion"] == {MODEL: 1}
+    return Shop(paths, load(paths.exported(MODEL)), *decisions)
+
+
+def crown(paths: Paths) -> None:
+    """Make the artefact version 1 and champion, as a promotion would write it into the ledger."""
+    shutil.copytree(paths.exported(MODEL), paths.home / "models" / MODEL / "1")
+    ledger.append(
+        ledger.path(paths),
+        [],
+        action="promote",
+        model=MODEL,
+        version=1,
+        champion=1,
+        previous=0,
+        reason="a test",
+        facts={"artefact_sha256": sha256_folder(paths.exported(MODEL))},
     )
-    params, paths = replace(params, models={"next_step": small}), Paths(folder)
-    small_models.shop(paths.sequences("session"))
-    stage.run(params, paths, "next_step")
-    export.run(params, paths, "next_step")
-    return paths, params, load(paths.exported("next_step"))
 
 
-@pytest.mark.usefixtures("known")
-def test_a_head_alone_learns_and_its_artefact_answers(raw: Any, tmp_path: Path) -> None:
-    paths, _, artefact = shipped(raw, tmp_path, ALONE)
+@pytest.fixture(scope="module")
+def alone(known: None, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return shipped(root, tmp_path_factory.mktemp("alone"), ALONE)
+
+
+@pytest.fixture(scope="module")
+def several(known: None, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return shipped(root, tmp_path_factory.mktemp("several"), SEVERAL)
+
+
+@pytest.fixture
+def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """The shop that the test names, as the current workspace."""
+    shop: Shop = request.getfixturevalue(request.param)
+    monkeypatch.chdir(shop.paths.root)
+    monkeypatch.setenv("CLICKFLOW_HOME", str(shop.home))
+    return shop
+
+
+def test_a_head_alone_learns_and_its_artefact_answers(alone: Shop) -> None:
+    paths, artefact = alone.paths, alone.artefact
     (head,) = artefact.heads.values()
     assert (head.kind, head.outputs, head.classes) == ("classes", ("returning",), ("new", "seen"))
-    history = json.loads((paths.trained("next_step") / "history.json").read_text())
+    history = read_json(paths.trained(MODEL) / "history.json")
     assert set(history[0]["train"]) == {"loss", "returning"}
     test = open_split(paths.sequences("session"), "test")
     asked = questions(test.offsets, np.arange(test.n_sequences), 8)
     plain = Translation(*(np.arange(300) for _ in range(3)))
-    answers, targets = [], []
+    answers = []
     for chosen in np.array_split(np.arange(len(asked)), 4):
         inputs, rows, columns = batch(test, asked, chosen, artefact.inputs, plain)
         answers.append(artefact.scores(inputs, rows, columns)["returning"])
-    event = np.concatenate([np.arange(a, b) for a, b in zip(test.offsets[:-1], test.offsets[1:], strict=True)])
+    event = np.concatenate([np.arange(a, b) for a, b in pairwise(test.offsets)])
     ends = np.repeat(test.offsets[1:], test.lengths)
-    targets = RETURNING.targets(test, event, ends, load_trained(paths.trained("next_step")).sizes)
+    targets = RETURNING.targets(test, event, ends, load_trained(paths.trained(MODEL)).sizes)
     logs = np.concatenate(answers)
     np.testing.assert_allclose(np.exp(logs).sum(1), 1, atol=1e-5)
     true = targets[targets >= 0]
     losses = -logs[targets >= 0][np.arange(len(true)), true]
     shares = np.bincount(true) / len(true)
     assert losses.mean() < -(shares * np.log(shares)).sum() - 0.02, "better than the share of each class"
+    assert alone.metrics["returning"]["candidate"]["log_loss"]["value"] == pytest.approx(losses.mean(), abs=1e-5)
 
 
-@pytest.mark.usefixtures("known")
-def test_several_heads_of_a_kind_share_an_encoder(raw: Any, tmp_path: Path) -> None:
-    paths, _, artefact = shipped(raw, tmp_path, ALL)
+def test_several_heads_of_a_kind_share_an_encoder(several: Shop) -> None:
+    paths, artefact = several.paths, several.artefact
     order = ["next_item", "next_action", "returning", "later_item"]
     assert list(artefact.heads) == list(artefact.outputs) == order, "as the table of heads has them"
     assert [head.kind for head in artefact.heads.values()] == ["ranking", "classes", "classes", "ranking"]
-    network = load_trained(paths.trained("next_step"))
+    network = load_trained(paths.trained(MODEL))
     known = network.sizes.known
     assert len(network.items) == 3 * known, "each that answers by vectors of its own has some"
     rankings = [head.rows for head in network.heads.values() if isinstance(head, Ranking)]
     assert [(rows.start, rows.stop) for rows in rankings] == [(known, 2 * known), (2 * known, None)]
-    record = json.loads((paths.trained("next_step") / "history.json").read_text())[-1]
+    record = read_json(paths.trained(MODEL) / "history.json")[-1]
     assert set(order) <= set(record["train"])
     assert {"recall@20", "later_item.recall@20"} <= set(record["valid"])
     assert record["train"]["loss"] == pytest.approx(sum(record["train"][name] for name in order))
+
+
+def test_a_head_alone_is_judged_by_what_it_says_itself(alone: Shop) -> None:
+    assert set(alone.metrics["returning"]) == {"candidate", "champion", "majority", "markov"}
+    assert alone.metrics["returning"]["candidate"] == alone.metrics["returning"]["champion"]
+    first, second = alone.rules("first"), alone.rules("second")
+    for rule in ("floor: returning.accuracy", "beats majority: returning.log_loss", "calibration of returning"):
+        assert first[rule] == second[rule] == "passed"
+    assert "beats markov: returning.log_loss" in first
+    rule = "not inferior to the champion: returning.log_loss"
+    assert (first[rule], second[rule]) == ("not_applicable", "passed")
+    assert (first["no slice drops"], second["no slice drops: length"]) == ("not_applicable", "passed")
+    assert alone.first["decision"] == alone.second["decision"] == "promote"
+
+
+def test_each_of_several_heads_is_judged(several: Shop) -> None:
+    for head, baselines in {
+        "next_item": {"popularity"},
+        "next_action": {"majority"},
+        "returning": {"majority", "markov"},
+        "later_item": {"popularity"},
+    }.items():
+        assert set(several.metrics[head]) == {"candidate", "champion", *baselines}
+    first, second = several.rules("first"), several.rules("second")
+    for rule in ("floor: recall@20", "floor: returning.accuracy", "floor: later_item.recall@20", "coverage"):
+        assert first[rule] == "passed"
+    for rule in (
+        "beats popularity: mrr@20",
+        "beats popularity: later_item.mrr@20",
+        "beats majority: returning.log_loss",
+    ):
+        assert first[rule] == "passed"
+    rule = "not inferior to the champion: later_item.mrr@20"
+    assert (first[rule], second[rule]) == ("not_applicable", "passed")
+    assert (first["no slice drops"], second["no slice drops: popularity"]) == ("not_applicable", "passed")
+    assert several.second["metrics"].keys() >= {"returning.accuracy", "later_item.mrr@20", "later_item.recall@20"}
+    page = (several.paths.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
+    for head in several.artefact.outputs:
+        assert f">{outputs.named(head).title}</h2>" in page
+
+
+@pytest.mark.parametrize("here", ["alone", "several"], indirect=True)
+def test_one_visit_is_answered_by_every_head(here: Shop) -> None:
+    latest = call("score", MODEL, "--limit", "2")["sessions"]
+    (answer,) = call("score", MODEL, "--session", latest[0]["session"])["sessions"]
+    assert answer == latest[0]
+    assert set(answer["returning"]) == {"new", "seen"}
+    assert sum(answer["returning"].values()) == pytest.approx(1, abs=1e-5)
+    shown = call("score", MODEL, "--session", answer["session"], as_json=False)
+    assert "returning" in shown
+    if "later_item" in here.artefact.heads:
+        assert len(answer["later_item"]) == len(answer["next_items"]) == 5
+        assert answer["later_item"] != answer["next_items"]
+        assert "later item" in shown
+
+
+@pytest.mark.parametrize("here", ["alone", "several"], indirect=True)
+def test_all_visits_are_answered_by_every_head(here: Shop, tmp_path: Path) -> None:
+    card = call("score", MODEL, "--all", "--out", str(tmp_path / "out"), "--top", "3")
+    rankings = [name for name, head in here.artefact.heads.items() if head.kind == "ranking"]
+    assert card["top"] == (3 if rankings else None)
+    assert set(card["files"]) == {outputs.named(name).predictions for name in here.artefact.heads}
+    table = parquet.read_table(tmp_path / "out/returning.parquet")
+    assert len(table) == card["sessions"] == 500
+    by_session = {row["session_id"]: row for row in table.to_pylist()}
+    for answer in call("score", MODEL)["sessions"]:
+        row = by_session[answer["session"]]
+        assert {name: row[name] for name in ("new", "seen")} == pytest.approx(answer["returning"], abs=1e-5)
+    if rankings:
+        later = parquet.read_table(tmp_path / "out/later_item.parquet").to_pylist()
+        told = [row["item_id"] for row in later if row["session_id"] == answer["session"]]
+        assert told == [item["item"] for item in answer["later_item"][:3]]
 
 
 @pytest.mark.usefixtures("known")
@@ -119,19 +269,10 @@ def test_a_head_that_nobody_knows_names_the_nearest(raw: Any) -> None:
         heads.named("next_itm")
 
 
-def test_no_head_is_known_by_name_outside_its_own_file(root: Path) -> None:
-    """But for what the shipped params say, and rooms that are not there yet: these may only become fewer."""
-    package = root / "src/clickflow"
-    names = re.compile(rf"\b({'|'.join(heads.HEADS)})s?\b")
-    files = [path for path in package.rglob("*") if path.suffix in (".py", ".jinja", ".html", ".sql")]
-    naming = [path.relative_to(package) for path in files if names.search(path.read_text(encoding="utf-8"))]
-    assert {path.parts[0] for path in naming} - {"heads"} <= {"params", "evaluation", "gate", "monitoring", "serving"}
-    own = {path.name for path in naming if path.parts[0] == "heads"}
-    assert own == {"__init__.py", *(f"{name}.py" for name in heads.HEADS)}
-
-
 @pytest.mark.usefixtures("known")
-def test_a_head_cannot_be_called_as_a_part_of_a_network(raw: Any, tmp_path: Path) -> None:
-    heads.add(replace(RETURNING, name="encoder"))
+def test_a_head_cannot_be_called_as_a_part_of_a_network(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(heads.HEADS, "encoder", replace(RETURNING, name="encoder"))
     with pytest.raises(UsageError, match="no head can be called 'encoder'"):
-        shipped(raw, tmp_path, {"encoder": {}})
+        shipped(root, tmp_path, {"encoder": {}})

@@ -29,9 +29,11 @@ RETURNING = Head(
     question="Will this visitor go back to an item of this visit?",
     targets=returning,
     params=ClassesHead,
-    baselines=("majority",),
+    baselines=("majority", "markov"),
     primary="log_loss",
     classes=lambda store: ("new", "seen"),
+    floors={"accuracy": 0.5},
+    beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
 )
 
 
@@ -57,4 +59,6 @@ LATER_ITEM = Head(
     params=LaterItemHead,
     baselines=("popularity",),
     primary="mrr@20",
+    floors={"recall@20": 0.01},
+    beat_baselines={"mrr@20": "warn"},
 )

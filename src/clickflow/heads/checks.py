@@ -5,20 +5,31 @@
 
 from collections.abc import Iterator, Mapping
 
-from clickflow.heads import metrics, outputs
+from clickflow.heads import metrics, named, outputs
 from clickflow.heads.outputs import Output
 from clickflow.params.evaluation import NAMES
 from clickflow.params.gate import OTHERS
+from clickflow.params.models import units
 from clickflow.params.schema import Params
 from clickflow.system.errors import nearest
 
 
 def checks(params: Params) -> Iterator[str]:
     """All of them."""
+    yield from _units(params)
     yield from _evaluated(params)
     yield from _gate(params)
     yield from _beaten(params)
     yield from _watched(params)
+
+
+def _units(params: Params) -> Iterator[str]:
+    """A head asks about what its model reads."""
+    for name, model in params.models.items():
+        for head in model.heads:
+            asks = named(head).unit
+            if asks != model.unit and model.unit in units():
+                yield f"models.{name}.heads.{head}: asks about the unit {asks!r}; models.{name}.unit is {model.unit!r}"
 
 
 def _evaluated(params: Params) -> Iterator[str]:
