@@ -19,6 +19,7 @@ from clickflow import heads
 from clickflow.artefact import export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import Translation, batch, questions
+from clickflow.evaluation.earlier import REFERENCE
 from clickflow.heads import outputs
 from clickflow.models.answers.ranking import Ranking
 from clickflow.models.saved import load_trained
@@ -33,6 +34,7 @@ from clickflow.training import stage
 ALONE: dict[str, Any] = {"returning": {"weight": 1.0}}
 SEVERAL: dict[str, Any] = {"later_item": {"negatives": 16, "output": "separate"}, **ALONE}
 SEVERAL |= {"next_item": {"negatives": 16, "output": "separate"}, "next_action": {}}
+WATCHED = {"returning": "accuracy", "later_item": "mrr@20"}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,8 @@ def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
     raw["evaluation"]["bootstrap"] = 50
     raw["gate"] |= {"max_calibration_error": 1.0, "max_latency_ms": 5000, "min_slice": 100}
     del raw["gate"]["floors"]
+    drops = {f"{name}.{metric}": 0.5 for name, metric in WATCHED.items() if name in asked}
+    raw["watch"] = {"min_sequences": 30, "max_metric_drop": drops}
     if "later_item" in asked:
         raw["evaluation"]["baselines"] = {"next_item": ["popularity"], "next_action": ["majority"]}
         raw["gate"]["primary"] = "later_item.mrr@20"
@@ -108,7 +112,9 @@ def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
 
 def crown(paths: Paths) -> None:
     """Make the artefact version 1 and champion, as a promotion would write it into the ledger."""
-    shutil.copytree(paths.exported(MODEL), paths.home / "models" / MODEL / "1")
+    kept = paths.home / "models" / MODEL
+    shutil.copytree(paths.exported(MODEL), kept / "1")
+    shutil.copy(paths.evaluation(MODEL) / REFERENCE, kept / f"1.{REFERENCE}")
     ledger.append(
         ledger.path(paths),
         [],
@@ -252,6 +258,19 @@ def test_all_visits_are_answered_by_every_head(here: Shop, tmp_path: Path) -> No
         later = parquet.read_table(tmp_path / "out/later_item.parquet").to_pylist()
         told = [row["item_id"] for row in later if row["session_id"] == answer["session"]]
         assert told == [item["item"] for item in answer["later_item"][:3]]
+
+
+@pytest.mark.parametrize("here", ["alone", "several"], indirect=True)
+def test_metrics_of_every_head_can_be_watched(here: Shop) -> None:
+    watched = call("watch", MODEL, "--as-of", "1970-01-11T00:00:00Z")["models"][MODEL]
+    judged = {bound["name"]: bound for bound in watched["windows"][-1]["bounds"] if bound["kind"] == "metric"}
+    expected = {f"{name}.{metric}" for name, metric in WATCHED.items() if name in here.artefact.heads}
+    assert set(judged) == expected
+    for name, bound in judged.items():
+        head, metric = name.split(".")
+        assert bound["expected"] == here.metrics[head]["candidate"][metric]["value"]
+        assert bound["value"] == pytest.approx(bound["expected"], rel=0.3)
+        assert not bound["breach"]
 
 
 @pytest.mark.usefixtures("known")
