@@ -28,12 +28,12 @@ os.sched_setaffinity(0, {int(sys.argv[5])})
 from dataclasses import replace
 from pathlib import Path
 import pyarrow
-from clickflow.events import simulator
+from clickflow.sources.simulator import simulate
 pyarrow.set_cpu_count(1)
 out = Path(sys.argv[1])
-settings = replace(simulator.DEFAULTS, events=int(sys.argv[2]))
+settings = replace(simulate.DEFAULTS, events=int(sys.argv[2]))
 wall, core = time.perf_counter(), time.process_time()
-card = simulator.simulate(settings, out, fmt=sys.argv[3], truth=sys.argv[4] == "truth")
+card = simulate.simulate(settings, out, fmt=sys.argv[3], truth=sys.argv[4] == "truth")
 wall, core = time.perf_counter() - wall, time.process_time() - core
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -159,7 +159,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
 import resource, sys
 from dataclasses import replace
 from pathlib import Path
-from clickflow.events import simulator
+from clickflow.sources.simulator import simulate
 out = Path({str(tmp_path / str(events))!r}); out.mkdir()
 simulate.simulate(replace(simulate.DEFAULTS, events={events}), out)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

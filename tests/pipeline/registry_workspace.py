@@ -33,6 +33,7 @@ def workspace(folder: Path, root: Path, champion: int = 0) -> Paths:
         (root / "tests/assets/params_long.yaml")
         .read_text(encoding="utf-8")
         .replace("next_step: 0", f"next_step: {champion}")
+        .replace("  engine: duckdb\n", "")
     )
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     shutil.copy(root / "dvc.yaml", folder / "dvc.yaml")

@@ -16,6 +16,7 @@ SRC = Path(__file__).resolve().parents[2] / "src/clickflow"
 BY_NAME = {
     *(f"MaxDrift.{each.name}" for each in fields(MaxDrift)),  # a mapping of bounds, each compared by its name
     *(f"Sequences.{unit.section}" for unit in UNITS.values()),  # the section of a unit, which names it
+    "Evaluation.action_baselines",  # the old form, by Evaluation.of_old_form
     "Sequences.since",  # by Sequences.window
     "Sequences.until",
     "Runs.sources",  # from the text of a commit, before it is checked

@@ -120,7 +120,7 @@ def test_a_run_comes_back_bit_for_bit_here_and_elsewhere(judged: Path, _ran: Ran
 
 @pytest.mark.slow
 def test_nothing_is_lost_by_checking_a_run_out(judged: Path) -> None:
-    assert "did you mean first?" in clickflow(judged, "checkout", "frist", ok=False)
+    assert "did you mean 'first'?" in clickflow(judged, "checkout", "frist", ok=False)
     (judged / "check.sh").write_text("# worked on\n")
     said = clickflow(judged, "checkout", "first", ok=False)
     assert "check.sh differs from the commit, and would be lost" in said

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from small_shop import CHECK, commit, dvc, git
 
-from clickflow.orchestration import dvc_storage, fragments, graph, runs, workspace
-from clickflow.orchestration.variables import parse_yaml
+from clickflow.orchestration import dvc_storage, fragments, graph, overrides, runs, workspace
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
 from clickflow.system.errors import ClickflowError, UsageError
@@ -178,6 +177,16 @@ def test_changes_that_are_not_committed_are_named_and_left_out(shop: Path) -> No
     runs.run_stage(run, "check", [runs.run_stage(run, "ingest", [], quiet)], quiet)
 
 
+MEMBERS = """
+  members:
+    foreach: ${models.next_step.ensemble}
+    do:
+      cmd: echo ${item} > reports/${item}.txt
+      deps: [reports/check.txt]
+      outs: ["reports/${item}.txt"]
+"""
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -194,12 +203,13 @@ def test_a_wrong_value_is_refused_before_anything_is_made(shop: Path, values: di
 
 
 def test_a_run_whose_graph_is_not_the_compiled_one_is_refused(shop: Path) -> None:
-    new = parse_yaml((shop / "params.yaml").read_text())["models"]["next_step"]
-    text = (shop / "params.yaml").read_text().replace("  next_step: 0", "  next_step: 0\n  other: 0")
-    (shop / "params.yaml").write_text(text)
+    """Airflow's tasks are those of the commit: a run cannot add a stage by another param."""
+    graph, params = shop / "dvc.yaml", shop / "params.yaml"
+    graph.write_text(graph.read_text() + MEMBERS)
+    params.write_text(overrides.apply(params.read_text(), {"models.next_step.ensemble": ["gru"]}))
     commit(shop)
-    with pytest.raises(UsageError, match="train@other in one of them only"):
-        open_run(shop, "wrong", {"models.other": new})
+    with pytest.raises(UsageError, match="members@lstm in one of them only"):
+        open_run(shop, "wrong", {"models.next_step.ensemble": ["gru", "lstm"]})
 
 
 def test_an_output_that_cannot_travel_is_refused(shop: Path) -> None:
