@@ -207,7 +207,7 @@ def test_only_the_latest_sequences_are_asked(shop):
     store = paths.sequences("session")
     split = open_split(store, "test")
     test = held_out.latest(store, read_card(store), split, 5, 8)
-    assert set(test.asked.sequence) == set(range(split.n_sequences - 5, split.n_sequences))
+    assert set(test.questions.sequence) == set(range(split.n_sequences - 5, split.n_sequences))
 
 
 def renumbered(store, folder):
@@ -312,11 +312,11 @@ def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
     for first, after in pairwise(range(7)):
         item = np.asarray(split.item).copy()
         later = np.zeros(len(item), bool)
-        later[test.asked.event[test.asked.position >= after]] = True
+        later[test.questions.event[test.questions.position >= after]] = True
         item[later] = 2 + (item[later] + 11) % (card.known - 2)
         spoilt = replace(test, split=split.with_columns(item=item))
         now = scoring.answer(spoilt, artefact, asked, lambda *_: None)
-        early = test.asked.position <= first
+        early = test.questions.position <= first
         assert np.abs(now["next_action"][early] - before["next_action"][early]).max() < 1e-5
         rows = early[followed]
         assert np.array_equal(now["next_item"][rows], before["next_item"][rows])

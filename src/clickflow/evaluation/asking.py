@@ -47,12 +47,12 @@ def _ranks(question: Question, _: Artefact, translation: Translation) -> tuple[R
     """Ranks [n, horizon] among the artefact's own items."""
     target = question.target
     wanted = np.where(target >= 0, translation.item[np.maximum(target, 0)], 0)
-    made = np.zeros(wanted.shape, np.int32)
+    answers = np.zeros(wanted.shape, np.int32)
 
     def take(rows: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
-        made[rows] = _several(scores, wanted[rows])
+        answers[rows] = _several(scores, wanted[rows])
 
-    return made, take
+    return answers, take
 
 
 def _baseline_ranks(
@@ -62,13 +62,13 @@ def _baseline_ranks(
     past = training.history
     scores = RANKING[name](past)
     items = np.where(np.asarray(test.split.item) < past.known, test.split.item, 1)
-    longest = int(test.asked.window.max(initial=1))
-    made = np.zeros(question.target.shape, np.int32)
-    for place in _blocks(len(made), size(2 * past.known)):
+    longest = int(test.questions.window.max(initial=1))
+    answers = np.zeros(question.target.shape, np.int32)
+    for place in _blocks(len(answers), size(2 * past.known)):
         chosen = question.at[place]
-        made[place] = _several(scores(recent(items, test.asked, chosen, longest)), question.target[place])
+        answers[place] = _several(scores(recent(items, test.questions, chosen, longest)), question.target[place])
         advance(len(chosen))
-    return made, True
+    return answers, True
 
 
 def _logs(question: Question, artefact: Artefact, _: Translation) -> tuple[Logs, Take]:
@@ -76,26 +76,26 @@ def _logs(question: Question, artefact: Artefact, _: Translation) -> tuple[Logs,
     own = artefact.heads[question.head.name].classes
     place = [own.index(name) if name in own else -1 for name in question.classes]
     here = np.array([code for code, at in enumerate(place) if at >= 0], np.int64)
-    made = np.full((len(question), len(place)), vocabularies.NEVER, np.float32)
+    answers = np.full((len(question), len(place)), vocabularies.NEVER, np.float32)
 
     def take(rows: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
-        made[np.ix_(rows, here)] = scores[:, np.array(place)[here]]
+        answers[np.ix_(rows, here)] = scores[:, np.array(place)[here]]
 
-    return made, take
+    return answers, take
 
 
 def _baseline_logs(
     name: str, question: Question, test: HeldOut, training: Training, advance: Advance
 ) -> tuple[Logs, bool]:
     """Log-probabilities [n, classes] of a baseline that reads the positions."""
-    train, asked = training.positions(question.head), test.asked
-    wanted = Positions(test.split, asked.event[question.at], asked.first[question.at], train.actions)
+    train, questions = training.positions(question.head), test.questions
+    wanted = Positions(test.split, questions.event[question.at], questions.first[question.at], train.actions)
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         fitted = CLASSES[name](train)
-    made = fitted(wanted).astype(np.float32)
+    answers = fitted(wanted).astype(np.float32)
     advance(len(wanted))
-    return made, not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
+    return answers, not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
 
 
 def _several(scores: npt.NDArray[np.floating], targets: npt.NDArray[np.integer]) -> Ranks:

@@ -28,8 +28,8 @@ class Resampling:
 
 def per_sequence(sequence: npt.NDArray[np.integer], values: Values) -> tuple[Values, npt.NDArray[np.integer]]:
     """Sums of `values` [N, M] over the predictions of each sequence: ([S, M], the S sequences in ascending order)."""
-    found, index = np.unique(sequence, return_inverse=True)
-    return np.hstack([cells(index, 0, column, 1) for column in values.T]), found
+    sequences, index = np.unique(sequence, return_inverse=True)
+    return np.hstack([cells(index, 0, column, 1) for column in values.T]), sequences
 
 
 def cells(index: npt.NDArray[np.integer], cell: npt.NDArray[np.integer] | int, values: Values, size: int) -> Values:

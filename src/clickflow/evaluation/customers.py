@@ -25,8 +25,8 @@ def of(store: Path, split: str) -> Codes:
         column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int32)
         for column in (table["user_id"], pc.if_else(pc.is_null(table["user_id"]), table["session_id"], pa.scalar(None)))
     )
-    found: Codes = np.where(user >= 0, user, -1 - session).astype(np.int32)
-    return found
+    codes: Codes = np.where(user >= 0, user, -1 - session).astype(np.int32)
+    return codes
 
 
 def themselves(sequences: int) -> Codes:
@@ -36,8 +36,8 @@ def themselves(sequences: int) -> Codes:
 
 def count(codes: Codes) -> dict[str, int]:
     """How many customers, and how many sessions of nobody known."""
-    found = np.unique(codes)
-    return {"customers": int((found >= 0).sum()), "sessions": int((found < 0).sum())}
+    resampled = np.unique(codes)
+    return {"customers": int((resampled >= 0).sum()), "sessions": int((resampled < 0).sum())}
 
 
 def named(counts: Mapping[str, int]) -> str:

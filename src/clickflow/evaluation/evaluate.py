@@ -115,7 +115,7 @@ def evaluate(
     known_truth = oracle.Truth(truth) if truth is not None and oracle.available(truth) else None
     earlier = sum(version is not None for version in (champion, best))
     with progress("evaluating", measure.work(test, candidate, settings, earlier)) as advance:
-        made = measure.measure(
+        measured = measure.measure(
             test,
             training,
             candidate,
@@ -126,15 +126,15 @@ def evaluate(
             best_champion=best,
             truth=known_truth,
         )
-    made.metrics["data"] = headline.data(card)
-    made.metrics["champion_fit"] = (
+    measured.metrics["data"] = headline.data(card)
+    measured.metrics["champion_fit"] = (
         vocabularies.fit(store, card, champion, measure.items_asked(test)) if champion else None
     )
     metric = f"recall@{max(settings.cutoffs)}"
-    if made.ranked and (baseline := headline.best_baseline(made.metrics, metric)):
-        shown = examples.examples(test, training.history, candidate, made.ranked, baseline, seed)
-        made = replace(made, examples=shown)
-    return made
+    if measured.ranked and (baseline := headline.best_baseline(measured.metrics, metric)):
+        shown = examples.examples(test, training.history, candidate, measured.ranked, baseline, seed)
+        measured = replace(measured, examples=shown)
+    return measured
 
 
 def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: Artefact, settings: Evaluation) -> None:
@@ -160,22 +160,22 @@ def rows(measured: Measured, name: str) -> "pa.Table":
     import pyarrow as pa
 
     test, each = measured.test, measured.answers[name]
-    asked, at, kind = test.asked, each.at, KINDS[each.output.kind]
+    questions, at, kind = test.questions, each.at, KINDS[each.output.kind]
     step = 1 if each.step is None else each.step
     columns: dict[str, Any] = {
-        "sequence": asked.sequence[at].astype(np.int32),
-        "customer": test.customer[asked.sequence[at]],
-        "position": asked.position[at].astype(np.int32),
+        "sequence": questions.sequence[at].astype(np.int32),
+        "customer": test.customer[questions.sequence[at]],
+        "position": questions.position[at].astype(np.int32),
         **({} if each.step is None else {"step": each.step.astype(np.int32)}),
         "target": each.target.astype(np.int32),
     }
     for system in dict.fromkeys([CANDIDATE, CHAMPION, *each.systems]):
-        found = each.systems.get(system)
-        columns |= kind.unanswered(system, len(at)) if found is None else kind.written(system, found, each.target)
+        answers = each.systems.get(system)
+        columns |= kind.unanswered(system, len(at)) if answers is None else kind.written(system, answers, each.target)
     columns["tied"] = test.tied(at, step)
     for system, before in measured.seen.get(name, {}).items():
         columns[f"seen_{system}"] = pa.nulls(len(at), pa.bool_()) if before is None else before
-    columns["length"] = asked.length[at].astype(np.int32)
+    columns["length"] = questions.length[at].astype(np.int32)
     labels = measured.slicing[name].labels
     columns |= {
         part: pa.array(labels[part].tolist(), pa.string()) for part in ("day", "hour", "popularity") if part in labels

@@ -51,12 +51,12 @@ def examples(
 
     `answered`: the ranks of all systems. `baseline`: the one shown beside the candidate.
     """
-    asked, at = test.asked, answered.at
-    enough = np.flatnonzero(asked.position[at] >= 1)
+    held_out_questions, at = test.questions, answered.at
+    enough = np.flatnonzero(held_out_questions.position[at] >= 1)
     if not len(enough):
         return []
     drawn = np.random.default_rng(seed).permutation(enough)
-    _, first = np.unique(asked.sequence[at][drawn], return_index=True)
+    _, first = np.unique(held_out_questions.sequence[at][drawn], return_index=True)
     rows = np.sort(drawn[np.sort(first)[:SESSIONS]])
     chosen = at[rows]
     suggested = {
@@ -64,16 +64,16 @@ def examples(
         baseline: _best(RANKING[baseline](past)(_recent(test, past, chosen))),
     }
     items = _items(test.folder)
-    made = []
+    shown = []
     for place, (row, question) in enumerate(zip(rows, chosen, strict=True)):
-        end = int(asked.event[question])
-        start = max(end - int(asked.position[question]), end - STEPS + 1)
+        end = int(held_out_questions.event[question])
+        start = max(end - int(held_out_questions.position[question]), end - STEPS + 1)
         seen = tuple(
             (test.card.actions[int(test.split.action[event])], items(int(test.split.item[event])))
             for event in range(start, end + 1)
         )
         answers = {system: tuple(items(int(i)) for i in best[place]) for system, best in suggested.items()}
-        made.append(
+        shown.append(
             Example(
                 seen,
                 items(int(answered.target[row])),
@@ -81,14 +81,14 @@ def examples(
                 {name: int(answered.systems[name][row]) for name in suggested},
             )
         )
-    return made
+    return shown
 
 
 def _of_artefact(
     test: HeldOut, artefact: Artefact, output: str, chosen: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.floating]:
     """The artefact's scores [N, known] for some questions."""
-    own = questions(test.split.offsets, np.unique(test.asked.sequence), artefact.max_length)
+    own = questions(test.split.offsets, np.unique(test.questions.sequence), artefact.max_length)
     translation = vocabularies.translation(test.folder, test.card, artefact)
     inputs, rows, columns = batch(test.split, own, chosen, artefact.inputs, translation)
     return artefact.scores(inputs, rows, columns)[output]
@@ -97,7 +97,7 @@ def _of_artefact(
 def _recent(test: HeldOut, past: History, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The items before each question as a baseline reads them."""
     items = np.where(np.asarray(test.split.item) < past.known, test.split.item, 1)
-    return recent(items, test.asked, chosen, int(test.asked.window.max(initial=1)))
+    return recent(items, test.questions, chosen, int(test.questions.window.max(initial=1)))
 
 
 def _best(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:

@@ -53,8 +53,8 @@ def largest(content: Mapping[str, Any]) -> int:
 
 def value(content: Mapping[str, Any], head: str | None, system: str, metric: str) -> float | None:
     """One figure; None where it was not measured."""
-    found = ((content.get(head or "") or {}).get(system) or {}).get(metric)
-    return found["value"] if isinstance(found, Mapping) else None
+    figure = ((content.get(head or "") or {}).get(system) or {}).get(metric)
+    return figure["value"] if isinstance(figure, Mapping) else None
 
 
 def best_baseline(content: Mapping[str, Any], metric: str, head: str | None = None) -> str | None:
@@ -85,23 +85,23 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
 
 def notes(content: Mapping[str, Any]) -> list[str]:
     """What the figures rest on, where that is not what a reader would take for granted, a line each."""
-    made = [f"intervals are by customer: {customers.named(content['resampled'])} were drawn again"]
+    lines = [f"intervals are by customer: {customers.named(content['resampled'])} were drawn again"]
     if not content["resampled"]["customers"]:
-        made = [f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again"]
-    for system, said in (content.get("seen") or {}).items():
+        lines = [f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again"]
+    for system, overlap in (content.get("seen") or {}).items():
         version = content["champion_version"] if system == CHAMPION else content["best_version"]
         name = f"the {system.replace('_', ' ')}, version {version},"
-        if said["share"] is None:
-            made.append(
+        if overlap["share"] is None:
+            lines.append(
                 f"{name} does not say until when its data reach: it may have learned from these test rows, and the "
                 f"gate does not compare it"
             )
-        elif said["share"]:
-            made.append(
-                f"{name} may have learned from {said['share']:.1%} of these test rows (its data reach until "
-                f"{said['until'][:16]}), so its figures may be too good: the gate compares it on the others"
+        elif overlap["share"]:
+            lines.append(
+                f"{name} may have learned from {overlap['share']:.1%} of these test rows (its data reach until "
+                f"{overlap['until'][:16]}), so its figures may be too good: the gate compares it on the others"
             )
-    return made
+    return lines
 
 
 def sentence(content: Mapping[str, Any]) -> str:
@@ -111,44 +111,46 @@ def sentence(content: Mapping[str, Any]) -> str:
         return ""
     cutoff = largest(content)
     own = value(content, head, CANDIDATE, f"recall@{cutoff}") or 0.0
-    said = f"Of 100 next clicks, the model has {100 * own:.0f} among its {cutoff} suggestions"
+    text = f"Of 100 next clicks, the model has {100 * own:.0f} among its {cutoff} suggestions"
     others = []
     if baseline := best_baseline(content, f"recall@{cutoff}"):
         theirs = value(content, head, baseline, f"recall@{cutoff}") or 0.0
         others.append(f"the best simple method has {100 * theirs:.0f}")
     if (champion := value(content, head, CHAMPION, f"recall@{cutoff}")) is not None:
         others.append(f"the model in use has {100 * champion:.0f}")
-    said += "".join(f"; {other}" for other in others) + "."
+    text += "".join(f"; {other}" for other in others) + "."
     coverage = content.get("coverage")
     if coverage is not None and coverage < 1 and apart(content):
-        said += (
+        text += (
             f" {100 * (1 - coverage):.0f} of the 100 went to items that the training data do not hold, or hardly, "
             f"which no model can name."
         )
-    return said
+    return text
 
 
 def short(content: Mapping[str, Any]) -> dict[str, float | int | None]:
     """The dozen figures of `reports/<model>/metrics.json`, by name; those of the first ranking stand without its."""
-    made: dict[str, float | int | None] = {name: content.get(name) for name in ("sequences", "predictions", "coverage")}
+    figures: dict[str, float | int | None] = {
+        name: content.get(name) for name in ("sequences", "predictions", "coverage")
+    }
     for output in answered(content):
         if not output.ahead:
             before = "" if output.name == ranked(content) else f"{output.name}."
-            made |= {f"{before}{name}": number for name, number in SHORT[output.kind](content, output.name).items()}
-    return {name: number for name, number in made.items() if number is not None}
+            figures |= {f"{before}{name}": number for name, number in SHORT[output.kind](content, output.name).items()}
+    return {name: number for name, number in figures.items() if number is not None}
 
 
 def _of_ranking(content: Mapping[str, Any], head: str) -> dict[str, float | None]:
     """Recall and MRR at the largest cutoff, and those of the best baseline and of the champion."""
-    made: dict[str, float | None] = {}
+    figures: dict[str, float | None] = {}
     for name in (f"{kind}@{largest(content)}" for kind in ("recall", "mrr")):
-        made[name] = value(content, head, CANDIDATE, name)
-        made[f"{name}_known"] = value(content, head, CANDIDATE, f"{name}_known")
+        figures[name] = value(content, head, CANDIDATE, name)
+        figures[f"{name}_known"] = value(content, head, CANDIDATE, f"{name}_known")
         if baseline := best_baseline(content, name, head):
-            made[f"best_baseline.{name}"] = value(content, head, baseline, name)
+            figures[f"best_baseline.{name}"] = value(content, head, baseline, name)
         if (champion := value(content, head, CHAMPION, name)) is not None:
-            made[f"champion.{name}"] = champion
-    return made
+            figures[f"champion.{name}"] = champion
+    return figures
 
 
 def _of_classes(content: Mapping[str, Any], head: str) -> dict[str, float | None]:

@@ -25,7 +25,7 @@ class Question:
 
     head: Head
     at: Ints
-    """[n] indexes of `HeldOut.asked`."""
+    """[n] indexes of `HeldOut.questions`."""
     target: Ints
     """[n] in the store's items or in the classes; of a ranking [n, horizon], NOTHING where the sequence has ended."""
     classes: tuple[str, ...] = ()
@@ -42,39 +42,39 @@ class HeldOut:
     folder: Path
     card: Card
     split: PackedSplit
-    asked: Questions
+    questions: Questions
     """All positions, cut to the candidate's `max_length`."""
     customer: customers.Codes
     """Of each sequence of the split, who it came from."""
 
     def question(self, head: Head, horizon: int = 1) -> Question:
         """What `head` asks; of a ranking the answers of so many next steps."""
-        asked, targets = self.asked, head.targets
-        end = asked.event - asked.position + asked.length
-        target = targets(self.split, asked.event, end, self.card)
+        questions, targets = self.questions, head.targets
+        end = questions.event - questions.position + questions.length
+        target = targets(self.split, questions.event, end, self.card)
         at = np.flatnonzero(target != NOTHING)
         classes = head.classes(self.card) if head.classes else ()
         if head.kind != "ranking":
             return Question(head, at, target[at], classes)
-        event, last = asked.event[at][:, None] + np.arange(horizon), end[at][:, None]
+        event, last = questions.event[at][:, None] + np.arange(horizon), end[at][:, None]
         there = event < last
         later = targets(self.split, np.where(there, event, last - 1), np.broadcast_to(last, event.shape), self.card)
         return Question(head, at, np.where(there, later, NOTHING))
 
     def answer_time(self, at: Ints, step: Ints | int = 1) -> Ints:
         """[n] when the answer so many steps ahead was there, at most the end of the sequence."""
-        found: Ints = np.asarray(self.split.time)[np.minimum(self.asked.event[at] + step, self._last(at))]
-        return found
+        times: Ints = np.asarray(self.split.time)[np.minimum(self.questions.event[at] + step, self._last(at))]
+        return times
 
     def tied(self, at: Ints, step: Ints | int = 1) -> npt.NDArray[np.bool_]:
         """[n] whether the answer so many steps ahead has the time of the step before it."""
-        time, answer, last = np.asarray(self.split.time), self.asked.event[at] + step, self._last(at)
-        found: npt.NDArray[np.bool_] = (answer <= last) & (time[np.minimum(answer, last)] == time[answer - 1])
-        return found
+        time, answer, last = np.asarray(self.split.time), self.questions.event[at] + step, self._last(at)
+        ties: npt.NDArray[np.bool_] = (answer <= last) & (time[np.minimum(answer, last)] == time[answer - 1])
+        return ties
 
     def _last(self, at: Ints) -> Ints:
         """[n] the last step of the sequence, as an index into the flat columns."""
-        return self.asked.event[at] - self.asked.position[at] + self.asked.length[at] - 1
+        return self.questions.event[at] - self.questions.position[at] + self.questions.length[at] - 1
 
 
 @dataclass(frozen=True)

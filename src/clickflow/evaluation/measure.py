@@ -50,11 +50,11 @@ class Measured:
 
 def horizons(candidate: Artefact) -> dict[str, int]:
     """By head, of how many next steps it is asked."""
-    spec, found = candidate.card.get("spec") or {}, {}
+    spec, steps = candidate.card.get("spec") or {}, {}
     for output in outputs.of(candidate.outputs):
-        asked = spec["heads"][output.head.name]["horizon"] if output.ahead else 1
-        found[output.head.name] = int(asked)
-    return found
+        horizon = spec["heads"][output.head.name]["horizon"] if output.ahead else 1
+        steps[output.head.name] = int(horizon)
+    return steps
 
 
 def measure(
@@ -74,19 +74,19 @@ def measure(
     `training` is the training part, for the baselines. `truth`: the true process, where it is known; where it knows no
     answer to a question about classes, the Markov baseline stands in.
     """
-    asked = {name: test.question(outputs.head(name), horizon) for name, horizon in horizons(candidate).items()}
+    questions = {name: test.question(outputs.head(name), horizon) for name, horizon in horizons(candidate).items()}
     versions = {CANDIDATE: candidate, CHAMPION: champion, BEST: best_champion}
     scored = {
-        system: scoring.answer(test, version, list(asked.values()), advance)
+        system: scoring.answer(test, version, list(questions.values()), advance)
         for system, version in versions.items()
         if version is not None
     }
     answers: dict[str, Answers] = {}
     not_converged: list[str] = []
     unanswered = 0
-    for name, question in asked.items():
+    for name, question in questions.items():
         kind = KINDS[question.head.kind]
-        found = {system: each[name] for system, each in scored.items() if name in each}
+        of_versions = {system: each[name] for system, each in scored.items() if name in each}
         simple = {}
         for baseline in outputs.baselines(settings, question.head)[0]:
             simple[baseline], converged = ASKING[question.head.kind].baseline(
@@ -94,7 +94,7 @@ def measure(
             )
             if not converged:
                 not_converged.append(baseline)
-        systems = {system: kind.next_step(each) for system, each in (found | simple).items()}
+        systems = {system: kind.next_step(each) for system, each in (of_versions | simple).items()}
         if truth is not None and (best := truth.answers(test, question, training)) is not None:
             systems[ORACLE], without = best
             unanswered += without
@@ -103,11 +103,11 @@ def measure(
         ahead = several(name)
         if ahead in scored[CANDIDATE]:
             lists = {s: each[ahead] for s, each in scored.items() if s != BEST and ahead in each}
-            lists |= {ONE_STEP: found[CANDIDATE]} | simple
+            lists |= {ONE_STEP: of_versions[CANDIDATE]} | simple
             answers[ahead] = _several(outputs.named(ahead), question, lists, training)
-    made = _summed_up(test, training, answers, settings, seed)
-    made.metrics["not_converged"] = not_converged
-    made.metrics["seen"] = None
+    measured = _summed_up(test, training, answers, settings, seed)
+    measured.metrics["not_converged"] = not_converged
+    measured.metrics["seen"] = None
     earlier = {name: each for name, each in ((CHAMPION, champion), (BEST, best_champion)) if each is not None}
     if earlier:
         times = {
@@ -116,24 +116,24 @@ def measure(
         marked = {
             name: {version: seen.rows(test, each, times[name]) for version, each in earlier.items()} for name in answers
         }
-        made = replace(made, seen=marked)
+        measured = replace(measured, seen=marked)
         first = next(iter(marked.values()))
-        made.metrics["seen"] = {version: seen.summary(each, first[version]) for version, each in earlier.items()}
+        measured.metrics["seen"] = {version: seen.summary(each, first[version]) for version, each in earlier.items()}
     if truth is not None:
         found_best = {
-            output.name: (made.metrics[output.name] or {}).pop(ORACLE, None)
+            output.name: (measured.metrics[output.name] or {}).pop(ORACLE, None)
             for output in outputs.every()
-            if output.head.truth and not output.ahead and output.name in made.metrics
+            if output.head.truth and not output.ahead and output.name in measured.metrics
         }
-        made.metrics["oracle"] = {**found_best, "unanswered": unanswered}
-    return made
+        measured.metrics["oracle"] = {**found_best, "unanswered": unanswered}
+    return measured
 
 
 def work(test: HeldOut, candidate: Artefact, settings: Evaluation, earlier: int) -> int:
     """How much `measure` will tell `advance` in all, beside so many `earlier` versions."""
     heads = {output.head.name: output.head for output in outputs.of(candidate.outputs)}.values()
     baselines = sum(len(outputs.baselines(settings, head)[0]) * len(test.question(head)) for head in heads)
-    return len(test.asked) * (1 + earlier) + baselines
+    return len(test.questions) * (1 + earlier) + baselines
 
 
 def _rows(output: Output, question: Question, systems: dict[str, Any], training: Training) -> Answers:
@@ -163,14 +163,14 @@ def _summed_up(
     test: HeldOut, training: Training, answers: dict[str, Answers], settings: Evaluation, seed: int
 ) -> Measured:
     how = Resampling(settings.bootstrap, settings.confidence, seed)
-    asked, split = test.asked, test.split
-    time, customer = np.asarray(split.time)[asked.event], test.customer[asked.sequence]
-    found: dict[str, Any] = {output.name: None for output in outputs.every() if output.head.unit == test.card.unit}
+    questions, split = test.questions, test.split
+    time, customer = np.asarray(split.time)[questions.event], test.customer[questions.sequence]
+    metrics: dict[str, Any] = {output.name: None for output in outputs.every() if output.head.unit == test.card.unit}
     cut, slicing = {}, {}
     for name, each in answers.items():
         kind = KINDS[each.output.kind]
-        found[name] = kind.summary(each, customer[each.at], settings, how)
-        found[name].setdefault(CHAMPION, None)
+        metrics[name] = kind.summary(each, customer[each.at], settings, how)
+        metrics[name].setdefault(CHAMPION, None)
         slicing[name] = _slicing(test, each, training)
         if not each.output.ahead:
             values = {
@@ -178,20 +178,20 @@ def _summed_up(
                 for system, own in each.systems.items()
             }
             cut[name] = slices.cells(slicing[name], kind.COUNTED, values)
-    found |= _details(answers)
+    metrics |= _details(answers)
     first = answers.get(outputs.main(answers, "ranking")) or _unasked(test, training)
     return Measured(
         test,
         answers,
         slicing,
-        found
+        metrics
         | {
             "slices": cut,
             "oracle": None,
             "coverage": round(float(first.known.mean()), 6) if first is not None and len(first.known) else None,
             "predictions": 0 if first is None else len(first.at),
-            "positions": len(asked),
-            "sequences": len(np.unique(asked.sequence)),
+            "positions": len(questions),
+            "sequences": len(np.unique(questions.sequence)),
             "resampled": customers.count(customer),
             "window": {"from": iso(int(time.min())), "to": iso(int(time.max()))} if len(time) else None,
         },
@@ -214,21 +214,21 @@ def _unasked(test: HeldOut, training: Training) -> Answers | None:
 
 def _details(answers: Mapping[str, Answers]) -> dict[str, Any]:
     """What kinds tell besides: of the first head of a kind by its key, of others below the name of the head."""
-    made: dict[str, Any] = {"per_action": None, "reliability": None}
+    details: dict[str, Any] = {"per_action": None, "reliability": None}
     for name, each in answers.items():
         if each.output.ahead:
             continue
-        told = dict(KINDS[each.output.kind].details(each, CANDIDATE))
+        own = dict(KINDS[each.output.kind].details(each, CANDIDATE))
         if name == outputs.main(answers, each.output.kind):
-            made |= told
-        elif told:
-            made.setdefault("details", {})[name] = told
-    return made
+            details |= own
+        elif own:
+            details.setdefault("details", {})[name] = own
+    return details
 
 
 def _slicing(test: HeldOut, answers: Answers, training: Training) -> Slicing:
     """The slices of an output's rows: by day and hour of the question, not of the answer."""
-    asked, at = test.asked, answers.at
+    questions, at = test.questions, answers.at
     popular = slices.popularity(training.history.counts, answers.target) if answers.output.kind == "ranking" else None
-    time, hour = (np.asarray(column)[asked.event[at]] for column in (test.split.time, test.split.hour))
-    return slices.slicing(asked.length[at], time, hour, popular, clock=test.card.clock)
+    time, hour = (np.asarray(column)[questions.event[at]] for column in (test.split.time, test.split.hour))
+    return slices.slicing(questions.length[at], time, hour, popular, clock=test.card.clock)

@@ -80,10 +80,10 @@ def _moments(folder: Path, test: HeldOut, question: Question) -> Any:
     from pyarrow import parquet
 
     sessions = parquet.read_table(test.folder / "test" / "sequences.parquet", columns=["session_id"])
-    asked = test.asked
+    questions = test.questions
     return _truth(folder).Moments(
-        session_id=sessions.column("session_id").take(_indexes(asked.sequence[question.at])).to_pylist(),
-        time=np.asarray(test.split.time)[asked.event[question.at]],
+        session_id=sessions.column("session_id").take(_indexes(questions.sequence[question.at])).to_pylist(),
+        time=np.asarray(test.split.time)[questions.event[question.at]],
     )
 
 

@@ -98,17 +98,17 @@ class Cells:
             "hour": (owner, np.asarray(split.hour[steps], np.int64)),
             "price": (owner, ranges),
         }
-        made = [_table(rows, *cells[name], size) for name, size in self.sizes.items()]
-        return np.concatenate(made, axis=1)
+        tables = [_table(rows, *cells[name], size) for name, size in self.sizes.items()]
+        return np.concatenate(tables, axis=1)
 
     def shares(self, totals: Values) -> dict[str, Values]:
         """Totals [..., cells] as shares of each dimension, [..., its cells]; NaN where it holds nothing."""
-        found = {}
+        shares = {}
         for name, place in self.places.items():
             part = totals[..., place]
             with np.errstate(all="ignore"):
-                found[name] = part / part.sum(axis=-1, keepdims=True)
-        return found
+                shares[name] = part / part.sum(axis=-1, keepdims=True)
+        return shares
 
 
 def groups(counts: npt.ArrayLike, number: int = GROUPS) -> Ints:
@@ -136,11 +136,11 @@ def price_edges(prices: npt.NDArray[Any]) -> Values:
 
 def total(cells: Cells, split: PackedSplit, item: Ints, action: Ints) -> Values:
     """The cells of a whole split, [cells], counted a chunk at a time."""
-    made = np.zeros(sum(cells.sizes.values()))
+    counts = np.zeros(sum(cells.sizes.values()))
     edges = np.unique(np.searchsorted(split.offsets, np.arange(0, split.n_events + CHUNK, CHUNK)))
     for first, last in pairwise([*edges[edges < split.n_sequences], split.n_sequences]):
-        made += cells.counts(split, np.arange(first, last), item, action).sum(axis=0)
-    return made
+        counts += cells.counts(split, np.arange(first, last), item, action).sum(axis=0)
+    return counts
 
 
 def action_codes(stored: Sequence[str], own: Sequence[str]) -> Ints:
@@ -150,10 +150,10 @@ def action_codes(stored: Sequence[str], own: Sequence[str]) -> Ints:
 
 
 def _table(rows: int, owner: Ints, cell: Ints, size: int) -> Values:
-    made = np.zeros((rows, size))
+    table = np.zeros((rows, size))
     counted = bootstrap.cells(owner, cell, np.ones(len(owner)), size)
-    made[: len(counted)] = counted
-    return made
+    table[: len(counted)] = counted
+    return table
 
 
 def _steps(starts: Ints, lengths: Ints) -> Ints:

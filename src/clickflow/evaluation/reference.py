@@ -70,8 +70,8 @@ def of(artefact: Artefact, store: Path, card: Card, metrics: Mapping[str, Any], 
         "shares": {name: _rounded(each) for name, each in cells.shares(totals).items()},
         "metrics": {
             outputs.full(head, name, own): each
-            for head, found in own.items()
-            for name, each in found.items()
+            for head, figures in own.items()
+            for name, each in figures.items()
             if not name.endswith("_known")
         },
         "confidence": confidence,
@@ -82,7 +82,7 @@ def read(file: Path, artefact: Artefact) -> Reference:
     """The reference in `file`, which must be that of `artefact`. Raises DataError where it is not."""
     try:
         raw = read_json(file)
-        found = Reference(
+        reference = Reference(
             model_sha256=raw["model_sha256"],
             data_sha256=raw["data_sha256"],
             trained_until=_microseconds(raw["trained_until"]),
@@ -94,12 +94,15 @@ def read(file: Path, artefact: Artefact) -> Reference:
             metrics=raw["metrics"],
             confidence=float(raw["confidence"]),
         )
-        version, fits = raw["version"], {name: len(each) for name, each in found.shares.items()} == found.cells.sizes
+        version, fits = (
+            raw["version"],
+            {name: len(each) for name, each in reference.shares.items()} == reference.cells.sizes,
+        )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file} is not the reference of a model: {error!r}", next_step=_AGAIN) from error
-    if version != VERSION or not fits or found.model_sha256 != artefact.card["model_sha256"]:
+    if version != VERSION or not fits or reference.model_sha256 != artefact.card["model_sha256"]:
         raise DataError(f"{file} is not the reference of the model in {artefact.folder}", next_step=_AGAIN)
-    return found
+    return reference
 
 
 _AGAIN = "remove it, and run the command again: it is fetched from the registry"

@@ -33,11 +33,11 @@ DIMENSIONS = {
 
 def systems(content: Mapping[str, Any], head: str) -> dict[str, Any]:
     """{system: metrics} of a head, in the order in which they are shown; the best possible last."""
-    found = {name: each for name, each in (content.get(head) or {}).items() if each}
-    others = sorted(found.keys() - {CANDIDATE, CHAMPION}, key=lambda name: (_strength(found[name]), name))
+    measured = {name: each for name, each in (content.get(head) or {}).items() if each}
+    others = sorted(measured.keys() - {CANDIDATE, CHAMPION}, key=lambda name: (_strength(measured[name]), name))
     order = [CANDIDATE, CHAMPION, *others]
     best = (content["oracle"] or {}).get(head)  # nothing is known of several steps
-    return {name: found[name] for name in order if name in found} | ({ORACLE: best} if best else {})
+    return {name: measured[name] for name in order if name in measured} | ({ORACLE: best} if best else {})
 
 
 def detail(content: Mapping[str, Any], output: Output, key: str) -> Any:
@@ -52,13 +52,13 @@ def is_first(content: Mapping[str, Any], output: Output) -> bool:
 
 def draw(measured: Measured, content: Mapping[str, Any], settings: Evaluation) -> list[Figure]:
     """The figures of what was measured, head by head."""
-    made = []
+    plots = []
     for output in headline.answered(content):
         if not output.ahead:
             before = "" if is_first(content, output) else f"{output.name}_"
             drawn = FIGURES[output.kind](measured, content, output, settings)
-            made += [replace(figure, name=before + figure.name) for figure in drawn]
-    return made
+            plots += [replace(figure, name=before + figure.name) for figure in drawn]
+    return plots
 
 
 def _of_classes(_: Measured, content: Mapping[str, Any], output: Output, __: Evaluation) -> list[Figure]:
@@ -77,7 +77,7 @@ def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, 
     ranks = measured.answers[output.name].systems
     lead = [name for name in (CANDIDATE, CHAMPION, _best_baseline(shown, wanted[1])) if name in shown]
     parts = ", ".join(f"{figures.title(name)} {_short(each[wanted[0]]['value'])}" for name, each in shown.items())
-    made = [
+    plots = [
         _figure(
             "systems",
             f"{head}: all systems",
@@ -116,8 +116,8 @@ def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, 
             counts = [cell["predictions"] for cell in cells.values()]
             alt = f"{wanted[1]} {heading} for {', '.join(figures.title(name) for name in lead)}; values in the tables."
             drawn = figures.over(list(cells), lines, counts, wanted[1])
-            made.append(_figure(dimension, f"{head}: {wanted[1]} {heading}", alt, drawn, (9.2, 3.8)))
-    return made
+            plots.append(_figure(dimension, f"{head}: {wanted[1]} {heading}", alt, drawn, (9.2, 3.8)))
+    return plots
 
 
 FIGURES: Mapping[Kind, Callable[[Measured, Mapping[str, Any], Output, Evaluation], list[Figure]]] = {
@@ -167,7 +167,7 @@ def page(
 def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -> dict[str, Any]:
     """What the page says of one head."""
     kind, cutoffs, first = KINDS[output.kind], sorted(settings.cutoffs), is_first(content, output)
-    made: dict[str, Any] = {
+    section: dict[str, Any] = {
         "head": output.head,
         "title": output.title,
         "id": PLACES[output.kind] if first else output.name,
@@ -181,9 +181,9 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         **dict.fromkeys(("every", "every_known", "several", "classes"), ()),
     }
     if output.kind == "classes":
-        return made | {"columns": CLASS_COLUMNS, "classes": detail(content, output, "per_action")}
+        return section | {"columns": CLASS_COLUMNS, "classes": detail(content, output, "per_action")}
     every = [f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in cutoffs]
-    return made | {
+    return section | {
         "columns": [*_headline(content, output.name), f"ndcg@{cutoffs[-1]}"],
         "every": every,
         "every_known": [f"{name}_known" for name in every],
@@ -201,7 +201,7 @@ def console_table(content: Mapping[str, Any]) -> Any:
         title += f"\n{content['coverage']:.1%} of the next items are known"
     table = Table(box=box.SIMPLE, title=title)
     shown = [output for output in headline.answered(content) if not output.ahead]
-    found = {output.name: systems(content, output.name) for output in shown}
+    measured = {output.name: systems(content, output.name) for output in shown}
     table.add_column("system", min_width=10)
     columns: list[tuple[Output, str]] = []
     for output in shown:
@@ -218,10 +218,10 @@ def console_table(content: Mapping[str, Any]) -> Any:
             table.add_column(heading, justify="right", min_width=13)
         else:
             table.add_column(f"{output.name.rpartition('_')[2]} {metric}", justify="right", min_width=6)
-    for system in dict.fromkeys(name for each in found.values() for name in each):
+    for system in dict.fromkeys(name for each in measured.values() for name in each):
         cells = []
         for output, metric in columns:
-            own = found[output.name].get(system, {}).get(metric)
+            own = measured[output.name].get(system, {}).get(metric)
             short = output.kind != "ranking" or metric.endswith("_known")
             cells.append(_short((own or {}).get("value")) if short else _interval(own))
         table.add_row(figures.title(system), *cells)
@@ -246,10 +246,10 @@ def _parts(store: Card) -> list[tuple[str, int, int, str, str]]:
     return [(name, part.sequences, part.events, day(part.first), day(part.last)) for name, part in parts]
 
 
-def _strength(found: Mapping[str, Any]) -> float:
+def _strength(metrics: Mapping[str, Any]) -> float:
     """By what systems are ordered: their largest MRR, or their accuracy; the strongest first."""
-    ranked = [each["value"] or 0.0 for name, each in found.items() if name.startswith("mrr@")]
-    return -(max(ranked) if ranked else (found.get("accuracy") or {}).get("value") or 0.0)
+    ranked = [each["value"] or 0.0 for name, each in metrics.items() if name.startswith("mrr@")]
+    return -(max(ranked) if ranked else (metrics.get("accuracy") or {}).get("value") or 0.0)
 
 
 def _best_baseline(shown: Mapping[str, Any], metric: str) -> str:
@@ -265,12 +265,12 @@ def _short(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _interval(found: Mapping[str, float | None] | None) -> str:
-    if not found or found["value"] is None:
+def _interval(figure: Mapping[str, float | None] | None) -> str:
+    if not figure or figure["value"] is None:
         return "–"
-    if found["low"] is None or found["high"] is None:
-        return _short(found["value"])
-    return f"{_short(found['value'])} [dim]±{(found['high'] - found['low']) / 2:.3f}[/]"
+    if figure["low"] is None or figure["high"] is None:
+        return _short(figure["value"])
+    return f"{_short(figure['value'])} [dim]±{(figure['high'] - figure['low']) / 2:.3f}[/]"
 
 
 def data_uri(png: bytes) -> str:

@@ -15,7 +15,7 @@ from clickflow.system.console import Advance
 
 
 def answer(
-    test: HeldOut, artefact: Artefact, asked: Sequence[Question], advance: Advance, *, block: int | None = None
+    test: HeldOut, artefact: Artefact, head_questions: Sequence[Question], advance: Advance, *, block: int | None = None
 ) -> dict[str, Any]:
     """By output, an artefact's answers to what the heads ask, in the form of their kind; `block` overrides how many
     questions at a time.
@@ -24,15 +24,15 @@ def answer(
     """
     translation = vocabularies.translation(test.folder, test.card, artefact)
     # the same positions; an artefact of another max_length reads windows of its own
-    own = questions(test.split.offsets, np.unique(test.asked.sequence), artefact.max_length)
+    own = questions(test.split.offsets, np.unique(test.questions.sequence), artefact.max_length)
     collected = []
     for output in outputs.of(artefact.outputs):
-        for question in asked:
+        for question in head_questions:
             if question.head.name == output.head.name:
                 place = np.full(len(own), -1, np.int64)
                 place[question.at] = np.arange(len(question))
-                made, take = ASKING[output.kind].artefact(question, artefact, translation)
-                collected.append((output.name, place, made, take))
+                answers, take = ASKING[output.kind].artefact(question, artefact, translation)
+                collected.append((output.name, place, answers, take))
     for chosen in blocks(own, block or size(artefact.known)):
         inputs, rows, columns = batch(test.split, own, chosen, artefact.inputs, translation)
         scores = artefact.scores(inputs, rows, columns)
@@ -40,4 +40,4 @@ def answer(
             row = place[chosen]
             take(row[row >= 0], scores[name][row >= 0])
         advance(len(chosen))
-    return {name: made for name, _, made, _ in collected}
+    return {name: answers for name, _, answers, _ in collected}

@@ -41,11 +41,11 @@ def rows(test: HeldOut, version: Artefact, answers: npt.NDArray[np.int64]) -> Ro
     if not version.card.get(UNTIL):
         return None
     end = (datetime.fromisoformat(version.card[UNTIL]) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    found: Rows = answers <= end
-    return found
+    inside: Rows = answers <= end
+    return inside
 
 
-def summary(version: Artefact, found: Rows | None) -> Mapping[str, Any]:
+def summary(version: Artefact, marked: Rows | None) -> Mapping[str, Any]:
     """For metrics.json: the end of the version's data, and the share of the rows before it; None where not known."""
-    share = None if found is None else round(float(found.mean()), 6) if len(found) else 0.0
+    share = None if marked is None else round(float(marked.mean()), 6) if len(marked) else 0.0
     return {"until": version.card.get(UNTIL), "share": share}

@@ -73,16 +73,16 @@ def slicing(
 
 
 def cells(
-    made: Slicing, counted: str, values: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]
+    groups: Slicing, counted: str, values: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]
 ) -> dict[str, dict[str, Any]]:
     """{dimension: {slice: {counted, system: {metric}}}} of values [N] by system and metric; a slice without rows is
     left out.
     """
     result: dict[str, dict[str, Any]] = {}
     stacked = {system: np.stack(list(by.values()), axis=1) for system, by in values.items()}
-    for dimension, labels in made.labels.items():
+    for dimension, labels in groups.labels.items():
         result[dimension] = {}
-        for label in made.order[dimension]:
+        for label in groups.order[dimension]:
             rows = np.flatnonzero(labels == label)
             if not len(rows):
                 continue

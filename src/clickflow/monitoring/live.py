@@ -83,7 +83,7 @@ def _sums(test: HeldOut, artefact: Artefact, names: list[str], advance: Advance)
     columns = []
     asked = {output.name: test.question(output.head) for output in outputs.of(artefact.outputs) if not output.ahead}
     answers = scoring.answer(test, artefact, list(asked.values()), advance)
-    _, customer = np.unique(test.customer[test.asked.sequence], return_inverse=True)
+    _, customer = np.unique(test.customer[test.questions.sequence], return_inverse=True)
     size = int(customer.max()) + 1
     for name in names:
         head, metric = outputs.place_of(name, artefact.outputs)

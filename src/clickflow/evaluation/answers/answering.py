@@ -25,7 +25,7 @@ class Answers:
 
     output: Output
     at: Array
-    """[n] indexes of `HeldOut.asked`."""
+    """[n] indexes of `HeldOut.questions`."""
     target: Array
     """[n] the true answers."""
     systems: dict[str, Any]
@@ -49,7 +49,7 @@ class Answering(Protocol):
     def SHOWN(self) -> tuple[str, ...]:
         """The metrics of slices and of a first look; a cutoff stands behind those that have one."""
 
-    def next_step(self, found: Array) -> Array:
+    def next_step(self, answers: Array) -> Array:
         """Of answers, or true answers, about several next steps, those about the next one."""
 
     def summary(
@@ -63,16 +63,16 @@ class Answering(Protocol):
     def shown(self, settings: Evaluation) -> list[str]:
         """`SHOWN` with the largest cutoff."""
 
-    def values(self, metric: str, found: Any, target: Array) -> Values:
+    def values(self, metric: str, answers: Any, target: Array) -> Values:
         """What each row adds to a metric that is a mean over rows, [n]."""
 
     def known(self, target: Array, known: int) -> npt.NDArray[np.bool_]:
         """Whether a model that knows items below `known` can give each true answer."""
 
-    def answered(self, found: Any) -> npt.NDArray[np.bool_]:
+    def answered(self, answers: Any) -> npt.NDArray[np.bool_]:
         """The rows at which a system has an answer, as the evidence has it."""
 
-    def written(self, system: str, found: Array, target: Array) -> dict[str, Any]:
+    def written(self, system: str, answers: Array, target: Array) -> dict[str, Any]:
         """What the evidence holds of a system, by column."""
 
     def unanswered(self, system: str, rows: int) -> dict[str, Any]:
@@ -85,6 +85,6 @@ class Answering(Protocol):
         """From the evidence: by system what it answers, and how many rows it left without an answer."""
 
     def measured(
-        self, found: Any, target: Array, known: Array, metrics: Sequence[str]
+        self, answers: Any, target: Array, known: Array, metrics: Sequence[str]
     ) -> tuple[dict[str, float], Mapping[str, float]]:
         """Metrics as the rows give them, and by metric how much more they may be off than by rounding."""

@@ -37,14 +37,14 @@ def known(target: npt.NDArray[Any], _: int) -> npt.NDArray[np.bool_]:
     return np.ones(len(target), np.bool_)
 
 
-def answered(found: Chosen) -> npt.NDArray[np.bool_]:
+def answered(answers: Chosen) -> npt.NDArray[np.bool_]:
     """Every row has an answer."""
-    return np.ones(len(found.loss), np.bool_)
+    return np.ones(len(answers.loss), np.bool_)
 
 
-def next_step(found: Logs) -> Logs:
+def next_step(answers: Logs) -> Logs:
     """All that there is."""
-    return found
+    return answers
 
 
 def summary(
@@ -58,18 +58,18 @@ def summary(
 
 
 def intervals(
-    found: Mapping[str, npt.NDArray[np.floating]], target: Ints, sequence: Ints, how: Resampling
+    answers: Mapping[str, npt.NDArray[np.floating]], target: Ints, sequence: Ints, how: Resampling
 ) -> dict[str, dict[str, Interval]]:
     """{system: {metric: {value, low, high}}} of each system's log-probabilities [N, A] for targets [N].
 
     precision, recall and F1 are means over the classes that occur as target or as prediction (scikit-learn's
     `macro`); log-loss is in nats. The area under the ROC curve has no interval.
     """
-    classes = next(iter(found.values())).shape[1]
+    classes = next(iter(answers.values())).shape[1]
     _, index = np.unique(sequence, return_inverse=True)
     rows, bins = np.arange(len(target)), calibration.BINS
     parts = [bootstrap.cells(index, np.zeros(len(index), np.int64), np.ones(len(index)), 1)]
-    for logs in found.values():
+    for logs in answers.values():
         chosen, confidence = logs.argmax(axis=1), np.exp(logs.max(axis=1)).astype(np.float64)
         own = calibration.bin_of(confidence)
         parts += [
@@ -81,13 +81,13 @@ def intervals(
 
     def metric(totals: Values) -> Values:
         count = totals[:, 0]
-        by = totals[:, 1:].reshape(len(totals), len(found), 1 + 2 * bins + classes**2)
-        columns = [_of_totals(count, by[:, system], classes) for system in range(len(found))]
+        by = totals[:, 1:].reshape(len(totals), len(answers), 1 + 2 * bins + classes**2)
+        columns = [_of_totals(count, by[:, system], classes) for system in range(len(answers))]
         return np.concatenate(columns, axis=1)
 
-    names = [f"{system} {name}" for system in found for name in SUMMED]
+    names = [f"{system} {name}" for system in answers for name in SUMMED]
     result = bootstrap.by_system(names, np.concatenate(parts, axis=1), metric, how)
-    for system, logs in found.items():
+    for system, logs in answers.items():
         areas = [area for area in roc_auc(logs, target) if area is not None]
         value = round(float(np.mean(areas)), 6) if areas else None
         result[system]["roc_auc"] = {"value": value, "low": None, "high": None}
@@ -109,22 +109,22 @@ def shown(_: Evaluation) -> list[str]:
     return list(SHOWN)
 
 
-def values(metric: str, found: Any, target: npt.NDArray[Any]) -> Values:
+def values(metric: str, answers: Any, target: npt.NDArray[Any]) -> Values:
     """What each row [n] adds to accuracy or log-loss."""
-    if isinstance(found, Chosen):
-        chosen, loss = found.predicted, found.loss
+    if isinstance(answers, Chosen):
+        chosen, loss = answers.predicted, answers.loss
     else:
-        chosen, loss = found.argmax(axis=1), -found[np.arange(len(target)), target]
+        chosen, loss = answers.argmax(axis=1), -answers[np.arange(len(target)), target]
     return ((chosen == target) if metric == "accuracy" else loss).astype(np.float64)
 
 
-def written(system: str, found: Logs, target: npt.NDArray[Any]) -> dict[str, Any]:
+def written(system: str, answers: Logs, target: npt.NDArray[Any]) -> dict[str, Any]:
     """The class predicted, the loss, -ln p of the true one, and the confidence."""
     rows = np.arange(len(target))
     return {
-        f"predicted_{system}": found.argmax(axis=1).astype(np.int8 if found.shape[1] < 128 else np.int32),
-        f"loss_{system}": (-found[rows, target]).round(6),
-        f"confidence_{system}": np.exp(found.max(axis=1)).round(6),
+        f"predicted_{system}": answers.argmax(axis=1).astype(np.int8 if answers.shape[1] < 128 else np.int32),
+        f"loss_{system}": (-answers[rows, target]).round(6),
+        f"confidence_{system}": np.exp(answers.max(axis=1)).round(6),
     }
 
 
@@ -140,20 +140,20 @@ def columns(system: str) -> list[str]:
 
 def read(table: Any) -> tuple[dict[str, Chosen], dict[str, int]]:
     """By system; every row has an answer."""
-    found = {}
+    answers = {}
     for name in table.column_names:
         if (system := name.removeprefix("loss_")) != name:
             sure = f"confidence_{system}"
-            found[system] = Chosen(
+            answers[system] = Chosen(
                 table[f"predicted_{system}"].to_numpy(),
                 table[name].to_numpy(),
                 table[sure].to_numpy() if sure in table.column_names else None,
             )
-    return found, dict.fromkeys(found, 0)
+    return answers, dict.fromkeys(answers, 0)
 
 
 def measured(
-    found: Chosen,
+    answers: Chosen,
     target: npt.NDArray[Any],
     _: npt.NDArray[Any],
     __: Sequence[str],
@@ -162,17 +162,17 @@ def measured(
     truth, count = target.astype(np.int64), np.array([len(target)], np.float64)
     if not len(truth):
         return {}, {}
-    classes = int(max(truth.max(), found.predicted.max())) + 1
-    sure = np.full(len(truth), math.nan) if found.confidence is None else found.confidence.astype(np.float64)
-    bins = np.zeros(len(truth), np.int64) if found.confidence is None else calibration.bin_of(sure)
+    classes = int(max(truth.max(), answers.predicted.max())) + 1
+    sure = np.full(len(truth), math.nan) if answers.confidence is None else answers.confidence.astype(np.float64)
+    bins = np.zeros(len(truth), np.int64) if answers.confidence is None else calibration.bin_of(sure)
     totals = [
-        np.array([found.loss.astype(np.float64).sum()]),
+        np.array([answers.loss.astype(np.float64).sum()]),
         np.bincount(bins, sure, calibration.BINS),
-        np.bincount(bins, (found.predicted == truth).astype(np.float64), calibration.BINS),
-        np.bincount(truth * classes + found.predicted.astype(np.int64), minlength=classes**2).astype(np.float64),
+        np.bincount(bins, (answers.predicted == truth).astype(np.float64), calibration.BINS),
+        np.bincount(truth * classes + answers.predicted.astype(np.int64), minlength=classes**2).astype(np.float64),
     ]
-    made = _of_totals(count, np.concatenate(totals)[None, :], classes)[0]
-    return dict(zip(SUMMED, made.tolist(), strict=True)), {"ece": 4 / len(truth)}
+    figures = _of_totals(count, np.concatenate(totals)[None, :], classes)[0]
+    return dict(zip(SUMMED, figures.tolist(), strict=True)), {"ece": 4 / len(truth)}
 
 
 def per_class(logs: npt.NDArray[np.floating], target: Ints, names: Sequence[str]) -> dict[str, dict[str, Any]]:

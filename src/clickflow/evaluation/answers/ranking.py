@@ -43,24 +43,24 @@ def names(cutoffs: Sequence[int]) -> list[str]:
     return [f"{kind}@{k}" for k in cutoffs for kind in ("recall", "mrr", "ndcg")]
 
 
-def gains(found: Ranks, cutoffs: Sequence[int]) -> Values:
+def gains(answers: Ranks, cutoffs: Sequence[int]) -> Values:
     """What each prediction adds to each metric, [N, 3 x cutoffs]; a metric is the mean over predictions.
 
     With one right answer, recall@k is 1 within the first k; MRR@k is 1 / rank there (Voorhees 1999), NDCG@k
     1 / log2(1 + rank) (Järvelin & Kekäläinen 2002); each 0 beyond.
     """
-    rank = np.maximum(found, 1).astype(np.float64)
+    rank = np.maximum(answers, 1).astype(np.float64)
     columns = []
     for k in cutoffs:
-        hit = (found >= 1) & (found <= k)
+        hit = (answers >= 1) & (answers <= k)
         columns += [hit.astype(np.float64), np.where(hit, 1 / rank, 0), np.where(hit, 1 / np.log2(1 + rank), 0)]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(found), 0))
+    return np.stack(columns, axis=1) if columns else np.zeros((len(answers), 0))
 
 
-def recall_curve(found: Ranks, longest: int = 100) -> Values:
+def recall_curve(answers: Ranks, longest: int = 100) -> Values:
     """Recall at 1..`longest`, for the figure; zeros where there are no predictions."""
-    counts = np.bincount(found[(found >= 1) & (found <= longest)], minlength=longest + 1)[1:]
-    curve: Values = np.cumsum(counts) / max(len(found), 1)
+    counts = np.bincount(answers[(answers >= 1) & (answers <= longest)], minlength=longest + 1)[1:]
+    curve: Values = np.cumsum(counts) / max(len(answers), 1)
     return curve
 
 
@@ -69,14 +69,14 @@ def known(target: npt.NDArray[np.integer], known: int) -> Bools:
     return (target >= FIRST_ITEM) & (target < known)
 
 
-def answered(found: Ranks) -> Bools:
+def answered(answers: Ranks) -> Bools:
     """Where a system has an answer."""
-    return found > 0
+    return answers > 0
 
 
-def next_step(found: Ranks) -> Ranks:
+def next_step(answers: Ranks) -> Ranks:
     """The ranks [n] of the next item."""
-    return found[:, 0]
+    return answers[:, 0]
 
 
 def summary(
@@ -87,7 +87,7 @@ def summary(
 
 
 def intervals(
-    found: Mapping[str, Ranks],
+    answers: Mapping[str, Ranks],
     sequence: npt.NDArray[np.integer],
     known: Bools,
     cutoffs: Sequence[int],
@@ -100,19 +100,19 @@ def intervals(
     """
     gained = names(cutoffs)
     columns = [np.stack([np.ones(len(known)), known.astype(np.float64)], axis=1)]
-    for each in found.values():
+    for each in answers.values():
         gain = gains(each, cutoffs)
         columns += [gain, gain * known[:, None]]
     sums, _ = bootstrap.per_sequence(sequence, np.concatenate(columns, axis=1))
     width = len(gained)
 
     def metric(totals: Values) -> Values:
-        by = totals[:, 2:].reshape(len(totals), len(found), 2, width)
+        by = totals[:, 2:].reshape(len(totals), len(answers), 2, width)
         with np.errstate(all="ignore"):
             ratio: Values = by / totals[:, None, :2, None]
         return ratio.reshape(len(totals), -1)
 
-    named = [f"{system} {name}{suffix}" for system in found for suffix in ("", "_known") for name in gained]
+    named = [f"{system} {name}{suffix}" for system in answers for suffix in ("", "_known") for name in gained]
     return bootstrap.by_system(named, sums, metric, how)
 
 
@@ -126,10 +126,10 @@ def shown(settings: Evaluation) -> list[str]:
     return [name.format(k=max(settings.cutoffs)) for name in SHOWN]
 
 
-def values(metric: str, found: Ranks, target: npt.NDArray[Any]) -> Values:  # noqa: ARG001  ranks know it
+def values(metric: str, answers: Ranks, target: npt.NDArray[Any]) -> Values:  # noqa: ARG001  ranks know it
     """What each prediction [n] adds to a metric, known or not."""
     kind, cutoff, _ = parts(metric)
-    gained: Values = gains(found, [cutoff])[:, names([cutoff]).index(f"{kind}@{cutoff}")]
+    gained: Values = gains(answers, [cutoff])[:, names([cutoff]).index(f"{kind}@{cutoff}")]
     return gained
 
 
@@ -140,9 +140,9 @@ def parts(metric: str) -> tuple[str, int, bool]:
     return match[1], int(match[2]), bool(match[3])
 
 
-def written(system: str, found: Ranks, target: npt.NDArray[Any]) -> dict[str, Any]:  # noqa: ARG001
+def written(system: str, answers: Ranks, target: npt.NDArray[Any]) -> dict[str, Any]:  # noqa: ARG001
     """The rank of the true item."""
-    return {f"rank_{system}": found}
+    return {f"rank_{system}": answers}
 
 
 def unanswered(system: str, rows: int) -> dict[str, Any]:
@@ -159,23 +159,23 @@ def columns(system: str) -> list[str]:
 
 def read(table: Any) -> tuple[dict[str, Ranks], dict[str, int]]:
     """Ranks by system; 0 where it left none. A champion without any rank is not there."""
-    found, without = {}, {}
+    answers, without = {}, {}
     for name in table.column_names:
         system, column = name.removeprefix("rank_"), table[name]
         if system == name or (system == CHAMPION and column.null_count == len(column)):
             continue
-        found[system], without[system] = column.fill_null(0).to_numpy(), column.null_count
-    return found, without
+        answers[system], without[system] = column.fill_null(0).to_numpy(), column.null_count
+    return answers, without
 
 
 def measured(
-    found: Ranks, target: npt.NDArray[Any], known: Bools, metrics: Sequence[str]
+    answers: Ranks, target: npt.NDArray[Any], known: Bools, metrics: Sequence[str]
 ) -> tuple[dict[str, float], Mapping[str, float]]:
     """The means over the rows, or over the known ones."""
-    gained = {name: values(name, found, target) for name in {name.removesuffix("_known") for name in metrics}}
-    made = {}
+    gained = {name: values(name, answers, target) for name in {name.removesuffix("_known") for name in metrics}}
+    figures = {}
     for name in metrics:
         counted = known if parts(name)[2] else np.ones(len(known), np.bool_)
         gain = gained[name.removesuffix("_known")][counted]
-        made[name] = float(gain.mean()) if len(gain) else math.nan
-    return made, {}
+        figures[name] = float(gain.mean()) if len(gain) else math.nan
+    return figures, {}
