@@ -20,7 +20,7 @@ def frequencies(target: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.f
 def fit_majority(train: Positions) -> ClassScores:
     """The frequency of each class, whatever came before."""
     logs = np.log(frequencies(train.target, train.classes))
-    return lambda asked: np.repeat(logs[None], len(asked), axis=0)
+    return lambda positions: np.repeat(logs[None], len(positions), axis=0)
 
 
 def fit_markov(train: Positions) -> ClassScores:
@@ -30,8 +30,8 @@ def fit_markov(train: Positions) -> ClassScores:
     table = pairs.reshape(train.actions, classes) + SMOOTHING * classes * frequencies(after, classes)
     logs = np.log(table / table.sum(axis=1, keepdims=True))
 
-    def log_probabilities(asked: Positions) -> npt.NDArray[np.float64]:
-        made: npt.NDArray[np.float64] = logs[asked.last]
-        return made
+    def log_probabilities(positions: Positions) -> npt.NDArray[np.float64]:
+        values: npt.NDArray[np.float64] = logs[positions.last]
+        return values
 
     return log_probabilities

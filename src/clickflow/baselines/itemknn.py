@@ -35,9 +35,9 @@ def fit(history: History, *, damping: float = 20.0, decay: float = 1.0) -> Score
 
     def scores(recent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         rows, back = np.nonzero(recent[:, :STEPS] >= FIRST_ITEM)
-        asked = csr_array((weight[back], (rows, recent[rows, back])), shape=(len(recent), history.known))
-        made: npt.NDArray[np.float64] = (asked @ similar).toarray()
-        return made + share
+        weights = csr_array((weight[back], (rows, recent[rows, back])), shape=(len(recent), history.known))
+        similarities: npt.NDArray[np.float64] = (weights @ similar).toarray()
+        return similarities + share
 
     return scores
 

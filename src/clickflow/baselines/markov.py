@@ -21,7 +21,7 @@ def fit(history: History) -> Scores:
 
     def scores(recent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         # the row of an unknown item is empty: popularity alone
-        made: npt.NDArray[np.float64] = follows[recent[:, 0]].toarray() + share
-        return made
+        shares: npt.NDArray[np.float64] = follows[recent[:, 0]].toarray() + share
+        return shares
 
     return scores

@@ -46,9 +46,9 @@ class Neighbours:
 
     def dense(self, recent: npt.NDArray[np.integer], own: npt.NDArray[np.integer] | None = None) -> Floats:
         """The same for all items [N, known]; those without a neighbour by popularity, below."""
-        made: Floats = self.search(recent, own).toarray()
-        made += self.share
-        return made
+        scores: Floats = self.search(recent, own).toarray()
+        scores += self.share
+        return scores
 
 
 def fit(history: History, weighting: Weighting) -> Neighbours:
@@ -56,11 +56,11 @@ def fit(history: History, weighting: Weighting) -> Neighbours:
     index = build(history, weighting)
 
     def plain(recent: npt.NDArray[np.integer], own: npt.NDArray[np.integer] | None) -> "csr_array":
-        asked = _asked(np.asarray(recent), index.known)
+        queries = _queries(np.asarray(recent), index.known)
         mine = None
         if own is not None and len(index.place):
             mine = np.where(np.asarray(own) < 0, -1, index.place[np.asarray(own)])
-        parts = [_scores(index, weighting, asked, first, last, mine) for first, last in _blocks(index, asked)]
+        parts = [_scores(index, weighting, queries, first, last, mine) for first, last in _blocks(index, queries)]
         return parts[0] if len(parts) == 1 else _below(parts, index.known)
 
     if not weighting.returns:
@@ -68,9 +68,9 @@ def fit(history: History, weighting: Weighting) -> Neighbours:
     factors = returns.learn(history, plain)
 
     def search(recent: npt.NDArray[np.integer], own: npt.NDArray[np.integer] | None) -> "csr_array":
-        made = plain(recent, own)
-        returns.weigh(made, np.asarray(recent), factors)
-        return made
+        scores = plain(recent, own)
+        returns.weigh(scores, np.asarray(recent), factors)
+        return scores
 
     return Neighbours(history.known, LEAST * popular(history), search)
 
@@ -81,7 +81,7 @@ def as_scores(fitted: Neighbours) -> Scores:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Queries:
     """Questions without their holes: entry by entry an item and the steps since it was seen last."""
 
     bounds: Ints
@@ -90,20 +90,22 @@ class _Asked:
     back: Ints
 
 
-def _asked(recent: npt.NDArray[np.integer], known: int) -> _Asked:
+def _queries(recent: npt.NDArray[np.integer], known: int) -> _Queries:
     """An item counts where it was seen last."""
     rows, back = np.nonzero((recent >= FIRST_ITEM) & (recent < known))
     item = recent[rows, back].astype(np.int64)
     _, first = np.unique(rows * known + item, return_index=True)
     first.sort()
     bounds = np.searchsorted(rows[first], np.arange(len(recent) + 1)).astype(np.int64)
-    return _Asked(bounds, item[first], np.minimum(back[first], STEPS - 1))
+    return _Queries(bounds, item[first], np.minimum(back[first], STEPS - 1))
 
 
-def _blocks(index: Index, asked: _Asked) -> Iterator[tuple[int, int]]:
+def _blocks(index: Index, queries: _Queries) -> Iterator[tuple[int, int]]:
     """Ranges of questions, each of bounded meetings, and of few enough questions for a meeting's number."""
-    n = len(asked.bounds) - 1
-    meetings = np.concatenate([[0], np.cumsum(index.bounds[asked.item + 1] - index.bounds[asked.item])])[asked.bounds]
+    n = len(queries.bounds) - 1
+    meetings = np.concatenate([[0], np.cumsum(index.bounds[queries.item + 1] - index.bounds[queries.item])])[
+        queries.bounds
+    ]
     most = 1 << (63 - BACK_BITS - index.rank_bits - index.place_bits)
     first = 0
     while first < n:
@@ -113,11 +115,11 @@ def _blocks(index: Index, asked: _Asked) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _scores(index: Index, how: Weighting, asked: _Asked, begin: int, end: int, own: Ints | None) -> "csr_array":
+def _scores(index: Index, how: Weighting, queries: _Queries, begin: int, end: int, own: Ints | None) -> "csr_array":
     """The scores of the questions `begin` to `end`."""
     from scipy.sparse import csr_array
 
-    met = _met(index, how, asked, begin, end)
+    met = _met(index, how, queries, begin, end)
     if own is not None:
         met = _where(met, met.place != own[begin:end][met.row])
     count = np.bincount(met.row, minlength=end - begin)
@@ -125,12 +127,12 @@ def _scores(index: Index, how: Weighting, asked: _Asked, begin: int, end: int, o
         met = _where(met, np.arange(len(met.row)) - (np.cumsum(count) - count)[met.row] < how.sample)
     similarity = met.similarity * index.weight[met.place]
     near = _nearest(met.row, met.place, similarity, end - begin, how.neighbours)
-    said = similarity * how.newest[met.back]
+    votes = similarity * how.newest[met.back]
     column = met.place if how.distance is None else index.first[met.place] + met.rank
-    kept = said > 0 if near is None else near & (said > 0)
-    row, said, column = met.row[kept], said[kept], column[kept]
+    kept = votes > 0 if near is None else near & (votes > 0)
+    row, votes, column = met.row[kept], votes[kept], column[kept]
     bounds = np.searchsorted(row, np.arange(end - begin + 1))
-    word = csr_array((said, column, bounds), shape=(end - begin, index.words.shape[0]))
+    word = csr_array((votes, column, bounds), shape=(end - begin, index.words.shape[0]))
     return narrow(word) @ index.words
 
 
@@ -139,11 +141,11 @@ def _below(parts: list["csr_array"], known: int) -> "csr_array":
     from scipy.sparse import csr_array
 
     bounds = np.concatenate([[0], *(np.diff(part.indptr) for part in parts)]).cumsum()
-    made = csr_array((len(bounds) - 1, known))
+    matrix = csr_array((len(bounds) - 1, known))
     if parts:
         data, indices = np.concatenate([part.data for part in parts]), np.concatenate([part.indices for part in parts])
-        made = csr_array((data, indices, bounds), shape=(len(bounds) - 1, known))
-    return made
+        matrix = csr_array((data, indices, bounds), shape=(len(bounds) - 1, known))
+    return matrix
 
 
 def _where(met: "_Met", kept: npt.NDArray[np.bool_]) -> "_Met":
@@ -165,11 +167,11 @@ class _Met:
     """Sum of the weights of the shared items."""
 
 
-def _met(index: Index, how: Weighting, asked: _Asked, begin: int, end: int) -> _Met:
+def _met(index: Index, how: Weighting, queries: _Queries, begin: int, end: int) -> _Met:
     """All sessions that share an item with the questions `begin` to `end`."""
-    entries = slice(asked.bounds[begin], asked.bounds[end])
-    item, back = asked.item[entries], asked.back[entries]
-    question = np.repeat(np.arange(end - begin), np.diff(asked.bounds[begin : end + 1]))
+    entries = slice(queries.bounds[begin], queries.bounds[end])
+    item, back = queries.item[entries], queries.back[entries]
+    question = np.repeat(np.arange(end - begin), np.diff(queries.bounds[begin : end + 1]))
     start = index.bounds[item]
     count = index.bounds[item + 1] - start
     shift = index.rank_bits + BACK_BITS

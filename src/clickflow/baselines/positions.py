@@ -44,8 +44,8 @@ class Positions:
 
     def only(self, rows: "npt.NDArray[Any] | slice[int]") -> "Positions":
         """Some of them."""
-        found = replace(self, event=self.event[rows], first=self.first[rows])
-        return replace(found, target=self.target[rows]) if len(self.target) else found
+        chosen = replace(self, event=self.event[rows], first=self.first[rows])
+        return replace(chosen, target=self.target[rows]) if len(self.target) else chosen
 
     def _column(self, name: str, at: Ints) -> npt.NDArray[Any]:
         return np.asarray(getattr(self.split, name)[at])
@@ -60,41 +60,41 @@ def training(split: Any, head: Head, store: Store, max_length: int) -> Positions
     event = np.arange(len(split.item))
     start, end = (np.repeat(bound, np.diff(offsets)) for bound in (offsets[:-1], offsets[1:]))
     target = head.targets(split, event, end, store)
-    asked = Positions(
+    every = Positions(
         split, event, np.maximum(start, event - max_length + 1), len(store.actions), target, len(head.classes(store))
     )
-    return asked if (target != NOTHING).all() else asked.only(np.flatnonzero(target != NOTHING))
+    return every if (target != NOTHING).all() else every.only(np.flatnonzero(target != NOTHING))
 
 
-def features(asked: Positions, popularity: Mapping[str, Floats]) -> Floats:
+def features(positions: Positions, popularity: Mapping[str, Floats]) -> Floats:
     """Numbers of each position [N, F] for models that read a table.
 
     The last `ACTIONS_BACK` actions one-hot; how often each action came in the window; whether the last item was seen
     shortly before; the length of the window; and the step features, as `FEATURES` says that tables read them, by the
     log counts `popularity` of the training part (`log_counts`) where it is frequency.
     """
-    event, first = asked.event, asked.first
+    event, first = positions.event, positions.first
     column: list[npt.NDArray[Any]] = []
     for back in range(ACTIONS_BACK):
         at = event - back
-        action = np.where(at >= first, asked._column("action", np.maximum(at, 0)), asked.actions)
-        column += [action == code for code in range(asked.actions)]
+        action = np.where(at >= first, positions._column("action", np.maximum(at, 0)), positions.actions)
+        column += [action == code for code in range(positions.actions)]
     # how often each action came up to each step, and from the window's first step on
-    flat = np.asarray(asked.split.action)
-    for code in range(asked.actions):
+    flat = np.asarray(positions.split.action)
+    for code in range(positions.actions):
         before = np.concatenate([[0], np.cumsum(flat == code)])
         column.append(np.log1p(before[event + 1] - before[first]))
-    item = asked._column("item", event)
-    again = np.zeros(len(asked), bool)
+    item = positions._column("item", event)
+    again = np.zeros(len(positions), bool)
     for back in range(1, ITEMS_BACK + 1):
         at = event - back
-        again |= (at >= first) & (asked._column("item", np.maximum(at, 0)) == item)
+        again |= (at >= first) & (positions._column("item", np.maximum(at, 0)) == item)
     column += [again, np.log1p(event - first)]
     for name, feature in FEATURES.items():
         if feature.tabular:
-            column += _tabular(name, asked._column(name, event), popularity)
-    made: Floats = np.stack([np.asarray(each, np.float64) for each in column], axis=1)
-    return made
+            column += _tabular(name, positions._column(name, event), popularity)
+    table: Floats = np.stack([np.asarray(each, np.float64) for each in column], axis=1)
+    return table
 
 
 def _tabular(name: str, values: npt.NDArray[Any], popularity: Mapping[str, Floats]) -> list[npt.NDArray[Any]]:

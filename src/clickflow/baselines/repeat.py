@@ -64,11 +64,11 @@ def fit(history: History) -> Scores:
     chosen = np.array([list(ORDERS).index(name) for name in names])
 
     def scores(recent: Ints) -> Floats:
-        made = np.repeat(share[None], len(recent), axis=0)
+        scored = np.repeat(share[None], len(recent), axis=0)
         seen = distinct(recent)
         ordered = np.stack([order(seen) for order in ORDERS.values()])
-        made[seen.row, seen.item] = 1 + ordered[chosen[lengths(recent)[seen.row]], np.arange(len(seen.row))]
-        return made
+        scored[seen.row, seen.item] = 1 + ordered[chosen[lengths(recent)[seen.row]], np.arange(len(seen.row))]
+        return scored
 
     return scores
 
@@ -79,16 +79,16 @@ def learned(history: History) -> list[str]:
 
     Only an item of the session has a rank that depends on the order, so that of no other is counted.
     """
-    asked = questions(history.offsets, np.arange(len(history.offsets) - 1), LONGEST)
-    followed = np.flatnonzero(asked.has_next)
+    positions = questions(history.offsets, np.arange(len(history.offsets) - 1), LONGEST)
+    followed = np.flatnonzero(positions.has_next)
     draw, names = np.random.default_rng(SEED), [next(iter(ORDERS))]
-    of = np.searchsorted(STEPS, asked.position[followed] + 1, side="right") - 1
+    of = np.searchsorted(STEPS, positions.position[followed] + 1, side="right") - 1
     for number in range(len(STEPS)):
         rows = followed[of == number]
         if len(rows) >= FEW:
             rows = np.sort(draw.choice(rows, POSITIONS, replace=False)) if len(rows) > POSITIONS else rows
-            seen = distinct(recent(history.item, asked, rows, LONGEST))
-            wanted = history.item[asked.event[rows] + 1]
+            seen = distinct(recent(history.item, positions, rows, LONGEST))
+            wanted = history.item[positions.event[rows] + 1]
             gains = {name: _gain(order(seen), seen, wanted) for name, order in ORDERS.items()}
             names.append(max(gains, key=lambda name: gains[name]))
         else:
@@ -98,8 +98,8 @@ def learned(history: History) -> list[str]:
 
 def lengths(recent: Ints) -> Ints:
     """The class of `STEPS` that each of `recent` [N, L] is in, [N]."""
-    found: Ints = np.searchsorted(STEPS, np.count_nonzero(recent, axis=1).clip(min=1), side="right") - 1
-    return found
+    classes: Ints = np.searchsorted(STEPS, np.count_nonzero(recent, axis=1).clip(min=1), side="right") - 1
+    return classes
 
 
 def distinct(recent: Ints) -> Seen:

@@ -28,18 +28,18 @@ POSITIONS, LONGEST, SEED = 4000, 50, 0
 
 def learn(history: History, ask: Callable[[Ints, Ints], "csr_array"]) -> Floats:
     """The factors [STEPS_BACK], by `ask(recent, own)`, the scores of a session-kNN fitted on the same history."""
-    asked = questions(history.offsets, np.arange(len(history.offsets) - 1), LONGEST)
-    rows = np.flatnonzero(asked.has_next)
+    positions = questions(history.offsets, np.arange(len(history.offsets) - 1), LONGEST)
+    rows = np.flatnonzero(positions.has_next)
     if len(rows) > POSITIONS:
         rows = np.sort(np.random.default_rng(SEED).choice(rows, POSITIONS, replace=False))
     if not len(rows):
         return np.ones(STEPS_BACK)
-    shown = recent(history.item, asked, rows, LONGEST)
-    scores = ask(shown, asked.sequence[rows])
+    shown = recent(history.item, positions, rows, LONGEST)
+    scores = ask(shown, positions.sequence[rows])
     total = np.maximum(np.asarray(scores.sum(axis=1)).reshape(-1), np.finfo(np.float64).tiny)
     row, back = entries(shown, scores.shape[1])
     item = shown[row, back]
-    came = item == history.item[asked.event[rows] + 1][row]
+    came = item == history.item[positions.event[rows] + 1][row]
     hits = np.bincount(back, weights=came, minlength=STEPS_BACK)
     mass = np.bincount(back, weights=scores[row, item] / total[row], minlength=STEPS_BACK)
     factors: Floats = (hits + 1) / (mass + 1)
@@ -50,10 +50,10 @@ def weigh(scores: "csr_array", shown: npt.NDArray[np.integer], factors: Floats) 
     """Multiply the scores [N, known] of the items shown, in place."""
     row, back = entries(shown, scores.shape[1])
     item = shown[row, back]
-    found = scores[row, item] if len(row) else np.zeros(0)
-    there = found > 0
+    own = scores[row, item] if len(row) else np.zeros(0)
+    there = own > 0
     if there.any():
-        scores[row[there], item[there]] = (found * factors[back])[there]
+        scores[row[there], item[there]] = (own * factors[back])[there]
 
 
 def entries(shown: npt.NDArray[np.integer], known: int) -> tuple[Ints, Ints]:

@@ -59,13 +59,13 @@ def _fit(make: Callable[[], Any], train: Positions) -> ClassScores:
     with threadpool_limits(1):
         model = make().fit(features(train, popularity), target)
 
-    def log_probabilities(asked: Positions) -> npt.NDArray[np.float64]:
-        made = np.zeros((len(asked), train.classes))
+    def log_probabilities(positions: Positions) -> npt.NDArray[np.float64]:
+        values = np.zeros((len(positions), train.classes))
         with threadpool_limits(1):
-            for start in range(0, len(asked), BLOCK):
+            for start in range(0, len(positions), BLOCK):
                 rows = slice(start, start + BLOCK)
-                made[rows, model.classes_] = model.predict_proba(features(asked.only(rows), popularity))
-        return np.log((1 - RESERVE) * made + RESERVE * overall)
+                values[rows, model.classes_] = model.predict_proba(features(positions.only(rows), popularity))
+        return np.log((1 - RESERVE) * values + RESERVE * overall)
 
     return log_probabilities
 

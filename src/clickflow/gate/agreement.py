@@ -16,23 +16,24 @@ TOLERANCE = 1e-5
 def check(evidence: Evidence) -> None:
     """Raise DataError where a metric differs from its rows, or metrics.json has a system that the rows lack."""
     for head, rows in evidence.rows.items():
-        said = list(_said(evidence, head))
+        reported = list(_reported(evidence, head))
         kind, file = KINDS[rows.output.kind], rows.output.evidence
-        known = sorted({metric for _, metric, _ in said if metrics.of(rows.output.kind, metric)})
+        known = sorted({metric for _, metric, _ in reported if metrics.of(rows.output.kind, metric)})
         measured = {
-            system: kind.measured(found, rows.target, rows.known, known) for system, found in rows.answers.items()
+            system: kind.measured(recomputed, rows.target, rows.known, known)
+            for system, recomputed in rows.answers.items()
         }
-        for system, metric, value in said:
+        for system, metric, value in reported:
             if system not in measured:
                 raise _differ(f"metrics.json has {head} of {system}, {file} has no answer of it")
-            found, loose = measured[system]
-            own, slack = found.get(metric, math.nan), TOLERANCE + loose.get(metric, 0.0)
+            recomputed, loose = measured[system]
+            own, slack = recomputed.get(metric, math.nan), TOLERANCE + loose.get(metric, 0.0)
             if math.isfinite(own) and abs(value - own) > slack * max(1.0, abs(own)):
                 name = outputs.full(head, metric, evidence.rows)
                 raise _differ(f"metrics.json says {name} of {system} is {value:.6f}, {file} gives {own:.6f}")
 
 
-def _said(evidence: Evidence, head: str) -> Iterator[tuple[str, str, float]]:
+def _reported(evidence: Evidence, head: str) -> Iterator[tuple[str, str, float]]:
     """System, metric and value, of a head of metrics.json, of those that are judged; what is no number says nothing."""
     for system, measured in (evidence.metrics.get(head) or {}).items():
         if system in (ORACLE, ONE_STEP):

@@ -22,27 +22,31 @@ def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     if reason:
         return [Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=draws.size)]
     margin = -gate.champion.margin
-    found = draws.compare(draws.fair[BEST], BEST, margin, gate.champion.confidence)
-    change = "" if found.change is None else f": {found.change:+.2%} [{found.low:+.2%}, {found.high:+.2%}]"
+    comparison = draws.compare(draws.fair[BEST], BEST, margin, gate.champion.confidence)
+    change = (
+        ""
+        if comparison.change is None
+        else f": {comparison.change:+.2%} [{comparison.low:+.2%}, {comparison.high:+.2%}]"
+    )
     return [
         Rule(
             rule=rule,
-            verdict=verdict(found.proven),
+            verdict=verdict(comparison.proven),
             severity="hold",
-            text=f"{gate.primary} is {found.candidate:.4f}, version {version}, the best champion so far, "
-            f"{found.reference:.4f}{change}; a loss of at most {gate.champion.margin:.2%} "
-            f"{'is' if found.proven else 'is not'} shown{fairness.left_out(gate, evidence, BEST)}",
+            text=f"{gate.primary} is {comparison.candidate:.4f}, version {version}, the best champion so far, "
+            f"{comparison.reference:.4f}{change}; a loss of at most {gate.champion.margin:.2%} "
+            f"{'is' if comparison.proven else 'is not'} shown{fairness.left_out(gate, evidence, BEST)}",
             evidence={
                 "metric": gate.primary,
-                "candidate": found.candidate,
-                "reference": found.reference,
-                "observed": found.change,
+                "candidate": comparison.candidate,
+                "reference": comparison.reference,
+                "observed": comparison.change,
                 "bound": draws.sign(gate.key) * margin,
-                "interval": None if found.low is None else [found.low, found.high],
+                "interval": None if comparison.low is None else [comparison.low, comparison.high],
                 "confidence": gate.champion.confidence,
                 "version": version,
                 **draws.size,
-                **fairness.found(gate, evidence, BEST),
+                **fairness.facts(gate, evidence, BEST),
             },
         )
     ]

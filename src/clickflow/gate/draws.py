@@ -182,5 +182,5 @@ def of_rows(rows: Rows, wanted: Iterable[str], seed: int) -> Drawn:
 def _of_rows(rows: Rows, wanted: Iterable[str]) -> tuple[dict[tuple[str, str], Array], dict[str, Array]]:
     """What each row adds to some metrics, by system, and what it counts."""
     counts = {name: rows.counted(name) for name in sorted(set(wanted))}
-    gains = {(system, name): rows.values(name, found) for name in counts for system, found in rows.answers.items()}
+    gains = {(system, name): rows.values(name, answers) for name in counts for system, answers in rows.answers.items()}
     return gains, counts

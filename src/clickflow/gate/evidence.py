@@ -128,11 +128,14 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
     onnx = exported / "model.onnx"
     if not onnx.is_file():
         raise DataError(f"there is no {onnx}", next_step=f"run `dvc repro export@{model}`")
-    found = sha256(onnx)
-    for name, said in (("card.json", card.get("model_sha256")), ("metrics.json", _artefact(metrics, "model_sha256"))):
-        if said != found:
+    hashed = sha256(onnx)
+    for name, recorded in (
+        ("card.json", card.get("model_sha256")),
+        ("metrics.json", _artefact(metrics, "model_sha256")),
+    ):
+        if recorded != hashed:
             raise DataError(
-                f"{model}: {name} speaks of another artefact than the one in {exported}: {said} is not {found}",
+                f"{model}: {name} speaks of another artefact than the one in {exported}: {recorded} is not {hashed}",
                 kept="no decision was written",
                 next_step=f"run `dvc repro gate@{model}`, which exports and evaluates again where needed",
             )
@@ -151,7 +154,7 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
         metrics=metrics,
         champion_version=champion_version,
         artefact_sha256=sha256_folder(exported),
-        model_sha256=found,
+        model_sha256=hashed,
         data_sha256=metrics.get("data_sha256") or card.get("data_sha256"),
         size_mb=onnx.stat().st_size / 1e6,
         latency_ms=latency,

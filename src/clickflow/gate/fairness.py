@@ -15,10 +15,10 @@ def share(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> float | No
     return None if seen is None else float(seen.mean()) if len(seen) else 0.0
 
 
-def found(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> dict[str, Any]:
+def facts(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> dict[str, Any]:
     """For the evidence of a rule: that share, and the end of the version's data."""
-    said = (evidence.metrics.get("seen") or {}).get(system) or {}
-    return {f"seen_by_{system}": share(gate, evidence, system), f"{system}_seen_until": said.get("until")}
+    overlap = (evidence.metrics.get("seen") or {}).get(system) or {}
+    return {f"seen_by_{system}": share(gate, evidence, system), f"{system}_seen_until": overlap.get("until")}
 
 
 def left_out(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> str:

@@ -23,15 +23,15 @@ def judge(gate: Asked, draws: Draws | None) -> list[Rule]:
     if draws is None or draws.why_not(CANDIDATE) or not draws.baselines:
         text = "nothing was measured that a leak would show in"
         return [Rule(rule=RULE, verdict="not_applicable", severity="hold", text=text)]
-    found = [each for each in (_ties(gate, draws), _oracle(gate, draws), _baseline(gate, draws)) if each]
-    signs = [text for text, sign, _ in found if sign]
+    traces = [each for each in (_ties(gate, draws), _oracle(gate, draws), _baseline(gate, draws)) if each]
+    signs = [text for text, sign, _ in traces if sign]
     return [
         Rule(
             rule=RULE,
             verdict="failed" if signs else "passed",
             severity="hold",
-            text="; ".join(signs or [text for text, _, _ in found]) or "no trace of one",
-            evidence={key: value for _, _, facts in found for key, value in facts.items()},
+            text="; ".join(signs or [text for text, _, _ in traces]) or "no trace of one",
+            evidence={key: value for _, _, facts in traces for key, value in facts.items()},
         )
     ]
 
@@ -67,12 +67,12 @@ def _oracle(gate: Asked, draws: Draws) -> Trace | None:
     name = gate.key + KNOWN_TRUTH
     if draws.rows.oracle is None or not draws.measured(ORACLE, name) > 0:
         return None
-    found = draws.compare(name, ORACLE, 0.0, gate.champion.confidence)
-    text = f"{gate.primary} is {found.candidate:.4f}, the best possible {found.reference:.4f}"
-    if found.proven:
+    comparison = draws.compare(name, ORACLE, 0.0, gate.champion.confidence)
+    text = f"{gate.primary} is {comparison.candidate:.4f}, the best possible {comparison.reference:.4f}"
+    if comparison.proven:
         beyond = "above" if draws.sign(gate.key) > 0 else "below"
         text += f", which nobody can be {beyond}: the answer was told"
-    return text, found.proven, {"best_possible": found.reference}
+    return text, comparison.proven, {"best_possible": comparison.reference}
 
 
 def _baseline(gate: Asked, draws: Draws) -> Trace:

@@ -8,7 +8,7 @@ from pathlib import Path
 def md5(path: Path) -> str:
     """MD5 of a file's bytes; of a folder that of the list of its files, ending in `.dir`. Empty: there is neither."""
     if path.is_dir():
-        listed = [{"md5": found, "relpath": name} for name, found in sorted(files(path).items())]
+        listed = [{"md5": hashed, "relpath": name} for name, hashed in sorted(files(path).items())]
         return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
     return _of_file(path) if path.is_file() else ""
 

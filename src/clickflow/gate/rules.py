@@ -79,8 +79,8 @@ def check_names(gate: Asked, evidence: Evidence) -> None:
 
 def _interval(values: Any) -> list[float] | None:
     """Both ends, or None where one is unknown."""
-    found = [float(value) for value in values if value is not None and math.isfinite(value)]
-    return found if len(found) == 2 else None
+    ends = [float(value) for value in values if value is not None and math.isfinite(value)]
+    return ends if len(ends) == 2 else None
 
 
 def value_of(measured: Any) -> float | None:
@@ -104,7 +104,7 @@ def _floor(gate: Asked, evidence: Evidence, draws: Draws | None, name: str, boun
         if draws.why_not(CANDIDATE) is None:
             alpha = 1 - gate.champion.confidence
             interval = _interval(np.quantile(draws.redrawn(CANDIDATE, key), [alpha, 1 - alpha]))
-    found = {
+    facts = {
         "metric": name,
         "observed": observed,
         "bound": bound,
@@ -113,12 +113,12 @@ def _floor(gate: Asked, evidence: Evidence, draws: Draws | None, name: str, boun
     }
     if observed is None or not math.isfinite(observed):
         text = f"{name} was not measured, so the floor {bound:g} cannot be judged"
-        return Rule(rule=rule, verdict="not_judged", severity="reject", text=text, evidence={**found, "observed": None})
+        return Rule(rule=rule, verdict="not_judged", severity="reject", text=text, evidence={**facts, "observed": None})
     least = metrics.sign(kind, key) > 0
     passed = observed >= bound if least else observed <= bound
-    said = ("at least" if passed else "below") if least else _limit(passed)
-    text = f"{name} is {observed:.4f}{_shown(interval)}, {said} {bound:g}"
-    return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=found)
+    relation = ("at least" if passed else "below") if least else _limit(passed)
+    text = f"{name} is {observed:.4f}{_shown(interval)}, {relation} {bound:g}"
+    return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=facts)
 
 
 def _baselines(gate: Asked, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
@@ -153,18 +153,19 @@ def _beaten(gate: Asked, drawn: Drawn | None, name: str) -> list[Rule]:
         if reason := drawn.why_not(CANDIDATE, baseline):
             rules.append(Rule(rule=rule, verdict="not_judged", severity=severity, text=reason, evidence=drawn.size))
             continue
-        found = drawn.compare(metric, baseline, 0.0, gate.champion.confidence)
+        comparison = drawn.compare(metric, baseline, 0.0, gate.champion.confidence)
         better, worse = ("above", "below") if drawn.sign(metric) > 0 else ("below", "above")
-        told = f"not shown to be {better} it"
-        if found.proven or found.refuted:
-            told = f"{better} it" if found.proven else f"shown to be {worse} it"
+        outcome = f"not shown to be {better} it"
+        if comparison.proven or comparison.refuted:
+            outcome = f"{better} it" if comparison.proven else f"shown to be {worse} it"
         rules.append(
             Rule(
                 rule=rule,
-                verdict=verdict(found.proven),
+                verdict=verdict(comparison.proven),
                 severity=severity,
-                text=f"{name} is {found.candidate:.4f}, {baseline} {found.reference:.4f}: {_change(found)}, {told}",
-                evidence=_compared(name, found, 0.0, gate.champion.confidence, drawn),
+                text=f"{name} is {comparison.candidate:.4f}, {baseline} {comparison.reference:.4f}: "
+                f"{_change(comparison)}, {outcome}",
+                evidence=_compared(name, comparison, 0.0, gate.champion.confidence, drawn),
             )
         )
     return rules
@@ -185,10 +186,10 @@ def _champion(gate: Asked, evidence: Evidence, draws: Draws | None) -> Rule:
         fit = dict(evidence.metrics["champion_fit"])
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=fit)
     if reason := draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws):
-        shares = {**draws.size, **fairness.found(gate, evidence)}
+        shares = {**draws.size, **fairness.facts(gate, evidence)}
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=shares)
     paid, fair = tries.paid(gate, evidence.tries), draws.fair[CHAMPION]
-    decision, found = champion_decision(
+    decision, comparison = champion_decision(
         wanted,
         draws.measured(CANDIDATE, fair),
         draws.measured(CHAMPION, fair),
@@ -199,19 +200,19 @@ def _champion(gate: Asked, evidence: Evidence, draws: Draws | None) -> Rule:
     )
     margin = champion_margin(wanted)
     needed = f"{'a loss of at most' if margin <= 0 else 'a gain of at least'} {abs(margin):.2%}"
-    told = {"promote": "is shown", "hold": "is not shown: the data do not tell", "reject": "is out of the question"}
+    outcomes = {"promote": "is shown", "hold": "is not shown: the data do not tell", "reject": "is out of the question"}
     return Rule(
         rule=rule,
         verdict=verdict(decision == "promote"),
         severity="reject" if decision == "reject" else "hold",
-        text=f"{gate.primary} is {found.candidate:.4f}, version {evidence.champion_version} {found.reference:.4f}: "
-        f"{_change(found)}; {needed} {told[decision]}{fairness.left_out(gate, evidence)}"
-        f"{tries.said(gate, evidence.tries)}",
+        text=f"{gate.primary} is {comparison.candidate:.4f}, "
+        f"version {evidence.champion_version} {comparison.reference:.4f}: {_change(comparison)}; {needed} {outcomes[decision]}{fairness.left_out(gate, evidence)}"
+        f"{tries.note(gate, evidence.tries)}",
         evidence={
-            **_compared(gate.primary, found, draws.sign(gate.key) * margin, paid.champion.confidence, draws),
+            **_compared(gate.primary, comparison, draws.sign(gate.key) * margin, paid.champion.confidence, draws),
             "rule": wanted.rule,
             "best_champion": best_champion.after(paid, evidence, draws),
-            **fairness.found(gate, evidence),
+            **fairness.facts(gate, evidence),
         },
     )
 
@@ -240,11 +241,11 @@ def champion_decision(
     """
     margin, confidence = champion_margin(wanted), wanted.confidence
     both = (candidate, champion, candidates, champions)
-    found = paired.compare(*both, margin=margin, confidence=shown or confidence, sign=sign)
-    if found.proven:
-        return "promote", found
+    comparison = paired.compare(*both, margin=margin, confidence=shown or confidence, sign=sign)
+    if comparison.proven:
+        return "promote", comparison
     worse = paired.compare(*both, margin=min(margin, 0.0), confidence=confidence, sign=sign).refuted
-    return ("reject" if worse else "hold"), found
+    return ("reject" if worse else "hold"), comparison
 
 
 def _coverage(gate: Asked, evidence: Evidence) -> Rule:
@@ -259,8 +260,8 @@ def _coverage(gate: Asked, evidence: Evidence) -> Rule:
     text = f"{observed:.1%} of the next items stood in the training part often enough to be known"
     if not passed:
         text += f", below {bound:.0%}: the log is too short, or its items change too fast, to recommend from"
-    found = {"metric": "coverage", "observed": observed, "bound": bound}
-    return Rule(rule="coverage", verdict=verdict(passed), severity="hold", text=text, evidence=found)
+    facts = {"metric": "coverage", "observed": observed, "bound": bound}
+    return Rule(rule="coverage", verdict=verdict(passed), severity="hold", text=text, evidence=facts)
 
 
 def _calibration(gate: Asked, evidence: Evidence) -> list[Rule]:
@@ -282,37 +283,37 @@ def _calibrated(gate: Asked, evidence: Evidence, head: str) -> Rule:
     interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
     passed = observed <= bound
     text = f"the expected calibration error is {observed:.4f}{_shown(interval)}, {_limit(passed)} {bound:g}"
-    found = {"metric": f"{head}.{metrics.CALIBRATION}", "observed": observed, "bound": bound, "interval": interval}
-    return Rule(rule=rule, verdict=verdict(passed), severity="hold", text=text, evidence=found)
+    facts = {"metric": f"{head}.{metrics.CALIBRATION}", "observed": observed, "bound": bound, "interval": interval}
+    return Rule(rule=rule, verdict=verdict(passed), severity="hold", text=text, evidence=facts)
 
 
 def _budget(what: str, observed: float | None, bound: float, unit: str) -> Rule:
-    found = {"observed": observed, "bound": bound, "unit": unit}
+    facts = {"observed": observed, "bound": bound, "unit": unit}
     if observed is None:
         text = f"the {what} was not measured"
-        return Rule(rule=what, verdict="not_judged", severity="reject", text=text, evidence=found)
+        return Rule(rule=what, verdict="not_judged", severity="reject", text=text, evidence=facts)
     passed = observed <= bound
     text = f"{observed:.4g} {unit}, {_limit(passed)} {bound:g}"
-    return Rule(rule=what, verdict=verdict(passed), severity="reject", text=text, evidence=found)
+    return Rule(rule=what, verdict=verdict(passed), severity="reject", text=text, evidence=facts)
 
 
-def _compared(metric: str, found: Any, margin: float, confidence: float, drawn: Drawn) -> dict[str, Any]:
+def _compared(metric: str, comparison: Any, margin: float, confidence: float, drawn: Drawn) -> dict[str, Any]:
     return {
         "metric": metric,
-        "candidate": found.candidate,
-        "reference": found.reference,
-        "observed": found.change,
+        "candidate": comparison.candidate,
+        "reference": comparison.reference,
+        "observed": comparison.change,
         "bound": margin,
-        "interval": _interval((found.low, found.high)),
+        "interval": _interval((comparison.low, comparison.high)),
         "confidence": confidence,
         **drawn.size,
     }
 
 
-def _change(found: Any) -> str:
-    if found.change is None or found.low is None:
-        return f"{found.candidate - found.reference:+.4f}"
-    return f"{found.change:+.2%} [{found.low:+.2%}, {found.high:+.2%}]"
+def _change(comparison: Any) -> str:
+    if comparison.change is None or comparison.low is None:
+        return f"{comparison.candidate - comparison.reference:+.4f}"
+    return f"{comparison.change:+.2%} [{comparison.low:+.2%}, {comparison.high:+.2%}]"
 
 
 def _shown(interval: list[float] | None) -> str:

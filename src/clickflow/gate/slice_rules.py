@@ -51,13 +51,13 @@ def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
             text = f"no slice by {dimension} has {enough}"
             rules.append(Rule(rule=rule, verdict="not_applicable", severity="hold", text=text))
             continue
-        found = [_slice(draws, dimension, level, z) for level in levels]
+        changes = [_slice(draws, dimension, level, z) for level in levels]
         way = draws.sign(gate.key)
-        breaches = [s for s in found if way * s["change"] < -gate.max_slice_drop and way * s["best_change"] < 0]
-        worst = min(found, key=lambda s: way * float(s["change"]))
-        text = f"the worst of {len(found)} by {dimension} is {worst['slice']}: {worst['change']:+.1%}"
+        breaches = [s for s in changes if way * s["change"] < -gate.max_slice_drop and way * s["best_change"] < 0]
+        worst = min(changes, key=lambda s: way * float(s["change"]))
+        text = f"the worst of {len(changes)} by {dimension} is {worst['slice']}: {worst['change']:+.1%}"
         if breaches:
-            text = f"{len(breaches)} of {len(found)} by {dimension} drop: " + ", ".join(
+            text = f"{len(breaches)} of {len(changes)} by {dimension} drop: " + ", ".join(
                 f"{s['slice']} {s['change']:+.1%}" for s in breaches
             )
         rules.append(
@@ -72,7 +72,7 @@ def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
                     "bound": -way * gate.max_slice_drop,
                     "worst": worst,
                     "breaches": breaches,
-                    "slices": len(found),
+                    "slices": len(changes),
                 },
             )
         )

@@ -85,16 +85,16 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     decisive += [rule for rule in rules if rule.verdict == "not_judged" and decision == "hold" and not warned(rule)]
     passed = sum(rule.verdict == "passed" for rule in rules)
     open_rules = sum(rule.verdict == "not_applicable" for rule in rules)
-    asked = asking.of(gate, evidence.rows)
-    summary = _said(decisive)
+    resolved_gate = asking.of(gate, evidence.rows)
+    summary = _reasons(decisive)
     if decision == "promote":
         summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
     if warnings := [rule.rule for rule in rules if warned(rule)]:
         summary += f"; {len(warnings)} warn, not shown: {_named(warnings)}"
     if "on this test window" not in summary:
-        summary += tries.said(gate, evidence.tries)
+        summary += tries.note(gate, evidence.tries)
     if "may have learned from" not in summary:
-        summary += fairness.left_out(asked, evidence)
+        summary += fairness.left_out(resolved_gate, evidence)
     content = {
         "model": name,
         "decision": decision,
@@ -107,7 +107,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         "data_sha256": evidence.data_sha256,
         "data": evidence.metrics.get("data"),
         "sentence": headline.sentence(evidence.metrics),
-        "metrics": _headline(asked, evidence),
+        "metrics": _headline(resolved_gate, evidence),
         "rules": [
             {
                 "rule": rule.rule,
@@ -132,7 +132,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     return rounded
 
 
-def _said(rules: list[Rule]) -> str:
+def _reasons(rules: list[Rule]) -> str:
     """What rules say, each text once, with the rules that say it."""
     by_text: dict[str, list[str]] = {}
     for rule in rules:
@@ -162,11 +162,11 @@ def _headline(gate: Asked, evidence: Evidence) -> dict[str, float]:
     """
     numbers: dict[str, float | None] = {}
     known = evidence.ranked.known if evidence.ranked else np.ones(1)
-    asked = {gate.primary, *gate.beat_baselines, *gate.floors}
-    asked |= {outputs.full(name, ACCURACY) for name, rows in evidence.rows.items() if rows.output.kind == "classes"}
+    names = {gate.primary, *gate.beat_baselines, *gate.floors}
+    names |= {outputs.full(name, ACCURACY) for name, rows in evidence.rows.items() if rows.output.kind == "classes"}
     if not known.all():
-        asked |= {f"{name}_known" for name in asked if re.fullmatch(r"[a-z]+@\d+", name)}
-    for name in sorted(asked):
+        names |= {f"{name}_known" for name in names if re.fullmatch(r"[a-z]+@\d+", name)}
+    for name in sorted(names):
         head, key = gate.place_of(name)
         numbers[name] = judging.value_of(((evidence.metrics.get(head) or {}).get(CANDIDATE) or {}).get(key))
     if not known.all():

@@ -52,7 +52,7 @@ def paid(gate: Asked, tries: int) -> Asked:
     return replace(gate, champion=replace(gate.champion, confidence=confidence(gate.champion.confidence, tries)))
 
 
-def said(gate: Gate, tries: int) -> str:
+def note(gate: Gate, tries: int) -> str:
     """What a try costs, to be put behind a sentence; empty for the first."""
     sure = confidence(gate.champion.confidence, tries)
     return f"; it is try {tries} on this test window, so shown means at {sure:.6g}" if tries > 1 else ""
