@@ -206,7 +206,8 @@ def _champion(gate: Asked, evidence: Evidence, draws: Draws | None) -> Rule:
         verdict=verdict(decision == "promote"),
         severity="reject" if decision == "reject" else "hold",
         text=f"{gate.primary} is {comparison.candidate:.4f}, "
-        f"version {evidence.champion_version} {comparison.reference:.4f}: {_change(comparison)}; {needed} {outcomes[decision]}{fairness.left_out(gate, evidence)}"
+        f"version {evidence.champion_version} {comparison.reference:.4f}: "
+        f"{_change(comparison)}; {needed} {outcomes[decision]}{fairness.left_out(gate, evidence)}"
         f"{tries.note(gate, evidence.tries)}",
         evidence={
             **_compared(gate.primary, comparison, draws.sign(gate.key) * margin, paid.champion.confidence, draws),

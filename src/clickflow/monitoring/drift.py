@@ -65,12 +65,12 @@ def distances(
     own = cells.shares(counts.sum(axis=0))
     drawn = cells.shares(bootstrap.resampled(counts, RESAMPLES, seed))
     wider = (1 + len(counts) / max(sequences, 1)) ** 0.5
-    found = {}
+    measured = {}
     for name, shares in own.items():
         if np.isnan(shares).any():
             continue
         errors = distance(name, drawn[name], shares)
         # a draw without a single step in a dimension says nothing about it
         noise = float(np.nanquantile(errors, 1 - alpha)) * wider
-        found[name] = Distance(float(distance(name, shares, reference[name])), noise)
-    return found
+        measured[name] = Distance(float(distance(name, shares, reference[name])), noise)
+    return measured

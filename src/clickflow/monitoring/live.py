@@ -81,13 +81,13 @@ def metrics(
 def _sums(test: HeldOut, artefact: Artefact, names: list[str], advance: Advance) -> Values:
     """[customers, 2 x names]: what each customer (or session) adds to a metric, and how many predictions it has."""
     columns = []
-    asked = {output.name: test.question(output.head) for output in outputs.of(artefact.outputs) if not output.ahead}
-    answers = scoring.answer(test, artefact, list(asked.values()), advance)
+    questions = {output.name: test.question(output.head) for output in outputs.of(artefact.outputs) if not output.ahead}
+    answers = scoring.answer(test, artefact, list(questions.values()), advance)
     _, customer = np.unique(test.customer[test.questions.sequence], return_inverse=True)
     size = int(customer.max()) + 1
     for name in names:
         head, metric = outputs.place_of(name, artefact.outputs)
-        question = asked[head]
+        question = questions[head]
         kind = KINDS[question.head.kind]
         target = kind.next_step(question.target)
         gained, owner = kind.values(metric, kind.next_step(answers[head]), target), customer[question.at]

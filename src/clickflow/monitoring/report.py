@@ -127,13 +127,13 @@ def _draw(seen: Seen) -> list[Figure]:
     verdict = seen.verdict
     names = [bound.name for bound in verdict.windows[0].bounds] if verdict.windows else []
     judged = [n for n, _ in enumerate(names) if any(window.bounds[n].value is not None for window in verdict.windows)]
-    made = []
+    drawings = []
     if judged:
         labels = [minute(window.until)[5:10] for window in verdict.windows]
         lines = {title(names[n]): [window.bounds[n] for window in verdict.windows] for n in judged}
         alt = f"Each bound of {verdict.model} over {len(labels)} windows; values in the table."
         height = 2.1 * -(-len(lines) // 3) + 0.4
-        made.append(
+        drawings.append(
             Figure("windows", "Window by window", alt, figures.png(plots.windows(labels, lines), (10.2, height)))
         )
     reference = seen.watched.reference if seen.watched else None
@@ -144,7 +144,7 @@ def _draw(seen: Seen) -> list[Figure]:
             if name != "unknown_items"
         }
         alt = "Shares in the training data and in the latest window, by " + ", ".join(panels)
-        made.append(
+        drawings.append(
             Figure(
                 "latest",
                 "The latest window beside the training data",
@@ -152,4 +152,4 @@ def _draw(seen: Seen) -> list[Figure]:
                 figures.png(plots.beside(panels), (10.2, 5.2)),
             )
         )
-    return made
+    return drawings

@@ -82,14 +82,14 @@ def alpha(watch: Watch, names: Mapping[str, Sequence[str]]) -> float:
     return (1 - watch.confidence) / max(sum(map(len, names.values())), 1)
 
 
-def drift(watch: Watch, names: Sequence[str], found: Mapping[str, Distance], why: str) -> Iterator[Bound]:
+def drift(watch: Watch, names: Sequence[str], distances: Mapping[str, Distance], why: str) -> Iterator[Bound]:
     """The bounds of drift; `why` says why none was measured."""
     bounds = asdict(watch.max_drift)
     for name in names:
-        if name not in found:
+        if name not in distances:
             yield Bound(name=name, kind=DRIFT, why=why or "the window has no such steps")
             continue
-        value, noise = found[name].value, found[name].noise
+        value, noise = distances[name].value, distances[name].noise
         limit = bounds[name] + noise
         yield Bound(
             name=name, kind=DRIFT, value=value, limit=limit, noise=noise, expected=bounds[name], breach=value > limit
@@ -99,7 +99,7 @@ def drift(watch: Watch, names: Sequence[str], found: Mapping[str, Distance], why
 def metrics(
     watch: Watch,
     names: Sequence[str],
-    found: Mapping[str, Live],
+    measured: Mapping[str, Live],
     reference: Reference | None,
     level: float,
     why: str,
@@ -113,11 +113,11 @@ def metrics(
     z = NormalDist().inv_cdf(1 - level)
     for name in names:
         at = reference.metrics.get(name) if reference else None
-        if name not in found or reference is None or at is None or at["value"] is None:
+        if name not in measured or reference is None or at is None or at["value"] is None:
             missing = "" if at else "it was not measured at the evaluation"
             yield Bound(name=name, kind=METRIC, why=why or missing or "the window has no such predictions")
             continue
-        live, way = found[name], sign(name)
+        live, way = measured[name], sign(name)
         kept = 1 - way * watch.max_metric_drop[name]
         noise = z * (live.error**2 + (kept * _error(at, reference.confidence)) ** 2) ** 0.5
         limit = kept * at["value"] - way * noise

@@ -48,8 +48,8 @@ def run(params: Params, paths: Paths, models: list[str], *, out: Path | None, as
     with replacing(folder) as fresh:
         write_json(fresh / RESULT, result)
         write_text(fresh / PAGE, report.page(result, seen))
-    told = {**result, "report": str((folder / PAGE).absolute())}
-    console.emit(told, as_json=as_json, text=lambda: report.console_text(told, [each.verdict for each in seen]))
+    written = {**result, "report": str((folder / PAGE).absolute())}
+    console.emit(written, as_json=as_json, text=lambda: report.console_text(written, [each.verdict for each in seen]))
 
 
 def moment(text: str) -> datetime:
@@ -110,9 +110,9 @@ def _model(
         card.own_settings,
     )
     most = params.evaluation.max_sequences
-    asked = params.watch
-    found = windows.cut(splits, until=newest, days=asked.window_days, number=asked.windows, most=most)
-    return judge(params, watched, store, card, splits, found)
+    settings = params.watch
+    own_windows = windows.cut(splits, until=newest, days=settings.window_days, number=settings.windows, most=most)
+    return judge(params, watched, store, card, splits, own_windows)
 
 
 def judge(
@@ -121,11 +121,11 @@ def judge(
     store: Path,
     card: Card,
     splits: Mapping[str, PackedSplit],
-    found: list[Window],
+    own_windows: list[Window],
 ) -> Seen:
     """Hold each window against the champion's reference, and decide."""
     seen_until = watched.reference.seen_until if watched.reference else 0
-    later = [window.after(seen_until, splits) for window in found]
+    later = [window.after(seen_until, splits) for window in own_windows]
     names = rule.enabled(params.watch, live.answerable(watched.artefact, params.watch.max_metric_drop))
     if not card.clock:
         names[DRIFT] = [name for name in names[DRIFT] if name != "hour"]
@@ -133,7 +133,7 @@ def judge(
     judged, shares = [], []
     total = sum(live.work(window, splits) for window in later)
     with console.progress(f"watching {watched.model}", total) as advance:
-        for window, after in zip(found, later, strict=True):
+        for window, after in zip(own_windows, later, strict=True):
             distances, cells, why = _drift(params, watched, splits, window, translation.item, card, names)
             metrics, why_not = _live(params, watched, store, card, splits, after, names[METRIC], advance)
             level = rule.alpha(params.watch, names)
@@ -145,8 +145,8 @@ def judge(
                 Judged(
                     since=iso(window.since),
                     until=iso(window.until),
-                    sequences=window.found,
-                    after_training=after.found,
+                    sequences=window.available,
+                    after_training=after.available,
                     bounds=tuple(bounds),
                 )
             )
@@ -189,10 +189,10 @@ def _drift(
         [cells.counts(splits[name], chosen, item, action) for name, chosen in window.parts.items() if len(chosen)]
     )
     level = rule.alpha(params.watch, names)
-    found = drift.distances(
+    distances = drift.distances(
         cells, counts, reference.shares, sequences=reference.sequences, alpha=level, seed=params.seed
     )
-    return found, cells.shares(counts.sum(axis=0)), ""
+    return distances, cells.shares(counts.sum(axis=0)), ""
 
 
 def _live(
@@ -208,11 +208,11 @@ def _live(
     """Metrics by name, on what began after the champion's data; or why there are none."""
     if watched.reference is None:
         return {}, watched.why_no_drift
-    if not after.found:
+    if not after.available:
         return {}, "it began before the champion's data ended"
     if after.sequences < params.watch.min_sequences:
         return {}, _few(after.sequences, params)
-    found = live.metrics(
+    measured = live.metrics(
         watched.artefact,
         store,
         card,
@@ -224,7 +224,7 @@ def _live(
         seed=params.seed,
         advance=advance,
     )
-    return found, ""
+    return measured, ""
 
 
 def _few(number: int, params: Params) -> str:

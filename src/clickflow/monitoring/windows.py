@@ -19,12 +19,12 @@ DAY = 24 * 3600 * MICROSECOND
 class Window:
     """One stretch, `(since, until]`, microseconds since 1970 UTC, and by split the sequences that began in it.
 
-    `found` is how many there are; `parts` may hold fewer, evenly spread over them.
+    `available` is how many there are; `parts` may hold fewer, evenly spread over them.
     """
 
     since: int
     until: int
-    found: int
+    available: int
     parts: Mapping[str, Ints]
 
     @property
@@ -43,22 +43,22 @@ def splits(store: Path) -> dict[str, PackedSplit]:
     return {name: open_split(store, name) for name in SPLITS}
 
 
-def newest(found: Mapping[str, PackedSplit], as_of: int | None) -> int | None:
+def newest(parts: Mapping[str, PackedSplit], as_of: int | None) -> int | None:
     """The last event of a store, at or before `as_of`; None where there is none."""
-    times = [np.asarray(split.time) for split in found.values()]
+    times = [np.asarray(split.time) for split in parts.values()]
     latest = [int(time[time <= as_of].max(initial=-1)) if as_of else int(time.max(initial=-1)) for time in times]
     return max(latest) if max(latest) >= 0 else None
 
 
-def cut(found: Mapping[str, PackedSplit], *, until: int, days: float, number: int, most: int) -> list[Window]:
+def cut(stored: Mapping[str, PackedSplit], *, until: int, days: float, number: int, most: int) -> list[Window]:
     """`number` windows of `days` days, the oldest first, the last ending at `until`; at most `most` sequences each."""
-    starts = {name: _starts(split, np.arange(split.n_sequences)) for name, split in found.items()}
+    starts = {name: _starts(split, np.arange(split.n_sequences)) for name, split in stored.items()}
     ends = [until - round(back * days * DAY) for back in range(number, -1, -1)]
-    made = []
+    cut_windows = []
     for since, end in pairwise(ends):
         parts = {name: np.flatnonzero((start > since) & (start <= end)) for name, start in starts.items()}
-        made.append(Window(since, end, sum(map(len, parts.values())), _thinned(parts, most)))
-    return made
+        cut_windows.append(Window(since, end, sum(map(len, parts.values())), _thinned(parts, most)))
+    return cut_windows
 
 
 def _starts(split: PackedSplit, chosen: Ints) -> Ints:

@@ -43,10 +43,10 @@ def given(models: Sequence[str], *, approve: str | None, reject: str | None, ans
         raise UsageError("one answer at a time: --approve or --reject", kept="nothing was registered")
     if answers is not None:
         try:
-            found = {model: Answer(**said) for model, said in json.loads(answers).items()}
+            answered = {model: Answer(**said) for model, said in json.loads(answers).items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"--answers is not understood: {error}", kept="nothing was registered") from error
-        return found
+        return answered
     word: Literal["approve", "reject"] = "approve" if approve is not None else "reject"
     reason = (approve if approve is not None else reject or "").strip()
     if approve is None and reject is None:
@@ -77,7 +77,7 @@ def word(model: str, gate: Decision, summary: str, answer: Answer | None, *, ask
         why = answer.reason if answer else "nobody has been asked yet"
         how = f'`clickflow promote {model} --approve "why"` makes it champion'
         return Word("hold", f"it waits for a person's word, for promotion.approve names {model}; {why}; {how}", facts)
-    said = f": {answer.reason}" if answer.reason else ""
+    reason = f": {answer.reason}" if answer.reason else ""
     if answer.answer == "reject":
-        return Word("reject", f"rejected by {answer.by}{said}", facts)
-    return Word("promote", f"{summary}; approved by {answer.by}{said}", facts)
+        return Word("reject", f"rejected by {answer.by}{reason}", facts)
+    return Word("promote", f"{summary}; approved by {answer.by}{reason}", facts)

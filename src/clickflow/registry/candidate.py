@@ -104,7 +104,7 @@ def _folders(paths: Paths, model: str) -> dict[str, Path]:
 
 def _tags(candidate: Candidate, named: Mapping[str, str]) -> dict[str, str]:
     """By which a version is found again."""
-    found = {
+    tags = {
         **named,
         "artefact_sha256": candidate.artefact_sha256,
         "content_sha256": candidate.content_sha256,
@@ -114,14 +114,14 @@ def _tags(candidate: Candidate, named: Mapping[str, str]) -> dict[str, str]:
         "metrics": json.dumps(candidate.metrics, sort_keys=True),
     }
     learned = candidate.content.get("data_sha256")
-    return {**found, "data_sha256": str(learned)} if learned else found
+    return {**tags, "data_sha256": str(learned)} if learned else tags
 
 
 def _data(candidate: Candidate) -> str:
     """Source and last day of what the candidate learned from, as far as the decision says; else the data's hash."""
-    said = candidate.content.get("data") or {}
-    source = " ".join(str(said[name]) for name in ("kind", "preset") if said.get(name))
-    until = f"to {str(said['to'])[:10]}" if said.get("to") else f"data {str(candidate.content.get('data_sha256'))[:8]}"
+    data = candidate.content.get("data") or {}
+    source = " ".join(str(data[name]) for name in ("kind", "preset") if data.get(name))
+    until = f"to {str(data['to'])[:10]}" if data.get("to") else f"data {str(candidate.content.get('data_sha256'))[:8]}"
     return f"{source} {until}".strip()
 
 

@@ -56,11 +56,11 @@ def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
             return folder
         with replacing(folder) as fresh:
             loaded = registered_models.download(store, registered, fresh)
-            found = sha256_folder(loaded)
-            if found != expected:
+            hashed = sha256_folder(loaded)
+            if hashed != expected:
                 raise DataError(
                     f"version {version} of {model} in {store.shown} is not what was registered: its files hash to "
-                    f"{found[:12]}…, registered was {str(expected)[:12]}…",
+                    f"{hashed[:12]}…, registered was {str(expected)[:12]}…",
                     kept="it was not put in place; the ledger and the aliases are unchanged",
                     next_step="put the artifact store back from a backup, or "
                     f"`clickflow rollback {model} --to VERSION --reason …` to a version that is whole",
@@ -98,12 +98,12 @@ def evidence(params: Params, paths: Paths, model: str, version: int, name: str) 
         return None
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
-        found = registered_models.download_file(
+        page = registered_models.download_file(
             store, registered, f"{registered_models.EVALUATION}/{name}", Path(scratch)
         )
-        if found is None:
+        if page is None:
             return None
-        put_in_place(found, file)
+        put_in_place(page, file)
     return file
 
 
@@ -146,7 +146,7 @@ def freeze(params: Params, paths: Paths, as_json: bool) -> None:
         text = paths.params.read_text(encoding="utf-8")
         write_text(paths.params, with_champions(text, {model: versions[model] for model in changed}))
 
-    def told() -> str:
+    def summary() -> str:
         lines = [
             f"champion.{model}: {changed[model]['was']} → {number}"
             if model in changed
@@ -155,7 +155,7 @@ def freeze(params: Params, paths: Paths, as_json: bool) -> None:
         ]
         return "\n".join([*lines, "params.yaml was written" if changed else "params.yaml is unchanged"])
 
-    console.emit({"champion": versions, "changed": changed}, as_json=as_json, text=told)
+    console.emit({"champion": versions, "changed": changed}, as_json=as_json, text=summary)
 
 
 def with_champions(text: str, versions: dict[str, int]) -> str:
@@ -180,7 +180,7 @@ def with_champions(text: str, versions: dict[str, int]) -> str:
         lines[row] = f"{line[:column]}{versions[model]}{line[column + len(old) :]}"
     result = "".join(lines)
     parsed = YAML(typ="safe").load(result)
-    found = check(parsed).champion
-    if any(found[model] != number for model, number in versions.items()):
+    champions = check(parsed).champion
+    if any(champions[model] != number for model, number in versions.items()):
         raise ClickflowError("params.yaml could not be changed safely", kept="params.yaml is unchanged")
     return result

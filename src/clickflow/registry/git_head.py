@@ -51,8 +51,8 @@ def newest(paths: Paths, keys: Iterable[str]) -> dict[str, str]:
         if _is_repository(repository):
             say("warning: the repository does not answer: whether the ledger is complete was not asked there")
         return {}
-    found = [line.partition("\t") for line in listed.splitlines()]
-    return {reference: blob for blob, _, reference in found if reference in wanted}
+    rows = [line.partition("\t") for line in listed.splitlines()]
+    return {reference: blob for blob, _, reference in rows if reference in wanted}
 
 
 def content(paths: Paths, reference: str, blob: str) -> bytes:

@@ -222,11 +222,11 @@ def note(paths: Paths, entries: list[Entry], **words: Any) -> Entry:
 
 def standing(entries: Iterable[Entry], model: str) -> Standing:
     """Who is champion of `model`, by the last line that moved it."""
-    found = Standing()
+    latest = Standing()
     for entry in entries:
         if entry.model == model and entry.moves:
-            found = Standing(entry.champion, entry.previous, entry)
-    return found
+            latest = Standing(entry.champion, entry.previous, entry)
+    return latest
 
 
 def foretell(frozen: Mapping[str, int], paths: Paths) -> None:

@@ -52,15 +52,15 @@ class Origin:
 
     def facts(self) -> dict[str, Any]:
         """What a line of the ledger holds of it."""
-        found: dict[str, Any] = {**self.named, "os_user": os_user()}
+        facts: dict[str, Any] = {**self.named, "os_user": os_user()}
         if self.run or self.person:
-            found |= {"asked_by": self.person or "nobody", "overrides": self.overrides}
+            facts |= {"asked_by": self.person or "nobody", "overrides": self.overrides}
         elif self.committed is None or self.files or self.params:
             more = len(self.files) - SHOWN
             files = [*self.files[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
             params = {name: {"commit": before, "here": here} for name, (before, here) in self.params.items()}
-            found |= {"uncommitted": True, "differs": {"files": files, "params": params}}
-        return found
+            facts |= {"uncommitted": True, "differs": {"files": files, "params": params}}
+        return facts
 
 
 def of(paths: Paths) -> Origin:
@@ -99,13 +99,13 @@ def words(facts: Mapping[str, Any]) -> str:
     answer, differs = facts.get("approval") or {}, facts.get("differs") or {}
     changed = {n: v for n, v in (facts.get("overrides") or {}).items() if not n.startswith("champion.")}
     params = [f"{name} {each['commit']} → {each['here']}" for name, each in (differs.get("params") or {}).items()]
-    said = {"approve": "approved by", "reject": "rejected by"}.get(str(answer.get("answer")))
+    verb = {"approve": "approved by", "reject": "rejected by"}.get(str(answer.get("answer")))
     return "; ".join(
         filter(
             None,
             [
                 f"asked for by {facts['asked_by']}" if facts.get("asked_by") else "",
-                f"{said} {answer.get('by')}" if said else "",
+                f"{verb} {answer.get('by')}" if verb else "",
                 "with " + ", ".join(f"{name}={value}" for name, value in changed.items()) if changed else "",
                 f"params.yaml was not as committed: {', '.join(params)}" if params else "",
                 f"not committed: {', '.join(differs['files'])}" if differs.get("files") else "",
@@ -137,29 +137,31 @@ def _run(paths: Paths) -> dict[str, Any]:
         line for line in (git(paths.root, "log", "-1", "--format=%B") or "").splitlines() if line.startswith(TRAILER)
     ]
     try:
-        told = json.loads(lines[-1].removeprefix(TRAILER)) if lines else {}
+        run = json.loads(lines[-1].removeprefix(TRAILER)) if lines else {}
     except ValueError:
         return {}
-    if not isinstance(told, dict) or "id" not in told:
+    if not isinstance(run, dict) or "id" not in run:
         return {}
     parent = git(paths.root, "rev-parse", "HEAD^")  # its code, whatever the message says
-    return {**told, "commit": parent} if parent else {}
+    return {**run, "commit": parent} if parent else {}
 
 
 def _reference(paths: Paths, run: str) -> str:
     """The commit that git keeps of a run now: where the workspace was cloned from, else here; empty: it keeps none."""
-    said = git(paths.root, "ls-remote", "origin", f"{RUNS}{run}") or ""
-    return said.split("\t")[0] if said else git(paths.root, "rev-parse", "--verify", "--quiet", f"{RUNS}{run}") or ""
+    listed = git(paths.root, "ls-remote", "origin", f"{RUNS}{run}") or ""
+    return (
+        listed.split("\t")[0] if listed else git(paths.root, "rev-parse", "--verify", "--quiet", f"{RUNS}{run}") or ""
+    )
 
 
 def _parsed(text: str | None) -> Mapping[str, Any] | None:
     import yaml
 
     try:
-        found = yaml.safe_load(text) if text is not None else None
+        content = yaml.safe_load(text) if text is not None else None
     except yaml.YAMLError:
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _differences(before: Any, here: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -50,17 +50,17 @@ def publish(params: Params, paths: Paths, files: Mapping[str, Path], base: str) 
         experiment = mlflow_client.experiment(store, EXPERIMENT)
         same = store.client.search_runs([experiment], f"attributes.run_name = '{name}'", max_results=1)
         tags = provenance.tags(origin)
-        found = same[0] if same else store.client.create_run(experiment, run_name=name, tags=tags)
+        page_run = same[0] if same else store.client.create_run(experiment, run_name=name, tags=tags)
         for page, file in files.items():
             if file.is_dir():
-                store.client.log_artifacts(found.info.run_id, str(file), page)
+                store.client.log_artifacts(page_run.info.run_id, str(file), page)
             elif provenance.RUN in (text := file.read_text(encoding="utf-8", errors="replace")):
-                store.client.log_text(found.info.run_id, provenance.stamped(text, origin), page)
+                store.client.log_text(page_run.info.run_id, provenance.stamped(text, origin), page)
             else:
-                store.client.log_artifact(found.info.run_id, str(file), page.rpartition("/")[0] or None)
-        store.client.set_terminated(found.info.run_id)
+                store.client.log_artifact(page_run.info.run_id, str(file), page.rpartition("/")[0] or None)
+        store.client.set_terminated(page_run.info.run_id)
     return {
-        page: f"{base}/#/experiments/{experiment}/runs/{found.info.run_id}/artifacts/"
+        page: f"{base}/#/experiments/{experiment}/runs/{page_run.info.run_id}/artifacts/"
         + quote(f"{page}/index.html" if file.is_dir() else page)
         for page, file in files.items()
     }

@@ -53,11 +53,11 @@ def signer(home: Path) -> Signer:
 
     Raises UsageError where the key is too short, or is not one that CLICKFLOW_LEDGER_PUBLIC_KEY names.
     """
-    said, where = os.environ.get(SECRET, ""), SECRET
-    if not said:
+    secret, where = os.environ.get(SECRET, ""), SECRET
+    if not secret:
         where = str(home / KEY_FILE)
-        said = _text(home / KEY_FILE) or _make(home)
-    private = _private(said, where)
+        secret = _text(home / KEY_FILE) or _make(home)
+    private = _private(secret, where)
     public = private.public_key().public_bytes_raw().hex()
     if (pinned := _pinned()) and public not in pinned:
         raise UsageError(
@@ -79,8 +79,8 @@ def trusted(home: Path) -> dict[str, str]:
     keys = _pinned()
     if not keys:
         keys = _text(home / PUBLIC_FILE).split()
-        if len(said := _text(home / KEY_FILE)) >= LEAST:
-            keys.append(_private(said, KEY_FILE).public_key().public_bytes_raw().hex())
+        if len(secret := _text(home / KEY_FILE)) >= LEAST:
+            keys.append(_private(secret, KEY_FILE).public_key().public_bytes_raw().hex())
     return {name(key): key for key in keys}
 
 
@@ -103,31 +103,31 @@ def holds(public: str | None, signature: str, message: bytes) -> bool:
     return True
 
 
-def _private(said: str, where: str) -> "Ed25519PrivateKey":
+def _private(secret: str, where: str) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    if len(said) < LEAST:
+    if len(secret) < LEAST:
         raise UsageError(
             f"the ledger's key in {where} is shorter than {LEAST} characters",
             kept="the ledger is unchanged",
             next_step="make one with: python -c 'import secrets; print(secrets.token_hex(32))'",
         )
     return Ed25519PrivateKey.from_private_bytes(
-        hashlib.blake2b(said.encode(), digest_size=32, person=b"clickflow ledger").digest()
+        hashlib.blake2b(secret.encode(), digest_size=32, person=b"clickflow ledger").digest()
     )
 
 
 def _make(home: Path) -> str:
     home.mkdir(parents=True, exist_ok=True)
-    file, made = home / KEY_FILE, secrets.token_hex(32)
-    _write(file, made + "\n", 0o600)
+    file, secret = home / KEY_FILE, secrets.token_hex(32)
+    _write(file, secret + "\n", 0o600)
     before = _text(home / PUBLIC_FILE)
     again = "the ledger's key was gone: a new one signs from here on; " if before else "made a key for the ledger: "
     console.say(
         f"{again}{file}\n  it signs every line, and {PUBLIC_FILE} beside it checks them: keep both with the ledger, "
         "and the key secret"
     )
-    return made
+    return secret
 
 
 def _pinned() -> list[str]:

@@ -65,18 +65,18 @@ class ModelStatus:
 
 def run(params: Params, paths: Paths, *, as_json: bool) -> None:
     """Print the state of every model of params.yaml; nothing is changed."""
-    found, shown, signing = collect(params, paths)
+    statuses, shown, signing = collect(params, paths)
     data = freshness(params, paths)
     console.emit(
         {
-            "models": {status.model: asdict(status) for status in found},
+            "models": {status.model: asdict(status) for status in statuses},
             "data": None if data is None else asdict(data),
             "registry": shown,
             "ledger": signing or "every line is signed",
             "home": str(paths.home),
         },
         as_json=as_json,
-        text=lambda: _shown(found, shown, data, signing),
+        text=lambda: _shown(statuses, shown, data, signing),
     )
 
 
@@ -168,14 +168,14 @@ def _asked(entry: Entry) -> dict[str, Any]:
     return {name: entry.facts[name] for name in origin.RECORDED if name in entry.facts}
 
 
-def _shown(found: list[ModelStatus], registry: str, data: Freshness | None, signing: str) -> Any:
+def _shown(statuses: list[ModelStatus], registry: str, data: Freshness | None, signing: str) -> Any:
     """A table a model, a line a fact: it stays readable in a narrow terminal."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
     tables = []
-    for status in found:
+    for status in statuses:
         table = Table(title=status.model, title_justify="left", title_style="bold", show_header=False)
         table.add_column(no_wrap=True, style="dim")
         table.add_column(overflow="fold")
@@ -183,7 +183,7 @@ def _shown(found: list[ModelStatus], registry: str, data: Freshness | None, sign
             table.add_row(name, escape(value))
         tables.append(table)
     last = f"registry: {registry}"
-    if not any(status.versions or status.last for status in found):
+    if not any(status.versions or status.last for status in statuses):
         last = f"nothing is registered yet in {registry}: run `dvc repro`, then `clickflow promote`"
     newest = "data: nothing was ingested here" if data is None else f"data: {data.text()}"
     return Group(*tables, escape(newest), escape(last), *([f"note: {signing}"] if signing else []))
@@ -198,8 +198,8 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
         yield "metrics", ", ".join(f"{name} {value:.4f}" for name, value in sorted(champion.metrics.items()))
         named = [f"{name} {champion.origin[name][:40]}" for name in ("run_id", "commit") if name in champion.origin]
         yield "by", ", ".join([*named, *([champion.actor] if champion.actor else [])])
-        if said := origin.words(champion.asked):
-            yield "asked", said
+        if origin_text := origin.words(champion.asked):
+            yield "asked", origin_text
         yield "why", champion.why or "not known"
     else:
         yield "champion", f"none since {_minute(status.down.time)}: {status.down.why}" if status.down else "none yet"
@@ -207,8 +207,8 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
     if last:
         version = f" of version {last.version}" if last.version else ""
         yield "last decision", f"{last.action}{version}, {_minute(last.time)} by {last.actor}: {last.why}"
-        if (said := origin.words(last.asked)) and (not champion or champion.since != last.time):
-            yield "", said
+        if (origin_text := origin.words(last.asked)) and (not champion or champion.since != last.time):
+            yield "", origin_text
     for note in status.notes:
         yield "note", note
 

@@ -53,10 +53,10 @@ def best(paths: Paths, model: str, version: int) -> int:
     That is the last one that was shown to be better than the best before it. Who rolls back puts the version in its
     place: a person has said that it is the better one.
     """
-    made = [e for e in ledger.read(ledger.path(paths)) if e.model == model and e.moves and e.champion == version]
-    if not made or made[-1].action != "promote":
+    promotions = [e for e in ledger.read(ledger.path(paths)) if e.model == model and e.moves and e.champion == version]
+    if not promotions or promotions[-1].action != "promote":
         return version
-    return int(made[-1].facts.get("best_champion") or version)
+    return int(promotions[-1].facts.get("best_champion") or version)
 
 
 def _tried(lines: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def _lines(paths: Paths) -> list[dict[str, Any]]:
         lines.append(line)
     known = {line["hash"] for line in lines}
     for entry in ledger.read(ledger.path(paths)):
-        if (said := entry.facts.get(HASH)) and said not in known:
+        if (newest_try := entry.facts.get(HASH)) and newest_try not in known:
             raise _changed(f"{file} lacks the try that line {entry.number} of the ledger speaks of")
     return lines
 

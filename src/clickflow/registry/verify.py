@@ -90,16 +90,16 @@ def _of_rules(params: Params, model: str, decision: Mapping[str, Any], origin: O
     if changed := [name for name in origin.overrides if name.split(".")[0] in RULES]:
         shown = ", ".join(f"{name}: {origin.params[name][0]} → {origin.params[name][1]}" for name in changed)
         return Objection(f"the run set rules that are the commit's alone ({shown})", again)
-    said = decision.get("judged_by")
-    if not isinstance(said, Mapping) or not said.get("sha256"):
+    judged_by = decision.get("judged_by")
+    if not isinstance(judged_by, Mapping) or not judged_by.get("sha256"):
         return Objection("the decision does not say by which rules it was made", f"run `dvc repro gate@{model}`")
     wanted = stage.rules_of(rules)
-    if said != wanted:
+    if judged_by != wanted:
         changed = [
             f"{section}.{name}"
             for section in ("gate", "promotion")
             for name in wanted[section]
-            if (said.get(section) or {}).get(name) != wanted[section][name]
+            if (judged_by.get(section) or {}).get(name) != wanted[section][name]
         ]
         return Objection(
             f"it was judged by other rules than those of {whose}: {', '.join(changed) or 'they hash otherwise'}", again
@@ -120,21 +120,21 @@ def _of_lock(params: Params, paths: Paths, model: str) -> Objection | None:
         each.relative_to(paths.root).as_posix(): each
         for each in (paths.exported(model), paths.evaluation(model), paths.metrics(model), paths.gate(model))
     }
-    made = {o["path"]: o.get("md5") for entry in entries.values() for o in entry.get("outs") or []}
+    outputs = {o["path"]: o.get("md5") for entry in entries.values() for o in entry.get("outs") or []}
     for dep in stage.get("deps") or []:
-        if dep["path"] in own and dep.get("md5") != made.get(dep["path"]):
+        if dep["path"] in own and dep.get("md5") != outputs.get(dep["path"]):
             return Objection(
                 f"dvc.lock has the gate on {model} read another {dep['path']} than the stage before it made",
                 f"run `dvc repro gate@{model}`",
             )
     for name, path in own.items():
-        found = locked.md5(path)
-        if made.get(name) != found:
-            what = _changed(paths, path, str(made.get(name) or "")) or [name]
+        hashed = locked.md5(path)
+        if outputs.get(name) != hashed:
+            what = _changed(paths, path, str(outputs.get(name) or "")) or [name]
             return Objection(
                 f"{', '.join(what[:5])} {'is' if len(what) == 1 else 'are'} not what dvc.lock holds: changed after the "
                 f"gate"
-                if found
+                if hashed
                 else f"{name} is gone",
                 f"`dvc checkout --force {name}` puts back what was judged, `dvc repro gate@{model}` judges anew",
             )
@@ -151,15 +151,15 @@ def _of_judging(params: Params, paths: Paths, model: str, decision: Mapping[str,
     """The gate decides the same once more."""
     again = f"run `dvc repro gate@{model}`: the gate's decision counts, not what is written in its place"
     try:
-        found = json.loads(json.dumps(stage.judge(params, paths, model, tries.number)))
+        rejudged = json.loads(json.dumps(stage.judge(params, paths, model, tries.number)))
     except ClickflowError as error:
         return Objection(f"the evidence does not hold: {error.what}", error.next_step or again)
-    if found == dict(decision):
+    if rejudged == dict(decision):
         return None
-    if found["decision"] != decision.get("decision"):
-        what = f"decision.json says {decision.get('decision')}, the evidence gives {found['decision']}"
+    if rejudged["decision"] != decision.get("decision"):
+        what = f"decision.json says {decision.get('decision')}, the evidence gives {rejudged['decision']}"
     else:
-        differ = sorted(key for key in found.keys() | decision.keys() if found.get(key) != decision.get(key))
+        differ = sorted(key for key in rejudged.keys() | decision.keys() if rejudged.get(key) != decision.get(key))
         what = f"decision.json differs from what the evidence gives, in {', '.join(differ)}"
     return Objection(what, again)
 
@@ -190,9 +190,9 @@ def _changed(paths: Paths, folder: Path, recorded: str) -> list[str]:
 
 def _cache(paths: Paths) -> Path:
     """DVC's cache of a workspace: as its settings say, else .dvc/cache."""
-    said = configparser.ConfigParser(interpolation=None)
+    config = configparser.ConfigParser(interpolation=None)
     try:
-        said.read([paths.root / ".dvc/config", paths.root / ".dvc/config.local"], encoding="utf-8")
+        config.read([paths.root / ".dvc/config", paths.root / ".dvc/config.local"], encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
         return paths.root / ".dvc/cache"
-    return paths.root / ".dvc" / said.get("cache", "dir", fallback="cache").strip("\"'")
+    return paths.root / ".dvc" / config.get("cache", "dir", fallback="cache").strip("\"'")

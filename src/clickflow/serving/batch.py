@@ -167,14 +167,14 @@ def _earlier_pieces(store: Path) -> dict[tuple[str, str | None], int]:
     import pyarrow.compute as pc
     from pyarrow import parquet
 
-    found: dict[tuple[str, str | None], int] = {}
+    newest: dict[tuple[str, str | None], int] = {}
     for name in SPLITS:
         with parquet.ParquetFile(store / name / "sequences.parquet") as file:
             for rows in file.iter_batches(columns=["session_id", "user_id", "piece"]):
                 for row in rows.filter(pc.greater(rows["piece"], 1)).to_pylist():
                     key = row["session_id"], row["user_id"]
-                    found[key] = max(found.get(key, 0), row["piece"])
-    return found
+                    newest[key] = max(newest.get(key, 0), row["piece"])
+    return newest
 
 
 @dataclass(frozen=True)
@@ -216,32 +216,32 @@ class _Answering:
         """The rows of one chunk, in its order; a ranking has `top` rows a session."""
         import pyarrow as pa
 
-        found, made = self._scores(chunk), {}
+        scores, tables = self._scores(chunk), {}
         time = chunk.split.time[chunk.split.offsets[chunk.chosen + 1] - 1]
         who = [chunk.rows["session_id"], chunk.rows["user_id"], pa.array(np.asarray(time))]
         schemas = self.schemas()
         for output in self.outputs:
             schema = schemas[output.predictions]
-            columns = FORMS[output.kind].rows(who, found[output.name], self.items)
-            made[output.predictions] = pa.table(_cast(columns, schema), schema=schema)
-        return made
+            columns = FORMS[output.kind].rows(who, scores[output.name], self.items)
+            tables[output.predictions] = pa.table(_cast(columns, schema), schema=schema)
+        return tables
 
     def _scores(self, chunk: _Chunk) -> dict[str, Kept]:
         """By output what is kept of it, a row a session."""
-        asked = latest(chunk.split.offsets, chunk.chosen, self.artefact.max_length)
+        positions = latest(chunk.split.offsets, chunk.chosen, self.artefact.max_length)
         artefact = self.artefact
-        made = {
-            output.name: FORMS[output.kind].empty(len(asked), len(self._classes(output)) or self.top)
+        answers = {
+            output.name: FORMS[output.kind].empty(len(positions), len(self._classes(output)) or self.top)
             for output in self.outputs
         }
-        for chosen in blocks(asked, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
-            inputs, rows, columns = batch(chunk.split, asked, chosen, artefact.inputs, self.translation)
+        for chosen in blocks(positions, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
+            inputs, rows, columns = batch(chunk.split, positions, chosen, artefact.inputs, self.translation)
             scores = artefact.scores(inputs, rows, columns)
             for output in self.outputs:
                 kept = FORMS[output.kind].kept(scores[output.name], self.top)
-                for array, values in zip(made[output.name], kept, strict=True):
+                for array, values in zip(answers[output.name], kept, strict=True):
                     array[chosen] = values
-        return made
+        return answers
 
     def _classes(self, output: Output) -> tuple[str, ...]:
         """The names of the classes; none of a ranking."""

@@ -11,11 +11,11 @@ from clickflow.heads.head import Kind
 from clickflow.sequences.indexes import FIRST_ITEM
 
 TOP = 5
-"""How many next items are told."""
+"""How many next items are shown."""
 NOTHING = {"name": None, "brand": None, "category": None}
 """What is known of an item of which nothing is."""
 
-Told = tuple[tuple[str, float], ...]
+Likeliest = tuple[tuple[str, float], ...]
 """Names with their probability, the likeliest first."""
 About = Mapping[str, Mapping[str, str | None]]
 """Name, brand and category of items."""
@@ -29,8 +29,8 @@ class Form:
 
     items: bool
     """Whether the answers are items."""
-    told: Callable[[Any, Sequence[str]], Told]
-    """From the log-probabilities of one question, and the names of all answers, to those that are told."""
+    likeliest: Callable[[Any, Sequence[str]], Likeliest]
+    """From the log-probabilities of one question, and the names of all answers, to the likeliest ones."""
     as_json: Callable[[Iterable[tuple[str, float]], About], Any]
     """These in JSON."""
     columns: Callable[[Sequence[str]], list[tuple[str, Any]]]
@@ -73,15 +73,15 @@ def highest(logs: npt.NDArray[np.float32], top: int) -> tuple[npt.NDArray[np.int
 
     Equal ones come by index, so that the answer is the same whatever finds it.
     """
-    found = np.argpartition(logs[:, FIRST_ITEM:], -top, axis=1)[:, -top:] + FIRST_ITEM
-    least = np.take_along_axis(logs, found, axis=1).min(axis=1, keepdims=True)
+    best = np.argpartition(logs[:, FIRST_ITEM:], -top, axis=1)[:, -top:] + FIRST_ITEM
+    least = np.take_along_axis(logs, best, axis=1).min(axis=1, keepdims=True)
     # where more are as good as the last one, which of them argpartition took is its own affair
     for row in np.flatnonzero(np.count_nonzero(logs[:, FIRST_ITEM:] >= least, axis=1) > top):
-        found[row] = np.argsort(-logs[row, FIRST_ITEM:], kind="stable")[:top] + FIRST_ITEM
-    found.sort(axis=1)
-    values = np.take_along_axis(logs, found, axis=1)
+        best[row] = np.argsort(-logs[row, FIRST_ITEM:], kind="stable")[:top] + FIRST_ITEM
+    best.sort(axis=1)
+    values = np.take_along_axis(logs, best, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(found, order, axis=1).astype(np.int32), np.take_along_axis(values, order, axis=1)
+    return np.take_along_axis(best, order, axis=1).astype(np.int32), np.take_along_axis(values, order, axis=1)
 
 
 def _list(answers: Iterable[tuple[str, float]], about: About) -> Any:
@@ -100,7 +100,7 @@ def _class_rows(who: list[Any], kept: Kept, _: Any) -> list[Any]:
     return [*who, *(pa.array(column) for column in kept[0].T)]
 
 
-def _told(logs: Any, names: Sequence[str], first: int, top: int) -> Told:
+def _likeliest(logs: Any, names: Sequence[str], first: int, top: int) -> Likeliest:
     """The `top` likeliest from index `first` on, with their probability; ties by index."""
     order = np.argsort(-logs[first:], kind="stable")[:top] + first
     return tuple((names[index], float(np.exp(logs[index]))) for index in order)
@@ -109,7 +109,7 @@ def _told(logs: Any, names: Sequence[str], first: int, top: int) -> Told:
 FORMS: Mapping[Kind, Form] = {
     "ranking": Form(
         items=True,
-        told=lambda logs, names: _told(logs, names, FIRST_ITEM, TOP),
+        likeliest=lambda logs, names: _likeliest(logs, names, FIRST_ITEM, TOP),
         as_json=_list,
         columns=_ranked_columns,
         empty=lambda n, top: (np.zeros((n, top), np.int32), np.zeros((n, top), np.float32)),
@@ -118,7 +118,7 @@ FORMS: Mapping[Kind, Form] = {
     ),
     "classes": Form(
         items=False,
-        told=lambda logs, names: _told(logs, names, 0, len(names)),
+        likeliest=lambda logs, names: _likeliest(logs, names, 0, len(names)),
         as_json=lambda answers, _: {name: round(p, 6) for name, p in answers},
         columns=_class_columns,
         empty=lambda n, classes: (np.zeros((n, classes), np.float32),),

@@ -79,10 +79,10 @@ def pseudonym_of(params: Params, kind: Kind, raw: str, key: bytes) -> str:
     rules = rules_for(params, key)(layout_of(origins.as_read(params.source), ""))
     row = pa.table({"event_time": ["2000-01-01T00:00:00Z"], f"{kind}_id": [raw]})
     with started(params.ingest.memory_gb) as engine:
-        found = check(row, rules, engine.cursor()).table[f"{kind}_id"][0].as_py()
-    if found is None:
+        pseudonym = check(row, rules, engine.cursor()).table[f"{kind}_id"][0].as_py()
+    if pseudonym is None:
         raise UsageError(f"{raw!r} is read as no {kind} at all, as an empty cell is", kept=NOTHING)
-    return str(found)
+    return str(pseudonym)
 
 
 def search(params: Params, paths: Paths, wanted: Mapping[str, Kind], key: bytes) -> dict[str, str]:
@@ -92,7 +92,7 @@ def search(params: Params, paths: Paths, wanted: Mapping[str, Kind], key: bytes)
     simulated log, in a folder of the home that is removed again. Raises what ingest raises where it cannot be read.
     """
     rules = rules_for(params, key)
-    found: dict[str, str] = {}
+    raw_ids: dict[str, str] = {}
     paths.home.mkdir(parents=True, exist_ok=True)
     with started(params.ingest.memory_gb) as engine, TemporaryDirectory(prefix=".who-", dir=paths.home) as folder:
         source, files = origins.raw_files(params, paths, Path(folder))
@@ -112,12 +112,12 @@ def search(params: Params, paths: Paths, wanted: Mapping[str, Kind], key: bytes)
         at: dict[str, int] = {}
         with console.progress("looking through the source", sum(path.stat().st_size for _, path in files)) as advance:
             for file, consumed, met in reading.in_order(work, blocks(), threads_of(params)):
-                found |= met
-                if len(found) == len(wanted):
+                raw_ids |= met
+                if len(raw_ids) == len(wanted):
                     break
-                advance(consumed - at.get(file.name, 0), f"{len(found)} of {len(wanted)} met")
+                advance(consumed - at.get(file.name, 0), f"{len(raw_ids)} of {len(wanted)} met")
                 at[file.name] = consumed
-    return found
+    return raw_ids
 
 
 def _met(raw: pa.Table, checked: pa.Table, wanted: Mapping[str, Kind]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.serving import visits
-from clickflow.serving.forms import FORMS, NOTHING, Told
+from clickflow.serving.forms import FORMS, NOTHING, Likeliest
 from clickflow.serving.identities import Kind
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError
@@ -51,7 +51,7 @@ class Answer:
     user: str | None
     last_event: str
     steps: tuple[Step, ...]
-    answers: Mapping[str, Told]
+    answers: Mapping[str, Likeliest]
     """By head, what may come, with its probability."""
 
 
@@ -75,9 +75,9 @@ def run(
     store = paths.sequences(spec.unit)
     integrity.verify(store, home=paths.home)
     version, artefact = champion.loaded(params, paths, model)
-    asked: dict[Kind, str | None] = {"session": session, "user": user}
+    wanted: dict[Kind, str | None] = {"session": session, "user": user}
     answers, note = [], ""
-    for kind, name in asked.items():
+    for kind, name in wanted.items():
         if name is not None:
             visit = visits.find(params, paths, store, kind, name)
             answers, note = _answers(artefact, store, visit.part, np.array([visit.index])), f" after {visit}"
@@ -105,18 +105,18 @@ def score(artefact: Artefact, store: Path, limit: int) -> list[Answer]:
 def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[Answer]:
     """Answers for sequences (indexes) of a part of the store, in the order of `chosen`."""
     card, split = read_card(store), open_split(store, part)
-    asked = questions(split.offsets, chosen, artefact.max_length)
-    last = np.flatnonzero(asked.position == asked.length - 1)
+    positions = questions(split.offsets, chosen, artefact.max_length)
+    last = np.flatnonzero(positions.position == positions.length - 1)
     translation = vocabularies.translation(store, card, artefact)
-    inputs, rows, columns = batch(split, asked, last, artefact.inputs, translation)
-    found = artefact.scores(inputs, rows, columns)
+    inputs, rows, columns = batch(split, positions, last, artefact.inputs, translation)
+    scores = artefact.scores(inputs, rows, columns)
     names, sessions = _names(store), visits.sequences(store, part)
-    heads = [output for output in outputs.of(found) if not output.ahead]
+    heads = [output for output in outputs.of(scores) if not output.ahead]
     own = artefact.item_ids()
     named = {output.name: artefact.heads[output.name].classes or own for output in heads}
     answers = []
     for row, question in enumerate(last):
-        sequence = int(asked.sequence[question])
+        sequence = int(positions.sequence[question])
         steps = slice(int(split.offsets[sequence]), int(split.offsets[sequence + 1]))
         answers.append(
             Answer(
@@ -127,7 +127,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
                     Step(card.actions[action], names[item], bool(translation.item[item] >= FIRST_ITEM))
                     for action, item in zip(split.action[steps], split.item[steps], strict=True)
                 ),
-                answers={o.name: FORMS[o.kind].told(found[o.name][row], named[o.name]) for o in heads},
+                answers={o.name: FORMS[o.kind].likeliest(scores[o.name][row], named[o.name]) for o in heads},
             )
         )
     return answers
@@ -148,8 +148,8 @@ def _names(store: Path) -> list[str]:
 
 
 def _items(answer: Answer) -> Sequence[str]:
-    told = [found for head, found in answer.answers.items() if FORMS[outputs.head(head).kind].items]
-    return [*(step.item for step in answer.steps), *(item for found in told for item, _ in found)]
+    ranked = [items for head, items in answer.answers.items() if FORMS[outputs.head(head).kind].items]
+    return [*(step.item for step in answer.steps), *(item for items in ranked for item, _ in items)]
 
 
 def _about(store: Path, items: set[str]) -> dict[str, dict[str, str | None]]:
@@ -172,8 +172,8 @@ def _as_json(answer: Answer, about: Mapping[str, Mapping[str, str | None]]) -> d
         "last_event": answer.last_event,
         "steps": [{**asdict(step), **about.get(step.item, NOTHING)} for step in answer.steps],
         **{
-            outputs.named(head).answer: FORMS[outputs.head(head).kind].as_json(found, about)
-            for head, found in answer.answers.items()
+            outputs.named(head).answer: FORMS[outputs.head(head).kind].as_json(answers, about)
+            for head, answers in answer.answers.items()
         },
     }
 

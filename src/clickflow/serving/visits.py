@@ -65,16 +65,16 @@ def _last(store: Path, kind: Kind, pseudonym: str) -> Visit | None:
     import pyarrow.compute as pc
 
     read_card(store)  # says what to do where there is no store
-    found, sessions = [], set()
+    visits, sessions = [], set()
     for part in SPLITS:
         table = sequences(store, part)
         same = pc.equal(table[f"{kind}_id"], pseudonym).fill_null(False).to_numpy()
         for index in np.flatnonzero(same).tolist():
-            found.append((table["end"][index].value, table["piece"][index].as_py(), part, index))
+            visits.append((table["end"][index].value, table["piece"][index].as_py(), part, index))
             sessions.add(table["session_id"][index].as_py())
-    if not found:
+    if not visits:
         return None
-    _, _, part, index = max(found)
+    _, _, part, index = max(visits)
     return Visit(part, index, len(sessions) if kind == "user" else 0)
 
 

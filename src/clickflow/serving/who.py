@@ -50,12 +50,12 @@ def run(
         )
     named = [Identity(kind, pseudonym_of(params, kind, given, key), given) for kind, given in raw.items()]
     wanted: dict[str, Kind] = {name: facts[name]["kind"] for name in bare}
-    asked = [Identity(kind, name) for name, kind in wanted.items()]
+    identities = [Identity(kind, name) for name, kind in wanted.items()]
     log = record(paths, "who", "pseudonym", named) if named else None
-    if asked:
-        log = record(paths, "who", "id", asked)
+    if identities:
+        log = record(paths, "who", "id", identities)
     met = search(params, paths, wanted, key) if wanted else {}
-    who = [*named, *(Identity(one.kind, one.pseudonym, met.get(one.pseudonym)) for one in asked)]
+    who = [*named, *(Identity(one.kind, one.pseudonym, met.get(one.pseudonym)) for one in identities)]
     facts |= known(params, paths, [one.pseudonym for one in named])
     result = {
         "who": [
@@ -81,9 +81,9 @@ def known(params: Params, paths: Paths, pseudonyms: Sequence[str]) -> dict[str, 
     """
     if not any(paths.events.glob("*/events.parquet")):
         raise UsageError(f"there are no canonical events in {paths.events}", next_step="run `clickflow ingest`")
-    found: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, Any]] = {}
     if not pseudonyms:
-        return found
+        return facts
     integrity.verify(paths.events, home=paths.home)
     with started(params.ingest.memory_gb) as engine:
         con = engine.cursor()
@@ -100,7 +100,7 @@ def known(params: Params, paths: Paths, pseudonyms: Sequence[str]) -> dict[str, 
                 [events, list(pseudonyms)],
             ).fetchall()
             for name, count, first, last, others, latest in rows:
-                found[name] = {
+                facts[name] = {
                     "kind": kind,
                     "events": count,
                     "first_event": iso(first),
@@ -108,7 +108,7 @@ def known(params: Params, paths: Paths, pseudonyms: Sequence[str]) -> dict[str, 
                     f"{other}s": others,
                     f"latest_{other}s": (latest or [])[:SHOWN],
                 }
-    return found
+    return facts
 
 
 def _text(result: Mapping[str, Any]) -> str:

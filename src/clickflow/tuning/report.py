@@ -27,8 +27,8 @@ def write(study: Study) -> Path:
         write_text(fresh / "best.yaml", _best(study))
         write_text(fresh / "trials.csv", _table(study))
         _history(study, fresh / "history.png")
-        if found := importance(study):
-            _importance(study, found, fresh / "importance.png")
+        if shares := importance(study):
+            _importance(study, shares, fresh / "importance.png")
     return out
 
 
@@ -83,12 +83,12 @@ def importance(study: Study) -> Mapping[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = optuna.importance.get_param_importances(
+            shares = optuna.importance.get_param_importances(
                 study.optuna_study, evaluator=evaluator, params=list(study.space.tuned)
             )
         except (ValueError, RuntimeError):  # too little variance to explain
             return {}
-    return found if all(math.isfinite(value) for value in found.values()) else {}
+    return shares if all(math.isfinite(value) for value in shares.values()) else {}
 
 
 def _history(study: Study, path: Path) -> None:
@@ -121,13 +121,13 @@ def _history(study: Study, path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def _importance(study: Study, found: Mapping[str, float], path: Path) -> None:
+def _importance(study: Study, shares: Mapping[str, float], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 0.8 + 0.3 * len(found)), layout="constrained")
+    figure = Figure(figsize=(6.4, 0.8 + 0.3 * len(shares)), layout="constrained")
     axis = figure.subplots()
-    keys = list(found)[::-1]
-    axis.barh(keys, [found[key] for key in keys])
+    keys = list(shares)[::-1]
+    axis.barh(keys, [shares[key] for key in keys])
     axis.set(
         title=f"{study.space.model}: what mattered", xlabel=f"share of the variance of {study.params.tuning.objective}"
     )

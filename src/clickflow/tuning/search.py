@@ -109,12 +109,12 @@ def _fill(search: Search) -> None:
             if not search.running:
                 console.say("what is left of the time is too short for another trial")
             return
-        asked = studies.ask(search.study)
-        if asked is None:
+        question = studies.ask(search.study)
+        if question is None:
             search.exhausted = True
             console.say("the space is exhausted: what it still has was tried before, or is refused")
             return
-        _start(search, *asked)
+        _start(search, *question)
 
 
 def _start(search: Search, trial: "optuna.Trial", setting: Setting, params: Params) -> None:
@@ -143,8 +143,8 @@ def _listen(search: Search, number: int, job: Path, log: Path) -> None:
 
         def say(line: str) -> None:
             if line.startswith(MARK):
-                told = json.loads(line.removeprefix(MARK))
-                search.events.put((number, next(iter(told)), told))
+                message = json.loads(line.removeprefix(MARK))
+                search.events.put((number, next(iter(message)), message))
             else:
                 file.write(f"{line}\n")
 
@@ -157,30 +157,30 @@ def _listen(search: Search, number: int, job: Path, log: Path) -> None:
     search.events.put((number, "end", code))
 
 
-def _epoch(search: Search, number: int, told: Mapping[str, Any]) -> None:
+def _epoch(search: Search, number: int, message: Mapping[str, Any]) -> None:
     """An epoch of a trial: note it, and stop the trial where others were better at that point."""
     one = search.running[number]
-    record = told["record"]
-    search.runs.epoch(number, flat_metrics(record), told["epoch"])
+    record = message["record"]
+    search.runs.epoch(number, flat_metrics(record), message["epoch"])
     value = record.get("valid", {}).get(search.study.params.tuning.objective)
     if value is None or not math.isfinite(value) or one.outcome:
         return
-    one.trial.report(value, told["epoch"])
+    one.trial.report(value, message["epoch"])
     surpassed = one.trial.should_prune()  # it also notes how far this one has come, for others to be held against
-    if surpassed and told["epoch"] < one.epochs and not one.present:  # all are held against the present params
-        one.outcome, one.why = "pruned", f"after epoch {told['epoch']}, at {value:.4f}"
+    if surpassed and message["epoch"] < one.epochs and not one.present:  # all are held against the present params
+        one.outcome, one.why = "pruned", f"after epoch {message['epoch']}, at {value:.4f}"
         one.stop.touch()
 
 
-def _done(search: Search, number: int, told: Mapping[str, Any]) -> None:
+def _done(search: Search, number: int, message: Mapping[str, Any]) -> None:
     one = search.running[number]
     if one.outcome != "pruned":  # one that was too quick to be stopped is pruned all the same: time decides nothing
-        one.outcome, one.done = "finished", dict(told)
+        one.outcome, one.done = "finished", dict(message)
 
 
-def _failed(search: Search, number: int, told: Mapping[str, Any]) -> None:
+def _failed(search: Search, number: int, message: Mapping[str, Any]) -> None:
     one = search.running[number]
-    one.outcome, one.why = "failed", str(told["failed"])
+    one.outcome, one.why = "failed", str(message["failed"])
 
 
 def _ended(search: Search, number: int, code: int) -> None:
@@ -201,23 +201,23 @@ def _ended(search: Search, number: int, code: int) -> None:
         studies.complete(search.study, one.trial, value)
         search.quickest = min(search.quickest or seconds, seconds)
         best = search.study.best()[0]
-        said = f"{objective} {value:.4f}" + (", the present params" if one.present else "")
-        said += ", the best so far" if best.number == number and len(search.study.best()) > 1 else ""
+        text = f"{objective} {value:.4f}" + (", the present params" if one.present else "")
+        text += ", the best so far" if best.number == number and len(search.study.best()) > 1 else ""
     elif one.outcome == "pruned":
         one.trial.set_user_attr("pruned", one.why)
         studies.prune(search.study, one.trial)
-        said = f"pruned {one.why}"
+        text = f"pruned {one.why}"
     else:
         studies.fail(search.study, one.trial, one.why)
         search.first_fault = search.first_fault or f"trial {number}: {one.why}; its log: {one.log}"
-        said = f"failed: {one.why}"
+        text = f"failed: {one.why}"
     search.outcomes[one.outcome] = search.outcomes.get(one.outcome, 0) + 1
-    console.say(f"trial {number}: {said}, {seconds:.0f} s")
+    console.say(f"trial {number}: {text}, {seconds:.0f} s")
     search.runs.end(number, one.outcome, {"clickflow.why": one.why} if one.why else {})
 
 
-def _begun(search: Search, number: int, told: Mapping[str, Any]) -> None:
-    search.running[number].epochs = told["epochs"]
+def _begun(search: Search, number: int, message: Mapping[str, Any]) -> None:
+    search.running[number].epochs = message["epochs"]
 
 
 _HEARD: Mapping[str, Callable[[Search, int, Any], None]] = {

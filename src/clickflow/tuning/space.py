@@ -56,13 +56,13 @@ def of(params: Params, name: str) -> Space:
 def current(params: Params, space: Space) -> Setting:
     """What the params of the space are now."""
     values: Any = asdict(params.model(space.model))
-    found = {}
+    setting = {}
     for key in space.tuned:
         place = values
         for part in key.split("."):
             place = place[part]
-        found[key] = list(place) if isinstance(place, tuple) else place
-    return found
+        setting[key] = list(place) if isinstance(place, tuple) else place
+    return setting
 
 
 def check(params: Params, space: Space) -> None:
@@ -151,19 +151,19 @@ def inside(space: Space, key: str, value: Any) -> bool:
 
 def draw(trial: "optuna.Trial", space: Space, given: Mapping[str, Any]) -> Setting:
     """What a trial tries; `given` are values from outside the space, which are not drawn."""
-    found: Setting = {}
+    setting: Setting = {}
     for key, tuned in space.tuned.items():
         if key in given:
-            found[key] = given[key]
+            setting[key] = given[key]
         elif tuned.choices is not None:
             known = {word(choice): choice for choice in tuned.choices}
             chosen = known[trial.suggest_categorical(key, list(known))]
-            found[key] = list(chosen) if isinstance(chosen, tuple) else chosen
+            setting[key] = list(chosen) if isinstance(chosen, tuple) else chosen
         elif _whole(key):
             low, high = _ends(key, tuned)
-            found[key] = trial.suggest_int(key, int(low), int(high), step=int(tuned.step or 1), log=tuned.log)
+            setting[key] = trial.suggest_int(key, int(low), int(high), step=int(tuned.step or 1), log=tuned.log)
         else:
             low, high = _ends(key, tuned)
             number = trial.suggest_float(key, low, high, step=tuned.step, log=tuned.log)
-            found[key] = round(number, 10) if tuned.step else float(f"{number:.{DIGITS}g}")
-    return found
+            setting[key] = round(number, 10) if tuned.step else float(f"{number:.{DIGITS}g}")
+    return setting
