@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from clickflow.evaluation import bootstrap
 from clickflow.evaluation.answers import ranking
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
-from clickflow.gate import asked, paired, slice_rules
+from clickflow.gate import paired, resolved, slice_rules
 from clickflow.gate.draws import Draws
 from clickflow.gate.evidence import Evidence, Rows
 from clickflow.gate.rules import champion_decision
@@ -147,7 +147,7 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
             size_mb=0.0,
             latency_ms=None,
         )
-        own = asked.of(gate, evidence.rows)
+        own = resolved.of(gate, evidence.rows)
         (rule,) = slice_rules.judge(own, evidence, Draws(own, rows, seed + trial))
         failed += rule.verdict == "failed"
         judged += int(rule.evidence.get("slices", 0))

@@ -105,7 +105,7 @@ def readers(params: Params, paths: Paths) -> dict[str, tuple[Path, Callable[[], 
     from clickflow.events import ingest, replay
     from clickflow.gate import stage as gate
     from clickflow.quality import validate
-    from clickflow.registry import tries
+    from clickflow.registry import try_log
     from clickflow.sequences import prepare
     from clickflow.training import stage as train
 
@@ -118,7 +118,7 @@ def readers(params: Params, paths: Paths) -> dict[str, tuple[Path, Callable[[], 
         "trained, by export": (paths.trained(MODEL), lambda: export.run(params, paths, MODEL)),
         "exported, by evaluate": (paths.exported(MODEL), lambda: evaluate.run(params, paths, MODEL)),
         "truth, by evaluate": (paths.truth, lambda: evaluate.run(params, paths, MODEL)),
-        "evaluation, by gate": (paths.evaluation(MODEL), lambda: gate.run(params, paths, MODEL, tries.record)),
+        "evaluation, by gate": (paths.evaluation(MODEL), lambda: gate.run(params, paths, MODEL, try_log.record)),
         "decision, by its seal": (paths.gate(MODEL), lambda: integrity.verify(paths.gate(MODEL), home=paths.home)),
     }
 
@@ -165,7 +165,7 @@ def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """The campaign."""
     paths, params = workspace(folder, 6000)
     from clickflow.gate import stage
-    from clickflow.registry import tries
+    from clickflow.registry import try_log
 
     every = readers(params, paths)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -173,7 +173,7 @@ def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:
             every[name][1]()
         for name in ("trained, by export", "exported, by evaluate"):
             every[name][1]()
-        stage.run(params, paths, MODEL, tries.record)
+        stage.run(params, paths, MODEL, try_log.record)
     kept = folder.with_name("kept")
     shutil.copytree(folder, kept)
     rng = random.Random(seed)

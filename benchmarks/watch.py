@@ -22,9 +22,9 @@ import numpy as np
 from gate import ranks
 from outcome import hand_out, versions
 
-from clickflow.evaluation import bootstrap, profile
+from clickflow.evaluation import bootstrap, distributions
 from clickflow.evaluation.answers import ranking
-from clickflow.evaluation.profile import Cells, Values
+from clickflow.evaluation.distributions import Cells, Values
 from clickflow.evaluation.reference import Reference
 from clickflow.monitoring import drift, rule
 from clickflow.monitoring.live import Live
@@ -196,8 +196,8 @@ def main() -> None:
     asked = parser.parse_args()
     started, watch = time.perf_counter(), load(ROOT / "params.yaml").watch
     split = log(asked.events, asked.items)
-    group = profile.groups(np.bincount(split.item, minlength=int(split.item.max()) + 1)[FIRST_ITEM:])
-    cells = Cells(tuple(map(str, range(int(split.action.max()) + 1))), group, profile.price_edges(split.price))
+    group = distributions.groups(np.bincount(split.item, minlength=int(split.item.max()) + 1)[FIRST_ITEM:])
+    cells = Cells(tuple(map(str, range(int(split.action.max()) + 1))), group, distributions.price_edges(split.price))
     pot, sizes = counts(split, cells), [int(size) for size in asked.sizes.split(",")]
     result: dict[str, Any] = {"quiet": [], "moved": [], "metric": []}
     for size in sizes:

@@ -201,9 +201,9 @@ def gate(model: Name) -> None:
     """Apply the rules of params.yaml: promote, hold or reject, with evidence."""
     params, paths = _open(model)
     from clickflow.gate import stage
-    from clickflow.registry import tries
+    from clickflow.registry import try_log
 
-    stage.run(params, paths, model, tries.record)
+    stage.run(params, paths, model, try_log.record)
 
 
 @app.command("open", rich_help_panel=MODELS)

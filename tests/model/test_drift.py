@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import EVERY_FEATURE, split
 
-from clickflow.evaluation import profile
+from clickflow.evaluation import distributions
+from clickflow.evaluation.distributions import Cells
 from clickflow.evaluation.lengths import COARSE, FINE, names
-from clickflow.evaluation.profile import Cells
 from clickflow.monitoring import drift
 from clickflow.sequences.store import PackedSplit
 
@@ -29,8 +29,8 @@ def cells_of(train: PackedSplit) -> Cells:
     counts = np.bincount(train.item, minlength=ITEMS + 2)[2:]
     order = np.argsort(-counts, kind="stable")
     group = np.full(ITEMS + 2, -1)
-    group[2 + order] = profile.groups(counts[order], 10)[2:]
-    return Cells(("view", "cart", "favourite", "remove", "purchase"), group, profile.price_edges(train.price))
+    group[2 + order] = distributions.groups(counts[order], 10)[2:]
+    return Cells(("view", "cart", "favourite", "remove", "purchase"), group, distributions.price_edges(train.price))
 
 
 def counted(cells: Cells, found: PackedSplit, chosen: np.ndarray | None = None) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_nothing_in_common_is_one_and_only_a_rise_of_unknown_items_counts():
 @settings(max_examples=50)
 def test_groups_share_the_steps_evenly(counts):
     ordered = np.sort(counts)[::-1]
-    group = profile.groups(ordered, 10)
+    group = distributions.groups(ordered, 10)
     assert group[:2].tolist() == [-1, -1]
     assert (np.diff(group[2:]) >= 0).all()
     assert set(group[2:]) == set(range(group.max() + 1)), "no group is empty"
@@ -83,7 +83,7 @@ def test_cells_are_counts_of_steps_and_sequences():
         assert of["price"][-1] == np.isnan(found.price[steps]).sum()
         assert of["unknown_items"].tolist() == [length, 0]
         assert of["popularity"].sum() == length
-    assert profile.total(cells, found, np.arange(ITEMS + 2), np.arange(5)).tolist() == counts.sum(axis=0).tolist()
+    assert distributions.total(cells, found, np.arange(ITEMS + 2), np.arange(5)).tolist() == counts.sum(axis=0).tolist()
     assert {name: len(each) for name, each in cells.names.items()} == cells.sizes
     assert len(EVERY_FEATURE) > len(cells.sizes), "the cells are a choice among what a step has"
 

@@ -126,9 +126,9 @@ def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_pat
     assert "Several steps ahead" in (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
 
     from clickflow.gate import stage
-    from clickflow.registry import tries
+    from clickflow.registry import try_log
 
-    stage.run(params, paths, "next_step", tries.record)
+    stage.run(params, paths, "next_step", try_log.record)
     rules = {rule["rule"]: rule for rule in read_json(paths.gate("next_step") / "decision.json")["rules"]}
     assert rules["floor: next_items.recall@20"]["verdict"] == "failed"
     assert rules["floor: recall@20"]["verdict"] == "passed"
@@ -168,10 +168,10 @@ def test_what_later_stages_read_is_there(evaluated):
 
 def test_the_gate_reads_it(evaluated):
     from clickflow.gate import stage
-    from clickflow.registry import tries
+    from clickflow.registry import try_log
 
     paths, params, _ = evaluated
-    stage.run(params, paths, "next_step", tries.record)
+    stage.run(params, paths, "next_step", try_log.record)
     assert read_json(paths.gate("next_step") / "decision.json")["decision"] in ("promote", "hold", "reject")
 
 

@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 from clickflow import cli
 from clickflow.gate import stage
 from clickflow.gate.verdicts import Rule, decide
-from clickflow.registry import tries
+from clickflow.registry import try_log
 from clickflow.system import integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder, write_json
@@ -48,7 +48,7 @@ def paths(tmp_path: Path) -> Paths:
 def decided(root: Path, paths: Paths, champion: int = 0, **rules: Any) -> str:
     for folder in (paths.evaluation(MODEL), paths.exported(MODEL)):
         integrity.seal(folder)  # as the stages leave them, whatever a test has made of them
-    stage.run(params_with(root, champion, **rules), paths, MODEL, tries.record)
+    stage.run(params_with(root, champion, **rules), paths, MODEL, try_log.record)
     return str(decision(paths)["decision"])
 
 

@@ -15,7 +15,7 @@ from clickflow.evaluation.answers import ranking
 from clickflow.gate import stage
 from clickflow.params.file import load
 from clickflow.params.schema import Params
-from clickflow.registry import ledger, tries
+from clickflow.registry import ledger, try_log
 from clickflow.registry.champion import with_champions
 from clickflow.system import integrity
 from clickflow.system.files import sha256, write_json
@@ -71,7 +71,7 @@ def candidate(
 
 def judged(paths: Paths, model: str = MODEL, decision: str = "promote") -> dict[str, Any]:
     """The gate's decision on what lies there, written as the stage writes it."""
-    made = stage.judge(params_of(paths), paths, model, tries.number)
+    made = stage.judge(params_of(paths), paths, model, try_log.number)
     assert made["decision"] == decision, made["summary"]
     write_json(paths.gate(model) / "decision.json", made)
     lock(paths, model)

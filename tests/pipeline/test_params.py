@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from clickflow.cli import app
-from clickflow.gate import asked
+from clickflow.gate import resolved
 from clickflow.heads import outputs
 from clickflow.params import show
 from clickflow.params.bounds import NO_META, outside
@@ -104,15 +104,15 @@ def test_what_heads_have_of_their_own_is_what_the_old_form_says(raw_params):
     for output in outputs.every():
         assert outputs.baselines(old.evaluation, output.head)[0] == outputs.baselines(new.evaluation, output.head)[0]
     for names in (["next_item"], ["next_item", "next_items", "next_action"]):
-        then, now = asked.of(old.gate, names), asked.of(new.gate, names)
+        then, now = resolved.of(old.gate, names), resolved.of(new.gate, names)
         assert (then.primary, dict(then.floors)) == (now.primary, dict(now.floors))
         mine = [name for name in then.beat_baselines if then.place_of(name)[0] in names]
         assert {name: then.beat_baselines[name] for name in mine} == now.beat_baselines
-    only = asked.of(old.gate, ["next_action"])
+    only = resolved.of(old.gate, ["next_action"])
     assert (only.primary, only.output, only.key) == ("next_action.log_loss", "next_action", "log_loss")
     by_head = changed(without_heads(raw_params), ("gate", "primary"), {"next_action": "accuracy"})
-    assert asked.of(check(by_head).gate, ["next_action"]).primary == "next_action.accuracy"
-    assert asked.of(check(by_head).gate, ["next_item", "next_action"]).primary == "mrr@20"
+    assert resolved.of(check(by_head).gate, ["next_action"]).primary == "next_action.accuracy"
+    assert resolved.of(check(by_head).gate, ["next_item", "next_action"]).primary == "mrr@20"
     named = changed(without_heads(raw_params), ("evaluation", "baselines"), {"next_action": ["majority"]})
     heads = {output.name: outputs.baselines(check(named).evaluation, output.head)[0] for output in outputs.every()}
     assert heads["next_action"] == ("majority",)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from clickflow.artefact.artefact import VOCABULARY, Artefact
-from clickflow.evaluation import headline, profile
-from clickflow.evaluation.profile import Cells, Values
+from clickflow.evaluation import distributions, headline
+from clickflow.evaluation.distributions import Cells, Values
 from clickflow.evaluation.systems import CANDIDATE
 from clickflow.heads import outputs
 from clickflow.sequences.card import iso
@@ -50,11 +50,11 @@ class Reference:
 def of(artefact: Artefact, store: Path, card: Card, metrics: Mapping[str, Any], confidence: float) -> dict[str, Any]:
     """What reference.json holds, for an artefact made from the packed store in `store`."""
     train = open_split(store, "train")
-    cells = Cells(card.actions, item_groups(artefact), profile.price_edges(train.price))
+    cells = Cells(card.actions, item_groups(artefact), distributions.price_edges(train.price))
     # the store's own indexes are the artefact's; from `known` on it reads them as unknown
     index = np.arange(max(card.known, card.items_total + FIRST_ITEM))
     item = np.where(index < card.known, index, 1)
-    totals = profile.total(cells, train, item, np.arange(len(card.actions)))
+    totals = distributions.total(cells, train, item, np.arange(len(card.actions)))
     own = {output.name: metrics[output.name][CANDIDATE] for output in headline.answered(metrics) if not output.ahead}
     return {
         "version": VERSION,
@@ -108,11 +108,11 @@ def read(file: Path, artefact: Artefact) -> Reference:
 _AGAIN = "remove it, and run the command again: it is fetched from the registry"
 
 
-def item_groups(artefact: Artefact) -> profile.Ints:
+def item_groups(artefact: Artefact) -> distributions.Ints:
     """The popularity groups of an artefact's items, from the training steps in its vocabulary."""
     from pyarrow import parquet
 
-    return profile.groups(parquet.read_table(artefact.folder / VOCABULARY, columns=["count"])["count"].to_numpy())
+    return distributions.groups(parquet.read_table(artefact.folder / VOCABULARY, columns=["count"])["count"].to_numpy())
 
 
 def _rounded(shares: Values) -> list[float]:

@@ -2,6 +2,6 @@
 
 CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
 BEST = "best_champion"
-"""The best champion of the past, where another is champion now (clickflow.registry.tries.best)."""
+"""The best champion of the past, where another is champion now (clickflow.registry.try_log.best)."""
 ONE_STEP = "one_step"
 """The candidate's answer for the next item, taken for the items of several next steps."""

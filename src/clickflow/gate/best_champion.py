@@ -6,13 +6,13 @@ the last champion that was shown to be better than the best before it; it answer
 
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION
 from clickflow.gate import fairness
-from clickflow.gate.asked import Asked
 from clickflow.gate.draws import Draws
 from clickflow.gate.evidence import Evidence
+from clickflow.gate.resolved import ResolvedGate
 from clickflow.gate.verdicts import Rule, verdict
 
 
-def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
+def judge(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     """Shown, that the primary loses at most the margin of that version's; no rule where the champion itself is it."""
     version = evidence.best_version
     if draws is None or not evidence.champion_version or version in (0, evidence.champion_version):
@@ -52,7 +52,7 @@ def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     ]
 
 
-def after(gate: Asked, evidence: Evidence, draws: Draws | None) -> int:
+def after(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> int:
     """Which version is the best champion once the candidate is champion; 0: the candidate itself.
 
     It is the candidate where it is shown to be better than the best so far, or there is none.

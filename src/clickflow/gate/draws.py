@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from clickflow.evaluation import bootstrap, customers
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.gate import paired
-from clickflow.gate.asked import Asked
 from clickflow.gate.evidence import Rows
+from clickflow.gate.resolved import ResolvedGate
 from clickflow.heads import metrics
 
 Array = NDArray[Any]
@@ -108,7 +108,7 @@ class Drawn:
 class Draws(Drawn):
     """Those of the output that the primary is a metric of, as far as `gate` names them; slices of the primary too."""
 
-    def __init__(self, gate: Asked, rows: Rows, seed: int) -> None:
+    def __init__(self, gate: ResolvedGate, rows: Rows, seed: int) -> None:
         self.primary = primary = gate.key
         spoken = [gate.place_of(name) for name in (*gate.beat_baselines, *gate.floors)]
         wanted = {key for output, key in spoken if output == gate.output and metrics.by_row(rows.output.kind, key)}

@@ -3,25 +3,25 @@
 from typing import Any
 
 from clickflow.evaluation.systems import CHAMPION
-from clickflow.gate.asked import Asked
 from clickflow.gate.draws import Draws, too_few, unseen
 from clickflow.gate.evidence import Evidence
+from clickflow.gate.resolved import ResolvedGate
 
 
-def share(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> float | None:
+def share(gate: ResolvedGate, evidence: Evidence, system: str = CHAMPION) -> float | None:
     """The share of the test rows that this version may have learned from; None where it is not known."""
     rows = evidence.rows.get(gate.output)
     seen = rows.seen.get(system) if rows else None
     return None if seen is None else float(seen.mean()) if len(seen) else 0.0
 
 
-def facts(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> dict[str, Any]:
+def facts(gate: ResolvedGate, evidence: Evidence, system: str = CHAMPION) -> dict[str, Any]:
     """For the evidence of a rule: that share, and the end of the version's data."""
     overlap = (evidence.metrics.get("seen") or {}).get(system) or {}
     return {f"seen_by_{system}": share(gate, evidence, system), f"{system}_seen_until": overlap.get("until")}
 
 
-def left_out(gate: Asked, evidence: Evidence, system: str = CHAMPION) -> str:
+def left_out(gate: ResolvedGate, evidence: Evidence, system: str = CHAMPION) -> str:
     """What was left out, to be put behind a sentence; empty where nothing was."""
     seen, version = share(gate, evidence, system), _version(evidence, system)
     if not seen or not version:
@@ -33,7 +33,7 @@ def _version(evidence: Evidence, system: str) -> int:
     return evidence.champion_version if system == CHAMPION else evidence.best_version
 
 
-def why_not(gate: Asked, evidence: Evidence, draws: Draws, system: str = CHAMPION) -> str | None:
+def why_not(gate: ResolvedGate, evidence: Evidence, draws: Draws, system: str = CHAMPION) -> str | None:
     """Why the candidate and this version cannot be compared on these rows; None where they can."""
     seen, version = share(gate, evidence, system), _version(evidence, system)
     if seen is None:

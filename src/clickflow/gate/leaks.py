@@ -7,8 +7,8 @@ the true process, where that is known; or it makes less than a fraction of the b
 from typing import Any
 
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION, ORACLE
-from clickflow.gate.asked import Asked
 from clickflow.gate.draws import KNOWN_TRUTH, UNTIED, Draws
+from clickflow.gate.resolved import ResolvedGate
 from clickflow.gate.verdicts import Rule
 
 FEWER_MISSES = 3.0
@@ -18,7 +18,7 @@ and RetailRocket (README.md) what the default misses by mrr@20 is 1.14 and 1.10 
 RULE = "no sign of a leak"
 
 
-def judge(gate: Asked, draws: Draws | None) -> list[Rule]:
+def judge(gate: ResolvedGate, draws: Draws | None) -> list[Rule]:
     """One rule: passed where there is no such trace, and the candidate is held where there is one."""
     if draws is None or draws.why_not(CANDIDATE) or not draws.baselines:
         text = "nothing was measured that a leak would show in"
@@ -39,7 +39,7 @@ def judge(gate: Asked, draws: Draws | None) -> list[Rule]:
 Trace = tuple[str, bool, dict[str, Any]]
 
 
-def _ties(gate: Asked, draws: Draws) -> Trace | None:
+def _ties(gate: ResolvedGate, draws: Draws) -> Trace | None:
     """Against the champion, else the best baseline: a gain that is shown on all rows, and of which less than a quarter
     is left, and not shown, where nothing ties.
     """
@@ -62,7 +62,7 @@ def _ties(gate: Asked, draws: Draws) -> Trace | None:
     return text, sign, {"gain": every.change, "gain_untied": rest.change, "tied": float(tied.mean())}
 
 
-def _oracle(gate: Asked, draws: Draws) -> Trace | None:
+def _oracle(gate: ResolvedGate, draws: Draws) -> Trace | None:
     """Better than the true process, by more than chance: nobody can be."""
     name = gate.key + KNOWN_TRUTH
     if draws.rows.oracle is None or not draws.measured(ORACLE, name) > 0:
@@ -75,7 +75,7 @@ def _oracle(gate: Asked, draws: Draws) -> Trace | None:
     return text, comparison.proven, {"best_possible": comparison.reference}
 
 
-def _baseline(gate: Asked, draws: Draws) -> Trace:
+def _baseline(gate: ResolvedGate, draws: Draws) -> Trace:
     """Far above the best baseline: so few misses that somebody should look. A loss has no misses to be counted."""
     best = _strongest(gate, draws)
     own, theirs = draws.measured(CANDIDATE, gate.key), draws.measured(best, gate.key)
@@ -86,5 +86,5 @@ def _baseline(gate: Asked, draws: Draws) -> Trace:
     return text, sign, {"best_baseline": best}
 
 
-def _strongest(gate: Asked, draws: Draws) -> str:
+def _strongest(gate: ResolvedGate, draws: Draws) -> str:
     return max(draws.baselines, key=lambda name: draws.sign(gate.key) * draws.measured(name, gate.key))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
-from clickflow.gate import agreement, asked, best_champion, fairness, leaks, paired, slice_rules, tries
-from clickflow.gate.asked import Asked
+from clickflow.gate import agreement, best_champion, fairness, leaks, paired, resolved, slice_rules, tries
 from clickflow.gate.draws import Array, Drawn, Draws, of_rows
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import Comparison
+from clickflow.gate.resolved import ResolvedGate
 from clickflow.gate.verdicts import Decision, Rule, verdict
 from clickflow.heads import metrics, outputs
 from clickflow.params.gate import OTHERS, ChampionRule, Gate
@@ -20,7 +20,7 @@ from clickflow.system.errors import UsageError
 
 def judge(params: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     """Every rule of `params`, in the order of params.yaml. UsageError where it names a metric that was not measured."""
-    gate = asked.of(params, evidence.rows)
+    gate = resolved.of(params, evidence.rows)
     check_names(gate, evidence)
     agreement.check(evidence)
     rows = evidence.rows.get(gate.output)
@@ -52,7 +52,7 @@ def judge(params: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     ]
 
 
-def check_names(gate: Asked, evidence: Evidence) -> None:
+def check_names(gate: ResolvedGate, evidence: Evidence) -> None:
     """Raise UsageError for a metric of params.gate that the evaluation did not measure, naming those it did."""
     every, by_row = [], []
     for name, rows in evidence.rows.items():
@@ -89,7 +89,7 @@ def value_of(measured: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _floor(gate: Asked, evidence: Evidence, draws: Draws | None, name: str, bound: float) -> Rule:
+def _floor(gate: ResolvedGate, evidence: Evidence, draws: Draws | None, name: str, bound: float) -> Rule:
     """The measured value is at least the floor, or at most where less is better; the interval does not decide."""
     head, key = gate.place_of(name)
     rule = f"floor: {name}"
@@ -121,7 +121,7 @@ def _floor(gate: Asked, evidence: Evidence, draws: Draws | None, name: str, boun
     return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=facts)
 
 
-def _baselines(gate: Asked, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
+def _baselines(gate: ResolvedGate, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
     """Better than every baseline of its head on every metric named, at the confidence, on the same sequences."""
     wanted: dict[str, list[str]] = {}
     for name in gate.beat_baselines:
@@ -135,7 +135,7 @@ def _baselines(gate: Asked, evidence: Evidence, draws: Draws | None, seed: int) 
     return [rule for name in gate.beat_baselines for rule in _beaten(gate, drawn.get(gate.place_of(name)[0]), name)]
 
 
-def _beaten(gate: Asked, drawn: Drawn | None, name: str) -> list[Rule]:
+def _beaten(gate: ResolvedGate, drawn: Drawn | None, name: str) -> list[Rule]:
     """One metric against every baseline of its head."""
     head, metric = gate.place_of(name)
     severities = gate.beat_baselines[name]
@@ -171,7 +171,7 @@ def _beaten(gate: Asked, drawn: Drawn | None, name: str) -> list[Rule]:
     return rules
 
 
-def _champion(gate: Asked, evidence: Evidence, draws: Draws | None) -> Rule:
+def _champion(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> Rule:
     """Not worse than the champion by the margin, or better by the margin, at the confidence, on the same sequences.
 
     See `champion_decision`.
@@ -249,7 +249,7 @@ def champion_decision(
     return ("reject" if worse else "hold"), comparison
 
 
-def _coverage(gate: Asked, evidence: Evidence) -> Rule:
+def _coverage(gate: ResolvedGate, evidence: Evidence) -> Rule:
     """Enough of the items asked for are in the candidate's vocabulary: a log that is too short promotes nothing."""
     bound, predictions = gate.min_coverage, evidence.ranked
     if predictions is None or not len(predictions.known):
@@ -265,13 +265,13 @@ def _coverage(gate: Asked, evidence: Evidence) -> Rule:
     return Rule(rule="coverage", verdict=verdict(passed), severity="hold", text=text, evidence=facts)
 
 
-def _calibration(gate: Asked, evidence: Evidence) -> list[Rule]:
+def _calibration(gate: ResolvedGate, evidence: Evidence) -> list[Rule]:
     """The expected calibration error of every head that has one; where none has, that of the first there could be."""
     having = [name for name, rows in evidence.rows.items() if metrics.of(rows.output.kind, metrics.CALIBRATION)]
     return [_calibrated(gate, evidence, head) for head in having or [outputs.main((), "classes")]]
 
 
-def _calibrated(gate: Asked, evidence: Evidence, head: str) -> Rule:
+def _calibrated(gate: ResolvedGate, evidence: Evidence, head: str) -> Rule:
     rule, bound = f"calibration of {head}", gate.max_calibration_error
     measured = evidence.metrics.get(head)
     if not measured:

@@ -8,13 +8,13 @@ import numpy as np
 from clickflow.evaluation.slices import UNKNOWN
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
 from clickflow.gate import fairness
-from clickflow.gate.asked import Asked
 from clickflow.gate.draws import MIN_CUSTOMERS, Draws
 from clickflow.gate.evidence import Evidence
+from clickflow.gate.resolved import ResolvedGate
 from clickflow.gate.verdicts import Rule, verdict
 
 
-def judge(gate: Asked, evidence: Evidence, draws: Draws | None) -> list[Rule]:
+def judge(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> list[Rule]:
     """No slice of at least `min_slice` predictions drops by more than the bound, by more than chance.
 
     A slice fails where the measured drop exceeds the bound and its upper bound lies below no drop, at the confidence

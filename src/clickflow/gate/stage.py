@@ -13,13 +13,12 @@ import numpy as np
 
 from clickflow.evaluation import headline
 from clickflow.evaluation.systems import CANDIDATE
-from clickflow.gate import asked as asking
 from clickflow.gate import evidence as evidences
-from clickflow.gate import fairness, locked, tries
+from clickflow.gate import fairness, locked, resolved, tries
 from clickflow.gate import rules as judging
-from clickflow.gate.asked import Asked
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import RESAMPLES
+from clickflow.gate.resolved import ResolvedGate
 from clickflow.gate.verdicts import Rule, decide, warned
 from clickflow.heads import outputs
 from clickflow.params.gate import Gate
@@ -33,7 +32,7 @@ MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–", "not_judged"
 
 
 Count = Callable[[Paths, str, Mapping[str, Any]], int]
-"""The how manieth try on its test window a candidate is: what the registry has recorded (clickflow.registry.tries)."""
+"""Which try on its test window a candidate is, from 1, as the registry has recorded (clickflow.registry.try_log)."""
 
 
 def run(params: Params, paths: Paths, name: str, record: Count) -> None:
@@ -85,7 +84,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
     decisive += [rule for rule in rules if rule.verdict == "not_judged" and decision == "hold" and not warned(rule)]
     passed = sum(rule.verdict == "passed" for rule in rules)
     open_rules = sum(rule.verdict == "not_applicable" for rule in rules)
-    resolved_gate = asking.of(gate, evidence.rows)
+    resolved_gate = resolved.of(gate, evidence.rows)
     summary = _reasons(decisive)
     if decision == "promote":
         summary = f"{passed} rules passed" + (f", {open_rules} had nothing to judge" if open_rules else "")
@@ -154,7 +153,7 @@ def page(decision: Mapping[str, Any]) -> str:
     return environment.from_string(template).render(decision=decision, marks=MARKS, mark=_mark, line=_line)
 
 
-def _headline(gate: Asked, evidence: Evidence) -> dict[str, float]:
+def _headline(gate: ResolvedGate, evidence: Evidence) -> dict[str, float]:
     """The metrics that the rules speak of, and the accuracy of heads of classes; what was not measured is left out.
 
     Beside a metric of the first ranking over all rows stands that over known items alone, where it is another figure;

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from clickflow.gate.asked import Asked
+from clickflow.gate.resolved import ResolvedGate
 from clickflow.params.gate import Gate
 
 
@@ -47,7 +47,7 @@ def confidence(wanted: float, tries: int) -> float:
     return 1 - (1 - wanted) / (tries * (tries + 1))
 
 
-def paid(gate: Asked, tries: int) -> Asked:
+def paid(gate: ResolvedGate, tries: int) -> ResolvedGate:
     """The gate with that confidence, for what a candidate has to show."""
     return replace(gate, champion=replace(gate.champion, confidence=confidence(gate.champion.confidence, tries)))
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clickflow.evaluation import bootstrap
-from clickflow.evaluation.profile import Cells, Values
+from clickflow.evaluation.distributions import Cells, Values
 
 RESAMPLES = 1000
 """Draws that the noise is read from."""

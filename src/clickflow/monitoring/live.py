@@ -9,8 +9,8 @@ import numpy as np
 from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation import bootstrap, customers, held_out, scoring
 from clickflow.evaluation.answers import KINDS
+from clickflow.evaluation.distributions import Values
 from clickflow.evaluation.held_out import HeldOut
-from clickflow.evaluation.profile import Values
 from clickflow.heads import outputs
 from clickflow.monitoring.windows import Window
 from clickflow.sequences.store import Card, PackedSplit

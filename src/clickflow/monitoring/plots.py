@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from clickflow.evaluation.distributions import Values
 from clickflow.evaluation.figures import COLOURS, Draw
-from clickflow.evaluation.profile import Values
 from clickflow.monitoring.rule import METRIC, Bound
 
 COLUMNS = 3

@@ -13,8 +13,8 @@ import numpy as np
 
 from clickflow.evaluation import reference as references
 from clickflow.evaluation import vocabularies
+from clickflow.evaluation.distributions import Values, action_codes
 from clickflow.evaluation.earlier import REFERENCE
-from clickflow.evaluation.profile import Values, action_codes
 from clickflow.events import refusals
 from clickflow.monitoring import drift, live, report, rule, windows
 from clickflow.monitoring.rule import DRIFT, METRIC, Judged, Verdict

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from clickflow.artefact.artefact import Artefact
+from clickflow.evaluation.distributions import Values
 from clickflow.evaluation.earlier import REFERENCE
-from clickflow.evaluation.profile import Values
 from clickflow.evaluation.reference import Reference
 from clickflow.monitoring.rule import Verdict
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clickflow.evaluation.profile import Ints
+from clickflow.evaluation.distributions import Ints
 from clickflow.sequences.card import SPLITS
 from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.store import PackedSplit, open_split

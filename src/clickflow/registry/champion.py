@@ -6,7 +6,7 @@ from clickflow.artefact.artefact import Artefact, load
 from clickflow.evaluation.earlier import REFERENCE, Earlier
 from clickflow.params.file import check
 from clickflow.params.schema import Params
-from clickflow.registry import ledger, tries
+from clickflow.registry import ledger, try_log
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import put_in_place, replacing, sha256_folder, write_text
@@ -122,7 +122,7 @@ def past(params: Params, paths: Paths, model: str) -> tuple[Earlier | None, Earl
             lambda: evidence(params, paths, model, number, REFERENCE),
         )
 
-    best = tries.best(paths, model, version)
+    best = try_log.best(paths, model, version)
     return earlier(version), earlier(best) if best != version else None
 
 

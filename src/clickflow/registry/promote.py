@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from clickflow.params.schema import Params
-from clickflow.registry import aliases, approval, ledger, origin, tries, verify
+from clickflow.registry import aliases, approval, ledger, origin, try_log, verify
 from clickflow.registry.approval import Answer, Word
 from clickflow.registry.candidate import Candidate, read_candidate, register
 from clickflow.registry.ledger import Action, Entry, Standing
@@ -136,7 +136,7 @@ def _one(
         "rules_sha256": (candidate.content.get("judged_by") or {}).get("sha256"),
         "data_sha256": candidate.content.get("data_sha256"),
         "best_champion": candidate.content.get("best_champion", 0),
-        tries.HASH: tries.newest(paths),
+        try_log.HASH: try_log.newest(paths),
         "metrics": candidate.metrics,
         **word.facts,
     }

@@ -16,7 +16,7 @@ from clickflow.gate import locked, stage
 from clickflow.params.file import check
 from clickflow.params.rules import COMMIT_ALONE
 from clickflow.params.schema import Params
-from clickflow.registry import tries
+from clickflow.registry import try_log
 from clickflow.registry.origin import Origin
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
@@ -151,7 +151,7 @@ def _of_judging(params: Params, paths: Paths, model: str, decision: Mapping[str,
     """The gate decides the same once more."""
     again = f"run `dvc repro gate@{model}`: the gate's decision counts, not what is written in its place"
     try:
-        rejudged = json.loads(json.dumps(stage.judge(params, paths, model, tries.number)))
+        rejudged = json.loads(json.dumps(stage.judge(params, paths, model, try_log.number)))
     except ClickflowError as error:
         return Objection(f"the evidence does not hold: {error.what}", error.next_step or again)
     if rejudged == dict(decision):

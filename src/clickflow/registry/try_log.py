@@ -1,4 +1,4 @@
-"""The candidates that gates have judged: a line of `tries.jsonl` in the home each, so that nobody tries unseen.
+"""The record of the candidates that gates have judged: a line of `tries.jsonl` in the home for each; none is hidden.
 
 Each line holds the hash of the line before it, and what promote writes into the ledger, which is signed, names the
 newest: a file that was cut back or written anew shows. The gate has no key, so it cannot write into the ledger itself.

@@ -1,4 +1,4 @@
-"""What the gate asks of one model: what params.yaml says, and where it says nothing of a head, what the head says."""
+"""The gate for one model: what params.yaml says; where it says nothing of a head, what the head says."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from clickflow.params.gate import Gate, Severity
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked(Gate):
+class ResolvedGate(Gate):
     """A gate for one model."""
 
     primary: str
@@ -38,12 +38,12 @@ class Asked(Gate):
         return outputs.full(output, key, self.outputs)
 
 
-def of(gate: Gate, names: Iterable[str]) -> Asked:
+def of(gate: Gate, names: Iterable[str]) -> ResolvedGate:
     """The gate for a model with these outputs. Where params.yaml has no floors, or no baselines to beat, each head has
     its own; so has a head that the gate names nowhere. Where the model lacks the head of the primary, that of its first
     head stands in.
     """
-    if isinstance(gate, Asked):
+    if isinstance(gate, ResolvedGate):
         return gate
     own = tuple(output.name for output in outputs.of(names))
     heads = [output.head for output in outputs.of(own) if not output.ahead]
@@ -65,4 +65,4 @@ def of(gate: Gate, names: Iterable[str]) -> Asked:
         if gate.beat_baselines is None or unnamed:
             beaten |= {outputs.full(head.name, key, own): severity for key, severity in head.beat_baselines.items()}
     given: dict[str, Any] = {name: getattr(gate, name) for name in gate.__dataclass_fields__}
-    return Asked(**{**given, "primary": primary, "floors": floors, "beat_baselines": beaten, "outputs": own})
+    return ResolvedGate(**{**given, "primary": primary, "floors": floors, "beat_baselines": beaten, "outputs": own})
