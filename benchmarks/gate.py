@@ -110,18 +110,7 @@ KINDS: dict[Any, float] = {"non_inferior": MARGIN, "better": 0.0}
 def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> dict[str, Any]:
     """How often the slice rule fails: everywhere equal but in one slice, where the candidate is lower by `drop`."""
     rng = np.random.default_rng([seed, size, slices, round(100 * drop)])
-    gate = Gate(
-        primary=METRIC,
-        floors={},
-        beat_baselines={},
-        champion=ChampionRule(rule="non_inferior", margin=MARGIN, confidence=CONFIDENCE),
-        max_slice_drop=0.1,
-        min_slice=500,
-        min_coverage=0.0,
-        max_calibration_error=1.0,
-        max_latency_ms=1.0,
-        max_size_mb=1.0,
-    )
+    gate = Gate(primary=METRIC, champion=ChampionRule(margin=MARGIN, confidence=CONFIDENCE))
     failed = judged = 0
     for trial in range(trials):
         sequence, candidate, champion = pair(rng, size, 0.0)
@@ -135,6 +124,7 @@ def slice_rule(size: int, slices: int, drop: float, trials: int, seed: int) -> d
             answers={CANDIDATE: candidate, CHAMPION: champion},
             missing={CANDIDATE: 0, CHAMPION: 0},
             known=np.ones(len(sequence), np.bool_),
+            seen={CHAMPION: np.zeros(len(sequence), np.bool_)},
             slices={"slice": (level, [str(name) for name in range(slices)])},
         )
         evidence = Evidence(
@@ -191,18 +181,18 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=3000, help="of each release's test window")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     started = time.perf_counter()
     champion, sliced = [], []
-    for size in map(int, filter(None, asked.sizes.split(","))):
+    for size in map(int, filter(None, options.sizes.split(","))):
         for difference in DIFFERENCES:
-            champion.append(champion_rule(size, difference, asked.trials, asked.seed))
+            champion.append(champion_rule(size, difference, options.trials, options.seed))
             print(json.dumps(champion[-1]), file=sys.stderr)
     for size, slices in ((2000, 8), (6000, 24)):
         for drop in (0.0, 0.1, 0.2, 0.4):
-            sliced.append(slice_rule(size, slices, drop, max(10, asked.trials // 4), asked.seed))
+            sliced.append(slice_rule(size, slices, drop, max(10, options.trials // 4), options.seed))
             print(json.dumps(sliced[-1]), file=sys.stderr)
-    told = list(releases.run(asked.customers, asked.seed, asked.releases))
+    scenarios = list(releases.run(options.customers, options.seed, options.releases))
     result = {
         "benchmark": "gate",
         "metric": METRIC,
@@ -210,18 +200,18 @@ def main() -> None:
         "margin": {str(kind): margin for kind, margin in KINDS.items()},
         "resamples": paired.RESAMPLES,
         "agreement": AGREEMENT,
-        "seed": asked.seed,
+        "seed": options.seed,
         "champion_rule": champion,
         "slice_rule": sliced,
-        "releases": {"customers": asked.customers, "resamples": releases.RESAMPLES, "scenarios": told},
-        "by_customer": by_customer(asked.trials, asked.seed),
+        "releases": {"customers": options.customers, "resamples": releases.RESAMPLES, "scenarios": scenarios},
+        "by_customer": by_customer(options.trials, options.seed),
         "seconds": round(time.perf_counter() - started, 1),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),
     }
     text = json.dumps(result, indent=1) + "\n"
-    asked.json.write_text(text, encoding="utf-8")
+    options.json.write_text(text, encoding="utf-8")
     print(text)
 
 

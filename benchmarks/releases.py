@@ -57,17 +57,12 @@ class Window:
 
 def gate_of(rule: Any) -> Gate:
     """The gate of params.yaml, in what matters here."""
+    margin = MARGIN if rule == "non_inferior" else 0.0
     return Gate(
         primary="mrr@20",
         floors={"recall@20": 0.05},
         beat_baselines={"mrr@20": "reject"},
-        champion=ChampionRule(rule=rule, margin=MARGIN if rule == "non_inferior" else 0.0, confidence=CONFIDENCE),
-        max_slice_drop=0.1,
-        min_slice=500,
-        min_coverage=0.5,
-        max_calibration_error=0.1,
-        max_latency_ms=50.0,
-        max_size_mb=200.0,
+        champion=ChampionRule(rule=rule, margin=margin, confidence=CONFIDENCE),
     )
 
 
@@ -96,12 +91,12 @@ class Shop:
         self.tried += 1
         quality = min(self.quality * TRUE.get(kind, 1.0), 0.999)
         evidence = self.evidence(kind, quality, self.window)
-        found = rules.judge(self.gate, evidence, number)
+        judged = rules.judge(self.gate, evidence, number)
         self.released[kind] += 1
-        if verdicts.decide(found) != "promote":
+        if verdicts.decide(judged) != "promote":
             return False
         self.promoted[kind] += 1
-        stays = next((rule.evidence["best_champion"] for rule in found if "best_champion" in rule.evidence), 0)
+        stays = next((rule.evidence["best_champion"] for rule in judged if "best_champion" in rule.evidence), 0)
         self.quality = quality
         self.best, self.same = (self.best, False) if stays else (quality, True)
         self.peak = max(self.peak, quality)
