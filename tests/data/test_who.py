@@ -139,14 +139,14 @@ def test_only_the_key_of_the_events_answers(desk: Desk, capsys: Any, monkeypatch
 
 
 def test_faults_are_named_before_the_source_is_read(desk: Desk, capsys: Any) -> None:
-    with pytest.raises(UsageError, match="nobody is asked for"):
+    with pytest.raises(UsageError, match="no pseudonym and no id was given"):
         ask(desk, capsys)
     load_key(desk.paths.home)
     with pytest.raises(UsageError, match="there are no canonical events"):
         ask(desk, capsys, "abcdefghijkl")
     desk.put("a.csv", HEADER + row())
     desk.ingest()
-    with pytest.raises(UsageError, match="no event is of abcdefghijkl"):
+    with pytest.raises(UsageError, match="there is no event of abcdefghijkl"):
         ask(desk, capsys, "abcdefghijkl")
-    with pytest.raises(UsageError, match="read as no user at all"):
+    with pytest.raises(UsageError, match="is no user id: it is read as missing"):
         ask(desk, capsys, user=" ")

@@ -109,7 +109,7 @@ def test_what_cannot_be_answered_says_why(shop: Paths) -> None:
     short = next(name for name in events if name not in packed)
     for words, why in (
         (("--session", short), "no sequence in the packed store came of them"),
-        (("--user", "nobody"), "no event is of the customer nobody"),
+        (("--user", "nobody"), "there is no event of the customer nobody"),
         (("--user", events[-1]), "is a session, not a user"),
         (("--user", "a", "--session", "b"), "exclude one another"),
         (("--user", "a", "--all", "--out", "x"), "exclude one another"),

@@ -2,8 +2,8 @@
 
 One that ranks is a function `fit(history) -> scores`, and `scores(recent) -> [N, known]`: what it makes of the items
 that a visitor saw, newest first (`clickflow.artefact.windows.recent`). One of classes is
-`fit(train) -> log_probabilities`, and `log_probabilities(asked) -> [N, classes]`, where both are positions of sequences
-(`clickflow.baselines.positions`). Another one is one more file and one more line here.
+`fit(train) -> log_probabilities`, and `log_probabilities(positions) -> [N, classes]`, where both read positions of
+sequences (`clickflow.baselines.positions`). Another one is one more file and one more line here.
 """
 
 from collections.abc import Callable, Mapping

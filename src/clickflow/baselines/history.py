@@ -16,7 +16,7 @@ from clickflow.sequences.indexes import FIRST_ITEM
 Scores = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
 """`scores(recent)`: items seen [N, L], newest first, 0 beyond the first step, to a score for each item [N, known]."""
 ClassScores = Callable[[Positions], npt.NDArray[np.float64]]
-"""`log_probabilities(asked)`: N positions to log-probabilities [N, classes]."""
+"""`log_probabilities(positions)`: N positions to log-probabilities [N, classes]."""
 
 
 @dataclass(frozen=True)

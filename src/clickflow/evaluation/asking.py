@@ -1,4 +1,4 @@
-"""How each kind of answer is asked: of an artefact in blocks, and of a baseline fitted on the training part."""
+"""How answers of each kind are collected: of an artefact in blocks, and of a baseline fitted on the training part."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,7 @@
-"""Who each sequence came from: what is counted is resampled by the customer, and where nobody is known by the session.
+"""Who each sequence came from: the bootstrap draws whole customers, or sessions where no customer is known.
 
-The visits of one customer resemble each other. Drawn one by one they would pass for so many people, and every interval
-would be too narrow.
+The visits of one customer resemble each other. Drawn one by one they would count as independent, and every confidence
+interval would be too narrow.
 """
 
 from collections.abc import Mapping

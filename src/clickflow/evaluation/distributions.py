@@ -1,7 +1,7 @@
-"""What sequences look like, as shares: of event types, items, lengths, hours and prices.
+"""The distributions of sequences over event types, items, lengths, hours and prices, as shares.
 
 The same cells serve the training part, whose shares a model takes with it (`clickflow.evaluation.reference`), and the
-windows that `clickflow watch` holds against it.
+windows that `clickflow watch` compares with it.
 """
 
 from collections.abc import Sequence

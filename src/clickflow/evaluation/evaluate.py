@@ -1,4 +1,4 @@
-"""The stage `evaluate`: the exported artefact, its baselines and the champion on the same rows, and the report."""
+"""The stage `evaluate`: candidate, baselines and champion on the same held-out rows, and the report of it."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A few real test sessions: what was seen, what came next, and what the model and the best baseline had expected."""
+"""A few real test sessions: the steps, what came next, and what the model and the best baseline predicted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The few figures that stand first: for a shop manager, on the console, in `dvc metrics`."""
+"""The headline figures: for a shop manager, on the console, in `dvc metrics`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

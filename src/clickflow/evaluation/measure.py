@@ -1,4 +1,4 @@
-"""One evaluation: candidate, champion, baselines and, for simulated data, the best possible, on the same rows."""
+"""One evaluation: candidate, champion, baselines and, for simulated data, the oracle, on the same held-out rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ from clickflow.system.console import Advance
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found about all systems; the files of the report are made of it."""
+    """The answers and metrics of all systems, of which the files of the report are made."""
 
     test: HeldOut
     answers: Mapping[str, Answers]

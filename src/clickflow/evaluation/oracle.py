@@ -1,6 +1,6 @@
-"""The best possible answers on simulated data: what a model that knew everything hidden would say.
+"""The oracle: the best possible answers on simulated data, from the true process that made the log.
 
-Real logs have no truth; then there is none of this. A head says which question of the true process is its own.
+The process behind a real log is not known, so there is no oracle. A head names its question to the true process.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """reference.json: what the model's training data looked like, and how well it answered at its evaluation.
 
-The stage `evaluate` writes it, the registry keeps it with the version, and `clickflow watch` holds what comes later
-against it. Shares and counts only: no session, no user, no item's name.
+The stage `evaluate` writes it, the registry keeps it with the version, and `clickflow watch` compares
+later data with it. Shares and counts only: no session, no user, no item's name.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Which test rows an earlier version may have learned from: those of before the end of its own data.
+"""Which test rows an earlier version may have learned from: those before the end of its own data.
 
 A version holds the end of its training and validation part, `seen_until`. On a store that is not its own, with another
-`test_share` or another window, the test part may reach back behind it: there it would be asked what it was told.
+`test_share` or another window, the test part may begin before it: there the version would be tested on what it learned.
 """
 
 from collections.abc import Mapping

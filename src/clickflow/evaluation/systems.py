@@ -1,4 +1,8 @@
-"""The names of the systems that are measured on the same rows."""
+"""The names of the systems that are measured on the same held-out rows.
+
+The candidate is the model that was just trained and exported, the champion the registered version in use, the oracle
+the true process of simulated data. Baselines have their own names.
+"""
 
 CANDIDATE, CHAMPION, ORACLE = "candidate", "champion", "oracle"
 BEST = "best_champion"

@@ -1,4 +1,4 @@
-"""From the indexes of a packed store to those of a model: by name, because every training numbers anew."""
+"""From the indexes of a packed store to those of a model: by name, because every training numbers items anew."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether metrics.json says of every head and every system what the rows beside it give."""
+"""Whether metrics.json agrees with the rows beside it: the metrics of every head and system are computed again."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """Small losses do not add up: a candidate must not be inferior to the best champion of the past either.
 
-A champion that lost as much as the margin allows, then another, and so on, would creep down without end. The best is
+A champion that lost as much as the margin allows, then another, and so on, would lose quality without end. The best is
 the last champion that was shown to be better than the best before it; it answers the same test rows.
 """
 

@@ -1,4 +1,4 @@
-"""The metrics of all systems on the same rows, as measured and after each draw of customers."""
+"""The metrics of all systems on the same rows, as measured and in each bootstrap resample of customers."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What the gate judges by: the evaluation's files and the artefact, read and held against each other."""
+"""What the gate judges by: the evaluation's files and the artefact, read and checked against each other."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Whether a comparison with an earlier version is fair: what it may have learned from does not count."""
+"""Whether a comparison with an earlier version is fair: rows that it may have learned from are left out."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Is a gain too good to be true? What a model cannot know at the question it has from somewhere else.
+"""Is a gain too good to be true? Then the answer, or something that follows from it, may have leaked into the input.
 
-Three traces: the gain is gone where the answer does not share its instant with the step before; the candidate is above
-the true process, where that is known; or it makes less than a fraction of the best baseline's misses.
+Three signs: the gain is gone where the answer does not tie with (have the time of) the step before; the candidate is
+better than the oracle, where there is one; or it has less than a third of the best baseline's misses.
 """
 
 from typing import Any

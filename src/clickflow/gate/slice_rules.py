@@ -1,4 +1,4 @@
-"""The gate's rule on slices: no part of the traffic pays for the average."""
+"""The gate's rule on slices, which are parts of the traffic: a better average must not hide a slice that got worse."""
 
 from statistics import NormalDist
 from typing import Any

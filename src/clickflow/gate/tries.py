@@ -1,8 +1,8 @@
-"""Tries on one test window are counted, and paid for: the more candidates it has judged, the surer the next must be.
+"""Tries on one test window are counted: the more it has judged, the higher the confidence that the next one needs.
 
-Of many candidates that are no better, one looks better on a window that is asked often enough. The k-th try on a window
-is held to the error alpha / (k (k + 1)), which sums to alpha over all tries, whatever they have in common: alpha
-spending, online control of the error of a family (Tian & Ramdas 2021).
+Of many candidates that are no better, one looks better by chance on a window that is used often. The k-th try on a
+window is tested at the level alpha / (k (k + 1)), which sums to alpha over all tries, however they depend on each
+other: alpha spending, an online control of the family-wise error rate (Tian & Ramdas 2021).
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ def of(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number(recorded: Iterable[Mapping[str, Any]], mine: Mapping[str, Any]) -> int:
-    """The how manieth try on its window this one is, from 1, among those recorded, in their order.
+    """Which try on its window this one is, from 1, among those recorded, in their order.
 
     One that is recorded keeps its number, whatever came after it: the same evidence gives the same decision.
     """

@@ -1,4 +1,4 @@
-"""What a person sees of a watch: a table in the terminal, and one HTML file without links to load."""
+"""The report of `clickflow watch`: a table in the terminal, and one HTML file without links to load."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -61,7 +61,7 @@ def moment(text: str) -> datetime:
 
 
 def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tuple[dict[str, Any], list[Seen]]:
-    """Everything that was found, as JSON holds it, and what the report draws."""
+    """All results, as JSON holds them, and what the report draws."""
     as_of = round(now.timestamp() * 1e6)
     stores = {unit: paths.sequences(unit) for unit in sorted({params.model(name).unit for name in models})}
     integrity.verify(*stores.values(), home=paths.home)

@@ -1,4 +1,4 @@
-"""A model under watch, and what was seen of it."""
+"""A watched model, and what `clickflow watch` measured of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found about one model: the verdict, and each window's shares by dimension, for the figures."""
+    """What was measured of one model: the verdict, and each window's shares by dimension, for the figures."""
 
     watched: Watched | None
     verdict: Verdict

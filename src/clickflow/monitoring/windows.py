@@ -1,4 +1,4 @@
-"""The last stretches of a log: which sequences began in which of them."""
+"""The latest time windows of a log, and which sequences began in each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

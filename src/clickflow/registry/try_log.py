@@ -91,5 +91,5 @@ def _changed(what: str) -> DataError:
     return DataError(
         f"the record of tries was changed: {what}",
         kept="no decision was written, no champion was changed",
-        next_step="put it back from a backup, beside the ledger: it says how often a test window was asked",
+        next_step="put it back from a backup, beside the ledger: it says how often a test window was used",
     )

@@ -81,7 +81,7 @@ def pseudonym_of(params: Params, kind: Kind, raw: str, key: bytes) -> str:
     with started(params.ingest.memory_gb) as engine:
         pseudonym = check(row, rules, engine.cursor()).table[f"{kind}_id"][0].as_py()
     if pseudonym is None:
-        raise UsageError(f"{raw!r} is read as no {kind} at all, as an empty cell is", kept=NOTHING)
+        raise UsageError(f"{raw!r} is no {kind} id: it is read as missing, as an empty cell is", kept=NOTHING)
     return str(pseudonym)
 
 

@@ -83,7 +83,7 @@ def _missing(kind: Kind, name: str, fact: dict[str, Any] | None, card: Card) -> 
     who = "customer" if kind == "user" else "visit"
     if fact is None:
         return UsageError(
-            f"no event is of the {who} {name}, neither by that id nor by that pseudonym",
+            f"there is no event of the {who} {name}, neither by that id nor by that pseudonym",
             kept=identities.NOTHING,
             next_step="ids are written as in the source; `clickflow score MODEL --json` shows pseudonyms",
         )

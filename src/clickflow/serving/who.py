@@ -36,7 +36,9 @@ def run(
         kind: given for kind, given in zip(KINDS, (user, session), strict=True) if given is not None
     }
     if not names and not raw:
-        raise UsageError("nobody is asked for", next_step="clickflow who PSEUDONYM, or --user ID, or --session ID")
+        raise UsageError(
+            "no pseudonym and no id was given", next_step="clickflow who PSEUDONYM, or --user ID, or --session ID"
+        )
     key = existing_key(paths)
     # a visit that the source did not name is called <user>@<time>
     bare = list(dict.fromkeys(name.split("@")[0] for name in names))
@@ -44,7 +46,7 @@ def run(
     strange = [name for name in bare if name not in facts]
     if strange:
         raise UsageError(
-            f"no event is of {', '.join(strange)}",
+            f"there is no event of {', '.join(strange)}",
             kept=NOTHING,
             next_step="pseudonyms stand in data/events and in predictions; of a raw id: --user ID or --session ID",
         )

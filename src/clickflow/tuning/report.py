@@ -1,4 +1,4 @@
-"""What a study leaves: its best setting, its trials as a table, and figures of how it went and what mattered."""
+"""The report of a study: its best setting, its trials as a table, and figures of how it went and what mattered."""
 
 import csv
 import io

@@ -1,6 +1,6 @@
 """`python -m clickflow.tuning.trial JOB`: one trial, in a process of its own.
 
-JOB is a JSON file that `search.py` wrote. What happens is told on standard output, a JSON object a line after `MARK`:
+JOB is a JSON file that `search.py` wrote. It reports on standard output, a JSON object a line after `MARK`:
 `epoch` with its record of the history, then `done` or `failed`. Other lines are for the log.
 """
 

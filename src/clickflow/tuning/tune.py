@@ -1,4 +1,4 @@
-"""`clickflow tune MODEL`: try other params for so many minutes, and say which are best on the valid part."""
+"""`clickflow tune MODEL`: try other params for so many minutes, and name the best on the validation part."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def run(
     card = read_card(store)
     if not card.splits["valid"].sequences:
         raise DataError(
-            f"{store}: the valid part has no sequences to judge by", next_step="raise sequences.valid_share"
+            f"the validation part of {store} has no sequences to judge by", next_step="raise sequences.valid_share"
         )
     raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))
     with study.opened(paths.home, params, tuned, card.sha256, fresh=fresh, say=console.say) as opened:
@@ -96,7 +96,7 @@ def _note(runs: Runs, opened: Study) -> None:
 
 
 def _tell(opened: Study, paths: Paths, *, apply: bool, as_json: bool) -> None:
-    """Write the report and print what was found; with `apply` change params.yaml."""
+    """Write the report and print the results; with `apply` change params.yaml."""
     folder = report.write(opened)
     best, present, name = opened.best()[0], opened.present(), opened.space.model
     now = space.current(opened.params, opened.space)

@@ -1,7 +1,7 @@
-"""What a kind of answer must say; the modules beside this one each say it of theirs.
+"""What the module of a kind of answer provides.
 
-`found` is what a system answers, one row a question, in the form of the kind: ranks [n], or log-probabilities
-[n, classes]. In the gate it is what the rows of the evidence hold of it.
+`answers` are those of one system, one row a question, in the form of the kind: ranks [n], or log-probabilities
+[n, classes]. In the gate they are what the rows of the evidence hold of them.
 """
 
 from collections.abc import Mapping, Sequence

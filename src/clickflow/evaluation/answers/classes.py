@@ -1,4 +1,4 @@
-"""Answers that give every class a probability: accuracy, log-loss, calibration, and what the confusion table says."""
+"""Answers that give every class a probability: accuracy, log-loss, calibration, and the confusion matrix."""
 
 import math
 from collections.abc import Mapping, Sequence
