@@ -39,11 +39,11 @@ class Word:
 
 def given(models: Sequence[str], *, approve: str | None, reject: str | None, answers: str | None) -> dict[str, Answer]:
     """The answers of a command line, by model. Raises UsageError where they are not understood."""
-    if sum(said is not None for said in (approve, reject, answers)) > 1:
+    if sum(option is not None for option in (approve, reject, answers)) > 1:
         raise UsageError("one answer at a time: --approve or --reject", kept="nothing was registered")
     if answers is not None:
         try:
-            answered = {model: Answer(**said) for model, said in json.loads(answers).items()}
+            answered = {model: Answer(**fields) for model, fields in json.loads(answers).items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"--answers is not understood: {error}", kept="nothing was registered") from error
         return answered
@@ -59,7 +59,7 @@ def given(models: Sequence[str], *, approve: str | None, reject: str | None, ans
     return {model: Answer(answer=word, by=ledger.actor(), at=now, reason=reason) for model in models}
 
 
-def word(model: str, gate: Decision, summary: str, answer: Answer | None, *, asked: bool) -> Word:
+def word(model: str, gate: Decision, summary: str, answer: Answer | None, *, required: bool) -> Word:
     """The gate's decision, or, where a person must agree to its `promote`, what the person said.
 
     Without an answer the candidate is held: nothing ships that somebody was to look at. A person may reject whatever
@@ -69,7 +69,7 @@ def word(model: str, gate: Decision, summary: str, answer: Answer | None, *, ask
     if answer and answer.answer == "reject" and gate != "promote":
         why = f": {answer.reason}" if answer.reason else ""
         return Word("reject", f"rejected by {answer.by}{why}; the gate's decision was {gate}: {summary}", facts)
-    if gate != "promote" or not (asked or answer):
+    if gate != "promote" or not (required or answer):
         if answer and answer.answer == "approve":
             say(f"{model}: the approval changes nothing: the gate's decision is {gate}, which no person lifts")
         return Word(gate, summary, {})

@@ -113,7 +113,7 @@ def _foretold(candidate: Candidate, objection: Objection | None) -> Outcome:
 
 def _word(params: Params, candidate: Candidate, answer: Answer | None) -> Word:
     model, summary = candidate.model, str(candidate.content.get("summary") or f"the gate decided: {candidate.decision}")
-    return approval.word(model, candidate.decision, summary, answer, asked=model in params.promotion.approve)
+    return approval.word(model, candidate.decision, summary, answer, required=model in params.promotion.approve)
 
 
 def _one(

@@ -1,4 +1,4 @@
-"""`clickflow tune MODEL`: try other params for so many minutes, and name the best on the validation part."""
+"""`clickflow tune MODEL`: try other params for so many minutes, and name the best on the valid part."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def run(
     card = read_card(store)
     if not card.splits["valid"].sequences:
         raise DataError(
-            f"the validation part of {store} has no sequences to judge by", next_step="raise sequences.valid_share"
+            f"the valid part of {store} has no sequences to judge by", next_step="raise sequences.valid_share"
         )
     raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))
     with study.opened(paths.home, params, tuned, card.sha256, fresh=fresh, say=console.say) as opened:
