@@ -1,7 +1,7 @@
 """What a run leaves: a commit under `refs/runs/`, and a folder with its reports and models."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,26 @@ def record(run: Run, parts: Iterable[fragments.Fragments], say: Say) -> str:
 
 def decisions(folder: Path) -> dict[str, dict[str, Any]]:
     """What each model's gate decided in a folder of results, and the metric that it went by."""
-    primary = (_params(folder).get("gate") or {}).get("primary", "")
     by_model = {}
     for file in sorted(folder.glob("reports/*/gate/decision.json")):
-        said = read_json(file)
+        decision = read_json(file)
+        rules = (decision.get("judged_by") or _params(folder)).get("gate") or {}
+        metrics = decision.get("metrics") or {}
+        metric = _primary(rules.get("primary", ""), metrics)
         by_model[file.parent.parent.name] = {
-            "decision": said.get("decision"),
-            "metric": primary,
-            "value": (said.get("metrics") or {}).get(primary),
+            "decision": decision.get("decision"),
+            "metric": metric,
+            "value": metrics.get(metric),
         }
     return by_model
+
+
+def _primary(given: str | Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    """The name among `metrics` of gate.primary, which is one metric, or one by head; the first where none is there."""
+    if isinstance(given, str):
+        return given
+    names = [*(f"{head}.{metric}" for head, metric in given.items()), *given.values()]
+    return next((name for name in names if name in metrics), next(iter(names), ""))
 
 
 def results(run: Run, say: Say, *, everything: bool = False) -> Path:
