@@ -1,6 +1,7 @@
 """The table of units: one more of them, defined here, goes from events to a store that a model learns and ships."""
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pyarrow import parquet
 
 from clickflow.artefact import export
 from clickflow.events import ingest
+from clickflow.heads import HEADS
 from clickflow.params.file import check
 from clickflow.params.schema import Params
 from clickflow.sequences import prepare
@@ -50,6 +52,8 @@ DAY = Unit(
 def params(raw_params: Any, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A small simulated shop, and a small model of its days."""
     monkeypatch.setitem(UNITS, DAY.name, DAY)
+    for head in list(HEADS.values()):  # the same questions, asked of days
+        monkeypatch.setitem(HEADS, head.name, replace(head, unit=DAY.name))
     raw_params["simulator"] |= {"events": 8000, "items": 60, "days": 5, "dirt": 0.0}
     raw_params["sequences"]["robots"] = dict.fromkeys(raw_params["sequences"]["robots"])
     model = raw_params["models"]["next_step"]
