@@ -24,6 +24,15 @@ def several(name: str) -> str:
     return f"{name}s"
 
 
+def following(column: "NDArray[Any]", event: "Ints", end: "Ints", otherwise: int) -> "Ints":
+    """What a flat column holds at the step after each position; `otherwise` where the sequence has ended."""
+    import numpy as np
+
+    there = event + 1 < end
+    values = np.asarray(column[np.where(there, event + 1, event)]).astype(np.int64)
+    return np.where(there, values, otherwise)
+
+
 class Store(Protocol):
     """What targets may need to know of a packed store; its card says it, and a network's sizes do."""
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clickflow.heads.head import Head, Store, Written
+from clickflow.heads.head import Head, Store, Written, following
 from clickflow.params.models import ClassesHead
 
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ def classes(store: Store) -> tuple[str, ...]:
 
 def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     """The action of the step after each position; the code after all actions, exit, where the sequence has ended."""
-    import numpy as np
-
-    there = event + 1 < end
-    action = np.asarray(split.action[np.where(there, event + 1, event)]).astype(np.int64)
-    return np.where(there, action, len(store.actions))
+    return following(split.action, event, end, len(store.actions))
 
 
 HEAD = Head(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clickflow.heads.head import NOTHING, Head, Store, Written
+from clickflow.heads.head import NOTHING, Head, Store, Written, following
 from clickflow.params.models import RankingHead
 
 if TYPE_CHECKING:
@@ -11,11 +11,7 @@ if TYPE_CHECKING:
 
 def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":  # noqa: ARG001
     """The item of the step after each position; NOTHING where the sequence has ended."""
-    import numpy as np
-
-    there = event + 1 < end
-    item = np.asarray(split.item[np.where(there, event + 1, event)]).astype(np.int64)
-    return np.where(there, item, NOTHING)
+    return following(split.item, event, end, NOTHING)
 
 
 HEAD = Head(
