@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from small_models import KNOWN, shop, spec, trained
 
-from clickflow.artefact import export
+from clickflow.artefact import asking, export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card
@@ -84,7 +84,7 @@ def test_a_model_that_looks_ahead_has_a_ranking_more(tmp_path: Path, root: Path)
     steps = open_split(paths.sequences("session"), "train")
     asked = batch.latest(steps.offsets, [0], answering.max_length)
     names = batch.vocabularies.translation(paths.sequences("session"), read_card(paths.sequences("session")), answering)
-    logs = answering.scores(*batch.batch(steps, asked, np.array([0]), answering.inputs, names))["next_items"][0]
+    logs = asking.answers(answering, steps, asked, np.array([0]), names)["next_items"][0]
     best = np.argsort(-logs[2:], kind="stable")[:5] + 2
     assert ahead["item_id"].to_pylist()[:5] == [str(index) for index in best]
     np.testing.assert_allclose(ahead["probability"].to_numpy()[:5], np.exp(logs[best]), rtol=1e-4)

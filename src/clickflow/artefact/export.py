@@ -10,6 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clickflow.artefact import asking
 from clickflow.artefact.artefact import (
     CARD,
     CATEGORIES,
@@ -175,8 +177,8 @@ def parity(
     one_to_one = _identity(split)
     for size in (1, 5, 64, 512):
         for chosen in list(blocks(asked, size))[:: max(1, len(asked) // size // 4)]:
+            found = asking.answers(artefact, split, asked, chosen, one_to_one)
             inputs, rows, columns = batch(split, asked, chosen, network.inputs, one_to_one)
-            found = artefact.scores(inputs, rows, columns)
             with torch.no_grad():
                 tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
                 expected = network(tensors, torch.from_numpy(rows), torch.from_numpy(columns))
@@ -202,14 +204,16 @@ def causality(artefact: Artefact, split: PackedSplit, asked: Questions, toleranc
     one_to_one = _identity(split)
     inner = np.flatnonzero(asked.column + 1 < asked.window)
     for k in inner[:: max(1, len(inner) // 16)]:
-        inputs, rows, columns = batch(split, asked, np.array([k]), artefact.inputs, one_to_one)
-        cut = {name: values[:, : columns[0] + 1] for name, values in inputs.items()}
-        whole, before = artefact.scores(inputs, rows, columns), artefact.scores(cut, rows, columns)
+        step, end = int(asked.column[k]) + 1, int(asked.event[k]) + 1
+        ended = split.with_columns(**{name: values[:end] for name, values in split.columns.items()})
+        short = replace(asked, window=np.minimum(asked.window, asked.column + 1))
+        whole = asking.answers(artefact, split, asked, np.array([k]), one_to_one)
+        before = asking.answers(artefact, ended, short, np.array([k]), one_to_one)
         for name, values in whole.items():
             difference = float(np.abs(values - before[name]).max())
             if not difference <= tolerance:
                 raise ClickflowError(
-                    f"the exported model looks ahead: {name} at step {columns[0] + 1} of {asked.window[k]} changes by "
+                    f"the exported model looks ahead: {name} at step {step} of {asked.window[k]} changes by "
                     f"{difference:.3g} when the later steps are taken away",
                     kept="the trained network; the exported folder is as it was",
                     next_step="make the encoder causal",

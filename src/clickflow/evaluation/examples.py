@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import batch, questions, recent
+from clickflow.artefact.windows import questions, recent
 from clickflow.baselines import RANKING
 from clickflow.baselines.history import History
 from clickflow.evaluation import vocabularies
@@ -90,8 +91,7 @@ def _of_artefact(
     """The artefact's scores [N, known] for some questions."""
     own = questions(test.split.offsets, np.unique(test.questions.sequence), artefact.max_length)
     translation = vocabularies.translation(test.folder, test.card, artefact)
-    inputs, rows, columns = batch(test.split, own, chosen, artefact.inputs, translation)
-    return artefact.scores(inputs, rows, columns)[output]
+    return asking.answers(artefact, test.split, own, chosen, translation)[output]
 
 
 def _recent(test: HeldOut, past: History, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

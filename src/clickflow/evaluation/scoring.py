@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import batch, blocks, questions
+from clickflow.artefact.windows import blocks, questions
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.asking import ASKING, size
 from clickflow.evaluation.held_out import HeldOut, Question
@@ -34,8 +35,7 @@ def answer(
                 answers, take = ASKING[output.kind].artefact(question, artefact, translation)
                 collected.append((output.name, place, answers, take))
     for chosen in blocks(own, block or size(artefact.known)):
-        inputs, rows, columns = batch(test.split, own, chosen, artefact.inputs, translation)
-        scores = artefact.scores(inputs, rows, columns)
+        scores = asking.answers(artefact, test.split, own, chosen, translation)
         for name, place, _, take in collected:
             row = place[chosen]
             take(row[row >= 0], scores[name][row >= 0])

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import Questions, Translation, batch, blocks
+from clickflow.artefact.windows import Questions, Translation, blocks
 from clickflow.evaluation import vocabularies
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
@@ -235,8 +236,7 @@ class _Answering:
             for output in self.outputs
         }
         for chosen in blocks(positions, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
-            inputs, rows, columns = batch(chunk.split, positions, chosen, artefact.inputs, self.translation)
-            scores = artefact.scores(inputs, rows, columns)
+            scores = asking.answers(artefact, chunk.split, positions, chosen, self.translation)
             for output in self.outputs:
                 kept = FORMS[output.kind].kept(scores[output.name], self.top)
                 for array, values in zip(answers[output.name], kept, strict=True):

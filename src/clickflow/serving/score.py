@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import batch, questions
+from clickflow.artefact.windows import questions
 from clickflow.evaluation import vocabularies
 from clickflow.heads import outputs
 from clickflow.params.schema import Params
@@ -108,8 +109,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
     positions = questions(split.offsets, chosen, artefact.max_length)
     last = np.flatnonzero(positions.position == positions.length - 1)
     translation = vocabularies.translation(store, card, artefact)
-    inputs, rows, columns = batch(split, positions, last, artefact.inputs, translation)
-    scores = artefact.scores(inputs, rows, columns)
+    scores = asking.answers(artefact, split, positions, last, translation)
     names, sessions = _names(store), visits.sequences(store, part)
     heads = [output for output in outputs.of(scores) if not output.ahead]
     own = artefact.item_ids()
