@@ -40,7 +40,7 @@ def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     }.items():
         assert old in text
         text = text.replace(old, new)
-    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text + "units: [session]\n", encoding="utf-8")
     (tmp_path / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     found = Paths(tmp_path)

@@ -83,6 +83,7 @@ def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
     raw["models"][MODEL]["encoder"]["units"] = 12
     raw["models"][MODEL]["budget"] = {"epochs": 3, "batch_tokens": 128, "max_length": 8}
     raw["evaluation"]["bootstrap"] = 50
+    raw["units"] = ["session"]
     raw["gate"] |= {"max_calibration_error": 1.0, "max_latency_ms": 5000, "min_slice": 100}
     del raw["gate"]["floors"]
     drops = {f"{name}.{metric}": 0.5 for name, metric in WATCHED.items() if name in asked}

@@ -57,7 +57,7 @@ def params(raw_params: Any, monkeypatch: pytest.MonkeyPatch) -> Params:
     raw_params["simulator"] |= {"events": 8000, "items": 60, "days": 5, "dirt": 0.0}
     raw_params["sequences"]["robots"] = dict.fromkeys(raw_params["sequences"]["robots"])
     model = raw_params["models"]["next_step"]
-    model["unit"] = "day"
+    model["unit"], raw_params["units"] = "day", ["day"]
     model["encoder"]["units"] = 8
     model["budget"] |= {"epochs": 1, "max_length": 8}
     return check(raw_params)
@@ -111,6 +111,24 @@ def test_a_unit_that_there_is_not_names_the_nearest(raw_params: Any) -> None:
         check(raw_params)
 
 
-def test_the_pipeline_makes_the_store_of_every_unit(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("units", "says"),
+    [
+        ([], r"models\.next_step\.unit: 'session' is not among units, .*: units: \[session\]"),
+        (["session", "sesion"], r"units: there is no unit 'sesion'; .* did you mean 'session'"),
+        (["session", "session"], "units: 'session' is listed twice"),
+    ],
+)
+def test_the_units_of_models_are_listed_each_once(raw_params: Any, units: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        check(raw_params | {"units": units})
+
+
+def test_a_file_of_before_units_were_listed_is_of_sessions(raw_params: Any) -> None:
+    assert "units" not in raw_params
+    assert check(raw_params).units == ("session",)
+
+
+def test_the_pipeline_makes_the_store_of_every_unit_that_is_listed(root: Path) -> None:
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    assert stages["sequences"]["foreach"] == list(UNITS)
+    assert stages["sequences"]["foreach"] == "${units}"

@@ -46,7 +46,7 @@ def make(folder: Path, root: Path) -> Paths:
     for old, new in SMALL.items():
         assert old in text
         text = text.replace(old, new)
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    (folder / "params.yaml").write_text(text + "units: [session]\n", encoding="utf-8")
     (folder / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
     mlflow_database.empty_into(Paths(folder).home)
     call("ingest", as_json=False)

@@ -35,7 +35,7 @@ def workspace(folder: Path, root: Path, champion: int = 0) -> Paths:
         .replace("next_step: 0", f"next_step: {champion}")
         .replace("  engine: duckdb\n", "")
     )
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    (folder / "params.yaml").write_text(text + "units: [session]\n", encoding="utf-8")
     shutil.copy(root / "dvc.yaml", folder / "dvc.yaml")
     return Paths(folder)
 

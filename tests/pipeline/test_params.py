@@ -164,7 +164,8 @@ def test_the_file_of_every_key_as_it_once_was_means_the_same(root):
     long = load(root / "tests/assets/params_long.yaml", told.append)
     assert repr(bare_of_heads(long)) == repr(bare_of_heads(load(root / "params.yaml")))
     assert told == [
-        "params_long.yaml: sequences.engine does nothing any more (DuckDB is the only engine); its line can go"
+        "params_long.yaml: sequences.engine does nothing any more (DuckDB is the only engine); its line can go",
+        "params_long.yaml: units is not named, and dvc.yaml reads it there: write `units: [session]`",
     ]
 
 

@@ -132,7 +132,9 @@ class Variables:
             else:
                 raise UsageError(
                     f"dvc.yaml: {at}: ${{{name}}} is not known: there is no {part!r}",
-                    next_step="params.yaml, `vars` of dvc.yaml, and `item` and `key` of foreach and matrix are known",
+                    next_step="write `units: [session]` into params.yaml: earlier versions did without"
+                    if name == "units"
+                    else "params.yaml, `vars` of dvc.yaml, and `item` and `key` of foreach and matrix are known",
                 )
         return value
 

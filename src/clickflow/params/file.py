@@ -20,7 +20,8 @@ REMOVED: Mapping[str, str] = {"sequences.engine": "DuckDB is the only engine"}
 
 
 def load(path: Path, say: Callable[[str], None] = lambda _: None) -> Params:
-    """Read and check params.yaml; `say` is told of what is accepted and does nothing.
+    """Read and check params.yaml; `say` is told of what is accepted and does nothing, and of what an
+    earlier version did without.
 
     Raises UsageError where the file is missing, is no YAML, has an unknown key, lacks one that dvc.yaml names, or holds
     a value of the wrong type or range; every fault is named, with its place.
@@ -30,7 +31,10 @@ def load(path: Path, say: Callable[[str], None] = lambda _: None) -> Params:
     raw = text.read(path)
     for name in _removed(raw):
         say(f"{path.name}: {name} does nothing any more ({REMOVED[name]}); its line can go")
-    return check(raw, str(path.name))
+    params = check(raw, str(path.name))
+    if "units" not in raw:
+        say(f"{path.name}: units is not named, and dvc.yaml reads it there: write `units: [{', '.join(params.units)}]`")
+    return params
 
 
 def check(raw: Any, where: str = "params.yaml") -> Params:

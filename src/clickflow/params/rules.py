@@ -55,6 +55,7 @@ def rules(params: Params) -> Any:
         yield f"source.thousands: {params.source.thousands!r} must be one character: no digit, sign or decimal mark"
     if params.source.kind == "sql" and not params.source.sql_query:
         yield "source.sql_query: a table or a SELECT is needed where source.kind is sql"
+    yield from _unit_rules(params.units)
     for name, model in params.models.items():
         at = f"models.{name}"
         if not NAME.fullmatch(name):
@@ -63,6 +64,9 @@ def rules(params: Params) -> Any:
             if chosen not in table:
                 known = ", ".join(table)
                 yield f"{at}.{what}: there is no {what} {chosen!r}; there is: {known}{nearest(chosen, table)}"
+        if model.unit in units() and model.unit not in params.units:
+            listed = ", ".join((*params.units, model.unit))
+            yield f"{at}.unit: {model.unit!r} is not among units, so that its store is not made: units: [{listed}]"
         if name not in params.champion:
             yield f"champion.{name}: is missing; 0 says that there is none yet"
         if not model.heads:
@@ -83,6 +87,15 @@ def rules(params: Params) -> Any:
     for name in params.champion:
         if name not in params.models:
             yield f"champion.{name}: no such model{nearest(name, params.models)}"
+
+
+def _unit_rules(listed: tuple[str, ...]) -> Any:
+    """Units that there are, each once: a stage is made of each."""
+    for unit in dict.fromkeys(listed):
+        if unit not in units():
+            yield f"units: there is no unit {unit!r}; there is: {', '.join(units())}{nearest(unit, units())}"
+        elif listed.count(unit) > 1:
+            yield f"units: {unit!r} is listed twice"
 
 
 def _pattern_rules(pattern: str) -> Any:

@@ -30,7 +30,9 @@ from clickflow.system.errors import UsageError, nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """All of params.yaml. What has no default here stands in every file, for dvc.yaml names it."""
+    """All of params.yaml. What has no default here stands in every file, for dvc.yaml names it; so does it `units`, of
+    which files of before know nothing: verbs read those, and `params.file.load` says what to write.
+    """
 
     seed: Annotated[int, Meta("of everything that is drawn", le=2**32 - 1)]
     source: Source
@@ -38,6 +40,9 @@ class Params:
     ingest: Ingest
     quality: Quality
     sequences: Sequences
+    units: Annotated[
+        tuple[str, ...], Meta("the units whose store is made, those that models read: docs/reference/sequences.md")
+    ] = ("session",)
     models: Mapping[str, Model]
     training: Training
     tuning: Tuning = field(default_factory=Tuning)
