@@ -144,6 +144,12 @@ class Shop:
                 },
                 "next_action": {CANDIDATE: {"ece": {"value": error}}},
                 "best_version": 2 if self.same else 1,
+                "champion_fit": {
+                    "items_here": 1.0,
+                    "targets_known": 1.0,
+                    "same_key": True,
+                    "answered": {system: {"next_item": 1} for system in (CANDIDATE, CHAMPION)},
+                },
             },
             champion_version=2,
             artefact_sha256="",

@@ -63,13 +63,15 @@ def measured(
     weights: bytes = b"weights",
     window: tuple[str, str] = ("2026-01-05T00", "2026-01-06T00"),
     best: int | None = None,
+    champion_answers: Mapping[str, int] | None = None,
 ) -> None:
     """Write what export and evaluate would have: card, predictions, metrics. `unknown` [n]: items that the candidate
     does not know. `losses` [n]: of next_action, by system; one below ln 2 counts as right.
     `seen` [n]: rows that the champion may have learned from; masked: it is not known.
     `tied` [n]: answers of the same instant as the step before. `best`: the version of the system best_champion.
     `customer` [n]: whose each row is; none given: nobody is known.
-    `fit`: what differs in the champion's from that of one of the same shop.
+    `fit`: what differs in the champion's from that of one of the same shop. `champion_answers`: its outputs, and for how
+    many next steps; none given: those of the candidate.
     """
     exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
     for each in (exported, folder):
@@ -117,6 +119,9 @@ def measured(
         }
         parquet.write_table(pa.table(table), folder / "actions.parquet")
         actions = {"candidate": actions["candidate"] | _by_rows(found_losses["candidate"], actions)}
+    own = dict.fromkeys([*["next_item"] * bool(systems), *["next_action"] * bool(actions)], 1)
+    answered = {"candidate": own, "champion": own if champion_answers is None else champion_answers}
+    same_shop = {"items_here": 0.9, "targets_known": 0.9, "same_key": True, "answered": answered}
     write_json(
         paths.measured(MODEL),
         {
@@ -125,7 +130,7 @@ def measured(
             "champion_version": champion,
             "best_version": champion if best is None else best,
             "window": dict(zip(("from", "to"), window, strict=True)),
-            "champion_fit": {"items_here": 0.9, "targets_known": 0.9, "same_key": True, **(fit or {})},
+            "champion_fit": {**same_shop, **(fit or {})} if champion else None,
             "data_sha256": sha256_of(window[0]),
             "artefact": {"model_sha256": onnx, "size_mb": 0.007, "latency_ms_p95_class": 2.0, **(artefact or {})},
         },

@@ -254,6 +254,8 @@ def test_a_champion_with_another_numbering_has_the_same_ranks(shop, tmp_path):
         load(paths.exported("next_step")), store, params.evaluation, 0, champion=champion, truth=None
     )
     ranks, actions = (measured.answers[name].systems for name in ("next_item", "next_action"))
+    answered = measured.metrics["champion_fit"]["answered"]
+    assert answered["champion"] == answered["candidate"] == dict.fromkeys(champion.outputs, 1)
     assert np.array_equal(ranks["champion"], ranks["candidate"])
     assert actions["champion"] == pytest.approx(actions["candidate"], abs=1e-5)
     assert measured.metrics["next_item"]["champion"] == measured.metrics["next_item"]["candidate"]

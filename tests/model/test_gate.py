@@ -68,7 +68,7 @@ def test_a_good_first_model_is_promoted_and_says_what_could_not_be_judged(root: 
     for start in ("not inferior to the champion", "no slice drops"):
         assert rule(paths, start)["passed"] is None
         assert rule(paths, start)["text"] == "there is no champion yet"
-    assert "2 had nothing to judge" in found["summary"]
+    assert "3 had nothing to judge" in found["summary"]
     assert all(each["verdict"] in ("passed", "not_applicable") for each in found["rules"])
 
 
@@ -245,6 +245,64 @@ def test_the_champion_of_another_shop_is_refused_with_a_word(
     if not compared:
         assert "another shop" in decision(paths)["summary"]
         assert "--to 0" in found["text"]
+
+
+ANSWERS_ALL = "answers all that the champion answers"
+
+
+@pytest.mark.parametrize(
+    ("champion", "gate", "missing"),
+    [
+        ({"next_item": 1, "next_action": 1}, {}, []),
+        ({"next_action": 1}, {}, []),
+        ({"next_item": 1, "next_items": 5, "next_action": 1}, {}, ["next_items"]),
+        ({"next_item": 1, "next_items": 5}, {"may_drop": ["next_items"]}, []),
+        ({"next_item": 1, "a_head_of_their_own": 1}, {}, ["a_head_of_their_own"]),
+        ({"next_item": 2}, {}, ["next_item"]),
+    ],
+    ids=["the same", "more", "no list", "no list, by the rules", "a head unknown here", "fewer steps"],
+)
+def test_a_candidate_that_answers_less_than_the_champion_is_held(
+    root: Path, paths: Paths, champion: Any, gate: Any, missing: list[str]
+) -> None:
+    systems = {"candidate": STRONG, "champion": STRONG, "popularity": WEAK}
+    measured(paths, MANY, systems, champion=3, actions=accurate(), champion_answers=champion)
+    assert decided(root, paths, 3, **gate) == ("hold" if missing else "promote")
+    found = rule(paths, ANSWERS_ALL)
+    assert (found["verdict"], found["evidence"]["missing"]) == ("failed" if missing else "passed", missing)
+    assert all(name in found["text"] for name in missing)
+    assert not missing or f"does not answer {', '.join(missing)}" in stage.page(decision(paths))
+
+
+def test_a_head_that_is_dropped_takes_no_rule_along_without_a_word(root: Path, paths: Paths) -> None:
+    """The gap: a run sets models.next_step.heads, and what its model lacks had nothing to judge."""
+    answers = {"next_item": 1, "next_action": 1}
+    dropped: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
+        ({"systems": {}, "actions": accurate()}, "next_item", {"floors": {"recall@20": 0.05}}),
+        ({"systems": {"candidate": STRONG, "champion": STRONG, "popularity": WEAK}}, "next_action", {}),
+    ]
+    for evidence, head, rules in dropped:
+        systems = evidence.pop("systems")
+        measured(paths, MANY, systems, champion=3, champion_answers=answers, **evidence)
+        assert decided(root, paths, 3, **rules) == "hold"
+        found = decision(paths)
+        assert next(r for r in found["rules"] if r["rule"] == ANSWERS_ALL)["evidence"]["missing"] == [head]
+        assert f"does not answer {head}, version 3 does" in found["summary"]
+        assert f"no {head} head, and version 3 has" in found["summary"]
+    floors = {"next_action.accuracy": 0.1}
+    assert decided(root, paths, 3, floors=floors) == "hold"
+    assert rule(paths, "floor: next_action.accuracy")["verdict"] == "not_judged"
+    assert decided(root, paths, 3, floors=floors, may_drop=["next_action"]) == "promote"
+    assert rule(paths, "floor: next_action.accuracy")["verdict"] == "not_applicable"
+    measured(paths, MANY, {"candidate": STRONG, "champion": STRONG, "popularity": WEAK}, champion=3)
+    assert decided(root, paths, 3, floors=floors) == "promote", "neither had the head: nothing is lost"
+
+
+def test_a_champion_of_whom_nobody_says_what_it_answers_holds(root: Path, paths: Paths) -> None:
+    systems = {"candidate": STRONG, "champion": STRONG, "popularity": WEAK}
+    measured(paths, MANY, systems, champion=3, fit={"answered": None})
+    assert decided(root, paths, 3) == "hold"
+    assert rule(paths, ANSWERS_ALL)["verdict"] == "not_judged"
 
 
 def test_what_the_champion_may_have_learned_from_does_not_count_for_it(root: Path, paths: Paths) -> None:

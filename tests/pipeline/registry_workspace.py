@@ -104,11 +104,17 @@ def evaluated(
     parquet.write_table(pa.table(columns), folder / "predictions.parquet")
     gains = {name: ranking.gains(each, [1, 5, 10, 20]).mean(axis=0).round(6) for name, each in systems.items()}
     named = {name: dict(zip(ranking.names([1, 5, 10, 20]), each.tolist(), strict=True)) for name, each in gains.items()}
+    fit = {
+        "items_here": 0.9,
+        "targets_known": 0.9,
+        "same_key": True,
+        "answered": {system: {"next_item": 1} for system in ("candidate", "champion")},
+    }
     content = {
         "model": model,
         "next_item": {name: {key: {"value": each} for key, each in found.items()} for name, found in named.items()},
         "champion_version": champion,
-        "champion_fit": {"items_here": 0.9, "targets_known": 0.9, "same_key": True} if champion else None,
+        "champion_fit": fit if champion else None,
         "data_sha256": "d" * 64,
         "data": data,
         "artefact": {"model_sha256": onnx, "size_mb": 0.001, "latency_ms_p95_class": 2.0},

@@ -127,9 +127,11 @@ def evaluate(
             truth=known_truth,
         )
     measured.metrics["data"] = headline.data(card)
-    measured.metrics["champion_fit"] = (
-        vocabularies.fit(store, card, champion, measure.items_asked(test)) if champion else None
-    )
+    measured.metrics["champion_fit"] = None
+    if champion:
+        answered = {CANDIDATE: measure.answered(candidate), CHAMPION: measure.answered(champion)}
+        fit = vocabularies.fit(store, card, champion, measure.items_asked(test))
+        measured.metrics["champion_fit"] = {**fit, "answered": answered}
     metric = f"recall@{max(settings.cutoffs)}"
     if measured.ranked and (baseline := headline.best_baseline(measured.metrics, metric)):
         shown = examples.examples(test, training.history, candidate, measured.ranked, baseline, seed)

@@ -50,10 +50,17 @@ class Measured:
 
 def horizons(candidate: Artefact) -> dict[str, int]:
     """By head, of how many next steps it is asked."""
-    spec, steps = candidate.card.get("spec") or {}, {}
-    for output in outputs.of(candidate.outputs):
-        horizon = spec["heads"][output.head.name]["horizon"] if output.ahead else 1
-        steps[output.head.name] = int(horizon)
+    steps = answered(candidate)
+    return {output.head.name: steps[output.name] for output in outputs.of(candidate.outputs)}
+
+
+def answered(artefact: Artefact) -> dict[str, int]:
+    """By output that an artefact's card names, of how many next steps it speaks."""
+    said = (artefact.card.get("spec") or {}).get("heads") or {}
+    steps = dict.fromkeys(artefact.outputs, 1)
+    for name, head in artefact.heads.items():
+        horizon = int((said.get(name) or {}).get("horizon", 1))
+        steps |= {output: horizon for output in head.outputs if head.kind != "ranking" or output == several(name)}
     return steps
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
-from clickflow.gate import agreement, best_champion, fairness, leaks, paired, resolved, slice_rules, tries
+from clickflow.gate import agreement, answered, best_champion, fairness, leaks, paired, resolved, slice_rules, tries
 from clickflow.gate.draws import Array, Drawn, Draws, of_rows
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import Comparison
 from clickflow.gate.resolved import ResolvedGate
 from clickflow.gate.verdicts import Decision, Rule, verdict
 from clickflow.heads import metrics, outputs
-from clickflow.params.gate import OTHERS, ChampionRule, Gate
+from clickflow.params.gate import OTHERS, ChampionRule, Gate, Severity
 from clickflow.system.errors import UsageError
 
 
@@ -35,6 +35,7 @@ def judge(params: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     judged = any(rule.verdict in ("passed", "failed") and rule.severity != "warn" for rule in quality)
     return [
         *quality,
+        answered.judge(gate, evidence),
         *slice_rules.judge(gate, evidence, draws),
         *leaks.judge(gate, draws),
         _coverage(gate, evidence),
@@ -94,7 +95,7 @@ def _floor(gate: ResolvedGate, evidence: Evidence, draws: Draws | None, name: st
     head, key = gate.place_of(name)
     rule = f"floor: {name}"
     if not evidence.metrics.get(head):
-        return Rule(rule=rule, verdict="not_applicable", severity="reject", text=f"the model has no {head} head")
+        return _without(gate, evidence, head, rule, "reject")
     entry = evidence.metrics[head][CANDIDATE].get(key)
     interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
     observed = value_of(entry)
@@ -121,6 +122,13 @@ def _floor(gate: ResolvedGate, evidence: Evidence, draws: Draws | None, name: st
     return Rule(rule=rule, verdict=verdict(passed), severity="reject", text=text, evidence=facts)
 
 
+def _without(gate: ResolvedGate, evidence: Evidence, head: str, rule: str, severity: Severity) -> Rule:
+    """A rule on a head that the model lacks: nothing to judge, unless the champion has it."""
+    if lost := answered.lost(gate, evidence, head):
+        return Rule(rule=rule, verdict="not_judged", severity=severity, text=lost)
+    return Rule(rule=rule, verdict="not_applicable", severity=severity, text=f"the model has no {head} head")
+
+
 def _baselines(gate: ResolvedGate, evidence: Evidence, draws: Draws | None, seed: int) -> list[Rule]:
     """Better than every baseline of its head on every metric named, at the confidence, on the same sequences."""
     wanted: dict[str, list[str]] = {}
@@ -132,17 +140,20 @@ def _baselines(gate: ResolvedGate, evidence: Evidence, draws: Draws | None, seed
         for output, keys in wanted.items()
         if output in evidence.rows
     }
-    return [rule for name in gate.beat_baselines for rule in _beaten(gate, drawn.get(gate.place_of(name)[0]), name)]
+    return [
+        rule
+        for name in gate.beat_baselines
+        for rule in _beaten(gate, evidence, drawn.get(gate.place_of(name)[0]), name)
+    ]
 
 
-def _beaten(gate: ResolvedGate, drawn: Drawn | None, name: str) -> list[Rule]:
+def _beaten(gate: ResolvedGate, evidence: Evidence, drawn: Drawn | None, name: str) -> list[Rule]:
     """One metric against every baseline of its head."""
     head, metric = gate.place_of(name)
     severities = gate.beat_baselines[name]
     of_all = severities if isinstance(severities, str) else severities.get(OTHERS, "reject")
     if drawn is None:
-        text = f"the model has no {head} head"
-        return [Rule(rule=f"beats the baselines: {name}", verdict="not_applicable", severity=of_all, text=text)]
+        return [_without(gate, evidence, head, f"beats the baselines: {name}", of_all)]
     if not drawn.baselines:
         text = f"no baseline of {head} was evaluated"
         return [Rule(rule=f"beats the baselines: {name}", verdict="not_judged", severity=of_all, text=text)]
@@ -275,7 +286,7 @@ def _calibrated(gate: ResolvedGate, evidence: Evidence, head: str) -> Rule:
     rule, bound = f"calibration of {head}", gate.max_calibration_error
     measured = evidence.metrics.get(head)
     if not measured:
-        return Rule(rule=rule, verdict="not_applicable", severity="hold", text=f"the model has no {head} head")
+        return _without(gate, evidence, head, rule, "hold")
     entry = measured[CANDIDATE].get(metrics.CALIBRATION)
     observed = value_of(entry)
     if observed is None:

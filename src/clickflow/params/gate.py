@@ -48,6 +48,10 @@ class Gate:
         ),
     ] = None
     champion: ChampionRule = field(default_factory=ChampionRule)
+    may_drop: Annotated[
+        tuple[str, ...],
+        Meta("outputs, such as next_action, that a candidate need not answer although the champion does"),
+    ] = ()
     max_slice_drop: Annotated[
         float, Meta("relative, against the champion, in any slice of at least min_slice predictions")
     ] = 0.1
