@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import small_models
 import yaml
+from pyarrow import compute as pc
 from pyarrow import parquet
-from toy_heads import LATER_ITEM, RETURNING
+from toy_heads import LATER_ITEM, LEAVING, RETURNING
 from watched_shop import MODEL, call
 
 from clickflow import heads
@@ -33,8 +34,8 @@ from clickflow.training import stage
 
 ALONE: dict[str, Any] = {"returning": {"weight": 1.0}}
 SEVERAL: dict[str, Any] = {"later_item": {"negatives": 16, "output": "separate"}, **ALONE}
-SEVERAL |= {"next_item": {"negatives": 16, "output": "separate"}, "next_action": {}}
-WATCHED = {"returning": "accuracy", "later_item": "mrr@20"}
+SEVERAL |= {"next_item": {"negatives": 16, "output": "separate"}, "next_action": {}, "leaving": {}}
+WATCHED = {"returning": "accuracy", "later_item": "mrr@20", "leaving": "log_loss"}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def known() -> Iterator[None]:
     before = dict(heads.HEADS)
     heads.add(RETURNING)
     heads.add(LATER_ITEM)
+    heads.add(LEAVING)
     yield
     heads.HEADS.clear()
     heads.HEADS.update(before)
@@ -175,9 +177,10 @@ def test_a_head_alone_learns_and_its_artefact_answers(alone: Shop) -> None:
 
 def test_several_heads_of_a_kind_share_an_encoder(several: Shop) -> None:
     paths, artefact = several.paths, several.artefact
-    order = ["next_item", "next_action", "returning", "later_item"]
+    order = ["next_item", "next_action", "returning", "later_item", "leaving"]
     assert list(artefact.heads) == list(artefact.outputs) == order, "as the table of heads has them"
-    assert [head.kind for head in artefact.heads.values()] == ["ranking", "classes", "classes", "ranking"]
+    kinds = ["ranking", "classes", "classes", "ranking", "probability"]
+    assert [head.kind for head in artefact.heads.values()] == kinds
     network = load_trained(paths.trained(MODEL))
     known = network.sizes.known
     assert len(network.items) == 3 * known, "each that answers by vectors of its own has some"
@@ -208,11 +211,15 @@ def test_each_of_several_heads_is_judged(several: Shop) -> None:
         "next_action": {"majority"},
         "returning": {"majority", "markov"},
         "later_item": {"popularity"},
+        "leaving": {"majority", "markov"},
     }.items():
         assert set(several.metrics[head]) == {"candidate", "champion", *baselines}
     first, second = several.rules("first"), several.rules("second")
     for rule in ("floor: recall@20", "floor: returning.accuracy", "floor: later_item.recall@20", "coverage"):
         assert first[rule] == "passed"
+    for rule in ("floor: leaving.roc_auc", "floor: leaving.recall@20%", "calibration of leaving"):
+        assert first[rule] == "passed"
+    assert "beats majority: leaving.brier" in first
     for rule in (
         "beats popularity: mrr@20",
         "beats popularity: later_item.mrr@20",
@@ -226,6 +233,8 @@ def test_each_of_several_heads_is_judged(several: Shop) -> None:
     page = (several.paths.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
     for head in several.artefact.outputs:
         assert f">{outputs.named(head).title}</h2>" in page
+    for figure in ("precision_recall", "deciles", "calibration"):
+        assert (several.paths.evaluation(MODEL) / f"figures/leaving_{figure}.png").is_file()
 
 
 @pytest.mark.parametrize("here", ["alone", "several"], indirect=True)
@@ -236,11 +245,11 @@ def test_one_visit_is_answered_by_every_head(here: Shop) -> None:
     assert set(answer["returning"]) == {"new", "seen"}
     assert sum(answer["returning"].values()) == pytest.approx(1, abs=1e-5)
     shown = call("score", MODEL, "--session", answer["session"], as_json=False)
-    assert "returning" in shown
+    assert ("later" if "later_item" in here.artefact.heads else "returning") in shown
     if "later_item" in here.artefact.heads:
         assert len(answer["later_item"]) == len(answer["next_items"]) == 5
         assert answer["later_item"] != answer["next_items"]
-        assert "later item" in shown
+        assert 0 < answer["leaving"] < 1
 
 
 @pytest.mark.parametrize("here", ["alone", "several"], indirect=True)
@@ -259,6 +268,10 @@ def test_all_visits_are_answered_by_every_head(here: Shop, tmp_path: Path) -> No
         later = parquet.read_table(tmp_path / "out/later_item.parquet").to_pylist()
         told = [row["item_id"] for row in later if row["session_id"] == answer["session"]]
         assert told == [item["item"] for item in answer["later_item"][:3]]
+        (leaves,) = parquet.read_table(tmp_path / "out/leaving.parquet", columns=["session_id", "probability"]).filter(
+            pc.field("session_id") == answer["session"]
+        )["probability"]
+        assert leaves.as_py() == pytest.approx(answer["leaving"], abs=1e-5)
 
 
 @pytest.mark.parametrize("here", ["alone", "several"], indirect=True)

@@ -1,4 +1,4 @@
-"""Heads of somebody's own, outside the package: one of kind classes and one of kind ranking."""
+"""Heads of somebody's own, outside the package: of kind classes, ranking and probability."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.heads.head import NOTHING, Head, Store
-from clickflow.params.models import ClassesHead, RankingHead
+from clickflow.params.models import ClassesHead, ProbabilityHead, RankingHead
 
 Ints = NDArray[np.int64]
 
@@ -34,6 +34,26 @@ RETURNING = Head(
     classes=lambda store: ("new", "seen"),
     floors={"accuracy": 0.5},
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
+)
+
+
+def leaving(split: Any, event: Ints, end: Ints, store: Store) -> Ints:
+    """1 where no step follows."""
+    return (event + 1 == end).astype(np.int64)
+
+
+LEAVING = Head(
+    name="leaving",
+    unit="session",
+    kind="probability",
+    question="Is this the last step of the visit?",
+    targets=leaving,
+    params=ProbabilityHead,
+    baselines=("majority", "markov"),
+    primary="log_loss",
+    at_end=True,
+    floors={"roc_auc": 0.5, "recall@20%": 0.2},
+    beat_baselines={"brier": "warn"},
 )
 
 

@@ -189,9 +189,8 @@ def described(outputs: Sequence[str], store: Store) -> dict[str, dict[str, Any]]
             continue
         head = HEADS[name]
         own = [each for each in outputs if each in (name, several(name))]
-        found[name] = {"kind": head.kind, "outputs": own} | (
-            {"classes": list(head.classes(store))} if head.classes else {}
-        )
+        classes = list(head.names(store))
+        found[name] = {"kind": head.kind, "outputs": own} | ({"classes": classes} if classes else {})
     return found
 
 

@@ -44,5 +44,12 @@ CLASSES: Mapping[str, Callable[[Positions], ClassScores]] = {
 }
 """Baselines that give classes a probability, likewise."""
 
-BASELINES: Mapping[Kind, Mapping[str, Callable[[Any], Any]]] = {"ranking": RANKING, "classes": CLASSES}
+PROBABILITY = CLASSES
+"""Those that give yes and no a probability."""
+
+BASELINES: Mapping[Kind, Mapping[str, Callable[[Any], Any]]] = {
+    "ranking": RANKING,
+    "classes": CLASSES,
+    "probability": PROBABILITY,
+}
 """By kind of answer."""

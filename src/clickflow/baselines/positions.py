@@ -52,16 +52,15 @@ class Positions:
 
 
 def training(split: Any, head: Head, store: Store, max_length: int) -> Positions:
-    """Every position of a split at which `head`, of kind classes, asks something, with windows of at most `max_length`
-    steps.
+    """Every position of a split at which `head`, of kind classes or probability, asks something, with windows of at
+    most `max_length` steps.
     """
-    assert head.classes is not None
     offsets = np.asarray(split.offsets, np.int64)
     event = np.arange(len(split.item))
     start, end = (np.repeat(bound, np.diff(offsets)) for bound in (offsets[:-1], offsets[1:]))
     target = head.targets(split, event, end, store)
     every = Positions(
-        split, event, np.maximum(start, event - max_length + 1), len(store.actions), target, len(head.classes(store))
+        split, event, np.maximum(start, event - max_length + 1), len(store.actions), target, len(head.names(store))
     )
     return every if (target != NOTHING).all() else every.only(np.flatnonzero(target != NOTHING))
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Translation, recent
-from clickflow.baselines import CLASSES, RANKING
+from clickflow.baselines import BASELINES, RANKING
 from clickflow.baselines.positions import Positions
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.answers.classes import Logs
@@ -92,7 +92,7 @@ def _baseline_logs(
     wanted = Positions(test.split, questions.event[question.at], questions.first[question.at], train.actions)
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        fitted = CLASSES[name](train)
+        fitted = BASELINES[question.head.kind][name](train)
     answers = fitted(wanted).astype(np.float32)
     advance(len(wanted))
     return answers, not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
@@ -111,5 +111,6 @@ def _blocks(total: int, size: int) -> Iterator[slice]:
 ASKING: Mapping[Kind, Asking] = {
     "ranking": Asking(_ranks, _baseline_ranks),
     "classes": Asking(_logs, _baseline_logs),
+    "probability": Asking(_logs, _baseline_logs),
 }
 """By kind of answer."""

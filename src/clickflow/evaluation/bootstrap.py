@@ -40,8 +40,11 @@ def cells(index: npt.NDArray[np.integer], cell: npt.NDArray[np.integer] | int, v
 
 
 def resampled(sums: Values, resamples: int, seed: int) -> Values:
-    """Totals [resamples, M] of per-sequence sums [S, M], each over S sequences drawn with replacement."""
-    draw, size = np.random.default_rng(seed), len(sums)
+    """Totals [resamples, M] of per-sequence sums [S, M], each over S sequences drawn with replacement.
+
+    The sums may be a sparse matrix.
+    """
+    draw, size = np.random.default_rng(seed), sums.shape[0]
     totals = np.empty((resamples, sums.shape[1]))
     for start in range(0, resamples, CHUNK):
         count = min(CHUNK, resamples - start)

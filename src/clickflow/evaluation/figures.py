@@ -155,8 +155,8 @@ def groups(panels: Mapping[str, tuple[Sequence[str], Mapping[str, Sequence[float
     return draw
 
 
-def reliability(curve: Sequence[Mapping[str, Any]]) -> Draw:
-    """What was said against what came true, and how often each confidence was given."""
+def reliability(curve: Sequence[Mapping[str, Any]], said: str = "probability given to the predicted action") -> Draw:
+    """What was said against what came true, and how often each confidence was given; `said`: what is a confidence."""
 
     def draw(page: Any) -> None:
         upper, lower = page.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -175,8 +175,47 @@ def reliability(curve: Sequence[Mapping[str, Any]]) -> Draw:
         upper.legend(loc="upper left")
         middle = [(each["from"] + each["to"]) / 2 for each in curve]
         lower.bar(middle, [each["n"] for each in curve], 0.9 / len(curve), color=colour("candidate"))
-        lower.set_xlabel("probability given to the predicted action")
+        lower.set_xlabel(said)
         lower.set_ylabel("positions")
+
+    return draw
+
+
+def precision_recall(lines: Mapping[str, Mapping[str, Sequence[float]]], share: float) -> Draw:
+    """Precision against recall, {system: {recall, precision}}, and the `share` of yes among all."""
+
+    def draw(page: Any) -> None:
+        (axes,) = _row(page, 1)
+        axes.axhline(share, color=GRID, linewidth=2, label="all rows")
+        for system, line in lines.items():
+            axes.plot(line["recall"], line["precision"], **_line(system))
+        axes.set_xlabel("recall: part of all yes that is found")
+        axes.set_ylabel("precision")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.grid()
+        _legend(page)
+
+    return draw
+
+
+def deciles(cells: Sequence[Mapping[str, Any]]) -> Draw:
+    """Tenths of the rows, the likeliest first: what was said and what came, and the part of all yes up to there."""
+
+    def draw(page: Any) -> None:
+        left, right = _row(page, 2)
+        at = np.arange(len(cells))
+        left.bar(at - 0.2, [each["probability"] for each in cells], 0.38, color=GRID, label="said")
+        left.bar(at + 0.2, [each["share"] for each in cells], 0.38, color=colour("candidate"), label="came true")
+        left.set_ylabel("share of yes")
+        right.plot(range(len(cells) + 1), [0, *(each["found"] for each in cells)], marker="o", **_line("candidate"))
+        right.plot([0, len(cells)], [0, 1], color=GRID, linewidth=2)
+        right.set_ylabel("part of all yes found")
+        for axes, ticks in ((left, at), (right, np.arange(len(cells) + 1))):
+            axes.set_xlabel("tenths of the rows, the likeliest first")
+            axes.set_xticks(ticks, [str(each["decile"]) for each in cells] if axes is left else [str(k) for k in ticks])
+            axes.grid(axis="y")
+        left.legend(loc="upper right")
 
     return draw
 

@@ -158,8 +158,14 @@ def _of_classes(content: Mapping[str, Any], head: str) -> dict[str, float | None
     return {name: value(content, head, CANDIDATE, name) for name in ("accuracy", "log_loss", "ece")}
 
 
+def _of_probability(content: Mapping[str, Any], head: str) -> dict[str, float | None]:
+    """How well it tells yes from no, its loss, and whether its probabilities come true."""
+    return {name: value(content, head, CANDIDATE, name) for name in ("average_precision", "roc_auc", "log_loss", "ece")}
+
+
 SHORT: Mapping[Kind, Callable[[Mapping[str, Any], str], Mapping[str, float | None]]] = {
     "ranking": _of_ranking,
     "classes": _of_classes,
+    "probability": _of_probability,
 }
 """By kind of answer, what stands first."""

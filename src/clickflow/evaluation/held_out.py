@@ -53,7 +53,7 @@ class HeldOut:
         end = questions.event - questions.position + questions.length
         target = targets(self.split, questions.event, end, self.card)
         at = np.flatnonzero(target != NOTHING)
-        classes = head.classes(self.card) if head.classes else ()
+        classes = head.names(self.card)
         if head.kind != "ranking":
             return Question(head, at, target[at], classes)
         event, last = questions.event[at][:, None] + np.arange(horizon), end[at][:, None]

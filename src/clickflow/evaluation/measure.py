@@ -226,7 +226,7 @@ def _details(answers: Mapping[str, Answers]) -> dict[str, Any]:
         if each.output.ahead:
             continue
         own = dict(KINDS[each.output.kind].details(each, CANDIDATE))
-        if name == outputs.main(answers, each.output.kind):
+        if outputs.is_plain(name, answers):
             details |= own
         elif own:
             details.setdefault("details", {})[name] = own

@@ -12,17 +12,32 @@ from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
-from clickflow.heads import outputs
+from clickflow.heads import metrics, outputs
 from clickflow.heads.head import Kind, several
 from clickflow.heads.outputs import Output
 from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.store import SPLITS, Card
 
-CLASS_COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
-DRAWN = {"ranking": ("systems", "recall_curve", "day", "hour", "slices"), "classes": ("calibration",)}
+COLUMNS = {
+    "classes": ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece"),
+    "probability": ("average_precision", "roc_auc", "log_loss", "brier", "ece"),
+}
+"""What stands first of kinds that do not rank; those at the budgets follow."""
+CONSOLE = {
+    "classes": ("accuracy", "log_loss", "ece"),
+    "probability": ("average_precision", "roc_auc", "log_loss", "ece"),
+}
+"""The same on the console."""
+ORDER = {"accuracy": 1, "log_loss": -1}
+"""By what systems are ordered that do not rank, the first that is measured, and which way is better."""
+DRAWN = {
+    "ranking": ("systems", "recall_curve", "day", "hour", "slices"),
+    "classes": ("calibration",),
+    "probability": ("precision_recall", "deciles", "calibration"),
+}
 """The figures of each kind, in the order of the page."""
 PLACES = {"ranking": "items", "classes": "actions"}
-"""The place in the page of the first head of each kind."""
+"""The place in the page of the first head of these kinds; others have their name."""
 DIMENSIONS = {
     "length": "Session length (steps)",
     "popularity": "Popularity of the next item",
@@ -46,8 +61,8 @@ def detail(content: Mapping[str, Any], output: Output, key: str) -> Any:
 
 
 def is_first(content: Mapping[str, Any], output: Output) -> bool:
-    """Whether it is the first head of its kind: its figures and places in the page are without its name."""
-    return outputs.main([each.name for each in headline.answered(content)], output.kind) == output.name
+    """Whether it is the first head of a kind whose figures and places in the page are then without its name."""
+    return outputs.is_plain(output.name, [each.name for each in headline.answered(content)])
 
 
 def draw(measured: Measured, content: Mapping[str, Any], settings: Evaluation) -> list[Figure]:
@@ -66,6 +81,33 @@ def _of_classes(_: Measured, content: Mapping[str, Any], output: Output, __: Eva
     alt = f"Reliability curve of {output.title.lower()}; expected calibration error {_short(error)}."
     curve = figures.reliability(detail(content, output, "reliability"))
     return [_figure("calibration", f"{output.title}: calibration", alt, curve, (6.4, 4.6))]
+
+
+def _of_probability(_: Measured, content: Mapping[str, Any], output: Output, __: Evaluation) -> list[Figure]:
+    head, own = output.title, content["details"][output.name]
+    shown = systems(content, output.name)
+    lines = {name: own["precision_recall"][name] for name in shown if name in own["precision_recall"]}
+    areas = ", ".join(f"{figures.title(name)} {_short(shown[name]['average_precision']['value'])}" for name in lines)
+    said = f"said probability: {output.head.question}"
+    plots = [
+        _figure(
+            "precision_recall",
+            f"{head}: precision against recall",
+            f"Precision-recall curves; average precision: {areas}.",
+            figures.precision_recall(lines, own["share_of_yes"] or 0.0),
+            (7.2, 4.6),
+        )
+    ]
+    if own["deciles"]:
+        best = own["deciles"][0]
+        alt = f"Tenths of the rows; the likeliest tenth has {_short(best['lift'], 1)} times the share of yes of all."
+        plots.append(
+            _figure("deciles", f"{head}: tenths of the rows", alt, figures.deciles(own["deciles"]), (9.2, 3.6))
+        )
+    error = _short(shown[CANDIDATE]["ece"]["value"])
+    alt = f"Reliability curve of {head.lower()}; expected calibration error {error}."
+    drawn = figures.reliability(own["reliability"], said)
+    return [*plots, _figure("calibration", f"{head}: calibration", alt, drawn, (6.4, 4.6))]
 
 
 def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, settings: Evaluation) -> list[Figure]:
@@ -123,6 +165,7 @@ def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, 
 FIGURES: Mapping[Kind, Callable[[Measured, Mapping[str, Any], Output, Evaluation], list[Figure]]] = {
     "ranking": _of_ranking,
     "classes": _of_classes,
+    "probability": _of_probability,
 }
 """By kind of answer."""
 
@@ -180,8 +223,10 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         "sliced": kind.shown(settings),
         **dict.fromkeys(("every", "every_known", "several", "classes"), ()),
     }
-    if output.kind == "classes":
-        return section | {"columns": CLASS_COLUMNS, "classes": detail(content, output, "per_action")}
+    if output.kind in COLUMNS:
+        own = content[output.name][CANDIDATE]
+        section["columns"] = [*COLUMNS[output.kind], *(name for name in own if metrics.budget_of(name) is not None)]
+        return section | ({"classes": detail(content, output, "per_action")} if output.kind == "classes" else {})
     every = [f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in cutoffs]
     return section | {
         "columns": [*_headline(content, output.name), f"ndcg@{cutoffs[-1]}"],
@@ -208,8 +253,8 @@ def console_table(content: Mapping[str, Any]) -> Any:
         if output.kind == "ranking":
             columns += [(output, name) for name in _headline(content, output.name)]
         else:
-            names = ("accuracy", "log_loss") if len(columns) > 2 else ("accuracy", "log_loss", "ece")
-            columns += [(output, name) for name in names]
+            names = CONSOLE[output.kind]
+            columns += [(output, name) for name in (names[:-1] if len(columns) > 2 else names)]
     for output, metric in columns:
         if metric.endswith("_known"):
             table.add_column("known", justify="right", min_width=6)
@@ -246,10 +291,13 @@ def _parts(store: Card) -> list[tuple[str, int, int, str, str]]:
     return [(name, part.sequences, part.events, day(part.first), day(part.last)) for name, part in parts]
 
 
-def _strength(metrics: Mapping[str, Any]) -> float:
-    """By what systems are ordered: their largest MRR, or their accuracy; the strongest first."""
-    ranked = [each["value"] or 0.0 for name, each in metrics.items() if name.startswith("mrr@")]
-    return -(max(ranked) if ranked else (metrics.get("accuracy") or {}).get("value") or 0.0)
+def _strength(measured: Mapping[str, Any]) -> float:
+    """By what systems are ordered: their largest MRR, or what `ORDER` has of them; the strongest first."""
+    ranked = [each["value"] or 0.0 for name, each in measured.items() if name.startswith("mrr@")]
+    if ranked:
+        return -max(ranked)
+    name = next((name for name in ORDER if name in measured), "")
+    return -ORDER.get(name, 1) * ((measured.get(name) or {}).get("value") or 0.0)
 
 
 def _best_baseline(shown: Mapping[str, Any], metric: str) -> str:

@@ -83,7 +83,7 @@ def _named(params: Params, where: str, name: str, *, rows: bool) -> Iterator[str
 
 def _measured(params: Params, output: Output, *, rows: bool) -> list[str]:
     """The metrics of an output, as they are written."""
-    names = metrics.names(output.kind, params.evaluation.cutoffs, rows=rows)
+    names = metrics.names(output.kind, params.evaluation.cutoffs, params.evaluation.budgets, rows=rows)
     return [outputs.full(output.name, name) for name in names]
 
 

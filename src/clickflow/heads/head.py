@@ -10,13 +10,16 @@ if TYPE_CHECKING:  # params.yaml is checked by this room, also where a light sta
 
     Ints = NDArray[np.int64]
 
-Kind = Literal["ranking", "classes"]
-"""Of answer: a ranking of the items, or one of a few classes. What a kind can do stands in a table of each room:
-its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`, its served form in `clickflow.serving`.
+Kind = Literal["ranking", "classes", "probability"]
+"""Of answer: a ranking of the items, one of a few classes, or how likely yes is. What a kind can do stands in a table
+of each room: its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`, its served form in
+`clickflow.serving`.
 """
 
 NOTHING = -1
 """The target of a position at which a head asks nothing."""
+NO_OR_YES = ("no", "yes")
+"""The classes of kind probability, by their code."""
 
 
 def several(name: str) -> str:
@@ -91,7 +94,7 @@ class Head:
     (`associations`) speaks.
     """
     classes: Callable[[Store], tuple[str, ...]] | None = None
-    """Of kind classes: the names of its classes."""
+    """Of kind classes: the names of its classes; those of kind probability are `NO_OR_YES`."""
     floors: Mapping[str, float] = field(default_factory=dict)
     """The least its metrics may be, where params.yaml does not say."""
     beat_baselines: Mapping[str, Any] = field(default_factory=dict)
@@ -103,3 +106,9 @@ class Head:
     written: Written = field(default_factory=Written)
     written_ahead: Written = field(default_factory=Written)
     """The same of the list for several next steps."""
+
+    def names(self, store: Store) -> tuple[str, ...]:
+        """The names of its classes by code; none of a kind without."""
+        if self.kind == "probability":
+            return NO_OR_YES
+        return self.classes(store) if self.classes else ()

@@ -21,9 +21,13 @@ class Metric:
     less_is_better: bool = False
     cutoffs: bool = False
     """Whether it is of the first k answers, and is called name@k; `name@k_known` counts only known answers."""
+    budgets: bool = False
+    """Whether it is of the likeliest rows, so many of a hundred, and is called name@k%."""
 
     def matches(self, name: str) -> bool:
         """Whether that is its name."""
+        if self.budgets:
+            return re.fullmatch(rf"{self.name}@\d+(\.\d+)?%", name) is not None
         return re.fullmatch(rf"{self.name}@\d+(_known)?" if self.cutoffs else self.name, name) is not None
 
 
@@ -37,6 +41,16 @@ METRICS: Mapping[Kind, tuple[Metric, ...]] = {
         Metric("roc_auc", by_row=False),
         Metric("log_loss", less_is_better=True),
         Metric("ece", by_row=False, less_is_better=True),
+    ),
+    "probability": (
+        Metric("average_precision", by_row=False),
+        Metric("roc_auc", by_row=False),
+        Metric("log_loss", less_is_better=True),
+        Metric("brier", less_is_better=True),
+        Metric("ece", by_row=False, less_is_better=True),
+        Metric("precision", by_row=False, budgets=True),
+        Metric("recall", by_row=False, budgets=True),
+        Metric("lift", by_row=False, budgets=True),
     ),
 }
 """By kind of answer."""
@@ -61,8 +75,20 @@ def sign(kind: Kind, name: str) -> int:
     return -1 if found is not None and found.less_is_better else 1
 
 
-def names(kind: Kind, cutoffs: Sequence[int], *, rows: bool = False) -> Iterator[str]:
-    """What is measured at these cutoffs; `rows`: only means over rows."""
+def names(kind: Kind, cutoffs: Sequence[int], budgets: Sequence[float] = (), *, rows: bool = False) -> Iterator[str]:
+    """What is measured at these cutoffs and budgets; `rows`: only means over rows."""
     plain = [metric for metric in METRICS[kind] if metric.by_row or not rows]
-    yield from (metric.name for metric in plain if not metric.cutoffs)
+    yield from (metric.name for metric in plain if not (metric.cutoffs or metric.budgets))
     yield from (f"{metric.name}@{k}" for k in cutoffs for metric in plain if metric.cutoffs)
+    yield from (at_budget(metric.name, share) for share in budgets for metric in plain if metric.budgets)
+
+
+def at_budget(name: str, share: float) -> str:
+    """A metric of the likeliest rows, such a share of them: precision@10%."""
+    return f"{name}@{100 * share:.6g}%"
+
+
+def budget_of(name: str) -> float | None:
+    """The share of the rows that a metric is of; None where it is of all."""
+    found = re.fullmatch(r"\w+@(\d+(?:\.\d+)?)%", name)
+    return float(found[1]) / 100 if found else None

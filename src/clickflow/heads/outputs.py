@@ -7,6 +7,9 @@ from clickflow import heads
 from clickflow.heads.head import Head, Kind, Written, several
 from clickflow.params.evaluation import Evaluation
 
+PLAIN: tuple[Kind, ...] = ("ranking", "classes")
+"""Kinds whose first head has figures, details and places of the report without its name."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -78,6 +81,12 @@ def main(names: Iterable[str], kind: Kind) -> str:
     """
     first = [output.name for output in (*of(names), *every()) if output.kind == kind and not output.ahead]
     return first[0] if first else kind
+
+
+def is_plain(name: str, names: Iterable[str]) -> bool:
+    """Whether an output is the first head of a kind of `PLAIN` among `names`."""
+    kind = named(name).kind
+    return kind in PLAIN and main(names, kind) == name
 
 
 def place_of(metric: str, names: Iterable[str] = ()) -> tuple[str, str]:

@@ -9,8 +9,12 @@ from clickflow.params.meta import Meta
 Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "itemknn", "vsknn", "vstan", "vstan_returns"]
 """Of heads that rank items."""
 ClassBaseline = Literal["majority", "markov", "logistic", "forest", "boosting"]
-"""Of heads that give classes a probability."""
-NAMES = {"ranking": get_args(Baseline), "classes": get_args(ClassBaseline)}
+"""Of heads that give classes, or yes and no, a probability."""
+NAMES = {
+    "ranking": get_args(Baseline),
+    "classes": get_args(ClassBaseline),
+    "probability": get_args(ClassBaseline),
+}
 """By kind of answer."""
 
 
@@ -19,6 +23,16 @@ class Evaluation:
     """What is measured."""
 
     cutoffs: Annotated[tuple[int, ...], Meta("the k of recall@k, mrr@k and ndcg@k", ge=1, le=1e6)] = (1, 5, 10, 20)
+    budgets: Annotated[
+        tuple[float, ...],
+        Meta(
+            "of kind probability: shares of the rows, the likeliest first, at which precision, recall and lift "
+            "are taken",
+            "share",
+            gt=0,
+            le=1,
+        ),
+    ] = (0.05, 0.1, 0.2)
     bootstrap: Annotated[int, Meta("resamples of the confidence intervals, by sequence", le=1e6)] = 1000
     confidence: Annotated[float, Meta("of the intervals", "share")] = 0.95
     max_sequences: Annotated[int, Meta("of the test part, the latest; baselines and champion see the same", ge=1)] = (

@@ -77,6 +77,11 @@ class ClassesHead(HeadParams):
     """A head that answers one of a few classes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbabilityHead(HeadParams):
+    """A head that answers yes or no."""
+
+
 def units() -> Mapping[str, Any]:
     """The table `clickflow.sequences.units.UNITS`, asked late as that of the heads is."""
     table: Mapping[str, Any] = import_module("clickflow.sequences.units").UNITS

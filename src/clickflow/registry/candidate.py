@@ -141,4 +141,4 @@ def _description(candidate: Candidate, word: Word, source: Origin) -> str:
 
 def _logged(metrics: dict[str, float]) -> dict[str, float]:
     """MLflow's metric names have no @."""
-    return {name.replace("@", "_at_"): value for name, value in metrics.items()}
+    return {name.replace("@", "_at_").replace("%", "_percent"): value for name, value in metrics.items()}

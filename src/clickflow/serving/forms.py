@@ -94,6 +94,12 @@ def _class_columns(names: Sequence[str]) -> list[tuple[str, Any]]:
     return [(name, pa.float32()) for name in names]
 
 
+def _probability_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    return [("probability", pa.float32())]
+
+
 def _class_rows(who: list[Any], kept: Kept, _: Any) -> list[Any]:
     import pyarrow as pa
 
@@ -123,6 +129,15 @@ FORMS: Mapping[Kind, Form] = {
         columns=_class_columns,
         empty=lambda n, classes: (np.zeros((n, classes), np.float32),),
         kept=lambda logs, _: (np.exp(logs),),
+        rows=_class_rows,
+    ),
+    "probability": Form(
+        items=False,
+        likeliest=lambda logs, names: ((names[1], float(np.exp(logs[1]))),),
+        as_json=lambda answers, _: round(next(iter(answers))[1], 6),
+        columns=_probability_columns,
+        empty=lambda n, _: (np.zeros((n, 1), np.float32),),
+        kept=lambda logs, _: (np.exp(logs[:, 1:]),),
         rows=_class_rows,
     ),
 }

@@ -91,7 +91,7 @@ def flat_metrics(record: Mapping[str, Any], prefix: str = "") -> dict[str, float
         if isinstance(value, Mapping):
             found |= flat_metrics(value, f"{prefix}{name}/")
         elif name != "epoch":
-            found[f"{prefix}{name.replace('@', '_at_')}"] = float(value)
+            found[f"{prefix}{name.replace('@', '_at_').replace('%', '_percent')}"] = float(value)
     return found
 
 

@@ -16,7 +16,7 @@ from clickflow.params.models import Model
 if TYPE_CHECKING:
     from clickflow.models.sizes import Sizes
 
-KINDS: Mapping[Kind, Callable[..., Answer]] = {"ranking": Ranking.of, "classes": Classes.of}
+KINDS: Mapping[Kind, Callable[..., Answer]] = {"ranking": Ranking.of, "classes": Classes.of, "probability": Classes.of}
 """What makes the module of a head, by the kind of its answer."""
 
 

@@ -1,4 +1,4 @@
-"""Answers of kind classes: one of a few, such as what the visitor does next.
+"""Answers of kind classes: one of a few, such as what the visitor does next; of kind probability: one of two.
 
 Shapes: B sequences, T steps, N positions, D units, C classes.
 """
@@ -40,10 +40,10 @@ class Classes(Answer):
     @classmethod
     def of(cls, head: Head, params: HeadParams, spec: Model, sizes: "Sizes") -> "Classes":  # noqa: ARG003
         """The module of a head of this kind; `codes`: of actions, and one more for what stands before the first."""
-        if head.classes is None:
-            raise TypeError(f"the head {head.name} is of kind classes and names none")
+        if not (classes := head.names(sizes)):
+            raise TypeError(f"the head {head.name} is of kind {head.kind} and names no classes")
         features = spec.encoder.features
-        return cls(spec.encoder.units, len(head.classes(sizes)), len(sizes.actions) + 1, recent="action" in features)
+        return cls(spec.encoder.units, len(classes), len(sizes.actions) + 1, recent="action" in features)
 
     def forward(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to logits [..., C]."""

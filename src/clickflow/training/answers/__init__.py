@@ -17,7 +17,11 @@ from clickflow.training.answers.ranking import RankingObjective
 if TYPE_CHECKING:
     from clickflow.models.sizes import Sizes
 
-KINDS: Mapping[Kind, Callable[..., Objective]] = {"ranking": RankingObjective, "classes": ClassesObjective}
+KINDS: Mapping[Kind, Callable[..., Objective]] = {
+    "ranking": RankingObjective,
+    "classes": ClassesObjective,
+    "probability": ClassesObjective,
+}
 """What a head is in training, by the kind of its answer."""
 
 
