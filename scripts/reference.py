@@ -1,4 +1,4 @@
-"""Write docs/reference/params.md and docs/reference/cli.md from the dataclasses of params and the command line.
+"""Write params.md, cli.md and features.md in docs/reference from params, the command line and the tables of features.
 
 python scripts/reference.py            writes them
 python scripts/reference.py --check    ends with 1 where one is out of date
@@ -134,7 +134,22 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"params.md": params_page, "cli.md": cli_page}
+def features_page() -> str:
+    """Every hand-made feature, unit by unit."""
+    from clickflow.features import TABLES, table
+
+    lines = ["# Hand-made features", "", "Made from `src/clickflow/features` by `python scripts/reference.py`.", ""]
+    lines += [
+        "What classical models and baselines read of a customer or a visit, at the time of asking. A feature reads",
+        "nothing after that time. One that does not exist (the gaps of a customer with one purchase) is missing, and not 0.",
+    ]
+    for unit in TABLES:
+        lines += ["", f"## {unit}", "", "| name | unit | meaning | window |", "| --- | --- | --- | --- |"]
+        lines += [f"| `{each.name}` | {each.unit} | {each.meaning} | {each.window} |" for each in table(unit)]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"params.md": params_page, "cli.md": cli_page, "features.md": features_page}
 
 
 def main() -> None:

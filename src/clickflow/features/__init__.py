@@ -1,0 +1,56 @@
+"""Hand-made features of a question, a table a unit: what classical models and baselines read. Pure numpy.
+
+A unit is one file with a `TABLE` of features and a function `compute`, and an entry here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clickflow.features import customer
+from clickflow.features.feature import Asked, Compute, Feature, Names
+from clickflow.sequences.features import Array
+from clickflow.sequences.store import PackedSplit
+from clickflow.system.errors import UsageError, nearest
+
+TABLES: dict[str, tuple[tuple[Feature, ...], Compute]] = {
+    "customer": (customer.TABLE, customer.compute),
+}
+"""By unit: its features, and the function that computes all of them."""
+
+__all__ = ["TABLES", "Asked", "Feature", "Names", "compute", "names", "table"]
+
+
+def table(unit: str) -> tuple[Feature, ...]:
+    """The features of a unit. Raises UsageError where it has none."""
+    if unit not in TABLES:
+        raise UsageError(
+            f"there are no hand-made features of the unit {unit!r}; there are of: {', '.join(TABLES)}",
+            kept="nothing was run",
+        )
+    return TABLES[unit][0]
+
+
+def names(unit: str) -> tuple[str, ...]:
+    """The names of a unit's features, in the order of its table."""
+    return tuple(feature.name for feature in table(unit))
+
+
+def compute(unit: str, split: PackedSplit, asked: Asked, store: Names, chosen: Sequence[str] | None = None) -> Array:
+    """The `chosen` features (none given: all) of N questions, float32 [N, F], NaN where a value does not exist.
+
+    Raises UsageError for a name that the unit does not have.
+    """
+    known = names(unit)
+    columns = list(known) if chosen is None else list(chosen)
+    for name in columns:
+        if name not in known:
+            raise UsageError(
+                f"the unit {unit} has no feature {name!r}{nearest(name, known)}",
+                kept="nothing was run",
+                next_step="choose of docs/reference/features.md",
+            )
+    values = TABLES[unit][1](split, asked, store)
+    if columns == list(known):
+        return values
+    return np.ascontiguousarray(values[:, [known.index(name) for name in columns]])

@@ -1,0 +1,57 @@
+"""What a hand-made feature is, and what is asked of a store."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from clickflow.sequences.features import Array
+from clickflow.sequences.store import PackedSplit
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a table of features; docs/reference/features.md is made of these lines."""
+
+    name: str
+    unit: str
+    """Of its values: days, money, a share, a count …"""
+    meaning: str
+    window: str = "all"
+    """What of the past it reads: all of it, or the last so many days."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """N questions about a split: each may read steps [begin, end) of the flat columns, at times up to `now`.
+
+    `begin`, `end` int64 [N] are bounds on the flat columns; `now` int64 [N] is the time of asking, in microseconds
+    since 1970 UTC. The steps of a question are in the order of time.
+    """
+
+    begin: Array
+    end: Array
+    now: Array
+
+    def __post_init__(self) -> None:
+        if not len(self.begin) == len(self.end) == len(self.now):
+            raise ValueError(f"{len(self.begin)} begins, {len(self.end)} ends, {len(self.now)} times")
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+    def part(self, first: int, last: int) -> "Asked":
+        """The questions [first, last)."""
+        return Asked(self.begin[first:last], self.end[first:last], self.now[first:last])
+
+
+class Names(Protocol):
+    """What is asked of a store's card."""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The meaning of the action codes."""
+        ...
+
+
+Compute = Callable[[PackedSplit, Asked, Names], Array]
+"""Of a unit: float32 [N, features], in the order of its table; NaN where a value does not exist."""

@@ -1,0 +1,208 @@
+"""Classical models of a table of features: logistic regression, boosted trees, and a blend of both.
+
+`fit` fits one, `load` brings back what an `Estimator` saved. Kinds of answer as in the heads: `probability` and
+`classes` give log-probabilities, `amount` an expected value and its quantiles.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clickflow.models.estimators import blending
+from clickflow.models.estimators.estimator import Estimator, Member, extended, load
+from clickflow.models.estimators.lifetime import COLUMNS, READS, fit_lifetime
+from clickflow.models.estimators.linear import fit_linear
+from clickflow.models.estimators.problem import Problem
+from clickflow.models.estimators.trees import best_rounds, fit_trees
+from clickflow.sequences.features import Array
+from clickflow.system.errors import DataError, UsageError, nearest
+
+__all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "fit", "load"]
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "logistic": ("logistic",),
+    "boosting": ("boosting",),
+    "blend": ("logistic", "boosting"),
+}
+"""By kind of model, the members that are fitted."""
+FITTERS: dict[str, Callable[[Problem, dict[str, Any], int], Member]] = {"logistic": fit_linear, "boosting": fit_trees}
+ANSWERS = ("probability", "classes", "amount")
+"""Kinds of answer that an estimator gives."""
+PARAMS: dict[str, Any] = {
+    "horizon_days": 0,
+    "classes": 0,
+    "folds": 4,
+    "most_rows": 100_000,
+    "l2": 0.003,
+    "learning_rate": 0.03,
+    "most_rounds": 300,
+    "leaves": 15,
+    "min_rows": 50,
+    "feature_share": 0.5,
+    "row_share": 0.7,
+    "leaf_l2": 20.0,
+    "boosters": 3,
+    "shrinkage": 0.05,
+    "threads": 1,
+}
+"""What `fit` may be told, and the defaults. `horizon_days`: adds the columns of `lifetime`, where the features
+have what it reads; 0: not. `classes`: how many; 0: as the target has.
+"""
+
+
+def fit(
+    kind: str,
+    x: Array,
+    target: Array,
+    *,
+    kind_of_answer: str,
+    valid: tuple[Array, Array] | None = None,
+    groups: Array | None = None,
+    weights: Array | None = None,
+    names: Sequence[str] = (),
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+) -> Estimator:
+    """Fit a `kind` of model to features x [N, F] and a target [N]; what is below 0 in it is nobody's and left out.
+
+    How many rounds and which weights of members is decided by folds over `groups` (customers, visits; none given: each
+    row is its own), so that no answer is judged by a model that saw it. `valid` (x, target) joins the rows at their
+    end; `groups` and `weights` are then of both. `names` of the features let it find those that `lifetime` reads.
+    Raises UsageError for an unknown kind or param, DataError where the rows cannot teach anything.
+    """
+    settings = _settings(kind, kind_of_answer, params or {})
+    problem = _problem(x, target, valid, groups, weights, kind_of_answer, settings)
+    rows = blending.spread(problem, int(settings["most_rows"]), seed)
+    problem = problem.part(rows)
+    features = problem.x.shape[1]
+    lifetime, reads = None, _reads(names) if settings["horizon_days"] else ()
+    if reads:
+        latest = _latest(problem, reads[2])
+        history = problem.x[latest][:, reads].astype(np.float64)
+        lifetime = fit_lifetime(history, float(settings["horizon_days"]))
+        problem = _with_columns(problem, extended(problem.x, lifetime, reads))
+    members, scores = _members(KINDS[kind], problem, settings, seed)
+    asked = np.flatnonzero(~np.isnan(scores[0, :, 0]))
+    if len(members) > 1 or kind_of_answer == "amount":
+        share, bias = blending.blend(scores[:, asked], problem.part(asked), float(settings["shrinkage"]))
+    else:
+        share, bias = (1.0,) * len(members), 0.0
+    curves = None
+    if kind_of_answer == "amount":
+        log_mean = np.tensordot(np.array(share), scores[:, asked, 0], axes=1) + bias
+        curves = blending.curves(log_mean, problem.part(asked))
+    return Estimator(
+        kind=kind,
+        answer=kind_of_answer,
+        features=features,
+        classes=problem.classes,
+        members=members,
+        weights=share,
+        bias=bias,
+        curves=curves,
+        lifetime=lifetime,
+        reads=reads,
+    )
+
+
+def _settings(kind: str, answer: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    for what, name, known in (("kind of model", kind, KINDS), ("kind of answer", answer, ANSWERS)):
+        if name not in known:
+            raise UsageError(f"there is no {what} {name!r}; there is: {', '.join(known)}{nearest(name, known)}")
+    for name in params:
+        if name not in PARAMS:
+            raise UsageError(f"an estimator has no param {name!r}{nearest(name, PARAMS)}")
+    return PARAMS | dict(params)
+
+
+def _problem(
+    x: Array,
+    target: Array,
+    valid: tuple[Array, Array] | None,
+    groups: Array | None,
+    weights: Array | None,
+    answer: str,
+    settings: Mapping[str, Any],
+) -> Problem:
+    if valid is not None and len(valid[1]):
+        x, target = np.concatenate([x, valid[0]]), np.concatenate([target, valid[1]])
+    x, target = np.ascontiguousarray(x, np.float32), np.asarray(target, np.float64)
+    n = len(target)
+    for name, given in (("x", x), ("groups", groups), ("weights", weights)):
+        if given is not None and len(given) != n:
+            raise ValueError(f"{n} targets and {len(given)} {name}")
+    kept = np.flatnonzero(target >= 0)
+    if len(kept) < 2:
+        raise DataError(f"{len(kept)} rows have an answer: nothing can be learned", next_step="take a longer log")
+    classes = 0
+    if answer != "amount":
+        classes = 2 if answer == "probability" else max(int(settings["classes"]), int(target.max()) + 1, 2)
+        present = np.unique(target[kept])
+        if len(present) < 2:
+            raise DataError(
+                f"all {len(kept):,} rows have the answer {int(present[0])}: nothing can be learned",
+                next_step="take another horizon, or a longer log",
+            )
+    elif not (target[kept] > 0).any():
+        raise DataError(f"the amount is 0 in all {len(kept):,} rows: nothing can be learned")
+    return Problem(
+        x=x[kept],
+        target=target[kept],
+        weights=np.ones(len(kept)) if weights is None else np.asarray(weights, np.float64)[kept],
+        groups=kept if groups is None else np.asarray(groups)[kept],
+        answer=answer,
+        classes=classes,
+        plain=(False,) * x.shape[1],
+    )
+
+
+def _reads(names: Sequence[str]) -> tuple[int, ...]:
+    return tuple(names.index(name) for name in READS) if set(READS) <= set(names) else ()
+
+
+def _latest(problem: Problem, tenure: int) -> Array:
+    """The latest row of each group: that of the longest tenure."""
+    order = np.lexsort((np.nan_to_num(problem.x[:, tenure], nan=-1.0), problem.groups))
+    last = np.append(problem.groups[order][1:] != problem.groups[order][:-1], True)
+    latest: Array = order[last]
+    return latest
+
+
+def _with_columns(problem: Problem, x: Array) -> Problem:
+    from dataclasses import replace
+
+    return replace(problem, x=x, plain=problem.plain + (True,) * len(COLUMNS))
+
+
+def _members(
+    names: tuple[str, ...], problem: Problem, settings: dict[str, Any], seed: int
+) -> tuple[dict[str, Member], Array]:
+    """The members, fitted to all rows, and their scores [M, N, S] of rows that they were not fitted to."""
+    folds = _folds(problem, int(settings["folds"]), seed)
+    judged = len(names) > 1 or problem.answer == "amount"
+    scores = np.full((len(names), len(problem), problem.width), np.nan)
+    members: dict[str, Member] = {}
+    for place, name in enumerate(names):
+        if name == "boosting":
+            settings = settings | {"rounds": best_rounds(problem, settings, folds, seed)}
+        for fitted, asked in folds if judged else ():
+            member = FITTERS[name](problem.part(fitted), settings | {"boosters": 1}, seed)
+            scores[place, asked] = member.scores(problem.x[asked])
+        members[name] = FITTERS[name](problem, settings, seed)
+    return members, scores
+
+
+def _folds(problem: Problem, n: int, seed: int) -> list[tuple[Array, Array]]:
+    """Folds whose rows to fit on can teach something; DataError where there is none."""
+    found = []
+    for fitted, asked in problem.folds(n, seed):
+        target = problem.target[fitted]
+        if len(asked) and len(fitted) > 1 and len(np.unique(target)) > 1 and (target > 0).any():
+            found.append((fitted, asked))
+    if not found:
+        raise DataError(
+            f"{len(np.unique(problem.groups)):,} customers or visits are too few to learn from",
+            next_step="take a longer log",
+        )
+    return found

@@ -1,0 +1,148 @@
+"""Estimators: what they learn, that ONNX answers as they do (missing values too), and that the same comes back."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clickflow.models import estimators
+from clickflow.models.estimators.lifetime import READS, fit_bgnbd
+from clickflow.sequences.features import Array
+from clickflow.system.errors import DataError, UsageError
+
+ROWS, FEATURES = 600, 5
+QUICK: dict[str, Any] = {"most_rounds": 30, "boosters": 2, "folds": 3, "min_rows": 10}
+
+
+def rows(answer: str, seed: int = 0) -> tuple[Array, Array, Array]:
+    """Features, of which the first says the answer and a tenth is missing; a third of them whole numbers."""
+    random = np.random.default_rng(seed)
+    x = random.lognormal(1, 1, (ROWS, FEATURES)).astype(np.float32)
+    x[:, 1] = np.round(x[:, 1])
+    signal = np.log(x[:, 0]) - 1 + random.normal(0, 0.5, ROWS)
+    x[random.random(x.shape) < 0.1] = np.nan
+    target = {
+        "probability": (signal > 0).astype(np.float64),
+        "classes": np.digitize(signal, [-0.5, 0.5]).astype(np.float64),
+        "amount": np.where(signal > 0, np.exp(signal) * 20, 0.0),
+    }[answer]
+    return x, target, np.arange(ROWS) // 2
+
+
+def fitted(kind: str, answer: str, **more: Any) -> estimators.Estimator:
+    x, target, groups = rows(answer)
+    return estimators.fit(kind, x, target, kind_of_answer=answer, groups=groups, params=QUICK, **more)
+
+
+@pytest.mark.parametrize("answer", estimators.ANSWERS)
+@pytest.mark.parametrize("kind", estimators.KINDS)
+def test_onnx_answers_as_the_estimator_and_so_does_what_was_saved(kind: str, answer: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    estimator = fitted(kind, answer)
+    asked = np.concatenate([rows(answer, seed=1)[0], np.full((1, FEATURES), np.nan, np.float32), np.zeros((1, 5))])
+    asked = asked.astype(np.float32)
+    expected = estimator.predict(asked)
+    assert expected.shape == (len(asked), estimator.answers) and expected.dtype == np.float32
+    session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"features": asked})[0], expected, rtol=2e-4, atol=2e-4)
+    estimator.save(tmp_path)
+    again = estimators.load(tmp_path)
+    np.testing.assert_array_equal(again.predict(asked), expected)
+    assert again.onnx() == estimator.onnx()
+
+
+@pytest.mark.parametrize("kind", estimators.KINDS)
+def test_it_learns(kind: str) -> None:
+    x, target, _ = rows("probability", seed=2)
+    answers = fitted(kind, "probability").predict(x)
+    np.testing.assert_allclose(np.exp(answers).sum(axis=1), 1, atol=1e-5)
+    there = ~np.isnan(x[:, 0])
+    assert np.mean((answers[there, 1] > answers[there, 0]) == target[there]) > 0.75
+
+
+def test_an_amount_adds_up_and_its_quantiles_hold_what_they_say() -> None:
+    x, target, _ = rows("amount", seed=2)
+    answers = fitted("blend", "amount").predict(x)
+    assert 0.85 < answers[:, 0].sum() / target.sum() < 1.15
+    assert (np.diff(answers[:, 1:], axis=1) >= 0).all()
+    assert np.mean(target <= answers[:, 3]) == pytest.approx(0.9, abs=0.05)
+
+
+def test_trees_send_values_beside_a_threshold_to_the_same_leaf() -> None:
+    import onnxruntime
+
+    low = np.float32(1.1)
+    x = np.where(np.arange(400) % 2, np.nextafter(low, np.float32(2)), low)[:, None].astype(np.float32)
+    target = (np.arange(400) % 2).astype(np.float64)
+    estimator = estimators.fit("boosting", x, target, kind_of_answer="probability", params=QUICK)
+    expected = estimator.predict(x)
+    assert (expected[::2, 0] > expected[::2, 1]).all() and (expected[1::2, 0] < expected[1::2, 1]).all()
+    session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"features": x})[0], expected, rtol=1e-5)
+
+
+def test_the_same_rows_and_seed_give_the_same_bytes() -> None:
+    assert fitted("blend", "probability").onnx() == fitted("blend", "probability").onnx()
+
+
+def test_what_has_no_answer_is_left_out() -> None:
+    x, target, groups = rows("probability")
+    more = np.concatenate([x, x[::-1]]), np.concatenate([target, np.full(ROWS, -1.0)]), np.concatenate([groups, groups])
+    estimator = estimators.fit("logistic", *more[:2], kind_of_answer="probability", groups=more[2], params=QUICK)
+    np.testing.assert_array_equal(estimator.predict(x), fitted("logistic", "probability").predict(x))
+
+
+def test_columns_of_lifetime_are_those_of_the_model_that_made_the_purchases() -> None:
+    """BG/NBD draws are fitted again within a tenth, and help where features alone are few."""
+    random = np.random.default_rng(0)
+    n, tenure = 4000, random.uniform(50, 350, 4000).round()
+    rate, drop = random.gamma(0.6, 1 / 25, n), random.beta(1.0, 3.0, n)
+    x, span = np.zeros(n), np.zeros(n)
+    bought = np.zeros(n)
+    for i in range(n):
+        at = 0.0
+        while random.random() > drop[i] or at == 0.0:
+            at += random.exponential(1 / rate[i])
+            if at > tenure[i]:
+                bought[i] = at <= tenure[i] + 60
+                break
+            x[i], span[i] = x[i] + 1, at
+    r, alpha, _, _ = fit_bgnbd(x, span, tenure)
+    assert r == pytest.approx(0.6, rel=0.25) and alpha == pytest.approx(25, rel=0.4)
+    table = np.stack([x, span, tenure, np.full(n, 10.0)], axis=1).astype(np.float32)
+    estimator = estimators.fit(
+        "logistic", table, bought, kind_of_answer="probability", names=READS, params=QUICK | {"horizon_days": 60}
+    )
+    assert estimator.lifetime is not None
+    answers = np.exp(estimator.predict(table)[:, 1])
+    for answer in (0, 1):  # more likely where it came so
+        assert answers[bought == answer].mean() == pytest.approx(answers.mean(), abs=0.3)
+    assert answers[bought == 1].mean() > answers[bought == 0].mean() + 0.1
+    assert answers.mean() == pytest.approx(bought.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"kind": "bosting"}, UsageError, "boosting"),
+        ({"answer": "ranking"}, UsageError, "there is no kind of answer"),
+        ({"params": {"leafs": 3}}, UsageError, "leaves"),
+        ({"target": np.zeros(ROWS)}, DataError, "all 600 rows have the answer 0"),
+        ({"target": np.full(ROWS, -1.0)}, DataError, "0 rows have an answer"),
+        ({"answer": "amount", "target": np.zeros(ROWS)}, DataError, "the amount is 0"),
+        ({"groups": np.zeros(ROWS)}, DataError, "too few to learn from"),
+    ],
+)
+def test_what_cannot_teach_is_one_clear_error(change: dict[str, Any], error: type[Exception], says: str) -> None:
+    x, target, groups = rows("probability")
+    with pytest.raises(error, match=says):
+        estimators.fit(
+            change.get("kind", "blend"),
+            x,
+            change.get("target", target),
+            kind_of_answer=change.get("answer", "probability"),
+            groups=change.get("groups", groups),
+            params=change.get("params", QUICK),
+        )
