@@ -57,12 +57,15 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     fmt: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
     dirt: Annotated[float, typer.Option(help="Share of rows made dirty (csv only).", min=0, max=1)] = 0.0,
+    days: Annotated[int | None, typer.Option(help="Length of the log; none given: 28.", min=1)] = None,
+    planted: Annotated[float, typer.Option(help="Share of visits that are planted fraud or scrapers.", max=0.5)] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Write a simulated shop log of any size, and the true probabilities behind it."""
     from clickflow.sources.simulator import simulate
 
-    simulate.run(events=events, seed=seed, out=out, fmt=fmt, dirt=dirt, as_json=as_json)
+    of_shop = {"dirt": dirt, "planted": planted} | ({"days": days} if days else {})
+    simulate.run(events=events, seed=seed, out=out, fmt=fmt, as_json=as_json, **of_shop)
 
 
 @app.command(rich_help_panel=WORK)

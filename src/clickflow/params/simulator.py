@@ -18,3 +18,7 @@ class Simulator:
     days: Annotated[int, Meta("length of the log", "days", ge=1, le=CENTURY)] = 28
     start: Annotated[date, Meta("its first day")] = date(2026, 1, 5)
     dirt: Annotated[float, Meta("rows made dirty", "share")] = 0.002
+    planted: Annotated[
+        float,
+        Meta("visits that are planted: card testing, scraping, promotion abuse, account takeover", "share", le=0.5),
+    ] = 0.0

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from clickflow.sources.simulator import shopper
 from clickflow.sources.simulator.rhythm import LONGEST
 from clickflow.sources.simulator.shop import COMPLEMENTS, PROMOTED, SIMILAR, TIERS, Shop
-from clickflow.sources.simulator.walks import Walks
+from clickflow.sources.simulator.walks import Walks, places
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -39,6 +39,10 @@ MIXTURE = np.array(
         [54, 20, 104, 34, 20, 24],  # deal
         [128, 64, 0, 64, 0, 0],  # crawl
         [200, 16, 0, 16, 8, 16],  # cash_out
+        [216, 8, 0, 16, 0, 16],  # test_cards
+        [200, 24, 0, 32, 0, 0],  # scrape
+        [24, 8, 208, 8, 0, 8],  # farm
+        [160, 24, 8, 32, 8, 24],  # plunder
     ]
 )
 """[intent, component] of a view."""
@@ -52,6 +56,10 @@ EDGES = np.array(
         [64, 40, 32, 24, 16, 8, 32, 16, 16, 8],
         [40, 40, 40, 40, 40, 40, 4, 4, 4, 4],
         [96, 48, 32, 24, 16, 8, 16, 8, 4, 4],
+        [96, 48, 32, 24, 16, 8, 16, 8, 4, 4],
+        [40, 40, 40, 40, 40, 40, 4, 4, 4, 4],
+        [64, 40, 32, 24, 16, 8, 32, 16, 16, 8],
+        [16, 8, 8, 0, 0, 0, 112, 56, 32, 24],
     ]
 )
 """[intent, edge] in 256ths: those who compare look at alternatives, those who buy at what goes with the item."""
@@ -64,8 +72,10 @@ TASTE_SLOTS = np.array([0, 0, 0, 0, 1, 1, 2, 2])
 RING = 8
 """Items a shopper can go back to: more than the largest of BACK_STEPS."""
 
-GAP_MEDIAN = np.array([32.0, 18.0, 40.0, 45.0, 25.0, 1.5, 12.0])
-GAP_SPREAD = np.array([0.9, 0.8, 1.0, 0.9, 0.8, 0.15, 0.7])
+GAP_MEDIAN = np.array([32.0, 18.0, 40.0, 45.0, 25.0, 1.5, 12.0, 9.0, 16.0, 12.0, 22.0])
+GAP_SPREAD = np.array([0.9, 0.8, 1.0, 0.9, 0.8, 0.15, 0.7, 0.5, 0.4, 0.6, 0.8])
+EXTRA = np.array([0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2], np.int8)
+"""Pieces that a cart or purchase of an intent holds beside the usual ones."""
 GAP_SLOTS = 1024
 
 
@@ -126,7 +136,7 @@ def choose(shop: Shop, walks: Walks, sessions: Sessions, random: np.random.Gener
     """Items and times for walks; `sessions` in the walks' order."""
     offset, action, steps = walks.offset, walks.action, len(walks.offset) - 1
     total = int(offset[-1])
-    place = np.concatenate([np.arange(n, dtype=np.int32) for n in np.diff(offset)])
+    place = places(walks)
     intent = walks.state // (shopper.ELAPSED * len(shopper.STATUSES)) % len(shopper.INTENTS)
     # for each step what kind of view, edge, tier and how far back; which rank and which promotion; and how long
     what, which, wait = (
@@ -279,7 +289,7 @@ def _quantities(action: NDArray[np.int8], intent: Ints, bits: NDArray[np.uint32]
     """Of carts, removals, purchases and cancellations: mostly one; fraudsters take more."""
     quantity = np.zeros(len(action), np.int8)
     about = ((_HOW[action] == BASKET) | (action == shopper.CART)).nonzero()[0]
-    quantity[about] = _QUANTITY[_field(bits[about], 0, 8)] + 5 * (intent[about] == shopper.CASH_OUT)
+    quantity[about] = _QUANTITY[_field(bits[about], 0, 8)] + EXTRA[intent[about]]
     return quantity
 
 

@@ -8,16 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.sources.simulator.rhythm import HOUR, Clock
+from clickflow.sources.simulator.rhythm import HOUR
 from clickflow.sources.simulator.shop import PICKS, Shop
 
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-SHOPPER, BOT, FRAUD = 0, 1, 2
-KINDS = ("shopper", "bot", "fraud")
+KINDS = ("shopper", "bot", "fraud", "card_testing", "scraper", "promo_abuse", "takeover")
+SHOPPER, BOT, FRAUD, CARD_TESTING, SCRAPER, PROMO_ABUSE, TAKEOVER = range(len(KINDS))
 BOT_SHARE, FRAUD_SHARE = 0.004, 0.001
 """Of the sessions."""
+PLANTED = (CARD_TESTING, SCRAPER, PROMO_ABUSE, TAKEOVER)
+"""Kinds that are there as far as `simulator.planted` says, each as often as the others."""
+RINGS = (CARD_TESTING, SCRAPER, PROMO_ABUSE)
+"""Those with accounts of their own; a takeover happens in the account of a customer."""
+BURST = 0.05
+"""The share of the log's time in which an account of a ring is used; then another takes its place."""
 GUEST_SHARE = 0.15
 """Of the shoppers' sessions: no user id is given."""
 EVENTS_PER_USER = 40
@@ -70,6 +76,57 @@ def customers(shop: Shop) -> int:
 def rogues(shop: Shop) -> int:
     """How many accounts of each rogue kind; their numbers follow those of the customers."""
     return max(1, customers(shop) // 2000)
+
+
+def ring(shop: Shop) -> int:
+    """How many throwaway accounts each of RINGS has: some four sessions each. Their numbers follow those of rogues."""
+    return max(2, round(0.4 * shop.settings.planted * customers(shop))) if shop.settings.planted else 0
+
+
+def accounts(shop: Shop) -> int:
+    """How many numbers of users there are: customers, rogues, rings."""
+    return customers(shop) + 2 * rogues(shop) + len(RINGS) * ring(shop)
+
+
+def who(shop: Shop, random: np.random.Generator, start: Longs) -> tuple[Longs, NDArray[np.int8]]:
+    """The visitor of each session that begins at `start` (-1: a guest), and its kind."""
+    user = visitors(shop, random, start)
+    kind = np.zeros(len(start), np.int8)
+    draw = random.random(len(start))
+    for code, low, share in ((BOT, 0.0, BOT_SHARE), (FRAUD, BOT_SHARE, FRAUD_SHARE)):
+        rogue = np.flatnonzero((low <= draw) & (draw < low + share))
+        kind[rogue] = code
+        user[rogue] = customers(shop) + (code - 1) * rogues(shop) + random.integers(0, rogues(shop), len(rogue))
+    if shop.settings.planted:
+        _plant(shop, random, start, user, kind)
+    return user, kind
+
+
+def _plant(shop: Shop, random: np.random.Generator, start: Longs, user: Longs, kind: NDArray[np.int8]) -> None:
+    """Put the planted kinds in the place of shoppers, in `user` and `kind`; a guest's account cannot be taken over."""
+    draw = random.random(len(start)) / shop.settings.planted * len(PLANTED)
+    late = random.random(len(start))
+    for place, code in enumerate(PLANTED):
+        chosen = (kind == SHOPPER) & (place <= draw) & (draw < place + 1)
+        if code == TAKEOVER:
+            chosen &= user >= 0
+        kind[chosen] = code
+        if code in RINGS:
+            turn = start[chosen] / (shop.days * DAY) * (1 - BURST) + BURST * late[chosen]
+            first = customers(shop) + 2 * rogues(shop) + RINGS.index(code) * ring(shop)
+            user[chosen] = first + np.minimum((turn * ring(shop)).astype(np.int64), ring(shop) - 1)
+
+
+def appearance(
+    shop: Shop, user: Longs, kind: NDArray[np.int8], stranger: Longs
+) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+    """Price class and tastes of sessions: those of `user`; of guests, and of who took an account over, those of the
+    number `stranger`. Cards are tested on what is cheap, and accounts plundered for what is dear.
+    """
+    price_class, tastes = character(shop, np.where((user < 0) | (kind == TAKEOVER), stranger, user))
+    price_class[kind == CARD_TESTING] = 3
+    price_class[kind == TAKEOVER] = 0
+    return price_class, tastes
 
 
 def life(shop: Shop, user: Longs) -> tuple[NDArray[np.int8], Longs, Longs]:
@@ -135,30 +192,3 @@ def visitors(shop: Shop, random: np.random.Generator, time: Longs) -> Longs:
         if not len(todo):
             break
     return chosen
-
-
-def no_visit_probability(
-    shop: Shop, clock: Clock, sessions: int, user: Longs, at_day: float, horizon_days: float
-) -> Floats:
-    """[n] true probability that a customer starts no session in (at, at + horizon], given all that is hidden at `at`.
-
-    1 for those who have lapsed, NaN for those who have not joined yet. For the others sessions come as a Poisson
-    process whose rate follows `clock` until an exponential lapse:
-    P = sum over steps of P(lapse in the step) P(no session until its middle) + P(no lapse) P(no session at all).
-    """
-    segment, joined, lapsed = life(shop, user)
-    at = at_day * DAY
-    steps = max(8, round(horizon_days * 4))
-    reached = clock.quantile((at_day + horizon_days * np.arange(steps + 1) / steps) * DAY)
-    known = sessions * (1 - BOT_SHARE - FRAUD_SHARE) * (1 - GUEST_SHARE)
-    mean_rate = known / (customers(shop) * alive_share(shop))
-    middle = mean_rate * ((reached[1:] + reached[:-1]) / 2 - reached[0])
-    rate = relative_rate(shop, user)
-    stays = np.exp(-HAZARDS[:, None] * horizon_days * np.arange(steps + 1) / steps)
-    result = stays[segment, -1] * np.exp(-rate * mean_rate * (reached[-1] - reached[0]))
-    for step in range(steps):
-        lapses = (stays[:, step] - stays[:, step + 1])[segment]
-        result += lapses * np.exp(-rate * middle[step])
-    result[lapsed <= at] = 1.0
-    result[joined > at] = np.nan
-    return np.asarray(result)

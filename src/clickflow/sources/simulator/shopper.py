@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.sources.simulator.crowd import BOT, FRAUD, KINDS
+from clickflow.sources.simulator import crowd
+from clickflow.sources.simulator.crowd import KINDS
 from clickflow.sources.simulator.shop import PRICE_CLASSES
 
 Floats = NDArray[np.float64]
@@ -21,8 +22,13 @@ VIEW, CART, FAVOURITE, REMOVE, PURCHASE, CANCEL, SEARCH, IMPRESSION, CLICK = ran
 EXIT = len(EVENT_TYPES)
 ACTIONS = (*EVENT_TYPES, "exit")
 
-INTENTS = ("browse", "hunt", "compare", "buy", "deal", "crawl", "cash_out")
-BROWSE, HUNT, COMPARE, BUY, DEAL, CRAWL, CASH_OUT = range(len(INTENTS))
+INTENTS = (
+    *("browse", "hunt", "compare", "buy", "deal", "crawl", "cash_out"),
+    *("test_cards", "scrape", "farm", "plunder"),
+)
+BROWSE, HUNT, COMPARE, BUY, DEAL, CRAWL, CASH_OUT, TEST_CARDS, SCRAPE, FARM, PLUNDER = range(len(INTENTS))
+SHOPPERS = CRAWL
+"""Intents below are shoppers'; a rogue has one from then on, and leaves with it."""
 ELAPSED = 8
 """Steps since the intent began are counted up to here; beyond, the hazard stays."""
 
@@ -39,22 +45,27 @@ HAZARD = np.array(
         [0.05, 0.25, 0.35, 0.40, 0.40, 0.40, 0.40, 0.40],  # deal
         [0.08] * 8,  # crawl: a bot
         [0.10] * 8,  # cash_out: a fraudster
+        [0.07] * 8,  # test_cards
+        [0.06] * 8,  # scrape
+        [0.10] * 8,  # farm
+        [0.09] * 8,  # plunder
     ]
 )
 """[intent, elapsed] probability that the intent ends before the next step: its distribution of durations."""
 
-#                  browse hunt  comp  buy   deal  crawl cash  leave
-FOLLOWS = np.array(
+#                  browse hunt  comp  buy   deal  leave
+_SHOPPERS_FOLLOW = np.array(
     [
-        [0.00, 0.08, 0.26, 0.05, 0.07, 0.0, 0.0, 0.54],
-        [0.14, 0.00, 0.38, 0.08, 0.02, 0.0, 0.0, 0.38],
-        [0.16, 0.04, 0.00, 0.26, 0.04, 0.0, 0.0, 0.50],
-        [0.14, 0.02, 0.06, 0.00, 0.02, 0.0, 0.0, 0.76],
-        [0.30, 0.04, 0.22, 0.10, 0.00, 0.0, 0.0, 0.34],
-        [0.00, 0.00, 0.00, 0.00, 0.00, 0.0, 0.0, 1.00],
-        [0.00, 0.00, 0.00, 0.00, 0.00, 0.0, 0.0, 1.00],
+        [0.00, 0.08, 0.26, 0.05, 0.07, 0.54],
+        [0.14, 0.00, 0.38, 0.08, 0.02, 0.38],
+        [0.16, 0.04, 0.00, 0.26, 0.04, 0.50],
+        [0.14, 0.02, 0.06, 0.00, 0.02, 0.76],
+        [0.30, 0.04, 0.22, 0.10, 0.00, 0.34],
     ]
 )
+FOLLOWS = np.zeros((len(INTENTS), len(INTENTS) + 1))
+FOLLOWS[:SHOPPERS, [*range(SHOPPERS), -1]] = _SHOPPERS_FOLLOW
+FOLLOWS[SHOPPERS:, -1] = 1.0
 """[intent, next intent or leave] once an intent has ended."""
 
 #               view   cart  fav    remove purch  cancel search impr  click
@@ -67,20 +78,30 @@ EMITS = np.array(
         [0.560, 0.050, 0.030, 0.010, 0.010, 0.000, 0.040, 0.300, 0.0],
         [0.990, 0.000, 0.000, 0.000, 0.000, 0.000, 0.010, 0.000, 0.0],
         [0.240, 0.360, 0.000, 0.020, 0.300, 0.080, 0.000, 0.000, 0.0],
+        [0.140, 0.460, 0.000, 0.000, 0.360, 0.040, 0.000, 0.000, 0.0],
+        [0.970, 0.000, 0.000, 0.000, 0.000, 0.000, 0.030, 0.000, 0.0],
+        [0.100, 0.300, 0.000, 0.020, 0.260, 0.000, 0.000, 0.320, 0.0],
+        [0.420, 0.300, 0.000, 0.020, 0.240, 0.020, 0.000, 0.000, 0.0],
     ]
 )
 """[intent, action] before what the status forbids is left out."""
 
-OPENS = {
-    0: np.array([0.46, 0.27, 0.11, 0.08, 0.08, 0, 0]),
-    BOT: np.array([0.0, 0, 0, 0, 0, 1, 0]),
-    FRAUD: np.array([0.0, 0, 0, 0, 0, 0, 1]),
-}
-"""The first intent by kind of visitor."""
+OPENS = np.zeros((len(KINDS), len(INTENTS)))
+OPENS[crowd.SHOPPER, :SHOPPERS] = 0.46, 0.27, 0.11, 0.08, 0.08
+for _kind, _intent in (
+    (crowd.BOT, CRAWL),
+    (crowd.FRAUD, CASH_OUT),
+    (crowd.CARD_TESTING, TEST_CARDS),
+    (crowd.SCRAPER, SCRAPE),
+    (crowd.PROMO_ABUSE, FARM),
+    (crowd.TAKEOVER, PLUNDER),
+):
+    OPENS[_kind, _intent] = 1.0
+"""[kind of visitor, first intent]"""
 
 ROWS = PRICE_CLASSES * len(INTENTS) * ELAPSED * len(STATUSES)
 OUTCOMES = 64
-"""Slots of the alias table; a state has at most 7 intents x 9 actions and the exit, far fewer in fact."""
+"""Slots of the alias table; a state has at most 6 intents x 9 actions and the exit, far fewer in fact."""
 
 
 def state(price_class: Any, intent: Any, elapsed: Any, status: Any) -> Any:
@@ -127,9 +148,9 @@ def emissions() -> Floats:
     """[class, intent, status, action] probabilities of the next action, given the intent it belongs to."""
     keen = np.array([1.25, 1.1, 0.95, 0.7])
     weight = np.broadcast_to(EMITS, (PRICE_CLASSES, *EMITS.shape)).copy()
-    weight[:, :CRAWL, PURCHASE] *= keen[:, None]
-    weight[:, :CRAWL, CART] *= (keen[:, None] + 1) / 2
-    weight[:, :CRAWL, IMPRESSION] *= np.array([0.7, 0.9, 1.1, 1.3])[:, None]
+    weight[:, :SHOPPERS, PURCHASE] *= keen[:, None]
+    weight[:, :SHOPPERS, CART] *= (keen[:, None] + 1) / 2
+    weight[:, :SHOPPERS, IMPRESSION] *= np.array([0.7, 0.9, 1.1, 1.3])[:, None]
     possible = np.stack([allowed(status) for status in range(len(STATUSES))])
     by_status = weight[:, :, None, :] * possible
     return np.asarray(by_status / by_status.sum(axis=-1, keepdims=True))
@@ -167,7 +188,7 @@ def ways() -> Ways:
     kind, price_class = np.divmod(starts - ROWS, PRICE_CLASSES)
     for z in range(len(INTENTS)):
         for a in range(len(EVENT_TYPES)):
-            p = np.stack([OPENS[k] for k in range(len(KINDS))])[kind, z] * emits[price_class, z, NOTHING, a]
+            p = OPENS[kind, z] * emits[price_class, z, NOTHING, a]
             blocks.append((starts, p, z, a, state(price_class, z, 0, int(after[NOTHING, a]))))
     whole = [np.concatenate([np.broadcast_to(part[k], part[0].shape) for part in blocks]) for k in range(5)]
     order = np.argsort(whole[0], kind="stable")

@@ -25,8 +25,10 @@ DEFAULTS = Simulator(events=200_000, users=None, items=2000, categories=40, days
 """The shop of `clickflow simulate`."""
 
 
-def run(events: int, seed: int, out: Path, fmt: str, dirt: float, as_json: bool) -> None:
-    """The verb: simulate into the folder `out`, which appears only when all of it is written."""
+def run(events: int, seed: int, out: Path, fmt: str, as_json: bool, **of_shop: Any) -> None:
+    """The verb: simulate into the folder `out`, which appears only when all of it is written. `of_shop`: other params
+    of the simulator than the defaults.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"--out {out} exists and is not an empty folder",
@@ -34,7 +36,7 @@ def run(events: int, seed: int, out: Path, fmt: str, dirt: float, as_json: bool)
             next_step="name a new folder, or empty this one",
         )
     began = time.perf_counter()
-    settings = replace(DEFAULTS, events=events, dirt=dirt)
+    settings = replace(DEFAULTS, events=events, **of_shop)
     try:
         with files.replacing(out) as fresh, console.progress("simulating", events) as progress:
             card = simulate(settings, fresh, seed=seed, fmt=fmt, progress=progress)
@@ -83,7 +85,7 @@ def simulate(
     tables = shopper.process()
     folder = out / "truth" if truth else None
     dirt = Dirt(settings.dirt, seed, folder / "dirt.parquet" if folder else None)
-    seen = np.zeros(crowd.customers(shop) + 2 * crowd.rogues(shop), np.bool_)
+    seen = np.zeros(crowd.accounts(shop), np.bool_)
     counts = np.zeros(len(EVENT_TYPES), np.int64)
     first = last = 0
     with truth_log.TruthLog(folder) as truths, raw_log.RawLog(out, fmt, shop, dirt) as log:
@@ -144,6 +146,8 @@ def _check(settings: Simulator, seed: int, fmt: str) -> None:
         faults.append(f"seed: {seed} is below 0")
     if not 0 <= settings.dirt <= 1:
         faults.append(f"dirt: {settings.dirt} is not between 0 and 1")
+    if not 0 <= settings.planted <= 0.5:
+        faults.append(f"planted: {settings.planted} is not between 0 and 0.5")
     if fmt not in FORMATS:
         faults.append(f"format: {fmt!r} is none of {', '.join(FORMATS)}")
     elif settings.dirt and fmt != "csv":

@@ -77,8 +77,8 @@ class Stream:
         """
         shop, number = self.shop, self.sessions
         start = self.clock.time(low + (high - low) * random.random(count))
-        user, kind = self._who(random, start)
-        price_class, tastes = crowd.character(shop, np.where(user < 0, GUEST_NUMBERS + number + np.arange(count), user))
+        user, kind = crowd.who(shop, random, start)
+        price_class, tastes = crowd.appearance(shop, user, kind, GUEST_NUMBERS + number + np.arange(count))
         epoch = np.minimum(start * shop.epochs // (shop.days * crowd.DAY), shop.epochs - 1).astype(np.int32)
 
         first = shopper.start_state(kind, price_class)
@@ -105,19 +105,6 @@ class Stream:
         self.events += len(block.time)
         self.sessions += len(kept)
         return Batch(block, opened)
-
-    def _who(self, random: np.random.Generator, start: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-        """The visitor of each session (-1: a guest), and its kind."""
-        user = crowd.visitors(self.shop, random, start)
-        kind = np.zeros(len(start), np.int8)
-        accounts = crowd.rogues(self.shop)
-        draw = random.random(len(start))
-        for code, low, share in ((crowd.BOT, 0.0, crowd.BOT_SHARE), (crowd.FRAUD, crowd.BOT_SHARE, crowd.FRAUD_SHARE)):
-            who = np.flatnonzero((low <= draw) & (draw < low + share))
-            kind[who] = code
-            first = crowd.customers(self.shop) + (code - 1) * accounts
-            user[who] = first + random.integers(0, accounts, len(who))
-        return user, kind
 
 
 def _columns(block: Block) -> dict[str, NDArray[Any]]:

@@ -4,8 +4,9 @@ events.parquet    one row an event of the process: session (number), time, actio
                   hidden state after the event, a row of states.parquet), focus (category), current (item at hand after
                   the event, -1: none), campaign (-1: none)
 sessions.parquet  session (number), session_id, user_id (null: guest), kind, price_class, epoch, taste_1 to taste_3
-users.parquet     every customer: user_id, price_class, segment, hazard_per_day, relative_rate, joined_day,
-                  lapsed_day (null: not within the log), taste_1 to taste_3, churn_probability, lapse_probability
+users.parquet     every customer: user (number), user_id, price_class, segment, hazard_per_day, relative_rate,
+                  joined_day, lapsed_day (null: not within the log), taste_1 to taste_3, and for the last days of the
+                  log churn_probability (no visit), lapse_probability
 campaigns.parquet campaign, name, first_epoch, last_epoch, items, response_0 to response_3 by price class
 items.parquet     item (index), item_id, category, tier, price, discount
 states.parquet    price_class, intent, elapsed, status, and the probability of each next action
@@ -22,9 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.sources.simulator import crowd, raw_log, shopper
+from clickflow.sources.simulator import crowd, outlook, raw_log, shopper
 from clickflow.sources.simulator.columns import letters, named, numbers, texts
-from clickflow.sources.simulator.rhythm import Clock
 from clickflow.sources.simulator.shop import PRICE_CLASSES, Shop
 
 EVENTS = pa.schema(
@@ -143,7 +143,7 @@ def write_tables(folder: Path, shop: Shop, tables: shopper.Process, sessions: in
 
 
 def _write_users(folder: Path, shop: Shop, sessions: int, at_day: float, horizon: float) -> None:
-    clock = Clock(shop.settings.start, shop.days)
+    ahead = outlook.outlook(shop, sessions, at_day, horizon)
     people = crowd.customers(shop)
     with pq.ParquetWriter(folder / "users.parquet", _users_schema()) as sink:
         for first in range(0, people, USERS_AT_ONCE):
@@ -152,8 +152,9 @@ def _write_users(folder: Path, shop: Shop, sessions: int, at_day: float, horizon
             within = traits.lapsed != crowd.NEVER
             hazard = crowd.HAZARDS[traits.segment]
             gone = np.where(traits.lapsed <= at_day * crowd.DAY, 1.0, -np.expm1(-hazard * horizon))
-            churn = crowd.no_visit_probability(shop, clock, sessions, user, at_day, horizon)
+            churn = ahead.no_visit(user)
             columns = [
+                user,
                 letters(raw_log.user_ids(user)),
                 traits.price_class,
                 traits.segment,
@@ -190,6 +191,7 @@ def _table(columns: list[Any], schema: pa.Schema) -> pa.Table:
 def _users_schema() -> pa.Schema:
     return pa.schema(
         [
+            ("user", pa.int64()),
             ("user_id", pa.string()),
             ("price_class", pa.int8()),
             ("segment", pa.int8()),

@@ -27,6 +27,11 @@ class Walks:
     """of impressions and clicks, else -1"""
 
 
+def places(walks: Walks) -> NDArray[np.int32]:
+    """[steps] the place of the session of each step."""
+    return np.concatenate([np.arange(n, dtype=np.int32) for n in np.diff(walks.offset)])
+
+
 def walk(
     tables: Process,
     random: np.random.Generator,
