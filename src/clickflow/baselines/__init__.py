@@ -38,6 +38,7 @@ NEIGHBOURS: Mapping[str, Callable[[History], Neighbours]] = {
 CLASSES: Mapping[str, Callable[[Positions], ClassScores]] = {
     "majority": actions.fit_majority,
     "markov": actions.fit_markov,
+    "item_rate": actions.fit_item_rate,
     "logistic": tables.fit_logistic,
     "forest": tables.fit_forest,
     "boosting": tables.fit_boosting,

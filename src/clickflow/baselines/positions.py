@@ -42,6 +42,11 @@ class Positions:
         """[N] the last action."""
         return self._column("action", self.event).astype(np.int64)
 
+    @property
+    def items(self) -> Ints:
+        """[N] the item of the last step."""
+        return self._column("item", self.event).astype(np.int64)
+
     def only(self, rows: "npt.NDArray[Any] | slice[int]") -> "Positions":
         """Some of them."""
         chosen = replace(self, event=self.event[rows], first=self.first[rows])

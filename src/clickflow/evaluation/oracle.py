@@ -67,7 +67,25 @@ def _action(folder: Path, test: HeldOut, question: Question, training: Training)
     return logs, 0
 
 
-TRUTHS: Mapping[str, Callable[[Path, HeldOut, Question, Training], Found]] = {"item": _item, "action": _action}
+def _click(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+    """Log-probabilities [n, 2] that an impression is not, and is, clicked; the stand-in's as `_action`."""
+    yes = _truth(folder).click_probabilities(folder, _moments(folder, test, question))
+    return _no_or_yes(yes, test, question, training)
+
+
+def _no_or_yes(yes: np.ndarray[Any, Any], test: HeldOut, question: Question, training: Training) -> Found:
+    logs = np.log(np.clip(np.stack([1 - yes, yes], axis=1), 1e-12, 1)).astype(np.float32)
+    if not (unknown := np.isnan(yes)).any():
+        return logs, 0
+    other, _ = ASKING["probability"].baseline(STAND_IN, question, test, training, lambda _: None)
+    return np.where(unknown[:, None], other, logs), int(unknown.sum())
+
+
+TRUTHS: Mapping[str, Callable[[Path, HeldOut, Question, Training], Found]] = {
+    "item": _item,
+    "action": _action,
+    "click": _click,
+}
 """What the true process can be asked, by the name that a head has for it (`Head.truth`)."""
 
 

@@ -17,6 +17,7 @@ from clickflow.system.errors import nearest
 def checks(params: Params) -> Iterator[str]:
     """All of them."""
     yield from _units(params)
+    yield from _needs(params)
     yield from _evaluated(params)
     yield from _gate(params)
     yield from _beaten(params)
@@ -30,6 +31,18 @@ def _units(params: Params) -> Iterator[str]:
             asks = named(head).unit
             if asks != model.unit and model.unit in units():
                 yield f"models.{name}.heads.{head}: asks about the unit {asks!r}; models.{name}.unit is {model.unit!r}"
+
+
+def _needs(params: Params) -> Iterator[str]:
+    """The types of event that a head asks about become steps."""
+    for name, model in params.models.items():
+        for head in model.heads:
+            kept = getattr(getattr(params.sequences, model.unit, None), "event_types", None)
+            if kept is not None and (missing := [each for each in named(head).needs if each not in kept]):
+                yield (
+                    f"models.{name}.heads.{head}: asks about {' and '.join(missing)}, which "
+                    f"sequences.{model.unit}.event_types does not keep; add {'it' if len(missing) == 1 else 'them'} there"
+                )
 
 
 def _evaluated(params: Params) -> Iterator[str]:

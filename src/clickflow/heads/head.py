@@ -89,6 +89,8 @@ class Head:
     """The metric by which it is held against the champion where params.yaml does not say."""
     at_end: bool = False
     """Whether it also asks at the last step of a sequence."""
+    needs: tuple[str, ...] = ()
+    """Types of event that its unit's sequences must keep, as the section of the unit says, for there to be answers."""
     next_step: bool = False
     """Of kind ranking: the answer is the item of the very next step, of which what sessions hold beside each other
     (`associations`) speaks.

@@ -8,7 +8,7 @@ from clickflow.params.meta import Meta
 
 Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "itemknn", "vsknn", "vstan", "vstan_returns"]
 """Of heads that rank items."""
-ClassBaseline = Literal["majority", "markov", "logistic", "forest", "boosting"]
+ClassBaseline = Literal["majority", "markov", "item_rate", "logistic", "forest", "boosting"]
 """Of heads that give classes, or yes and no, a probability."""
 NAMES = {
     "ranking": get_args(Baseline),
