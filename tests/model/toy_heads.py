@@ -39,7 +39,7 @@ RETURNING = Head(
 
 def leaving(split: Any, event: Ints, end: Ints, store: Store) -> Ints:
     """1 where no step follows."""
-    return (event + 1 == end).astype(np.int64)
+    return np.where(event + 1 == end, 1, 0)
 
 
 LEAVING = Head(
