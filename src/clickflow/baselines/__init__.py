@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from clickflow.baselines import actions, itemknn, markov, popularity, repeat, tables, vsknn, vstan
+from clickflow.baselines import actions, handmade, itemknn, markov, popularity, repeat, tables, vsknn, vstan
 from clickflow.baselines.history import ClassScores, History, Scores
 from clickflow.baselines.neighbours import Neighbours
 from clickflow.baselines.positions import Positions
@@ -45,8 +45,12 @@ CLASSES: Mapping[str, Callable[[Positions], ClassScores]] = {
 }
 """Baselines that give classes a probability, likewise."""
 
-PROBABILITY = CLASSES
-"""Those that give yes and no a probability."""
+PROBABILITY: Mapping[str, Callable[[Positions], ClassScores]] = {
+    **CLASSES,
+    "logistic": handmade.fit_logistic,
+    "boosting": handmade.fit_boosting,
+}
+"""Those that give yes and no a probability; two of them by the hand-made features of their unit."""
 
 BASELINES: Mapping[Kind, Mapping[str, Callable[[Any], Any]]] = {
     "ranking": RANKING,

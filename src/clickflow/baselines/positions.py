@@ -33,6 +33,10 @@ class Positions:
     """[N] the answer of a head to each, as a code of its classes: only for training."""
     classes: int = 0
     """How many there are."""
+    unit: str = ""
+    """Whose features are read."""
+    store: Any = None
+    """What these need to know of the store, as its card says it."""
 
     def __len__(self) -> int:
         return len(self.event)
@@ -65,7 +69,14 @@ def training(split: Any, head: Head, store: Store, max_length: int) -> Positions
     start, end = (np.repeat(bound, np.diff(offsets)) for bound in (offsets[:-1], offsets[1:]))
     target = head.targets(split, event, end, store)
     every = Positions(
-        split, event, np.maximum(start, event - max_length + 1), len(store.actions), target, len(head.names(store))
+        split,
+        event,
+        np.maximum(start, event - max_length + 1),
+        len(store.actions),
+        target,
+        len(head.names(store)),
+        head.unit,
+        store,
     )
     return every if (target != NOTHING).all() else every.only(np.flatnonzero(target != NOTHING))
 

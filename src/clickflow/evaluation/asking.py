@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy.typing as npt
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Translation, recent
 from clickflow.baselines import BASELINES, RANKING
-from clickflow.baselines.positions import Positions
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.answers.classes import Logs
 from clickflow.evaluation.answers.ranking import Ranks, ranks
@@ -89,7 +88,13 @@ def _baseline_logs(
 ) -> tuple[Logs, bool]:
     """Log-probabilities [n, classes] of a baseline that reads the positions."""
     train, questions = training.positions(question.head), test.questions
-    wanted = Positions(test.split, questions.event[question.at], questions.first[question.at], train.actions)
+    wanted = replace(
+        train,
+        split=test.split,
+        event=questions.event[question.at],
+        first=questions.first[question.at],
+        target=np.zeros(0, np.int64),
+    )
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         fitted = BASELINES[question.head.kind][name](train)

@@ -30,6 +30,8 @@ class Question:
     """[n] in the store's items or in the classes; of a ranking [n, horizon], NOTHING where the sequence has ended."""
     classes: tuple[str, ...] = ()
     """Of classes: their names, by code."""
+    lead: Ints | None = None
+    """[n] of a head with such: how many steps later yes comes."""
 
     def __len__(self) -> int:
         return len(self.at)
@@ -55,7 +57,9 @@ class HeldOut:
         at = np.flatnonzero(target != NOTHING)
         classes = head.names(self.card)
         if head.kind != "ranking":
-            return Question(head, at, target[at], classes)
+            event = questions.event[at]
+            lead = head.lead(self.split, event, end[at], self.card) if head.lead else None
+            return Question(head, at, target[at], classes, lead)
         event, last = questions.event[at][:, None] + np.arange(horizon), end[at][:, None]
         there = event < last
         later = targets(self.split, np.where(there, event, last - 1), np.broadcast_to(last, event.shape), self.card)

@@ -106,6 +106,7 @@ def measure(
             systems[ORACLE], without = best
             unanswered += without
         rows = _rows(outputs.named(name), question, systems, training)
+        rows = replace(rows, seen=test.questions.position[question.at] + 1, lead=question.lead)
         answers[name] = rows
         ahead = several(name)
         if ahead in scored[CANDIDATE]:

@@ -73,6 +73,12 @@ def _click(folder: Path, test: HeldOut, question: Question, training: Training) 
     return _no_or_yes(yes, test, question, training)
 
 
+def _bought(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+    """Log-probabilities [n, 2] that no purchase, and that one, follows in the visit; the stand-in's as `_action`."""
+    yes = _truth(folder).purchase_probabilities(folder, _moments(folder, test, question))
+    return _no_or_yes(yes, test, question, training)
+
+
 def _no_or_yes(yes: np.ndarray[Any, Any], test: HeldOut, question: Question, training: Training) -> Found:
     logs = np.log(np.clip(np.stack([1 - yes, yes], axis=1), 1e-12, 1)).astype(np.float32)
     if not (unknown := np.isnan(yes)).any():
@@ -85,6 +91,7 @@ TRUTHS: Mapping[str, Callable[[Path, HeldOut, Question, Training], Found]] = {
     "item": _item,
     "action": _action,
     "click": _click,
+    "bought": _bought,
 }
 """What the true process can be asked, by the name that a head has for it (`Head.truth`)."""
 

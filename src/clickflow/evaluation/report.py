@@ -221,12 +221,15 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         "counted": kind.COUNTED,
         "count": sum(cell[kind.COUNTED] for cell in content["slices"][output.name]["length"].values()),
         "sliced": kind.shown(settings),
-        **dict.fromkeys(("every", "every_known", "several", "classes"), ()),
+        **dict.fromkeys(("every", "every_known", "several", "classes", "by_steps_seen", "by_lead"), ()),
     }
     if output.kind in COLUMNS:
         own = content[output.name][CANDIDATE]
         section["columns"] = [*COLUMNS[output.kind], *(name for name in own if metrics.budget_of(name) is not None)]
-        return section | ({"classes": detail(content, output, "per_action")} if output.kind == "classes" else {})
+        if output.kind == "classes":
+            return section | {"classes": detail(content, output, "per_action")}
+        told = content["details"][output.name]
+        return section | {"by_steps_seen": told["by_steps_seen"], "by_lead": told["by_lead"]}
     every = [f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in cutoffs]
     return section | {
         "columns": [*_headline(content, output.name), f"ndcg@{cutoffs[-1]}"],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clickflow.features import customer
+from clickflow.features import customer, prefix
 from clickflow.features.feature import Asked, Compute, Feature, Names
 from clickflow.sequences.features import Array
 from clickflow.sequences.store import PackedSplit
@@ -15,6 +15,7 @@ from clickflow.system.errors import UsageError, nearest
 
 TABLES: dict[str, tuple[tuple[Feature, ...], Compute]] = {
     "customer": (customer.TABLE, customer.compute),
+    "session": (prefix.TABLE, prefix.compute),
 }
 """By unit: its features, and the function that computes all of them."""
 

@@ -3,11 +3,13 @@
 A head of your own, outside this package, joins the table by `add`.
 """
 
-from clickflow.heads import next_action, next_item, response
+from clickflow.heads import exit, next_action, next_item, purchase, response
 from clickflow.heads.head import Head
 from clickflow.system.errors import UsageError, nearest
 
-HEADS: dict[str, Head] = {head.name: head for head in (next_item.HEAD, next_action.HEAD, response.HEAD)}
+HEADS: dict[str, Head] = {
+    head.name: head for head in (next_item.HEAD, next_action.HEAD, exit.HEAD, purchase.HEAD, response.HEAD)
+}
 """All heads by name, in the order in which they are shown."""
 
 

@@ -41,7 +41,7 @@ def _needs(params: Params) -> Iterator[str]:
             if kept is not None and (missing := [each for each in named(head).needs if each not in kept]):
                 yield (
                     f"models.{name}.heads.{head}: asks about {' and '.join(missing)}, which "
-                    f"sequences.{model.unit}.event_types does not keep; add {'it' if len(missing) == 1 else 'them'} there"
+                    f"sequences.{model.unit}.event_types does not keep; add {' and '.join(missing)} there"
                 )
 
 

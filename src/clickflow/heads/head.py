@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:  # params.yaml is checked by this room, also where a light start counts
     import numpy as np
@@ -34,6 +35,22 @@ def following(column: "NDArray[Any]", event: "Ints", end: "Ints", otherwise: int
     there = event + 1 < end
     values = np.asarray(column[np.where(there, event + 1, event)]).astype(np.int64)
     return np.where(there, values, otherwise)
+
+
+def steps_of(split: Any, code: int) -> "tuple[Ints, Ints]":
+    """Where the steps of an action are in a split, ascending, and how many lie before each index, [steps + 1]. Kept as
+    long as the split is.
+    """
+    import numpy as np
+
+    kept = _STEPS.setdefault(split, {})
+    if code not in kept:
+        own = np.asarray(split.action) == code
+        kept[code] = (np.flatnonzero(own), np.concatenate([[0], np.cumsum(own)]))
+    return kept[code]
+
+
+_STEPS: "WeakKeyDictionary[Any, dict[int, tuple[Ints, Ints]]]" = WeakKeyDictionary()
 
 
 class Store(Protocol):
@@ -97,6 +114,10 @@ class Head:
     """
     classes: Callable[[Store], tuple[str, ...]] | None = None
     """Of kind classes: the names of its classes; those of kind probability are `NO_OR_YES`."""
+    lead: "Callable[[Any, Ints, Ints, Store], Ints] | None" = None
+    """Of kind probability: asked as `targets`, how many steps later yes comes, NOTHING where it does not; None: that
+    means nothing.
+    """
     floors: Mapping[str, float] = field(default_factory=dict)
     """The least its metrics may be, where params.yaml does not say."""
     beat_baselines: Mapping[str, Any] = field(default_factory=dict)

@@ -36,6 +36,10 @@ class Answers:
     """[n] how many steps ahead, of a list for several."""
     classes: tuple[str, ...] = ()
     """Of classes: their names, by code."""
+    seen: Array | None = None
+    """[n] how many steps of the sequence were there when it was asked."""
+    lead: Array | None = None
+    """[n] of a head with such: how many steps later yes comes, NOTHING where it does not."""
 
 
 class Answering(Protocol):

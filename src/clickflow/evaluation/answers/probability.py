@@ -5,14 +5,14 @@ Log-probabilities [n, 2] of no and yes. Metrics that order rows read the probabi
 decimals; of equal ones none stands before another: where a budget ends among them it has its share of their answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.evaluation import bootstrap, calibration
+from clickflow.evaluation import bootstrap, calibration, lengths
 from clickflow.evaluation.answers.answering import Answers
 from clickflow.evaluation.bootstrap import Interval, Resampling, Values
 from clickflow.heads import metrics
@@ -25,6 +25,8 @@ DECIMALS = 7
 CLASSES = 512
 """Probabilities are put into so many classes at most, of as many rows each, for the resamples; values are exact."""
 DECILES = 10
+STEPS = (1, 2, 3, 4, 6, 11)
+"""Where classes of a number of steps begin."""
 POINTS = 200
 """Of a curve, at most."""
 MEANS = ("log_loss", "brier")
@@ -217,7 +219,49 @@ def details(answered: Answers, system: str) -> Mapping[str, Any]:
         "reliability": calibration.curve(own[system].probability, target == 1),
         "deciles": deciles(own[system].probability, target),
         "precision_recall": {name: curve(each.probability, target) for name, each in own.items()},
+        "by_steps_seen": None if answered.seen is None else by_steps_seen(own, target, answered.seen),
+        "by_lead": None if answered.lead is None else by_lead(own, target, answered.lead),
     }
+
+
+def by_steps_seen(own: Mapping[str, Said], target: npt.NDArray[Any], seen: npt.NDArray[Any]) -> dict[str, Any]:
+    """By how many steps had been seen: how many questions, the share of yes, and the metrics of every system."""
+    found: dict[str, Any] = {}
+    for name, rows in _steps(seen):
+        cell: dict[str, Any] = {COUNTED: len(rows), "share_of_yes": round(float(target[rows].mean()), 6)}
+        for system, each in own.items():
+            part = Said(each.probability[rows], each.loss[rows])
+            values_ = measures(part, target[rows], ())
+            cell[system] = {metric: _number(value) for metric, value in values_.items()}
+        found[name] = cell
+    return found
+
+
+def by_lead(own: Mapping[str, Said], target: npt.NDArray[Any], lead: npt.NDArray[Any]) -> dict[str, Any]:
+    """By how many steps before it came yes was asked for: how many, and of every system the mean probability and the
+    part that is among the likeliest tenth of all rows.
+    """
+    yes = np.flatnonzero((target == 1) & (lead > 0))
+    bounds = {system: np.quantile(each.probability, 0.9) if len(target) else 0.0 for system, each in own.items()}
+    found: dict[str, Any] = {}
+    for name, rows in _steps(lead[yes]):
+        cell: dict[str, Any] = {COUNTED: len(rows)}
+        for system, each in own.items():
+            own_rows = each.probability[yes[rows]]
+            cell[system] = {
+                "probability": round(float(own_rows.mean()), 6),
+                "found": round(float((own_rows >= bounds[system]).mean()), 6),
+            }
+        found[name] = cell
+    return found
+
+
+def _steps(number: npt.NDArray[Any]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """The rows of each class of a number of steps, and its name; a class without rows is left out."""
+    place = np.searchsorted(STEPS, number, side="right") - 1
+    for k, name in enumerate(lengths.names(STEPS)):
+        if len(rows := np.flatnonzero(place == k)):
+            yield name, rows
 
 
 def deciles(probability: Values, target: npt.NDArray[Any]) -> list[dict[str, Any]]:

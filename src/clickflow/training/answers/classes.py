@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from clickflow.heads.head import NOTHING
 from clickflow.models.answers.classes import QUICK, Classes
+from clickflow.system.errors import DataError
 from clickflow.training.answers.objective import Ints, Objective, Part, Seen, Targets, ToDevice, picked
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ class ClassesObjective(Objective):
             asked = then != NOTHING
             pairs = (now * classes + np.minimum(then, classes - 1))[asked]
             counts += np.bincount(pairs, minlength=codes * classes).reshape(codes, classes)
+        if self.head.kind == "probability" and not counts[:, 1].any():
+            raise DataError(
+                f"{self.head.name}: of {counts.sum():,.0f} questions of the training part none is answered by yes: "
+                f"there is nothing to learn",
+                kept="the last trained model",
+                next_step="take the head out of the model's heads, or ingest a log that has such answers",
+            )
         counts += 1
         overall = np.log(counts.sum(0) / counts.sum())
         after = np.log(counts / counts.sum(1, keepdims=True)) - overall

@@ -1,0 +1,193 @@
+"""How well a visit's purchase is foreseen, by the number of steps seen: the network beside simple methods.
+
+    python benchmarks/purchase.py --json FILE                                   # a simulated shop of 300,000 events
+    python benchmarks/purchase.py --preset rees46 --log 2019-Oct.csv.gz --test-share 0.3 --json FILE
+
+The stages of the pipeline run in a folder of their own: ingest, sequences, and for each seed train, export and evaluate
+of a model with the head `purchase` (`--heads` names others beside it). Prints one JSON: by system average precision,
+ROC-AUC, log-loss and calibration of the test part, over all questions and by steps seen (means over the seeds for the
+network); and the network's difference from boosting with a 95% interval by customer (of the first seed).
+
+    --events 1000000 --seeds 0,1,2       of the simulator, and of the training
+    --set encoder.kind=transformer       another value of the model's params, once or several times
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from clickflow.artefact import export
+from clickflow.cli import guarded
+from clickflow.evaluation import bootstrap, evaluate
+from clickflow.evaluation.answers import probability
+from clickflow.events import ingest
+from clickflow.orchestration.overrides import parse
+from clickflow.params.file import check, with_values
+from clickflow.params.schema import Params
+from clickflow.sequences import prepare
+from clickflow.system.files import read_json
+from clickflow.system.paths import Paths
+from clickflow.training import stage
+
+MODEL, HEAD, BESIDE = "purchase", "purchase", "boosting"
+METRICS = ("average_precision", "roc_auc", "log_loss", "ece")
+RESAMPLES = 500
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--log", type=Path, help="a shop's file; none: the simulator")
+    parser.add_argument("--preset", help="of the file")
+    parser.add_argument("--events", type=int, default=300_000, help="of the simulator")
+    parser.add_argument("--test-share", type=float, default=0.2)
+    parser.add_argument("--seeds", default="0,1,2", help="of the training, with commas")
+    parser.add_argument("--heads", default="", help="beside the purchase, with commas: learned together")
+    parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, another value of the model's params")
+    parser.add_argument("--json", type=Path, required=True)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(asked, Path(folder))
+    text = json.dumps(result, indent=2, sort_keys=True)
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(text + "\n")
+
+
+def chosen(asked: argparse.Namespace) -> Params:
+    """The params: those of the repository, with the log and the model asked for."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    if asked.log:
+        raw["source"] = {"kind": "files", "path": str(asked.log.resolve()), "preset": asked.preset}
+    else:
+        raw["simulator"] = {"events": asked.events}
+    raw["sequences"] = {"test_share": asked.test_share}
+    heads = [HEAD, *(name for name in asked.heads.split(",") if name)]
+    raw["models"] = {MODEL: {"unit": "session", "heads": {name: {} for name in heads}}}
+    raw["evaluation"] = {"max_sequences": 100_000, "bootstrap": 0}
+    raw |= {"gate": {}, "promotion": {}, "champion": {MODEL: 0}, "units": ["session"]}
+    return with_values(check(raw), MODEL, parse(asked.set))
+
+
+def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Run the stages, and sum up."""
+    params, paths, seeds = chosen(asked), Paths(folder), [int(seed) for seed in asked.seeds.split(",")]
+    os.environ.setdefault("CLICKFLOW_HOME", str(folder / "home"))
+    os.environ.setdefault("CLICKFLOW_PSEUDONYM_KEY", "one key for a benchmark, whose people are nobody's")
+    os.chdir(folder)
+    ingest.run(params, paths)
+    prepare.run(params, paths, "session")
+    told, tables, seconds = [], [], []
+    for place, seed in enumerate(seeds):
+        own = replace(params, seed=seed)
+        if place:  # the simple methods are the same whatever the seed
+            own = replace(own, evaluation=replace(own.evaluation, baselines=dict.fromkeys(own.model(MODEL).heads, ())))
+        started = time.perf_counter()
+        stage.run(own, paths, MODEL)
+        seconds.append(round(time.perf_counter() - started, 1))
+        export.run(own, paths, MODEL)
+        evaluate.run(own, paths, MODEL)
+        told.append(read_json(paths.measured(MODEL)))
+        if not place:
+            tables = [parquet.read_table(paths.evaluation(MODEL) / f"{HEAD}.parquet")]
+    return {
+        "questions": told[0]["details"][HEAD]["questions"],
+        "share_of_yes": told[0]["details"][HEAD]["share_of_yes"],
+        "sequences": told[0]["sequences"],
+        "overall": overall(told),
+        "by_steps_seen": by_steps(told),
+        "by_lead": told[0]["details"][HEAD]["by_lead"],
+        f"against_{BESIDE}": against(tables[0]),
+        "train_seconds": seconds,
+        "seeds": seeds,
+        "set": asked.set,
+        "heads": asked.heads,
+    }
+
+
+def overall(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """By system its metrics; of the network the mean over seeds."""
+    found = {}
+    for system, own in told[0][HEAD].items():
+        if own:
+            every = [each[HEAD][system] for each in told if each[HEAD].get(system)]
+            found[system] = {name: mean([each[name]["value"] for each in every]) for name in METRICS}
+    return found
+
+
+def by_steps(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same by the number of steps seen."""
+    cells = [each["details"][HEAD]["by_steps_seen"] for each in told]
+    found: dict[str, Any] = {}
+    for name, cell in cells[0].items():
+        found[name] = {key: cell[key] for key in ("questions", "share_of_yes")}
+        for system in (key for key, own in cell.items() if isinstance(own, dict)):
+            every = [each[name][system] for each in cells if system in each[name]]
+            found[name][system] = {metric: mean([one[metric] for one in every]) for metric in METRICS}
+    return found
+
+
+def mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 6) if known else None
+
+
+def against(table: Any) -> dict[str, Any]:
+    """By the number of steps seen, the network's average precision and log-loss less those of boosting, with the ends
+    of the interval: both on the same draws of customers.
+    """
+    answers, _ = probability.read(table)
+    target = table["target"].to_numpy().astype(np.int64)
+    seen = table["position"].to_numpy() + 1
+    customer = table["customer"].to_numpy()
+    rows_of = {"all": np.arange(len(target)), **dict(probability._steps(seen))}
+    found = {}
+    for name, rows in rows_of.items():
+        own, other = (cut(answers[system], rows) for system in ("candidate", BESIDE))
+        differences = difference(own, other, target[rows], customer[rows])
+        found[name] = {"questions": len(rows), "yes": int(target[rows].sum()), **differences}
+    return found
+
+
+def cut(answers: probability.Said, rows: NDArray[np.int64]) -> probability.Said:
+    return probability.Said(answers.probability[rows], answers.loss[rows])
+
+
+def difference(
+    own: probability.Said, other: probability.Said, target: NDArray[np.int64], customer: NDArray[Any]
+) -> dict[str, Any]:
+    """{metric: [value, low, high]}."""
+    index = np.unique(customer, return_inverse=True)[1]
+    measured, drawn = [], []
+    for each in (own, other):
+        group = probability._groups(each.probability)
+        groups = int(group.max()) + 1
+        sums = probability._sparse(
+            [(index, 2 * group + target, np.ones(len(target))), (index, 2 * groups, each.loss)],
+            (int(index.max()) + 1, 2 * groups + 1),
+        )
+        totals = bootstrap.resampled(sums, RESAMPLES, 0)
+        counts = totals[:, :-1].reshape(RESAMPLES, groups, 2)
+        average, _ = probability._ordered(counts[:, :, 0], counts[:, :, 1])
+        drawn.append({"average_precision": average, "log_loss": totals[:, -1] / counts.sum(axis=(1, 2))})
+        measured.append(probability.measures(each, target, ()))
+    found = {}
+    for name in ("average_precision", "log_loss"):
+        low, high = bootstrap.interval(drawn[0][name] - drawn[1][name], 0.95)
+        found[name] = [round(float(value), 6) for value in (measured[0][name] - measured[1][name], low, high)]
+    return found
+
+
+if __name__ == "__main__":
+    guarded(main)
