@@ -12,8 +12,8 @@ import pytest
 import small_models
 import torch
 
-from clickflow.artefact import export
-from clickflow.artefact.artefact import load
+from clickflow.artefact import checks, export, networks
+from clickflow.artefact.artefact import load, open_session
 from clickflow.artefact.windows import Translation, batch, questions
 from clickflow.params.file import load as load_params
 from clickflow.sequences.card import write_card
@@ -72,7 +72,7 @@ def test_the_artefact_equals_the_network_where_times_differ_by_microseconds(tmp_
     card = read_card(store)
     write_card(store, replace(card, statistics=card.statistics | {"gap": {"mean": 1e-6, "std": 1e-6}}))
     network = small_models.trained(tmp_path / "trained", store, small_models.spec(features=("gap",)))
-    session = export.open_session(export.to_onnx(network), where=tmp_path)
+    session = open_session(networks.to_onnx(network), where=tmp_path)
     draw = np.random.default_rng(0)
     gap = (draw.integers(0, 9, (5, 7)) * 1e-6).astype(np.float32)
     inputs = {"item": draw.integers(0, small_models.ITEMS, (5, 7)), "gap": gap}
@@ -91,7 +91,7 @@ def test_the_artefact_equals_the_network_in_shapes_it_was_not_traced_with(tmp_pa
     store = tmp_path / "store"
     small_models.shop(store)
     network = small_models.trained(tmp_path / "trained", store, small_models.spec(**choices))
-    session = export.open_session(export.to_onnx(network), where=tmp_path)
+    session = open_session(networks.to_onnx(network), where=tmp_path)
     draw = np.random.default_rng(0)
     for rows, steps, asked in [(1, 1, 1), (1, 7, 3), (5, 2, 9), (3, 8, 1)]:
         inputs = {
@@ -141,9 +141,9 @@ def test_the_stage_writes_a_card_that_holds(made):
 def test_the_same_weights_give_the_same_bytes_in_another_process(made):
     paths = Paths(made[0])
     program = (
-        "import sys; from pathlib import Path; from clickflow.artefact import export; "
+        "import sys; from pathlib import Path; from clickflow.artefact import networks; "
         "from clickflow.models import saved; "
-        "sys.stdout.buffer.write(export.to_onnx(saved.load_trained(Path(sys.argv[1]))))"
+        "sys.stdout.buffer.write(networks.to_onnx(saved.load_trained(Path(sys.argv[1]))))"
     )
     again = subprocess.run(
         [sys.executable, "-c", program, str(paths.trained("next_step"))], capture_output=True, check=True
@@ -188,16 +188,17 @@ def test_a_difference_above_the_tolerance_ends_the_export_and_keeps_the_last_one
 
 
 def test_a_model_that_looks_ahead_is_found_out(made):
-    split = open_split(Paths(made[0]).sequences("session"), "valid")
+    store = Paths(made[0]).sequences("session")
+    split = open_split(store, "valid")
     asked = questions(split.offsets, np.arange(10), 8)
 
     def scores(inputs, rows, columns):
         ahead = inputs["item"].sum(axis=1)[rows]
         return {"next_item": np.stack([ahead, ahead], axis=1).astype(np.float32)}
 
-    cheat = SimpleNamespace(inputs=("item",), scores=scores)
+    cheat = SimpleNamespace(inputs=("item",), features=(), scores=scores)
     with pytest.raises(ClickflowError, match="looks ahead"):
-        export.causality(cheat, split, asked, 1e-4)
+        checks.causality(cheat, read_card(store), split, asked, 1e-4)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "vocabulary.parquet", "categories.parquet"])
@@ -261,7 +262,7 @@ def test_other_data_and_other_weights_are_refused(workspace):
 
 def test_latency_classes_round_up():
     given = [0.01, 1, 1.0001, 2, 4.9, 5.1, 10, 10.5, 49, 51, 101]
-    assert [export.ladder(value) for value in given] == [1, 1, 2, 2, 5, 10, 10, 20, 50, 100, 200]
+    assert [checks.ladder(value) for value in given] == [1, 1, 2, 2, 5, 10, 10, 20, 50, 100, 200]
 
 
 def test_a_window_is_the_last_steps_and_holds_no_padding_before_them(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from small_models import shop
 
 from clickflow.artefact import export
-from clickflow.models.kinds import KINDS
+from clickflow.models.kinds import KINDS, Kind
 from clickflow.params.file import check
 from clickflow.system import integrity
 from clickflow.system.errors import UsageError
@@ -25,7 +25,9 @@ def test_train_and_export_ask_the_table(raw_params: Any, tmp_path: Path, monkeyp
         (paths.trained(name) / export.TRAINED_CARD).write_text("{}", encoding="utf-8")
         integrity.seal(paths.trained(name))
 
-    monkeypatch.setitem(KINDS, "oracle", "knows")
+    monkeypatch.setitem(
+        KINDS, "oracle", Kind(what="knows", reads=KINDS["network"].reads, answers=("ranking", "classes"))
+    )
     monkeypatch.setitem(stage.TRAINERS, "oracle", train)
     shipped = []
     monkeypatch.setitem(export.EXPORTERS, "oracle", lambda _, __, name: shipped.append(name))

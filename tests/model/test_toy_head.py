@@ -14,21 +14,19 @@ import yaml
 from pyarrow import compute as pc
 from pyarrow import parquet
 from toy_heads import LATER_ITEM, LEAVING, RETURNING
-from watched_shop import MODEL, call
+from watched_shop import MODEL, call, crown
 
 from clickflow import heads
 from clickflow.artefact import export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import Translation, batch, questions
-from clickflow.evaluation.earlier import REFERENCE
 from clickflow.heads import outputs
 from clickflow.models.answers.ranking import Ranking
 from clickflow.models.saved import load_trained
 from clickflow.params.file import check
-from clickflow.registry import ledger
 from clickflow.sequences.store import open_split
 from clickflow.system.errors import UsageError
-from clickflow.system.files import read_json, sha256_folder
+from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 from clickflow.training import stage
 
@@ -111,24 +109,6 @@ def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
                 crown(paths)
                 assert call("open")["champion"] == {MODEL: 1}
     return Shop(paths, load(paths.exported(MODEL)), *decisions)
-
-
-def crown(paths: Paths) -> None:
-    """Make the artefact version 1 and champion, as a promotion would write it into the ledger."""
-    kept = paths.home / "models" / MODEL
-    shutil.copytree(paths.exported(MODEL), kept / "1")
-    shutil.copy(paths.evaluation(MODEL) / REFERENCE, kept / f"1.{REFERENCE}")
-    ledger.append(
-        ledger.path(paths),
-        [],
-        action="promote",
-        model=MODEL,
-        version=1,
-        champion=1,
-        previous=0,
-        reason="a test",
-        facts={"artefact_sha256": sha256_folder(paths.exported(MODEL))},
-    )
 
 
 @pytest.fixture(scope="module")

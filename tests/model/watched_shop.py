@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 import mlflow_database
 from clickflow import cli
+from clickflow.evaluation.earlier import REFERENCE
+from clickflow.registry import ledger
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
+from clickflow.system.files import sha256_folder
 from clickflow.system.paths import Paths
 from recorded import lock
 
@@ -65,6 +68,24 @@ def call(*arguments: str, as_json: bool = True) -> Any:
     if result.exception:
         raise result.exception
     return json.loads(result.stdout) if as_json else result.stdout
+
+
+def crown(paths: Paths) -> None:
+    """Make the artefact version 1 and champion, as a promotion would write it into the ledger."""
+    kept = paths.home / "models" / MODEL
+    shutil.copytree(paths.exported(MODEL), kept / "1")
+    shutil.copy(paths.evaluation(MODEL) / REFERENCE, kept / f"1.{REFERENCE}")
+    ledger.append(
+        ledger.path(paths),
+        [],
+        action="promote",
+        model=MODEL,
+        version=1,
+        champion=1,
+        previous=0,
+        reason="a test",
+        facts={"artefact_sha256": sha256_folder(paths.exported(MODEL))},
+    )
 
 
 def param(paths: Paths, old: str, new: str) -> None:

@@ -37,6 +37,7 @@ KINDS = ("simulator", "files", "sql")
 
 BY_NAME = {
     ("clickflow.params.models", "clickflow.sequences.units"),
+    ("clickflow.params.models", "clickflow.features"),
     ("clickflow.params.models", "clickflow.models.kinds"),
     ("clickflow.params.models", "clickflow.heads"),
     ("clickflow.params.rules", "clickflow.heads.checks"),

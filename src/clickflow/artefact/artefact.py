@@ -54,8 +54,18 @@ class Artefact:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The columns [B, T] the model reads, `item` among them."""
+        """The columns [B, T] the model reads, `item` among them; none of a model of hand-made features alone."""
         return tuple(self.card["inputs"])
+
+    @property
+    def unit(self) -> str:
+        """What one sequence is, of those that it was trained on."""
+        return str(self.card.get("unit") or (self.card.get("spec") or {}).get("unit", "session"))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The hand-made features [N, F] the model reads, of its unit, in order; none of a network of steps alone."""
+        return tuple(self.card.get("features", ()))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -85,13 +95,31 @@ class Artefact:
         return int(self.card["max_length"])
 
     def scores(
-        self, batch: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
+        self,
+        batch: Mapping[str, npt.NDArray[Any]],
+        rows: npt.NDArray[Any] | None = None,
+        columns: npt.NDArray[Any] | None = None,
+        *,
+        features: npt.NDArray[Any] | None = None,
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Log-probabilities for N questions: (rows[k], columns[k]) asks what follows step columns[k] of row rows[k].
+        """Answers to N questions, of most kinds log-probabilities: {output: float32 [N, answers]}.
 
-        `batch` holds at least `inputs`, each [B, T], right-padded with 0. Returns {output: float32 [N, answers]}.
-        Raises DataError where an input is missing or the shapes do not fit.
+        Of a model with `inputs`, `batch` holds at least these, each [B, T], right-padded with 0, and (rows[k],
+        columns[k]) asks what follows step columns[k] of row rows[k]. Of one with `features`, `features` [N, F] are
+        theirs, NaN where one does not exist. Raises DataError where an input is missing or the shapes do not fit.
         """
+        feed = {} if not self.inputs or rows is None or columns is None else self._steps(batch, rows, columns)
+        if self.features:
+            if features is None or np.ndim(features) != 2 or np.shape(features)[1] != len(self.features):
+                given = "none" if features is None else list(np.shape(features))
+                raise DataError(f"{self.folder}: the model reads features [N, {len(self.features)}]; given: {given}")
+            feed["features"] = _as(features, "float32")
+        return dict(zip(self.outputs, self.session.run(list(self.outputs), feed), strict=True))
+
+    def _steps(
+        self, batch: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The part of the feed that is of steps."""
         missing = [name for name in self.inputs if name not in batch]
         if missing:
             raise DataError(f"{self.folder}: the model reads {', '.join(self.inputs)}; {', '.join(missing)} not given")
@@ -103,8 +131,7 @@ class Artefact:
                 f"columns {list(np.shape(columns))}"
             )
         feed = {name: _as(batch[name], self.card["inputs"][name]) for name in self.inputs}
-        feed["row"], feed["column"] = _as(rows, "int64"), _as(columns, "int64")
-        return dict(zip(self.outputs, self.session.run(list(self.outputs), feed), strict=True))
+        return feed | {"row": _as(rows, "int64"), "column": _as(columns, "int64")}
 
     def item_ids(self) -> list[str]:
         """The item of every index; `""` for 0 (padding) and 1 (unknown)."""

@@ -4,13 +4,18 @@ Everything that asks a model (evaluation, the checks of the export, serving, mon
 nobody else knows what a model reads.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from clickflow import features
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Ints, Questions, Translation, batch
+from clickflow.features import Asked
+from clickflow.heads.head import Store
+from clickflow.system.errors import DataError
 
 
 def answers(
@@ -19,6 +24,33 @@ def answers(
     """By output the answers [N, A] of `artefact` to N of the questions about a split, indexes `chosen` of `asked`.
 
     `translation`: from the store of the split to the vocabulary of the artefact (`vocabularies.translation`). Raises
-    DataError where the split has not what the artefact reads.
+    DataError where the split has not what the artefact reads, or this clickflow does not know a feature that it reads.
     """
-    return artefact.scores(*batch(split, asked, chosen, artefact.inputs, translation))
+    if not artefact.features:
+        return artefact.scores(*batch(split, asked, chosen, artefact.inputs, translation))
+    known = features.names(artefact.unit) if artefact.unit in features.TABLES else ()
+    if lacking := [name for name in artefact.features if name not in known]:
+        raise DataError(
+            f"the model in {artefact.folder} reads features of the unit {artefact.unit} that this clickflow does not "
+            f"compute: {', '.join(lacking)}",
+            kept="nothing was answered",
+            next_step="train the model again, or use the version of clickflow that made it",
+        )
+    if translation.store is None:
+        raise ValueError("hand-made features need the card of the store: Translation.store")
+    table = hand_made(artefact.unit, artefact.features, split, asked, chosen, translation.store)
+    if not artefact.inputs:
+        return artefact.scores({}, features=table)
+    return artefact.scores(*batch(split, asked, chosen, artefact.inputs, translation), features=table)
+
+
+def hand_made(
+    unit: str, names: Sequence[str], split: Any, asked: Questions, chosen: Ints, store: Store
+) -> npt.NDArray[np.float32]:
+    """The features `names` of some questions, [N, F]: of the whole sequence up to the step read last, as of the time of
+    that step, or of the cut-off of a unit that has one.
+    """
+    event, cut_off = asked.event[chosen], getattr(split, "cut_off", None)
+    now = split.time[event] if cut_off is None else cut_off[asked.sequence[chosen]]
+    read = Asked(event - asked.position[chosen], event + 1, np.asarray(now, np.int64))
+    return features.compute(unit, split, read, store, names)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.heads.head import Store
 from clickflow.sequences.features import FEATURES
 
 Ints = npt.NDArray[np.int64]
@@ -83,6 +84,8 @@ class Translation:
     """[event types]: the model's action index."""
     category: Ints
     """[categories of the store]: the model's category index."""
+    store: Store | None = None
+    """The store's card, by which hand-made features read its codes."""
 
 
 def batch(

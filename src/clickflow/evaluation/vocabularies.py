@@ -29,6 +29,7 @@ def translation(folder: Path, card: Card, artefact: Artefact) -> Translation:
         item=_by_name(stored, artefact.item_ids()),
         action=np.array([own.get(name, 0) for name in card.actions], np.int64),
         category=_by_name(named, artefact.categories()),
+        store=card,
     )
 
 

@@ -4,5 +4,47 @@ What a kind does stands in a table of each room, by the same names: `clickflow.t
 `clickflow.artefact.export.EXPORTERS`. From there on an artefact is an artefact: nothing else asks for the kind.
 """
 
-KINDS: dict[str, str] = {"network": "an encoder with heads, trained by gradient descent"}
-"""By name, what it is."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of model."""
+
+    what: str
+    """What it is."""
+    reads: tuple[str, ...]
+    """The params of a model, below models.<name>, that are of this kind; those of other kinds alone are no params of it
+    (docs/reference/models.md).
+    """
+    answers: tuple[str, ...]
+    """The kinds of answer that it can give."""
+    one_loss: bool = False
+    """Whether its heads are learned together, by their weights; otherwise each has an estimator of its own."""
+
+
+TABLE = ("features", "max_questions")
+"""Params of every kind that reads hand-made features."""
+COLUMNS = ("classes", "probability", "amount")
+"""Kinds of answer that are a few numbers a question."""
+
+KINDS: dict[str, Kind] = {
+    "network": Kind(
+        what="an encoder with heads, trained by gradient descent",
+        reads=("encoder", "optimiser", "augmentation", "budget", "ensemble"),
+        answers=("ranking", *COLUMNS),
+        one_loss=True,
+    ),
+    "boosting": Kind(what="gradient-boosted trees on hand-made features", reads=(*TABLE, "boosting"), answers=COLUMNS),
+    "logistic": Kind(
+        what="a logistic (of amounts: log-linear) regression on hand-made features",
+        reads=(*TABLE, "logistic"),
+        answers=COLUMNS,
+    ),
+    "blend": Kind(
+        what="boosting and logistic together, by weights fitted on the valid part",
+        reads=(*TABLE, "boosting", "logistic"),
+        answers=COLUMNS,
+    ),
+}
+"""By name."""

@@ -5,7 +5,6 @@ safetensors is imported where it is needed: training itself needs torch and nump
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
 from clickflow.models.network import Network
 from clickflow.models.sizes import Sizes
-from clickflow.params.models import Augmentation, Budget, Model, Optimiser
+from clickflow.params.models import Augmentation, Budget, Model, Optimiser, own
 from clickflow.params.models import Encoder as EncoderSpec
 from clickflow.system.files import sha256
 
@@ -53,7 +52,7 @@ def save(network: Network | Ensemble, folder: Path, card: Mapping[str, Any]) -> 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(weights, folder / WEIGHTS)
     content = {
-        "spec": {key: value for key, value in asdict(network.spec).items() if key != "kind"},  # it is a network
+        "spec": {key: value for key, value in own(network.spec).items() if key != "kind"},  # it is a network
         "known": network.sizes.known,
         "actions": list(network.sizes.actions),
         "categories": network.sizes.categories,

@@ -1,7 +1,7 @@
 """Section `models` of params.yaml: what each model reads, how, and what it answers."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, Literal
@@ -88,10 +88,23 @@ def units() -> Mapping[str, Any]:
     return table
 
 
-def model_kinds() -> Mapping[str, str]:
+def model_kinds() -> Mapping[str, Any]:
     """The table `clickflow.models.kinds.KINDS`, likewise."""
-    table: Mapping[str, str] = import_module("clickflow.models.kinds").KINDS
+    table: Mapping[str, Any] = import_module("clickflow.models.kinds").KINDS
     return table
+
+
+def feature_names(unit: str) -> tuple[str, ...]:
+    """The hand-made features of a unit, likewise; none where it has none."""
+    module = import_module("clickflow.features")
+    return module.names(unit) if unit in module.TABLES else ()
+
+
+def own(model: "Model") -> dict[str, Any]:
+    """The params of a model, as JSON has them, without those that only other kinds read."""
+    kinds = model_kinds()
+    others = {name for kind in kinds.values() for name in kind.reads} - set(kinds[model.kind].reads)
+    return {name: value for name, value in asdict(model).items() if name not in others}
 
 
 def heads() -> Mapping[str, Any]:
@@ -169,11 +182,33 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Boosting:
+    """Gradient-boosted trees, of kinds boosting and blend."""
+
+    trees: Annotated[
+        int, Meta("at most; how many are kept follows from the loss on rows that were not learned", ge=1, le=10_000)
+    ] = 300
+    leaves: Annotated[int, Meta("of a tree, at most", ge=2, le=1024)] = 15
+    learning_rate: Annotated[float, Meta("how much a tree adds", gt=0, le=1)] = 0.03
+    min_rows: Annotated[int, Meta("training rows that a leaf holds at least", ge=1, le=1e6)] = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logistic:
+    """A regression on scaled features, of kinds logistic and blend."""
+
+    l2: Annotated[float, Meta("penalty on squared weights, by row of training", gt=0)] = 0.003
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
-    """One model: what it reads, how, and what it answers."""
+    """One model: what it reads, how, and what it answers.
+
+    `encoder` to `ensemble` are of kind network, `features` and below of the kinds that read hand-made features.
+    """
 
     unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
-    kind: Annotated[str, Meta("what it is: network")] = "network"
+    kind: Annotated[str, Meta("what it is: network, boosting, logistic or blend")] = "network"
     encoder: Encoder = field(default_factory=Encoder)
     heads: Annotated[Mapping[str, HeadParams], ByName]
     optimiser: Optimiser = field(default_factory=Optimiser)
@@ -183,6 +218,15 @@ class Model:
         tuple[Kind, ...],
         Meta("kinds of encoder, a network each, whose probabilities are averaged; []: one network of encoder.kind"),
     ] = ()
+    features: Annotated[
+        Literal["all"] | tuple[str, ...],
+        Meta("that are read of a question, of those in docs/reference/features.md: all, or their names"),
+    ] = "all"
+    max_questions: Annotated[
+        int, Meta("of the training part, and of the valid part, that are learned from; of more, so many drawn", ge=100)
+    ] = 200_000
+    boosting: Boosting = field(default_factory=Boosting)
+    logistic: Logistic = field(default_factory=Logistic)
 
 
 def params_of_model(name: str) -> Iterator[Param]:

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any, get_args
 
-from clickflow.params.models import Encoder, Model, RankingHead, heads, model_keys, model_kinds, units
+from clickflow.params.meta import default_of
+from clickflow.params.models import Encoder, Model, RankingHead, feature_names, heads, model_keys, model_kinds, units
 from clickflow.params.schema import Params
 from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import nearest
@@ -71,6 +72,8 @@ def rules(params: Params) -> Any:
             yield f"champion.{name}: is missing; 0 says that there is none yet"
         if not model.heads:
             yield f"{at}.heads: a model needs at least one head"
+        if model.kind in model_kinds():
+            yield from _kind_rules(at, model)
         yield from _encoder_rules(f"{at}.encoder", model.encoder)
         yield from _augmentation_rules(at, model)
         for kind in dict.fromkeys(model.ensemble):
@@ -149,6 +152,32 @@ def _encoder_rules(at: str, encoder: Encoder) -> Any:
             f"{at}.attention_heads: {encoder.units} units cannot be divided by {encoder.attention_heads}; "
             f"there is: {', '.join(fitting)}"
         )
+
+
+def _kind_rules(at: str, model: Model) -> Any:
+    """A model has the params of its own kind, answers what that can, and reads features that there are."""
+    kind, given = model_kinds()[model.kind], {each.name: default_of(each) for each in fields(Model)}
+    for name, default in given.items():
+        of = [other for other, each in model_kinds().items() if name in each.reads]
+        if of and model.kind not in of and getattr(model, name) != default:
+            yield f"{at}.{name}: is a param of kind {' and '.join(of)}; this model is of kind {model.kind}"
+    for key, head in model.heads.items():
+        answer = heads()[key].kind
+        if answer not in kind.answers:
+            able = " and ".join(other for other, each in model_kinds().items() if answer in each.answers)
+            yield f"{at}.heads.{key}: kind {model.kind} gives no answer of kind {answer}; kind {able} does"
+        if not kind.one_loss and head.weight != 1:
+            yield f"{at}.heads.{key}.weight: weighs losses against each other; kind {model.kind} learns each head alone"
+    if "features" not in kind.reads or model.unit not in units():
+        return
+    known = feature_names(model.unit)
+    if not known:
+        yield f"{at}.kind: {model.kind} reads hand-made features, and the unit {model.unit} has none"
+    elif model.features == ():
+        yield f"{at}.features: there is none; `all` reads all of the unit {model.unit}"
+    for name in () if model.features == "all" else model.features:
+        if known and name not in known:
+            yield f"{at}.features: the unit {model.unit} has no feature {name!r}{nearest(name, known)}"
 
 
 def _augmentation_rules(at: str, model: Model) -> Any:

@@ -1,11 +1,10 @@
 """How training went, to MLflow and TensorBoard. Neither may break a training: what fails is said once, then left."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clickflow.params.models import Model
+from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
 from clickflow.system import console
 from clickflow.system.paths import Paths
@@ -80,7 +79,7 @@ class Tracker:
             paths,
             model,
             tags={**tags, "clickflow.model": model, "clickflow.fingerprint": fingerprint},
-            spec=flat_params(asdict(spec)) | {"seed": params.seed},
+            spec=flat_params(own(spec)) | {"seed": params.seed},
             say=console.say,
         )
         self.board = TensorBoard(paths.home / "tensorboard" / model / fingerprint, console.say)

@@ -5,6 +5,7 @@ from pathlib import Path
 CODE = (
     "training",
     "models",
+    "features",
     "heads",
     "sequences/card.py",
     "sequences/features.py",

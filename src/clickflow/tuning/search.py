@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clickflow.params.models import own
 from clickflow.params.schema import Params
 from clickflow.system import console, process
 from clickflow.system.errors import ClickflowError
@@ -133,7 +134,7 @@ def _start(search: Search, trial: "optuna.Trial", setting: Setting, params: Para
     search.running[number] = _Running(trial, setting, present, stop, log, thread)
     search.started += 1
     thread.start()
-    search.runs.begin(number, name, {**flat_params(asdict(model)), "seed": params.seed})
+    search.runs.begin(number, name, {**flat_params(own(model)), "seed": params.seed})
 
 
 def _listen(search: Search, number: int, job: Path, log: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clickflow.params.file import with_values
+from clickflow.params.models import own
 from clickflow.params.schema import Params
 from clickflow.params.tuning import is_loss
 from clickflow.system.errors import ClickflowError, UsageError
@@ -72,7 +73,7 @@ class Study:
 
 def parts(params: Params, space: Space, data: str) -> dict[str, Any]:
     """What a study is about: trials of another one cannot be compared with its own."""
-    fixed = flat_params(asdict(params.model(space.model)))
+    fixed = flat_params(own(params.model(space.model)))
     keys = ("budget.epochs",) if params.tuning.epochs is not None else ()
     return {
         "data": data,

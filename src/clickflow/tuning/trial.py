@@ -21,7 +21,7 @@ from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowErro
 from clickflow.system.files import read_json
 from clickflow.training.budget import OPEN
 from clickflow.training.loop import train
-from clickflow.training.stage import readable, sizes
+from clickflow.training.networks import readable, sizes
 from clickflow.tuning import MARK
 
 

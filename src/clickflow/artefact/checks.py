@@ -1,0 +1,239 @@
+"""What every export writes, and checks on real sequences, whatever the kind of model: it answers as what was trained,
+does not look ahead, and so quickly.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.artefact import asking
+from clickflow.artefact.artefact import (
+    CARD,
+    CATEGORIES,
+    HASHES,
+    MODEL,
+    VERSION,
+    VOCABULARY,
+    Artefact,
+    load,
+    open_session,
+)
+from clickflow.artefact.windows import Ints, Questions, Translation, batch, blocks, questions
+from clickflow.heads import outputs
+from clickflow.params.export import Export
+from clickflow.sequences.card import iso
+from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.sequences.store import Card, PackedSplit, open_split
+from clickflow.system import integrity
+from clickflow.system.console import emit, progress, say
+from clickflow.system.errors import ClickflowError, DataError
+from clickflow.system.files import replacing, sha256, write_json
+
+CHECKED = 96
+"""Sequences on which the artefact is held against the trained model."""
+WARM_UP, ROUNDS, REQUESTS = 30, 5, 60
+"""Latency: requests before the first measured one, rounds, and requests in each."""
+
+
+SIZES = ("amount", "forecast")
+"""Kinds of answer that are sizes: they differ by so much of themselves."""
+
+Expected = Callable[[PackedSplit, Questions, Ints], Mapping[str, npt.NDArray[Any]]]
+"""By output, what the trained model itself answers to some questions, [N, A]."""
+
+
+def write(
+    out: Path, model: bytes, about: Mapping[str, Any], store: Path, card: Card, expected: Expected, export: Export
+) -> None:
+    """Write the artefact of a trained model into the folder `out`, and check it on sequences of the packed store in
+    `store`, whose card is `card`.
+
+    `about`: what its card says beside what all cards do. Raises ClickflowError where its answers are not `expected`, or
+    look ahead; `out` is then as it was.
+    """
+    with replacing(out, seal=integrity.seal) as fresh:
+        (fresh / MODEL).write_bytes(model)
+        vocabulary(store, card, fresh)
+        content = {
+            "version": VERSION,
+            "size_bytes": len(model),
+            "data_sha256": card.sha256,
+            "seen_until": iso(card.boundaries["test"]),
+            "source": dict(card.settings.get("source") or {}),
+            **about,
+            **{entry: sha256(fresh / file) for entry, file in HASHES.items()},
+        }
+        write_json(fresh / CARD, content)
+        artefact = load(fresh)
+        split, asked = real(store, card, artefact.max_length)
+        content["parity"] = digits(parity(expected, artefact, card, split, asked, export.tolerance))
+        causality(artefact, card, split, asked, export.tolerance)
+        p95 = latency(artefact, card, split, asked, export.latency_batch)
+        content["latency_ms_p95_class"], content["latency_batch"] = ladder(p95), export.latency_batch
+        write_json(fresh / CARD, content)
+    name = content["model"]
+    emit(
+        {
+            "model": name,
+            "size_bytes": content["size_bytes"],
+            "parity": content["parity"],
+            "latency_ms_p95": round(p95, 3),
+        },
+        as_json=False,
+        text=lambda: (
+            f"{name}: {content['size_bytes'] / 1e6:,.1f} MB, equal to the trained model within {content['parity']:g}, "
+            f"p95 {p95:.2f} ms for {export.latency_batch} {card.unit}(s) on one CPU thread"
+        ),
+    )
+
+
+def parity(
+    expected: Expected, artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, tolerance: float
+) -> float:
+    """The largest difference of an answer between the trained model and the artefact, over blocks of several shapes.
+
+    Raises ClickflowError where it is above `tolerance`, or no number.
+    """
+    worst = 0.0
+    one_to_one = identity(split, card)
+    for size in (1, 5, 64, 512):
+        for chosen in list(blocks(asked, size))[:: max(1, len(asked) // size // 4)]:
+            found, right = asking.answers(artefact, split, asked, chosen, one_to_one), expected(split, asked, chosen)
+            for name, values in found.items():
+                difference = _difference(name, values, right[name])
+                if not difference <= tolerance:
+                    raise ClickflowError(
+                        f"the exported model is not the trained one: {name} differs by {difference:.3g} in "
+                        f"{len(chosen)} questions about at most {int(asked.window[chosen].max())} steps; "
+                        f"export.tolerance is {tolerance:g}",
+                        kept="the trained model; the exported folder is as it was",
+                        next_step="if the difference is acceptable raise export.tolerance in params.yaml",
+                    )
+                worst = max(worst, difference)
+    return worst
+
+
+def causality(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, tolerance: float) -> None:
+    """Hold answers in the middle of a sequence against those of the sequence cut off there.
+
+    Raises ClickflowError where a later step changed an answer: every metric would be worthless.
+    """
+    one_to_one = identity(split, card)
+    inner = np.flatnonzero(asked.column + 1 < asked.window)
+    for k in inner[:: max(1, len(inner) // 16)]:
+        step, end = int(asked.column[k]) + 1, int(asked.event[k]) + 1
+        ended = split.with_columns(**{name: values[:end] for name, values in split.columns.items()})
+        short = replace(asked, window=np.minimum(asked.window, asked.column + 1))
+        whole = asking.answers(artefact, split, asked, np.array([k]), one_to_one)
+        before = asking.answers(artefact, ended, short, np.array([k]), one_to_one)
+        for name, values in whole.items():
+            difference = _difference(name, values, before[name])
+            if not difference <= tolerance:
+                raise ClickflowError(
+                    f"the exported model looks ahead: {name} at step {step} of {asked.window[k]} changes by "
+                    f"{difference:.3g} when the later steps are taken away",
+                    kept="the trained model; the exported folder is as it was",
+                    next_step="make the encoder, or the features, causal",
+                )
+
+
+def latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int) -> float:
+    """Milliseconds of processor time within which 95% of requests are answered on one thread, after a warm-up; the
+    quickest of several rounds. A request is the latest step of `sequences` sequences. On an idle machine this is the
+    time that passes; on a busy one that would measure the neighbours. Hand-made features are computed within it.
+    """
+    single = Artefact(
+        artefact.folder,
+        artefact.card,
+        open_session((artefact.folder / MODEL).read_bytes(), threads=1, where=artefact.folder / MODEL),
+    )
+    one_to_one = identity(split, card)
+    last = np.flatnonzero(asked.position + 1 == asked.length)
+    requests: list[Callable[[], object]] = []
+    for start in range(min(len(last), REQUESTS)):
+        chosen = np.resize(last[start:], sequences)
+        if single.features:
+            requests.append(partial(asking.answers, single, split, asked, chosen, one_to_one))
+        else:
+            requests.append(partial(single.scores, *batch(split, asked, chosen, single.inputs, one_to_one)))
+    taken = []
+    with progress("latency", WARM_UP + ROUNDS * REQUESTS) as advance:
+        for k in range(WARM_UP + ROUNDS * REQUESTS):
+            request = requests[k % len(requests)]
+            started = time.thread_time()
+            request()
+            taken.append((time.thread_time() - started) * 1000)
+            advance()
+    return float(np.quantile(np.reshape(taken[WARM_UP:], (ROUNDS, REQUESTS)), 0.95, axis=1).min())
+
+
+def _difference(name: str, values: npt.NDArray[Any], others: npt.NDArray[Any]) -> float:
+    """The largest of an output; of kinds that are no logarithms, relative to the larger ones."""
+    apart = np.abs(values - others)
+    if outputs.named(name).kind in SIZES:
+        apart = apart / np.maximum(1, np.abs(others))
+    return float(apart.max())
+
+
+def ladder(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, 50 … that is not smaller: a class that two measurements agree on."""
+    power = 10.0 ** math.floor(math.log10(max(value, 1.0)))
+    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if value <= step * power)
+
+
+def digits(value: float) -> float:
+    """One digit, rounded up: a claim that holds."""
+    if value == 0:
+        return 0.0
+    power = math.floor(math.log10(value))
+    return float(f"{math.ceil(value / 10.0**power)}e{power}")
+
+
+def identity(split: PackedSplit, card: Card) -> Translation:
+    """The store's own vocabulary is the model's; the graph itself reads what it does not know as unknown."""
+    return Translation(
+        item=np.arange(int(split.item.max(initial=1)) + 1),
+        action=np.arange(256),
+        category=np.arange(int(split.category.max(initial=1)) + 1),
+        store=card,
+    )
+
+
+def real(folder: Path, store: Card, max_length: int) -> tuple[PackedSplit, Questions]:
+    """Sequences of the validation part (training, where that is empty): spread over time, and the longest."""
+    split = open_split(folder, "valid")
+    if split.n_sequences == 0:
+        say("the validation part is empty: the artefact is checked on sequences of the training part")
+        split = open_split(folder, "train")
+    if split.n_sequences == 0:
+        raise DataError(f"the store {folder} holds no sequences", next_step=f"run `clickflow sequences {store.unit}`")
+    spread = np.linspace(0, split.n_sequences - 1, min(CHECKED, split.n_sequences)).astype(np.int64)
+    longest = np.argsort(-split.lengths, kind="stable")[:4]
+    return split, questions(split.offsets, np.unique(np.concatenate([spread, longest])), max_length)
+
+
+def same_data(trained: Path, trained_card: Mapping[str, Any], folder: Path, store: Card) -> None:
+    """Refuse a store that the model was not trained on."""
+    if trained_card["known"] != store.known or trained_card.get("data_sha256", store.sha256) != store.sha256:
+        raise DataError(
+            f"{trained} was trained on other data than {folder} holds now",
+            next_step="run `dvc repro`, which trains again, or `dvc checkout` for the data it was trained on",
+        )
+
+
+def vocabulary(folder: Path, store: Card, fresh: Path) -> None:
+    """The items that the model knows, and the categories, as they stand in the store."""
+    from pyarrow import parquet
+
+    from clickflow.sequences.writer import categories_schema, vocabulary_schema, write_table
+
+    items = parquet.read_table(folder / VOCABULARY).slice(0, store.known - FIRST_ITEM)
+    write_table(fresh / VOCABULARY, [items], vocabulary_schema())
+    write_table(fresh / CATEGORIES, [parquet.read_table(folder / CATEGORIES)], categories_schema())

@@ -1,0 +1,226 @@
+"""Training of the kinds of model that read hand-made features: boosting, logistic, blend.
+
+An estimator a head, all on the same questions: every step of a unit that asks at every step, the last one before the
+cut-off of a unit that asks there. Of more than `max_questions`, so many are drawn, evenly over the part, so that memory
+is bounded whatever the log's size.
+
+Each is fitted twice: to the training part alone, to say how well it answers the valid part, which comes after it; and
+to both, which is what ships, for the newest days say most about the next ones.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickflow import features
+from clickflow.features import Asked
+from clickflow.heads import named
+from clickflow.heads.head import NOTHING
+from clickflow.models import estimators, tabular
+from clickflow.models.estimators import Estimator
+from clickflow.models.saved import CARD
+from clickflow.models.tabular import Tabular
+from clickflow.params.models import Model, own
+from clickflow.params.schema import Params
+from clickflow.sequences.features import Array
+from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
+from clickflow.system import console, integrity
+from clickflow.system.console import Advance
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json, replacing, write_json
+from clickflow.system.paths import Paths
+from clickflow.training.tracker import Tracker, fingerprint
+
+CHUNK = 1 << 15
+"""Questions whose features are computed at a time."""
+
+
+def train_tabular(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] | None) -> None:
+    """Train the model of that name, of a kind that reads hand-made features; write its folder.
+
+    Raises DataError where the store has nothing to learn from.
+    """
+    spec, folder, out = params.model(name), paths.sequences(params.model(name).unit), paths.trained(name)
+    card, began = read_card(folder), time.monotonic()
+    mark = fingerprint(params, name, card)
+    tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
+    try:
+        trained = train(name, spec, folder, params.seed)
+        seconds = time.monotonic() - began
+        if tracker:
+            tracker.epoch(trained.record, {"train_seconds": seconds})
+            tracker.close()
+        with replacing(out, seal=integrity.seal) as fresh:
+            sizes = {"known": card.known, "actions": list(card.actions), "categories": card.categories}
+            extra = {"spec": own(spec), "seed": params.seed, "data_sha256": card.sha256, "questions": trained.questions}
+            tabular.save(trained.model, fresh, sizes | extra)
+            write_json(fresh / "history.json", [trained.record])
+    except Exception:
+        if tracker:
+            tracker.fail()
+        raise
+    if tracker:
+        facts = {"weights_sha256": read_json(out / CARD)["weights_sha256"]}
+        tracker.finish(facts, [out / "history.json", out / CARD])
+    valid = ", ".join(f"{head} {loss:.4f}" for head, loss in trained.record.get("valid", {}).items() if head != "loss")
+    said = f"; loss of the valid part, before it was learned too: {valid}" if valid else ""
+    console.say(f"{name}: {spec.kind} on {len(trained.model.features)} features, trained in {seconds:,.0f} s{said}")
+
+
+@dataclass(frozen=True)
+class TrainedTabular:
+    """A fitted model, its line of the history, and how many questions of each part it learned from."""
+
+    model: Tabular
+    record: dict[str, Any]
+    questions: dict[str, int]
+
+
+def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True) -> TrainedTabular:
+    """Fit `spec` to the store in `folder`; not `final`: to the training part alone, to be judged by the valid part.
+
+    Raises DataError where there is nothing to learn from, or a head's answer is always the same.
+    """
+    card = read_card(folder)
+    chosen = features.names(spec.unit) if spec.features == "all" else tuple(spec.features)
+    parts = {part: drawn(open_split(folder, part), spec, seed) for part in ("train", "valid")}
+    if not len(parts["train"].asked):
+        raise DataError(
+            f"the training part of {folder} has no questions", next_step=f"run `clickflow sequences {spec.unit}`"
+        )
+    total = sum(len(part.asked) for part in parts.values())
+    of = sum(part.of for part in parts.values())
+    if total < of:
+        console.say(f"{name}: {total:,} of {of:,} questions are drawn and learned from (models.{name}.max_questions)")
+    with console.progress(f"features of {name}", total) as advance:
+        tables = {part: table(rows, spec.unit, card, chosen, advance) for part, rows in parts.items()}
+    with console.progress(f"train {name}", len(spec.heads) * (1 + final)) as advance:
+        heads, losses = {}, {}
+        for head in spec.heads:
+            fitting = _Fitting(spec, head, card, chosen, parts, tables, seed)
+            judged = fitting.fit(("train",))
+            losses[head] = {part: fitting.loss(judged, part) for part in parts if len(parts[part].asked)}
+            advance(1)
+            heads[head] = fitting.fit(("train", "valid")) if final and len(parts["valid"].asked) else judged
+            advance(1 if final else 0)
+    record: dict[str, Any] = {"epoch": 1}
+    for part in parts:
+        own_losses = {head: each[part] for head, each in losses.items() if part in each}
+        if own_losses:
+            record[part] = {"loss": sum(own_losses.values()), **own_losses}
+    return TrainedTabular(
+        Tabular(spec.unit, chosen, heads), record, {part: len(rows.asked) for part, rows in parts.items()}
+    )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """N questions of a split, of `of` that it has."""
+
+    split: PackedSplit
+    asked: Asked
+    until: Array
+    """[N] the index after the last step that answers come from."""
+    of: int
+
+    def targets(self, head: str, card: Card) -> Array:
+        """[N] the answers of a head; NOTHING where it asks nothing."""
+        return np.asarray(named(head).targets(self.split, self.asked.end - 1, self.until, card))
+
+
+def drawn(split: PackedSplit, spec: Model, seed: int) -> Drawn:
+    """At most `spec.max_questions` of a split, evenly spread by chance, in their order."""
+    of = split.n_events
+    event = np.arange(of)
+    if of > spec.max_questions:
+        event = np.sort(np.random.default_rng(seed).choice(of, spec.max_questions, replace=False))
+    sequence = np.searchsorted(np.asarray(split.offsets), event, side="right") - 1
+    begin, until = (np.asarray(split.offsets[sequence + more], np.int64) for more in (0, 1))
+    return Drawn(split, Asked(begin, event + 1, np.asarray(split.time[event], np.int64)), until, of)
+
+
+def table(rows: Drawn, unit: str, card: Card, chosen: tuple[str, ...], advance: Advance) -> Array:
+    """The features of drawn questions, float32 [N, F]."""
+    found = np.empty((len(rows.asked), len(chosen)), np.float32)
+    for first in range(0, len(found), CHUNK):
+        last = min(first + CHUNK, len(found))
+        found[first:last] = features.compute(unit, rows.split, rows.asked.part(first, last), card, chosen)
+        advance(last - first)
+    return found
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """What fitting one head needs."""
+
+    spec: Model
+    head: str
+    card: Card
+    features: tuple[str, ...]
+    parts: Mapping[str, Drawn]
+    tables: Mapping[str, Array]
+    seed: int
+
+    def rows(self, part: str) -> tuple[Array, Array, Array]:
+        """Features, targets and whose they are, of the questions of a part that the head asks."""
+        target = self.parts[part].targets(self.head, self.card)
+        asks = np.flatnonzero(target != NOTHING)
+        return self.tables[part][asks], target[asks], self.parts[part].asked.begin[asks]
+
+    def fit(self, parts: tuple[str, ...]) -> Estimator:
+        """An estimator of the head, fitted to some parts."""
+        x, target, group = map(list, zip(*(self.rows(part) for part in parts), strict=True))
+        for number, owner in enumerate(group):  # the same number is another sequence in another part
+            group[number] = 2 * owner + number
+        head = named(self.head)
+        params = {
+            "most_rows": 2 * self.spec.max_questions,
+            "classes": len(head.names(self.card)),
+            "horizon_days": self.card.own_settings.get("horizon_days", 0),
+        }
+        return estimators.fit(
+            self.spec.kind,
+            np.concatenate(x),
+            np.concatenate(target),
+            kind_of_answer=head.kind,
+            groups=np.concatenate(group),
+            names=self.features,
+            seed=self.seed,
+            params=params | _settings(self.spec),
+        )
+
+    def loss(self, estimator: Estimator, part: str) -> float:
+        """The mean loss of an estimator's answers to a part."""
+        x, target, _ = self.rows(part)
+        return LOSSES[named(self.head).kind](estimator.predict(x), target) if len(target) else float("nan")
+
+
+def _settings(spec: Model) -> dict[str, Any]:
+    """The params of a model, as `estimators.fit` calls them."""
+    return {
+        "most_rounds": spec.boosting.trees,
+        "leaves": spec.boosting.leaves,
+        "learning_rate": spec.boosting.learning_rate,
+        "min_rows": spec.boosting.min_rows,
+        "l2": spec.logistic.l2,
+    }
+
+
+def _log_loss(answers: Array, target: Array) -> float:
+    return float(-answers[np.arange(len(target)), target.astype(np.int64)].mean(dtype=np.float64))
+
+
+def _absolute_error(answers: Array, target: Array) -> float:
+    return float(np.abs(answers[:, 0] - target).mean(dtype=np.float64))
+
+
+LOSSES: Mapping[str, Callable[[Array, Array], float]] = {
+    "classes": _log_loss,
+    "probability": _log_loss,
+    "amount": _absolute_error,
+}
+"""By kind of answer, what the history says: nats a question; of amounts the mean error, in the unit of money."""

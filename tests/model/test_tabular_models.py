@@ -1,0 +1,228 @@
+"""Models of hand-made features, of each kind: from a packed store to served answers, by the same verbs as networks."""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_models
+import yaml
+from pyarrow import parquet
+from watched_shop import MODEL, call, crown
+
+from clickflow import features
+from clickflow.artefact import asking, export
+from clickflow.artefact.artefact import Artefact, load
+from clickflow.artefact.windows import questions
+from clickflow.evaluation import vocabularies
+from clickflow.features.feature import Asked, Feature, Names
+from clickflow.params.file import check
+from clickflow.sequences.store import PackedSplit, open_split, read_card
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.files import read_json, sha256_folder
+from clickflow.system.paths import Paths
+from clickflow.training import stage, tabular
+
+KINDS = ("boosting", "logistic", "blend")
+HEADS = ("next_action",)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if "session" not in features.TABLES:
+            patch.setitem(features.TABLES, "session", (TABLE, compute))
+        yield
+
+
+TABLE = tuple(Feature(name, "", "") for name in ("steps", "last_action", "last_price"))
+
+
+def compute(split: PackedSplit, asked: Asked, _: Names) -> Any:
+    last = asked.end - 1
+    return np.stack([asked.end - asked.begin, split.action[last], split.price[last]], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A workspace in which a model of a kind was trained, exported, evaluated, gated, and made champion."""
+
+    paths: Paths
+    kind: str
+    decision: dict[str, Any]
+
+    @property
+    def artefact(self) -> Artefact:
+        return load(self.paths.exported(MODEL))
+
+
+def params_of(root: Path, kind: str, **model: Any) -> dict[str, Any]:
+    """params.yaml with a model of that kind in the place of the network."""
+    raw: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    heads: dict[str, Any] = {name: {} for name in HEADS}
+    raw["models"][MODEL] = {"unit": "session", "kind": kind, "heads": heads, **model}
+    raw["evaluation"] |= {"bootstrap": 50, "baselines": {"next_action": ["majority", "markov"]}}
+    raw["gate"] |= {"primary": {"next_action": "log_loss"}, "max_calibration_error": 1.0, "max_latency_ms": 5000}
+    raw["gate"]["beat_baselines"] = {"next_action.log_loss": "warn"}
+    raw["gate"]["floors"] = {"next_action.accuracy": 0.3}
+    raw["watch"] = {"min_sequences": 30, "max_metric_drop": {"next_action.accuracy": 0.5}}
+    return raw
+
+
+def made(root: Path, folder: Path, kind: str) -> Paths:
+    """A workspace with a store, and params of that kind."""
+    raw = params_of(root, kind)
+    if kind != "logistic":
+        raw["models"][MODEL]["boosting"] = {"trees": 6, "min_rows": 20}
+    paths = Paths(folder)
+    paths.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    shutil.copy(root / "dvc.yaml", folder)
+    small_models.shop(paths.sequences("session"), test=100)
+    return paths
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def shop(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    paths = made(root, tmp_path_factory.mktemp(request.param), request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(paths.root)
+        patch.setenv("CLICKFLOW_HOME", str(paths.root / "home"))
+        params = check(yaml.safe_load(paths.params.read_text(encoding="utf-8")))
+        stage.run(params, paths, MODEL)
+        export.run(params, paths, MODEL)
+        for verb in ("evaluate", "gate"):
+            call(verb, MODEL, as_json=False)
+        crown(paths)
+    return Shop(paths, request.param, read_json(paths.gate(MODEL) / "decision.json"))
+
+
+@pytest.fixture
+def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.chdir(shop.paths.root)
+    monkeypatch.setenv("CLICKFLOW_HOME", str(shop.paths.root / "home"))
+    return shop
+
+
+def test_it_is_judged_as_every_model_is(shop: Shop) -> None:
+    metrics = read_json(shop.paths.measured(MODEL))
+    assert set(metrics["next_action"]) == {"candidate", "champion", "majority", "markov"}
+    assert metrics["next_action"]["candidate"]["log_loss"]["value"] < 1.6
+    assert metrics["artefact"]["parity"] <= 1e-4
+    assert shop.decision["decision"] == "promote"
+    report = (shop.paths.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
+    assert shop.kind in report
+    assert f"{len(shop.artefact.features)} hand-made features" in report
+
+
+def test_one_and_all_are_answered_alike(here: Shop, tmp_path: Path) -> None:
+    (latest, *_) = call("score", MODEL, "--limit", "2")["sessions"]
+    assert sum(latest["next_actions"].values()) == pytest.approx(1, abs=1e-5)
+    card = call("score", MODEL, "--all", "--out", str(tmp_path / "out"))
+    assert card["rows"] == {"actions.parquet": 440}
+    rows = parquet.read_table(tmp_path / "out/actions.parquet").to_pylist()
+    (row,) = [row for row in rows if row["session_id"] == latest["session"]]
+    assert {name: row[name] for name in latest["next_actions"]} == pytest.approx(latest["next_actions"], abs=1e-5)
+
+
+def test_it_is_watched(here: Shop) -> None:
+    watched = call("watch", MODEL, "--as-of", "1970-01-11T00:00:00Z")["models"][MODEL]
+    (bound,) = [bound for bound in watched["windows"][-1]["bounds"] if bound["kind"] == "metric"]
+    assert bound["name"] == "next_action.accuracy"
+    assert bound["value"] == pytest.approx(bound["expected"], rel=0.3)
+
+
+def test_the_future_changes_no_answer(shop: Shop) -> None:
+    store, artefact = shop.paths.sequences("session"), shop.artefact
+    card, split = read_card(store), open_split(store, "test")
+    translation = vocabularies.translation(store, card, artefact)
+    asked = questions(split.offsets, np.arange(20), artefact.max_length)
+    whole = asking.answers(artefact, split, asked, np.arange(len(asked)), translation)["next_action"]
+    draw = np.random.default_rng(0)
+    for k in draw.choice(len(asked), 12, replace=False):
+        end = int(asked.event[k]) + 1
+        later = {name: np.array(values) for name, values in split.columns.items()}
+        for values in later.values():
+            draw.shuffle(values[end:])
+        other = asking.answers(artefact, split.with_columns(**later), asked, np.array([k]), translation)["next_action"]
+        np.testing.assert_allclose(other[0], whole[k], atol=1e-6)
+
+
+def test_the_same_again_is_the_same_bytes(shop: Shop, tmp_path: Path) -> None:
+    params = check(yaml.safe_load(shop.paths.params.read_text(encoding="utf-8")))
+    again = Paths(tmp_path)
+    shutil.copytree(shop.paths.sequences("session"), again.sequences("session"))
+    stage.run(params, again, MODEL)
+    assert sha256_folder(again.trained(MODEL)) == sha256_folder(shop.paths.trained(MODEL))
+    export.run(params, again, MODEL)
+    assert load(again.exported(MODEL)).card["model_sha256"] == shop.artefact.card["model_sha256"]
+
+
+def test_a_feature_that_is_no_more_is_refused_by_name(shop: Shop) -> None:
+    store = shop.paths.sequences("session")
+    card, split = read_card(store), open_split(store, "test")
+    old = replace(shop.artefact, card={**shop.artefact.card, "features": ["moon_phase", *shop.artefact.features[1:]]})
+    asked = questions(split.offsets, [0], 8)
+    with pytest.raises(DataError, match="does not compute: moon_phase"):
+        asking.answers(old, split, asked, np.array([0]), vocabularies.translation(store, card, shop.artefact))
+
+
+def test_features_can_be_chosen_and_are_asked_by_name(root: Path, tmp_path: Path) -> None:
+    paths = made(root, tmp_path, "logistic")
+    chosen = list(reversed(features.names("session")[:2]))
+    params = check(params_of(root, "logistic", features=chosen, max_questions=500))
+    stage.run(params, paths, MODEL)
+    export.run(params, paths, MODEL)
+    artefact = load(paths.exported(MODEL))
+    assert list(artefact.features) == artefact.card["spec"]["features"] == chosen
+    assert read_json(paths.trained(MODEL) / "model.json")["questions"]["train"] == 500
+    with pytest.raises(DataError, match=r"reads features \[N, 2\]; given: \[4, 3\]"):
+        artefact.scores({}, features=np.zeros((4, 3), np.float32))
+
+
+def test_of_many_questions_some_are_drawn_over_the_whole_part(root: Path, tmp_path: Path) -> None:
+    paths = made(root, tmp_path, "logistic")
+    spec = check(params_of(root, "logistic", max_questions=200)).model(MODEL)
+    split = open_split(paths.sequences("session"), "train")
+    drawn = tabular.drawn(split, spec, 0)
+    event = drawn.asked.end - 1
+    assert (len(event), drawn.of) == (200, split.n_events)
+    assert (np.diff(event) > 0).all()
+    assert event.max() > 0.9 * split.n_events
+    assert not np.array_equal(event, tabular.drawn(split, spec, 1).asked.end - 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        ({"encoder": {"units": 12}}, r"encoder: is a param of kind network; this model is of kind boosting"),
+        ({"budget": {"epochs": 3}}, r"budget: is a param of kind network"),
+        ({"logistic": {"l2": 0.5}}, r"logistic: is a param of kind logistic and blend"),
+        ({"features": ["stepz"]}, r"features: the unit session has no feature 'stepz'"),
+        ({"features": []}, r"features: there is none"),
+        ({"heads": {"next_item": {}}}, r"next_item: kind boosting gives no answer of kind ranking; kind network does"),
+        ({"heads": {"next_action": {"weight": 2}}}, r"weight: weighs losses against each other"),
+    ],
+)
+def test_params_that_a_kind_does_not_read_are_faults(root: Path, model: Mapping[str, Any], fault: str) -> None:
+    with pytest.raises(UsageError, match=fault):
+        check(params_of(root, "boosting", **model))
+
+
+def test_a_network_has_no_trees(root: Path) -> None:
+    with pytest.raises(UsageError, match="boosting: is a param of kind boosting and blend; this model is of kind netw"):
+        check(params_of(root, "network", boosting={"trees": 5}))
+
+
+def test_the_params_of_the_how_to_are_params(root: Path) -> None:
+    page = (root / "docs/howto/choose-a-model.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 2
+    for block in map(yaml.safe_load, blocks):
+        raw = params_of(root, "logistic")
+        for section, chosen in block.items():
+            raw[section] = raw[section] | chosen if isinstance(chosen, dict) else chosen
+        check(raw)
