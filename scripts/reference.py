@@ -141,7 +141,8 @@ def features_page() -> str:
     lines = ["# Hand-made features", "", "Made from `src/clickflow/features` by `python scripts/reference.py`.", ""]
     lines += [
         "What classical models and baselines read of a customer or a visit, at the time of asking. A feature reads",
-        "nothing after that time. One that does not exist (the gaps of a customer with one purchase) is missing, and not 0.",
+        "nothing after that time. One that does not exist (the gaps of a customer with one purchase) is missing, and "
+        "not 0.",
     ]
     for unit in TABLES:
         lines += ["", f"## {unit}", "", "| name | unit | meaning | window |", "| --- | --- | --- | --- |"]

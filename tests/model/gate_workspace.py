@@ -70,8 +70,8 @@ def measured(
     `seen` [n]: rows that the champion may have learned from; masked: it is not known.
     `tied` [n]: answers of the same instant as the step before. `best`: the version of the system best_champion.
     `customer` [n]: whose each row is; none given: nobody is known.
-    `fit`: what differs in the champion's from that of one of the same shop. `champion_answers`: its outputs, and for how
-    many next steps; none given: those of the candidate.
+    `fit`: what differs in the champion's from that of one of the same shop. `champion_answers`: its outputs, and for
+    how many next steps; none given: those of the candidate.
     """
     exported, folder = paths.exported(MODEL), paths.evaluation(MODEL)
     for each in (exported, folder):

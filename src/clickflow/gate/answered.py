@@ -14,7 +14,7 @@ RULE = "answers all that the champion answers"
 
 
 def judge(gate: ResolvedGate, evidence: Evidence) -> Rule:
-    """Every output of the champion's card is one of the candidate's, for as many next steps; `may_drop` lets some go."""
+    """Every output of the champion's card is one of the candidate's, for as many steps; `may_drop` lets some go."""
     if not evidence.champion_version:
         return Rule(rule=RULE, verdict="not_applicable", severity="hold", text="there is no champion yet")
     version, said = evidence.champion_version, _said(evidence)
