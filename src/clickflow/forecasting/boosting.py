@@ -1,0 +1,112 @@
+"""One boosting model (LightGBM) over all series: quantiles and mean of every step ahead, from lags.
+
+A quantile regression each (Koenker and Bassett 1978), weighted by the level, so that the loss is the one in units.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickflow.forecasting.lags import RECENT, Lags, lags
+from clickflow.forecasting.panel import LEVELS, Panel
+
+Array = NDArray[Any]
+
+ROWS = 60_000
+"""Questions that a model is trained on; more are sampled."""
+LEAST = 300
+"""With fewer there is no model."""
+COMMON = {
+    "learning_rate": 0.06,
+    "num_leaves": 16,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "lambda_l2": 2.0,
+    "max_bin": 127,
+    "feature_pre_filter": False,
+    "verbosity": -1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+}
+ROUNDS = 150
+LARGEST = 30.0
+"""Values more times the level than this are cut off in training."""
+OBJECTIVES: tuple[dict[str, Any], ...] = (
+    {"objective": "tweedie", "tweedie_variance_power": 1.3},
+    *({"objective": "quantile", "alpha": level} for level in LEVELS),
+)
+"""One model each: the mean, then the quantiles."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Series, origin and step ahead, [n] each."""
+
+    rows: Array
+    origins: Array
+    steps: Array
+
+
+def training_questions(held: Lags, horizon: int, seed: int) -> Questions:
+    """Those whose answer lies inside the panel, the recent ones more often."""
+    rng = np.random.default_rng(seed)
+    panel = held.panel
+    least = held.first + RECENT[panel.step] // 2 + 1
+    count = np.maximum(panel.periods - least, 0)  # origins with at least one answer
+    if not count.sum():
+        empty = np.zeros(0, np.int64)
+        return Questions(empty, empty, empty)
+    wanted = int(min(ROWS, count.sum() * horizon))
+    rows = rng.choice(len(count), wanted, p=count / count.sum())
+    age = rng.random(wanted) ** 1.5 * count[rows]  # periods before the end: more of the last ones
+    origins = panel.periods - 1 - age.astype(np.int64)
+    steps = rng.integers(1, np.minimum(horizon, panel.periods - origins) + 1)
+    order = np.lexsort((steps, origins, rows))
+    return Questions(rows[order], origins[order], steps[order])
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """The models, as LightGBM writes them, in the order of `OBJECTIVES`."""
+
+    texts: tuple[str, ...]
+    horizon: int
+
+    def forecast(self, known: Panel) -> Array:
+        """Forecasts [s, h, 4] of all series of `known`."""
+        import lightgbm
+
+        held = lags(known)
+        series = len(known.values)
+        rows = np.repeat(np.arange(series), self.horizon)
+        origins = np.full(len(rows), known.periods)
+        features = held.table(rows, origins, np.tile(np.arange(1, self.horizon + 1), series))
+        level = held.level(rows, origins)
+        models = [lightgbm.Booster(model_str=text) for text in self.texts]
+        out = np.stack([model.predict(features, num_threads=1) for model in models], 1) * level[:, None]
+        out[:, 1:] = np.sort(out[:, 1:], 1)
+        made: Array = np.maximum(out, 0).reshape(series, self.horizon, 4)
+        return made
+
+
+def fit(known: Panel, horizon: int, *, seed: int = 0) -> Boosting | None:
+    """Train on all that `known` holds; None where that is too little."""
+    import lightgbm
+
+    held = lags(known)
+    asked = training_questions(held, horizon, seed)
+    if len(asked.rows) < LEAST:
+        return None
+    features = held.table(asked.rows, asked.origins, asked.steps)
+    level = held.level(asked.rows, asked.origins)
+    target = np.minimum(known.values[asked.rows, asked.origins + asked.steps - 1] / level, LARGEST)
+    if not target.any():
+        return None
+    data = lightgbm.Dataset(features, target, weight=level / level.mean(), params=COMMON, free_raw_data=False)
+    common = COMMON | {"min_data_in_leaf": int(np.clip(len(target) // 300, 10, 200)), "seed": seed}
+    texts = [lightgbm.train(common | objective, data, ROUNDS).model_to_string() for objective in OBJECTIVES]
+    return Boosting(tuple(texts), horizon)

@@ -1,0 +1,129 @@
+"""Forecasts of many series: what must hold of every method and of the preset."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clickflow.forecasting import ensemble, scores
+from clickflow.forecasting.local import LOCAL
+from clickflow.forecasting.panel import Panel, panel
+
+HORIZON = 4
+
+
+def shop(step: Any = "day", periods: int = 60, series: int = 12, seed: int = 0) -> Panel:
+    """Fast, intermittent and late series; the last ones begin in the last third."""
+    rng = np.random.default_rng(seed)
+    season = 1 + 0.5 * np.sin(np.arange(periods) * 2 * np.pi / (12 if step == "month" else 7))
+    level = rng.lognormal(1.5, 1.5, series)[:, None]
+    values = rng.poisson(level * season).astype(float)
+    values[series // 2 :] *= rng.random((series - series // 2, periods)) < 0.3
+    values[-2:, : periods * 2 // 3] = np.nan
+    return Panel(values, step, np.datetime64("2025-01-01"))
+
+
+@pytest.fixture(scope="module")
+def known() -> Panel:
+    return shop()
+
+
+@pytest.fixture(scope="module")
+def preset(known: Panel) -> ensemble.Preset:
+    return ensemble.fit(known, HORIZON)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize(("step", "periods"), [("day", 60), ("month", 30), ("week", 7)])
+def test_forecasts_are_whole_ordered_and_not_negative(name: str, step: Any, periods: int) -> None:
+    made = LOCAL[name](shop(step, periods), HORIZON)
+    assert made.shape == (12, HORIZON, 4)
+    assert np.isfinite(made).all()
+    assert (made >= 0).all()
+    assert (np.diff(made[..., 1:], axis=-1) >= 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name in LOCAL if name not in ("croston_sba", "tsb")])
+def test_ten_times_the_units_are_ten_times_the_forecast(name: str, known: Panel) -> None:
+    rows = known.rows(np.arange(6))  # the fast ones
+    if name == "ets":  # its logarithm of 1 + x is not linear: the plain smoothing is
+        rows = known.rows(np.flatnonzero((known.values == 0).mean(1) > 0.05))
+    made = LOCAL[name](rows, HORIZON)
+    np.testing.assert_allclose(LOCAL[name](replace(rows, values=rows.values * 10), HORIZON), made * 10, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_constant_series_is_forecast_as_itself(name: str) -> None:
+    made = LOCAL[name](Panel(np.full((1, 60), 7.0), "day", np.datetime64("2025-01-01")), HORIZON)
+    slack = 0.25 if name == "croston_sba" else 0.01  # its correction is below by half of alpha
+    np.testing.assert_allclose(made[..., 0], 7, rtol=slack)
+
+
+def test_a_series_that_never_sold_is_forecast_as_nothing() -> None:
+    still = Panel(np.zeros((1, 60)), "day", np.datetime64("2025-01-01"))
+    for method in LOCAL.values():
+        assert method(still, HORIZON).max() < 0.01
+
+
+def test_the_preset_is_whole_ordered_not_negative_and_the_same_again(known: Panel, preset: ensemble.Preset) -> None:
+    made = preset.forecast(known)
+    assert "boosting" in preset.methods
+    assert np.isfinite(made).all()
+    assert (made >= 0).all()
+    assert (np.diff(made[..., 1:], axis=-1) >= 0).all()
+    assert all(abs(weight.sum() - 1) < 1e-9 for weight in preset.weights.values())
+    np.testing.assert_array_equal(ensemble.fit(known, HORIZON).forecast(known), made)
+
+
+def test_what_comes_after_the_origin_changes_no_forecast(known: Panel) -> None:
+    origin = 50
+    values = known.values.copy()
+    values[:, origin:] = np.random.default_rng(1).integers(0, 1000, values[:, origin:].shape)
+    for method in LOCAL.values():
+        other = replace(known, values=values).before(origin)
+        np.testing.assert_array_equal(method(other, HORIZON), method(known.before(origin), HORIZON))
+    before = [ensemble.fit(each.before(origin), HORIZON) for each in (known, replace(known, values=values))]
+    np.testing.assert_array_equal(before[0].forecast(known.before(origin)), before[1].forecast(known.before(origin)))
+
+
+def test_a_season_is_found() -> None:
+    """A clean weekly rhythm is forecast closely by the methods that read a season."""
+    days = np.arange(120)
+    values = 50 + 30 * np.sin(days * 2 * np.pi / 7)[None] + np.random.default_rng(0).normal(0, 1, (4, 120))
+    known = Panel(values[:, :106], "day", np.datetime64("2025-01-01"))
+    for name in ("seasonal_naive", "ets", "sarima", "window"):
+        error = np.abs(LOCAL[name](known, 14)[..., 2] - values[:, 106:]).mean()
+        assert error < 5, name
+
+
+def test_sarima_agrees_with_statsmodels_on_the_airline_model() -> None:
+    statespace = pytest.importorskip("statsmodels.tsa.statespace.sarimax")
+    from clickflow.forecasting import arima
+
+    rng = np.random.default_rng(3)
+    shocks: NDArray[Any] = rng.normal(0, 1, 140)
+    moved = shocks.copy()
+    moved[1:] -= 0.4 * shocks[:-1]
+    series = 100 + np.cumsum(moved)
+    ar, ma = arima._polynomials(arima.Order((0.0,), (0.4,), d=1), 12)
+    errors = arima._errors(series[None], ar, ma)[:, :, 0].T
+    mean, _ = arima._ahead(series[None], errors.T, ar, ma, 5)
+    other = statespace.SARIMAX(series, order=(0, 1, 1)).smooth([-0.4, 1.0]).forecast(5)
+    np.testing.assert_allclose(mean[0], other, atol=0.01)
+
+
+def test_missing_rows_are_zeros_where_the_file_has_gaps() -> None:
+    days = np.array(["2025-01-01", "2025-01-04", "2025-01-02"], "datetime64[D]")
+    gaps = panel(["a", "a", "b"], days, np.array([1.0, 2.0, 3.0]), step="day")
+    np.testing.assert_array_equal(gaps.values, [[1, 0, 0, 2], [np.nan, 3, 0, 0]])
+    dense = panel(["a", "a", "b"], days[[0, 2, 2]], np.array([1.0, 2.0, 3.0]), step="day")
+    np.testing.assert_array_equal(dense.values, [[1, 2], [np.nan, 3]])
+
+
+def test_the_loss_is_the_one_of_the_field() -> None:
+    actual, forecast = np.array([[10.0]]), np.array([[[9.0, 8.0, 10.0, 9.0]]])
+    found = scores.summary(actual, forecast, np.array([2.0]))
+    assert found["weighted_quantile_loss"] == pytest.approx((0.1 * 2 + 0 + 0.9 * 1) * 2 / 3 / 10)
+    assert (found["mase"], found["rmse"], found["coverage_80"]) == (0, 1, 0)
