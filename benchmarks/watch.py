@@ -128,9 +128,8 @@ def moved(split: PackedSplit, cells: Cells, watch: Watch, size: int, trials: int
     for share in MOVED:
         draw = np.random.default_rng(seed + 2)
         chosen = draw.random(split.n_events) < share
-        other = PackedSplit(
+        other = split.with_columns(
             **{
-                **vars(split),
                 "item": np.where(chosen, most + FIRST_ITEM - split.item, split.item).astype(np.int32),
                 "action": np.where(chosen, (split.action + 1) % len(cells.actions), split.action).astype(np.uint8),
                 "hour": np.where(chosen, (split.hour + 12) % 24, split.hour).astype(np.uint8),

@@ -131,7 +131,7 @@ def test_the_further_the_data_moves_the_larger_the_distance():
         action = np.array(train.action)
         moved = np.random.default_rng(0).random(len(action)) < share
         action[moved] = 3
-        now = counted(cells, PackedSplit(**{**vars(train), "action": action}))
+        now = counted(cells, train.with_columns(action=action))
         found = drift.distances(cells, now, reference, sequences=800, alpha=0.01, seed=0)
         seen.append(found["event_types"].value)
         assert found["hour"].value == pytest.approx(0)

@@ -13,6 +13,7 @@ from small_models import KNOWN, shop, spec, trained
 
 from clickflow.artefact import asking, export
 from clickflow.artefact.artefact import Artefact, load
+from clickflow.artefact.windows import last
 from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import batch, forms
@@ -82,7 +83,7 @@ def test_a_model_that_looks_ahead_has_a_ranking_more(tmp_path: Path, root: Path)
     assert ahead.select(who).equals(items.select(who))
     assert not ahead["probability"].equals(items["probability"])
     steps = open_split(paths.sequences("session"), "train")
-    asked = batch.latest(steps.offsets, [0], answering.max_length)
+    asked = last(steps, [0], answering.max_length)
     names = batch.vocabularies.translation(paths.sequences("session"), read_card(paths.sequences("session")), answering)
     logs = asking.answers(answering, steps, asked, np.array([0]), names)["next_items"][0]
     best = np.argsort(-logs[2:], kind="stable")[:5] + 2

@@ -32,7 +32,7 @@ def returned(columns, offsets):
 
 
 ADDED = {
-    "quantity": Feature(stored="<f4", kind="number", optional=True, event="quantity", tabular="log"),
+    "pieces": Feature(stored="<f4", kind="number", optional=True, event="quantity", tabular="log"),
     "returned": Feature(stored="u1", kind="class", codes=2, width=3, derive=returned, tabular="frequency"),
 }
 
@@ -69,9 +69,9 @@ def test_a_step_feature_is_one_entry(
     prepare.run(params, paths, "session")
 
     card, train = read_card(paths.sequences("session")), open_split(paths.sequences("session"), "train")
-    assert card.statistics["quantity"]["std"] > 0
-    assert (train.quantity[train.offsets[:-1]] > 0).all()
-    assert np.isnan(train.quantity[train.offsets[:-1] + 1]).all(), "the second step has none"
+    assert card.statistics["pieces"]["std"] > 0
+    assert (train.pieces[train.offsets[:-1]] > 0).all()
+    assert np.isnan(train.pieces[train.offsets[:-1] + 1]).all(), "the second step has none"
     assert train.returned.dtype == np.uint8
     assert train.returned.tolist() == returned({"item": train.item}, train.offsets).tolist()
     assert 0 < train.returned.mean() < 1
@@ -90,7 +90,7 @@ def test_a_step_feature_is_one_entry(
     stage.run(params, paths, "next_step")
     export.run(params, paths, "next_step")
     exported = read_json(paths.exported("next_step") / "card.json")
-    assert exported["inputs"] == {"item": "int64", "hour": "int64", "quantity": "float32", "returned": "int64"}
+    assert exported["inputs"] == {"item": "int64", "hour": "int64", "pieces": "float32", "returned": "int64"}
     assert "equal to the trained network" in capsys.readouterr().out
 
 

@@ -25,7 +25,7 @@ from clickflow.artefact.artefact import (
     load,
     open_session,
 )
-from clickflow.artefact.windows import Ints, Questions, Translation, batch, blocks, questions
+from clickflow.artefact.windows import Ints, Questions, Translation, batch, blocks, of_split
 from clickflow.heads import outputs
 from clickflow.params.export import Export
 from clickflow.sequences.card import iso
@@ -216,7 +216,7 @@ def real(folder: Path, store: Card, max_length: int) -> tuple[PackedSplit, Quest
         raise DataError(f"the store {folder} holds no sequences", next_step=f"run `clickflow sequences {store.unit}`")
     spread = np.linspace(0, split.n_sequences - 1, min(CHECKED, split.n_sequences)).astype(np.int64)
     longest = np.argsort(-split.lengths, kind="stable")[:4]
-    return split, questions(split.offsets, np.unique(np.concatenate([spread, longest])), max_length)
+    return split, of_split(split, np.unique(np.concatenate([spread, longest])), max_length)
 
 
 def same_data(trained: Path, trained_card: Mapping[str, Any], folder: Path, store: Card) -> None:

@@ -34,6 +34,8 @@ class Questions:
     """[n] the first step of the question's window, as an index into the flat columns."""
     window: Ints
     """[n] steps of the window; questions with the same `first` and `window` share it."""
+    until: Ints
+    """[n] index after the last step that the answer may come from."""
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -42,6 +44,17 @@ class Questions:
     def column(self) -> Ints:
         """[n] where in its window the last step read stands."""
         return self.event - self.first
+
+    @property
+    def begin(self) -> Ints:
+        """[n] the first step of the sequence, as an index into the flat columns."""
+        return self.event - self.position
+
+    def now(self, split: Any) -> Ints:
+        """[n] when it is asked, microseconds since 1970 UTC: at the cut-off, or at the time of the last step read."""
+        if split.cut_off is None:
+            return np.asarray(split.time)[self.event]
+        return np.asarray(split.cut_off)[self.sequence]
 
     @property
     def has_next(self) -> npt.NDArray[np.bool_]:
@@ -64,7 +77,24 @@ def questions(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int)
         event=start + position,
         first=np.where(late, start + position - max_length + 1, start),
         window=np.where(late, max_length, np.minimum(length, max_length)),
+        until=start + length,
     )
+
+
+def last(split: Any, sequences: npt.ArrayLike, max_length: int) -> Questions:
+    """The question after the last step that is read of each of `sequences`; those of no step ask nothing."""
+    chosen = np.asarray(sequences, np.int64)
+    chosen = chosen[np.asarray(split.end)[chosen] > np.asarray(split.begin)[chosen]]
+    begin, end, until = (np.asarray(each)[chosen].astype(np.int64) for each in (split.begin, split.end, split.until))
+    window = np.minimum(end - begin, max_length)
+    return Questions(chosen, end - begin - 1, end - begin, end - 1, end - window, window, until)
+
+
+def of_split(split: Any, sequences: npt.ArrayLike, max_length: int) -> Questions:
+    """All questions about `sequences`, where their unit asks: at every step, or at the last."""
+    if split.asks == "last":
+        return last(split, sequences, max_length)
+    return questions(split.offsets, sequences, max_length)
 
 
 def blocks(asked: Questions, size: int) -> Iterator[Ints]:

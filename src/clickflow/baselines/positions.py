@@ -64,9 +64,7 @@ def training(split: Any, head: Head, store: Store, max_length: int) -> Positions
     """Every position of a split at which `head`, of kind classes or probability, asks something, with windows of at
     most `max_length` steps.
     """
-    offsets = np.asarray(split.offsets, np.int64)
-    event = np.arange(len(split.item))
-    start, end = (np.repeat(bound, np.diff(offsets)) for bound in (offsets[:-1], offsets[1:]))
+    event, start, end = split.asked()
     target = head.targets(split, event, end, store)
     every = Positions(
         split,
@@ -106,7 +104,7 @@ def features(positions: Positions, popularity: Mapping[str, Floats]) -> Floats:
         again |= (at >= first) & (positions._column("item", np.maximum(at, 0)) == item)
     column += [again, np.log1p(event - first)]
     for name, feature in FEATURES.items():
-        if feature.tabular:
+        if feature.tabular and hasattr(positions.split, name):
             column += _tabular(name, positions._column(name, event), popularity)
     table: Floats = np.stack([np.asarray(each, np.float64) for each in column], axis=1)
     return table
@@ -131,5 +129,5 @@ def log_counts(split: Any) -> dict[str, Floats]:
     return {
         name: np.log1p(np.append(np.bincount(np.asarray(getattr(split, name))), 0).astype(np.float64))
         for name, feature in FEATURES.items()
-        if feature.tabular == "frequency"
+        if feature.tabular == "frequency" and hasattr(split, name)
     }

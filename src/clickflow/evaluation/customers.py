@@ -20,10 +20,13 @@ def of(store: Path, split: str) -> Codes:
     import pyarrow.compute as pc
     from pyarrow import parquet
 
-    table = parquet.read_table(store / split / "sequences.parquet", columns=["user_id", "session_id"])
+    file = store / split / "sequences.parquet"
+    names = ["user_id", *({"session_id"} & set(parquet.read_schema(file).names))]
+    table = parquet.read_table(file, columns=names)
+    sessions = table["session_id"] if "session_id" in names else table["user_id"]
     user, session = (
         column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int32)
-        for column in (table["user_id"], pc.if_else(pc.is_null(table["user_id"]), table["session_id"], pa.scalar(None)))
+        for column in (table["user_id"], pc.if_else(pc.is_null(table["user_id"]), sessions, pa.scalar(None)))
     )
     codes: Codes = np.where(user >= 0, user, -1 - session).astype(np.int32)
     return codes

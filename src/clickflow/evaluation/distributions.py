@@ -82,7 +82,7 @@ class Cells:
         `item` and `action` map the store's indexes to the model's items and to `actions`.
         """
         lengths = split.lengths[chosen]
-        steps = _steps(split.offsets[chosen], lengths)
+        steps = _steps(split.begin[chosen], lengths)
         owner = np.repeat(np.arange(len(chosen)), lengths)
         rows = len(chosen)
         own = item[np.asarray(split.item[steps])]
@@ -135,12 +135,23 @@ def price_edges(prices: npt.NDArray[Any]) -> Values:
 
 
 def total(cells: Cells, split: PackedSplit, item: Ints, action: Ints) -> Values:
-    """The cells of a whole split, [cells], counted a chunk at a time."""
+    """The cells of a whole split, [cells], counted a chunk at a time; of people as of several cut-offs, of the last
+    one, where each of them is once.
+    """
     counts = np.zeros(sum(cells.sizes.values()))
+    if split.cut_off is not None:
+        newest = np.flatnonzero(np.asarray(split.cut_off) == split.cut_off.max(initial=0))
+        counts += cells.counts(split, newest, item, action).sum(axis=0)
+        return counts
     edges = np.unique(np.searchsorted(split.offsets, np.arange(0, split.n_events + CHUNK, CHUNK)))
     for first, last in pairwise([*edges[edges < split.n_sequences], split.n_sequences]):
         counts += cells.counts(split, np.arange(first, last), item, action).sum(axis=0)
     return counts
+
+
+def counted(split: PackedSplit) -> int:
+    """How many sequences are in `total`."""
+    return split.n_sequences if split.cut_off is None else int((split.cut_off == split.cut_off.max(initial=0)).sum())
 
 
 def action_codes(stored: Sequence[str], own: Sequence[str]) -> Ints:

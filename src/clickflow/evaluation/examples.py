@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import questions, recent
+from clickflow.artefact.windows import of_split, recent
 from clickflow.baselines import RANKING
 from clickflow.baselines.history import History
 from clickflow.evaluation import vocabularies
@@ -89,7 +89,7 @@ def _of_artefact(
     test: HeldOut, artefact: Artefact, output: str, chosen: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.floating]:
     """The artefact's scores [N, known] for some questions."""
-    own = questions(test.split.offsets, np.unique(test.questions.sequence), artefact.max_length)
+    own = of_split(test.split, np.unique(test.questions.sequence), artefact.max_length)
     translation = vocabularies.translation(test.folder, test.card, artefact)
     return asking.answers(artefact, test.split, own, chosen, translation)[output]
 

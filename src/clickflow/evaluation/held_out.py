@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.artefact.windows import Questions, questions
+from clickflow.artefact.windows import Questions, of_split
 from clickflow.baselines import positions
 from clickflow.baselines.history import History, history
 from clickflow.baselines.positions import Positions
@@ -52,7 +52,7 @@ class HeldOut:
     def question(self, head: Head, horizon: int = 1) -> Question:
         """What `head` asks; of a ranking the answers of so many next steps."""
         questions, targets = self.questions, head.targets
-        end = questions.event - questions.position + questions.length
+        end = questions.until
         target = targets(self.split, questions.event, end, self.card)
         at = np.flatnonzero(target != NOTHING)
         classes = head.names(self.card)
@@ -66,12 +66,18 @@ class HeldOut:
         return Question(head, at, np.where(there, later, NOTHING))
 
     def answer_time(self, at: Ints, step: Ints | int = 1) -> Ints:
-        """[n] when the answer so many steps ahead was there, at most the end of the sequence."""
+        """[n] when the answer so many steps ahead was there, at most the end of the sequence; of what is asked as of a
+        cut-off, the end of its horizon.
+        """
+        if self.split.cut_off is not None:
+            return self.questions.now(self.split)[at] + self.split.horizon
         times: Ints = np.asarray(self.split.time)[np.minimum(self.questions.event[at] + step, self._last(at))]
         return times
 
     def tied(self, at: Ints, step: Ints | int = 1) -> npt.NDArray[np.bool_]:
         """[n] whether the answer so many steps ahead has the time of the step before it."""
+        if self.split.cut_off is not None:
+            return np.zeros(len(at), np.bool_)
         time, answer, last = np.asarray(self.split.time), self.questions.event[at] + step, self._last(at)
         ties: npt.NDArray[np.bool_] = (answer <= last) & (time[np.minimum(answer, last)] == time[answer - 1])
         return ties
@@ -126,4 +132,4 @@ def about(
     """The `chosen` sequences of `split`. `customer`: of each sequence of the split; none given: each is its own."""
     if customer is None:
         customer = customers.themselves(split.n_sequences)
-    return HeldOut(folder, card, split, questions(split.offsets, chosen, max_length), customer)
+    return HeldOut(folder, card, split, of_split(split, chosen, max_length), customer)

@@ -7,7 +7,7 @@ import numpy as np
 
 from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import blocks, questions
+from clickflow.artefact.windows import blocks, of_split
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.asking import ASKING, size
 from clickflow.evaluation.held_out import HeldOut, Question
@@ -25,7 +25,7 @@ def answer(
     """
     translation = vocabularies.translation(test.folder, test.card, artefact)
     # the same positions; an artefact of another max_length reads windows of its own
-    own = questions(test.split.offsets, np.unique(test.questions.sequence), artefact.max_length)
+    own = of_split(test.split, np.unique(test.questions.sequence), artefact.max_length)
     collected = []
     for output in outputs.of(artefact.outputs):
         for question in head_questions:

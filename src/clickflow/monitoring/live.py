@@ -34,7 +34,10 @@ def answerable(artefact: Artefact, names: Iterable[str]) -> list[str]:
 
 def work(window: Window, splits: Mapping[str, PackedSplit]) -> int:
     """How many questions a window asks."""
-    return int(sum(splits[name].lengths[chosen].sum() for name, chosen in window.parts.items()))
+    return sum(
+        len(chosen) if splits[name].asks == "last" else int(splits[name].lengths[chosen].sum())
+        for name, chosen in window.parts.items()
+    )
 
 
 def metrics(

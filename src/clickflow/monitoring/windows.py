@@ -52,7 +52,8 @@ def newest(parts: Mapping[str, PackedSplit], as_of: int | None) -> int | None:
 
 def cut(stored: Mapping[str, PackedSplit], *, until: int, days: float, number: int, most: int) -> list[Window]:
     """`number` windows of `days` days, the oldest first, the last ending at `until`; at most `most` sequences each."""
-    starts = {name: _starts(split, np.arange(split.n_sequences)) for name, split in stored.items()}
+    # what is asked as of a cut-off is of the window in which its answer is there
+    starts = {name: _starts(split, np.arange(split.n_sequences)) + split.horizon for name, split in stored.items()}
     ends = [until - round(back * days * DAY) for back in range(number, -1, -1)]
     cut_windows = []
     for since, end in pairwise(ends):
@@ -62,7 +63,9 @@ def cut(stored: Mapping[str, PackedSplit], *, until: int, days: float, number: i
 
 
 def _starts(split: PackedSplit, chosen: Ints) -> Ints:
-    return np.asarray(split.time[split.offsets[chosen]])
+    if split.cut_off is not None:
+        return np.asarray(split.cut_off[chosen])
+    return np.asarray(split.time[split.begin[chosen]])
 
 
 def _thinned(parts: Mapping[str, Ints], most: int) -> dict[str, Ints]:

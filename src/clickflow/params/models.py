@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from clickflow.params.meta import Meta, Param, params
 
-Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "category"]
+Feature = Literal["action", "hour", "weekday", "gap", "since_start", "price", "quantity", "category"]
 ItemFeature = Literal["category", "brand", "price", "popularity"]
 Kind = Literal["rnn", "gru", "lstm", "mingru", "transformer", "attention"]
 """Of an encoder."""

@@ -68,6 +68,10 @@ def rules(params: Params) -> Any:
         if model.unit in units() and model.unit not in params.units:
             listed = ", ".join((*params.units, model.unit))
             yield f"{at}.unit: {model.unit!r} is not among units, so that its store is not made: units: [{listed}]"
+        elsewhere = {column for unit in units().values() for column in unit.columns}
+        for feature in model.encoder.features:
+            if model.unit in units() and feature in elsewhere - set(units()[model.unit].columns):
+                yield f"{at}.encoder.features: the unit {model.unit!r} has no {feature!r}"
         if name not in params.champion:
             yield f"champion.{name}: is missing; 0 says that there is none yet"
         if not model.heads:

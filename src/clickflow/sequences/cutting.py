@@ -5,12 +5,12 @@ are left out, consecutive repeats (same type, same item) become their first one,
 become pieces, each a sequence of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from clickflow.sequences.features import FEATURES, Array
+from clickflow.sequences.features import FEATURES, Array, held
 from clickflow.sequences.units.unit import Rules
 
 SEQUENCE = ("source", "length", "actor", "start", "end", "group_start", "group", "piece", "moves", "content")
@@ -20,10 +20,10 @@ are its steps that do not tie (same time, same or no order) with the step before
 """
 
 
-def step_types() -> dict[str, str]:
-    """The columns of a step that come from the engine, and their types."""
+def step_types(columns: Iterable[str] = ()) -> dict[str, str]:
+    """The columns of a step that come from the engine, and their types; `columns`: as a unit names them."""
     numbered = {name: FEATURES[name].stored for name in ("time", "item", "action")}
-    values = {name: feature.stored for name, feature in FEATURES.items() if feature.event}
+    values = {name: feature.stored for name, feature in held(columns).items() if feature.event}
     return numbered | values | {"category": FEATURES["category"].stored, "brand": "<i4"}
 
 
@@ -36,6 +36,8 @@ class Cutter:
 
     rules: Rules
     types: Sequence[str]
+    columns: tuple[str, ...] = ()
+    """As the unit names them."""
     type_not_used: int = 0
     no_item: int = 0
     repeats: int = 0
@@ -58,20 +60,21 @@ class Cutter:
     def __post_init__(self) -> None:
         self._used = np.zeros(256, bool)
         self._used[[self.types.index(name) for name in self.rules.event_types]] = True
+        self._types = step_types(self.columns)
 
     def push(self, rows: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         """Take the next batch of `engine.ordered_events` (`time` int64, missing prices NaN, `order` or none).
 
         Returns the steps (`step_types`), in order, and the sequences (`SEQUENCE`) that are known to have ended.
         """
-        nothing = {name: np.zeros(0, kind) for name, kind in step_types().items()}, _no_sequences()
+        nothing = {name: np.zeros(0, kind) for name, kind in self._types.items()}, _no_sequences()
         if not len(rows["time"]):
             return nothing
         group = self._number_groups(rows)
         keep = self._wanted(rows)
         group, actor = group[keep], rows["actor"][keep]
         order = rows["order"][keep] if "order" in rows else np.zeros(len(group), np.int64)
-        steps = {name: rows[name][keep] for name in step_types()}
+        steps = {name: rows[name][keep] for name in self._types}
         if self.rules.drop_repeats and len(group):
             keep = ~self._repeated(group, steps["item"], steps["action"])
             self.repeats += len(keep) - int(keep.sum())
@@ -124,7 +127,7 @@ class Cutter:
         begun = np.maximum.accumulate(np.where(first, index, -1))
         position = np.where(begun >= 0, index - begun, self._position + 1 + index)
         group_start = np.where(begun >= 0, time[begun], self._group_start)
-        hashed = _hashes(position, steps)
+        hashed = _hashes(position, steps, self._types)
         content = self.content + np.cumsum(hashed)
 
         starts = np.flatnonzero(position % self.rules.max_length == 0)
@@ -160,10 +163,10 @@ class Cutter:
         return ended | {name: np.diff(opened[start]) for name, start in counted.items()} | {"end": ends}
 
 
-def _hashes(position: Array, steps: Mapping[str, Array]) -> Array:
+def _hashes(position: Array, steps: Mapping[str, Array], types: Mapping[str, str]) -> Array:
     """A hash of each step at its place in the group, int64 [n]: rounds of splitmix64 (Steele, Lea, Flood 2014)."""
     mixed = position.astype(np.uint64)
-    for name, kind in step_types().items():
+    for name, kind in types.items():
         bits = np.ascontiguousarray(steps[name], kind).view(f"u{np.dtype(kind).itemsize}")
         mixed = (mixed ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
         mixed ^= mixed >> np.uint64(31)

@@ -5,7 +5,7 @@ events: the sorted rows are cut and packed by `cutting` and `pack`, which are th
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
-from clickflow.sequences.features import FEATURES
+from clickflow.sequences.features import held
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -198,16 +198,23 @@ def _numbered(connection: Any, name: str, table: Any, number: str, *, by: str | 
 
 
 def ordered_events(
-    events: Any, pairs: Any, items: Any, categories: Any, brands: Any, *, with_order: bool = True
+    events: Any,
+    pairs: Any,
+    items: Any,
+    categories: Any,
+    brands: Any,
+    *,
+    columns: Iterable[str] = (),
+    with_order: bool = True,
 ) -> Any:
     """All events of somebody as numbers, an actor after the other, each in the order of time.
 
     Columns: `actor` int32; `time`; `item` int32 (-1 none); `action` uint8; the features that are columns of the event
-    (null: none); `category` and `brand` int32 (-1 none); `open` (true where the source gave no session, so that
-    silences cut); `row`, in the day's file: events of one actor at one instant stand in its order, which is that of
-    the source. `order` int64 is there where asked for, the least number standing for none.
+    (null: none; `columns`: as the unit names them); `category` and `brand` int32 (-1 none); `open` (true where the
+    source gave no session, so that silences cut); `row`, in the day's file: events of one actor at one instant stand in
+    its order, which is that of the source. `order` int64 is there where asked for, the least number standing for none.
     """
-    values = {name: (feature.event, feature.stored) for name, feature in FEATURES.items() if feature.event}
+    values = {name: (feature.event, feature.stored) for name, feature in held(columns).items() if feature.event}
     action = events.event_type.cases(*((name, code) for code, name in enumerate(EVENT_TYPES)), else_=NO_TYPE)
     pairs = pairs.rename(pair_user="user_id", pair_session="session_id")
     joined = events.join(

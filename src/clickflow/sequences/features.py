@@ -5,7 +5,7 @@ reads the same table. A feature of a step is made from that step and earlier one
 ones.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ Array = NDArray[Any]
 
 MICROSECOND = 1_000_000
 """Microseconds in a second."""
+DAY = 86_400 * MICROSECOND
+"""Microseconds in a day."""
 CHUNK = 1 << 20
 """Steps summed at a time: fixed, so that the order of additions, and so the last bit, is always the same."""
 DIGITS = 6
@@ -42,6 +44,8 @@ class Feature:
     """Of a class: how many there are, or what of the store they are as many as."""
     width: int = 0
     """Of a class: numbers in its embedding."""
+    named: bool = False
+    """Whether only the stores of units that name it hold it (`Unit.columns`)."""
     optional: bool = False
     """Of a number: whether a step may be without (NaN in the store; 0, and a flag of its own, for a network)."""
     event: str | None = None
@@ -99,8 +103,16 @@ FEATURES: dict[str, Feature] = {
     # index of categories.parquet, of the event and not of the item: 0 none, 1 unknown
     "category": Feature(stored="<i4", kind="class", codes="categories", width=16, tabular="frequency"),
     "price": Feature(stored="<f4", kind="number", optional=True, event="price", tabular="log"),
+    # pieces
+    "quantity": Feature(stored="<f4", kind="number", named=True, optional=True, event="quantity", tabular="log"),
 }
 """By name. The order is that of the embeddings in a network and of the columns in a table of a baseline."""
+
+
+def held(columns: Iterable[str]) -> dict[str, Feature]:
+    """The features in the store of a unit that names these `columns`, by name."""
+    own = set(columns)
+    return {name: feature for name, feature in FEATURES.items() if not feature.named or name in own}
 
 
 def derived(columns: Mapping[str, Array], offsets: Array, *, clock: bool = True) -> dict[str, Array]:

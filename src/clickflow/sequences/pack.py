@@ -1,6 +1,6 @@
 """From the stream of steps and the order of the sequences to the packed columns: gather, number, write."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from clickflow.sequences import features
 from clickflow.sequences.card import Part
 from clickflow.sequences.cutting import step_types
-from clickflow.sequences.features import FEATURES, Array
+from clickflow.sequences.features import Array
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.units.unit import ArrowType
 from clickflow.sequences.vocabulary import NONE, Vocabulary, medians, modes
@@ -35,8 +35,9 @@ SEQUENCES_AT_ONCE = 1 << 15
 class StepFile:
     """The steps of all sequences, column by column, in the order in which they were cut; a scratch file."""
 
-    def __init__(self, folder: Path) -> None:
-        self._types = step_types()
+    def __init__(self, folder: Path, columns: Iterable[str] = ()) -> None:
+        """`columns`: as the unit names them."""
+        self._types = step_types(columns)
         self._paths = {name: folder / f"steps.{name}" for name in self._types}
         self._files = {name: path.open("wb") for name, path in self._paths.items()}
 
@@ -108,20 +109,20 @@ def pack_split(
     """
     import pyarrow as pa
 
-    schema = row_schema(row)
+    schema, held = row_schema(row), features.held(steps)
     codes = np.append(categories.index, np.int32(NONE))  # the code -1, none, reads the last
 
     def tables(writer: SplitWriter) -> "Iterator[pa.Table]":
         for batch in _batches(path):
             where, offsets = _places(batch)
-            columns = {name: values[where] for name, values in steps.items() if name in FEATURES}
+            columns = {name: values[where] for name, values in steps.items() if name in held}
             columns["item"] = items.index[columns["item"]]
             columns["category"] = codes[columns["category"]]
             writer.append(np.diff(offsets), columns | features.derived(columns, offsets, clock=clock))
             yield pa.table({field.name: batch[field.name].cast(field.type) for field in schema})
             advance(len(where))
 
-    with SplitWriter(folder, split, FEATURES, n_sequences=n_sequences, n_events=n_events) as writer:
+    with SplitWriter(folder, split, held, n_sequences=n_sequences, n_events=n_events) as writer:
         name = f"{split}/sequences.parquet"
         table = {name: write_table(folder / name, tables(writer), schema)}
     return writer.part, writer.files | table

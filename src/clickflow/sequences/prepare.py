@@ -19,7 +19,7 @@ from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
 from clickflow.sequences import coverage, cutting, engine, exclusions, features, numbering, pack, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
-from clickflow.sequences.features import FEATURES, Array
+from clickflow.sequences.features import Array
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.store import map_columns
@@ -75,7 +75,7 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
             actions=EVENT_TYPES,
             splits=parts,
             boundaries={"valid": split_up.where.train, "test": split_up.where.valid},
-            statistics=features.statistics(map_columns(fresh, "train", parts["train"], FEATURES)),
+            statistics=features.statistics(map_columns(fresh, "train", parts["train"], features.held(unit.columns))),
             events_read=numbered.events,
             left_out=_left_out(numbered, cut, split_up),
             counts=split_up.counts,
@@ -136,18 +136,19 @@ def _cut(connection: Any, numbered: numbering.Numbered, rules: Rules, unit: Unit
         numbered.items,
         numbered.categories,
         numbered.brands,
+        columns=unit.columns,
         with_order=numbered.ordered,
     )
     stream = engine.batches(connection, rows)
     with console.progress(f"{unit.name}: cutting", inside) as advance:
-        return _cut_rows(_rows(stream, advance), cutting.Cutter(rules, EVENT_TYPES), scratch)
+        return _cut_rows(_rows(stream, advance), cutting.Cutter(rules, EVENT_TYPES, unit.columns), scratch)
 
 
 def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: cutting.Cutter, scratch: Path) -> Cut:
     import pyarrow as pa
     from pyarrow import parquet
 
-    path, steps = scratch / "sequences.parquet", pack.StepFile(scratch)
+    path, steps = scratch / "sequences.parquet", pack.StepFile(scratch, cutter.columns)
     schema = pa.schema([(name, pa.int64()) for name in cutting.SEQUENCE])
     with steps, parquet.ParquetWriter(path, schema, compression="none") as writer:
         for batch in batches:
@@ -266,7 +267,7 @@ def _pack(
                 advance=advance,
             )
             files |= written
-    steps = map_columns(out, "train", parts["train"], FEATURES)
+    steps = map_columns(out, "train", parts["train"], features.held(unit.columns))
     brands = pack.brands(scratch / "train.parquet", cut.steps, steps["item"], len(tables.items.order))
     brands = numbered.brand_names.take(brands)
     files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, names, brands, steps)

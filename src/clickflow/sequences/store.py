@@ -4,9 +4,10 @@ store/card.json, vocabulary.parquet, categories.parquet
 store/{train,valid,test}/offsets.npy, item.npy, …, sequences.parquet
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from clickflow.sequences import features
 from clickflow.sequences.card import SPLITS, Card, Part, read_card, write_card
 from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.sequences.units import session
+from clickflow.sequences.units import UNITS, session
+from clickflow.sequences.units.unit import Asks, Unit
 from clickflow.sequences.writer import (
     OFFSETS,
     SplitWriter,
@@ -27,8 +29,12 @@ from clickflow.system import integrity
 from clickflow.system.errors import DataError
 from clickflow.system.files import replacing, sha256
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = [
     "SPLITS",
+    "Bounds",
     "Card",
     "PackedSplit",
     "open_split",
@@ -39,42 +45,147 @@ __all__ = [
 ]
 
 
-class PackedSplit:
-    """One split; read-only memory maps. Sequence i is `[offsets[i]:offsets[i + 1]]` of every column.
+@dataclass(frozen=True)
+class Bounds:
+    """Where sequences lie in the flat columns, int64 [n]: steps `[begin, end)` are read, `[end, until)` hold answers.
 
-    `offsets` int64 [n + 1]; each column [e] is an attribute of its name in `features.FEATURES`, such as `item`.
+    Sequences of one person as of several moments overlap. `cut_off`: that moment, microseconds since 1970 UTC: what is
+    read lies before it.
     """
 
-    def __init__(self, *, offsets: Array, **columns: Array) -> None:
-        self.offsets = offsets
+    begin: Array
+    end: Array
+    until: Array
+    cut_off: Array
+
+    def take(self, chosen: Any) -> "Bounds":
+        """Those of some sequences."""
+        return Bounds(self.begin[chosen], self.end[chosen], self.until[chosen], self.cut_off[chosen])
+
+    def then(self, later: "Bounds", steps: int) -> "Bounds":
+        """These and those of columns that stand after so many steps."""
+        moved = [getattr(later, name) + steps for name in ("begin", "end", "until")]
+        pairs = zip(vars(self).values(), (*moved, later.cut_off), strict=True)
+        return Bounds(*(np.concatenate(pair) for pair in pairs))
+
+
+BOUNDS = tuple(each.name for each in fields(Bounds))
+
+
+class PackedSplit:
+    """One split; read-only memory maps. Of every column, steps `[begin[i], end[i])` are what sequence i reads, and
+    `[end[i], until[i])` what its answers come from.
+
+    Each column [e] is an attribute of its name in `features.FEATURES`, such as `item`. Where one sequence stands after
+    the other and all of it is read, `offsets` int64 [n + 1] say where; otherwise `bounds` do. `asks`: as `Unit.asks`;
+    `horizon`: how long after its cut-off an answer is there, microseconds.
+    """
+
+    def __init__(
+        self,
+        bounds: Bounds | None = None,
+        asks: Asks = "every",
+        horizon: int = 0,
+        /,
+        *,
+        offsets: Array | None = None,
+        **columns: Array,
+    ) -> None:
+        assert (offsets is None) != (bounds is None)
+        self._offsets, self.bounds, self.asks, self.horizon = offsets, bounds, asks, horizon
+        self._columns = columns
         vars(self).update(columns)
 
     def __getattr__(self, name: str) -> Array:
+        if name.startswith("_"):
+            raise AttributeError(name)
         raise AttributeError(f"the split has no column {name!r}; it has {', '.join(self.columns)}")
+
+    @property
+    def offsets(self) -> Array:
+        """Of sequences that stand one after the other. Raises AssertionError where they may overlap."""
+        assert self._offsets is not None, "these sequences have bounds: they overlap, and have no offsets"
+        return self._offsets
 
     @property
     def columns(self) -> dict[str, Array]:
         """The columns, by name."""
-        return {name: values for name, values in vars(self).items() if name != "offsets"}
+        return dict(self._columns)
 
     def with_columns(self, **columns: Array) -> "PackedSplit":
         """The same sequences with other values in some columns."""
-        return PackedSplit(offsets=self.offsets, **self.columns | columns)
+        return self._with(self.bounds, self._columns | columns)
+
+    def latest(self, sequences: int) -> "PackedSplit":
+        """The last so many sequences, of which there are more."""
+        if self.bounds is not None:
+            return self._with(self.bounds.take(slice(-sequences, None)), self._columns)
+        start = int(self.offsets[-sequences - 1])
+        columns = {name: column[start:] for name, column in self._columns.items()}
+        return PackedSplit(None, self.asks, offsets=self.offsets[-sequences - 1 :] - start, **columns)
+
+    def _with(self, bounds: Bounds | None, columns: Mapping[str, Array]) -> "PackedSplit":
+        return PackedSplit(bounds, self.asks, self.horizon, offsets=self._offsets, **columns)
+
+    @property
+    def begin(self) -> Array:
+        """The first step of each sequence, int64 [n]."""
+        return self.offsets[:-1] if self.bounds is None else self.bounds.begin
+
+    @property
+    def end(self) -> Array:
+        """The index after the last step that is read of each sequence, int64 [n]."""
+        return self.offsets[1:] if self.bounds is None else self.bounds.end
+
+    @property
+    def until(self) -> Array:
+        """The index after the last step that answers may come from, int64 [n]."""
+        return self.offsets[1:] if self.bounds is None else self.bounds.until
+
+    @property
+    def cut_off(self) -> Array | None:
+        """As of when each sequence is read, int64 [n], microseconds since 1970 UTC; None: as of its last step."""
+        return None if self.bounds is None else self.bounds.cut_off
 
     @property
     def n_sequences(self) -> int:
         """How many sequences."""
-        return len(self.offsets) - 1
+        return len(self.offsets) - 1 if self.bounds is None else len(self.bounds.begin)
 
     @property
     def n_events(self) -> int:
-        """How many steps, of all sequences together."""
-        return int(self.offsets[-1])
+        """How many steps, of all sequences together, each once."""
+        return int(self.offsets[-1]) if self.bounds is None else len(self._columns["item"])
 
     @property
     def lengths(self) -> Array:
-        """Steps of each sequence, int64 [n]."""
-        return np.diff(self.offsets)
+        """Steps that are read of each sequence, int64 [n]."""
+        return np.diff(self.offsets) if self.bounds is None else self.bounds.end - self.bounds.begin
+
+    def asked(self) -> tuple[Array, Array, Array]:
+        """Where something is asked: the step read last, the first step of its sequence, and the index after the last
+        step that the answer may come from, int64 [q] each.
+        """
+        begin, end, until = (np.asarray(each, np.int64) for each in (self.begin, self.end, self.until))
+        if self.asks == "last":
+            some = end > begin
+            return end[some] - 1, begin[some], until[some]
+        lengths = end - begin
+        before = np.cumsum(lengths) - lengths
+        event = np.arange(lengths.sum()) + np.repeat(begin - before, lengths)
+        return event, np.repeat(begin, lengths), np.repeat(until, lengths)
+
+    def asked_in_chunks(self, size: int) -> Iterator[tuple[Array, Array]]:
+        """The first and the last of `asked`, some `size` steps or sequences at a time."""
+        if self.asks == "last":
+            event, _, until = self.asked()
+            for start in range(0, len(event), size):
+                yield event[start : start + size], until[start : start + size]
+            return
+        ends = np.asarray(self.offsets[1:], np.int64)
+        for start in range(0, self.n_events, size):
+            event = np.arange(start, min(start + size, self.n_events))
+            yield event, ends[np.searchsorted(ends, event, side="right")]
 
 
 def open_split(folder: Path, split: str) -> PackedSplit:
@@ -87,11 +198,23 @@ def open_split(folder: Path, split: str) -> PackedSplit:
     if split not in card.splits:
         raise DataError(f"the store {folder} has no split {split!r}; it has {', '.join(card.splits)}")
     part = card.splits[split]
+    asks = UNITS[card.unit].asks if card.unit in UNITS else "every"
+    held = map_columns(folder, split, part, [name for name in FEATURES if f"{split}/{name}.npy" in card.files])
+    if f"{split}/begin.npy" in card.files:
+        horizon = round(card.own_settings.get("horizon_days", 0) * features.DAY)
+        return PackedSplit(_bounds(folder / split, part), asks, horizon, **held)
     offsets = _map(folder / split / "offsets.npy", OFFSETS, part.sequences + 1)
     if offsets[0] != 0 or offsets[-1] != part.events:
         raise DataError(f"{folder / split}: offsets.npy does not fit the card", next_step=_AGAIN)
-    held = [name for name in FEATURES if f"{split}/{name}.npy" in card.files]
-    return PackedSplit(offsets=offsets, **map_columns(folder, split, part, held))
+    return PackedSplit(None, asks, offsets=offsets, **held)
+
+
+def _bounds(folder: Path, part: Part) -> Bounds:
+    bounds = Bounds(*(_map(folder / f"{name}.npy", OFFSETS, part.sequences) for name in BOUNDS))
+    ordered = (bounds.begin >= 0) & (bounds.begin <= bounds.end) & (bounds.end <= bounds.until)
+    if not (ordered & (bounds.until <= part.events)).all():
+        raise DataError(f"{folder}: begin.npy, end.npy and until.npy do not fit the card", next_step=_AGAIN)
+    return bounds
 
 
 def map_columns(folder: Path, split: str, part: Part, names: Iterable[str]) -> dict[str, Array]:
@@ -130,43 +253,55 @@ def _map(path: Path, kind: "np.dtype[Any]", length: int) -> Array:
 
 
 def write_split(
-    folder: Path, split: str, arrays: Mapping[str, Array], *, clock: bool = True
+    folder: Path, split: str, arrays: Mapping[str, Array], *, unit: Unit = session.UNIT, clock: bool = True
 ) -> tuple[Part, dict[str, str]]:
     """Write one split from arrays in memory: `offsets` and `item`, and what else there is of a step.
 
     Missing times are seconds from 1970 on, a step a second; other columns that are missing are none, or 0. What
-    follows from the times does so where these are a `clock`'s. Rows are those of the unit `session`; its ids are the
-    sequences' numbers. Returns the card's line for it, and the hashes of its files.
+    follows from the times does so where these are a `clock`'s. With `begin`, `end`, `until` and `cut_off` (`Bounds`)
+    sequences lie so, and `offsets` are those of the persons. Ids in sequences.parquet are numbers: of the sequences, or
+    of the persons. Returns the card's line for it, and the hashes of its files.
     """
-    import pyarrow as pa
-
     offsets = np.asarray(arrays["offsets"], OFFSETS)
-    n = int(offsets[-1])
-    schema = row_schema(session.UNIT.row)
+    n, lengths = int(offsets[-1]), np.diff(offsets)
     time = np.asarray(arrays.get("time", np.arange(n) * features.MICROSECOND), np.int64)
+    held = features.held(unit.columns)
     steps: dict[str, Array] = {
         name: np.full(n, np.nan if feature.optional else 0, feature.stored)
-        for name, feature in FEATURES.items()
+        for name, feature in held.items()
         if not feature.derive
     }
     steps |= {name: np.asarray(arrays[name]) for name in steps if name in arrays} | {"time": time}
     steps |= features.derived(steps, offsets, clock=clock)
-    lengths = np.diff(offsets)
-    with SplitWriter(folder, split, FEATURES, n_sequences=len(lengths), n_events=n) as writer:
+    bounds = Bounds(*(np.asarray(arrays[name], OFFSETS) for name in BOUNDS)) if "begin" in arrays else None
+    sequences = len(lengths) if bounds is None else len(bounds.begin)
+    with SplitWriter(folder, split, held, n_sequences=sequences, n_events=n, bounds=BOUNDS if bounds else ()) as writer:
         writer.append(lengths, steps)
-    table = pa.table(
-        [
-            [f"{split}-{i}" for i in range(len(lengths))],
-            pa.nulls(len(lengths), pa.string()),
-            pa.array(time[offsets[:-1]]),
-            pa.array(time[offsets[1:] - 1]),
-            pa.array(lengths),
-            pa.array(np.ones(len(lengths), np.int32)),
-        ],
-        names=schema.names,
-    )
+        if bounds is not None:
+            writer.append_bounds(vars(bounds))
+    table, schema = _rows(split, unit, offsets, time, bounds), row_schema(unit.row)
     name = f"{split}/sequences.parquet"
-    return writer.part, writer.files | {name: write_table(folder / name, [table], schema)}
+    return writer.part, writer.files | {name: write_table(folder / name, [table.select(schema.names)], schema)}
+
+
+def _rows(split: str, unit: Unit, offsets: Array, time: Array, bounds: Bounds | None) -> "pa.Table":
+    """Every column that a unit of people may have of its sequences."""
+    import pyarrow as pa
+
+    begin, end = (offsets[:-1], offsets[1:]) if bounds is None else (bounds.begin, bounds.end)
+    person = np.searchsorted(offsets, begin, side="right") - 1
+    n = len(begin)
+    return pa.table(
+        {
+            "session_id": [f"{split}-{i}" for i in range(n)],
+            "user_id": pa.nulls(n, pa.string()) if unit.asks == "every" else [f"person-{i}" for i in person],
+            "start": pa.array(time[begin]),
+            "end": pa.array(time[end - 1]),
+            "cut_off": pa.array(time[end - 1] + 1 if bounds is None else bounds.cut_off),
+            "length": pa.array(end - begin),
+            "piece": pa.array(np.ones(n, np.int32)),
+        }
+    )
 
 
 def write_store(
@@ -180,7 +315,8 @@ def write_store(
 ) -> Card:
     """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
 
-    `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), each as `write_split` takes it;
+    `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), each as `write_split` takes it; the
+    name of the folder is the unit's, of those that there are, or they are sessions;
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
     the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
     names (none given: the event types of the contract). `clock`: see `Card`.
@@ -219,8 +355,9 @@ def write_store(
             "categories.parquet": write_table(fresh / "categories.parquet", [categories], categories_schema()),
         }
         parts = {}
+        unit = UNITS.get(folder.name, session.UNIT)
         for name, arrays in splits.items():
-            parts[name], written = write_split(fresh, name, arrays, clock=clock)
+            parts[name], written = write_split(fresh, name, arrays, unit=unit, clock=clock)
             files |= written
         card = Card(
             unit=folder.name,
@@ -230,7 +367,7 @@ def write_store(
             actions=actions,
             splits=parts,
             boundaries={later: parts[earlier].last or 0 for earlier, later in (("train", "valid"), ("valid", "test"))},
-            statistics=features.statistics(map_columns(fresh, "train", parts["train"], FEATURES)),
+            statistics=features.statistics(map_columns(fresh, "train", parts["train"], features.held(unit.columns))),
             events_read=sum(part.events for part in parts.values()),
             left_out={},
             counts={},

@@ -28,8 +28,16 @@ class SplitWriter:
     """
 
     def __init__(
-        self, folder: Path, split: str, columns: Mapping[str, Feature], *, n_sequences: int, n_events: int
+        self,
+        folder: Path,
+        split: str,
+        columns: Mapping[str, Feature],
+        *,
+        n_sequences: int,
+        n_events: int,
+        bounds: Iterable[str] = (),
     ) -> None:
+        """`bounds`: the names of what says where sequences lie, where they may overlap (`store.Bounds`)."""
         self.split, self.n_sequences, self.n_events = split, n_sequences, n_events
         (folder / split).mkdir(parents=True)
         self._path = folder / split
@@ -40,26 +48,37 @@ class SplitWriter:
             name: _Column(self._path / f"{name}.npy", np.dtype(feature.stored), n_events)
             for name, feature in columns.items()
         }
-        self._offsets = _Column(self._path / "offsets.npy", OFFSETS, n_sequences + 1)
-        self._offsets.append(np.zeros(1, OFFSETS))
+        self._bounds = {name: _Column(self._path / f"{name}.npy", OFFSETS, n_sequences) for name in bounds}
+        self._offsets = None if self._bounds else _Column(self._path / "offsets.npy", OFFSETS, n_sequences + 1)
+        if self._offsets:
+            self._offsets.append(np.zeros(1, OFFSETS))
 
     def append(self, lengths: Array, columns: Mapping[str, Array]) -> None:
-        """Append whole sequences: `lengths` [n] and, for every column, sum(lengths) values."""
+        """Append whole sequences, or with bounds the steps of whole persons: `lengths` [n] and, for every column,
+        sum(lengths) values.
+        """
         for name, column in self._columns.items():
             column.append(columns[name])
-        self._offsets.append(self._steps + np.cumsum(lengths))
-        self._sequences += len(lengths)
+        if self._offsets:
+            self._offsets.append(self._steps + np.cumsum(lengths))
+            self._sequences += len(lengths)
         self._steps += int(lengths.sum())
         if len(time := columns["time"]):
             first, last = int(time.min()), int(time.max())
             self.first = first if self.first is None else min(self.first, first)
             self.last = last if self.last is None else max(self.last, last)
 
+    def append_bounds(self, bounds: Mapping[str, Array]) -> None:
+        """Append sequences that lie within the steps: each of the `bounds` by name, [n]."""
+        for name, column in self._bounds.items():
+            column.append(bounds[name])
+        self._sequences += len(next(iter(bounds.values())))
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        for column in (*self._columns.values(), self._offsets):
+        for column in self._all:
             column.close()
         if error is None and (self._sequences, self._steps) != (self.n_sequences, self.n_events):
             raise AssertionError(
@@ -75,9 +94,11 @@ class SplitWriter:
     @property
     def files(self) -> dict[str, str]:
         """SHA-256 by path in the store, once closed."""
-        return {
-            f"{self.split}/{column.path.name}": column.sha256 for column in (*self._columns.values(), self._offsets)
-        }
+        return {f"{self.split}/{column.path.name}": column.sha256 for column in self._all}
+
+    @property
+    def _all(self) -> "list[_Column]":
+        return [*self._columns.values(), *self._bounds.values(), *([self._offsets] if self._offsets else [])]
 
 
 class _Column:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import Questions, Translation, blocks
+from clickflow.artefact.windows import Translation, blocks, last
 from clickflow.evaluation import vocabularies
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
@@ -149,7 +149,7 @@ def _chunks(store: Path, since: int | None) -> Iterator[_Chunk]:
     earlier = _earlier_pieces(store)
     for name in SPLITS:
         split, start = open_split(store, name), 0
-        ends = split.offsets[1:] - 1
+        ends = split.end - 1
         with parquet.ParquetFile(store / name / "sequences.parquet") as file:
             for rows in file.iter_batches(batch_size=CHUNK, columns=["session_id", "user_id", "piece"]):
                 place = np.arange(start, start + len(rows))
@@ -218,7 +218,7 @@ class _Answering:
         import pyarrow as pa
 
         scores, tables = self._scores(chunk), {}
-        time = chunk.split.time[chunk.split.offsets[chunk.chosen + 1] - 1]
+        time = chunk.split.time[chunk.split.end[chunk.chosen] - 1]
         who = [chunk.rows["session_id"], chunk.rows["user_id"], pa.array(np.asarray(time))]
         schemas = self.schemas()
         for output in self.outputs:
@@ -229,7 +229,7 @@ class _Answering:
 
     def _scores(self, chunk: _Chunk) -> dict[str, Kept]:
         """By output what is kept of it, a row a session."""
-        positions = latest(chunk.split.offsets, chunk.chosen, self.artefact.max_length)
+        positions = last(chunk.split, chunk.chosen, self.artefact.max_length)
         artefact = self.artefact
         answers = {
             output.name: FORMS[output.kind].empty(len(positions), len(self._classes(output)) or self.top)
@@ -246,14 +246,6 @@ class _Answering:
     def _classes(self, output: Output) -> tuple[str, ...]:
         """The names of the classes; none of a ranking."""
         return self.artefact.heads[output.head.name].classes
-
-
-def latest(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int) -> Questions:
-    """The question after the last step of each of `sequences`; see `clickflow.artefact.windows.questions`."""
-    bounds, chosen = np.asarray(offsets), np.asarray(sequences, np.int64)
-    start, end = bounds[chosen].astype(np.int64), bounds[chosen + 1].astype(np.int64)
-    window = np.minimum(end - start, max_length)
-    return Questions(chosen, end - start - 1, end - start, end - 1, end - window, window)
 
 
 def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:

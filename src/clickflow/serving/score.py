@@ -9,7 +9,7 @@ import numpy as np
 
 from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
-from clickflow.artefact.windows import questions
+from clickflow.artefact.windows import of_split
 from clickflow.evaluation import vocabularies
 from clickflow.heads import outputs
 from clickflow.params.schema import Params
@@ -106,7 +106,7 @@ def score(artefact: Artefact, store: Path, limit: int) -> list[Answer]:
 def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[Answer]:
     """Answers for sequences (indexes) of a part of the store, in the order of `chosen`."""
     card, split = read_card(store), open_split(store, part)
-    positions = questions(split.offsets, chosen, artefact.max_length)
+    positions = of_split(split, chosen, artefact.max_length)
     last = np.flatnonzero(positions.position == positions.length - 1)
     translation = vocabularies.translation(store, card, artefact)
     scores = asking.answers(artefact, split, positions, last, translation)
@@ -117,7 +117,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
     answers = []
     for row, question in enumerate(last):
         sequence = int(positions.sequence[question])
-        steps = slice(int(split.offsets[sequence]), int(split.offsets[sequence + 1]))
+        steps = slice(int(split.begin[sequence]), int(split.end[sequence]))
         answers.append(
             Answer(
                 session=sessions["session_id"][sequence].as_py(),
@@ -135,7 +135,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
 
 def _latest(split: PackedSplit, limit: int) -> Any:
     """The sequences whose last step is the latest, in the order of that step."""
-    ends = np.asarray(split.time)[split.offsets[1:] - 1]
+    ends = np.asarray(split.time)[split.end - 1]
     return np.argsort(ends, kind="stable")[-limit:]
 
 

@@ -27,7 +27,7 @@ class Windows:
     """Stretches of a split that are read as one sequence each, [W].
 
     `start`: index of the first event; `length`: steps read; `first`: the first step whose question is asked here;
-    `end`: index after the last event of the sequence that the window is part of.
+    `end`: index after the last event of the sequence that the window is part of, or after those that hold its answer.
     """
 
     start: Ints
@@ -87,6 +87,17 @@ def windows(offsets: Ints, max_length: int, *, to_the_end: bool, overlap: int | 
     length = np.minimum(max_length, steps[of] - skipped)
     first = np.where(nth == 0, 0, max_length - stride)
     return Windows(begin[of] + skipped, length, first, end[of])
+
+
+def of_split(split: "PackedSplit", max_length: int, *, at_end: bool) -> Windows:
+    """The windows of a split: of every step, also the last where a head asks `at_end`; or, as its unit asks, one a
+    sequence, of its last steps, asked at the last alone.
+    """
+    if split.asks == "every":
+        return windows(split.offsets, max_length, to_the_end=at_end)
+    event, begin, until = split.asked()
+    length = np.minimum(event + 1 - begin, max_length)
+    return Windows(event + 1 - length, length, length - 1, until)
 
 
 def plan(lengths: Ints, batch_tokens: int, draw: np.random.Generator) -> list[Ints]:

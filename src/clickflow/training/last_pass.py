@@ -23,8 +23,11 @@ RATE = 0.1
 def joined(earlier: "PackedSplit", later: "PackedSplit") -> "PackedSplit":
     """The sequences of both, in memory."""
     columns = {name: np.concatenate([values, later.columns[name]]) for name, values in earlier.columns.items()}
+    if earlier.bounds is not None and later.bounds is not None:
+        bounds = earlier.bounds.then(later.bounds, earlier.n_events)
+        return type(earlier)(bounds, earlier.asks, earlier.horizon, **columns)
     offsets = np.concatenate([earlier.offsets, later.offsets[1:] + earlier.offsets[-1]])
-    return type(earlier)(offsets=offsets, **columns)
+    return type(earlier)(None, earlier.asks, offsets=offsets, **columns)
 
 
 def chosen(time: Ints, windows: Windows, held_out: int, times: int) -> Ints:

@@ -19,7 +19,7 @@ from clickflow.training import associations, augmentation, budget, last_pass, op
 from clickflow.training import device as devices
 from clickflow.training.answers import objectives
 from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
-from clickflow.training.batches import Ints, Windows, gather, plan, random, windows
+from clickflow.training.batches import Ints, Windows, gather, of_split, plan, random
 from clickflow.training.distributed import ProcessGroup
 from clickflow.training.state import State
 from clickflow.training.temperature import fit_temperature
@@ -93,7 +93,7 @@ class Trainer:
     def cut(self, split: "PackedSplit") -> Windows:
         """The windows of a split that this network reads."""
         at_end = any(objective.head.at_end for objective in self.objectives.values())
-        return windows(split.offsets, self.spec.budget.max_length, to_the_end=at_end)
+        return of_split(split, self.spec.budget.max_length, at_end=at_end)
 
     def plan(self, epoch: int) -> list[Ints]:
         """The batches of an epoch, as indexes of windows."""

@@ -63,9 +63,7 @@ def latest(split: PackedSplit, sequences: int | None) -> PackedSplit:
     """The last `sequences` of a split, which are its latest; all where there are no more, or None is asked for."""
     if sequences is None or sequences >= split.n_sequences:
         return split
-    start = int(split.offsets[-sequences - 1])
-    columns = {name: column[start:] for name, column in split.columns.items()}
-    return PackedSplit(offsets=split.offsets[-sequences - 1 :] - start, **columns)
+    return split.latest(sequences)
 
 
 def main(words: Sequence[str]) -> int:

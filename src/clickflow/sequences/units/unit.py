@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 ArrowType = Literal["string", "int32", "time"]
 """`time` is a timestamp in microseconds, UTC."""
+Asks = Literal["every", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,10 @@ class Unit:
     """From the params of its section."""
     row: Mapping[str, ArrowType]
     """The columns of sequences.parquet, which says of each sequence whose and when it is."""
+    columns: tuple[str, ...] = ()
+    """The features of a step that its store holds beside those of every store (`Feature.named`)."""
+    asks: Asks = "every"
+    """After every step of a sequence, or once, after the last step read."""
     by_person: bool = False
     """Whether an actor is a person, all sessions together, and guests are nobody; otherwise it is a session that the
     source gave, or a person without one.

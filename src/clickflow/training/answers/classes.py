@@ -64,12 +64,9 @@ class ClassesObjective(Objective):
         """
         codes, classes = module.codes, module.score.out_features
         counts = np.zeros((codes, classes))
-        ends = np.asarray(training.offsets[1:], np.int64)
-        for start in range(0, training.n_events, CHUNK):
-            event = np.arange(start, min(start + CHUNK, training.n_events))
-            end = ends[np.searchsorted(ends, event, side="right")]
+        for event, end in training.asked_in_chunks(CHUNK):
             then = self.head.targets(training, event, end, self.sizes)
-            now = np.minimum(np.asarray(training.action[start : start + CHUNK]).astype(np.int64), codes - 1)
+            now = np.minimum(np.asarray(training.action[event]).astype(np.int64), codes - 1)
             asked = then != NOTHING
             pairs = (now * classes + np.minimum(then, classes - 1))[asked]
             counts += np.bincount(pairs, minlength=codes * classes).reshape(codes, classes)

@@ -98,7 +98,11 @@ class Objective:
 
     def targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
         """The targets of a batch, see `Batch`, and how many answers the model cannot give."""
-        return (np.where(asked, self.head.targets(split, at, end, self.sizes), NOTHING),), 0
+        if split.asks == "every":
+            return (np.where(asked, self.head.targets(split, at, end, self.sizes), NOTHING),), 0
+        found = np.full(at.shape, NOTHING, np.int64)  # at few steps of many
+        found[asked] = self.head.targets(split, at[asked], end[asked], self.sizes)
+        return (found,), 0
 
     def prepare(
         self, batch_items: Ints, targets: Targets, random: np.random.Generator, to: ToDevice
