@@ -129,12 +129,10 @@ def moved(split: PackedSplit, cells: Cells, watch: Watch, size: int, trials: int
         draw = np.random.default_rng(seed + 2)
         chosen = draw.random(split.n_events) < share
         other = split.with_columns(
-            **{
-                "item": np.where(chosen, most + FIRST_ITEM - split.item, split.item).astype(np.int32),
-                "action": np.where(chosen, (split.action + 1) % len(cells.actions), split.action).astype(np.uint8),
-                "hour": np.where(chosen, (split.hour + 12) % 24, split.hour).astype(np.uint8),
-                "price": np.where(chosen, split.price * 3, split.price).astype(np.float32),
-            }
+            item=np.where(chosen, most + FIRST_ITEM - split.item, split.item).astype(np.int32),
+            action=np.where(chosen, (split.action + 1) % len(cells.actions), split.action).astype(np.uint8),
+            hour=np.where(chosen, (split.hour + 12) % 24, split.hour).astype(np.uint8),
+            price=np.where(chosen, split.price * 3, split.price).astype(np.float32),
         )
         changed, seen = counts(other, cells), dict.fromkeys(cells.sizes, 0)
         true = {
