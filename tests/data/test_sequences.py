@@ -459,7 +459,7 @@ def test_features_and_statistics_are_those_of_the_clock(tmp_path: Path) -> None:
             assert split.gap[first:last].tolist() == [0.0, *np.diff(since)]
     train = open_split(tmp_path / "session", "train")
     measured = read_card(tmp_path / "session").statistics
-    assert measured == statistics(vars(train))
+    assert measured == statistics(train.columns)
     assert measured["gap"]["mean"] == pytest.approx(np.log1p(train.gap.astype(float)).mean(), abs=1e-6)
     assert measured["price"]["std"] == pytest.approx(np.nanstd(np.log1p(train.price.astype(float))), abs=1e-6)
 
