@@ -16,8 +16,8 @@ from clickflow.orchestration import graph
 from clickflow.training.code import CODE
 
 ORDER = """
-    system params events sources quality sequences features heads forecasting models training artefact baselines evaluation gate
-    tracking registry tuning serving monitoring orchestration privacy airflow platform doctor cli
+    system params events sources quality sequences features heads forecasting models training artefact baselines
+    evaluation gate tracking registry tuning serving monitoring orchestration privacy airflow platform doctor cli
 """.split()  # noqa: SIM905
 """The rooms; each imports only those before it."""
 

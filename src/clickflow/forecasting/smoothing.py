@@ -122,7 +122,7 @@ def _run(values: Array, season: int, by: Grid, *, each: bool) -> Iterator[tuple[
     follow = by.gamma * (1 - by.alpha)
     for t in range(values.shape[1]):
         now = values[:, t][wide]
-        there: Array = ~np.isnan(now)
+        there: Any = ~np.isnan(now)
         slot = t % season
         base = level + DAMPING * trend
         error = np.where(there, now - base - slots[..., slot], np.nan)
@@ -144,7 +144,7 @@ def _begin(values: Array, season: int) -> tuple[Array, Array, Array]:
     early: Array = np.where(there, np.take_along_axis(values, np.minimum(at, periods - 1), 1), np.nan).reshape(
         series, cycles, cycle
     )
-    whole: Array = (~np.isnan(early)).all(2)
+    whole: Any = (~np.isnan(early)).all(2)
     means = np.where(whole, np.nan_to_num(early).mean(2), np.nan)
     level = np.where(whole[:, 0], np.nan_to_num(means[:, 0]), np.nanmean(early[:, 0], 1))
     trend = np.where(whole[:, 1], (np.nan_to_num(means[:, 1]) - level) / cycle, 0.0)
