@@ -173,10 +173,8 @@ def difference(
     for each in (own, other):
         group = probability._groups(each.probability)
         groups = int(group.max()) + 1
-        sums = probability._sparse(
-            [(index, 2 * group + target, np.ones(len(target))), (index, 2 * groups, each.loss)],
-            (int(index.max()) + 1, 2 * groups + 1),
-        )
+        parts = [(index, 2 * group + target, np.ones(len(target))), (index, 2 * groups, each.loss)]
+        sums = bootstrap.sparse_cells(parts, int(index.max()) + 1, 2 * groups + 1)
         totals = bootstrap.resampled(sums, RESAMPLES, 0)
         counts = totals[:, :-1].reshape(RESAMPLES, groups, 2)
         average, _ = probability._ordered(counts[:, :, 0], counts[:, :, 1])

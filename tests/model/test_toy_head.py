@@ -13,7 +13,7 @@ import small_models
 import yaml
 from pyarrow import compute as pc
 from pyarrow import parquet
-from toy_heads import LATER_ITEM, LEAVING, RETURNING
+from toy_heads import LATER_ITEM, LATER_VALUE, LEAVING, RETURNING
 from watched_shop import MODEL, call, crown
 
 from clickflow import heads
@@ -33,7 +33,8 @@ from clickflow.training import stage
 ALONE: dict[str, Any] = {"returning": {"weight": 1.0}}
 SEVERAL: dict[str, Any] = {"later_item": {"negatives": 16, "output": "separate"}, **ALONE}
 SEVERAL |= {"next_item": {"negatives": 16, "output": "separate"}, "next_action": {}, "leaving": {}}
-WATCHED = {"returning": "accuracy", "later_item": "mrr@20", "leaving": "log_loss"}
+SEVERAL |= {"later_value": {}}
+WATCHED = {"returning": "accuracy", "later_item": "mrr@20", "leaving": "log_loss", "later_value": "mae"}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def known() -> Iterator[None]:
     heads.add(RETURNING)
     heads.add(LATER_ITEM)
     heads.add(LEAVING)
+    heads.add(LATER_VALUE)
     yield
     heads.HEADS.clear()
     heads.HEADS.update(before)
@@ -157,9 +159,9 @@ def test_a_head_alone_learns_and_its_artefact_answers(alone: Shop) -> None:
 
 def test_several_heads_of_a_kind_share_an_encoder(several: Shop) -> None:
     paths, artefact = several.paths, several.artefact
-    order = ["next_item", "next_action", "returning", "later_item", "leaving"]
+    order = ["next_item", "next_action", "returning", "later_item", "leaving", "later_value"]
     assert list(artefact.heads) == list(artefact.outputs) == order, "as the table of heads has them"
-    kinds = ["ranking", "classes", "classes", "ranking", "probability"]
+    kinds = ["ranking", "classes", "classes", "ranking", "probability", "amount"]
     assert [head.kind for head in artefact.heads.values()] == kinds
     network = load_trained(paths.trained(MODEL))
     known = network.sizes.known
@@ -192,14 +194,20 @@ def test_each_of_several_heads_is_judged(several: Shop) -> None:
         "returning": {"majority", "markov"},
         "later_item": {"popularity"},
         "leaving": {"majority", "markov"},
+        "later_value": {"mean", "boosting"},
     }.items():
         assert set(several.metrics[head]) == {"candidate", "champion", *baselines}
     first, second = several.rules("first"), several.rules("second")
     for rule in ("floor: recall@20", "floor: returning.accuracy", "floor: later_item.recall@20", "coverage"):
         assert first[rule] == "passed"
-    for rule in ("floor: leaving.roc_auc", "floor: leaving.recall@20%", "calibration of leaving"):
+    for rule in (
+        "floor: leaving.roc_auc",
+        "floor: leaving.recall@20%",
+        "calibration of leaving",
+        "floor: later_value.gini",
+    ):
         assert first[rule] == "passed"
-    assert "beats majority: leaving.brier" in first
+    assert {"beats majority: leaving.brier", "beats mean: later_value.mae"} <= set(first)
     for rule in (
         "beats popularity: mrr@20",
         "beats popularity: later_item.mrr@20",
@@ -213,8 +221,8 @@ def test_each_of_several_heads_is_judged(several: Shop) -> None:
     page = (several.paths.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
     for head in several.artefact.outputs:
         assert f">{outputs.named(head).title}</h2>" in page
-    for figure in ("precision_recall", "deciles", "calibration"):
-        assert (several.paths.evaluation(MODEL) / f"figures/leaving_{figure}.png").is_file()
+    for figure in ("leaving_precision_recall", "leaving_deciles", "leaving_calibration", "later_value_deciles"):
+        assert (several.paths.evaluation(MODEL) / f"figures/{figure}.png").is_file()
 
 
 @pytest.mark.parametrize("here", ["alone", "several"], indirect=True)
@@ -230,6 +238,9 @@ def test_one_visit_is_answered_by_every_head(here: Shop) -> None:
         assert len(answer["later_item"]) == len(answer["next_items"]) == 5
         assert answer["later_item"] != answer["next_items"]
         assert 0 < answer["leaving"] < 1
+        worth = answer["later_value"]
+        assert list(worth) == ["expected", "quantile_10", "quantile_50", "quantile_90"]
+        assert 0 <= worth["quantile_10"] <= worth["quantile_50"] <= worth["quantile_90"]
 
 
 @pytest.mark.parametrize("here", ["alone", "several"], indirect=True)
@@ -252,6 +263,10 @@ def test_all_visits_are_answered_by_every_head(here: Shop, tmp_path: Path) -> No
             pc.field("session_id") == answer["session"]
         )["probability"]
         assert leaves.as_py() == pytest.approx(answer["leaving"], abs=1e-5)
+        worth = parquet.read_table(tmp_path / "out/later_value.parquet").filter(
+            pc.field("session_id") == answer["session"]
+        )
+        assert worth["expected"][0].as_py() == pytest.approx(answer["later_value"]["expected"], rel=1e-3)
 
 
 @pytest.mark.parametrize("here", ["alone", "several"], indirect=True)

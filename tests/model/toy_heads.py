@@ -1,4 +1,4 @@
-"""Heads of somebody's own, outside the package: of kind classes, ranking and probability."""
+"""Heads of somebody's own, outside the package: of each kind of answer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.heads.head import NOTHING, Head, Store
-from clickflow.params.models import ClassesHead, ProbabilityHead, RankingHead
+from clickflow.params.models import AmountHead, ClassesHead, ProbabilityHead, RankingHead
 
 Ints = NDArray[np.int64]
 
@@ -54,6 +54,28 @@ LEAVING = Head(
     at_end=True,
     floors={"roc_auc": 0.5, "recall@20%": 0.2},
     beat_baselines={"brier": "warn"},
+)
+
+
+def later_value(split: Any, event: Ints, end: Ints, store: Store) -> NDArray[Any]:
+    """The sum of the prices of the steps that follow in the visit."""
+    before = np.concatenate([[0.0], np.cumsum(np.nan_to_num(np.asarray(split.price, np.float64)))])
+    found: NDArray[Any] = np.maximum(before[end] - before[event + 1], 0.0).round(3)
+    return found
+
+
+LATER_VALUE = Head(
+    name="later_value",
+    unit="session",
+    kind="amount",
+    question="What do the items cost that this visitor will still look at?",
+    targets=later_value,
+    params=AmountHead,
+    baselines=("mean", "boosting"),
+    primary="pinball",
+    at_end=True,
+    floors={"gini": 0.0},
+    beat_baselines={"mae": "warn"},
 )
 
 

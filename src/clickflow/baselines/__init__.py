@@ -52,9 +52,17 @@ PROBABILITY: Mapping[str, Callable[[Positions], ClassScores]] = {
 }
 """Those that give yes and no a probability; two of them by the hand-made features of their unit."""
 
+AMOUNT: Mapping[str, Callable[[Positions], ClassScores]] = {
+    "mean": handmade.fit_mean,
+    "rfm": handmade.fit_rfm,
+    "boosting": handmade.fit_amount_boosting,
+}
+"""Those that give an amount: functions of positions to the expected value and its quantiles [N, 4]."""
+
 BASELINES: Mapping[Kind, Mapping[str, Callable[[Any], Any]]] = {
     "ranking": RANKING,
     "classes": CLASSES,
     "probability": PROBABILITY,
+    "amount": AMOUNT,
 }
 """By kind of answer."""

@@ -1,5 +1,5 @@
-"""Baselines of yes or no by the hand-made features of their unit (`clickflow.features`): logistic regression and
-boosted trees, as the classical kinds of model fit them (`clickflow.models.estimators`).
+"""Baselines of yes or no, and of amounts, by the hand-made features of their unit (`clickflow.features`): regressions
+and boosted trees, as the classical kinds of model fit them (`clickflow.models.estimators`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from clickflow.baselines.actions import fit_majority
 from clickflow.baselines.history import ClassScores
 from clickflow.baselines.positions import Positions
 from clickflow.features import Asked
+from clickflow.heads.head import LEVELS
 
 SEED = 0
 MOST = 100_000
@@ -24,44 +25,55 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {"logistic": {}, "boosting": {"boost
 """By kind, beside the defaults of the estimators."""
 LEAST = 1e-6
 """Of a probability."""
+RFM = ("recency_days", "purchases", "amount_mean")
+"""Recency, frequency, money; a unit without them has all its features read in their place."""
 
 
 def read(positions: Positions) -> npt.NDArray[np.float32]:
-    """The features of each position [N, F]; what is asked is asked at the time of its last step."""
-    time = np.asarray(positions.split.time)[positions.event]
-    asked = Asked(positions.first, positions.event + 1, time)
+    """The features of each position [N, F]."""
+    asked = Asked(positions.begin, positions.event + 1, positions.now)
     table: npt.NDArray[np.float32] = features.compute(positions.unit, positions.split, asked, positions.store)
     return table
 
 
-def _fit(kind: str, train: Positions) -> ClassScores:
-    """Fit one on the training positions; where these have but one answer, that is all there is to learn."""
+def _fit(kind: str, answer: str, chosen: tuple[str, ...], train: Positions) -> ClassScores:
+    """Fit one on the training positions, by the `chosen` features (none given: all that the unit has); where these have
+    but one answer, that is all there is to learn.
+    """
     from clickflow.models import estimators
 
     if len(np.unique(train.target)) < 2:
-        return fit_majority(train)
+        return fit_mean(train) if answer == "amount" else fit_majority(train)
     if len(train) > MOST:
         train = train.only(np.sort(np.random.default_rng(SEED).choice(len(train), MOST, replace=False)))
-    # the steps of one visit are never in two folds
-    visit = np.searchsorted(np.asarray(train.split.offsets), train.event, side="right")
+    every = features.names(train.unit)
+    names = [name for name in every if name in chosen] or list(every)
+    columns = [every.index(name) for name in names]
+    # the steps of one visit, and the cut-offs of one person, are never in two folds
     estimator = estimators.fit(
         kind,
-        read(train),
+        read(train)[:, columns],
         train.target,
-        kind_of_answer="probability",
-        groups=visit,
-        names=features.names(train.unit),
+        kind_of_answer=answer,
+        groups=train.begin,
+        names=names,
         seed=SEED,
         params=SETTINGS[kind],
     )
 
-    def log_probabilities(positions: Positions) -> npt.NDArray[np.float64]:
-        found = np.zeros((len(positions), 2))
-        for rows in _blocks(len(positions)):
-            found[rows] = estimator.predict(read(positions.only(rows)))
-        return np.maximum(found, np.log(LEAST))
+    def answers(positions: Positions) -> npt.NDArray[np.float64]:
+        found = [estimator.predict(read(positions.only(rows))[:, columns]) for rows in _blocks(len(positions))]
+        values = np.concatenate(found).astype(np.float64) if found else np.zeros((0, estimator.answers))
+        return values if answer == "amount" else np.maximum(values, np.log(LEAST))
 
-    return log_probabilities
+    return answers
+
+
+def fit_mean(train: Positions) -> ClassScores:
+    """The mean amount and the quantiles of all, whoever is asked about."""
+    target = train.target.astype(np.float64)
+    told = np.concatenate([[target.mean()], np.quantile(target, LEVELS)])
+    return lambda positions: np.repeat(told[None], len(positions), axis=0)
 
 
 def _blocks(total: int) -> Iterator[slice]:
@@ -69,7 +81,11 @@ def _blocks(total: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, total))
 
 
-fit_logistic = partial(_fit, "logistic")
+fit_logistic = partial(_fit, "logistic", "probability", ())
 """Logistic regression on the logs of the features, standardised."""
-fit_boosting = partial(_fit, "boosting")
+fit_boosting = partial(_fit, "boosting", "probability", ())
 """Gradient-boosted trees."""
+fit_rfm = partial(_fit, "logistic", "amount", RFM)
+"""A log-linear regression on recency, frequency and money alone."""
+fit_amount_boosting = partial(_fit, "boosting", "amount", ())
+"""Gradient-boosted trees, with Tweedie's deviance."""

@@ -37,6 +37,10 @@ class Positions:
     """Whose features are read."""
     store: Any = None
     """What these need to know of the store, as its card says it."""
+    begin: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[N] the first step of its sequence, from which hand-made features are read."""
+    now: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[N] when each is asked, microseconds since 1970 UTC."""
 
     def __len__(self) -> int:
         return len(self.event)
@@ -53,8 +57,9 @@ class Positions:
 
     def only(self, rows: "npt.NDArray[Any] | slice[int]") -> "Positions":
         """Some of them."""
-        chosen = replace(self, event=self.event[rows], first=self.first[rows])
-        return replace(chosen, target=self.target[rows]) if len(self.target) else chosen
+        own: dict[str, Ints] = {name: getattr(self, name) for name in ("event", "first", "begin", "now", "target")}
+        changed: dict[str, Any] = {name: values[rows] for name, values in own.items() if len(values)}
+        return replace(self, **changed)
 
     def _column(self, name: str, at: Ints) -> npt.NDArray[Any]:
         return np.asarray(getattr(self.split, name)[at])
@@ -75,8 +80,17 @@ def training(split: Any, head: Head, store: Store, max_length: int) -> Positions
         len(head.names(store)),
         head.unit,
         store,
+        start,
+        _now(split, event),
     )
     return every if (target != NOTHING).all() else every.only(np.flatnonzero(target != NOTHING))
+
+
+def _now(split: Any, event: Ints) -> Ints:
+    """When each of `split.asked()` is asked: at the cut-off, or at the time of the last step read."""
+    if split.cut_off is None:
+        return np.asarray(split.time)[event]
+    return np.asarray(split.cut_off)[np.asarray(split.end) > np.asarray(split.begin)]
 
 
 def features(positions: Positions, popularity: Mapping[str, Floats]) -> Floats:

@@ -15,7 +15,7 @@ from clickflow.evaluation import vocabularies
 from clickflow.evaluation.answers.classes import Logs
 from clickflow.evaluation.answers.ranking import Ranks, ranks
 from clickflow.evaluation.held_out import HeldOut, Question, Training
-from clickflow.heads.head import Kind
+from clickflow.heads.head import LEVELS, Kind
 from clickflow.system.console import Advance
 
 BLOCK_BYTES = 1 << 25
@@ -83,16 +83,28 @@ def _logs(question: Question, artefact: Artefact, _: Translation) -> tuple[Logs,
     return answers, take
 
 
+def _amounts(question: Question, _: Artefact, __: Translation) -> tuple[npt.NDArray[np.float32], Take]:
+    """The expected value and its quantiles [n, 4]."""
+    answers = np.zeros((len(question), 1 + len(LEVELS)), np.float32)
+
+    def take(rows: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+        answers[rows] = values
+
+    return answers, take
+
+
 def _baseline_logs(
     name: str, question: Question, test: HeldOut, training: Training, advance: Advance
 ) -> tuple[Logs, bool]:
-    """Log-probabilities [n, classes] of a baseline that reads the positions."""
+    """Log-probabilities [n, classes], or amounts [n, 4], of a baseline that reads the positions."""
     train, questions = training.positions(question.head), test.questions
     wanted = replace(
         train,
         split=test.split,
         event=questions.event[question.at],
         first=questions.first[question.at],
+        begin=questions.begin[question.at],
+        now=questions.now(test.split)[question.at],
         target=np.zeros(0, np.int64),
     )
     with warnings.catch_warnings(record=True) as raised:
@@ -117,5 +129,6 @@ ASKING: Mapping[Kind, Asking] = {
     "ranking": Asking(_ranks, _baseline_ranks),
     "classes": Asking(_logs, _baseline_logs),
     "probability": Asking(_logs, _baseline_logs),
+    "amount": Asking(_amounts, _baseline_logs),
 }
 """By kind of answer."""

@@ -7,6 +7,7 @@ matrix product. A `sequence` below is whatever is drawn.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +85,24 @@ def summaries(
         name: {"value": _number(value[i]), "low": _number(ends[0][i]), "high": _number(ends[1][i])}
         for i, name in enumerate(names)
     }
+
+
+def sparse_cells(parts: Sequence[tuple[Any, Any, Values]], sequences: int, width: int) -> Any:
+    """Sums [S, width] of values, each part (sequence, column, value) [N], as a sparse matrix."""
+    from scipy import sparse
+
+    rows, columns, cells_ = (
+        np.concatenate([np.broadcast_to(part[k], part[2].shape) for part in parts]) for k in range(3)
+    )
+    return sparse.coo_array((cells_, (rows, columns)), shape=(sequences, width)).tocsr()
+
+
+def interval_of(value: float, drawn: Values | None, confidence: float) -> Interval:
+    """{value, low, high} of a metric and its draws [R]; None where it is not defined, or nothing was drawn."""
+    low = high = float("nan")
+    if drawn is not None and np.isfinite(value) and np.isfinite(drawn).any():
+        low, high = (float(end) for end in interval(drawn, confidence))
+    return {"value": _number(value), "low": _number(low), "high": _number(high)}
 
 
 def by_system(

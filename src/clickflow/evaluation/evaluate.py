@@ -169,7 +169,7 @@ def rows(measured: Measured, name: str) -> "pa.Table":
         "customer": test.customer[questions.sequence[at]],
         "position": questions.position[at].astype(np.int32),
         **({} if each.step is None else {"step": each.step.astype(np.int32)}),
-        "target": each.target.astype(np.int32),
+        "target": each.target.astype(np.float64 if each.output.kind == "amount" else np.int32),
     }
     for system in dict.fromkeys([CANDIDATE, CHAMPION, *each.systems]):
         answers = each.systems.get(system)

@@ -199,20 +199,23 @@ def precision_recall(lines: Mapping[str, Mapping[str, Sequence[float]]], share: 
     return draw
 
 
-def deciles(cells: Sequence[Mapping[str, Any]]) -> Draw:
-    """Tenths of the rows, the likeliest first: what was said and what came, and the part of all yes up to there."""
+def deciles(cells: Sequence[Mapping[str, Any]], parts: tuple[str, str], words: tuple[str, str, str]) -> Draw:
+    """Tenths of the rows: what was said and what came, the `parts` of a cell, and the part of all up to there.
+
+    `words`: what is said, what all of it is, and which rows come first.
+    """
 
     def draw(page: Any) -> None:
         left, right = _row(page, 2)
         at = np.arange(len(cells))
-        left.bar(at - 0.2, [each["probability"] for each in cells], 0.38, color=GRID, label="said")
-        left.bar(at + 0.2, [each["share"] for each in cells], 0.38, color=colour("candidate"), label="came true")
-        left.set_ylabel("share of yes")
+        left.bar(at - 0.2, [each[parts[0]] for each in cells], 0.38, color=GRID, label="said")
+        left.bar(at + 0.2, [each[parts[1]] for each in cells], 0.38, color=colour("candidate"), label="came true")
+        left.set_ylabel(words[0])
         right.plot(range(len(cells) + 1), [0, *(each["found"] for each in cells)], marker="o", **_line("candidate"))
         right.plot([0, len(cells)], [0, 1], color=GRID, linewidth=2)
-        right.set_ylabel("part of all yes found")
+        right.set_ylabel(f"part of {words[1]} found")
         for axes, ticks in ((left, at), (right, np.arange(len(cells) + 1))):
-            axes.set_xlabel("tenths of the rows, the likeliest first")
+            axes.set_xlabel(f"tenths of the rows, {words[2]} first")
             axes.set_xticks(ticks, [str(each["decile"]) for each in cells] if axes is left else [str(k) for k in ticks])
             axes.grid(axis="y")
         left.legend(loc="upper right")

@@ -163,9 +163,15 @@ def _of_probability(content: Mapping[str, Any], head: str) -> dict[str, float | 
     return {name: value(content, head, CANDIDATE, name) for name in ("average_precision", "roc_auc", "log_loss", "ece")}
 
 
+def _of_amount(content: Mapping[str, Any], head: str) -> dict[str, float | None]:
+    """How far off it is, how well it orders, and whether its sum and its intervals come true."""
+    return {name: value(content, head, CANDIDATE, name) for name in ("mae", "gini", "sum_ratio", "coverage_80")}
+
+
 SHORT: Mapping[Kind, Callable[[Mapping[str, Any], str], Mapping[str, float | None]]] = {
     "ranking": _of_ranking,
     "classes": _of_classes,
     "probability": _of_probability,
+    "amount": _of_amount,
 }
 """By kind of answer, what stands first."""

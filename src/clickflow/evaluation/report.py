@@ -21,19 +21,22 @@ from clickflow.sequences.store import SPLITS, Card
 COLUMNS = {
     "classes": ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece"),
     "probability": ("average_precision", "roc_auc", "log_loss", "brier", "ece"),
+    "amount": ("mae", "pinball", "spearman", "gini", "sum_ratio", "coverage_80"),
 }
 """What stands first of kinds that do not rank; those at the budgets follow."""
 CONSOLE = {
     "classes": ("accuracy", "log_loss", "ece"),
     "probability": ("average_precision", "roc_auc", "log_loss", "ece"),
+    "amount": ("mae", "gini", "sum_ratio", "coverage_80"),
 }
 """The same on the console."""
-ORDER = {"accuracy": 1, "log_loss": -1}
+ORDER = {"accuracy": 1, "log_loss": -1, "mae": -1}
 """By what systems are ordered that do not rank, the first that is measured, and which way is better."""
 DRAWN = {
     "ranking": ("systems", "recall_curve", "day", "hour", "slices"),
     "classes": ("calibration",),
     "probability": ("precision_recall", "deciles", "calibration"),
+    "amount": ("deciles",),
 }
 """The figures of each kind, in the order of the page."""
 PLACES = {"ranking": "items", "classes": "actions"}
@@ -100,14 +103,31 @@ def _of_probability(_: Measured, content: Mapping[str, Any], output: Output, __:
     ]
     if own["deciles"]:
         best = own["deciles"][0]
+        words = ("share of yes", "all yes", "the likeliest")
+        drawn = figures.deciles(own["deciles"], ("probability", "share"), words)
         alt = f"Tenths of the rows; the likeliest tenth has {_short(best['lift'], 1)} times the share of yes of all."
         plots.append(
-            _figure("deciles", f"{head}: tenths of the rows", alt, figures.deciles(own["deciles"]), (9.2, 3.6))
+            _figure(
+                "deciles",
+                f"{head}: tenths of the rows",
+                alt,
+                drawn,
+                (9.2, 3.6),
+            )
         )
     error = _short(shown[CANDIDATE]["ece"]["value"])
     alt = f"Reliability curve of {head.lower()}; expected calibration error {error}."
     drawn = figures.reliability(own["reliability"], said)
     return [*plots, _figure("calibration", f"{head}: calibration", alt, drawn, (6.4, 4.6))]
+
+
+def _of_amount(_: Measured, content: Mapping[str, Any], output: Output, __: Evaluation) -> list[Figure]:
+    cells = content["details"][output.name]["deciles"][CANDIDATE]
+    if not cells:
+        return []
+    alt = f"Tenths of the rows; the first has {_short(cells[0]['found'], 2)} of all amounts."
+    drawn = figures.deciles(cells, ("expected", "amount"), ("mean amount", "all amounts", "the largest expected"))
+    return [_figure("deciles", f"{output.title}: tenths of the rows", alt, drawn, (9.2, 3.6))]
 
 
 def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, settings: Evaluation) -> list[Figure]:
@@ -166,6 +186,7 @@ FIGURES: Mapping[Kind, Callable[[Measured, Mapping[str, Any], Output, Evaluation
     "ranking": _of_ranking,
     "classes": _of_classes,
     "probability": _of_probability,
+    "amount": _of_amount,
 }
 """By kind of answer."""
 
@@ -228,6 +249,8 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         section["columns"] = [*COLUMNS[output.kind], *(name for name in own if metrics.budget_of(name) is not None)]
         if output.kind == "classes":
             return section | {"classes": detail(content, output, "per_action")}
+        if output.kind != "probability":
+            return section
         told = content["details"][output.name]
         return section | {"by_steps_seen": told["by_steps_seen"], "by_lead": told["by_lead"]}
     every = [f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in cutoffs]

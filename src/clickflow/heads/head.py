@@ -11,16 +11,18 @@ if TYPE_CHECKING:  # params.yaml is checked by this room, also where a light sta
 
     Ints = NDArray[np.int64]
 
-Kind = Literal["ranking", "classes", "probability"]
-"""Of answer: a ranking of the items, one of a few classes, or how likely yes is. What a kind can do stands in a table
-of each room: its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`, its served form in
-`clickflow.serving`.
+Kind = Literal["ranking", "classes", "probability", "amount"]
+"""Of answer: a ranking of the items, one of a few classes, how likely yes is, or an amount. What a kind can do stands
+in a table of each room: its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`, its served
+form in `clickflow.serving`.
 """
 
 NOTHING = -1
 """The target of a position at which a head asks nothing."""
 NO_OR_YES = ("no", "yes")
 """The classes of kind probability, by their code."""
+LEVELS = (0.1, 0.5, 0.9)
+"""Of the quantiles that kind amount answers behind the expected value."""
 
 
 def several(name: str) -> str:

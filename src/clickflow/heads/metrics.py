@@ -52,6 +52,14 @@ METRICS: Mapping[Kind, tuple[Metric, ...]] = {
         Metric("recall", by_row=False, budgets=True),
         Metric("lift", by_row=False, budgets=True),
     ),
+    "amount": (
+        Metric("mae", less_is_better=True),
+        Metric("pinball", less_is_better=True),
+        Metric("spearman", by_row=False),
+        Metric("gini", by_row=False),
+        Metric("sum_ratio", by_row=False),
+        Metric("coverage_80", by_row=False),
+    ),
 }
 """By kind of answer."""
 CALIBRATION = "ece"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clickflow.heads import named
 from clickflow.models.answers.answer import Answer
 from clickflow.models.network import Network
 from clickflow.models.sizes import Sizes
@@ -47,7 +48,7 @@ class Ensemble(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """As `Network.forward`."""
-        return _mean([member(inputs, row, column) for member in self.members])
+        return self._mean([member(inputs, row, column) for member in self.members])
 
     def ready(self) -> list[Tensor]:
         """As `Network.ready`, of each member."""
@@ -60,14 +61,16 @@ class Ensemble(nn.Module):
     def ask(self, readings: list[dict[str, Any]], row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """As `Network.ask`."""
         pairs = zip(self.networks, readings, strict=True)
-        return _mean([member.ask(reading, row, column) for member, reading in pairs])
+        return self._mean([member.ask(reading, row, column) for member, reading in pairs])
 
-
-def _mean(answers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The log of the mean of probabilities that are given as logs."""
-    return {
-        name: torch.stack([each[name] for each in answers]).logsumexp(0) - math.log(len(answers)) for name in answers[0]
-    }
+    def _mean(self, answers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The log of the mean of probabilities that are given as logs; of amounts their mean."""
+        amounts = {name for name in self.spec.heads if named(name).kind == "amount"}
+        every = {name: torch.stack([each[name] for each in answers]) for name in answers[0]}
+        return {
+            name: stacked.mean(0) if name in amounts else stacked.logsumexp(0) - math.log(len(answers))
+            for name, stacked in every.items()
+        }
 
 
 def members(spec: Model) -> list[Model]:

@@ -37,6 +37,7 @@ FORMER: Mapping[Kind, Mapping[str, Any]] = {
     },
     "classes": {},
     "probability": {},
+    "amount": {},
 }
 """By kind of answer, what a head's params were before they could be chosen."""
 

@@ -10,10 +10,13 @@ Baseline = Literal["popularity", "decayed_popularity", "repeat", "markov", "item
 """Of heads that rank items."""
 ClassBaseline = Literal["majority", "markov", "item_rate", "logistic", "forest", "boosting"]
 """Of heads that give classes, or yes and no, a probability."""
+AmountBaseline = Literal["mean", "rfm", "boosting"]
+"""Of heads that answer an amount."""
 NAMES = {
     "ranking": get_args(Baseline),
     "classes": get_args(ClassBaseline),
     "probability": get_args(ClassBaseline),
+    "amount": get_args(AmountBaseline),
 }
 """By kind of answer."""
 

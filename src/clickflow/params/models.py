@@ -82,6 +82,11 @@ class ProbabilityHead(HeadParams):
     """A head that answers yes or no."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class AmountHead(HeadParams):
+    """A head that answers an amount."""
+
+
 def units() -> Mapping[str, Any]:
     """The table `clickflow.sequences.units.UNITS`, asked late as that of the heads is."""
     table: Mapping[str, Any] = import_module("clickflow.sequences.units").UNITS

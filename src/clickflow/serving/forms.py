@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.heads.head import Kind
+from clickflow.heads.head import LEVELS, Kind
 from clickflow.sequences.indexes import FIRST_ITEM
 
+AMOUNTS = ("expected", *(f"quantile_{100 * level:g}" for level in LEVELS))
+"""What is answered of an amount, by name."""
 TOP = 5
 """How many next items are shown."""
 NOTHING = {"name": None, "brand": None, "category": None}
@@ -41,6 +43,8 @@ class Form:
     """What is kept of the log-probabilities of a block; of a ranking the best so many."""
     rows: Callable[[list[Any], Kept, Any], list[Any]]
     """The columns: of who was asked, and of what was kept; the last is the Arrow array of all items."""
+    number: str = "{:6.1%}"
+    """How a number is printed."""
 
 
 def _ranked_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
@@ -100,6 +104,12 @@ def _probability_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
     return [("probability", pa.float32())]
 
 
+def _amount_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    return [(name, pa.float32()) for name in AMOUNTS]
+
+
 def _class_rows(who: list[Any], kept: Kept, _: Any) -> list[Any]:
     import pyarrow as pa
 
@@ -139,6 +149,16 @@ FORMS: Mapping[Kind, Form] = {
         empty=lambda n, _: (np.zeros((n, 1), np.float32),),
         kept=lambda logs, _: (np.exp(logs[:, 1:]),),
         rows=_class_rows,
+    ),
+    "amount": Form(
+        items=False,
+        likeliest=lambda values, _: tuple(zip(AMOUNTS, values.tolist(), strict=True)),
+        as_json=lambda answers, _: {name: round(value, 4) for name, value in answers},
+        columns=_amount_columns,
+        empty=lambda n, _: (np.zeros((n, len(AMOUNTS)), np.float32),),
+        kept=lambda values, _: (values,),
+        rows=_class_rows,
+        number="{:,.2f}",
     ),
 }
 """By kind of answer."""

@@ -209,7 +209,11 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
             *(
                 [f"{p:6.1%} {named(name)}" for name, p in answer.answers[output.name]]
                 if FORMS[output.kind].items
-                else [f"{p:6.1%} {name}" for name, p in answer.answers[output.name] if p >= LEAST]
+                else [
+                    f"{FORMS[output.kind].number.format(p)} {name}"
+                    for name, p in answer.answers[output.name]
+                    if p >= LEAST or output.kind == "amount"
+                ]
                 for output in heads
             ),
         )

@@ -6,9 +6,14 @@ the rows back for the gate. What its metrics are called stands in `clickflow.hea
 
 from collections.abc import Mapping
 
-from clickflow.evaluation.answers import classes, probability, ranking
+from clickflow.evaluation.answers import amount, classes, probability, ranking
 from clickflow.evaluation.answers.answering import Answering
 from clickflow.heads.head import Kind
 
-KINDS: Mapping[Kind, Answering] = {"ranking": ranking, "classes": classes, "probability": probability}
+KINDS: Mapping[Kind, Answering] = {
+    "ranking": ranking,
+    "classes": classes,
+    "probability": probability,
+    "amount": amount,
+}
 """By name of the kind."""

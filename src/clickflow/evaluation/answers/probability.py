@@ -92,43 +92,30 @@ def _intervals(
     exact = measures(own, target, budgets)
     names = list(exact)
     if not len(target) or not how.resamples:
-        return {name: _interval(exact[name], None) for name in names}
+        return {name: bootstrap.interval_of(exact[name], None, how.confidence) for name in names}
     index = np.unique(customer, return_inverse=True)[1]
     size, truth = int(index.max()) + 1, target.astype(np.float64)
     group = _groups(own.probability)
     groups, bins = int(group.max()) + 1, calibration.bin_of(own.probability)
     # yes and no by class of probability, the sums of the means, then calibration: a customer's cells are few of many
     width = 2 * groups + len(MEANS) + 2 * calibration.BINS
-    sums = _sparse(
+    sums = bootstrap.sparse_cells(
         [
             (index, 2 * group + target, np.ones(len(target))),
             *((index, 2 * groups + k, values(name, own, target)) for k, name in enumerate(MEANS)),
             (index, 2 * groups + len(MEANS) + bins, own.probability),
             (index, 2 * groups + len(MEANS) + calibration.BINS + bins, truth),
         ],
-        (size, width),
+        size,
+        width,
     )
     totals = bootstrap.resampled(sums, how.resamples, how.seed)
     every = np.asarray(sums.sum(axis=0)).reshape(1, -1)
     drawn, rough = (_of_totals(each, groups, budgets) for each in (totals, every))
-    found = {}
-    for k, name in enumerate(names):
-        ends = None
-        if np.isfinite(exact[name]):
-            low, high = bootstrap.interval(drawn[:, k], how.confidence)
-            ends = (float(low) - rough[0, k] + exact[name], float(high) - rough[0, k] + exact[name])
-        found[name] = _interval(exact[name], ends)
-    return found
-
-
-def _sparse(parts: Sequence[tuple[Any, Any, Values]], shape: tuple[int, int]) -> Any:
-    """Sums of values into (row, column), as a sparse matrix."""
-    from scipy import sparse
-
-    rows, columns, cells = (
-        np.concatenate([np.broadcast_to(part[k], part[2].shape) for part in parts]) for k in range(3)
-    )
-    return sparse.coo_array((cells, (rows, columns)), shape=shape).tocsr()
+    return {
+        name: bootstrap.interval_of(exact[name], drawn[:, k] - rough[0, k] + exact[name], how.confidence)
+        for k, name in enumerate(names)
+    }
 
 
 def _groups(probability: Values) -> npt.NDArray[np.int64]:
@@ -335,12 +322,6 @@ def measured(
     """What follows from the rows."""
     budgets = sorted({share for name in names if (share := metrics.budget_of(name)) is not None})
     return (measures(answers, target.astype(np.int64), budgets) if len(target) else {}), {}
-
-
-def _interval(value: float, ends: tuple[float, float] | None) -> Interval:
-    """Six decimals; None where nothing is defined."""
-    low, high = (None, None) if ends is None else ends
-    return {key: _number(each) for key, each in (("value", value), ("low", low), ("high", high))}
 
 
 def _number(value: float | None) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clickflow.heads import named
 from clickflow.heads.head import Kind
+from clickflow.models.answers.amounts import Amounts
 from clickflow.models.answers.answer import Answer
 from clickflow.models.answers.classes import Classes
 from clickflow.models.answers.ranking import Ranking
@@ -16,7 +17,12 @@ from clickflow.params.models import Model
 if TYPE_CHECKING:
     from clickflow.models.sizes import Sizes
 
-KINDS: Mapping[Kind, Callable[..., Answer]] = {"ranking": Ranking.of, "classes": Classes.of, "probability": Classes.of}
+KINDS: Mapping[Kind, Callable[..., Answer]] = {
+    "ranking": Ranking.of,
+    "classes": Classes.of,
+    "probability": Classes.of,
+    "amount": Amounts.of,
+}
 """What makes the module of a head, by the kind of its answer."""
 
 

@@ -10,6 +10,7 @@ from clickflow.heads import named
 from clickflow.heads.head import Kind
 from clickflow.models.answers.ranking import separate
 from clickflow.params.models import Model
+from clickflow.training.answers.amounts import AmountsObjective
 from clickflow.training.answers.classes import ClassesObjective
 from clickflow.training.answers.objective import Objective
 from clickflow.training.answers.ranking import RankingObjective
@@ -21,6 +22,7 @@ KINDS: Mapping[Kind, Callable[..., Objective]] = {
     "ranking": RankingObjective,
     "classes": ClassesObjective,
     "probability": ClassesObjective,
+    "amount": AmountsObjective,
 }
 """What a head is in training, by the kind of its answer."""
 

@@ -13,12 +13,10 @@ from torch.nn import functional
 from clickflow.heads.head import NOTHING
 from clickflow.models.answers.classes import QUICK, Classes
 from clickflow.system.errors import DataError
-from clickflow.training.answers.objective import Ints, Objective, Part, Seen, Targets, ToDevice, picked
+from clickflow.training.answers.objective import CHUNK, Ints, Objective, Part, Seen, Targets, ToDevice, picked
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
-
-CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)

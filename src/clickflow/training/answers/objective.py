@@ -24,6 +24,10 @@ ToDevice = Callable[[NDArray[np.generic]], Tensor]
 """An array as a tensor on the device."""
 
 
+CHUNK = 1 << 22
+"""Positions whose answers are looked up together."""
+
+
 class Questions(Protocol):
     """What a batch asks of a head, on the device."""
 
@@ -100,8 +104,9 @@ class Objective:
         """The targets of a batch, see `Batch`, and how many answers the model cannot give."""
         if split.asks == "every":
             return (np.where(asked, self.head.targets(split, at, end, self.sizes), NOTHING),), 0
-        found = np.full(at.shape, NOTHING, np.int64)  # at few steps of many
-        found[asked] = self.head.targets(split, at[asked], end[asked], self.sizes)
+        own = self.head.targets(split, at[asked], end[asked], self.sizes)
+        found = np.full(at.shape, NOTHING, own.dtype)  # at few steps of many
+        found[asked] = own
         return (found,), 0
 
     def prepare(
