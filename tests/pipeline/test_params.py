@@ -79,7 +79,7 @@ def test_what_dvc_yaml_names_has_to_stand_in_the_file(root, raw_params):
 
 OF_HEADS = (
     *(("evaluation", "baselines"), ("evaluation", "action_baselines")),
-    *(("gate", "primary"), ("gate", "floors"), ("gate", "beat_baselines")),
+    *(("gate", "primary"), ("gate", "floors"), ("gate", "beat_baselines"), ("watch", "max_metric_drop")),
 )
 """What every head has of its own where params.yaml does not say; the file of every key says it in the old form."""
 
@@ -95,6 +95,7 @@ def bare_of_heads(params: Params) -> Params:
         params,
         evaluation=replace(params.evaluation, baselines={}, action_baselines=None),
         gate=replace(params.gate, primary={}, floors=None, beat_baselines=None),
+        watch=replace(params.watch, max_metric_drop={}),
     )
 
 
@@ -123,6 +124,34 @@ def test_what_heads_have_of_their_own_is_what_the_old_form_says(raw_params):
     ):
         with pytest.raises(UsageError, match=says):
             check(changed(raw_params, ("evaluation", "baselines"), wrong))
+
+
+@pytest.mark.parametrize(
+    ("gate", "floors", "beaten"),
+    [
+        ({}, {"recall@20": 0.05}, True),
+        ({"primary": "recall@20"}, {"recall@20": 0.05}, True),
+        ({"floors": {"mrr@20": 0.1}}, {"recall@20": 0.05, "mrr@20": 0.1}, True),
+        ({"floors": {"recall@10": 0.1}}, {"recall@10": 0.1}, True),
+        ({"floors": {"next_item.recall@20": 0}}, {"next_item.recall@20": 0}, True),
+        ({"floors": {}}, {"recall@20": 0.05}, True),
+        ({"beat_baselines": {"next_action.accuracy": "warn"}}, {"recall@20": 0.05}, True),
+        ({"beat_baselines": {"mrr@10": "warn"}}, {"recall@20": 0.05}, False),
+        ({"beat_baselines": {}}, {"recall@20": 0.05}, False),
+    ],
+)
+def test_a_head_keeps_what_params_do_not_replace(raw_params, gate, floors, beaten):
+    """Its own floor of every other metric, and its own baselines to beat, wherever else the gate names it."""
+    found = resolved.of(check(without_heads(raw_params) | {"gate": gate}).gate, ["next_item", "next_action"])
+    assert found.floors == floors
+    assert ("recall@20" in found.beat_baselines) is beaten
+
+
+def test_a_floor_that_a_head_has_and_nobody_measures_is_said_before_anything_runs(raw_params):
+    params = changed(without_heads(raw_params), ("evaluation", "cutoffs"), [10])
+    with pytest.raises(UsageError, match=r"gate.floors: next_item has recall@20 of its own.*such as recall@10"):
+        check(params)
+    assert check(params | {"gate": {"primary": "mrr@10", "floors": {"recall@10": 0.1}, "beat_baselines": {}}})
 
 
 def test_every_other_param_has_a_default(raw_params):

@@ -56,7 +56,9 @@ def _ran(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("judged")
     shop = Path(shutil.copytree(_shop, folder / "shop"))
     (shop / "dvc.yaml").write_text((shop / "dvc.yaml").read_text() + GATE)
-    (shop / "decision.json").write_text(json.dumps({"decision": "hold", "metrics": {"mrr@20": 0.25}}))
+    (shop / "decision.json").write_text(
+        json.dumps({"decision": "hold", "primary": "mrr@20", "metrics": {"mrr@20": 0.25}})
+    )
     git(shop, "add", "--force", "data/raw/raw.csv")
     commit(shop, "a gate")
     return Ran.of(folder, "first", {"simulator.events": 500}, note="a try", reason="by hand")

@@ -39,30 +39,24 @@ class ResolvedGate(Gate):
 
 
 def of(gate: Gate, names: Iterable[str]) -> ResolvedGate:
-    """The gate for a model with these outputs. Where params.yaml has no floors, or no baselines to beat, each head has
-    its own; so has a head that the gate names nowhere. Where the model lacks the head of the primary, that of its first
-    head stands in.
+    """The gate for a model with these outputs. A head has its own floor for every metric that `floors` does not name at
+    any cutoff, and its own baselines to beat where `beat_baselines` does not name the head; an empty one says that none
+    are to be beaten. Where the model lacks the head of the primary, that of its first head stands in.
     """
     if isinstance(gate, ResolvedGate):
         return gate
     own = tuple(output.name for output in outputs.of(names))
     heads = [output.head for output in outputs.of(own) if not output.ahead]
-    named = {outputs.place_of(metric, own)[0] for metric in (*(gate.floors or ()), *(gate.beat_baselines or ()))}
-    primary = gate.primary
-    if isinstance(primary, Mapping):
-        named |= set(primary)
-        first = {head.name: outputs.full(head.name, primary.get(head.name, head.primary), own) for head in heads}
-        primary = next(iter(first.values()), "")
-    else:
-        named.add(outputs.place_of(primary, own)[0])
-        if heads and outputs.place_of(primary, own)[0] not in own:
-            primary = outputs.full(heads[0].name, heads[0].primary, own)
     floors, beaten = dict(gate.floors or {}), dict(gate.beat_baselines or {})
+    named = {outputs.place_of(metric, own)[0] for metric in beaten}
+    primary = gate.primary
+    if isinstance(primary, Mapping) or (heads and outputs.place_of(primary, own)[0] not in own):
+        primary = outputs.primary(gate, heads[0], own) if heads else ""
     for head in heads:
-        unnamed = not {head.name, several(head.name)} & named
-        if gate.floors is None or unnamed:
-            floors |= {outputs.full(head.name, key, own): bound for key, bound in head.floors.items()}
-        if gate.beat_baselines is None or unnamed:
+        floors |= {
+            outputs.full(head.name, key, own): bound for key, bound in outputs.own_floors(gate, head, own).items()
+        }
+        if gate.beat_baselines is None or (gate.beat_baselines and not {head.name, several(head.name)} & named):
             beaten |= {outputs.full(head.name, key, own): severity for key, severity in head.beat_baselines.items()}
     given: dict[str, Any] = {name: getattr(gate, name) for name in gate.__dataclass_fields__}
     return ResolvedGate(**{**given, "primary": primary, "floors": floors, "beat_baselines": beaten, "outputs": own})

@@ -98,6 +98,8 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         "model": name,
         "decision": decision,
         "summary": summary,
+        "primary": resolved_gate.primary,
+        "output": resolved_gate.output,
         "champion_version": evidence.champion_version,
         "best_champion": next((r.evidence["best_champion"] for r in rules if "best_champion" in r.evidence), 0),
         "tries": evidence.tries,

@@ -20,6 +20,7 @@ def checks(params: Params) -> Iterator[str]:
     yield from _needs(params)
     yield from _evaluated(params)
     yield from _gate(params)
+    yield from _own(params)
     yield from _beaten(params)
     yield from _watched(params)
 
@@ -100,6 +101,23 @@ def _measured(params: Params, output: Output, *, rows: bool) -> list[str]:
     return [outputs.full(output.name, name) for name in names]
 
 
+def _own(params: Params) -> Iterator[str]:
+    """What the heads of the models are judged by of their own is measured."""
+    for name in dict.fromkeys(head for model in params.models.values() for head in model.heads):
+        head = named(name)
+        known = list(metrics.names(head.kind, params.evaluation.cutoffs, params.evaluation.budgets))
+        own = {"gate.floors": outputs.own_floors(params.gate, head)}
+        if isinstance(params.gate.primary, Mapping) and name not in params.gate.primary:
+            own["gate.primary"] = {head.primary: 0.0}
+        for where, keys in own.items():
+            for key in keys:
+                if known and key not in known:
+                    yield (
+                        f"{where}: {name} has {key} of its own, which is not measured: set evaluation.cutoffs, or name "
+                        f"another, such as {outputs.full(name, known[0])}"
+                    )
+
+
 def _beaten(params: Params) -> Iterator[str]:
     """Baselines that are to be beaten are those that are evaluated."""
     every = {output.name: output for output in outputs.every()}
@@ -120,6 +138,7 @@ def _watched(params: Params) -> Iterator[str]:
     """What is watched is a mean over rows."""
     heads = [output for output in outputs.every() if not output.ahead]
     known = [name for output in heads for name in _measured(params, output, rows=True)]
-    for name in params.watch.max_metric_drop:
+    drops = params.watch.max_metric_drop
+    for name in drops if isinstance(drops, Mapping) else ():
         if name not in known:
             yield f"watch.max_metric_drop: no metric {name!r} is measured{nearest(name, known)}"

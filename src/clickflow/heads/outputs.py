@@ -1,11 +1,12 @@
 """The outputs of a model by name: the answer of each head, and of a ranking its list for several next steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from clickflow import heads
 from clickflow.heads.head import Head, Kind, Written, several
 from clickflow.params.evaluation import Evaluation
+from clickflow.params.gate import Gate
 
 PLAIN: tuple[Kind, ...] = ("ranking", "classes")
 """Kinds whose first head has figures, details and places of the report without its name."""
@@ -112,6 +113,26 @@ def baselines(settings: Evaluation, head: Head) -> tuple[tuple[str, ...], str]:
     if head.name == main((), head.kind) and (old := settings.of_old_form(head.kind)) is not None:
         return old, "evaluation.baselines" if head.kind == "ranking" else "evaluation.action_baselines"
     return head.baselines, f"the baselines of {head.name}"
+
+
+def primary(gate: Gate, head: Head, names: Iterable[str] = ()) -> str:
+    """The metric that a head goes by, of a model with the outputs `names`, as it is written: gate.primary where that is
+    of this head, else its own.
+    """
+    if isinstance(gate.primary, Mapping):
+        return full(head.name, gate.primary.get(head.name, head.primary), names)
+    output, key = place_of(gate.primary, names)
+    return full(head.name, key if output == head.name else head.primary, names)
+
+
+def own_floors(gate: Gate, head: Head, names: Iterable[str] = ()) -> dict[str, float]:
+    """The floors of a head that hold for a model with the outputs `names`: those of metrics of which params.yaml names
+    none, at whatever cutoff.
+    """
+    given = {
+        (output, key.partition("@")[0]) for output, key in (place_of(metric, names) for metric in gate.floors or ())
+    }
+    return {key: bound for key, bound in head.floors.items() if (head.name, key.partition("@")[0]) not in given}
 
 
 def evidence() -> tuple[str, ...]:

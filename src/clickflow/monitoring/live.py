@@ -1,6 +1,6 @@
 """How well the champion answers on what came after its data: the metrics of its evaluation, window by window."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,6 @@ class Live:
     low: float
     high: float
     error: float
-
-
-def answerable(artefact: Artefact, names: Iterable[str]) -> list[str]:
-    """Those of the metrics that the artefact's heads have."""
-    return [name for name in names if outputs.place_of(name, artefact.outputs)[0] in artefact.outputs]
 
 
 def work(window: Window, splits: Mapping[str, PackedSplit]) -> int:

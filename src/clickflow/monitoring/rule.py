@@ -9,6 +9,7 @@ from clickflow.heads import metrics as measures
 from clickflow.heads import outputs
 from clickflow.monitoring.drift import Distance
 from clickflow.monitoring.live import Live
+from clickflow.params.gate import Gate
 from clickflow.params.watch import Watch
 
 DRIFT, METRIC = "drift", "metric"
@@ -68,10 +69,20 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-def enabled(watch: Watch, answerable: Sequence[str]) -> dict[str, list[str]]:
-    """The bounds that count, by kind; `answerable` are the metrics that the champion has."""
+def enabled(watch: Watch, drops: Mapping[str, float]) -> dict[str, list[str]]:
+    """The bounds that count, by kind; `drops`: those of metrics."""
     drift = [name for name, bound in asdict(watch.max_drift).items() if bound is not None]
-    return {DRIFT: drift, METRIC: [name for name in watch.max_metric_drop if name in answerable]}
+    return {DRIFT: drift, METRIC: list(drops)}
+
+
+def drops(watch: Watch, gate: Gate, names: Sequence[str]) -> dict[str, float]:
+    """By metric of a champion with the outputs `names`, how far it may fall: of those that params name, else of the
+    primary of each of its heads.
+    """
+    said = watch.max_metric_drop
+    if isinstance(said, Mapping):
+        return {name: drop for name, drop in said.items() if outputs.place_of(name, names)[0] in names}
+    return {outputs.primary(gate, each.head, names): said for each in outputs.of(names) if not each.ahead}
 
 
 def alpha(watch: Watch, names: Mapping[str, Sequence[str]]) -> float:
@@ -97,8 +108,7 @@ def drift(watch: Watch, names: Sequence[str], distances: Mapping[str, Distance],
 
 
 def metrics(
-    watch: Watch,
-    names: Sequence[str],
+    drops: Mapping[str, float],
     measured: Mapping[str, Live],
     reference: Reference | None,
     level: float,
@@ -111,14 +121,14 @@ def metrics(
     is better: value > (1 + a) r + z sqrt(e^2 + ((1 + a) s)^2).
     """
     z = NormalDist().inv_cdf(1 - level)
-    for name in names:
+    for name, drop in drops.items():
         at = reference.metrics.get(name) if reference else None
         if name not in measured or reference is None or at is None or at["value"] is None:
             missing = "" if at else "it was not measured at the evaluation"
             yield Bound(name=name, kind=METRIC, why=why or missing or "the window has no such predictions")
             continue
         live, way = measured[name], sign(name)
-        kept = 1 - way * watch.max_metric_drop[name]
+        kept = 1 - way * drop
         noise = z * (live.error**2 + (kept * _error(at, reference.confidence)) ** 2) ** 0.5
         limit = kept * at["value"] - way * noise
         yield Bound(

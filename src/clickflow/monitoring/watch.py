@@ -126,7 +126,8 @@ def judge(
     """Hold each window against the champion's reference, and decide."""
     seen_until = watched.reference.seen_until if watched.reference else 0
     later = [window.after(seen_until, splits) for window in own_windows]
-    names = rule.enabled(params.watch, live.answerable(watched.artefact, params.watch.max_metric_drop))
+    drops = rule.drops(params.watch, params.gate, watched.artefact.outputs)
+    names = rule.enabled(params.watch, drops)
     if not card.clock:
         names[DRIFT] = [name for name in names[DRIFT] if name != "hour"]
     translation = vocabularies.translation(store, card, watched.artefact)
@@ -139,7 +140,7 @@ def judge(
             level = rule.alpha(params.watch, names)
             bounds = [
                 *rule.drift(params.watch, names[DRIFT], distances, why),
-                *rule.metrics(params.watch, names[METRIC], metrics, watched.reference, level, why_not),
+                *rule.metrics(drops, metrics, watched.reference, level, why_not),
             ]
             judged.append(
                 Judged(

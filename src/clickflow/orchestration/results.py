@@ -1,7 +1,7 @@
 """What a run leaves: a commit under `refs/runs/`, and a folder with its reports and models."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +59,13 @@ def decisions(folder: Path) -> dict[str, dict[str, Any]]:
     by_model = {}
     for file in sorted(folder.glob("reports/*/gate/decision.json")):
         decision = read_json(file)
-        rules = (decision.get("judged_by") or _params(folder)).get("gate") or {}
-        metrics = decision.get("metrics") or {}
-        metric = _primary(rules.get("primary", ""), metrics)
+        metric = decision.get("primary", "")
         by_model[file.parent.parent.name] = {
             "decision": decision.get("decision"),
             "metric": metric,
-            "value": metrics.get(metric),
+            "value": (decision.get("metrics") or {}).get(metric),
         }
     return by_model
-
-
-def _primary(given: str | Mapping[str, str], metrics: Mapping[str, float]) -> str:
-    """The name among `metrics` of gate.primary, which is one metric, or one by head; the first where none is there."""
-    if isinstance(given, str):
-        return given
-    names = [*(f"{head}.{metric}" for head, metric in given.items()), *given.values()]
-    return next((name for name in names if name in metrics), next(iter(names), ""))
 
 
 def results(run: Run, say: Say, *, everything: bool = False) -> Path:

@@ -36,7 +36,7 @@ class Gate:
         Mapping[str, float] | None,
         Meta(
             "the least a metric may be, or the most where less is better; of heads other than the first that ranks it "
-            "is head.metric, such as next_action.accuracy; null: what each head has of its own",
+            "is head.metric, such as next_action.accuracy; a metric that is not named has its head's own floor",
             ge=-1e12,
         ),
     ] = None
@@ -44,7 +44,7 @@ class Gate:
         Mapping[str, Severity | Mapping[str, Severity]] | None,
         Meta(
             "metrics in which every baseline of the head is to be beaten, and what it leads to if not; or that by "
-            'baseline; "*": every other one; null: what each head has of its own'
+            'baseline; "*": every other one; a head that is not named has its own; {}: none are to be beaten'
         ),
     ] = None
     champion: ChampionRule = field(default_factory=ChampionRule)

@@ -52,6 +52,10 @@ class Watch:
     ] = None
     max_drift: MaxDrift = field(default_factory=MaxDrift)
     max_metric_drop: Annotated[
-        Mapping[str, float],
-        Meta("relative, below what the champion had at its evaluation, beyond sampling noise", "share"),
-    ] = field(default_factory=lambda: {"recall@20": 0.15, "mrr@20": 0.15, "next_action.accuracy": 0.1})
+        float | Mapping[str, float],
+        Meta(
+            "relative, below what the champion had at its evaluation, beyond sampling noise: of the primary of each of "
+            "its heads; or by metric, of those alone; {}: none",
+            "share",
+        ),
+    ] = 0.15
