@@ -305,6 +305,26 @@ def score(
         verb.run(params, paths, model, limit=limit, session=session, user=user, as_json=as_json)
 
 
+@app.command(rich_help_panel=MODELS)
+def anomalies(
+    model: Name,
+    top: Annotated[int, typer.Option(help="How many visits, and how many customers, are told.", min=1, max=1000)] = 20,
+    every: Annotated[
+        bool, typer.Option("--all", help="Visits of all parts of the data, not of the test part.")
+    ] = False,
+    exported: Annotated[
+        bool, typer.Option("--exported", help="By what the pipeline exported last, in place of the champion.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="A folder for all scores, and a page of the oddest visits.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Robots, fraud, odd behaviour: the visits and customers that surprise a model most, and what stood out."""
+    params, paths = _open(model)
+    from clickflow.anomalies import search
+
+    search.run(params, paths, model, top=top, every=every, exported=exported, out=out, as_json=as_json)
+
+
 @app.command(rich_help_panel=WORK)
 def who(
     names: Annotated[list[str] | None, typer.Argument(metavar="PSEUDONYM", help="Of customers or visits.")] = None,

@@ -15,6 +15,7 @@ from clickflow.baselines.actions import fit_item_rate
 from clickflow.heads import response
 from clickflow.heads.head import NOTHING
 from clickflow.params import file
+from clickflow.sequences.store import PackedSplit
 from clickflow.system.errors import UsageError
 
 ACTIONS = ("view", "impression", "click")
@@ -72,12 +73,13 @@ def test_the_item_rate_is_that_of_the_item_and_of_all_where_little_is_known(tmp_
     draw = np.random.default_rng(0)
     item = draw.integers(2, 5, 6000)
     visits = [[(1, int(i)), *([(2, int(i))] if draw.random() < (0.1, 0.5, 0.3)[i - 2] else [(0, 8)])] for i in item]
-    split = packed(visits)
+    plain = packed(visits)
+    split: Any = PackedSplit(offsets=plain.offsets, action=plain.action, item=plain.item)
     train = positions.training(split, response.HEAD, SIZES, 5)
     rate = np.exp(fit_item_rate(train)(train))[:, 1]
     for i, p in ((2, 0.1), (3, 0.5), (4, 0.3)):
         assert rate[train.items == i] == pytest.approx(p, abs=0.04)
-    new = replace(train, split=SimpleNamespace(**{**vars(split), "item": np.full(len(split.item), 700)}))
+    new = replace(train, split=split.with_columns(item=np.full(len(split.item), 700)))
     assert np.exp(fit_item_rate(train)(new))[:, 1] == pytest.approx(train.target.mean(), abs=0.001)
 
 

@@ -66,19 +66,19 @@ def run(
     console.emit({**card, "path": str(out.absolute())}, as_json=as_json, text=lambda: _text(card, out))
 
 
-def check_folder(out: Path) -> None:
-    """Raise UsageError unless `out` is missing, empty, or holds predictions made before."""
+def check_folder(out: Path, kind: str = KIND, what: str = "predictions") -> None:
+    """Raise UsageError unless `out` is missing, empty, or holds what it is for, made before: `what`, of that `kind`."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        if read_json(out / CARD)["kind"] == KIND:
+        if read_json(out / CARD)["kind"] == kind:
             return
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise UsageError(
-        f"--out {out} exists and holds no predictions",
+        f"--out {out} exists and holds no {what}",
         kept="nothing was written",
-        next_step="name a new folder, or one that holds predictions, which are then replaced",
+        next_step=f"name a new folder, or one that holds {what}, which are then replaced",
     )
 
 

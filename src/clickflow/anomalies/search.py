@@ -1,0 +1,355 @@
+"""`clickflow anomalies`: the oddest visits and customers of the store, and what stood out in them step by step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.anomalies import signs as judged
+from clickflow.anomalies import surprise
+from clickflow.anomalies.signs import Signs
+from clickflow.artefact import artefact as artefacts
+from clickflow.artefact.artefact import Artefact
+from clickflow.evaluation import vocabularies
+from clickflow.params.schema import Params
+from clickflow.registry import champion
+from clickflow.sequences.card import SPLITS, Card, iso
+from clickflow.sequences.store import open_split, read_card
+from clickflow.serving.batch import check_folder
+from clickflow.system import console, integrity
+from clickflow.system.console import Advance
+from clickflow.system.errors import UsageError
+from clickflow.system.files import replacing, sha256, write_json, write_text
+from clickflow.system.paths import Paths
+
+KIND = "clickflow anomalies"
+"""What card.json says of the folder, so that no other folder is ever replaced by one."""
+CHUNK = 1 << 12
+"""Sequences that are judged together."""
+REASONS = 3
+"""Signs that are named of a case, at most; a sign below SIGN deviations is no reason."""
+SIGN = 2.0
+SHOWN_STEPS = 200
+"""Steps of a case that are written out, at most; the first ones."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a case; what a head is not asked about, or does not know, is None."""
+
+    time: str
+    seconds: float | None
+    """since the step before"""
+    action: str
+    item: str
+    surprise: Mapping[str, float | None]
+    """by head, in deviations from what was expected of the step"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A visit that stands out."""
+
+    session: str
+    user: str | None
+    part: str
+    score: float
+    odder_than: float
+    """share of the visits judged whose score is lower"""
+    reasons: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """All visits of some parts of a store; arrays [N] in the order of parts and sequences."""
+
+    signs: Signs
+    part: npt.NDArray[np.str_]
+    sequence: Ints
+    """index in its part"""
+    session: Sequence[str]
+    user: Sequence[str | None]
+    begin: Ints
+    """microseconds since 1970"""
+    end: Ints
+    steps: Ints
+
+    @property
+    def rank(self) -> Floats:
+        """[N] share of the visits whose score is lower."""
+        score = self.signs.score
+        return np.asarray(np.searchsorted(np.sort(score), score) / max(1, len(score)))
+
+    def customers(self) -> tuple[list[str], Floats, Ints, Ints]:
+        """Ids, scores, the oddest visit of each and how many there are; guests are nobody."""
+        names = sorted({name for name in self.user if name is not None})
+        place = {name: code for code, name in enumerate(names)}
+        owner = np.array([-1 if name is None else place[name] for name in self.user], np.int64)
+        score, worst = judged.customers(self.signs, owner)
+        return names, score, worst, np.bincount(owner[owner >= 0], minlength=len(names))
+
+    def reasons(self, row: int) -> tuple[str, ...]:
+        """Why, in words; the largest sign first."""
+        own = self.signs
+        order = np.argsort(-np.abs(own.value[row]), kind="stable")[:REASONS]
+        return tuple(
+            judged.words(own.names[k], own.value[row, k], own.observed[row, k], own.expected[row, k])
+            for k in order
+            if abs(own.value[row, k]) >= SIGN
+        )
+
+
+def run(
+    params: Params, paths: Paths, model: str, *, top: int, every: bool, exported: bool, out: Path | None, as_json: bool
+) -> None:
+    """The verb: judge the visits of the test part, or of all parts, by the champion or by the artefact that the
+    pipeline exported last, say the `top` oddest, and write all into `out` where it is given.
+
+    Raises UsageError where there is no such model, or `out` holds something else; DataError where store or artefact are
+    not what they were recorded as.
+    """
+    spec = params.model(model)
+    if out is not None:
+        check_folder(out, KIND, "anomalies")
+    store = paths.sequences(spec.unit)
+    integrity.verify(store, home=paths.home)
+    if exported:
+        version, artefact = 0, artefacts.load(paths.exported(model))
+    else:
+        version, artefact = champion.loaded(params, paths, model)
+    if not surprise.heads(artefact):
+        raise UsageError(
+            f"{model} has no head that says what the next step is, so no step can surprise it",
+            kept="nothing was run",
+            next_step=f"add one below models.{model}.heads, or name another model",
+        )
+    parts = SPLITS if every else ("test",)
+    with console.progress("judging", sum(read_card(store).splits[part].events for part in parts)) as tick:
+        found = find(artefact, store, parts, tick)
+    cases = explain(artefact, store, found, np.argsort(-found.signs.score, kind="stable")[:top])
+    names, score, worst, visits = found.customers()
+    people = [
+        {
+            "user": names[k],
+            "score": round(float(score[k]), 2),
+            "visits": int(visits[k]),
+            "session": found.session[worst[k]],
+            "reasons": found.reasons(int(worst[k])),
+        }
+        for k in np.argsort(-score, kind="stable")[:top].tolist()
+    ]
+    card = {"model": model, "version": version, "visits": len(found.session), "customers": len(names)}
+    if out is not None:
+        with replacing(out) as fresh:
+            write(fresh, found, cases, card | {"model_sha256": artefact.card["model_sha256"]})
+    console.emit(
+        {**card, "cases": [asdict(case) for case in cases], "people": people},
+        as_json=as_json,
+        text=lambda: _text(card, cases, people, out),
+    )
+
+
+def find(artefact: Artefact, store: Path, parts: Sequence[str], tick: Advance = lambda _: None) -> Found:
+    """Judge every sequence of these parts of the store."""
+    from pyarrow import parquet
+
+    card, train = read_card(store), open_split(store, "train")
+    translation = vocabularies.translation(store, card, artefact)
+    pace = surprise.pace(train, len(card.actions)) if card.clock else None
+    signs: list[Signs] = []
+    rows: list[tuple[Any, ...]] = []
+    session: list[str] = []
+    user: list[str | None] = []
+    for part in parts:
+        split = open_split(store, part)
+        for first in range(0, split.n_sequences, CHUNK):
+            chosen = np.arange(first, min(first + CHUNK, split.n_sequences))
+            own = surprise.of(artefact, split, card, translation, chosen, tick)
+            signs.append(judged.of(own, pace, split))
+        time, offsets = np.asarray(split.time), np.asarray(split.offsets, np.int64)
+        filled = split.n_sequences > 0
+        begin, end = (time[at] if filled else time[:0] for at in (offsets[:-1], offsets[1:] - 1))
+        rows.append((np.full(split.n_sequences, part), np.arange(split.n_sequences), begin, end, np.diff(offsets)))
+        table = parquet.read_table(store / part / "sequences.parquet", columns=["session_id", "user_id"])
+        session += table["session_id"].to_pylist()
+        user += table["user_id"].to_pylist()
+    if not signs:
+        raise UsageError(f"there is no visit in the {' or '.join(parts)} part of {store}")
+    values = [np.concatenate([getattr(each, name) for each in signs]) for name in ("value", "observed", "expected")]
+    part_, sequence, begin, end, steps = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Found(Signs(signs[0].names, *values), part_, sequence, session, user, begin, end, steps)
+
+
+def explain(artefact: Artefact, store: Path, found: Found, chosen: Ints) -> list[Case]:
+    """The visits `chosen` (rows of `found`), step by step."""
+    card = read_card(store)
+    translation, names = vocabularies.translation(store, card, artefact), _items(store)
+    cases = []
+    rank = found.rank
+    for row in chosen.tolist():
+        split = open_split(store, str(found.part[row]))
+        own = surprise.of(artefact, split, card, translation, found.sequence[row : row + 1], lambda _: None)
+        cases.append(
+            Case(
+                session=found.session[row],
+                user=found.user[row],
+                part=str(found.part[row]),
+                score=round(float(found.signs.score[row]), 2),
+                odder_than=round(float(rank[row]), 6),
+                reasons=found.reasons(row),
+                steps=_steps(own, split, card, names, int(found.sequence[row])),
+            )
+        )
+    return cases
+
+
+def _steps(own: surprise.Surprise, split: Any, card: Card, names: Sequence[str], sequence: int) -> tuple[Step, ...]:
+    first, end = int(split.offsets[sequence]), int(split.offsets[sequence + 1])
+    steps = []
+    for at in range(first, min(end, first + SHOWN_STEPS)):
+        said: dict[str, float | None] = {}
+        for name, channel in own.channels.items():
+            k = at - first - 1  # what was asked after the step before
+            over = (channel.surprise[k] - channel.mean[k]) / np.sqrt(channel.variance[k] + judged.PRIOR)
+            said[name] = None if k < 0 or np.isnan(over) else round(float(over), 2)
+        steps.append(
+            Step(
+                time=iso(int(split.time[at])),
+                seconds=round(float(split.gap[at]), 1) if at > first and card.clock else None,
+                action=card.actions[split.action[at]],
+                item=names[split.item[at]],
+                surprise=said,
+            )
+        )
+    return tuple(steps)
+
+
+def _items(store: Path) -> list[str]:
+    from pyarrow import parquet
+
+    return ["", "?", *parquet.read_table(store / "vocabulary.parquet", columns=["item_id"])["item_id"].to_pylist()]
+
+
+def write(folder: Path, found: Found, cases: Sequence[Case], card: Mapping[str, Any]) -> None:
+    """visits.parquet, customers.parquet, cases.json, anomalies.html and card.json into the existing `folder`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    stamp = pa.timestamp("us", tz="UTC")
+    visits = pa.table(
+        {
+            "session_id": pa.array(found.session, pa.string()),
+            "user_id": pa.array(found.user, pa.string()),
+            "first_event": pa.array(found.begin, stamp),
+            "last_event": pa.array(found.end, stamp),
+            "steps": pa.array(found.steps, pa.int32()),
+            "score": found.signs.score.round(6),
+            **{f"sign_{name}": found.signs.value[:, k].round(4) for k, name in enumerate(found.signs.names)},
+        }
+    )
+    names, score, worst, count = found.customers()
+    customers = pa.table(
+        {
+            "user_id": pa.array(names, pa.string()),
+            "score": score.round(6),
+            "visits": pa.array(count, pa.int32()),
+            "oddest_session_id": pa.array([found.session[k] for k in worst], pa.string()),
+        }
+    )
+    parquet.write_table(visits, folder / "visits.parquet", compression="zstd")
+    parquet.write_table(customers, folder / "customers.parquet", compression="zstd")
+    write_json(folder / "cases.json", [asdict(case) for case in cases])
+    write_text(folder / "anomalies.html", page(cases, card))
+    files = ("visits.parquet", "customers.parquet", "cases.json", "anomalies.html")
+    write_json(folder / "card.json", {"kind": KIND, **card, "files": {name: sha256(folder / name) for name in files}})
+
+
+def page(cases: Sequence[Case], card: Mapping[str, Any]) -> str:
+    """The cases as a page: a line of time for each, a dot a step, the larger the more surprising."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    shown = [{"case": case, "dots": _dots(case)} for case in cases]
+    return environment.from_string(template).render(cases=shown, card=card, colours=COLOURS)
+
+
+COLOURS = {
+    "view": "#4c78a8",
+    "cart": "#f58518",
+    "favourite": "#b279a2",
+    "remove": "#9d755d",
+    "purchase": "#e45756",
+    "cancel": "#eeca3b",
+    "impression": "#bab0ac",
+    "click": "#54a24b",
+}
+WIDTH, LEFT = 900, 12
+
+
+def _dots(case: Case) -> list[dict[str, Any]]:
+    """Where each step stands on a line of time of its visit."""
+    seconds = np.cumsum([step.seconds or 0.0 for step in case.steps])
+    if not seconds[-1]:
+        seconds = np.arange(len(case.steps), dtype=np.float64)
+    at = LEFT + (WIDTH - 2 * LEFT) * seconds / max(seconds[-1], 1)
+    dots = []
+    for x, step in zip(at.tolist(), case.steps, strict=True):
+        most = max((value for value in step.surprise.values() if value is not None), default=0.0)
+        dots.append(
+            {
+                "x": round(x, 1),
+                "radius": round(3 + min(max(most, 0.0), 6.0), 1),
+                "colour": COLOURS.get(step.action, "#79706e"),
+                "title": f"{step.time} {step.action} {step.item}",
+            }
+        )
+    return dots
+
+
+def _text(card: Mapping[str, Any], cases: Sequence[Case], people: Sequence[Mapping[str, Any]], out: Path | None) -> Any:
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    which = f"version {card['version']}" if card["version"] else "as exported"
+    visits = Table(title=f"{card['model']}, {which}: the oddest of {card['visits']:,} visits", title_justify="left")
+    for heading in ("session", "score", "why", "its steps"):
+        visits.add_column(heading, overflow="fold")
+    for case in cases:
+        visits.add_row(
+            escape(case.session) + (f"\nof {escape(case.user)}" if case.user else ""),
+            f"{case.score:.0f}\nabove {case.odder_than:.1%}",
+            escape("\n".join(case.reasons)),
+            escape(_line(case.steps)),
+        )
+    customers = Table(title=f"and of {card['customers']:,} customers", title_justify="left")
+    for heading in ("customer", "score", "visits", "oddest visit", "why"):
+        customers.add_column(heading, overflow="fold")
+    for one in people:
+        reasons = "\n".join(one["reasons"])
+        customers.add_row(
+            escape(one["user"]), f"{one['score']:.0f}", str(one["visits"]), escape(one["session"]), escape(reasons)
+        )
+    written = [f"{out}: visits.parquet, customers.parquet, cases.json, anomalies.html"] if out is not None else []
+    return Group(visits, customers, *written)
+
+
+def _line(steps: Sequence[Step], most: int = 12) -> str:
+    """Steps of one kind in a row are told together, and how long they took."""
+    told: list[tuple[str, int]] = []
+    for step in steps:
+        if told and told[-1][0] == step.action:
+            told[-1] = (step.action, told[-1][1] + 1)
+        else:
+            told.append((step.action, 1))
+    words = [f"{count} {action}s" if count > 1 else action for action, count in told]
+    took = sum(step.seconds or 0.0 for step in steps)
+    return ", ".join(words[:most]) + (f" … {len(words) - most} more" if len(words) > most else "") + f"; {took:.0f} s"

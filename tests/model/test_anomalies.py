@@ -1,0 +1,164 @@
+"""Odd visits: surprise step by step is the model's, signs do not depend on length, and what is planted comes first."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+from small_models import shop, spec, trained
+
+from clickflow.anomalies import rules, search, signs, surprise
+from clickflow.artefact import asking, export
+from clickflow.artefact.artefact import Artefact, load
+from clickflow.artefact.windows import questions
+from clickflow.evaluation import vocabularies
+from clickflow.heads import HEADS
+from clickflow.params.file import load as load_params
+from clickflow.sequences.store import open_split, read_card
+from clickflow.system.errors import UsageError
+from clickflow.system.files import sha256_folder
+from clickflow.system.paths import Paths
+
+MODEL = "next_step"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> tuple[Artefact, Paths]:
+    """An artefact with random weights, and the paths of its shop."""
+    paths = Paths(tmp_path_factory.mktemp("shop"))
+    shop(paths.sequences("session"))
+    trained(paths.trained(MODEL), paths.sequences("session"), spec())
+    export.run(load_params(root / "params.yaml"), paths, MODEL)
+    return load(paths.exported(MODEL), threads=1), paths
+
+
+def of_test(made: tuple[Artefact, Paths], chosen: Any) -> tuple[surprise.Surprise, Any]:
+    artefact, paths = made
+    store = paths.sequences("session")
+    card, split = read_card(store), open_split(store, "test")
+    translation = vocabularies.translation(store, card, artefact)
+    return surprise.of(artefact, split, card, translation, np.asarray(chosen), lambda _: None), split
+
+
+def test_the_surprise_of_a_step_is_what_the_model_thought_of_it_before(made: tuple[Artefact, Paths]) -> None:
+    own, split = of_test(made, [3, 7])
+    artefact, paths = made
+    store = paths.sequences("session")
+    translation = vocabularies.translation(store, read_card(store), artefact)
+    asked = questions(split.offsets, np.array([3, 7]), artefact.max_length)
+    answers = asking.answers(artefact, split, asked, np.arange(len(asked)), translation)
+    for row in range(len(asked)):
+        after = int(asked.event[row]) + 1
+        for head in surprise.heads(artefact):
+            channel, logs = own.channels[head.name], answers[head.name][row].astype(np.float64)
+            if head.kind == "ranking":
+                came = int(translation.item[split.item[after]]) if asked.has_next[row] else 1
+                assert np.isnan(channel.surprise[row]) == (came <= 1)
+            else:
+                came = int(split.action[after]) if asked.has_next[row] else logs.shape[0] - 1
+                assert channel.came is not None and channel.came[row] == came
+            if came > 1 or head.kind == "classes":
+                p = np.exp(logs)
+                assert channel.surprise[row] == pytest.approx(-logs[came], rel=1e-5)
+                assert channel.mean[row] == pytest.approx(-(p * logs).sum(), rel=1e-4)
+                variance = (p * logs**2).sum() - (p * logs).sum() ** 2
+                assert channel.variance[row] == pytest.approx(variance, rel=1e-3, abs=1e-4)
+
+
+def true_process(lengths: np.ndarray, draw: np.random.Generator, rate: float = 0.2) -> tuple[surprise.Surprise, Any]:
+    """Steps of two kinds, yes with .2, as a model that is right sees them; `rate`: how they come."""
+    steps = int(lengths.sum())
+    p = np.tile(np.array([0.8, 0.2], np.float32), (steps, 1))
+    came = (draw.random(steps) < rate).astype(np.int64)
+    logs = np.log(p.astype(np.float64))
+    mean, second = -(p * logs).sum(axis=1), (p * logs**2).sum(axis=1)
+    channel = surprise.Channel(-logs[np.arange(steps), came], mean, second - mean**2, ("no", "yes"), p, came)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return surprise.Surprise(questions(offsets, np.arange(len(lengths)), 1000), {"kind": channel}), offsets
+
+
+def test_signs_are_of_one_size_at_every_length_and_grow_where_the_process_is_another() -> None:
+    draw = np.random.default_rng(0)
+    for length in (8, 30, 120):
+        own, _ = true_process(np.full(800, length), draw)
+        found = signs.of(own, None, None)
+        assert found.names == ("kind=no", "kind=yes")
+        assert np.abs(found.value.mean(axis=0)).max() < 0.15 and 0.7 < found.value.std() < 1.15
+        other, _ = true_process(np.full(200, length), draw, rate=0.6)
+        assert signs.of(other, None, None).score.mean() > (2 if length < 20 else 5) * found.score.mean()
+    assert found.observed[:, 1].mean() == pytest.approx(24, abs=1) and found.expected[0, 1] == pytest.approx(24)
+
+
+def test_times_are_too_fast_too_even_or_as_usual() -> None:
+    draw = np.random.default_rng(1)
+    gaps = [np.exp(draw.normal(3, 1, 20)) for _ in range(400)]
+    gaps += [np.full(20, 20.0), np.exp(draw.normal(0.5, 1, 20))]
+    flat = np.concatenate([np.concatenate([[0], own]) for own in gaps])
+    offsets = np.arange(len(gaps) + 1) * 21
+    split = SimpleNamespace(offsets=offsets, gap=flat, action=np.zeros(len(flat), np.uint8), item=np.zeros(len(flat)))
+    pace = surprise.pace(SimpleNamespace(**{**vars(split), "offsets": offsets}), 1)
+    own = surprise.Surprise(questions(offsets, np.arange(len(gaps)), 100), {})
+    found = signs.of(own, pace, split)
+    place = {name: k for k, name in enumerate(found.names)}
+    assert set(place) == {surprise.PACE, signs.EVENNESS}
+    assert np.argmax(found.score) == 401 and 400 in np.argsort(-found.score)[:10]
+    assert found.value[400, place["evenness"]] > 2.5 and found.value[401, place["pace"]] < -6
+    told = signs.words("pace", *(float(x[401, place["pace"]]) for x in (found.value, found.observed, found.expected)))
+    assert told.startswith("faster than usual") and "20 s are usual" in told
+
+
+def test_a_customer_is_as_odd_as_their_visits_together_or_as_the_oddest() -> None:
+    value = np.array([[2.0, 0], [2.0, 0], [2.0, 0], [2.0, 0], [5.0, 0], [-3.0, 0], [9.0, 9]])
+    own = signs.Signs(("a", "b"), value, value, value)
+    score, worst = signs.customers(own, np.array([0, 0, 0, 0, 1, 1, -1]))
+    assert score.tolist() == [16.0, 25.0] and worst.tolist() == [0, 4]
+
+
+def test_the_oddest_visits_are_told_and_written_the_same_twice(
+    made: tuple[Artefact, Paths], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artefact, paths = made
+    params = load_params(root / "params.yaml")
+    how: dict[str, Any] = {"top": 3, "every": False, "exported": True, "as_json": True}
+    for name in ("a", "b"):
+        search.run(params, paths, MODEL, out=tmp_path / name, **how)
+    assert '"cases"' in capsys.readouterr().out
+    assert sha256_folder(tmp_path / "a") == sha256_folder(tmp_path / "b")
+    table = parquet.read_table(tmp_path / "a" / "visits.parquet")
+    assert table.num_rows == 60 and {"score", "sign_pace", "steps"} <= set(table.column_names)
+    cases = json.loads((tmp_path / "a" / "cases.json").read_text())
+    score = np.sort(table["score"].to_numpy())[::-1]
+    assert [case["score"] for case in cases] == pytest.approx(score[:3].round(2).tolist(), abs=0.011)
+    assert all(set(case["steps"][1]["surprise"]) == {head.name for head in surprise.heads(artefact)} for case in cases)
+    assert "<circle" in (tmp_path / "a" / "anomalies.html").read_text()
+    found = search.find(artefact, paths.sequences("session"), ("valid", "test"))
+    assert len(found.session) == 100 and found.rank.max() <= 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds no anomalies"):
+        search.run(params, paths, MODEL, out=tmp_path / "mine", **how)
+
+
+def test_heads_that_do_not_say_what_the_next_step_is_do_not_surprise() -> None:
+    artefact: Any = SimpleNamespace(heads=dict.fromkeys(HEADS))
+    own = {head.name for head in surprise.heads(artefact)}
+    assert own and all(HEADS[name].kind != "probability" for name in own)
+
+
+def test_rules_find_many_and_fast_steps() -> None:
+    from clickflow import features
+
+    names = features.names("session")
+    draw = np.random.default_rng(2)
+    usual = np.abs(draw.normal(5, 2, (500, len(names))))
+    usual[:, names.index("since_start")] = draw.uniform(200, 900, 500)
+    asked = usual[:20].copy()
+    asked[7] = 90
+    for rule in rules.RULES.values():
+        assert int(np.argmax(rule(usual, asked))) == 7
+    asked = usual[:20].copy()
+    asked[5, names.index("since_start")] = 1
+    assert int(np.argmax(rules.rates(usual, asked))) == 5
