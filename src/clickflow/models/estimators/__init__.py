@@ -4,7 +4,7 @@
 `classes` give log-probabilities, `amount` an expected value and its quantiles.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,38 +12,55 @@ import numpy as np
 from clickflow.models.estimators import blending
 from clickflow.models.estimators.estimator import Estimator, Member, extended, load
 from clickflow.models.estimators.lifetime import COLUMNS, READS, fit_lifetime
-from clickflow.models.estimators.linear import fit_linear
-from clickflow.models.estimators.problem import Problem
-from clickflow.models.estimators.trees import best_rounds, fit_trees
+from clickflow.models.estimators.linear import fit_column, fit_linear
+from clickflow.models.estimators.problem import Folds, Problem
+from clickflow.models.estimators.trees import fit_trees
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError, nearest
 
 __all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "fit", "load"]
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "logistic": ("logistic",),
+    "logistic": ("linear",),
     "boosting": ("boosting",),
-    "blend": ("logistic", "boosting"),
+    "blend": ("linear", "core", "lifetime", "boosting", "shallow"),
 }
-"""By kind of model, the members that are fitted."""
-FITTERS: dict[str, Callable[[Problem, dict[str, Any], int], Member]] = {"logistic": fit_linear, "boosting": fit_trees}
+"""By kind of model, the members that are fitted; `core` and `lifetime` where the features have what they read."""
+CORE = (
+    "recency_days",
+    "tenure_days",
+    "purchases",
+    "repeat_days",
+    "amount",
+    "amount_mean",
+    "purchases_30d",
+    "purchases_90d",
+    "purchases_180d",
+    "gap_mean_days",
+    "overdue",
+)
+"""What the member `core` reads beside the columns of `lifetime`: few features, for few customers."""
+SHALLOW = {"leaves": 6, "random_thresholds": True, "learning_rate": 0.06, "min_rows": 30, "most_rounds": 400}
+"""What differs in the member `shallow`: small trees whose thresholds are drawn, which differ more from each other."""
 ANSWERS = ("probability", "classes", "amount")
 """Kinds of answer that an estimator gives."""
 PARAMS: dict[str, Any] = {
     "horizon_days": 0,
     "classes": 0,
-    "folds": 4,
-    "most_rows": 100_000,
+    "folds": 3,
+    "most_rows": 50_000,
     "l2": 0.003,
-    "learning_rate": 0.03,
-    "most_rounds": 300,
+    "learning_rate": 0.05,
+    "most_rounds": 200,
+    "patience": 20,
     "leaves": 15,
+    "random_thresholds": False,
     "min_rows": 50,
     "feature_share": 0.5,
     "row_share": 0.7,
     "leaf_l2": 20.0,
-    "boosters": 3,
-    "shrinkage": 0.05,
+    "boosters": 2,
+    "shrinkage": 0.003,
     "threads": 1,
 }
 """What `fit` may be told, and the defaults. `horizon_days`: adds the columns of `lifetime`, where the features
@@ -73,8 +90,7 @@ def fit(
     """
     settings = _settings(kind, kind_of_answer, params or {})
     problem = _problem(x, target, valid, groups, weights, kind_of_answer, settings)
-    rows = blending.spread(problem, int(settings["most_rows"]), seed)
-    problem = problem.part(rows)
+    problem = problem.part(_drawn(len(problem), int(settings["most_rows"]), seed))
     features = problem.x.shape[1]
     lifetime, reads = None, _reads(names) if settings["horizon_days"] else ()
     if reads:
@@ -82,7 +98,8 @@ def fit(
         history = problem.x[latest][:, reads].astype(np.float64)
         lifetime = fit_lifetime(history, float(settings["horizon_days"]))
         problem = _with_columns(problem, extended(problem.x, lifetime, reads))
-    members, scores = _members(KINDS[kind], problem, settings, seed)
+        names = (*names, *COLUMNS)
+    members, scores = _members(KINDS[kind], problem, settings, seed, names)
     asked = np.flatnonzero(~np.isnan(scores[0, :, 0]))
     if len(members) > 1 or kind_of_answer == "amount":
         share, bias = blending.blend(scores[:, asked], problem.part(asked), float(settings["shrinkage"]))
@@ -176,24 +193,37 @@ def _with_columns(problem: Problem, x: Array) -> Problem:
 
 
 def _members(
-    names: tuple[str, ...], problem: Problem, settings: dict[str, Any], seed: int
+    kinds: tuple[str, ...], problem: Problem, settings: dict[str, Any], seed: int, names: Sequence[str]
 ) -> tuple[dict[str, Member], Array]:
     """The members, fitted to all rows, and their scores [M, N, S] of rows that they were not fitted to."""
-    folds = _folds(problem, int(settings["folds"]), seed)
-    judged = len(names) > 1 or problem.answer == "amount"
-    scores = np.full((len(names), len(problem), problem.width), np.nan)
-    members: dict[str, Member] = {}
-    for place, name in enumerate(names):
-        if name == "boosting":
-            settings = settings | {"rounds": best_rounds(problem, settings, folds, seed)}
-        for fitted, asked in folds if judged else ():
-            member = FITTERS[name](problem.part(fitted), settings | {"boosters": 1}, seed)
-            scores[place, asked] = member.scores(problem.x[asked])
-        members[name] = FITTERS[name](problem, settings, seed)
-    return members, scores
+    judged = len(kinds) > 1 or kinds == ("boosting",) or problem.answer == "amount"
+    folds = _folds(problem, int(settings["folds"]), seed) if judged else []
+    found: dict[str, tuple[Member, Array]] = {}
+    for kind in kinds:
+        if kind == "linear":
+            found[kind] = fit_linear(problem, settings, folds)
+        elif kind == "core":
+            columns = [*map(names.index, CORE), *map(names.index, COLUMNS)] if {*CORE, *COLUMNS} <= {*names} else []
+            if columns:
+                found[kind] = fit_linear(problem, settings, folds, columns)
+        elif kind == "lifetime":
+            column = "bgnbd_spend" if problem.answer == "amount" else "bgnbd_buys"
+            if column in names and problem.width == 1:
+                found[kind] = fit_column(problem, names.index(column))
+        else:
+            own = SHALLOW if kind == "shallow" else {}
+            found[kind] = fit_trees(problem, settings | own, folds, seed)
+    members = {kind: member for kind, (member, _) in found.items()}
+    return members, np.stack([scores for _, scores in found.values()])
 
 
-def _folds(problem: Problem, n: int, seed: int) -> list[tuple[Array, Array]]:
+def _drawn(n: int, most: int, seed: int) -> Array:
+    """Numbers of at most so many rows, drawn by chance, in order."""
+    rows: Array = np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).permutation(n)[:most])
+    return rows
+
+
+def _folds(problem: Problem, n: int, seed: int) -> Folds:
     """Folds whose rows to fit on can teach something; DataError where there is none."""
     found = []
     for fitted, asked in problem.folds(n, seed):

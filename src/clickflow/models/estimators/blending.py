@@ -1,7 +1,5 @@
 """How members are weighed, and how quantiles follow from an expected amount: both from answers that no member saw."""
 
-from typing import Any
-
 import numpy as np
 
 from clickflow.models.estimators.estimator import LEVELS, Curves
@@ -83,13 +81,3 @@ def _quantile(values: Array, weights: Array, level: float) -> float:
     share = np.cumsum(weights[order])
     place = int(np.searchsorted(share, level * share[-1]))
     return float(values[order][min(place, len(values) - 1)])
-
-
-def spread(problem: Problem, most: int, seed: int) -> Any:
-    """Row numbers of at most so many rows, whole groups, drawn by chance."""
-    if len(problem) <= most:
-        return np.arange(len(problem))
-    names, owner = np.unique(problem.groups, return_inverse=True)
-    rank = np.random.default_rng(seed).permutation(len(names))[owner]
-    order = np.argsort(rank, kind="stable")
-    return np.sort(order[:most])

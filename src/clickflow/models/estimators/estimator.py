@@ -15,7 +15,7 @@ import numpy as np
 from clickflow.models.estimators import lifetime as lifetimes
 from clickflow.models.estimators.graph import INPUT, Graph
 from clickflow.models.estimators.lifetime import Lifetime
-from clickflow.models.estimators.linear import Linear
+from clickflow.models.estimators.linear import Column, Linear
 from clickflow.models.estimators.trees import Trees
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError
@@ -41,7 +41,11 @@ class Member(Protocol):
         ...
 
 
-RESTORED: Mapping[str, Any] = {"linear": Linear.restored, "trees": Trees.restored}
+RESTORED: Mapping[str, Any] = {
+    "linear": Linear.restored,
+    "column": Column.restored,
+    "trees": Trees.restored,
+}
 """By name, how a member comes back from its state."""
 
 

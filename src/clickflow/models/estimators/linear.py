@@ -1,12 +1,13 @@
-"""The linear member: logistic regression of classes, a log-linear Tweedie regression of amounts."""
+"""Linear members: logistic regression of classes, log-linear Tweedie regression of amounts, and a column as it is."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from clickflow.models.estimators.graph import Graph
-from clickflow.models.estimators.problem import Problem
+from clickflow.models.estimators.problem import Folds, Problem
 from clickflow.models.estimators.scaling import Scaling, fit_scaling
 from clickflow.sequences.features import Array
 
@@ -15,6 +16,8 @@ from clickflow.sequences.features import Array
 class Linear:
     """Scores [N, S] = scaled features @ coefficients + intercepts."""
 
+    columns: tuple[int, ...]
+    """Those of x that it reads."""
     scaling: Scaling
     coefficients: tuple[tuple[float, ...], ...]
     """[width of the scaling, S]."""
@@ -22,17 +25,19 @@ class Linear:
 
     def scores(self, x: Array) -> Array:
         """float64 [N, S]."""
-        found: Array = self.scaling.apply(x) @ np.array(self.coefficients) + np.array(self.intercepts)
+        z = self.scaling.apply(x[:, list(self.columns)])
+        found: Array = z @ np.array(self.coefficients) + np.array(self.intercepts)
         return found
 
     def emit(self, graph: Graph, x: str) -> str:
         """The same, as nodes."""
-        z = self.scaling.emit(graph, x)
+        z = self.scaling.emit(graph, graph.columns(x, list(self.columns)))
         return graph.add("Gemm", z, graph.constant(self.coefficients), graph.constant(self.intercepts))
 
     def state(self) -> dict[str, Any]:
         """What `restored` needs, as JSON has it."""
         return {
+            "columns": self.columns,
             "plain": self.scaling.plain,
             "mean": self.scaling.mean,
             "std": self.scaling.std,
@@ -46,17 +51,67 @@ class Linear:
         """The reverse of `state`."""
         scaling = Scaling(*(tuple(state[name]) for name in ("plain", "mean", "std", "flagged")))
         rows = tuple(tuple(row) for row in state["coefficients"])
-        return Linear(scaling, rows, tuple(state["intercepts"]))
+        return Linear(tuple(state["columns"]), scaling, rows, tuple(state["intercepts"]))
 
 
-def fit_linear(problem: Problem, params: dict[str, Any], seed: int) -> Linear:
-    """Fitted on all rows of the problem; `l2` is the weight of the penalty, per row of training."""
-    del seed  # the solution is unique
+def fit_linear(
+    problem: Problem, params: Mapping[str, Any], folds: Folds, columns: Sequence[int] | None = None
+) -> tuple[Linear, Array]:
+    """Fitted on all rows, and the scores [N, S] of rows by fits that did not see them.
+
+    `columns`: of x (none given: all). `l2` is the weight of the penalty, per row of training.
+    """
+    read = tuple(range(problem.x.shape[1]) if columns is None else columns)
+    scores = np.full((len(problem), problem.width), np.nan)
+    for fitted, asked in folds:
+        scores[asked] = _fitted(problem.part(fitted), read, float(params["l2"])).scores(problem.x[asked])
+    return _fitted(problem, read, float(params["l2"])), scores
+
+
+def _fitted(problem: Problem, columns: tuple[int, ...], l2: float) -> Linear:
+    problem = problem.columns(columns)
     scaling = fit_scaling(problem.x, problem.weights, problem.plain)
     z = scaling.apply(problem.x)
     fit = _amount if problem.answer == "amount" else _classes
-    coefficients, intercepts = fit(z, problem, float(params["l2"]))
-    return Linear(scaling, tuple(map(tuple, coefficients.tolist())), tuple(intercepts.tolist()))
+    coefficients, intercepts = fit(z, problem, l2)
+    return Linear(columns, scaling, tuple(map(tuple, coefficients.tolist())), tuple(intercepts.tolist()))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of x as the score, times a sign; 0 where it is missing."""
+
+    column: int
+    sign: float
+
+    def scores(self, x: Array) -> Array:
+        """float64 [N, 1]."""
+        found: Array = self.sign * np.nan_to_num(x[:, [self.column]].astype(np.float64))
+        return found
+
+    def emit(self, graph: Graph, x: str) -> str:
+        """The same, as nodes."""
+        value = graph.columns(x, [self.column])
+        there = graph.add("Where", graph.add("IsNaN", value), graph.constant(0.0), value)
+        return graph.add("Mul", there, graph.constant(self.sign))
+
+    def state(self) -> dict[str, Any]:
+        """What `restored` needs, as JSON has it."""
+        return {"column": self.column, "sign": self.sign}
+
+    @staticmethod
+    def restored(state: dict[str, Any]) -> "Column":
+        """The reverse of `state`."""
+        return Column(**state)
+
+
+def fit_column(problem: Problem, column: int) -> tuple[Column, Array]:
+    """The column, with the sign that it has towards the target; a sign is no fit, so all rows are scored by it."""
+    there = ~np.isnan(problem.x[:, column])
+    value, target = problem.x[there, column].astype(np.float64), problem.target[there]
+    sign = -1.0 if float(np.mean((value - value.mean()) * (target - target.mean()))) < 0 else 1.0
+    found = Column(column, sign)
+    return found, found.scores(problem.x)
 
 
 def _classes(z: Array, problem: Problem, l2: float) -> tuple[Array, Array]:

@@ -1,11 +1,14 @@
 """What an estimator is fitted to: rows, targets, weights, and whose each row is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from clickflow.sequences.features import Array
+
+Folds = list[tuple[Array, Array]]
+"""Rows to fit on, and rows to ask of what was fitted."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Problem:
         return replace(
             self, x=self.x[rows], target=self.target[rows], weights=self.weights[rows], groups=self.groups[rows]
         )
+
+    def columns(self, indexes: Sequence[int]) -> "Problem":
+        """The same rows with these columns of x alone."""
+        plain = tuple(self.plain[index] for index in indexes)
+        return replace(self, x=np.ascontiguousarray(self.x[:, list(indexes)]), plain=plain)
 
     def folds(self, n: int, seed: int) -> Iterator[tuple[Array, Array]]:
         """Rows to fit on and rows to ask, n times; each row is asked once, each group in one fold."""

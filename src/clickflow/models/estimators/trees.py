@@ -4,14 +4,14 @@ Features are float32 before they are fitted, so a threshold lies between two flo
 parts the same values, and the exported trees send every row to the same leaf. Only the sum of the leaves is rounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from clickflow.models.estimators.graph import Graph
-from clickflow.models.estimators.problem import Problem
+from clickflow.models.estimators.problem import Folds, Problem
 from clickflow.sequences.features import Array
 
 POWER = 1.5
@@ -117,62 +117,53 @@ def _below(threshold: float) -> float:
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 
 
-def fit_trees(problem: Problem, params: dict[str, Any], seed: int) -> Trees:
-    """`boosters` of them, of seeds that follow one another, of `rounds` rounds each."""
+def fit_trees(problem: Problem, params: Mapping[str, Any], folds: Folds, seed: int) -> tuple[Trees, Array]:
+    """`boosters` of them, of seeds that follow one another, and scores [N, S] of rows by trees that did not see them.
+
+    How many rounds: the mean over folds of where the loss of the rows asked was least.
+    """
+    scores = np.full((len(problem), problem.width), np.nan)
+    rounds = []
+    for fitted, asked in folds:
+        beside = problem.part(asked)
+        booster = _booster(problem.part(fitted), params, seed, int(params["most_rounds"]), beside)
+        rounds.append(booster.best_iteration)
+        raw = booster.predict(beside.x, raw_score=True, num_threads=1)
+        scores[asked] = raw.reshape(len(asked), problem.width)
+    best = max(round(float(np.mean(rounds))), 1)
     texts = [
-        _booster(problem, params, seed + each, int(params["rounds"])).model_to_string(num_iteration=-1)
+        _booster(problem, params, seed + each, best).model_to_string(num_iteration=-1)
         for each in range(int(params["boosters"]))
     ]
-    return Trees(tuple(texts), problem.width)
+    return Trees(tuple(texts), problem.width), scores
 
 
-def best_rounds(problem: Problem, params: dict[str, Any], folds: list[tuple[Array, Array]], seed: int) -> int:
-    """Rounds at which the mean loss of the rows asked in all folds is least."""
-    curves = []
-    for fitted, asked in folds:
-        curve: dict[str, Any] = {}
-        _booster(problem.part(fitted), params, seed, int(params["most_rounds"]), problem.part(asked), curve)
-        curves.append(next(iter(curve["asked"].values())))
-    mean = np.mean(curves, axis=0)
-    return int(np.argmin(mean)) + 1
-
-
-def _booster(
-    problem: Problem,
-    params: dict[str, Any],
-    seed: int,
-    rounds: int,
-    asked: Problem | None = None,
-    curve: dict[str, Any] | None = None,
-) -> Any:
+def _booster(problem: Problem, params: Mapping[str, Any], seed: int, rounds: int, asked: Problem | None = None) -> Any:
     import lightgbm
 
-    objective = {"amount": "tweedie"}.get(problem.answer, "binary" if problem.classes == 2 else "multiclass")
+    several = {"objective": "multiclass", "num_class": problem.classes}
+    amount = {"objective": "tweedie", "tweedie_variance_power": POWER}
+    objective = amount if problem.answer == "amount" else several if problem.classes > 2 else {"objective": "binary"}
     settings = {
-        "objective": objective,
-        "metric": objective
-        if problem.answer == "amount"
-        else {"binary": "binary_logloss"}.get(objective, "multi_logloss"),
-        "tweedie_variance_power": POWER,
         "learning_rate": params["learning_rate"],
         "num_leaves": params["leaves"],
+        "extra_trees": params["random_thresholds"],
         "min_data_in_leaf": params["min_rows"],
         "feature_fraction": params["feature_share"],
         "bagging_fraction": params["row_share"],
         "bagging_freq": 1,
         "lambda_l2": params["leaf_l2"],
-        "max_bin": 127,
+        "max_bin": 63,
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
         "num_threads": params["threads"],
         "verbosity": -1,
+        **objective,
     }
-    if objective == "multiclass":
-        settings["num_class"] = problem.classes
-    data = lightgbm.Dataset(problem.x, problem.target, weight=problem.weights, free_raw_data=True)
-    if asked is None or curve is None:
+    data = lightgbm.Dataset(problem.x, problem.target, weight=problem.weights)
+    if asked is None:
         return lightgbm.train(settings, data, rounds)
     beside = lightgbm.Dataset(asked.x, asked.target, weight=asked.weights, reference=data)
-    record = lightgbm.record_evaluation(curve)
-    return lightgbm.train(settings, data, rounds, valid_sets=[beside], valid_names=["asked"], callbacks=[record])
+    stop = lightgbm.early_stopping(int(params["patience"]), verbose=False)
+    return lightgbm.train(settings, data, rounds, valid_sets=[beside], callbacks=[stop])

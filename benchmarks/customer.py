@@ -1,0 +1,382 @@
+"""How well the repository's own preset predicts who comes back, and what they spend, on a log of purchases.
+
+    python benchmarks/customer.py --log purchases.csv --horizon-days 30 --json result.json
+
+Reads a CSV `customer_id,time,amount[,item_id]` (gzip or not; times in UTC unless they say otherwise; lines of one
+customer and one time are one purchase, an amount below 0 is a return). Asked is every customer with a purchase in the
+365 days before the as-of day; the answers are churn (no purchase in the H days from then on) and spend (the value of
+those). The preset is trained on what lies before the as-of day alone, and so are the baselines: `mean`, `rfm`
+(logistic, or log-linear Tweedie, on recency, frequency, money), `boosting` (LightGBM on all features, as it comes) and
+`bgnbd` (BG/NBD and Gamma-Gamma).
+
+    --as-of 2011-11-01                   another day than H days before the end of the log
+    --predictions answers.csv            customer_id,churn,spend of the preset
+"""
+
+import argparse
+import csv
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickflow import features
+from clickflow.baselines import lifetime_value
+from clickflow.cli import guarded
+from clickflow.evaluation import calibration
+from clickflow.features import Asked
+from clickflow.models import estimators
+from clickflow.sequences.store import PackedSplit
+from clickflow.system.errors import DataError, UsageError
+
+Array = NDArray[Any]
+
+DAY = 86_400_000_000
+ACTIVE_DAYS = 365
+"""Asked are those who bought in so many days before."""
+STORE = SimpleNamespace(actions=("purchase", "cancel"))
+COLUMNS = ("customer_id", "time", "amount")
+UNIT = "customer"
+
+
+@dataclass(frozen=True)
+class Log:
+    """Purchases, sorted by customer and time; customer i has the steps [offsets[i], offsets[i + 1])."""
+
+    split: PackedSplit
+    customers: list[str]
+    first: int
+    """The day of the first and, exclusive, of the last purchase, in microseconds since 1970 UTC."""
+    last: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Customers as of a day each: features [N, F], the answers, whose and when."""
+
+    x: Array
+    churn: Array
+    spend: Array
+    customer: Array
+    cut_off: Array
+
+    def __len__(self) -> int:
+        return len(self.churn)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--horizon-days", type=int, required=True)
+    parser.add_argument("--as-of", help="YYYY-MM-DD; none: the horizon before the end of the log")
+    parser.add_argument("--preset", default="default", choices=["default", "logistic", "boosting"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path)
+    asked = parser.parse_args()
+    started = time.perf_counter()
+    log = read(asked.log)
+    as_of = day_of(asked.as_of, log, asked.horizon_days)
+    train, test = rows_of(log, asked.horizon_days, as_of)
+    answers = answer(train, test, asked.horizon_days, asked.seed, PRESETS[asked.preset])
+    result = {
+        "churn": {name: measured_churn(test.churn, each["churn"]) for name, each in answers.items()},
+        "spend": {name: measured_spend(test.spend, each) for name, each in answers.items()},
+        "customers": len(test),
+        "churned": float(test.churn.mean()),
+        "training_rows": len(train),
+        "cut_offs": len(np.unique(train.cut_off)),
+        "as_of": str(np.datetime64(as_of, "us").astype("datetime64[D]")),
+        "horizon_days": asked.horizon_days,
+        "preset": asked.preset,
+        "seed": asked.seed,
+        "seconds": round(time.perf_counter() - started, 1),
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+    text = json.dumps(result, indent=2, sort_keys=True)
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(text + "\n")
+    if asked.predictions:
+        write_predictions(asked.predictions, [log.customers[i] for i in test.customer], answers["preset"])
+
+
+def read(path: Path) -> Log:
+    """The log of a CSV file; DataError names what cannot be read."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", kept="nothing was run")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise DataError(f"{path} is no CSV: {error}") from error
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing or not len(table):
+        raise DataError(
+            f"{path} has no {'column ' + ', '.join(missing) if missing else 'rows'}",
+            next_step="give a CSV with the columns customer_id, time, amount and, where there is one, item_id",
+        )
+    when = pd.to_datetime(table["time"], utc=True, format="ISO8601", errors="coerce")
+    amount = pd.to_numeric(table["amount"], errors="coerce").to_numpy(np.float64)
+    for name, wrong in (
+        ("time", when.isna().to_numpy()),
+        ("amount", ~np.isfinite(amount)),
+        ("customer_id", (table["customer_id"] == "").to_numpy()),
+    ):
+        if wrong.any():
+            line = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"{path}: {int(wrong.sum()):,} of {len(table):,} rows have a {name} that cannot be read; the first is "
+                f"line {line + 2}: {table[name].iloc[line]!r}",
+                kept="nothing was run",
+                next_step="times are ISO 8601, as 2011-12-09 12:50:00; amounts are numbers",
+            )
+    stamps = when.dt.as_unit("us").astype("int64").to_numpy()
+    codes, customers = pd.factorize(table["customer_id"], sort=True)
+    item = pd.factorize(table["item_id"], sort=True)[0] + 2 if "item_id" in table.columns else np.zeros(len(table), int)
+    order = np.lexsort((item, stamps, codes))
+    split = PackedSplit(
+        offsets=np.searchsorted(codes[order], np.arange(len(customers) + 1)),
+        time=stamps[order],
+        action=(amount < 0).astype(np.uint8)[order],
+        item=item[order].astype(np.int32),
+        category=np.zeros(len(table), np.int32),
+        price=np.abs(amount).astype(np.float32)[order],
+    )
+    bought = split.time[split.action == 0]
+    if not len(bought):
+        raise DataError(f"{path} has no purchase: every amount is below 0")
+    return Log(split, list(customers), int(bought.min() // DAY * DAY), int((bought.max() // DAY + 1) * DAY))
+
+
+def day_of(as_of: str | None, log: Log, horizon: int) -> int:
+    """The as-of day, as its first microsecond; UsageError where the log does not hold its answers, or no past."""
+    if horizon < 1:
+        raise UsageError(f"a horizon of {horizon} days: it is at least 1")
+    days = (log.last - log.first) // DAY
+    try:
+        day = (
+            log.last - horizon * DAY
+            if as_of is None
+            else int(np.datetime64(as_of, "D").astype("datetime64[us]").astype(int))
+        )
+    except ValueError as error:
+        raise UsageError(f"--as-of {as_of!r} is no day; write it as 2011-11-01") from error
+    if day + horizon * DAY > log.last or day - horizon * DAY <= log.first:
+        raise UsageError(
+            f"the log has {days:,} days: before the as-of day there must be more than the horizon of {horizon}, "
+            f"to learn from, and from it on as many, to be judged by",
+            kept="nothing was run",
+            next_step=f"take a horizon of at most {max((days - 1) // 2, 1):,} days, or a longer log",
+        )
+    return day
+
+
+def cut_offs(log: Log, horizon: int, as_of: int) -> Array:
+    """Days as of which training asks, latest first: all answers lie before the as-of day."""
+    step = max(EVERY, horizon // 3) * DAY
+    earliest = log.first + min(LEAST_PAST * DAY, (as_of - horizon * DAY - log.first) // 2)
+    return np.arange(as_of - horizon * DAY, earliest, -step)[:MOST_CUT_OFFS]
+
+
+EVERY, LEAST_PAST, MOST_CUT_OFFS = 7, 30, 26
+"""Days between cut-offs of training, at least; days of log before the first of them; how many there are at most."""
+
+
+def rows_of(log: Log, horizon: int, as_of: int) -> tuple[Rows, Rows]:
+    """The rows of training and those that are asked."""
+    parts = [asked_at(log, horizon, int(day)) for day in (*cut_offs(log, horizon, as_of), as_of)]
+    train = Rows(*(np.concatenate([getattr(p, name) for p in parts[:-1]]) for name in Rows.__dataclass_fields__))
+    test = parts[-1]
+    day = str(np.datetime64(as_of, "us").astype("datetime64[D]"))
+    for what, rows in ((f"as of {day}", test), ("before that, to learn from,", train)):
+        customers = len(np.unique(rows.customer))
+        if customers < LEAST_CUSTOMERS:
+            raise DataError(
+                f"{what} {customers:,} customers had bought in the {ACTIVE_DAYS} days before: too few",
+                kept="nothing was run",
+                next_step=f"take another as-of day, or a log of at least {LEAST_CUSTOMERS} customers",
+            )
+    return train, test
+
+
+LEAST_CUSTOMERS = 20
+HALF_LIFE = 120
+"""Days by which a cut-off is older that counts half as much."""
+
+
+def asked_at(log: Log, horizon: int, now: int) -> Rows:
+    """Who bought in the days before, what can be said of them then, and what came of it."""
+    split = log.split
+    bought = split.action == 0
+    owner = np.repeat(np.arange(len(log.customers)), np.diff(split.offsets))
+    active = np.zeros(len(log.customers), bool)
+    active[owner[bought & (split.time < now) & (split.time >= now - ACTIVE_DAYS * DAY)]] = True
+    customer = np.flatnonzero(active)
+    past = np.bincount(owner[split.time < now], minlength=len(log.customers))[customer]
+    begin = split.offsets[:-1][customer]
+    asked = Asked(begin, begin + past, np.full(len(customer), now - 1))
+    later = bought & (split.time >= now) & (split.time < now + horizon * DAY)
+    times = np.bincount(owner[later], minlength=len(log.customers))[customer]
+    spent = np.bincount(owner[later], split.price[later], minlength=len(log.customers))[customer]
+    x = features.compute(UNIT, split, asked, STORE)
+    return Rows(x, (times == 0).astype(np.float64), spent, customer, np.full(len(customer), now))
+
+
+Answers = dict[str, Array]
+"""`churn` [N] probabilities, `spend` [N] money, and `low`, `high` [N]: an interval that holds 80% of the amounts."""
+
+
+def answer(train: Rows, test: Rows, horizon: int, seed: int, kind: str) -> dict[str, Answers]:
+    """The answers of the preset and of every baseline."""
+    return {
+        "preset": preset(train, test, horizon, seed, kind),
+        **{name: baseline(train, test, horizon) for name, baseline in BASELINES.items()},
+    }
+
+
+PRESETS = {"default": "blend", "logistic": "logistic", "boosting": "boosting"}
+"""By name, the kind of model."""
+
+
+def preset(train: Rows, test: Rows, horizon: int, seed: int, kind: str) -> Answers:
+    """What the graph ships for churn and spend."""
+    given: dict[str, Any] = {
+        "groups": train.customer,
+        "weights": 0.5 ** ((train.cut_off.max() - train.cut_off) / (HALF_LIFE * DAY)),
+        "names": features.names(UNIT),
+        "seed": seed,
+        "params": {"horizon_days": horizon},
+    }
+    churn = estimators.fit(kind, train.x, train.churn, kind_of_answer="probability", **given).predict(test.x)
+    spend = estimators.fit(kind, train.x, train.spend, kind_of_answer="amount", **given).predict(test.x)
+    return {"churn": np.exp(churn[:, 1]), "spend": spend[:, 0], "low": spend[:, 1], "high": spend[:, 3]}
+
+
+def mean(train: Rows, test: Rows, _: int) -> Answers:
+    """The mean of training for everybody."""
+    return {"churn": np.full(len(test), train.churn.mean()), "spend": np.full(len(test), train.spend.mean())}
+
+
+RFM = (
+    "recency_days",
+    "tenure_days",
+    "purchases",
+    "amount",
+    "amount_mean",
+    "purchases_30d",
+    "purchases_90d",
+    "purchases_180d",
+)
+
+
+def rfm(train: Rows, test: Rows, _: int) -> Answers:
+    """Logistic and log-linear Tweedie regression on the logs of recency, frequency, money and windows."""
+    from sklearn.linear_model import LogisticRegression, TweedieRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    columns = [features.names(UNIT).index(name) for name in RFM]
+    x, asked = (np.nan_to_num(rows.x[:, columns].astype(np.float64)) for rows in (train, test))
+
+    def logs(model: Any) -> Any:
+        return make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), model)
+
+    scale = train.spend.mean() or 1.0
+    churn = logs(LogisticRegression(max_iter=1000)).fit(x, train.churn).predict_proba(asked)[:, 1]
+    tweedie = TweedieRegressor(power=1.5, link="log", alpha=0.01, max_iter=1000)
+    return {"churn": churn, "spend": logs(tweedie).fit(x, train.spend / scale).predict(asked) * scale}
+
+
+def boosting(train: Rows, test: Rows, _: int) -> Answers:
+    """LightGBM on all features, as it comes, with a lower rate of learning."""
+    import lightgbm
+
+    settings = {"n_estimators": 200, "learning_rate": 0.03, "num_leaves": 15, "verbosity": -1, "n_jobs": 1}
+    churn = lightgbm.LGBMClassifier(**settings).fit(train.x, train.churn).predict_proba(test.x)[:, 1]
+    spend = lightgbm.LGBMRegressor(objective="tweedie", **settings).fit(train.x, train.spend).predict(test.x)
+    return {"churn": np.asarray(churn), "spend": np.asarray(spend)}
+
+
+def bgnbd(_: Rows, test: Rows, horizon: int) -> Answers:
+    """BG/NBD and Gamma-Gamma of the histories as of the as-of day."""
+    history = test.x[:, [features.names(UNIT).index(name) for name in lifetime_value.READS]].astype(np.float64)
+    fitted = lifetime_value.fit(history, horizon)
+    return {"churn": lifetime_value.churn(fitted, history), "spend": lifetime_value.spend(fitted, history)}
+
+
+BASELINES: dict[str, Callable[[Rows, Rows, int], Answers]] = {
+    "mean": mean,
+    "rfm": rfm,
+    "boosting": boosting,
+    "bgnbd": bgnbd,
+}
+
+
+def measured_churn(truth: Array, probability: Array) -> dict[str, float | None]:
+    """ROC-AUC, average precision, log loss and calibration error of a probability."""
+    from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+    both = len(np.unique(truth)) > 1
+    bins = calibration.bin_of(probability)
+    totals = np.concatenate([np.bincount(bins, weights, calibration.BINS) for weights in (probability, truth)])
+    return {
+        "roc_auc": float(roc_auc_score(truth, probability)) if both else None,
+        "average_precision": float(average_precision_score(truth, probability)) if both else None,
+        "log_loss": float(log_loss(truth, np.clip(probability, 1e-7, 1 - 1e-7), labels=[0, 1])),
+        "ece": float(calibration.error(np.array([len(truth)]), totals[None])[0]),
+    }
+
+
+def measured_spend(truth: Array, answers: Answers) -> dict[str, float | None]:
+    """Mean absolute error, rank correlation, normalised Gini, sum over sum, and of an interval what it holds."""
+    from scipy.stats import spearmanr
+
+    spend = answers["spend"]
+    varied = len(np.unique(spend)) > 1 and len(np.unique(truth)) > 1
+    found: dict[str, float | None] = {
+        "mae": float(np.abs(truth - spend).mean()),
+        "spearman": float(spearmanr(truth, spend).statistic) if varied else None,
+        "gini": gini(truth, spend),
+        "sum_ratio": float(spend.sum() / truth.sum()) if truth.sum() else None,
+    }
+    if "low" in answers:
+        found["coverage_80"] = float(np.mean((truth >= answers["low"]) & (truth <= answers["high"])))
+    return found
+
+
+def gini(truth: Array, score: Array) -> float | None:
+    """The area between the share of value and the share of customers, highest score first, over that of the truth
+    itself; customers of one score share their value.
+    """
+
+    def area(by: Array) -> float:
+        _, place, count = np.unique(-by, return_inverse=True, return_counts=True)
+        shared = (np.bincount(place, truth) / count)[place]
+        gained = np.cumsum(shared[np.argsort(-by, kind="stable")]) / truth.sum()
+        return float(gained.mean() - (len(truth) + 1) / (2 * len(truth)))
+
+    return area(score) / area(truth) if truth.sum() and len(np.unique(truth)) > 1 else None
+
+
+def write_predictions(path: Path, customers: list[str], answers: Answers) -> None:
+    """A CSV customer_id,churn,spend."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["customer_id", "churn", "spend"])
+        for customer, churn, spend in zip(customers, answers["churn"], answers["spend"], strict=True):
+            writer.writerow([customer, f"{churn:.6f}", f"{spend:.4f}"])
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -1,0 +1,47 @@
+"""BG/NBD and Gamma-Gamma: churn and spend from the dates and amounts of purchases alone, without any answer.
+
+Formulas: Fader, Hardie, Lee, "Counting Your Customers the Easy Way" (2005), equation 10, and Fader, Hardie, "The
+Gamma-Gamma Model of Monetary Value" (2013), equation 5. A customer is (x, t_x, T, m): repeat days, days from the first
+purchase to the last and to the time of asking, and the mean value of a day with a purchase.
+"""
+
+import numpy as np
+
+from clickflow.models.estimators.lifetime import Lifetime, fit_lifetime
+from clickflow.sequences.features import Array
+
+READS = ("repeat_days", "last_day_span", "first_day_tenure", "amount_day_mean")
+"""The features of a customer that it reads, in this order."""
+
+
+def fit(history: Array, horizon: float) -> Lifetime:
+    """Parameters of greatest likelihood of the histories [N, 4] of customers with a purchase."""
+    return fit_lifetime(history, horizon)
+
+
+def churn(fitted: Lifetime, history: Array) -> Array:
+    """The probability of no purchase within the horizon, [N]."""
+    log_odds = fitted.columns(*history.T)[:, 0]
+    gone: Array = 1 / (1 + np.exp(log_odds))
+    return gone
+
+
+def purchases(fitted: Lifetime, history: Array) -> Array:
+    """Purchases to be expected within the horizon, [N]."""
+    from scipy.special import hyp2f1
+
+    x, _, tenure, _ = history.T
+    r, alpha, a, b = fitted.r, fitted.alpha, fitted.a, fitted.b
+    a = a if abs(a - 1) > 1e-6 else a + 1e-6  # the formula has a hole there, its limit none
+    past, future = alpha + tenure, alpha + tenure + fitted.horizon
+    lasting = hyp2f1(r + x, b + x, a + b + x - 1, fitted.horizon / future)
+    alive = 1 / (1 + np.exp(-fitted.columns(*history.T)[:, 1]))
+    count = (a + b + x - 1) / (a - 1) * (1 - (past / future) ** (r + x) * lasting) * np.where(x > 0, alive, 1.0)
+    found: Array = np.maximum(count, 0.0)
+    return found
+
+
+def spend(fitted: Lifetime, history: Array) -> Array:
+    """Value to be expected within the horizon, [N]."""
+    found: Array = purchases(fitted, history) * np.exp(fitted.columns(*history.T)[:, 3])
+    return found
