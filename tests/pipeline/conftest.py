@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_shop import CHECK, PIPELINE, commit, dvc, git
+from small_shop import CHECK, PARAMS, PIPELINE, commit, dvc, git
 
 from once import once
 
 
 @pytest.fixture(scope="session")
-def _shop(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+def _shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop") / "shop"
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch", "main")
     dvc(folder, "init", "--quiet")
-    shutil.copy(root / "tests/assets/params_long.yaml", folder / "params.yaml")
+    (folder / "params.yaml").write_text(PARAMS)
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "check.sh").write_text(CHECK)
     kept = ["!/data/raw/", "/data/raw/*", "!/data/raw/README.md", "!/data/raw/*.dvc"]

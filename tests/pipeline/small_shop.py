@@ -41,6 +41,34 @@ stages:
       meta: {airflow: {queue: gpu, pool: gpu, retries: 2}}
 """
 
+# DVC reads this file a dozen times a command: what stands here is what is read, overridden or required, and no more.
+PARAMS = """\
+seed: 0
+source:
+  path: data/raw
+simulator:
+  events: 160000
+ingest: {}
+quality:
+  min_events: 1000
+sequences: {}
+models:
+  next_step:
+    unit: session
+    heads:
+      next_item: {}
+    budget:
+      epochs: null
+training: {}
+export: {}
+evaluation: {}
+gate:
+  primary: mrr@20
+promotion: {}
+champion:
+  next_step: 0
+"""
+
 CHECK = """
 mkdir -p reports
 if grep -q rotten data/events/all.csv; then echo "error: a rotten row in raw.csv" >&2; exit 3; fi

@@ -56,17 +56,17 @@ def settled(device: Device, threads: int) -> Iterator[None]:
 
     The order in which a CPU adds depends on the number of threads, so it is fixed whatever the machine has.
     """
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     torch.set_num_threads(threads)
     if device.kind == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # and not by the function that imports the compiler
     try:
         with torch.random.fork_rng():
             yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
 
 
 @contextmanager

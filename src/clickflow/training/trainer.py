@@ -124,7 +124,8 @@ class Trainer:
         rows = table.index_select(0, step.rows).requires_grad_()
         outcome = Loss(rows.new_zeros(()), {})
         if step.asks:
-            state.optimiser.zero_grad(set_to_none=True)
+            for parameter in state.dense:
+                parameter.grad = None
             outcome = self.learn(step, rows)
             if spec.augmentation.adversarial and rows.grad is not None:
                 self.oppose(step, rows, rows.grad)
@@ -133,7 +134,7 @@ class Trainer:
             share = self.rate(at)
             for group in state.optimiser.param_groups:
                 group["lr"] = spec.optimiser.learning_rate * share
-            state.optimiser.step()
+            optimisers.step(state.optimiser)
             if rows.grad is not None:
                 rate = spec.optimiser.embedding_learning_rate * share
                 state.rows.update(table, step.rows, rows.detach(), rows.grad, rate, at + 1)
