@@ -45,6 +45,7 @@ stages:
 PARAMS = """\
 seed: 0
 source:
+  kind: simulator
   path: data/raw
 simulator:
   events: 160000
