@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,10 +30,23 @@ def work(spec: Model, group: ProcessGroup | None, sessions: int = 150, **along: 
     return done
 
 
-def fit(spec: Model, processes: int, **along: Any) -> Trained:
-    sessions = along.get("sessions", 150)
-    with process_group(processes, "cpu", partial(work, spec, sessions=sessions)) as group:
-        return work(spec, group, **along)
+Job = tuple[Model, dict[str, Any]]
+"""A training: its spec, and what `work` is told along with it."""
+
+
+def each(jobs: Sequence[Job], group: ProcessGroup | None) -> list[Trained]:
+    return [work(spec, group, **along) for spec, along in jobs]
+
+
+def together(processes: int, *jobs: Job) -> list[Trained]:
+    """The trainings one after the other, by the same processes: to start one takes longer than to train."""
+    theirs = [(spec, {name: value for name, value in along.items() if name != "checkpoints"}) for spec, along in jobs]
+    with process_group(processes, "cpu", partial(each, theirs)) as group:
+        return each(jobs, group)
+
+
+def alone(*jobs: Job) -> list[Trained]:
+    return each(jobs, None)
 
 
 def plain(**choices: Any) -> Model:
@@ -51,13 +65,17 @@ def alike(one: Trained, other: Trained) -> None:
         torch.testing.assert_close(tensor, other.network.state_dict()[name], rtol=1e-2, atol=2e-3, msg=name)
 
 
-@pytest.mark.parametrize(
-    "choices",
-    [{}, {"item": {"horizon": 3}}, {"item": {"loss": "bpr_max", "associations": False}}],
-    ids=["default", "horizon", "bpr_max"],
-)
-def test_two_have_the_loss_curve_of_one(choices: dict[str, Any]) -> None:
-    alike(fit(plain(**choices), 2), fit(plain(**choices), 1))
+CHOICES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "horizon": {"item": {"horizon": 3}},
+    "bpr_max": {"item": {"loss": "bpr_max", "associations": False}},
+}
+
+
+def test_two_have_the_loss_curve_of_one() -> None:
+    jobs: list[Job] = [(plain(**choices), {}) for choices in CHOICES.values()]
+    for by_two, by_one in zip(together(2, *jobs), alone(*jobs), strict=True):
+        alike(by_two, by_one)
 
 
 def test_three_too_with_vectors_moved_and_batches_of_fewer_sequences_than_processes() -> None:
@@ -67,23 +85,19 @@ def test_three_too_with_vectors_moved_and_batches_of_fewer_sequences_than_proces
         budget=replace(spec.budget, batch_tokens=8),
         augmentation=replace(spec.augmentation, adversarial=0.1),
     )
-    alike(fit(spec, 3, sessions=25), fit(spec, 1, sessions=25))
+    job: Job = (spec, {"sessions": 25})
+    alike(*together(3, job), *alone(job))
 
 
 def test_what_two_have_begun_one_ends_and_the_other_way_round(tmp_path: Path) -> None:
-    whole = fit(plain(), 1)
-    for first, second in ((2, 1), (1, 2)):
-        kept = Checkpoints(tmp_path / str(first), 0.0, lambda _: None)
-        cut = fit_some(plain(), first, kept)
-        assert cut.steps < whole.steps
-        alike(fit(plain(), second, checkpoints=kept), whole)
-
-
-def fit_some(spec: Model, processes: int, kept: Checkpoints) -> Trained:
-    """Not to the end: some steps into the second epoch."""
-    steps = 45
-    with process_group(processes, "cpu", partial(work, spec, max_steps=steps)) as group:
-        return work(spec, group, checkpoints=kept, max_steps=steps)
+    of_one, of_two = (Checkpoints(tmp_path / name, 0.0, lambda _: None) for name in ("one", "two"))
+    (whole,) = alone((plain(), {}))
+    # not to the end: some steps into the second epoch
+    (begun,) = alone((plain(), {"checkpoints": of_one, "max_steps": 45}))
+    ended, cut = together(2, (plain(), {"checkpoints": of_one}), (plain(), {"checkpoints": of_two, "max_steps": 45}))
+    assert begun.steps == cut.steps < whole.steps
+    alike(ended, whole)
+    alike(*alone((plain(), {"checkpoints": of_two})), whole)
 
 
 def die(group: ProcessGroup) -> None:

@@ -85,6 +85,7 @@ def test_the_artefact_is_ranked_as_a_plain_loop_would(evaluated):
     assert metrics["coverage"] < 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_path):
     old, params = shop
     model, paths = small_models.spec(item={"horizon": 3}), Paths(tmp_path)
@@ -342,6 +343,7 @@ def test_a_model_of_one_head_is_evaluated(shop, tmp_path):
         assert '<h2 id="items"' in page if head == "next_item" else '<h2 id="actions"' in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_on_simulated_data_nobody_is_better_than_the_truth(shop, tmp_path):
     from clickflow.events import ingest
     from clickflow.sequences import prepare

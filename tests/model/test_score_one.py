@@ -77,6 +77,7 @@ def test_items_are_named_by_brand_and_category(shop: Paths) -> None:
     assert answer["next_items"][0]["brand"] in call("score", MODEL, "--limit", "1", as_json=False)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_log_with_names_shows_them(shop: Paths, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = parquet.read_table(shop.events, partitioning=None).drop_columns(["order", "item_name"])
     names = [item and f"Lamp-{item} {'ß' * NAME_SHOWN}" for item in events["item_id"].to_pylist()]

@@ -9,6 +9,7 @@ import pytest
 from small_models import ITEMS, KNOWN, shop, spec, split, trained
 from typer.testing import CliRunner
 
+import mlflow_database
 from clickflow import cli
 from clickflow.artefact.artefact import load
 from clickflow.sequences.store import write_store
@@ -22,7 +23,7 @@ MODEL = "next_step"
 
 
 @pytest.fixture
-def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Paths:
     """A workspace with a packed store and a gate that lets an untrained model through."""
     text = (root / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
     for old, new in {
@@ -44,6 +45,7 @@ def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     (tmp_path / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     found = Paths(tmp_path)
+    mlflow_database.empty_into(found.home)
     shop(found.sequences("session"))
     return found
 

@@ -26,6 +26,7 @@ from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths
 from clickflow.training import stage, tabular
+from undrawn import undraw
 
 KINDS = ("boosting", "logistic", "blend")
 HEADS = ("next_action",)
@@ -89,6 +90,8 @@ def made(root: Path, folder: Path, kind: str) -> Paths:
 def shop(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     paths = made(root, tmp_path_factory.mktemp(request.param), request.param)
     with pytest.MonkeyPatch.context() as patch:
+        if request.param != KINDS[0]:
+            undraw(patch)
         patch.chdir(paths.root)
         patch.setenv("CLICKFLOW_HOME", str(paths.root / "home"))
         params = check(yaml.safe_load(paths.params.read_text(encoding="utf-8")))

@@ -16,10 +16,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def paths(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+def drawn(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """A copy of the shop for one test; the champion is shared, and nobody changes it."""
     monkeypatch.setenv("CLICKFLOW_HOME", str(watched / "home"))
     return watched_shop.copied(Paths(watched / "shop"), tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def paths(drawn: Paths, undrawn: None) -> Paths:
+    """The same, its reports without figures."""
+    return drawn
 
 
 def broken(said: Any) -> list[set[str]]:
@@ -31,7 +37,7 @@ def bounds(said: Any, window: int = -1) -> dict[str, Any]:
     return {bound["name"]: bound for bound in said["models"][MODEL]["windows"][window]["bounds"]}
 
 
-def test_where_nothing_has_moved_nothing_is_called_for(paths: Paths) -> None:
+def test_where_nothing_has_moved_nothing_is_called_for(drawn: Paths) -> None:
     said = call("watch")
     assert said["retrain"] == []
     assert "nothing breaches: 0 of 5 windows" in said["why"]
@@ -44,12 +50,12 @@ def test_where_nothing_has_moved_nothing_is_called_for(paths: Paths) -> None:
         assert latest[name]["low"] <= latest[name]["value"] <= latest[name]["high"]
 
     # the same once more is the same, and a person sees a table and where the report is
-    report = (paths.watch / "report.html").read_bytes()
+    report = (drawn.watch / "report.html").read_bytes()
     as_of = said["as_of"]
     first = call("watch", "--as-of", as_of)
-    page = (paths.watch / "report.html").read_bytes()
+    page = (drawn.watch / "report.html").read_bytes()
     assert call("watch", "--as-of", as_of) == first
-    assert (paths.watch / "report.html").read_bytes() == page
+    assert (drawn.watch / "report.html").read_bytes() == page
     assert report == page
     for outside in (b"http://", b"https://", b"<script", b"<link"):
         assert outside not in page
