@@ -13,10 +13,11 @@ from clickflow.system import integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
 from clickflow.training import stage
+from clickflow.tuning import trial
 
 
 def test_every_room_knows_every_kind() -> None:
-    assert set(stage.TRAINERS) == set(export.EXPORTERS) == set(KINDS)
+    assert set(stage.TRAINERS) == set(export.EXPORTERS) == set(trial.TRIALS) == set(KINDS)
 
 
 def test_train_and_export_ask_the_table(raw_params: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,3 +325,23 @@ def test_without_a_store_nothing_starts(shop, capsys):
         guarded(lambda: run(paths))
     assert ended.value.code == 3
     assert not (paths.home / "tuning").exists()
+
+
+def test_a_model_of_hand_made_features_is_tuned_too(shop, capsys):
+    paths = shop({})
+    raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))
+    raw["models"]["next_step"] = {"unit": "session", "kind": "boosting", "heads": {"next_action": {}}}
+    raw["models"]["next_step"]["boosting"] = {"trees": 3, "learning_rate": 0.3}
+    del raw["tuning"]["space"]
+    raw["tuning"] |= {"objective": "next_action", "epochs": 2}
+    paths.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    params = load(paths.params)
+    assert set(space.of(params, "next_step").tuned) == {
+        "boosting.leaves",
+        "boosting.learning_rate",
+        "boosting.min_rows",
+    }
+    run(paths, trials=2, jobs=1)
+    found = told(capsys)
+    assert found["trials"] == {"finished": 2}
+    assert found["best"]["valid"]["next_action"] <= found["present"]["valid"]["next_action"]

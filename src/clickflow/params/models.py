@@ -229,7 +229,7 @@ class Model:
     ] = "all"
     max_questions: Annotated[
         int, Meta("of the training part, and of the valid part, that are learned from; of more, so many drawn", ge=100)
-    ] = 200_000
+    ] = 50_000
     boosting: Boosting = field(default_factory=Boosting)
     logistic: Logistic = field(default_factory=Logistic)
 

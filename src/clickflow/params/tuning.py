@@ -31,6 +31,10 @@ def _space() -> dict[str, dict[str, Tuned]]:
             "optimiser.embedding_learning_rate": Tuned(low=0.002, high=0.05, log=True),
             "optimiser.weight_decay": Tuned(low=0.001, high=0.3, log=True),
             "budget.batch_tokens": Tuned(choices=(512, 1024, 2048)),
+            "boosting.leaves": Tuned(choices=(4, 8, 15, 31)),
+            "boosting.learning_rate": Tuned(low=0.01, high=0.2, log=True),
+            "boosting.min_rows": Tuned(low=10.0, high=200.0, log=True),
+            "logistic.l2": Tuned(low=0.0001, high=0.1, log=True),
         }
     }
 
@@ -65,5 +69,8 @@ class Tuning:
     ] = None
     space: Annotated[
         Mapping[str, Mapping[str, Tuned]],
-        Meta('a model, or "*": every model without one; {low, high, log, step} or {choices: […]} a param'),
+        Meta(
+            'a model, or "*": every model without one, as far as its kind reads it; {low, high, log, step} or '
+            "{choices: […]} a param"
+        ),
     ] = field(default_factory=_space)

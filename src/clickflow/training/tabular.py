@@ -4,8 +4,9 @@ An estimator a head, all on the same questions: every step of a unit that asks a
 cut-off of a unit that asks there. Of more than `max_questions`, so many are drawn, evenly over the part, so that memory
 is bounded whatever the log's size.
 
-Each is fitted twice: to the training part alone, to say how well it answers the valid part, which comes after it; and
-to both, which is what ships, for the newest days say most about the next ones.
+What ships is fitted to both parts, for the newest days say most about the next ones: how many trees, and which weights
+of a blend, is decided by folds over sequences (`models.estimators`). `clickflow tune` fits to the training part alone,
+and asks the valid part, which comes after it.
 """
 
 import time
@@ -37,6 +38,8 @@ from clickflow.training.tracker import Tracker, fingerprint
 
 CHUNK = 1 << 15
 """Questions whose features are computed at a time."""
+MANY = 20_000
+"""Questions, from which on chance decides little: fewer folds, and one booster in the place of a mean of several."""
 
 
 def train_tabular(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] | None) -> None:
@@ -66,9 +69,9 @@ def train_tabular(params: Params, paths: Paths, name: str, track: Callable[..., 
     if tracker:
         facts = {"weights_sha256": read_json(out / CARD)["weights_sha256"]}
         tracker.finish(facts, [out / "history.json", out / CARD])
-    valid = ", ".join(f"{head} {loss:.4f}" for head, loss in trained.record.get("valid", {}).items() if head != "loss")
-    said = f"; loss of the valid part, before it was learned too: {valid}" if valid else ""
-    console.say(f"{name}: {spec.kind} on {len(trained.model.features)} features, trained in {seconds:,.0f} s{said}")
+    losses = ", ".join(f"{head} {loss:.4f}" for head, loss in trained.record["train"].items() if head != "loss")
+    about = f"{spec.kind} on {len(trained.model.features)} features of {sum(trained.questions.values()):,} questions"
+    console.say(f"{name}: {about}, trained in {seconds:,.0f} s; loss of what was learned: {losses}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class TrainedTabular:
 
 
 def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True) -> TrainedTabular:
-    """Fit `spec` to the store in `folder`; not `final`: to the training part alone, to be judged by the valid part.
+    """Fit `spec` to the training and the valid part of the store in `folder`; not `final`: to the training part alone,
+    and say how it answers the valid part.
 
     Raises DataError where there is nothing to learn from, or a head's answer is always the same.
     """
@@ -98,20 +102,20 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
         console.say(f"{name}: {total:,} of {of:,} questions are drawn and learned from (models.{name}.max_questions)")
     with console.progress(f"features of {name}", total) as advance:
         tables = {part: table(rows, spec.unit, card, chosen, advance) for part, rows in parts.items()}
-    with console.progress(f"train {name}", len(spec.heads) * (1 + final)) as advance:
+    learned = ("train", "valid") if final and len(parts["valid"].asked) else ("train",)
+    with console.progress(f"train {name}", len(spec.heads)) as advance:
         heads, losses = {}, {}
         for head in spec.heads:
             fitting = _Fitting(spec, head, card, chosen, parts, tables, seed)
-            judged = fitting.fit(("train",))
-            losses[head] = {part: fitting.loss(judged, part) for part in parts if len(parts[part].asked)}
+            heads[head] = fitting.fit(learned)
+            losses[head] = {"train": fitting.loss(heads[head], learned)}
+            if not final:
+                losses[head]["valid"] = fitting.loss(heads[head], ("valid",))
             advance(1)
-            heads[head] = fitting.fit(("train", "valid")) if final and len(parts["valid"].asked) else judged
-            advance(1 if final else 0)
     record: dict[str, Any] = {"epoch": 1}
-    for part in parts:
-        own_losses = {head: each[part] for head, each in losses.items() if part in each}
-        if own_losses:
-            record[part] = {"loss": sum(own_losses.values()), **own_losses}
+    for part in ("train",) if final else ("train", "valid"):
+        each = {head: loss[part] for head, loss in losses.items()}
+        record[part] = {"loss": sum(each.values()), **each}
     return TrainedTabular(
         Tabular(spec.unit, chosen, heads), record, {part: len(rows.asked) for part, rows in parts.items()}
     )
@@ -165,18 +169,21 @@ class _Fitting:
     tables: Mapping[str, Array]
     seed: int
 
-    def rows(self, part: str) -> tuple[Array, Array, Array]:
-        """Features, targets and whose they are, of the questions of a part that the head asks."""
-        target = self.parts[part].targets(self.head, self.card)
-        asks = np.flatnonzero(target != NOTHING)
-        return self.tables[part][asks], target[asks], self.parts[part].asked.begin[asks]
+    def rows(self, parts: tuple[str, ...]) -> tuple[Array, Array, Array]:
+        """Features, targets and whose they are, of the questions of some parts that the head asks."""
+        x, target, group = [], [], []
+        for number, part in enumerate(parts):
+            answer = self.parts[part].targets(self.head, self.card)
+            asks = np.flatnonzero(answer != NOTHING)
+            x.append(self.tables[part][asks])
+            target.append(answer[asks])
+            # the same number is another sequence in another part
+            group.append(len(parts) * self.parts[part].asked.begin[asks] + number)
+        return np.concatenate(x), np.concatenate(target), np.concatenate(group)
 
     def fit(self, parts: tuple[str, ...]) -> Estimator:
         """An estimator of the head, fitted to some parts."""
-        x, target, group = map(list, zip(*(self.rows(part) for part in parts), strict=True))
-        for number, owner in enumerate(group):  # the same number is another sequence in another part
-            group[number] = 2 * owner + number
-        head = named(self.head)
+        head, (x, target, group) = named(self.head), self.rows(parts)
         params = {
             "most_rows": 2 * self.spec.max_questions,
             "classes": len(head.names(self.card)),
@@ -184,18 +191,18 @@ class _Fitting:
         }
         return estimators.fit(
             self.spec.kind,
-            np.concatenate(x),
-            np.concatenate(target),
+            x,
+            target,
             kind_of_answer=head.kind,
-            groups=np.concatenate(group),
+            groups=group,
             names=self.features,
             seed=self.seed,
-            params=params | _settings(self.spec),
+            params=params | _settings(self.spec) | ({"folds": 2, "boosters": 1} if len(target) > MANY else {}),
         )
 
-    def loss(self, estimator: Estimator, part: str) -> float:
-        """The mean loss of an estimator's answers to a part."""
-        x, target, _ = self.rows(part)
+    def loss(self, estimator: Estimator, parts: tuple[str, ...]) -> float:
+        """The mean loss of an estimator's answers to some parts."""
+        x, target, _ = self.rows(parts)
         return LOSSES[named(self.head).kind](estimator.predict(x), target) if len(target) else float("nan")
 
 

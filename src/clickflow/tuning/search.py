@@ -122,7 +122,7 @@ def _start(search: Search, trial: "optuna.Trial", setting: Setting, params: Para
     """Write the trial's job and start its process; a thread passes on what it says."""
     number, name = trial.number, search.study.space.model
     model = params.model(name)
-    if params.tuning.epochs is not None:
+    if params.tuning.epochs is not None and "budget" in own(model):
         model = replace(model, budget=replace(model.budget, epochs=params.tuning.epochs))
     folder = search.study.folder / "trials"
     folder.mkdir(parents=True, exist_ok=True)

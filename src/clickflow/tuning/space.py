@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clickflow.params.file import with_values
-from clickflow.params.models import RankingHead, model_keys
+from clickflow.params.models import Model, RankingHead, model_keys, model_kinds
 from clickflow.params.schema import Params
 from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import UsageError
@@ -42,15 +42,24 @@ class Space:
 
 
 def of(params: Params, name: str) -> Space:
-    """The space of a model, its own or that of all. UsageError where there is none."""
+    """The space of a model, its own, or what its kind reads of that of all. UsageError where there is none."""
     section = name if name in params.tuning.space else "*"
     tuned = params.tuning.space.get(section)
+    if tuned and section == "*":
+        tuned = {key: each for key, each in tuned.items() if _read(params.model(name), key)}
     if not tuned:
         raise UsageError(
             f"there is nothing to tune: tuning.space.{name} in params.yaml is {'empty' if tuned == {} else 'missing'}",
             next_step="say there what may vary, such as `encoder.units: {low: 48, high: 200, log: true}`",
         )
     return Space(name, section, tuned)
+
+
+def _read(model: Model, key: str) -> bool:
+    """Whether a model's kind has a param; heads that share no loss have none of their own to tune."""
+    kinds, first = model_kinds(), key.partition(".")[0]
+    of = [name for name, kind in kinds.items() if first in kind.reads]
+    return model.kind in of if of else kinds[model.kind].one_loss or first != "heads"
 
 
 def current(params: Params, space: Space) -> Setting:

@@ -7,7 +7,7 @@ JOB is a JSON file that `search.py` wrote. It reports on standard output, a JSON
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from typing import Any
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
 from clickflow.models.network import Network
+from clickflow.models.tabular import parameters as parameters_of
 from clickflow.params.file import check
+from clickflow.params.schema import Params
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
 from clickflow.system.files import read_json
+from clickflow.training import tabular
 from clickflow.training.budget import OPEN
 from clickflow.training.loop import train
 from clickflow.training.networks import readable, sizes
@@ -66,25 +69,47 @@ def latest(split: PackedSplit, sequences: int | None) -> PackedSplit:
     return split.latest(sequences)
 
 
+def network(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:
+    """Train the model `name`, a network; its best epoch, and the figures of the valid part there."""
+    card = read_card(folder)
+    spec = readable(replace(params.model(name), ensemble=()), card)
+    codes = item_features.read(folder, spec.encoder.item_features, card.known)
+    trained = train(
+        spec,
+        replace(sizes(card), item_codes=codes),
+        latest(open_split(folder, "train"), params.tuning.max_sequences),
+        open_split(folder, "valid"),
+        seed=params.seed,
+        settings=params.training,
+        watcher=_Teller(stop),
+    )
+    return trained.best_epoch, trained.history[trained.best_epoch - 1].get("valid", {})
+
+
+def of_features(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:  # noqa: ARG001
+    """Fit the model `name`, which reads hand-made features, to the training part; the figures of the valid part."""
+    trained = tabular.train(name, params.model(name), folder, params.seed, final=False)
+    tell({"parameters": parameters_of(trained.model.onnx()), "epochs": 1, "steps": 1, "why": "the CPU"})
+    tell({"epoch": 1, "record": trained.record})
+    return 1, trained.record["valid"]
+
+
+TRIALS: Mapping[str, Callable[[Params, str, Path, Path], tuple[int, dict[str, Any]]]] = {
+    "network": network,
+    "boosting": of_features,
+    "logistic": of_features,
+    "blend": of_features,
+}
+"""By kind of model."""
+
+
 def main(words: Sequence[str]) -> int:
     """Train what the job says; the exit code."""
     job = read_json(Path(words[0]))
     stop = Path(job["stop"])
     try:
         params = check(job["params"])
-        spec, folder = replace(params.model(job["model"]), ensemble=()), Path(job["store"])
-        card = read_card(folder)
-        spec = readable(spec, card)
-        codes = item_features.read(folder, spec.encoder.item_features, card.known)
-        trained = train(
-            spec,
-            replace(sizes(card), item_codes=codes),
-            latest(open_split(folder, "train"), params.tuning.max_sequences),
-            open_split(folder, "valid"),
-            seed=params.seed,
-            settings=params.training,
-            watcher=_Teller(stop),
-        )
+        best, valid = TRIALS[params.model(job["model"]).kind](params, job["model"], Path(job["store"]), stop)
     except Stopped:
         return 0
     except KeyboardInterrupt:
@@ -96,7 +121,7 @@ def main(words: Sequence[str]) -> int:
         traceback.print_exc()
         tell({"failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"})
         return EXIT_FAILED
-    tell({"done": trained.best_epoch, "valid": trained.history[trained.best_epoch - 1].get("valid", {})})
+    tell({"done": best, "valid": valid})
     return 0
 
 
