@@ -50,7 +50,7 @@ def hand_made(
     """The features `names` of some questions, [N, F]: of the whole sequence up to the step read last, as of the time of
     that step, or of the cut-off of a unit that has one.
     """
-    event, cut_off = asked.event[chosen], getattr(split, "cut_off", None)
-    now = split.time[event] if cut_off is None else cut_off[asked.sequence[chosen]]
+    event = asked.event[chosen]
+    now = split.time[event] if split.cut_off is None else split.cut_off[asked.sequence[chosen]]
     read = Asked(event - asked.position[chosen], event + 1, np.asarray(now, np.int64))
     return features.compute(unit, split, read, store, names)

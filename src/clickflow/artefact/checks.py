@@ -126,7 +126,7 @@ def causality(artefact: Artefact, card: Card, split: PackedSplit, asked: Questio
     Raises ClickflowError where a later step changed an answer: every metric would be worthless.
     """
     one_to_one = identity(split, card)
-    inner = np.flatnonzero(asked.column + 1 < asked.window)
+    inner = np.flatnonzero(asked.until > asked.event + 1)
     for k in inner[:: max(1, len(inner) // 16)]:
         step, end = int(asked.column[k]) + 1, int(asked.event[k]) + 1
         ended = split.with_columns(**{name: values[:end] for name, values in split.columns.items()})

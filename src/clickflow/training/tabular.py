@@ -138,13 +138,16 @@ class Drawn:
 
 def drawn(split: PackedSplit, spec: Model, seed: int) -> Drawn:
     """At most `spec.max_questions` of a split, evenly spread by chance, in their order."""
-    of = split.n_events
-    event = np.arange(of)
+    last = split.asks == "last"
+    where = np.flatnonzero(np.asarray(split.end) > np.asarray(split.begin)) if last else np.arange(split.n_events)
+    of = len(where)
     if of > spec.max_questions:
-        event = np.sort(np.random.default_rng(seed).choice(of, spec.max_questions, replace=False))
-    sequence = np.searchsorted(np.asarray(split.offsets), event, side="right") - 1
-    begin, until = (np.asarray(split.offsets[sequence + more], np.int64) for more in (0, 1))
-    return Drawn(split, Asked(begin, event + 1, np.asarray(split.time[event], np.int64)), until, of)
+        where = where[np.sort(np.random.default_rng(seed).choice(of, spec.max_questions, replace=False))]
+    sequence = where if last else np.searchsorted(np.asarray(split.offsets), where, side="right") - 1
+    begin, end, until = (np.asarray(each[sequence], np.int64) for each in (split.begin, split.end, split.until))
+    end = end if last else where + 1
+    now = split.time[end - 1] if split.cut_off is None else split.cut_off[sequence]
+    return Drawn(split, Asked(begin, end, np.asarray(now, np.int64)), until, of)
 
 
 def table(rows: Drawn, unit: str, card: Card, chosen: tuple[str, ...], advance: Advance) -> Array:
