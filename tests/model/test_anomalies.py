@@ -1,6 +1,7 @@
 """Odd visits: surprise step by step is the model's, signs do not depend on length, and what is planted comes first."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,6 +137,12 @@ def test_the_oddest_visits_are_told_and_written_the_same_twice(
     assert "<circle" in (tmp_path / "a" / "anomalies.html").read_text()
     found = search.find(artefact, paths.sequences("session"), ("valid", "test"))
     assert len(found.session) == 100 and found.rank.max() <= 1
+    assert found.known is not None and 0.5 < found.known < 1 and search.notes(found, 0) == []
+    few = replace(found, known=0.1)
+    assert [note.split(":")[0][:30] for note in search.notes(few, 7)] == [
+        "the model knows the items of 1",
+        "7 visits were left out of the ",
+    ]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds no anomalies"):

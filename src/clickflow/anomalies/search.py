@@ -17,6 +17,7 @@ from clickflow.evaluation import vocabularies
 from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import SPLITS, Card, iso
+from clickflow.sequences.exclusions import ROBOTS
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving.batch import check_folder
 from clickflow.system import console, integrity
@@ -32,6 +33,8 @@ CHUNK = 1 << 12
 REASONS = 3
 """Signs that are named of a case, at most; a sign below SIGN deviations is no reason."""
 SIGN = 2.0
+KNOWN_LEAST = 0.5
+"""Of the steps, whose items the model should know."""
 SHOWN_STEPS = 200
 """Steps of a case that are written out, at most; the first ones."""
 
@@ -80,6 +83,8 @@ class Found:
     """microseconds since 1970"""
     end: Ints
     steps: Ints
+    known: float | None
+    """share of the steps whose item the model knows, of those that a ranking is asked about; None: no head ranks"""
 
     @property
     def rank(self) -> Floats:
@@ -146,6 +151,9 @@ def run(
         for k in np.argsort(-score, kind="stable")[:top].tolist()
     ]
     card = {"model": model, "version": version, "visits": len(found.session), "customers": len(names)}
+    card |= {"known": None if found.known is None else round(found.known, 6), "robots_left_out": _robots(store)}
+    for note in notes(found, _robots(store)):
+        console.say(f"warning {note}")
     if out is not None:
         with replacing(out) as fresh:
             write(fresh, found, cases, card | {"model_sha256": artefact.card["model_sha256"]})
@@ -154,6 +162,26 @@ def run(
         as_json=as_json,
         text=lambda: _text(card, cases, people, out),
     )
+
+
+def notes(found: Found, robots: int) -> list[str]:
+    """What the list does not show by itself."""
+    said = []
+    if found.known is not None and found.known < KNOWN_LEAST:
+        said.append(
+            f"the model knows the items of {found.known:.1%} of the steps: it is of another shop or time, and what it "
+            "does not know does not surprise it"
+        )
+    if robots:
+        said.append(
+            f"{robots:,} visits were left out of the store as robots (sequences.robots): they are odd, and not in this "
+            "list"
+        )
+    return said
+
+
+def _robots(store: Path) -> int:
+    return sum(int(left.get("sequences", 0)) for name, left in read_card(store).left_out.items() if name in ROBOTS)
 
 
 def find(artefact: Artefact, store: Path, parts: Sequence[str], tick: Advance = lambda _: None) -> Found:
@@ -165,6 +193,7 @@ def find(artefact: Artefact, store: Path, parts: Sequence[str], tick: Advance = 
     pace = surprise.pace(train, len(card.actions)) if card.clock else None
     signs: list[Signs] = []
     rows: list[tuple[Any, ...]] = []
+    known, asked = 0, 0
     session: list[str] = []
     user: list[str | None] = []
     for part in parts:
@@ -173,6 +202,8 @@ def find(artefact: Artefact, store: Path, parts: Sequence[str], tick: Advance = 
             chosen = np.arange(first, min(first + CHUNK, split.n_sequences))
             own = surprise.of(artefact, split, card, translation, chosen, tick)
             signs.append(judged.of(own, pace, split))
+            for channel in (each for each in own.channels.values() if each.came is None):
+                known, asked = known + int((~np.isnan(channel.surprise)).sum()), asked + int(own.asked.has_next.sum())
         time, offsets = np.asarray(split.time), np.asarray(split.offsets, np.int64)
         filled = split.n_sequences > 0
         begin, end = (time[at] if filled else time[:0] for at in (offsets[:-1], offsets[1:] - 1))
@@ -184,7 +215,8 @@ def find(artefact: Artefact, store: Path, parts: Sequence[str], tick: Advance = 
         raise UsageError(f"there is no visit in the {' or '.join(parts)} part of {store}")
     values = [np.concatenate([getattr(each, name) for each in signs]) for name in ("value", "observed", "expected")]
     part_, sequence, begin, end, steps = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Found(Signs(signs[0].names, *values), part_, sequence, session, user, begin, end, steps)
+    share = known / asked if asked else None
+    return Found(Signs(signs[0].names, *values), part_, sequence, session, user, begin, end, steps, share)
 
 
 def explain(artefact: Artefact, store: Path, found: Found, chosen: Ints) -> list[Case]:
