@@ -82,9 +82,8 @@ def questions(offsets: npt.ArrayLike, sequences: npt.ArrayLike, max_length: int)
 
 
 def last(split: Any, sequences: npt.ArrayLike, max_length: int) -> Questions:
-    """The question after the last step that is read of each of `sequences`; those of no step ask nothing."""
+    """The question after the last step that is read of each of `sequences`."""
     chosen = np.asarray(sequences, np.int64)
-    chosen = chosen[np.asarray(split.end)[chosen] > np.asarray(split.begin)[chosen]]
     begin, end, until = (np.asarray(each)[chosen].astype(np.int64) for each in (split.begin, split.end, split.until))
     window = np.minimum(end - begin, max_length)
     return Questions(chosen, end - begin - 1, end - begin, end - 1, end - window, window, until)

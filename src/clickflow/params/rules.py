@@ -34,6 +34,8 @@ def rules(params: Params) -> Any:
     yield from _tuning_rules(params)
     # the room of heads stands above this one: heads join it from outside, so it is asked late
     yield from import_module("clickflow.heads.checks").checks(params)
+    if "purchase" not in params.sequences.customer.event_types:
+        yield "sequences.customer.event_types: purchase is missing; whoever bought is a customer"
     if params.sequences.session.max_length < params.sequences.session.min_length:
         yield "sequences.session.max_length: is less than min_length"
     if params.source.delimiter is not None and (

@@ -31,6 +31,22 @@ class SessionUnit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CustomerUnit:
+    """What one sequence of the unit `customer` is: docs/reference/sequences.md."""
+
+    horizon_days: Annotated[
+        int, Meta("questions are about so many days after a cut-off, the longest that a head may ask", "days", ge=1)
+    ] = 30
+    every_days: Annotated[int, Meta("from one cut-off to the next", "days", ge=1)] = 7
+    active_days: Annotated[
+        int, Meta("a customer is asked about as of a cut-off with a purchase in so many days before it", "days", ge=1)
+    ] = 365
+    event_types: Annotated[tuple[str, ...], Meta("what becomes a step, where it has an item; purchase among them")] = (
+        *("view", "cart", "favourite", "remove", "purchase", "cancel"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Robots:
     """What no visitor of flesh does: all sequences of a visitor who does this are left out; null: nobody's."""
 
@@ -84,6 +100,7 @@ class Sequences:
     ] = None
     robots: Robots = field(default_factory=Robots)
     session: SessionUnit = field(default_factory=SessionUnit)
+    customer: CustomerUnit = field(default_factory=CustomerUnit)
 
     @property
     def window(self) -> tuple[datetime | None, datetime | None]:

@@ -13,6 +13,8 @@ from clickflow.system.files import read_json, sha256_json, write_json
 FILE = "card.json"
 SPLITS = ("train", "valid", "test")
 """The parts of a store, in the order of time."""
+NOW = "now"
+"""The part of a unit with cut-offs that is read as of the end of the log: nothing is known of its answers yet."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,6 +43,7 @@ class Card:
     `coverage`: `span_days`; `known_share` of the valid and the test steps, on items known to models (None: no such
     step); `tie_share` of the steps that have the time, and the same or no order, of the step before. `notes`: what a
     person must know before believing a figure measured on this store, a sentence each.
+    `repeated`: steps that stand in several parts, once for each part after the first.
     `files`: SHA-256 of every other file, by its path in the store.
     """
 
@@ -60,6 +63,7 @@ class Card:
     clock: bool = True
     coverage: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    repeated: int = 0
 
     @property
     def sha256(self) -> str:
@@ -73,8 +77,8 @@ class Card:
 
     @property
     def packed(self) -> int:
-        """The steps of all splits."""
-        return sum(part.events for part in self.splits.values())
+        """The steps of all splits, each once."""
+        return sum(part.events for part in self.splits.values()) - self.repeated
 
     def add_up(self) -> None:
         """Raise ClickflowError unless every event read is packed or left out for a reason."""
@@ -141,6 +145,8 @@ def iso(time: int) -> str:
 
 def _plain(card: Card) -> dict[str, Any]:
     plain = asdict(card)
+    if not card.repeated:
+        del plain["repeated"]  # stores of before had none
     for part in plain["splits"].values():
         for end in ("first", "last"):
             part[end] = None if part[end] is None else iso(part[end])

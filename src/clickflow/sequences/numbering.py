@@ -8,6 +8,7 @@ from clickflow.params.sequences import Sequences
 from clickflow.sequences import engine
 from clickflow.system.errors import DataError
 
+FOREVER = 1 << 62
 KEPT = "the store made before, if there was one"
 
 
@@ -29,6 +30,10 @@ class Numbered:
     """All that were read; those outside the window are in no table."""
     outside: int
     of_nobody: int
+    first: int
+    """When the first event of the window was, microseconds since 1970 UTC."""
+    stop: int
+    """The end of what is known of the log: after its last event, or where the window ends before that."""
     ordered: bool
     """Whether the source gives an order within an instant."""
 
@@ -65,8 +70,23 @@ def number(connection: Any, events: Path, settings: Sequences, *, by_person: boo
         events=read,
         outside=read - inside,
         of_nobody=_count(nobody),
+        first=_microseconds(table, table.event_time.min()),
+        stop=min(_microseconds(whole, whole.event_time.max()) + 1, _until(settings)),
         ordered=_count(table.filter(table.order.notnull())) > 0,
     )
+
+
+def _until(settings: Sequences) -> int:
+    until = settings.window[1]
+    return FOREVER if until is None else round(until.timestamp() * 1_000_000)
+
+
+def _microseconds(table: Any, moment: Any) -> int:
+    """A moment of a table, since 1970 UTC."""
+    import pyarrow as pa
+
+    found = table.agg(moment=moment).to_pyarrow()["moment"]
+    return int(found.cast(pa.timestamp("us", tz=found.type.tz)).cast(pa.int64())[0].as_py())
 
 
 def _count(table: Any) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
@@ -30,6 +30,17 @@ STEPS_AT_ONCE = 1 << 18
 """About so many steps are gathered at a time (one sequence more at most)."""
 SEQUENCES_AT_ONCE = 1 << 15
 """Sequences read at a time."""
+
+
+class Lying(Protocol):
+    """Sequences that lie within the steps of persons, and may overlap."""
+
+    @property
+    def bounds(self) -> Mapping[str, Array]:
+        """Where, by the names of `store.Bounds`, int64 [n]."""
+
+    def rows(self, schema: "pa.Schema") -> "Iterator[pa.Table]":
+        """Their rows of sequences.parquet."""
 
 
 class StepFile:
@@ -101,9 +112,11 @@ def pack_split(
     row: Mapping[str, ArrowType],
     clock: bool,
     advance: Callable[[int], None],
+    lying: "Lying | None" = None,
 ) -> tuple[Part, dict[str, str]]:
     """Write the columns and sequences.parquet of one split; `path` holds its ordered sequences with the columns `row`,
-    `clock` says whether their times are a clock's.
+    `clock` says whether their times are a clock's. With `lying`, `path` holds its persons instead, within whose steps
+    the sequences lie.
 
     Returns the card's line of it, and the hashes of the files.
     """
@@ -119,10 +132,15 @@ def pack_split(
             columns["item"] = items.index[columns["item"]]
             columns["category"] = codes[columns["category"]]
             writer.append(np.diff(offsets), columns | features.derived(columns, offsets, clock=clock))
-            yield pa.table({field.name: batch[field.name].cast(field.type) for field in schema})
+            if lying is None:
+                yield pa.table({field.name: batch[field.name].cast(field.type) for field in schema})
             advance(len(where))
+        if lying is not None:
+            writer.append_bounds(lying.bounds)
+            yield from lying.rows(schema)
 
-    with SplitWriter(folder, split, held, n_sequences=n_sequences, n_events=n_events) as writer:
+    bounds = lying.bounds if lying else ()
+    with SplitWriter(folder, split, held, n_sequences=n_sequences, n_events=n_events, bounds=bounds) as writer:
         name = f"{split}/sequences.parquet"
         table = {name: write_table(folder / name, tables(writer), schema)}
     return writer.part, writer.files | table

@@ -5,12 +5,13 @@ Number and sort (engine), cut by the unit's rules (cutting), part (split), order
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 
 from clickflow.events import manifest
@@ -20,17 +21,20 @@ from clickflow.params.sequences import Sequences
 from clickflow.sequences import coverage, cutting, engine, exclusions, features, numbering, pack, split, vocabulary
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
+from clickflow.sequences.histories import Histories, Persons, histories
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.store import map_columns
 from clickflow.sequences.units import UNITS, named
-from clickflow.sequences.units.unit import Rules, Unit
+from clickflow.sequences.units.unit import AsOf, Rules, Unit
 from clickflow.sequences.vocabulary import Vocabulary
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, replacing
 from clickflow.system.paths import Paths
 
+FEWEST = 2
+"""Customers of a part: of one alone nothing is learned, and nothing is measured."""
 BASKETS_TO_ONE = 20
 """A log with so many baskets for each sequence is one of baskets."""
 
@@ -63,7 +67,9 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
             numbered = numbering.number(connection, events, settings, by_person=unit.by_person)
             cut = _cut(connection, numbered, rules, unit, scratch)
-            split_up = _split(connection, numbered, cut, settings, unit, scratch, clock=clock)
+            split_up = (_split if unit.as_of is None else _split_as_of)(
+                connection, numbered, cut, settings, unit, scratch, clock=clock
+            )
             names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
         parts, tables, files = _pack(split_up, numbered, names, cut, settings, unit, scratch, fresh, clock=clock)
         covered = coverage.measure(parts, split_up.held, tables.items)
@@ -83,14 +89,9 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
             files=files,
             clock=clock,
             coverage=covered | {"tie_share": split_up.tie_share},
+            repeated=split_up.repeated,
             notes=(
-                *exclusions.notes(
-                    split_up.counts,
-                    split_up.left_out,
-                    split_up.tie_share,
-                    baskets=rules.baskets,
-                    section=f"sequences.{unit.section}",
-                ),
+                *split_up.notes,
                 *coverage.notes(covered, split_up.held, tables.items, settings, clock=clock),
             ),
         )
@@ -117,6 +118,11 @@ class Split:
     left_out: Mapping[str, Mapping[str, int]]
     counts: Mapping[str, int]
     tie_share: float
+    notes: Sequence[str] = ()
+    lying: Mapping[str, Histories] = field(default_factory=dict)
+    """Of a unit with cut-offs: its sequences, by part; the files then hold persons."""
+    repeated: int = 0
+    """As on the card."""
 
 
 @dataclass(frozen=True)
@@ -184,20 +190,105 @@ def _split(
     packed = chosen.filter(chosen.part != split.EMBARGOED)
     after = packed.length.sum() - (packed.piece == 1).sum()
     share = packed.agg(share=1 - packed.moves.sum() / after.nullif(0)).to_pyarrow()["share"][0].as_py()
+    tie_share = round(share or 0.0, 6)
+    left_out = {**judged.left_out, "embargo": _extent(chosen.filter(chosen.part == split.EMBARGOED))}
+    counts = {
+        "sessions": _extent(found.filter(found.piece == 1))["sequences"],
+        "sessions_in_pieces": _extent(found.filter(found.piece == 2))["sequences"],
+        "sessions_user_known_in_part": numbered.actors.known_in_part,
+        "sessions_of_several_users": numbered.actors.of_several,
+        "baskets": judged.baskets,
+        "sequences_of_guests": sum(part.guests for part in held.values()),
+    }
+    baskets, section = cut.cutter.rules.baskets, f"sequences.{unit.section}"
     return Split(
         where=where,
         held=held,
-        left_out={**judged.left_out, "embargo": _extent(chosen.filter(chosen.part == split.EMBARGOED))},
-        counts={
-            "sessions": _extent(found.filter(found.piece == 1))["sequences"],
-            "sessions_in_pieces": _extent(found.filter(found.piece == 2))["sequences"],
-            "sessions_user_known_in_part": numbered.actors.known_in_part,
-            "sessions_of_several_users": numbered.actors.of_several,
-            "baskets": judged.baskets,
-            "sequences_of_guests": sum(part.guests for part in held.values()),
-        },
-        tie_share=round(share or 0.0, 6),
+        left_out=left_out,
+        counts=counts,
+        tie_share=tie_share,
+        notes=exclusions.notes(counts, left_out, tie_share, baskets=baskets, section=section),
     )
+
+
+def _split_as_of(
+    connection: Any,
+    numbered: numbering.Numbered,
+    cut: Cut,
+    settings: Sequences,
+    unit: Unit,
+    scratch: Path,
+    *,
+    clock: bool,
+) -> Split:
+    """`_split` of a unit with cut-offs: a file holds the persons of a part."""
+    assert unit.as_of is not None
+    how = unit.as_of(getattr(settings, unit.section))
+    if not clock:
+        raise DataError(
+            f"the log has an order and no clock: the unit {unit.name} counts days",
+            kept=KEPT,
+            next_step="map a column with times (source.columns: {event_time: ...}), or take the unit out of units",
+        )
+    cut_offs = split.cut_offs(numbered.first, numbered.stop, how, settings.valid_share, settings.test_share)
+    found = connection.read_parquet(str(cut.sequences)).mutate(part=0)
+    path = scratch / "persons.parquet"
+    engine.write(connection, engine.ordered_sequences(found, numbered.actors.named, 0, ["user_id", "length"]), path)
+    persons = Persons.read(path)
+    lying = histories(persons, cut.steps, EVENT_TYPES.index(how.active), how, cut_offs)
+    _refuse_nobody(persons, lying, cut_offs, numbered, how, unit)
+    held = {}
+    for name, each in lying.items():
+        each.write_persons(scratch / f"{name}.parquet")
+        support = pack.support(scratch / f"{name}.parquet", cut.steps, len(numbered.item_ids), len(numbered.paths))
+        held[name] = replace(support, sequences=len(each.owner))
+    longest = np.max([each.held for each in lying.values()], axis=0)
+    inside, packed = longest > 0, int(longest.sum())
+    first = [cut_offs[name][0] for name in ("valid", "test") if cut_offs[name]] or [numbered.stop]
+    return Split(
+        where=split.Boundaries(train=first[0] - 1, valid=first[-1] - 1),
+        held=held,
+        left_out={
+            "inactive": {"events": int(persons.length[~inside].sum()), "sequences": int((~inside).sum())},
+            "after_answers": {"events": int(persons.length[inside].sum()) - packed, "sequences": 0},
+        },
+        counts={
+            "persons": len(persons.length),
+            "customers": int(inside.sum()),
+            **{f"cut_offs_{name}": len(each) for name, each in cut_offs.items()},
+            **{f"customers_{name}": len(each.inside) for name, each in lying.items()},
+        },
+        tie_share=0.0,
+        lying=lying,
+        repeated=sum(part.events for part in held.values()) - packed,
+    )
+
+
+def _refuse_nobody(
+    persons: Persons,
+    lying: Mapping[str, Histories],
+    cut_offs: Mapping[str, Sequence[int]],
+    numbered: numbering.Numbered,
+    how: AsOf,
+    unit: Unit,
+) -> None:
+    """Raise DataError where nobody, or one alone, is in a part."""
+    if not len(persons.length):
+        raise DataError(
+            f"no event of the log names a user, so that nobody is a {unit.name} ({numbered.events:,} events)",
+            kept=KEPT,
+            next_step="map the column of customers (source.columns: {user_id: ...}), or take the unit out of units",
+        )
+    few = {name: len(lying[name].inside) for name in SPLITS if cut_offs[name] and len(lying[name].inside) < FEWEST}
+    if few:
+        said = " and ".join(f"{number} in the {name} part" for name, number in few.items())
+        raise DataError(
+            f"too few customers: {said}, of {len(persons.length):,} persons; a {unit.name} has a {how.active} in the "
+            f"{how.active_days} days before a cut-off",
+            kept=KEPT,
+            next_step=f"look at sequences.{unit.section} in params.yaml and at the event types of the log, or ingest "
+            "more",
+        )
 
 
 def _sizes(
@@ -238,7 +329,8 @@ def _pack(
     clock: bool,
 ) -> tuple[dict[str, Part], Tables, dict[str, str]]:
     held = split_up.held
-    train, later = held["train"], held["valid"].items + held["test"].items
+    train = held["train"]
+    later = np.sum([held[name].items for name in held if name != "train"], axis=0)
     tables = Tables(
         vocabulary.of_items(train.items, later, settings.min_item_count), vocabulary.of_categories(train.categories)
     )
@@ -252,7 +344,7 @@ def _pack(
     parts: dict[str, Part] = {}
     files: dict[str, str] = {}
     with console.progress(f"{unit.name}: packing", sum(part.events for part in held.values())) as advance:
-        for name in SPLITS:
+        for name in held:
             parts[name], written = pack.pack_split(
                 out,
                 name,
@@ -265,6 +357,7 @@ def _pack(
                 row=unit.row,
                 clock=clock,
                 advance=advance,
+                lying=split_up.lying.get(name),
             )
             files |= written
     steps = map_columns(out, "train", parts["train"], features.held(unit.columns))

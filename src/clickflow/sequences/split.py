@@ -9,12 +9,44 @@ a sequence that begins before a boundary and ends after it belongs, whole, to th
 from dataclasses import dataclass
 from typing import Any
 
-from clickflow.sequences.card import SPLITS
-from clickflow.sequences.features import MICROSECOND
+from clickflow.sequences.card import NOW, SPLITS
+from clickflow.sequences.features import DAY, MICROSECOND
+from clickflow.sequences.units.unit import AsOf
 from clickflow.system.errors import DataError
 
 EMBARGOED = len(SPLITS)
 """The number of the part that holds what the embargo leaves out."""
+
+
+def cut_offs(first: int, stop: int, how: AsOf, valid_share: float, test_share: float) -> dict[str, list[int]]:
+    """The cut-offs of each part of `SPLITS` and of `NOW`, for a log from `first` to before `stop`, all in microseconds
+    since 1970 UTC, cut-offs at midnight.
+
+    The last one of the test part is a horizon before the last midnight of the log, and so on backwards: the days that
+    a part's answers come from end before the first cut-off of the next part begins. Shares are of the room that the
+    horizons leave; a part with a share has one cut-off at least. Raises DataError where the log is too short.
+    """
+    horizon, every = how.horizon_days * DAY, how.every_days * DAY
+    shares = {"test": test_share, "valid": valid_share}
+    earliest, latest = first // DAY * DAY + DAY, stop // DAY * DAY
+    horizons = 1 + sum(map(bool, shares.values()))
+    room = latest - earliest - horizons * horizon
+    if room < 0:
+        days = horizons * how.horizon_days + 2
+        raise DataError(
+            f"the log spans {(stop - first) / DAY:,.1f} days: a horizon of {how.horizon_days} days needs {days:,}, for "
+            f"the answers of {horizons} parts stand one after the other",
+            kept="the store made before, if there was one",
+            next_step="shorten sequences.customer.horizon_days in params.yaml, or ingest more days",
+        )
+    found: dict[str, list[int]] = {}
+    end = latest - horizon
+    for name, share in shares.items():
+        number = 1 + round(share * (room // every)) if share else 0
+        found[name] = [end - back * every for back in reversed(range(number))]
+        end = found[name][0] - horizon if number else end
+    found["train"] = [end - back * every for back in reversed(range((end - earliest) // every + 1))]
+    return {name: found[name] for name in SPLITS} | {NOW: [-(-stop // DAY) * DAY]}
 
 
 @dataclass(frozen=True)

@@ -168,8 +168,7 @@ class PackedSplit:
         """
         begin, end, until = (np.asarray(each, np.int64) for each in (self.begin, self.end, self.until))
         if self.asks == "last":
-            some = end > begin
-            return end[some] - 1, begin[some], until[some]
+            return end - 1, begin, until
         lengths = end - begin
         before = np.cumsum(lengths) - lengths
         event = np.arange(lengths.sum()) + np.repeat(begin - before, lengths)

@@ -1,14 +1,14 @@
 """What one sequence may be: one file a unit, and this table of them. Standard library only, as params ask it.
 
-A unit of your own, outside this package, joins the table by `add`. What `customer` and `series` will need of it stands
-in docs/decisions/0009-units-and-stores.md.
+A unit of your own, outside this package, joins the table by `add`. Why it is so stands in
+docs/decisions/0009-units-and-stores.md.
 """
 
-from clickflow.sequences.units import session
+from clickflow.sequences.units import customer, session
 from clickflow.sequences.units.unit import Unit
 from clickflow.system.errors import UsageError, nearest
 
-UNITS: dict[str, Unit] = {unit.name: unit for unit in (session.UNIT,)}
+UNITS: dict[str, Unit] = {unit.name: unit for unit in (session.UNIT, customer.UNIT)}
 """All units by name."""
 
 

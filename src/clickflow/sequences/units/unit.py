@@ -33,6 +33,20 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AsOf:
+    """Of a unit whose sequences are read as of cut-offs: where these lie, and who is in."""
+
+    horizon_days: int
+    """Answers come from so many days after a cut-off."""
+    every_days: int
+    """From one cut-off to the next."""
+    active_days: int
+    """Whoever did not buy in so many days before a cut-off is not asked about as of it."""
+    active: str = "purchase"
+    """The type of event by which one is in."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unit:
     """What one sequence is."""
 
@@ -50,6 +64,8 @@ class Unit:
     """The features of a step that its store holds beside those of every store (`Feature.named`)."""
     asks: Asks = "every"
     """After every step of a sequence, or once, after the last step read."""
+    as_of: Callable[[Any], AsOf] | None = None
+    """Of its params: the cut-offs as of which sequences are read; None: each is read to its end."""
     by_person: bool = False
     """Whether an actor is a person, all sessions together, and guests are nobody; otherwise it is a session that the
     source gave, or a person without one.
