@@ -565,8 +565,8 @@ def test_too_little_memory_is_said(tmp_path: Path) -> None:
 def test_an_unknown_type_or_unit_is_a_usage_error(tmp_path: Path, raw_params: Any) -> None:
     with pytest.raises(UsageError, match="event_types: viw; there is view, cart"):
         build(tmp_path, visits(3), settings(event_types=("viw", "view")))
-    with pytest.raises(UsageError, match="no unit 'customer'; there is: session"):
-        prepare.run(check(raw_params), Paths(tmp_path), "customer")
+    with pytest.raises(UsageError, match="no unit 'custmer'; there is: session, customer"):
+        prepare.run(check(raw_params), Paths(tmp_path), "custmer")
 
 
 def test_the_stage_writes_into_the_workspace(tmp_path: Path, raw_params: Any) -> None:

@@ -17,7 +17,7 @@ def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     import numpy as np
 
     _, before = steps_of(split, store.actions.index(BOUGHT) if BOUGHT in store.actions else len(store.actions))
-    return (before[end] == before[event + 1]).astype(np.int64)
+    return np.where(before[end] == before[event + 1], 1, 0)
 
 
 HEAD = Head(

@@ -160,5 +160,5 @@ def _lately(time: Array, active: Array, offsets: Array, read: Array, since: Arra
     latest = np.maximum.accumulate(np.where(active, np.arange(len(time)), -1))
     latest = np.append(latest, -1)  # of a person who has read nothing
     last = latest[np.where(read > 0, offsets[:, None] + read - 1, len(time))]
-    own = last >= offsets[:, None]
-    return own & (time[np.maximum(last, 0)] >= since)
+    lately: Array = (last >= offsets[:, None]) & (time[np.maximum(last, 0)] >= since)
+    return lately
