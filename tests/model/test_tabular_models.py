@@ -18,7 +18,7 @@ from clickflow import features
 from clickflow.artefact import asking, export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import questions
-from clickflow.evaluation import vocabularies
+from clickflow.evaluation import headline, vocabularies
 from clickflow.params.file import check
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system.errors import DataError, UsageError
@@ -222,3 +222,14 @@ def test_the_params_of_the_how_to_are_params(root: Path) -> None:
         for section, chosen in block.items():
             raw[section] = raw[section] | chosen if isinstance(chosen, dict) else chosen
         check(raw)
+
+
+def test_the_report_names_the_kind_that_answers_better() -> None:
+    losses = {"candidate": 0.4, "boosting": 0.38, "logistic": 0.39, "majority": 0.5}
+    measured = {name: {"log_loss": {"value": value}} for name, value in losses.items()}
+    content = {"artefact": {"kind": "network"}, "purchase": measured}
+    (line,) = headline.warnings(content)
+    assert line.startswith("purchase: boosting on hand-made features answers better than this network model, log_loss")
+    assert headline.warnings(content | {"artefact": {"kind": "boosting"}})[0].startswith("purchase: logistic")
+    measured["candidate"]["log_loss"]["value"] = 0.37
+    assert headline.warnings(content) == []

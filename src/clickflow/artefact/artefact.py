@@ -58,6 +58,11 @@ class Artefact:
         return tuple(self.card["inputs"])
 
     @property
+    def kind(self) -> str:
+        """Of model, as in `clickflow.models.kinds`."""
+        return str((self.card.get("spec") or {}).get("kind", "network"))
+
+    @property
     def unit(self) -> str:
         """What one sequence is, of those that it was trained on."""
         return str(self.card.get("unit") or (self.card.get("spec") or {}).get("unit", "session"))

@@ -63,6 +63,7 @@ def run(params: Params, paths: Paths, name: str, champion: Earlier | None = None
         "best_version": best.version if best else champion.version if champion else 0,
         "data_sha256": card.sha256,
         "artefact": {
+            "kind": candidate.kind,
             "model_sha256": candidate.card["model_sha256"],
             "size_mb": round(candidate.card["size_bytes"] / 1e6, 3),
             "latency_ms_p95_class": candidate.card["latency_ms_p95_class"],

@@ -1,17 +1,19 @@
 """The headline figures: for a shop manager, on the console, in `dvc metrics`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from clickflow.evaluation import customers
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
-from clickflow.heads import outputs
+from clickflow.heads import metrics, outputs
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
 from clickflow.sequences.store import Card
 
 LOW_COVERAGE = 0.5
 """Below it a log is too short to recommend from: most next items were never seen, or too rarely."""
+AS_MODELS = ("logistic", "boosting")
+"""Baselines on hand-made features that are kinds of model by the same name."""
 APART = 0.0005
 """Two figures further apart than this are two figures, and both are named."""
 
@@ -75,12 +77,34 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
     """What must be known before any figure is read, a line each."""
     coverage = content.get("coverage")
     if not ranked(content) or coverage is None or coverage >= LOW_COVERAGE:
-        return []
+        return list(outdone(content))
     share = f"{coverage:.0%}" if coverage >= 0.01 else f"{coverage:.2%}"
     return [
         f"only {share} of the next items stood in the training part often enough to be known: the log is too short, or "
-        f"its items change too fast, to recommend from; every other next item is a miss for all systems"
+        f"its items change too fast, to recommend from; every other next item is a miss for all systems",
+        *outdone(content),
     ]
+
+
+def outdone(content: Mapping[str, Any]) -> Iterator[str]:
+    """A line for every head that a baseline answers better by its primary metric which is a kind of model too: what
+    ships should be the best that was tried.
+    """
+    kind = (content.get("artefact") or {}).get("kind", "network")
+    for output in answered(content):
+        metric = output.head.primary
+        sign, own = metrics.sign(output.kind, metric), value(content, output.name, CANDIDATE, metric)
+        tried = {name: value(content, output.name, name, metric) for name in AS_MODELS if name != kind}
+        better = {name: each for name, each in tried.items() if each is not None}
+        if output.ahead or own is None or not better:
+            continue
+        best = max(better, key=lambda name: sign * better[name])
+        if sign * better[best] > sign * own:
+            yield (
+                f"{output.name}: {best} on hand-made features answers better than this {kind} model, {metric} "
+                f"{better[best]:.4f} against {own:.4f}: a model of `kind: {best}` can ship that "
+                f"(docs/howto/choose-a-model.md)"
+            )
 
 
 def notes(content: Mapping[str, Any]) -> list[str]:
