@@ -14,6 +14,7 @@ from clickflow.evaluation import (
     held_out,
     measure,
     oracle,
+    paragraph,
     reference,
     report,
     seen,
@@ -77,6 +78,8 @@ def run(params: Params, paths: Paths, name: str, champion: Earlier | None = None
         write_json(fresh / REFERENCE, reference.of(candidate, paths.sequences(unit), card, content, confidence))
     write_json(paths.metrics(name), headline.short(content))
     emit(content, as_json=False, text=lambda: report.console_table(content))
+    if content["summary"]:
+        say(content["summary"])
     for line in (*headline.warnings(content), *headline.notes(content)):
         say(line)
     for baseline in content["not_converged"]:
@@ -133,6 +136,7 @@ def evaluate(
         answered = {CANDIDATE: measure.answered(candidate), CHAMPION: measure.answered(champion)}
         fit = vocabularies.fit(store, card, champion, measure.items_asked(test))
         measured.metrics["champion_fit"] = {**fit, "answered": answered}
+    measured.metrics["summary"] = paragraph.of(measured.metrics, settings)
     metric = f"recall@{max(settings.cutoffs)}"
     if measured.ranked and (baseline := headline.best_baseline(measured.metrics, metric)):
         shown = examples.examples(test, training.history, candidate, measured.ranked, baseline, seed)

@@ -26,6 +26,7 @@ TITLES = {
     "forest": "random forest",
     "boosting": "boosted trees",
     "oracle": "best possible",
+    "everybody": "everybody",
 }
 """What a system is called in figures and tables."""
 COLOURS = {

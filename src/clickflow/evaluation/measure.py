@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact
-from clickflow.evaluation import customers, scoring, seen, slices
+from clickflow.evaluation import customers, money, scoring, seen, slices
 from clickflow.evaluation.answers import KINDS
 from clickflow.evaluation.answers.answering import Answers
 from clickflow.evaluation.asking import ASKING
@@ -187,6 +187,11 @@ def _summed_up(
             }
             cut[name] = slices.cells(slicing[name], kind.COUNTED, values)
     metrics |= _details(answers)
+    metrics["money"] = {
+        name: money.of(each, questions.sequence[each.at], customer[each.at], settings.costs[each.output.head.name], how)
+        for name, each in answers.items()
+        if each.output.kind in money.EXPECTED and each.output.head.name in settings.costs and len(each.target)
+    }
     first = answers.get(outputs.main(answers, "ranking")) or _unasked(test, training)
     return Measured(
         test,

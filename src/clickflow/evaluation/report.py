@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clickflow.evaluation import figures, headline
+from clickflow.evaluation import figures, headline, paragraph
 from clickflow.evaluation.answers import KINDS, ranking
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
@@ -220,7 +220,8 @@ def page(
         heads=[_section(content, output, settings) for output in headline.answered(content) if not output.ahead],
         ranked=headline.ranked(content),
         source=headline.source(content),
-        sentence=headline.sentence(content),
+        sentence=content["summary"],
+        sum_of=lambda value: paragraph.sum_of(value, settings),
         warnings=headline.warnings(content),
         notes=headline.notes(content),
         dimensions=DIMENSIONS,
@@ -242,6 +243,7 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         "counted": kind.COUNTED,
         "count": sum(cell[kind.COUNTED] for cell in content["slices"][output.name]["length"].values()),
         "sliced": kind.shown(settings),
+        "money": content["money"].get(output.name),
         **dict.fromkeys(("every", "every_known", "several", "classes", "by_steps_seen", "by_lead"), ()),
     }
     if output.kind in COLUMNS:

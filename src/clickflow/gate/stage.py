@@ -107,7 +107,7 @@ def decision_of(name: str, gate: Gate, evidence: Evidence, rules: list[Rule], se
         "model_sha256": evidence.model_sha256,
         "data_sha256": evidence.data_sha256,
         "data": evidence.metrics.get("data"),
-        "sentence": headline.sentence(evidence.metrics),
+        "sentence": evidence.metrics.get("summary") or headline.sentence(evidence.metrics),
         "metrics": _headline(resolved_gate, evidence),
         "rules": [
             {

@@ -19,6 +19,7 @@ def checks(params: Params) -> Iterator[str]:
     yield from _units(params)
     yield from _needs(params)
     yield from _evaluated(params)
+    yield from _costs(params)
     yield from _gate(params)
     yield from _own(params)
     yield from _beaten(params)
@@ -60,6 +61,22 @@ def _evaluated(params: Params) -> Iterator[str]:
             if baseline not in NAMES[heads[name]]:
                 known = NAMES[heads[name]]
                 yield f"{at}: no baseline {baseline!r}{nearest(baseline, known)}; there is: {', '.join(known)}"
+
+
+def _costs(params: Params) -> Iterator[str]:
+    """What acting is worth is asked of heads whose answer says whom to act on."""
+    able = [output.name for output in outputs.every() if output.kind in ("probability", "amount")]
+    for name, costs in params.evaluation.costs.items():
+        at = f"evaluation.costs.{name}"
+        if name not in able:
+            yield f"{at}: no head of kind probability or amount is called {name!r}{nearest(name, able)}"
+        elif outputs.named(name).kind == "amount" and costs.act_on == "no":
+            yield f"{at}.act_on: an amount is acted on where it is large enough: yes"
+        elif costs.response * costs.value <= costs.contact:
+            yield (
+                f"{at}: acting never pays: response x value is {costs.response * costs.value:g}, and contact alone "
+                f"costs {costs.contact:g}"
+            )
 
 
 def _gate(params: Params) -> Iterator[str]:

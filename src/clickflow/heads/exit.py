@@ -25,5 +25,6 @@ HEAD = Head(
     primary="log_loss",
     at_end=True,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
+    means={"en": "the end of the visit", "zh": "离开"},
     note="Asked after every step; yes after the last one of a visit, which ends as the rules of the unit say.",
 )

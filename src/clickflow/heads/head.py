@@ -126,6 +126,8 @@ class Head:
     """By metric, what follows where it is not shown to be better than its baselines, as in params.yaml."""
     truth: str | None = None
     """What of a simulated log's true process answers it: a name in `clickflow.evaluation.oracle`; None: nothing."""
+    means: Mapping[str, str] = field(default_factory=dict)
+    """By language, a few words for yes, or for the amount, as the report's first paragraph says it."""
     note: str = ""
     """What a reader of the report must know of the question besides, as a sentence."""
     written: Written = field(default_factory=Written)

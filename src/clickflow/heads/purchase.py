@@ -55,5 +55,6 @@ HEAD = Head(
     at_end=True,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
     truth="bought",
+    means={"en": "a purchase", "zh": "购买"},
     note="Asked after every step up to the first purchase; yes where one follows in the same visit.",
 )

@@ -52,5 +52,6 @@ HEAD = Head(
     needs=(SHOWN, CLICKED),
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
     truth="click",
+    means={"en": "a click", "zh": "点击"},
     note="Asked at every impression; yes is a click on its item in the same visit, before the item is shown again.",
 )

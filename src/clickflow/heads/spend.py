@@ -56,5 +56,6 @@ HEAD = Head(
     at_end=True,
     needs=(BOUGHT,),
     beat_baselines={"pinball": {"mean": "hold", "*": "warn"}},
+    means={"en": "spend", "zh": "消费额"},
     note="Asked as of each cut-off: the value of all purchases of the days after it, without returns taken off.",
 )

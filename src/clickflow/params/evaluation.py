@@ -22,6 +22,26 @@ NAMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What acting on the answers of one head costs and brings: the threshold follows from it."""
+
+    act_on: Annotated[
+        Literal["yes", "no"],
+        Meta("of kind probability: whom one acts on: of churn yes, who would leave; of purchase no, who would not buy"),
+    ]
+    value: Annotated[
+        float,
+        Meta(
+            "what is won where acting works: a kept customer, a margin; of kind amount: a unit of it, the margin rate"
+        ),
+    ]
+    response: Annotated[float, Meta("of those whom one acts on for a reason, on how many it works", "share")] = 1.0
+    contact: Annotated[float, Meta("of acting on anybody: a message, a call")] = 0.0
+    coupon: Annotated[float, Meta("given to those on whom it works, and taken by others who needed none")] = 0.0
+    redeemed: Annotated[float, Meta("of those others, how many take the coupon", "share")] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What is measured."""
 
@@ -38,6 +58,11 @@ class Evaluation:
     ] = (0.05, 0.1, 0.2)
     bootstrap: Annotated[int, Meta("resamples of the confidence intervals, by sequence", le=1e6)] = 1000
     confidence: Annotated[float, Meta("of the intervals", "share")] = 0.95
+    costs: Annotated[
+        Mapping[str, Costs], Meta("by head of kind probability or amount, in money: docs/reference/metrics.md")
+    ] = field(default_factory=dict)
+    currency: Annotated[str, Meta("written before sums of money, such as £")] = ""
+    language: Annotated[Literal["en", "zh"], Meta("of the report's first paragraph")] = "en"
     max_sequences: Annotated[int, Meta("of the test part, the latest; baselines and champion see the same", ge=1)] = (
         20_000
     )
