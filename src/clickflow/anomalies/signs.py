@@ -30,7 +30,7 @@ class Signs:
     """Of N sequences; all arrays [N, signs]."""
 
     names: tuple[str, ...]
-    """such as `next_item`, `next_action=purchase`, `pace`, `evenness`"""
+    """the name of a head, `head=class` for each of its classes, `pace`, `evenness`"""
     value: Floats
     """in deviations: + more, more surprising, slower or more even than expected, - less; 0 where it cannot be judged"""
     observed: Floats

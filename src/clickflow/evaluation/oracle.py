@@ -16,6 +16,8 @@ from clickflow.evaluation.held_out import HeldOut, Question, Training
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.files import read_json
 
+DAY = 86_400_000_000
+"""Microseconds."""
 STAND_IN = "markov"
 """The baseline that answers where the truth knows no such event."""
 Found = tuple[Any, int]
@@ -79,6 +81,24 @@ def _bought(folder: Path, test: HeldOut, question: Question, training: Training)
     return _no_or_yes(yes, test, question, training)
 
 
+def _stays_away(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+    """Log-probabilities [n, 2] that a purchase, and that none, follows in the days after the cut-off."""
+    from pyarrow import parquet
+
+    rows = test.questions.sequence[question.at]
+    users = parquet.read_table(test.folder / "test" / "sequences.parquet", columns=["user_id"])["user_id"]
+    who, cut_off = np.array(users.to_pylist(), object)[rows], np.asarray(test.split.cut_off)[rows]
+    start = np.datetime64(read_json(folder / "card.json")["settings"]["start"], "us").astype(np.int64)
+    horizon = float(test.card.own_settings["horizon_days"])
+    yes = np.full(len(rows), np.nan)
+    for moment in np.unique(cut_off).tolist():
+        ahead = _truth(folder).customers(folder, (moment - int(start)) / DAY, horizon, spend=False)
+        known = dict(zip(ahead.user_id, ahead.no_purchase.tolist(), strict=True))
+        here = np.flatnonzero(cut_off == moment)
+        yes[here] = [known.get(name, np.nan) for name in who[here].tolist()]
+    return _no_or_yes(yes, test, question, training)
+
+
 def _no_or_yes(yes: np.ndarray[Any, Any], test: HeldOut, question: Question, training: Training) -> Found:
     logs = np.log(np.clip(np.stack([1 - yes, yes], axis=1), 1e-12, 1)).astype(np.float32)
     if not (unknown := np.isnan(yes)).any():
@@ -92,6 +112,7 @@ TRUTHS: Mapping[str, Callable[[Path, HeldOut, Question, Training], Found]] = {
     "action": _action,
     "click": _click,
     "bought": _bought,
+    "stays_away": _stays_away,
 }
 """What the true process can be asked, by the name that a head has for it (`Head.truth`)."""
 

@@ -32,5 +32,6 @@ HEAD = Head(
     primary="log_loss",
     at_end=True,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
+    truth="stays_away",
     note="Asked once a customer and cut-off; yes is no purchase in the sequences.customer.horizon_days after it.",
 )
