@@ -86,7 +86,8 @@ def test_three_too_with_vectors_moved_and_batches_of_fewer_sequences_than_proces
         augmentation=replace(spec.augmentation, adversarial=0.1),
     )
     job: Job = (spec, {"sessions": 25})
-    alike(*together(3, job), *alone(job))
+    (by_three,), (by_one,) = together(3, job), alone(job)
+    alike(by_three, by_one)
 
 
 def test_what_two_have_begun_one_ends_and_the_other_way_round(tmp_path: Path) -> None:
@@ -97,7 +98,8 @@ def test_what_two_have_begun_one_ends_and_the_other_way_round(tmp_path: Path) ->
     ended, cut = together(2, (plain(), {"checkpoints": of_one}), (plain(), {"checkpoints": of_two, "max_steps": 45}))
     assert begun.steps == cut.steps < whole.steps
     alike(ended, whole)
-    alike(*alone((plain(), {"checkpoints": of_two})), whole)
+    (continued,) = alone((plain(), {"checkpoints": of_two}))
+    alike(continued, whole)
 
 
 def die(group: ProcessGroup) -> None:
