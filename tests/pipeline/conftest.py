@@ -4,8 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import dvc_server
 import pytest
 from small_shop import CHECK, PARAMS, PIPELINE, commit, dvc, git
 
@@ -13,7 +16,14 @@ from once import once
 
 
 @pytest.fixture(scope="session")
-def _shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _dvc() -> Iterator[None]:
+    """What runs in the test's own process need not import DVC anew for each command."""
+    with tempfile.TemporaryDirectory(prefix="clickflow-dvc-") as folder, dvc_server.served(Path(folder)):
+        yield
+
+
+@pytest.fixture(scope="session")
+def _shop(tmp_path_factory: pytest.TempPathFactory, _dvc: None) -> Path:
     folder = tmp_path_factory.mktemp("shop") / "shop"
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch", "main")
