@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from clickflow.artefact import checks
+from clickflow.artefact import asking, checks
 from clickflow.artefact.artefact import described
 from clickflow.artefact.windows import Ints, Questions, batch
 from clickflow.models.ensemble import Ensemble
@@ -52,12 +52,19 @@ def export_network(params: Params, paths: Paths, name: str) -> None:
         "spec": trained_card["spec"],
         "weights_sha256": weights,
     }
+    hand_made = network.sizes.hand_made
+    if hand_made:
+        about |= {"unit": network.spec.unit, "features": list(hand_made)}
 
     def expected(split: PackedSplit, asked: Questions, chosen: Ints) -> dict[str, npt.NDArray[Any]]:
         inputs, rows, columns = batch(split, asked, chosen, network.inputs, checks.identity(split, store))
         tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+        features = None
+        if hand_made:
+            table = asking.hand_made(network.spec.unit, hand_made, split, asked, chosen, store)
+            features = torch.from_numpy(table)
         with torch.no_grad():
-            answers = network(tensors, torch.from_numpy(rows), torch.from_numpy(columns))
+            answers = network(tensors, torch.from_numpy(rows), torch.from_numpy(columns), features)
         return {name: values.numpy() for name, values in answers.items()}
 
     checks.write(paths.exported(name), to_onnx(network), about, folder, store, expected, params.export)
@@ -71,8 +78,10 @@ class _Positional(nn.Module):
         self.network = network
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        *columns, row, column = tensors
-        found = self.network(dict(zip(self.network.inputs, columns, strict=True)), row, column)
+        size = len(self.network.inputs)
+        columns, (row, column, *more) = tensors[:size], tensors[size:]
+        features = more[0] if more else None
+        found = self.network(dict(zip(self.network.inputs, columns, strict=True)), row, column, features)
         return tuple(found[name] for name in self.network.answers)
 
 
@@ -84,6 +93,8 @@ def to_onnx(network: Network | Ensemble) -> bytes:
 
     steps = {name: torch.ones(2, 3, dtype=getattr(torch, FEATURES[name].tensor)) for name in network.inputs}
     asked = {"row": torch.tensor([0, 1, 1]), "column": torch.tensor([0, 1, 2])}
+    if hand_made := network.sizes.hand_made:
+        asked["features"] = torch.zeros(3, len(hand_made))
     outputs = network.answers
     free = {name: {0: "B", 1: "T"} for name in steps} | {name: {0: "N"} for name in (*asked, *outputs)}
     written = io.BytesIO()

@@ -46,9 +46,11 @@ class Ensemble(nn.Module):
         """The heads of the first member, by name."""
         return self.networks[0].heads
 
-    def forward(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor, features: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """As `Network.forward`."""
-        return self._mean([member(inputs, row, column) for member in self.members])
+        return self._mean([member(inputs, row, column, features) for member in self.members])
 
     def ready(self) -> list[Tensor]:
         """As `Network.ready`, of each member."""

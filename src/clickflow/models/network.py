@@ -6,10 +6,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from clickflow.models import hand_made
 from clickflow.models.answers import modules
 from clickflow.models.answers.answer import Answer, Encoded
 from clickflow.models.answers.ranking import separate
 from clickflow.models.encoders import Encoder, StepFeatures
+from clickflow.models.hand_made import HandMade
 from clickflow.models.item_features import ItemFeatures
 from clickflow.models.normalize import normalize
 from clickflow.models.sizes import Sizes
@@ -37,6 +39,9 @@ class Network(nn.Module):
         self.items = nn.Parameter(torch.randn(rows, units) * units**-0.5)
         classes = class_sizes(actions=len(sizes.actions), categories=sizes.categories)
         self.encoder = Encoder(spec.encoder, StepFeatures(features, classes, sizes.statistics), longest)
+        self.hand_made: HandMade | None = None
+        if sizes.hand_made:
+            self.hand_made = HandMade(len(sizes.hand_made), units, spec.encoder.dropout)
         self.features: ItemFeatures | None = None
         for name, head in modules(spec, sizes).items():
             if hasattr(self, name):
@@ -62,6 +67,8 @@ class Network(nn.Module):
         """Unit item vectors [B, T, D] and raw features [B, T] to states and readouts, both [B, T, D]."""
         # unit vectors have entries of about 1 / sqrt(D); a recurrent network wants them near 1
         states, readouts = self.encoder(vectors * vectors.shape[-1] ** 0.5, inputs)
+        if self.hand_made is not None:
+            readouts = readouts + self.hand_made(inputs[hand_made.NAME])
         return states, readouts
 
     @property
@@ -74,16 +81,21 @@ class Network(nn.Module):
         """The names of what `forward` answers, in order."""
         return [output for name, head in self.heads.items() for output in head.outputs(name)]
 
-    def forward(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor, features: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Answer questions: given the steps 0 to column[k] of sequence row[k], what comes next.
 
         `inputs`: the tensors named in `self.inputs`, [B, T], right-padded with 0, of the types that
         `sequences.features.FEATURES` gives; an optional number that is missing is 0. Item indexes from `known` on are
-        read as unknown. `row`, `column`: int64 [N].
+        read as unknown. `row`, `column`: int64 [N]. `features` float32 [N, F]: of each question, where
+        the network reads hand-made features.
         Returns log-probabilities by the names of `answers`: of a head of kind ranking [N, known] (index 0 and 1 are no
         items and have -1e9), with a horizon above 1 a second one, which item stands at a step picked evenly from the
         next ones up to the horizon; of kind classes [N, classes].
         """
+        if features is not None:
+            inputs = {**inputs, hand_made.NAME: hand_made.placed(features, row, column, inputs["item"].shape)}
         return self.ask(self.read(inputs, self.ready(), ahead=True), row, column)
 
     def ready(self) -> Tensor:

@@ -59,6 +59,7 @@ def save(network: Network | Ensemble, folder: Path, card: Mapping[str, Any]) -> 
         "categories": network.sizes.categories,
         "statistics": {name: list(pair) for name, pair in network.sizes.statistics.items()},
         "inputs": list(network.inputs),
+        **({"hand_made": list(network.sizes.hand_made)} if network.sizes.hand_made else {}),
         "parameters": parameters(network),
         "weights_sha256": sha256(folder / WEIGHTS),
         **card,
@@ -83,6 +84,7 @@ def load_trained(folder: Path) -> Network | Ensemble:
         statistics={name: (mean, std) for name, (mean, std) in card["statistics"].items()},
         item_codes=None if codes is None else codes.numpy(),
         associations=Table(**table) if table else None,
+        hand_made=tuple(card.get("hand_made", ())),
     )
     network = build(spec_from(card["spec"]), sizes)
     # what an earlier version did not have begins at 0, which is as if it were not there
@@ -97,7 +99,7 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
 
     What earlier versions did not write is what they did.
     """
-    encoder = {"attention_heads": None, "positions": None, "item_features": (), **raw["encoder"]}
+    encoder = {"attention_heads": None, "positions": None, "item_features": (), "hand_made": False} | raw["encoder"]
     for name in ("features", "item_features"):
         encoder[name] = tuple(encoder[name])
     if isinstance(encoder["attention"], bool):

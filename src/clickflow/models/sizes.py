@@ -14,7 +14,8 @@ class Sizes:
     `known`: item indexes below are the model's items (0 padding, 1 unknown); `actions`: the event types in the order
     of their codes, without exit; `categories`: number of category indexes; `statistics`: mean and standard deviation
     of log(1 + x) of each feature that is a number, in the training part; `item_codes`: see `item_features.codes`,
-    needed where the spec asks for item features; `associations`: needed where the spec asks for them.
+    needed where the spec asks for item features; `associations`: needed where the spec asks for them; `hand_made`: the
+    names of the hand-made features that are read, where the spec asks for them.
     """
 
     known: int
@@ -23,3 +24,4 @@ class Sizes:
     statistics: Mapping[str, tuple[float, float]]
     item_codes: Codes | None = field(default=None, compare=False)
     associations: Table | None = field(default=None, compare=False)
+    hand_made: tuple[str, ...] = ()

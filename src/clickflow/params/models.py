@@ -34,6 +34,10 @@ class Encoder:
         "hour",
         "gap",
     )
+    hand_made: Annotated[
+        bool,
+        Meta("join the unit's hand-made features (docs/reference/features.md) to what heads read of the steps"),
+    ] = False
     item_features: Annotated[
         tuple[ItemFeature, ...], Meta("of an item, joined to its embedding; category: its tree")
     ] = ()

@@ -59,6 +59,7 @@ def rules(params: Params) -> Any:
     if params.source.kind == "sql" and not params.source.sql_query:
         yield "source.sql_query: a table or a SELECT is needed where source.kind is sql"
     yield from _unit_rules(params.units)
+    yield from _hand_made_rules(params)
     for name, model in params.models.items():
         at = f"models.{name}"
         if not NAME.fullmatch(name):
@@ -203,6 +204,19 @@ def _loss_rules(at: str, head: RankingHead) -> Any:
             yield f"{at}.{name}: only loss {owner} reads it, and this is {head.loss}; null leaves it out"
     if head.label_smoothing and head.loss not in ("sampled", "full"):
         yield f"{at}.label_smoothing: loss {head.loss} has no labels to smooth; sampled and full have, 0 leaves it out"
+
+
+def _hand_made_rules(params: Params) -> Any:
+    """Hand-made features are of the steps as they were, and of a unit that asks at every step."""
+    for name, model in params.models.items():
+        if model.kind != "network" or not model.encoder.hand_made:
+            continue
+        at = f"models.{name}.encoder.hand_made"
+        asks = getattr(units().get(model.unit), "asks", "every")
+        if not feature_names(model.unit) or asks != "every":
+            yield f"{at}: networks read hand-made features of units that ask at every step; {model.unit} is none"
+        if model.augmentation.reorder or model.augmentation.substitute:
+            yield f"{at}: augmentation changes steps, and hand-made features are of the steps as they were"
 
 
 def _runs_rules(params: Params) -> Any:

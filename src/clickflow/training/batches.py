@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.heads.head import NOTHING
+from clickflow.models.hand_made import NAME
 from clickflow.sequences.features import FEATURES
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
     from clickflow.training.answers.objective import Objective
+    from clickflow.training.hand_made import Reader
 
 Ints = NDArray[np.int64]
 
@@ -120,11 +122,17 @@ def plan(lengths: Ints, batch_tokens: int, draw: np.random.Generator) -> list[In
 
 
 def gather(
-    split: "PackedSplit", window: Windows, inputs: tuple[str, ...], objectives: "Mapping[str, Objective]", known: int
+    split: "PackedSplit",
+    window: Windows,
+    inputs: tuple[str, ...],
+    objectives: "Mapping[str, Objective]",
+    known: int,
+    hand_made: "Reader | None" = None,
 ) -> Batch:
     """The batch of those windows.
 
     `inputs`: the columns to read; item indexes from `known` on become 1; a number that is missing becomes 0.
+    `hand_made`: who reads the hand-made features, where these are an input.
     """
     longest = int(window.length.max())
     step = np.arange(longest)
@@ -139,6 +147,10 @@ def gather(
             column = np.nan_to_num(column, nan=0.0)
         column[~real] = 0
         read[name] = column
+    if hand_made is not None:
+        values = hand_made.read(split, at[real])
+        read[NAME] = np.zeros((*at.shape, values.shape[1]), np.float32)
+        read[NAME][real] = values
     asked = real & (step >= window.first[:, None])
     end = np.broadcast_to(window.end[:, None], at.shape)
     targets = {name: objective.targets(split, at, end, asked) for name, objective in objectives.items()}

@@ -13,6 +13,7 @@ from clickflow.models.network import Network
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.training.answers import objectives
 from clickflow.training.batches import Windows, gather, plan, random
+from clickflow.training.hand_made import reader
 from clickflow.training.validation import sample
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _questions(
     with torch.inference_mode():
         table = network.directions(network.items)
         for chosen in plan(windows.length, 4096, random(0, 0)):
-            batch = gather(split, windows.take(chosen), network.inputs, asking, known)
+            batch = gather(split, windows.take(chosen), network.inputs, asking, known, reader(network))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
             targets = torch.from_numpy(batch.targets[name][0]).to(device)
             row, column = (targets != NOTHING).nonzero()[: wanted - asked].unbind(1)

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clickflow import features
 from clickflow.models.answers.ranking import Ranking
 from clickflow.models.network import Network
 from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model, RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import DataError
-from clickflow.training import associations, augmentation, budget, last_pass, optimisers
+from clickflow.training import associations, augmentation, budget, hand_made, last_pass, optimisers
 from clickflow.training import device as devices
 from clickflow.training.answers import objectives
 from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
@@ -73,7 +74,11 @@ class Trainer:
             table, self.before = associations.count(training, sizes.known)
             self.near = augmentation.Near.of(table)
             sizes = replace(sizes, associations=table)
+        if spec.encoder.hand_made:
+            sizes = replace(sizes, hand_made=features.names(spec.unit))
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
+        if (own := self.state.network.hand_made) is not None and (read := hand_made.reader(self.state.network)):
+            own.learn_scale(torch.from_numpy(read.sample(training)).to(device.kind))
         for name, head in self.state.network.heads.items():
             self.objectives[name].learn_from(training)
             self.objectives[name].begin(head, training)
@@ -110,7 +115,10 @@ class Trainer:
         if change:
             chance = random(self.seed, AUGMENT, place)
             windows = augmentation.cropped(windows, change.crop, chance)
-        batch = gather(self.training, windows, state.network.inputs, self.objectives, self.sizes.known)
+        network = state.network
+        batch = gather(
+            self.training, windows, network.inputs, self.objectives, self.sizes.known, hand_made.reader(network)
+        )
         before: Sequence[NDArray[np.float32]] = self.before.gather(windows) if self.before else ()
         if change:
             was, batch = batch, augmentation.changed(batch, change, self.near, chance)

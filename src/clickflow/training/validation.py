@@ -14,6 +14,7 @@ from clickflow.models.network import Network
 from clickflow.training.answers import objectives
 from clickflow.training.answers.objective import Measured
 from clickflow.training.batches import Windows, gather, plan, random
+from clickflow.training.hand_made import reader
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
@@ -65,7 +66,7 @@ def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, 
     with torch.inference_mode():
         ready: Any = network.ready()
         for chosen in plan(windows.length, batch_tokens, random(0, 0)):
-            batch = gather(split, windows.take(chosen), network.inputs, asking, known)
+            batch = gather(split, windows.take(chosen), network.inputs, asking, known, reader(network))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
             unknown = {name: count + batch.unknown[name] for name, count in unknown.items()}
             rows, columns = np.nonzero(batch.asked)

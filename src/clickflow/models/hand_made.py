@@ -1,0 +1,62 @@
+"""Hand-made features of a question (`clickflow.features`), joined to what heads read of the steps up to it."""
+
+import torch
+from torch import Tensor, nn
+
+NAME = "hand_made"
+"""Of their input, float32 [B, T, F], NaN where a value does not exist."""
+LIMIT = 4.0
+"""Standardised values are cut off there."""
+SPREAD = 1e-4
+"""A feature that varies less says nothing."""
+
+
+class HandMade(nn.Module):
+    """F features to what is added to the readouts, [..., D]; at first nothing.
+
+    The log of the size of each, standardised by the training part, and a flag where it does not exist; then one hidden
+    layer.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: int, units: int, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+        self.hidden = nn.Linear(2 * features, units)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(units, units)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def learn_scale(self, values: Tensor) -> None:
+        """Take mean and deviation of each feature from values [n, F] of the training part."""
+        missing, logs = _logs(values)
+        count = (~missing).sum(0).clamp(min=1)
+        mean = logs.sum(0) / count
+        spread = (((logs - mean) * ~missing).square().sum(0) / count).sqrt()
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(spread > SPREAD, spread, torch.full_like(spread, torch.inf)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[..., F] to [..., D]."""
+        missing, logs = _logs(values)
+        scaled = ((logs - self.mean) / self.std).clamp(-LIMIT, LIMIT) * (~missing).to(logs.dtype)
+        read: Tensor = self.hidden(torch.cat([scaled, missing.to(logs.dtype)], dim=-1))
+        added: Tensor = self.out(self.dropout(read.relu()))
+        return added
+
+
+def _logs(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a value does not exist; sign(x) log(1 + |x|), 0 there."""
+    missing = torch.isnan(values)
+    there = torch.where(missing, torch.zeros_like(values), values)
+    return missing, there.sign() * (1 + there.abs()).log()
+
+
+def placed(values: Tensor, row: Tensor, column: Tensor, shape: torch.Size) -> Tensor:
+    """Features [N, F] of questions about step `column` of sequence `row`, as an input [B, T, F]; 0 elsewhere."""
+    empty = values.new_zeros((*shape, values.shape[-1]))
+    return empty.index_put((row, column), values)

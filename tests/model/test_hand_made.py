@@ -1,0 +1,81 @@
+"""Hand-made features joined to a network: learned from, exported, asked, and refused where they mean nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_models
+import torch
+import yaml
+
+from clickflow import features
+from clickflow.artefact import asking, checks, export
+from clickflow.artefact.artefact import load
+from clickflow.artefact.windows import of_split
+from clickflow.models.hand_made import HandMade, placed
+from clickflow.models.saved import load_trained
+from clickflow.params.file import check
+from clickflow.sequences.store import open_split, read_card
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
+from clickflow.training import stage
+
+MODEL = "next_step"
+
+
+@pytest.fixture
+def raw(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    model = found["models"][MODEL]
+    model["heads"] = {"exit": {}}
+    model["encoder"] |= {"units": 8, "hand_made": True}
+    model["budget"] = {"epochs": 2, "batch_tokens": 128, "max_length": 8}
+    return found
+
+
+def test_what_is_missing_is_told_apart_and_nothing_is_added_at_first() -> None:
+    module = HandMade(3, 4, 0.0)
+    values = torch.tensor([[1.0, torch.nan, 7.0], [100.0, 2.0, 7.0], [0.0, -5.0, 7.0]])
+    module.learn_scale(values)
+    assert (module(values) == 0).all()
+    torch.nn.init.ones_(module.out.weight)
+    found = module(values)
+    assert torch.isfinite(found).all()
+    same = values.clone()
+    same[:, 2] = 123.0
+    assert torch.equal(module(same), found), "what does not vary in training says nothing"
+    put = placed(values, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]), torch.Size([2, 3]))
+    assert put.shape == (2, 3, 3)
+    assert torch.equal(put[1, 0], values[1])
+    assert (put[0, :2] == 0).all()
+
+
+def test_a_network_that_reads_them_ships(raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "home"))
+    paths, store = Paths(tmp_path), Paths(tmp_path).sequences("session")
+    small_models.shop(store)
+    params = check(raw)
+    stage.run(params, paths, MODEL)
+    network = load_trained(paths.trained(MODEL))
+    assert network.sizes.hand_made == features.names("session")
+    export.run(params, paths, MODEL)  # holds the artefact against the network, and looks for what is later
+    artefact = load(paths.exported(MODEL))
+    assert artefact.features == features.names("session")
+    split, card = open_split(store, "test"), read_card(store)
+    asked = of_split(split, np.arange(20), artefact.max_length)
+    one_to_one = checks.identity(split, card)
+    every = np.arange(len(asked))
+    answers = asking.answers(artefact, split, asked, every, one_to_one)["exit"]
+    dearer = split.with_columns(price=np.asarray(split.price) * 50)
+    others = asking.answers(artefact, dearer, asked, every, one_to_one)["exit"]
+    assert not np.allclose(answers, others), "prices are read by hand-made features alone"
+    np.testing.assert_allclose(np.exp(answers).sum(1), 1, atol=1e-5)
+
+
+def test_steps_that_augmentation_changes_are_an_error(raw: dict[str, Any]) -> None:
+    check(raw)
+    raw["models"][MODEL]["augmentation"] = {"reorder": 0.1}
+    with pytest.raises(UsageError, match=r"encoder\.hand_made: augmentation changes steps"):
+        check(raw)
