@@ -35,11 +35,11 @@ def raw(root: Path) -> dict[str, Any]:
 
 
 def test_what_is_missing_is_told_apart_and_nothing_is_added_at_first() -> None:
-    module = HandMade(3, 4, 0.0)
+    module = HandMade(3, 4)
     values = torch.tensor([[1.0, torch.nan, 7.0], [100.0, 2.0, 7.0], [0.0, -5.0, 7.0]])
     module.learn_scale(values)
     assert (module(values) == 0).all()
-    torch.nn.init.ones_(module.out.weight)
+    torch.nn.init.ones_(module.score.weight)
     found = module(values)
     assert torch.isfinite(found).all()
     same = values.clone()

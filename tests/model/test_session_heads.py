@@ -14,7 +14,7 @@ from clickflow import features
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.features import Asked
 from clickflow.heads import exit as leaving
-from clickflow.heads import purchase
+from clickflow.heads import propensity, purchase, spend
 from clickflow.heads.head import NOTHING
 from clickflow.params.file import check
 from clickflow.sequences.store import PackedSplit
@@ -131,3 +131,28 @@ def test_a_store_that_leaves_out_purchases_is_an_error_before_anything_runs(root
     raw["sequences"]["session"]["event_types"] = ["view", "cart"]
     with pytest.raises(UsageError, match=r"heads\.purchase: asks about purchase"):
         check(raw)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["view", "purchase"]), st.integers(2, 6)), min_size=1, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_what_is_bought_later_is_each_item_once(steps: list[tuple[str, int]]) -> None:
+    found = split([[name for name, _ in steps]]).with_columns(item=np.array([item for _, item in steps], np.int32))
+    event, end = asked([[name for name, _ in steps]], found)
+    answers = propensity.bought(found, event, end, Store())
+    assert answers.shape == (len(steps), propensity.MOST)
+    for k in event:
+        later = list(dict.fromkeys(item for name, item in steps[k + 1 :] if name == "purchase"))
+        assert answers[k].tolist() == later + [NOTHING] * (propensity.MOST - len(later))
+    assert (propensity.targets(found, event, end, Store()) == answers[:, 0]).all()
+    both = propensity.bought(found, np.stack([event, event]), np.stack([end, end]), Store())
+    assert (both == answers).all()
+
+
+def test_spend_is_the_value_of_what_is_bought_later() -> None:
+    found = split([["view", "purchase", "view", "purchase", "purchase"]]).with_columns(
+        price=np.array([9.0, 2.0, 9.0, np.nan, 4.0], np.float32), quantity=np.array([1, 3, 1, 1, 2], np.int32)
+    )
+    event, end = asked([[""] * 5], found)
+    assert spend.targets(found, event, end, Store()).tolist() == [14, 8, 8, 8, 0]
+    without = split([["purchase", "purchase"]]).with_columns(price=np.array([1.5, 2.5], np.float32))
+    assert spend.targets(without, np.array([0, 1]), np.array([2, 2]), Store()).tolist() == [2.5, 0]

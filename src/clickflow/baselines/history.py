@@ -54,13 +54,21 @@ class History:
 def history(train: Any, *, known: int) -> History:
     """The history of a split (`clickflow.sequences.store.PackedSplit`) for a model that knows items below `known`."""
     item = np.asarray(train.item).astype(np.int64)
-    offsets = np.asarray(train.offsets).astype(np.int64)
+    offsets = _offsets(train)
     return History(
         offsets=offsets,
         item=np.where(item < known, item, 1),
         time=np.asarray(train.time).astype(np.int64),
         known=known,
     )
+
+
+def _offsets(train: Any) -> npt.NDArray[np.int64]:
+    """Where sequences begin; of people as of several cut-offs, where each person's steps do, of whom one is asked."""
+    if train.bounds is None:
+        return np.asarray(train.offsets).astype(np.int64)
+    begin = np.unique(np.asarray(train.begin, np.int64))
+    return np.unique(np.concatenate([[0], begin, [len(train.item)]]))
 
 
 def popular(past: History) -> npt.NDArray[np.float64]:

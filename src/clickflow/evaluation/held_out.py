@@ -27,7 +27,9 @@ class Question:
     at: Ints
     """[n] indexes of `HeldOut.questions`."""
     target: Ints
-    """[n] in the store's items or in the classes; of a ranking [n, horizon], NOTHING where the sequence has ended."""
+    """[n] in the store's items or in the classes; of a ranking [n, horizon], NOTHING where the sequence has ended, or
+    [n, most] where a question has several right answers.
+    """
     classes: tuple[str, ...] = ()
     """Of classes: their names, by code."""
     lead: Ints | None = None
@@ -55,6 +57,9 @@ class HeldOut:
         end = questions.until
         target = targets(self.split, questions.event, end, self.card)
         at = np.flatnonzero(target != NOTHING)
+        if head.all_targets is not None:
+            event = questions.event[at]
+            return Question(head, at, head.all_targets(self.split, event, end[at], self.card))
         classes = head.names(self.card)
         if head.kind != "ranking":
             event = questions.event[at]

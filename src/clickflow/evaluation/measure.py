@@ -101,6 +101,9 @@ def measure(
             )
             if not converged:
                 not_converged.append(baseline)
+        if question.head.all_targets is not None:
+            answers[name] = _several(outputs.named(name), question, of_versions | simple, training)
+            continue
         systems = {system: kind.next_step(each) for system, each in (of_versions | simple).items()}
         if truth is not None and (best := truth.answers(test, question, training)) is not None:
             systems[ORACLE], without = best

@@ -3,13 +3,16 @@
 A head of your own, outside this package, joins the table by `add`.
 """
 
-from clickflow.heads import churn, exit, next_action, next_item, purchase, response, spend
+from clickflow.heads import churn, exit, next_action, next_item, propensity, purchase, response, spend
 from clickflow.heads.head import Head
 from clickflow.system.errors import UsageError, nearest
 
 HEADS: dict[str, Head] = {
     head.name: head
-    for head in (next_item.HEAD, next_action.HEAD, exit.HEAD, purchase.HEAD, response.HEAD, churn.HEAD, spend.HEAD)
+    for head in (
+        *(next_item.HEAD, next_action.HEAD, exit.HEAD, purchase.HEAD, response.HEAD),
+        *(churn.HEAD, spend.HEAD, propensity.HEAD),
+    )
 }
 """All heads by name, in the order in which they are shown."""
 

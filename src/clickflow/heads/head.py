@@ -108,6 +108,10 @@ class Head:
     """The metric by which it is held against the champion where params.yaml does not say."""
     at_end: bool = False
     """Whether it also asks at the last step of a sequence."""
+    all_targets: "Callable[[Any, Ints, Ints, Store], Ints] | None" = None
+    """Of kind ranking, of a question with several right answers: asked as `targets`, all of them [..., most], NOTHING
+    behind the last; each is a prediction. None: there is one.
+    """
     needs: tuple[str, ...] = ()
     """Types of event that its unit's sequences must keep, as the section of the unit says, for there to be answers."""
     next_step: bool = False

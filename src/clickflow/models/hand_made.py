@@ -1,4 +1,4 @@
-"""Hand-made features of a question (`clickflow.features`), joined to what heads read of the steps up to it."""
+"""Hand-made features of a question (`clickflow.features`), beside what heads of few classes read of the steps."""
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,20 @@ SPREAD = 1e-4
 
 
 class HandMade(nn.Module):
-    """F features to what is added to the readouts, [..., D]; at first nothing.
+    """F features to what is added to the logits of C classes: a linear reading, at first nothing.
 
-    The log of the size of each, standardised by the training part, and a flag where it does not exist; then one hidden
-    layer.
+    It reads the log of the size of each, standardised by the training part, and a flag where it does not exist.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: int, units: int, dropout: float) -> None:
+    def __init__(self, features: int, classes: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
-        self.hidden = nn.Linear(2 * features, units)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(units, units)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.score = nn.Linear(2 * features, classes, bias=False)
+        nn.init.zeros_(self.score.weight)
 
     def learn_scale(self, values: Tensor) -> None:
         """Take mean and deviation of each feature from values [n, F] of the training part."""
@@ -40,12 +36,15 @@ class HandMade(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(spread > SPREAD, spread, torch.full_like(spread, torch.inf)))
 
-    def forward(self, values: Tensor) -> Tensor:
-        """[..., F] to [..., D]."""
+    def scaled(self, values: Tensor) -> Tensor:
+        """[..., F] to [..., 2 F]."""
         missing, logs = _logs(values)
-        scaled = ((logs - self.mean) / self.std).clamp(-LIMIT, LIMIT) * (~missing).to(logs.dtype)
-        read: Tensor = self.hidden(torch.cat([scaled, missing.to(logs.dtype)], dim=-1))
-        added: Tensor = self.out(self.dropout(read.relu()))
+        there = (~missing).to(logs.dtype)
+        return torch.cat([((logs - self.mean) / self.std).clamp(-LIMIT, LIMIT) * there, 1 - there], dim=-1)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[..., F] to [..., C]."""
+        added: Tensor = self.score(self.scaled(values))
         return added
 
 

@@ -11,7 +11,6 @@ from clickflow.models.answers import modules
 from clickflow.models.answers.answer import Answer, Encoded
 from clickflow.models.answers.ranking import separate
 from clickflow.models.encoders import Encoder, StepFeatures
-from clickflow.models.hand_made import HandMade
 from clickflow.models.item_features import ItemFeatures
 from clickflow.models.normalize import normalize
 from clickflow.models.sizes import Sizes
@@ -39,9 +38,6 @@ class Network(nn.Module):
         self.items = nn.Parameter(torch.randn(rows, units) * units**-0.5)
         classes = class_sizes(actions=len(sizes.actions), categories=sizes.categories)
         self.encoder = Encoder(spec.encoder, StepFeatures(features, classes, sizes.statistics), longest)
-        self.hand_made: HandMade | None = None
-        if sizes.hand_made:
-            self.hand_made = HandMade(len(sizes.hand_made), units, spec.encoder.dropout)
         self.features: ItemFeatures | None = None
         for name, head in modules(spec, sizes).items():
             if hasattr(self, name):
@@ -67,8 +63,6 @@ class Network(nn.Module):
         """Unit item vectors [B, T, D] and raw features [B, T] to states and readouts, both [B, T, D]."""
         # unit vectors have entries of about 1 / sqrt(D); a recurrent network wants them near 1
         states, readouts = self.encoder(vectors * vectors.shape[-1] ** 0.5, inputs)
-        if self.hand_made is not None:
-            readouts = readouts + self.hand_made(inputs[hand_made.NAME])
         return states, readouts
 
     @property

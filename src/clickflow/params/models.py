@@ -36,7 +36,10 @@ class Encoder:
     )
     hand_made: Annotated[
         bool,
-        Meta("join the unit's hand-made features (docs/reference/features.md) to what heads read of the steps"),
+        Meta(
+            "heads of classes and probabilities read the unit's hand-made features (docs/reference/features.md) beside "
+            "the steps, and begin at the logistic regression on them"
+        ),
     ] = False
     item_features: Annotated[
         tuple[ItemFeature, ...], Meta("of an item, joined to its embedding; category: its tree")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 KEPT = 1 << 26
 """Numbers of a split that are computed once and kept; of a larger one each batch computes its own."""
-SCALED = 200_000
-"""Steps by which features are standardised, spread evenly."""
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -38,10 +36,6 @@ class Reader:
         if split not in self.kept:
             self.kept[split] = self._compute(split, np.arange(split.n_events))
         return self.kept[split][event]
-
-    def sample(self, split: "PackedSplit") -> Floats:
-        """Of steps spread evenly."""
-        return self.read(split, np.arange(0, split.n_events, max(1, split.n_events // SCALED)))
 
     def _compute(self, split: "PackedSplit", event: Ints) -> Floats:
         offsets = np.asarray(split.offsets, np.int64)

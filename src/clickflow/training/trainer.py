@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from clickflow.system.errors import DataError
 from clickflow.training import associations, augmentation, budget, hand_made, last_pass, optimisers
 from clickflow.training import device as devices
 from clickflow.training.answers import objectives
+from clickflow.training.answers.classes import ClassesObjective
 from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
 from clickflow.training.batches import Ints, Windows, gather, of_split, plan, random
 from clickflow.training.distributed import ProcessGroup
@@ -27,6 +28,7 @@ from clickflow.training.temperature import fit_temperature
 from clickflow.training.validation import answer, sample, weighted
 
 if TYPE_CHECKING:
+    from clickflow.models.answers.classes import Classes
     from clickflow.sequences.store import PackedSplit
 
 SHUFFLE, NEGATIVES, DROPOUT, AUGMENT = 0, 1, 2, 3
@@ -77,11 +79,12 @@ class Trainer:
         if spec.encoder.hand_made:
             sizes = replace(sizes, hand_made=features.names(spec.unit))
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
-        if (own := self.state.network.hand_made) is not None and (read := hand_made.reader(self.state.network)):
-            own.learn_scale(torch.from_numpy(read.sample(training)).to(device.kind))
         for name, head in self.state.network.heads.items():
             self.objectives[name].learn_from(training)
             self.objectives[name].begin(head, training)
+            objective, reader = self.objectives[name], hand_made.reader(self.state.network)
+            if reader is not None and isinstance(objective, ClassesObjective):
+                objective.begin_hand_made(cast("Classes", head), training, reader)
         self.batches = len(self.plan(0))
         asked = self.cut(validation) if validation is not None and validation.n_sequences else None
         self.open = spec.budget.epochs is None and asked is not None and len(asked) > 0

@@ -3,6 +3,7 @@
 Shapes: B sequences, T steps, N positions, D units, C classes.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from clickflow.heads.head import Head
 from clickflow.models.answers.answer import Answer, Encoded
+from clickflow.models.hand_made import NAME, HandMade
 from clickflow.params.models import HeadParams, Model
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Classes(Answer):
     regression on them knows needs no sequences to learn by heart (wide and deep: Cheng et al. 2016).
     """
 
-    def __init__(self, units: int, classes: int, codes: int, *, recent: bool) -> None:
+    def __init__(self, units: int, classes: int, codes: int, *, recent: bool, hand_made: int = 0) -> None:
         super().__init__()
         self.codes = codes
         self.score = nn.Linear(units, classes)
@@ -36,6 +38,7 @@ class Classes(Answer):
         self.recent = nn.Embedding(RECENT * codes, classes) if recent else None
         if self.recent is not None:
             nn.init.zeros_(self.recent.weight)
+        self.hand_made = HandMade(hand_made, classes) if hand_made else None
 
     @classmethod
     def of(cls, head: Head, params: HeadParams, spec: Model, sizes: "Sizes") -> "Classes":  # noqa: ARG003
@@ -43,16 +46,28 @@ class Classes(Answer):
         if not (classes := head.names(sizes)):
             raise TypeError(f"the head {head.name} is of kind {head.kind} and names no classes")
         features = spec.encoder.features
-        return cls(spec.encoder.units, len(classes), len(sizes.actions) + 1, recent="action" in features)
+        return cls(
+            spec.encoder.units,
+            len(classes),
+            len(sizes.actions) + 1,
+            recent="action" in features,
+            hand_made=len(sizes.hand_made),
+        )
 
     def forward(self, readouts: Tensor) -> Tensor:
         """Readouts [..., D] to logits [..., C]."""
         return nn.functional.linear(readouts, self.score.weight, QUICK * self.score.bias)
 
-    def beside(self, actions: Tensor) -> Tensor | None:
-        """What the last actions [B, T] add to the logits, [B, T, C]; None where the head has no table of them."""
-        if self.recent is None:
-            return None
+    def beside(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """What the last actions and hand-made features add to the logits, [B, T, C]; None where none are read."""
+        added = self._of_actions(inputs["action"]) if self.recent is not None else None
+        if self.hand_made is None:
+            return added
+        own: Tensor = self.hand_made(inputs[NAME])
+        return own if added is None else own + added
+
+    def _of_actions(self, actions: Tensor) -> Tensor:
+        assert self.recent is not None
         # what is not known is read as action 0
         steps, codes = actions.shape[1], self.codes
         actions = torch.where(actions < codes - 1, actions, torch.zeros_like(actions))
@@ -64,8 +79,7 @@ class Classes(Answer):
 
     def read(self, encoded: Encoded, table: Tensor, *, ahead: bool) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
         """The readouts, and what `beside` adds."""
-        beside = self.beside(encoded.inputs["action"]) if "action" in encoded.inputs else None
-        return encoded.readouts, beside
+        return encoded.readouts, self.beside(encoded.inputs)
 
     def ask(self, name: str, reading: tuple[Tensor, Tensor | None], row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """As `Answer.ask`."""

@@ -17,6 +17,10 @@ from clickflow.training.answers.objective import CHUNK, Ints, Objective, Part, S
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
+    from clickflow.training.hand_made import Reader
+
+REGRESSED, ROUNDS, PENALTY = 100_000, 60, 3e-3
+"""Of the regression that a head with hand-made features begins as: rows, rounds, and weight of squares a row."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,23 @@ class Classified:
         return {}
 
 
+def regression(x: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Logistic regression with a small penalty on squared weights: weights [F, C] and bias [C] of x [n, F], float64."""
+    weight = torch.zeros(x.shape[1], classes, dtype=x.dtype, requires_grad=True)
+    start = torch.bincount(target, minlength=classes).to(x.dtype) + 1
+    bias = (start / start.sum()).log().requires_grad_()
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=ROUNDS, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(x @ weight + bias, target) + PENALTY / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()
+
+
 class ClassesObjective(Objective):
     """One head of kind classes in training."""
 
@@ -83,6 +104,28 @@ class ClassesObjective(Objective):
             if module.recent is not None:
                 module.recent.weight[:codes].copy_(torch.from_numpy(after / QUICK))
 
+    def begin_hand_made(self, module: Classes, training: "PackedSplit", reader: "Reader") -> None:
+        """Set the head to the logistic regression on hand-made features: what is left to learn is what they do not
+        know. The table of actions, and the reading of the encoder, begin at 0.
+        """
+        assert module.hand_made is not None
+        event, end = (np.concatenate(each) for each in zip(*training.asked_in_chunks(CHUNK), strict=True))
+        asked = np.flatnonzero(self.head.targets(training, event, end, self.sizes) != NOTHING)
+        rows = asked[:: max(1, len(asked) // REGRESSED)]
+        target = torch.from_numpy(self.head.targets(training, event[rows], end[rows], self.sizes))
+        values = torch.from_numpy(reader.read(training, event[rows]))
+        device = module.score.bias.device
+        with torch.no_grad():
+            module.hand_made.learn_scale(values.to(device))
+            scaled = module.hand_made.scaled(values.to(device)).double().cpu()
+        weight, bias = regression(scaled, target, module.score.out_features)
+        with torch.no_grad():
+            module.hand_made.score.weight.copy_(weight.t())
+            module.score.bias.copy_(bias / QUICK)
+            module.score.weight.zero_()
+            if module.recent is not None:
+                module.recent.weight.zero_()
+
     def prepare(
         self,
         batch_items: Ints,  # noqa: ARG002
@@ -98,7 +141,7 @@ class ClassesObjective(Objective):
         """As `Objective.loss`."""
         places = torch.nonzero(questions.target != NOTHING).squeeze(1)
         logits = module(picked(places, seen.flat))
-        if "action" in seen.inputs and (beside := module.beside(seen.inputs["action"])) is not None:
+        if (beside := module.beside(seen.inputs)) is not None:
             logits = logits + picked(places, beside.flatten(0, 1))
         loss = functional.cross_entropy(logits, questions.target[places], reduction="sum") / max(1, questions.of)
         return Part([self.params.weight * loss], loss)

@@ -99,6 +99,8 @@ class RankingObjective(Objective):
 
     def targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
         """As `Objective.targets`; of a horizon, what is asked at the steps after this one."""
+        if self.head.all_targets is not None:
+            return self._all_targets(split, at, end, asked)
         found, unknown = [], 0
         for back in range(self.params.horizon):
             there = at + back < end
@@ -109,6 +111,16 @@ class RankingObjective(Objective):
             found.append(np.where(asked & there & known, item, NOTHING))
         return tuple(found), unknown
 
+    def _all_targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
+        """Of a question with several right answers, each as a target of its own."""
+        assert self.head.all_targets is not None
+        own = self.head.all_targets(split, at[asked], end[asked], self.sizes)
+        known = (own >= FIRST_ITEM) & (own < self.sizes.known)
+        every = np.full((*at.shape, own.shape[-1]), NOTHING, np.int64)
+        every[asked] = np.where(known, own, NOTHING)
+        unknown = int(np.count_nonzero((own != NOTHING) & ~known))
+        return tuple(np.moveaxis(every, -1, 0)), unknown
+
     def prepare(
         self, batch_items: Ints, targets: Targets, random: np.random.Generator, to: ToDevice
     ) -> tuple[Ranked, list[Ints]]:
@@ -116,7 +128,7 @@ class RankingObjective(Objective):
         negatives either.
         """
         negatives, bias, times = self.draw(random)
-        if not (targets[0] != NOTHING).any():
+        if not any((each != NOTHING).any() for each in targets):
             negatives, bias, times = negatives[:0], bias[:0], times[:0]
         needed, asked = [], []
         for item in targets:
@@ -133,10 +145,14 @@ class RankingObjective(Objective):
         return Ranked(asked, to(bias), to(times)), [*needed, negatives + self.first_row]
 
     def loss(self, module: Ranking, questions: Ranked, vectors: Sequence[Tensor], seen: Seen) -> Part:
-        """As `Objective.loss`; all the later steps together weigh as much as the next one."""
+        """As `Objective.loss`; all the later steps together weigh as much as the next one, and of several right answers
+        each weighs the same.
+        """
         *targets, negatives = vectors
         sights = module.seen(seen.inputs["item"])
-        flats = [seen.flat, *module.ahead(seen.flat)]
+        together = self.head.all_targets is not None
+        flats = [seen.flat] * len(targets) if together else [seen.flat, *module.ahead(seen.flat)]
+        every = max(1, sum(asked.of for asked in questions.asked))
         reads = [seen.readouts, *(read.view(seen.readouts.shape) for read in flats[1:])]
         terms, first = [], None
         for back, (asked, read, rows, wanted) in enumerate(zip(questions.asked, reads, flats, targets, strict=True)):
@@ -154,9 +170,12 @@ class RankingObjective(Objective):
                 picked(asked.at, rows),
                 wanted,
                 negatives,
-                later=back > 0,
+                later=back > 0 and not together,
             )
-            if back == 0:
+            if together:
+                share = len(asked.at) / every
+                first = mean * share + (0.0 if first is None else first)
+            elif back == 0:
                 first = mean * share
             else:
                 share /= len(flats) - 1
