@@ -199,9 +199,9 @@ class Boosting:
 
     trees: Annotated[
         int, Meta("at most; how many are kept follows from the loss on rows that were not learned", ge=1, le=10_000)
-    ] = 300
+    ] = 200
     leaves: Annotated[int, Meta("of a tree, at most", ge=2, le=1024)] = 15
-    learning_rate: Annotated[float, Meta("how much a tree adds", gt=0, le=1)] = 0.03
+    learning_rate: Annotated[float, Meta("how much a tree adds", gt=0, le=1)] = 0.05
     min_rows: Annotated[int, Meta("training rows that a leaf holds at least", ge=1, le=1e6)] = 50
 
 
