@@ -63,8 +63,8 @@ def test_a_purchase_follows_in_the_visit_as_often_as_the_truth_says(year: Path) 
             FROM events JOIN sessions USING (session) WHERE epoch % 5 = 0""",
     )
     p = truth.purchase_probabilities(year / "truth", truth.Moments(column["session_id"].tolist(), column["time"]))
-    assert (np.isnan(p) == (column["current"] < 0)).all()
     known = ~np.isnan(p)
+    assert known.all() and (column["current"] < 0).any()
     # steps of one visit depend on each other: errors are those of visits, about six times as few
     for part in (column["kind"] == 0, column["kind"] == crowd.TAKEOVER, column["action"] == shopper.IMPRESSION):
         for low, high in ((0, 0.05), (0.05, 0.15), (0.15, 0.5), (0.5, 0.99), (0, 1)):
@@ -139,7 +139,7 @@ def test_impressions_are_clicked_as_often_as_the_truth_says(year: Path) -> None:
         f"""SELECT session_id, epoch_us(time) AS time, action, campaign,
               coalesce(lead(action) OVER (PARTITION BY session ORDER BY time) = {shopper.CLICK}, false) AS clicked
             FROM events JOIN sessions USING (session) QUALIFY action IN ({shopper.IMPRESSION}, {shopper.VIEW})
-            AND session % 2 = 0 AND current >= 0""",
+            AND session % 2 = 0""",
     )
     p = truth.click_probabilities(year / "truth", truth.Moments(column["session_id"].tolist(), column["time"]))
     assert (np.isnan(p) == (column["action"] == shopper.VIEW)).all()

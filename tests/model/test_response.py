@@ -74,7 +74,9 @@ def test_the_item_rate_is_that_of_the_item_and_of_all_where_little_is_known(tmp_
     item = draw.integers(2, 5, 6000)
     visits = [[(1, int(i)), *([(2, int(i))] if draw.random() < (0.1, 0.5, 0.3)[i - 2] else [(0, 8)])] for i in item]
     plain = packed(visits)
-    split: Any = PackedSplit(offsets=plain.offsets, action=plain.action, item=plain.item)
+    split: Any = PackedSplit(
+        offsets=plain.offsets, action=plain.action, item=plain.item, time=np.arange(len(plain.item))
+    )
     train = positions.training(split, response.HEAD, SIZES, 5)
     rate = np.exp(fit_item_rate(train)(train))[:, 1]
     for i, p in ((2, 0.1), (3, 0.5), (4, 0.3)):

@@ -178,7 +178,7 @@ def customers(folder: Path, at_day: float, horizon_days: float, *, spend: bool =
 def purchase_probabilities(folder: Path, moments: Moments) -> Floats:
     """[Q] true probability that a purchase follows these events in the same visit; NaN where the truth knows none."""
     shop = read_shop(folder)
-    situations, matched = _situations(folder, moments)
+    situations, matched = _situations(folder, moments, before_any_item=True)
     result = np.full(len(matched), np.nan)
     result[matched] = Purchases(shop).to_come(situations)
     return result
@@ -189,7 +189,7 @@ def click_probabilities(folder: Path, moments: Moments) -> Floats:
     visit; NaN where the event is no impression, or the truth knows none.
     """
     shop = read_shop(folder)
-    situations, matched = _situations(folder, moments)
+    situations, matched = _situations(folder, moments, before_any_item=True)
     price_class = shopper.parts(situations.state)[0]
     shown = situations.impression >= 0
     p = np.full(len(shown), np.nan)
@@ -291,8 +291,12 @@ def _item_blocks(shop: shops.Shop, s: oracle.Situations, kept: tuple[str, ...]) 
         yield these, ask.items(_take(s, these))
 
 
-def _situations(folder: Path, moments: Moments) -> tuple[oracle.Situations, NDArray[np.bool_]]:
-    """What is hidden at the moments that the truth knows, and which of them it does know."""
+def _situations(
+    folder: Path, moments: Moments, *, before_any_item: bool = False
+) -> tuple[oracle.Situations, NDArray[np.bool_]]:
+    """What is hidden at the moments that the truth knows, and which of them it does know; `before_any_item`: also those
+    at which no item is at hand yet, as after a search or an impression that opens a visit.
+    """
     with duckdb.connect() as db:
         wanted = pa.table(
             {
@@ -324,8 +328,9 @@ def _situations(folder: Path, moments: Moments) -> tuple[oracle.Situations, NDAr
     place, row = place[keep], row[keep]
     known[place] = True
     column = {name: np.asarray(steps[name]).astype(np.int64) for name in steps if name not in ("session_id", "user_id")}
-    known[place[column["current"][row] < 0]] = False
-    row = row[column["current"][row] >= 0]
+    if not before_any_item:
+        known[place[column["current"][row] < 0]] = False
+        row = row[column["current"][row] >= 0]
     return _history(column, row), known
 
 
