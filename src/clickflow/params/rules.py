@@ -34,6 +34,14 @@ def rules(params: Params) -> Any:
     yield from _tuning_rules(params)
     # the room of heads stands above this one: heads join it from outside, so it is asked late
     yield from import_module("clickflow.heads.checks").checks(params)
+    parts = 1 + bool(params.sequences.valid_share) + bool(params.sequences.test_share)
+    least = parts * params.sequences.customer.horizon_days + 2
+    if "customer" in params.units and params.source.kind == "simulator" and params.simulator.days < least:
+        yield (
+            f"units: customer: {params.simulator.days} days of simulator.days are too few for a horizon of "
+            f"{params.sequences.customer.horizon_days}: the answers of {parts} parts stand one after the other, which "
+            f"needs {least}"
+        )
     if "purchase" not in params.sequences.customer.event_types:
         yield "sequences.customer.event_types: purchase is missing; whoever bought is a customer"
     if params.sequences.session.max_length < params.sequences.session.min_length:
