@@ -77,11 +77,11 @@ def packed(store: Path, part: str) -> pd.DataFrame:
     of = [(end - begin, until - end, money[begin:end].sum(), own.time[begin], own.time[end - 1], begin, end, until)
           for begin, end, until in bounds]  # fmt: skip
     names = ["read", "answers", "money", "first", "last", "begin", "end", "until"]
-    found = pd.concat([table[["user_id", "cut_off", "length"]], pd.DataFrame(of, columns=names)], axis=1)
+    found: pd.DataFrame = pd.concat([table[["user_id", "cut_off", "length"]], pd.DataFrame(of, columns=names)], axis=1)
     found["churn"] = churn.targets(own, own.end - 1, own.until, card)
-    assert (found["length"] == found["read"]).all()
+    assert bool((found["length"] == found["read"]).all())
     assert own.cut_off is not None
-    assert (found["cut_off"].astype("int64") == own.cut_off).all()
+    assert found["cut_off"].astype("int64").tolist() == own.cut_off.tolist()
     return found
 
 
@@ -196,7 +196,7 @@ def asked(steps: list[tuple[int, int, int, float]]) -> dict[tuple[int, int], tup
     """By person and cut-off: the hand-made features, and the answer of churn."""
     steps = sorted(steps, key=lambda step: step[:2])
     person = np.array([step[0] for step in steps], np.int64)
-    columns = {
+    columns: dict[str, Any] = {
         "time": np.array([step[1] * 3_600_000_000 for step in steps], np.int64),
         "action": np.array([step[2] for step in steps], np.uint8),
     }

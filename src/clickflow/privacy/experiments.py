@@ -12,7 +12,7 @@ from clickflow.params.schema import Params
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.objects import STORE, Store
 from clickflow.privacy.people import People
-from clickflow.sequences.card import SPLITS, read_card
+from clickflow.sequences.card import read_card
 from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 from clickflow.tracking import mlflow_client, registered_models
@@ -68,16 +68,18 @@ def _seen(folder: Path, files: Mapping[str, Path], people: People) -> dict[str, 
     test: list[int] = []
     by_user = {person.user: person.name for person in people.persons}
     by_session = {session: person.name for person in people.persons for session in person.sessions}
-    for split in SPLITS:
+    for split in card.splits:
         file = files.get(f"{split}/sequences.parquet", folder / split / "sequences.parquet")
         if not file.is_file():
             continue
-        table = parquet.read_table(file, columns=["session_id", "user_id"])
+        names_of = [name for name in ("session_id", "user_id") if name in parquet.read_schema(file).names]
+        table = parquet.read_table(file, columns=names_of)
         mask = people.rows(table)
         theirs = table.filter(mask)
         for row in theirs.to_pylist():
-            user = row["user_id"] or str(row["session_id"]).partition("@")[0]
-            if name := by_user.get(user) or by_session.get(row["session_id"]):
+            session = str(row.get("session_id"))
+            user = row["user_id"] or session.partition("@")[0]
+            if name := by_user.get(user) or by_session.get(session):
                 names.add(name)
         if split == "test":
             test = [at for at, hit in enumerate(mask.to_pylist()) if hit]

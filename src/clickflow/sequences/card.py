@@ -76,6 +76,11 @@ class Card:
         return self.settings.get(self.unit) or {}
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """The parts whose sequences are scored: all, or the one that is read as of the end of the log."""
+        return (NOW,) if NOW in self.splits else SPLITS
+
+    @property
     def packed(self) -> int:
         """The steps of all splits, each once."""
         return sum(part.events for part in self.splits.values()) - self.repeated

@@ -5,7 +5,7 @@ a block are found together. What is in memory at any time is one chunk of sessio
 columns the files have stands in docs/howto/score.md.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
 from clickflow.params.schema import Params
 from clickflow.registry import champion
-from clickflow.sequences.card import SPLITS, Card, iso
+from clickflow.sequences.card import NOW, SPLITS, Card, iso
 from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
@@ -98,7 +98,7 @@ def write(artefact: Artefact, store: Path, folder: Path, *, top: int, since_hour
     writers = {
         name: parquet.ParquetWriter(folder / name, schema, compression="zstd") for name, schema in schemas.items()
     }
-    rows, sessions, total = dict.fromkeys(schemas, 0), 0, sum(part.sequences for part in card.splits.values())
+    rows, sessions, total = dict.fromkeys(schemas, 0), 0, sum(card.splits[name].sequences for name in card.asked)
     try:
         with console.progress("scoring", total) as advance:
             for chunk in _chunks(store, since):
@@ -119,11 +119,18 @@ def write(artefact: Artefact, store: Path, folder: Path, *, top: int, since_hour
         "rows": rows,
         "top": answering.top if any(output.kind == "ranking" for output in answering.outputs) else None,
         "since_hours": since_hours,
+        **_as_of(store, card),
         "since": None if since is None else iso(since),
         "newest_event": iso(newest),
         "max_length": artefact.max_length,
         "files": {name: sha256(folder / name) for name in schemas},
     }
+
+
+def _as_of(store: Path, card: Card) -> dict[str, str]:
+    """As of when customers are asked about."""
+    cut_off = open_split(store, NOW).cut_off if NOW in card.splits else None
+    return {} if cut_off is None or not len(cut_off) else {"as_of": iso(int(cut_off[0]))}
 
 
 @dataclass(frozen=True)
@@ -139,19 +146,21 @@ class _Chunk:
 
 
 def _chunks(store: Path, since: int | None) -> Iterator[_Chunk]:
-    """The sessions of all splits whose last event is at or after `since`, in the order of the store.
+    """The sessions of all splits, or the customers of now, whose last event is at or after `since`, in the order of the
+    store.
 
     Of a session that was cut into pieces only the last one counts: what follows the others is known.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
-    earlier = _earlier_pieces(store)
-    for name in SPLITS:
+    card = read_card(store)
+    earlier = _earlier_pieces(store) if NOW not in card.splits else {}
+    for name in card.asked:
         split, start = open_split(store, name), 0
         ends = split.end - 1
         with parquet.ParquetFile(store / name / "sequences.parquet") as file:
-            for rows in file.iter_batches(batch_size=CHUNK, columns=["session_id", "user_id", "piece"]):
+            for rows in file.iter_batches(batch_size=CHUNK, columns=_columns(file.schema_arrow.names)):
                 place = np.arange(start, start + len(rows))
                 start += len(rows)
                 wanted = np.ones(len(rows), bool) if since is None else split.time[ends[place]] >= since
@@ -161,6 +170,11 @@ def _chunks(store: Path, since: int | None) -> Iterator[_Chunk]:
                     wanted &= rows["piece"].to_numpy() >= np.array(last)
                 kept = pa.Table.from_batches([rows]).filter(pa.array(wanted))
                 yield _Chunk(split, place[wanted], kept, len(rows))
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    """Those that are read of sequences.parquet: a unit of people has no sessions."""
+    return [name for name in ("session_id", "user_id", "piece") if name in names]
 
 
 def _earlier_pieces(store: Path) -> dict[tuple[str, str | None], int]:
@@ -186,6 +200,8 @@ class _Answering:
     translation: Translation
     items: Any
     top: int
+    who: tuple[str, ...]
+    """The columns of sequences.parquet that say whose each answer is."""
 
     @staticmethod
     def of(artefact: Artefact, store: Path, card: Card, top: int) -> "_Answering":
@@ -196,6 +212,7 @@ class _Answering:
             vocabularies.translation(store, card, artefact),
             pa.array(artefact.item_ids(), pa.string()),
             min(top, artefact.known - FIRST_ITEM),
+            ("user_id",) if NOW in card.splits else ("session_id", "user_id"),
         )
 
     @property
@@ -207,7 +224,8 @@ class _Answering:
         """The files that the model's heads give, and their columns."""
         import pyarrow as pa
 
-        who = [("session_id", pa.string()), ("user_id", pa.string()), ("last_event", pa.timestamp("us", tz="UTC"))]
+        named = [(name, pa.string()) for name in self.who]
+        who = [*named, ("last_event", pa.timestamp("us", tz="UTC"))]
         return {
             output.predictions: pa.schema([*who, *FORMS[output.kind].columns(self._classes(output))])
             for output in self.outputs
@@ -219,7 +237,7 @@ class _Answering:
 
         scores, tables = self._scores(chunk), {}
         time = chunk.split.time[chunk.split.end[chunk.chosen] - 1]
-        who = [chunk.rows["session_id"], chunk.rows["user_id"], pa.array(np.asarray(time))]
+        who = [*(chunk.rows[name] for name in self.who), pa.array(np.asarray(time))]
         schemas = self.schemas()
         for output in self.outputs:
             schema = schemas[output.predictions]
@@ -255,4 +273,4 @@ def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:
 def _text(card: Mapping[str, Any], out: Path) -> str:
     files = "\n".join(f"  {out / name}: {rows:,} rows" for name, rows in card["rows"].items())
     within = f" with an event since {card['since'][:16].replace('T', ' ')} UTC" if card["since"] else ""
-    return f"{card['model']}, version {card['version']}: {card['sessions']:,} sessions{within}\n{files}"
+    return f"{card['model']}, version {card['version']}: {card['sessions']:,} {card['unit']}s{within}\n{files}"

@@ -45,10 +45,11 @@ class Step:
 class Answer:
     """What is expected after the last step, the likeliest first.
 
-    `session` and `user` are pseudonyms, `user` None of a guest; `last_event` is ISO 8601 in UTC.
+    `session` and `user` are pseudonyms, `user` None of a guest, `session` of a unit that has none; `last_event` is
+    ISO 8601 in UTC.
     """
 
-    session: str
+    session: str | None
     user: str | None
     last_event: str
     steps: tuple[Step, ...]
@@ -86,21 +87,22 @@ def run(
         answers = score(artefact, store, limit)
     about = _about(store, {item for answer in answers for item in _items(answer)})
     console.emit(
-        {"model": model, "champion": version, "sessions": [_as_json(answer, about) for answer in answers]},
+        {"model": model, "champion": version, f"{spec.unit}s": [_as_json(answer, about) for answer in answers]},
         as_json=as_json,
         text=lambda: _table(f"{model}, version {version}: what comes next{note}", answers, about),
     )
 
 
 def score(artefact: Artefact, store: Path, limit: int) -> list[Answer]:
-    """Answers for the latest `limit` test sequences of the packed store, the latest last.
+    """Answers for the latest `limit` test sequences of the packed store, or for the customers of now, the latest last.
 
     Store and artefact may come from different trainings: items, categories and actions are matched by their names.
     """
-    split = open_split(store, "test")
+    part = read_card(store).asked[-1]
+    split = open_split(store, part)
     if not split.n_sequences:
-        raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
-    return _answers(artefact, store, "test", _latest(split, limit))
+        raise DataError(f"the {part} part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
+    return _answers(artefact, store, part, _latest(split, limit))
 
 
 def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[Answer]:
@@ -120,7 +122,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
         steps = slice(int(split.begin[sequence]), int(split.end[sequence]))
         answers.append(
             Answer(
-                session=sessions["session_id"][sequence].as_py(),
+                session=sessions["session_id"][sequence].as_py() if "session_id" in sessions.column_names else None,
                 user=sessions["user_id"][sequence].as_py(),
                 last_event=iso(int(split.time[steps.stop - 1])),
                 steps=tuple(
@@ -192,7 +194,11 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
 
     table = Table(title=title, title_justify="left", show_lines=True)
     heads = outputs.of(name for answer in answers for name in answer.answers)
-    for heading in ("session", "its steps", *(output.title.lower() for output in heads)):
+    for heading in (
+        "session" if any(answer.session for answer in answers) else "customer",
+        "its steps",
+        *(output.title.lower() for output in heads),
+    ):
         table.add_column(heading, overflow="fold")
     for answer in answers:
         steps = [
@@ -201,8 +207,8 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
         earlier = [f"… {len(answer.steps) - SHOWN_STEPS} earlier"] if len(answer.steps) > SHOWN_STEPS else []
         cells = (
             [
-                answer.session,
-                *([f"of {answer.user}"] if answer.user else []),
+                *([answer.session] if answer.session else []),
+                *([f"{'of ' if answer.session else ''}{answer.user}"] if answer.user else []),
                 f"{answer.last_event[:16]}Z".replace("T", " "),
             ],
             [*earlier, *steps],

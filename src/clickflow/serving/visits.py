@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from clickflow.params.schema import Params
-from clickflow.sequences.store import SPLITS, Card, read_card
+from clickflow.sequences.card import NOW
+from clickflow.sequences.store import Card, read_card
 from clickflow.serving import identities
 from clickflow.serving.identities import Identity, Kind
 from clickflow.serving.who import known
@@ -26,6 +27,8 @@ class Visit:
     of: int
 
     def __str__(self) -> str:
+        if self.part == NOW:
+            return "all that the customer did"
         which = f"the latest of the customer's {self.of:,} visits in the store" if self.of else "the visit asked for"
         return which + ("" if self.part == "test" else f", of the part {self.part}")
 
@@ -53,25 +56,33 @@ def find(params: Params, paths: Paths, store: Path, kind: Kind, name: str) -> Vi
 
 
 def sequences(store: Path, part: str) -> Any:
-    """Who and when, a row a sequence of a part, as an Arrow table."""
+    """Who and when, a row a sequence of a part, as an Arrow table; `session_id` and `piece` where its unit has them."""
     from pyarrow import parquet
 
-    columns = ["session_id", "user_id", "end", "piece"]
-    return parquet.read_table(store / part / "sequences.parquet", columns=columns).combine_chunks()
+    file = store / part / "sequences.parquet"
+    columns = [name for name in ("session_id", "user_id", "end", "piece") if name in parquet.read_schema(file).names]
+    return parquet.read_table(file, columns=columns).combine_chunks()
 
 
 def _last(store: Path, kind: Kind, pseudonym: str) -> Visit | None:
     """The sequence of a session or user that ends last."""
     import pyarrow.compute as pc
 
-    read_card(store)  # says what to do where there is no store
+    card = read_card(store)  # says what to do where there is no store
     visits, sessions = [], set()
-    for part in SPLITS:
+    for part in card.asked:
         table = sequences(store, part)
+        if f"{kind}_id" not in table.column_names:
+            raise UsageError(
+                f"models of the unit {card.unit} answer about people, not about a {kind}",
+                kept=identities.NOTHING,
+                next_step="ask about somebody: --user",
+            )
         same = pc.equal(table[f"{kind}_id"], pseudonym).fill_null(False).to_numpy()
+        pieces = "piece" in table.column_names
         for index in np.flatnonzero(same).tolist():
-            visits.append((table["end"][index].value, table["piece"][index].as_py(), part, index))
-            sessions.add(table["session_id"][index].as_py())
+            visits.append((table["end"][index].value, table["piece"][index].as_py() if pieces else 1, part, index))
+            sessions.add(table["session_id"][index].as_py() if pieces else index)
     if not visits:
         return None
     _, _, part, index = max(visits)
