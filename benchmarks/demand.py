@@ -6,6 +6,9 @@ FILE is a CSV `series_id,date,units[,price]` (gzip or not). Units are summed by 
 gaps, a missing row says that nothing was sold, and all series run to the end of the file; otherwise each runs from its
 first row to its last. At each origin the preset and the methods read what lies before it, and forecast the next N
 periods; the last origin is N periods before the end, the others N periods apart, nearer where the file is short.
+
+`parts` of the JSON are what the preset mixes beside the local methods, each alone; `weights` those of the three
+quantiles at the last origin.
 """
 
 import argparse
@@ -96,6 +99,7 @@ def measure(held: Panel, horizon: int, count: int, seed: int) -> dict[str, Any]:
     actual: list[Array] = []
     scale: list[Array] = []
     made: dict[str, list[Array]] = {name: [] for name in ("preset", *LOCAL)}
+    parts: dict[str, list[Array]] = {}
     groups: list[Array] = []
     seconds = dict.fromkeys(made, 0.0)
     weights: dict[str, dict[str, float]] = {}
@@ -110,10 +114,13 @@ def measure(held: Panel, horizon: int, count: int, seed: int) -> dict[str, Any]:
             seconds[name] += time.perf_counter() - started
         started = time.perf_counter()
         preset = ensemble.fit(known, horizon, seed=seed)
-        made["preset"].append(preset.forecast(known))
+        each = ensemble.candidates(known, horizon, preset.model, preset.methods)
+        made["preset"].append(preset.mix(known, each))
         seconds["preset"] += time.perf_counter() - started
+        for name, forecast in zip(preset.methods, each, strict=True):
+            parts.setdefault(name, []).append(forecast)
         weights = {
-            group: {name: round(float(w), 3) for name, w in zip(preset.methods, weight, strict=True)}
+            group: {name: np.round(w, 3).tolist() for name, w in zip(preset.methods, weight[1:].T, strict=True)}
             for group, weight in preset.weights.items()
         }
         sys.stderr.write(f"origin {held.dates(np.array([origin]))[0]}: {len(known.values)} series\n")
@@ -125,6 +132,11 @@ def measure(held: Panel, horizon: int, count: int, seed: int) -> dict[str, Any]:
     return {
         **summaries["preset"],
         "baselines": {name: summaries[name] for name in LOCAL},
+        "parts": {
+            name: scores.summary(truth, np.concatenate(forecasts), scales)
+            for name, forecasts in parts.items()
+            if name not in LOCAL and len(forecasts) == len(at)
+        },
         "best_baseline": best,
         "below_best_baseline": below,
         "by_group": {

@@ -14,7 +14,7 @@ from clickflow.forecasting.panel import LEVELS, Panel
 
 Array = NDArray[Any]
 
-ROWS = 60_000
+ROWS = 40_000
 """Questions that a model is trained on; more are sampled."""
 LEAST = 300
 """With fewer there is no model."""

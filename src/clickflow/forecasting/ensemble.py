@@ -1,7 +1,7 @@
 """The preset: local methods and the boosting model, mixed by weights that the last periods before the origin chose.
 
 The quantiles of all are averaged (Lichtendahl, Grushka-Cockayne and Winkler 2013), by weights of the group that a
-series is of (fast, intermittent, short), then moved to where the last periods say that they belong.
+series is of (fast, intermittent, short) and of the level, then moved to where the last periods say that they belong.
 """
 
 from collections.abc import Mapping
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting
+from clickflow.forecasting import boosting, naive
 from clickflow.forecasting.boosting import Boosting
-from clickflow.forecasting.local import LOCAL
+from clickflow.forecasting.local import LOCAL, Method
 from clickflow.forecasting.panel import LEVELS, Panel
 from clickflow.forecasting.scores import pinball
 
 Array = NDArray[Any]
 
 BOOSTING = "boosting"
+PARTS: Mapping[str, Method] = {**LOCAL, "window": naive.window, "short_window": naive.short_window}
+"""What is mixed, beside the boosting model."""
 GROUPS = ("fast", "intermittent", "short")
 INTERMITTENT = 0.3
 """Share of zeros from which on a series is intermittent."""
@@ -29,19 +31,28 @@ BACKTESTS = 4
 """Origins before the end at which all methods are asked, where there are so many."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
     "fast": {"ets": 2, "sarima": 2, "boosting": 4, "seasonal_naive": 0.5, "tsb": 0.5, "window": 1},
-    "intermittent": {"tsb": 2, "window": 2, "boosting": 2, "croston_sba": 1},
+    "intermittent": {"tsb": 2, "window": 1, "short_window": 1, "boosting": 2, "croston_sba": 1},
     "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2},
 }
 """Weights of the methods, up to a factor, before anything is known of the panel."""
-TRUST = 40
+TRUST = 10
 """Series asked, over all origins, whose loss weighs as much as that."""
-STEPS = 300
+TRUST_LEVEL = 100
+"""The same, for a level to have weights of its own."""
+STEPS, RATE = 250, 30.0
 """Of the search for weights."""
+NEAR = 0.015
+"""Factors of the spread whose loss is larger by no more than this share are as good: of them the one is taken that
+leaves a tenth outside.
+"""
+OUTSIDE = 0.1
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What forecasts: methods, weights by group [methods], factors of the spread by group [3], the boosting model."""
+    """What forecasts: methods, weights by group [4, methods], one of each for the mean and the levels, factors of the
+    spread by group [2], the boosting model.
+    """
 
     methods: tuple[str, ...]
     weights: Mapping[str, Array]
@@ -59,7 +70,7 @@ class Preset:
         of = groups(known)
         for number, group in enumerate(GROUPS):
             rows = np.flatnonzero(of == number)
-            out[rows] = spread_out(np.tensordot(self.weights[group], made[:, rows], 1), self.spread[group])
+            out[rows] = spread_out(mixed(self.weights[group], made[:, rows]), self.spread[group])
         return out
 
 
@@ -73,7 +84,7 @@ def groups(known: Panel) -> Array:
 
 def candidates(known: Panel, horizon: int, model: Boosting | None, methods: tuple[str, ...]) -> Array:
     """What each method forecasts, [k, s, h, 4]."""
-    made = [model.forecast(known) if name == BOOSTING and model else LOCAL[name](known, horizon) for name in methods]
+    made = [model.forecast(known) if name == BOOSTING and model else PARTS[name](known, horizon) for name in methods]
     return np.stack(made)
 
 
@@ -82,9 +93,9 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
     model = boosting.fit(known, horizon, seed=seed)
     origins = backtests(known, horizon)
     early = boosting.fit(known.before(origins[0]), horizon, seed=seed) if origins else None
-    methods = (*LOCAL, BOOSTING) if model and (early or not origins) else tuple(LOCAL)
-    weights = {group: _prior(group, methods) for group in GROUPS}
-    spread = {group: np.ones(3) for group in GROUPS}
+    methods = (*PARTS, BOOSTING) if model and (early or not origins) else tuple(PARTS)
+    weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
+    spread = {group: np.ones(2) for group in GROUPS}
     asked = [_asked(known, origin, horizon, early, methods) for origin in origins]
     for number, group in enumerate(GROUPS):
         picked = [(actual[of == number], made[:, of == number]) for actual, made, of in asked]
@@ -94,15 +105,25 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
         made = np.concatenate([made for _, made in picked], 1)
         if not np.nansum(actual):
             continue
-        weights[group] = fit_weights(actual, made, weights[group])
-        spread[group] = fit_spread(actual, np.tensordot(weights[group], made, 1))
+        several = len(origins) / (len(origins) + 1)
+        weights[group] = fit_weights(actual, made, weights[group][0], several)
+        spread[group] = fit_spread(actual, mixed(weights[group], made), several)
     return Preset(methods, weights, spread, model, horizon)
 
 
 def backtests(known: Panel, horizon: int) -> list[int]:
-    """Origins inside the panel, the first one first, each with a whole horizon after it and enough before it."""
+    """Origins inside the panel, the first one first, each with a whole horizon after it and enough before it.
+
+    A horizon apart, or nearer, so that two thirds of the panel lie before the first: what is chosen on a much shorter
+    past does not hold for this one.
+    """
     least = max(2 * known.season if known.step == "month" else known.season, SHORT[known.step] // 2) + 2
-    return sorted(at for k in range(1, BACKTESTS + 1) if (at := known.periods - k * horizon) >= least)
+    last = known.periods - horizon
+    if last < least:
+        return []
+    room = last - max(least, known.periods * 2 // 3)
+    apart = min(max(room // (BACKTESTS - 1), 1), horizon)
+    return sorted(at for number in range(BACKTESTS) if (at := last - number * apart) >= least)
 
 
 def _asked(
@@ -120,56 +141,77 @@ def _prior(group: str, methods: tuple[str, ...]) -> Array:
     return prior
 
 
-def fit_weights(actual: Array, made: Array, prior: Array) -> Array:
-    """Weights [k], none negative and 1 together, of least quantile loss, drawn to the prior where little is known.
+def mixed(weights: Array, made: Array) -> Array:
+    """The weighted mean of forecasts [k, s, h, 4] by weights [4, k]; quantiles in order."""
+    out: Array = np.einsum("qk,kshq->shq", weights, made)
+    out[..., 1:] = np.sort(out[..., 1:], -1)
+    return out
 
-    Exponentiated gradient (Kivinen and Warmuth 1997) on the loss over what was sold.
+
+def fit_weights(actual: Array, made: Array, prior: Array, several: float) -> Array:
+    """Weights [4, k], none negative and 1 together, of least quantile loss, drawn to the prior where little is known.
+
+    Those of a level are drawn to those that serve all levels; the mean has the median's. `several`: how much is known
+    at best, as errors of one origin go together.
     """
     known = ~np.isnan(actual)
     truth = actual[known]
     said = made[:, known][..., 1:]  # [k, n, 3]
-    total = np.abs(truth).sum()
     levels = np.array(LEVELS)
-    weight, average = prior.copy(), np.zeros(len(prior))
+    share = several * len(actual) / (len(actual) + TRUST)
+    shared = share * _search(truth, said, levels, prior) + (1 - share) * prior
+    share = several * len(actual) / (len(actual) + TRUST_LEVEL)
+    out = np.empty((4, len(prior)))
+    for at in range(3):
+        own = _search(truth, said[..., at : at + 1], levels[at : at + 1], shared)
+        out[at + 1] = share * own + (1 - share) * shared
+    out[0] = out[2]
+    return out
+
+
+def _search(truth: Array, said: Array, levels: Array, start: Array) -> Array:
+    """Weights [k] of least quantile loss of `said` [k, n, q] at `levels` [q], by exponentiated gradient (Kivinen and
+    Warmuth 1997) on the loss over what was sold.
+    """
+    total = np.abs(truth).sum() * len(levels) / len(LEVELS)
+    weight, average = start.copy(), np.zeros(len(start))
     for step in range(STEPS):
-        mixed = np.tensordot(weight, said, 1)
-        slope = np.where(truth[:, None] > mixed, -levels, 1 - levels)
+        mix = np.tensordot(weight, said, 1)
+        slope = np.where(truth[:, None] > mix, -levels, 1 - levels)
         gradient = np.einsum("knq,nq->k", said, slope) / total
-        weight = weight * np.exp(-2.0 / np.sqrt(1 + step) * (gradient - gradient.min()))
+        weight = weight * np.exp(-RATE / np.sqrt(1 + step) * (gradient - gradient.min()))
         weight /= weight.sum()
         if step >= STEPS // 2:
             average += weight
-    share = len(actual) / (len(actual) + TRUST)
-    drawn: Array = share * average / average.sum() + (1 - share) * prior
-    return drawn
+    found: Array = average / average.sum()
+    return found
 
 
 def spread_out(forecast: Array, factors: Array) -> Array:
-    """Quantiles drawn nearer to the median or away from it, and all moved by a factor; [..., 4] as it came."""
+    """The outer quantiles drawn nearer to the median or away from it; [..., 4] as it came."""
     mean, low, middle, high = np.moveaxis(forecast, -1, 0)
-    below, level, above = factors
-    out = np.stack([mean * level, middle - below * (middle - low), middle, middle + above * (high - middle)], -1)
-    out[..., 1:] *= level
-    out[..., 1:] = np.sort(out[..., 1:], -1)
-    drawn: Array = np.maximum(out, 0.0)
-    return drawn
+    below, above = factors
+    out: Array = np.stack([mean, middle - below * (middle - low), middle, middle + above * (high - middle)], -1)
+    return np.maximum(out, 0.0)
 
 
-def fit_spread(actual: Array, mixed: Array) -> Array:
-    """Factors [3] of least quantile loss: below, level, above; drawn to 1 where little is known."""
+def fit_spread(actual: Array, mix: Array, several: float) -> Array:
+    """Factors [2], below and above, of least quantile loss, and of those near it the best covering; drawn to 1 where
+    little is known.
+    """
     known = ~np.isnan(actual)
-    truth, said = actual[known], mixed[known]
-
-    def best(grid: Array, at: int, level: int, factors: Array) -> float:
-        losses = []
-        for factor in grid:
-            tried = factors.copy()
-            tried[at] = factor
-            losses.append(float(pinball(truth, spread_out(said, tried))[:, level].sum()))
-        return float(grid[int(np.argmin(losses))])
-
-    factors = np.ones(3)
-    factors[0] = best(np.arange(0.4, 2.21, 0.05), 0, 0, factors)
-    factors[2] = best(np.arange(0.4, 2.21, 0.05), 2, 2, factors)
-    share = len(actual) / (len(actual) + TRUST)
-    return 1 + share * (factors - 1)
+    truth, said = actual[known], mix[known]
+    share = several * len(actual) / (len(actual) + TRUST)
+    out = np.ones(2)
+    tried = np.arange(0.3, 2.61, 0.05)
+    for side, level in enumerate((0, 2)):
+        loss, outside = np.empty(len(tried)), np.empty(len(tried))
+        for at, factor in enumerate(tried):
+            factors = np.array([factor, 1.0] if side == 0 else [1.0, factor])
+            moved = spread_out(said, factors)
+            loss[at] = pinball(truth, moved)[:, level].sum()
+            outside[at] = np.mean(truth < moved[:, 1] if side == 0 else truth > moved[:, 3])
+        near = loss <= loss.min() * (1 + NEAR)
+        far = np.abs(outside - OUTSIDE) + 0.02 * np.abs(tried - 1)
+        out[side] = tried[int(np.argmin(np.where(near, far, np.inf)))]
+    return 1 + share * (out - 1)

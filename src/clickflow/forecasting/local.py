@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting.arima import sarima
 from clickflow.forecasting.intermittent import croston_sba, tsb
-from clickflow.forecasting.naive import seasonal_naive, window
+from clickflow.forecasting.naive import seasonal_naive
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.smoothing import ets
 
@@ -20,5 +20,4 @@ LOCAL: Mapping[str, Method] = {
     "sarima": sarima,
     "croston_sba": croston_sba,
     "tsb": tsb,
-    "window": window,
 }

@@ -1,17 +1,19 @@
 """Seasonal naive: what was sold a season ago; and the quantiles of the last seasons."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting.panel import Panel
+from clickflow.forecasting.panel import Panel, Step
 from clickflow.forecasting.spread import forecast, standardised
 
 Array = NDArray[Any]
 
-WINDOW = {"day": 56, "week": 26, "month": 12}
+WINDOW: Mapping[Step, int] = {"day": 56, "week": 26, "month": 12}
 """The last periods whose quantiles `window` takes."""
+SHORT_WINDOW: Mapping[Step, int] = {"day": 28, "week": 8, "month": 6}
 FEW = 15
 """Days with a sale from which on a series' own weekdays count more than those of all."""
 LEAST_FACTOR = 0.1
@@ -30,9 +32,9 @@ def seasonal_naive(known: Panel, horizon: int) -> Array:
     return forecast(mean, deviation[:, None] * np.sqrt(1 + ahead // season), shape)
 
 
-def window(known: Panel, horizon: int) -> Array:
+def window(known: Panel, horizon: int, widths: Mapping[Step, int] = WINDOW) -> Array:
     """Forecasts [s, h, 4]: mean and quantiles of the last periods, by the weekday's factor where steps are days."""
-    values = known.values[:, -WINDOW[known.step] :]
+    values = known.values[:, -widths[known.step] :]
     ago = np.arange(-values.shape[1], 0)
     by = _weekdays(values, ago) if known.step == "day" and known.season > 1 else np.ones((len(values), 7))
     level = values / np.maximum(by[:, ago % 7], LEAST_FACTOR)
@@ -40,6 +42,11 @@ def window(known: Panel, horizon: int) -> Array:
     out = np.stack([np.nanmean(level, 1), *levels], 1)[:, None, :] * by[:, np.arange(horizon) % 7, None]
     made: Array = np.maximum(out, 0)
     return made
+
+
+def short_window(known: Panel, horizon: int) -> Array:
+    """`window` over fewer periods."""
+    return window(known, horizon, SHORT_WINDOW)
 
 
 def _weekdays(values: Array, ago: Array) -> Array:
