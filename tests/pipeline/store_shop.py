@@ -86,9 +86,9 @@ def ran(airflow: Airflow, dag: str, conf: dict[str, Any], moment: str = "2026-02
 READ = """
 import importlib, json, sys
 sys.path.insert(0, "dags")
-dag = importlib.import_module(sys.argv[1]).dag
+dags = {name: importlib.import_module(name).dag for name in sys.argv[1:]}
 heavy = {"torch", "pandas", "numpy", "great_expectations", "mlflow", "dvc", "duckdb", "pyarrow", "ruamel"}
-print(json.dumps({
+print(json.dumps({name: {
     "heavy": sorted(heavy & set(sys.modules)),
     "doc": dag.doc_md,
     "tags": sorted(dag.tags),
@@ -105,13 +105,13 @@ print(json.dumps({
         }
         for task in dag.tasks
     },
-}))
+} for name, dag in dags.items()}))
 """
 
 
-def read(root: Path, dag: str, home: Path) -> Any:
-    """A DAG of this repository, read in a process of its own."""
+def read(root: Path, home: Path, *dags: str) -> Any:
+    """DAGs of this repository by name, read in a process of their own."""
     env = {**os.environ, "AIRFLOW_HOME": str(home)}
-    words = [sys.executable, "-c", READ, dag]
+    words = [sys.executable, "-c", READ, *dags]
     done = subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import travelling_training
 from s3 import served
 from small_shop import dvc, git
 
 from clickflow.system.files import sha256
 from clickflow.training.checkpoint_mirror import Mirror
 
-SCRIPT = Path(__file__).with_name("travelling_training.py")
+SCRIPT = travelling_training.__file__
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.platform)])
@@ -37,7 +38,7 @@ def worker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def train(repository: Path, home: Path, out: Path) -> "subprocess.Popen[str]":
-    words = [sys.executable, str(SCRIPT), str(repository), str(home), str(out)]
+    words = [sys.executable, SCRIPT, str(repository), str(home), str(out)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
@@ -49,8 +50,7 @@ def steps(store: Path) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_here_it_goes_on_there_with_the_same_bytes(worker: Path, tmp_path: Path) -> None:
-    undisturbed = train(worker, tmp_path / "alone", tmp_path / "expected")
-    undisturbed.communicate(timeout=300)
+    travelling_training.run(worker, tmp_path / "alone", tmp_path / "expected")
     assert steps(tmp_path / "store") == []
 
     first = train(worker, tmp_path / "one", tmp_path / "out")
@@ -100,15 +100,16 @@ def test_the_newer_of_here_and_there_counts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_remote_that_cannot_be_reached_is_told_once_and_training_goes_on(tmp_path: Path) -> None:
+def test_a_remote_that_cannot_be_reached_is_told_once_and_training_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
     git(repository, "init", "--quiet")
     dvc(repository, "init", "--quiet")
     (tmp_path / "file").write_text("where the folder should be")
     dvc(repository, "remote", "add", "--default", "store", str(tmp_path / "file/store"))
-    trained = train(repository, tmp_path / "home", tmp_path / "out")
-    said, _ = trained.communicate(timeout=250)
-    assert trained.returncode == 0
+    travelling_training.run(repository, tmp_path / "home", tmp_path / "out")
+    said = capsys.readouterr().out
     assert said.count("the DVC remote does not take them") == 1
     assert (tmp_path / "out/weights.safetensors").is_file()

@@ -118,6 +118,7 @@ def retrain(shop: Path, *settings: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("airflow")
 def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path) -> None:
     with_airflow(shop, root)
     before = git(shop, "status", "--porcelain")
@@ -162,7 +163,9 @@ def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path) -
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_ctrl_c_and_a_kill_end_the_run_and_what_it_has_started(shop: Path, root: Path, how: signal.Signals) -> None:
     """Started as a shell starts a background job: with SIGINT ignored."""
-    (shop / "check.sh").write_text("touch $CLICKFLOW_HOME/begun; exec sleep 12345\n")
+    pipeline = shop / "dvc.yaml"
+    waits = "touch $CLICKFLOW_HOME/begun; exec sleep 12345"
+    pipeline.write_text(pipeline.read_text().replace("mkdir -p data/events", waits))
     commit(shop)
     with_airflow(shop, root)
     home = Path(os.environ["CLICKFLOW_HOME"])

@@ -1,0 +1,131 @@
+"""The DAGs `score` and `watch`: the stages up to the store, then predictions, or a judgement, and an event of it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_airflow import started
+from small_shop import commit
+from store_shop import ran, read, with_stores
+
+pytestmark = pytest.mark.timeout(900)
+
+SCORED = {
+    "model": "next_step",
+    "version": 3,
+    "path": "/somewhere",
+    "rows": {"items.parquet": 40},
+    "sessions": 2,
+    "newest_event": "2026-02-01T00:00:00+00:00",
+    "files": {"items.parquet": "0" * 64},
+    "top": 7,
+}
+
+
+def said(retrain: list[str], why: str, *, stale: bool = False) -> dict[str, Any]:
+    """What the verb answers."""
+    window = {"since": "2026-01-31", "until": "2026-02-01", "broken": ["popularity"] if retrain else [], "bounds": []}
+    return {
+        "newest_event": "2026-02-01T00:00:00+00:00",
+        "age_hours": 60.0,
+        "stale": stale,
+        "retrain": retrain,
+        "why": why,
+        "report": "/somewhere/report.html",
+        "models": {"next_step": {"version": 3, "why": why, "windows": [window]}},
+    }
+
+
+@pytest.fixture(scope="module")
+def dags(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Both as this repository has them."""
+    return read(root, tmp_path_factory.mktemp("airflow"), "score", "watch")
+
+
+def test_it_ends_at_the_predictions_and_trains_nothing(dags: Any) -> None:
+    dag = dags["score"]
+    tasks = dag["tasks"]
+    assert list(tasks) == ["open", "ingest", "validate", "sequences.session", "score.next_step"]
+    assert tasks["sequences.session"]["upstream"] == ["ingest", "validate"]
+    assert tasks["score.next_step"]["upstream"] == ["sequences.session"]
+    assert tasks["score.next_step"]["outlets"] == ["clickflow://predictions/"]
+    assert dag["heavy"] == []
+    assert dag["params"] == ["models", "top", "since_hours", "overrides", "note"]
+    assert {"clickflow", "scoring"} <= set(dag["tags"])
+    assert {task["owner"] for task in tasks.values()} == {"clickflow"}
+    assert all(task["doc"] and task["minutes"] for task in tasks.values())
+    assert "docs/howto/score.md" in dag["doc"]
+
+
+def test_it_ends_at_the_call_and_trains_nothing(dags: Any) -> None:
+    dag = dags["watch"]
+    tasks = dag["tasks"]
+    assert list(tasks) == ["open", "ingest", "validate", "sequences.session", "watch", "call"]
+    assert tasks["watch"]["upstream"] == ["sequences.session"]
+    assert tasks["call"]["upstream"] == ["watch"]
+    assert tasks["call"]["outlets"] == ["clickflow://drift/"]
+    assert dag["heavy"] == []
+    assert dag["params"] == ["models", "overrides", "note"]
+    assert {"clickflow", "monitoring"} <= set(dag["tags"])
+    assert "docs/howto/watch.md" in dag["doc"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("airflow")
+def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root: Path) -> None:
+    """In one process, for Airflow loads slowly: predictions without a champion and with one, a watch that stays quiet
+    and one that calls.
+    """
+    home = Path(os.environ["CLICKFLOW_HOME"])
+    quiet = "next_step: nothing breaches: 0 of 5 windows"
+    loud = "next_step: 2 of 5 windows breach, the latest by popularity"
+
+    def answers(**said: Any) -> None:
+        (shop / "answers.json").write_text(json.dumps(said))
+        commit(shop)
+
+    with_stores(shop, root, {"score": SCORED})
+    with started(shop) as airflow:
+        done = ran(airflow, "score", {})
+        assert done.code == 0, done.said[-3000:]
+        assert done.states["score.next_step"] == "skipped"
+        assert "next_step has no champion yet" in done.logs["score.next_step"]
+        assert done.events == []
+
+        answers(score=SCORED, champion=3, watch=said([], quiet, stale=True))
+        done = ran(airflow, "score", {"top": 7, "since_hours": None}, "2026-02-03T06:00:00+00:00")
+        assert done.code == 0, done.said[-3000:]
+        assert set(done.states.values()) == {"success"}
+        ((uri, extra),) = done.events
+        assert uri == "clickflow://predictions/"
+        assert {key: extra[key] for key in ("model", "version", "path", "rows")} == {
+            key: SCORED[key] for key in ("model", "version", "path", "rows")
+        }
+        log = done.logs["score.next_step"]
+        assert f"asked: score next_step --all --out {home}/predictions/next_step/{extra['run']} --top 7 --json" in log
+        assert "store: ['view,1', 'cart,2'" in log
+        assert "elsewhere: False" in log, "a workspace of its own, with the store alone"
+        assert not (home / "workspaces").exists() or not any((home / "workspaces").iterdir())
+
+        done = ran(airflow, "watch", {}, "2026-02-04T06:00:00+00:00")
+        assert done.code == 0, done.said[-3000:]
+        assert done.states["watch"] == "success"
+        assert done.states["call"] == "skipped"
+        assert quiet in done.logs["call"]
+        assert len(done.events) == 1, "that of the predictions"
+        assert f"asked: watch --out {home}/watch/" in done.logs["watch"]
+        notice = json.loads((home / "notices.jsonl").read_text())
+        assert (notice["kind"], notice["dag"]) == ("stale", "watch")
+        assert "60 hours old" in notice["text"]
+
+        answers(champion=3, watch=said(["next_step"], loud))
+        called = ran(airflow, "watch", {"models": ["next_step"]}, "2026-02-05T06:00:00+00:00")
+        assert called.code == 0, called.said[-3000:]
+        assert called.states["call"] == "success"
+        _, (uri, extra) = called.events
+        assert uri == "clickflow://drift/"
+        assert extra["why"] == loud
+        assert extra["models"]["next_step"]["windows"][0]["broken"] == ["popularity"]
+        assert extra["report"] == "/somewhere/report.html"
