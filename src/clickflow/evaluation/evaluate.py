@@ -18,6 +18,7 @@ from clickflow.evaluation import (
     reference,
     report,
     seen,
+    slices,
     vocabularies,
 )
 from clickflow.evaluation.answers import KINDS
@@ -115,6 +116,7 @@ def evaluate(
         raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
     owners = customers.of(store, "test")
     test = held_out.latest(store, card, split, settings.max_sequences, candidate.max_length, owners)
+    test = replace(test, group=customers.groups(store, "test", split.horizon))
     training = Training(open_split(store, "train"), card, candidate.max_length)
     known_truth = oracle.Truth(truth) if truth is not None and oracle.available(truth) else None
     earlier = sum(version is not None for version in (champion, best))
@@ -184,9 +186,7 @@ def rows(measured: Measured, name: str) -> "pa.Table":
         columns[f"seen_{system}"] = pa.nulls(len(at), pa.bool_()) if before is None else before
     columns["length"] = questions.length[at].astype(np.int32)
     labels = measured.slicing[name].labels
-    columns |= {
-        part: pa.array(labels[part].tolist(), pa.string()) for part in ("day", "hour", "popularity") if part in labels
-    }
+    columns |= {part: pa.array(labels[part].tolist(), pa.string()) for part in slices.DIMENSIONS[1:] if part in labels}
     return pa.table(
         {name: column if isinstance(column, pa.Array) else pa.array(column) for name, column in columns.items()}
     )

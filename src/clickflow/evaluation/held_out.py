@@ -50,6 +50,8 @@ class HeldOut:
     """All positions, cut to the candidate's `max_length`."""
     customer: customers.Codes
     """Of each sequence of the split, who it came from."""
+    group: npt.NDArray[np.str_] | None = None
+    """Of each sequence of the split, what its customer is at it (`customers.GROUPS`); None: nobody asked."""
 
     def question(self, head: Head, horizon: int = 1) -> Question:
         """What `head` asks; of a ranking the answers of so many next steps."""

@@ -190,6 +190,9 @@ def _summed_up(
             }
             cut[name] = slices.cells(slicing[name], kind.COUNTED, values)
     metrics |= _details(answers)
+    metrics["groups"] = {
+        name: _by_group(each, slicing[name], settings) for name, each in answers.items() if not each.output.ahead
+    }
     metrics["money"] = {
         name: money.of(each, questions.sequence[each.at], customer[each.at], settings.costs[each.output.head.name], how)
         for name, each in answers.items()
@@ -228,6 +231,28 @@ def _unasked(test: HeldOut, training: Training) -> Answers | None:
     return _rows(outputs.named(head.name), test.question(head), {}, training)
 
 
+def _by_group(answers: Answers, slicing: Slicing, settings: Evaluation) -> dict[str, Any]:
+    """{dimension: {group: {counted, metric}}} of the candidate: every metric of the kind, without intervals."""
+    kind, own = KINDS[answers.output.kind], answers.systems[CANDIDATE]
+    found: dict[str, Any] = {}
+    for dimension in slices.GROUPS:
+        for label in slicing.order.get(dimension, ()):
+            rows = np.flatnonzero(slicing.labels[dimension] == label)
+            if not len(rows):
+                continue
+            part = replace(
+                answers,
+                at=answers.at[rows],
+                target=answers.target[rows],
+                systems={CANDIDATE: own[rows]},
+                known=answers.known[rows],
+            )
+            summed = kind.summary(part, np.arange(len(rows)), settings, Resampling(0, settings.confidence, 0))
+            values = {metric: each["value"] for metric, each in summed[CANDIDATE].items()}
+            found.setdefault(dimension, {})[label] = {kind.COUNTED: len(rows), **values}
+    return found
+
+
 def _details(answers: Mapping[str, Answers]) -> dict[str, Any]:
     """What kinds tell besides: of the first head of a kind by its key, of others below the name of the head."""
     details: dict[str, Any] = {"per_action": None, "reliability": None}
@@ -247,4 +272,5 @@ def _slicing(test: HeldOut, answers: Answers, training: Training) -> Slicing:
     questions, at = test.questions, answers.at
     popular = slices.popularity(training.history.counts, answers.target) if answers.output.kind == "ranking" else None
     time, hour = (np.asarray(column)[questions.event[at]] for column in (test.split.time, test.split.hour))
-    return slices.slicing(questions.length[at], time, hour, popular, clock=test.card.clock)
+    visitor = None if test.group is None else test.group[questions.sequence[at]]
+    return slices.slicing(questions.length[at], time, hour, popular, clock=test.card.clock, visitor=visitor)

@@ -46,6 +46,7 @@ DIMENSIONS = {
     "popularity": "Popularity of the next item",
     "day": "Day (UTC)",
     "hour": "Hour (UTC)",
+    "visitor": "New or returning",
 }
 
 
@@ -243,6 +244,7 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         "counted": kind.COUNTED,
         "count": sum(cell[kind.COUNTED] for cell in content["slices"][output.name]["length"].values()),
         "sliced": kind.shown(settings),
+        "groups": content["groups"][output.name],
         "money": content["money"].get(output.name),
         **dict.fromkeys(("every", "every_known", "several", "classes", "by_steps_seen", "by_lead"), ()),
     }

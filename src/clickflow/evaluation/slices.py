@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.evaluation import customers
 from clickflow.evaluation.lengths import COARSE, names
 from clickflow.sequences.indexes import FIRST_ITEM
 
@@ -16,7 +17,9 @@ LENGTHS = ("1", *names(COARSE))
 """Sessions by their number of steps."""
 UNKNOWN = "unknown"
 """The popularity of an item that the candidate's vocabulary lacks."""
-DIMENSIONS = ("length", "day", "hour", "popularity")
+GROUPS = ("visitor",)
+"""Groups of people, who are to fare alike: new or returning. A log's rows have no country or device."""
+DIMENSIONS = ("length", "day", "hour", "popularity", *GROUPS)
 """What rows are cut by, as the evidence has it; a log without a clock has neither day nor hour."""
 DAY = 86_400_000_000
 """Microseconds in a day."""
@@ -59,6 +62,7 @@ def slicing(
     popular: npt.NDArray[np.str_] | None,
     *,
     clock: bool = True,
+    visitor: npt.NDArray[np.str_] | None = None,
 ) -> Slicing:
     """The slices of rows [N]; hours are two digits. Without a `clock` there are neither days nor hours."""
     labels = {"length": lengths(length)}
@@ -69,6 +73,9 @@ def slicing(
     if popular is not None:
         labels["popularity"] = popular
         order["popularity"] = ["head", "torso", "tail", UNKNOWN]
+    if visitor is not None:
+        labels["visitor"] = visitor
+        order["visitor"] = customers.GROUPS
     return Slicing(labels, order)
 
 

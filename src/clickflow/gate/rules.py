@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
-from clickflow.gate import agreement, answered, best_champion, fairness, leaks, paired, resolved, slice_rules, tries
+from clickflow.gate import (
+    agreement,
+    answered,
+    best_champion,
+    fairness,
+    groups,
+    leaks,
+    paired,
+    resolved,
+    slice_rules,
+    tries,
+)
 from clickflow.gate.draws import Array, Drawn, Draws, of_rows
 from clickflow.gate.evidence import Evidence
 from clickflow.gate.paired import Comparison
@@ -40,6 +51,7 @@ def judge(params: Gate, evidence: Evidence, seed: int) -> list[Rule]:
         *leaks.judge(gate, draws),
         _coverage(gate, evidence),
         *_calibration(gate, evidence),
+        *groups.judge(params, gate, evidence),
         _budget("latency", evidence.latency_ms, gate.max_latency_ms, "ms, 95th percentile"),
         _budget("size", evidence.size_mb, gate.max_size_mb, "MB"),
         Rule(

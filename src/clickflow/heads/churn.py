@@ -33,5 +33,6 @@ HEAD = Head(
     at_end=True,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
     truth="stays_away",
+    means={"en": "not coming back", "zh": "流失"},
     note="Asked once a customer and cut-off; yes is no purchase in the sequences.customer.horizon_days after it.",
 )

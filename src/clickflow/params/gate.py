@@ -55,10 +55,19 @@ class Gate:
     max_slice_drop: Annotated[
         float, Meta("relative, against the champion, in any slice of at least min_slice predictions")
     ] = 0.1
+    max_group_gap: Annotated[
+        float | None,
+        Meta(
+            "relative: how much worse the primary of a head may be in one group of people (new, returning) than over "
+            "all of them; null: shown in the report, not judged"
+        ),
+    ] = None
     min_coverage: Annotated[
         float, Meta("next items that stood in the training part often enough to be known", "share")
     ] = 0.5
     min_slice: Annotated[int, Meta("predictions, without which a slice is not judged")] = 500
-    max_calibration_error: Annotated[float, Meta("expected calibration error of every head of classes")] = 0.1
+    max_calibration_error: Annotated[
+        float, Meta("expected calibration error of every head of classes or probability")
+    ] = 0.1
     max_latency_ms: Annotated[float, Meta("95th percentile, one request on the CPU")] = 50.0
     max_size_mb: Annotated[float, Meta("of the artefact")] = 200.0
