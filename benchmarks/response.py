@@ -4,8 +4,8 @@
 
 The stages of the pipeline run in a temporary folder: ingest, sequences that keep impressions, and for each kind of
 model train, export and evaluate with the head `response`. Prints one JSON: by system log-loss, ROC-AUC, average
-precision, calibration error and the share of the possible gain in log-loss (from the majority to the true process) that it
-reaches; of each kind of model also lift by decile.
+precision, calibration error and the share of the possible gain in log-loss (from the majority to the true process)
+that it reaches; of each kind of model also lift by decile.
 
     --set budget.epochs=2                another value of the model's params, once or several times (of kind network)
 """

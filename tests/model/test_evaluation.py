@@ -163,7 +163,7 @@ def test_what_later_stages_read_is_there(evaluated):
     assert columns == [
         *("sequence", "customer", "position", "target", "rank_candidate", "rank_champion"),
         *(f"rank_{name}" for name in outputs.baselines(params.evaluation, outputs.head("next_item"))[0]),
-        *("tied", "length", "day", "hour", "popularity", "visitor"),
+        *("tied", "length", "day", "hour", "popularity"),
     ]
 
 

@@ -240,13 +240,11 @@ def _by_group(answers: Answers, slicing: Slicing, settings: Evaluation) -> dict[
             rows = np.flatnonzero(slicing.labels[dimension] == label)
             if not len(rows):
                 continue
-            part = replace(
-                answers,
-                at=answers.at[rows],
-                target=answers.target[rows],
-                systems={CANDIDATE: own[rows]},
-                known=answers.known[rows],
-            )
+            of_rows: dict[str, Any] = {"systems": {CANDIDATE: own[rows]}}
+            for column in ("at", "target", "known", "step", "seen", "lead"):
+                whole = getattr(answers, column)
+                of_rows[column] = None if whole is None else whole[rows]
+            part = replace(answers, **of_rows)
             summed = kind.summary(part, np.arange(len(rows)), settings, Resampling(0, settings.confidence, 0))
             values = {metric: each["value"] for metric, each in summed[CANDIDATE].items()}
             found.setdefault(dimension, {})[label] = {kind.COUNTED: len(rows), **values}
