@@ -16,6 +16,12 @@ DAY = 86_400_000_000
 WINDOWS = (7, 14, 30, 60, 90, 180, 365)
 """Days before the time of asking."""
 MONEY_WINDOWS = (30, 90, 180, 365)
+DECAYS = (30, 90, 365)
+"""Days in which a purchase comes to count 1/e of what it did."""
+DUE = (30, 90)
+"""Days ahead of the time of asking."""
+BLOCKS, BLOCK = 12, 30
+"""The last twelve times thirty days."""
 CHUNK = 1 << 21
 """Steps read at a time."""
 
@@ -34,6 +40,17 @@ TABLE: tuple[Feature, ...] = (
     Feature("gap_variation", "ratio", "standard deviation of the gaps over their mean"),
     Feature("overdue", "ratio", "time since the last purchase over the mean gap"),
     Feature("overdue_share", "share", "of the own gaps, how many are shorter than the time since the last purchase"),
+    Feature("gap_last_ratio", "log ratio", "the last gap over the mean gap"),
+    *(
+        Feature(f"due_{days}d", "share", f"of the own gaps longer than this silence, how many ended within {days} days")
+        for days in DUE
+    ),
+    Feature("purchase_rate", "log per day", "purchases over the days since the first, two weeks added"),
+    Feature("active_blocks", "share", "thirty-day blocks with a purchase, of those since the first", "last 360 days"),
+    *(
+        Feature(f"purchases_decayed_{days}d", "count", f"purchases, each weighted by exp(-age / {days} days)")
+        for days in DECAYS
+    ),
     *(Feature(f"purchases_{days}d", "count", "purchases", f"last {days} days") for days in WINDOWS),
     Feature("purchases_90d_trend", "log ratio", "purchases of the last 90 days over those of the 90 before"),
     Feature("season_30d", "count", "purchases in the 30 days that began a year ago", "365 to 335 days ago"),
@@ -44,6 +61,7 @@ TABLE: tuple[Feature, ...] = (
     Feature("amount_last", "money", "value of the last purchase"),
     Feature("amount_variation", "ratio", "standard deviation of the values over their mean"),
     Feature("amount_day_mean", "money", "mean value of a day with a purchase"),
+    Feature("amount_decayed_90d", "money", "value of purchases, each weighted by exp(-age / 90 days)"),
     *(Feature(f"amount_{days}d", "money", "value of purchases", f"last {days} days") for days in MONEY_WINDOWS),
     Feature("lines_mean", "count", "lines of a purchase"),
     Feature("units_mean", "count", "units of a purchase"),
@@ -152,6 +170,14 @@ def _occasions(lines: _Lines, now: Array, n: int) -> dict[str, Array]:
     found |= _gaps(row, age, recency, n)
     for window in WINDOWS:
         found[f"purchases_{window}d"] = total(age < window)
+    for decay in DECAYS:
+        found[f"purchases_decayed_{decay}d"] = total(np.exp(-age / decay))
+    found["amount_decayed_90d"] = total(value * np.exp(-age / 90))
+    found["purchase_rate"] = np.log(some / (tenure + 14))
+    block = (age // BLOCK).astype(np.int64)
+    recent = block < BLOCKS
+    active = np.bincount(_pairs(row[recent], block[recent])[0], minlength=n)
+    found["active_blocks"] = active / np.minimum(tenure // BLOCK + 1, BLOCKS)
     before = total((age >= 90) & (age < 180))
     found["purchases_90d_trend"] = np.log((found["purchases_90d"] + 0.5) / (before + 0.5))
     for season in (30, 90):
@@ -190,11 +216,18 @@ def _gaps(row: Array, age: Array, recency: Array, n: int) -> dict[str, Array]:
     none = count == 0
     low, high = np.where(none, -1, low), np.where(none, -1, high)
     positive = np.where(mean > 0, mean, np.nan)
-    return {
+    silence = recency[owner]
+    longer = np.bincount(owner, gap > silence, minlength=n)
+    due = {
+        f"due_{days}d": _share(np.bincount(owner, (gap > silence) & (gap <= silence + days), minlength=n), longer)
+        for days in DUE
+    }
+    return due | {
         "gap_mean_days": mean,
         "gap_median_days": (_at(ranked, low) + _at(ranked, high)) / 2,
         "gap_longest_days": _at(ranked, last),
         "gap_last_days": _at(gap, last),
+        "gap_last_ratio": np.log((_at(gap, last) + 1) / (mean + 1)),
         "gap_variation": np.where(count > 1, spread / positive, np.nan),
         "overdue": recency / positive,
         "overdue_share": np.bincount(owner, gap < recency[owner], minlength=n) / some,

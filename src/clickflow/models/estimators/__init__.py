@@ -26,6 +26,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "blend": ("linear", "core", "lifetime", "boosting", "shallow"),
 }
 """By kind of model, the members that are fitted; `core` and `lifetime` where the features have what they read."""
+AMOUNT_L2 = 10
+"""How much stronger `l2` is for amounts, of which a few are very large."""
 CORE = (
     "recency_days",
     "tenure_days",
@@ -92,6 +94,8 @@ def fit(
     problem = _problem(x, target, valid, groups, weights, kind_of_answer, settings)
     problem = problem.part(_drawn(len(problem), int(settings["most_rows"]), seed))
     features = problem.x.shape[1]
+    if kind_of_answer == "amount":
+        settings["l2"] *= AMOUNT_L2
     lifetime, reads = None, _reads(names) if settings["horizon_days"] else ()
     if reads:
         latest = _latest(problem, reads[2])
