@@ -135,7 +135,7 @@ def read(path: Path) -> Log:
         if wrong.any():
             line = int(np.flatnonzero(wrong)[0])
             raise DataError(
-                f"{path}: {int(wrong.sum()):,} of {len(table):,} rows have a {name} that cannot be read; the first is "
+                f"{path}: {int(wrong.sum()):,} of {len(table):,} rows have no {name} that can be read; the first is "
                 f"line {line + 2}: {table[name].iloc[line]!r}",
                 kept="nothing was run",
                 next_step="times are ISO 8601, as 2011-12-09 12:50:00; amounts are numbers",
@@ -258,8 +258,9 @@ def preset(train: Rows, test: Rows, horizon: int, seed: int, kind: str) -> Answe
         "params": {"horizon_days": horizon},
     }
     churn = estimators.fit(kind, train.x, train.churn, kind_of_answer="probability", **given).predict(test.x)
-    spend = estimators.fit(kind, train.x, train.spend, kind_of_answer="amount", **given).predict(test.x)
-    return {"churn": np.exp(churn[:, 1]), "spend": spend[:, 0], "low": spend[:, 1], "high": spend[:, 3]}
+    spender = estimators.fit(kind, train.x, train.spend, kind_of_answer="amount", **given)
+    low, high = spender.interval(test.x).T
+    return {"churn": np.exp(churn[:, 1]), "spend": spender.predict(test.x)[:, 0], "low": low, "high": high}
 
 
 def mean(train: Rows, test: Rows, _: int) -> Answers:

@@ -64,7 +64,10 @@ def test_it_learns(kind: str) -> None:
 
 def test_an_amount_adds_up_and_its_quantiles_hold_what_they_say() -> None:
     x, target, _ = rows("amount", seed=2)
-    answers = fitted("blend", "amount").predict(x)
+    estimator = fitted("blend", "amount")
+    answers = estimator.predict(x)
+    low, high = estimator.interval(x).T
+    assert np.mean((low <= target) & (target <= high)) == pytest.approx(0.8, abs=0.06)
     assert 0.85 < answers[:, 0].sum() / target.sum() < 1.15
     assert (np.diff(answers[:, 1:], axis=1) >= 0).all()
     assert np.mean(target <= answers[:, 3]) == pytest.approx(0.9, abs=0.05)

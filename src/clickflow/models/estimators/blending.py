@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clickflow.models.estimators.estimator import LEVELS, Curves
+from clickflow.models.estimators.estimator import CURVES, Curves
 from clickflow.models.estimators.problem import Problem
 from clickflow.models.estimators.trees import POWER
 from clickflow.sequences.features import Array
@@ -60,7 +60,7 @@ def _loss(score: Array, problem: Problem) -> tuple[Array, Array]:
     return -log_p[rows, target], slope
 
 
-def curves(log_mean: Array, problem: Problem, levels: tuple[float, ...] = LEVELS) -> Curves:
+def curves(log_mean: Array, problem: Problem, levels: tuple[float, ...] = CURVES) -> Curves:
     """Quantiles of the target in bins of rows of like expected amount; they do not fall from bin to bin."""
     order = np.argsort(log_mean, kind="stable")
     bins = [b for b in np.array_split(order, int(np.clip(len(order) // SMALLEST_BIN, 1, BINS))) if len(b)]

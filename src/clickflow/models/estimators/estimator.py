@@ -18,11 +18,14 @@ from clickflow.models.estimators.lifetime import Lifetime
 from clickflow.models.estimators.linear import Column, Linear
 from clickflow.models.estimators.trees import Trees
 from clickflow.sequences.features import Array
-from clickflow.system.errors import DataError
+from clickflow.system.errors import DataError, UsageError
 
 FILE = "estimator.json"
 LEVELS = (0.1, 0.5, 0.9)
-"""Quantiles of an amount."""
+"""Quantiles of an amount that are answered."""
+CURVES = (0.1, 0.5, 0.8, 0.9)
+"""Quantiles of which an estimator keeps curves; of these `ANSWERED` are its answer."""
+ANSWERED = [CURVES.index(level) for level in LEVELS]
 
 
 class Member(Protocol):
@@ -55,15 +58,15 @@ class Curves:
 
     knots: tuple[float, ...]
     values: tuple[tuple[float, ...], ...]
-    """[levels, knots], rising from level to level."""
+    """[CURVES, knots], rising from level to level."""
 
     def at(self, log_mean: Array) -> Array:
-        """[N] to [N, levels]."""
+        """[N] to [N, CURVES]."""
         return np.stack([np.interp(log_mean, self.knots, values) for values in self.values], axis=1)
 
     def emit(self, graph: Graph, log_mean: str) -> str:
-        """[N, 1] to [N, levels], as nodes: a sum of hinges."""
-        knots, values = np.array(self.knots), np.array(self.values)
+        """[N, 1] to [N, LEVELS], as nodes: a sum of hinges."""
+        knots, values = np.array(self.knots), np.array(self.values)[ANSWERED]
         share = [
             graph.add(
                 "Clip",
@@ -124,13 +127,22 @@ class Estimator:
     def _answers(self, score: Array) -> Array:
         if self.answer == "amount":
             assert self.curves is not None
-            return np.hstack([np.exp(score), self.curves.at(score[:, 0])])
+            return np.hstack([np.exp(score), self.curves.at(score[:, 0])[:, ANSWERED]])
         if self.classes == 2:
             both: Array = -np.logaddexp(0.0, np.hstack([score, -score]))
             return both
         top = score - score.max(axis=1, keepdims=True)
         log_p: Array = top - np.log(np.exp(top).sum(axis=1, keepdims=True))
         return log_p
+
+    def interval(self, x: Array) -> Array:
+        """Bounds [N, 2] that hold four of five amounts: quantiles .1 and .9; where the lower of them is 0, as of those
+        who likely spend nothing, 0 and quantile .8, as nothing lies below. UsageError where the answer is no amount.
+        """
+        if self.curves is None:
+            raise UsageError(f"an estimator of {self.answer} has no interval; one of amounts has")
+        low, _, inner, high = self.curves.at(self.score(x)[:, 0]).T
+        return np.stack([low, np.where(low > 0, high, inner)], axis=1)
 
     def onnx(self) -> bytes:
         """The same as an ONNX model: `features` [N, F] float32, NaN allowed, to `answers` [N, answers] float32."""

@@ -1,0 +1,83 @@
+"""benchmarks/customer.py on a small log: what it writes, that the future does not matter, and what it refuses."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickflow.system.errors import ClickflowError
+
+HORIZON = 30
+
+
+def log(path: Path, *, customers: int = 80, days: int = 300, extra: tuple[str, ...] = ()) -> Path:
+    random = np.random.default_rng(0)
+    start = np.datetime64("2025-01-01T08:00:00")
+    lines = ["customer_id,time,amount"]
+    for customer in range(customers):
+        at = float(random.integers(0, 200))
+        while at < days:
+            lines.append(f"c{customer},{start + np.timedelta64(int(at * 86400), 's')},{random.lognormal(3, 1):.2f}")
+            at += random.exponential(random.choice([10, 60]))
+    path.write_text("\n".join([*lines, *extra]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def measure(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import customer
+
+    def run(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["customer.py", *words])
+        customer.main()
+
+    return run
+
+
+def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callable[..., None], tmp_path: Path) -> None:
+    words = ("--horizon-days", str(HORIZON), "--preset", "logistic", "--as-of", "2025-09-15")
+    said = []
+    later = ("c1,2025-10-25T00:00:00,9999", "new,2025-10-20,5")
+    for name, extra in (("one", ()), ("two", later)):
+        to = ("--json", str(tmp_path / f"{name}.json"), "--predictions", str(tmp_path / f"{name}_answers.csv"))
+        measure("--log", str(log(tmp_path / f"{name}.csv", extra=extra)), *words, *to)
+        said.append((tmp_path / f"{name}_answers.csv").read_text())
+    assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
+    result = json.loads((tmp_path / "one.json").read_text())
+    assert set(result["churn"]) == set(result["spend"]) == {"preset", "mean", "rfm", "boosting", "bgnbd"}
+    assert set(result["churn"]["preset"]) == {"roc_auc", "average_precision", "log_loss", "ece"}
+    assert {"mae", "spearman", "gini", "sum_ratio", "coverage_80"} <= set(result["spend"]["preset"])
+    assert result["churn"]["preset"]["roc_auc"] > 0.6
+    assert result["spend"]["mean"]["gini"] == pytest.approx(0, abs=1e-9)
+    rows = list(csv.DictReader(said[0].splitlines()))
+    assert len(rows) == result["customers"] and set(rows[0]) == {"customer_id", "churn", "spend"}
+    assert all(0 <= float(row["churn"]) <= 1 and float(row["spend"]) >= 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "horizon", "says"),
+    [
+        ("customer_id,time\na,2025-01-01\n", 30, "no column amount"),
+        ("customer_id,time,amount\na,2025-01-01,3\na,yesterday,3\n", 30, "line 3: 'yesterday'"),
+        ("customer_id,time,amount\na,2025-01-01,much\n", 30, "1 of 1 rows have no amount"),
+        ("", 400, "take a horizon of at most 150 days"),
+        ("customer_id,time,amount\n" + "".join(f"a,2025-{m:02d}-03,5\n" for m in range(1, 12)), 30, "1 customers"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_clear_error(
+    measure: Callable[..., None], tmp_path: Path, content: str, horizon: int, says: str
+) -> None:
+    path = tmp_path / "log.csv"
+    if content:
+        path.write_text(content, encoding="utf-8")
+    else:
+        log(path)
+    with pytest.raises(ClickflowError) as raised:
+        measure("--log", str(path), "--horizon-days", str(horizon), "--json", str(tmp_path / "x.json"))
+    assert says in str(raised.value) and raised.value.exit_code in (2, 3)
+    assert not (tmp_path / "x.json").exists()
