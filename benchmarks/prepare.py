@@ -1,9 +1,10 @@
 """How long raw events take to become packed arrays, and how much memory.
 
-python benchmarks/prepare.py --events 1000000 --events 10000000 [--memory-gb 2] [--scratch DIR] [--json FILE]
+python benchmarks/prepare.py --events 1000000 --events 10000000 [--unit session] [--horizon-days 7] [--memory-gb 2]
+                             [--scratch DIR] [--json FILE]
 
 For each size: `clickflow simulate` (CSV; kept in the scratch folder for the next time, and not counted), then
-`clickflow ingest` and `clickflow sequences session`, each a process of its own, as the pipeline runs them. Seconds are
+`clickflow ingest` and `clickflow sequences UNIT`, each a process of its own, as the pipeline runs them. Seconds are
 those of the whole command, its imports among them; memory is the process's largest resident set, mapped files included.
 """
 
@@ -35,7 +36,7 @@ def simulated(scratch: Path, events: int, seed: int) -> Path:
     return folder
 
 
-def workspace(scratch: Path, raw: Path, events: int, memory_gb: float) -> Path:
+def workspace(scratch: Path, raw: Path, events: int, given: argparse.Namespace) -> Path:
     """A fresh workspace whose params.yaml reads `raw`."""
     folder = scratch / f"workspace-{events}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -43,7 +44,8 @@ def workspace(scratch: Path, raw: Path, events: int, memory_gb: float) -> Path:
     shutil.copy(ROOT / "dvc.yaml", folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["source"] |= {"kind": "files", "path": str(raw), "pattern": "events-*"}
-    params["ingest"]["memory_gb"] = params["sequences"]["memory_gb"] = memory_gb
+    params["ingest"]["memory_gb"] = params["sequences"]["memory_gb"] = given.memory_gb
+    params["sequences"]["customer"] = {"horizon_days": given.horizon_days, "every_days": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     return folder
 
@@ -68,13 +70,13 @@ def measured(folder: Path, *verb: str) -> dict[str, float]:
     }
 
 
-def measure(scratch: Path, events: int, memory_gb: float, seed: int) -> dict[str, Any]:
+def measure(scratch: Path, events: int, given: argparse.Namespace) -> dict[str, Any]:
     """All phases of one size."""
-    raw = simulated(scratch, events, seed)
-    folder = workspace(scratch, raw, events, memory_gb)
-    phases = {"ingest": measured(folder, "ingest"), "sequences": measured(folder, "sequences", "session")}
+    raw = simulated(scratch, events, given.seed)
+    folder = workspace(scratch, raw, events, given)
+    phases = {"ingest": measured(folder, "ingest"), "sequences": measured(folder, "sequences", given.unit)}
     ingested = json.loads((folder / "reports/ingest.json").read_text(encoding="utf-8"))
-    store = folder / "data/sequences/session"
+    store = folder / "data/sequences" / given.unit
     card = read_card(store)
     seconds = sum(phases[name]["seconds"] for name in PREPARE)
     result = {
@@ -88,7 +90,8 @@ def measure(scratch: Path, events: int, memory_gb: float, seed: int) -> dict[str
         "peak_rss_mb": max(phases[name]["peak_rss_mb"] for name in PREPARE),
         "accepted": ingested["accepted"],
         "quarantined": ingested["quarantined"],
-        "packed": sum(part.events for part in card.splits.values()),
+        "packed": card.packed,
+        "steps": {name: part.events for name, part in card.splits.items()},
         "sequences": sum(part.sequences for part in card.splits.values()),
         "left_out": {name: reason["events"] for name, reason in card.left_out.items()},
         "store_sha256": card.sha256,
@@ -106,6 +109,8 @@ def main() -> None:
     parser.add_argument(
         "--events", type=int, action="append", help="a size; repeatable (1M and 10M where none is given)"
     )
+    parser.add_argument("--unit", default="session", help="of the store: session or customer")
+    parser.add_argument("--horizon-days", type=int, default=7, help="of customers, a cut-off every day")
     parser.add_argument("--memory-gb", type=float, default=2.0, help="ingest.memory_gb and sequences.memory_gb")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "clickflow-prepare")
@@ -114,10 +119,11 @@ def main() -> None:
     given.scratch.mkdir(parents=True, exist_ok=True)
     sizes = []
     for events in given.events or [1_000_000, 10_000_000]:
-        sizes.append(measure(given.scratch.resolve(), events, given.memory_gb, given.seed))
+        sizes.append(measure(given.scratch.resolve(), events, given))
         print(json.dumps(sizes[-1]), file=sys.stderr)
     result = {
         "sizes": sizes,
+        "unit": given.unit,
         "memory_gb": given.memory_gb,
         "seed": given.seed,
         "cores": len(os.sched_getaffinity(0)),
