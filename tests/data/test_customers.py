@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from pyarrow import parquet
 from sequences_reference import EPOCH, MONDAY, event, settings, write_events
 
 from clickflow import features
+from clickflow.doctor import shop_log
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.features import Asked
 from clickflow.heads import churn
@@ -29,7 +31,8 @@ from clickflow.sequences.histories import Persons, histories
 from clickflow.sequences.store import Bounds, PackedSplit, open_split, read_card, verify
 from clickflow.sequences.units.unit import AsOf
 from clickflow.system.errors import DataError, UsageError
-from clickflow.system.files import sha256_folder
+from clickflow.system.files import sha256_folder, write_json
+from clickflow.system.paths import Paths
 
 SMALL = CustomerUnit(horizon_days=5, every_days=3, active_days=20)
 PURCHASE = EVENT_TYPES.index("purchase")
@@ -310,6 +313,18 @@ def test_params_that_can_give_no_customers_are_refused_before_anything_runs(raw_
     session = raw_params["models"]["churn"] | {"unit": "session"}
     with pytest.raises(UsageError, match="asks about the unit 'customer'"):
         check(raw_params | {"models": {"churn": session}, "units": ["session"]})
+
+
+def test_the_doctor_says_that_a_log_is_too_short(tmp_path: Path, raw_params: Any) -> None:
+    paths = Paths(tmp_path)
+    paths.params.write_text(yaml.safe_dump(raw_params | {"units": ["session"]}), encoding="utf-8")
+    write_json(paths.ingest_card, {"first_event": "2026-01-05T02:46:33Z", "last_event": "2026-03-05T21:11:37Z"})
+    assert shop_log.span(paths) == []
+    raw_params["simulator"]["days"] = 100
+    paths.params.write_text(yaml.safe_dump(raw_params | {"units": ["session", "customer"]}), encoding="utf-8")
+    (finding,) = shop_log.span(paths)
+    assert (finding.state, finding.about) == ("fault", "unit customer")
+    assert "a horizon of 30 days needs 92" in finding.words
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     locks.dvc,
     locks.left,
     shop_log.source,
+    shop_log.span,
     shop_log.key,
     places.remote,
     places.mlflow,

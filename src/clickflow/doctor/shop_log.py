@@ -1,6 +1,7 @@
 """The shop's log and the key of its pseudonyms: what would make an ingest fail, checked before it is started."""
 
 import os
+from datetime import UTC, datetime, timedelta
 
 from clickflow.doctor.finding import Finding, fault, warning, well
 from clickflow.events import folders, sources
@@ -9,6 +10,8 @@ from clickflow.events.origins import as_read
 from clickflow.events.pseudonyms import VARIABLE, key_name, load_key
 from clickflow.orchestration import repository
 from clickflow.params.file import load
+from clickflow.sequences.split import cut_offs
+from clickflow.sequences.units import UNITS
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
@@ -50,6 +53,29 @@ def source(paths: Paths) -> list[Finding]:
     size = sum(path.stat().st_size for path in {path for _, path in raw_files})
     files = "1 file" if len(raw_files) == 1 else f"{len(raw_files):,} files"
     return [well("source", f"{said.path}: {files}, {size / 1e6:,.1f} MB, with the columns that params.yaml names")]
+
+
+def span(paths: Paths) -> list[Finding]:
+    """Whether the log, as the last ingest found it, is long enough for the horizons of the units that are listed."""
+    try:
+        params, card = load(paths.params), read_json(paths.ingest_card)
+        first, last = (_microseconds(card[name]) for name in ("first_event", "last_event"))
+    except (ClickflowError, OSError, ValueError, KeyError, TypeError):
+        return []  # `params` has said it, or nothing was ingested
+    findings = []
+    for unit in (UNITS[name] for name in params.units if UNITS[name].as_of):
+        assert unit.as_of is not None
+        how, settings = unit.as_of(getattr(params.sequences, unit.section)), params.sequences
+        try:
+            cut_offs(first, last + 1, how, settings.valid_share, settings.test_share)
+        except DataError as error:
+            findings.append(fault(f"unit {unit.name}", error.what, error.next_step))
+    return findings
+
+
+def _microseconds(text: str) -> int:
+    """Of ISO 8601, since 1970."""
+    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def key(paths: Paths) -> list[Finding]:

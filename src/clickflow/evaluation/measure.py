@@ -175,7 +175,7 @@ def _summed_up(
 ) -> Measured:
     how = Resampling(settings.bootstrap, settings.confidence, seed)
     questions, split = test.questions, test.split
-    time, customer = np.asarray(split.time)[questions.event], test.customer[questions.sequence]
+    time, customer = questions.now(split), test.customer[questions.sequence]
     metrics: dict[str, Any] = {output.name: None for output in outputs.every() if output.head.unit == test.card.unit}
     cut, slicing = {}, {}
     for name, each in answers.items():
@@ -269,6 +269,7 @@ def _slicing(test: HeldOut, answers: Answers, training: Training) -> Slicing:
     """The slices of an output's rows: by day and hour of the question, not of the answer."""
     questions, at = test.questions, answers.at
     popular = slices.popularity(training.history.counts, answers.target) if answers.output.kind == "ranking" else None
-    time, hour = (np.asarray(column)[questions.event[at]] for column in (test.split.time, test.split.hour))
+    hour = None if test.split.cut_off is not None else np.asarray(test.split.hour)[questions.event[at]]
+    time = questions.now(test.split)[at]
     visitor = None if test.group is None else test.group[questions.sequence[at]]
     return slices.slicing(questions.length[at], time, hour, popular, clock=test.card.clock, visitor=visitor)

@@ -58,18 +58,22 @@ def lengths(length: npt.NDArray[np.integer]) -> npt.NDArray[np.str_]:
 def slicing(
     length: npt.NDArray[np.integer],
     time: npt.NDArray[np.integer],
-    hour: npt.NDArray[np.integer],
+    hour: npt.NDArray[np.integer] | None,
     popular: npt.NDArray[np.str_] | None,
     *,
     clock: bool = True,
     visitor: npt.NDArray[np.str_] | None = None,
 ) -> Slicing:
-    """The slices of rows [N]; hours are two digits. Without a `clock` there are neither days nor hours."""
+    """The slices of rows [N]; hours are two digits, and none of what is asked at midnight. Without a `clock` there are
+    neither days nor hours.
+    """
     labels = {"length": lengths(length)}
     order: dict[str, Sequence[str]] = {"length": LENGTHS}
     if clock:
-        labels |= {"day": days(time), "hour": np.char.zfill(np.asarray(hour).astype(str), 2)}
-        order |= {name: sorted(set(labels[name].tolist())) for name in ("day", "hour")}
+        labels["day"] = days(time)
+        if hour is not None:
+            labels["hour"] = np.char.zfill(np.asarray(hour).astype(str), 2)
+        order |= {name: sorted(set(labels[name].tolist())) for name in ("day", "hour") if name in labels}
     if popular is not None:
         labels["popularity"] = popular
         order["popularity"] = ["head", "torso", "tail", UNKNOWN]
