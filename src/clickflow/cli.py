@@ -287,6 +287,9 @@ def score(
     since: Annotated[
         float | None, typer.Option(help="With --all: only sessions with an event in the newest so many hours.", min=0)
     ] = None,
+    odd: Annotated[
+        bool, typer.Option("--anomalies", help="With --all: also how odd each visit and customer is.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict with the champion what comes next: for the latest sessions, one session, a customer's last, or all."""
@@ -294,11 +297,15 @@ def score(
         raise UsageError("--all, --session and --user exclude one another", next_step="ask for one of them")
     if every != (out is not None):
         raise UsageError("--all and --out go together", next_step="clickflow score MODEL --all --out FOLDER")
+    if odd and not every:
+        raise UsageError("--anomalies goes with --all", next_step="`clickflow anomalies MODEL` shows the oddest visits")
     params, paths = _open(model)
     if out is not None:
+        from clickflow.anomalies.search import beside
         from clickflow.serving import batch
 
-        batch.run(params, paths, model, out=out, top=top, since_hours=since, as_json=as_json)
+        more = beside if odd else None
+        batch.run(params, paths, model, out=out, top=top, since_hours=since, as_json=as_json, beside=more)
     else:
         from clickflow.serving import score as verb
 

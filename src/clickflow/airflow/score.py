@@ -44,6 +44,7 @@ class ScoreOperator(ClickflowOperator):
         out = Path(run.home) / "predictions" / self.model / run.id
         words = [SCORE, self.model, "--all", "--out", str(out), "--top", str(form["top"])]
         words += ["--since", str(form["since_hours"])] if form["since_hours"] is not None else []
+        words += ["--anomalies"] if form["anomalies"] else []
         (fragment,) = [context["ti"].xcom_pull(task_ids=name) for name in sorted(self.upstream_task_ids)]
         result = stores.verb(run, self.task_id, [self.stage], [fragment], words, say)
         summary = {
@@ -108,6 +109,13 @@ def _fields(params: Params) -> Mapping[str, Param]:
             description_md="Only sessions with an event in so many hours before the newest one. Empty: all sessions.",
             section=forms.DATA,
         ),
+        "anomalies": Param(
+            False,
+            type="boolean",
+            title="Odd visits",
+            description_md="Also how odd each visit and customer is, where the model says what the next step is.",
+            section=forms.MODELS,
+        ),
         **{name: general[name] for name in ("overrides", "note")},
     }
 
@@ -119,4 +127,6 @@ def _asks(context: Any, params: Params) -> forms.Asked:
         raise UsageError(f"top: {top!r} is not a whole number from 1 to 1000", kept=forms.NOTHING)
     if since is not None and (not isinstance(since, int | float) or isinstance(since, bool) or since <= 0):
         raise UsageError(f"since_hours: {since!r} is no number of hours", kept=forms.NOTHING)
+    if not isinstance(given["anomalies"], bool):
+        raise UsageError(f"anomalies: {given['anomalies']!r} is neither true nor false", kept=forms.NOTHING)
     return replace(forms.read(given, params), reason=REASONS.get(kind, kind))

@@ -184,8 +184,17 @@ def _robots(store: Path) -> int:
     return sum(int(left.get("sequences", 0)) for name, left in read_card(store).left_out.items() if name in ROBOTS)
 
 
-def find(artefact: Artefact, store: Path, parts: Sequence[str], tick: Advance = lambda _: None) -> Found:
-    """Judge every sequence of these parts of the store."""
+def find(
+    artefact: Artefact,
+    store: Path,
+    parts: Sequence[str],
+    tick: Advance = lambda _: None,
+    since: int | None = None,
+) -> Found:
+    """Judge every sequence of these parts of the store that ends at `since` (microseconds since 1970) or later.
+
+    Raises UsageError where there is none.
+    """
     from pyarrow import parquet
 
     card, train = read_card(store), open_split(store, "train")
@@ -198,17 +207,18 @@ def find(artefact: Artefact, store: Path, parts: Sequence[str], tick: Advance = 
     user: list[str | None] = []
     for part in parts:
         split = open_split(store, part)
-        for first in range(0, split.n_sequences, CHUNK):
-            chosen = np.arange(first, min(first + CHUNK, split.n_sequences))
+        time, offsets = np.asarray(split.time), np.asarray(split.offsets, np.int64)
+        filled = split.n_sequences > 0
+        begin, end = (time[at] if filled else time[:0] for at in (offsets[:-1], offsets[1:] - 1))
+        wanted = np.flatnonzero(end >= since) if since is not None else np.arange(split.n_sequences)
+        for first in range(0, len(wanted), CHUNK):
+            chosen = wanted[first : first + CHUNK]
             own = surprise.of(artefact, split, card, translation, chosen, tick)
             signs.append(judged.of(own, pace, split))
             for channel in (each for each in own.channels.values() if each.came is None):
                 known, asked = known + int((~np.isnan(channel.surprise)).sum()), asked + int(own.asked.has_next.sum())
-        time, offsets = np.asarray(split.time), np.asarray(split.offsets, np.int64)
-        filled = split.n_sequences > 0
-        begin, end = (time[at] if filled else time[:0] for at in (offsets[:-1], offsets[1:] - 1))
-        rows.append((np.full(split.n_sequences, part), np.arange(split.n_sequences), begin, end, np.diff(offsets)))
-        table = parquet.read_table(store / part / "sequences.parquet", columns=["session_id", "user_id"])
+        rows.append((np.full(len(wanted), part), wanted, begin[wanted], end[wanted], np.diff(offsets)[wanted]))
+        table = parquet.read_table(store / part / "sequences.parquet", columns=["session_id", "user_id"]).take(wanted)
         session += table["session_id"].to_pylist()
         user += table["user_id"].to_pylist()
     if not signs:
@@ -271,6 +281,26 @@ def _items(store: Path) -> list[str]:
 
 def write(folder: Path, found: Found, cases: Sequence[Case], card: Mapping[str, Any]) -> None:
     """visits.parquet, customers.parquet, cases.json, anomalies.html and card.json into the existing `folder`."""
+    tables(folder, found, "visits.parquet", "customers.parquet")
+    write_json(folder / "cases.json", [asdict(case) for case in cases])
+    write_text(folder / "anomalies.html", page(cases, card))
+    files = ("visits.parquet", "customers.parquet", "cases.json", "anomalies.html")
+    write_json(folder / "card.json", {"kind": KIND, **card, "files": {name: sha256(folder / name) for name in files}})
+
+
+def beside(artefact: Artefact, store: Path, folder: Path, since: int | None) -> dict[str, int]:
+    """What `clickflow score --all --anomalies` writes beside its predictions: a score for each visit and customer."""
+    if not surprise.heads(artefact):
+        return {}
+    with console.progress("judging", None) as tick:
+        found = find(artefact, store, SPLITS, tick, since)
+    for note in notes(found, _robots(store)):
+        console.say(f"warning {note}")
+    return tables(folder, found, "odd_visits.parquet", "odd_customers.parquet")
+
+
+def tables(folder: Path, found: Found, of_visits: str, of_customers: str) -> dict[str, int]:
+    """Write the scores of visits and of customers into the existing `folder`; the rows of each file."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -295,12 +325,9 @@ def write(folder: Path, found: Found, cases: Sequence[Case], card: Mapping[str, 
             "oddest_session_id": pa.array([found.session[k] for k in worst], pa.string()),
         }
     )
-    parquet.write_table(visits, folder / "visits.parquet", compression="zstd")
-    parquet.write_table(customers, folder / "customers.parquet", compression="zstd")
-    write_json(folder / "cases.json", [asdict(case) for case in cases])
-    write_text(folder / "anomalies.html", page(cases, card))
-    files = ("visits.parquet", "customers.parquet", "cases.json", "anomalies.html")
-    write_json(folder / "card.json", {"kind": KIND, **card, "files": {name: sha256(folder / name) for name in files}})
+    parquet.write_table(visits, folder / of_visits, compression="zstd")
+    parquet.write_table(customers, folder / of_customers, compression="zstd")
+    return {of_visits: visits.num_rows, of_customers: customers.num_rows}
 
 
 def page(cases: Sequence[Case], card: Mapping[str, Any]) -> str:

@@ -5,8 +5,9 @@ a block are found together. What is in memory at any time is one chunk of sessio
 columns the files have stands in docs/howto/score.md.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,22 @@ BLOCK = 512
 Ints = npt.NDArray[np.int64]
 
 
+Beside = Callable[[Artefact, Path, Path, "int | None"], Mapping[str, int]]
+"""`beside(artefact, store, folder, since)`: writes more files into `folder`, about the sequences that end at `since`
+(microseconds since 1970; None: all) or later, and tells their rows.
+"""
+
+
 def run(
-    params: Params, paths: Paths, model: str, *, out: Path, top: int, since_hours: float | None, as_json: bool
+    params: Params,
+    paths: Paths,
+    model: str,
+    *,
+    out: Path,
+    top: int,
+    since_hours: float | None,
+    as_json: bool,
+    beside: Beside | None = None,
 ) -> None:
     """Score every session of the store whose last event is within `since_hours` of the newest one (None: all).
 
@@ -61,9 +76,19 @@ def run(
     version, artefact = champion.loaded(params, paths, model)
     with replacing(out) as fresh:
         card = write(artefact, paths.sequences(spec.unit), fresh, top=top, since_hours=since_hours)
+        if beside is not None:
+            rows = beside(artefact, paths.sequences(spec.unit), fresh, _since(card["newest_event"], since_hours))
+            card["rows"] |= rows
+            card["files"] |= {name: sha256(fresh / name) for name in rows}
         card |= {"model": model, "version": version}
         write_json(fresh / CARD, card)
     console.emit({**card, "path": str(out.absolute())}, as_json=as_json, text=lambda: _text(card, out))
+
+
+def _since(newest: str, hours: float | None) -> int | None:
+    if hours is None:
+        return None
+    return round((datetime.fromisoformat(newest).timestamp() - hours * 3600) * MICROSECOND)
 
 
 def check_folder(out: Path, kind: str = KIND, what: str = "predictions") -> None:
