@@ -52,7 +52,7 @@ def test_it_ends_at_the_predictions_and_trains_nothing(dags: Any) -> None:
     assert tasks["score.next_step"]["upstream"] == ["sequences.session"]
     assert tasks["score.next_step"]["outlets"] == ["clickflow://predictions/"]
     assert dag["heavy"] == []
-    assert dag["params"] == ["models", "top", "since_hours", "overrides", "note"]
+    assert dag["params"] == ["models", "top", "since_hours", "anomalies", "overrides", "note"]
     assert {"clickflow", "scoring"} <= set(dag["tags"])
     assert {task["owner"] for task in tasks.values()} == {"clickflow"}
     assert all(task["doc"] and task["minutes"] for task in tasks.values())
