@@ -112,13 +112,14 @@ class RankingObjective(Objective):
         return tuple(found), unknown
 
     def _all_targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
-        """Of a question with several right answers, each as a target of its own."""
+        """Of a question with several right answers, those that are known first."""
         assert self.head.all_targets is not None
         own = self.head.all_targets(split, at[asked], end[asked], self.sizes)
         known = (own >= FIRST_ITEM) & (own < self.sizes.known)
-        every = np.full((*at.shape, own.shape[-1]), NOTHING, np.int64)
-        every[asked] = np.where(known, own, NOTHING)
         unknown = int(np.count_nonzero((own != NOTHING) & ~known))
+        every = np.full((*at.shape, own.shape[-1]), NOTHING, np.int64)
+        own = np.where(known, own, NOTHING)
+        every[asked] = np.take_along_axis(own, np.argsort(own == NOTHING, axis=-1, kind="stable"), axis=-1)
         return tuple(np.moveaxis(every, -1, 0)), unknown
 
     def prepare(
@@ -127,6 +128,8 @@ class RankingObjective(Objective):
         """As `Objective.prepare`. Where the scores of the session's own items are counted apart, these are no
         negatives either.
         """
+        if self.head.all_targets is not None:
+            targets = (_one_of(targets, random),)
         negatives, bias, times = self.draw(random)
         if not any((each != NOTHING).any() for each in targets):
             negatives, bias, times = negatives[:0], bias[:0], times[:0]
@@ -145,14 +148,10 @@ class RankingObjective(Objective):
         return Ranked(asked, to(bias), to(times)), [*needed, negatives + self.first_row]
 
     def loss(self, module: Ranking, questions: Ranked, vectors: Sequence[Tensor], seen: Seen) -> Part:
-        """As `Objective.loss`; all the later steps together weigh as much as the next one, and of several right answers
-        each weighs the same.
-        """
+        """As `Objective.loss`; all the later steps together weigh as much as the next one."""
         *targets, negatives = vectors
         sights = module.seen(seen.inputs["item"])
-        together = self.head.all_targets is not None
-        flats = [seen.flat] * len(targets) if together else [seen.flat, *module.ahead(seen.flat)]
-        every = max(1, sum(asked.of for asked in questions.asked))
+        flats = [seen.flat, *module.ahead(seen.flat)]
         reads = [seen.readouts, *(read.view(seen.readouts.shape) for read in flats[1:])]
         terms, first = [], None
         for back, (asked, read, rows, wanted) in enumerate(zip(questions.asked, reads, flats, targets, strict=True)):
@@ -170,12 +169,9 @@ class RankingObjective(Objective):
                 picked(asked.at, rows),
                 wanted,
                 negatives,
-                later=back > 0 and not together,
+                later=back > 0,
             )
-            if together:
-                share = len(asked.at) / every
-                first = mean * share + (0.0 if first is None else first)
-            elif back == 0:
+            if back == 0:
                 first = mean * share
             else:
                 share /= len(flats) - 1
@@ -193,6 +189,13 @@ class RankingObjective(Objective):
     def measured(self, found: Mapping[str, NDArray[Any]], unknown: int) -> Ranks:
         """As `Objective.measured`."""
         return Ranks(found["ranks"].astype(np.int64), found["losses"], unknown)
+
+
+def _one_of(targets: Targets, random: np.random.Generator) -> Ints:
+    """Of each question one of its right answers, drawn evenly: over the batches each counts the same. [B, T]."""
+    every = np.stack(targets, axis=-1)
+    drawn = (random.random(every.shape[:-1]) * (every != NOTHING).sum(axis=-1)).astype(np.int64)
+    return np.take_along_axis(every, drawn[..., None], axis=-1)[..., 0]
 
 
 def _own(items: NDArray[np.int64], at: NDArray[np.int64], negatives: NDArray[np.int64]) -> NDArray[np.int64]:
