@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
     from clickflow.training.hand_made import Reader
 
-REGRESSED, ROUNDS, PENALTY = 100_000, 60, 3e-3
+REGRESSED, ROUNDS, PENALTY = 50_000, 60, 3e-3
 """Of the regression that a head with hand-made features begins as: rows, rounds, and weight of squares a row."""
 
 
@@ -57,7 +57,7 @@ class Classified:
 
 
 def regression(x: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Logistic regression with a small penalty on squared weights: weights [F, C] and bias [C] of x [n, F], float64."""
+    """Logistic regression with a small penalty on squared weights: weights [F, C] and bias [C] of x [n, F]."""
     weight = torch.zeros(x.shape[1], classes, dtype=x.dtype, requires_grad=True)
     start = torch.bincount(target, minlength=classes).to(x.dtype) + 1
     bias = (start / start.sum()).log().requires_grad_()
@@ -117,7 +117,7 @@ class ClassesObjective(Objective):
         device = module.score.bias.device
         with torch.no_grad():
             module.hand_made.learn_scale(values.to(device))
-            scaled = module.hand_made.scaled(values.to(device)).double().cpu()
+            scaled = module.hand_made.scaled(values.to(device)).cpu()
         weight, bias = regression(scaled, target, module.score.out_features)
         with torch.no_grad():
             module.hand_made.score.weight.copy_(weight.t())
