@@ -115,6 +115,7 @@ def measured(
             "target": pa.array(np.zeros(size, np.int8)),
             **{f"predicted_{name}": pa.array((each > LN2).astype(np.int8)) for name, each in found_losses.items()},
             **{f"loss_{name}": pa.array(each) for name, each in found_losses.items()},
+            **({"seen_champion": pa.array(np.zeros(size, bool))} if "champion" in found_losses else {}),
             "confidence_candidate": pa.array(np.full(size, _confidence(found_losses["candidate"], actions))),
         }
         parquet.write_table(pa.table(table), folder / "actions.parquet")

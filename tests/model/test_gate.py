@@ -298,6 +298,23 @@ def test_a_head_that_is_dropped_takes_no_rule_along_without_a_word(root: Path, p
     assert decided(root, paths, 3, floors=floors) == "promote", "neither had the head: nothing is lost"
 
 
+@pytest.mark.parametrize(
+    ("more", "expected"), [(1.0, "promote"), (1.005, "promote"), (1.2, "hold")], ids=["equal", "within margin", "worse"]
+)
+def test_a_gain_of_the_first_head_does_not_pay_for_a_loss_of_another(
+    root: Path, paths: Paths, more: float, expected: str
+) -> None:
+    n = len(MANY)
+    champion = few_nats(n, 0.5, 1)
+    losses = {"candidate": champion * more, "champion": champion, "majority": few_nats(n, 1.5, 2)}
+    systems = {"candidate": STRONG, "champion": WEAK, "popularity": worse(WEAK, 0.5, 4)}
+    measured(paths, MANY, systems, champion=3, actions=accurate(), losses=losses)
+    assert decided(root, paths, 3) == expected
+    found = rule(paths, "not shown to be worse than the champion: next_action.log_loss")
+    assert found["passed"] is (expected == "promote")
+    assert found["evidence"]["reference"] == pytest.approx(losses["champion"].mean(), rel=1e-4)
+
+
 def test_a_champion_of_whom_nobody_says_what_it_answers_holds(root: Path, paths: Paths) -> None:
     systems = {"candidate": STRONG, "champion": STRONG, "popularity": WEAK}
     measured(paths, MANY, systems, champion=3, fit={"answered": None})

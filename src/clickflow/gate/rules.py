@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ def judge(params: Gate, evidence: Evidence, seed: int) -> list[Rule]:
     judged = any(rule.verdict in ("passed", "failed") and rule.severity != "warn" for rule in quality)
     return [
         *quality,
+        *_other_heads(params, gate, evidence, seed),
         answered.judge(gate, evidence),
         *slice_rules.judge(gate, evidence, draws),
         *leaks.judge(gate, draws),
@@ -237,6 +239,46 @@ def _champion(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> Ru
             "rule": wanted.rule,
             "best_champion": best_champion.after(paid, evidence, draws),
             **fairness.facts(gate, evidence),
+        },
+    )
+
+
+def _other_heads(params: Gate, gate: ResolvedGate, evidence: Evidence, seed: int) -> list[Rule]:
+    """No other head is shown to lose more than the margin of its own primary against the champion.
+
+    What is not shown passes: a model is promoted by its first head, and must not pay for that with another. The heads
+    share the error of `gate.champion.confidence` (Bonferroni).
+    """
+    others = [
+        name
+        for name, rows in evidence.rows.items()
+        if name != gate.output and not rows.output.ahead and CHAMPION in rows.answers
+    ]
+    if not evidence.champion_version or evidence.another_shop:
+        return []
+    return [_not_worse(params, gate, evidence, name, seed, len(others)) for name in others]
+
+
+def _not_worse(params: Gate, gate: ResolvedGate, evidence: Evidence, head: str, seed: int, heads: int) -> Rule:
+    rows = evidence.rows[head]
+    own = replace(gate, primary=outputs.primary(params, rows.output.head, gate.outputs), floors={}, beat_baselines={})
+    rule = f"not shown to be worse than the champion: {own.primary}"
+    draws = Draws(own, rows, seed)
+    if reason := draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(own, evidence, draws):
+        return Rule(rule=rule, verdict="not_judged", severity="hold", text=reason, evidence=draws.size)
+    confidence = 1 - (1 - gate.champion.confidence) / heads
+    comparison = draws.compare(draws.fair[CHAMPION], CHAMPION, -gate.champion.margin, confidence)
+    outcome = "is shown" if comparison.refuted else "is not shown"
+    return Rule(
+        rule=rule,
+        verdict=verdict(not comparison.refuted),
+        severity="hold",
+        text=f"{own.primary} is {comparison.candidate:.4f}, version {evidence.champion_version} "
+        f"{comparison.reference:.4f}: {_change(comparison)}; a loss of more than {gate.champion.margin:.2%} {outcome}"
+        f"{fairness.left_out(own, evidence)}",
+        evidence={
+            **_compared(own.primary, comparison, -draws.sign(own.key) * gate.champion.margin, confidence, draws),
+            **fairness.facts(own, evidence),
         },
     )
 

@@ -97,21 +97,23 @@ def _faulty(where: str, faults: Sequence[str]) -> UsageError:
 @cache
 def _adapter(_: tuple[str, ...]) -> Any:
     """Of a table of heads of those names."""
-    from pydantic import ConfigDict, TypeAdapter, with_config
-
-    for kind in _dataclasses(Params):
-        # YAML reads 1 as a number: types and columns that are called so are names all the same
-        with_config(ConfigDict(extra="forbid", strict=False, coerce_numbers_to_str=True))(kind)
-    return TypeAdapter(Params)
+    return _configured(Params)
 
 
 @cache
 def _model_adapter(_: tuple[str, ...]) -> Any:
+    """The same of a model alone."""
+    return _configured(Model)
+
+
+def _configured(whole: Any) -> Any:
+    """What checks `whole`: the settings stand on the dataclasses, which both share, so they are the same for both."""
     from pydantic import ConfigDict, TypeAdapter, with_config
 
-    for kind in _dataclasses(Model):
-        with_config(ConfigDict(extra="forbid", strict=False))(kind)
-    return TypeAdapter(Model)
+    for kind in _dataclasses(whole):
+        # YAML reads 1 as a number: types and columns that are called so are names all the same
+        with_config(ConfigDict(extra="forbid", strict=False, coerce_numbers_to_str=True))(kind)
+    return TypeAdapter(whole)
 
 
 def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
