@@ -11,6 +11,8 @@ those). The preset is trained on what lies before the as-of day alone, and so ar
 
     --as-of 2011-11-01                   another day than H days before the end of the log
     --predictions answers.csv            customer_id,churn,spend of the preset
+    --importance                         and by how much the log loss of churn rises as a feature's values are shuffled
+                                         over customers: at the latest cut-off of training, by a model of those before
 """
 
 import argparse
@@ -71,6 +73,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.churn)
 
+    def part(self, which: Array) -> "Rows":
+        """These rows of it."""
+        return Rows(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,6 +87,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--predictions", type=Path)
+    parser.add_argument("--importance", action="store_true")
     asked = parser.parse_args()
     started = time.perf_counter()
     log = read(asked.log)
@@ -101,7 +108,9 @@ def main() -> None:
         "seconds": round(time.perf_counter() - started, 1),
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
-    text = json.dumps(result, indent=2, sort_keys=True)
+    if asked.importance:
+        result["importance"] = importance(train, asked.horizon_days, asked.seed, PRESETS[asked.preset])
+    text = json.dumps(result, indent=2)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
@@ -261,6 +270,40 @@ def preset(train: Rows, test: Rows, horizon: int, seed: int, kind: str) -> Answe
     spender = estimators.fit(kind, train.x, train.spend, kind_of_answer="amount", **given)
     low, high = spender.interval(test.x).T
     return {"churn": np.exp(churn[:, 1]), "spend": spender.predict(test.x)[:, 0], "low": low, "high": high}
+
+
+def importance(train: Rows, horizon: int, seed: int, kind: str) -> dict[str, float]:
+    """By feature, the rise in log loss at the latest cut-off when its values are shuffled; the largest first."""
+    latest = train.cut_off.max()
+    earlier, last = train.part(train.cut_off + horizon * DAY <= latest), train.part(train.cut_off == latest)
+    if not len(earlier):
+        raise UsageError(
+            f"no cut-off lies {horizon} days before the latest: there is nothing to judge features by",
+            next_step="take a shorter horizon, or leave --importance out",
+        )
+    estimator = estimators.fit(
+        kind,
+        earlier.x,
+        earlier.churn,
+        kind_of_answer="probability",
+        groups=earlier.customer,
+        names=features.names(UNIT),
+        seed=seed,
+        params={"horizon_days": horizon},
+    )
+    random = np.random.default_rng(seed)
+
+    def loss(x: Array) -> float:
+        return float(-estimator.predict(x)[np.arange(len(last)), last.churn.astype(int)].mean(dtype=np.float64))
+
+    whole, rises = loss(last.x), {}
+    for column, name in enumerate(features.names(UNIT)):
+        if np.isnan(last.x[:, column]).all():
+            continue
+        shuffled = last.x.copy()
+        shuffled[:, column] = random.permutation(shuffled[:, column])
+        rises[name] = loss(shuffled) - whole
+    return dict(sorted(rises.items(), key=lambda each: -each[1]))
 
 
 def mean(train: Rows, test: Rows, _: int) -> Answers:

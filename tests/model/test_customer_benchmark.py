@@ -45,7 +45,7 @@ def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callabl
     later = ("c1,2025-10-25T00:00:00,9999", "new,2025-10-20,5")
     for name, extra in (("one", ()), ("two", later)):
         to = ("--json", str(tmp_path / f"{name}.json"), "--predictions", str(tmp_path / f"{name}_answers.csv"))
-        measure("--log", str(log(tmp_path / f"{name}.csv", extra=extra)), *words, *to)
+        measure("--log", str(log(tmp_path / f"{name}.csv", extra=extra)), *words, *to, "--importance")
         said.append((tmp_path / f"{name}_answers.csv").read_text())
     assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
     result = json.loads((tmp_path / "one.json").read_text())
@@ -53,6 +53,7 @@ def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callabl
     assert set(result["churn"]["preset"]) == {"roc_auc", "average_precision", "log_loss", "ece"}
     assert {"mae", "spearman", "gini", "sum_ratio", "coverage_80"} <= set(result["spend"]["preset"])
     assert result["churn"]["preset"]["roc_auc"] > 0.6
+    assert list(result["importance"].values()) == sorted(result["importance"].values(), reverse=True)
     assert result["spend"]["mean"]["gini"] == pytest.approx(0, abs=1e-9)
     rows = list(csv.DictReader(said[0].splitlines()))
     assert len(rows) == result["customers"] and set(rows[0]) == {"customer_id", "churn", "spend"}
