@@ -219,8 +219,6 @@ def rows_of(log: Log, horizon: int, as_of: int) -> tuple[Rows, Rows]:
 
 
 LEAST_CUSTOMERS = 20
-HALF_LIFE = 120
-"""Days by which a cut-off is older that counts half as much."""
 
 
 def asked_at(log: Log, horizon: int, now: int) -> Rows:
@@ -261,7 +259,7 @@ def preset(train: Rows, test: Rows, horizon: int, seed: int, kind: str) -> Answe
     """What the graph ships for churn and spend."""
     given: dict[str, Any] = {
         "groups": train.customer,
-        "weights": 0.5 ** ((train.cut_off.max() - train.cut_off) / (HALF_LIFE * DAY)),
+        "weights": estimators.recency(train.cut_off),
         "names": features.names(UNIT),
         "seed": seed,
         "params": {"horizon_days": horizon},
@@ -287,6 +285,7 @@ def importance(train: Rows, horizon: int, seed: int, kind: str) -> dict[str, flo
         earlier.churn,
         kind_of_answer="probability",
         groups=earlier.customer,
+        weights=estimators.recency(earlier.cut_off),
         names=features.names(UNIT),
         seed=seed,
         params={"horizon_days": horizon},

@@ -149,3 +149,15 @@ def test_what_cannot_teach_is_one_clear_error(change: dict[str, Any], error: typ
             groups=change.get("groups", groups),
             params=change.get("params", QUICK),
         )
+
+
+def test_rows_of_a_cut_off_count_half_as_much_every_120_days() -> None:
+    days = np.array([0, 120, 240], np.int64)
+    np.testing.assert_allclose(estimators.recency(days * 86_400_000_000), [0.25, 0.5, 1.0])
+    x, target, groups = rows("probability")
+    light = np.where(np.arange(ROWS) % 4 < 2, 1.0, 1e-6)  # whole groups that hardly count are as if left out
+    some = np.flatnonzero(light == 1)
+    given: dict[str, Any] = {"kind_of_answer": "probability", "params": QUICK}
+    one = estimators.fit("logistic", x, target, groups=groups, weights=light, **given)
+    two = estimators.fit("logistic", x[some], target[some], groups=groups[some], **given)
+    np.testing.assert_allclose(np.exp(one.predict(x)), np.exp(two.predict(x)), atol=0.005)

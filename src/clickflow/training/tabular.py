@@ -172,9 +172,9 @@ class _Fitting:
     tables: Mapping[str, Array]
     seed: int
 
-    def rows(self, parts: tuple[str, ...]) -> tuple[Array, Array, Array]:
-        """Features, targets and whose they are, of the questions of some parts that the head asks."""
-        x, target, group = [], [], []
+    def rows(self, parts: tuple[str, ...]) -> tuple[Array, Array, Array, Array]:
+        """Features, targets, whose they are, and times of asking: of the questions of some parts that the head asks."""
+        x, target, group, now = [], [], [], []
         for number, part in enumerate(parts):
             answer = self.parts[part].targets(self.head, self.card)
             asks = np.flatnonzero(answer != NOTHING)
@@ -182,11 +182,12 @@ class _Fitting:
             target.append(answer[asks])
             # the same number is another sequence in another part
             group.append(len(parts) * self.parts[part].asked.begin[asks] + number)
-        return np.concatenate(x), np.concatenate(target), np.concatenate(group)
+            now.append(self.parts[part].asked.now[asks])
+        return np.concatenate(x), np.concatenate(target), np.concatenate(group), np.concatenate(now)
 
     def fit(self, parts: tuple[str, ...]) -> Estimator:
         """An estimator of the head, fitted to some parts."""
-        head, (x, target, group) = named(self.head), self.rows(parts)
+        head, (x, target, group, now) = named(self.head), self.rows(parts)
         params = {
             "most_rows": 2 * self.spec.max_questions,
             "classes": len(head.names(self.card)),
@@ -198,6 +199,8 @@ class _Fitting:
             target,
             kind_of_answer=head.kind,
             groups=group,
+            # cut-offs months back are of another season; visits of a few days are all alike
+            weights=estimators.recency(now) if self.parts["train"].split.cut_off is not None else None,
             names=self.features,
             seed=self.seed,
             params=params | _settings(self.spec) | ({"folds": 2, "boosters": 1} if len(target) > MANY else {}),
@@ -205,7 +208,7 @@ class _Fitting:
 
     def loss(self, estimator: Estimator, parts: tuple[str, ...]) -> float:
         """The mean loss of an estimator's answers to some parts."""
-        x, target, _ = self.rows(parts)
+        x, target, *_ = self.rows(parts)
         return LOSSES[named(self.head).kind](estimator.predict(x), target) if len(target) else float("nan")
 
 

@@ -18,7 +18,7 @@ from clickflow.models.estimators.trees import fit_trees
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError, nearest
 
-__all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "fit", "load"]
+__all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "fit", "load", "recency"]
 
 KINDS: dict[str, tuple[str, ...]] = {
     "logistic": ("linear",),
@@ -68,6 +68,19 @@ PARAMS: dict[str, Any] = {
 """What `fit` may be told, and the defaults. `horizon_days`: adds the columns of `lifetime`, where the features
 have what it reads; 0: not. `classes`: how many; 0: as the target has.
 """
+
+
+HALF_LIFE_DAYS = 120
+"""By how much older a cut-off is that counts half as much."""
+
+
+def recency(times: Array) -> Array:
+    """Weights [N] of rows by the times of asking, int64 [N] microseconds: 1 for the latest, .5 for 120 days before.
+
+    Shops change with the season: of cut-offs weeks and months back the later ones say more of the next.
+    """
+    weights: Array = 0.5 ** ((times.max(initial=0) - times) / (HALF_LIFE_DAYS * 86_400_000_000))
+    return weights
 
 
 def fit(
