@@ -91,7 +91,7 @@ def test_a_step_feature_is_one_entry(
     export.run(params, paths, "next_step")
     exported = read_json(paths.exported("next_step") / "card.json")
     assert exported["inputs"] == {"item": "int64", "hour": "int64", "pieces": "float32", "returned": "int64"}
-    assert "equal to the trained network" in capsys.readouterr().out
+    assert "equal to the trained model" in capsys.readouterr().out
 
 
 def test_params_name_the_features_that_a_network_reads() -> None:

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from watched_shop import MODEL, call, crown
 from clickflow import features
 from clickflow.artefact import asking, export
 from clickflow.artefact.artefact import Artefact, load
-from clickflow.artefact.windows import questions
+from clickflow.artefact.windows import last, questions
 from clickflow.evaluation import headline, vocabularies
+from clickflow.events.contract import EVENT_TYPES
 from clickflow.params.file import check
-from clickflow.sequences.store import open_split, read_card
+from clickflow.sequences.store import open_split, read_card, write_store
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths
@@ -213,14 +214,72 @@ def test_a_network_has_no_trees(root: Path) -> None:
         check(params_of(root, "network", boosting={"trees": 5}))
 
 
+def histories(people: int, seed: int, cut_offs: Sequence[int]) -> dict[str, Any]:
+    """Purchases of people who buy at rates of their own, as of some days, with the 30 days after each."""
+    draw, day = np.random.default_rng(seed), 86_400_000_000
+    found: dict[str, list[Any]] = {name: [] for name in ("offsets", "time", "begin", "end", "until", "cut_off")}
+    found["offsets"].append(0)
+    for rate in draw.gamma(1.0, 0.05, people):
+        days = np.sort(draw.uniform(0, 200, 1 + draw.poisson(rate * 200)))
+        start, times = found["offsets"][-1], (days * day).astype(np.int64)
+        for cut_off in cut_offs:
+            end, until = np.searchsorted(days, [cut_off, cut_off + 30])
+            if end:
+                found["begin"].append(start)
+                found["end"].append(start + end)
+                found["until"].append(start + until)
+                found["cut_off"].append(cut_off * day)
+        found["offsets"].append(start + len(days))
+        found["time"] += times.tolist()
+    arrays: dict[str, Any] = {name: np.array(values, np.int64) for name, values in found.items()}
+    n = len(arrays["time"])
+    item, price = draw.integers(2, 12, n).astype(np.int32), draw.uniform(5, 50, n).astype(np.float32)
+    return arrays | {"item": item, "price": price, "action": np.full(n, EVENT_TYPES.index("purchase"), np.uint8)}
+
+
+def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = params_of(root, "blend", unit="customer", heads={"churn": {}, "spend": {}}, boosting={"trees": 8})
+    raw["units"], raw["evaluation"], raw["gate"]["primary"] = ["customer"], {"bootstrap": 50}, {"churn": "log_loss"}
+    raw["gate"]["floors"], raw["gate"]["beat_baselines"], raw["watch"] = {}, {}, {}
+    raw["simulator"]["days"] = 200
+    paths = Paths(tmp_path)
+    paths.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    store = paths.sequences("customer")
+    splits = {"train": histories(200, 0, (60, 75, 90)), "valid": histories(60, 1, (120,))}
+    write_store(store, splits | {"test": histories(150, 2, (150,))}, known=12)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "home"))
+    for verb in ("train", "export", "evaluate", "gate"):
+        call(verb, MODEL, as_json=False)
+    artefact, metrics = load(paths.exported(MODEL)), read_json(paths.measured(MODEL))
+    assert (artefact.unit, artefact.features) == ("customer", features.names("customer"))
+    assert metrics["churn"]["candidate"]["log_loss"]["value"] < metrics["churn"]["majority"]["log_loss"]["value"]
+    assert metrics["spend"]["candidate"]["pinball"]["value"] < metrics["spend"]["mean"]["pinball"]["value"]
+    split, card = open_split(store, "test"), read_card(store)
+    asked = last(split, np.arange(split.n_sequences), artefact.max_length)
+    translation, every = vocabularies.translation(store, card, artefact), np.arange(len(asked))
+    whole = asking.answers(artefact, split, asked, every, translation)
+    assert (np.diff(whole["spend"][:, 1:], axis=1) >= 0).all()
+    later = np.array(split.price)
+    after = np.concatenate([np.arange(a, b) for a, b in zip(split.end, split.until, strict=True)])
+    later[after] *= 100
+    other = asking.answers(artefact, split.with_columns(price=later), asked, every, translation)
+    for head, values in whole.items():
+        np.testing.assert_array_equal(values, other[head])
+
+
 def test_the_params_of_the_how_to_are_params(root: Path) -> None:
     page = (root / "docs/howto/choose-a-model.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) >= 2
+    assert len(blocks) >= 3
     for block in map(yaml.safe_load, blocks):
         raw = params_of(root, "logistic")
+        if "units" in block:  # nothing of visits is left
+            raw |= {"evaluation": {}, "watch": {}}
         for section, chosen in block.items():
-            raw[section] = raw[section] | chosen if isinstance(chosen, dict) else chosen
+            merged = isinstance(chosen, dict) and "units" not in block
+            raw[section] = raw[section] | chosen if merged else chosen
         check(raw)
 
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from clickflow.params import text
 from clickflow.params.meta import leaves
+from clickflow.params.models import model_kinds
 from clickflow.params.patch import plain, written
 from clickflow.params.schema import Params
 from clickflow.system import console
@@ -33,7 +34,7 @@ def run(params: Params, paths: Paths, begins: str, *, as_json: bool) -> None:
             "text": meta.text if meta else "",
         }
         for name, value, meta in leaves(params)
-        if f"{name}.".startswith(f"{begins}." if begins else "")
+        if f"{name}.".startswith(f"{begins}." if begins else "") and not _of_another_kind(params, name)
     }
     if not listed:
         known = sorted({".".join(name.split(".")[:depth]) for name, _, _ in leaves(params) for depth in range(1, 9)})
@@ -42,6 +43,15 @@ def run(params: Params, paths: Paths, begins: str, *, as_json: bool) -> None:
             next_step="`clickflow params` lists those that hold, docs/reference/params.md all there are",
         )
     console.emit(listed, as_json=as_json, text=lambda: _page(listed))
+
+
+def _of_another_kind(params: Params, name: str) -> bool:
+    """Whether it is a param of a model that its kind does not read."""
+    section, model, first, *_ = [*name.split("."), "", ""]
+    if section != "models" or model not in params.models:
+        return False
+    of = [kind for kind, each in model_kinds().items() if first in each.reads]
+    return bool(of) and params.models[model].kind not in of
 
 
 def _stands(raw: Any, name: str) -> bool:
