@@ -81,8 +81,10 @@ def inspect(
     """
     params, paths = _open()
     from clickflow.events.inspect import verb
+    from clickflow.sequences import units
 
-    verb.run(params, paths, files, rows=rows, write=write, as_json=as_json)
+    fit = verb.Fit(units.unfit, units.suggested)
+    verb.run(params, paths, files, rows=rows, write=write, as_json=as_json, fit=fit)
 
 
 @app.command(rich_help_panel=WORK)

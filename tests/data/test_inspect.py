@@ -340,3 +340,30 @@ def test_forms_of_times(text: str, form: str | None) -> None:
         assert clock is not None
         assert clock.time_format == form
         assert clock_of(pa.array(["SKU-17", "4711-x"]), engine.cursor()) is None
+
+
+def test_models_that_a_log_has_nothing_for_become_comments(desk: Desk, root: Path) -> None:
+    """Only orders: no visits to learn from; no users: no customers. Taken back, the file is what it was."""
+    shipped = (root / "params.yaml").read_text(encoding="utf-8")
+    orders = "".join(
+        f"2026-{1 + day // 28:02}-{1 + day % 28:02}T10:00:00Z,purchase,u{who},s{who}_{day},i{item},1\n"
+        for day in range(0, 250, 5)
+        for who in range(3)
+        for item in range(3)
+    )
+    views = "".join(f"2026-01-{1 + day:02}T10:0{n}:00Z,view,,s{day},i{n},1\n" for day in range(20) for n in range(5))
+    for text, left, gone in ((orders, "customers", "next_step"), (views, "next_step", "customers")):
+        desk.paths.params.write_text(shipped, encoding="utf-8")
+        path = desk.put("log.csv", f"event_time,event_type,user_id,session_id,item_id,price\n{text}".encode())
+        assert f"models.{gone} is made a comment by --write: the log " in inspect(path)
+        assert desk.paths.params.read_text(encoding="utf-8") == shipped
+        inspect(path, "--write")
+        params = load(desk.paths.params)
+        assert list(params.models) == list(params.champion) == [left]
+        assert params.units == (params.models[left].unit,)
+    assert params.sequences.customer == load(root / "params.yaml").sequences.customer, "nobody is asked about"
+    desk.paths.params.write_text(shipped, encoding="utf-8")
+    inspect(
+        desk.put("log.csv", f"event_time,event_type,user_id,session_id,item_id,price\n{orders}".encode()), "--write"
+    )
+    assert load(desk.paths.params).sequences.customer.horizon_days == 30

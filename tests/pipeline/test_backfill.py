@@ -57,7 +57,7 @@ def test_a_window_becomes_the_end_of_what_is_learned_from(root: Path) -> None:
         "sequences.until": "2026-01-18T00:00:00+00:00",
         "models.next_step.budget.epochs": 2,
     }
-    assert (asked.champions, asked.by_itself) == ({"next_step": 0}, False)
+    assert (asked.champions, asked.by_itself) == ({"next_step": 0, "customers": 0}, False)
     assert "2026-01-18" in asked.reason
     check(parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
 

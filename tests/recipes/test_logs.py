@@ -30,8 +30,8 @@ class Log:
     counts: dict[str, int]
     """Of reports/ingest.json."""
     ends: str
-    """The gate's decision (promote, hold, reject, or several with `or`); else a part of the one message with which
-    `dvc repro` ends."""
+    """The gate's decision on every model (promote, hold, reject, or several with `or`); else a part of the one message
+    with which `dvc repro` ends."""
     says: tuple[str, ...] = ()
     """What must be said on the way, beside."""
 
@@ -69,8 +69,8 @@ LOGS = {
         files=("uci_online_retail/online_retail.csv.gz",),
         source={"preset": "uci_retail"},
         counts={"read": 541_909, "accepted": 535_303, "quarantined": 6_606},
-        ends="the log holds baskets: in 18,624 of 18,669 visits all steps have one time",
-        says=("few_ties",),
+        ends="promote",
+        says=("few_ties", "models.next_step was made a comment: the log holds baskets, no visits"),
     ),
     "otto_slice": Log(
         files=("otto_slice/train.jsonl.gz",),
@@ -161,8 +161,8 @@ def test_the_recipe_of_the_readme(name: str, root: Path, shop_data: Path, tmp_pa
         assert part in said, said[-6000:]
     if set(log.ends.split(" or ")) <= {"promote", "hold", "reject"}:
         assert code == 0
-        assert len(decisions) == 1
-        assert decisions[0] in log.ends.split(" or "), said[-6000:]
+        assert decisions
+        assert set(decisions) <= set(log.ends.split(" or ")), said[-6000:]
     else:
         assert code != 0
         assert log.ends in said, said[-6000:]

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from airflow.sdk import Param
 
 from clickflow.orchestration import permitted
+from clickflow.params.models import Model, model_kinds
 from clickflow.params.schema import Params
 from clickflow.params.source import Preset, Source
 from clickflow.system.errors import UsageError, nearest
@@ -90,7 +91,11 @@ def source(params: Params) -> dict[str, Param]:
 
 def training(params: Params) -> dict[str, Param]:
     """Fields of the models and of what else may be changed; those alone that a run may set."""
-    epochs = {name: model.budget.epochs or "as the valid part decides" for name, model in params.models.items()}
+    epochs = {
+        name: model.budget.epochs or "as the valid part decides"
+        for name, model in params.models.items()
+        if _has_epochs(model)
+    }
     fields = {
         "models": models(params, "Train only these; the tasks of the others show as skipped."),
         "epochs": Param(
@@ -98,7 +103,7 @@ def training(params: Params) -> dict[str, Param]:
             type=["integer", "null"],
             **whole(1, 1000),
             title="Epochs",
-            description_md="How often the chosen models go over the data, at most. Empty: as in params.yaml "
+            description_md="How often the chosen networks go over the data, at most. Empty: as in params.yaml "
             f"({', '.join(f'{name}: {number}' for name, number in epochs.items())}).",
             section=MODELS,
         ),
@@ -192,7 +197,10 @@ def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | N
         if moment := field or (window or {}).get(end):
             values[f"sequences.{end}"] = instant(moment, end)
     if (epochs := given.get("epochs")) is not None:
-        values |= {f"models.{name}.budget.epochs": epochs for name in models or params.models}
+        by_epochs = [name for name in models or params.models if _has_epochs(params.models[name])]
+        if not by_epochs:
+            raise UsageError(f"epochs: {', '.join(models or params.models)} is not trained by epochs", kept=NOTHING)
+        values |= {f"models.{name}.budget.epochs": epochs for name in by_epochs}
     overrides = given.get("overrides") or {}
     if not isinstance(overrides, Mapping):
         raise UsageError(f"overrides: {overrides!r} is no mapping of names to values", kept=NOTHING)
@@ -200,6 +208,10 @@ def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | N
     asked = {**values, **overrides}
     _without_effect(asked, params.source)
     return Asked(asked, tuple(models), given.get("note") or "")
+
+
+def _has_epochs(model: Model) -> bool:
+    return "budget" in model_kinds()[model.kind].reads
 
 
 def instant(said: Any, name: str) -> str:

@@ -79,6 +79,43 @@ def _refused(path: Sequence[str], why: str, value: Any) -> ClickflowError:
     )
 
 
+def without(text: str, names: Sequence[str]) -> str:
+    """`text` with these params, by dotted name, as comments: what they held can be read, and put back.
+
+    A param that is not there stays so. Raises ClickflowError where one shares its line with others.
+    """
+    for name in names:
+        *path, last = name.split(".")
+        node: Any = yaml.compose(text, yaml.SafeLoader)
+        for part in (*path, last):
+            inner = {key.value: (key, each) for key, each in node.value} if isinstance(node, yaml.MappingNode) else {}
+            if part not in inner:
+                break
+            if node.flow_style:
+                raise ClickflowError(
+                    f"params.yaml: {name} shares line {node.start_mark.line + 1} with others",
+                    kept="params.yaml is unchanged",
+                    next_step=f"take {name} out there",
+                )
+            key, node = inner[part]
+        else:
+            text = _commented(text, key.start_mark, node.end_mark)
+    return text
+
+
+def _commented(text: str, start: Any, end: Any) -> str:
+    """The lines from a key to the end of its value as comments; `end` of a block stands where the next key begins."""
+    lines = text.splitlines(keepends=True)
+    last = end.line if end.column > start.column or end.line == start.line else end.line - 1
+    last = min(last, len(lines) - 1)
+    while last > start.line and not lines[last].lstrip(" ").rstrip("\n"):
+        last -= 1
+    for number in range(start.line, last + 1):
+        if lines[number].strip():
+            lines[number] = f"{lines[number][: start.column]}# {lines[number][start.column :]}"
+    return "".join(lines)
+
+
 def diff(before: str, after: str) -> str:
     """The unified diff of two texts of params.yaml, for people and for `git apply`."""
     lines = difflib.unified_diff(

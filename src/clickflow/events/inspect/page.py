@@ -16,7 +16,9 @@ def page(result: Mapping[str, Any], looked: Look, proposal: Proposal, trial: Tri
     chosen = {name: value for name, value in result["source"].items() if name == "kind" or value != usual[name]}
     block = ["source:", *(f"  {name}: {patch.written(value)}" for name, value in chosen.items())]
     end = "params.yaml was written" if result["written"] else "--write puts it into params.yaml"
-    after = ["", *_tried(result, trial), f"{end}; then `dvc repro`"]
+    how = "was made a comment" if result["written"] else "is made a comment by --write"
+    off = [f"models.{name} {how}: the log {why}" for name, why in result["off"].items()]
+    after = ["", *_tried(result, trial), *off, f"{end}; then `dvc repro`"]
     return "\n".join([*_comments(_seen(result, looked, proposal)), *block, *_comments(after)])
 
 

@@ -29,7 +29,8 @@ FIGURES = """
         strftime(min(event_time), '%Y-%m-%d %H:%M:%S'), strftime(max(event_time), '%Y-%m-%d %H:%M:%S'),
         (SELECT coalesce(avg(tie::INT), 0) FROM ties WHERE tie IS NOT NULL),
         (max(epoch(event_time)) - min(epoch(event_time))) / 86400,
-        count(*) - (SELECT count(*) FROM (SELECT DISTINCT {columns} FROM rows))
+        count(*) - (SELECT count(*) FROM (SELECT DISTINCT {columns} FROM rows)),
+        count(*) FILTER (event_type = 'purchase')
     FROM steps
 """
 
@@ -38,6 +39,7 @@ FIGURES = """
 class Trial:
     """What became of rows: `reasons` with how many and an example; the rest is of the accepted ones. `ties`: the share
     of steps of one visit (or user) that have the time of the step before; `days`: from the first to the last;
+    `part`: the share of the files' bytes that was read;
     `repeated`: rows whose canonical columns all equal those of an earlier one.
     """
 
@@ -54,6 +56,13 @@ class Trial:
     ties: float = 0.0
     days: float = 0.0
     repeated: int = 0
+    purchases: int = 0
+    part: float = 1.0
+
+    @property
+    def span_days(self) -> float:
+        """`days`; of one file that was read in part, as if the rest went on like it."""
+        return self.days / self.part if self.files == 1 and self.part else self.days
 
     @property
     def refused(self) -> int:
@@ -76,7 +85,7 @@ def attempt(
     rules = rules_for(replace(params, source=source), bytes(32))
     reasons: dict[str, tuple[int, str]] = {}
     good: list[pa.Table] = []
-    read = accepted = refused = 0
+    read = accepted = refused = consumed = 0
     for number, file in enumerate(open_files(source, files)):
         ruled = rules(file.layout)
         mine = done = 0
@@ -96,6 +105,7 @@ def attempt(
             advance(block.consumed - done, "trying it")
             done = block.consumed
         read += mine
+        consumed += done
     reasons = dict(sorted(reasons.items(), key=lambda item: (-item[1][0], item[0])))
     trial = Trial(files=len(files), read=read, accepted=accepted, ignored=read - accepted - refused, reasons=reasons)
     if not accepted:
@@ -104,7 +114,7 @@ def attempt(
     con.execute("SET TimeZone = 'UTC'")
     con.register("rows", pa.concat_tables(good))
     figures = con.execute(FIGURES.format(columns=", ".join(f'"{name}"' for name in COLUMNS))).fetchall()[0]
-    users, sessions, items, first, last, ties, days, repeated = figures
+    users, sessions, items, first, last, ties, days, repeated, purchases = figures
     return replace(
         trial,
         users=users,
@@ -115,4 +125,6 @@ def attempt(
         ties=ties,
         days=days or 0.0,
         repeated=repeated,
+        purchases=purchases,
+        part=min(1.0, consumed / max(1, sum(path.stat().st_size for _, path in files))),
     )

@@ -1,8 +1,8 @@
 """The verb `inspect`: files looked at once, and what params.yaml should say of them."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,17 @@ LONGEST = 2000
 TIES, REPEATED, SHORT_DAYS = 0.05, 0.02, 2.0
 """A share of ties, one of repeated rows, and a span in days, that are worth a word."""
 
+
+@dataclass(frozen=True)
+class Fit:
+    """What a log is good for, asked of what a look at it says."""
+
+    unfit: Callable[[Trial], Mapping[str, str]]
+    """The units of which it gives no sequences, and why."""
+    suggested: Callable[[Trial], Mapping[str, Any]]
+    """Params that suit it, by dotted name."""
+
+
 PLAIN: Mapping[str, Any] = {
     "kind": "files",
     "path": "",
@@ -52,8 +63,11 @@ PLAIN: Mapping[str, Any] = {
 """What `source` says where nothing is special; what is not listed stays as params.yaml has it."""
 
 
-def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, write: bool, as_json: bool) -> None:
-    """Look, propose, try, and print; with `write` into params.yaml.
+def run(
+    params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, write: bool, as_json: bool, fit: Fit
+) -> None:
+    """Look, propose, try, and print; with `write` into params.yaml, where models that the log has nothing for become
+    comments.
 
     Raises UsageError where a file is not there, DataError where none can be read.
     """
@@ -79,8 +93,16 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
         for name, value in asdict(source).items()
         if plain(value) != plain(getattr(params.source, name))
     }
+    off = {} if trial is None else useless(params, fit.unfit(trial))
+    if off:
+        changes["units"] = list(dict.fromkeys(model.unit for name, model in params.models.items() if name not in off))
+    if trial is not None and params.source.kind == "simulator":  # what suits the simulated shop suits no other
+        kept = {model.unit for name, model in params.models.items() if name not in off}
+        suggested = fit.suggested(trial) if kept else {}
+        changes |= {name: value for name, value in suggested.items() if name.split(".")[1] in kept}
     text = paths.params.read_text(encoding="utf-8")
-    changed = patch.apply(text, changes) if changes else text
+    names = [f"{section}.{name}" for name in off for section in ("models", "champion")]
+    changed = patch.apply(patch.without(text, names), changes) if write and (changes or names) else text
     if write and changed != text:
         write_text(paths.params, changed)
     result = {
@@ -92,11 +114,18 @@ def run(params: Params, paths: Paths, targets: Sequence[Path], *, rows: int, wri
         "types": [{"type": kind, "rows": count, "becomes": becomes} for kind, count, becomes in proposal.types],
         "source": {name: plain(value) for name, value in asdict(source).items()},
         "not_sure_of": list(dict.fromkeys(doubts)),
+        "off": off,
         "trial": None if trial is None else {**asdict(trial), "refused": trial.refused},
         "fault": fault,
         "written": write and changed != text,
     }
     console.emit(result, as_json=as_json, text=lambda: page(result, looked, proposal, trial))
+
+
+def useless(params: Params, unfit: Mapping[str, str]) -> dict[str, str]:
+    """The models that the log has nothing for, and why; none where none would be left: then a stage says it."""
+    off = {name: unfit[model.unit] for name, model in params.models.items() if model.unit in unfit}
+    return off if len(off) < len(params.models) else {}
 
 
 def study(files: Sequence[tuple[str, Path]], rows: int, params: Params, engine: Engine) -> tuple[Look, Proposal]:

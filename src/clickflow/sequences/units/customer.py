@@ -5,10 +5,10 @@ after the cut-off are not read: they are what answers come from, up to the end o
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clickflow.params.sequences import CustomerUnit
-from clickflow.sequences.units.unit import AsOf, Rules, Unit
+from clickflow.sequences.units.unit import AsOf, Log, Rules, Unit
 
 if TYPE_CHECKING:
     from clickflow.sequences.features import Array
@@ -39,6 +39,34 @@ def as_of(params: CustomerUnit) -> AsOf:
     return AsOf(horizon_days=params.horizon_days, every_days=params.every_days, active_days=params.active_days)
 
 
+HORIZONS = (30, 14, 7, 3, 1)
+"""Days ahead that are suggested: the longest of which the log has `ENOUGH`."""
+ENOUGH = 8
+"""Horizons in a log: three for the answers of the three parts, the rest for histories to be read."""
+
+
+def horizon(log: Log) -> int | None:
+    """The days ahead that the log has enough days for; None: not for one."""
+    return next((days for days in HORIZONS if ENOUGH * days <= log.span_days), None)
+
+
+def unfit(log: Log) -> str | None:
+    """Nobody to follow, nothing bought, or too few days."""
+    if not log.users:
+        return "names no users"
+    if not log.purchases:
+        return "holds no purchases"
+    if horizon(log) is None:
+        return f"spans {log.span_days:.1f} days, and {ENOUGH * HORIZONS[-1]} are needed"
+    return None
+
+
+def suggested(log: Log) -> Mapping[str, Any]:
+    """The horizon, and cut-offs so near each other that the days of a short log are used."""
+    days = horizon(log) or HORIZONS[-1]
+    return {"horizon_days": days, "every_days": max(1, days // 4)}
+
+
 UNIT = Unit(
     name="customer",
     what="All that a person did before a cut-off.",
@@ -54,5 +82,7 @@ UNIT = Unit(
     columns=("quantity",),
     asks="last",
     as_of=as_of,
+    unfit=unfit,
+    suggested=suggested,
     by_person=True,
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from clickflow.params.sequences import SessionUnit
-from clickflow.sequences.units.unit import Rules, Unit
+from clickflow.sequences.units.unit import Log, Rules, Unit
 
 if TYPE_CHECKING:
     from clickflow.sequences.features import Array
@@ -36,6 +36,17 @@ def rules(params: SessionUnit) -> Rules:
     )
 
 
+BASKETS = 0.9
+"""A share of ties above which the visits of a log are baskets, which have no order to learn from."""
+
+
+def unfit(log: Log) -> str | None:
+    """Visits whose steps are all of one moment."""
+    if log.ties > BASKETS:
+        return f"holds baskets, no visits: {log.ties:.0%} of the steps have the time of the step before"
+    return None
+
+
 UNIT = Unit(
     name="session",
     what="One visit, as the source gives it, or between two long silences of a visitor.",
@@ -49,4 +60,5 @@ UNIT = Unit(
         "length": "int32",
         "piece": "int32",
     },
+    unfit=unfit,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from clickflow.sequences.features import Array
@@ -46,6 +46,26 @@ class AsOf:
     """The type of event by which one is in."""
 
 
+class Log(Protocol):
+    """What a look at a log says of it, before anything is ingested."""
+
+    @property
+    def users(self) -> int:
+        """Different users; 0 where no column names them."""
+
+    @property
+    def purchases(self) -> int:
+        """Events of type purchase."""
+
+    @property
+    def ties(self) -> float:
+        """Share of the steps of a visit that have the time of the step before."""
+
+    @property
+    def span_days(self) -> float:
+        """From the first event to the last, as far as it can be told."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unit:
     """What one sequence is."""
@@ -66,6 +86,10 @@ class Unit:
     """After every step of a sequence, or once, after the last step read."""
     as_of: Callable[[Any], AsOf] | None = None
     """Of its params: the cut-offs as of which sequences are read; None: each is read to its end."""
+    unfit: Callable[[Log], str | None] | None = None
+    """Why a log gives no sequences of it, as what follows `the log`; None: it does, as far as a look can tell."""
+    suggested: Callable[[Log], Mapping[str, Any]] | None = None
+    """Params of its section that suit a log."""
     by_person: bool = False
     """Whether an actor is a person, all sessions together, and guests are nobody; otherwise it is a session that the
     source gave, or a person without one.
