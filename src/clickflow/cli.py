@@ -335,6 +335,42 @@ def anomalies(
 
 
 @app.command(rich_help_panel=WORK)
+def demand(
+    level: Annotated[str, typer.Option(help="What a series is of: item, category or shop.")] = "item",
+    step: Annotated[str, typer.Option(help="Units a day, or a week: day or week.")] = "day",
+    horizon: Annotated[int, typer.Option(help="Days or weeks ahead.", min=1, max=366)] = 14,
+    lead_time: Annotated[int, typer.Option(help="Days or weeks until an order arrives.", min=1)] = 3,
+    every: Annotated[int, typer.Option(help="Days or weeks between orders.", min=1)] = 7,
+    cost_short: Annotated[float, typer.Option(help="What a piece costs that is asked for and not there.")] = 4.0,
+    cost_left: Annotated[float, typer.Option(help="What a piece costs that is left at the end.")] = 1.0,
+    least_sales: Annotated[int, typer.Option(help="Days with a sale below which a series is left out.", min=1)] = 5,
+    origins: Annotated[int, typer.Option(help="Times that the past is forecast, to say how good this is.", min=0)] = 2,
+    top: Annotated[int, typer.Option(help="How many series are shown, the largest first.", min=1)] = 20,
+    out: Annotated[Path | None, typer.Option(help="A folder for all forecasts.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Units ahead by item, category or shop, with quantiles; what to order, and what rises and falls."""
+    for name, value, known in (("--level", level, ("item", "category", "shop")), ("--step", step, ("day", "week"))):
+        if value not in known:
+            raise UsageError(f"{name} is one of {', '.join(known)}, not {value!r}", kept="nothing was run")
+    params, paths = _open()
+    from clickflow.forecasting import verb
+    from clickflow.forecasting.stock import Costs
+
+    asked = verb.Asked(
+        level=level,  # type: ignore[arg-type]
+        step=step,  # type: ignore[arg-type]
+        horizon=horizon,
+        origins=origins,
+        least_sales=least_sales,
+        lead_time=lead_time,
+        every=every,
+        costs=Costs(short=cost_short, left=cost_left),
+    )
+    verb.run(params, paths, asked, out=out, top=top, as_json=as_json)
+
+
+@app.command(rich_help_panel=WORK)
 def who(
     names: Annotated[list[str] | None, typer.Argument(metavar="PSEUDONYM", help="Of customers or visits.")] = None,
     user: Annotated[str | None, typer.Option(help="A customer's own id: which pseudonym is it?")] = None,

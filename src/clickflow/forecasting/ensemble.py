@@ -30,7 +30,7 @@ SHORT = {"day": 28, "week": 12, "month": 14}
 BACKTESTS = 4
 """Origins before the end at which all methods are asked, where there are so many."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
-    "fast": {"ets": 2, "sarima": 2, "boosting": 4, "seasonal_naive": 0.5, "tsb": 0.5, "window": 1},
+    "fast": {"ets": 2, "sarima": 2, "boosting": 2, "seasonal_naive": 0.5, "tsb": 0.5, "window": 1},
     "intermittent": {"tsb": 2, "window": 1, "short_window": 1, "boosting": 2, "croston_sba": 1},
     "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2},
 }
@@ -39,6 +39,8 @@ TRUST = 10
 """Series asked, over all origins, whose loss weighs as much as that."""
 TRUST_LEVEL = 100
 """The same, for a level to have weights of its own."""
+ALONE = {"day": 0.5, "week": 1.0, "month": 2.0}
+"""Horizons backtested that weigh as much as the prior: what is wrong with one month is so for all series."""
 STEPS, RATE = 250, 30.0
 """Of the search for weights."""
 NEAR = 0.015
@@ -96,6 +98,8 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
     methods = (*PARTS, BOOSTING) if model and (early or not origins) else tuple(PARTS)
     weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
     spread = {group: np.ones(2) for group in GROUPS}
+    apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
+    several = apart / (apart + ALONE[known.step])
     asked = [_asked(known, origin, horizon, early, methods) for origin in origins]
     for number, group in enumerate(GROUPS):
         picked = [(actual[of == number], made[:, of == number]) for actual, made, of in asked]
@@ -105,7 +109,6 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
         made = np.concatenate([made for _, made in picked], 1)
         if not np.nansum(actual):
             continue
-        several = len(origins) / (len(origins) + 1)
         weights[group] = fit_weights(actual, made, weights[group][0], several)
         spread[group] = fit_spread(actual, mixed(weights[group], made), several)
     return Preset(methods, weights, spread, model, horizon)

@@ -1,0 +1,232 @@
+"""`clickflow demand`: units ahead of every item, category or the shop, what to order, and what rises and falls."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickflow.forecasting import ensemble, scores, shop, stock, trend
+from clickflow.forecasting.local import LOCAL
+from clickflow.forecasting.panel import Panel, Step
+from clickflow.forecasting.shop import Level, Series
+from clickflow.forecasting.stock import Costs
+from clickflow.params.schema import Params
+from clickflow.system import console, integrity
+from clickflow.system.errors import UsageError
+from clickflow.system.files import replacing, write_json
+from clickflow.system.paths import Paths
+
+Array = NDArray[Any]
+
+KIND = "clickflow demand"
+"""What card.json says of the folder, so that no other folder is ever replaced by one."""
+CARD = "card.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked."""
+
+    level: Level
+    step: Step
+    horizon: int
+    origins: int
+    """At which the past is forecast, to say how good this is; 0: not said."""
+    least_sales: int
+    lead_time: int
+    every: int
+    costs: Costs
+
+
+def run(params: Params, paths: Paths, asked: Asked, *, out: Path | None, top: int, as_json: bool) -> None:
+    """Forecast what follows the log, write it to `out`, and say the largest. Raises UsageError, DataError."""
+    asked.costs.service_level  # noqa: B018  # raises before anything is read
+    _check(out, asked)
+    integrity.verify(paths.events, home=paths.home)
+    held = shop.series(paths.events, asked.level, asked.step, asked.least_sales)
+    _told(held, asked)
+    found = forecast(held, asked, params.seed)
+    result = {"kind": KIND, **_card(held, asked), "past": past(held.panel, asked, params.seed), "series": found[:top]}
+    if out is not None:
+        with replacing(out) as fresh:
+            _write(fresh, held, found, {key: value for key, value in result.items() if key != "series"})
+    console.emit(result, as_json=as_json, text=lambda: _table(result))
+
+
+def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
+    """A row a series, the largest first: units ahead by period, order advice, trend."""
+    preset = ensemble.fit(held.panel, asked.horizon, seed=seed)
+    made = preset.forecast(held.panel)
+    if asked.level == "item":
+        made = shop.young(held, made, ensemble.SHORT[asked.step])
+    level = asked.costs.service_level
+    order = stock.advice(made, lead_time=asked.lead_time, every=asked.every, service_level=level)
+    moving = trend.forecast_trend(held.panel, made)
+    mean, _ = stock.total(made)
+    return [
+        {
+            asked.level: held.panel.ids[row],
+            "category": held.parent[row] or None,
+            "expected": round(float(mean[row]), 2),
+            "periods": [
+                dict(zip(("expected", "low_10", "middle", "high_90"), map(float, period.round(2)), strict=True))
+                for period in made[row]
+            ],
+            "reorder_point": int(order.reorder_point[row]),
+            "order_quantity": int(order.order_quantity[row]),
+            "ratio_to_before": None if np.isnan(moving.ratio[row]) else round(float(moving.ratio[row]), 3),
+            "rises": round(float(moving.rises[row]), 3),
+            "trend": ("falls", "not sure", "rises")[int(moving.direction[row]) + 1],
+        }
+        for row in np.argsort(-mean, kind="stable")
+    ]
+
+
+def past(held: Panel, asked: Asked, seed: int) -> dict[str, Any] | None:
+    """How good the same forecasts were at the last origins, beside the local methods; None where nothing is asked.
+
+    `stock_costs`: a stock for the whole horizon at the service level, by the preset, and by what was sold in as many
+    periods just before. `trend`: directions named, and how many of them came true.
+    """
+    at = [held.periods - asked.horizon * number for number in range(asked.origins, 0, -1)]
+    at = [origin for origin in at if origin >= shop.LEAST[asked.step]]
+    if not at:
+        return None
+    actual, scale, made = [], [], {name: [] for name in ("preset", *LOCAL)}  # type: ignore[var-annotated]
+    costs, named = {"preset": 0.0, "as_before": 0.0}, {"preset": [0, 0], "moving_average": [0, 0]}
+    for origin in at:
+        known, after = held.before(origin), held.following(origin, asked.horizon)
+        preset = ensemble.fit(known, asked.horizon, seed=seed).forecast(known)
+        actual.append(after)
+        scale.append(scores.naive_error(known.values, known.season))
+        made["preset"].append(preset)
+        for name, method in LOCAL.items():
+            made[name].append(method(known, asked.horizon))
+        stocks = {
+            "preset": stock.enough(preset, asked.costs.service_level),
+            "as_before": np.nansum(known.values[:, -asked.horizon :], 1),
+        }
+        trends = {
+            "preset": trend.forecast_trend(known, preset),
+            "moving_average": trend.moving_average(known, asked.horizon),
+        }
+        for name, units in stocks.items():
+            costs[name] += stock.cost(after, units, asked.costs)
+        for name, moving in trends.items():
+            named[name] = [a + b for a, b in zip(named[name], trend.precision(moving, known, after), strict=True)]
+    truth, scales = np.concatenate(actual), np.concatenate(scale)
+    worth = {name: scores.summary(truth, np.concatenate(parts), scales) for name, parts in made.items()}
+    return {
+        "origins": [str(day) for day in held.dates(np.array(at))],
+        "preset": worth.pop("preset"),
+        "baselines": worth,
+        "stock_costs": {name: round(value, 2) for name, value in costs.items()},
+        "trend": {name: {"named": count, "true": true} for name, (count, true) in named.items()},
+    }
+
+
+def _told(held: Series, asked: Asked) -> None:
+    """What is not in the series, where people look."""
+    for count, what in (
+        (
+            held.units_of_the_open_period,
+            f"units of the {asked.step} in which the log ends are left out: it may not be over",
+        ),
+        (held.units_without_key, f"units bought of no {asked.level} are in no series"),
+        (held.series_of_few_sales, f"series of fewer than {asked.least_sales} days with sales are not forecast"),
+    ):
+        if count:
+            console.say(f"warning {count:,} {what}")
+
+
+def _card(held: Series, asked: Asked) -> dict[str, Any]:
+    return {
+        "level": asked.level,
+        "step": asked.step,
+        "horizon": asked.horizon,
+        "from": str(held.ends),
+        "count": len(held.panel.values),
+        "service_level": round(asked.costs.service_level, 4),
+        "lead_time": asked.lead_time,
+        "periods_between_orders": asked.every,
+        "left_out": {
+            "units_of_the_open_period": held.units_of_the_open_period,
+            "units_without_key": held.units_without_key,
+            "series_of_few_sales": held.series_of_few_sales,
+            "units_of_few_sales": held.units_of_few_sales,
+        },
+    }
+
+
+def _check(out: Path | None, asked: Asked) -> None:
+    """Raise UsageError before anything is read."""
+    if asked.lead_time + asked.every > asked.horizon:
+        raise UsageError(
+            f"--lead-time and --every are {asked.lead_time + asked.every} periods together, --horizon {asked.horizon}",
+            kept="nothing was run",
+            next_step="ask for a longer horizon",
+        )
+    if out is not None:
+        from clickflow.forecasting.folder import check
+
+        check(out, KIND, CARD)
+
+
+def _write(folder: Path, held: Series, found: list[dict[str, Any]], card: dict[str, Any]) -> None:
+    """forecasts.parquet (a row a series and period), stock.parquet (a row a series), card.json."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    level = card["level"]
+    days = held.panel.dates(np.arange(card["horizon"]) + held.panel.periods)
+    rows = [
+        {level: row[level], "period": str(day), **period}
+        for row in found
+        for day, period in zip(days, row["periods"], strict=True)
+    ]
+    parquet.write_table(pa.Table.from_pylist(rows), folder / "forecasts.parquet")
+    plain = [{name: value for name, value in row.items() if name != "periods"} for row in found]
+    parquet.write_table(pa.Table.from_pylist(plain), folder / "stock.parquet")
+    write_json(folder / CARD, card)
+
+
+def _table(result: dict[str, Any]) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+
+    level, horizon, step = result["level"], result["horizon"], result["step"]
+    shown = Table(title=f"The next {horizon} {step}s from {result['from']} on, the largest of {result['count']:,}")
+    for name in (level, "units", "reorder at", "order", "trend", "sure"):
+        shown.add_column(name, justify="left" if name in (level, "trend") else "right")
+    for row in result["series"]:
+        sure = max(row["rises"], 1 - row["rises"])
+        shown.add_row(
+            row[level],
+            f"{row['expected']:,.0f}",
+            f"{row['reorder_point']:,}",
+            f"{row['order_quantity']:,}",
+            row["trend"],
+            f"{sure:.0%}",
+        )
+    return Group(_paragraph(result), shown)
+
+
+def _paragraph(result: dict[str, Any]) -> str:
+    """What a shop manager reads first."""
+    past = result["past"]
+    if past is None:
+        return "How good these forecasts are is not known: --origins is 0, or the log is too short."
+    costs, trends = past["stock_costs"], past["trend"]["preset"]
+    best = min(past["baselines"], key=lambda name: past["baselines"][name]["weighted_quantile_loss"])
+    loss, other = past["preset"]["weighted_quantile_loss"], past["baselines"][best]["weighted_quantile_loss"]
+    less = f"{abs(1 - loss / other):.0%} {'less' if loss < other else 'more'}" if other else "no less"
+    return (
+        f"Order so that nothing is missing in {result['service_level']:.0%} of the cases. Over the last "
+        f"{len(past['origins'])} times {result['horizon']} {result['step']}s such stocks would have cost "
+        f"{costs['preset']:,.0f}, and stocks of what was sold just before {costs['as_before']:,.0f}. The forecasts' "
+        f"error was {less} than that of the best simple method ({best}); {past['preset']['coverage_80']:.0%} of the "
+        f"values lay between the .1 and .9 quantiles."
+        f" Of {trends['named']} trends that were named, {trends['true']} came true."
+    )
