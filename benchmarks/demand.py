@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from clickflow.cli import guarded
 from clickflow.forecasting import ensemble, scores
 from clickflow.forecasting.local import LOCAL
-from clickflow.forecasting.panel import SEASONS, Panel, panel
+from clickflow.forecasting.panel import SEASONS, Panel, panel, whole_periods
 from clickflow.system.errors import DataError, UsageError
 
 Array = NDArray[Any]
@@ -65,18 +65,25 @@ def read(file: Path, step: Any) -> Panel:
         raise DataError(f"{file} has no column {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}")
     date = pd.to_datetime(rows.date, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
     units = pd.to_numeric(rows.units, errors="coerce")
-    bad = date.isna() | ~np.isfinite(units) | rows.series_id.isna() | (units < 0)
+    bad = date.isna() | ~np.isfinite(units) | rows.series_id.isna()
     if bad.any():
         line = int(np.flatnonzero(bad)[0]) + 2
-        raise DataError(
-            f"{file}: {int(bad.sum()):,} rows have no series, no date, or no units of 0 or more; "
-            f"the first is line {line}"
-        )
+        raise DataError(f"{file}: {int(bad.sum()):,} rows have no series, date or units; the first is line {line}")
     if rows.empty:
         raise DataError(f"{file} has no rows")
     price = pd.to_numeric(rows.price, errors="coerce").to_numpy(float) if "price" in rows else None
     keys, days = rows.series_id.to_numpy(str), date.to_numpy("datetime64[D]")
-    return panel(keys, days, units.to_numpy(float), step=step, price=price)
+    whole = whole_periods(days, step)
+    if not whole.any():
+        raise DataError(f"{file} covers no whole {step}")
+    if not whole.all():
+        sys.stderr.write(f"warning: {(~whole).sum():,} rows of a {step} that the file does not cover are left out\n")
+    held, below = panel(
+        keys[whole], days[whole], units.to_numpy(float)[whole], step=step, price=None if price is None else price[whole]
+    ).not_negative()
+    if below:
+        sys.stderr.write(f"warning: {below:,} periods have fewer than 0 units (returns): read as 0\n")
+    return held
 
 
 def origins(periods: int, horizon: int, count: int, least: int) -> list[int]:
@@ -87,9 +94,10 @@ def origins(periods: int, horizon: int, count: int, least: int) -> list[int]:
             f"the longest series has {periods} periods; {horizon} to forecast leave fewer than {least} to learn from",
             next_step="give a longer file, or a shorter --horizon",
         )
+    if count > last - least + 1:
+        count = last - least + 1
+        sys.stderr.write(f"warning: {periods} periods have room for {count} origins alone\n")
     apart = min(horizon, (last - least) // (count - 1)) if count > 1 else horizon
-    if apart < 1:
-        raise DataError(f"{periods} periods have no room for {count} origins", next_step="ask for fewer --origins")
     return [last - apart * number for number in range(count - 1, -1, -1)]
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting import ensemble, scores
 from clickflow.forecasting.local import LOCAL
-from clickflow.forecasting.panel import Panel, panel
+from clickflow.forecasting.panel import Panel, panel, whole_periods
 
 HORIZON = 4
 
@@ -127,3 +127,15 @@ def test_the_loss_is_the_one_of_the_field() -> None:
     found = scores.summary(actual, forecast, np.array([2.0]))
     assert found["weighted_quantile_loss"] == pytest.approx((0.1 * 2 + 0 + 0.9 * 1) * 2 / 3 / 10)
     assert (found["mase"], found["rmse"], found["coverage_80"]) == (0, 1, 0)
+
+
+def test_weeks_and_months_that_a_log_does_not_cover_are_told_apart() -> None:
+    days = np.arange("2025-01-08", "2025-02-27", dtype="datetime64[D]")  # from a Wednesday to a Wednesday
+    assert days[whole_periods(days, "week")][[0, -1]].tolist() == [
+        np.datetime64(d) for d in ("2025-01-13", "2025-02-23")
+    ]
+    assert not whole_periods(days, "month").any()
+    assert whole_periods(days, "day").all()
+    months = np.arange("2025-01", "2025-09", dtype="datetime64[M]").astype("datetime64[D]")
+    assert whole_periods(months, "month").all()
+    assert whole_periods(days[::7], "week").all()

@@ -65,6 +65,11 @@ class Panel:
         """What came after `origin`, of the series that ran up to it, float64 [s, h]; NaN where it is not known."""
         return self.values[self.running(origin), origin : origin + horizon]
 
+    def not_negative(self) -> tuple["Panel", int]:
+        """With 0 where fewer were sold than came back, and in how many periods that was so."""
+        below = int(np.less(self.values, 0).sum())
+        return replace(self, values=np.maximum(self.values, 0)), below
+
     def rows(self, rows: Array) -> "Panel":
         """Some of the series."""
         return replace(
@@ -152,3 +157,21 @@ def _prices(rows: Array, at: Array, price: Array, shape: tuple[int, int]) -> Arr
     latest = np.maximum.accumulate(np.where(there, np.arange(shape[1]), -1), axis=1)
     mean = np.divide(total, count, out=np.full(shape, np.nan), where=there)
     return np.where(latest >= 0, np.take_along_axis(mean, np.maximum(latest, 0), 1), np.nan)
+
+
+def whole_periods(days: Array, step: Step) -> Array:
+    """Which rows [n] lie in a period that these days cover to its end, bool: not those of the first and the last week
+    or month where a log of days begins or ends inside it. Days that stand for whole periods, one a period, all do.
+    """
+    days = np.asarray(days, "datetime64[D]")
+    number = period(days, step)
+    offset = (days - dates(np.datetime64("1970-01-01") - (3 if step == "week" else 0), step, number)).astype(np.int64)
+    if step == "day" or len(np.unique(offset)) <= 2:
+        return np.ones(len(days), bool)
+    first, last = number.min(), number.max()
+    out: Array = number > first - 1
+    if offset[number == first].min() > 0:
+        out &= number > first
+    if period(days.max() + 1, step) == last:
+        out &= number < last
+    return out
