@@ -374,12 +374,17 @@ def test_the_next_action_is_read_off_the_last_ones_too() -> None:
     assert head is not None
     assert head.recent is not None
     table = head.recent.weight.view(-1, len(ACTIONS) + 1, len(ACTIONS) + 1)
+
+    def read(*actions: int) -> torch.Tensor:
+        added = head.beside({"action": torch.tensor([actions])})
+        assert added is not None
+        return added
+
     actions = torch.tensor([[3, 0, 8, 2, 2, 5]])
-    found = head.beside(actions)
-    assert found is not None
+    found = read(3, 0, 8, 2, 2, 5)
     for step in range(6):
         before = [int(actions[0, step - back]) if back <= step else len(ACTIONS) for back in range(len(table))]
         wanted = QUICK * sum(table[back, action] for back, action in enumerate(before))
         torch.testing.assert_close(found[0, step], wanted)
-    assert torch.equal(head.beside(torch.tensor([[3, 99]])), head.beside(torch.tensor([[3, 0]]))), "unknown: class 0"
-    assert network(features=("gap",)).next_action.beside(actions) is None
+    assert torch.equal(read(3, 99), read(3, 0)), "unknown: class 0"
+    assert network(features=("gap",)).next_action.beside({"action": actions}) is None
