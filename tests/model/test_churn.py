@@ -50,7 +50,7 @@ def champion(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Paths:
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     raw["simulator"] = {"events": 12_000, "days": 50, "items": 60, "dirt": 0.0}
     raw["sequences"] = {"customer": {"horizon_days": HORIZON, "every_days": 3}}
-    encoder = {"units": 8, "features": ["action", "gap", "quantity"]}
+    encoder = {"units": 8, "features": ["action", "gap", "quantity"], "hand_made": True}
     budget = {"epochs": 1, "max_length": 12}
     raw["units"] = ["customer"]
     raw["models"] = {"churn": {"unit": "customer", "encoder": encoder, "heads": {"churn": {}}, "budget": budget}}

@@ -220,9 +220,8 @@ def _hand_made_rules(params: Params) -> Any:
         if model.kind != "network" or not model.encoder.hand_made:
             continue
         at = f"models.{name}.encoder.hand_made"
-        asks = getattr(units().get(model.unit), "asks", "every")
-        if not feature_names(model.unit) or asks != "every":
-            yield f"{at}: networks read hand-made features of units that ask at every step; {model.unit} is none"
+        if not feature_names(model.unit):
+            yield f"{at}: the unit {model.unit} has no hand-made features"
         if model.augmentation.reorder or model.augmentation.substitute:
             yield f"{at}: augmentation changes steps, and hand-made features are of the steps as they were"
 

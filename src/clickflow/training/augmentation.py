@@ -42,7 +42,8 @@ def cropped(windows: Windows, share: float, draw: np.random.Generator) -> Window
     """Of this share of the windows only an end is read: the first steps, up to half, fall away with their questions."""
     most = np.where(draw.random(len(windows)) < share, windows.length // 2, 0)
     away = draw.integers(0, most + 1)
-    return Windows(windows.start + away, windows.length - away, np.maximum(windows.first - away, 0), windows.end)
+    first = np.maximum(windows.first - away, 0)
+    return replace(windows, start=windows.start + away, length=windows.length - away, first=first)
 
 
 def changed(batch: Batch, wanted: Augmentation, near: Near | None, draw: np.random.Generator) -> Batch:

@@ -36,13 +36,16 @@ class Windows:
     length: Ints
     first: Ints
     end: Ints
+    sequence: Ints | None = None
+    """Of what is asked once a sequence, as of its cut-off: which sequence of the split each is."""
 
     def __len__(self) -> int:
         return len(self.start)
 
     def take(self, chosen: Any) -> "Windows":
         """Those of the windows."""
-        return Windows(self.start[chosen], self.length[chosen], self.first[chosen], self.end[chosen])
+        sequence = None if self.sequence is None else self.sequence[chosen]
+        return Windows(self.start[chosen], self.length[chosen], self.first[chosen], self.end[chosen], sequence)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def of_split(split: "PackedSplit", max_length: int, *, at_end: bool) -> Windows:
         return windows(split.offsets, max_length, to_the_end=at_end)
     event, begin, until = split.asked()
     length = np.minimum(event + 1 - begin, max_length)
-    return Windows(event + 1 - length, length, length - 1, until)
+    sequence = None if split.cut_off is None else np.arange(len(event))
+    return Windows(event + 1 - length, length, length - 1, until, sequence)
 
 
 def plan(lengths: Ints, batch_tokens: int, draw: np.random.Generator) -> list[Ints]:
@@ -147,7 +151,11 @@ def gather(
             column = np.nan_to_num(column, nan=0.0)
         column[~real] = 0
         read[name] = column
-    if hand_made is not None:
+    if hand_made is not None and window.sequence is not None:
+        values = hand_made.as_of(split, window.sequence)
+        read[NAME] = np.zeros((*at.shape, values.shape[1]), np.float32)
+        read[NAME][np.arange(len(at)), window.length - 1] = values
+    elif hand_made is not None:
         values = hand_made.read(split, at[real])
         read[NAME] = np.zeros((*at.shape, values.shape[1]), np.float32)
         read[NAME][real] = values

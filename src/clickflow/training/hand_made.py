@@ -37,6 +37,20 @@ class Reader:
             self.kept[split] = self._compute(split, np.arange(split.n_events))
         return self.kept[split][event]
 
+    def as_of(self, split: "PackedSplit", sequence: Ints) -> Floats:
+        """[n, F] of what is asked about these sequences at their cut-offs."""
+        if split.n_sequences * len(self.sizes.hand_made) > KEPT:
+            return self._at_cut_off(split, sequence)
+        if split not in self.kept:
+            self.kept[split] = self._at_cut_off(split, np.arange(split.n_sequences))
+        return self.kept[split][sequence]
+
+    def _at_cut_off(self, split: "PackedSplit", sequence: Ints) -> Floats:
+        assert split.cut_off is not None
+        asked = Asked(*(np.asarray(each)[sequence] for each in (split.begin, split.end, split.cut_off)))
+        table: Floats = features.compute(self.unit, split, asked, self.sizes, self.sizes.hand_made)
+        return table
+
     def _compute(self, split: "PackedSplit", event: Ints) -> Floats:
         offsets = np.asarray(split.offsets, np.int64)
         begin = offsets[np.searchsorted(offsets, event, side="right") - 1]

@@ -113,7 +113,8 @@ class ClassesObjective(Objective):
         asked = np.flatnonzero(self.head.targets(training, event, end, self.sizes) != NOTHING)
         rows = asked[:: max(1, len(asked) // REGRESSED)]
         target = torch.from_numpy(self.head.targets(training, event[rows], end[rows], self.sizes))
-        values = torch.from_numpy(reader.read(training, event[rows]))
+        read = reader.read(training, event[rows]) if training.cut_off is None else reader.as_of(training, rows)
+        values = torch.from_numpy(read)
         device = module.score.bias.device
         with torch.no_grad():
             module.hand_made.learn_scale(values.to(device))
