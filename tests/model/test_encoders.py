@@ -376,7 +376,7 @@ def test_the_next_action_is_read_off_the_last_ones_too() -> None:
     table = head.recent.weight.view(-1, len(ACTIONS) + 1, len(ACTIONS) + 1)
 
     def read(*actions: int) -> torch.Tensor:
-        added = head.beside({"action": torch.tensor([actions])})
+        added: torch.Tensor | None = head.beside({"action": torch.tensor([actions])})
         assert added is not None
         return added
 
