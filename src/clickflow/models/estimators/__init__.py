@@ -26,6 +26,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "blend": ("linear", "core", "lifetime", "boosting", "shallow"),
 }
 """By kind of model, the members that are fitted; `core` and `lifetime` where the features have what they read."""
+OF_AMOUNTS = ("lifetime", "boosting", "shallow")
+"""The members of a blend of amounts: a log-linear regression ranks the few who spend most worse than trees do."""
 AMOUNT_L2 = 10
 """How much stronger `l2` is for amounts, of which a few are very large."""
 CORE = (
@@ -116,7 +118,7 @@ def fit(
         lifetime = fit_lifetime(history, float(settings["horizon_days"]))
         problem = _with_columns(problem, extended(problem.x, lifetime, reads))
         names = (*names, *COLUMNS)
-    members, scores = _members(KINDS[kind], problem, settings, seed, names)
+    members, scores = _members(_kinds(kind, kind_of_answer), problem, settings, seed, names)
     asked = np.flatnonzero(~np.isnan(scores[0, :, 0]))
     if len(members) > 1 or kind_of_answer == "amount":
         share, bias = blending.blend(scores[:, asked], problem.part(asked), float(settings["shrinkage"]))
@@ -138,6 +140,10 @@ def fit(
         lifetime=lifetime,
         reads=reads,
     )
+
+
+def _kinds(kind: str, answer: str) -> tuple[str, ...]:
+    return OF_AMOUNTS if (kind, answer) == ("blend", "amount") else KINDS[kind]
 
 
 def _settings(kind: str, answer: str, params: Mapping[str, Any]) -> dict[str, Any]:
