@@ -64,9 +64,10 @@ def measure(folder: Path, commit: str, chosen: list[str] | None) -> dict[str, An
     if chosen:
         params["models"] = {name: model for name, model in params["models"].items() if name in chosen}
     own = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    (usual,) = own.pop("models").values()
+    usual = next(iter(own.pop("models").values()))  # the network of the next step
     params = _filled(params, own) | {
-        "models": {name: _filled(model, usual) for name, model in params["models"].items()}
+        "models": {name: _filled(model, usual) for name, model in params["models"].items()},
+        "units": ["session"],
     }
     params["champion"] = dict.fromkeys(params["models"], 0)
     environment = {
