@@ -31,7 +31,7 @@ BACKTESTS = 4
 """Origins before the end at which all methods are asked, where there are so many."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
     "fast": {"ets": 2, "sarima": 2, "boosting": 2, "seasonal_naive": 0.5, "tsb": 0.5, "window": 1},
-    "intermittent": {"tsb": 2, "window": 1, "short_window": 1, "boosting": 2, "croston_sba": 1},
+    "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 1.5, "croston_sba": 0.5},
     "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2},
 }
 """Weights of the methods, up to a factor, before anything is known of the panel."""
