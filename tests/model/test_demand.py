@@ -150,8 +150,24 @@ def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path) ->
     assert [row["item"] for row in rows] == ["a1", "b1", "a2"]
     assert 14 < rows[0]["expected"] < 18
     assert len(rows[0]["periods"]) == 4
+    assert [row["category"] for row in rows] == ["a", "b", "a"]
     past = verb.past(held.panel, asked, 0)
     assert past is not None
     assert past["origins"] == [str(START + DAYS - 4)]
     assert past["preset"]["weighted_quantile_loss"] < past["baselines"]["tsb"]["weighted_quantile_loss"] * 2
     assert set(past["stock_costs"]) == {"preset", "as_before"}
+
+
+def test_a_row_is_named_by_its_level(log: Path) -> None:
+    asked = verb.Asked(
+        level="category",
+        step="day",
+        horizon=2,
+        origins=0,
+        least_sales=1,
+        lead_time=1,
+        every=1,
+        costs=Costs(short=4, left=1),
+    )
+    rows = verb.forecast(shop.series(log, "category", "day"), asked, 0)
+    assert [row["category"] for row in rows] == ["a", "b"]

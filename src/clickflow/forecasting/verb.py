@@ -68,7 +68,7 @@ def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
     return [
         {
             asked.level: held.panel.ids[row],
-            "category": held.parent[row] or None,
+            **({"category": held.parent[row] or None} if asked.level == "item" else {}),
             "expected": round(float(mean[row]), 2),
             "periods": [
                 dict(zip(("expected", "low_10", "middle", "high_90"), map(float, period.round(2)), strict=True))
@@ -221,12 +221,13 @@ def _paragraph(result: dict[str, Any]) -> str:
     costs, trends = past["stock_costs"], past["trend"]["preset"]
     best = min(past["baselines"], key=lambda name: past["baselines"][name]["weighted_quantile_loss"])
     loss, other = past["preset"]["weighted_quantile_loss"], past["baselines"][best]["weighted_quantile_loss"]
-    less = f"{abs(1 - loss / other):.0%} {'less' if loss < other else 'more'}" if other else "no less"
+    share = round(100 * (1 - loss / other)) if other else 0
+    less = f"{abs(share)}% {'less' if share > 0 else 'more'} than" if share else "as large as"
     return (
         f"Order so that nothing is missing in {result['service_level']:.0%} of the cases. Over the last "
         f"{len(past['origins'])} times {result['horizon']} {result['step']}s such stocks would have cost "
         f"{costs['preset']:,.0f}, and stocks of what was sold just before {costs['as_before']:,.0f}. The forecasts' "
-        f"error was {less} than that of the best simple method ({best}); {past['preset']['coverage_80']:.0%} of the "
+        f"error was {less} that of the best simple method ({best}); {past['preset']['coverage_80']:.0%} of the "
         f"values lay between the .1 and .9 quantiles."
         f" Of {trends['named']} trends that were named, {trends['true']} came true."
     )
