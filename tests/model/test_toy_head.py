@@ -82,6 +82,7 @@ def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
     itself as the champion.
     """
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw["models"], raw["champion"] = {MODEL: raw["models"][MODEL]}, {MODEL: 0}
     raw["models"][MODEL]["heads"] = asked
     raw["models"][MODEL]["encoder"]["units"] = 12
     raw["models"][MODEL]["budget"] = {"epochs": 3, "batch_tokens": 128, "max_length": 8}
