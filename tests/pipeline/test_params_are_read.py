@@ -89,11 +89,12 @@ def sections() -> dict[Any, set[str]]:
 def unread(modules: list[Reads], named_by_suites: str) -> set[str]:
     missing = set()
     for kind, held in sections().items():
+        kinds = {base.__name__ for base in kind.__mro__}  # what a head has from another is read where that one's is
         for each in fields(kind):
             name = f"{kind.__name__}.{each.name}"
             by_suite = kind.__name__ == "Quality" and f'"{each.name}"' in named_by_suites
             if not by_suite and not any(
-                each.name == attr and (before in held or kind.__name__ in module.imported)
+                each.name == attr and (before in held or kinds & module.imported)
                 for module in modules
                 for before, attr in module.attributes
             ):
