@@ -8,6 +8,7 @@ from typing import Any
 
 from clickflow.heads import HEADS
 from clickflow.params.meta import dataclass_in, hints
+from clickflow.params.models import RankingHead
 from clickflow.params.schema import Params
 from clickflow.params.watch import MaxDrift
 from clickflow.sequences.units import UNITS
@@ -19,6 +20,7 @@ BY_NAME = {
     "Evaluation.action_baselines",  # the old form, by Evaluation.of_old_form
     "Sequences.since",  # by Sequences.window
     "Sequences.until",
+    *(f"PropensityHead.{each.name}" for each in fields(RankingHead)),  # as those of every head that ranks
     "Runs.sources",  # from the text of a commit, before it is checked
 }
 """Params that are read without an attribute of their name."""
