@@ -8,7 +8,6 @@ from typing import Any
 
 from clickflow.heads import HEADS
 from clickflow.params.meta import dataclass_in, hints
-from clickflow.params.models import RankingHead
 from clickflow.params.schema import Params
 from clickflow.params.watch import MaxDrift
 from clickflow.sequences.units import UNITS
@@ -20,7 +19,6 @@ BY_NAME = {
     "Evaluation.action_baselines",  # the old form, by Evaluation.of_old_form
     "Sequences.since",  # by Sequences.window
     "Sequences.until",
-    *(f"PropensityHead.{each.name}" for each in fields(RankingHead)),  # as those of every head that ranks
     "Runs.sources",  # from the text of a commit, before it is checked
 }
 """Params that are read without an attribute of their name."""
@@ -93,6 +91,9 @@ def unread(modules: list[Reads], named_by_suites: str) -> set[str]:
     for kind, held in sections().items():
         kinds = {base.__name__ for base in kind.__mro__}  # what a head has from another is read where that one's is
         for each in fields(kind):
+            bases = [base for base in kind.__mro__[1:] if base in sections()]
+            if any(each.name in base.__annotations__ for base in bases):
+                continue  # read as that of its base
             name = f"{kind.__name__}.{each.name}"
             by_suite = kind.__name__ == "Quality" and f'"{each.name}"' in named_by_suites
             if not by_suite and not any(
