@@ -17,6 +17,7 @@ from small_shop import commit, git, with_airflow
 
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import plan
+from clickflow.params.file import load
 from clickflow.system.errors import UsageError
 
 pytestmark = pytest.mark.timeout(900)
@@ -72,8 +73,10 @@ def test_the_frame_stands_around_the_stages(dag: Any, root: Path) -> None:
     roots = {name for name, task in dag["tasks"].items() if task["upstream"] == ["open"]}
     assert {dag["tasks"][name]["stage"] for name in roots} == {s for s in compiled.stages if not compiled.upstream(s)}
     assert {dag["tasks"][name]["stage"] for name in dag["tasks"]["record"]["upstream"]} == set(compiled.leaves())
-    assert dag["tasks"]["approve.next_step"]["upstream"] == ["record"]
-    assert dag["tasks"]["promote"]["upstream"] == ["approve.next_step", "record"]
+    approvals = [f"approve.{name}" for name in sorted(load(root / "params.yaml").models)]
+    for name in approvals:
+        assert dag["tasks"][name]["upstream"] == ["record"]
+    assert dag["tasks"]["promote"]["upstream"] == [*approvals, "record"]
     assert dag["tasks"]["announce"]["upstream"] == ["promote"]
     assert dag["tasks"]["announce"]["outlets"] == ["clickflow://champion/"]
 

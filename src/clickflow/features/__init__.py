@@ -4,22 +4,26 @@ A unit is one file with a `TABLE` of features and a function `compute`, and an e
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from clickflow.features import customer, prefix
-from clickflow.features.feature import Asked, Compute, Feature, Names
-from clickflow.sequences.features import Array
-from clickflow.sequences.store import PackedSplit
+from clickflow.features.feature import Asked, Feature, Names
 from clickflow.system.errors import UsageError, nearest
 
-TABLES: dict[str, tuple[tuple[Feature, ...], Compute]] = {
-    "customer": (customer.TABLE, customer.compute),
-    "session": (prefix.TABLE, prefix.compute),
-}
-"""By unit: its features, and the function that computes all of them."""
+if TYPE_CHECKING:  # params are checked by this room, also where DAGs are parsed
+    from clickflow.sequences.features import Array
+    from clickflow.sequences.store import PackedSplit
+
+TABLES = ("customer", "session")
+"""The units that have a table of features."""
 
 __all__ = ["TABLES", "Asked", "Feature", "Names", "compute", "names", "table"]
+
+
+def _module(unit: str) -> Any:
+    """The module with a unit's features, `TABLE`, and the function that computes all of them, `compute`."""
+    from clickflow.features import customer, prefix
+
+    return {"customer": customer, "session": prefix}[unit]
 
 
 def table(unit: str) -> tuple[Feature, ...]:
@@ -29,7 +33,8 @@ def table(unit: str) -> tuple[Feature, ...]:
             f"there are no hand-made features of the unit {unit!r}; there are of: {', '.join(TABLES)}",
             kept="nothing was run",
         )
-    return TABLES[unit][0]
+    rows: tuple[Feature, ...] = _module(unit).TABLE
+    return rows
 
 
 def names(unit: str) -> tuple[str, ...]:
@@ -37,7 +42,9 @@ def names(unit: str) -> tuple[str, ...]:
     return tuple(feature.name for feature in table(unit))
 
 
-def compute(unit: str, split: PackedSplit, asked: Asked, store: Names, chosen: Sequence[str] | None = None) -> Array:
+def compute(
+    unit: str, split: "PackedSplit", asked: Asked, store: Names, chosen: Sequence[str] | None = None
+) -> "Array":
     """The `chosen` features (none given: all) of N questions, float32 [N, F], NaN where a value does not exist.
 
     Raises UsageError for a name that the unit does not have.
@@ -51,7 +58,7 @@ def compute(unit: str, split: PackedSplit, asked: Asked, store: Names, chosen: S
                 kept="nothing was run",
                 next_step="choose of docs/reference/features.md",
             )
-    values = TABLES[unit][1](split, asked, store)
+    values: Array = _module(unit).compute(split, asked, store)
     if columns == list(known):
         return values
-    return np.ascontiguousarray(values[:, [known.index(name) for name in columns]])
+    return values[:, [known.index(name) for name in columns]].copy("C")

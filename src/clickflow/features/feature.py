@@ -1,11 +1,10 @@
 """What a hand-made feature is, and what is asked of a store."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from clickflow.sequences.features import Array
-from clickflow.sequences.store import PackedSplit
+if TYPE_CHECKING:
+    from clickflow.sequences.features import Array
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Asked:
     since 1970 UTC. The steps of a question are in the order of time.
     """
 
-    begin: Array
-    end: Array
-    now: Array
+    begin: "Array"
+    end: "Array"
+    now: "Array"
 
     def __post_init__(self) -> None:
         if not len(self.begin) == len(self.end) == len(self.now):
@@ -51,7 +50,3 @@ class Names(Protocol):
     def actions(self) -> tuple[str, ...]:
         """The meaning of the action codes."""
         ...
-
-
-Compute = Callable[[PackedSplit, Asked, Names], Array]
-"""Of a unit: float32 [N, features], in the order of its table; NaN where a value does not exist."""

@@ -106,10 +106,15 @@ def model_kinds() -> Mapping[str, Any]:
     return table
 
 
+def has_features(unit: str) -> bool:
+    """Whether there are hand-made features of a unit, likewise."""
+    return unit in import_module("clickflow.features").TABLES
+
+
 def feature_names(unit: str) -> tuple[str, ...]:
-    """The hand-made features of a unit, likewise; none where it has none."""
-    module = import_module("clickflow.features")
-    return module.names(unit) if unit in module.TABLES else ()
+    """The hand-made features of a unit that has some, likewise; what they are needs numpy."""
+    names: tuple[str, ...] = import_module("clickflow.features").names(unit)
+    return names
 
 
 def own(model: "Model") -> dict[str, Any]:

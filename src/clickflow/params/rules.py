@@ -11,7 +11,17 @@ from importlib import import_module
 from typing import Any, get_args
 
 from clickflow.params.meta import default_of
-from clickflow.params.models import Encoder, Model, RankingHead, feature_names, heads, model_keys, model_kinds, units
+from clickflow.params.models import (
+    Encoder,
+    Model,
+    RankingHead,
+    feature_names,
+    has_features,
+    heads,
+    model_keys,
+    model_kinds,
+    units,
+)
 from clickflow.params.schema import Params
 from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import nearest
@@ -185,14 +195,15 @@ def _kind_rules(at: str, model: Model) -> Any:
             yield f"{at}.heads.{key}.weight: weighs losses against each other; kind {model.kind} learns each head alone"
     if "features" not in kind.reads or model.unit not in units():
         return
-    known = feature_names(model.unit)
-    if not known:
+    if not has_features(model.unit):
         yield f"{at}.kind: {model.kind} reads hand-made features, and the unit {model.unit} has none"
     elif model.features == ():
         yield f"{at}.features: there is none; `all` reads all of the unit {model.unit}"
-    for name in () if model.features == "all" else model.features:
-        if known and name not in known:
-            yield f"{at}.features: the unit {model.unit} has no feature {name!r}{nearest(name, known)}"
+    elif model.features != "all":
+        known = feature_names(model.unit)
+        for name in model.features:
+            if name not in known:
+                yield f"{at}.features: the unit {model.unit} has no feature {name!r}{nearest(name, known)}"
 
 
 def _augmentation_rules(at: str, model: Model) -> Any:
@@ -220,7 +231,7 @@ def _hand_made_rules(params: Params) -> Any:
         if model.kind != "network" or not model.encoder.hand_made:
             continue
         at = f"models.{name}.encoder.hand_made"
-        if not feature_names(model.unit):
+        if not has_features(model.unit):
             yield f"{at}: the unit {model.unit} has no hand-made features"
         if model.augmentation.reorder or model.augmentation.substitute:
             yield f"{at}: augmentation changes steps, and hand-made features are of the steps as they were"
