@@ -371,6 +371,21 @@ def demand(
 
 
 @app.command(rich_help_panel=WORK)
+def profiles(
+    user: Annotated[str | None, typer.Option(help="A customer: their segment, and who is most like them.")] = None,
+    count: Annotated[int, typer.Option("--segments", help="How many segments.", min=2, max=30)] = 7,
+    similar: Annotated[int, typer.Option(help="How many similar customers are told of each.", min=1, max=100)] = 10,
+    out: Annotated[Path | None, typer.Option(help="A folder for a row a customer, and a page of the segments.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who the customers are: named segments, what is different in them, what they buy later; similar customers."""
+    params, paths = _open()
+    from clickflow.profiles import verb
+
+    verb.run(params, paths, count=count, user=user, similar=similar, out=out, as_json=as_json)
+
+
+@app.command(rich_help_panel=WORK)
 def who(
     names: Annotated[list[str] | None, typer.Argument(metavar="PSEUDONYM", help="Of customers or visits.")] = None,
     user: Annotated[str | None, typer.Option(help="A customer's own id: which pseudonym is it?")] = None,

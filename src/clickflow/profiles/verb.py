@@ -1,0 +1,322 @@
+"""`clickflow profiles`: segments of today's customers, what they do later, and who is like whom."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickflow.evaluation.bootstrap import Resampling
+from clickflow.params.schema import Params
+from clickflow.profiles import embedding as embeddings
+from clickflow.profiles import segments, stability, words, worth
+from clickflow.profiles.embedding import Customers, Embedding, Floats, Ints
+from clickflow.profiles.words import Trait
+from clickflow.sequences.card import NOW, Card, iso
+from clickflow.sequences.store import read_card
+from clickflow.serving import visits
+from clickflow.serving.batch import check_folder
+from clickflow.system import console, integrity
+from clickflow.system.errors import DataError, UsageError
+from clickflow.system.files import replacing, sha256, write_json, write_text
+from clickflow.system.paths import Paths
+
+KIND = "clickflow profiles"
+"""What card.json says of the folder, so that no other folder is ever replaced by one."""
+EACH = 20
+"""Customers of the training part that a segment needs, on average."""
+RESAMPLES, CONFIDENCE = 200, 0.95
+UNSTABLE = 0.6
+"""Segments whose adjusted Rand index is below are said to be so."""
+SYSTEMS = ("segments", "rfm")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment as of the end of the log."""
+
+    key: str
+    name: Mapping[str, str]
+    customers: int
+    share: float
+    traits: Sequence[Trait]
+    later: Mapping[str, Any]
+    """of the test part: rows, and with interval came_back, value, lift"""
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """All of it, of a store."""
+
+    customers: Customers
+    learned: Embedding
+    embedded: Floats
+    segment: Ints
+    rfm: Ints
+    segments: Sequence[Segment]
+    compared: Mapping[str, Any]
+    stability: Mapping[str, Any]
+
+
+def run(
+    params: Params, paths: Paths, *, count: int, user: str | None, similar: int, out: Path | None, as_json: bool
+) -> None:
+    """The verb. Raises UsageError where there is no store of customers, too few of them for so many segments, or `out`
+    holds something else; DataError where the store is not what it was recorded as.
+    """
+    if embeddings.UNIT not in params.units:
+        raise UsageError(
+            "profiles are of customers, and `units` in params.yaml does not list customer",
+            kept="nothing was run",
+            next_step="units: [session, customer], then `dvc repro` or `clickflow sequences customer`",
+        )
+    if out is not None:
+        check_folder(out, KIND, "profiles")
+    store = paths.sequences(embeddings.UNIT)
+    integrity.verify(store, home=paths.home)
+    card = read_card(store)
+    if user is not None:
+        visit = visits.find(params, paths, store, "user", user)
+    with console.progress("profiling", None):
+        found = find(store, card, count, params.seed)
+    language = params.evaluation.language
+    result = _card(found, card, store)
+    for note in notes(found):
+        console.say(f"warning {note}")
+    if user is not None:
+        rows = np.flatnonzero(found.customers.sequence == visit.index)
+        if visit.part != found.customers.part or not len(rows):
+            raise UsageError(
+                f"{user} is no customer as of the end of the log: no purchase in sequences.customer.active_days",
+                kept="nothing was written",
+            )
+        result["customer"] = one(found, int(rows[0]), similar)
+    if out is not None:
+        with replacing(out) as fresh:
+            write(fresh, found, result, similar, language)
+    console.emit(result, as_json=as_json, text=lambda: _text(result, language))
+
+
+def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
+    """Learn from the training part, judge on the test part, and tell of the customers as of the end of the log."""
+    known = embeddings.read(store, card, "train", last=True)
+    if len(known) < count * EACH:
+        raise UsageError(
+            f"{len(known):,} customers to learn from are too few for {count} segments: {EACH} each are needed",
+            kept="nothing was run",
+            next_step=f"ask for fewer (--segments {max(2, len(known) // EACH)}), or take a longer log",
+        )
+    now = embeddings.read(store, card, NOW)
+    if not len(now):
+        raise DataError(f"{store} has no customers as of the end of the log", next_step="take a longer log")
+    learned = embeddings.learn(known, seed)
+    own, rfm = segments.clusters(known, learned, count, seed), segments.rfm(known)
+    ways: dict[str, segments.Segments] = dict(zip(SYSTEMS, (own, rfm), strict=True))
+    before, after = (embeddings.read(store, card, part, taste=False) for part in ("train", "test"))
+    past, later = worth.later(store, card, before), worth.later(store, card, after)
+    owner = worth.owners(after.user)
+    judged = {
+        name: worth.judged(way.of(after), owner, later, way.count, (way.of(before), past)) for name, way in ways.items()
+    }
+    how = Resampling(RESAMPLES, CONFIDENCE, seed)
+    segment = own.of(now)
+    named = words.names(segments.standings(now, segment, own.count))
+    traits = words.traits(now, learned, segment, own.count)
+    sizes = np.bincount(segment, minlength=own.count)
+    told = [
+        Segment(key, name, int(sizes[k]), round(float(sizes[k]) / len(now), 4), traits[k], seen)
+        for k, ((key, name), seen) in enumerate(zip(named, worth.by_segment(judged["segments"], how), strict=True))
+    ]
+    return Profiles(
+        customers=now,
+        learned=learned,
+        embedded=learned.of(now),
+        segment=segment,
+        rfm=rfm.of(now),
+        segments=told,
+        compared=worth.compare(judged, how),
+        stability=stability.measure(known, now, count, seed),
+    )
+
+
+def one(found: Profiles, row: int, similar: int) -> dict[str, Any]:
+    """A customer, and who is most like them; all by pseudonym."""
+    near, cosine = embeddings.similar(found.embedded, np.array([row]), similar)
+    middle = {name: float(np.nanmedian(found.customers.column(name))) for name in SHOWN}
+    return {
+        "user": found.customers.user[row],
+        "segment": found.segments[found.segment[row]].name,
+        "values": {
+            name: {"own": _number(found.customers.column(name)[row]), "all": round(middle[name], 2)} for name in SHOWN
+        },
+        "similar": [
+            {
+                "user": found.customers.user[k],
+                "cosine": round(float(c), 4),
+                "segment": found.segments[found.segment[k]].name,
+            }
+            for k, c in zip(near[0].tolist(), cosine[0], strict=True)
+        ],
+    }
+
+
+SHOWN = ("recency_days", "tenure_days", "purchases", "amount", "amount_mean")
+"""What is told of one customer."""
+
+
+def notes(found: Profiles) -> list[str]:
+    """What the table does not show by itself."""
+    said = []
+    if found.stability["segments"] < UNSTABLE:
+        said.append(
+            f"another sample of customers gives other segments (adjusted Rand index {found.stability['segments']:.2f}, "
+            "1 is the same): ask for fewer (--segments)"
+        )
+    thin = [each.name["en"] for each in found.segments if each.later["later_rows"] == 0]
+    if thin:
+        said.append(f"nobody of the test part is in {', '.join(thin)}: nothing is known of what they do later")
+    loss = found.compared["segments_less"]["rfm"]["log_loss"]
+    if (loss["low"] or 0) > 0:
+        said.append("RFM segments say more of who comes back than these do (log loss, interval above 0)")
+    return said
+
+
+def _card(found: Profiles, card: Card, store: Path) -> dict[str, Any]:
+    return {
+        "as_of": iso(int(np.asarray(_cut_off(store)).max())),
+        "customers": len(found.customers),
+        "horizon_days": card.own_settings.get("horizon_days"),
+        "embedding": list(found.learned.names),
+        "segments": [
+            {
+                "key": each.key,
+                "name": dict(each.name),
+                "customers": each.customers,
+                "share": each.share,
+                "traits": [
+                    {
+                        "feature": trait.feature,
+                        "own": _number(trait.own),
+                        "all": _number(trait.all),
+                        "deviations": round(trait.distance, 2),
+                        "words": dict(trait.words),
+                    }
+                    for trait in each.traits
+                ],
+                **each.later,
+            }
+            for each in found.segments
+        ],
+        "compared": found.compared,
+        "stability": found.stability,
+        "store_sha256": card.sha256,
+    }
+
+
+def _cut_off(store: Path) -> Any:
+    from clickflow.sequences.store import open_split
+
+    return open_split(store, NOW).cut_off
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def write(folder: Path, found: Profiles, result: Mapping[str, Any], similar: int, language: str) -> None:
+    """profiles.parquet (a row a customer), segments.json, profiles.html and card.json into the existing `folder`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    near, cosine = embeddings.similar(found.embedded, np.arange(len(found.customers)), similar)
+    users = np.asarray(found.customers.user)
+    names = [each.name[language] for each in found.segments]
+    table = pa.table(
+        {
+            "user_id": pa.array(found.customers.user, pa.string()),
+            "segment": pa.array([found.segments[k].key for k in found.segment], pa.string()),
+            "segment_name": pa.array([names[k] for k in found.segment], pa.string()),
+            "rfm": pa.array(found.rfm, pa.int8()),
+            **{name: pa.array(found.customers.column(name).round(4), pa.float64()) for name in SHOWN},
+            "similar": pa.array(users[near].tolist(), pa.list_(pa.string())),
+            "cosine": pa.array(cosine.round(4).tolist(), pa.list_(pa.float64())),
+            "embedding": pa.array(found.embedded.round(5).astype(np.float32).tolist(), pa.list_(pa.float32())),
+        }
+    )
+    parquet.write_table(table, folder / "profiles.parquet")
+    write_json(folder / "segments.json", {name: result[name] for name in ("segments", "compared", "stability")})
+    write_text(folder / "profiles.html", page(result, language))
+    files = ("profiles.parquet", "segments.json", "profiles.html")
+    kept = {
+        name: value for name, value in result.items() if name not in ("segments", "compared", "stability", "customer")
+    }
+    write_json(folder / "card.json", {"kind": KIND, **kept, "files": {name: sha256(folder / name) for name in files}})
+
+
+def page(result: Mapping[str, Any], language: str) -> str:
+    """The segments as a page."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(result=result, language=language, told=_told(result))
+
+
+def _text(result: Mapping[str, Any], language: str) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    days = result["horizon_days"]
+    table = Table(
+        title=f"{result['customers']:,} customers as of {result['as_of']}; later: the {days:g} days of the test part"
+    )
+    for name in ("segment", "customers", "come back", "value", "lift", "what is different"):
+        table.add_column(name, justify="left" if name in ("segment", "what is different") else "right")
+    for each in result["segments"]:
+        table.add_row(
+            each["name"][language],
+            f"{each['customers']:,} ({each['share']:.0%})",
+            _span(each["came_back"], ".0%"),
+            _span(each["value"], ",.2f"),
+            _span(each["lift"], ".2f"),
+            "\n".join(trait["words"][language] for trait in each["traits"]),
+        )
+    parts: list[Any] = [table, Text(_told(result))]
+    if "customer" in result:
+        own = result["customer"]
+        people = Table(title=f"{own['user']}: {own['segment'][language]}")
+        for name in ("most similar", "cosine", "segment"):
+            people.add_column(name)
+        for other in own["similar"]:
+            people.add_row(other["user"], f"{other['cosine']:.2f}", other["segment"][language])
+        parts.append(people)
+    return Group(*parts)
+
+
+def _span(value: Mapping[str, float | None], form: str) -> str:
+    if value["value"] is None:
+        return "-"
+    ends = [value["value"] if value[end] is None else value[end] for end in ("low", "high")]
+    return f"{value['value']:{form}} ({ends[0]:{form}} to {ends[1]:{form}})"
+
+
+def _told(result: Mapping[str, Any]) -> str:
+    """How far this may be believed."""
+    systems, held = result["compared"]["systems"], result["stability"]
+    own, rfm = (systems[name] for name in SYSTEMS)
+    less = result["compared"]["segments_less"]["rfm"]["log_loss"]
+    lift, other = (_three(each["top_fifth_lift"], form=".2f") for each in (own, rfm))
+    return (
+        f"Who comes back: log loss {_three(own['log_loss'])} by these segments, {_three(rfm['log_loss'])} by RFM "
+        f"(difference {_three(less)}, {_three(less, 'low')} to {_three(less, 'high')}); ROC-AUC "
+        f"{_three(own['roc_auc'])} and {_three(rfm['roc_auc'])}. The fifth of the customers in the best segments later "
+        f"bought for {lift} times the mean, by RFM {other}. Another sample of customers gives the same segments to "
+        f"{held['segments']:.2f} (adjusted Rand index; RFM {held['rfm']:.2f}), and {held['neighbours']:.0%} of the "
+        f"{stability.NEIGHBOURS} most similar customers."
+    )
+
+
+def _three(value: Mapping[str, float | None], which: str = "value", form: str = ".4f") -> str:
+    return "?" if value[which] is None else format(value[which], form)
