@@ -99,6 +99,7 @@ def main() -> None:
         "spend": {name: measured_spend(test.spend, each) for name, each in answers.items()},
         "customers": len(test),
         "churned": float(test.churn.mean()),
+        "largest_share": float(test.spend.max() / test.spend.sum()) if test.spend.any() else None,
         "training_rows": len(train),
         "cut_offs": len(np.unique(train.cut_off)),
         "as_of": str(np.datetime64(as_of, "us").astype("datetime64[D]")),
@@ -381,7 +382,9 @@ def measured_churn(truth: Array, probability: Array) -> dict[str, float | None]:
 
 
 def measured_spend(truth: Array, answers: Answers) -> dict[str, float | None]:
-    """Mean absolute error, rank correlation, normalised Gini, sum over sum, and of an interval what it holds."""
+    """Mean absolute error, rank correlation, normalised Gini, of all and of all but the one who spent most (a single
+    order may decide the first), sum over sum, and of an interval what it holds.
+    """
     from scipy.stats import spearmanr
 
     spend = answers["spend"]
@@ -390,6 +393,7 @@ def measured_spend(truth: Array, answers: Answers) -> dict[str, float | None]:
         "mae": float(np.abs(truth - spend).mean()),
         "spearman": float(spearmanr(truth, spend).statistic) if varied else None,
         "gini": gini(truth, spend),
+        "gini_without_largest": gini(np.delete(truth, truth.argmax()), np.delete(spend, truth.argmax())),
         "sum_ratio": float(spend.sum() / truth.sum()) if truth.sum() else None,
     }
     if "low" in answers:

@@ -73,6 +73,13 @@ def test_an_amount_adds_up_and_its_quantiles_hold_what_they_say() -> None:
     assert np.mean(target <= answers[:, 3]) == pytest.approx(0.9, abs=0.05)
 
 
+def test_a_blend_of_amounts_has_a_hurdle_where_some_are_0_and_goes_without_where_none_is() -> None:
+    x, target, groups = rows("amount")
+    assert "hurdle" in fitted("blend", "amount").members
+    given: dict[str, Any] = {"kind_of_answer": "amount", "groups": groups, "params": QUICK}
+    assert "hurdle" not in estimators.fit("blend", x, target + 1, **given).members
+
+
 def test_trees_send_values_beside_a_threshold_to_the_same_leaf() -> None:
     import onnxruntime
 

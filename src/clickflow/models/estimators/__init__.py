@@ -14,7 +14,7 @@ from clickflow.models.estimators.estimator import Estimator, Member, extended, l
 from clickflow.models.estimators.lifetime import COLUMNS, READS, fit_lifetime
 from clickflow.models.estimators.linear import fit_column, fit_linear
 from clickflow.models.estimators.problem import Folds, Problem
-from clickflow.models.estimators.trees import fit_trees
+from clickflow.models.estimators.trees import fit_hurdle, fit_trees, has_hurdle
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError, nearest
 
@@ -26,10 +26,15 @@ KINDS: dict[str, tuple[str, ...]] = {
     "blend": ("linear", "core", "lifetime", "boosting", "shallow"),
 }
 """By kind of model, the members that are fitted; `core` and `lifetime` where the features have what they read."""
-OF_AMOUNTS = ("lifetime", "boosting", "shallow")
-"""The members of a blend of amounts: a log-linear regression ranks the few who spend most worse than trees do."""
+OF_AMOUNTS = ("lifetime", "boosting", "shallow", "hurdle")
+"""The members of a blend of amounts: a log-linear regression ranks the few who spend most worse than trees do.
+
+`hurdle` parts whether somebody spends from how much: one large order does not say that its like come back.
+"""
 AMOUNT_L2 = 10
 """How much stronger `l2` is for amounts, of which a few are very large."""
+AMOUNT_SHRINKAGE = 100
+"""So is `shrinkage`: which member foresaw the few largest orders is chance, and the weights stay near equal."""
 CORE = (
     "recency_days",
     "tenure_days",
@@ -111,6 +116,7 @@ def fit(
     features = problem.x.shape[1]
     if kind_of_answer == "amount":
         settings["l2"] *= AMOUNT_L2
+        settings["shrinkage"] *= AMOUNT_SHRINKAGE
     lifetime, reads = None, _reads(names) if settings["horizon_days"] else ()
     if reads:
         latest = _latest(problem, reads[2])
@@ -233,6 +239,9 @@ def _members(
             column = "bgnbd_spend" if problem.answer == "amount" else "bgnbd_buys"
             if column in names and problem.width == 1:
                 found[kind] = fit_column(problem, names.index(column))
+        elif kind == "hurdle":
+            if has_hurdle(problem, folds):
+                found[kind] = fit_hurdle(problem, settings, folds, seed)
         else:
             own = SHALLOW if kind == "shallow" else {}
             found[kind] = fit_trees(problem, settings | own, folds, seed)

@@ -16,7 +16,7 @@ from clickflow.models.estimators import lifetime as lifetimes
 from clickflow.models.estimators.graph import INPUT, Graph
 from clickflow.models.estimators.lifetime import Lifetime
 from clickflow.models.estimators.linear import Column, Linear
-from clickflow.models.estimators.trees import Trees
+from clickflow.models.estimators.trees import Hurdle, Trees
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError
 
@@ -48,6 +48,7 @@ RESTORED: Mapping[str, Any] = {
     "linear": Linear.restored,
     "column": Column.restored,
     "trees": Trees.restored,
+    "hurdle": Hurdle.restored,
 }
 """By name, how a member comes back from its state."""
 

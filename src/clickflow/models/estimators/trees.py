@@ -1,11 +1,11 @@
-"""The boosting member: LightGBM's trees, and the same trees as one ONNX node.
+"""The boosting members: LightGBM's trees, and the same trees as one ONNX node.
 
 Features are float32 before they are fitted, so a threshold lies between two float32 values; rounded down to float32 it
 parts the same values, and the exported trees send every row to the same leaf. Only the sum of the leaves is rounded.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,22 +117,73 @@ def _below(threshold: float) -> float:
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 
 
-def fit_trees(problem: Problem, params: Mapping[str, Any], folds: Folds, seed: int) -> tuple[Trees, Array]:
+@dataclass(frozen=True)
+class Hurdle:
+    """Scores [N, 1]: the log of the probability that there is an amount at all, plus that of its expected size then."""
+
+    whether: Trees
+    size: Trees
+
+    def scores(self, x: Array) -> Array:
+        """float64 [N, 1]."""
+        found: Array = self.size.scores(x) - np.logaddexp(0.0, -self.whether.scores(x))
+        return found
+
+    def emit(self, graph: Graph, x: str) -> str:
+        """The same, as nodes."""
+        unlikely = graph.add("Softplus", graph.add("Neg", self.whether.emit(graph, x)))
+        return graph.add("Sub", self.size.emit(graph, x), unlikely)
+
+    def state(self) -> dict[str, Any]:
+        """What `restored` needs, as JSON has it."""
+        return {"whether": self.whether.state(), "size": self.size.state()}
+
+    @staticmethod
+    def restored(state: dict[str, Any]) -> "Hurdle":
+        """The reverse of `state`."""
+        return Hurdle(Trees.restored(state["whether"]), Trees.restored(state["size"]))
+
+
+def fit_hurdle(problem: Problem, params: Mapping[str, Any], folds: Folds, seed: int) -> tuple[Hurdle, Array]:
+    """Trees of whether an amount is above 0, and of those that are; and scores [N, 1] by trees that did not see them.
+
+    `has_hurdle` says whether the rows allow it.
+    """
+    some = problem.target > 0
+    either = replace(problem, target=some.astype(np.float64), answer="probability", classes=2)
+    whether, likely = fit_trees(either, params, folds, seed)
+    size, sizes = fit_trees(problem, params, folds, seed, some)
+    return Hurdle(whether, size), sizes - np.logaddexp(0.0, -likely)
+
+
+def has_hurdle(problem: Problem, folds: Folds) -> bool:
+    """Whether each fold has amounts of 0 and above it, both to fit on and to ask."""
+    some = problem.target > 0
+    return all(some[rows].any() and not some[rows].all() for fold in folds for rows in fold)
+
+
+def fit_trees(
+    problem: Problem, params: Mapping[str, Any], folds: Folds, seed: int, learned: Array | None = None
+) -> tuple[Trees, Array]:
     """`boosters` of them, of seeds that follow one another, and scores [N, S] of rows by trees that did not see them.
 
-    How many rounds: the mean over folds of where the loss of the rows asked was least.
+    How many rounds: the mean over folds of where the loss of the rows asked was least. `learned` [N] says which rows
+    are learned from and count in that loss; all have scores.
     """
+    learned = np.ones(len(problem), bool) if learned is None else learned
     scores = np.full((len(problem), problem.width), np.nan)
     rounds = []
     for fitted, asked in folds:
-        beside = problem.part(asked)
-        booster = _booster(problem.part(fitted), params, seed, int(params["most_rounds"]), beside)
+        beside = problem.part(asked[learned[asked]])
+        own = problem.part(fitted[learned[fitted]])
+        booster = _booster(own, params, seed, int(params["most_rounds"]), beside)
         rounds.append(booster.best_iteration)
-        raw = booster.predict(beside.x, raw_score=True, num_threads=1)
+        raw = booster.predict(problem.x[asked], raw_score=True, num_threads=1)
         scores[asked] = raw.reshape(len(asked), problem.width)
     best = max(round(float(np.mean(rounds))), 1)
+    whole = problem.part(np.flatnonzero(learned))
     texts = [
-        _booster(problem, params, seed + each, best).model_to_string(num_iteration=-1)
+        _booster(whole, params, seed + each, best).model_to_string(num_iteration=-1)
         for each in range(int(params["boosters"]))
     ]
     return Trees(tuple(texts), problem.width), scores
