@@ -139,3 +139,25 @@ def test_weeks_and_months_that_a_log_does_not_cover_are_told_apart() -> None:
     months = np.arange("2025-01", "2025-09", dtype="datetime64[M]").astype("datetime64[D]")
     assert whole_periods(months, "month").all()
     assert whole_periods(days[::7], "week").all()
+
+
+def test_a_preset_of_whole_units_says_whole_medians_and_is_in_order(known: Panel, preset: ensemble.Preset) -> None:
+    made = preset.forecast(known)
+    apart = np.abs(made[..., 2:] - np.round(made[..., 2:]))
+    assert ((apart < 1e-9) | (made[..., 2:] == made[..., 1:2])).all()
+    half = replace(known, values=known.values / 2)
+    assert not ensemble.whole_units(half)
+    raised = ensemble.rounded(np.array([[0.4, 0.3, 0.4, 0.45], [3.0, 1.2, 2.6, 5.4]]))
+    np.testing.assert_array_equal(raised, [[0.4, 0.3, 0.3, 0.3], [3.0, 1.2, 3.0, 5.0]])
+
+
+def test_a_level_without_its_season_is_whole_in_order_and_finds_the_season() -> None:
+    from clickflow.forecasting.level import seasonal_level
+
+    for step, periods in (("day", 60), ("month", 30), ("week", 7)):
+        made = seasonal_level(shop(step, periods), HORIZON)
+        assert made.shape == (12, HORIZON, 4)
+        assert np.isfinite(made).all() and (made >= 0).all() and (np.diff(made[..., 1:], axis=-1) >= 0).all()
+    values = 50 + 30 * np.sin(np.arange(120) * 2 * np.pi / 7)[None] + np.random.default_rng(0).normal(0, 1, (4, 120))
+    made = seasonal_level(Panel(values[:, :106], "day", np.datetime64("2025-01-01")), 14)
+    assert np.abs(made[..., 2] - values[:, 106:]).mean() < 5

@@ -14,7 +14,7 @@ from clickflow.forecasting.panel import LEVELS, Panel
 
 Array = NDArray[Any]
 
-ROWS = 40_000
+ROWS = 20_000
 """Questions that a model is trained on; more are sampled."""
 LEAST = 300
 """With fewer there is no model."""
@@ -32,7 +32,7 @@ COMMON = {
     "force_row_wise": True,
     "num_threads": 1,
 }
-ROUNDS = 150
+ROUNDS = 100
 LARGEST = 30.0
 """Values more times the level than this are cut off in training."""
 OBJECTIVES: tuple[dict[str, Any], ...] = (

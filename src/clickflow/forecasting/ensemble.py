@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting import boosting, naive
 from clickflow.forecasting.boosting import Boosting
+from clickflow.forecasting.level import seasonal_level
 from clickflow.forecasting.local import LOCAL, Method
 from clickflow.forecasting.panel import LEVELS, Panel
 from clickflow.forecasting.scores import pinball
@@ -20,7 +21,13 @@ from clickflow.forecasting.scores import pinball
 Array = NDArray[Any]
 
 BOOSTING = "boosting"
-PARTS: Mapping[str, Method] = {**LOCAL, "window": naive.window, "short_window": naive.short_window}
+LEVEL = "seasonal_level"
+PARTS: Mapping[str, Method] = {
+    **LOCAL,
+    "window": naive.window,
+    "short_window": naive.short_window,
+    LEVEL: seasonal_level,
+}
 """What is mixed, beside the boosting model."""
 GROUPS = ("fast", "intermittent", "short")
 INTERMITTENT = 0.3
@@ -30,7 +37,7 @@ SHORT = {"day": 28, "week": 12, "month": 14}
 BACKTESTS = 4
 """Origins before the end at which all methods are asked, where there are so many."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
-    "fast": {"ets": 2, "sarima": 2, "boosting": 2, "seasonal_naive": 0.5, "tsb": 0.5, "window": 1},
+    "fast": {"ets": 2, "sarima": 2, "boosting": 2, "seasonal_naive": 0.5, "tsb": 0.5, "window": 1, LEVEL: 1},
     "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 1.5, "croston_sba": 0.5},
     "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2},
 }
@@ -39,10 +46,16 @@ TRUST = 10
 """Series asked, over all origins, whose loss weighs as much as that."""
 TRUST_LEVEL = 100
 """The same, for a level to have weights of its own."""
-ALONE = {"day": 0.5, "week": 1.0, "month": 2.0}
+ALONE = {"day": 0.5, "week": 0.5, "month": 2.0}
 """Horizons backtested that weigh as much as the prior: what is wrong with one month is so for all series."""
 STEPS, RATE = 250, 30.0
 """Of the search for weights."""
+VALUES = 8_000
+"""The search reads no more than about so many, evenly drawn."""
+WHOLE = (2, 3)
+"""Where all units are whole, so are the median and the upper quantile: between two whole numbers the expected loss is
+a straight line, and its least value lies at an end. The lower one is mostly below 1, and left so that it can cover.
+"""
 NEAR = 0.015
 """Factors of the spread whose loss is larger by no more than this share are as good: of them the one is taken that
 leaves a tenth outside.
@@ -61,6 +74,8 @@ class Preset:
     spread: Mapping[str, Array]
     model: Boosting | None
     horizon: int
+    whole: bool = False
+    """Whether quantiles are whole, as the units are."""
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`: mean, then `LEVELS`; ordered, and none negative."""
@@ -73,7 +88,7 @@ class Preset:
         for number, group in enumerate(GROUPS):
             rows = np.flatnonzero(of == number)
             out[rows] = spread_out(mixed(self.weights[group], made[:, rows]), self.spread[group])
-        return out
+        return rounded(out) if self.whole else out
 
 
 def groups(known: Panel) -> Array:
@@ -82,6 +97,20 @@ def groups(known: Panel) -> Array:
     length = there.sum(1)
     zeros = (known.values == 0).sum(1) / np.maximum(length, 1)
     return np.where(length < SHORT[known.step], 2, np.where(zeros >= INTERMITTENT, 1, 0))
+
+
+def whole_units(known: Panel) -> bool:
+    """Whether all units are whole."""
+    return not np.nansum(np.abs(known.values - np.round(known.values)))
+
+
+def rounded(forecast: Array) -> Array:
+    """Forecasts [..., 4] whose quantiles `WHOLE` are whole, or the lower one where that is above."""
+    out = forecast.copy()
+    at = list(WHOLE)
+    out[..., at] = np.round(out[..., at])
+    out[..., 1:] = np.maximum.accumulate(out[..., 1:], -1)
+    return out
 
 
 def candidates(known: Panel, horizon: int, model: Boosting | None, methods: tuple[str, ...]) -> Array:
@@ -111,7 +140,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
             continue
         weights[group] = fit_weights(actual, made, weights[group][0], several)
         spread[group] = fit_spread(actual, mixed(weights[group], made), several)
-    return Preset(methods, weights, spread, model, horizon)
+    return Preset(methods, weights, spread, model, horizon, whole_units(known))
 
 
 def backtests(known: Panel, horizon: int) -> list[int]:
@@ -176,7 +205,9 @@ def _search(truth: Array, said: Array, levels: Array, start: Array) -> Array:
     """Weights [k] of least quantile loss of `said` [k, n, q] at `levels` [q], by exponentiated gradient (Kivinen and
     Warmuth 1997) on the loss over what was sold.
     """
-    total = np.abs(truth).sum() * len(levels) / len(LEVELS)
+    every = max(1, -(-len(truth) // VALUES))
+    truth, said = truth[::every], said[:, ::every]
+    total = max(np.abs(truth).sum(), 1e-9) * len(levels) / len(LEVELS)
     weight, average = start.copy(), np.zeros(len(start))
     for step in range(STEPS):
         mix = np.tensordot(weight, said, 1)
@@ -200,11 +231,11 @@ def spread_out(forecast: Array, factors: Array) -> Array:
 
 def fit_spread(actual: Array, mix: Array, several: float) -> Array:
     """Factors [2], below and above, of least quantile loss, and of those near it the best covering; drawn to 1 where
-    little is known.
+    little is known: more so than the weights, as what is too wide in one season is too narrow in the next.
     """
     known = ~np.isnan(actual)
     truth, said = actual[known], mix[known]
-    share = several * len(actual) / (len(actual) + TRUST)
+    share = several**2 * len(actual) / (len(actual) + TRUST)
     out = np.ones(2)
     tried = np.arange(0.3, 2.61, 0.05)
     for side, level in enumerate((0, 2)):
