@@ -49,6 +49,8 @@ TASTES = 16
 LIMIT = 3.0
 """Standardised values are cut off there."""
 SPREAD = 1e-4
+BLOCK = 1 << 22
+"""Cosines held at once."""
 WEIGHTS = {"purchase": 1.0, "cart": 0.5, "favourite": 0.5, "view": 0.2}
 """What a step says of a taste, by its action; other actions say nothing."""
 
@@ -215,11 +217,13 @@ def similar(embedded: Floats, rows: Ints, count: int) -> tuple[Ints, Floats]:
     unit = embedded / np.maximum(length, 1e-12)
     count = min(count, len(unit) - 1)
     found, cosines = np.empty((len(rows), count), np.int64), np.empty((len(rows), count))
-    for start in range(0, len(rows), 256):
-        own = rows[start : start + 256]
-        cosine = unit[own] @ unit.T
-        cosine[np.arange(len(own)), own] = -np.inf
-        order = np.argsort(-cosine.round(9), axis=1, kind="stable")[:, :count]
-        found[start : start + 256] = order
-        cosines[start : start + 256] = np.take_along_axis(cosine, order, axis=1)
+    block = max(1, BLOCK // len(unit))
+    for start in range(0, len(rows), block):
+        own = rows[start : start + block]
+        away = -(unit[own] @ unit.T).round(9)
+        away[np.arange(len(own)), own] = np.inf
+        some = np.sort(np.argpartition(away, min(count, len(unit) - 1), axis=1)[:, :count], axis=1)
+        order = np.argsort(np.take_along_axis(away, some, axis=1), axis=1, kind="stable")
+        found[start : start + block] = np.take_along_axis(some, order, axis=1)
+        cosines[start : start + block] = -np.take_along_axis(away, found[start : start + block], axis=1)
     return found, cosines

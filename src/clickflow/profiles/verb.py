@@ -114,6 +114,8 @@ def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
     own, rfm = segments.clusters(known, learned, count, seed), segments.rfm(known)
     ways: dict[str, segments.Segments] = dict(zip(SYSTEMS, (own, rfm), strict=True))
     before, after = (embeddings.read(store, card, part, taste=False) for part in ("train", "test"))
+    if not len(after):
+        raise DataError(f"the test part of {store} is empty", next_step="take a longer log, or a shorter horizon")
     past, later = worth.later(store, card, before), worth.later(store, card, after)
     owner = worth.owners(after.user)
     judged = {
