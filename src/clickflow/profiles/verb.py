@@ -113,13 +113,13 @@ def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
     learned = embeddings.learn(known, seed)
     own, rfm = segments.clusters(known, learned, count, seed), segments.rfm(known)
     ways: dict[str, segments.Segments] = dict(zip(SYSTEMS, (own, rfm), strict=True))
-    before, after = (embeddings.read(store, card, part, taste=False) for part in ("train", "test"))
+    after = embeddings.read(store, card, "test", taste=False)
     if not len(after):
         raise DataError(f"the test part of {store} is empty", next_step="take a longer log, or a shorter horizon")
-    past, later = worth.later(store, card, before), worth.later(store, card, after)
+    past, later = worth.later(store, card, known), worth.later(store, card, after)
     owner = worth.owners(after.user)
     judged = {
-        name: worth.judged(way.of(after), owner, later, way.count, (way.of(before), past)) for name, way in ways.items()
+        name: worth.judged(way.of(after), owner, later, way.count, (way.of(known), past)) for name, way in ways.items()
     }
     how = Resampling(RESAMPLES, CONFIDENCE, seed)
     segment = own.of(now)

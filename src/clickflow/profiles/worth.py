@@ -1,7 +1,8 @@
 """What segments say of later purchases: shares and values of the test part's horizon, with intervals by customer.
 
 Everything follows from counts by segment, so a resample of customers is one matrix product. What a segment is expected
-to do is what the training part's customers of it did.
+to do is what its customers as of the last cut-off of the training part did: as of the first ones of a log everybody is
+new, and a segment holds others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class Judged:
 
 
 def judged(segment: Ints, owner: Ints, seen: Later, count: int, before: tuple[Ints, Later]) -> Judged:
-    """Segments [N] of the test part's rows, `owner` [N] the customer of each; `before`: the training part's rows."""
+    """Segments [N] of the test part's rows, `owner` [N] the customer of each; `before`: those learned from."""
     own, past = before
     size, back, value = (np.bincount(own, w, minlength=count) for w in (np.ones(len(own)), past.back, past.value))
     sums = [bootstrap.cells(owner, segment, w, count) for w in (np.ones(len(segment)), seen.back, seen.value)]
