@@ -270,22 +270,23 @@ def _text(result: Mapping[str, Any], language: str) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    days = result["horizon_days"]
-    table = Table(
-        title=f"{result['customers']:,} customers as of {result['as_of']}; later: the {days:g} days of the test part"
-    )
-    for name in ("segment", "customers", "come back", "value", "lift", "what is different"):
-        table.add_column(name, justify="left" if name in ("segment", "what is different") else "right")
+    day, days = result["as_of"][:10], result["horizon_days"]
+    table = Table(title=f"{result['customers']:,} customers as of {day}; later: {days:g} days in the test part")
+    for name in ("segment", "customers", "come back", "value", "lift"):
+        table.add_column(name, justify="left" if name == "segment" else "right")
     for each in result["segments"]:
         table.add_row(
             each["name"][language],
             f"{each['customers']:,} ({each['share']:.0%})",
             _span(each["came_back"], ".0%"),
-            _span(each["value"], ",.2f"),
+            _point(each["value"], ",.2f"),
             _span(each["lift"], ".2f"),
-            "\n".join(trait["words"][language] for trait in each["traits"]),
         )
-    parts: list[Any] = [table, Text(_told(result))]
+    said = [
+        f"{each['name'][language]}: {'; '.join(trait['words'][language] for trait in each['traits']) or '-'}"
+        for each in result["segments"]
+    ]
+    parts: list[Any] = [table, Text("\n".join(said) + "\n"), Text(_told(result))]
     if "customer" in result:
         own = result["customer"]
         people = Table(title=f"{own['user']}: {own['segment'][language]}")
@@ -302,6 +303,10 @@ def _span(value: Mapping[str, float | None], form: str) -> str:
         return "-"
     ends = [value["value"] if value[end] is None else value[end] for end in ("low", "high")]
     return f"{value['value']:{form}} ({ends[0]:{form}} to {ends[1]:{form}})"
+
+
+def _point(value: Mapping[str, float | None], form: str) -> str:
+    return "-" if value["value"] is None else format(value["value"], form)
 
 
 def _told(result: Mapping[str, Any]) -> str:
