@@ -17,6 +17,8 @@ from clickflow.training.answers import objectives
 from clickflow.training.batches import Batch, gather, windows
 
 NOTHING = Augmentation(crop=0.0, mask=0.0, reorder=0.0, substitute=0.0, adversarial=0.0)
+FEW = 0.4
+"""A share of a batch's few pairs of which, by chance, none may change places."""
 
 
 def given_batch(seed: int) -> tuple[Batch, Any]:
@@ -36,7 +38,8 @@ def test_where_steps_change_places_questions_go_with_them(seed: int, share: floa
     batch, cut = given_batch(seed)
     found = augmentation.changed(batch, replace(NOTHING, reorder=share), None, np.random.default_rng(seed))
     item, action = found.inputs["item"], found.inputs["action"]
-    assert not np.array_equal(item, batch.inputs["item"])
+    if share > FEW:
+        assert not np.array_equal(item, batch.inputs["item"])
     for row, length in enumerate(cut.length):
         assert sorted(item[row]) == sorted(batch.inputs["item"][row])
         assert not item[row, length:].any()

@@ -479,6 +479,6 @@ def test_the_next_action_begins_at_what_followed_the_last_one(monkeypatch: pytes
         for now, then in pairwise(steps):
             counts[now, then] += 1
     with torch.no_grad():
-        beside = head.beside(torch.arange(3)[:, None])
+        beside = head.beside({"action": torch.arange(3)[:, None]})
         found = (head(torch.zeros(3, 1, 6)) + beside).softmax(-1)[:, 0].numpy()
     assert found == pytest.approx(counts[:3] / counts[:3].sum(1, keepdims=True), abs=1e-6)

@@ -47,10 +47,12 @@ def dags(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_it_ends_at_the_predictions_and_trains_nothing(dags: Any) -> None:
     dag = dags["score"]
     tasks = dag["tasks"]
-    assert list(tasks) == ["open", "ingest", "validate", "sequences.session", "score.next_step"]
-    assert tasks["sequences.session"]["upstream"] == ["ingest", "validate"]
-    assert tasks["score.next_step"]["upstream"] == ["sequences.session"]
-    assert tasks["score.next_step"]["outlets"] == ["clickflow://predictions/"]
+    stores = {"sequences.customer": "score.customers", "sequences.session": "score.next_step"}
+    assert sorted(tasks) == sorted(["open", "ingest", "validate", *stores, *stores.values()])
+    for store, score in stores.items():
+        assert tasks[store]["upstream"] == ["ingest", "validate"]
+        assert tasks[score]["upstream"] == [store]
+        assert tasks[score]["outlets"] == ["clickflow://predictions/"]
     assert dag["heavy"] == []
     assert dag["params"] == ["models", "top", "since_hours", "anomalies", "overrides", "note"]
     assert {"clickflow", "scoring"} <= set(dag["tags"])
@@ -62,8 +64,9 @@ def test_it_ends_at_the_predictions_and_trains_nothing(dags: Any) -> None:
 def test_it_ends_at_the_call_and_trains_nothing(dags: Any) -> None:
     dag = dags["watch"]
     tasks = dag["tasks"]
-    assert list(tasks) == ["open", "ingest", "validate", "sequences.session", "watch", "call"]
-    assert tasks["watch"]["upstream"] == ["sequences.session"]
+    stores = ["sequences.customer", "sequences.session"]
+    assert sorted(tasks) == sorted(["open", "ingest", "validate", *stores, "watch", "call"])
+    assert sorted(tasks["watch"]["upstream"]) == stores
     assert tasks["call"]["upstream"] == ["watch"]
     assert tasks["call"]["outlets"] == ["clickflow://drift/"]
     assert dag["heavy"] == []
