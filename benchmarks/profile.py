@@ -13,6 +13,7 @@ by customer, mean of the seeds; ROC-AUC, or Gini. Works in a clone of HEAD in a 
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -210,6 +211,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
     parser.add_argument("--json", type=Path, help="write the result there too")
     options = parser.parse_args()
+    # rows are in the order of pseudonyms, and folds and resamples follow it
+    os.environ.setdefault("CLICKFLOW_PSEUDONYM_KEY", "one key for a benchmark, whose people are nobody's")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="clickflow-profile-") as scratch:
         store = store_of(options, options.keep or Path(scratch) / "shop")
