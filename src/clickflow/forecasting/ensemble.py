@@ -58,9 +58,10 @@ a straight line, and its least value lies at an end. The lower one is mostly bel
 """
 NEAR = 0.015
 """Factors of the spread whose loss is larger by no more than this share are as good: of them the one is taken that
-leaves a tenth outside.
+leaves this share outside.
 """
-OUTSIDE = 0.1
+OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1}
+"""A tenth on either side; less where the weights, chosen on the same values, fit them closer than the next ones."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
         if not np.nansum(actual):
             continue
         weights[group] = fit_weights(actual, made, weights[group][0], several)
-        spread[group] = fit_spread(actual, mixed(weights[group], made), several)
+        spread[group] = fit_spread(actual, mixed(weights[group], made), several, OUTSIDE[group])
     return Preset(methods, weights, spread, model, horizon, whole_units(known))
 
 
@@ -229,9 +230,10 @@ def spread_out(forecast: Array, factors: Array) -> Array:
     return np.maximum(out, 0.0)
 
 
-def fit_spread(actual: Array, mix: Array, several: float) -> Array:
-    """Factors [2], below and above, of least quantile loss, and of those near it the best covering; drawn to 1 where
-    little is known: more so than the weights, as what is too wide in one season is too narrow in the next.
+def fit_spread(actual: Array, mix: Array, several: float, beyond: float) -> Array:
+    """Factors [2], below and above, of least quantile loss, and of those near it the one that leaves the share `beyond`
+    outside on its side; drawn to 1 where little is known: more so than the weights, as what is too wide in one season
+    is too narrow in the next.
     """
     known = ~np.isnan(actual)
     truth, said = actual[known], mix[known]
@@ -246,6 +248,6 @@ def fit_spread(actual: Array, mix: Array, several: float) -> Array:
             loss[at] = pinball(truth, moved)[:, level].sum()
             outside[at] = np.mean(truth < moved[:, 1] if side == 0 else truth > moved[:, 3])
         near = loss <= loss.min() * (1 + NEAR)
-        far = np.abs(outside - OUTSIDE) + 0.02 * np.abs(tried - 1)
+        far = np.abs(outside - beyond) + 0.02 * np.abs(tried - 1)
         out[side] = tried[int(np.argmin(np.where(near, far, np.inf)))]
     return 1 + share * (out - 1)
