@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from clickflow.orchestration import overrides
+from clickflow.params import patch
 
 SMALL = {
     "simulator.events": 10_000,
@@ -38,7 +39,9 @@ SMALL = {
     "gate.beat_baselines": {},
     "gate.max_calibration_error": 1.0,
 }
-"""Params that the clone of a platform has committed: a run takes under a minute, and its candidate is promoted."""
+"""Params that the clone of a platform has committed, with one model: a run takes under a minute, and its candidate is
+promoted.
+"""
 
 DONE = {"success", "failed"}
 
@@ -245,12 +248,18 @@ class Platform:
             return status, said.decode(errors="replace")
 
 
+def small(text: str, params: Mapping[str, Any] | None = None) -> str:
+    """The shipped params.yaml with one model, and the values of `SMALL` and `params`."""
+    text = patch.without(text, ["models.customers", "champion.customers"])
+    return overrides.apply(text, {"units": ["session"], **SMALL, **(params or {})})
+
+
 def clone(root: Path, folder: Path, params: Mapping[str, Any] | None = None, **env: str) -> Platform:
     """A platform that does not run yet: a clone of `root`'s commit in `folder`, small params, a home of its own."""
     clone = folder / "shop"
     subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
     file = clone / "params.yaml"
-    file.write_text(overrides.apply(file.read_text(encoding="utf-8"), {**SMALL, **(params or {})}), "utf-8")
+    file.write_text(small(file.read_text(encoding="utf-8"), params), "utf-8")
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     subprocess.run(["git", *identity, "commit", "--quiet", "--all", "-m", "small"], cwd=clone, check=True)
     home = clone / ".clickflow"

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_client import SMALL, Platform
-
-from clickflow.orchestration import overrides
+from platform_client import Platform, small
 
 pytestmark = pytest.mark.platform
 
@@ -116,7 +114,7 @@ def stack(root: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.
     clone = tmp_path_factory.mktemp("containers") / "shop"
     run("git", "clone", "--quiet", root, clone)
     params = clone / "params.yaml"
-    params.write_text(overrides.apply(params.read_text(encoding="utf-8"), {**SMALL, **TRAINING}), "utf-8")
+    params.write_text(small(params.read_text(encoding="utf-8"), TRAINING), "utf-8")
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     run("git", *identity, "commit", "--quiet", "--all", "--message", "small", cwd=clone)
 
