@@ -19,11 +19,10 @@ from clickflow.registry import champion
 from clickflow.sequences.card import SPLITS, Card, iso
 from clickflow.sequences.exclusions import ROBOTS
 from clickflow.sequences.store import open_split, read_card
-from clickflow.serving.batch import check_folder
 from clickflow.system import console, integrity
 from clickflow.system.console import Advance
 from clickflow.system.errors import UsageError
-from clickflow.system.files import replacing, sha256, write_json, write_text
+from clickflow.system.files import check_folder, replacing, sha256, write_json, write_text
 from clickflow.system.paths import Paths
 
 KIND = "clickflow anomalies"

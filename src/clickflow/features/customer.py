@@ -8,7 +8,7 @@ the steps of the question at times up to `now`.
 import numpy as np
 
 from clickflow.features.feature import Asked, Feature, Names
-from clickflow.sequences.features import Array
+from clickflow.sequences.features import Array, amounts
 from clickflow.sequences.store import PackedSplit
 
 DAY = 86_400_000_000
@@ -118,16 +118,6 @@ def expanded(begin: Array, end: Array) -> tuple[Array, Array]:
     row = np.repeat(np.arange(len(begin)), lengths)
     starts = np.cumsum(lengths) - lengths
     return row, np.arange(len(row)) - starts[row] + begin[row]
-
-
-def amounts(split: PackedSplit, step: Array) -> tuple[Array, Array]:
-    """Value and units of steps: price times quantity, a missing price as 0 and a missing quantity as 1."""
-    price = np.nan_to_num(np.asarray(split.price[step], np.float64))
-    if "quantity" not in split.columns:
-        return price, np.ones(len(price))
-    quantity = np.asarray(split.quantity[step], np.float64)
-    units = np.where(np.isnan(quantity), 1.0, quantity)
-    return price * units, units
 
 
 class _Lines:

@@ -15,7 +15,7 @@ from clickflow.forecasting.stock import Costs
 from clickflow.params.schema import Params
 from clickflow.system import console, integrity
 from clickflow.system.errors import UsageError
-from clickflow.system.files import replacing, write_json
+from clickflow.system.files import check_folder, replacing, write_json
 from clickflow.system.paths import Paths
 
 Array = NDArray[Any]
@@ -169,9 +169,7 @@ def _check(out: Path | None, asked: Asked) -> None:
             next_step="ask for a longer horizon",
         )
     if out is not None:
-        from clickflow.forecasting.folder import check
-
-        check(out, KIND, CARD)
+        check_folder(out, KIND, "forecasts")
 
 
 def _write(folder: Path, held: Series, found: list[dict[str, Any]], card: dict[str, Any]) -> None:

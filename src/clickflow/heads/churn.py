@@ -16,7 +16,7 @@ def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     """1 where no step after the last one read is a purchase, up to the end of the horizon; 0 where one is."""
     import numpy as np
 
-    _, before = steps_of(split, store.actions.index(BOUGHT) if BOUGHT in store.actions else len(store.actions))
+    _, before = steps_of(split, store, BOUGHT)
     return np.where(before[end] == before[event + 1], 1, 0)
 
 

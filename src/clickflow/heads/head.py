@@ -39,12 +39,13 @@ def following(column: "NDArray[Any]", event: "Ints", end: "Ints", otherwise: int
     return np.where(there, values, otherwise)
 
 
-def steps_of(split: Any, code: int) -> "tuple[Ints, Ints]":
-    """Where the steps of an action are in a split, ascending, and how many lie before each index, [steps + 1]. Kept as
-    long as the split is.
+def steps_of(split: Any, store: "Store", action: str) -> "tuple[Ints, Ints]":
+    """Where the steps of an action are in a split, ascending, and how many lie before each index, [steps + 1]; none
+    where the store does not have the action. Kept as long as the split is.
     """
     import numpy as np
 
+    code = store.actions.index(action) if action in store.actions else len(store.actions)
     kept = _STEPS.setdefault(split, {})
     if code not in kept:
         own = np.asarray(split.action) == code

@@ -29,7 +29,7 @@ def bought(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     """
     import numpy as np
 
-    place, before = steps_of(split, store.actions.index(BOUGHT) if BOUGHT in store.actions else len(store.actions))
+    place, before = steps_of(split, store, BOUGHT)
     first, last = before[event + 1].ravel(), before[end].ravel()
     count = np.maximum(last - first, 0)
     owner = np.repeat(np.arange(len(count)), count)

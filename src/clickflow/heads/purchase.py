@@ -19,7 +19,7 @@ def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     """
     import numpy as np
 
-    _, before = _purchases(split, store)
+    _, before = steps_of(split, store, BOUGHT)
     offsets = np.asarray(split.offsets, np.int64)
     begin = offsets[np.searchsorted(offsets, event, side="right") - 1]
     bought = before[event + 1] > before[begin]
@@ -30,15 +30,10 @@ def lead(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     """How many steps later the purchase is, 1 for the next step; NOTHING where there is none."""
     import numpy as np
 
-    place, before = _purchases(split, store)
+    place, before = steps_of(split, store, BOUGHT)
     number = before[event + 1]
     there = number < before[end]
     return np.where(there, np.append(place, 0)[np.where(there, number, -1)] - event, NOTHING)
-
-
-def _purchases(split: Any, store: Store) -> "tuple[Ints, Ints]":
-    """Where the purchases of a split are, and how many lie before each step."""
-    return steps_of(split, store.actions.index(BOUGHT) if BOUGHT in store.actions else len(store.actions))
 
 
 HEAD = Head(

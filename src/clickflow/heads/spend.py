@@ -33,12 +33,12 @@ def _value_before(split: Any, store: Store) -> "NDArray[Any]":
     """What was bought for before each index, float64 [steps + 1]. Kept as long as the split is."""
     import numpy as np
 
+    from clickflow.sequences.features import amounts
+
     if split not in _VALUES:
         bought = np.asarray(split.action) == store.actions.index(BOUGHT)
-        value = np.where(bought, np.nan_to_num(np.asarray(split.price, np.float64)), 0.0)
-        if "quantity" in split.columns:
-            value = value * np.nan_to_num(np.asarray(split.quantity, np.float64), nan=1.0)
-        _VALUES[split] = np.concatenate([[0.0], np.cumsum(value)])
+        value, _ = amounts(split, slice(None))
+        _VALUES[split] = np.concatenate([[0.0], np.cumsum(np.where(bought, value, 0.0))])
     return _VALUES[split]
 
 

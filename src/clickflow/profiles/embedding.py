@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow import features
+from clickflow.features.customer import expanded
 from clickflow.features.feature import Asked
 from clickflow.sequences.card import Card
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
@@ -102,9 +103,7 @@ def _seen(split: Any, card: Card, begin: Ints, end: Ints) -> "csr_matrix":
     from scipy.sparse import csr_matrix
 
     weight = np.array([WEIGHTS.get(name, 0.0) for name in card.actions])
-    lengths = end - begin
-    row = np.repeat(np.arange(len(begin)), lengths)
-    step = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + np.repeat(begin, lengths)
+    row, step = expanded(begin, end)
     item, category = np.asarray(split.item)[step].astype(np.int64), np.asarray(split.category)[step].astype(np.int64)
     own = weight[np.asarray(split.action)[step]]
     items, categories = card.known - FIRST_ITEM, max(card.categories - FIRST_ITEM, 0)

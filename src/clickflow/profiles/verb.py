@@ -16,10 +16,9 @@ from clickflow.profiles.words import Trait
 from clickflow.sequences.card import NOW, Card, iso
 from clickflow.sequences.store import read_card
 from clickflow.serving import visits
-from clickflow.serving.batch import check_folder
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
-from clickflow.system.files import replacing, sha256, write_json, write_text
+from clickflow.system.files import check_folder, replacing, sha256, write_json, write_text
 from clickflow.system.paths import Paths
 
 KIND = "clickflow profiles"

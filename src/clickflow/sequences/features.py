@@ -132,6 +132,18 @@ def derived(columns: Mapping[str, Array], offsets: Array, *, clock: bool = True)
     }
 
 
+def amounts(split: Any, step: Any) -> tuple[Array, Array]:
+    """Value and units of steps of a split, float64 each: price times quantity, a missing price as 0 and a missing
+    quantity as 1.
+    """
+    price = np.nan_to_num(np.asarray(split.price[step], np.float64))
+    if "quantity" not in split.columns:
+        return price, np.ones(len(price))
+    quantity = np.asarray(split.quantity[step], np.float64)
+    units = np.where(np.isnan(quantity), 1.0, quantity)
+    return price * units, units
+
+
 def class_sizes(*, actions: int, categories: int) -> dict[str, int]:
     """How many classes each feature that is one has, where there are so many actions and categories."""
     counted = {"actions": actions, "categories": categories}

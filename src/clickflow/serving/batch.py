@@ -28,8 +28,7 @@ from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.serving.forms import FORMS, Kept
 from clickflow.system import console, integrity
-from clickflow.system.errors import UsageError
-from clickflow.system.files import read_json, replacing, sha256, write_json
+from clickflow.system.files import check_folder, replacing, sha256, write_json
 from clickflow.system.paths import Paths
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def run(
     `out` holds something else; DataError where store or champion are not what they were recorded as.
     """
     spec = params.model(model)
-    check_folder(out)
+    check_folder(out, KIND, "predictions")
     integrity.verify(paths.sequences(spec.unit), home=paths.home)
     version, artefact = champion.loaded(params, paths, model)
     with replacing(out) as fresh:
@@ -89,22 +88,6 @@ def _since(newest: str, hours: float | None) -> int | None:
     if hours is None:
         return None
     return round((datetime.fromisoformat(newest).timestamp() - hours * 3600) * MICROSECOND)
-
-
-def check_folder(out: Path, kind: str = KIND, what: str = "predictions") -> None:
-    """Raise UsageError unless `out` is missing, empty, or holds what it is for, made before: `what`, of that `kind`."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        if read_json(out / CARD)["kind"] == kind:
-            return
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise UsageError(
-        f"--out {out} exists and holds no {what}",
-        kept="nothing was written",
-        next_step=f"name a new folder, or one that holds {what}, which are then replaced",
-    )
 
 
 def write(artefact: Artefact, store: Path, folder: Path, *, top: int, since_hours: float | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clickflow.system.errors import ClickflowError, DataError
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 LEFT_BEHIND = re.compile(r"\.(.+)\.(\d+)\.(tmp|new|old)", re.DOTALL)
 """The names of what is not in its place yet, with the process that makes it."""
@@ -264,3 +264,21 @@ def alive(pid: int) -> bool:
 def withhold() -> None:
     """From now on this process, and what it starts, makes files for its user and group alone: 0640, 0750, or less."""
     os.umask(os.umask(0o077) | 0o027)
+
+
+def check_folder(out: Path, kind: str, what: str) -> None:
+    """Raise UsageError unless `out` is missing, empty, or holds what it is for, made before: `what`, of that `kind` by
+    its card.json. So no other folder is ever replaced.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        if read_json(out / "card.json")["kind"] == kind:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(
+        f"--out {out} exists and holds no {what}",
+        kept="nothing was written",
+        next_step=f"name a new folder, or one that holds {what}, which are then replaced",
+    )

@@ -6,7 +6,6 @@ too: Tweedie's with power 1.5, of sums of which many are 0. Its unit is the root
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch.nn import functional
 from clickflow.heads.head import NOTHING
 from clickflow.models.answers.amounts import NARROWEST, WIDEST, Amounts, summed_up
 from clickflow.system.errors import DataError
-from clickflow.training.answers.classes import Classified
+from clickflow.training.answers.classes import Asked, Classified
 from clickflow.training.answers.objective import CHUNK, Ints, Objective, Part, Seen, Targets, ToDevice, picked
 
 if TYPE_CHECKING:
@@ -26,28 +25,6 @@ if TYPE_CHECKING:
 
 LEAST = 1e-6
 """Of an expected value, where its deviance is taken."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """`target` float32 [B * T]: as in the batch; `of`: how many the whole batch asks."""
-
-    target: Tensor
-    of: int
-
-    @property
-    def any(self) -> bool:
-        """As `Questions.any`."""
-        return self.of > 0
-
-    @property
-    def sizes(self) -> list[int]:
-        """No item vectors are needed."""
-        return []
-
-    def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Asked", list[Tensor]]:  # noqa: ARG002
-        """As `Questions.part`."""
-        return Asked(self.target.view(shape)[rank::size].ravel(), self.of), []
 
 
 def deviance(amount: Tensor, expected: Tensor) -> Tensor:

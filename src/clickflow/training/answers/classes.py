@@ -110,9 +110,10 @@ class ClassesObjective(Objective):
         """
         assert module.hand_made is not None
         event, end = (np.concatenate(each) for each in zip(*training.asked_in_chunks(CHUNK), strict=True))
-        asked = np.flatnonzero(self.head.targets(training, event, end, self.sizes) != NOTHING)
+        then = self.head.targets(training, event, end, self.sizes)
+        asked = np.flatnonzero(then != NOTHING)
         rows = asked[:: max(1, len(asked) // REGRESSED)]
-        target = torch.from_numpy(self.head.targets(training, event[rows], end[rows], self.sizes))
+        target = torch.from_numpy(then[rows])
         read = reader.read(training, event[rows]) if training.cut_off is None else reader.as_of(training, rows)
         values = torch.from_numpy(read)
         device = module.score.bias.device
