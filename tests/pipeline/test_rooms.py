@@ -5,6 +5,7 @@ All imports count: those inside functions, and those for types alone.
 
 import ast
 import shutil
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -112,6 +113,13 @@ def test_a_later_room_is_asked_by_name_only_where_it_is_said_so(modules: dict[st
                 texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
                 asked.add((name, str(texts[0]) if texts else "?"))
     assert asked == BY_NAME
+
+
+def test_no_script_hides_a_module_of_the_standard_library() -> None:
+    """Folders of scripts stand on the path of who imports from them: a `profile.py` broke torch's profiler."""
+    names = {path.stem for folder in ("benchmarks", "scripts", "dags") for path in Path(folder).glob("*.py")}
+    assert names
+    assert not names & sys.stdlib_module_names
 
 
 def test_no_modules_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:

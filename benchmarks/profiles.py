@@ -1,8 +1,8 @@
 """Does the embedding of customers say more than hand-made features do? And what are its segments worth?
 
-    python benchmarks/profile.py --uci ../shared/data/uci_online_retail --json FILE
-    python benchmarks/profile.py [--events 400000] [--days 180] [--log-seed 0] --json FILE
-    python benchmarks/profile.py --store data/sequences/customer --json FILE
+    python benchmarks/profiles.py --uci ../shared/data/uci_online_retail --json FILE
+    python benchmarks/profiles.py [--events 400000] [--days 180] [--log-seed 0] --json FILE
+    python benchmarks/profiles.py --store data/sequences/customer --json FILE
 
 `segments`: what `clickflow profiles --json` says of the comparison with RFM and of stability. `gain`: churn, spend, and
 the purchase of each of the ten most bought categories (items, where the log has fewer than eleven categories) are
