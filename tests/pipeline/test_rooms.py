@@ -18,8 +18,8 @@ from clickflow.training.code import CODE
 
 ORDER = """
     system params events sources quality sequences features heads forecasting models training artefact baselines
-    evaluation gate tracking registry tuning serving anomalies profiles monitoring orchestration privacy airflow
-    platform doctor cli
+    evaluation gate tracking registry tuning serving anomalies profiles monitoring online orchestration privacy
+    airflow platform doctor cli
 """.split()  # noqa: SIM905
 """The rooms; each imports only those before it."""
 

@@ -1,0 +1,224 @@
+"""One version of a model, ready to answer: histories become the columns that training saw, and go through its artefact.
+
+Nothing is read but the artefact's own folder; numpy and onnxruntime alone are needed once it is loaded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.artefact import asking
+from clickflow.artefact.artefact import CATEGORIES, VOCABULARY, Artefact, load
+from clickflow.artefact.windows import Ints, Translation, last
+from clickflow.heads import outputs
+from clickflow.heads.outputs import Output
+from clickflow.online.history import Question, Step
+from clickflow.sequences import features
+from clickflow.sequences.features import FEATURES
+from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
+from clickflow.sequences.store import Bounds, PackedSplit
+from clickflow.sequences.units import UNITS
+
+NO_CATEGORY = 0
+"""The index of a step without one."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items that a model knows, by index; 0 (padding) and 1 (unknown) are none. The most frequent come first."""
+
+    ids: Sequence[str]
+    index_of: Mapping[str, int]
+    count: Ints
+    """Steps in the training part."""
+    category: Ints
+    """Index of `categories`; 0: none."""
+    price: npt.NDArray[np.float64]
+    """Median; NaN: none."""
+    categories: Sequence[str]
+    category_of: Mapping[str, int]
+    _texts: Any = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def about(self, index: int) -> dict[str, str | None]:
+        """Name, brand and category of an item."""
+        own = int(self.category[index])
+        said = {name: self._texts[name][index - FIRST_ITEM].as_py() for name in ("name", "brand")}
+        return {**said, "category": self.categories[own] or None}
+
+    @cached_property
+    def popular(self) -> Ints:
+        """Indexes, the most frequent first."""
+        return np.argsort(-self.count[FIRST_ITEM:], kind="stable") + FIRST_ITEM
+
+    @classmethod
+    def read(cls, folder: Path) -> "Items":
+        """Those of an artefact."""
+        from pyarrow import parquet
+
+        table = parquet.read_table(folder / VOCABULARY).combine_chunks()
+        named = parquet.read_table(folder / CATEGORIES, columns=["category"]).column("category").to_pylist()
+        ids, categories = ["", "", *table["item_id"].to_pylist()], ["", "", *named]
+
+        def numbers(name: str, kind: Any, before: float) -> Any:
+            return np.concatenate([np.full(FIRST_ITEM, before, kind), table[name].to_numpy().astype(kind)])
+
+        return cls(
+            ids,
+            {name: index for index, name in enumerate(ids) if index >= FIRST_ITEM},
+            numbers("count", np.int64, 0),
+            numbers("category", np.int64, 0),
+            numbers("price", np.float64, np.nan),
+            categories,
+            {name: index for index, name in enumerate(categories) if index >= FIRST_ITEM},
+            {name: table[name].combine_chunks() for name in ("name", "brand")},
+        )
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What hand-made features ask of a store's card."""
+
+    known: int
+    actions: tuple[str, ...]
+    categories: int
+
+
+@dataclass(frozen=True)
+class Served:
+    """One version of a model."""
+
+    model: str
+    version: int
+    artefact: Artefact
+    items: Items
+
+    @classmethod
+    def of(cls, model: str, version: int, folder: Path, *, threads: int = 1) -> "Served":
+        """That of the artefact in `folder`. Raises DataError where its files are not those of its card."""
+        return cls(model, version, load(folder, threads=threads), Items.read(folder))
+
+    @property
+    def unit(self) -> str:
+        """What one history is."""
+        return self.artefact.unit
+
+    @cached_property
+    def outputs(self) -> list[Output]:
+        """What it answers."""
+        return outputs.of(self.artefact.outputs)
+
+    @cached_property
+    def action_of(self) -> dict[str, int]:
+        """The code of each type of event that is a step."""
+        return {name: code for code, name in enumerate(self.artefact.card["actions"])}
+
+    def steps(self, question: Question) -> list[Step]:
+        """The steps of a history that the model reads: of types that it knows, before the time of asking of a unit
+        that has one.
+        """
+        found = [step for step in question.steps if step.action in self.action_of]
+        if self._as_of and question.now is not None:
+            found = [step for step in found if step.time is None or step.time < question.now]
+        return found
+
+    @property
+    def _as_of(self) -> bool:
+        return UNITS[self.unit].as_of is not None
+
+    def split(self, questions: Sequence[Question]) -> PackedSplit:
+        """The histories of some questions, none of which may be empty, as the packed store would hold them: a sequence
+        each, with the same columns in the same types.
+
+        An item that the model does not know has an index from `artefact.known` on, the same for all its steps. A step
+        without a time has that of the step before; where no step has one, it is the time of asking.
+        """
+        return self._packed([self.steps(question) for question in questions], questions)
+
+    def _packed(self, read: Sequence[Sequence[Step]], questions: Sequence[Question]) -> PackedSplit:
+        steps = [step for each in read for step in each]
+        offsets = np.concatenate([[0], np.cumsum([len(each) for each in read])]).astype(np.int64)
+        others: dict[str, int] = {}
+        index, known = self.items.index_of, self.artefact.known
+        item = [
+            found if (found := index.get(step.item)) is not None else others.setdefault(step.item, known + len(others))
+            for step in steps
+        ]
+        columns: dict[str, Any] = {
+            "action": [self.action_of[step.action] for step in steps],
+            "time": [time for each, asked in zip(read, questions, strict=True) for time in _times(each, asked)],
+            "item": item,
+            "category": [
+                NO_CATEGORY if step.category is None else self.items.category_of.get(step.category, UNKNOWN)
+                for step in steps
+            ],
+            "price": [np.nan if step.price is None else step.price for step in steps],
+        }
+        if "quantity" in UNITS[self.unit].columns:
+            columns["quantity"] = [np.nan if step.quantity is None else step.quantity for step in steps]
+        columns = {name: np.array(values, FEATURES[name].stored) for name, values in columns.items()}
+        columns |= features.derived(columns, offsets)
+        asks = UNITS[self.unit].asks
+        if not self._as_of:
+            return PackedSplit(None, asks, offsets=offsets, **columns)
+        ends = columns["time"][offsets[1:] - 1] + 1
+        now = np.array([end if asked.now is None else asked.now for end, asked in zip(ends, questions, strict=True)])
+        return PackedSplit(Bounds(offsets[:-1], offsets[1:], offsets[1:], now), asks, **columns)
+
+    def answers(self, questions: Sequence[Question]) -> dict[str, npt.NDArray[np.float32]]:
+        """By output the answers [N, A] to N questions, as `Artefact.scores` gives them. NaN where nothing of a history
+        is read: there is no answer, see `empty`.
+        """
+        read = [self.steps(question) for question in questions]
+        there = [place for place, steps in enumerate(read) if steps]
+        found = self._answered([read[place] for place in there], [questions[place] for place in there]) if there else {}
+        if len(there) == len(questions):
+            return found
+        whole = {}
+        for output in self.outputs:
+            width = found[output.name].shape[1] if found else self.width(output)
+            whole[output.name] = np.full((len(questions), width), np.nan, np.float32)
+            if found:
+                whole[output.name][there] = found[output.name]
+        return whole
+
+    def empty(self, question: Question) -> bool:
+        """Whether the model reads nothing of a history."""
+        return not self.steps(question)
+
+    def width(self, output: Output) -> int:
+        """How many numbers an answer has."""
+        (shape,) = (each.shape for each in self.artefact.session.get_outputs() if each.name == output.name)
+        return shape[1] if isinstance(shape[1], int) else self.artefact.known
+
+    def _answered(
+        self, read: Sequence[Sequence[Step]], questions: Sequence[Question]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        split, every = self._packed(read, questions), np.arange(len(questions))
+        asked = last(split, every, self.artefact.max_length)
+        return asking.answers(self.artefact, split, asked, every, self._translation(split))
+
+    def _translation(self, split: PackedSplit) -> Translation:
+        known = self.artefact.known
+        item = np.arange(max(int(split.item.max(initial=PADDING)) + 1, known))
+        item[known:] = UNKNOWN
+        actions = tuple(self.artefact.card["actions"])
+        categories = len(self.items.categories)
+        return Translation(item, np.arange(len(actions)), np.arange(categories), _Names(known, actions, categories))
+
+
+def _times(steps: Sequence[Step], asked: Question) -> list[int]:
+    """A time for each step: its own, or that of the nearest before it, or after it, that has one."""
+    first = next((step.time for step in steps if step.time is not None), asked.now or 0)
+    found, before = [], first
+    for step in steps:
+        before = before if step.time is None else step.time
+        found.append(before)
+    return found

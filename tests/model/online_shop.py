@@ -1,0 +1,48 @@
+"""A small shop whose model answers online: for tests of what stands on it, without training anything."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import small_models
+
+from clickflow.artefact import export
+from clickflow.online.history import Step
+from clickflow.online.served import Items, Served
+from clickflow.params.file import load
+from clickflow.sequences.store import open_split
+from clickflow.system.paths import Paths
+
+MODEL = "next_step"
+
+
+def exported(folder: Path, *, version: int = 1, seed: int = 0, **choices: Any) -> Served:
+    """The artefact of an untrained network of `small_models.spec(**choices)`, made by the real export in the workspace
+    `folder`, and served. Items are called by their index, `"2"` and on.
+    """
+    paths, model = Paths(folder), small_models.spec(**choices)
+    small_models.shop(paths.sequences("session"))
+    small_models.trained(paths.trained(MODEL), paths.sequences("session"), model, seed=seed)
+    params = replace(load(small_models.ROOT / "params.yaml"), models={MODEL: model}, champion={MODEL: 0})
+    export.run(replace(params, export=replace(params.export, tolerance=1e-3)), paths, MODEL)
+    return Served.of(MODEL, version, paths.exported(MODEL))
+
+
+def history(
+    folder: Path, served: Served, sequence: int, part: str = "test", steps: int | None = None
+) -> tuple[Step, ...]:
+    """A sequence of the store of `exported`, up to so many steps, as a client would send it."""
+    split = open_split(Paths(folder).sequences("session"), part)
+    begin, end = int(split.begin[sequence]), int(split.end[sequence])
+    return tuple(_step(split, at, served.artefact.card["actions"], served.items) for at in range(begin, end)[:steps])
+
+
+def _step(split: Any, at: int, actions: Any, items: Items) -> Step:
+    price, category = float(split.price[at]), int(split.category[at])
+    return Step(
+        str(split.item[at]),
+        actions[split.action[at]],
+        int(split.time[at]),
+        None if category == 0 else items.categories[category] if category < len(items.categories) else "?",
+        None if price != price else price,
+    )

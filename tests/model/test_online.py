@@ -1,0 +1,59 @@
+"""Answers online: the columns are those of the packed store, and so the answers are those that were measured."""
+
+from pathlib import Path
+
+import numpy as np
+import online_shop
+import pytest
+
+from clickflow.artefact import asking
+from clickflow.artefact.checks import identity
+from clickflow.artefact.windows import last
+from clickflow.online.engine import Engine
+from clickflow.online.history import Question
+from clickflow.online.ranking import Rules
+from clickflow.online.served import Served
+from clickflow.sequences.store import open_split, read_card
+from clickflow.system.paths import Paths
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Served]:
+    """A workspace and the model that is served from it."""
+    folder = tmp_path_factory.mktemp("online")
+    return folder, online_shop.exported(folder)
+
+
+def test_columns_and_answers_are_those_of_the_packed_store(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    store = Paths(folder).sequences("session")
+    split, card = open_split(store, "test"), read_card(store)
+    chosen = np.arange(split.n_sequences)
+    found = served.split(questions := [Question(online_shop.history(folder, served, k)) for k in chosen.tolist()])
+    assert found.columns.keys() == split.columns.keys()
+    for name, column in split.columns.items():
+        own = found.columns[name]
+        assert own.dtype == column.dtype
+        if name == "item":  # the order of items that the model does not know is nobody's
+            column, own = (np.minimum(each, served.artefact.known) for each in (column, own))
+        assert np.array_equal(own, column, equal_nan=own.dtype.kind == "f"), name
+    asked = last(split, chosen, served.artefact.max_length)
+    right = asking.answers(served.artefact, split, asked, chosen, identity(split, card))
+    for name, values in served.answers(questions).items():
+        assert np.array_equal(values, right[name]), name
+
+
+def test_an_engine_answers_each_output_by_its_kind(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    engine = Engine({served.model: served})
+    asked = Question(online_shop.history(folder, served, 3))
+    answer = engine.answer(served.model, asked, Rules(k=5, exclude_seen=True))
+    assert answer.version == 1
+    assert {*answer.values, *answer.rankings} == set(served.artefact.outputs)
+    ranking = answer.rankings["next_item"]
+    assert len(set(ranking.items)) == 5
+    assert ranking.fallback is None
+    assert not {step.item for step in asked.steps} & set(ranking.items)
+    cold = engine.answer(served.model, Question()).rankings["next_item"]
+    assert cold.fallback == "popularity"
+    assert cold.items[0] == served.items.ids[served.items.popular[0]]
