@@ -1,11 +1,15 @@
 """What every test may ask for."""
 
+import copy
 import gc
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+import memory_folder
 
 # CI asks the same questions every time; a person's machine asks new ones.
 settings.register_profile("ci", derandomize=True)
@@ -16,6 +20,24 @@ if os.environ.get("CI"):
 gc.set_threshold(700, 10, 1000)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+_MEMORY = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test` writes into memory; tests of platforms, which write more, to the disk."""
+    ours = (
+        "not platform" in config.option.markexpr and not config.option.basetemp and not hasattr(config, "workerinput")
+    )
+    if ours and (folder := memory_folder.take()):
+        config.stash[_MEMORY] = folder
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What failed can be looked at."""
+    if _MEMORY in session.config.stash and not exitstatus:
+        shutil.rmtree(session.config.stash[_MEMORY], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,10 +69,15 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.fixture
-def raw_params(root: Path) -> dict[str, object]:
-    """params.yaml as parsed; a test's to change and to check with `clickflow.params.file.check`."""
+@pytest.fixture(scope="session")
+def _raw_params(root: Path) -> dict[str, object]:
     import yaml
 
     parsed: dict[str, object] = yaml.safe_load((root / "tests/assets/params_long.yaml").read_text(encoding="utf-8"))
     return parsed
+
+
+@pytest.fixture
+def raw_params(_raw_params: dict[str, object]) -> dict[str, object]:
+    """params.yaml as parsed; a test's to change and to check with `clickflow.params.file.check`."""
+    return copy.deepcopy(_raw_params)
