@@ -64,6 +64,10 @@ class Engine:
         """Let this version answer from now on; questions under way are answered by the one before."""
         self._served = {**self._served, served.model: served}
 
+    def withdraw(self, model: str) -> None:
+        """Let `model` answer no more."""
+        self._served = {name: served for name, served in self._served.items() if name != model}
+
     def answer(self, model: str, question: Question, rules: Rules | None = None) -> Answer:
         """What the current version answers; rankings as `rules` say, only that of `rules.output` if it is given."""
         served = self.current(model)

@@ -37,10 +37,9 @@ def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
     from filelock import FileLock
 
     params.model(model)
-    folder = paths.home / "models" / model / str(version)
-    recorded = _recorded_hash(paths, model, version)
-    if recorded and folder.is_dir() and sha256_folder(folder) == recorded:
-        return folder
+    if here := held(paths, model, version):
+        return here
+    folder, recorded = folder_of(paths, model, version), _recorded_hash(paths, model, version)
     store = mlflow_client.connect(params, paths)
     registered = registered_models.version(store, model, version)
     if registered is None:
@@ -69,6 +68,17 @@ def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:
                 file.rename(fresh / file.name)
             loaded.rmdir()
     return folder
+
+
+def folder_of(paths: Paths, model: str, version: int) -> Path:
+    """Where the files of a version are kept in the home."""
+    return paths.home / "models" / model / str(version)
+
+
+def held(paths: Paths, model: str, version: int) -> Path | None:
+    """The artefact's folder of a version where the home has it, and it is what the ledger recorded; MLflow rests."""
+    folder, recorded = folder_of(paths, model, version), _recorded_hash(paths, model, version)
+    return folder if recorded and folder.is_dir() and sha256_folder(folder) == recorded else None
 
 
 def loaded(params: Params, paths: Paths, model: str) -> tuple[int, Artefact]:

@@ -1,0 +1,208 @@
+"""The champions that answer: as the ledger says, loaded beside those before them, and swapped in when they are ready.
+
+A champion that cannot be had (the registry is away, its files are spoilt, the disk is full) leaves the one before
+answering; `health` says what is wrong. Nothing here runs while a question waits: `follow` is for a thread of its own,
+and what must be downloaded is, by another process.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clickflow.online.engine import Engine
+from clickflow.online.served import Served
+from clickflow.params.schema import Params
+from clickflow.registry import champion, ledger
+from clickflow.system import process
+from clickflow.system.console import say
+from clickflow.system.errors import ClickflowError, DataError
+from clickflow.system.paths import Paths
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds until a version that could not be had is tried again; each time twice as long, at most so many."""
+
+Fetch = Callable[[str, int], Path]
+"""From a model and a version to its artefact's folder, whose files are whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a model stands."""
+
+    champion: int = 0
+    """The version that should answer; 0: none."""
+    serving: int = 0
+    """The version that answers; 0: none."""
+    since: float | None = None
+    """When it came to, seconds since 1970 UTC."""
+    problem: str = ""
+    """What is wrong, and what is done in its place; empty: nothing."""
+
+
+class Champions:
+    """Keeps an engine's models at what the ledger says."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        params: Params,
+        paths: Paths,
+        *,
+        models: Iterable[str] | None = None,
+        threads: int = 1,
+        fetch: Fetch | None = None,
+    ) -> None:
+        """`models`: none given, all of params.yaml; `threads` of onnxruntime, a model; `fetch`: see `fetched`."""
+        self._engine, self._params, self._paths, self._threads = engine, params, paths, threads
+        self._fetch = fetch or (lambda model, version: fetched(paths, model, version))
+        self._standing = {model: Standing() for model in (params.models if models is None else models)}
+        self._again: dict[str, tuple[int, float, float]] = {}
+        self._seen: dict[str, tuple[Path, object]] = {}
+        self._one = threading.Lock()
+
+    def health(self) -> dict[str, Standing]:
+        """How each model stands, as of the last `refresh`."""
+        return dict(self._standing)
+
+    def refresh(self) -> None:
+        """Bring every model to its champion; whatever is wrong is kept for `health`, and said once."""
+        with self._one:
+            for model, before in self._standing.items():
+                try:
+                    after = self._brought(model)
+                except (ClickflowError, OSError, MemoryError) as error:
+                    after = replace(self._standing[model], problem=_told(error))
+                if not after.serving and after.problem:
+                    after = self._earlier(model, after)
+                if after.problem and after.problem != before.problem:
+                    say(f"warning: {model}: {after.problem}")
+                self._standing = {**self._standing, model: after}
+
+    def follow(self, seconds: float, stop: threading.Event) -> None:
+        """`refresh` every so many seconds, until `stop`."""
+        while not stop.wait(seconds):
+            self.refresh()
+
+    def version(self, model: str, number: int) -> Served:
+        """A version of a model, loaded; it does not answer by that. Raises as `champion.fetch` does."""
+        return Served.of(model, number, self._fetch(model, number), threads=self._threads)
+
+    def _brought(self, model: str) -> Standing:
+        now = self._standing[model]
+        wanted = champion.current(self._params, self._paths, model)
+        if not wanted:
+            self._engine.withdraw(model)
+            self._seen.pop(model, None)
+            why = f"{model} has no champion: `dvc repro`, then `clickflow promote`, make the first one"
+            return Standing(problem=why)
+        now = replace(now, champion=wanted, problem="")
+        if now.serving == wanted:
+            return replace(now, problem=self._spoilt(model))
+        number, due, pause = self._again.get(model, (0, 0.0, FIRST_PAUSE / 2))
+        if number == wanted and time.monotonic() < due:
+            return replace(now, problem=self._standing[model].problem)
+        pause = min(2 * pause, LONGEST_PAUSE) if number == wanted else FIRST_PAUSE
+        try:
+            self._swap(self.version(model, wanted))
+        except (ClickflowError, OSError, MemoryError) as error:
+            self._again[model] = (wanted, time.monotonic() + pause, pause)
+            instead = f"version {now.serving} goes on answering" if now.serving else "nothing answers in its place"
+            return replace(now, problem=f"version {wanted}, the champion, cannot be loaded: {_told(error)}; {instead}")
+        self._again.pop(model, None)
+        return Standing(champion=wanted, serving=wanted, since=time.time())
+
+    def _swap(self, served: Served) -> None:
+        self._engine.swap(served)
+        self._seen[served.model] = (served.artefact.folder, _looks(served.artefact.folder))
+
+    def _earlier(self, model: str, now: Standing) -> Standing:
+        """Let the last champion before that the home has whole answer, where none does."""
+        for number in self._champions(model):
+            if number == now.champion:
+                continue
+            try:
+                folder = champion.held(self._paths, model, number)
+                if folder is None:
+                    continue
+                self._swap(Served.of(model, number, folder, threads=self._threads))
+            except (ClickflowError, OSError, MemoryError):
+                continue
+            told = now.problem.removesuffix("; nothing answers in its place")
+            problem = f"{told}; version {number}, an earlier champion, answers"
+            return replace(now, serving=number, since=time.time(), problem=problem)
+        return now
+
+    def _champions(self, model: str) -> Iterator[int]:
+        """All that were champion, the newest first."""
+        try:
+            entries = ledger.read(ledger.path(self._paths))
+        except (ClickflowError, OSError):
+            return
+        yield from dict.fromkeys(e.champion for e in reversed(entries) if e.model == model and e.moves and e.champion)
+
+    def _spoilt(self, model: str) -> str:
+        """Whether the files of the version that answers are no longer what was loaded."""
+        folder, looked = self._seen[model]
+        if (looks := _looks(folder)) == looked:
+            return ""
+        number = self._standing[model].serving
+        if champion.held(self._paths, model, number):
+            self._seen[model] = (folder, looks)
+            return ""
+        return (
+            f"the files of version {number} in {folder} have changed since it was loaded; it goes on answering from "
+            "memory, and is fetched again when it is loaded again"
+        )
+
+
+def fetched(paths: Paths, model: str, version: int) -> Path:
+    """`champion.fetch`, its download by a process of its own: what it imports would hold up who answers."""
+    if folder := champion.held(paths, model, version):
+        return folder
+    said: list[str] = []
+    command = [sys.executable, "-m", "clickflow.online.champions", model, str(version)]
+    env = {**os.environ, "CLICKFLOW_HOME": str(paths.home)}
+    done = process.run(command, cwd=paths.root, env=env, say=said.append, capture=True)
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        raise ClickflowError(f"version {version} of {model} could not be fetched: {process.last_words(done)}") from None
+    if "folder" not in told:
+        raise DataError(told["what"], kept=told["kept"], next_step=told["next_step"])
+    return Path(told["folder"])
+
+
+def _fetch_here(model: str, version: int) -> None:
+    """The other process: one line of JSON."""
+    from clickflow.params.file import load
+
+    paths = Paths(Path.cwd())
+    try:
+        told = {"folder": str(champion.fetch(load(paths.params), paths, model, version))}
+    except (ClickflowError, OSError) as error:
+        told = {name: str(getattr(error, name, "")) for name in ("kept", "next_step")} | {"what": _told(error)}
+    print(json.dumps(told))
+
+
+def _told(error: Exception) -> str:
+    """In one line; what to do next is the runbook's."""
+    if isinstance(error, ClickflowError):
+        return error.what
+    return str(error) or type(error).__name__
+
+
+def _looks(folder: Path) -> object:
+    """What tells that files were changed, without reading them."""
+    try:
+        return sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
+    except OSError as error:
+        return str(error)
+
+
+if __name__ == "__main__":
+    _fetch_here(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,146 @@
+"""Which version answers online: the champion of the ledger, or the last good one where that cannot be had."""
+
+import shutil
+from pathlib import Path
+
+import online_shop
+import pytest
+from online_shop import MODEL
+
+import mlflow_database
+from clickflow.online.champions import Champions
+from clickflow.online.engine import Engine
+from clickflow.online.history import Question, Step
+from clickflow.params.file import load
+from clickflow.registry import ledger
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.files import sha256_folder
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_client, registered_models
+
+ASKED = Question((Step("5", time=1_000_000), Step("6", time=9_000_000)))
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two of one shop."""
+    folders = [tmp_path_factory.mktemp(f"version_{seed}") for seed in (0, 1)]
+    return [online_shop.exported(folder, seed=seed).artefact.folder for seed, folder in enumerate(folders)]
+
+
+@pytest.fixture
+def paths(artefacts: list[Path], tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A home that holds both as versions 1 and 2, of which 1 is champion."""
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "home"))
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(root / name, tmp_path / name)
+    paths = Paths(tmp_path)
+    for number, folder in enumerate(artefacts, start=1):
+        shutil.copytree(folder, paths.home / "models" / MODEL / str(number))
+    crown(paths, artefacts, 1)
+    return paths
+
+
+def crown(paths: Paths, artefacts: list[Path], number: int) -> None:
+    """A line of the ledger that makes a version champion."""
+    entries = ledger.read(ledger.path(paths))
+    facts = {"artefact_sha256": sha256_folder(artefacts[number - 1])}
+    now = ledger.standing(entries, MODEL).champion
+    line = {"version": number, "champion": number, "previous": now, "reason": "a test", "facts": facts}
+    ledger.append(ledger.path(paths), entries, action="promote", model=MODEL, **line)  # type: ignore[arg-type]
+
+
+def champions(paths: Paths, **settings: object) -> tuple[Engine, Champions]:
+    engine = Engine({})
+    found = Champions(engine, load(paths.params), paths, models=[MODEL], **settings)  # type: ignore[arg-type]
+    found.refresh()
+    return engine, found
+
+
+def away(model: str, version: int) -> Path:
+    raise ClickflowError(f"the registry cannot be reached for {model} {version}")
+
+
+def test_a_new_champion_is_swapped_in_and_back(paths: Paths, artefacts: list[Path]) -> None:
+    engine, found = champions(paths)
+    first = engine.answer(MODEL, ASKED)
+    assert (first.version, found.health()[MODEL].problem) == (1, "")
+    crown(paths, artefacts, 2)
+    found.refresh()
+    second = engine.answer(MODEL, ASKED)
+    assert second.version == found.health()[MODEL].serving == 2
+    assert second.rankings["next_item"].scores != first.rankings["next_item"].scores
+    crown(paths, artefacts, 1)
+    found.refresh()
+    assert engine.answer(MODEL, ASKED).rankings["next_item"] == first.rankings["next_item"]
+
+
+def test_the_last_good_champion_goes_on_where_the_new_one_cannot_be_had(
+    paths: Paths, artefacts: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, found = champions(paths)
+    model = paths.home / "models" / MODEL / "2" / "model.onnx"
+    model.write_bytes(b"not a model")
+    crown(paths, artefacts, 2)
+    found._fetch = away
+    found.refresh()
+    standing = found.health()[MODEL]
+    assert (standing.champion, standing.serving) == (2, 1)
+    assert "version 2, the champion, cannot be loaded: the registry cannot be reached" in standing.problem
+    assert "version 1 goes on answering" in standing.problem
+    assert engine.answer(MODEL, ASKED).version == 1
+
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    again, told = champions(paths, fetch=full)  # a server that starts while the champion cannot be had
+    assert "No space left on device; version 1, an earlier champion, answers" in told.health()[MODEL].problem
+    assert again.answer(MODEL, ASKED).version == 1
+    with ledger.path(paths).open("ab") as file:
+        file.write(b"{}\n")
+    found.refresh()
+    assert "the ledger was changed" in found.health()[MODEL].problem
+    assert engine.answer(MODEL, ASKED).version == 1
+
+
+def test_files_that_change_below_a_champion_are_told_of(paths: Paths) -> None:
+    engine, found = champions(paths)
+    model = paths.home / "models" / MODEL / "1" / "model.onnx"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1])
+    found.refresh()
+    assert "have changed since it was loaded" in found.health()[MODEL].problem
+    assert engine.answer(MODEL, ASKED).version == 1
+    model.write_bytes(whole)
+    found.refresh()
+    assert found.health()[MODEL].problem == ""
+
+
+def test_a_champion_that_only_the_registry_has_is_fetched_by_another_process(
+    paths: Paths, artefacts: list[Path]
+) -> None:
+    mlflow_database.empty_into(paths.home)
+    store = mlflow_client.connect(load(paths.params), paths)
+    hashed = sha256_folder(artefacts[0])
+    registered_models.register(
+        store,
+        MODEL,
+        {registered_models.EXPORTED: artefacts[0]},
+        tags={"content_sha256": hashed, "artefact_sha256": hashed},
+        metrics={},
+        title="a test",
+        description="",
+    )
+    shutil.rmtree(paths.home / "models")
+    engine, found = champions(paths)
+    assert found.health()[MODEL].problem == ""
+    assert engine.answer(MODEL, ASKED).version == 1
+
+
+def test_without_a_champion_nobody_answers_and_health_says_why(paths: Paths) -> None:
+    engine, found = champions(paths, fetch=away)
+    shutil.rmtree(paths.home)
+    found.refresh()
+    assert "has no champion" in found.health()[MODEL].problem
+    with pytest.raises(UsageError, match="no model"):
+        engine.current(MODEL)
