@@ -45,13 +45,14 @@ def rules(params: Params) -> Any:
     # the room of heads stands above this one: heads join it from outside, so it is asked late
     yield from import_module("clickflow.heads.checks").checks(params)
     parts = 1 + bool(params.sequences.valid_share) + bool(params.sequences.test_share)
-    least = parts * params.sequences.customer.horizon_days + 2
-    if "customer" in params.units and params.source.kind == "simulator" and params.simulator.days < least:
-        yield (
-            f"units: customer: {params.simulator.days} days of simulator.days are too few for a horizon of "
-            f"{params.sequences.customer.horizon_days}: the answers of {parts} parts stand one after the other, which "
-            f"needs {least}"
-        )
+    for unit in (units()[name] for name in params.units if name in units() and units()[name].as_of):
+        days = unit.as_of(getattr(params.sequences, unit.section)).horizon_days
+        least = parts * days + 2
+        if params.source.kind == "simulator" and params.simulator.days < least:
+            yield (
+                f"units: {unit.name}: {params.simulator.days} days of simulator.days are too few for a horizon of "
+                f"{days}: the answers of {parts} parts stand one after the other, which needs {least}"
+            )
     if "purchase" not in params.sequences.customer.event_types:
         yield "sequences.customer.event_types: purchase is missing; whoever bought is a customer"
     if params.sequences.session.max_length < params.sequences.session.min_length:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from clickflow.params.meta import Meta
 
@@ -44,6 +44,26 @@ class CustomerUnit:
     event_types: Annotated[tuple[str, ...], Meta("what becomes a step, where it has an item; purchase among them")] = (
         *("view", "cart", "favourite", "remove", "purchase", "cancel"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesUnit:
+    """What one sequence of the unit `series` is: docs/reference/sequences.md."""
+
+    level: Annotated[Literal["item", "category", "shop"], Meta("what a series is of")] = "item"
+    step: Annotated[Literal["day", "week"], Meta("what a value is of: a day, or a week from Monday on, UTC")] = "day"
+    horizon: Annotated[int, Meta("questions are about so many steps after an origin", ge=1, le=400)] = 14
+    every: Annotated[int, Meta("steps from one origin, as of which series are asked about, to the next", ge=1)] = 7
+    least_sales: Annotated[
+        int, Meta("a series is asked about as of an origin with so many steps with a sale before it", ge=1)
+    ] = 5
+    active_days: Annotated[
+        int, Meta("and with a sale in so many days before it: what is sold no more is not asked about", "days", ge=1)
+    ] = 91
+    returns: Annotated[
+        Literal["subtract", "ignore"],
+        Meta("events of type cancel are taken off the units of their own step, down to 0, or are not looked at"),
+    ] = "subtract"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +121,7 @@ class Sequences:
     robots: Robots = field(default_factory=Robots)
     session: SessionUnit = field(default_factory=SessionUnit)
     customer: CustomerUnit = field(default_factory=CustomerUnit)
+    series: SeriesUnit = field(default_factory=SeriesUnit)
 
     @property
     def window(self) -> tuple[datetime | None, datetime | None]:

@@ -44,6 +44,7 @@ class Card:
     step); `tie_share` of the steps that have the time, and the same or no order, of the step before. `notes`: what a
     person must know before believing a figure measured on this store, a sentence each.
     `repeated`: steps that stand in several parts, once for each part after the first.
+    `summed`: where steps are sums of events, how many events they are of.
     `files`: SHA-256 of every other file, by its path in the store.
     """
 
@@ -64,6 +65,7 @@ class Card:
     coverage: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     repeated: int = 0
+    summed: int | None = None
 
     @property
     def sha256(self) -> str:
@@ -88,9 +90,10 @@ class Card:
     def add_up(self) -> None:
         """Raise ClickflowError unless every event read is packed or left out for a reason."""
         left_out = sum(reason["events"] for reason in self.left_out.values())
-        if self.events_read != self.packed + left_out:
+        packed = self.packed if self.summed is None else self.summed
+        if self.events_read != packed + left_out:
             raise ClickflowError(
-                f"{self.events_read:,} events were read, {self.packed:,} packed and {left_out:,} left out: "
+                f"{self.events_read:,} events were read, {packed:,} packed and {left_out:,} left out: "
                 f"they do not add up, which is a fault of clickflow",
                 kept="the store made before, if there was one",
                 next_step=f"report it with what was left out: {dict(self.left_out)}",
@@ -152,6 +155,8 @@ def _plain(card: Card) -> dict[str, Any]:
     plain = asdict(card)
     if not card.repeated:
         del plain["repeated"]  # stores of before had none
+    if card.summed is None:
+        del plain["summed"]
     for part in plain["splits"].values():
         for end in ("first", "last"):
             part[end] = None if part[end] is None else iso(part[end])

@@ -17,6 +17,7 @@ import numpy as np
 
 from clickflow.events.contract import COLUMNS, EVENT_TYPES
 from clickflow.sequences.features import held
+from clickflow.sequences.units.unit import Sums
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -235,6 +236,38 @@ def ordered_events(
         **({"order": joined.order.fill_null(NO_ORDER)} if with_order else {}),
     )
     return joined.order_by("actor", "time", "row")
+
+
+def sales(events: Any, sums: Sums) -> Any:
+    """What was bought by key and day, in their order: `key` (null: none), `day` since 1970 UTC, `bought` and `back` in
+    pieces (no quantity is one), `value` of the `priced` pieces, `category` of the day, and how many `events` that is.
+
+    Sums are of decimals, six behind the point, which come out the same in whatever order rows are added.
+    """
+    import ibis
+
+    def exact(value: Any) -> Any:
+        return value.cast("decimal(38, 6)").sum().fill_null(0).cast("float64")
+
+    kinds = ["purchase", *(["cancel"] if sums.returns else [])]
+    used = events.filter(events.event_type.isin(kinds))
+    keys = {"item": used.item_id, "category": used.category, "shop": ibis.literal("shop")}
+    used = used.mutate(
+        key=keys[sums.level],
+        day=(used.event_time.epoch_seconds() / 86_400).floor().cast("int64"),
+        pieces=used.quantity.cast("float64").fill_null(1.0),
+        is_sale=used.event_type == "purchase",
+        of=used.category if sums.level != "shop" else ibis.null("string"),
+    )
+    counted = used.group_by("key", "day").agg(
+        bought=exact(ibis.ifelse(used.is_sale, used.pieces, 0.0)),
+        back=exact(ibis.ifelse(used.is_sale, 0.0, used.pieces)),
+        value=exact(ibis.ifelse(used.is_sale, used.price * used.pieces, 0.0)),
+        priced=exact(ibis.ifelse(used.is_sale & used.price.notnull(), used.pieces, 0.0)),
+        category=used.of.min(),
+        events=used.count(),
+    )
+    return counted.order_by("key", "day")
 
 
 def ordered_sequences(sequences: Any, actors: Any, part: int, row: list[str]) -> Any:

@@ -1,4 +1,5 @@
 """Histories of persons as of cut-offs: who is in, where each sequence lies in the steps of its person. Pure numpy.
+A series of periods is a person too: its key in the place of the user's.
 
 A part holds the steps of each of its persons once, from the first to the last that any of its answers may come from.
 """
@@ -92,13 +93,13 @@ class Histories:
         parquet.write_table(pa.table(columns), path, compression="none", row_group_size=ROWS)
 
     def rows(self, schema: "pa.Schema") -> "Iterator[pa.Table]":
-        """The rows of sequences.parquet."""
+        """The rows of sequences.parquet, whose first column says whose each is."""
         import pyarrow as pa
 
         for first in range(0, len(self.owner), ROWS):
             some = slice(first, first + ROWS)
             columns = {
-                "user_id": self.persons.user.take(pa.array(self.owner[some])),
+                schema.names[0]: self.persons.user.take(pa.array(self.owner[some])),
                 "cut_off": pa.array(self.cut_off[some]),
                 "start": pa.array(self.start[some]),
                 "end": pa.array(self.end[some]),
@@ -110,7 +111,8 @@ class Histories:
 def histories(
     persons: Persons, steps: Mapping[str, Array], active: int, how: AsOf, cut_offs: Mapping[str, list[int]]
 ) -> dict[str, Histories]:
-    """By part: of every person who did something of the action code `active` lately, all that was before each cut-off.
+    """By part: of every person who did something of the action code `active` lately, and as often as `how` asks, all
+    that was before each cut-off.
 
     `steps` are the columns of the stream of steps, each person's in the order of time.
     """
@@ -125,6 +127,9 @@ def histories(
         read, answered = (_before(owner, time, each, len(persons.length[chosen])) for each in (moments, ends))
         offsets = np.cumsum(persons.length[chosen]) - persons.length[chosen]
         is_in = _lately(time, action == active, offsets, read, moments - how.active_days * DAY)
+        if how.least > 1:
+            done = np.concatenate([[0], np.cumsum(action == active)])
+            is_in &= done[offsets[:, None] + read] - done[offsets[:, None]] >= how.least
         for name, each in cut_offs.items():
             places = np.searchsorted(moments, each)
             person, place = np.nonzero(is_in[:, places])

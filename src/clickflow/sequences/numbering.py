@@ -19,7 +19,8 @@ class Numbered:
     """
 
     table: Any
-    actors: engine.Actors
+    actors: Any
+    """`engine.Actors`; None where nobody is asked for."""
     items: Any
     categories: Any
     brands: Any
@@ -38,8 +39,11 @@ class Numbered:
     """Whether the source gives an order within an instant."""
 
 
-def number(connection: Any, events: Path, settings: Sequences, *, by_person: bool = False) -> Numbered:
-    """The canonical events below `events` within the window of the params; `by_person`: see `units.unit.Unit`.
+def number(
+    connection: Any, events: Path, settings: Sequences, *, by_person: bool = False, with_actors: bool = True
+) -> Numbered:
+    """The canonical events below `events` within the window of the params; `by_person`: see `units.unit.Unit`;
+    not `with_actors`: nobody is numbered.
 
     Raises DataError where none lies in the window.
     """
@@ -60,7 +64,7 @@ def number(connection: Any, events: Path, settings: Sequences, *, by_person: boo
     nobody = table.filter(table.user_id.isnull() & table.session_id.isnull())
     return Numbered(
         table=table,
-        actors=engine.number_actors(connection, table),
+        actors=engine.number_actors(connection, table) if with_actors else None,
         items=items,
         categories=categories,
         brands=brands,

@@ -1,6 +1,7 @@
 """The stage `sequences@unit`: canonical events to the packed store of a unit, split by time.
 
-Number and sort (engine), cut by the unit's rules (cutting), part (split), order (engine), count (vocabulary), pack.
+Number and sort (engine), cut by the unit's rules (cutting), or sum (summed), part (split), order (engine), count
+(vocabulary), pack.
 """
 
 import shutil
@@ -19,6 +20,7 @@ from clickflow.events.contract import EVENT_TYPES
 from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
 from clickflow.sequences import coverage, cutting, engine, exclusions, features, numbering, pack, split, vocabulary
+from clickflow.sequences import summed as summing
 from clickflow.sequences.card import SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
 from clickflow.sequences.histories import Histories, Persons, histories
@@ -59,37 +61,37 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
     give no store.
     """
     unit = named(name)
-    section = getattr(settings, unit.section)
-    rules = unit.rules(section)
-    _check(rules, unit)
+    rules = unit.rules(getattr(settings, unit.section)) if unit.rules else None
+    if rules is not None:
+        _check(rules, unit)
     clock = manifest.clock(events)
     with _scratch(out) as scratch, replacing(out, seal=integrity.seal) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
-            numbered = numbering.number(connection, events, settings, by_person=unit.by_person)
-            cut = _cut(connection, numbered, rules, unit, scratch)
-            split_up = (_split if unit.as_of is None else _split_as_of)(
-                connection, numbered, cut, settings, unit, scratch, clock=clock
-            )
-            names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
-        parts, tables, files = _pack(split_up, numbered, names, cut, settings, unit, scratch, fresh, clock=clock)
+            if rules is None:
+                made = _summed(connection, events, settings, unit, scratch, clock=clock)
+            else:
+                made = _cut_up(connection, events, rules, settings, unit, scratch, clock=clock)
+        numbered, split_up = made.numbered, made.split_up
+        parts, tables, files = _pack(made, settings, unit, scratch, fresh, clock=clock)
         covered = coverage.measure(parts, split_up.held, tables.items)
         card = Card(
             unit=unit.name,
             known=tables.items.known,
             items_total=len(tables.items.order),
             categories=FIRST_ITEM + len(tables.categories.order),
-            actions=EVENT_TYPES,
+            actions=unit.actions or EVENT_TYPES,
             splits=parts,
             boundaries={"valid": split_up.where.train, "test": split_up.where.valid},
             statistics=features.statistics(map_columns(fresh, "train", parts["train"], features.held(unit.columns))),
             events_read=numbered.events,
-            left_out=_left_out(numbered, cut, split_up),
+            left_out=made.left_out,
             counts=split_up.counts,
             settings={**_settings(settings, unit), "source": _source(events)},
             files=files,
             clock=clock,
             coverage=covered | {"tie_share": split_up.tie_share},
             repeated=split_up.repeated,
+            summed=made.summed,
             notes=(
                 *split_up.notes,
                 *coverage.notes(covered, split_up.held, tables.items, settings, clock=clock),
@@ -126,11 +128,76 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What is packed: the stream of steps, and how it is split; `names` are those of the items, an Arrow array."""
+
+    numbered: numbering.Numbered
+    steps: Mapping[str, Array]
+    split_up: Split
+    names: Any
+    left_out: Mapping[str, Mapping[str, int]]
+    summed: int | None = None
+    """As on the card."""
+
+
+@dataclass(frozen=True)
 class Tables:
     """What gets an index."""
 
     items: Vocabulary
     categories: Vocabulary
+
+
+def _cut_up(
+    connection: Any, events: Path, rules: Rules, settings: Sequences, unit: Unit, scratch: Path, *, clock: bool
+) -> Made:
+    """Of a unit whose steps are events."""
+    numbered = numbering.number(connection, events, settings, by_person=unit.by_person)
+    cut = _cut(connection, numbered, rules, unit, scratch)
+    split_up = (_split if unit.as_of is None else _split_as_of)(
+        connection, numbered, cut, settings, unit, scratch, clock=clock
+    )
+    names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
+    return Made(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up))
+
+
+def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scratch: Path, *, clock: bool) -> Made:
+    """Of a unit whose steps are sums of events."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    assert unit.sums is not None
+    assert unit.as_of is not None
+    section = getattr(settings, unit.section)
+    sums, how = unit.sums(section), unit.as_of(section)
+    log = numbering.number(connection, events, settings, with_actors=False)
+    console.say(f"{unit.name}: summing {log.events - log.outside:,} events")
+    made = summing.summed(connection, log, sums, how)
+    split_up = _parts_as_of(made.persons, made.steps, made.numbered, how, settings, unit, scratch, clock=clock)
+    longest = np.max([each.held for each in split_up.lying.values()], axis=0)
+    of = np.arange(len(made.events)) - np.repeat(made.persons.source, made.persons.length)
+    held = of < np.repeat(longest, made.persons.length)
+    inside = np.repeat(longest > 0, made.persons.length)
+    if sums.level == "item":
+        every = engine.item_names(connection, log.table, log.items, split_up.where.train)
+        names = every.take(pc.index_in(made.numbered.item_ids, log.item_ids))
+    else:
+        names = pa.nulls(len(made.numbered.item_ids), pa.string())
+    reasons = {
+        "outside_window": log.outside,
+        **made.left_out,
+        "inactive": int(made.events[~inside].sum()),
+        "after_answers": int(made.events[inside & ~held].sum()),
+    }
+    counts = {"units_cancelled_beyond_sales": round(made.beyond), **split_up.counts}
+    return Made(
+        made.numbered,
+        made.steps,
+        replace(split_up, counts=counts),
+        names,
+        {name: {"events": number} for name, number in reasons.items()},
+        int(made.events[held].sum()),
+    )
 
 
 def _cut(connection: Any, numbered: numbering.Numbered, rules: Rules, unit: Unit, scratch: Path) -> Cut:
@@ -224,6 +291,24 @@ def _split_as_of(
     """`_split` of a unit with cut-offs: a file holds the persons of a part."""
     assert unit.as_of is not None
     how = unit.as_of(getattr(settings, unit.section))
+    found = connection.read_parquet(str(cut.sequences)).mutate(part=0)
+    path = scratch / "persons.parquet"
+    engine.write(connection, engine.ordered_sequences(found, numbered.actors.named, 0, ["user_id", "length"]), path)
+    return _parts_as_of(Persons.read(path), cut.steps, numbered, how, settings, unit, scratch, clock=clock)
+
+
+def _parts_as_of(
+    persons: Persons,
+    steps: Mapping[str, Array],
+    numbered: numbering.Numbered,
+    how: AsOf,
+    settings: Sequences,
+    unit: Unit,
+    scratch: Path,
+    *,
+    clock: bool,
+) -> Split:
+    """The parts of whoever has steps."""
     if not clock:
         raise DataError(
             f"the log has an order and no clock: the unit {unit.name} counts days",
@@ -231,16 +316,12 @@ def _split_as_of(
             next_step="map a column with times (source.columns: {event_time: ...}), or take the unit out of units",
         )
     cut_offs = split.cut_offs(numbered.first, numbered.stop, how, settings.valid_share, settings.test_share)
-    found = connection.read_parquet(str(cut.sequences)).mutate(part=0)
-    path = scratch / "persons.parquet"
-    engine.write(connection, engine.ordered_sequences(found, numbered.actors.named, 0, ["user_id", "length"]), path)
-    persons = Persons.read(path)
-    lying = histories(persons, cut.steps, EVENT_TYPES.index(how.active), how, cut_offs)
+    lying = histories(persons, steps, (unit.actions or EVENT_TYPES).index(how.active), how, cut_offs)
     _refuse_nobody(persons, lying, cut_offs, numbered, how, unit)
     held = {}
     for name, each in lying.items():
         each.write_persons(scratch / f"{name}.parquet")
-        support = pack.support(scratch / f"{name}.parquet", cut.steps, len(numbered.item_ids), len(numbered.paths))
+        support = pack.support(scratch / f"{name}.parquet", steps, len(numbered.item_ids), len(numbered.paths))
         held[name] = replace(support, sequences=len(each.owner))
     longest = np.max([each.held for each in lying.values()], axis=0)
     inside, packed = longest > 0, int(longest.sum())
@@ -253,15 +334,20 @@ def _split_as_of(
             "after_answers": {"events": int(persons.length[inside].sum()) - packed, "sequences": 0},
         },
         counts={
-            "persons": len(persons.length),
-            "customers": int(inside.sum()),
+            "persons" if unit.by_person else "keys": len(persons.length),
+            _them(unit): int(inside.sum()),
             **{f"cut_offs_{name}": len(each) for name, each in cut_offs.items()},
-            **{f"customers_{name}": len(each.inside) for name, each in lying.items()},
+            **{f"{_them(unit)}_{name}": len(each.inside) for name, each in lying.items()},
         },
         tie_share=0.0,
         lying=lying,
         repeated=sum(part.events for part in held.values()) - packed,
     )
+
+
+def _them(unit: Unit) -> str:
+    """Who has sequences as of cut-offs."""
+    return "customers" if unit.by_person else unit.name
 
 
 def _refuse_nobody(
@@ -279,12 +365,14 @@ def _refuse_nobody(
             kept=KEPT,
             next_step="map the column of customers (source.columns: {user_id: ...}), or take the unit out of units",
         )
-    few = {name: len(lying[name].inside) for name in SPLITS if cut_offs[name] and len(lying[name].inside) < FEWEST}
+    least = FEWEST if unit.by_person else 1
+    few = {name: len(lying[name].inside) for name in SPLITS if cut_offs[name] and len(lying[name].inside) < least}
     if few:
         said = " and ".join(f"{number} in the {name} part" for name, number in few.items())
         raise DataError(
-            f"too few customers: {said}, of {len(persons.length):,} persons; a {unit.name} has a {how.active} in the "
-            f"{how.active_days} days before a cut-off",
+            f"too few {_them(unit)}: {said}, of {len(persons.length):,} {'persons' if unit.by_person else 'keys'}; a "
+            f"{unit.name} has a {how.active} in the {how.active_days} days before a cut-off"
+            + (f", and {how.least} before it" if how.least > 1 else ""),
             kept=KEPT,
             next_step=f"look at sequences.{unit.section} in params.yaml and at the event types of the log, or ingest "
             "more",
@@ -317,10 +405,7 @@ def _sizes(
 
 
 def _pack(
-    split_up: Split,
-    numbered: numbering.Numbered,
-    names: Any,
-    cut: Cut,
+    made: Made,
     settings: Sequences,
     unit: Unit,
     scratch: Path,
@@ -328,6 +413,7 @@ def _pack(
     *,
     clock: bool,
 ) -> tuple[dict[str, Part], Tables, dict[str, str]]:
+    numbered, split_up = made.numbered, made.split_up
     held = split_up.held
     train = held["train"]
     later = np.sum([held[name].items for name in held if name != "train"], axis=0)
@@ -349,7 +435,7 @@ def _pack(
                 out,
                 name,
                 scratch / f"{name}.parquet",
-                cut.steps,
+                made.steps,
                 n_sequences=held[name].sequences,
                 n_events=held[name].events,
                 items=tables.items,
@@ -361,9 +447,9 @@ def _pack(
             )
             files |= written
     steps = map_columns(out, "train", parts["train"], features.held(unit.columns))
-    brands = pack.brands(scratch / "train.parquet", cut.steps, steps["item"], len(tables.items.order))
+    brands = pack.brands(scratch / "train.parquet", made.steps, steps["item"], len(tables.items.order))
     brands = numbered.brand_names.take(brands)
-    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, names, brands, steps)
+    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, made.names, brands, steps)
     files |= pack.write_categories(out, tables.categories, numbered.paths)
     return parts, tables, files
 
@@ -414,6 +500,8 @@ def _settings(settings: Sequences, unit: Unit) -> dict[str, Any]:
     shaping = {name: value for name, value in asdict(settings).items() if name not in others}
     section = asdict(getattr(settings, unit.section))
     shaping[unit.name] = {name: list(value) if isinstance(value, tuple) else value for name, value in section.items()}
+    if unit.as_of is not None:
+        shaping[unit.name]["horizon_days"] = unit.as_of(getattr(settings, unit.section)).horizon_days
     for end, moment in zip(("since", "until"), settings.window, strict=True):
         shaping[end] = moment.isoformat() if moment else None
     return shaping

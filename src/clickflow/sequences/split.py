@@ -20,7 +20,7 @@ EMBARGOED = len(SPLITS)
 
 def cut_offs(first: int, stop: int, how: AsOf, valid_share: float, test_share: float) -> dict[str, list[int]]:
     """The cut-offs of each part of `SPLITS` and of `NOW`, for a log from `first` to before `stop`, all in microseconds
-    since 1970 UTC, cut-offs at midnight.
+    since 1970 UTC, cut-offs at midnight (of Mondays alone where a period is a week).
 
     The last one of the test part is a horizon before the last midnight of the log, and so on backwards: the days that
     a part's answers come from end before the first cut-off of the next part begins. Shares are of the room that the
@@ -28,7 +28,7 @@ def cut_offs(first: int, stop: int, how: AsOf, valid_share: float, test_share: f
     """
     horizon, every = how.horizon_days * DAY, how.every_days * DAY
     shares = {"test": test_share, "valid": valid_share}
-    earliest, latest = first // DAY * DAY + DAY, stop // DAY * DAY
+    earliest, latest = midnight(first, how) + how.period_days * DAY, midnight(stop, how)
     horizons = 1 + sum(map(bool, shares.values()))
     room = latest - earliest - horizons * horizon
     if room < 0:
@@ -37,7 +37,7 @@ def cut_offs(first: int, stop: int, how: AsOf, valid_share: float, test_share: f
             f"the log spans {(stop - first) / DAY:,.1f} days: a horizon of {how.horizon_days} days needs {days:,}, for "
             f"the answers of {horizons} parts stand one after the other",
             kept="the store made before, if there was one",
-            next_step="shorten sequences.customer.horizon_days in params.yaml, or ingest more days",
+            next_step=f"shorten {how.param} in params.yaml, or ingest more days",
         )
     found: dict[str, list[int]] = {}
     end = latest - horizon
@@ -46,7 +46,18 @@ def cut_offs(first: int, stop: int, how: AsOf, valid_share: float, test_share: f
         found[name] = [end - back * every for back in reversed(range(number))]
         end = found[name][0] - horizon if number else end
     found["train"] = [end - back * every for back in reversed(range((end - earliest) // every + 1))]
-    return {name: found[name] for name in SPLITS} | {NOW: [-(-stop // DAY) * DAY]}
+    return {name: found[name] for name in SPLITS} | {NOW: [latest if how.now == "last" else -(-stop // DAY) * DAY]}
+
+
+def phase(how: AsOf) -> int:
+    """When the first period of 1970 began, microseconds: 0, or that of its first Monday."""
+    return 4 * DAY if how.period_days == 7 else 0
+
+
+def midnight(time: int, how: AsOf) -> int:
+    """When the period that a moment lies in began."""
+    period = how.period_days * DAY
+    return (time - phase(how)) // period * period + phase(how)
 
 
 @dataclass(frozen=True)

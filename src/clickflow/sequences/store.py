@@ -294,6 +294,7 @@ def _rows(split: str, unit: Unit, offsets: Array, time: Array, bounds: Bounds | 
         {
             "session_id": [f"{split}-{i}" for i in range(n)],
             "user_id": pa.nulls(n, pa.string()) if unit.asks == "every" else [f"person-{i}" for i in person],
+            "series": [f"series-{i}" for i in person],
             "start": pa.array(time[begin]),
             "end": pa.array(time[end - 1]),
             "cut_off": pa.array(time[end - 1] + 1 if bounds is None else bounds.cut_off),
@@ -311,6 +312,7 @@ def write_store(
     items: list[str] | None = None,
     actions: tuple[str, ...] | None = None,
     clock: bool = True,
+    settings: Mapping[str, Any] | None = None,
 ) -> Card:
     """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
 
@@ -318,10 +320,14 @@ def write_store(
     name of the folder is the unit's, of those that there are, or they are sessions;
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
     the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
-    names (none given: the event types of the contract). `clock`: see `Card`.
+    names (none given: those of the unit, or the event types of the contract). `clock`: see `Card`. `settings`: those of
+    the unit itself.
     """
     import pyarrow as pa
 
+    unit = UNITS.get(folder.name, session.UNIT)
+    if actions is None:
+        actions = unit.actions
     if actions is None:
         from clickflow.events.contract import EVENT_TYPES
 
@@ -354,7 +360,6 @@ def write_store(
             "categories.parquet": write_table(fresh / "categories.parquet", [categories], categories_schema()),
         }
         parts = {}
-        unit = UNITS.get(folder.name, session.UNIT)
         for name, arrays in splits.items():
             parts[name], written = write_split(fresh, name, arrays, unit=unit, clock=clock)
             files |= written
@@ -370,7 +375,7 @@ def write_store(
             events_read=sum(part.events for part in parts.values()),
             left_out={},
             counts={},
-            settings={},
+            settings={unit.name: dict(settings)} if settings else {},
             files=files,
             clock=clock,
         )

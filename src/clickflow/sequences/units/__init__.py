@@ -6,11 +6,11 @@ docs/decisions/0009-units-and-stores.md.
 
 from typing import Any
 
-from clickflow.sequences.units import customer, session
+from clickflow.sequences.units import customer, series, session
 from clickflow.sequences.units.unit import Log, Unit
 from clickflow.system.errors import UsageError, nearest
 
-UNITS: dict[str, Unit] = {unit.name: unit for unit in (session.UNIT, customer.UNIT)}
+UNITS: dict[str, Unit] = {unit.name: unit for unit in (session.UNIT, customer.UNIT, series.UNIT)}
 """All units by name."""
 
 

@@ -44,6 +44,28 @@ class AsOf:
     """Whoever did not buy in so many days before a cut-off is not asked about as of it."""
     active: str = "purchase"
     """The type of event by which one is in."""
+    least: int = 1
+    """Whoever has fewer such steps before a cut-off is not asked about as of it."""
+    period_days: int = 1
+    """Cut-offs are at midnight, of every day or, 7, of Mondays alone."""
+    now: Literal["next", "last"] = "next"
+    """Whether what is scored is read as of the first such midnight after the log's end, or of the last one before it,
+    because a period that is not over has no value yet.
+    """
+    param: str = "sequences.customer.horizon_days"
+    """Where the horizon stands in params.yaml."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """Of a unit whose steps are no events, but sums of them by key and period."""
+
+    level: str
+    """What has a key: item, category or shop."""
+    period_days: int
+    """1 or 7."""
+    returns: bool
+    """Whether what was cancelled in a period is taken off its units."""
 
 
 class Log(Protocol):
@@ -76,10 +98,16 @@ class Unit:
     """One sentence: what a sequence of it is."""
     section: str
     """Where its params stand, below `sequences`."""
-    rules: Callable[[Any], Rules]
-    """From the params of its section."""
     row: Mapping[str, ArrowType]
     """The columns of sequences.parquet, which says of each sequence whose and when it is."""
+    rules: Callable[[Any], Rules] | None = None
+    """From the params of its section: how events become its sequences."""
+    sums: Callable[[Any], Sums] | None = None
+    """In the place of `rules`: which sums of events its steps are."""
+    actions: tuple[str, ...] | None = None
+    """The names of its steps' action codes; None: the types of event."""
+    owner: str = "user_id"
+    """The column of `row` that says whose a sequence is: rows of one are drawn together where metrics are resampled."""
     columns: tuple[str, ...] = ()
     """The features of a step that its store holds beside those of every store (`Feature.named`)."""
     asks: Asks = "every"
