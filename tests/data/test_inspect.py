@@ -361,6 +361,9 @@ def test_models_that_a_log_has_nothing_for_become_comments(desk: Desk, root: Pat
         params = load(desk.paths.params)
         assert list(params.models) == list(params.champion) == [left]
         assert params.units == (params.models[left].unit,)
+        written = desk.paths.params.read_text(encoding="utf-8")
+        assert "as far as it was looked at. Where all of" in written
+        assert f"add {'customer' if gone == 'customers' else 'session'} to units" in written
     assert params.sequences.customer == load(root / "params.yaml").sequences.customer, "nobody is asked about"
     desk.paths.params.write_text(shipped, encoding="utf-8")
     inspect(

@@ -72,6 +72,16 @@ def test_money_is_what_acting_brings_and_nobody_is_acted_on_twice() -> None:
     assert found["over_best_baseline"]["value"] == own["value"]
 
 
+def test_the_simple_method_was_chosen_before_these_rows_were_looked_at() -> None:
+    answers = asked({CANDIDATE: [0.9, 0.1], "logistic": [0.9, 0.1], "majority": [0.9, 0.9]}, [1, 0])
+    own = np.arange(2)
+    assert money.best_baseline(answers, own, KEEP) == "logistic"
+    found = money.of(answers, own, own, KEEP, HOW, "majority")
+    assert (found["best_baseline"], found["best_baseline_on"]) == ("majority", "valid")
+    assert found["over_best_baseline"]["value"] == pytest.approx(1000 * 6 / 2)
+    assert of(answers, KEEP)["best_baseline_on"] == "test"
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max_size=30), st.sampled_from([KEEP, WIN]))
 def test_who_knows_the_truth_brings_the_most(rows: list[tuple[float, bool]], costs: Costs) -> None:
     p, target = [p for p, _ in rows], [int(yes) for _, yes in rows]

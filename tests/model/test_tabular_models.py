@@ -18,8 +18,9 @@ from clickflow import features
 from clickflow.artefact import asking, export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import last, questions
-from clickflow.evaluation import headline, vocabularies
+from clickflow.evaluation import headline, report, vocabularies
 from clickflow.events.contract import EVENT_TYPES
+from clickflow.models import estimators
 from clickflow.params.file import check
 from clickflow.sequences.store import open_split, read_card, write_store
 from clickflow.system.errors import DataError, UsageError
@@ -239,7 +240,8 @@ def histories(people: int, seed: int, cut_offs: Sequence[int]) -> dict[str, Any]
 
 def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = params_of(root, "blend", unit="customer", heads={"churn": {}, "spend": {}}, boosting={"trees": 8})
-    raw["units"], raw["evaluation"], raw["gate"]["primary"] = ["customer"], {"bootstrap": 50}, {"churn": "log_loss"}
+    raw["units"], raw["gate"]["primary"] = ["customer"], {"churn": "log_loss"}
+    raw["evaluation"] = {"bootstrap": 50, "costs": {"churn": {"act_on": "yes", "value": 60, "response": 0.25}}}
     raw["gate"]["floors"], raw["gate"]["beat_baselines"], raw["watch"] = {}, {}, {}
     raw["simulator"]["days"] = 200
     paths = Paths(tmp_path)
@@ -256,6 +258,8 @@ def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeyp
     assert (artefact.unit, artefact.features) == ("customer", features.names("customer"))
     assert metrics["churn"]["candidate"]["log_loss"]["value"] < metrics["churn"]["majority"]["log_loss"]["value"]
     assert metrics["spend"]["candidate"]["pinball"]["value"] < metrics["spend"]["mean"]["pinball"]["value"]
+    assert metrics["money"]["churn"]["best_baseline_on"] == "valid"
+    assert report.console_table(metrics).title.startswith(f"{MODEL}: {metrics['positions']} questions")
     split, card = open_split(store, "test"), read_card(store)
     asked = last(split, np.arange(split.n_sequences), artefact.max_length)
     translation, every = vocabularies.translation(store, card, artefact), np.arange(len(asked))
@@ -267,6 +271,27 @@ def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeyp
     other = asking.answers(artefact, split.with_columns(price=later), asked, every, translation)
     for head, values in whole.items():
         np.testing.assert_array_equal(values, other[head])
+
+
+def test_a_person_is_in_one_fold_whichever_part_asks(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "customer"
+    same = histories(40, 0, (60, 75))
+    write_store(store, {"train": same, "valid": same}, known=12)
+    given: dict[str, Any] = {}
+
+    def fit(*_: Any, **settings: Any) -> None:
+        given.update(settings)
+        raise InterruptedError
+
+    monkeypatch.setattr(estimators, "fit", fit)
+    raw = params_of(root, "logistic", unit="customer", heads={"churn": {}})
+    with pytest.raises(InterruptedError):
+        tabular.train(MODEL, check(raw).model(MODEL), store, 0)
+    train, valid = np.split(given["groups"], 2)
+    np.testing.assert_array_equal(train, valid)
+    assert 1 < len(np.unique(train)) <= 40 < len(train)
 
 
 def test_the_params_of_the_how_to_are_params(root: Path) -> None:

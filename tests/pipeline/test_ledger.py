@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow.registry import ledger
+from clickflow.registry import ledger, origin
 from clickflow.system.errors import DataError
 
 
@@ -110,3 +110,8 @@ def test_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLICKFLOW_ACTOR")
     monkeypatch.setenv("LOGNAME", "hopper")
     assert ledger.actor() == "hopper"
+
+
+def test_what_started_a_run_is_not_called_by_twice() -> None:
+    assert origin.words({"asked_by": "by hand"}) == "started by hand"
+    assert origin.words({"asked_by": "bob"}) == "asked for by bob"

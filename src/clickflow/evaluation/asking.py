@@ -1,6 +1,5 @@
 """How answers of each kind are collected: of an artefact in blocks, and of a baseline fitted on the training part."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Translation, recent
-from clickflow.baselines import BASELINES, RANKING
+from clickflow.baselines import RANKING
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.answers.classes import Logs
 from clickflow.evaluation.answers.ranking import Ranks, ranks
@@ -107,12 +106,10 @@ def _baseline_logs(
         now=questions.now(test.split)[question.at],
         target=np.zeros(0, np.int64),
     )
-    with warnings.catch_warnings(record=True) as raised:
-        warnings.simplefilter("always")
-        fitted = BASELINES[question.head.kind][name](train)
+    fitted, converged = training.fitted(question.head, name)
     answers = fitted(wanted).astype(np.float32)
     advance(len(wanted))
-    return answers, not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
+    return answers, converged
 
 
 def _several(scores: npt.NDArray[np.floating], targets: npt.NDArray[np.integer]) -> Ranks:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.sequences.card import SPLITS
+from clickflow.sequences.store import owners
 
 Codes = npt.NDArray[np.int32]
 """Of sequences or rows: from 0 on a customer; below 0 a session whose customer is not known."""
@@ -19,20 +20,7 @@ Codes = npt.NDArray[np.int32]
 
 def of(store: Path, split: str) -> Codes:
     """The owner of each sequence of a split [n]; the pieces of a long session are one session's."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import parquet
-
-    file = store / split / "sequences.parquet"
-    names = ["user_id", *({"session_id"} & set(parquet.read_schema(file).names))]
-    table = parquet.read_table(file, columns=names)
-    sessions = table["session_id"] if "session_id" in names else table["user_id"]
-    user, session = (
-        column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int32)
-        for column in (table["user_id"], pc.if_else(pc.is_null(table["user_id"]), sessions, pa.scalar(None)))
-    )
-    codes: Codes = np.where(user >= 0, user, -1 - session).astype(np.int32)
-    return codes
+    return owners(store, (split,))[split]
 
 
 NEW, RETURNING, NOBODY = "new", "returning", "unknown"

@@ -118,6 +118,10 @@ def evaluate(
     test = held_out.latest(store, card, split, settings.max_sequences, candidate.max_length, owners)
     test = replace(test, group=customers.groups(store, "test", split.horizon))
     training = Training(open_split(store, "train"), card, candidate.max_length)
+    before = open_split(store, "valid") if settings.costs else None
+    valid = None
+    if before is not None and before.n_sequences:
+        valid = held_out.latest(store, card, before, settings.max_sequences, candidate.max_length)
     known_truth = oracle.Truth(truth) if truth is not None and oracle.available(truth) else None
     earlier = sum(version is not None for version in (champion, best))
     with progress("evaluating", measure.work(test, candidate, settings, earlier)) as advance:
@@ -131,6 +135,7 @@ def evaluate(
             advance,
             best_champion=best,
             truth=known_truth,
+            valid=valid,
         )
     measured.metrics["data"] = headline.data(card)
     measured.metrics["champion_fit"] = None

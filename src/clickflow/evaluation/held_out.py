@@ -1,5 +1,6 @@
 """The held-out sequences, the questions of a head about them, and the true answers."""
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.windows import Questions, of_split
-from clickflow.baselines import positions
-from clickflow.baselines.history import History, history
+from clickflow.baselines import BASELINES, positions
+from clickflow.baselines.history import ClassScores, History, history
 from clickflow.baselines.positions import Positions
 from clickflow.evaluation import customers
 from clickflow.heads.head import NOTHING, Head
@@ -102,6 +103,7 @@ class Training:
     card: Card
     max_length: int
     _positions: dict[str, Positions] = field(default_factory=dict)
+    _fitted: dict[tuple[str, str], tuple[Any, bool]] = field(default_factory=dict)
 
     @cached_property
     def history(self) -> History:
@@ -113,6 +115,16 @@ class Training:
         if head.name not in self._positions:
             self._positions[head.name] = positions.training(self.split, head, self.card, self.max_length)
         return self._positions[head.name]
+
+    def fitted(self, head: Head, name: str) -> tuple[ClassScores, bool]:
+        """A baseline of classes, fitted to `positions` once, and whether its fit converged."""
+        if (head.name, name) not in self._fitted:
+            with warnings.catch_warnings(record=True) as raised:
+                warnings.simplefilter("always")
+                found = BASELINES[head.kind][name](self.positions(head))
+            converged = not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
+            self._fitted[head.name, name] = found, converged
+        return self._fitted[head.name, name]
 
 
 def latest(

@@ -75,9 +75,11 @@ def measure(
     *,
     best_champion: Artefact | None = None,
     truth: Truth | None = None,
+    valid: HeldOut | None = None,
 ) -> Measured:
     """Ask every system every question, and sum up.
 
+    `valid`: of the part before the test part, where the simple method that money is compared with is chosen.
     `training` is the training part, for the baselines. `truth`: the true process, where it is known; where it knows no
     answer to a question about classes, the Markov baseline stands in.
     """
@@ -116,7 +118,12 @@ def measure(
             lists = {s: each[ahead] for s, each in scored.items() if s != BEST and ahead in each}
             lists |= {ONE_STEP: of_versions[CANDIDATE]} | simple
             answers[ahead] = _several(outputs.named(ahead), question, lists, training)
-    measured = _summed_up(test, training, answers, settings, seed)
+    best = (
+        {}
+        if valid is None
+        else {name: _best_baseline(each, valid, training, settings) for name, each in answers.items()}
+    )
+    measured = _summed_up(test, training, answers, settings, seed, best)
     measured.metrics["not_converged"] = not_converged
     measured.metrics["seen"] = None
     earlier = {name: each for name, each in ((CHAMPION, champion), (BEST, best_champion)) if each is not None}
@@ -170,8 +177,31 @@ def _several(output: Output, question: Question, systems: Mapping[str, Any], tra
     )
 
 
+def _best_baseline(answers: Answers, valid: HeldOut, training: Training, settings: Evaluation) -> str | None:
+    """Of the head's baselines the one that brings the most on the valid part; None where nothing says what acting is
+    worth, or nothing is asked there.
+    """
+    head = answers.output.head
+    if answers.output.kind not in money.EXPECTED or head.name not in settings.costs:
+        return None
+    question = valid.question(head)
+    if not len(question):
+        return None
+    ask = ASKING[head.kind].baseline
+    systems = {
+        name: ask(name, question, valid, training, lambda *_: None)[0] for name in outputs.baselines(settings, head)[0]
+    }
+    rows = _rows(answers.output, question, systems, training)
+    return money.best_baseline(rows, valid.questions.sequence[rows.at], settings.costs[head.name])
+
+
 def _summed_up(
-    test: HeldOut, training: Training, answers: dict[str, Answers], settings: Evaluation, seed: int
+    test: HeldOut,
+    training: Training,
+    answers: dict[str, Answers],
+    settings: Evaluation,
+    seed: int,
+    best: Mapping[str, str | None],
 ) -> Measured:
     how = Resampling(settings.bootstrap, settings.confidence, seed)
     questions, split = test.questions, test.split
@@ -194,7 +224,14 @@ def _summed_up(
         name: _by_group(each, slicing[name], settings) for name, each in answers.items() if not each.output.ahead
     }
     metrics["money"] = {
-        name: money.of(each, questions.sequence[each.at], customer[each.at], settings.costs[each.output.head.name], how)
+        name: money.of(
+            each,
+            questions.sequence[each.at],
+            customer[each.at],
+            settings.costs[each.output.head.name],
+            how,
+            best.get(name),
+        )
         for name, each in answers.items()
         if each.output.kind in money.EXPECTED and each.output.head.name in settings.costs and len(each.target)
     }

@@ -67,11 +67,26 @@ EXPECTED: Mapping[Kind, Any] = {"probability": _probability, "amount": _amount}
 """By kind of answer, the expected one of each row [n]."""
 
 
-def of(answers: Answers, sequence: Ints, customer: Ints, costs: Costs, how: Resampling) -> dict[str, Any]:
+def best_baseline(answers: Answers, sequence: Ints, costs: Costs) -> str | None:
+    """Which baseline brings the most; None where there is none. `sequence` [n]: of rows."""
+    pays, target = payoff(costs, answers.output.kind), answers.target.astype(np.float64)
+    worth, found = pays.fixed + pays.slope * target, {}
+    for system, own in answers.systems.items():
+        if system not in (CANDIDATE, CHAMPION, BEST, ORACLE):
+            found[system] = worth[_first(pays.acts(EXPECTED[answers.output.kind](own, target)), sequence)].sum()
+    return max(found, key=lambda system: (found[system], system), default=None)
+
+
+def of(
+    answers: Answers, sequence: Ints, customer: Ints, costs: Costs, how: Resampling, best: str | None = None
+) -> dict[str, Any]:
     """The money of every system for `PER` sequences, with intervals by customer; `sequence`, `customer` [n]: of rows.
 
-    Beside them `everybody`, whom one acts on at their first row; nobody is worth 0.
+    Beside them `everybody`, whom one acts on at their first row; nobody is worth 0. `best` is the baseline that did
+    best before these rows were looked at; none given: the best of them on these rows.
     """
+    chosen = "test" if best is None else "valid"
+    best = best or best_baseline(answers, sequence, costs)
     pays, target = payoff(costs, answers.output.kind), answers.target.astype(np.float64)
     worth = pays.fixed + pays.slope * target
     acting = {
@@ -83,8 +98,6 @@ def of(answers: Answers, sequence: Ints, customer: Ints, costs: Costs, how: Resa
     money = {system: _summed(owner, rows, worth) for system, rows in firsts.items()}
     acted = {system: len(rows) for system, rows in firsts.items()}
     named = {"threshold": pays.threshold, "fixed": pays.fixed, "slope": pays.slope}
-    baselines = [system for system in answers.systems if system not in (CANDIDATE, CHAMPION, BEST, ORACLE)]
-    best = max(baselines, key=lambda system: (money[system].sum(), system), default=None)
     columns = dict(money)
     if best is not None:
         columns["gain"] = money[CANDIDATE] - money[best]
@@ -106,6 +119,7 @@ def of(answers: Answers, sequence: Ints, customer: Ints, costs: Costs, how: Resa
         "sequences": sequences,
         "systems": systems,
         "best_baseline": best,
+        "best_baseline_on": chosen if best else None,
         "over_best_baseline": gain,
     }
 

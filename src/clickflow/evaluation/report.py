@@ -271,7 +271,10 @@ def console_table(content: Mapping[str, Any]) -> Any:
     from rich import box
     from rich.table import Table
 
-    title = f"{content['model']}: {content['predictions']:,} predictions, {content['sequences']:,} sequences"
+    asked = (
+        f"{content['predictions']:,} predictions" if headline.ranked(content) else f"{content['positions']:,} questions"
+    )
+    title = f"{content['model']}: {asked}, {content['sequences']:,} sequences"
     if headline.ranked(content) and content["coverage"] is not None:
         title += f"\n{content['coverage']:.1%} of the next items are known"
     table = Table(box=box.SIMPLE, title=title)

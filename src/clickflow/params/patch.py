@@ -79,12 +79,13 @@ def _refused(path: Sequence[str], why: str, value: Any) -> ClickflowError:
     )
 
 
-def without(text: str, names: Sequence[str]) -> str:
+def without(text: str, names: Mapping[str, Sequence[str]]) -> str:
     """`text` with these params, by dotted name, as comments: what they held can be read, and put back.
 
-    A param that is not there stays so. Raises ClickflowError where one shares its line with others.
+    The lines that are given with a name stand above it, as comments too. A param that is not there stays so. Raises
+    ClickflowError where one shares its line with others.
     """
-    for name in names:
+    for name, notes in names.items():
         *path, last = name.split(".")
         node: Any = yaml.compose(text, yaml.SafeLoader)
         for part in (*path, last):
@@ -99,12 +100,14 @@ def without(text: str, names: Sequence[str]) -> str:
                 )
             key, node = inner[part]
         else:
-            text = _commented(text, key.start_mark, node.end_mark)
+            text = _commented(text, key.start_mark, node.end_mark, notes)
     return text
 
 
-def _commented(text: str, start: Any, end: Any) -> str:
-    """The lines from a key to the end of its value as comments; `end` of a block stands where the next key begins."""
+def _commented(text: str, start: Any, end: Any, notes: Sequence[str]) -> str:
+    """The lines from a key to the end of its value as comments, below `notes`; `end` of a block stands where the next
+    key begins.
+    """
     lines = text.splitlines(keepends=True)
     last = end.line if end.column > start.column or end.line == start.line else end.line - 1
     last = min(last, len(lines) - 1)
@@ -113,6 +116,7 @@ def _commented(text: str, start: Any, end: Any) -> str:
     for number in range(start.line, last + 1):
         if lines[number].strip():
             lines[number] = f"{lines[number][: start.column]}# {lines[number][start.column :]}"
+    lines[start.line : start.line] = [f"{' ' * start.column}# {note}\n" for note in notes]
     return "".join(lines)
 
 

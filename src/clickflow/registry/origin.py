@@ -104,7 +104,7 @@ def words(facts: Mapping[str, Any]) -> str:
         filter(
             None,
             [
-                f"asked for by {facts['asked_by']}" if facts.get("asked_by") else "",
+                asked(str(facts["asked_by"])) if facts.get("asked_by") else "",
                 f"{verb} {answer.get('by')}" if verb else "",
                 "with " + ", ".join(f"{name}={value}" for name, value in changed.items()) if changed else "",
                 f"params.yaml was not as committed: {', '.join(params)}" if params else "",
@@ -113,6 +113,11 @@ def words(facts: Mapping[str, Any]) -> str:
             ],
         )
     )
+
+
+def asked(by: str) -> str:
+    """`Origin.person` in words: `by` is a person, or what started a run, such as `by hand`, `because of …`."""
+    return f"started {by}" if by.startswith(("by ", "because ", "as ")) else f"asked for by {by}"
 
 
 def os_user() -> str:

@@ -38,6 +38,7 @@ __all__ = [
     "Card",
     "PackedSplit",
     "open_split",
+    "owners",
     "read_card",
     "verify",
     "write_split",
@@ -206,6 +207,32 @@ def open_split(folder: Path, split: str) -> PackedSplit:
     if offsets[0] != 0 or offsets[-1] != part.events:
         raise DataError(f"{folder / split}: offsets.npy does not fit the card", next_step=_AGAIN)
     return PackedSplit(None, asks, offsets=offsets, **held)
+
+
+def owners(folder: Path, splits: Iterable[str]) -> dict[str, Array]:
+    """Whose each sequence of these splits of a store is, int32 [n] by split; a person has one number in all of them.
+
+    From 0 on a person, in the order of appearance, so that no key of the pseudonyms changes a number; below 0 a session
+    whose person is not known: the pieces of a long one are one session's.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import parquet
+
+    tables = {}
+    for split in splits:
+        file = folder / split / "sequences.parquet"
+        names = ["user_id", *({"session_id"} & set(parquet.read_schema(file).names))]
+        tables[split] = parquet.read_table(file, columns=names)
+    table = pa.concat_tables(tables.values())
+    sessions = table["session_id"] if "session_id" in table.column_names else table["user_id"]
+    user, session = (
+        column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int32)
+        for column in (table["user_id"], pc.if_else(pc.is_null(table["user_id"]), sessions, pa.scalar(None)))
+    )
+    codes = np.where(user >= 0, user, -1 - session).astype(np.int32)
+    ends = np.cumsum([len(each) for each in tables.values()])
+    return dict(zip(tables, np.split(codes, ends[:-1]), strict=True))
 
 
 def _bounds(folder: Path, part: Part) -> Bounds:

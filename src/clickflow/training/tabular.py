@@ -5,8 +5,9 @@ cut-off of a unit that asks there. Of more than `max_questions`, so many are dra
 is bounded whatever the log's size.
 
 What ships is fitted to both parts, for the newest days say most about the next ones: how many trees, and which weights
-of a blend, is decided by folds over sequences (`models.estimators`). `clickflow tune` fits to the training part alone,
-and asks the valid part, which comes after it.
+of a blend, is decided by folds over people (`models.estimators`): all that is asked of one, in either part, is in one
+fold, and so is a visit of nobody known. `clickflow tune` fits to the training part alone, and asks the valid part,
+which comes after it.
 """
 
 import time
@@ -28,7 +29,7 @@ from clickflow.models.tabular import Tabular
 from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
 from clickflow.sequences.features import Array
-from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
+from clickflow.sequences.store import Card, PackedSplit, open_split, owners, read_card
 from clickflow.system import console, integrity
 from clickflow.system.console import Advance
 from clickflow.system.errors import DataError
@@ -38,6 +39,8 @@ from clickflow.training.tracker import Tracker, fingerprint
 
 CHUNK = 1 << 15
 """Questions whose features are computed at a time."""
+PARTS = ("train", "valid")
+"""What is learned from."""
 MANY = 20_000
 """Questions, from which on chance decides little: fewer folds, and one booster in the place of a mean of several."""
 
@@ -91,7 +94,8 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     """
     card = read_card(folder)
     chosen = features.names(spec.unit) if spec.features == "all" else tuple(spec.features)
-    parts = {part: drawn(open_split(folder, part), spec, seed) for part in ("train", "valid")}
+    whose = owners(folder, PARTS)
+    parts = {part: drawn(open_split(folder, part), spec, seed, whose[part]) for part in PARTS}
     if not len(parts["train"].asked):
         raise DataError(
             f"the training part of {folder} has no questions", next_step=f"run `clickflow sequences {spec.unit}`"
@@ -130,14 +134,16 @@ class Drawn:
     until: Array
     """[N] the index after the last step that answers come from."""
     of: int
+    owner: Array
+    """[N] whose each is, by a number that is the same in every part (`store.owners`)."""
 
     def targets(self, head: str, card: Card) -> Array:
         """[N] the answers of a head; NOTHING where it asks nothing."""
         return np.asarray(named(head).targets(self.split, self.asked.end - 1, self.until, card))
 
 
-def drawn(split: PackedSplit, spec: Model, seed: int) -> Drawn:
-    """At most `spec.max_questions` of a split, evenly spread by chance, in their order."""
+def drawn(split: PackedSplit, spec: Model, seed: int, owner: Array) -> Drawn:
+    """At most `spec.max_questions` of a split, evenly spread by chance, in their order; `owner` [n]: of sequences."""
     last = split.asks == "last"
     where = np.flatnonzero(np.asarray(split.end) > np.asarray(split.begin)) if last else np.arange(split.n_events)
     of = len(where)
@@ -147,7 +153,7 @@ def drawn(split: PackedSplit, spec: Model, seed: int) -> Drawn:
     begin, end, until = (np.asarray(each[sequence], np.int64) for each in (split.begin, split.end, split.until))
     end = end if last else where + 1
     now = split.time[end - 1] if split.cut_off is None else split.cut_off[sequence]
-    return Drawn(split, Asked(begin, end, np.asarray(now, np.int64)), until, of)
+    return Drawn(split, Asked(begin, end, np.asarray(now, np.int64)), until, of, owner[sequence])
 
 
 def table(rows: Drawn, unit: str, card: Card, chosen: tuple[str, ...], advance: Advance) -> Array:
@@ -175,13 +181,12 @@ class _Fitting:
     def rows(self, parts: tuple[str, ...]) -> tuple[Array, Array, Array, Array]:
         """Features, targets, whose they are, and times of asking: of the questions of some parts that the head asks."""
         x, target, group, now = [], [], [], []
-        for number, part in enumerate(parts):
+        for part in parts:
             answer = self.parts[part].targets(self.head, self.card)
             asks = np.flatnonzero(answer != NOTHING)
             x.append(self.tables[part][asks])
             target.append(answer[asks])
-            # the same number is another sequence in another part
-            group.append(len(parts) * self.parts[part].asked.begin[asks] + number)
+            group.append(self.parts[part].owner[asks])
             now.append(self.parts[part].asked.now[asks])
         return np.concatenate(x), np.concatenate(target), np.concatenate(group), np.concatenate(now)
 

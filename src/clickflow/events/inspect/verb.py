@@ -101,7 +101,11 @@ def run(
         suggested = fit.suggested(trial) if kept else {}
         changes |= {name: value for name, value in suggested.items() if name.split(".")[1] in kept}
     text = paths.params.read_text(encoding="utf-8")
-    names = [f"{section}.{name}" for name in off for section in ("models", "champion")]
+    names = {
+        f"{section}.{name}": _taken_out(params.models[name].unit, why) if section == "models" else ()
+        for name, why in off.items()
+        for section in ("models", "champion")
+    }
     changed = patch.apply(patch.without(text, names), changes) if write and (changes or names) else text
     if write and changed != text:
         write_text(paths.params, changed)
@@ -126,6 +130,14 @@ def useless(params: Params, unfit: Mapping[str, str]) -> dict[str, str]:
     """The models that the log has nothing for, and why; none where none would be left: then a stage says it."""
     off = {name: unfit[model.unit] for name, model in params.models.items() if model.unit in unfit}
     return off if len(off) < len(params.models) else {}
+
+
+def _taken_out(unit: str, why: str) -> tuple[str, ...]:
+    """What stands above a model that became a comment: the rows that were looked at may be few of the log."""
+    return (
+        f"taken out by `clickflow inspect --write`: the log {why}, as far as it was looked at. Where all of",
+        f"it is not so, take off these signs and those below champion, and add {unit} to units",
+    )
 
 
 def study(files: Sequence[tuple[str, Path]], rows: int, params: Params, engine: Engine) -> tuple[Look, Proposal]:
