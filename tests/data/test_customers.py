@@ -28,7 +28,7 @@ from clickflow.sequences import prepare, split
 from clickflow.sequences.card import NOW, SPLITS, Card
 from clickflow.sequences.features import DAY
 from clickflow.sequences.histories import Persons, histories
-from clickflow.sequences.store import Bounds, PackedSplit, open_split, read_card, verify
+from clickflow.sequences.store import Bounds, PackedSplit, open_split, owners, read_card, verify
 from clickflow.sequences.units.unit import AsOf
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import sha256_folder, write_json
@@ -119,6 +119,19 @@ def same(store: Path, part: str, rows: list[dict[str, Any]], customer: CustomerU
     found, wanted = (each.sort_values(key, ignore_index=True)[wanted.columns] for each in (found, wanted))
     pd.testing.assert_frame_equal(found, wanted, check_dtype=False, rtol=1e-4)
     return len(found)
+
+
+def test_what_people_are_called_changes_nothing_that_is_learned_from(tmp_path: Path) -> None:
+    log = random_log()
+    renamed = [
+        row | {"user_id": row["user_id"] and f"{9 - int(row['user_id'][1:]) % 10}-{row['user_id']}"} for row in log
+    ]
+    one, two = build(tmp_path / "one", log), build(tmp_path / "two", renamed)
+    differ = {name for name in one.files if one.files[name] != two.files[name]}
+    assert differ == {f"{part}/sequences.parquet" for part in (*SPLITS, NOW)}
+    here, there = (owners(tmp_path / each / "customer", ("train", "valid")) for each in ("one", "two"))
+    for part in here:
+        np.testing.assert_array_equal(here[part], there[part])
 
 
 @pytest.mark.parametrize("seed", [0, 1])

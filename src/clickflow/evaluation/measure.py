@@ -118,12 +118,11 @@ def measure(
             lists = {s: each[ahead] for s, each in scored.items() if s != BEST and ahead in each}
             lists |= {ONE_STEP: of_versions[CANDIDATE]} | simple
             answers[ahead] = _several(outputs.named(ahead), question, lists, training)
-    best = (
-        {}
-        if valid is None
-        else {name: _best_baseline(each, valid, training, settings) for name, each in answers.items()}
-    )
-    measured = _summed_up(test, training, answers, settings, seed, best)
+    simplest = {
+        name: _best_baseline(each, valid, training, settings) if valid is not None else None
+        for name, each in answers.items()
+    }
+    measured = _summed_up(test, training, answers, settings, seed, simplest)
     measured.metrics["not_converged"] = not_converged
     measured.metrics["seen"] = None
     earlier = {name: each for name, each in ((CHAMPION, champion), (BEST, best_champion)) if each is not None}

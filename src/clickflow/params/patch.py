@@ -79,13 +79,13 @@ def _refused(path: Sequence[str], why: str, value: Any) -> ClickflowError:
     )
 
 
-def without(text: str, names: Mapping[str, Sequence[str]]) -> str:
+def without(text: str, names: Sequence[str], notes: Mapping[str, Sequence[str]] | None = None) -> str:
     """`text` with these params, by dotted name, as comments: what they held can be read, and put back.
 
-    The lines that are given with a name stand above it, as comments too. A param that is not there stays so. Raises
+    `notes`: by name, lines that stand above it, as comments too. A param that is not there stays so. Raises
     ClickflowError where one shares its line with others.
     """
-    for name, notes in names.items():
+    for name in names:
         *path, last = name.split(".")
         node: Any = yaml.compose(text, yaml.SafeLoader)
         for part in (*path, last):
@@ -100,7 +100,7 @@ def without(text: str, names: Mapping[str, Sequence[str]]) -> str:
                 )
             key, node = inner[part]
         else:
-            text = _commented(text, key.start_mark, node.end_mark, notes)
+            text = _commented(text, key.start_mark, node.end_mark, (notes or {}).get(name, ()))
     return text
 
 

@@ -101,12 +101,9 @@ def run(
         suggested = fit.suggested(trial) if kept else {}
         changes |= {name: value for name, value in suggested.items() if name.split(".")[1] in kept}
     text = paths.params.read_text(encoding="utf-8")
-    names = {
-        f"{section}.{name}": _taken_out(params.models[name].unit, why) if section == "models" else ()
-        for name, why in off.items()
-        for section in ("models", "champion")
-    }
-    changed = patch.apply(patch.without(text, names), changes) if write and (changes or names) else text
+    names = [f"{section}.{name}" for name in off for section in ("models", "champion")]
+    notes = {f"models.{name}": _taken_out(params.models[name].unit, why) for name, why in off.items()}
+    changed = patch.apply(patch.without(text, names, notes), changes) if write and (changes or names) else text
     if write and changed != text:
         write_text(paths.params, changed)
     result = {
