@@ -315,6 +315,39 @@ def score(
 
 
 @app.command(rich_help_panel=MODELS)
+def explain(
+    model: Name,
+    session: Annotated[str | None, typer.Option(help="This visit: its id or its pseudonym.")] = None,
+    user: Annotated[str | None, typer.Option(help="This customer's latest visit: their id or pseudonym.")] = None,
+    head: Annotated[str | None, typer.Option(help="This answer alone; otherwise each of the model.")] = None,
+    target: Annotated[str | None, typer.Option(help="With --head: this item or class, not the likeliest.")] = None,
+    language: Annotated[str, typer.Option(help="Of the sentences: en or zh.")] = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Why the champion answers so: the steps that mattered, what would have changed it, features."""
+    if (session is None) == (user is None):
+        raise UsageError("one of --session and --user is needed", next_step="ask about one of them")
+    if target is not None and head is None:
+        raise UsageError("--target goes with --head", next_step="clickflow explain MODEL --head HEAD --target NAME")
+    from clickflow.online.why import verb, words
+
+    if language not in words.LANGUAGES:
+        raise UsageError(f"--language is one of {', '.join(words.LANGUAGES)}, not {language!r}", kept="nothing was run")
+    params, paths = _open(model)
+    verb.run(
+        params,
+        paths,
+        model,
+        session=session,
+        user=user,
+        output=head,
+        target=target,
+        language=language,
+        as_json=as_json,
+    )
+
+
+@app.command(rich_help_panel=MODELS)
 def anomalies(
     model: Name,
     top: Annotated[int, typer.Option(help="How many visits, and how many customers, are told.", min=1, max=1000)] = 20,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
+from clickflow.heads import HEADS
 from clickflow.models import ensemble, item_features, network, saved
 from clickflow.models.sizes import Sizes
 from clickflow.params.file import load
@@ -73,7 +74,9 @@ def spec(
     return replace(
         model,
         encoder=replace(model.encoder, **small),  # type: ignore[arg-type]
-        heads={name: replace(model.heads[name], **of_items.get(name, {})) for name in heads},  # type: ignore[arg-type]
+        heads={
+            name: replace(model.heads.get(name) or HEADS[name].params(), **of_items.get(name, {})) for name in heads
+        },
         budget=replace(model.budget, max_length=MAX_LENGTH),
         ensemble=ensemble,  # type: ignore[arg-type]
     )

@@ -12,6 +12,7 @@ BY_HAND = (
     "docs/howto/promote-and-roll-back.md",
     "docs/howto/approve.md",
     "docs/howto/score.md",
+    "docs/howto/explain.md",
     "docs/howto/watch.md",
     "docs/howto/forget.md",
 )

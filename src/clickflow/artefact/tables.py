@@ -1,22 +1,26 @@
 """A trained model of hand-made features to the artefact that ships."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import asking, checks
 from clickflow.artefact.artefact import described
-from clickflow.artefact.windows import Ints, Questions
+from clickflow.artefact.windows import Ints, Questions, of_split
 from clickflow.models import tabular
 from clickflow.models.estimators.graph import OPSET
 from clickflow.models.saved import CARD
 from clickflow.params.schema import Params
-from clickflow.sequences.store import PackedSplit, read_card
+from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
 LONGEST = 50
 """Steps of a window, in which an evaluation's baselines read; the features know the whole sequence."""
+TYPICAL_OF = 4000
+"""Questions of the training part whose median is typical of a feature, at most."""
 
 
 def export_tabular(params: Params, paths: Paths, name: str) -> None:
@@ -31,6 +35,7 @@ def export_tabular(params: Params, paths: Paths, name: str) -> None:
         "unit": model.unit,
         "inputs": {},
         "features": list(model.features),
+        "typical": typical(model, folder, store),
         "outputs": model.answers,
         "heads": described(model.answers, store),
         "known": store.known,
@@ -46,3 +51,17 @@ def export_tabular(params: Params, paths: Paths, name: str) -> None:
         return model.predict(table)
 
     checks.write(paths.exported(name), model.onnx(), about, folder, store, expected, params.export)
+
+
+def typical(model: tabular.Tabular, folder: Path, store: Card) -> list[float | None]:
+    """The median of each feature over questions of the training part, None where most have no such value: what an
+    explanation holds a question against. Medians of the shop, and nobody's row.
+    """
+    split = open_split(folder, "train")
+    sequences = np.unique(np.linspace(0, split.n_sequences - 1, min(split.n_sequences, TYPICAL_OF)).astype(np.int64))
+    asked = of_split(split, sequences, LONGEST)
+    chosen = np.unique(np.linspace(0, len(asked) - 1, min(len(asked), TYPICAL_OF)).astype(np.int64))
+    table = asking.hand_made(model.unit, model.features, split, asked, chosen, store)
+    # missing values come last: of a column with as many of them, the middle one is missing
+    middle = np.sort(table, axis=0)[(len(table) - 1) // 2]
+    return [None if np.isnan(value) else round(float(value), 6) for value in middle]

@@ -189,6 +189,13 @@ class Served:
                 whole[output.name][there] = found[output.name]
         return whole
 
+    def features(self, questions: Sequence[Question]) -> npt.NDArray[np.float32]:
+        """The hand-made features [N, F] that the model reads of N histories, none of which may be empty."""
+        split, every = self.split(questions), np.arange(len(questions))
+        asked, store = last(split, every, self.artefact.max_length), self._translation(split).store
+        assert store is not None
+        return asking.hand_made(self.unit, self.artefact.features, split, asked, every, store)
+
     def empty(self, question: Question) -> bool:
         """Whether the model reads nothing of a history."""
         return not self.steps(question)

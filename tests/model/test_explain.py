@@ -1,0 +1,174 @@
+"""Why a model answers so: leave-one-out is the model asked again, changes flip the answer, Shapley values add up."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import online_shop
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickflow.online import visits
+from clickflow.online.history import Question, Step
+from clickflow.online.served import Served
+from clickflow.online.why import changes, words
+from clickflow.online.why.contributions import shapley
+from clickflow.online.why.explain import explain
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
+
+HEADS = ("next_item", "next_action", "purchase")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Served]:
+    """A workspace, and a network of three kinds of answer that is served from it."""
+    folder = tmp_path_factory.mktemp("why")
+    return folder, online_shop.exported(folder, heads=HEADS)
+
+
+def test_an_effect_is_the_answer_less_that_to_the_history_without(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    question = Question(online_shop.history(folder, served, 5))
+    for head in HEADS:
+        found = explain(served, question, head)
+        named = {"next_item": served.items.ids}.get(head, served.artefact.heads[head].classes)
+        code = list(named).index(found.target)
+        value = float(served.answers([question])[head][0, code])
+        for effect in (*found.effects, *found.groups):
+            left = tuple(step for place, step in enumerate(question.steps) if place not in effect.steps)
+            without = float(served.answers([Question(left)])[head][0, code])
+            assert effect.effect == pytest.approx(value - without, abs=1e-5)
+            assert effect.without == pytest.approx(np.exp(without), rel=1e-4)
+        assert {effect.steps for effect in found.effects if effect.what == "step"} == {
+            (place,) for place in range(len(question.steps))
+        }
+        sizes = [abs(effect.effect) for effect in found.effects]
+        assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_change_gives_the_other_answer_and_no_nearer_one_does(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    told = set()
+    for sequence in range(40):
+        question = Question(online_shop.history(folder, served, sequence))
+        found = explain(served, question, "next_item")
+        change = found.search.change
+        assert found.search.tried <= changes.MOST
+        if change is None:
+            assert found.search.why_not == "not_within"
+            continue
+        assert change.before == found.target != change.after
+        told.add(tuple(edit.what for edit in change.edits))
+        edits = {edit.step: edit for edit in change.edits}
+        if all(edit.what == "remove" for edit in change.edits):
+            left = Question(tuple(step for place, step in enumerate(question.steps) if place not in edits))
+            assert _first(served, left) == change.after
+        if all(edit.what == "change" for edit in change.edits):
+            steps = [
+                replace(step, action=edits[place].to or step.action) if place in edits else step
+                for place, step in enumerate(question.steps)
+            ]
+            assert _first(served, Question(tuple(steps))) == change.after
+        if tuple(edit.what for edit in change.edits) != ("remove",) and len(question.steps) > 1:
+            for place in range(len(question.steps)):
+                left = Question(question.steps[:place] + question.steps[place + 1 :])
+                assert _first(served, left) == found.target, "one step taken away would have been nearer"
+    assert ("remove",) in told
+
+
+def _first(served: Served, question: Question) -> str:
+    return served.items.ids[int(served.answers([question])["next_item"][0, 2:].argmax()) + 2]
+
+
+def test_steps_that_cover_each_other_are_named_together(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    (first, *_) = online_shop.history(folder, served, 5)
+    twice = Question((first, replace(first, item="9"), replace(first, item="11"), replace(first, item="9")))
+    found = explain(served, twice, "next_item")
+    (both,) = [group for group in found.groups if group.what == "item"]
+    assert (both.steps, both.item) == ((1, 3), "9")
+    alone = [abs(effect.effect) for effect in found.effects if effect.what == "step" and effect.item == "9"]
+    assert both.covering == (abs(both.effect) > sum(alone))
+    assert (both in found.effects) == both.covering
+
+
+def test_a_target_and_a_threshold_may_be_named(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    question = Question(online_shop.history(folder, served, 5))
+    other = explain(served, question, "next_item", served.items.index_of["17"])
+    assert other.target == "17"
+    if other.search.change:
+        assert other.search.change.after == "17"
+    likely = explain(served, question, "purchase")
+    assert (likely.threshold, likely.threshold_of) == (0.5, "half")
+    near = explain(served, question, "purchase", threshold=likely.answer - 1e-4)
+    assert near.threshold_of == "costs"
+    assert near.search.change
+    assert (near.search.change.before, near.search.change.after) == ("above", "below")
+    for wrong in (("churn", None), ("next_item", 10_000), ("next_action", -1)):
+        with pytest.raises(UsageError, match="has no answer"):
+            explain(served, question, *wrong)
+
+
+def test_ends_are_said(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    (first, *_) = online_shop.history(folder, served, 5)
+    with pytest.raises(UsageError, match="reads nothing of this history"):
+        explain(served, Question(), "next_item")
+    one = explain(served, Question((first,)), "next_item")
+    assert not one.effects
+    long = tuple(replace(first, item=str(2 + k % 30), time=k * 10**6) for k in range(100))
+    found = explain(served, Question((*long, Step("nobody knows it"))), "next_item")
+    (older,) = [group for group in found.groups if group.what == "earlier"]
+    assert len(older.steps) + sum(effect.what == "step" for effect in found.effects) == 101
+    assert older.effect != 0.0 or served.artefact.max_length < 60
+    assert not found.search.complete
+    assert found.unknown == (100,)
+    for language in words.LANGUAGES:
+        lines = words.sentences(found, language)
+        assert lines == words.as_json(found)["sentences"][language]
+        assert not any("{" in line for line in lines)
+
+
+def test_a_visit_of_the_store_is_asked_as_a_client_would(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    for sequence in range(5):
+        sent = Question(online_shop.history(folder, served, sequence))
+        found = visits.question(Paths(folder).sequences("session"), "test", sequence)
+        assert [step.item for step in found.steps] == [step.item for step in sent.steps]
+        for name, column in served.split([sent]).columns.items():
+            np.testing.assert_array_equal(getattr(served.split([found]), name), column)
+
+
+numbers = st.lists(st.floats(-3, 3, width=32) | st.just(float("nan")), min_size=4, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers, numbers, st.randoms(use_true_random=False))
+def test_shapley_values_sum_to_the_difference_and_are_exact_of_pairs(
+    own: list[float], usual: list[float], random: Any
+) -> None:
+    x, typical = np.array(own, np.float32), np.array(usual, np.float32)
+    weights = np.array([[random.uniform(-1, 1) for _ in range(4)] for _ in range(4)])
+
+    def ask(rows: np.ndarray) -> Any:
+        z = np.nan_to_num(rows.astype(np.float64), nan=0.7)
+        return np.einsum("ni,ij,nj->n", z, weights, z)
+
+    found = shapley(ask, x, typical)
+    assert found.values.sum() == pytest.approx(found.answer - found.typical, abs=1e-9)
+    assert found.answer == pytest.approx(ask(x[None])[0])
+    assert found.typical == pytest.approx(ask(typical[None])[0])
+    # of a quadratic form each is half of what it changes first and half of what it changes last
+    first = np.array([_with(ask, typical, x, [k]) - found.typical for k in range(4)])
+    last = np.array([found.answer - _with(ask, x, typical, [k]) for k in range(4)])
+    np.testing.assert_allclose(found.values, (first + last) / 2, atol=1e-9)
+
+
+def _with(ask: Any, base: np.ndarray, other: np.ndarray, places: list[int]) -> float:
+    mixed = base.copy()
+    mixed[places] = other[places]
+    return float(ask(mixed[None])[0])
