@@ -348,6 +348,28 @@ def explain(
 
 
 @app.command(rich_help_panel=MODELS)
+def serve(
+    host: Annotated[str | None, typer.Option(help="None: serve.host of params.yaml, loopback.")] = None,
+    port: Annotated[int | None, typer.Option(help="None: serve.port.", min=0, max=65535)] = None,
+    workers: Annotated[int | None, typer.Option(help="None: serve.workers.", min=1)] = None,
+    new_key: Annotated[str | None, typer.Option(help="Make a key of this name, show it once, and end.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What the new key may do: read, events, promote; repeatable. None: read.")
+    ] = None,
+) -> None:
+    """Answer over HTTP with the champions: recommend, predict, score; `GET /openapi.json` says how to ask."""
+    params, paths = _open()
+    from clickflow.online.http import keys, server
+
+    if new_key is not None:
+        key = keys.make(paths.home, new_key, tuple(scope or ("read",)))
+        console.say(f"the key of {new_key}, shown this once; its hash is in {keys.file_of(paths.home)}")
+        sys.stdout.write(f"{key}\n")
+        return
+    server.run(params, paths, host=host, port=port, workers=workers)
+
+
+@app.command(rich_help_panel=MODELS)
 def anomalies(
     model: Name,
     top: Annotated[int, typer.Option(help="How many visits, and how many customers, are told.", min=1, max=1000)] = 20,

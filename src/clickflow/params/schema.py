@@ -20,6 +20,7 @@ from clickflow.params.registry import Registry
 from clickflow.params.runs import Runs
 from clickflow.params.schedule import Schedule
 from clickflow.params.sequences import Sequences
+from clickflow.params.serve import Serve
 from clickflow.params.simulator import Simulator
 from clickflow.params.source import Source
 from clickflow.params.training import Training
@@ -54,6 +55,7 @@ class Params:
     schedule: Schedule = field(default_factory=Schedule)
     runs: Runs = field(default_factory=Runs)
     watch: Watch = field(default_factory=Watch)
+    serve: Serve = field(default_factory=Serve)
     champion: Annotated[
         Mapping[str, int],
         Meta("versions that candidates are judged against; `clickflow open` sets them, 0: none yet", le=1e9),

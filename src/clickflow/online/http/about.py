@@ -1,0 +1,79 @@
+"""Routes about the server itself: models, health, readiness, metrics, the schema."""
+
+import msgspec
+from starlette.responses import Response
+
+from clickflow.online.http import schema
+from clickflow.online.http.route import Call, Route
+from clickflow.online.http.settings import Service
+
+METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def models(service: Service, _: Call) -> schema.Models:
+    """All that answer."""
+    served = [service.engine.current(name) for name in service.engine.models]
+    found = [
+        schema.Model(
+            one.model,
+            one.version,
+            one.unit,
+            len(one.items),
+            [schema.Output(output.name, output.kind, output.head.question) for output in one.outputs],
+        )
+        for one in served
+    ]
+    return schema.Models(found, dict(service.settings.wrong()))
+
+
+async def health_of(service: Service) -> schema.Health:
+    """What answers, and what is wrong."""
+    wrong = dict(service.settings.wrong())
+    if said := await service.state.wrong():
+        wrong["state"] = said
+    versions = {name: service.engine.current(name).version for name in service.engine.models}
+    return schema.Health("not ready" if not versions else "degraded" if wrong else "ok", wrong, versions)
+
+
+async def healthz(service: Service, _: Call) -> schema.Health:
+    """The process answers; what is wrong is said, and no reason to start it again."""
+    return await health_of(service)
+
+
+async def readyz(service: Service, _: Call) -> Response:
+    """Whether it can answer questions: 503 where no model is served yet."""
+    health = await health_of(service)
+    return Response(msgspec.json.encode(health), 200 if health.versions else 503, media_type="application/json")
+
+
+async def metrics(service: Service, _: Call) -> Response:
+    """For Prometheus."""
+    for count, value in service.state.counts.items():
+        service.metrics.state.labels(count).set(value)
+    for name in service.engine.models:
+        service.metrics.serving.labels(name).set(service.engine.current(name).version)
+    return Response(service.metrics.text(), media_type=METRICS_MEDIA, headers={"Cache-Control": "no-store"})
+
+
+ROUTES = (
+    Route(method="GET", path="/v1/models", answer=models, gives=schema.Models, summary="What is served."),
+    Route(
+        method="GET",
+        path="/healthz",
+        answer=healthz,
+        gives=schema.Health,
+        scope=None,
+        summary="Whether the process is alive, and what is wrong.",
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        answer=readyz,
+        gives=schema.Health,
+        scope=None,
+        summary="Whether it can answer questions; 503 until it can.",
+    ),
+    Route(
+        method="GET", path="/metrics", answer=metrics, media="text/plain", summary="Counts and times, for Prometheus."
+    ),
+)

@@ -1,0 +1,310 @@
+"""Routes that answer: items, predictions, scores; and the events they answer from."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from clickflow.heads import outputs
+from clickflow.heads.head import Kind
+from clickflow.heads.outputs import Output
+from clickflow.online import engine
+from clickflow.online.http import schema
+from clickflow.online.http.problems import Refused
+from clickflow.online.http.questions import (
+    clock,
+    items_of,
+    model_of,
+    question_of,
+    rules_of,
+    steps_of,
+    subject,
+)
+from clickflow.online.http.route import Call, Route
+from clickflow.online.http.settings import Asked, Service
+from clickflow.online.ranking import Ranking, Rules
+from clickflow.online.served import Served
+
+RANKING: Kind = "ranking"
+
+
+async def _ask(
+    service: Service, call: Call, asked: schema.Question, served: Served, rules: Rules, make: Callable[..., Struct]
+) -> Any:
+    """Ask the engine, count, tell observers. `make`: from the engine's answer and the version that gave it."""
+    begun = time.perf_counter()
+    question, session, customer = await question_of(service, asked, served)
+    model = served.model
+    if service.settings.choose is not None:
+        model = service.settings.choose(model, customer or session)
+    found: engine.Answer = await service.engine.ask(model, question, rules)
+    answer = make(found)
+    fallback: str | None = getattr(answer, "fallback", None)
+    call.model, call.version = found.model, found.version
+    service.metrics.answers.labels(found.model, found.version, fallback or "").inc()
+    service.observers.tell(
+        Asked(
+            route=call.route,
+            model=found.model,
+            version=found.version,
+            question=question,
+            answer=answer,
+            request=call.request,
+            time=clock(),
+            seconds=time.perf_counter() - begun,
+            session=session,
+            customer=customer,
+        )
+    )
+    return answer
+
+
+def _ranked(served: Served) -> str:
+    return outputs.main(served.artefact.outputs, RANKING)
+
+
+async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> schema.Ranking:
+    served = model_of(service, asked, RANKING)
+    output, rules = _ranked(served), rules_of(service, asked)
+
+    def make(found: engine.Answer) -> schema.Ranking:
+        ranking: Ranking = found.rankings[output]
+        items = items_of(served, ranking.items, ranking.scores)
+        return schema.Ranking(found.model, found.version, items, ranking.fallback)
+
+    answer: schema.Ranking = await _ask(service, call, asked, served, _only(rules, output), make)
+    return answer
+
+
+def _only(rules: Rules, output: str) -> Rules:
+    from dataclasses import replace
+
+    return replace(rules, output=output)
+
+
+async def _score(service: Service, call: Call, asked: schema.Score) -> schema.Scores:
+    if len(asked.items) > service.serve.max_items:
+        raise Refused("too-large", f"items has over {service.serve.max_items:,} entries", where="$.items")
+    served = model_of(service, asked, RANKING)
+    output = _ranked(served)
+    candidates = tuple(dict.fromkeys(item for item in asked.items if item in served.items.index_of))
+    if not candidates:
+        return schema.Scores(served.model, served.version, [None] * len(asked.items))
+
+    def make(found: engine.Answer) -> schema.Scores:
+        ranking: Ranking = found.rankings[output]
+        by_item = dict(zip(ranking.items, ranking.scores, strict=True))
+        return schema.Scores(found.model, found.version, [by_item.get(item) for item in asked.items])
+
+    rules = Rules(k=len(candidates), output=output, candidates=candidates)
+    answer: schema.Scores = await _ask(service, call, asked, served, rules, make)
+    return answer
+
+
+async def _predict(service: Service, call: Call, asked: schema.Predict) -> schema.Prediction:
+    served = model_of(service, asked)
+    names = [output.name for output in served.outputs]
+    if asked.outputs is not None and (unknown := [name for name in asked.outputs if name not in names]):
+        raise Refused(
+            "invalid",
+            f"model {served.model!r} has no output {unknown[0]!r}; it has: {', '.join(names)}",
+            where="$.outputs",
+        )
+    wanted = [output for output in served.outputs if asked.outputs is None or output.name in asked.outputs]
+
+    def make(found: engine.Answer) -> schema.Prediction:
+        answers = {output.name: answer for output in wanted if (answer := _of(served, output, found)) is not None}
+        return schema.Prediction(found.model, found.version, answers, found.fallback)
+
+    answer: schema.Prediction = await _ask(service, call, asked, served, Rules(k=asked.k), make)
+    return answer
+
+
+def _of(served: Served, output: Output, found: engine.Answer) -> schema.Answer | None:
+    """The answer of one output in the schema; None where there is none, of who has no history."""
+    if output.kind == RANKING:
+        ranking: Ranking = found.rankings[output.name]
+        return schema.ItemsAnswer(items_of(served, ranking.items, ranking.scores))
+    values = found.values[output.name]
+    return None if np.isnan(values).any() else KINDS[output.kind](values, served.artefact.heads[output.name].classes)
+
+
+def _amount(values: Any) -> schema.AmountAnswer:
+    return schema.AmountAnswer(*(round(float(value), 4) for value in values))
+
+
+KINDS: Mapping[str, Callable[[Any, Sequence[str]], schema.Answer]] = {
+    "classes": lambda logs, names: schema.ClassesAnswer(
+        {name: round(float(p), 6) for name, p in zip(names, np.exp(logs), strict=True)}
+    ),
+    "probability": lambda logs, _: schema.ProbabilityAnswer(round(float(np.exp(logs[1])), 6)),
+    "amount": lambda values, _: _amount(values),
+    "forecast": lambda values, _: schema.ForecastAnswer([_amount(step) for step in np.reshape(values, (-1, 4))]),
+}
+"""By kind of answer that is no ranking: from its numbers and the names of classes to the schema."""
+
+
+async def _each(service: Service, questions: Sequence[Any], ask: Callable[[Any], Any]) -> list[Any]:
+    """The answers to a batch, which is refused whole where one question is."""
+    if len(questions) > service.serve.max_batch:
+        raise Refused(
+            "too-large",
+            f"{len(questions):,} questions; a batch has at most {service.serve.max_batch:,}",
+            where="$.questions",
+        )
+
+    async def one(place: int, asked: Any) -> Any:
+        try:
+            return await ask(asked)
+        except Refused as refused:
+            refused.where = f"$.questions[{place}]{refused.where.removeprefix('$')}"
+            raise
+
+    tasks = [asyncio.ensure_future(one(place, asked)) for place, asked in enumerate(questions)]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def recommend(service: Service, call: Call) -> schema.Ranking:
+    """Items for one."""
+    return await _recommend(service, call, call.body)
+
+
+async def recommend_batch(service: Service, call: Call) -> schema.Rankings:
+    """Items for many."""
+    return schema.Rankings(await _each(service, call.body.questions, lambda one: _recommend(service, call, one)))
+
+
+async def predict(service: Service, call: Call) -> schema.Prediction:
+    """All outputs for one."""
+    return await _predict(service, call, call.body)
+
+
+async def predict_batch(service: Service, call: Call) -> schema.Predictions:
+    """All outputs for many."""
+    return schema.Predictions(await _each(service, call.body.questions, lambda one: _predict(service, call, one)))
+
+
+async def score(service: Service, call: Call) -> schema.Scores:
+    """Given items for one."""
+    return await _score(service, call, call.body)
+
+
+async def score_batch(service: Service, call: Call) -> schema.ScoreLists:
+    """Given items for many."""
+    return schema.ScoreLists(await _each(service, call.body.questions, lambda one: _score(service, call, one)))
+
+
+class Similar(Struct):
+    """Of `/v1/similar/{item}`."""
+
+    model: schema.Name | None = None
+    k: Annotated[int, Meta(ge=1, le=1000)] = 20
+
+
+async def similar(service: Service, call: Call) -> schema.Ranking:
+    """Items like one."""
+    query: Similar = call.query
+    served = model_of(service, schema.Question(model=query.model), RANKING)
+    item = call.path["item"]
+    if item not in served.items.index_of:
+        raise Refused("not-found", f"model {served.model!r} does not know the item", "ask for one of its vocabulary")
+    found = await asyncio.to_thread(service.engine.similar, served.model, item, min(query.k, service.serve.max_items))
+    call.model, call.version = found.model, found.version
+    return schema.Ranking(found.model, found.version, items_of(served, found.items, found.scores), found.fallback)
+
+
+async def events(service: Service, call: Call) -> schema.Kept:
+    """Keep what a session and a customer did."""
+    from dataclasses import replace
+
+    body: schema.Events = call.body
+    if body.session is None and body.customer is None:
+        raise Refused("invalid", "neither session nor customer is named", where="$")
+    now = clock()
+    steps = [
+        step if step.time is not None else replace(step, time=now)
+        for step in steps_of(body.events, service.serve.max_history, "$.events")
+    ]
+    kept = 0
+    for kind, raw in (("customer", body.customer), ("session", body.session)):
+        if (name := subject(service, kind, raw)) is not None:
+            kept = await service.state.append(f"{kind}:{name}", steps)
+    return schema.Kept(len(steps), kept)
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/v1/recommend",
+        answer=recommend,
+        takes=schema.Recommend,
+        gives=schema.Ranking,
+        summary="The items that fit next, under rules of the shop.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/predict",
+        answer=predict,
+        takes=schema.Predict,
+        gives=schema.Prediction,
+        summary="All that a model says, by output and kind of answer.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/score",
+        answer=score,
+        takes=schema.Score,
+        gives=schema.Scores,
+        summary="The probability of each of the items given.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/events",
+        answer=events,
+        takes=schema.Events,
+        gives=schema.Kept,
+        scope="events",
+        summary="Tell what a session or customer did; questions may then name it.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/recommend/batch",
+        answer=recommend_batch,
+        takes=schema.RecommendBatch,
+        gives=schema.Rankings,
+        summary="Items for many at once.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/predict/batch",
+        answer=predict_batch,
+        takes=schema.PredictBatch,
+        gives=schema.Predictions,
+        summary="Predictions for many at once.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/score/batch",
+        answer=score_batch,
+        takes=schema.ScoreBatch,
+        gives=schema.ScoreLists,
+        summary="Scores for many at once.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/similar/{item:path}",
+        answer=similar,
+        query=Similar,
+        gives=schema.Ranking,
+        summary="The items most like one.",
+    ),
+)

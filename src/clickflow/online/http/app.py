@@ -1,0 +1,92 @@
+"""The application: an engine, a state and settings become routes."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as Place
+
+from clickflow.online.engine import Engine
+from clickflow.online.http import about, answers, guard, metrics, openapi, problems
+from clickflow.online.http.keys import Bucket
+from clickflow.online.http.problems import Refused
+from clickflow.online.http.route import Call, Route
+from clickflow.online.http.settings import Observers, Service, Settings
+from clickflow.online.state import State
+
+
+async def schema(_: Service, __: Call) -> Response:
+    """The schema of all routes."""
+    return Response(_document(), media_type="application/json")
+
+
+ROUTES: tuple[Route, ...] = (
+    *answers.ROUTES,
+    *about.ROUTES,
+    Route(
+        method="GET",
+        path="/openapi.json",
+        answer=schema,
+        scope=None,
+        media="application/json",
+        summary="This schema, OpenAPI 3.1.",
+    ),
+)
+"""Every route of the server; other modules add theirs here."""
+
+
+def _document() -> bytes:
+    return msgspec.json.encode(openapi.document(ROUTES))
+
+
+def app(engine: Engine, state: State, settings: Settings) -> Starlette:
+    """The server's application; many may be made in one process."""
+    counted = metrics.made()
+    service = Service(
+        engine=engine,
+        state=state,
+        settings=settings,
+        metrics=counted,
+        observers=Observers(settings.observers, counted),
+        bucket=None if settings.serve.rate is None else Bucket(settings.serve.rate, settings.serve.burst),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        service.observers.close()
+
+    made = Starlette(
+        routes=[Place(route.path, guard.Endpoint(service, route), methods=[route.method]) for route in ROUTES],
+        exception_handlers={HTTPException: _no_such, Exception: _fault},
+        lifespan=lifespan,
+    )
+    made.state.service = service
+    made.router.redirect_slashes = False
+    return made
+
+
+async def _no_such(request: Request, error: Exception) -> Response:
+    """A path or a method that there is not."""
+    assert isinstance(error, HTTPException)
+    wrong = error.status_code == 405
+    name, detail = ("wrong-method", "the path has other methods") if wrong else ("not-found", "there is no such path")
+    return _told(request, Refused(name, detail), error.headers)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """What no route has caught."""
+    return _told(request, guard.refusal(error, Call("-", "unmatched", {})))
+
+
+def _told(request: Request, refused: Refused, headers: Any = None) -> Response:
+    answer = problems.response(refused)
+    answer.headers.update(headers or {})
+    service: Service = request.app.state.service
+    service.metrics.requests.labels("unmatched", str(answer.status_code)).inc()
+    return answer

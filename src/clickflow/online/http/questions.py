@@ -1,0 +1,129 @@
+"""From what the schema says to what the engine is asked."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from clickflow.online.history import Question, Step
+from clickflow.online.http import schema
+from clickflow.online.http.problems import Refused
+from clickflow.online.http.settings import Service
+from clickflow.online.ranking import Rules
+from clickflow.online.served import Served
+
+
+def clock() -> int:
+    """Now, microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+def model_of(service: Service, asked: schema.Question, kind: str | None = None) -> Served:
+    """The model that is asked: the one named, else the first that answers, of those with an answer of this kind.
+
+    Raises UsageError where the name is none of a served model, Refused where no model has such an answer.
+    """
+    if asked.model is not None:
+        served = service.engine.current(asked.model)
+        if kind and not any(output.kind == kind for output in served.outputs):
+            raise Refused("invalid", f"model {asked.model!r} has no answer of kind {kind}", where="$.model")
+        return served
+    for name in service.engine.models:
+        served = service.engine.current(name)
+        if kind is None or any(output.kind == kind for output in served.outputs):
+            return served
+    raise Refused(
+        "not-ready", f"no model with an answer of kind {kind} is served" if kind else "no model is served yet"
+    )
+
+
+def steps_of(given: Sequence[schema.Step], most: int, where: str) -> tuple[Step, ...]:
+    """Raises Refused where there are more than `most`, or a time is none."""
+    if len(given) > most:
+        raise Refused("too-large", f"{where} has {len(given):,} steps; at most {most:,} are taken", where=where)
+    try:
+        return tuple([step.step() for step in given])
+    except ValueError as error:
+        raise Refused("invalid", f"{error}", where=where) from error
+
+
+def subject(service: Service, kind: str, raw: str | None) -> str | None:
+    """The pseudonym of a session or customer."""
+    return None if raw is None else service.settings.pseudonym(kind, raw)
+
+
+async def question_of(
+    service: Service, asked: schema.Question, served: Served
+) -> tuple[Question, str | None, str | None]:
+    """The question, and the pseudonyms of session and customer.
+
+    Steps of earlier events are read as of `now`, or of the clock; those of a history as of its last step where no
+    `now` is given. Raises Refused where both are given, and Away where the state cannot be reached.
+    """
+    session, customer = subject(service, "session", asked.session), subject(service, "customer", asked.customer)
+    now = None
+    if asked.now is not None:
+        try:
+            now = schema.micros(asked.now)
+        except ValueError as error:
+            raise Refused("invalid", f"{error}", where="$.now") from error
+    if asked.history is not None:
+        steps = steps_of(asked.history, service.serve.max_history, "$.history")
+        return Question(steps, now), session, customer
+    if session is None and customer is None:
+        return Question((), now), None, None
+    kind, name = ("customer", customer) if served.unit == "customer" or session is None else ("session", session)
+    if name is None:
+        raise Refused("invalid", f"model {served.model!r} reads customers: name the customer", where="$.customer")
+    now = clock() if now is None else now
+    steps = tuple(step for step in await service.state.history(f"{kind}:{name}") if (step.time or 0) <= now)
+    if kind == "customer":
+        steps = _latest(steps, service.settings.gap(served.unit), now)
+    return Question(steps, now), session, customer
+
+
+def _latest(steps: tuple[Step, ...], gap: int | None, now: int) -> tuple[Step, ...]:
+    """The last of the sequences that pauses of more than `gap` cut steps into; none where the last is over."""
+    if gap is None:
+        return steps
+    later = now
+    for place in range(len(steps) - 1, -1, -1):
+        time = steps[place].time or 0
+        if later - time > gap:
+            return steps[place + 1 :]
+        later = time
+    return steps
+
+
+def rules_of(service: Service, asked: schema.Recommend) -> Rules:
+    """Raises Refused where a list is longer than the server takes."""
+    most = service.serve.max_items
+    for name in ("exclude", "only", "categories"):
+        if len(getattr(asked, name) or ()) > most:
+            raise Refused("too-large", f"{name} has over {most:,} entries", where=f"$.{name}")
+    if asked.k > most:
+        raise Refused("too-large", f"k is {asked.k:,}; at most {most:,} items are given", where="$.k")
+    return Rules(
+        k=asked.k,
+        exclude=frozenset(asked.exclude),
+        only=None if asked.only is None else frozenset(asked.only),
+        exclude_seen=asked.exclude_seen,
+        categories=None if asked.categories is None else frozenset(asked.categories),
+        price=(asked.price_from, asked.price_to),
+        per_category=asked.per_category,
+        diversity=asked.diversity,
+    )
+
+
+def items_of(served: Served, ids: Sequence[str], scores: Sequence[float]) -> list[schema.Item]:
+    """Items with what the vocabulary knows of them."""
+    found = []
+    for item, score in zip(ids, scores, strict=True):
+        about: dict[str, Any] = {}
+        index = served.items.index_of.get(item)
+        if index is not None:
+            about = {name: text for name, text in served.items.about(index).items() if text}
+            price = float(served.items.price[index])
+            if price == price:
+                about["price"] = price
+        found.append(schema.Item(item, score, **about))
+    return found

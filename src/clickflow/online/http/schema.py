@@ -1,0 +1,265 @@
+"""What is asked and answered over HTTP: the one schema, of which openapi.json and the reference page are made.
+
+A field that the schema does not name is an error. Times are microseconds since 1970 UTC, or RFC 3339 with a zone.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from clickflow.online.history import Step as HistoryStep
+
+CENTURY_END = 4_102_444_800_000_000
+"""2100-01-01, microseconds since 1970: no event is later."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Items = Annotated[list[Name], Meta(max_length=10_000)]
+Micros = Annotated[int, Meta(ge=0, le=CENTURY_END)]
+Moment = Micros | Annotated[datetime, Meta(tz=True)]
+Amount = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+def micros(moment: int | datetime) -> int:
+    """Microseconds since 1970 UTC. Raises ValueError before 1970 and after 2100."""
+    if isinstance(moment, int):
+        return moment
+    apart = moment - EPOCH
+    value = (apart.days * 86_400 + apart.seconds) * 1_000_000 + apart.microseconds
+    if not 0 <= value <= CENTURY_END:
+        raise ValueError("a time is from 1970 to 2100")
+    return value
+
+
+class Step(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One thing that a visitor did. Category and price: where not given, those that the item had in training."""
+
+    item: Name
+    action: Annotated[str, Meta(min_length=1, max_length=64)] = "view"
+    time: Moment | None = None
+    category: Name | None = None
+    price: Amount | None = None
+    quantity: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+
+    def step(self) -> HistoryStep:
+        """As the engine reads it. Raises ValueError where the time is out of bounds."""
+        time = None if self.time is None else micros(self.time)
+        return HistoryStep(self.item, self.action, time, self.category, self.price, self.quantity)
+
+
+class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Who is asked about: by a history, the oldest step first, or by the session or customer of earlier events; by
+    neither, somebody of whom nothing is known.
+    """
+
+    model: Name | None = None
+    """None: the first that is served."""
+    history: Annotated[list[Step], Meta(max_length=100_000)] | None = None
+    session: Name | None = None
+    customer: Name | None = None
+    now: Moment | None = None
+    """As of when; None: of the last step, and of customers of now."""
+
+
+class Recommend(Question, kw_only=True):
+    """Which items next, under rules of the shop."""
+
+    k: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    exclude: Items = []
+    only: Items | None = None
+    exclude_seen: bool = False
+    categories: Items | None = None
+    """Of items, as the log writes them; None: all."""
+    price_from: Amount | None = None
+    price_to: Amount | None = None
+    per_category: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """At most so many of one category."""
+    diversity: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Of maximal marginal relevance: 0 by score alone, 1 as unlike each other as can be."""
+
+
+class Score(Question, kw_only=True):
+    """How good these items are, for who is asked about."""
+
+    items: Annotated[list[Name], Meta(min_length=1, max_length=10_000)]
+
+
+class Predict(Question, kw_only=True):
+    """All that a model says of who is asked about."""
+
+    outputs: Annotated[list[Name], Meta(max_length=100)] | None = None
+    """None: all."""
+    k: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """Items of a ranking."""
+
+
+class Events(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a session or customer did, the oldest first; without a time: now."""
+
+    session: Name | None = None
+    customer: Name | None = None
+    events: Annotated[list[Step], Meta(min_length=1, max_length=10_000)]
+
+
+class RecommendBatch(Struct, forbid_unknown_fields=True):
+    """Several at once, answered in this order."""
+
+    questions: Annotated[list[Recommend], Meta(min_length=1, max_length=10_000)]
+
+
+class PredictBatch(Struct, forbid_unknown_fields=True):
+    """Several at once, answered in this order."""
+
+    questions: Annotated[list[Predict], Meta(min_length=1, max_length=10_000)]
+
+
+class ScoreBatch(Struct, forbid_unknown_fields=True):
+    """Several at once, answered in this order."""
+
+    questions: Annotated[list[Score], Meta(min_length=1, max_length=10_000)]
+
+
+class Item(Struct, omit_defaults=True):
+    """An item with its score, and what the model's vocabulary knows of it."""
+
+    item: str
+    score: float
+    name: str | UnsetType = UNSET
+    brand: str | UnsetType = UNSET
+    category: str | UnsetType = UNSET
+    price: float | UnsetType = UNSET
+
+
+class Ranking(Struct):
+    """Items, the best first. `fallback`: why they are not of the history, null where they are."""
+
+    model: str
+    version: int
+    items: list[Item]
+    fallback: str | None = None
+
+
+class Scores(Struct):
+    """Items in the order in which they were given; null: the model does not know it."""
+
+    model: str
+    version: int
+    scores: list[float | None]
+
+
+class ItemsAnswer(Struct, tag_field="kind", tag="ranking"):
+    """The likeliest items; scores are probabilities."""
+
+    items: list[Item]
+
+
+class ClassesAnswer(Struct, tag_field="kind", tag="classes"):
+    """The probability of each class."""
+
+    classes: dict[str, float]
+
+
+class ProbabilityAnswer(Struct, tag_field="kind", tag="probability"):
+    """How likely yes is."""
+
+    probability: float
+
+
+class AmountAnswer(Struct, tag_field="kind", tag="amount"):
+    """The expected value and quantiles."""
+
+    expected: float
+    quantile_10: float
+    quantile_50: float
+    quantile_90: float
+
+
+class ForecastAnswer(Struct, tag_field="kind", tag="forecast"):
+    """An amount for each step ahead, the next one first."""
+
+    steps: list[AmountAnswer]
+
+
+Answer = ItemsAnswer | ClassesAnswer | ProbabilityAnswer | AmountAnswer | ForecastAnswer
+
+
+class Prediction(Struct):
+    """Answers by output of the model. `fallback`: as of a ranking."""
+
+    model: str
+    version: int
+    answers: dict[str, Answer]
+    fallback: str | None = None
+
+
+class Rankings(Struct):
+    """In the order of the questions."""
+
+    answers: list[Ranking]
+
+
+class Predictions(Struct):
+    """In the order of the questions."""
+
+    answers: list[Prediction]
+
+
+class ScoreLists(Struct):
+    """In the order of the questions."""
+
+    answers: list[Scores]
+
+
+class Kept(Struct):
+    """How many events were kept, and how many steps of the session or customer there are now."""
+
+    kept: int
+    steps: int
+
+
+class Output(Struct):
+    """What a model answers."""
+
+    name: str
+    kind: Literal["ranking", "classes", "probability", "amount", "forecast"]
+    question: str
+
+
+class Model(Struct):
+    """A model that answers: the version, what one history is, and its outputs."""
+
+    model: str
+    version: int
+    unit: str
+    items: int
+    outputs: list[Output]
+
+
+class Models(Struct):
+    """All that answer, and what is wrong with others."""
+
+    models: list[Model]
+    wrong: dict[str, str]
+
+
+class Health(Struct):
+    """`status`: ok, or degraded: it answers, and not all is well."""
+
+    status: Literal["ok", "degraded", "not ready"]
+    wrong: dict[str, str]
+    versions: dict[str, int]
+
+
+class Problem(Struct, omit_defaults=True):
+    """What went wrong (RFC 9457): `detail` says what, `next` what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    next: str = ""
+    where: str = ""
+    """Of a body: the place of the fault in it, as a JSON path."""
+    request: str = ""
+    """The id that the log has of this request."""

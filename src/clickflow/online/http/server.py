@@ -1,0 +1,198 @@
+"""`clickflow serve`: workers of granian, each with the champions, their state and the application."""
+
+import hashlib
+import ipaddress
+import os
+import socket
+import tempfile
+import threading
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from clickflow.online.http import keys
+from clickflow.params.schema import Params
+from clickflow.params.serve import Serve
+from clickflow.system import console
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.paths import Paths
+
+GRACE = 10
+"""Seconds that requests under way have at the end."""
+KEYS_AGE = 2.0
+"""Seconds after which a change of the keys is seen."""
+
+
+def run(params: Params, paths: Paths, *, host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve until it is told to end. Raises UsageError where that would be unsafe or cannot work."""
+    serve = params.serve
+    serve = replace(
+        serve,
+        host=serve.host if host is None else host,
+        port=serve.port if port is None else port,
+        workers=serve.workers if workers is None else workers,
+    )
+    check(serve, paths)
+    serve = replace(serve, port=serve.port or free_port(serve.host))
+    listen(partial(build, replace(params, serve=serve), paths), serve)
+
+
+def check(serve: Serve, paths: Paths) -> None:
+    """Raises UsageError where nobody is asked for a key off loopback, or workers would each know a part of a visit."""
+    if not keys.load(paths.home) and not is_loopback(serve.host):
+        raise UsageError(
+            f"{serve.host} can be reached from other machines, and there are no keys: anybody could ask",
+            kept="nothing was started",
+            next_step="make one with `clickflow serve --new-key NAME`, or listen on 127.0.0.1",
+        )
+    if serve.workers > 1 and serve.redis is None:
+        raise UsageError(
+            f"{serve.workers} workers would each keep a part of what a visitor did",
+            kept="nothing was started",
+            next_step="name a Redis in serve.redis, or take one worker",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        found.bind((host, 0))
+        return int(found.getsockname()[1])
+
+
+def listen(make: Callable[[], Any], serve: Serve) -> None:
+    """Answer with what `make` makes in each worker, until SIGTERM or Ctrl-C; requests under way are answered first.
+
+    Raises UsageError where the port is taken.
+    """
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    with socket.socket(socket.AF_INET6 if ":" in serve.host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((serve.host, serve.port))
+        except OSError as error:
+            raise UsageError(
+                f"nothing can listen on {serve.host}:{serve.port}: {error.strerror}",
+                kept="nothing was started",
+                next_step="end what listens there, or choose another with --port",
+            ) from error
+    with tempfile.TemporaryDirectory(prefix="clickflow-serve-") as scratch:
+        if serve.workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = scratch
+        server = Granian(
+            "clickflow",
+            address=serve.host,
+            port=serve.port,
+            interface=Interfaces.ASGI,
+            workers=serve.workers,
+            websockets=False,
+            backlog=2048,
+            workers_kill_timeout=GRACE,
+            log_enabled=False,
+            respawn_failed_workers=True,
+            process_name=f"clickflow serve {serve.host}:{serve.port}" if find_spec("setproctitle") else None,
+        )
+        shown = f"[{serve.host}]" if ":" in serve.host else serve.host
+        server.on_startup(lambda: console.say(f"answers at http://{shown}:{serve.port} (Ctrl-C ends it)"))
+        server.serve(target_loader=make, wrap_loader=False)
+
+
+def build(params: Params, paths: Paths) -> Any:
+    """The application of one worker. Raises what cannot be served as it is."""
+    from clickflow.events.pseudonyms import load_key
+    from clickflow.online.http.app import app
+    from clickflow.online.http.settings import Settings
+    from clickflow.online.http.tracing import tracer
+
+    serve = params.serve
+    key = load_key(paths.home)
+    found = tracer()
+    gap = params.sequences.session.gap_minutes
+    settings = Settings(
+        serve=serve,
+        pseudonym=partial(pseudonym, key),
+        keys=Keys(paths.home).now,
+        gap={"session": round(gap * 60e6)}.get,
+        extra={} if found is None else {"tracer": found},
+    )
+    return app(champions(params, paths), state_of(serve), settings)
+
+
+def champions(params: Params, paths: Paths) -> Any:
+    """The champions as they are now."""
+    from clickflow.online.engine import Engine
+    from clickflow.online.served import Served
+    from clickflow.registry import champion
+
+    wanted = params.serve.models or tuple(params.models)
+    found = {}
+    for model in wanted:
+        if version := champion.current(params, paths, model):
+            found[model] = Served.of(model, version, champion.fetch(params, paths, model, version))
+    return Engine(found)
+
+
+def state_of(serve: Serve) -> Any:
+    """Where the steps of sessions and customers are kept."""
+    from clickflow.online import state
+
+    seconds = serve.keep_hours * 3600
+    if serve.redis is not None:
+        return state.Redis(serve.redis, steps=serve.steps, keep_seconds=seconds)
+    return state.Memory(subjects=serve.subjects, steps=serve.steps, keep_seconds=seconds)
+
+
+PERSONS: Mapping[str, bytes] = {"customer": b"clickflow user", "session": b"clickflow visit"}
+
+
+def pseudonym(key: bytes, kind: str, raw: str) -> str:
+    """As ingest gives it to an id that is written as it stands (`clickflow.events.pseudonyms`), for one id."""
+    digest = hashlib.blake2b(raw.strip().encode("utf-8", "replace"), key=key, digest_size=9, person=PERSONS[kind])
+    return urlsafe_b64encode(digest.digest()).decode()
+
+
+class Keys:
+    """The keys of a home, read again when their file has changed."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, self._held = home, keys.load(home)
+        self._stamp, self._looked = self._seen(), time.monotonic()
+        self._lock = threading.Lock()
+
+    def now(self) -> Mapping[bytes, keys.Key]:
+        """Those that hold. A file that cannot be read any more leaves those that were there before."""
+        at = time.monotonic()
+        if at - self._looked > KEYS_AGE and self._lock.acquire(blocking=False):
+            try:
+                self._looked = at
+                if (stamp := self._seen()) != self._stamp:
+                    self._held, self._stamp = keys.load(self._home), stamp
+            except ClickflowError as error:
+                console.say(f"keys: {error.what}; those of before hold")
+            finally:
+                self._lock.release()
+        return self._held
+
+    def _seen(self) -> tuple[int, int]:
+        try:
+            found = keys.file_of(self._home).stat()
+        except OSError:
+            return (0, 0)
+        return (found.st_mtime_ns, found.st_ino)

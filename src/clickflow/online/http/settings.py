@@ -1,0 +1,113 @@
+"""What a server is told once, and what it holds while it runs."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clickflow.online.engine import Engine
+from clickflow.online.history import Question
+from clickflow.online.http.keys import Bucket, Key
+from clickflow.online.http.metrics import Metrics
+from clickflow.online.state import State
+from clickflow.params.serve import Serve
+from clickflow.system import console
+
+WAITING = 10_000
+"""Answers that may wait for observers; those above are dropped, and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An answer that was given, for observers. `session`, `customer`: pseudonyms."""
+
+    route: str
+    model: str
+    version: int
+    question: Question
+    answer: Any
+    """The struct of the schema that was sent."""
+    request: str
+    time: int
+    """Microseconds since 1970 UTC."""
+    seconds: float
+    session: str | None = None
+    customer: str | None = None
+
+
+Observer = Callable[[Asked], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an application is told. `pseudonym`: of kind `session` or `customer` and a raw id."""
+
+    serve: Serve = field(default_factory=Serve)
+    pseudonym: Callable[[str, str], str]
+    keys: Callable[[], Mapping[bytes, Key]] = dict
+    """The keys as they are now; none: whoever reaches the server may ask."""
+    wrong: Callable[[], Mapping[str, str]] = dict
+    """What is wrong with champions, by model."""
+    observers: Sequence[Observer] = ()
+    gap: Callable[[str], int | None] = lambda _: None
+    """Of a unit: microseconds between two steps after which another sequence begins; None: they all are one."""
+    choose: Callable[[str, str | None], str] | None = None
+    """From a model and the subject's pseudonym to the one of the engine's names that answers: a canary's place."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What routes of other modules need."""
+
+
+class Observers:
+    """Tells observers of answers, in a thread of its own."""
+
+    def __init__(self, observers: Sequence[Observer], metrics: Metrics) -> None:
+        self._observers, self._metrics = tuple(observers), metrics
+        self._queue: queue.Queue[Asked | None] = queue.Queue(WAITING)
+        self._thread: threading.Thread | None = None
+        if observers:
+            self._thread = threading.Thread(target=self._run, name="observers", daemon=True)
+            self._thread.start()
+
+    def tell(self, asked: Asked) -> None:
+        """Never waits: what finds no room is dropped, and counted."""
+        if self._thread is None:
+            return
+        try:
+            self._queue.put_nowait(asked)
+        except queue.Full:
+            self._metrics.dropped.inc()
+
+    def close(self, seconds: float = 5) -> None:
+        """Tell of what still waits, and end."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while (asked := self._queue.get()) is not None:
+            for observer in self._observers:
+                try:
+                    observer(asked)
+                except Exception as error:  # an observer's fault is not the answer's; it is counted and said
+                    self._metrics.failed.labels(getattr(observer, "__name__", type(observer).__name__)).inc()
+                    console.say(f"an observer of answers failed: {type(error).__name__}: {error}")
+
+
+@dataclass(kw_only=True)
+class Service:
+    """What an application holds while it runs; each route gets it."""
+
+    engine: Engine
+    state: State
+    settings: Settings
+    metrics: Metrics
+    observers: Observers
+    bucket: Bucket | None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def serve(self) -> Serve:
+        """Section `serve` of params.yaml."""
+        return self.settings.serve

@@ -1,0 +1,161 @@
+"""What sessions and customers did so far: in this process, or in a Redis that several servers share.
+
+A subject is a pseudonym with its kind (`session:…`); raw ids do not get here.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from typing import Any, Protocol
+
+import msgspec
+
+from clickflow.online.history import Step
+from clickflow.system.errors import ClickflowError
+
+PREFIX = "clickflow:steps:"
+PATIENCE = 0.5
+"""Seconds that a Redis may take."""
+
+History = tuple[Step, ...]
+
+
+class Away(ClickflowError):
+    """The state cannot be reached."""
+
+
+class State(Protocol):
+    """The latest steps of each subject, by time."""
+
+    async def history(self, subject: str) -> History:
+        """Its steps, the oldest first; none of a subject that is not known. Raises Away."""
+
+    async def append(self, subject: str, steps: Sequence[Step]) -> int:
+        """Keep steps, all of which have a time; how many there are of it now. Raises Away."""
+
+    async def forget(self, subject: str) -> bool:
+        """Whether there were steps, which are no more. Raises Away."""
+
+    async def wrong(self) -> str:
+        """What is wrong; empty where nothing is."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """`subjects` that are kept (0: not known), `evicted` for room, `expired`."""
+
+
+def by_time(steps: Iterable[Step]) -> list[Step]:
+    """In order of time; steps of one time stay as they are."""
+    return sorted(steps, key=lambda step: step.time or 0)
+
+
+class Memory:
+    """In this process: of `subjects` subjects at most `steps` steps each; the longest idle go first."""
+
+    def __init__(self, *, subjects: int, steps: int, keep_seconds: float) -> None:
+        self._most, self._steps, self._keep = subjects, steps, keep_seconds
+        self._held: OrderedDict[str, tuple[float, History]] = OrderedDict()
+        self._lock = Lock()
+        self._evicted = self._expired = 0
+
+    async def history(self, subject: str) -> History:
+        """As `State`."""
+        with self._lock:
+            self._expire()
+            return self._held.get(subject, (0.0, ()))[1]
+
+    async def append(self, subject: str, steps: Sequence[Step]) -> int:
+        """As `State`."""
+        with self._lock:
+            self._expire()
+            _, before = self._held.pop(subject, (0.0, ()))
+            now = tuple(by_time((*before, *steps))[-self._steps :])
+            self._held[subject] = (time.monotonic(), now)
+            if len(self._held) > self._most:
+                self._held.popitem(last=False)
+                self._evicted += 1
+            return len(now)
+
+    async def forget(self, subject: str) -> bool:
+        """As `State`."""
+        with self._lock:
+            return self._held.pop(subject, None) is not None
+
+    async def wrong(self) -> str:
+        """As `State`."""
+        return ""
+
+    def _expire(self) -> None:
+        """The first are the longest idle: those that are too old go."""
+        oldest = time.monotonic() - self._keep
+        while self._held and next(iter(self._held.values()))[0] < oldest:
+            self._held.popitem(last=False)
+            self._expired += 1
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As `State`."""
+        return {"subjects": len(self._held), "evicted": self._evicted, "expired": self._expired}
+
+
+class Redis:
+    """In a Redis, a list a subject; steps are added, cut and given their time to live in one transaction."""
+
+    def __init__(self, address: str, *, steps: int, keep_seconds: float) -> None:
+        from redis.asyncio import Redis as Client
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        self._client: Any = Client.from_url(
+            address, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 1)
+        )
+        self._steps, self._keep = steps, max(1, round(keep_seconds))
+
+    async def history(self, subject: str) -> History:
+        """As `State`."""
+        rows = await self._ask(self._client.lrange(PREFIX + subject, 0, -1))
+        return tuple(by_time(_DECODER.decode(row) for row in rows))
+
+    async def append(self, subject: str, steps: Sequence[Step]) -> int:
+        """As `State`."""
+        key = PREFIX + subject
+        pipe = self._client.pipeline(transaction=True)
+        pipe.rpush(key, *map(_ENCODER.encode, steps))
+        pipe.ltrim(key, -self._steps, -1)
+        pipe.expire(key, self._keep)
+        pipe.llen(key)
+        return int((await self._ask(pipe.execute()))[-1])
+
+    async def forget(self, subject: str) -> bool:
+        """As `State`."""
+        return bool(await self._ask(self._client.delete(PREFIX + subject)))
+
+    async def wrong(self) -> str:
+        """As `State`."""
+        try:
+            await self._ask(self._client.ping())
+        except Away as error:
+            return error.what
+        return ""
+
+    async def _ask(self, asked: Any) -> Any:
+        from redis.exceptions import RedisError
+
+        try:
+            return await asked
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Away(
+                f"Redis, which keeps what visitors did, does not answer: {type(error).__name__}",
+                kept="questions with a history in them are answered",
+                next_step="start it again; serve.redis of params.yaml names it",
+            ) from error
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As `State`."""
+        return {"subjects": 0, "evicted": 0, "expired": 0}
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Step)

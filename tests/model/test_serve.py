@@ -1,0 +1,201 @@
+"""`clickflow serve`: what is asked and answered over HTTP, and what is refused."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import online_shop
+import pytest
+
+from clickflow.online import state
+from clickflow.online.engine import Engine
+from clickflow.online.http import keys, server
+from clickflow.online.http.app import app
+from clickflow.online.http.settings import Asked, Settings
+from clickflow.online.served import Served
+from clickflow.params.serve import Serve
+
+KEY = b"k" * 32
+VISIT: list[dict[str, Any]] = [{"item": "5"}, {"item": "6", "action": "cart", "price": 3.5}]
+
+Ask = Callable[..., httpx.Response]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """A model that answers."""
+    return online_shop.exported(tmp_path_factory.mktemp("serve"))
+
+
+def client(served: Served | None, host: str = "127.0.0.1", **given: Any) -> Ask:
+    """Ask an application in this process: `ask(method, path, **words of httpx)`."""
+    limits = Serve(**given.pop("serve", {}))
+    memory = state.Memory(subjects=limits.subjects, steps=limits.steps, keep_seconds=60)
+    settings = Settings(serve=limits, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw), **given)
+    made = app(Engine({} if served is None else {served.model: served}), memory, settings)
+
+    def ask(method: str, path: str, **words: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(made, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as asked:
+                return await asked.request(method, path, **words)
+
+        return asyncio.run(once())
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def ask(served: Served) -> Ask:
+    """An application without keys."""
+    return client(served)
+
+
+def test_every_kind_of_answer_comes_with_the_version_that_gave_it(ask: Ask, served: Served) -> None:
+    found = ask("POST", "/v1/recommend", json={"history": VISIT, "k": 5, "exclude": ["7"]}).json()
+    assert (found["model"], found["version"], found["fallback"]) == (served.model, 1, None)
+    assert len(found["items"]) == 5
+    assert "7" not in {item["item"] for item in found["items"]}
+    said = ask("POST", "/v1/predict", json={"history": VISIT, "k": 3}).json()
+    assert {name: answer["kind"] for name, answer in said["answers"].items()} == {
+        output.name: output.kind for output in served.outputs
+    }
+    assert sum(said["answers"]["next_action"]["classes"].values()) == pytest.approx(1, abs=1e-3)
+    best = found["items"][0]
+    given = ask("POST", "/v1/score", json={"history": VISIT, "items": [best["item"], "none of these"]}).json()
+    assert given["scores"] == [pytest.approx(best["score"], rel=1e-5), None]
+    both = ask("POST", "/v1/recommend/batch", json={"questions": [{"history": VISIT, "k": 5, "exclude": ["7"]}, {}]})
+    assert both.json()["answers"][0] == found
+    assert both.json()["answers"][1]["fallback"] == "popularity"
+
+
+def test_a_session_told_event_by_event_is_answered_as_its_history(ask: Ask) -> None:
+    steps = [{**step, "time": 1_700_000_000_000_000 + place} for place, step in enumerate(VISIT)]
+    for step in reversed(steps):  # the later one arrives first
+        told = ask("POST", "/v1/events", json={"session": "ann", "events": [step]})
+    assert told.json() == {"kept": 1, "steps": 2}
+    by_name = ask("POST", "/v1/recommend", json={"session": "ann"}).json()
+    assert by_name == ask("POST", "/v1/recommend", json={"history": steps, "now": steps[-1]["time"] + 1}).json()
+    cold = ask("POST", "/v1/predict", json={"session": "nobody"}).json()
+    assert cold["fallback"] == "no_history"
+    assert {answer["kind"] for answer in cold["answers"].values()} == {"ranking"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        (b"{", 400, ""),
+        (b'{"history": ' + b"[" * 100_000, 422, "$.history[0]"),
+        (b"\xff", 400, ""),
+        (b'{"kk": 1}', 422, ""),
+        (b'{"k": 0}', 422, "$.k"),
+        (b'{"k": 1e400}', 422, "$.k"),
+        (b'{"history": [{"item": "5", "time": "1969-12-31T00:00:00Z"}]}', 422, "$.history"),
+        (b'{"history": [{"item": "5", "time": "2020-01-01T00:00:00"}]}', 422, "$.history[0].time"),
+        (b'{"model": "other"}', 404, ""),
+        (b'{"k": 5000}', 413, "$.k"),
+        (b"[" + b" " * 2_000_000 + b"]", 413, ""),
+    ],
+)
+def test_a_clients_fault_is_a_problem_that_says_what_to_do(ask: Ask, body: bytes, status: int, where: str) -> None:
+    answer = ask("POST", "/v1/recommend", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["detail"]
+    assert problem["next"]
+    assert problem.get("where", "") == where
+
+
+def test_who_has_no_key_is_let_in_on_loopback_alone_and_a_scope_is_all_that_a_key_may(
+    served: Served, tmp_path: Path
+) -> None:
+    assert client(served, "evil.example")("GET", "/v1/models").status_code == 403
+    key = keys.make(tmp_path, "shop", ("read",))
+    assert key not in keys.file_of(tmp_path).read_text()
+    ask = client(served, "shop.example", keys=server.Keys(tmp_path).now)
+    assert ask("GET", "/v1/models").status_code == 401
+    assert ask("GET", "/v1/models", headers={"x-api-key": key[:-1]}).status_code == 401
+    own = {"authorization": f"Bearer {key}"}
+    assert ask("GET", "/v1/models", headers=own).status_code == 200
+    told = ask("POST", "/v1/events", headers=own, json={"session": "a", "events": VISIT})
+    assert told.status_code == 403
+    assert "events" in told.json()["detail"]
+    assert ask("GET", "/healthz").status_code == 200
+
+
+def test_a_key_asks_as_often_as_it_may(served: Served) -> None:
+    ask = client(served, serve={"rate": 0.01, "burst": 2})
+    found = [ask("POST", "/v1/recommend", json={}) for _ in range(3)]
+    assert [answer.status_code for answer in found] == [200, 200, 429]
+    assert int(found[-1].headers["retry-after"]) > 1
+
+
+def test_observers_see_every_answer_and_no_raw_id(served: Served) -> None:
+    seen: list[Asked] = []
+    ask = client(served, observers=[seen.append])
+    ask("POST", "/v1/recommend", json={"customer": "ann@example.com", "session": "s1"})
+    for _ in range(100):
+        if seen:
+            break
+        asyncio.run(asyncio.sleep(0.02))
+    (asked,) = seen
+    assert (asked.model, asked.version, asked.route) == (served.model, 1, "/v1/recommend")
+    assert "ann" not in repr(asked)
+    assert asked.customer == server.pseudonym(KEY, "customer", "ann@example.com")
+
+
+def test_without_a_model_it_lives_and_is_not_ready() -> None:
+    ask = client(None)
+    assert ask("GET", "/healthz").status_code == 200
+    assert ask("GET", "/readyz").status_code == 503
+    assert ask("POST", "/v1/recommend", json={}).status_code == 503
+
+
+def test_metrics_count_by_route_model_and_version(served: Served) -> None:
+    ask = client(served)
+    ask("POST", "/v1/recommend", json={})
+    ask("GET", "/nowhere")
+    text = ask("GET", "/metrics").text
+    assert 'clickflow_requests_total{route="/v1/recommend",status="200"} 1.0' in text
+    assert 'clickflow_requests_total{route="unmatched",status="404"} 1.0' in text
+    assert f'clickflow_answers_total{{fallback="popularity",model="{served.model}",version="1"}} 1.0' in text
+
+
+def test_a_pseudonym_is_the_one_that_ingest_gives() -> None:
+    import pyarrow as pa
+
+    from clickflow.events.pseudonyms import pseudonyms
+
+    for kind, person in (("customer", "user"), ("session", "session")):
+        (made,) = pseudonyms(pa.array(["ann"]), KEY, person).to_pylist()  # type: ignore[arg-type]
+        assert server.pseudonym(KEY, kind, "ann") == made
+
+
+def test_off_loopback_keys_are_needed_and_workers_share_a_state(tmp_path: Path) -> None:
+    from clickflow.system.errors import UsageError
+    from clickflow.system.paths import Paths
+
+    serve = Serve()
+    server.check(serve, Paths(tmp_path))
+    for bad, word in ((replace(serve, host="0.0.0.0"), "keys"), (replace(serve, workers=2), "Redis")):
+        with pytest.raises(UsageError, match=word):
+            server.check(bad, Paths(tmp_path))
+
+
+async def _filled(memory: state.Memory) -> list[int]:
+    from clickflow.online.history import Step
+
+    for name in ("a", "b", "a", "c"):
+        await memory.append(name, [Step("1", time=1), Step("2", time=2)])
+    return [len(await memory.history(name)) for name in ("a", "b", "c")]
+
+
+def test_memory_is_bounded_and_the_longest_idle_go_first() -> None:
+    memory = state.Memory(subjects=2, steps=3, keep_seconds=60)
+    assert asyncio.run(_filled(memory)) == [3, 0, 2]
+    assert memory.counts == {"subjects": 2, "evicted": 1, "expired": 0}
