@@ -14,6 +14,9 @@ class Serve:
     port: Annotated[int, Meta("its port; 0: any free one", le=65_535)] = 8600
     workers: Annotated[int, Meta("processes that answer; several need serve.redis", ge=1, le=256)] = 1
     models: Annotated[tuple[str, ...], Meta("that are served; none named: all that have a champion")] = ()
+    refresh_seconds: Annotated[
+        float, Meta("until a new champion, or a rollback, is seen", "seconds", gt=0, le=3600)
+    ] = 2.0
     redis: Annotated[
         str | None, Meta("address of a Redis that keeps what visitors did, redis://…; null: this process does")
     ] = None

@@ -62,6 +62,17 @@ async def _ask(
     return answer
 
 
+def _who(service: Service, found: engine.Answer, asked: Served) -> Served:
+    """The version that answered: another than the one that was asked, where they were swapped in between."""
+    return asked if found.version == asked.version else service.engine.current(found.model)
+
+
+def _ranking(found: engine.Answer, output: str) -> Ranking:
+    if output not in found.rankings:
+        raise Refused("not-ready", f"version {found.version}, which came meanwhile, has no {output}", retry_after=0)
+    return found.rankings[output]
+
+
 def _ranked(served: Served) -> str:
     return outputs.main(served.artefact.outputs, RANKING)
 
@@ -71,8 +82,8 @@ async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> s
     output, rules = _ranked(served), rules_of(service, asked)
 
     def make(found: engine.Answer) -> schema.Ranking:
-        ranking: Ranking = found.rankings[output]
-        items = items_of(served, ranking.items, ranking.scores)
+        ranking = _ranking(found, output)
+        items = items_of(_who(service, found, served), ranking.items, ranking.scores)
         return schema.Ranking(found.model, found.version, items, ranking.fallback)
 
     answer: schema.Ranking = await _ask(service, call, asked, served, _only(rules, output), make)
@@ -95,7 +106,7 @@ async def _score(service: Service, call: Call, asked: schema.Score) -> schema.Sc
         return schema.Scores(served.model, served.version, [None] * len(asked.items))
 
     def make(found: engine.Answer) -> schema.Scores:
-        ranking: Ranking = found.rankings[output]
+        ranking = _ranking(found, output)
         by_item = dict(zip(ranking.items, ranking.scores, strict=True))
         return schema.Scores(found.model, found.version, [by_item.get(item) for item in asked.items])
 
@@ -116,7 +127,8 @@ async def _predict(service: Service, call: Call, asked: schema.Predict) -> schem
     wanted = [output for output in served.outputs if asked.outputs is None or output.name in asked.outputs]
 
     def make(found: engine.Answer) -> schema.Prediction:
-        answers = {output.name: answer for output in wanted if (answer := _of(served, output, found)) is not None}
+        who = _who(service, found, served)
+        answers = {output.name: answer for output in wanted if (answer := _of(who, output, found)) is not None}
         return schema.Prediction(found.model, found.version, answers, found.fallback)
 
     answer: schema.Prediction = await _ask(service, call, asked, served, Rules(k=asked.k), make)
@@ -126,8 +138,10 @@ async def _predict(service: Service, call: Call, asked: schema.Predict) -> schem
 def _of(served: Served, output: Output, found: engine.Answer) -> schema.Answer | None:
     """The answer of one output in the schema; None where there is none, of who has no history."""
     if output.kind == RANKING:
-        ranking: Ranking = found.rankings[output.name]
+        ranking = _ranking(found, output.name)
         return schema.ItemsAnswer(items_of(served, ranking.items, ranking.scores))
+    if output.name not in found.values:  # swapped in between for a version that does not answer it
+        return None
     values = found.values[output.name]
     return None if np.isnan(values).any() else KINDS[output.kind](values, served.artefact.heads[output.name].classes)
 
@@ -217,7 +231,9 @@ async def similar(service: Service, call: Call) -> schema.Ranking:
     item = call.path["item"]
     if item not in served.items.index_of:
         raise Refused("not-found", f"model {served.model!r} does not know the item", "ask for one of its vocabulary")
-    found = await asyncio.to_thread(service.engine.similar, served.model, item, min(query.k, service.serve.max_items))
+    found: engine.Neighbours = await asyncio.to_thread(
+        service.engine.similar, served.model, item, min(query.k, service.serve.max_items)
+    )
     call.model, call.version = found.model, found.version
     return schema.Ranking(found.model, found.version, items_of(served, found.items, found.scores), found.fallback)
 

@@ -59,6 +59,7 @@ def app(engine: Engine, state: State, settings: Settings) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        settings.at_end()
         service.observers.close()
 
     made = Starlette(

@@ -18,6 +18,7 @@ from typing import Any
 from clickflow.online.http import keys
 from clickflow.params.schema import Params
 from clickflow.params.serve import Serve
+from clickflow.sequences.units import UNITS
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
@@ -115,38 +116,36 @@ def listen(make: Callable[[], Any], serve: Serve) -> None:
 
 
 def build(params: Params, paths: Paths) -> Any:
-    """The application of one worker. Raises what cannot be served as it is."""
+    """The application of one worker; its champions are followed in a thread."""
     from clickflow.events.pseudonyms import load_key
+    from clickflow.online.champions import Champions
+    from clickflow.online.engine import Engine
     from clickflow.online.http.app import app
     from clickflow.online.http.settings import Settings
     from clickflow.online.http.tracing import tracer
 
-    serve = params.serve
-    key = load_key(paths.home)
-    found = tracer()
-    gap = params.sequences.session.gap_minutes
+    serve, key, found = params.serve, load_key(paths.home), tracer()
+    engine = Engine({})
+    champions = Champions(engine, params, paths, models=serve.models or None)
+    champions.refresh()
+    stop = threading.Event()
+    threading.Thread(target=champions.follow, args=(serve.refresh_seconds, stop), name="champions", daemon=True).start()
     settings = Settings(
         serve=serve,
         pseudonym=partial(pseudonym, key),
         keys=Keys(paths.home).now,
-        gap={"session": round(gap * 60e6)}.get,
+        gap=gaps(params).get,
+        wrong=lambda: {model: each.problem for model, each in champions.health().items() if each.problem},
+        at_end=stop.set,
         extra={} if found is None else {"tracer": found},
     )
-    return app(champions(params, paths), state_of(serve), settings)
+    return app(engine, state_of(serve), settings)
 
 
-def champions(params: Params, paths: Paths) -> Any:
-    """The champions as they are now."""
-    from clickflow.online.engine import Engine
-    from clickflow.online.served import Served
-    from clickflow.registry import champion
-
-    wanted = params.serve.models or tuple(params.models)
-    found = {}
-    for model in wanted:
-        if version := champion.current(params, paths, model):
-            found[model] = Served.of(model, version, champion.fetch(params, paths, model, version))
-    return Engine(found)
+def gaps(params: Params) -> Mapping[str, int]:
+    """By unit whose sequences pauses end, how long such a pause is, microseconds."""
+    sections = {name: getattr(params.sequences, unit.section, None) for name, unit in UNITS.items()}
+    return {name: round(each.gap_minutes * 60e6) for name, each in sections.items() if hasattr(each, "gap_minutes")}
 
 
 def state_of(serve: Serve) -> Any:

@@ -55,6 +55,8 @@ class Settings:
     """Of a unit: microseconds between two steps after which another sequence begins; None: they all are one."""
     choose: Callable[[str, str | None], str] | None = None
     """From a model and the subject's pseudonym to the one of the engine's names that answers: a canary's place."""
+    at_end: Callable[[], object] = lambda: None
+    """Called when the application ends."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What routes of other modules need."""
 
