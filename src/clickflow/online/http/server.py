@@ -144,8 +144,11 @@ def build(params: Params, paths: Paths) -> Any:
 
 def gaps(params: Params) -> Mapping[str, int]:
     """By unit whose sequences pauses end, how long such a pause is, microseconds."""
-    sections = {name: getattr(params.sequences, unit.section, None) for name, unit in UNITS.items()}
-    return {name: round(each.gap_minutes * 60e6) for name, each in sections.items() if hasattr(each, "gap_minutes")}
+    minutes = {
+        name: getattr(getattr(params.sequences, unit.section, None), "gap_minutes", None)
+        for name, unit in UNITS.items()
+    }
+    return {name: round(each * 60e6) for name, each in minutes.items() if each is not None}
 
 
 def state_of(serve: Serve) -> Any:
