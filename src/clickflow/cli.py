@@ -269,6 +269,33 @@ def rollback(
 
 
 @app.command(rich_help_panel=MODELS)
+def live(as_json: AsJson = False) -> None:
+    """Show what became of the answers of the last days, by version: recall, clicks, revenue; shadow and canary."""
+    params, paths = _open()
+    from clickflow.online.live import report as verb
+
+    verb.run(params, paths, as_json=as_json)
+
+
+@app.command(rich_help_panel=MODELS)
+def canary(
+    action: Annotated[str, typer.Argument(help="start, stop, status; judge: end it where the rule says so.")],
+    models: Annotated[list[str] | None, typer.Argument(help="Models of params.yaml; none: all.")] = None,
+    version: Annotated[int | None, typer.Option(help="To start; none: the last that was let through.", min=1)] = None,
+    reason: Annotated[str, typer.Option(help="To start or stop: why; it stands in the ledger.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let a version that passed the gate answer some visitors, and make it champion when it is shown to be no worse.
+
+    How many, and what is shown enough, stands in params.yaml under `live`.
+    """
+    params, paths = _open(*models or ())
+    from clickflow.online.live import report as verb
+
+    verb.of_canary(params, paths, action, list(models or ()), version=version, reason=reason, as_json=as_json)
+
+
+@app.command(rich_help_panel=MODELS)
 def status(as_json: AsJson = False) -> None:
     """Show each model's champion, its metrics, since when and why; the candidate; the last decision."""
     params, paths = _open()

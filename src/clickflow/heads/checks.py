@@ -24,6 +24,7 @@ def checks(params: Params) -> Iterator[str]:
     yield from _own(params)
     yield from _beaten(params)
     yield from _watched(params)
+    yield from _compared(params)
 
 
 def _units(params: Params) -> Iterator[str]:
@@ -159,3 +160,22 @@ def _watched(params: Params) -> Iterator[str]:
     for name in drops if isinstance(drops, Mapping) else ():
         if name not in known:
             yield f"watch.max_metric_drop: no metric {name!r} is measured{nearest(name, known)}"
+
+
+def _compared(params: Params) -> Iterator[str]:
+    """Versions are compared by a mean over rows between two bounds, of a model that there is."""
+    live, bounded = params.live, ("ranking", "classes", "probability")
+    for at, names in (("live.canary", live.canary), ("live.metric", live.metric)):
+        for name in names:
+            if name not in params.models:
+                yield f"{at}: no model is called {name!r}{nearest(name, params.models)}"
+    for model, metric in live.metric.items():
+        heads = params.models[model].heads if model in params.models else ()
+        own = [output for output in outputs.of(heads) if output.kind in bounded]
+        known = ["ctr", "conversion", *(name for output in own for name in _measured(params, output, rows=True))]
+        if heads and metric not in known:
+            yield f"live.metric.{model}: {metric!r} cannot be compared{nearest(metric, known)}; there is: " + ", ".join(
+                known
+            )
+    if live.keep_days < live.max_days + live.visitor_hours / 24:
+        yield f"live.keep_days: {live.keep_days:g} days are shorter than a canary may last, live.max_days and a day"

@@ -27,7 +27,7 @@ from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs", "serve")
+COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs", "serve", "live")
 """Sections that no run changes: the judged party does not set the rules."""
 PART = 255
 """The most bytes of one part of a path."""

@@ -12,6 +12,7 @@ from clickflow.params.evaluation import Evaluation
 from clickflow.params.export import Export
 from clickflow.params.gate import Gate
 from clickflow.params.ingest import Ingest
+from clickflow.params.live import Live
 from clickflow.params.meta import Meta, Param, params
 from clickflow.params.models import Model, params_of_model
 from clickflow.params.promotion import Promotion
@@ -56,6 +57,7 @@ class Params:
     runs: Runs = field(default_factory=Runs)
     watch: Watch = field(default_factory=Watch)
     serve: Serve = field(default_factory=Serve)
+    live: Live = field(default_factory=Live)
     champion: Annotated[
         Mapping[str, int],
         Meta("versions that candidates are judged against; `clickflow open` sets them, 0: none yet", le=1e9),

@@ -21,7 +21,7 @@ from clickflow.system.console import say
 from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 
-Action = Literal["promote", "hold", "reject", "refuse", "rollback"]
+Action = Literal["promote", "hold", "reject", "refuse", "rollback", "canary", "stop"]
 
 FIRST = "0" * 64
 """What the first line holds for the hash of the line before it."""

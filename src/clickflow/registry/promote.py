@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from clickflow.params.schema import Params
-from clickflow.registry import aliases, approval, ledger, origin, try_log, verify
+from clickflow.registry import aliases, approval, canary, ledger, origin, try_log, verify
 from clickflow.registry.approval import Answer, Word
 from clickflow.registry.candidate import Candidate, read_candidate, register
 from clickflow.registry.ledger import Action, Entry, Standing
@@ -32,7 +32,7 @@ class Outcome:
     """What became of one candidate."""
 
     model: str
-    outcome: Literal["promoted", "already champion", "held", "rejected", "refused", "stands"]
+    outcome: Literal["promoted", "already champion", "canary", "held", "rejected", "refused", "stands"]
     version: int
     champion: int
     previous: int
@@ -76,7 +76,9 @@ def run(
             outcomes = []
             for candidate in candidates:
                 word = _word(rules, candidate, (answers or {}).get(candidate.model))
-                outcomes.append(_one(store, paths, entries, candidate, word, source, objections[candidate.model]))
+                share = rules.live.share if candidate.model in rules.live.canary else None
+                objection = objections[candidate.model]
+                outcomes.append(_one(store, paths, entries, candidate, word, source, objection, share))
     console.emit(
         {"models": [asdict(outcome) for outcome in outcomes], "registry": shown},
         as_json=as_json,
@@ -124,8 +126,11 @@ def _one(
     word: Word,
     source: Origin,
     objection: Objection | None,
+    share: float | None,
 ) -> Outcome:
-    """Carry one decision out, unless there is an `objection` to it."""
+    """Carry one decision out, unless there is an `objection` to it. `share`: of the visitors whom a version that is let
+    through answers first, as a canary; None: it is champion at once.
+    """
     model, reason = candidate.model, word.reason
     standing = aliases.complete(store, entries, model)
     facts: dict[str, Any] = {
@@ -145,7 +150,11 @@ def _one(
     if word.decision == "promote" and _is_champion(store, standing, candidate):
         text = f"version {standing.champion} is champion already; nothing to change"
         return Outcome(model, "already champion", standing.champion, standing.champion, standing.previous, text)
-    if objection := objection or _objection(candidate, word, standing, done):
+    if word.decision == "promote" and (on := canary.running(entries, model)) in used and on is not None:
+        text = f"version {on.version} is a canary already; `clickflow canary status` shows how it fares"
+        return Outcome(model, "canary", on.version, standing.champion, standing.previous, text)
+    tried = used if share is not None and standing.champion else []
+    if objection := objection or _objection(candidate, word, standing, done) or _ended(candidate, word, tried):
         if not (used and used[-1].action == "refuse" and used[-1].reason == objection.reason):
             _note(paths, entries, "refuse", model, 0, standing, objection.reason, facts)
             aliases.follow(store, entries, model)
@@ -154,6 +163,11 @@ def _one(
     version = registered.number
     facts["artefact_sha256"] = registered.tags["artefact_sha256"]
     registered_models.point(store, model, CANDIDATE, version)
+    if word.decision == "promote" and share is not None and standing.champion:
+        _note(paths, entries, "canary", model, version, standing, reason, {**facts, "share": share})
+        aliases.follow(store, entries, model)
+        text = f"version {version} is a canary now, champion stays {standing.champion}: `clickflow canary status`"
+        return Outcome(model, "canary", version, standing.champion, standing.previous, text)
     if word.decision == "promote":
         _note(paths, entries, "promote", model, version, Standing(version, standing.champion), reason, facts)
         aliases.follow(store, entries, model)
@@ -203,6 +217,17 @@ def _objection(candidate: Candidate, word: Word, standing: Standing, done: list[
             "`clickflow promote` again",
         )
     return None
+
+
+def _ended(candidate: Candidate, word: Word, used: list[Entry]) -> Objection | None:
+    """A canary that was ended does not begin again by itself; `used` are the ledger's lines of the decision."""
+    began = [entry for entry in used if entry.action == "canary"]
+    if word.decision != "promote" or not began:
+        return None
+    return Objection(
+        f"this decision began a canary of version {began[-1].version} on {began[-1].time[:19]} UTC, which was ended",
+        f"to try it once more: `clickflow canary start {candidate.model} --version {began[-1].version} --reason …`",
+    )
 
 
 def _note(

@@ -1,0 +1,177 @@
+"""What a server keeps of its answers: it logs them, has a shadow answer them too, and says who is answered by whom.
+
+`Live` is made once a process and handed to the application: `observe` is one of its observers, `choose` its choice.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clickflow.online.champions import fetched
+from clickflow.online.engine import Answer as Found
+from clickflow.online.engine import Engine
+from clickflow.online.history import Step
+from clickflow.online.live import log
+from clickflow.online.live.arms import Arms, arm_of, place
+from clickflow.online.live.log import Log
+from clickflow.online.ranking import Rules
+from clickflow.online.served import Served
+from clickflow.params.live import Live as Section
+from clickflow.params.schema import Params
+from clickflow.system.console import say
+from clickflow.system.paths import Paths
+
+WAITING = 64
+"""Requests that may wait for the shadow; of more it answers none: it is a sample."""
+PARTS = ("expected", "quantile_10", "quantile_50", "quantile_90")
+
+
+def rows(found: Found, served: Served) -> Iterator[dict[str, Any]]:
+    """Of each answer: its output, kind, labels, scores and fallback, as the log has them."""
+    for output in served.outputs:
+        row: dict[str, Any] = {"output": output.name, "kind": output.kind, "fallback": found.fallback}
+        if output.kind == "ranking":
+            if (ranking := found.rankings.get(output.name)) is not None:
+                items = {"labels": list(ranking.items), "scores": [float(score) for score in ranking.scores]}
+                yield {**row, **items, "fallback": ranking.fallback}
+            continue
+        values = found.values.get(output.name)
+        if values is None or output.kind not in ("classes", "probability", "amount") or np.isnan(values).any():
+            continue
+        if output.kind == "amount":
+            yield {**row, "labels": list(PARTS), "scores": [float(value) for value in values]}
+        else:
+            names = served.artefact.heads[output.name].classes
+            yield {**row, "labels": list(names), "scores": np.exp(values).tolist()}
+
+
+def plain(rules: Rules | None) -> bool:
+    """Whether no rule of the shop had a say: only then are the items what the evaluation would have asked."""
+    return rules is None or rules == Rules(k=rules.k, output=rules.output)
+
+
+class Live:
+    """Log, shadow and arms of one process."""
+
+    def __init__(self, params: Params, paths: Paths, engine: Engine) -> None:
+        section: Section = params.live
+        self.section, self.engine = section, engine
+        self.log = Log(log.place(paths.home), section.flush_seconds, section.queue, section.keep_days)
+        self.arms = Arms(
+            engine,
+            paths.home,
+            lambda model, version: fetched(paths, model, version),
+            section.shadow > 0,
+        )
+        self.unseen = 0
+        """Requests that the shadow had no time for."""
+        self._shadow: queue.Queue[tuple[Any, int] | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._work, name="live-shadow", daemon=True)
+
+    def start(self) -> "Live":
+        """Begin."""
+        if self.section.log:
+            self.log.start()
+        self.arms.start()
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Write what waits."""
+        self.arms.stop()
+        self._shadow.put(None)
+        self._thread.join(timeout=5)
+        if self.section.log:
+            self.log.stop()
+
+    def choose(self, model: str, subject: str | None) -> str:
+        """The engine's name of what answers."""
+        return self.arms.choose(model, subject)
+
+    def wrong(self) -> dict[str, str]:
+        """What is wrong, for health."""
+        said = {f"live {name}": what for name, what in self.arms.wrong.items()}
+        return said | ({"live log": self.log.wrong} if self.log.wrong else {})
+
+    def observe(self, asked: Any) -> None:
+        """An observer of the application (`http.settings.Asked`): logs, and hands on to the shadow."""
+        if asked.found is None:
+            return
+        model, arm = arm_of(asked.name)
+        # who could not have been in the canary is not compared with who is
+        test = self.arms.test(model) if self.choose(model, asked.customer or asked.session) == asked.name else 0
+        test = test if asked.customer or asked.session else 0
+        self._put(asked, asked.found, self.engine.current(asked.name), arm, test)
+        shadow = self.arms.shadows.get(model)
+        if shadow is None or arm != log.CHAMPION or self.section.shadow <= 0:
+            return
+        if place(asked.request, "shadow", 0) < self.section.shadow:
+            try:
+                self._shadow.put_nowait((asked, test))
+            except queue.Full:
+                self.unseen += 1
+
+    def happened(self, session: str | None, customer: str | None, steps: Sequence[Step]) -> None:
+        """Steps that were told (`POST /v1/events`); pseudonyms."""
+        for step in steps if self.section.log else ():
+            self.log.put(
+                "outcomes",
+                kind=log.STEP,
+                session_id=session,
+                user_id=customer,
+                item=step.item,
+                action=step.action,
+                time=step.time,
+                category=step.category,
+                price=step.price,
+                quantity=step.quantity,
+            )
+
+    def told(self, request: str, said: Mapping[str, Sequence[str]], value: float | None, name: str | None) -> int:
+        """A word of feedback on an answer (`POST /v1/feedback`): the items by kind; how many rows were kept. `name`: of
+        this word, so that one that is sent twice counts once.
+        """
+        kept = 0
+        for kind, items in said.items() if self.section.log else ():
+            for number, item in enumerate(items or [None] if kind == log.SHOWN else items):
+                money = value if kind == log.BOUGHT and number == 0 else None
+                own = None if name is None else f"{name}-{kind}-{number}"
+                kept += self.log.put("outcomes", id=own, kind=kind, request=request, item=item, value=money)
+        return kept
+
+    def _put(self, asked: Any, found: Found, served: Served, arm: str, test: int) -> None:
+        if not self.section.log or served.version != found.version:
+            return  # swapped meanwhile: its classes may be others
+        last = asked.question.steps[-1] if asked.question.steps else None
+        for row in rows(found, served):
+            self.log.put(
+                "answers",
+                **row,
+                request=asked.request,
+                user_id=asked.customer,
+                session_id=asked.session,
+                model=arm_of(found.model)[0],
+                version=found.version,
+                arm=arm,
+                test=test,
+                steps=len(asked.question.steps),
+                last_item=last.item if last else None,
+                last_action=last.action if last else None,
+                plain=plain(asked.rules),
+                seconds=asked.seconds,
+            )
+
+    def _work(self) -> None:
+        while (each := self._shadow.get()) is not None:
+            asked, test = each
+            served = self.arms.shadows.get(arm_of(asked.name)[0])
+            try:
+                if served is not None:
+                    found = Engine({served.model: served}).answer(served.model, asked.question, asked.rules)
+                    self._put(asked, found, served, log.SHADOW, test)
+            except Exception as error:
+                self.unseen += 1
+                say(f"warning: the shadow could not answer: {type(error).__name__}: {error}")

@@ -1,0 +1,224 @@
+"""`clickflow live` and `clickflow canary`: what became of answers by version, and what the rule says of a canary."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from clickflow.online.live import log, metrics, rule, sequential
+from clickflow.online.live.metrics import Joined
+from clickflow.params.schema import Params
+from clickflow.registry import canary, ledger
+from clickflow.registry.ledger import Entry
+from clickflow.sequences.card import iso
+from clickflow.system import console
+from clickflow.system.errors import UsageError, nearest
+from clickflow.system.files import read_json, write_json
+from clickflow.system.paths import Paths
+
+FILE = "live.json"
+"""The last report, in the folder of the log."""
+DAY = 86_400_000_000
+FEW = ("log_loss", "accuracy", "ece", "brier", "mae", "pinball")
+"""What a line in a terminal shows of answers that are no ranking."""
+
+
+def read(params: Params, paths: Paths, *, now: int, days: float) -> Joined:
+    """The log of the last days, joined."""
+    folder, since = log.place(paths.home), now - round(days * DAY)
+    # who came back lately may have been answered before: outcomes of all that are asked about are read
+    return metrics.joined(
+        params, log.read(folder, "answers", since=since), log.read(folder, "outcomes", since=since), now
+    )
+
+
+def report(params: Params, paths: Paths, now: int | None = None) -> dict[str, Any]:
+    """All of it, as JSON holds it; it is written beside the log, too."""
+    now = time.time_ns() // 1000 if now is None else now
+    entries = ledger.whole(paths)
+    found = read(params, paths, now=now, days=params.live.window_days)
+    groups = metrics.summary(params, found)
+    for line in groups:
+        line["since"], line["until"] = iso(line["since"]), iso(line["until"])
+    result = {
+        "made": iso(now),
+        "days": params.live.window_days,
+        "groups": groups,
+        "agreement": [_compared(params, found, line) for line in metrics.agreement(found)],
+        "canaries": {each.model: each.plain() for each in verdicts(params, paths, entries, now)},
+        "waiting": {each.output.name: each.waiting for each in found.judged},
+        "dropped": found.dropped,
+    }
+    folder = log.place(paths.home)
+    if folder.is_dir():
+        write_json(folder / FILE, result)
+    return result
+
+
+def _compared(params: Params, found: Joined, line: dict[str, Any]) -> dict[str, Any]:
+    """With what the shadow's answers would have been worth, visitor by visitor."""
+    metric = metrics.metric_of(params, line["model"]) if line["model"] in params.models else None
+    if metric is None or metrics.output_of(params, line["model"], metric) != line["output"]:
+        return line
+    apart = metrics.paired(params, found, line["model"], metric, line["shadow"])
+    told = sequential.evidence(apart, margin=params.live.margin, alpha=params.live.alpha)
+    return line | {"metric": metric, "visitors": told.pairs, "mean": told.mean, "low": told.low, "high": told.high}
+
+
+def verdicts(params: Params, paths: Paths, entries: list[Entry], now: int) -> Iterator[rule.Verdict]:
+    """Of every canary that is on, from its first visitor on: what an earlier look saw, this one sees too."""
+    on = {model: entry for model in params.models if (entry := canary.running(entries, model))}
+    if on:
+        first = min(rule.micros(entry.time) for entry in on.values())
+        found = read(params, paths, now=now, days=(now - first) / DAY + 0.01)
+        for entry in on.values():
+            yield rule.verdict(params, found, entry, now)
+
+
+def last(paths: Paths) -> dict[str, Any]:
+    """The last report that was made; empty where none was."""
+    try:
+        content = read_json(log.place(paths.home) / FILE)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def run(params: Params, paths: Paths, *, as_json: bool) -> None:
+    """`clickflow live`."""
+    result = report(params, paths)
+    console.emit(result, as_json=as_json, text=lambda: _text(result))
+
+
+def lines(result: Mapping[str, Any], model: str) -> list[str]:
+    """What a report says of a model, a line a version and arm: what `clickflow status` shows beside the gate's word."""
+    found = []
+    for group in result.get("groups", ()):
+        if group["model"] != model:
+            continue
+        parts = [f"{_number(group['requests'])} requests of {_number(group['visitors'])} visitors"]
+        for name, cell in {**group.get("shown", {}), **_headline(group["heads"])}.items():
+            if isinstance(cell, Mapping) and cell["value"] is not None:
+                ends = "" if cell["low"] is None else f" [{cell['low']:.4f}, {cell['high']:.4f}]"
+                parts.append(f"{name} {cell['value']:.4f}{ends}")
+        found.append(f"version {group['version']}, {group['arm']}: {', '.join(parts)}")
+    found += [
+        f"shadow {line['shadow']} answers as the champion {line['champion']}: {line['output']} "
+        f"{line['agreement']:.3f} of {_number(line['requests'])} requests"
+        for line in result.get("agreement", ())
+        if line["model"] == model
+    ]
+    if on := result.get("canaries", {}).get(model):
+        found.append(f"canary, version {on['version']}: {on['call']}: {on['why']}")
+    return found
+
+
+def _headline(heads: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {}
+    for name, head in heads.items():
+        cells = head["metrics"]
+        ranked = [key for key in cells if key.startswith(("recall@", "mrr@"))]
+        for key in ranked[-2:] if ranked else [key for key in FEW if key in cells][:2]:
+            shown[f"{name}.{key}"] = cells[key]
+    return shown
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _text(result: Mapping[str, Any]) -> str:
+    models = dict.fromkeys([*(group["model"] for group in result["groups"]), *result["canaries"]])
+    told = [f"answers of the last {result['days']:g} days, as of {result['made'][:16].replace('T', ' ')} UTC"]
+    for model in models:
+        told += [model, *(f"  {line}" for line in lines(result, model))]
+    if not models:
+        told.append("  nobody was answered: `clickflow serve` answers, and logs where live.log is true")
+    if waiting := {name: count for name, count in result["waiting"].items() if count}:
+        told.append("not judged yet: " + ", ".join(f"{_number(count)} of {name}" for name, count in waiting.items()))
+    if result["dropped"]:
+        told.append(f"the log lost {_number(result['dropped'])} rows: live.queue is too small, or its disk was full")
+    return "\n".join(told)
+
+
+ACTIONS = ("start", "stop", "status", "judge")
+
+
+def of_canary(
+    params: Params, paths: Paths, action: str, models: list[str], *, version: int | None, reason: str, as_json: bool
+) -> None:
+    """`clickflow canary ACTION`."""
+    if action not in ACTIONS:
+        raise UsageError(
+            f"there is no `clickflow canary {action}`{nearest(action, ACTIONS)}",
+            next_step=f"one of {', '.join(ACTIONS)}",
+        )
+    if action in ("start", "stop") and (len(models) != 1 or not reason.strip()):
+        raise UsageError(
+            f"`clickflow canary {action}` needs a model and a reason",
+            next_step=f'`clickflow canary {action} {models[0] if models else "MODEL"} --reason "…"`',
+        )
+    names = models or list(params.models)
+    done = {"start": _started, "stop": _stopped, "status": _seen, "judge": _judged}[action]
+    result = done(params, paths, names, version, reason)
+    told = "\n".join(f"{model}: {line['text']}" for model, line in result.items()) or "no canary is on"
+    console.emit({"canaries": result}, as_json=as_json, text=lambda: told)
+
+
+def _started(params: Params, paths: Paths, models: list[str], version: int | None, reason: str) -> dict[str, Any]:
+    (model,) = models
+    if version is None:
+        entries = ledger.whole(paths)
+        let = [e.version for e in entries if e.model == model and e.action in canary.LET_THROUGH]
+        if not let:
+            raise UsageError(
+                f"no version of {model} was let through yet: there is none to begin with",
+                kept="no canary began",
+                next_step="`clickflow promote` asks the gate; with the model in live.canary it begins a canary",
+            )
+        version = let[-1]
+    entry = canary.start(params, paths, model, version, reason)
+    share = entry.facts["share"]
+    return {model: {**_line(entry), "text": f"version {version} answers {share:.0%} of the visitors"}}
+
+
+def _stopped(params: Params, paths: Paths, models: list[str], _: int | None, reason: str) -> dict[str, Any]:
+    entry = canary.end(params, paths, models[0], promote=False, reason=reason)
+    return {models[0]: {**_line(entry), "text": f"version {entry.version} answers nobody any more"}}
+
+
+def _seen(params: Params, paths: Paths, models: list[str], _: int | None, __: str) -> dict[str, Any]:
+    found = verdicts(params, paths, ledger.whole(paths), time.time_ns() // 1000)
+    return {
+        each.model: {**each.plain(), "text": f"version {each.version}: {each.call}: {each.why}"}
+        for each in found
+        if each.model in models
+    }
+
+
+def _judged(params: Params, paths: Paths, models: list[str], _: int | None, __: str) -> dict[str, Any]:
+    """Carry out what the rule says of each canary: a line of the ledger where it ends."""
+    result = {}
+    for each in verdicts(params, paths, ledger.whole(paths), time.time_ns() // 1000):
+        if each.model not in models:
+            continue
+        plain = each.plain()
+        text = f"version {each.version} goes on: {each.why}"
+        if each.call != "wait":
+            kept = {name: plain[name] for name in ("metric", "visitors", "candidate_visitors", "mixed", "evidence")}
+            kept |= {name: getattr(params.live, name) for name in ("alpha", "margin", "min_visitors", "visitor_hours")}
+            canary.end(
+                params,
+                paths,
+                each.model,
+                promote=each.call == "promote",
+                reason=f"by the rule of params live: {each.why}",
+                test=each.test,
+                evidence=kept,
+            )
+            text = f"version {each.version} {'is champion now' if each.call == 'promote' else 'is stopped'}: {each.why}"
+        result[each.model] = {**plain, "text": text}
+    return result
+
+
+def _line(entry: Entry) -> dict[str, Any]:
+    return {"version": entry.version, "champion": entry.champion, "line": entry.number, "reason": entry.reason}

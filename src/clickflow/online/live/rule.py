@@ -1,0 +1,96 @@
+"""When a canary ends: by what was seen of its visitors, and by nothing that could not be looked at every minute."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from clickflow.online.live import log, metrics, sequential
+from clickflow.online.live.metrics import Joined
+from clickflow.online.live.sequential import Evidence
+from clickflow.params.schema import Params
+from clickflow.registry.ledger import Entry
+
+DAY = 86_400_000_000
+Call = Literal["promote", "stop", "wait"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the rule says of a canary; `evidence` is of the candidate less the champion."""
+
+    model: str
+    version: int
+    champion: int
+    test: int
+    metric: str | None
+    visitors: int
+    candidate_visitors: int
+    mixed: int
+    evidence: Evidence
+    call: Call
+    why: str
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        found = asdict(self)
+        for name, value in found["evidence"].items():
+            if isinstance(value, float):
+                found["evidence"][name] = round(min(value, 1e12), 6)
+        return found
+
+
+def verdict(params: Params, found: Joined, on: Entry, now: int) -> Verdict:
+    """Of the canary that began with the line `on`; `now`: microseconds since 1970 UTC.
+
+    It becomes champion where its visitors have refuted that it is worse by more than `margin`, and is stopped where
+    they have refuted that it is no worse: each at the level `alpha`, however often one looks; and, whatever they say,
+    after `max_days`. Both wait for `min_visitors` of each group.
+    """
+    metric = metrics.metric_of(params, on.model)
+    groups = {
+        number: group.arm == log.CANARY
+        for number, group in enumerate(found.groups)
+        if group.model == on.model and group.test == on.number and group.arm in (log.CHAMPION, log.CANARY)
+    }
+    seen = metrics.visitors(params, found, on.model, groups, metric, now) if metric and groups else metrics.NOBODY
+    told = sequential.evidence(
+        sequential.by_turns(seen.candidate, seen.value), margin=params.live.margin, alpha=params.live.alpha
+    )
+    own = int(seen.candidate.sum())
+    call, why = _call(params, metric, own, len(seen.value) - own, told, (now - micros(on.time)) / DAY)
+    return Verdict(
+        model=on.model,
+        version=on.version,
+        champion=on.champion,
+        test=on.number,
+        metric=metric,
+        visitors=len(seen.value),
+        candidate_visitors=own,
+        mixed=seen.mixed,
+        evidence=told,
+        call=call,
+        why=why,
+    )
+
+
+def _call(params: Params, metric: str | None, own: int, others: int, told: Evidence, days: float) -> tuple[Call, str]:
+    live, enough = params.live, 1 / params.live.alpha
+    if metric is None:
+        return "wait", "no head of it has a metric that versions can be compared by: name one in live.metric"
+    shown = "" if told.mean is None else f"{metric} {told.mean:+.4f} [{told.low:+.3f}, {told.high:+.3f}]"
+    if min(own, others) >= live.min_visitors:
+        if told.worse >= enough:
+            return "stop", f"worse: {shown}, e-value {told.worse:,.0f} of {enough:,.0f}"
+        if told.better >= enough:
+            return "promote", f"not worse by {live.margin:g}: {shown}, e-value {told.better:,.0f} of {enough:,.0f}"
+    if days >= live.max_days:
+        return "stop", f"not decided in {live.max_days:g} days: {shown or 'nobody has come'}"
+    if min(own, others) < live.min_visitors:
+        return "wait", f"{own:,} and {others:,} visitors, {live.min_visitors:,} of each are needed"
+    return "wait", f"not decided: {shown}, e-values {told.better:,.1f} and {told.worse:,.1f} of {enough:,.0f}"
+
+
+def micros(time: str) -> int:
+    """Microseconds since 1970 UTC of an ISO time."""
+    from datetime import datetime
+
+    return round(datetime.fromisoformat(time).timestamp() * 1e6)
