@@ -135,7 +135,11 @@ def build(params: Params, paths: Paths) -> Any:
         pseudonym=partial(pseudonym, key),
         keys=Keys(paths.home).now,
         gap=gaps(params).get,
-        wrong=lambda: {model: each.problem for model, each in champions.health().items() if each.problem},
+        wrong=lambda: {
+            model: each.problem
+            for model, each in champions.health().items()
+            if each.problem and (each.champion or each.serving or model in serve.models)
+        },
         at_end=stop.set,
         extra={} if found is None else {"tracer": found},
     )
