@@ -1,5 +1,6 @@
 """The log of answers, what is joined from it, and the comparison that may be looked at early."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
+import online_shop
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,12 +21,20 @@ from clickflow.events import forgotten
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.events.pseudonyms import load_key
 from clickflow.heads import HEADS
+from clickflow.online import state
+from clickflow.online.engine import Engine
+from clickflow.online.http import server
+from clickflow.online.http.app import app
+from clickflow.online.http.settings import Settings
 from clickflow.online.live import join, log, metrics, sequential
-from clickflow.online.live.arms import place
+from clickflow.online.live.arms import canary_of, place
+from clickflow.online.live.live import Live
 from clickflow.online.live.log import Log
 from clickflow.params.file import load
 from clickflow.params.schema import Params
+from clickflow.registry import ledger
 from clickflow.sequences.store import open_split, write_store
+from clickflow.system.paths import Paths
 
 MINUTE = 60_000_000
 START = 1_790_000_000_000_000
@@ -140,6 +151,46 @@ def test_a_file_that_is_none_of_the_log_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(Exception, match=file.name):
         log.read(own.folder, "answers")
+
+
+def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path: Path, params: Params) -> None:
+    served = online_shop.exported(tmp_path)
+    engine = Engine({served.model: served})
+    live = Live(params, Paths(tmp_path), engine)
+    memory = state.Memory(subjects=9, steps=9, keep_seconds=60)
+    given = {"observers": (live.observe,), "choose": live.choose, "extra": {"live": live}}
+    told = Settings(pseudonym=lambda kind, raw: server.pseudonym(b"k" * 32, kind, raw), **given)  # type: ignore[arg-type]
+    made = app(engine, memory, told)
+    engine.swap(replace(served, model=canary_of(served.model), version=2))
+    began = ledger.Entry(**dict.fromkeys(("time", "actor", "reason", "hash", "before"), ""), number=7, action="canary",
+        model=served.model, version=2, champion=1, previous=0, facts={"share": 1.0})  # fmt: skip
+    live.arms.canaries = {served.model: began}
+
+    async def asked() -> list[Any]:
+        transport = httpx.ASGITransport(made)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            step = {"session": "a visit of ann", "events": [{"item": "5"}]}
+            bodies = [
+                ("events", step),
+                ("recommend", {"session": "a visit of ann", "k": 3}),
+                ("recommend", {"history": [{"item": "5"}]}),
+                ("feedback", {"request": "r", "clicked": ["5"], "bought": ["6"], "value": 2.5}),
+            ]
+            found = [await client.post(f"/v1/{path}", json=body) for path, body in bodies]
+            return [*found, await client.get("/v1/live"), await client.get("/v1/models")]
+
+    answers = asyncio.run(asked())
+    assert [each.status_code for each in answers] == [200] * 6, [each.text for each in answers]
+    assert [each.json()["version"] for each in answers[1:3]] == [2, 1], "nobody in particular has the champion's"
+    assert len(answers[5].json()["models"]) == 1, "a canary is no model of its own"
+    made.state.service.observers.close()
+    live.log.flush()
+    rows = log.read(live.log.folder, "answers").to_pylist()
+    ranked = {row["arm"]: row for row in rows if row["kind"] == "ranking"}
+    assert (ranked[log.CANARY]["test"], ranked[log.CHAMPION]["test"]) == (7, 0)
+    assert ranked[log.CANARY]["labels"] == [item["item"] for item in answers[1].json()["items"]]
+    assert {row["kind"] for row in log.read(live.log.folder, "outcomes").to_pylist()} == {"step", "clicked", "bought"}
+    assert b"ann" not in b"".join(file.read_bytes() for file in live.log.folder.rglob("*.parquet"))
 
 
 def test_who_was_forgotten_is_not_written_any_more(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ class Engine:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(self._served)
+        """Their names, canaries (`next_step@canary`) left out."""
+        return tuple(name for name in self._served if "@" not in name)
 
     def current(self, model: str) -> Served:
         """The version of `model` that answers now. Raises UsageError where there is none."""

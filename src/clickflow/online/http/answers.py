@@ -27,6 +27,7 @@ from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Asked, Service
 from clickflow.online.ranking import Ranking, Rules
 from clickflow.online.served import Served
+from clickflow.system import console
 
 RANKING: Kind = "ranking"
 
@@ -40,7 +41,8 @@ async def _ask(
     model = served.model
     if service.settings.choose is not None:
         model = service.settings.choose(model, customer or session)
-    found: engine.Answer = await service.engine.ask(model, question, rules)
+    found: engine.Answer = await _answered(service, model, served.model, question, rules)
+    name = found.model
     answer = make(found)
     fallback: str | None = getattr(answer, "fallback", None)
     call.model, call.version = found.model, found.version
@@ -57,9 +59,23 @@ async def _ask(
             seconds=time.perf_counter() - begun,
             session=session,
             customer=customer,
+            name=name,
+            found=found,
+            rules=rules,
         )
     )
     return answer
+
+
+async def _answered(service: Service, name: str, model: str, question: Any, rules: Rules) -> engine.Answer:
+    """What `name` answers; the champion, where that is another and cannot."""
+    if name != model:
+        try:
+            return await service.engine.ask(name, question, rules)
+        except Exception as error:
+            service.metrics.failed.labels("canary").inc()
+            console.say(f"{name} failed, the champion answers: {type(error).__name__}: {error}")
+    return await service.engine.ask(model, question, rules)
 
 
 def _who(service: Service, found: engine.Answer, asked: Served) -> Served:
@@ -254,6 +270,8 @@ async def events(service: Service, call: Call) -> schema.Kept:
     for kind, raw in (("customer", body.customer), ("session", body.session)):
         if (name := subject(service, kind, raw)) is not None:
             kept = await service.state.append(f"{kind}:{name}", steps)
+    if (live := service.settings.extra.get("live")) is not None:
+        live.happened(subject(service, "session", body.session), subject(service, "customer", body.customer), steps)
     return schema.Kept(len(steps), kept)
 
 

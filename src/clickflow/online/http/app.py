@@ -17,6 +17,7 @@ from clickflow.online.http.keys import Bucket
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Observers, Service, Settings
+from clickflow.online.live import routes as live
 from clickflow.online.state import State
 
 
@@ -28,6 +29,7 @@ async def schema(_: Service, __: Call) -> Response:
 ROUTES: tuple[Route, ...] = (
     *answers.ROUTES,
     *about.ROUTES,
+    *live.ROUTES,
     Route(
         method="GET",
         path="/openapi.json",

@@ -123,6 +123,7 @@ def build(params: Params, paths: Paths) -> Any:
     from clickflow.online.http.app import app
     from clickflow.online.http.settings import Settings
     from clickflow.online.http.tracing import tracer
+    from clickflow.online.live.live import Live
 
     serve, key, found = params.serve, load_key(paths.home), tracer()
     engine = Engine({})
@@ -130,18 +131,30 @@ def build(params: Params, paths: Paths) -> Any:
     champions.refresh()
     stop = threading.Event()
     threading.Thread(target=champions.follow, args=(serve.refresh_seconds, stop), name="champions", daemon=True).start()
-    settings = Settings(
-        serve=serve,
-        pseudonym=partial(pseudonym, key),
-        keys=Keys(paths.home).now,
-        gap=gaps(params).get,
-        wrong=lambda: {
+    live = Live(params, paths, engine).start()
+
+    def wrong() -> Mapping[str, str]:
+        found = {
             model: each.problem
             for model, each in champions.health().items()
             if each.problem and (each.champion or each.serving or model in serve.models)
-        },
-        at_end=stop.set,
-        extra={} if found is None else {"tracer": found},
+        }
+        return found | live.wrong()
+
+    def end() -> None:
+        stop.set()
+        live.close()
+
+    settings = Settings(
+        serve=serve,
+        observers=(live.observe,),
+        choose=live.choose,
+        pseudonym=partial(pseudonym, key),
+        keys=Keys(paths.home).now,
+        gap=gaps(params).get,
+        wrong=wrong,
+        at_end=end,
+        extra={"live": live} | ({} if found is None else {"tracer": found}),
     )
     return app(engine, state_of(serve), settings)
 

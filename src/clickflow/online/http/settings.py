@@ -35,6 +35,11 @@ class Asked:
     seconds: float
     session: str | None = None
     customer: str | None = None
+    name: str = ""
+    """What the engine calls who answered: the model, or its canary."""
+    found: Any = None
+    """The engine's answer."""
+    rules: Any = None
 
 
 Observer = Callable[[Asked], None]

@@ -14,7 +14,7 @@ from clickflow.online.champions import fetched
 from clickflow.online.engine import Answer as Found
 from clickflow.online.engine import Engine
 from clickflow.online.history import Step
-from clickflow.online.live import log
+from clickflow.online.live import log, report
 from clickflow.online.live.arms import Arms, arm_of, place
 from clickflow.online.live.log import Log
 from clickflow.online.ranking import Rules
@@ -58,7 +58,7 @@ class Live:
 
     def __init__(self, params: Params, paths: Paths, engine: Engine) -> None:
         section: Section = params.live
-        self.section, self.engine = section, engine
+        self.section, self.engine, self.paths = section, engine, paths
         self.log = Log(log.place(paths.home), section.flush_seconds, section.queue, section.keep_days)
         self.arms = Arms(
             engine,
@@ -90,6 +90,10 @@ class Live:
     def choose(self, model: str, subject: str | None) -> str:
         """The engine's name of what answers."""
         return self.arms.choose(model, subject)
+
+    def report(self) -> dict[str, Any]:
+        """The last report of `clickflow live`; empty where none was made."""
+        return report.last(self.paths)
 
     def wrong(self) -> dict[str, str]:
         """What is wrong, for health."""
