@@ -32,6 +32,8 @@ from clickflow.online.live.live import Live
 from clickflow.online.live.log import Log
 from clickflow.params.file import load
 from clickflow.params.schema import Params
+from clickflow.privacy import leftovers, people
+from clickflow.privacy.people import People
 from clickflow.registry import ledger
 from clickflow.sequences.store import open_split, write_store
 from clickflow.system.paths import Paths
@@ -205,6 +207,22 @@ def test_who_was_forgotten_is_not_written_any_more(tmp_path: Path) -> None:
     own.flush()
     assert log.visits(own.folder, ["ann"]) == {"ann": ["visit of ann"]}
     assert log.read(own.folder, "outcomes").num_rows == 0
+
+
+def test_forgetting_finds_the_log_of_answers(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path))
+    key, own = load_key(tmp_path), Log(log.place(tmp_path), clock=Clock())
+    ann, bob = (server.pseudonym(key, "customer", who) for who in ("ann", "bob"))
+    visit = server.pseudonym(key, "session", "hers")
+    for user, session in ((ann, visit), (None, visit), (bob, "another")):
+        own.put("answers", **answer(f"of {user}", user_id=user, session_id=session))
+        own.put("outcomes", kind=log.STEP, user_id=user, session_id=session, item="b", action="view")
+    own.flush()
+    who = People(tuple(people.find(params, Paths(tmp_path), ["ann"], key)), key)
+    assert who.sessions == {visit}, "a visit that only the server knows, before she signed in too"
+    removed = list(leftovers.in_home(Paths(tmp_path), who, dry=False))
+    assert sum(thing.rows for thing in removed) == 4
+    assert all(log.read(own.folder, table)["user_id"].to_pylist() == [bob] for table in log.COLUMNS)
 
 
 def test_live_metrics_are_what_the_evaluation_measures(tmp_path: Path, params: Params) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from clickflow.events import forgotten
 from clickflow.events.commit import scratch
 from clickflow.events.engine import started
+from clickflow.online.live import log
 from clickflow.orchestration import removed_objects, repository, workspace
 from clickflow.params.schema import Params
 from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw
@@ -101,6 +102,7 @@ def forget(
     save()
     if not dry:
         forgotten.add(home, key, {"user": who.users, "session": who.sessions})
+        log.settled(log.place(home))  # from here on no server writes of them
     _raw_and_events(params, paths, who, raw_files, state, save, dry=dry, outside=raw_outside)
     save(list(leftovers.in_checkout(params, paths, who, set(state["tested"]), dry=dry)))
     save(_objects(stores, doomed, state, home, dry=dry))

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from clickflow.events import forgotten
 from clickflow.events.engine import started
 from clickflow.events.forgotten import Forgotten
+from clickflow.online.live import log
 from clickflow.params.schema import Params
 from clickflow.serving.identities import pseudonym_of
 from clickflow.system.paths import Paths
@@ -95,7 +96,7 @@ class People:
 
 
 def find(params: Params, paths: Paths, given: Sequence[str], key: bytes) -> list[Person]:
-    """The people behind raw ids or pseudonyms, with the visits that the events give to them alone."""
+    """The people behind raw ids or pseudonyms, with the visits that events, or the log of answers, give to them."""
     known = _users(params, paths, given)
     persons: dict[str, Person] = {}
     for name in dict.fromkeys(given):
@@ -104,7 +105,11 @@ def find(params: Params, paths: Paths, given: Sequence[str], key: bytes) -> list
         user, ids = (name, frozenset[str]()) if is_pseudonym else (user, frozenset([name]))
         persons[user] = Person(forgotten.hashed(user, key), user, ids)
     visits = _visits(params, paths, list(persons))
-    return [Person(person.name, user, person.ids, frozenset(visits.get(user, ()))) for user, person in persons.items()]
+    served = log.visits(log.place(paths.home), list(persons))  # of days that no log of the shop has brought yet
+    return [
+        Person(person.name, user, person.ids, frozenset([*visits.get(user, ()), *served.get(user, ())]))
+        for user, person in persons.items()
+    ]
 
 
 def _users(params: Params, paths: Paths, names: Iterable[str]) -> set[str]:
