@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from clickflow.forecasting import shop, stock, trend, verb
+from clickflow.forecasting import forecaster, shop, stock, trend, verb
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.stock import Costs
 from clickflow.system.errors import DataError, UsageError
@@ -85,10 +85,9 @@ def test_a_log_without_sales_or_of_a_few_days_is_an_error(tmp_path: Path) -> Non
 def test_a_new_item_is_drawn_to_its_category() -> None:
     values = np.full((3, 60), 10.0)
     values[2, :57] = np.nan
-    held = shop.Series("item", Panel(values, "day", START), ("a", "b", "a"), 0, 0, 0, 0)
     made = np.ones((3, 4, 4))
     made[0], made[1], made[2] = 10.0, 50.0, 2.0
-    drawn = shop.young(held, made, 27)
+    drawn = forecaster.young(Panel(values, "day", START), np.array(["a", "b", "a"]), made, 27)
     np.testing.assert_array_equal(drawn[:2], made[:2])
     np.testing.assert_allclose(drawn[2], 0.1 * 2 + 0.9 * 10)
 

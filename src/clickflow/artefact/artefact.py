@@ -20,6 +20,8 @@ from clickflow.system.files import read_json
 MODEL, VOCABULARY, CATEGORIES, CARD = "model.onnx", "vocabulary.parquet", "categories.parquet", "card.json"
 HASHES = {"model_sha256": MODEL, "vocabulary_sha256": VOCABULARY, "categories_sha256": CATEGORIES}
 """Which entry of the card holds the hash of which file."""
+FILES = (MODEL, "forecast.json")
+"""What the model's file may be: ONNX, or of a model of series (`artefact.series`), as `file` of the card says."""
 VERSION = 1
 """Version of the artefact's layout; a card of another one is refused."""
 
@@ -50,12 +52,17 @@ class Artefact:
     card: Mapping[str, Any]
     """card.json; the keys stand in docs/reference/artefact.md."""
     session: Any
-    """The onnxruntime session."""
+    """The onnxruntime session; of a model of series `artefact.series.Forecasting`."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The columns [B, T] the model reads, `item` among them; none of a model of hand-made features alone."""
         return tuple(self.card["inputs"])
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether it is a model of series, whose session reads a packed split as of origins."""
+        return file_of(self.card) != MODEL
 
     @property
     def kind(self) -> str:
@@ -160,7 +167,8 @@ def load(folder: Path, *, threads: int = 0) -> Artefact:
     """
     card = _card(folder)
     content: dict[str, bytes] = {}
-    for entry, name in HASHES.items():
+    for entry, usual in HASHES.items():
+        name = file_of(card) if usual == MODEL else usual
         path = folder / name
         if not path.is_file():
             raise DataError(f"the artefact in {folder} has no {name}", next_step=_AGAIN)
@@ -172,7 +180,29 @@ def load(folder: Path, *, threads: int = 0) -> Artefact:
                 kept="nothing was loaded",
                 next_step=_AGAIN,
             )
-    return Artefact(folder, card, open_session(content[MODEL], threads=threads, where=folder / MODEL))
+    name = file_of(card)
+    if name == MODEL:
+        return Artefact(folder, card, open_session(content[name], threads=threads, where=folder / name))
+    from clickflow.artefact.series import Forecasting
+
+    return Artefact(folder, card, Forecasting.read(content[name], folder / name))
+
+
+def file_of(card: Mapping[str, Any]) -> str:
+    """The model's own file, as the card says. Raises DataError where it is none that there can be."""
+    name = str(card.get("file", MODEL))
+    if name not in FILES:
+        raise DataError(f"the card names the file {name!r}; a model is {' or '.join(FILES)}", next_step=_AGAIN)
+    return name
+
+
+def model_file(folder: Path) -> Path:
+    """The model's own file of an artefact, whether it is there or not."""
+    try:
+        card = read_json(folder / CARD)
+    except (OSError, ValueError):
+        card = {}
+    return folder / file_of(card if isinstance(card, dict) else {})
 
 
 def open_session(model: bytes, *, threads: int = 0, where: Path) -> Any:

@@ -26,6 +26,12 @@ def answers(
     `translation`: from the store of the split to the vocabulary of the artefact (`vocabularies.translation`). Raises
     DataError where the split has not what the artefact reads, or this clickflow does not know a feature that it reads.
     """
+    if artefact.forecasts:
+        step = getattr(translation.store, "own_settings", {}).get("step")
+        found: dict[str, npt.NDArray[np.float32]] = artefact.session.answers(
+            split, asked.sequence[chosen], artefact.outputs, step=step
+        )
+        return found
     if not artefact.features:
         return artefact.scores(*batch(split, asked, chosen, artefact.inputs, translation))
     known = features.names(artefact.unit) if artefact.unit in features.TABLES else ()

@@ -22,11 +22,13 @@ from clickflow.artefact.artefact import (
     VERSION,
     VOCABULARY,
     Artefact,
+    file_of,
     load,
     open_session,
 )
 from clickflow.artefact.windows import Ints, Questions, Translation, batch, blocks, of_split
 from clickflow.heads import outputs
+from clickflow.heads.head import SIZES
 from clickflow.params.export import Export
 from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
@@ -42,9 +44,6 @@ WARM_UP, ROUNDS, REQUESTS = 30, 5, 60
 """Latency: requests before the first measured one, rounds, and requests in each."""
 
 
-SIZES = ("amount", "forecast")
-"""Kinds of answer that are sizes: they differ by so much of themselves."""
-
 Expected = Callable[[PackedSplit, Questions, Ints], Mapping[str, npt.NDArray[Any]]]
 """By output, what the trained model itself answers to some questions, [N, A]."""
 
@@ -59,7 +58,7 @@ def write(
     look ahead; `out` is then as it was.
     """
     with replacing(out, seal=integrity.seal) as fresh:
-        (fresh / MODEL).write_bytes(model)
+        (fresh / file_of(about)).write_bytes(model)
         vocabulary(store, card, fresh)
         content = {
             "version": VERSION,
@@ -68,7 +67,7 @@ def write(
             "seen_until": iso(card.boundaries["test"]),
             "source": dict(card.settings.get("source") or {}),
             **about,
-            **{entry: sha256(fresh / file) for entry, file in HASHES.items()},
+            **{entry: sha256(fresh / (file_of(about) if file == MODEL else file)) for entry, file in HASHES.items()},
         }
         write_json(fresh / CARD, content)
         artefact = load(fresh)
@@ -126,6 +125,9 @@ def causality(artefact: Artefact, card: Card, split: PackedSplit, asked: Questio
     Raises ClickflowError where a later step changed an answer: every metric would be worthless.
     """
     one_to_one = identity(split, card)
+    if artefact.forecasts:
+        _of_the_past(artefact, card, split, asked, tolerance)
+        return
     inner = np.flatnonzero(asked.until > asked.event + 1)
     for k in inner[:: max(1, len(inner) // 16)]:
         step, end = int(asked.column[k]) + 1, int(asked.event[k]) + 1
@@ -144,11 +146,46 @@ def causality(artefact: Artefact, card: Card, split: PackedSplit, asked: Questio
                 )
 
 
+def _of_the_past(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, tolerance: float) -> None:
+    """Hold the answers as of the first origin against those where all that came later was different. Series are read
+    beside each other, so the later steps of all are changed.
+    """
+    now = asked.now(split)
+    chosen, one_to_one = np.flatnonzero(now == now.min()), identity(split, card)
+    later = np.asarray(split.time) >= now.min()
+    held = split.columns
+    columns = {name: np.where(later, held[name] * 3 + 7, held[name]) for name in ("quantity", "price")}
+    whole, other = (
+        asking.answers(artefact, each, asked, chosen, one_to_one) for each in (split, split.with_columns(**columns))
+    )
+    for name, values in whole.items():
+        difference = _difference(name, values, other[name])
+        if not difference <= tolerance:
+            raise ClickflowError(
+                f"the exported model looks ahead: {name} changes by {difference:.3g} when what came later is changed",
+                kept="the trained model; the exported folder is as it was",
+            )
+
+
+def _panel_latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int) -> float:
+    """Milliseconds of processor time for so many series, of all of the last origin forecast together."""
+    now = asked.now(split)
+    chosen = np.flatnonzero(now == now.max())
+    fresh = split.with_columns()  # of which nothing is kept yet
+    started = time.thread_time()
+    asking.answers(artefact, fresh, asked, chosen, identity(split, card))
+    series = int((np.asarray(split.cut_off) == now.max()).sum())
+    return (time.thread_time() - started) * 1000 * sequences / max(series, sequences)
+
+
 def latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int) -> float:
     """Milliseconds of processor time within which 95% of requests are answered on one thread, after a warm-up; the
     quickest of several rounds. A request is the latest step of `sequences` sequences. On an idle machine this is the
-    time that passes; on a busy one that would measure the neighbours. Hand-made features are computed within it.
+    time that passes; on a busy one that would measure the neighbours. Hand-made features are computed within it. Series
+    of an origin are forecast together: theirs is their part of that time.
     """
+    if artefact.forecasts:
+        return _panel_latency(artefact, card, split, asked, sequences)
     single = Artefact(
         artefact.folder,
         artefact.card,

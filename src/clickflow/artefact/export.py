@@ -6,6 +6,7 @@ later steps.
 
 from collections.abc import Callable
 
+from clickflow.artefact.forecasts import export_forecaster
 from clickflow.artefact.networks import export_network
 from clickflow.artefact.tables import export_tabular
 from clickflow.models.saved import CARD as TRAINED_CARD
@@ -31,5 +32,6 @@ EXPORTERS: dict[str, Callable[[Params, Paths, str], None]] = {
     "boosting": export_tabular,
     "logistic": export_tabular,
     "blend": export_tabular,
+    "forecast": export_forecaster,
 }
 """By kind of model (`clickflow.models.kinds`): write models/<name>/exported, from folders whose bytes were verified."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from clickflow.baselines import actions, handmade, itemknn, markov, popularity, repeat, tables, vsknn, vstan
+from clickflow.baselines.forecasts import FORECAST, fit_moving_average
 from clickflow.baselines.history import ClassScores, History, Scores
 from clickflow.baselines.neighbours import Neighbours
 from clickflow.baselines.positions import Positions
@@ -49,6 +50,7 @@ PROBABILITY: Mapping[str, Callable[[Positions], ClassScores]] = {
     **CLASSES,
     "logistic": handmade.fit_logistic,
     "boosting": handmade.fit_boosting,
+    "moving_average": fit_moving_average,
 }
 """Those that give yes and no a probability; two of them by the hand-made features of their unit."""
 
@@ -64,5 +66,6 @@ BASELINES: Mapping[Kind, Mapping[str, Callable[[Any], Any]]] = {
     "classes": CLASSES,
     "probability": PROBABILITY,
     "amount": AMOUNT,
+    "forecast": FORECAST,
 }
 """By kind of answer."""

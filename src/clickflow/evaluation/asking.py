@@ -10,10 +10,12 @@ import numpy.typing as npt
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Translation, recent
 from clickflow.baselines import RANKING
+from clickflow.baselines.forecasts import FORECAST
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.answers.classes import Logs
 from clickflow.evaluation.answers.ranking import Ranks, ranks
 from clickflow.evaluation.held_out import HeldOut, Question, Training
+from clickflow.forecasting import forecaster
 from clickflow.heads.head import LEVELS, Kind
 from clickflow.system.console import Advance
 
@@ -22,6 +24,8 @@ BLOCK_BYTES = 1 << 25
 BLOCK_QUESTIONS = 1024
 """Questions in one block at most."""
 
+PARTS = 1 + len(LEVELS)
+"""Numbers of an amount, or of one step of a forecast."""
 Take = Callable[[npt.NDArray[Any], npt.NDArray[Any]], None]
 """`take(rows, scores)`: what an artefact answers to some of a head's questions."""
 
@@ -92,6 +96,40 @@ def _amounts(question: Question, _: Artefact, __: Translation) -> tuple[npt.NDAr
     return answers, take
 
 
+def _forecasts(question: Question, _: Artefact, __: Translation) -> tuple[npt.NDArray[np.float64], Take]:
+    """A row for each step ahead: expected value, quantiles and scale [n, 5]. A model that forecasts fewer steps than
+    are asked says of the others what it says of its last.
+    """
+    answers = np.empty((len(question), PARTS + 1))
+    answers[:, -1] = question.scale
+
+    def take(rows: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+        steps = np.arange(question.ahead)
+        made = values.reshape(len(values), -1, PARTS)
+        answers[(rows[:, None] + steps).ravel(), :PARTS] = made[:, np.minimum(steps, made.shape[1] - 1)].reshape(
+            -1, PARTS
+        )
+
+    return answers, take
+
+
+def _baseline_forecasts(
+    name: str, question: Question, test: HeldOut, training: Training, advance: Advance
+) -> tuple[npt.NDArray[np.float64], bool]:
+    """The same of a baseline, which reads each origin's series of the test part together, as a model does."""
+    column, step = question.head.column, test.card.own_settings.get("step", "day")
+    answers, take = _forecasts(question, None, None)  # type: ignore[arg-type]
+    sequence = test.questions.sequence[question.at[question.begins]]
+    known = forecaster.whole(training.split, column, step).panel
+    fitted = FORECAST[name]((known, question.ahead))
+    for each in forecaster.origins(test.split, column, step, sequence):
+        made = fitted(each.panel)
+        rows = np.flatnonzero(np.isin(sequence, each.sequences))
+        take(question.begins[rows], made[np.searchsorted(each.sequences, sequence[rows])])
+        advance(len(rows))
+    return answers, True
+
+
 def _baseline_logs(
     name: str, question: Question, test: HeldOut, training: Training, advance: Advance
 ) -> tuple[Logs, bool]:
@@ -127,5 +165,6 @@ ASKING: Mapping[Kind, Asking] = {
     "classes": Asking(_logs, _baseline_logs),
     "probability": Asking(_logs, _baseline_logs),
     "amount": Asking(_amounts, _baseline_logs),
+    "forecast": Asking(_forecasts, _baseline_forecasts),
 }
 """By kind of answer."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from clickflow.sequences.card import SPLITS
 from clickflow.sequences.store import owners
+from clickflow.sequences.units import UNITS
 
 Codes = npt.NDArray[np.int32]
 """Of sequences or rows: from 0 on a customer; below 0 a session whose customer is not known."""
@@ -90,6 +91,12 @@ def count(codes: Codes) -> dict[str, int]:
     """How many customers, and how many sessions of nobody known."""
     resampled = np.unique(codes)
     return {"customers": int((resampled >= 0).sum()), "sessions": int((resampled < 0).sum())}
+
+
+def called(unit: str) -> str:
+    """What is drawn again of a unit, one of them."""
+    known = UNITS.get(unit)
+    return "customer" if known is None or known.owner == "user_id" else unit
 
 
 def named(counts: Mapping[str, int]) -> str:

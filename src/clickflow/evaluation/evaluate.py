@@ -26,6 +26,7 @@ from clickflow.evaluation.earlier import REFERENCE, Earlier
 from clickflow.evaluation.held_out import Training
 from clickflow.evaluation.measure import Measured
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
+from clickflow.heads.head import SIZES
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.schema import Params
 from clickflow.sequences.store import open_split, read_card
@@ -181,7 +182,7 @@ def rows(measured: Measured, name: str) -> "pa.Table":
         "customer": test.customer[questions.sequence[at]],
         "position": questions.position[at].astype(np.int32),
         **({} if each.step is None else {"step": each.step.astype(np.int32)}),
-        "target": each.target.astype(np.float64 if each.output.kind == "amount" else np.int32),
+        "target": each.target.astype(np.float64 if each.output.kind in SIZES else np.int32),
     }
     for system in dict.fromkeys([CANDIDATE, CHAMPION, *each.systems]):
         answers = each.systems.get(system)

@@ -25,6 +25,12 @@ TITLES = {
     "logistic": "logistic regression",
     "forest": "random forest",
     "boosting": "boosted trees",
+    "seasonal_naive": "seasonal naive",
+    "ets": "exponential smoothing",
+    "sarima": "seasonal ARIMA",
+    "croston_sba": "Croston-SBA",
+    "tsb": "TSB",
+    "moving_average": "moving average",
     "oracle": "best possible",
     "everybody": "everybody",
 }
@@ -220,6 +226,45 @@ def deciles(cells: Sequence[Mapping[str, Any]], parts: tuple[str, str], words: t
             axes.set_xticks(ticks, [str(each["decile"]) for each in cells] if axes is left else [str(k) for k in ticks])
             axes.grid(axis="y")
         left.legend(loc="upper right")
+
+    return draw
+
+
+def bands(shown: Sequence[Any]) -> Draw:
+    """Series as of an origin (`bands.Band`), one below the other: the past, what came, the forecast and its band."""
+
+    def draw(page: Any) -> None:
+        for axes, each in zip(page.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+            before, steps = np.arange(-len(each.past), 0), np.arange(len(each.came))
+            mean, low, middle, high = each.made.T
+            axes.fill_between(steps, low, high, color=colour("candidate"), alpha=0.18, linewidth=0, label=".1 to .9")
+            axes.plot(before, each.past, color=TEXT, linewidth=1)
+            axes.plot(steps, each.came, color=TEXT, linewidth=1, marker="o", markersize=3, label="sold")
+            axes.plot(steps, middle, color=colour("candidate"), linewidth=1.3, label="middle")
+            axes.plot(steps, mean, **{**_line("candidate"), "label": "expected", "linestyle": ":"})
+            axes.axvline(-0.5, color=GRID)
+            axes.set_title(each.name)
+            axes.set_ylim(bottom=0)
+            axes.grid(axis="y")
+        axes.set_xlabel("steps after the origin")
+        _legend(page)
+
+    return draw
+
+
+def ahead(told: Sequence[Mapping[str, Any]]) -> Draw:
+    """Loss and coverage along the steps ahead, of one system."""
+
+    def draw(page: Any) -> None:
+        for axes, name in zip(_row(page, 2), ("weighted_quantile_loss", "coverage_80"), strict=True):
+            values = [np.nan if each[name] is None else each[name] for each in told]
+            axes.plot([each["step"] for each in told], values, marker="o", markersize=3.5, **_line("candidate"))
+            axes.set_title(name)
+            axes.set_xlabel("steps ahead")
+            axes.set_ylim(bottom=0)
+            axes.grid(axis="y")
+            if name == "coverage_80":
+                axes.axhline(0.8, color=GRID, linewidth=2)
 
     return draw
 

@@ -14,6 +14,8 @@ LOW_COVERAGE = 0.5
 """Below it a log is too short to recommend from: most next items were never seen, or too rarely."""
 AS_MODELS = ("logistic", "boosting")
 """Baselines on hand-made features that are kinds of model by the same name."""
+NO_BASELINE = (CANDIDATE, CHAMPION, BEST, ORACLE)
+"""Systems that are none."""
 APART = 0.0005
 """Two figures further apart than this are two figures, and both are named."""
 
@@ -109,8 +111,11 @@ def outdone(content: Mapping[str, Any]) -> Iterator[str]:
 
 def notes(content: Mapping[str, Any]) -> list[str]:
     """What the figures rest on, where that is not what a reader would take for granted, a line each."""
+    whose = {customers.called(output.head.unit) for output in answered(content)} - {"customer"}
     lines = [f"intervals are by customer: {customers.named(content['resampled'])} were drawn again"]
-    if not content["resampled"]["customers"]:
+    if whose:
+        lines = [f"intervals are by {min(whose)}: {content['resampled']['customers']:,} were drawn again"]
+    elif not content["resampled"]["customers"]:
         lines = [f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again"]
     for system, overlap in (content.get("seen") or {}).items():
         version = content["champion_version"] if system == CHAMPION else content["best_version"]
@@ -192,10 +197,29 @@ def _of_amount(content: Mapping[str, Any], head: str) -> dict[str, float | None]
     return {name: value(content, head, CANDIDATE, name) for name in ("mae", "gini", "sum_ratio", "coverage_80")}
 
 
+def _of_forecast(content: Mapping[str, Any], head: str) -> dict[str, float | None]:
+    """How far off it is, beside the best baseline, and whether its intervals come true."""
+    figures = {
+        name: value(content, head, CANDIDATE, name)
+        for name in ("weighted_quantile_loss", "mase", "rmse", "coverage_80")
+    }
+    if baseline := least(content, head, "weighted_quantile_loss"):
+        figures["best_baseline.weighted_quantile_loss"] = value(content, head, baseline, "weighted_quantile_loss")
+    return figures
+
+
+def least(content: Mapping[str, Any], head: str, metric: str) -> str | None:
+    """The baseline of the least error."""
+    found = {name: value(content, head, name, metric) for name in content[head] if name not in NO_BASELINE}
+    known = {name: each for name, each in found.items() if each is not None}
+    return min(known, key=lambda name: known[name], default=None)
+
+
 SHORT: Mapping[Kind, Callable[[Mapping[str, Any], str], Mapping[str, float | None]]] = {
     "ranking": _of_ranking,
     "classes": _of_classes,
     "probability": _of_probability,
     "amount": _of_amount,
+    "forecast": _of_forecast,
 }
 """By kind of answer, what stands first."""

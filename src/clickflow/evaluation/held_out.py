@@ -1,6 +1,7 @@
 """The held-out sequences, the questions of a head about them, and the true answers."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,8 @@ from clickflow.artefact.windows import Questions, of_split
 from clickflow.baselines import BASELINES, positions
 from clickflow.baselines.history import ClassScores, History, history
 from clickflow.baselines.positions import Positions
-from clickflow.evaluation import customers
+from clickflow.evaluation import customers, slices
+from clickflow.forecasting import forecaster
 from clickflow.heads.head import NOTHING, Head
 from clickflow.sequences.store import Card, PackedSplit
 
@@ -35,6 +37,19 @@ class Question:
     """Of classes: their names, by code."""
     lead: Ints | None = None
     """[n] of a head with such: how many steps later yes comes."""
+    step: Ints | None = None
+    """[n] of a forecast, a row for each step ahead: which."""
+    ahead: int = 1
+    """Rows of one question, one after the other."""
+    scale: npt.NDArray[np.float64] | None = None
+    """[n] of a forecast: what MASE divides errors by."""
+    labels: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+    """As in `answers.answering.Answers`."""
+
+    @property
+    def begins(self) -> Ints:
+        """The first row of each question."""
+        return np.arange(0, len(self), self.ahead)
 
     def __len__(self) -> int:
         return len(self.at)
@@ -59,6 +74,8 @@ class HeldOut:
         questions, targets = self.questions, head.targets
         end = questions.until
         target = targets(self.split, questions.event, end, self.card)
+        if head.kind == "forecast":
+            return self._ahead(head, target)
         at = np.flatnonzero(target != NOTHING)
         if head.all_targets is not None:
             event = questions.event[at]
@@ -72,6 +89,22 @@ class HeldOut:
         there = event < last
         later = targets(self.split, np.where(there, event, last - 1), np.broadcast_to(last, event.shape), self.card)
         return Question(head, at, np.where(there, later, NOTHING))
+
+    def _ahead(self, head: Head, target: npt.NDArray[Any]) -> Question:
+        """A row for each step ahead of each question, of `target` [questions, steps]."""
+        number, ahead = target.shape
+        step = self.card.own_settings.get("step", "day")
+        scale, group = forecaster.facts(self.split, self.questions.sequence, head.column, step)
+        pace = np.array(slices.PACES)[np.repeat(group, ahead)]
+        return Question(
+            head,
+            np.repeat(np.arange(number), ahead),
+            target.ravel(),
+            step=np.tile(np.arange(1, ahead + 1), number),
+            ahead=max(ahead, 1),
+            scale=np.repeat(scale, ahead),
+            labels={"pace": pace},
+        )
 
     def answer_time(self, at: Ints, step: Ints | int = 1) -> Ints:
         """[n] when the answer so many steps ahead was there, at most the end of the sequence; of what is asked as of a

@@ -158,7 +158,16 @@ def _rows(output: Output, question: Question, systems: dict[str, Any], training:
     kind = KINDS[output.kind]
     target = kind.next_step(question.target)
     known = kind.known(target, training.card.known)
-    return Answers(output=output, at=question.at, target=target, systems=systems, known=known, classes=question.classes)
+    return Answers(
+        output=output,
+        at=question.at,
+        target=target,
+        systems=systems,
+        known=known,
+        step=question.step,
+        classes=question.classes,
+        labels=question.labels,
+    )
 
 
 def _several(output: Output, question: Question, systems: Mapping[str, Any], training: Training) -> Answers:
@@ -308,4 +317,5 @@ def _slicing(test: HeldOut, answers: Answers, training: Training) -> Slicing:
     hour = None if test.split.cut_off is not None else np.asarray(test.split.hour)[questions.event[at]]
     time = questions.now(test.split)[at]
     visitor = None if test.group is None else test.group[questions.sequence[at]]
-    return slices.slicing(questions.length[at], time, hour, popular, clock=test.card.clock, visitor=visitor)
+    length = questions.length[at]
+    return slices.slicing(length, time, hour, popular, clock=test.card.clock, visitor=visitor, more=answers.labels)

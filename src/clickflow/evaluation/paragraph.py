@@ -10,8 +10,8 @@ from clickflow.heads.outputs import Output
 from clickflow.params.evaluation import Evaluation
 
 UNITS = {
-    "en": {"session": "visits", "customer": "customers"},
-    "zh": {"session": "次访问", "customer": "位顾客"},
+    "en": {"session": "visits", "customer": "customers", "series": "series"},
+    "zh": {"session": "次访问", "customer": "位顾客", "series": "个序列"},
 }
 """What is counted, by language and unit; a unit of one's own is called by its name."""
 
@@ -35,6 +35,12 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "lift": "The tenth of the {unit} that the model finds likeliest has {lift} times the usual share of {means}: "
         "{share} instead of {base}. To be told whom to act on, name what it costs and brings: evaluation.costs.{head}.",
         "no_lift": "There are too few answers to say whom the model finds.",
+        "forecast": "Of the {means} of the next {steps} steps {covered} lay between the low and the high forecast (80% "
+        "is right).{baseline} Order by the high forecast where running out is dear, by the middle one where leftovers "
+        "are.",
+        "forecast_baseline": " The forecasts are off by {share} {less} than those of the best simple method, {name}.",
+        "less": "less",
+        "more": "more",
         "decile": "The tenth of the {unit} with the largest expected {means} brings {found} of all of it; in sum the "
         "model expects {ratio} of what came. To be told whom to act on, name what it costs and brings: "
         "evaluation.costs.{head}.",
@@ -59,6 +65,11 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "lift": "模型认为最可能的十分之一{unit}，{means}比例是平均的 {lift} 倍：{share}，平均为 {base}。"
         "若要知道该对谁行动，请在 evaluation.costs.{head} 中写明成本与收益。",
         "no_lift": "可用的答案太少，无法说明模型找到了谁。",
+        "forecast": "未来 {steps} 期的{means}中，有 {covered} 落在低、高预测之间（80% 为准确）。{baseline}"
+        "缺货代价高时按高预测备货，积压代价高时按中位预测备货。",
+        "forecast_baseline": "误差比最好的简单方法（{name}）{less} {share}。",
+        "less": "小",
+        "more": "大",
         "decile": "预期{means}最高的十分之一{unit}占全部的 {found}；模型预期总额为实际的 {ratio}。"
         "若要知道该对谁行动，请在 evaluation.costs.{head} 中写明成本与收益。",
     },
@@ -154,10 +165,28 @@ def _amount(content: Mapping[str, Any], output: Output, settings: Evaluation) ->
     return words["decile"].format(**_names(output, settings), found=found, ratio=f"{100 * ratio:.0f}%")
 
 
+def _forecast(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:
+    """How many values came where they were said to, and how far off it is beside the best simple method."""
+    words, told = WORDS[settings.language], content["details"][output.name]
+    metric = "weighted_quantile_loss"
+    covered, own = (headline.value(content, output.name, CANDIDATE, name) for name in ("coverage_80", metric))
+    if covered is None or own is None:
+        return words["no_lift"]
+    best, baseline = headline.least(content, output.name, metric), ""
+    if best and (theirs := headline.value(content, output.name, best, metric)):
+        share, less = f"{100 * abs(1 - own / theirs):.0f}%", words["less" if own <= theirs else "more"]
+        baseline = words["forecast_baseline"].format(share=share, less=less, name=figures.title(best))
+    names = _names(output, settings)
+    return words["forecast"].format(
+        **names, steps=len(told["by_step"]), covered=f"{100 * covered:.0f}%", baseline=baseline
+    )
+
+
 PLAIN: Mapping[Kind, Callable[[Mapping[str, Any], Output, Evaluation], str]] = {
     "ranking": _ranking,
     "probability": _probability,
     "amount": _amount,
+    "forecast": _forecast,
 }
 """By kind of answer, what is told where no costs are named; kinds of which one cannot act are left out."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clickflow.evaluation import figures, headline, paragraph
+from clickflow.evaluation import bands, figures, headline, paragraph
 from clickflow.evaluation.answers import KINDS, ranking
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
@@ -22,21 +22,24 @@ COLUMNS = {
     "classes": ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece"),
     "probability": ("average_precision", "roc_auc", "log_loss", "brier", "ece"),
     "amount": ("mae", "pinball", "spearman", "gini", "sum_ratio", "coverage_80"),
+    "forecast": ("weighted_quantile_loss", "mase", "rmse", "coverage_80"),
 }
 """What stands first of kinds that do not rank; those at the budgets follow."""
 CONSOLE = {
     "classes": ("accuracy", "log_loss", "ece"),
     "probability": ("average_precision", "roc_auc", "log_loss", "ece"),
     "amount": ("mae", "gini", "sum_ratio", "coverage_80"),
+    "forecast": ("weighted_quantile_loss", "mase", "rmse", "coverage_80"),
 }
 """The same on the console."""
-ORDER = {"accuracy": 1, "log_loss": -1, "mae": -1}
+ORDER = {"accuracy": 1, "log_loss": -1, "mae": -1, "weighted_quantile_loss": -1}
 """By what systems are ordered that do not rank, the first that is measured, and which way is better."""
 DRAWN = {
     "ranking": ("systems", "recall_curve", "day", "hour", "slices"),
     "classes": ("calibration",),
     "probability": ("precision_recall", "deciles", "calibration"),
     "amount": ("deciles",),
+    "forecast": ("bands", "ahead"),
 }
 """The figures of each kind, in the order of the page."""
 PLACES = {"ranking": "items", "classes": "actions"}
@@ -46,6 +49,7 @@ DIMENSIONS = {
     "popularity": "Popularity of the next item",
     "day": "Day (UTC)",
     "hour": "Hour (UTC)",
+    "pace": "How often a series sells",
     "visitor": "New or returning",
 }
 
@@ -131,6 +135,24 @@ def _of_amount(_: Measured, content: Mapping[str, Any], output: Output, __: Eval
     return [_figure("deciles", f"{output.title}: tenths of the rows", alt, drawn, (9.2, 3.6))]
 
 
+def _of_forecast(measured: Measured, content: Mapping[str, Any], output: Output, _: Evaluation) -> list[Figure]:
+    shown, told = bands.chosen(measured, output), content["details"][output.name]["by_step"]
+    drawn = [
+        _figure(
+            "bands",
+            f"{output.title}: forecasts with their bands",
+            f"What was sold, and the forecast with its .1 and .9 quantiles, of {len(shown)} series of the test part.",
+            figures.bands(shown),
+            (9.2, 1.9 * len(shown)),
+        )
+    ]
+    if len(told) > 1:
+        alt = f"Weighted quantile loss and coverage of {output.title.lower()} from 1 to {len(told)} steps ahead."
+        title = f"{output.title}: by steps ahead"
+        drawn.append(_figure("ahead", title, alt, figures.ahead(told), (9.2, 3.2)))
+    return drawn if shown else []
+
+
 def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, settings: Evaluation) -> list[Figure]:
     cutoff, head = max(settings.cutoffs), output.title
     shown = systems(content, output.name)
@@ -188,6 +210,7 @@ FIGURES: Mapping[Kind, Callable[[Measured, Mapping[str, Any], Output, Evaluation
     "classes": _of_classes,
     "probability": _of_probability,
     "amount": _of_amount,
+    "forecast": _of_forecast,
 }
 """By kind of answer."""
 

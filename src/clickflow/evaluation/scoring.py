@@ -31,7 +31,7 @@ def answer(
         for question in head_questions:
             if question.head.name == output.head.name:
                 place = np.full(len(own), -1, np.int64)
-                place[question.at] = np.arange(len(question))
+                place[question.at[question.begins]] = question.begins
                 answers, take = ASKING[output.kind].artefact(question, artefact, translation)
                 collected.append((output.name, place, answers, take))
     for chosen in blocks(own, block or size(artefact.known)):

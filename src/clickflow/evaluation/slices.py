@@ -19,8 +19,10 @@ UNKNOWN = "unknown"
 """The popularity of an item that the candidate's vocabulary lacks."""
 GROUPS = ("visitor",)
 """Groups of people, who are to fare alike: new or returning. A log's rows have no country or device."""
-DIMENSIONS = ("length", "day", "hour", "popularity", *GROUPS)
+DIMENSIONS = ("length", "day", "hour", "popularity", "pace", *GROUPS)
 """What rows are cut by, as the evidence has it; a log without a clock has neither day nor hour."""
+PACES = ("fast", "intermittent", "new")
+"""Of a series: seldom without a sale; often without; too young to say (`forecasting.ensemble.groups`)."""
 DAY = 86_400_000_000
 """Microseconds in a day."""
 
@@ -63,6 +65,7 @@ def slicing(
     *,
     clock: bool = True,
     visitor: npt.NDArray[np.str_] | None = None,
+    more: Mapping[str, npt.NDArray[np.str_]] | None = None,
 ) -> Slicing:
     """The slices of rows [N]; hours are two digits, and none of what is asked at midnight. Without a `clock` there are
     neither days nor hours.
@@ -77,6 +80,9 @@ def slicing(
     if popular is not None:
         labels["popularity"] = popular
         order["popularity"] = ["head", "torso", "tail", UNKNOWN]
+    for name, own in (more or {}).items():
+        labels[name] = own
+        order[name] = PACES
     if visitor is not None:
         labels["visitor"] = visitor
         order["visitor"] = customers.GROUPS

@@ -105,19 +105,3 @@ def _to(held: Panel, end: np.datetime64) -> Panel:
         values=np.pad(held.values, ((0, 0), (0, more))),
         price=None if price is None else np.pad(price, ((0, 0), (0, more)), mode="edge"),
     )
-
-
-def young(held: Series, made: Array, whole: int) -> Array:
-    """Forecasts [s, h, 4] of items younger than `whole` periods drawn to the mean forecast of their category's older
-    items, the more so the younger they are.
-    """
-    age = held.panel.periods - held.panel.first
-    out = made.copy()
-    parent = np.array(held.parent)
-    old = age >= whole
-    for row in np.flatnonzero(~old):
-        like = old & (parent == parent[row])
-        if parent[row] and like.any():
-            share = age[row] / (age[row] + whole)
-            out[row] = share * made[row] + (1 - share) * made[like].mean(0)
-    return out

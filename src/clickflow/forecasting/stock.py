@@ -6,14 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.heads.forecasts import total as sum_of_steps
 from clickflow.system.errors import UsageError
 
 Array = NDArray[Any]
-
-WIDTH = 2 * 1.2815516
-"""Standard deviations between the .1 and the .9 quantile of a normal distribution."""
-TOGETHER = 0.2
-"""Correlation of the errors of any two periods of one forecast: a level that is wrong is wrong for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +33,7 @@ class Costs:
 
 def total(forecast: Array, periods: int | None = None) -> tuple[Array, Array]:
     """Mean and standard deviation [s] of the units of the first `periods` (None: all) of forecasts [s, h, 4]."""
-    part = forecast[:, :periods]
-    deviation = (part[..., 3] - part[..., 1]) / WIDTH
-    square = (1 - TOGETHER) * (deviation**2).sum(1) + TOGETHER * deviation.sum(1) ** 2
-    return part[..., 0].sum(1), np.sqrt(square)
+    return sum_of_steps(forecast[:, :periods])
 
 
 def enough(forecast: Array, service_level: float, periods: int | None = None) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import ensemble, scores, shop, stock, trend
+from clickflow.forecasting import ensemble, forecaster, scores, shop, stock, trend
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, Step
 from clickflow.forecasting.shop import Level, Series
@@ -60,7 +60,7 @@ def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
     preset = ensemble.fit(held.panel, asked.horizon, seed=seed)
     made = preset.forecast(held.panel)
     if asked.level == "item":
-        made = shop.young(held, made, ensemble.SHORT[asked.step])
+        made = forecaster.young(held.panel, np.array(held.parent), made, ensemble.SHORT[asked.step])
     level = asked.costs.service_level
     order = stock.advice(made, lead_time=asked.lead_time, every=asked.every, service_level=level)
     moving = trend.forecast_trend(held.panel, made)

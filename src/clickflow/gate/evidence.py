@@ -125,8 +125,8 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
     metrics = _json(paths.measured(model), f"clickflow evaluate {model}")
     exported = paths.exported(model)
     card = _json(exported / "card.json", f"clickflow export {model}")
-    onnx = exported / "model.onnx"
-    if not onnx.is_file():
+    onnx = exported / card.get("file", "model.onnx")
+    if onnx.parent != exported or not onnx.is_file():
         raise DataError(f"there is no {onnx}", next_step=f"run `dvc repro export@{model}`")
     hashed = sha256(onnx)
     for name, recorded in (

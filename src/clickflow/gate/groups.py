@@ -12,6 +12,7 @@ from clickflow.gate.resolved import ResolvedGate
 from clickflow.gate.verdicts import Rule, verdict
 from clickflow.heads import metrics, outputs
 from clickflow.params.gate import Gate
+from clickflow.sequences.units import UNITS
 
 
 def judge(params: Gate, gate: ResolvedGate, evidence: Evidence) -> list[Rule]:
@@ -23,9 +24,15 @@ def judge(params: Gate, gate: ResolvedGate, evidence: Evidence) -> list[Rule]:
             gate, rows, outputs.place_of(outputs.primary(params, rows.output.head, gate.outputs), gate.outputs)[1], name
         )
         for rows in evidence.rows.values()
-        if not rows.output.ahead
+        if not rows.output.ahead and _of_people(rows)
         for name in slices.GROUPS
     ]
+
+
+def _of_people(rows: Rows) -> bool:
+    """Whether a sequence is somebody's; a series of an item is nobody's."""
+    unit = UNITS.get(rows.output.head.unit)
+    return unit is None or unit.owner == "user_id"
 
 
 def _judged(gate: ResolvedGate, rows: Rows, metric: str, dimension: str) -> Rule:

@@ -3,7 +3,18 @@
 A head of your own, outside this package, joins the table by `add`.
 """
 
-from clickflow.heads import churn, exit, next_action, next_item, propensity, purchase, response, spend
+from clickflow.heads import (
+    churn,
+    demand,
+    exit,
+    next_action,
+    next_item,
+    propensity,
+    purchase,
+    response,
+    spend,
+    trend,
+)
 from clickflow.heads.head import Head
 from clickflow.system.errors import UsageError, nearest
 
@@ -12,6 +23,7 @@ HEADS: dict[str, Head] = {
     for head in (
         *(next_item.HEAD, next_action.HEAD, exit.HEAD, purchase.HEAD, response.HEAD),
         *(churn.HEAD, spend.HEAD, propensity.HEAD),
+        *(demand.HEAD, trend.HEAD),
     )
 }
 """All heads by name, in the order in which they are shown."""

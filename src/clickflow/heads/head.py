@@ -11,10 +11,10 @@ if TYPE_CHECKING:  # params.yaml is checked by this room, also where a light sta
 
     Ints = NDArray[np.int64]
 
-Kind = Literal["ranking", "classes", "probability", "amount"]
-"""Of answer: a ranking of the items, one of a few classes, how likely yes is, or an amount. What a kind can do stands
-in a table of each room: its layer and loss in `clickflow.models`, its metrics in `clickflow.evaluation`, its served
-form in `clickflow.serving`.
+Kind = Literal["ranking", "classes", "probability", "amount", "forecast"]
+"""Of answer: a ranking of the items, one of a few classes, how likely yes is, an amount, or amounts of several steps
+ahead. What a kind can do stands in a table of each room: its layer and loss in `clickflow.models`, its metrics in
+`clickflow.evaluation`, its served form in `clickflow.serving`.
 """
 
 NOTHING = -1
@@ -22,7 +22,9 @@ NOTHING = -1
 NO_OR_YES = ("no", "yes")
 """The classes of kind probability, by their code."""
 LEVELS = (0.1, 0.5, 0.9)
-"""Of the quantiles that kind amount answers behind the expected value."""
+"""Of the quantiles that kinds amount and forecast answer behind the expected value."""
+SIZES: tuple[Kind, ...] = ("amount", "forecast")
+"""Kinds whose answers are sizes, and no probabilities."""
 
 
 def several(name: str) -> str:
@@ -99,7 +101,8 @@ class Head:
     targets: Callable[[Any, "Ints", "Ints", Store], "Ints"]
     """`targets(split, event, end, store)`: the answer at each position: `event` is the step read last, as an index into
     the flat columns of `split`, `end` the index after the last step of its sequence; arrays of one shape, and so is the
-    answer. Answers are item indexes of the store, or codes of classes; NOTHING where nothing is asked.
+    answer. Answers are item indexes of the store, or codes of classes; NOTHING where nothing is asked. Those of kind
+    forecast are [..., steps ahead].
     """
     params: type
     """The dataclass of its params, below models.<model>.heads.<name>."""
@@ -124,6 +127,12 @@ class Head:
     lead: "Callable[[Any, Ints, Ints, Store], Ints] | None" = None
     """Of kind probability: asked as `targets`, how many steps later yes comes, NOTHING where it does not; None: that
     means nothing.
+    """
+    column: str = ""
+    """Of kind forecast: the column of a step that is forecast; one of a unit whose sequences are read as of origins."""
+    of_forecast: "Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]] | None" = None
+    """Of a kind other than forecast: its answer [n] as a forecast tells it, from the values of as many steps just
+    before [n, steps] and the forecast [n, steps, 4]; of kind probability how likely yes is. None: it does not.
     """
     floors: Mapping[str, float] = field(default_factory=dict)
     """The least its metrics may be, where params.yaml does not say."""

@@ -60,6 +60,12 @@ METRICS: Mapping[Kind, tuple[Metric, ...]] = {
         Metric("sum_ratio", by_row=False),
         Metric("coverage_80", by_row=False),
     ),
+    "forecast": (
+        Metric("weighted_quantile_loss", less_is_better=True),
+        Metric("mase", less_is_better=True),
+        Metric("rmse", by_row=False, less_is_better=True),
+        Metric("coverage_80", by_row=False),
+    ),
 }
 """By kind of answer."""
 CALIBRATION = "ece"

@@ -46,5 +46,10 @@ KINDS: dict[str, Kind] = {
         reads=(*TABLE, "boosting", "logistic"),
         answers=COLUMNS,
     ),
+    "forecast": Kind(
+        what="local methods and boosted trees over lags, their quantiles mixed, and what follows from the forecast",
+        reads=(),
+        answers=("forecast", "probability"),
+    ),
 }
 """By name."""

@@ -12,11 +12,14 @@ ClassBaseline = Literal["majority", "markov", "item_rate", "logistic", "forest",
 """Of heads that give classes, or yes and no, a probability."""
 AmountBaseline = Literal["mean", "rfm", "boosting"]
 """Of heads that answer an amount."""
+ForecastBaseline = Literal["seasonal_naive", "ets", "sarima", "croston_sba", "tsb", "boosting"]
+"""Of heads that forecast."""
 NAMES = {
     "ranking": get_args(Baseline),
     "classes": get_args(ClassBaseline),
-    "probability": get_args(ClassBaseline),
+    "probability": (*get_args(ClassBaseline), "moving_average"),
     "amount": get_args(AmountBaseline),
+    "forecast": get_args(ForecastBaseline),
 }
 """By kind of answer."""
 

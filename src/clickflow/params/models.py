@@ -94,6 +94,11 @@ class AmountHead(HeadParams):
     """A head that answers an amount."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForecastHead(HeadParams):
+    """A head that answers amounts of several steps ahead."""
+
+
 def units() -> Mapping[str, Any]:
     """The table `clickflow.sequences.units.UNITS`, asked late as that of the heads is."""
     table: Mapping[str, Any] = import_module("clickflow.sequences.units").UNITS
@@ -225,7 +230,7 @@ class Model:
     """
 
     unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
-    kind: Annotated[str, Meta("what it is: network, boosting, logistic or blend")] = "network"
+    kind: Annotated[str, Meta("what it is: network, boosting, logistic, blend, or of series forecast")] = "network"
     encoder: Encoder = field(default_factory=Encoder)
     heads: Annotated[Mapping[str, HeadParams], ByName]
     optimiser: Optimiser = field(default_factory=Optimiser)

@@ -192,6 +192,8 @@ def _kind_rules(at: str, model: Model) -> Any:
         if answer not in kind.answers:
             able = " and ".join(other for other, each in model_kinds().items() if answer in each.answers)
             yield f"{at}.heads.{key}: kind {model.kind} gives no answer of kind {answer}; kind {able} does"
+        elif "forecast" in kind.answers and not (heads()[key].column or heads()[key].of_forecast):
+            yield f"{at}.heads.{key}: kind {model.kind} answers what a forecast tells, and {key} is nothing of the kind"
         if not kind.one_loss and head.weight != 1:
             yield f"{at}.heads.{key}.weight: weighs losses against each other; kind {model.kind} learns each head alone"
     if "features" not in kind.reads or model.unit not in units():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clickflow.artefact.artefact import CARD, MODEL
+from clickflow.artefact.artefact import CARD, model_file
 from clickflow.registry.approval import Word
 from clickflow.registry.origin import Origin, asked
 from clickflow.system import integrity
@@ -41,7 +41,7 @@ class Candidate:
 def read_candidate(paths: Paths, model: str) -> Candidate:
     """The gate's decision on `model` and the artefact it lies beside; UsageError where one is missing."""
     file, exported = paths.gate(model) / "decision.json", paths.exported(model)
-    onnx = exported / MODEL
+    onnx = model_file(exported)
     for needed in (file, onnx):
         if not needed.is_file():
             raise UsageError(

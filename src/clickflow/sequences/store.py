@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clickflow.sequences import features
-from clickflow.sequences.card import SPLITS, Card, Part, read_card, write_card
+from clickflow.sequences.card import NOW, SPLITS, Card, Part, read_card, write_card
 from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.units import UNITS, session
@@ -222,8 +222,10 @@ def owners(folder: Path, splits: Iterable[str]) -> dict[str, Array]:
     tables = {}
     for split in splits:
         file = folder / split / "sequences.parquet"
-        names = ["user_id", *({"session_id"} & set(parquet.read_schema(file).names))]
-        tables[split] = parquet.read_table(file, columns=names)
+        there = parquet.read_schema(file).names
+        whose = "user_id" if "user_id" in there else there[0]  # a series is its own
+        table = parquet.read_table(file, columns=[whose, *({"session_id"} & set(there))])
+        tables[split] = table.rename_columns({whose: "user_id"})
     table = pa.concat_tables(tables.values())
     sessions = table["session_id"] if "session_id" in table.column_names else table["user_id"]
     user, session = (
@@ -343,8 +345,8 @@ def write_store(
 ) -> Card:
     """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
 
-    `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), each as `write_split` takes it; the
-    name of the folder is the unit's, of those that there are, or they are sessions;
+    `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), and `now`, each as `write_split`
+    takes it; the name of the folder is the unit's, of those that there are, or they are sessions;
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
     the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
     names (none given: those of the unit, or the event types of the contract). `clock`: see `Card`. `settings`: those of
@@ -360,7 +362,7 @@ def write_store(
 
         actions = EVENT_TYPES
     empty: dict[str, Array] = {"offsets": np.zeros(1, OFFSETS), "item": np.zeros(0, np.int32)}
-    splits = {name: splits.get(name, empty) for name in SPLITS}
+    splits = {name: splits.get(name, empty) for name in (*SPLITS, *({NOW} & splits.keys()))}
     train = np.asarray(splits["train"]["item"])
     size = max(int(np.max(arrays["item"], initial=1)) + 1 for arrays in splits.values())
     ids = items if items is not None else [str(index) for index in range(FIRST_ITEM, size)]

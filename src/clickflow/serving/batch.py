@@ -26,7 +26,8 @@ from clickflow.sequences.card import NOW, SPLITS, Card, iso
 from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
-from clickflow.serving.forms import FORMS, Kept
+from clickflow.sequences.units import UNITS
+from clickflow.serving.forms import AMOUNTS, FORMS, Kept
 from clickflow.system import console, integrity
 from clickflow.system.files import check_folder, replacing, sha256, write_json
 from clickflow.system.paths import Paths
@@ -180,9 +181,15 @@ def _chunks(store: Path, since: int | None) -> Iterator[_Chunk]:
                 yield _Chunk(split, place[wanted], kept, len(rows))
 
 
+def _owner(card: Card) -> str:
+    """The column of sequences.parquet that says whose a sequence of a unit is."""
+    return UNITS[card.unit].owner if card.unit in UNITS else "user_id"
+
+
 def _columns(names: Sequence[str]) -> list[str]:
-    """Those that are read of sequences.parquet: a unit of people has no sessions."""
-    return [name for name in ("session_id", "user_id", "piece") if name in names]
+    """Those that are read of sequences.parquet: a unit of people has no sessions, and a series is nobody's."""
+    owners = {unit.owner for unit in UNITS.values()}
+    return [name for name in names if name in {"session_id", "piece", *owners}]
 
 
 def _earlier_pieces(store: Path) -> dict[tuple[str, str | None], int]:
@@ -220,7 +227,7 @@ class _Answering:
             vocabularies.translation(store, card, artefact),
             pa.array(artefact.item_ids(), pa.string()),
             min(top, artefact.known - FIRST_ITEM),
-            ("user_id",) if NOW in card.splits else ("session_id", "user_id"),
+            (_owner(card),) if NOW in card.splits else ("session_id", "user_id"),
         )
 
     @property
@@ -258,8 +265,7 @@ class _Answering:
         positions = last(chunk.split, chunk.chosen, self.artefact.max_length)
         artefact = self.artefact
         answers = {
-            output.name: FORMS[output.kind].empty(len(positions), len(self._classes(output)) or self.top)
-            for output in self.outputs
+            output.name: FORMS[output.kind].empty(len(positions), self._width(output)) for output in self.outputs
         }
         for chosen in blocks(positions, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
             scores = asking.answers(artefact, chunk.split, positions, chosen, self.translation)
@@ -268,6 +274,12 @@ class _Answering:
                 for array, values in zip(answers[output.name], kept, strict=True):
                     array[chosen] = values
         return answers
+
+    def _width(self, output: Output) -> int:
+        """How many answers to one question are kept."""
+        if output.kind == "forecast":
+            return int(self.artefact.card["horizon"]) * len(AMOUNTS)
+        return len(self._classes(output)) or self.top
 
     def _classes(self, output: Output) -> tuple[str, ...]:
         """The names of the classes; none of a ranking."""
@@ -281,4 +293,5 @@ def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:
 def _text(card: Mapping[str, Any], out: Path) -> str:
     files = "\n".join(f"  {out / name}: {rows:,} rows" for name, rows in card["rows"].items())
     within = f" with an event since {card['since'][:16].replace('T', ' ')} UTC" if card["since"] else ""
-    return f"{card['model']}, version {card['version']}: {card['sessions']:,} {card['unit']}s{within}\n{files}"
+    asked = f"{card['sessions']:,} {card['unit'].removesuffix('s')}s"
+    return f"{card['model']}, version {card['version']}: {asked}{within}\n{files}"

@@ -45,6 +45,8 @@ class Form:
     """The columns: of who was asked, and of what was kept; the last is the Arrow array of all items."""
     number: str = "{:6.1%}"
     """How a number is printed."""
+    brief: Callable[[Likeliest], Likeliest] = lambda answers: answers
+    """What of `likeliest` is printed; JSON has all."""
 
 
 def _ranked_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
@@ -110,6 +112,49 @@ def _amount_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
     return [(name, pa.float32()) for name in AMOUNTS]
 
 
+def _forecast_columns(_: Sequence[str]) -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    return [("step", pa.int16()), *((name, pa.float32()) for name in AMOUNTS)]
+
+
+def _forecast_rows(who: list[Any], kept: Kept, _: Any) -> list[Any]:
+    """A row a step ahead."""
+    import pyarrow as pa
+
+    n, size = kept[0].shape
+    steps = size // len(AMOUNTS)
+    again, made = pa.array(np.repeat(np.arange(n), steps)), kept[0].reshape(-1, len(AMOUNTS))
+    ahead = pa.array(np.tile(np.arange(1, steps + 1, dtype=np.int16), n))
+    return [*(column.take(again) for column in who), ahead, *(pa.array(column) for column in made.T)]
+
+
+def _steps(values: Any, _: Sequence[str]) -> Likeliest:
+    """Each number of each step ahead, called part@step."""
+    return tuple(
+        (f"{name}@{step}", float(value))
+        for step, row in enumerate(np.reshape(values, (-1, len(AMOUNTS))), 1)
+        for name, value in zip(AMOUNTS, row, strict=True)
+    )
+
+
+def _by_step(answers: Iterable[tuple[str, float]], _: About) -> Any:
+    """A mapping of its numbers for each step ahead."""
+    found: list[dict[str, float]] = []
+    for called, value in answers:
+        name, step = called.split("@")
+        if int(step) > len(found):
+            found.append({"step": int(step)})
+        found[-1][name] = round(value, 4)
+    return found
+
+
+def _in_brief(answers: Likeliest) -> Likeliest:
+    """What is expected of all steps together, and the numbers of the first."""
+    expected = [value for name, value in answers if name.startswith(AMOUNTS[0])]
+    return ((f"in {len(expected)} steps", sum(expected)), *answers[: len(AMOUNTS)])
+
+
 def _class_rows(who: list[Any], kept: Kept, _: Any) -> list[Any]:
     import pyarrow as pa
 
@@ -159,6 +204,17 @@ FORMS: Mapping[Kind, Form] = {
         kept=lambda values, _: (values,),
         rows=_class_rows,
         number="{:,.2f}",
+    ),
+    "forecast": Form(
+        items=False,
+        likeliest=_steps,
+        as_json=_by_step,
+        columns=_forecast_columns,
+        empty=lambda n, size: (np.zeros((n, size), np.float32),),
+        kept=lambda values, _: (values,),
+        rows=_forecast_rows,
+        number="{:,.2f}",
+        brief=_in_brief,
     ),
 }
 """By kind of answer."""

@@ -10,13 +10,15 @@ import numpy as np
 from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import of_split
-from clickflow.evaluation import vocabularies
+from clickflow.evaluation import customers, vocabularies
 from clickflow.heads import outputs
+from clickflow.heads.head import SIZES
 from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.sequences.store import PackedSplit, open_split, read_card
+from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
+from clickflow.sequences.units import UNITS
 from clickflow.serving import visits
 from clickflow.serving.forms import FORMS, NOTHING, Likeliest
 from clickflow.serving.identities import Kind
@@ -87,9 +89,15 @@ def run(
         answers = score(artefact, store, limit)
     about = _about(store, {item for answer in answers for item in _items(answer)})
     console.emit(
-        {"model": model, "champion": version, f"{spec.unit}s": [_as_json(answer, about) for answer in answers]},
+        {
+            "model": model,
+            "champion": version,
+            f"{spec.unit.removesuffix('s')}s": [_as_json(answer, about) for answer in answers],
+        },
         as_json=as_json,
-        text=lambda: _table(f"{model}, version {version}: what comes next{note}", answers, about),
+        text=lambda: _table(
+            f"{model}, version {version}: what comes next{note}", answers, about, customers.called(spec.unit)
+        ),
     )
 
 
@@ -113,6 +121,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
     translation = vocabularies.translation(store, card, artefact)
     scores = asking.answers(artefact, split, positions, last, translation)
     names, sessions = _names(store), visits.sequences(store, part)
+    whose = UNITS[card.unit].owner if card.unit in UNITS else "user_id"
     heads = [output for output in outputs.of(scores) if not output.ahead]
     own = artefact.item_ids()
     named = {output.name: artefact.heads[output.name].classes or own for output in heads}
@@ -123,16 +132,23 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
         answers.append(
             Answer(
                 session=sessions["session_id"][sequence].as_py() if "session_id" in sessions.column_names else None,
-                user=sessions["user_id"][sequence].as_py(),
+                user=sessions[whose][sequence].as_py(),
                 last_event=iso(int(split.time[steps.stop - 1])),
                 steps=tuple(
-                    Step(card.actions[action], names[item], bool(translation.item[item] >= FIRST_ITEM))
-                    for action, item in zip(split.action[steps], split.item[steps], strict=True)
+                    Step(_did(card, split, step), names[item], bool(translation.item[item] >= FIRST_ITEM))
+                    for step, item in zip(range(steps.start, steps.stop), split.item[steps], strict=True)
                 ),
                 answers={o.name: FORMS[o.kind].likeliest(scores[o.name][row], named[o.name]) for o in heads},
             )
         )
     return answers
+
+
+def _did(card: Card, split: PackedSplit, step: int) -> str:
+    """What a step was: the type of event; of a step that sums events how many units."""
+    if card.summed is None:
+        return str(card.actions[split.action[step]])
+    return f"{float(split.quantity[step]):g} of"
 
 
 def _latest(split: PackedSplit, limit: int) -> Any:
@@ -180,7 +196,7 @@ def _as_json(answer: Answer, about: Mapping[str, Mapping[str, str | None]]) -> d
     }
 
 
-def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, str | None]]) -> Any:
+def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, str | None]], whose: str) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
@@ -195,7 +211,7 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
     table = Table(title=title, title_justify="left", show_lines=True)
     heads = outputs.of(name for answer in answers for name in answer.answers)
     for heading in (
-        "session" if any(answer.session for answer in answers) else "customer",
+        "session" if any(answer.session for answer in answers) else whose,
         "its steps",
         *(output.title.lower() for output in heads),
     ):
@@ -217,8 +233,8 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
                 if FORMS[output.kind].items
                 else [
                     f"{FORMS[output.kind].number.format(p)} {name}"
-                    for name, p in answer.answers[output.name]
-                    if p >= LEAST or output.kind == "amount"
+                    for name, p in FORMS[output.kind].brief(answer.answers[output.name])
+                    if p >= LEAST or output.kind in SIZES
                 ]
                 for output in heads
             ),

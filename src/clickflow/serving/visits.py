@@ -60,7 +60,9 @@ def sequences(store: Path, part: str) -> Any:
     from pyarrow import parquet
 
     file = store / part / "sequences.parquet"
-    columns = [name for name in ("session_id", "user_id", "end", "piece") if name in parquet.read_schema(file).names]
+    columns = [
+        name for name in ("session_id", "user_id", "series", "end", "piece") if name in parquet.read_schema(file).names
+    ]
     return parquet.read_table(file, columns=columns).combine_chunks()
 
 
@@ -72,11 +74,14 @@ def _last(store: Path, kind: Kind, pseudonym: str) -> Visit | None:
     visits, sessions = [], set()
     for part in card.asked:
         table = sequences(store, part)
+        whom = "people" if "user_id" in table.column_names else card.unit
         if f"{kind}_id" not in table.column_names:
             raise UsageError(
-                f"models of the unit {card.unit} answer about people, not about a {kind}",
+                f"models of the unit {card.unit} answer about {whom}, not about a {kind}",
                 kept=identities.NOTHING,
-                next_step="ask about somebody: --user",
+                next_step="ask about somebody: --user"
+                if whom == "people"
+                else "`clickflow score MODEL --all --out FOLDER`",
             )
         same = pc.equal(table[f"{kind}_id"], pseudonym).fill_null(False).to_numpy()
         pieces = "piece" in table.column_names

@@ -6,6 +6,7 @@ CODE = (
     "training",
     "models",
     "features",
+    "forecasting",
     "heads",
     "sequences/card.py",
     "sequences/features.py",

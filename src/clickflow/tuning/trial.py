@@ -21,7 +21,7 @@ from clickflow.params.schema import Params
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
 from clickflow.system.files import read_json
-from clickflow.training import tabular
+from clickflow.training import forecasts, tabular
 from clickflow.training.budget import OPEN
 from clickflow.training.loop import train
 from clickflow.training.networks import readable, sizes
@@ -94,11 +94,20 @@ def of_features(params: Params, name: str, folder: Path, stop: Path) -> tuple[in
     return 1, trained.record["valid"]
 
 
+def of_series(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:  # noqa: ARG001
+    """Fit the model `name`, which forecasts series, to the training part; the figures of the valid part."""
+    trained = forecasts.train(params.model(name), folder, read_card(folder), params.seed, final=False)
+    tell({"parameters": trained.model.parameters, "epochs": 1, "steps": 1, "why": "the CPU"})
+    tell({"epoch": 1, "record": trained.record})
+    return 1, trained.record["valid"]
+
+
 TRIALS: Mapping[str, Callable[[Params, str, Path, Path], tuple[int, dict[str, Any]]]] = {
     "network": network,
     "boosting": of_features,
     "logistic": of_features,
     "blend": of_features,
+    "forecast": of_series,
 }
 """By kind of model."""
 

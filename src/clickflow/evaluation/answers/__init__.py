@@ -6,7 +6,7 @@ the rows back for the gate. What its metrics are called stands in `clickflow.hea
 
 from collections.abc import Mapping
 
-from clickflow.evaluation.answers import amount, classes, probability, ranking
+from clickflow.evaluation.answers import amount, classes, forecast, probability, ranking
 from clickflow.evaluation.answers.answering import Answering
 from clickflow.heads.head import Kind
 
@@ -15,5 +15,6 @@ KINDS: Mapping[Kind, Answering] = {
     "classes": classes,
     "probability": probability,
     "amount": amount,
+    "forecast": forecast,
 }
 """By name of the kind."""

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +40,8 @@ class Answers:
     """[n] how many steps of the sequence were there when it was asked."""
     lead: Array | None = None
     """[n] of a head with such: how many steps later yes comes, NOTHING where it does not."""
+    labels: Mapping[str, Array] = field(default_factory=dict)
+    """By dimension, the slice of each row [n], of dimensions that only its kind has."""
 
 
 class Answering(Protocol):

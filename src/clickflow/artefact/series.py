@@ -1,0 +1,91 @@
+"""The session of an artefact that forecasts series: what an onnxruntime session is to others.
+
+An origin's series are forecast together, for young ones are drawn to the others of their category, and once: answers
+are kept as long as the split is that they are about.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.forecasting import forecaster
+from clickflow.forecasting.forecaster import AsOf, Forecaster
+from clickflow.heads import named
+from clickflow.system.errors import DataError
+
+FORECAST = "forecast.json"
+"""The file in the place of an ONNX model."""
+LEAST = 1e-6
+"""A probability is no smaller, and no larger than 1 less it."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Forecasting:
+    """A forecaster, ready to answer."""
+
+    forecaster: Forecaster
+    _kept: "WeakKeyDictionary[Any, dict[int, tuple[Array, dict[str, Array]]]]" = field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
+
+    @staticmethod
+    def read(content: bytes, where: Path) -> "Forecasting":
+        """From the bytes of a file. Raises DataError where they are of something else."""
+        try:
+            return Forecasting(forecaster.loads(content))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{where} is no forecaster of this clickflow: {error}",
+                kept="nothing was loaded",
+                next_step="run `clickflow export MODEL` again",
+            ) from error
+
+    def answers(
+        self, split: Any, sequences: Array, heads: Sequence[str], *, step: str | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """By head its answers [n, A] about n sequences of a split, each as of its origin: of kind forecast [n, horizon
+        x 4], step by step the expected value and its quantiles; of others what follows from the forecast.
+
+        `step`: of the split, where it says so; DataError where it is not the forecaster's.
+        """
+        own = self.forecaster
+        if step not in (None, own.step):
+            raise DataError(
+                f"the model forecasts {own.step}s, and the store holds {step}s",
+                kept="nothing was answered",
+                next_step="train the model again, or take its champion down (`clickflow rollback MODEL --to 0`)",
+            )
+        kept = self._kept.setdefault(split, {})
+        cut_off = np.asarray(split.cut_off)
+        new = np.array([row for row in sequences if int(cut_off[row]) not in kept], np.int64)
+        for known in forecaster.origins(split, own.column, own.step, new) if len(new) else ():
+            kept[int(cut_off[known.sequences[0]])] = known.sequences, self._all(known, heads)
+        found: dict[str, npt.NDArray[np.float32]] = {}
+        for moment in np.unique(cut_off[sequences]).tolist():
+            rows = np.flatnonzero(cut_off[sequences] == moment)
+            place = np.searchsorted(kept[moment][0], sequences[rows])
+            for name in heads:
+                values = kept[moment][1][name]
+                found.setdefault(name, np.empty((len(sequences), values.shape[1]), np.float32))[rows] = values[place]
+        return found
+
+    def _all(self, known: AsOf, heads: Sequence[str]) -> dict[str, Array]:
+        """The answers about all series of an origin."""
+        made = self.forecaster.forecast(known)
+        before = known.panel.values[:, -made.shape[1] :]
+        found: dict[str, Array] = {}
+        for name in heads:
+            read = named(name).of_forecast
+            if read is None:
+                found[name] = made.reshape(len(made), -1).astype(np.float32)
+            else:
+                yes = np.clip(read(before, made), LEAST, 1 - LEAST)
+                found[name] = np.log(np.stack([1 - yes, yes], 1)).astype(np.float32)
+        return found

@@ -1,0 +1,125 @@
+"""Training of the kind of model that forecasts series: methods are weighed at the last origins of what is known, and
+boosted trees learn from all of it. What ships is fitted to the valid part, which holds the training part's days too.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickflow.forecasting import forecaster, scores
+from clickflow.forecasting.forecaster import Forecaster
+from clickflow.heads import HEADS
+from clickflow.models.saved import CARD
+from clickflow.params.models import Model, own
+from clickflow.params.schema import Params
+from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
+from clickflow.system import console, integrity
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json, replacing, sha256, write_json
+from clickflow.system.paths import Paths
+from clickflow.training.tracker import Tracker, fingerprint
+
+FILE = "forecast.json"
+"""The forecaster, beside the card; `artefact.series` calls it so too."""
+
+
+def train_forecaster(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] | None) -> None:
+    """Train the model of that name; write its folder. Raises DataError where the store has nothing to learn from."""
+    spec, folder, out = params.model(name), paths.sequences(params.model(name).unit), paths.trained(name)
+    card, began = read_card(folder), time.monotonic()
+    mark = fingerprint(params, name, card)
+    tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
+    try:
+        trained = train(spec, folder, card, params.seed)
+        seconds = time.monotonic() - began
+        if tracker:
+            tracker.epoch(trained.record, {"train_seconds": seconds})
+            tracker.close()
+        with replacing(out, seal=integrity.seal) as fresh:
+            (fresh / FILE).write_bytes(trained.model.dumps())
+            write_json(fresh / CARD, _card(spec, card, trained, fresh, params.seed))
+            write_json(fresh / "history.json", [trained.record])
+    except Exception:
+        if tracker:
+            tracker.fail()
+        raise
+    if tracker:
+        tracker.finish({"weights_sha256": read_json(out / CARD)["weights_sha256"]}, [out / "history.json", out / CARD])
+    console.say(
+        f"{name}: {len(trained.model.preset.methods)} methods on {trained.series:,} series of {trained.periods:,} "
+        f"{trained.model.step}s, trained in {seconds:,.0f} s; weighted quantile loss of what was learned: "
+        f"{trained.record['train']['loss']:.4f}"
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted model, its line of the history, and what it was fitted to."""
+
+    model: Forecaster
+    record: dict[str, Any]
+    series: int
+    periods: int
+
+
+def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = True) -> Trained:
+    """Fit to the valid part of the store in `folder`, or where that is empty to the training part; not `final`: to the
+    training part alone, and say how it forecasts the valid part.
+    """
+    parts = ("valid", "train") if final else ("train",)
+    split = next((each for each in (open_split(folder, part) for part in parts) if each.n_sequences), None)
+    column = next((HEADS[name].column for name in spec.heads if HEADS[name].column), "quantity")
+    step, horizon = card.own_settings.get("step", "day"), ahead(card, folder)
+    if split is None or not horizon:
+        raise DataError(f"the store {folder} asks nothing", next_step=f"run `clickflow sequences {spec.unit}`")
+    model = forecaster.fit(split, column, step, horizon, seed)
+    known = forecaster.whole(split, column, step)
+    before = known.panel.before(known.panel.periods - horizon) if known.panel.periods > horizon else None
+    loss = float("nan")
+    if before is not None and len(before.values):
+        after = known.panel.following(known.panel.periods - horizon, horizon)
+        scale = scores.naive_error(before.values, before.season)
+        loss = scores.summary(after, model.preset.forecast(before), scale)["weighted_quantile_loss"]
+    losses = {"train": loss} if final else {"train": loss, "valid": _ahead(model, open_split(folder, "valid"), horizon)}
+    record = {"epoch": 1, **{part: {"loss": each, **dict.fromkeys(spec.heads, each)} for part, each in losses.items()}}
+    return Trained(model, record, len(known.panel.values), known.panel.periods)
+
+
+def _ahead(model: Forecaster, split: PackedSplit, horizon: int) -> float:
+    """The weighted quantile loss of all that a split asks."""
+    actual, made = [np.zeros((0, horizon))], [np.zeros((0, horizon, 4))]
+    for known in forecaster.origins(split, model.column, model.step) if split.n_sequences else ():
+        end = np.asarray(split.end)[known.sequences]
+        actual.append(np.asarray(getattr(split, model.column)[end[:, None] + np.arange(horizon)], np.float64))
+        made.append(model.forecast(known))
+    truth = np.concatenate(actual)
+    return scores.summary(truth, np.concatenate(made), np.ones(len(truth)))["weighted_quantile_loss"]
+
+
+def ahead(card: Card, folder: Path) -> int:
+    """Steps of a horizon of the store: how many answers its first question has."""
+    said = card.own_settings.get("horizon")
+    if said:
+        return int(said)
+    train_part = open_split(folder, "train")
+    return int((train_part.until - train_part.end)[:1].max(initial=0))
+
+
+def _card(spec: Model, card: Card, trained: Trained, folder: Path, seed: int) -> dict[str, Any]:
+    return {
+        "unit": spec.unit,
+        "heads": [name for name in HEADS if name in spec.heads],
+        "known": card.known,
+        "actions": list(card.actions),
+        "categories": card.categories,
+        "parameters": trained.model.parameters,
+        "weights_sha256": sha256(folder / FILE),
+        "spec": own(spec),
+        "seed": seed,
+        "data_sha256": card.sha256,
+        "series": trained.series,
+    }
