@@ -8,18 +8,36 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import dvc_server
 import pytest
+import warm
 from small_shop import CHECK, PARAMS, PIPELINE, commit, dvc, git
 
+from clickflow.system import process
 from once import once
 
 
 @pytest.fixture(scope="session")
 def _dvc() -> Iterator[None]:
     """What runs in the test's own process need not import DVC anew for each command."""
-    with tempfile.TemporaryDirectory(prefix="clickflow-dvc-") as folder, dvc_server.served(Path(folder)):
+    with (
+        tempfile.TemporaryDirectory(prefix="clickflow-dvc-") as folder,
+        warm.serving(Path(folder) / "dvc", warm.DVC) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(process, "_DVC", server.ask(process._DVC))
         yield
+
+
+@pytest.fixture(scope="session")
+def airflow_server() -> Iterator[warm.Server]:
+    """Programs that use Airflow need not import it anew; each has as its home the folder in which it runs."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
+    env |= {**warm.IN_ANY_HOME, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    with (
+        tempfile.TemporaryDirectory(prefix="clickflow-airflow-") as folder,
+        warm.serving(Path(folder) / "airflow", warm.AIRFLOW, env) as server,
+    ):
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from warm import Server
+
+from clickflow.system import process
+
 RUNS = """
 import json, sys
+from airflow.settings import configure_vars
 from clickflow.airflow import inprocess
+from clickflow.system import process
+configure_vars()  # the folder of DAGs is another than the server's
+process._DVC = {dvc!r}  # as the test has it
 for line in sys.stdin:
     dag, moment, conf = json.loads(line)
     code = inprocess.main(sys.argv[1], dag, moment, json.dumps(conf))
@@ -58,11 +66,12 @@ class Airflow:
 
 
 @contextmanager
-def started(shop: Path, after: str = "") -> Iterator[Airflow]:
+def started(server: Server, shop: Path, after: str = "") -> Iterator[Airflow]:
     """A process that runs the DAGs of a shop; `after` is a line of Python that follows each run."""
     folder, env = settings(shop)
     log = folder / "said.log"
-    command = [sys.executable, "-c", RUNS.format(after=after), str(shop / "dags")]
+    runs = RUNS.format(after=after, dvc=process._DVC)
+    command = [sys.executable, "-c", server.ask(runs), str(shop / "dags")]
     with log.open("w") as file, subprocess.Popen(
         command, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True
     ) as child:  # fmt: skip

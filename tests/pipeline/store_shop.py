@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from in_airflow import Airflow
 from small_shop import commit
+from warm import Server
 
 SEQUENCES = {
     "cmd": ["mkdir -p data/sequences/session", "cp data/events/all.csv data/sequences/session/steps"],
@@ -109,9 +110,8 @@ print(json.dumps({name: {
 """
 
 
-def read(root: Path, home: Path, *dags: str) -> Any:
+def read(server: Server, root: Path, *dags: str) -> Any:
     """DAGs of this repository by name, read in a process of their own."""
-    env = {**os.environ, "AIRFLOW_HOME": str(home)}
-    words = [sys.executable, "-c", READ, *dags]
-    done = subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", server.ask(READ), *dags]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -13,9 +13,11 @@ from in_airflow import settings
 from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
 from small_shop import commit, with_airflow
 from typer.testing import CliRunner
+from warm import Server
 
 from clickflow import cli
 from clickflow.orchestration import overrides
+from clickflow.system import process
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
 
@@ -111,8 +113,12 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
+from airflow.settings import configure_vars
 from clickflow.airflow import inprocess
+from clickflow.system import process
 
+configure_vars()  # the folder of DAGs is another than the server's
+process._DVC = sys.argv[4]  # as the test has it
 PATIENCE = 90  # seconds in which a task begins or ends, or all is over
 words = json.loads(sys.argv[3])
 
@@ -173,14 +179,15 @@ def gated(shop: Path, root: Path, airflow: None) -> Path:
     return shop
 
 
-def run(shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, list[str]]:
+def run(server: Server, shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, list[str]]:
     """One run in which a person answers: the tasks' states, what promote was called with, the questions."""
     home, (folder, env) = Path(os.environ["CLICKFLOW_HOME"]), settings(shop)
     del env["CLICKFLOW_UNATTENDED"]
     params = shop / "params.yaml"
     params.write_text(overrides.apply(params.read_text(), {"promotion.approve": ["next_step"]}))
     commit(shop, "a person approves")
-    command = [sys.executable, "-c", DRIVE, str(shop / "dags"), "2026-01-05T00:00:00+00:00", json.dumps(words)]
+    drive = [sys.executable, "-c", server.ask(DRIVE), str(shop / "dags"), "2026-01-05T00:00:00+00:00"]
+    command = [*drive, json.dumps(words), process._DVC]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     with sqlite3.connect(folder / "airflow.db") as database:
         states = dict(database.execute("select task_id, state from task_instance").fetchall())
@@ -193,11 +200,11 @@ def run(shop: Path, words: list[dict[str, Any]]) -> tuple[dict[str, str], str, l
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path) -> None:
+def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path, airflow_server: Server) -> None:
     """A rejection without a reason is asked about again; then a word that counts."""
     no = {"chosen_options": ["Reject"], "params_input": {"reason": " "}}
     yes = {"chosen_options": ["Approve"], "params_input": {"reason": "fine"}}
-    states, said, (asked, again) = run(gated, [no, yes])
+    states, said, (asked, again) = run(airflow_server, gated, [no, yes])
     assert (states["approve.next_step"], states["promote"]) == ("success", "success")
     for part in (
         "with the params of the commit",

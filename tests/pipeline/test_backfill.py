@@ -1,7 +1,6 @@
 """The DAG `backfill`: its windows, what a window becomes, and that it never starts by itself."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm import Server
 
 from clickflow.airflow.backfill import of_window
 from clickflow.orchestration import overrides
@@ -33,10 +33,10 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def dag(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def dag(root: Path, airflow_server: Server) -> Any:
     """The DAG as Airflow's scheduler knows it."""
-    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
-    read = subprocess.run([sys.executable, "-c", READ], cwd=root, env=env, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", airflow_server.ask(READ)]
+    read = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return json.loads(read.stdout.splitlines()[-1])
 
 

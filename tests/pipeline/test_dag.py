@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from small_shop import commit, git, with_airflow
+from warm import Server
 
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import plan
@@ -51,10 +52,10 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def dag(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def dag(root: Path, airflow_server: Server) -> Any:
     """The retrain DAG of this repository, read in a process of its own."""
-    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
-    read = subprocess.run([sys.executable, "-c", READ], cwd=root, env=env, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", airflow_server.ask(READ)]
+    read = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return json.loads(read.stdout.splitlines()[-1])
 
 
@@ -167,7 +168,7 @@ def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path) -
 def test_ctrl_c_and_a_kill_end_the_run_and_what_it_has_started(shop: Path, root: Path, how: signal.Signals) -> None:
     """Started as a shell starts a background job: with SIGINT ignored."""
     pipeline = shop / "dvc.yaml"
-    waits = "touch $CLICKFLOW_HOME/begun; exec sleep 12345"
+    waits = "echo begun >> $CLICKFLOW_HOME/begun; exec sleep 12345"
     pipeline.write_text(pipeline.read_text().replace("mkdir -p data/events", waits))
     commit(shop)
     with_airflow(shop, root)
@@ -186,6 +187,7 @@ def test_ctrl_c_and_a_kill_end_the_run_and_what_it_has_started(shop: Path, root:
     # Killed outright it can end nothing itself: what it has started sees that, a moment later.
     _until(lambda: not _left(home) or how == signal.SIGINT, 60)
     assert _left(home) == []
+    assert (home / "begun").read_text() == "begun\n", "nothing is tried again"
 
 
 def _until(holds: Callable[[], bool], seconds: float) -> None:

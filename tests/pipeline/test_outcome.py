@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from in_airflow import started
 from small_shop import commit, with_airflow
+from warm import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -53,7 +54,7 @@ def listed(shop: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("airflow")
-def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path) -> None:
+def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path, airflow_server: Server) -> None:
     with_airflow(shop, root)
     shutil.copy(root / "dags/backfill.py", shop / "dags")
     (shop / "scheduler.py").write_text(ENDS)
@@ -64,7 +65,8 @@ def test_a_rejection_is_seen_and_is_no_failure(shop: Path, root: Path) -> None:
     )
     code.write_text(rejected)
     commit(shop, "a gate that rejects")
-    with started(shop, f"sys.path.append({str(shop)!r}); import scheduler; scheduler.end(dag)") as airflow:
+    ends = f"sys.path.append({str(shop)!r}); import scheduler; scheduler.end(dag)"
+    with started(airflow_server, shop, ends) as airflow:
         assert airflow.run("retrain", "2026-01-05T00:00:00+00:00", {}) == 0
         code.write_text(promoted)
         commit(shop, "a gate that promotes")

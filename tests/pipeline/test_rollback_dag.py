@@ -14,6 +14,7 @@ from in_airflow import started
 from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
 from small_shop import commit, with_airflow
 from typer.testing import CliRunner
+from warm import Server
 
 from clickflow import cli
 
@@ -41,10 +42,10 @@ def rolling(shop: Path, root: Path, airflow: None) -> Path:
     return shop
 
 
-def run(shop: Path, confs: list[dict[str, Any]]) -> list[tuple[int, str]]:
+def run(server: Server, shop: Path, confs: list[dict[str, Any]]) -> list[tuple[int, str]]:
     """Runs of the DAG: the exit code of each, and what its task has said."""
     days = [f"2026-01-{day:02}" for day, _ in enumerate(confs, start=5)]
-    with started(shop) as airflow:
+    with started(server, shop) as airflow:
         codes = [airflow.run("rollback", f"{day}T00:00:00+00:00", conf) for day, conf in zip(days, confs, strict=True)]
     home = Path(os.environ["CLICKFLOW_HOME"])
     logs = [next((home / "logs").glob(f"*{day}*/rollback.log")).read_text() for day in days]
@@ -71,14 +72,14 @@ print(json.dumps({"taken": taken, "to": to, "heavy": sorted(heavy & set(sys.modu
 """
 
 
-def form(root: Path, *confs: dict[str, Any]) -> Any:
+def form(server: Server, root: Path, *confs: dict[str, Any]) -> Any:
     """Which of these Airflow takes, the schema of the field `to`, and what heavy modules the DAG file has loaded."""
-    command = [sys.executable, "-c", FORM, json.dumps(confs)]
+    command = [sys.executable, "-c", server.ask(FORM), json.dumps(confs)]
     return json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
 
 
 def test_the_form_lists_the_versions_and_refuses_before_there_is_a_run(
-    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, airflow_server: Server
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths = with_store(workspace(tmp_path, root))
@@ -91,13 +92,13 @@ def test_the_form_lists_the_versions_and_refuses_before_there_is_a_run(
         {**reason, "to": 1},
         {**reason, "to": 3},
     ]
-    before = form(root, *confs, {**reason, "to": 0})
+    before = form(airflow_server, root, *confs, {**reason, "to": 0})
     assert before["taken"] == [True, False, False, False, True, True, False]
     assert "There was no champion yet" in before["to"]["description_md"]
     for number, content in enumerate(["one", "two"]):
         candidate(paths, content, champion=number)
         assert CliRunner().invoke(cli.app, ["promote", "--json"]).exit_code == 0
-    after = form(root, *confs)
+    after = form(airflow_server, root, *confs)
     assert after["taken"] == [True, False, False, False, True, False]
     assert after["to"]["enum"] == [None, 2, 1]
     assert after["to"]["values_display"]["2"].endswith("(champion now)")
@@ -106,13 +107,14 @@ def test_the_form_lists_the_versions_and_refuses_before_there_is_a_run(
 
 
 @pytest.mark.slow
-def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path) -> None:
+def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path, airflow_server: Server) -> None:
     home = Path(os.environ["CLICKFLOW_HOME"])
     refused = [
         ({"reason": "clicks fell again", "resaon": "clicks fell again"}, "no field 'resaon'; did you mean 'reason'"),
         ({"reason": "clicks fell once more", "to": 9}, "version 9 of next_step is not registered"),
     ]
-    done = run(rolling, [{"reason": "clicks fell after the release"}, *(conf for conf, _ in refused)])  # type: ignore[list-item]
+    confs: list[dict[str, Any]] = [{"reason": "clicks fell after the release"}, *(conf for conf, _ in refused)]
+    done = run(airflow_server, rolling, confs)
     code, said = done[0]
     assert code == 0, said
     folder, *words = json.loads((home / "said").read_text())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from warm import Server
 
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import Resources, plan
@@ -42,25 +43,27 @@ print(json.dumps({"tasks": tasks, "kubernetes": "kubernetes" in sys.modules}))
 """
 
 
-def read(root: Path, folder: Path, **env: str) -> Any:
+def read(server: Server, root: Path, **env: str) -> Any:
     """The retrain DAG as the scheduler has it, read in a process of its own under an installation's variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "CLICKFLOW_EXECUTOR"))}
-    given = {**kept, "AIRFLOW_HOME": str(folder), "TEMPLATE": str(root / "docs/howto/pod.yaml"), **env}
-    done = subprocess.run([sys.executable, "-c", READ], cwd=root, env=given, capture_output=True, text=True)
+    given = {**kept, "TEMPLATE": str(root / "docs/howto/pod.yaml"), **env}
+    command = [sys.executable, "-c", server.ask(READ)]
+    done = subprocess.run(command, cwd=root, env=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_without_variables_tasks_ask_for_no_executor(root: Path, tmp_path: Path) -> None:
-    found = read(root, tmp_path)
+def test_without_variables_tasks_ask_for_no_executor(root: Path, airflow_server: Server) -> None:
+    found = read(airflow_server, root)
     assert {task["executor"] for task in found["tasks"].values()} == {None}
     assert {task["pod"] for task in found["tasks"].values()} == {None}
     assert not found["kubernetes"], "the Kubernetes client was loaded where nothing asks for it"
 
 
-def test_a_queue_has_the_executor_of_its_variable(root: Path, tmp_path: Path) -> None:
+def test_a_queue_has_the_executor_of_its_variable(root: Path, airflow_server: Server) -> None:
     edge = "airflow.providers.edge3.executors.EdgeExecutor"
-    found = read(root, tmp_path, AIRFLOW__CORE__EXECUTOR=f"LocalExecutor,{edge}", CLICKFLOW_EXECUTOR_GPU="EdgeExecutor")
+    both = {"AIRFLOW__CORE__EXECUTOR": f"LocalExecutor,{edge}", "CLICKFLOW_EXECUTOR_GPU": "EdgeExecutor"}
+    found = read(airflow_server, root, **both)
     assert {task["queue"] for task in found["tasks"].values()} == {"default", "gpu"}
     for task in found["tasks"].values():
         assert task["executor"] == ("EdgeExecutor" if task["queue"] == "gpu" else None)
@@ -81,12 +84,12 @@ def test_a_queue_has_the_executor_of_its_variable(root: Path, tmp_path: Path) ->
     ],
 )
 def test_under_kubernetes_a_task_asks_for_its_resources(
-    root: Path, tmp_path: Path, env: dict[str, str], on_kubernetes: set[str]
+    root: Path, airflow_server: Server, env: dict[str, str], on_kubernetes: set[str]
 ) -> None:
     from kubernetes_validate import validate  # type: ignore[import-untyped]
 
     stages = {task.id: task for task in plan(graph.load(root)).values() if task.stage}
-    found = read(root, tmp_path, **env)
+    found = read(airflow_server, root, **env)
     for name, task in found["tasks"].items():
         needs = stages[name].routing.resources if name in stages else Resources()
         if task["queue"] not in on_kubernetes or needs == Resources():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm import Server
 
 from clickflow.orchestration import overrides
 from clickflow.params.file import check
@@ -62,16 +63,16 @@ print(json.dumps({
 """
 
 
-def read(root: Path, home: Path) -> Any:
+def read(root: Path, code: str = READ, **env: str) -> Any:
     """The DAG files of a checkout, read in a process of their own."""
-    env = {**os.environ, "AIRFLOW_HOME": str(home)}
-    done = subprocess.run([sys.executable, "-c", READ], cwd=root, env=env, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, env={**os.environ, **env}, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
 def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return read(root, tmp_path_factory.mktemp("airflow"))
+    return read(root, AIRFLOW_HOME=str(tmp_path_factory.mktemp("airflow")))
 
 
 def test_reading_all_dags_imports_nothing_heavy(found: Any) -> None:
@@ -110,13 +111,13 @@ def test_retrain_starts_by_hand_on_new_data_and_on_drift(found: Any) -> None:
     assert found["dags"]["rollback"]["assets"] == []
 
 
-def test_with_a_cron_line_it_starts_by_the_clock_as_well(root: Path, tmp_path: Path) -> None:
+def test_with_a_cron_line_it_starts_by_the_clock_as_well(root: Path, tmp_path: Path, airflow_server: Server) -> None:
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(root / name, tmp_path)
     shutil.copytree(root / "dags", tmp_path / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     changed = overrides.apply((tmp_path / "params.yaml").read_text(), {"schedule.retrain": "30 4 * * 1"})
     (tmp_path / "params.yaml").write_text(changed)
-    dag = read(tmp_path, tmp_path / "airflow")["dags"]["retrain"]
+    dag = read(tmp_path, airflow_server.ask(READ))["dags"]["retrain"]
     assert dag["cron"] == "30 4 * * 1"
     assert dag["assets"] == ["clickflow://drift/", "clickflow://events/"]
 

@@ -9,6 +9,7 @@ import pytest
 from in_airflow import started
 from small_shop import commit
 from store_shop import ran, read, with_stores
+from warm import Server
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -39,9 +40,9 @@ def said(retrain: list[str], why: str, *, stale: bool = False) -> dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def dags(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def dags(root: Path, airflow_server: Server) -> Any:
     """Both as this repository has them."""
-    return read(root, tmp_path_factory.mktemp("airflow"), "score", "watch")
+    return read(airflow_server, root, "score", "watch")
 
 
 def test_it_ends_at_the_predictions_and_trains_nothing(dags: Any) -> None:
@@ -77,7 +78,7 @@ def test_it_ends_at_the_call_and_trains_nothing(dags: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("airflow")
-def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root: Path) -> None:
+def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root: Path, airflow_server: Server) -> None:
     """In one process, for Airflow loads slowly: predictions without a champion and with one, a watch that stays quiet
     and one that calls.
     """
@@ -90,7 +91,7 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root:
         commit(shop)
 
     with_stores(shop, root, {"score": SCORED})
-    with started(shop) as airflow:
+    with started(airflow_server, shop) as airflow:
         done = ran(airflow, "score", {})
         assert done.code == 0, done.said[-3000:]
         assert done.states["score.next_step"] == "skipped"

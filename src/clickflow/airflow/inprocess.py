@@ -5,6 +5,8 @@ end what they have handed on. Exit code 0: the run succeeded.
 """
 
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.system import process
-from clickflow.system.errors import EXIT_FAILED
+from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from clickflow.system.files import write_json
 
 POOLS = {"gpu": 1, "promote": 1}
@@ -120,6 +122,13 @@ def _make_pools() -> None:
             Pool.create_or_update_pool(name, slots=slots, description="made by clickflow", include_deferred=False)
 
 
+def _interrupt(number: int, frame: Any) -> None:  # noqa: ARG001
+    """Ctrl-C: end what runs, and this process; to Airflow an interrupted task is one that failed and is tried again."""
+    process.stop_all()
+    os._exit(EXIT_INTERRUPTED)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _interrupt)
     process.end_with_parent()  # killed as `clickflow retrain` may be, it leaves nobody at work
     sys.exit(main(*sys.argv[1:]))

@@ -20,16 +20,18 @@ ENOUGH = 4
 """Finished trials before importance is asked for."""
 
 
-def write(study: Study) -> Path:
-    """Write `report/` in the study's folder: best.yaml, trials.csv, history.png; importance.png of enough trials."""
-    out = study.folder / "report"
-    with replacing(out) as fresh:
+def write(study: Study) -> dict[str, float]:
+    """Write the study's `report`: best.yaml, trials.csv, history.png; importance.png of enough trials.
+
+    Returns the importance, see below.
+    """
+    with replacing(study.report) as fresh:
         write_text(fresh / "best.yaml", _best(study))
         write_text(fresh / "trials.csv", _table(study))
         _history(study, fresh / "history.png")
         if shares := importance(study):
             _importance(study, shares, fresh / "importance.png")
-    return out
+    return shares
 
 
 def _best(study: Study) -> str:
@@ -70,7 +72,7 @@ def _table(study: Study) -> str:
     return out.getvalue()
 
 
-def importance(study: Study) -> Mapping[str, float]:
+def importance(study: Study) -> dict[str, float]:
     """The share of the objective's variance that each param explains, by fANOVA over finished trials (Hutter et al.
     2014), the largest first; empty of too few trials. Trials with values from outside the space are left out.
     """

@@ -5,6 +5,7 @@ A setting is a mapping of dotted names below `models.<name>` to JSON values, one
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,14 @@ def inside(space: Space, key: str, value: Any) -> bool:
     low, high = _ends(key, tuned)
     steps = (value - low) / tuned.step if tuned.step else 0.0
     return low <= value <= high and abs(steps - round(steps)) < 1e-6
+
+
+def combinations(space: Space) -> int | None:
+    """How many settings the space has; None where a param has a range."""
+    choices = [tuned.choices for tuned in space.tuned.values() if tuned.choices is not None]
+    if len(choices) < len(space.tuned):
+        return None
+    return math.prod(len({word(choice) for choice in each}) for each in choices)
 
 
 def draw(trial: "optuna.Trial", space: Space, given: Mapping[str, Any]) -> Setting:

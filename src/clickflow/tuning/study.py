@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RETRIES = 2
 """How often a trial that was cut short is tried again: one that ends the machine must not do so for ever."""
 DRAWS = 200
-"""Draws in a row that give nothing new before the space counts as exhausted."""
+"""Draws in a row that give nothing new before a space that has ranges, or more choices, counts as exhausted."""
 CARD, STORAGE = "study.json", "study.db"
 
 WORDS = {
@@ -54,6 +54,11 @@ class Study:
     params: Params
     space: Space
     optuna_study: "optuna.Study"
+
+    @property
+    def report(self) -> Path:
+        """Its folder of figures and tables."""
+        return self.folder / "report"
 
     @property
     def lower(self) -> bool:
@@ -232,16 +237,22 @@ def _state(name: str) -> "optuna.trial.TrialState":
 def ask(study: Study) -> "tuple[optuna.Trial, Setting, Params] | None":
     """The next trial: its setting, and the params with it; None where the space has nothing new.
 
-    What the model refuses in combination, and what was tried before, is passed over.
+    What the model refuses in combination, and what was tried before, is passed over; a space of choices alone has
+    nothing new when each of their combinations was.
     """
+    of_choices, passed = spaces.combinations(study.space), set[str]()
     known = [
         _setting(trial)
         for trial in study.optuna_study.get_trials(deepcopy=False)
         if trial.state.name != "WAITING" and not _cut(trial)
     ]
     for _ in range(DRAWS):
+        if len(passed) == of_choices:
+            return None
         trial = study.optuna_study.ask()
         drawn = spaces.draw(trial, study.space, trial.user_attrs.get("given", {}))
+        if not trial.user_attrs.get("given"):
+            passed.add(json.dumps(drawn))  # unless it is returned below
         drawn = trial.user_attrs.get("wanted", drawn)  # to the last digit
         try:
             params = with_values(study.params, study.space.model, drawn)

@@ -54,6 +54,7 @@ def run(
             f"the valid part of {store} has no sequences to judge by", next_step="raise sequences.valid_share"
         )
     raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))
+    shares = None
     with study.opened(paths.home, params, tuned, card.sha256, fresh=fresh, say=console.say) as opened:
         if minutes and trials != 0:
             runs = Runs(
@@ -77,27 +78,27 @@ def run(
                 )
                 raise
             finally:
-                _note(runs, opened)
+                shares = _note(runs, opened)
         if not opened.best():
             raise ClickflowError(
                 f"no trial of {name} was finished",
                 kept=f"the study, {opened.folder}",
                 next_step="give it more --minutes, or let trials be shorter: tuning.epochs, tuning.max_sequences",
             )
-        _tell(opened, paths, apply=apply, as_json=as_json)
+        _tell(opened, paths, report.write(opened) if shares is None else shares, apply=apply, as_json=as_json)
 
 
-def _note(runs: Runs, opened: Study) -> None:
-    """The report, for MLflow; of a study without a finished trial there is none."""
+def _note(runs: Runs, opened: Study) -> dict[str, float] | None:
+    """Write the report, for MLflow too, and return the importance; a study without a finished trial has none."""
     best = opened.best()[:1]
-    folder = report.write(opened) if best else None
+    shares = report.write(opened) if best else None
     metrics = {f"best/{key}": value for trial in best for key, value in flat_metrics(trial.user_attrs["valid"]).items()}
-    runs.finish(metrics, best[0].user_attrs["setting"] if best else {}, folder)
+    runs.finish(metrics, best[0].user_attrs["setting"] if best else {}, opened.report if best else None)
+    return shares
 
 
-def _tell(opened: Study, paths: Paths, *, apply: bool, as_json: bool) -> None:
-    """Write the report and print the results; with `apply` change params.yaml."""
-    folder = report.write(opened)
+def _tell(opened: Study, paths: Paths, shares: Mapping[str, float], *, apply: bool, as_json: bool) -> None:
+    """Print the results, `shares` of importance among them; with `apply` change params.yaml."""
     best, present, name = opened.best()[0], opened.present(), opened.space.model
     now = space.current(opened.params, opened.space)
     setting = best.user_attrs["setting"]
@@ -118,8 +119,8 @@ def _tell(opened: Study, paths: Paths, *, apply: bool, as_json: bool) -> None:
         "changes": changes,
         "diff": patch.diff(text, changed),
         "applied": apply and changed != text,
-        "importance": dict(report.importance(opened)),
-        "report": str(folder),
+        "importance": shares,
+        "report": str(opened.report),
     }
     console.emit(result, as_json=as_json, text=lambda: _text(opened, result, now))
 

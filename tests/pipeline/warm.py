@@ -1,0 +1,124 @@
+"""Programs in processes that have their libraries imported: to import DVC or Airflow takes longer than what they do.
+
+A server imports them and forks for each program, which gets folder, variables, umask, standard streams and a session of
+its own from who asks for it, and is killed where that one ends. Tests of what a program makes ask a server; those of
+processes, and of the command line, start them as always.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+_SERVER = """
+import json, os, select, signal, socket, sys, threading, traceback
+exec(sys.argv[2])
+
+def watched(asked):
+    asked.recv(1)  # nothing comes but the end
+    os.killpg(0, signal.SIGKILL)
+
+def serve(asked):
+    _, streams, _, _ = socket.recv_fds(asked, 1, 3)
+    job = json.loads(asked.makefile("rb").readline())
+    os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.chdir(job["cwd"])
+    os.umask(job["umask"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    sys.argv = ["-c", *job["words"]]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=True)
+    threading.Thread(target=watched, args=[asked], daemon=True).start()
+    code = 0
+    try:
+        exec(compile(job["code"], "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    asked.sendall(b"%d\\n" % code)
+    os._exit(0)
+
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(64)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+print("ready", flush=True)
+while True:
+    ready, _, _ = select.select([listener, 0], [], [])
+    if 0 in ready:
+        break  # whoever has started the server is gone
+    asked, _ = listener.accept()
+    if os.fork() == 0:
+        listener.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        serve(asked)
+    asked.close()
+"""
+
+_ASK = """
+import json, os, signal, socket, sys
+asked = socket.socket(socket.AF_UNIX)
+asked.connect({server!r})
+socket.send_fds(asked, [b"x"], [0, 1, 2])
+umask = os.umask(0o077)
+job = {{"code": {code!r}, "words": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ), "umask": umask}}
+asked.sendall(json.dumps(job).encode() + b"\\n")
+code = asked.recv(16)
+sys.exit(int(code)) if code else os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+DVC = """
+import dvc.cachemgr, dvc.cli.parser, dvc.data_cloud, dvc.lock, dvc.repo.artifacts, dvc.repo.brancher, dvc.repo.datasets
+import dvc.repo.graph, dvc.repo.index, dvc.repo.metrics, dvc.repo.params, dvc.repo.plots, dvc.repo.reproduce
+import dvc.repo.stage, dvc.repo.trie, dvc.repo.worktree, dvc.rwlock, dvc.scm, dvc.stage.cache, dvc_http, networkx
+"""
+"""What DVC imports."""
+
+AIRFLOW = """
+import airflow.dag_processing.dagbag, airflow.sdk.execution_time.task_runner, airflow.serialization.serialized_objects
+from airflow import models, settings
+from airflow.sdk.execution_time import supervisor
+models.import_all_models()
+supervisor.in_process_api_server().app
+settings.dispose_orm()
+settings.configure_orm()  # without a connection
+"""
+"""What Airflow imports for a DAG run in one process, and the application that its tasks talk to."""
+
+IN_ANY_HOME: Mapping[str, str] = {"AIRFLOW_HOME": "/proc/self/cwd"}
+"""Of Airflow's server: the home of each program is the folder in which it runs."""
+
+
+class Server:
+    """A server that runs programs."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = str(socket)
+
+    def ask(self, code: str) -> str:
+        """Python code that has `code` done by the server: for `python -c`, with the words that follow it."""
+        return _ASK.format(server=self._socket, code=code)
+
+
+@contextmanager
+def serving(socket: Path, imports: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server that has the `imports` done, under variables of its own."""
+    command = [sys.executable, "-c", _SERVER, str(socket), imports]
+    with subprocess.Popen(
+        command, cwd=socket.parent, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        assert "ready\n" in child.stdout
+        yield Server(socket)
+        assert child.stdin
+        child.stdin.close()
+        child.wait()
