@@ -109,7 +109,7 @@ def test_the_form_lists_the_versions_and_refuses_before_there_is_a_run(
 @pytest.mark.slow
 def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path, airflow_server: Server) -> None:
     home = Path(os.environ["CLICKFLOW_HOME"])
-    refused = [
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"reason": "clicks fell again", "resaon": "clicks fell again"}, "no field 'resaon'; did you mean 'reason'"),
         ({"reason": "clicks fell once more", "to": 9}, "version 9 of next_step is not registered"),
     ]
