@@ -1,5 +1,6 @@
 """A small shop of its own: a git and DVC repository whose stages are plain commands, done in milliseconds."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 from clickflow.orchestration import fragments, graph, runs
 from clickflow.orchestration.workspace import Run
+from clickflow.system import process
 
 PIPELINE = """
 stages:
@@ -83,7 +85,8 @@ def git(folder: Path, *words: str) -> str:
 
 
 def dvc(folder: Path, *words: str) -> str:
-    command = [sys.executable, "-m", "dvc", *words]
+    """What `dvc …` says in a folder; by the server, where there is one."""
+    command = [sys.executable, "-c", process._DVC, json.dumps([words])]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 

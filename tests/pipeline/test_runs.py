@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +11,9 @@ from typing import Any
 
 import pytest
 from small_shop import Ran, commit, dvc, git, quiet, whole
+from typer.testing import CliRunner
 
+from clickflow import cli
 from clickflow.orchestration import fragments, graph, prune, runs
 from clickflow.registry import ledger
 from clickflow.system.errors import UsageError
@@ -41,13 +41,14 @@ def home() -> Path:
 
 def clickflow(folder: Path, *words: str, ok: bool = True) -> Any:
     """What `clickflow … --json` says in a folder; where it must fail, its message."""
-    command = [sys.executable, "-m", "clickflow.cli", *words, "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert "Traceback" not in done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = CliRunner().invoke(cli.app, [*words, "--json"])
     if not ok:
-        assert done.returncode == 2, done.stderr
-        return " ".join(done.stderr.split())
-    assert done.returncode == 0, done.stderr
+        assert isinstance(done.exception, UsageError), done.output
+        return " ".join(done.exception.lines())
+    if done.exception:
+        raise done.exception
     return json.loads(done.stdout)
 
 
