@@ -15,12 +15,12 @@ from clickflow.training.loop import Trained, train
 
 def run(folder: Path | None, say: Callable[[str], None] = print) -> Trained:
     """Train with dropout and a valid part, which is learned last; checkpoints, one a step, go to `folder`."""
-    split = log(300, 0)
+    split = log(120, 0)
     checkpoints = Checkpoints(folder, 0.0, say) if folder else None
     spec = model()
     spec = replace(spec, budget=replace(spec.budget, epochs=None))  # the valid part decides; weights are averaged
     given = {"seed": 0, "settings": CPU, "checkpoints": checkpoints, "last_pass": True}
-    return train(spec, sizes(split), split, log(60, 1), **given)  # type: ignore[arg-type]
+    return train(spec, sizes(split), split, log(40, 1), **given)  # type: ignore[arg-type]
 
 
 def write(trained: Trained, out: Path) -> None:
