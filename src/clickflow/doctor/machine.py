@@ -20,7 +20,7 @@ from clickflow.system.process import git
 GB = 2**30
 
 PLATFORM_GB = 2.0
-"""What the platform takes with one run at work; measured by tests/platform/test_up_down.py."""
+"""What the platform takes with one run at work; measured by tests/platform/live/test_up_down.py."""
 
 DISK_GB = (2.0, 10.0)
 """Free space below which work fails soon, and below which it may."""
