@@ -1,6 +1,8 @@
 """`benchmarks/next_item.py`: what it measures on session logs of any kind, and what it refuses."""
 
+import contextlib
 import gzip
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
 def log(path: Path, sessions: int, seed: int, *, clock: bool, begin: int = 0) -> Path:
@@ -28,9 +31,14 @@ def log(path: Path, sessions: int, seed: int, *, clock: bool, begin: int = 0) ->
 
 
 def measured(*words: str | Path) -> Any:
-    done = run(*words)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """What it prints, in this process."""
+    import next_item
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(sys, "argv", ["next_item.py", *map(str, words)])
+        next_item.main()
+    return json.loads(said.getvalue())
 
 
 def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -71,7 +79,6 @@ def test_the_last_sessions_of_the_training_file_can_stand_in(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_longest_sessions_of_the_training_file_can_stand_in(tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
     import session_log
 
     train = log(tmp_path / "train.tsv.gz", 160, 0, clock=True)
