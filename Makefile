@@ -45,10 +45,10 @@ doctor: $(ENVIRONMENT) ## what is missing or wrong on this machine, and how to r
 	@$(BIN)/clickflow doctor
 
 test: $(DEVELOPMENT) ## all tests that need no server
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -m "not platform" -n auto --dist worksteal
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -m "not platform" --in-memory -n auto --dist worksteal
 
 quick: $(DEVELOPMENT) ## the tests that take seconds
-	@$(BIN)/pytest -m "not platform and not slow"
+	@$(BIN)/pytest -m "not platform and not slow" --in-memory
 
 platform: $(DEVELOPMENT) ## the tests that start real servers or build from a bare clone
 	@$(BIN)/pytest -m platform

@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 _MEMORY = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--in-memory", action="store_true", help="temporary files in memory, where there is room")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """`make test` writes into memory; tests of platforms, which write more, to the disk."""
-    ours = (
-        "not platform" in config.option.markexpr and not config.option.basetemp and not hasattr(config, "workerinput")
-    )
-    if ours and (folder := memory_folder.take()):
+    if config.option.in_memory and not config.option.basetemp and (folder := memory_folder.take()):
         config.stash[_MEMORY] = folder
 
 
