@@ -117,3 +117,25 @@ def test_what_cannot_be_answered_says_why(shop: Paths) -> None:
     ):
         with pytest.raises(UsageError, match=why):
             call("score", MODEL, *words)
+
+
+def test_a_visit_is_explained_by_steps_of_its_own(shop: Paths) -> None:
+    (latest,) = call("score", MODEL, "--limit", "1")["sessions"]
+    told = {each["output"]: each for each in call("explain", MODEL, "--session", latest["session"])["explanations"]}
+    assert set(told) == {"next_item", "next_action"}
+    assert told["next_item"]["target"] == latest["next_items"][0]["item"]
+    assert told["next_item"]["answer"] == pytest.approx(latest["next_items"][0]["probability"], abs=1e-5)
+    (item,) = {each["item"] for each in told["next_item"]["effects"] if each["steps"] == [0] and each["what"] == "step"}
+    assert item == latest["steps"][0]["item"]
+    other = latest["next_items"][1]["item"]
+    words = ("--session", latest["session"], "--head", "next_item", "--target", other)
+    assert call("explain", MODEL, *words)["explanations"][0]["target"] == other
+    assert "关联" in call("explain", MODEL, *words, "--language", "zh", as_json=False)
+    for wrong, why in (
+        ((), "one of --session and --user"),
+        ((*words[:2], "--target", "x"), "goes with --head"),
+        ((*words[:4], "--target", "nothing"), "does not know the item"),
+        ((*words[:2], "--language", "fr"), "one of en, zh"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            call("explain", MODEL, *wrong)

@@ -21,6 +21,10 @@ from clickflow.artefact.windows import last, questions
 from clickflow.evaluation import headline, report, vocabularies
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.models import estimators
+from clickflow.online import visits
+from clickflow.online.served import Served
+from clickflow.online.why import words
+from clickflow.online.why.explain import explain
 from clickflow.params.file import check
 from clickflow.sequences.store import open_split, read_card, write_store
 from clickflow.system.errors import DataError, UsageError
@@ -121,6 +125,19 @@ def test_one_and_all_are_answered_alike(here: Shop, tmp_path: Path) -> None:
     rows = parquet.read_table(tmp_path / "out/actions.parquet").to_pylist()
     (row,) = [row for row in rows if row["session_id"] == latest["session"]]
     assert {name: row[name] for name in latest["next_actions"]} == pytest.approx(latest["next_actions"], abs=1e-5)
+
+
+def test_what_each_feature_adds_sums_to_the_answer(shop: Shop) -> None:
+    served = Served.of(MODEL, 1, shop.paths.exported(MODEL))
+    for sequence in range(3):
+        question = visits.question(shop.paths.sequences("session"), "test", sequence)
+        told = explain(served, question, "purchase")
+        assert told.contributions
+        total = sum(each.effect for each in told.contributions.features)
+        assert total == pytest.approx(np.log(told.answer) - np.log(told.contributions.typical), abs=1e-4)
+        table = {each.feature: each for each in told.contributions.features}
+        assert "steps" not in table or table["steps"].value == len(question.steps)
+        assert not any("{" in line for line in words.sentences(told, "zh"))
 
 
 @pytest.mark.parametrize("shop", ["blend"], indirect=True)
