@@ -251,6 +251,16 @@ def test_a_model_of_days_is_not_asked_about_weeks(shop: Paths) -> None:
         load(shop.exported(MODEL)).session.answers(split, np.arange(2), ["demand"], step="week")
 
 
+def test_probabilities_that_are_too_sure_are_put_right() -> None:
+    draw = np.random.default_rng(0)
+    odds = draw.normal(size=4000)
+    came = (draw.random(4000) < 1 / (1 + np.exp(-(0.4 + odds)))).astype(np.int64)
+    shift, slope = forecaster.calibrate(1 / (1 + np.exp(-4 * odds)), came)
+    assert shift == pytest.approx(0.4, abs=0.1)
+    assert slope == pytest.approx(0.25, abs=0.03)
+    assert forecaster.calibrate(np.array([0.9]), np.array([1]))[1] == pytest.approx(1, abs=0.1)
+
+
 def test_the_loss_is_over_what_was_sold_and_a_quantile_above_all_is_dear() -> None:
     target = np.array([0.0, 4.0, 8.0])
     right = np.stack([target] * 4 + [np.ones(3)], 1)

@@ -86,6 +86,6 @@ class Forecasting:
             if read is None:
                 found[name] = made.reshape(len(made), -1).astype(np.float32)
             else:
-                yes = np.clip(read(before, made), LEAST, 1 - LEAST)
+                yes = np.clip(self.forecaster.calibrated(name, read(before, made)), LEAST, 1 - LEAST)
                 found[name] = np.log(np.stack([1 - yes, yes], 1)).astype(np.float32)
         return found

@@ -4,7 +4,7 @@ JSON file of numbers and of LightGBM's own text. The same file gives the same an
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ DAY = 86_400_000_000
 DAYS: Mapping[str, int] = {"day": 1, "week": 7}
 """In a step of a packed store."""
 VERSION = 1
+SUREST = 1 - 1e-4
+"""No probability is larger."""
+FEW = 10
+"""Answers that weigh as much as that nothing is to be put right."""
 NEVER_CHANGED = 1.0
 """What errors of a series are divided by that was always the same before an origin: a piece."""
 
@@ -63,7 +67,8 @@ def _at(split: Any, sequences: Array, ends: Array, moment: int, column: str, ste
     inside = at >= begin[:, None]
     place = np.where(inside, at, begin[:, None])
     values = np.where(inside, np.asarray(getattr(split, column)[place], np.float64), np.nan)
-    price = np.where(inside, np.asarray(split.price[place], np.float64), np.nan)
+    paid = np.asarray(split.price[place], np.float64)
+    price = np.where(inside & (paid > 0), paid, np.nan)  # what was given away has no price
     panel = Panel(
         values,
         step,
@@ -90,6 +95,16 @@ class Forecaster:
     preset: Preset
     step: Step
     column: str
+    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Of heads whose probability is read off the forecast: what is added to its log-odds, and what they are taken
+    times; a head that is not named is not changed.
+    """
+
+    def calibrated(self, head: str, yes: Array) -> Array:
+        """Probabilities [n] of a head as later days bore them out."""
+        shift, slope = self.calibration.get(head, (0.0, 1.0))
+        made: Array = 1 / (1 + np.exp(-(shift + slope * odds(yes))))
+        return made
 
     def forecast(self, known: AsOf) -> Array:
         """Forecasts [s, h, 4] of all series as of an origin; young ones drawn to those of their category."""
@@ -108,6 +123,7 @@ class Forecaster:
             "spread": {name: each.tolist() for name, each in preset.spread.items()},
             "whole": preset.whole,
             "boosting": None if preset.model is None else list(preset.model.texts),
+            "calibration": {name: list(pair) for name, pair in self.calibration.items()},
         }
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
@@ -132,14 +148,35 @@ def loads(content: bytes) -> Forecaster:
     weights, spread = (
         {name: np.array(each, np.float64) for name, each in raw[part].items()} for part in ("weights", "spread")
     )
-    return Forecaster(
-        Preset(methods, weights, spread, model, horizon, bool(raw["whole"])), raw["step"], str(raw["column"])
-    )
+    preset = Preset(methods, weights, spread, model, horizon, bool(raw["whole"]))
+    calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
+    return Forecaster(preset, raw["step"], str(raw["column"]), calibration)
 
 
 def fit(split: Any, column: str, step: Step, horizon: int, seed: int) -> Forecaster:
     """Choose weights and train on all that a split holds."""
     return Forecaster(ensemble.fit(whole(split, column, step).panel, horizon, seed=seed), step, column)
+
+
+def odds(yes: Array) -> Array:
+    """The log-odds of probabilities, none surer than `SUREST`."""
+    kept = np.clip(yes, 1 - SUREST, SUREST)
+    found: Array = np.log(kept / (1 - kept))
+    return found
+
+
+def calibrate(yes: Array, came: Array) -> tuple[float, float]:
+    """Shift and slope of the log-odds of `yes` [n] under which the answers `came` [n], 0 or 1, are likeliest (Platt
+    1999), drawn to no change as if by `FEW` answers; Newton's method.
+    """
+    said = np.stack([np.ones(len(yes)), odds(yes)], 1)
+    pair, start = np.zeros(2), np.array([0.0, 1.0])  # from even odds the steps do not overshoot
+    for _ in range(30):
+        made = 1 / (1 + np.exp(-said @ pair))
+        slope = said.T @ (made - came) + FEW * (pair - start)
+        curve = (said * (made * (1 - made))[:, None]).T @ said + FEW * np.eye(2)
+        pair = pair - np.linalg.solve(curve, slope)
+    return round(float(pair[0]), 9), round(float(pair[1]), 9)
 
 
 def young(panel: Panel, parent: Array, made: Array, least: int) -> Array:

@@ -1,10 +1,11 @@
 """Training of the kind of model that forecasts series: methods are weighed at the last origins of what is known, and
-boosted trees learn from all of it. What ships is fitted to the valid part, which holds the training part's days too.
+boosted trees learn from all of it. What ships is fitted to the valid part, which holds the training part's days too;
+probabilities that are read off the forecast are put right by what the valid part makes of the training part's.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from clickflow.forecasting import forecaster, scores
 from clickflow.forecasting.forecaster import Forecaster
 from clickflow.heads import HEADS
+from clickflow.heads.head import NOTHING
 from clickflow.models.saved import CARD
 from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
@@ -77,6 +79,8 @@ def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = Tru
     if split is None or not horizon:
         raise DataError(f"the store {folder} asks nothing", next_step=f"run `clickflow sequences {spec.unit}`")
     model = forecaster.fit(split, column, step, horizon, seed)
+    if final:
+        model = replace(model, calibration=_calibration(spec, folder, card, model, seed))
     known = forecaster.whole(split, column, step)
     before = known.panel.before(known.panel.periods - horizon) if known.panel.periods > horizon else None
     loss = float("nan")
@@ -87,6 +91,29 @@ def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = Tru
     losses = {"train": loss} if final else {"train": loss, "valid": _ahead(model, open_split(folder, "valid"), horizon)}
     record = {"epoch": 1, **{part: {"loss": each, **dict.fromkeys(spec.heads, each)} for part, each in losses.items()}}
     return Trained(model, record, len(known.panel.values), known.panel.periods)
+
+
+def _calibration(spec: Model, folder: Path, card: Card, model: Forecaster, seed: int) -> dict[str, tuple[float, float]]:
+    """Of each head whose probability is read off the forecast how it is put right: as the valid part bears out what a
+    forecaster says that knows the training part alone.
+    """
+    read = {name: HEADS[name].of_forecast for name in spec.heads if HEADS[name].of_forecast}
+    train_part, valid = (open_split(folder, part) for part in ("train", "valid"))
+    if not read or not train_part.n_sequences or not valid.n_sequences:
+        return {}
+    early = forecaster.fit(train_part, model.column, model.step, model.preset.horizon, seed)
+    said: dict[str, list[tuple[Any, Any]]] = {name: [] for name in read}
+    for known in forecaster.origins(valid, model.column, model.step):
+        made = early.forecast(known)
+        end, until = (np.asarray(each, np.int64)[known.sequences] for each in (valid.end, valid.until))
+        for name, of_forecast in read.items():
+            assert of_forecast is not None
+            target = HEADS[name].targets(valid, end - 1, until, card)
+            asks = target != NOTHING
+            yes = of_forecast(known.panel.values[:, -made.shape[1] :], made)
+            said[name].append((yes[asks], target[asks]))
+    joined = {name: [np.concatenate(each) for each in zip(*pairs, strict=True)] for name, pairs in said.items()}
+    return {name: forecaster.calibrate(yes, came) for name, (yes, came) in joined.items()}
 
 
 def _ahead(model: Forecaster, split: PackedSplit, horizon: int) -> float:
