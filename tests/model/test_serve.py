@@ -72,6 +72,22 @@ def test_every_kind_of_answer_comes_with_the_version_that_gave_it(ask: Ask, serv
     assert both.json()["answers"][1]["fallback"] == "popularity"
 
 
+def test_an_answer_is_explained(ask: Ask) -> None:
+    said = ask("POST", "/v1/recommend", json={"history": VISIT, "k": 2}).json()
+    told = ask("POST", "/v1/explain", json={"history": VISIT, "output": "next_item"})
+    assert told.status_code == 200
+    found = told.json()
+    assert found["version"] == 1
+    assert found["target"] == said["items"][0]["item"]
+    assert found["answer"] == pytest.approx(said["items"][0]["score"], rel=1e-5)
+    assert {tuple(each["steps"]) for each in found["effects"]} == {(0,), (1,)}
+    assert set(found["sentences"]) == {"en", "zh"}
+    other = {"history": VISIT, "output": "next_action", "target": "cart"}
+    assert ask("POST", "/v1/explain", json=other).json()["target"] == "cart"
+    for wrong, status in (({}, 422), ({"history": VISIT, "output": "x"}, 404), ({**other, "target": "x"}, 404)):
+        assert ask("POST", "/v1/explain", json=wrong).status_code == status
+
+
 def test_a_session_told_event_by_event_is_answered_as_its_history(ask: Ask) -> None:
     steps = [{**step, "time": 1_700_000_000_000_000 + place} for place, step in enumerate(VISIT)]
     for step in reversed(steps):  # the later one arrives first

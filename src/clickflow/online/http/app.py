@@ -19,6 +19,7 @@ from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Observers, Service, Settings
 from clickflow.online.live import routes as live
 from clickflow.online.state import State
+from clickflow.online.why import routes as why
 
 
 async def schema(_: Service, __: Call) -> Response:
@@ -30,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *answers.ROUTES,
     *about.ROUTES,
     *live.ROUTES,
+    *why.ROUTES,
     Route(
         method="GET",
         path="/openapi.json",

@@ -154,7 +154,7 @@ def build(params: Params, paths: Paths) -> Any:
         gap=gaps(params).get,
         wrong=wrong,
         at_end=end,
-        extra={"live": live} | ({} if found is None else {"tracer": found}),
+        extra={"live": live, "costs": params.evaluation.costs} | ({} if found is None else {"tracer": found}),
     )
     return app(engine, state_of(serve), settings)
 

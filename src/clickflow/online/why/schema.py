@@ -1,14 +1,14 @@
-"""An explanation, which is its JSON form too: frozen dataclasses, a key each; what has no value is null."""
+"""An explanation, which is its JSON form too: frozen structs, a key each; what has no value is null."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
+
 What = Literal["step", "item", "action", "earlier"]
-"""What is taken away: one step; all steps of an item that has several; all steps of a type; all but the newest."""
+"""What is taken away: one step; all steps of an item that has several; all of a type; all but the newest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
+class Effect(Struct, frozen=True, kw_only=True):
     """What taking steps away changes: the answer is asked again without them, everything else of it made anew."""
 
     what: What
@@ -22,11 +22,11 @@ class Effect:
     without: float
     """the answer without them: a probability, or an amount"""
     covering: bool = False
-    """of an item: its steps stand in for each other, so that all of them change more than each alone adds up to"""
+    """of an item or a type with at most half of the steps: they stand in for each other, so that all of them change
+    half as much again as each alone adds up to, or more"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(Struct, frozen=True, kw_only=True):
     """One edit of the history."""
 
     what: Literal["remove", "change", "add"]
@@ -40,8 +40,7 @@ class Edit:
     """of `change`: the action it then is"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """The nearest change of history found that gives another answer."""
 
     edits: tuple[Edit, ...]
@@ -52,8 +51,7 @@ class Change:
     """what is explained, after it: a probability, or an amount"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class Search(Struct, frozen=True, kw_only=True):
     """How far a change was looked for."""
 
     change: Change | None
@@ -66,8 +64,7 @@ class Search:
     """`no_threshold`: no costs are set, so there is no other side; `not_within`: none of those tried changes it"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contribution:
+class Contribution(Struct, frozen=True, kw_only=True):
     """Of a model of hand-made features: what one of them adds to the answer, beside its typical value."""
 
     feature: str
@@ -82,8 +79,7 @@ class Contribution:
     """standard error of it, from the orders drawn"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contributions:
+class Contributions(Struct, frozen=True, kw_only=True):
     """All of them sum to the answer less `typical`, the answer to a question with the typical features."""
 
     typical: float
@@ -91,8 +87,7 @@ class Contributions:
     """largest first, without those that change nothing"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
+class Neighbour(Struct, frozen=True, kw_only=True):
     """An item that the model holds to be like the one that is explained."""
 
     item: str
@@ -101,8 +96,7 @@ class Neighbour:
     """-1 to 1"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Association:
+class Association(Struct, frozen=True, kw_only=True):
     """An item of the history, and what the model expects after it alone."""
 
     item: str
@@ -115,8 +109,7 @@ class Association:
     """this over the target's share of all steps in training"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Struct, frozen=True, kw_only=True):
     """Why a model answers so."""
 
     model: str
@@ -139,7 +132,7 @@ class Explanation:
     length: int
     """steps of the history"""
     effects: tuple[Effect, ...]
-    """of single steps, and of items whose steps cover each other; largest first"""
+    """of single steps, and of items and types whose steps cover each other; largest first"""
     groups: tuple[Effect, ...]
     """of items, types, and what is older; largest first"""
     search: Search
@@ -149,3 +142,10 @@ class Explanation:
     """of a ranking: items of the history by how much each alone speaks for the target"""
     unknown: tuple[int, ...]
     """steps whose item the model does not know"""
+
+
+class Explained(Explanation, frozen=True, kw_only=True):
+    """An explanation in words too."""
+
+    sentences: dict[str, list[str]]
+    """by language; the last one says what it is and is not"""

@@ -16,6 +16,8 @@ from clickflow.online.why.schema import Effect, What
 
 NEWEST = 60
 """Steps that are left out one by one, the newest; what is older is left out together."""
+COVERING = 1.5
+"""Steps cover each other where all of them change so many times more than each alone adds up to."""
 LEAST = 1e-9
 """An effect below is none."""
 
@@ -73,7 +75,9 @@ def effects(asker: Asker) -> tuple[list[Effect], list[Left], Asked]:
                 action=step.action if what in ("step", "action") else None,
                 effect=0.0 if abs(effect) < LEAST else effect,
                 without=asker.form.shown(value),
-                covering=what == "item" and abs(effect) > together + LEAST,
+                covering=what in ("item", "action")
+                and len(places) <= len(question.steps) / 2
+                and abs(effect) > COVERING * together + LEAST,
             )
         )
     return sorted(found, key=lambda each: (-abs(each.effect), each.steps)), left, asked

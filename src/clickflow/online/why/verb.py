@@ -1,21 +1,19 @@
 """`clickflow explain`: why the champion answers what it answers after one visit, or about one customer."""
 
-from collections.abc import Mapping
+import msgspec
 
-from clickflow.evaluation import money
 from clickflow.online import visits as histories
 from clickflow.online.served import Items, Served
 from clickflow.online.why import words
+from clickflow.online.why.asked import place, thresholds
 from clickflow.online.why.explain import explain
 from clickflow.online.why.schema import Explanation
 from clickflow.online.why.words import Language
-from clickflow.params.evaluation import Costs
 from clickflow.params.schema import Params
 from clickflow.registry import champion
 from clickflow.serving import visits
 from clickflow.serving.identities import Kind
 from clickflow.system import console, integrity
-from clickflow.system.errors import UsageError, nearest
 from clickflow.system.paths import Paths
 
 
@@ -48,39 +46,11 @@ def run(
     wanted = [output] if output else [each.name for each in served.outputs if not each.ahead]
     at = thresholds(served, params.evaluation.costs)
     found = [explain(served, question, name, place(served, name, target), threshold=at.get(name)) for name in wanted]
+    told = msgspec.to_builtins([words.explained(each) for each in found])
     console.emit(
-        {"model": model, "champion": version, "explanations": [words.as_json(each) for each in found]},
+        {"model": model, "champion": version, "explanations": told},
         as_json=as_json,
         text=lambda: _text(f"{model}, version {version}, after {visit}", found, language),
-    )
-
-
-def thresholds(served: Served, costs: Mapping[str, Costs]) -> dict[str, float]:
-    """By output, the answer at which acting on it is worth nothing, of those of which `evaluation.costs` says it."""
-    found = {}
-    for output in served.outputs:
-        if output.name in costs:
-            at = money.payoff(costs[output.name], output.kind).threshold
-            if at is not None:
-                found[output.name] = at
-    return found
-
-
-def place(served: Served, output: str, target: str | None) -> int | None:
-    """The index of a target by its name: an item, or a class. Raises UsageError where there is no such."""
-    own = next((each for each in served.outputs if each.name == output), None)
-    if target is None or own is None:
-        return None
-    if own.kind == "ranking":
-        if target in served.items.index_of:
-            return served.items.index_of[target]
-        raise UsageError(f"{served.model} does not know the item {target!r}", kept="nothing was run")
-    classes = served.artefact.heads[own.head.name].classes
-    if target in classes:
-        return classes.index(target)
-    known = ", ".join(classes) or "none to choose from"
-    raise UsageError(
-        f"{output} has no answer {target!r}; it has {known}{nearest(target, classes)}", kept="nothing was run"
     )
 
 

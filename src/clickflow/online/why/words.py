@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, Literal
 
-from clickflow.online.why.schema import Change, Contribution, Edit, Effect, Explanation
+from clickflow.online.why.schema import Change, Contribution, Edit, Effect, Explained, Explanation
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -98,9 +97,10 @@ def sentences(explanation: Explanation, language: Language = "en") -> list[str]:
     return list(_sentences(explanation, FORMS[language]))
 
 
-def as_json(explanation: Explanation) -> dict[str, Any]:
-    """An explanation, and its `sentences` by language."""
-    return asdict(explanation) | {"sentences": {language: sentences(explanation, language) for language in LANGUAGES}}
+def explained(explanation: Explanation) -> Explained:
+    """With its sentences in every language."""
+    fields = {name: getattr(explanation, name) for name in explanation.__struct_fields__}
+    return Explained(**fields, sentences={language: sentences(explanation, language) for language in LANGUAGES})
 
 
 def _sentences(own: Explanation, form: dict[str, str]) -> Iterator[str]:
