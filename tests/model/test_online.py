@@ -9,11 +9,14 @@ import pytest
 from clickflow.artefact import asking
 from clickflow.artefact.checks import identity
 from clickflow.artefact.windows import last
+from clickflow.online import likeness
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question
-from clickflow.online.ranking import Rules
+from clickflow.online.ranking import Rules, recommend, similar
 from clickflow.online.served import Served
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
 
 
@@ -57,3 +60,47 @@ def test_an_engine_answers_each_output_by_its_kind(shop: tuple[Path, Served]) ->
     cold = engine.answer(served.model, Question()).rankings["next_item"]
     assert cold.fallback == "popularity"
     assert cold.items[0] == served.items.ids[served.items.popular[0]]
+
+
+def test_rules_hold_whatever_else_would_be_better(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    asked, items = Question(online_shop.history(folder, served, 3)), served.items
+    free = recommend(served, asked, Rules(k=len(items))).items
+    assert len(free) == len(items) - FIRST_ITEM
+
+    def category(item: str) -> int:
+        return int(items.category[items.index_of[item]])
+
+    few = recommend(served, asked, Rules(k=10, per_category=1)).items
+    named = [category(item) for item in few if category(item) >= FIRST_ITEM]
+    assert len(named) == len(set(named))
+    assert few[0] == free[0]
+    assert recommend(served, asked, Rules(only=frozenset())).items == ()
+    assert recommend(served, asked, Rules(categories=frozenset({"nowhere"}))).items == ()
+
+
+def test_diversity_gives_up_score_for_likeness(shop: tuple[Path, Served]) -> None:
+    folder, served = shop
+    asked = Question(online_shop.history(folder, served, 3))
+
+    def alike(weight: float) -> float:
+        found = recommend(served, asked, Rules(k=5, diversity=weight)).items
+        places = np.array([served.items.index_of[item] for item in found])
+        assert len(set(found)) == 5
+        return float(np.mean([likeness.to(served, int(place), places[places != place]).max() for place in places]))
+
+    assert recommend(served, asked, Rules(k=5, diversity=1e-9)) == recommend(served, asked, Rules(k=5))
+    assert alike(0.9) < alike(0)
+
+
+def test_similar_items_are_those_with_the_nearest_vectors(shop: tuple[Path, Served]) -> None:
+    _, served = shop
+    found = Engine({served.model: served}).similar(served.model, "5", 4)
+    table = likeness.vectors(served)
+    assert table is not None
+    own = served.items.index_of["5"]
+    right = [served.items.ids[at] for at in np.argsort(-(table @ table[own]), kind="stable") if at not in (0, 1, own)]
+    assert list(found.items) == right[:4]
+    assert list(found.scores) == sorted(found.scores, reverse=True)
+    with pytest.raises(UsageError, match="does not know"):
+        similar(served, "nothing", 4)

@@ -215,3 +215,46 @@ def test_memory_is_bounded_and_the_longest_idle_go_first() -> None:
     memory = state.Memory(subjects=2, steps=3, keep_seconds=60)
     assert asyncio.run(_filled(memory)) == [3, 0, 2]
     assert memory.counts == {"subjects": 2, "evicted": 1, "expired": 0}
+
+
+def test_hostile_requests_get_problem_details_and_never_a_500(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    import hostile
+
+    limits = Serve()
+    memory = state.Memory(subjects=100, steps=50, keep_seconds=60)
+    settings = Settings(serve=limits, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw))
+    found = asyncio.run(hostile.storm(app(Engine({served.model: served}), memory, settings), 300, 20_000))
+    assert found["still_answers"]
+    assert not found["faults"]
+    assert {"400", "404", "413", "415", "422"} <= found["statuses"].keys()
+
+
+def test_the_schema_is_kept_by_what_schemathesis_sends(served: Served, tmp_path: Path) -> None:
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    key = keys.make(tmp_path, "fuzz", ("read", "events"))
+    told = Settings(
+        serve=Serve(), keys=server.Keys(tmp_path).now, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw)
+    )
+    memory = state.Memory(subjects=100, steps=50, keep_seconds=60)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app(Engine({served.model: served}), memory, told))
+
+    def send(case: Any) -> None:
+        # right by the schema may still name a model that there is not
+        case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, excluded_checks=[positive_data_acceptance])
+
+    few = settings(
+        max_examples=8,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    asked = [found.ok() for found in schema.get_all_operations()]
+    assert len(asked) > 10
+    for operation in asked:
+        few(given(operation.as_strategy())(send))()

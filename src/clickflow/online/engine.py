@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from clickflow.online.history import Question
-from clickflow.online.ranking import Ranking, Rules, recommend
+from clickflow.online.ranking import Ranking, Rules, recommend, similar
 from clickflow.online.served import Served
 from clickflow.system.errors import UsageError, nearest
 
@@ -25,18 +25,6 @@ class Answer:
     """By output that is a ranking."""
     fallback: str | None = None
     """`no_history`: nothing of the history is read by the model, and values are NaN."""
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """Items like another one, the most alike first."""
-
-    items: tuple[str, ...]
-    scores: tuple[float, ...]
-    """From -1 to 1."""
-    fallback: str | None
-    model: str
-    version: int
 
 
 class Engine:
@@ -83,9 +71,9 @@ class Engine:
         """As `answer`, together with what others ask at the same time."""
         return await asyncio.to_thread(self.answer, model, question, rules)
 
-    def similar(self, model: str, item: str, k: int) -> Neighbours:
+    def similar(self, model: str, item: str, k: int) -> Ranking:
         """The `k` items most like one. Raises UsageError where the model does not know it."""
-        raise NotImplementedError
+        return similar(self.current(model), item, k)
 
 
 def _of(rules: Rules, output: str) -> Rules:

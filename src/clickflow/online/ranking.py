@@ -2,16 +2,23 @@
 no answer.
 """
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clickflow.heads import outputs
+from clickflow.online import likeness
 from clickflow.online.history import Question
 from clickflow.online.served import Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import highest
+from clickflow.system.errors import UsageError
+
+POOL = 5
+"""Where some of the best items may be passed over, so many times as many are looked at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +39,11 @@ class Rules:
     price: tuple[float | None, float | None] = (None, None)
     """Least and most; items without a price are left out where a bound is given."""
     per_category: int | None = None
-    """So many items of a category at most."""
+    """So many items of a category at most; items without one are not counted."""
     diversity: float = 0.0
-    """0: by score alone; 1: as unlike each other as can be (maximal marginal relevance, Carbonell & Goldstein 1998)."""
+    """0: by score alone; 1: as unlike each other as can be, among the best `POOL` times k (maximal marginal relevance,
+    Carbonell & Goldstein 1998).
+    """
     candidates: tuple[str, ...] | None = None
     """Items that are scored, all of them; None: the best k of all."""
 
@@ -45,7 +54,7 @@ class Ranking:
 
     items: tuple[str, ...]
     scores: tuple[float, ...]
-    """Probabilities; of a fallback the shares of all steps in training."""
+    """Probabilities; of a fallback the shares of all steps in training; of similar items their likeness, -1 to 1."""
     fallback: str | None
     """None: the model's own answer; else what answered in its place: `category`, `popularity`."""
     model: str
@@ -64,11 +73,89 @@ def recommend(served: Served, question: Question, rules: Rules) -> Ranking:
         logs[:FIRST_ITEM] = -np.inf
     else:
         logs = served.answers([question])[name][0]
-    logs = np.where(allowed, logs, -np.inf)[None]
-    best, values = highest(logs, min(rules.k, int(allowed.sum())))
+    logs = np.where(allowed, logs, -np.inf)
+    best = _chosen(served, logs, int(allowed.sum()), rules)
     return Ranking(
-        tuple(items.ids[index] for index in best[0].tolist()),
-        tuple(np.exp(values[0]).tolist()),
+        tuple(items.ids[index] for index in best.tolist()),
+        tuple(np.exp(logs[best]).tolist()),
+        fallback,
+        served.model,
+        served.version,
+    )
+
+
+def _chosen(served: Served, logs: npt.NDArray[np.float32], allowed: int, rules: Rules) -> npt.NDArray[np.int64]:
+    """The indexes that are recommended, of so many that are allowed; the others have logs of minus infinity."""
+    most = min(rules.k, allowed)
+    if not most:
+        return np.zeros(0, np.int64)
+    width = most if rules.per_category is None and not rules.diversity else min(POOL * most, allowed)
+    while True:
+        best = highest(logs[None], width)[0][0].astype(np.int64)
+        best = _few_of_each(best, served.items.category[best], rules.per_category)
+        if len(best) >= most or width == allowed:
+            break
+        width = min(2 * width, allowed)
+    return _unlike(served, best, logs[best], most, rules.diversity) if rules.diversity else best[:most]
+
+
+def _few_of_each(best: npt.NDArray[np.int64], category: npt.NDArray[np.int64], most: int | None) -> Any:
+    """The first `most` of each category, in their order; items without a category are not counted."""
+    if most is None:
+        return best
+    met: Counter[int] = Counter()
+    kept = []
+    for index, code in zip(best.tolist(), category.tolist(), strict=True):
+        met[code] += 1
+        if code < FIRST_ITEM or met[code] <= most:
+            kept.append(index)
+    return np.array(kept, np.int64)
+
+
+def _unlike(
+    served: Served, pool: npt.NDArray[np.int64], logs: npt.NDArray[np.float32], most: int, weight: float
+) -> npt.NDArray[np.int64]:
+    """Maximal marginal relevance: again and again that item of the pool whose score, less its likeness to what stands
+    already, is best; scores are probabilities, as a share of the best one's.
+    """
+    score = np.exp(logs - logs.max())
+    near = np.zeros(len(pool), np.float32)
+    left, chosen = np.ones(len(pool), bool), []
+    for _ in range(min(most, len(pool))):
+        worth = np.where(left, (1 - weight) * score - weight * near, -np.inf)
+        place = int(np.argmax(worth))
+        left[place] = False
+        chosen.append(place)
+        near = np.maximum(near, likeness.to(served, int(pool[place]), pool))
+    return pool[chosen]
+
+
+def similar(served: Served, item: str, k: int) -> Ranking:
+    """The `k` items most like one, by `likeness`; where the model has no vectors, the most popular of its category (the
+    fallback `category`). Raises UsageError where the model does not know the item.
+    """
+    index = served.items.index_of.get(item)
+    if index is None:
+        raise UsageError(
+            f"{served.model}, version {served.version}, does not know the item {item!r}",
+            kept="nothing was answered",
+            next_step="ask for one of its vocabulary",
+        )
+    every = np.arange(len(served.items))
+    score = likeness.to(served, index, every).astype(np.float32)
+    fallback = None
+    if likeness.vectors(served) is None:
+        fallback = "category"
+        every = every[(score > 0) & (every != index)]
+        order = every[np.argsort(-served.items.count[every], kind="stable")][:k]
+    else:
+        score[:FIRST_ITEM] = -np.inf
+        score[index] = -np.inf
+        most = min(k, len(every) - FIRST_ITEM - 1)
+        order = highest(score[None], most)[0][0].astype(np.int64) if most > 0 else np.zeros(0, np.int64)
+    return Ranking(
+        tuple(served.items.ids[at] for at in order.tolist()),
+        tuple(score[order].tolist()),
         fallback,
         served.model,
         served.version,

@@ -247,9 +247,7 @@ async def similar(service: Service, call: Call) -> schema.Ranking:
     item = call.path["item"]
     if item not in served.items.index_of:
         raise Refused("not-found", f"model {served.model!r} does not know the item", "ask for one of its vocabulary")
-    found: engine.Neighbours = await asyncio.to_thread(
-        service.engine.similar, served.model, item, min(query.k, service.serve.max_items)
-    )
+    found = await asyncio.to_thread(service.engine.similar, served.model, item, min(query.k, service.serve.max_items))
     call.model, call.version = found.model, found.version
     return schema.Ranking(found.model, found.version, items_of(served, found.items, found.scores), found.fallback)
 

@@ -1,0 +1,59 @@
+"""How alike items are, to a model: the cosine of their vectors in its network; of a model without, by category."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.artefact.artefact import MODEL
+from clickflow.sequences.indexes import FIRST_ITEM
+
+if TYPE_CHECKING:
+    from clickflow.online.served import Served
+
+Floats = npt.NDArray[np.float32]
+
+TABLE = "items"
+"""The last part of the name of a network's table of item vectors, in the exported graph."""
+
+
+def vectors(served: "Served") -> Floats | None:
+    """The vectors [known, D] of the items, each of length 1 (0: it has none); of an ensemble those of all networks side
+    by side, so that a product is the mean of their cosines. None: the model has none.
+    """
+    return _read(served.artefact.folder, str(served.artefact.card["model_sha256"]), served.artefact.known)
+
+
+def to(served: "Served", index: int, others: npt.NDArray[np.integer]) -> Floats:
+    """How alike one item and each of `others` are, from -1 to 1; of a model without vectors 1 where both have the same
+    category, else 0.
+    """
+    table = vectors(served)
+    if table is not None:
+        return np.asarray(table[others] @ table[index], np.float32)
+    own = served.items.category[index]
+    return np.asarray((served.items.category[others] == own) & (own >= FIRST_ITEM), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _read(folder: Path, _: str, known: int) -> Floats | None:
+    """By the hash of the model beside the folder, so that another version there is another entry."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(folder / MODEL)).graph
+    tables = [
+        np.array(numpy_helper.to_array(each), np.float32)
+        for each in graph.initializer
+        if each.name.split(".")[-1] == TABLE and len(each.dims) == 2 and each.dims[0] == known
+    ]
+    if not tables:
+        return None
+    lengths = [np.linalg.norm(table, axis=1, keepdims=True) for table in tables]
+    whole = np.concatenate(
+        [table / np.where(length > 0, length, 1) for table, length in zip(tables, lengths, strict=True)], axis=1
+    ) / np.sqrt(len(tables))
+    whole[:FIRST_ITEM] = 0  # padding and unknown are no items
+    return whole
