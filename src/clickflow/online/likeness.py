@@ -52,7 +52,7 @@ def _read(folder: Path, _: str, known: int) -> Floats | None:
     if not tables:
         return None
     lengths = [np.linalg.norm(table, axis=1, keepdims=True) for table in tables]
-    whole = np.concatenate(
+    whole: Floats = np.concatenate(
         [table / np.where(length > 0, length, 1) for table, length in zip(tables, lengths, strict=True)], axis=1
     ) / np.sqrt(len(tables))
     whole[:FIRST_ITEM] = 0  # padding and unknown are no items
