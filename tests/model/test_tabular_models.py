@@ -335,3 +335,13 @@ def test_the_report_names_the_kind_that_answers_better() -> None:
     assert headline.warnings(content | {"artefact": {"kind": "boosting"}})[0].startswith("purchase: logistic")
     measured["candidate"]["log_loss"]["value"] = 0.37
     assert headline.warnings(content) == []
+    errors = {
+        name: {"weighted_quantile_loss": {"value": each}} for name, each in (("candidate", 0.4), ("boosting", 0.3))
+    }
+    assert headline.warnings({"artefact": {"kind": "forecast"}, "demand": errors}) == [], "none is a kind of forecast"
+
+
+def test_the_sentence_says_what_is_ranked() -> None:
+    of = {"candidate": {"recall@20": {"value": 0.17}}}
+    for head, says in (("next_item", "Of 100 next clicks"), ("propensity", "Of 100 items bought")):
+        assert headline.sentence({head: of}).startswith(f"{says}, the model has 17 among its 20 suggestions")

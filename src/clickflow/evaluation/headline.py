@@ -98,8 +98,8 @@ def outdone(content: Mapping[str, Any]) -> Iterator[str]:
         sign, own = metrics.sign(output.kind, metric), value(content, output.name, CANDIDATE, metric)
         tried = {name: value(content, output.name, name, metric) for name in AS_MODELS if name != kind}
         better = {name: each for name, each in tried.items() if each is not None}
-        if output.ahead or own is None or not better:
-            continue
+        if output.ahead or own is None or not better or output.kind == "forecast":
+            continue  # a baseline of forecasts that is called boosting is no kind of model
         best = max(better, key=lambda name: sign * better[name])
         if sign * better[best] > sign * own:
             yield (
@@ -140,7 +140,8 @@ def sentence(content: Mapping[str, Any]) -> str:
         return ""
     cutoff = largest(content)
     own = value(content, head, CANDIDATE, f"recall@{cutoff}") or 0.0
-    text = f"Of 100 next clicks, the model has {100 * own:.0f} among its {cutoff} suggestions"
+    ranks = outputs.head(head).means.get("en", "next clicks")
+    text = f"Of 100 {ranks}, the model has {100 * own:.0f} among its {cutoff} suggestions"
     others = []
     if baseline := best_baseline(content, f"recall@{cutoff}"):
         theirs = value(content, head, baseline, f"recall@{cutoff}") or 0.0

@@ -46,7 +46,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "evaluation.costs.{head}.",
     },
     "zh": {
-        "ranking": "每 100 次“下一次点击”，模型给出的 {cutoff} 个推荐中有 {own} 次命中{baseline}。",
+        "ranking": "每 100 次“{what}”，模型给出的 {cutoff} 个推荐中有 {own} 次命中{baseline}。",
         "ranking_baseline": "；最好的简单方法命中 {value} 次",
         "act": "建议只对{where}的{unit}采取行动：每 1,000 {unit}中约 {acted} 个。每 1,000 {unit}带来 {own}{interval}；"
         "对所有人行动带来 {everybody}，不行动为 0{baseline}。",
@@ -129,7 +129,7 @@ def _baseline(money: Mapping[str, Any], settings: Evaluation) -> str:
 
 
 def _ranking(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:
-    """Of the first ranking, how many of 100 next clicks are among the suggestions."""
+    """Of the first ranking, how many of 100 next clicks (or of what else it ranks) are among the suggestions."""
     if output.name != headline.ranked(content):
         return ""
     words = WORDS[settings.language]
@@ -141,7 +141,8 @@ def _ranking(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         theirs = headline.value(content, output.name, best, name) or 0.0
         baseline = words["ranking_baseline"].format(value=f"{100 * theirs:.0f}")
     own = headline.value(content, output.name, CANDIDATE, name) or 0.0
-    return words["ranking"].format(cutoff=cutoff, own=f"{100 * own:.0f}", baseline=baseline)
+    what = output.head.means.get("zh", "下一次点击")
+    return words["ranking"].format(what=what, cutoff=cutoff, own=f"{100 * own:.0f}", baseline=baseline)
 
 
 def _probability(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:

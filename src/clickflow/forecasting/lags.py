@@ -106,7 +106,9 @@ class Lags:
         if panel.price is not None:
             now = panel.price[rows, origins - 1]
             before = panel.price[rows, np.maximum(origins - 1 - LEVEL[panel.step], 0)]
-            columns += [now / before, np.log(np.maximum(now, 1e-6))]
+            with np.errstate(divide="ignore", invalid="ignore"):  # what cost nothing before has no ratio
+                ratio = now / before
+            columns += [ratio, np.log(np.maximum(now, 1e-6))]
         return np.stack(columns, 1).astype(np.float32)
 
     def _calendar(self, target: Array) -> list[Array]:

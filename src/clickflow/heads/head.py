@@ -141,7 +141,7 @@ class Head:
     truth: str | None = None
     """What of a simulated log's true process answers it: a name in `clickflow.evaluation.oracle`; None: nothing."""
     means: Mapping[str, str] = field(default_factory=dict)
-    """By language, a few words for yes, or for the amount, as the report's first paragraph says it."""
+    """By language, a few words for yes, the amount, or what is ranked, as the report's first paragraph says it."""
     note: str = ""
     """What a reader of the report must know of the question besides, as a sentence."""
     written: Written = field(default_factory=Written)

@@ -67,6 +67,7 @@ HEAD = Head(
     at_end=True,
     needs=(BOUGHT,),
     beat_baselines={"recall@20": {"popularity": "hold", "*": "warn"}},
+    means={"en": "items bought", "zh": "购买的商品"},
     note="Asked as of each cut-off of those who buy in the days after it: each different item that is bought, up to "
     "the first 20, is a prediction, and is ranked among all items.",
 )
