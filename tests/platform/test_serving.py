@@ -1,0 +1,163 @@
+"""`clickflow serve` as a shop starts it: a process with workers, keys, and a Redis that is killed meanwhile."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import servers
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
+
+import online_shop
+from online_shop import MODEL
+
+from clickflow.registry import ledger
+from clickflow.system.files import sha256_folder
+
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(240)]
+VISIT = {"history": [{"item": "5"}, {"item": "6", "action": "cart"}]}
+
+
+@pytest.fixture(scope="module")
+def shop(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout's folder whose home has a champion, and a second version."""
+    folder = tmp_path_factory.mktemp("served")
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(root / name, folder / name)
+    for number in (1, 2):
+        made = online_shop.exported(tmp_path_factory.mktemp(f"version_{number}"), seed=number).artefact.folder
+        shutil.copytree(made, folder / ".clickflow/models" / MODEL / str(number))
+    crown(folder, 1)
+    return folder
+
+
+def crown(folder: Path, number: int) -> None:
+    """A line of the ledger that makes a version champion."""
+    path = folder / ".clickflow/ledger.jsonl"
+    entries = ledger.read(path)
+    line: dict[str, Any] = {"version": number, "champion": number, "reason": "a test"}
+    line["previous"] = ledger.standing(entries, MODEL).champion
+    line["facts"] = {"artefact_sha256": sha256_folder(folder / ".clickflow/models" / MODEL / str(number))}
+    ledger.append(path, entries, action="promote", model=MODEL, **line)
+
+
+class Server:
+    """`clickflow serve`, and what asks it."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        env = {**os.environ, "CLICKFLOW_HOME": str(folder / ".clickflow")}
+        command = [sys.executable, "-m", "clickflow.cli", "serve", "--port", "0", *words]
+        self.log = folder / "serve.log"
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out)
+        self.client = httpx.Client(base_url=self._address(), timeout=10, trust_env=False)
+        self.until(lambda: self.client.get("/readyz").status_code == 200)
+
+    def _address(self) -> str:
+        self.until(lambda: "answers at" in self.log.read_text())
+        found = re.search(r"http://\S+", self.log.read_text())
+        assert found
+        return found[0]
+
+    def until(self, holds: Any, seconds: float = 60) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if holds():
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def end(self) -> list[psutil.Process]:
+        """SIGTERM; the processes that are left."""
+        all_of_it = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+        return [each for each in all_of_it if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def redis() -> Iterator[servers.Server]:
+    """One of its own."""
+    started = servers.redis()
+    started.start()
+    yield started
+    started.stop()
+
+
+def told(server: Server, person: str, number: int) -> httpx.Response:
+    step = {"item": str(2 + number % 40), "time": 1_700_000_000_000_000 + number}
+    return server.client.post("/v1/events", json={"session": person, "events": [step]})
+
+
+def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left(
+    shop: Path, redis: servers.Server
+) -> None:
+    params = shop / "params.yaml"
+    params.write_text(params.read_text() + f"\nserve: {{redis: 'redis://127.0.0.1:{redis.port}/0'}}\n")
+    server = Server(shop, "--workers", "2")
+    with ThreadPoolExecutor(8) as pool:  # appended by two processes at once: none is lost
+        assert {each.status_code for each in pool.map(lambda n: told(server, "ann", n), range(200))} == {200}
+    assert told(server, "ann", 200).json() == {"kept": 1, "steps": 201}
+
+    versions: list[int] = []
+    failed: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.client.base_url, trust_env=False) as client:
+            while not stop.is_set():
+                answer = client.post("/v1/recommend", json=VISIT)
+                (versions.append(answer.json()["version"]) if answer.status_code == 200 else failed.append(answer.text))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for each in askers:
+        each.start()
+    for number in (2, 1):
+        crown(shop, number)
+        server.until(lambda number=number: versions and set(versions[-20:]) == {number})
+    stop.set()
+    for each in askers:
+        each.join()
+    assert not failed
+    assert set(versions) == {1, 2}
+    found = server.client.post("/v1/explain", json={**VISIT, "output": "next_item"}).json()
+    assert found["version"] == 1
+    assert {tuple(each["steps"]) for each in found["effects"]} == {(0,), (1,)}
+
+    redis.kill()
+    away = server.client.post("/v1/recommend", json={"session": "ann"})
+    assert away.status_code == 503
+    assert "Redis" in away.json()["detail"]
+    assert server.client.post("/v1/recommend", json=VISIT).status_code == 200
+    said = server.client.get("/readyz")
+    assert (said.status_code, said.json()["status"]) == (200, "degraded")
+    assert "Redis" in said.json()["wrong"]["state"]
+    redis.start()
+    assert told(server, "ann", 201).json()["steps"] == 202, "what was kept is there again"
+    assert server.end() == []
+
+
+def test_another_address_than_loopback_needs_a_key(shop: Path) -> None:
+    env = {**os.environ, "CLICKFLOW_HOME": str(shop / ".clickflow")}
+    command = [sys.executable, "-m", "clickflow.cli", "serve", "--host", "0.0.0.0", "--port", "0"]
+    done = subprocess.run(command, cwd=shop, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--new-key" in done.stderr
