@@ -1,9 +1,10 @@
-"""Write params.md, cli.md and features.md in docs/reference from params, the command line and the tables of features.
+"""Write the pages of docs/reference that are made: of params, the command line, features, and the server's routes.
 
 python scripts/reference.py            writes them
 python scripts/reference.py --check    ends with 1 where one is out of date
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -150,7 +151,99 @@ def features_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"params.md": params_page, "cli.md": cli_page, "features.md": features_page}
+def serving_page() -> str:
+    """Every route of `clickflow serve`, the structs that are sent and answered, and the faults."""
+    from clickflow.online.http import openapi, problems
+    from clickflow.online.http.app import ROUTES
+
+    routes = [route for route in ROUTES if route.listed]
+    document = openapi.document(routes)
+    lines = ["# clickflow serve over HTTP", "", "Made from the server's routes by `python scripts/reference.py`.", ""]
+    lines += [
+        "The server says the same of itself at `GET /openapi.json`, with which clients can be made.",
+        "[How to run and ask it](../howto/serve.md). A field that is not named here is an error. Times are",
+        "microseconds since 1970 UTC, or RFC 3339 with a zone. Scope: what a key must be allowed, where there are some.",
+    ]
+    lines += ["", "## Routes", "", "| | scope | sends | answers | |", "| --- | --- | --- | --- | --- |"]
+    for route in routes:
+        sent = route.takes or route.query
+        given = _struct(route.gives.__name__) if route.gives else f"`{route.media}`"
+        cells = [
+            f"`{route.method} {openapi.path_of(route)}`",
+            route.scope or "",
+            _struct(sent.__name__) if sent else "",
+        ]
+        lines.append(f"| {' | '.join([*cells, given, _escaped(route.summary)])} |")
+    schemas = document["components"]["schemas"]
+    for route in routes:
+        if route.query is not None:
+            own = document["paths"][openapi.path_of(route)][route.method.lower()]["parameters"]
+            of_query = {each["name"]: each["schema"] for each in own if each["in"] == "query"}
+            schemas[route.query.__name__] = {"properties": of_query, "description": "In the address, after `?`."}
+    for name in sorted(schemas):
+        own = schemas[name]
+        about = [f"{own['description'].replace(chr(10), ' ')}", ""] if "description" in own else []
+        lines += ["", f"## {name}", "", *about, "| field | type | default | bounds |", "| --- | --- | --- | --- |"]
+        for field, kind in own.get("properties", {}).items():
+            default = "*needed*" if field in own.get("required", ()) else _default(kind)
+            bounds = ", ".join(
+                f"{word} {kind_of[key]:,}" for kind_of in _kinds(kind) for key, word in BOUNDS.items() if key in kind_of
+            )
+            lines.append(f"| `{field}` | {_sent(kind)} | {default} | {bounds} |")
+    lines += [
+        "",
+        "## Faults",
+        "",
+        "`application/problem+json` (RFC 9457): a Problem, whose `type` ends with the name.",
+        "",
+    ]
+    lines += ["| name | status | | what to do |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{name}` | {status} | {title} | {advice} |" for name, (status, title, advice) in problems.TYPES.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+BOUNDS = {
+    "minimum": "from",
+    "maximum": "to",
+    "minLength": "letters from",
+    "maxLength": "letters to",
+    "minItems": "entries from",
+    "maxItems": "entries to",
+}
+
+
+def _struct(name: str) -> str:
+    return f"[{name}](#{name.lower()})"
+
+
+def _default(kind: Mapping[str, Any]) -> str:
+    return f"`{json.dumps(kind['default'])}`" if kind.get("default") is not None else ""
+
+
+def _kinds(kind: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in kind.get("anyOf", [kind]) if each.get("type") != "null"]
+
+
+def _sent(kind: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words."""
+    if "anyOf" in kind:
+        return " or ".join(dict.fromkeys(_sent(each) for each in kind["anyOf"] if each.get("type") != "null"))
+    if "$ref" in kind:
+        return _struct(kind["$ref"].rpartition("/")[2])
+    if "enum" in kind:
+        return ", ".join(f"`{each}`" for each in kind["enum"])
+    if kind.get("type") == "array":
+        return f"list of {_sent(kind.get('items', {}))}" if kind.get("items") else "list"
+    if kind.get("type") == "object" and "additionalProperties" in kind:
+        inner = kind["additionalProperties"]
+        return f"text to {_sent(inner)}" if isinstance(inner, dict) and inner else "mapping"
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    return "time" if kind.get("format") == "date-time" else words.get(kind.get("type", ""), "anything")
+
+
+PAGES = {"params.md": params_page, "cli.md": cli_page, "features.md": features_page, "serving-api.md": serving_page}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ BY_HAND = (
     "docs/howto/approve.md",
     "docs/howto/score.md",
     "docs/howto/explain.md",
+    "docs/howto/serve.md",
     "docs/howto/watch.md",
     "docs/howto/forget.md",
 )
