@@ -162,7 +162,7 @@ def serving_page() -> str:
     lines += [
         "The server says the same of itself at `GET /openapi.json`, with which clients can be made.",
         "[How to run and ask it](../howto/serve.md). A field that is not named here is an error. Times are",
-        "microseconds since 1970 UTC, or RFC 3339 with a zone. Scope: what a key must be allowed, where there are some.",
+        "microseconds since 1970 UTC, or RFC 3339 with a zone. Scope: what a key must be allowed.",
     ]
     lines += ["", "## Routes", "", "| | scope | sends | answers | |", "| --- | --- | --- | --- | --- |"]
     for route in routes:
