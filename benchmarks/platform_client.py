@@ -269,6 +269,7 @@ def clone(root: Path, folder: Path, params: Mapping[str, Any] | None = None, **e
         "CLICKFLOW_HOME": str(home),
         "CLICKFLOW_PORT_AIRFLOW": "0",
         "CLICKFLOW_PORT_MLFLOW": "0",
+        "CLICKFLOW_PORT_SERVING": "0",
         "CLICKFLOW_START_SECONDS": "900",
         "PYTHONPATH": str(clone / "src"),
         "OPENBLAS_NUM_THREADS": "1",

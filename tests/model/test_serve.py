@@ -168,7 +168,9 @@ def test_observers_see_every_answer_and_no_raw_id(served: Served) -> None:
 def test_without_a_model_it_lives_and_is_not_ready() -> None:
     ask = client(None)
     assert ask("GET", "/healthz").status_code == 200
-    assert ask("GET", "/readyz").status_code == 503
+    ready = ask("GET", "/readyz")
+    assert ready.status_code == 503
+    assert "champion" in ready.json()["wrong"]["models"]
     assert ask("POST", "/v1/recommend", json={}).status_code == 503
 
 

@@ -35,6 +35,7 @@ def doctor(shop: Path, **env: str) -> tuple[int, dict[str, list[dict[str, str]]]
         "CLICKFLOW_HOME": os.environ["CLICKFLOW_HOME"],
         "CLICKFLOW_PORT_AIRFLOW": "0",
         "CLICKFLOW_PORT_MLFLOW": "0",
+        "CLICKFLOW_PORT_SERVING": "0",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLICKFLOW_", "MLFLOW_"))}
     done = subprocess.run(

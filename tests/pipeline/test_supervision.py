@@ -55,7 +55,7 @@ def test_executors_differ_by_variables_alone(tmp_path: Path) -> None:
     def services(**env: str) -> set[str]:
         return {program.name for program in configuration.programs(chosen(tmp_path / "home", **env), ports)}
 
-    always = {"mlflow", "api-server", "scheduler", "dag-processor", "triggerer"}
+    always = {"mlflow", "api-server", "scheduler", "dag-processor", "triggerer", "serving"}
     assert services(CLICKFLOW_EXECUTOR="local") == always
     assert services(CLICKFLOW_GPU_WORKERS="1") == always | {"worker-gpu"}
     assert services(CLICKFLOW_GPU_WORKERS="2") == always | {"worker-gpu-0", "worker-gpu-1"}
@@ -71,7 +71,8 @@ def test_every_server_is_told_to_listen_on_loopback_or_not_at_all(tmp_path: Path
     # The servers of logs of tasks bind every interface, and cannot be told otherwise.
     for name in ("scheduler", "triggerer"):
         assert "--skip-serve-logs" in commands[name]
-    assert commands["mlflow"][commands["mlflow"].index("--host") + 1] == "127.0.0.1"
+    for name in ("mlflow", "serving"):
+        assert commands[name][commands[name].index("--host") + 1] == "127.0.0.1"
 
 
 def test_another_installations_settings_of_airflow_do_not_leak_in(

@@ -19,6 +19,7 @@ VARIABLES = {
     "CLICKFLOW_EXECUTOR": "what runs the tasks of `clickflow up`",
     "CLICKFLOW_PORT_AIRFLOW": "its port",
     "CLICKFLOW_PORT_MLFLOW": "its port",
+    "CLICKFLOW_PORT_SERVING": "its port",
     "CLICKFLOW_DATABASE_URL": "Airflow's database",
     "CLICKFLOW_BROKER_URL": "Celery's broker",
     "CLICKFLOW_PARALLELISM": "tasks at once",
@@ -90,7 +91,11 @@ def platform(paths: Paths) -> list[Finding]:
     if left := processes.ours(chosen.folder):
         shown = ", ".join(str(process.id) for process in left)
         findings.append(warning("platform", f"it does not run, but left processes: {shown}", "clickflow down"))
-    wanted = {"CLICKFLOW_PORT_AIRFLOW": chosen.port_airflow, "CLICKFLOW_PORT_MLFLOW": chosen.port_mlflow}
+    wanted = {
+        "CLICKFLOW_PORT_AIRFLOW": chosen.port_airflow,
+        "CLICKFLOW_PORT_MLFLOW": chosen.port_mlflow,
+        "CLICKFLOW_PORT_SERVING": chosen.port_serving,
+    }
     for name, port in wanted.items():
         if port and not _free(port):
             who = processes.holder(port)

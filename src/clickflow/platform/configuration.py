@@ -23,6 +23,7 @@ class Ports:
 
     airflow: int
     mlflow: int
+    serving: int = 8600
 
     @property
     def airflow_url(self) -> str:
@@ -34,16 +35,24 @@ class Ports:
         """MLflow's UI, and what tasks use as tracking URI."""
         return f"http://{HOST}:{self.mlflow}"
 
+    @property
+    def serving_url(self) -> str:
+        """Where the champions answer."""
+        return f"http://{HOST}:{self.serving}"
+
 
 @dataclass(frozen=True)
 class Program:
-    """A service: its command, what else it sees, and how long it may take to end."""
+    """A service: its command, what else it sees, how long it may take to end, and where it runs (None: the platform's
+    folder).
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     patience: int
     order: int
+    folder: Path | None = None
 
 
 EXECUTORS = {
@@ -180,12 +189,15 @@ def programs(settings: Settings, ports: Ports) -> list[Program]:
     writer = _login(settings, "writer")
     both = {**writer, PROMOTER: keys.password(settings.folder, "promoter", keys.MLFLOW)} if writer else {}
     airflow = [*python, "airflow"]
+    serve = [*python, "clickflow.cli", "serve", "--host", HOST, "--port", str(ports.serving)]
     services = [
         Program("mlflow", mlflow, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, 10, 1),
         Program("api-server", [*airflow, "api-server", "--worker-timeout", "10"], {}, 15, 2),
         Program("scheduler", [*airflow, "scheduler", "--skip-serve-logs"], both, 10, 3),
         Program("dag-processor", [*airflow, "dag-processor"], {}, 10, 3),
         Program("triggerer", [*airflow, "triggerer", "--skip-serve-logs"], {}, 10, 3),
+        # Champions that the home lacks it fetches from the registry, where it may look and no more.
+        Program("serving", serve, _login(settings, "reader"), 20, 4, settings.root),
     ]
     if settings.executor == "edge":
         for number in range(settings.gpu_workers):
@@ -307,6 +319,7 @@ def _supervisor(settings: Settings, ports: Ports) -> dict[str, dict[str, str]]:
             "command": " ".join(_quoted(word) for word in [*launch, program.name, "--", *program.command]),
             "environment": ",".join(f'{name}="{value}"' for name, value in program.environment.items()),
             "priority": str(program.order),
+            **({"directory": str(program.folder)} if program.folder else {}),
             "autorestart": "true",
             "startsecs": "5",
             "startretries": "60",  # half an hour of them: a disk that was full has room again, a port is free

@@ -40,7 +40,7 @@ def services(settings: Settings, ports: Ports) -> list[Service]:
     for name, state in states.items():
         on_edge = settings.executor == "edge" and name.startswith("worker-")
         healthy, words = _judge(name, state, ports, beats, workers if on_edge else None)
-        url = {"api-server": ports.airflow_url, "mlflow": ports.mlflow_url}.get(name, "")
+        url = {"api-server": ports.airflow_url, "mlflow": ports.mlflow_url, "serving": ports.serving_url}.get(name, "")
         lines.append(Service(name, healthy, words, state.process, used.get(name, 0), url))
     lines.append(Service("supervisor", True, "runs", 0, used.get("supervisor", 0)))
     if tasks:
@@ -61,6 +61,9 @@ def _judge(
         # Right after a kill it is the orphan of the killed one that answers, until the new one has cleared it away.
         healthy = state.name == "RUNNING" and _get(f"{ports.mlflow_url}/health", text=True) == "OK"
         return healthy, "answers" if healthy else "does not answer yet"
+    if name == "serving":
+        said = _get(f"{ports.serving_url}/healthz") if state.name == "RUNNING" else None
+        return (False, "does not answer yet") if said is None else (True, _serves(said))
     if name == "api-server":
         healthy = (beats.get("metadatabase") or {}).get("status") == "healthy"
         if not healthy:
@@ -81,6 +84,13 @@ def _judge(
         said = workers.get(name, "")
         return said in WORKING, f"is {said}" if said else "has not registered yet"
     return state.name == "RUNNING", "runs" if state.name == "RUNNING" else "starts"
+
+
+def _serves(said: Mapping[str, Any]) -> str:
+    """What `clickflow serve` says of its health, in a line."""
+    if not said["versions"]:
+        return "waits for a champion"
+    return "answers" if said["status"] == "ok" else f"answers; wrong: {', '.join(said['wrong'])}"
 
 
 def _edge_workers(settings: Settings, ports: Ports) -> dict[str, str]:

@@ -37,6 +37,7 @@ class Settings:
     executor: Executor
     port_airflow: int
     port_mlflow: int
+    port_serving: int
     database: str
     broker: str
     parallelism: int
@@ -86,6 +87,7 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
         executor=executor,  # type: ignore[arg-type]  # checked above
         port_airflow=_number(env, "CLICKFLOW_PORT_AIRFLOW", 8080, 65535),
         port_mlflow=_number(env, "CLICKFLOW_PORT_MLFLOW", 5000, 65535),
+        port_serving=_number(env, "CLICKFLOW_PORT_SERVING", 8600, 65535),
         # SQLite's own five seconds for its lock, no more: the API server writes its audit log in the thread that
         # also ends the requests which hold the lock, and would stand still for as long.
         database=database or f"sqlite:///{paths.home / 'platform/airflow.db'}",

@@ -42,6 +42,7 @@ def services(running: Running, *, as_json: bool) -> list[Service]:
     result = {
         "airflow": ports.airflow_url,
         "mlflow": ports.mlflow_url,
+        "serving": ports.serving_url,
         "user": user,
         "password_file": str(password_file),
         "mlflow_user": MLFLOW_USER,

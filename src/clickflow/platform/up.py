@@ -82,13 +82,18 @@ def _again(running: Running, requested: str) -> None:
 
 def _ports(chosen: Settings) -> Ports:
     while True:
-        ports = Ports(
-            _port(chosen.port_airflow, "CLICKFLOW_PORT_AIRFLOW"), _port(chosen.port_mlflow, "CLICKFLOW_PORT_MLFLOW")
-        )
-        if ports.airflow != ports.mlflow:
-            return ports
-        if chosen.port_airflow and chosen.port_mlflow:
-            raise UsageError(f"CLICKFLOW_PORT_AIRFLOW and CLICKFLOW_PORT_MLFLOW are both {ports.airflow}")
+        wanted = {
+            "CLICKFLOW_PORT_AIRFLOW": chosen.port_airflow,
+            "CLICKFLOW_PORT_MLFLOW": chosen.port_mlflow,
+            "CLICKFLOW_PORT_SERVING": chosen.port_serving,
+        }
+        fixed = [port for port in wanted.values() if port]
+        if twice := [port for port in fixed if fixed.count(port) > 1]:
+            names = " and ".join(name for name, port in wanted.items() if port == twice[0])
+            raise UsageError(f"{names} are both {twice[0]}", next_step="give each its own, or 0: any that is free")
+        taken = [_port(port, name) for name, port in wanted.items()]
+        if len({*taken}) == len(taken):
+            return Ports(*taken)
 
 
 def _prepare(chosen: Settings, ports: Ports, env: dict[str, str]) -> None:

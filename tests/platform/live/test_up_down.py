@@ -14,7 +14,7 @@ from live import told
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1200)]
 
-SERVICES = {"api-server", "scheduler", "dag-processor", "triggerer", "worker-gpu", "mlflow"}
+SERVICES = {"api-server", "scheduler", "dag-processor", "triggerer", "worker-gpu", "mlflow", "serving"}
 BELOW = {"scheduler", "dag-processor", "triggerer"}
 """Those that nobody asks."""
 

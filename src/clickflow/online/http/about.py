@@ -32,6 +32,8 @@ async def health_of(service: Service) -> schema.Health:
     if said := await service.state.wrong():
         wrong["state"] = said
     versions = {name: service.engine.current(name).version for name in service.engine.models}
+    if not versions and not wrong:
+        wrong["models"] = "none has a champion yet: `clickflow promote` makes the first one"
     return schema.Health("not ready" if not versions else "degraded" if wrong else "ok", wrong, versions)
 
 
