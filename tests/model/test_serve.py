@@ -128,7 +128,7 @@ def test_a_clients_fault_is_a_problem_that_says_what_to_do(ask: Ask, body: bytes
 
 
 def test_who_has_no_key_is_let_in_on_loopback_alone_and_a_scope_is_all_that_a_key_may(
-    served: Served, tmp_path: Path
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client(served, "evil.example")("GET", "/v1/models").status_code == 403
     key = keys.make(tmp_path, "shop", ("read",))
@@ -136,6 +136,9 @@ def test_who_has_no_key_is_let_in_on_loopback_alone_and_a_scope_is_all_that_a_ke
     ask = client(served, "shop.example", keys=server.Keys(tmp_path).now)
     assert ask("GET", "/v1/models").status_code == 401
     assert ask("GET", "/v1/models", headers={"x-api-key": key[:-1]}).status_code == 401
+    monkeypatch.setenv(keys.VARIABLE, "k" * 32)
+    asked = client(served, "shop.example", keys=server.Keys(tmp_path / "none").now)
+    assert asked("GET", "/v1/models", headers={"x-api-key": "k" * 32}).status_code == 200
     own = {"authorization": f"Bearer {key}"}
     assert ask("GET", "/v1/models", headers=own).status_code == 200
     told = ask("POST", "/v1/events", headers=own, json={"session": "a", "events": VISIT})

@@ -29,6 +29,7 @@ VARIABLES = {
     "CLICKFLOW_USERS": "who may sign in",
     "CLICKFLOW_API_URL": "the Airflow that a worker elsewhere belongs to",
     "CLICKFLOW_JWT_SECRET": "what such a worker signs with",
+    "CLICKFLOW_SERVING_KEY": "a key of `clickflow serve`, beside those that it has made",
     "CLICKFLOW_PSEUDONYM_KEY": "the key of user pseudonyms",
     "CLICKFLOW_LEDGER_KEY": "the key that signs the ledger's lines, of who promotes",
     "CLICKFLOW_LEDGER_PUBLIC_KEY": "the keys that may have signed them, instead of the home's ledger.pub",

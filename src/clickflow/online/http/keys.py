@@ -1,7 +1,10 @@
-"""Keys of clients: their hashes, with the scopes of each, in `<home>/serving-keys.json` (mode 0600)."""
+"""Keys of clients: their hashes, with the scopes of each, in `<home>/serving-keys.json` (mode 0600). One more, which
+may read and tell events, stands in CLICKFLOW_SERVING_KEY: of containers.
+"""
 
 import hashlib
 import json
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -17,6 +20,9 @@ Scope = Literal["read", "events", "promote"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 PREFIX = "cf_"
+VARIABLE = "CLICKFLOW_SERVING_KEY"
+SHORTEST = 32
+"""Letters of a key that is given, not made."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,21 @@ def file_of(home: Path) -> Path:
 
 
 def load(home: Path) -> Mapping[bytes, Key]:
-    """The keys by the hash of each. Raises DataError where the file is not one of keys."""
-    file = file_of(home)
+    """The keys by the hash of each. Raises DataError where the file is not one of keys, UsageError where the
+    variable's is too short to be safe.
+    """
+    return {**_filed(file_of(home)), **_given(os.environ.get(VARIABLE, ""))}
+
+
+def _given(key: str) -> Mapping[bytes, Key]:
+    if 0 < len(key) < SHORTEST:
+        raise UsageError(
+            f"{VARIABLE} has {len(key)} letters; at least {SHORTEST} cannot be guessed", kept="nobody is let in by it"
+        )
+    return {hashed(key): Key("variable", frozenset({"read", "events"}))} if key else {}
+
+
+def _filed(file: Path) -> Mapping[bytes, Key]:
     try:
         rows = read_json(file)
         return {bytes.fromhex(row["sha256"]): Key(name, frozenset(row["scopes"])) for name, row in rows.items()}
