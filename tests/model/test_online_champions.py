@@ -1,8 +1,10 @@
 """Which version answers online: the champion of the ledger, or the last good one where that cannot be had."""
 
+import asyncio
 import shutil
 from pathlib import Path
 
+import httpx
 import online_shop
 import pytest
 from online_shop import MODEL
@@ -11,6 +13,9 @@ import mlflow_database
 from clickflow.online.champions import Champions
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question, Step
+from clickflow.online.http.app import app
+from clickflow.online.http.settings import Settings
+from clickflow.online.state import Memory
 from clickflow.params.file import load
 from clickflow.registry import ledger
 from clickflow.system.errors import ClickflowError, UsageError
@@ -73,6 +78,45 @@ def test_a_new_champion_is_swapped_in_and_back(paths: Paths, artefacts: list[Pat
     crown(paths, artefacts, 1)
     found.refresh()
     assert engine.answer(MODEL, ASKED).rankings["next_item"] == first.rankings["next_item"]
+
+
+def test_no_request_fails_while_champions_are_swapped_and_rolled_back(paths: Paths, artefacts: list[Path]) -> None:
+    engine, found = champions(paths)
+    made = app(
+        engine,
+        Memory(subjects=10, steps=10, keep_seconds=60),
+        Settings(pseudonym=lambda _, raw: raw, wrong=dict),
+    )
+
+    async def asked() -> list[tuple[int, int]]:
+        given: list[tuple[int, int]] = []
+        over = asyncio.Event()
+
+        async def ask(client: httpx.AsyncClient, path: str, body: object) -> None:
+            while not over.is_set():
+                answer = await client.post(path, json=body)
+                given.append((answer.status_code, answer.json().get("version")))
+
+        transport = httpx.ASGITransport(made, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            question = {"history": [{"item": "5"}, {"item": "6"}]}
+            askers = [
+                asyncio.create_task(ask(client, f"/v1/{path}", question)) for path in ("recommend", "predict") * 2
+            ]
+            for number in (2, 1, 2, 1):
+                crown(paths, artefacts, number)
+                await asyncio.to_thread(found.refresh)
+                before = len(given)
+                while len(given) < before + 20:
+                    await asyncio.sleep(0.005)
+                assert {version for _, version in given[-8:]} == {number}
+            over.set()
+            await asyncio.gather(*askers)
+        return given
+
+    given = asyncio.run(asked())
+    assert {status for status, _ in given} == {200}
+    assert {version for _, version in given} == {1, 2}
 
 
 def test_the_last_good_champion_goes_on_where_the_new_one_cannot_be_had(
