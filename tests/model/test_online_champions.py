@@ -186,5 +186,6 @@ def test_without_a_champion_nobody_answers_and_health_says_why(paths: Paths) -> 
     shutil.rmtree(paths.home)
     found.refresh()
     assert "has no champion" in found.health()[MODEL].problem
+    assert found.health()[MODEL].waiting
     with pytest.raises(UsageError, match="no model"):
         engine.current(MODEL)

@@ -42,6 +42,8 @@ class Standing:
     """When it came to, seconds since 1970 UTC."""
     problem: str = ""
     """What is wrong, and what is done in its place; empty: nothing."""
+    waiting: bool = False
+    """Whether the problem is only that there has been no champion yet."""
 
 
 class Champions:
@@ -76,7 +78,7 @@ class Champions:
                 try:
                     after = self._brought(model)
                 except (ClickflowError, OSError, MemoryError) as error:
-                    after = replace(self._standing[model], problem=_told(error))
+                    after = replace(self._standing[model], problem=_told(error), waiting=False)
                 if not after.serving and after.problem:
                     after = self._earlier(model, after)
                 if after.problem and after.problem != before.problem:
@@ -99,8 +101,8 @@ class Champions:
             self._engine.withdraw(model)
             self._seen.pop(model, None)
             why = f"{model} has no champion: `dvc repro`, then `clickflow promote`, make the first one"
-            return Standing(problem=why)
-        now = replace(now, champion=wanted, problem="")
+            return Standing(problem=why, waiting=True)
+        now = replace(now, champion=wanted, problem="", waiting=False)
         if now.serving == wanted:
             return replace(now, problem=self._spoilt(model))
         number, due, pause = self._again.get(model, (0, 0.0, FIRST_PAUSE / 2))

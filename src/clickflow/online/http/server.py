@@ -137,7 +137,7 @@ def build(params: Params, paths: Paths) -> Any:
         found = {
             model: each.problem
             for model, each in champions.health().items()
-            if each.problem and (each.champion or each.serving or model in serve.models)
+            if each.problem and (not each.waiting or model in serve.models)
         }
         return found | live.wrong()
 
