@@ -299,9 +299,10 @@ def canary(
 def status(as_json: AsJson = False) -> None:
     """Show each model's champion, its metrics, since when and why; the candidate; the last decision."""
     params, paths = _open()
+    from clickflow.online.live import report
     from clickflow.registry import status as verb
 
-    verb.run(params, paths, as_json=as_json)
+    verb.run(params, paths, as_json=as_json, live=report.beside(params, paths))
 
 
 @app.command(rich_help_panel=MODELS)

@@ -307,6 +307,8 @@ def test_clicks_purchases_and_feedback_by_version(tmp_path: Path, params: Params
         }
 
     assert shown() == {1: (1.0, 0.0, 0.0), 2: (1.0, 1.0, 6.0)}, "the last answer that names the item has it"
+    own.put("outcomes", kind=log.CLICKED, request="r1", item="b")
+    assert shown() == {1: (1.0, 0.0, 0.0), 2: (1.0, 1.0, 6.0)}, "a word of clicks alone leaves no other answer out"
     own.put("outcomes", kind=log.SHOWN, request="r1")
     for _ in range(2):
         own.put("outcomes", id="told twice", kind=log.BOUGHT, request="r1", item="a", value=7.5)

@@ -1,7 +1,7 @@
 """`clickflow status`: each model's champion, since when, how good, by which run and why; candidate; last decision."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from clickflow.events.freshness import Freshness, freshness
@@ -61,11 +61,14 @@ class ModelStatus:
     versions: int
     frozen: int
     notes: tuple[str, ...]
+    live: tuple[str, ...] = ()
+    """What became of the answers, as `clickflow live` last had it: beside the decision that was made offline."""
 
 
-def run(params: Params, paths: Paths, *, as_json: bool) -> None:
-    """Print the state of every model of params.yaml; nothing is changed."""
+def run(params: Params, paths: Paths, *, as_json: bool, live: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Print the state of every model of params.yaml; nothing is changed. `live`: by model, what became of its answers."""
     statuses, shown, signing = collect(params, paths)
+    statuses = [replace(each, live=tuple((live or {}).get(each.model, ()))) for each in statuses]
     data = freshness(params, paths)
     console.emit(
         {
@@ -209,6 +212,8 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
         yield "last decision", f"{last.action}{version}, {_minute(last.time)} by {last.actor}: {last.why}"
         if (origin_text := origin.words(last.asked)) and (not champion or champion.since != last.time):
             yield "", origin_text
+    for number, line in enumerate(status.live):
+        yield "" if number else "live", line
     for note in status.notes:
         yield "note", note
 

@@ -116,7 +116,8 @@ SELECT row, bool_or(action <> 'purchase'), bool_or(action = 'purchase'),
     coalesce(sum(money) FILTER (action = 'purchase'), 0) FROM owned GROUP BY row
 """
 SAID = """
-SELECT request, bool_or(kind = 'clicked'), bool_or(kind = 'bought'), coalesce(sum(value) FILTER (kind = 'bought'), 0)
+SELECT request, bool_or(kind = 'shown'), bool_or(kind = 'clicked'), bool_or(kind = 'bought'),
+    coalesce(sum(value) FILTER (kind = 'bought'), 0)
 FROM outcomes WHERE kind IN ('shown', 'clicked', 'bought') AND request IS NOT NULL GROUP BY request
 """
 
@@ -143,8 +144,9 @@ def shown(params: Params, answers: "pa.Table", outcomes: "pa.Table") -> Shown:
         con.register("outcomes", outcomes)
         owned = {row: rest for row, *rest in con.execute(ATTRIBUTED, [most]).fetchall()}
         said = {request: rest for request, *rest in con.execute(SAID).fetchall()}
-    kept = [(row, said.get(request)) for request, row in first.items() if not said or request in said]
-    found = [given if given is not None else owned.get(row, (False, False, 0.0)) for row, given in kept]
+    says = any(each[0] for each in said.values())  # a shop that tells of clicks alone leaves no other answer out
+    kept = [(row, said.get(request)) for request, row in first.items() if not says or request in said]
+    found = [given[1:] if given is not None else owned.get(row, (False, False, 0.0)) for row, given in kept]
     return Shown(
         np.array([row for row, _ in kept], np.int64),
         np.array([bool(each[0] or each[1]) for each in found], bool),

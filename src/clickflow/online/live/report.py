@@ -112,6 +112,20 @@ def lines(result: Mapping[str, Any], model: str) -> list[str]:
     return found
 
 
+def beside(params: Params, paths: Paths) -> dict[str, list[str]]:
+    """By model, the lines of the last report and when it was made; models that were not answered for are not there."""
+    result = last(paths)
+    try:
+        found = {model: lines(result, model) for model in params.models}
+        made = f"as of {result['made'][:16].replace('T', ' ')} UTC" if result else ""
+    except (KeyError, TypeError, AttributeError, ValueError):  # a file that somebody, or another version, wrote
+        return {
+            model: [f"{log.place(paths.home) / FILE} is no report: `clickflow live` makes it"]
+            for model in params.models
+        }
+    return {model: [*told, made] for model, told in found.items() if told}
+
+
 def _headline(heads: Mapping[str, Any]) -> dict[str, Any]:
     shown = {}
     for name, head in heads.items():

@@ -1,0 +1,165 @@
+"""A canary from its beginning to its end, on a real registry; a server follows the ledger."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import online_shop
+import pytest
+from registry_workspace import MODEL, candidate, home_of, params_of, with_store, workspace
+from typer.testing import CliRunner
+
+from clickflow import cli
+from clickflow.online.engine import Engine
+from clickflow.online.history import Question
+from clickflow.online.live import arms, live, log, report
+from clickflow.online.live.log import Log
+from clickflow.registry import champion, ledger
+from clickflow.system.errors import UsageError
+from clickflow.system.paths import Paths
+
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+def here(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """Version 1 is champion, version 2 passes the gate and is to be a canary."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CLICKFLOW_ACTOR", "ada")
+    monkeypatch.setenv("CLICKFLOW_COMMIT", "c0ffee")
+    monkeypatch.setenv("CLICKFLOW_RUN_ID", "run-7")
+    paths = with_store(workspace(folder, root))
+    candidate(paths, "one")
+    call("promote")
+    chosen = f"live:\n  canary: [{MODEL}]\n  share: 0.5\n  min_visitors: 20\n"
+    paths.params.write_text(paths.params.read_text(encoding="utf-8") + chosen, encoding="utf-8")
+    candidate(paths, "two", champion=1, mrr=0.25)
+    return paths
+
+
+def call(*arguments: str) -> Any:
+    """The verb's JSON."""
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
+    if result.exception:
+        raise result.exception
+    return json.loads(result.stdout)
+
+
+def actions(paths: Paths) -> list[tuple[str, int, int]]:
+    return [(each.action, each.version, each.champion) for each in ledger.whole(paths)]
+
+
+def visits(paths: Paths, test: int, clicks: tuple[float, float], number: int) -> int:
+    """So many visitors of each version, a share of whom clicks; when all is known."""
+    now = report.rule.micros(ledger.whole(paths)[-1].time) + HOUR
+    own = Log(log.place(paths.home), clock=lambda: now * 1000)
+    for each in range(2 * number):
+        canary = bool(each % 2)
+        row = {"request": f"r{each}", "session_id": f"s{each}", "model": MODEL, "version": 1 + canary, "test": test}
+        arm = log.CANARY if canary else log.CHAMPION
+        given = {"output": "next_item", "kind": "ranking", "labels": ["a"], "scores": [1.0], "steps": 1, "plain": True}
+        own.put("answers", **row, **given, arm=arm, last_item="b", last_action="view")
+        if (each // 2) % 100 < 100 * clicks[canary]:
+            own.put("outcomes", kind=log.CLICKED, request=f"r{each}", item="a")
+    own.flush()
+    return now + 72 * HOUR
+
+
+def test_promote_begins_a_canary_and_a_person_ends_it(here: Paths) -> None:
+    call("promote")
+    call("promote")
+    assert actions(here) == [("promote", 1, 1), ("canary", 2, 1)], "once"
+    assert call("canary", "status")["canaries"][MODEL]["call"] == "wait"
+    with pytest.raises(UsageError, match="a canary of next_step is on"):
+        call("canary", "start", MODEL, "--reason", "again")
+    with pytest.raises(UsageError, match="needs a model and a reason"):
+        call("canary", "stop", MODEL)
+    call("canary", "stop", MODEL, "--reason", "the page is being rebuilt")
+    assert call("canary", "status")["canaries"] == {}
+    with pytest.raises(UsageError, match="no canary of next_step is on"):
+        call("canary", "stop", MODEL, "--reason", "the page is being rebuilt")
+    with pytest.raises(UsageError, match="began a canary of version 2 .* which was ended"):
+        call("promote")
+    assert actions(here)[2] == ("stop", 2, 1)
+    with pytest.raises(UsageError, match="never let through"):
+        call("canary", "start", MODEL, "--version", "9", "--reason", "a try")
+    call("canary", "start", MODEL, "--reason", "the page is done")
+    assert actions(here)[-1] == ("canary", 2, 1)
+
+
+@pytest.mark.parametrize(("clicks", "end"), [((0.1, 0.9), ("promote", 2, 2)), ((0.9, 0.1), ("stop", 2, 1))])
+def test_the_rule_ends_a_canary(
+    here: Paths, clicks: tuple[float, float], end: tuple[str, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = here.params.read_text(encoding="utf-8")
+    here.params.write_text(text + f"  metric: {{{MODEL}: ctr}}\n", encoding="utf-8")
+    call("promote")
+    began = ledger.whole(here)[-1]
+    now = visits(here, began.number, clicks, 100)
+    monkeypatch.setattr(report.time, "time_ns", lambda: now * 1000)
+    call("live")
+    beside = call("status")["models"][MODEL]["live"]
+    assert any(line.startswith("version 2, canary: 100 requests of 100 visitors, ctr") for line in beside), beside
+    assert f"canary, version 2: {end[0]}" in " ".join(CliRunner().invoke(cli.app, ["status"]).stdout.split())
+    told = call("canary", "judge")["canaries"][MODEL]
+    assert told["call"] == end[0], told["why"]
+    last = ledger.whole(here)[-1]
+    assert (last.action, last.version, last.champion) == end
+    assert last.facts["canary"] == began.number and last.facts["evidence"]["candidate_visitors"] == 100
+    assert call("canary", "judge")["canaries"] == {}
+    assert call("status")["models"][MODEL]["champion"]["version"] == end[2]
+
+
+def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
+    here: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = replace(online_shop.exported(tmp_path / "made"), model=MODEL)
+    fetched: list[int] = []
+
+    def of(model: str, version: int, _: Path) -> Any:
+        fetched.append(version)
+        return replace(served, model=model, version=version)
+
+    params = params_of(here)
+    monkeypatch.setattr(arms.Served, "of", of)
+    monkeypatch.setattr(live, "fetched", lambda paths, *which: champion.fetch(params, paths, *which))
+    params = replace(params, live=replace(params.live, shadow=1.0))
+    kept = live.Live(params, here, Engine({MODEL: served}))
+    kept.arms.look()
+    assert (kept.arms.canaries, kept.arms.shadows) == ({}, {})
+    call("promote")
+    kept.arms.look()
+    who = [f"visitor {number}" for number in range(200)]
+    answering = {each: kept.choose(MODEL, each) for each in who}
+    assert 70 < sum(name != MODEL for name in answering.values()) < 130
+    assert kept.engine.current(arms.canary_of(MODEL)).version == 2
+
+    kept._thread.start()
+    champions = [each for each in who if answering[each] == MODEL][:5]
+    for number, each in enumerate(champions):
+        question = Question((), None)
+        kept.observe(
+            SimpleNamespace(
+                name=MODEL,
+                found=kept.engine.answer(MODEL, question, None),
+                question=question,
+                rules=None,
+                request=f"r{number}",
+                session=each,
+                customer=None,
+                seconds=0.001,
+            )
+        )
+    kept.close()
+    rows = log.read(log.place(home_of()), "answers").to_pylist()
+    by_arm = {arm: {row["request"] for row in rows if row["arm"] == arm} for arm in (log.CHAMPION, log.SHADOW)}
+    assert by_arm[log.SHADOW] == by_arm[log.CHAMPION] == {f"r{number}" for number in range(5)}
+    assert {row["version"] for row in rows if row["arm"] == log.SHADOW} == {2} and kept.unseen == 0
+
+    call("canary", "stop", MODEL, "--reason", "enough was seen")
+    kept.arms.look()
+    assert {kept.choose(MODEL, each) for each in who} == {MODEL} and fetched == [2]
