@@ -66,7 +66,7 @@ class ModelStatus:
 
 
 def run(params: Params, paths: Paths, *, as_json: bool, live: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Print the state of every model of params.yaml; nothing is changed. `live`: by model, what became of its answers."""
+    """Print the state of every model of params.yaml; nothing is changed. `live`: by model, what became of answers."""
     statuses, shown, signing = collect(params, paths)
     statuses = [replace(each, live=tuple((live or {}).get(each.model, ()))) for each in statuses]
     data = freshness(params, paths)
