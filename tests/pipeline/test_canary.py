@@ -18,7 +18,7 @@ import online_shop
 from clickflow import cli
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question
-from clickflow.online.live import arms, live, log, report
+from clickflow.online.live import arms, live, log, rule
 from clickflow.online.live.log import Log
 from clickflow.registry import champion, ledger
 from clickflow.system.errors import UsageError
@@ -59,7 +59,7 @@ def actions(paths: Paths) -> list[tuple[str, int, int]]:
 
 def visits(paths: Paths, test: int, clicks: tuple[float, float], number: int) -> int:
     """So many visitors of each version, a share of whom clicks; when all is known."""
-    now = report.rule.micros(ledger.whole(paths)[-1].time) + HOUR
+    now: int = rule.micros(ledger.whole(paths)[-1].time) + HOUR
     own = Log(log.place(paths.home), clock=lambda: now * 1000)
     for each in range(2 * number):
         canary = bool(each % 2)
@@ -104,7 +104,7 @@ def test_the_rule_ends_a_canary(
     call("promote")
     began = ledger.whole(here)[-1]
     now = visits(here, began.number, clicks, 100)
-    monkeypatch.setattr(report.time, "time_ns", lambda: now * 1000)
+    monkeypatch.setattr("time.time_ns", lambda: now * 1000)
     call("live")
     beside = call("status")["models"][MODEL]["live"]
     assert any(
@@ -132,7 +132,7 @@ def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
         return replace(served, model=model, version=version)
 
     params = params_of(here)
-    monkeypatch.setattr(arms.Served, "of", of)
+    monkeypatch.setattr("clickflow.online.live.arms.Served.of", of)
     monkeypatch.setattr(live, "fetched", lambda paths, *which: champion.fetch(params, paths, *which))
     params = replace(params, live=replace(params.live, shadow=1.0))
     kept = live.Live(params, here, Engine({MODEL: served}))
