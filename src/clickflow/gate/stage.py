@@ -152,7 +152,7 @@ def page(decision: Mapping[str, Any]) -> str:
 
     template = (Path(__file__).parent / "decision.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(decision=decision, marks=MARKS, mark=_mark, line=_line)
+    return environment.from_string(template).render(decision=decision, marks=MARKS, mark=mark, line=line)
 
 
 def _headline(gate: ResolvedGate, evidence: Evidence) -> dict[str, float]:
@@ -186,13 +186,13 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _mark(rule: Mapping[str, Any]) -> str:
+def mark(rule: Mapping[str, Any]) -> str:
     """The verdict that a rule is shown by: `warned` where it failed, or could not be judged, and only warns."""
     verdict = str(rule["verdict"])
     return "warned" if rule["severity"] == "warn" and verdict in ("failed", "not_judged") else verdict
 
 
-def _line(rule: Mapping[str, Any]) -> dict[str, float] | None:
+def line(rule: Mapping[str, Any]) -> dict[str, float] | None:
     """Where interval, observed value and bound of a rule lie on a line from 0 to 100; None without an interval."""
     evidence = rule["evidence"]
     interval, observed, bound = evidence.get("interval"), evidence.get("observed"), evidence.get("bound")
@@ -221,6 +221,6 @@ def _table(decision: Mapping[str, Any]) -> Any:
     table.add_column("what was found", overflow="fold")
     table.add_column("else")
     for rule in decision["rules"]:
-        mark = f"[{colours[_mark(rule)]}]{MARKS[_mark(rule)]}[/]"
-        table.add_row(mark, escape(rule["rule"]), escape(rule["text"]), rule["severity"])
+        shown = f"[{colours[mark(rule)]}]{MARKS[mark(rule)]}[/]"
+        table.add_row(shown, escape(rule["rule"]), escape(rule["text"]), rule["severity"])
     return table

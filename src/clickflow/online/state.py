@@ -3,9 +3,11 @@
 A subject is a pseudonym with its kind (`session:…`); raw ids do not get here.
 """
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from threading import Lock
 from typing import Any, Protocol
 
@@ -36,6 +38,9 @@ class State(Protocol):
 
     async def forget(self, subject: str) -> bool:
         """Whether there were steps, which are no more. Raises Away."""
+
+    async def subjects(self, prefix: str, most: int) -> list[str]:
+        """Some of those whose name begins so, at most `most`; of this process the latest first. Raises Away."""
 
     async def wrong(self) -> str:
         """What is wrong; empty where nothing is."""
@@ -81,6 +86,12 @@ class Memory:
         """As `State`."""
         with self._lock:
             return self._held.pop(subject, None) is not None
+
+    async def subjects(self, prefix: str, most: int) -> list[str]:
+        """As `State`."""
+        with self._lock:
+            self._expire()
+            return list(islice((name for name in reversed(self._held) if name.startswith(prefix)), most))
 
     async def wrong(self) -> str:
         """As `State`."""
@@ -130,6 +141,20 @@ class Redis:
     async def forget(self, subject: str) -> bool:
         """As `State`."""
         return bool(await self._ask(self._client.delete(PREFIX + subject)))
+
+    async def subjects(self, prefix: str, most: int) -> list[str]:
+        """As `State`; by no order, for a Redis keeps none."""
+
+        async def found() -> list[str]:
+            pattern = PREFIX + re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
+            names: list[str] = []
+            async for name in self._client.scan_iter(match=pattern, count=1000):
+                names.append(name.decode().removeprefix(PREFIX))
+                if len(names) >= most:
+                    break
+            return names
+
+        return list(await self._ask(found()))
 
     async def wrong(self) -> str:
         """As `State`."""

@@ -18,6 +18,7 @@ from clickflow.online.http.problems import Refused
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Observers, Service, Settings
 from clickflow.online.live import routes as live
+from clickflow.online.page import routes as page
 from clickflow.online.state import State
 from clickflow.online.why import routes as why
 
@@ -31,6 +32,7 @@ ROUTES: tuple[Route, ...] = (
     *answers.ROUTES,
     *about.ROUTES,
     *live.ROUTES,
+    *page.ROUTES,
     *why.ROUTES,
     Route(
         method="GET",

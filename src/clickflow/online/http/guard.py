@@ -58,7 +58,7 @@ class Endpoint:
         span = trace(service, route, call)
         refused: Refused | None = None
         try:
-            async with asyncio.timeout(service.serve.timeout_seconds):
+            async with asyncio.timeout(route.seconds or service.serve.timeout_seconds):
                 answer = await self._answered(call, scope, receive)
         except Gone:
             return

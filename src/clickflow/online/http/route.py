@@ -54,3 +54,5 @@ class Route:
     listed: bool = True
     """Whether it stands in openapi.json."""
     status: int = 200
+    seconds: float | None = None
+    """After which it is given up; None: serve.timeout_seconds."""

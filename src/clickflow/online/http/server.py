@@ -154,7 +154,8 @@ def build(params: Params, paths: Paths) -> Any:
         gap=gaps(params).get,
         wrong=wrong,
         at_end=end,
-        extra={"live": live, "costs": params.evaluation.costs} | ({} if found is None else {"tracer": found}),
+        extra={"live": live, "costs": params.evaluation.costs, "params": params, "paths": paths}
+        | ({} if found is None else {"tracer": found}),
     )
     return app(engine, state_of(serve), settings)
 

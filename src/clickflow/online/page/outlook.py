@@ -1,0 +1,74 @@
+"""Segments and forecasts, as `clickflow profiles` and `clickflow demand` left them below reports/."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from clickflow.system.files import read_json
+from clickflow.system.paths import Paths
+
+SEGMENTS, DEMAND = "profiles", "demand"
+"""Folders below reports/."""
+MISSING: dict[str, Any] = {"missing": True}
+SERIES = 60
+"""Forecasts that are sent at once, the largest first."""
+AMOUNTS = ("expected", "low_10", "middle", "high_90")
+
+
+def segments(paths: Paths | None) -> dict[str, Any]:
+    """Names, sizes, what is different and what they do later; `missing` where there are none."""
+    folder = None if paths is None else paths.root / "reports" / SEGMENTS
+    if folder is None or not (folder / "segments.json").is_file():
+        return MISSING
+    card = read_json(folder / "card.json")
+    kept = {name: card.get(name) for name in ("as_of", "customers", "horizon_days")}
+    return {**kept, "segments": read_json(folder / "segments.json")["segments"]}
+
+
+def segment_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
+    """The segment of a customer and who is most like them; None where that is not known."""
+    import pyarrow.compute as pc
+
+    folder = None if paths is None else paths.root / "reports" / SEGMENTS
+    if folder is None or not (folder / "profiles.parquet").is_file():
+        return None
+    table = _table(folder / "profiles.parquet", (folder / "profiles.parquet").stat().st_mtime_ns)
+    rows = table.filter(pc.equal(table["user_id"], user)).to_pylist()
+    if not rows:
+        return None
+    return {"name": rows[0]["segment_name"], "similar": rows[0]["similar"][:5]}
+
+
+def forecasts(paths: Paths | None, q: str) -> dict[str, Any]:
+    """The largest series whose id holds `q`, each with its periods and what to order; `missing` where there are none."""
+    import pyarrow.compute as pc
+
+    folder = None if paths is None else paths.root / "reports" / DEMAND
+    if folder is None or not (folder / "forecasts.parquet").is_file():
+        return MISSING
+    card = read_json(folder / "card.json")
+    level = card["level"]
+    files = [folder / "stock.parquet", folder / "forecasts.parquet"]
+    stock, ahead = (_table(file, file.stat().st_mtime_ns) for file in files)
+    if q:
+        stock = stock.filter(pc.match_substring(stock[level], q, ignore_case=True))
+    rows = stock.sort_by([("expected", "descending")]).slice(0, SERIES).to_pylist()
+    wanted = [row[level] for row in rows]
+    by_series: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
+    import pyarrow as pa
+
+    for period in ahead.filter(pc.is_in(ahead[level], pa.array(wanted, pa.string()))).to_pylist():
+        by_series[period[level]].append({name: period[name] for name in ("period", *AMOUNTS)})
+    past = card.get("past") or {}
+    return {
+        **{name: card[name] for name in ("level", "step", "horizon", "from", "count")},
+        "coverage": (past.get("preset") or {}).get("coverage_80"),
+        "series": [{**row, "id": row[level], "periods": by_series[row[level]]} for row in rows],
+    }
+
+
+@lru_cache(4)
+def _table(file: Path, _stamp: int) -> Any:
+    from pyarrow import parquet
+
+    return parquet.read_table(file)

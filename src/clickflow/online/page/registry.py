@@ -1,0 +1,198 @@
+"""What the page says of each model: champion, candidate, gate, ledger, drift, runs; and its two changes.
+
+Verbs that need MLflow run as the command line does, in a process of their own: the server stays small, nobody else's
+question waits, and the rules of `clickflow promote` and `rollback` are the only ones there are. Who asked is the name of
+the key, which the ledger's line then bears.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clickflow.gate import stage
+from clickflow.params.schema import Params
+from clickflow.registry import ledger
+from clickflow.system import process
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.files import read_json, sha256
+from clickflow.system.paths import Paths
+from clickflow.system.process import NO_TELEMETRY, git
+
+FRESH = 20.0
+"""Seconds for which a state that was asked for is taken for the present one."""
+RUNS = 8
+FACTS = ("number", "time", "actor", "action", "version", "champion", "previous", "reason")
+"""Of a line of the ledger, what is shown."""
+
+
+class Registry:
+    """The registry of a workspace, as the page asks for it."""
+
+    def __init__(self, params: Params, paths: Paths) -> None:
+        self._params, self._paths = params, paths
+        self._held: tuple[float, Any, dict[str, Any]] = (0.0, None, {})
+
+    def models(self, served: dict[str, int]) -> dict[str, Any]:
+        """All of params.yaml; `served`: the versions that answer here. What cannot be read is said in `note`."""
+        status, note = self._status()
+        entries, said = self._entries()
+        watch = _json(self._paths.watch / "watch.json") or {}
+        return {
+            "models": [
+                {
+                    "name": name,
+                    "unit": spec.unit,
+                    "outputs": list(spec.heads),
+                    "served": served.get(name, 0),
+                    "status": status.get(name) or NOT_KNOWN,
+                    "gate": self._gate(name),
+                    "promotable": self._promotable(name, entries),
+                    "ledger": [_line(entry) for entry in reversed(entries) if entry.model == name],
+                    "watch": _watched(watch, name),
+                }
+                for name, spec in sorted(self._params.models.items())
+            ],
+            "runs": _runs(self._paths.root),
+            "note": " ".join(filter(None, (note, said))),
+        }
+
+    def promote(self, model: str, reason: str, person: str) -> str:
+        """Carry out the gate's decision. Raises UsageError where it is refused, or nothing may be promoted."""
+        self._known(model)
+        decision = self._gate(model)
+        if decision is None or decision["decision"] != "promote":
+            raise UsageError(
+                f"the gate has not let a candidate of {model} through",
+                kept="nothing was changed",
+                next_step="`dvc repro` makes and judges a candidate",
+            )
+        answer = self._verb(["promote", model, "--approve", _reason(reason)], person)
+        return str(answer["models"][0]["text"])
+
+    def rollback(self, model: str, to: int, reason: str, person: str) -> str:
+        """Put version `to` back. Raises UsageError where it may not be champion."""
+        self._known(model)
+        answer = self._verb(["rollback", model, "--reason", _reason(reason), "--to", str(to)], person)
+        return f"{model}: version {answer['champion']} is champion again"
+
+    def _known(self, model: str) -> None:
+        self._params.model(model)
+        if model.startswith("-"):
+            raise UsageError(f"{model!r} is no model")
+
+    def _verb(self, words: Sequence[str], person: str | None = None) -> Any:
+        """What `clickflow …` prints as JSON; `person`: who asks, of what changes something."""
+        env = os.environ | NO_TELEMETRY | ({} if person is None else {"CLICKFLOW_PERSON": person})
+        command = [sys.executable, "-m", "clickflow.cli", *words, "--json"]
+        done = process.run(command, cwd=self._paths.root, env=env, say=lambda _: None, capture=True)
+        if person is not None:
+            self._held = (0.0, None, {})
+        if done.code:
+            what, kept, following = _said(done.tail)
+            raise UsageError(what, kept=kept, next_step=following)
+        return json.loads(done.stdout)
+
+    def _status(self) -> tuple[dict[str, Any], str]:
+        stamp = _stamp(ledger.path(self._paths), self._paths.params)
+        at, seen, held = self._held
+        if not held or seen != stamp or time.monotonic() - at > FRESH:
+            try:
+                held = self._verb(["status"])["models"]
+            except (ClickflowError, OSError, ValueError) as error:
+                return {}, error.what if isinstance(error, ClickflowError) else f"clickflow status failed: {error}"
+            self._held = (time.monotonic(), stamp, held)
+        return held, ""
+
+    def _entries(self) -> tuple[list[ledger.Entry], str]:
+        try:
+            return ledger.whole(self._paths), ""
+        except (ClickflowError, OSError) as error:
+            return [], error.what if isinstance(error, ClickflowError) else f"the ledger cannot be read: {error}"
+
+    def _gate(self, model: str) -> dict[str, Any] | None:
+        decision = _json(self._paths.gate(model) / "decision.json")
+        if decision is None:
+            return None
+        shown = ("decision", "summary", "sentence", "champion_version", "artefact_sha256")
+        rules = [
+            {
+                "rule": rule["rule"],
+                "mark": stage.mark(rule),
+                "severity": rule["severity"],
+                "text": rule["text"],
+                "line": stage.line(rule),
+            }
+            for rule in decision["rules"]
+        ]
+        return {**{name: decision.get(name) for name in shown}, "rules": rules}
+
+    def _promotable(self, model: str, entries: Sequence[ledger.Entry]) -> bool:
+        """Whether there is a decision that has not been carried out yet."""
+        file = self._paths.gate(model) / "decision.json"
+        done = {entry.facts.get("decision_sha256") for entry in entries if entry.model == model}
+        return file.is_file() and sha256(file) not in done
+
+
+NOT_KNOWN: dict[str, Any] = {"champion": None, "candidate": None, "last": None, "down": None, "notes": []}
+"""The status of a model where it cannot be asked for."""
+
+
+def _line(entry: ledger.Entry) -> dict[str, Any]:
+    every = asdict(entry)
+    return {name: every[name] for name in FACTS}
+
+
+def _watched(watch: dict[str, Any], model: str) -> dict[str, Any] | None:
+    own = (watch.get("models") or {}).get(model)
+    return None if own is None else {**own, "as_of": watch["as_of"]}
+
+
+def _runs(root: Path) -> list[dict[str, str]]:
+    form = "%(refname:lstrip=2)%09%(creatordate:iso-strict)%09%(contents:subject)"
+    with suppress(ClickflowError, subprocess.SubprocessError, OSError):
+        said = git(
+            root, "for-each-ref", "refs/runs", "--sort=-creatordate", f"--count={RUNS}", f"--format={form}", timeout=5
+        )
+        rows = [line.split("\t", 2) for line in said.splitlines()]
+        return [dict(zip(("run", "time", "subject"), row, strict=True)) for row in rows if len(row) == 3]
+    return []
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise UsageError("a reason is needed: it stands in the ledger", kept="nothing was changed")
+    return text.strip()
+
+
+def _said(tail: Sequence[str]) -> tuple[str, str, str]:
+    """What happened, what was kept and what to do next, of an error that the command line printed."""
+    lines = [line.strip() for line in tail if line.strip()]
+    start = next((n for n, line in enumerate(lines) if line.startswith("error:")), max(0, len(lines) - 3))
+    parts = {"error": "", "kept": "", "next": ""}
+    here = "error"
+    for line in lines[start:]:
+        name, colon, rest = line.partition(":")
+        if colon and name in parts:
+            here, line = name, rest.strip()
+        parts[here] = f"{parts[here]} {line}".strip()
+    return parts["error"] or "the command failed and said nothing", parts["kept"], parts["next"]
+
+
+def _json(file: Path) -> Any:
+    try:
+        return read_json(file)
+    except (OSError, ValueError):
+        return None
+
+
+def _stamp(*files: Path) -> Any:
+    with suppress(OSError):
+        return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+    return None

@@ -1,0 +1,356 @@
+"""The page's routes: its files, and the JSON that only it reads, below /v1/console."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.responses import Response
+
+from clickflow.online.history import Step
+from clickflow.online.http import schema
+from clickflow.online.http.problems import Refused
+from clickflow.online.http.questions import steps_of
+from clickflow.online.http.route import Call, Route
+from clickflow.online.http.settings import Service
+from clickflow.online.page import outlook, static_files
+from clickflow.online.page.after import about, after_each
+from clickflow.online.page.registry import Registry
+from clickflow.online.page.subjects import History, Logs, Subject, pseudonyms
+from clickflow.online.served import Served
+from clickflow.params.schema import Params
+from clickflow.system.paths import Paths
+
+KINDS = {"session": "session", "customer": "customer"}
+"""By unit, what the server's state calls its subjects."""
+WATCHED = 8
+"""Items whose probability may be asked for at once."""
+LONG = 300.0
+"""Seconds that a change of champion may take: files are hashed, rules decided again."""
+POPULAR = 12
+"""Items that are named where nothing was typed yet."""
+
+T = TypeVar("T")
+
+
+class Find(Struct):
+    """Of `/v1/console/subjects`."""
+
+    unit: str
+    q: Annotated[str, Meta(max_length=200)] = ""
+    limit: Annotated[int, Meta(ge=1, le=200)] = 40
+
+
+class FindItem(Struct):
+    """Of `/v1/console/items`."""
+
+    model: str
+    q: Annotated[str, Meta(max_length=200)] = ""
+    limit: Annotated[int, Meta(ge=1, le=100)] = POPULAR
+
+
+class FindSeries(Struct):
+    """Of `/v1/console/forecasts`."""
+
+    q: Annotated[str, Meta(max_length=200)] = ""
+
+
+class After(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A history whose answers after each step are wanted."""
+
+    model: str
+    history: list[schema.Step]
+    now: schema.Moment | None = None
+    k: Annotated[int, Meta(ge=1, le=100)] = 12
+    exclude_seen: bool = False
+    watch: Annotated[list[schema.Name], Meta(max_length=WATCHED)] = []
+
+
+class Promotion(Struct, forbid_unknown_fields=True):
+    """A change of champion by the gate's decision; the reason stands in the ledger."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Return(Struct, forbid_unknown_fields=True):
+    """A change of champion to an earlier version."""
+
+    to: Annotated[int, Meta(ge=1)]
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+def _workspace(service: Service) -> tuple[Params | None, Paths | None]:
+    return service.settings.extra.get("params"), service.settings.extra.get("paths")
+
+
+def _once(service: Service, name: str, make: Callable[[], T]) -> T:
+    """What is made once for a server."""
+    held = service.settings.extra.setdefault("page", {}) if isinstance(service.settings.extra, dict) else {}
+    if name not in held:
+        held[name] = make()
+    found: T = held[name]
+    return found
+
+
+def _logs(service: Service) -> Logs:
+    return _once(service, "logs", lambda: Logs(_workspace(service)[1]))
+
+
+def _registry(service: Service) -> Registry | None:
+    params, paths = _workspace(service)
+    return None if params is None or paths is None else _once(service, "registry", lambda: Registry(params, paths))
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def page(service: Service, call: Call) -> Response:
+    """A file of the page."""
+    name = call.path.get("name", "index.html")
+    found = static_files.every().get(name)
+    if found is None:
+        raise Refused("not-found", "the page has no such file", "open / in a browser")
+    content, media = found
+    return Response(content, media_type=None, headers={**static_files.HEADERS, "Content-Type": media})
+
+
+async def console(service: Service, call: Call) -> Response:
+    """What answers here, who asks, and where else to look."""
+    from clickflow.online.http.about import health_of
+
+    health = await health_of(service)
+    served = [service.engine.current(name) for name in service.engine.models]
+    key = call.key
+    return _json(
+        {
+            "models": [await asyncio.to_thread(_model, one) for one in served],
+            "keys": bool(service.settings.keys()),
+            "person": None if key is None else {"name": key.name, "may_promote": "promote" in key.scopes},
+            "links": {"airflow": os.environ.get("CLICKFLOW_UI"), "mlflow": _mlflow(service)},
+            "health": health,
+        }
+    )
+
+
+def _mlflow(service: Service) -> str | None:
+    """Where people see MLflow's pages; None of a database, which has none."""
+    from clickflow.tracking import mlflow_client
+
+    params, paths = _workspace(service)
+    if params is None or paths is None:
+        return None
+    uri = mlflow_client.uri_of(params, paths)
+    return mlflow_client.without_password(uri) if mlflow_client.is_server(uri) else None
+
+
+def _model(served: Served) -> dict[str, Any]:
+    items = served.items
+    return {
+        "name": served.model,
+        "version": served.version,
+        "unit": served.unit,
+        "items": len(items) - 2,
+        "actions": list(served.action_of),
+        "popular": [_item(served, index) for index in items.popular[:1].tolist()],
+        "outputs": [
+            {
+                "name": output.name,
+                "title": output.title,
+                "kind": output.kind,
+                "question": output.head.question,
+                "means": dict(output.head.means) or None,
+            }
+            for output in served.outputs
+        ],
+    }
+
+
+def _item(served: Served, index: int) -> dict[str, Any]:
+    name = served.items.ids[index]
+    return {"item": name, **about(served, name)}
+
+
+async def subjects(service: Service, call: Call) -> Response:
+    """The latest visits or customers, or those that are called so: of the server's state, then of the log."""
+    query: Find = call.query
+    names = pseudonyms(query.q, service.settings.pseudonym) if query.q else [""]
+    kind = KINDS.get(query.unit, query.unit)
+    live = []
+    for name in await _live(service, kind, names, query.limit):
+        steps = await service.state.history(f"{kind}:{name}")
+        if steps:
+            live.append(Subject(name, query.unit, "live", len(steps), steps[-1].time, steps[-1].action))
+    live.sort(key=lambda each: -(each.last or 0))
+
+    def of_log() -> list[Subject]:
+        log = _logs(service).of(query.unit)
+        if log is None:
+            return []
+        return log.search(names, query.limit) if query.q else log.latest(query.limit)
+
+    found = [*live, *await asyncio.to_thread(of_log)]
+    return _json({"subjects": [asdict(each) for each in found[: query.limit]]})
+
+
+async def _live(service: Service, kind: str, names: list[str], most: int) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        found += await service.state.subjects(f"{kind}:{name}", most)
+    return list(dict.fromkeys(each.removeprefix(f"{kind}:") for each in found))[:most]
+
+
+async def subject(service: Service, call: Call) -> Response:
+    """What one did: by the server's state where it knows more than the log."""
+    unit, name = call.path["unit"], call.path["id"]
+    kind = KINDS.get(unit, unit)
+    steps = await service.state.history(f"{kind}:{name}")
+    paths = _workspace(service)[1]
+
+    def of_log() -> History | None:
+        log = _logs(service).of(unit)
+        return None if log is None else log.history(name)
+
+    found = await asyncio.to_thread(of_log)
+    if steps and (found is None or (steps[-1].time or 0) >= (found.subject.last or 0)):
+        own = Subject(name, unit, "live", len(steps), steps[-1].time, steps[-1].action)
+        found = History(own, steps, None, found.others if found else ())
+    if found is None:
+        raise Refused("not-found", f"nobody is called {name!r} here", "search for the first letters of a pseudonym")
+    served = next((one for one in map(service.engine.current, service.engine.models) if one.unit == unit), None)
+    segment = await asyncio.to_thread(
+        outlook.segment_of, paths, name if unit == "customer" else found.subject.user or ""
+    )
+    return _json(
+        {
+            **asdict(found.subject),
+            "steps": [_step(served, step) for step in found.steps],
+            "now": found.now,
+            "others": found.others,
+            "segment": segment,
+        }
+    )
+
+
+def _step(served: Served | None, step: Step) -> dict[str, Any]:
+    if served is None:
+        return {**asdict(step), "known": False, "name": None, "brand": None}
+    known = about(served, step.item)
+    own = {name: value for name, value in asdict(step).items() if value is not None}
+    return {"quantity": None, "time": None, **known, **own, "known": step.item in served.items.index_of}
+
+
+async def after(service: Service, call: Call) -> Response:
+    """The answers of a model after each step of a history."""
+    body: After = call.body
+    served = service.engine.current(body.model)
+    steps = steps_of(body.history, service.serve.max_history, "$.history")
+    try:
+        now = None if body.now is None else schema.micros(body.now)
+    except ValueError as error:
+        raise Refused("invalid", f"{error}", where="$.now") from error
+    begun = time.perf_counter()
+    ask = partial(after_each, served, steps, now=now, k=body.k, exclude_seen=body.exclude_seen, watch=body.watch)
+    found = await asyncio.to_thread(ask)
+    call.model, call.version = served.model, served.version
+    return _json({**found, "milliseconds": round(1000 * (time.perf_counter() - begun), 1)})
+
+
+async def items(service: Service, call: Call) -> Response:
+    """Items by id, name, brand or category, the most frequent first."""
+    query: FindItem = call.query
+    served = service.engine.current(query.model)
+    found = await asyncio.to_thread(_search_items, served, query.q.casefold(), query.limit)
+    return _json({"items": found})
+
+
+def _search_items(served: Served, q: str, limit: int) -> list[dict[str, Any]]:
+    found, exact = [], served.items.index_of.get(q)
+    if exact is not None:
+        found.append(_item(served, exact))
+    for index in served.items.popular.tolist():
+        if len(found) >= limit:
+            break
+        if index != exact:
+            own = _item(served, index)
+            if not q or any(q in str(own[name] or "").casefold() for name in ("item", "name", "brand", "category")):
+                found.append(own)
+    return found
+
+
+async def segments(service: Service, call: Call) -> Response:
+    """Segments of customers, where `clickflow profiles` has left them."""
+    return _json(await asyncio.to_thread(outlook.segments, _workspace(service)[1]))
+
+
+async def forecasts(service: Service, call: Call) -> Response:
+    """Demand ahead, where `clickflow demand` has left it."""
+    return _json(await asyncio.to_thread(outlook.forecasts, _workspace(service)[1], call.query.q))
+
+
+async def models(service: Service, call: Call) -> Response:
+    """Champion, candidate, gate, ledger, drift and runs of each model."""
+    registry = _registry(service)
+    if registry is None:
+        return _json({"models": [], "runs": [], "note": ""})
+    served = {name: service.engine.current(name).version for name in service.engine.models}
+    return _json(await asyncio.to_thread(registry.models, served))
+
+
+async def promote(service: Service, call: Call) -> Response:
+    """Carry out the gate's decision on a candidate."""
+    return await _change(service, call, lambda own, who: own.promote(call.path["model"], call.body.reason, who))
+
+
+async def rollback(service: Service, call: Call) -> Response:
+    """Make an earlier champion the champion again."""
+    body: Return = call.body
+    return await _change(service, call, lambda own, who: own.rollback(call.path["model"], body.to, body.reason, who))
+
+
+async def _change(service: Service, call: Call, act: Callable[[Registry, str], str]) -> Response:
+    registry = _registry(service)
+    if call.key is None or registry is None:
+        raise Refused("not-allowed", "a champion is changed by a person with a key, in a workspace")
+    return _json({"text": await asyncio.to_thread(act, registry, call.key.name)})
+
+
+def _own(method: str, path: str, answer: Any, summary: str, **words: Any) -> Route:
+    return Route(method=method, path=path, answer=answer, summary=summary, listed=False, **words)
+
+
+ROUTES = (
+    _own("GET", "/", page, "The page.", scope=None, media="text/html"),
+    _own("GET", "/page/{name}", page, "Its files.", scope=None, media="text/plain"),
+    _own("GET", "/v1/console", console, "What answers, and who asks."),
+    _own("GET", "/v1/console/subjects", subjects, "Visits or customers.", query=Find),
+    _own("GET", "/v1/console/subjects/{unit}/{id}", subject, "What one did."),
+    _own("POST", "/v1/console/answers", after, "Answers after each step.", takes=After),
+    _own("GET", "/v1/console/items", items, "Items by what they are called.", query=FindItem),
+    _own("GET", "/v1/console/segments", segments, "Segments of customers."),
+    _own("GET", "/v1/console/forecasts", forecasts, "Demand ahead.", query=FindSeries),
+    _own("GET", "/v1/console/models", models, "Models and their registry.", seconds=LONG),
+    _own(
+        "POST",
+        "/v1/console/models/{model}/promote",
+        promote,
+        "Promote.",
+        takes=Promotion,
+        scope="promote",
+        seconds=LONG,
+    ),
+    _own(
+        "POST",
+        "/v1/console/models/{model}/rollback",
+        rollback,
+        "Roll back.",
+        takes=Return,
+        scope="promote",
+        seconds=LONG,
+    ),
+)

@@ -1,0 +1,257 @@
+// Each model: who is champion and why, what the gate found, how it fares, every line of the ledger; and, by key, its change.
+
+import { get, post, Problem } from "./api.js";
+import { asTable, interval } from "./charts.js";
+import { h, speak, swap } from "./dom.js";
+import { button, empty, fault, loading, sentence } from "./parts.js";
+import { figure, minute, t } from "./strings.js";
+
+const LINES = 8;
+
+export function models(main, server, alive) {
+  const box = h("div", { class: "plain" }, h("h1", { class: "unseen" }, t("nav.models")), loading());
+  swap(main, box);
+  const load = async () => {
+    try {
+      const [found, live] = await Promise.all([get("console/models"), get("live").catch(() => null)]);
+      if (!alive()) return;
+      swap(
+        box,
+        h("h1", { class: "unseen" }, t("nav.models")),
+        found.note ? h("p", { class: "note" }, found.note) : null,
+        elsewhere(server),
+        found.models.length ? found.models.map((each) => model(each, server, live, load)) : empty(t("fault.models"), t("fault.models.next")),
+        runs(found.runs),
+      );
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      if (alive()) swap(box, fault(problem, load));
+    }
+  };
+  load();
+}
+
+function elsewhere(server) {
+  const there = Object.entries(server.links).filter(([, address]) => address);
+  if (!there.length && server.person?.may_promote) return null;
+  return h(
+    "p",
+    { class: "soft" },
+    there.length ? [t("links"), ": ", there.flatMap(([name, address], index) => [index ? ", " : "", h("a", { href: address, rel: "noreferrer" }, t(`link.${name}`))])] : null,
+    server.person?.may_promote ? null : [there.length ? ". " : "", t("act.read")],
+  );
+}
+
+function model(each, server, live, again) {
+  const { status } = each;
+  const { champion, candidate } = status;
+  return h(
+    "section",
+    { class: "model", "aria-labelledby": `model ${each.name}` },
+    h("header", {}, h("h2", { id: `model ${each.name}` }, each.name), h("p", { class: "soft" }, [t(`nav.${each.unit}`, {}, each.unit), ...each.outputs].join(" · "))),
+    h(
+      "div",
+      { class: "facts2" },
+      fact("champion", champion ? championOf(each) : h("p", {}, status.down ? status.down.why : t("champion.none"))),
+      fact("candidate", h("p", {}, candidate ? t("candidate.is", { n: String(candidate) }) : t("candidate.none"))),
+      liveOf(each, live),
+      driftOf(each),
+    ),
+    status.notes.map((note) => h("p", { class: "note" }, sentence(note))),
+    gate(each),
+    ledger(each),
+    server.person?.may_promote ? acts(each, again) : null,
+  );
+}
+
+const fact = (name, ...children) => h("div", { class: "fact" }, h("h3", {}, t(name)), children);
+
+function championOf({ status: { champion }, served }) {
+  const run = champion.origin.run_id || champion.origin.dag_run || (champion.origin.commit || "").slice(0, 10);
+  return [
+    h("p", { class: "big" }, t("version", { n: String(champion.version) })),
+    champion.since ? h("p", {}, t("champion.since", { time: minute(champion.since), who: champion.actor || "–" })) : null,
+    h("p", { class: served === champion.version ? "ok" : "note" }, served === champion.version ? t("champion.serves") : served ? t("champion.other", { n: String(served) }) : t("none")),
+    champion.why ? h("p", { class: "soft" }, champion.why) : null,
+    run ? h("p", { class: "soft" }, `${t("champion.run")}: `, h("code", {}, run)) : null,
+    Object.keys(champion.metrics).length
+      ? h("dl", { class: "metrics", "aria-label": t("champion.metrics") }, Object.entries(champion.metrics).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, figure(value)))))
+      : null,
+  ];
+}
+
+/** What helper routes know of outcomes; nothing where there is none. */
+function liveOf(each, live) {
+  const own = live?.models?.[each.name] ?? (Array.isArray(live?.models) ? live.models.find((one) => one.model === each.name) : null);
+  if (!live) return null;
+  if (!own || !(own.versions?.length || own.metrics)) return fact("live", h("p", { class: "soft" }, sentence(t("live.none"))));
+  return fact(
+    "live",
+    (own.versions || []).map((version) =>
+      h(
+        "div",
+        {},
+        h("p", {}, t("version", { n: String(version.version) }), version.role ? ` · ${version.role}` : ""),
+        h("dl", { class: "metrics" }, Object.entries(version.metrics || {}).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, typeof value === "object" && value ? `${figure(value.value)} (${figure(value.low)}–${figure(value.high)})` : figure(value))))),
+      ),
+    ),
+  );
+}
+
+function driftOf({ watch }) {
+  if (!watch) return fact("drift", h("p", { class: "soft" }, sentence(t("drift.none"))));
+  const { windows } = watch;
+  const newest = windows[windows.length - 1];
+  const mark = (bound) => (bound.value === null ? "–" : `${figure(bound.value)}${bound.breach ? " ✗" : ""}`);
+  return fact(
+    "drift",
+    h("p", { class: watch.retrain ? "note" : "ok" }, watch.retrain ? t("drift.retrain") : t("drift.fine"), h("span", { class: "soft" }, ` ${t("drift.as.of", { time: minute(watch.as_of) })}`)),
+    h("p", { class: "soft" }, watch.why),
+    newest
+      ? h(
+          "dl",
+          { class: "metrics" },
+          newest.bounds.filter((bound) => bound.value !== null).slice(0, 6).map((bound) => h("div", { class: bound.breach ? "broken" : null }, h("dt", {}, bound.name.replaceAll("_", " ")), h("dd", {}, mark(bound), h("span", { class: "soft" }, ` ${t("drift.limit", { n: figure(bound.limit) })}`)))),
+        )
+      : null,
+    windows.length
+      ? asTable(`${t("drift")}: ${watch.model}`, [t("drift.bound"), ...windows.map((window) => minute(window.until))], windows[0].bounds.map((bound, index) => [bound.name, ...windows.map((window) => mark(window.bounds[index]))]))
+      : null,
+  );
+}
+
+const MARKS = { passed: "✓", failed: "✗", warned: "!", not_applicable: "–", not_judged: "?" };
+
+function gate({ name, gate: decision }) {
+  if (!decision) return h("section", { class: "gate" }, h("h3", {}, t("gate")), h("p", { class: "soft" }, sentence(t("gate.none"))));
+  const told = decision.rules.filter((rule) => rule.mark !== "passed" && rule.mark !== "not_applicable");
+  const against = decision.champion_version ? t("gate.against", { n: String(decision.champion_version) }) : t("gate.against.none");
+  const rows = (rules) =>
+    rules.map((rule) =>
+      h(
+        "tr",
+        { class: rule.mark },
+        h("td", { class: "mark" }, h("span", { "aria-hidden": "true" }, MARKS[rule.mark]), h("span", { class: "unseen" }, t(`gate.${rule.mark}`))),
+        h("th", { scope: "row" }, rule.rule),
+        h("td", {}, rule.line ? interval(rule.line, t("gate.interval")) : null),
+        h("td", { class: "text" }, rule.text),
+        h("td", { class: "soft" }, rule.severity),
+      ),
+    );
+  const table = (rules, label) =>
+    h(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+      h(
+        "table",
+        { class: "rules" },
+        h("caption", { class: "unseen" }, label),
+        h("thead", { class: "unseen" }, h("tr", {}, ["–", t("gate.rule"), t("gate.interval"), t("gate.found"), t("gate.else")].map((text) => h("th", { scope: "col" }, text)))),
+        h("tbody", {}, rows(rules)),
+      ),
+    );
+  const all = h("details", {}, h("summary", { "data-key": `rules ${name}` }, t("gate.all", { n: decision.rules.length })));
+  all.addEventListener("toggle", () => all.append(table(decision.rules, `${t("gate.all", { n: decision.rules.length })}: ${name}`)), { once: true });
+  return h(
+    "section",
+    { class: "gate" },
+    h("h3", {}, t("gate"), " ", h("span", { class: `decision is-${decision.decision}` }, t(`gate.${decision.decision}`)), " ", h("span", { class: "soft" }, against)),
+    decision.sentence ? h("p", {}, decision.sentence) : null,
+    h("p", { class: "soft" }, decision.summary),
+    told.length ? table(told.slice(0, 5), `${t("gate")}: ${name}`) : null,
+    all,
+  );
+}
+
+function ledger({ name, ledger: entries }) {
+  const heads = ["ledger.time", "ledger.action", "ledger.version", "ledger.who", "ledger.reason"];
+  const table = (rows) =>
+    h(
+      "table",
+      { class: "ledger" },
+      h("caption", { class: "unseen" }, `${t("ledger")}: ${name}`),
+      h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, t(head))))),
+      h(
+        "tbody",
+        {},
+        rows.map((entry) =>
+          h(
+            "tr",
+            {},
+            h("td", {}, h("time", { datetime: entry.time }, minute(entry.time))),
+            h("td", {}, h("span", { class: `decision is-${entry.action}` }, t(`ledger.${entry.action}`, {}, entry.action))),
+            h("td", { class: "num" }, entry.version ? String(entry.version) : "–"),
+            h("td", {}, entry.actor),
+            h("td", { class: "text" }, entry.reason),
+          ),
+        ),
+      ),
+    );
+  const box = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${t("ledger")}: ${name}` }, entries.length ? table(entries.slice(0, LINES)) : h("p", { class: "soft" }, t("ledger.none")));
+  return h(
+    "section",
+    {},
+    h("h3", {}, t("ledger"), " ", h("span", { class: "soft" }, t("ledger.what"))),
+    box,
+    entries.length > LINES ? button(t("more", { n: entries.length }), (event) => (swap(box, table(entries)), event.target.remove()), { "data-key": `ledger ${name}` }) : null,
+  );
+}
+
+function acts(each, again) {
+  const { status } = each;
+  const box = h("section", { class: "acts" });
+  const ask = (verb, words, what, body) => {
+    const reason = h("input", { type: "text", required: true, maxlength: "500", id: `reason ${each.name}`, autocomplete: "off" });
+    const said = h("p", { role: "status" });
+    const form = h(
+      "form",
+      {
+        onsubmit: async (event) => {
+          event.preventDefault();
+          said.textContent = t("act.working");
+          for (const control of form.querySelectorAll("button, input")) control.disabled = true;
+          try {
+            const answer = await post(`console/models/${encodeURIComponent(each.name)}/${verb}`, { ...body, reason: reason.value });
+            speak(answer.text || t("act.done"));
+            again();
+          } catch (problem) {
+            if (!(problem instanceof Problem)) throw problem;
+            said.replaceChildren(...sentence([problem.detail || problem.message, problem.next].filter(Boolean).join(" ")));
+            for (const control of form.querySelectorAll("button, input")) control.disabled = false;
+          }
+        },
+      },
+      h("p", { class: "soft" }, what),
+      h("label", { for: reason.id }, t("act.reason"), h("span", { class: "soft" }, ` ${t("act.reason.what")}`)),
+      reason,
+      h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, words), button(t("cancel"), draw)),
+      said,
+    );
+    swap(box, form);
+    reason.focus();
+  };
+  const draw = () => {
+    const previous = status.champion?.previous;
+    swap(
+      box,
+      h(
+        "div",
+        { class: "buttons" },
+        each.gate?.decision === "promote" && each.promotable ? button(t("act.promote"), () => ask("promote", t("act.promote"), t("act.promote.what"), {}), { "data-key": `promote ${each.name}` }) : null,
+        previous ? button(t("act.rollback", { n: String(previous) }), () => ask("rollback", t("act.rollback", { n: String(previous) }), t("act.rollback.what", { n: String(previous) }), { to: previous }), { "data-key": `rollback ${each.name}` }) : null,
+      ),
+    );
+  };
+  draw();
+  return box;
+}
+
+function runs(all) {
+  return h(
+    "section",
+    {},
+    h("h2", {}, t("runs")),
+    all.length ? h("ul", { class: "runs" }, all.map((run) => h("li", {}, h("code", {}, run.run), " ", h("time", { datetime: run.time }, minute(run.time)), " ", h("span", { class: "soft" }, run.subject)))) : h("p", { class: "soft" }, t("runs.none")),
+  );
+}
+

@@ -1,0 +1,376 @@
+// A visit or a customer: what they did, what is expected after each step, why, and what if it had been otherwise.
+
+import { get, post, Problem } from "./api.js";
+import { answers } from "./answers.js";
+import { lines } from "./charts.js";
+import { debounced, h, kept, link, speak, swap } from "./dom.js";
+import { finder } from "./finder.js";
+import { brief, button, choice, empty, fault, loading } from "./parts.js";
+import { action, called, figure, lasted, meant, minute, percent, signed, t } from "./strings.js";
+import { timeline } from "./timeline.js";
+import { why } from "./why.js";
+
+const TOP = 10;
+const WAIT = 120;
+const STEP = 30_000_000;
+
+let made = 0;
+
+/** The page of a unit: `route` is [unit, id]; `server` what /v1/console says. */
+export function subject(main, [unit, id], server, alive) {
+  const models = server.models.filter((each) => each.unit === unit);
+  if (!models.length) {
+    const none = server.models.length ? (unit === "customer" ? "fault.unit.customer" : "fault.unit") : "fault.models";
+    const next = server.models.length ? t("fault.unit.next", { unit }) : t("fault.models.next");
+    return void swap(main, h("h1", { class: "unseen" }, t(`nav.${unit}`)), empty(t(none), next));
+  }
+  const pane = h("section", { class: "subject", "aria-labelledby": "who" });
+  swap(main, h("div", { class: id ? "split chosen" : "split" }, finder(unit, id), pane));
+  if (id === undefined) {
+    swap(pane, h("h1", { id: "who", class: "quiet" }, t(unit === "customer" ? "choose.customer" : "choose")), h("p", { class: "soft" }, t("choose.what")));
+    return;
+  }
+  swap(pane, h("h1", { id: "who", class: "quiet" }, t(unit)), loading());
+  const load = async () => {
+    try {
+      const found = id === "new" ? { id: "new", unit, source: "made", steps: [], others: [] } : await get(`console/subjects/${unit}/${encodeURIComponent(id)}`);
+      if (alive()) show(pane, found, models, alive);
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      if (alive()) swap(pane, h("h1", { id: "who", class: "quiet" }, t(unit)), fault(problem, load));
+    }
+  };
+  load();
+}
+
+/** All that is known of the one on show; `draw` shows it again. */
+function show(pane, found, models, alive) {
+  const view = {
+    found,
+    model: models[0],
+    rows: found.steps.map((step) => ({ key: made++, step, was: step, removed: false })),
+    cursor: found.steps.length - 1,
+    question: null,
+    seen: true,
+    now: null,
+    before: null,
+    why: null,
+    fault: null,
+    shownFrom: Math.max(0, found.steps.length - 40),
+    abort: null,
+  };
+
+  // Places: `rows` are the steps of both histories in one order; a history has those that are in it.
+  const inNow = (row) => !row.removed;
+  const inBefore = (row) => row.was !== null;
+  view.steps = (inside, step) => view.rows.filter(inside).map(step);
+  view.edits = () => view.rows.filter((row) => row.removed || row.was === null || row.step !== row.was).length;
+  /** Where in the answers of a history those after a row stand; -1: nowhere. */
+  view.place = (answered, row, inside = inNow) => {
+    if (!answered) return -1;
+    if (!view.rows.some(inside)) return 0;
+    if (row < 0) return -1;
+    const place = view.rows.slice(0, row + 1).filter(inside).length - 1 - answered.first;
+    return place >= 0 && place < answered.count ? place : -1;
+  };
+  view.placeBefore = (row) => view.place(view.before, row, inBefore);
+  view.output = (name) => view.model.outputs.find((each) => each.name === name);
+
+  /** As of when a whole history is asked about; of an earlier step: right after it. */
+  view.asOf = (whole) => (whole && found.now ? { now: new Date(found.now / 1000).toISOString() } : {});
+  const ask = async (steps, signal) =>
+    post(
+      "console/answers",
+      {
+        model: view.model.name,
+        history: steps.map(bare),
+        ...view.asOf(true),
+        k: TOP,
+        exclude_seen: !view.seen,
+        watch: view.question?.kind === "ranking" ? [view.question.target] : [],
+      },
+      signal,
+    );
+
+  view.answer = async () => {
+    view.abort?.abort();
+    view.abort = new AbortController();
+    const { signal } = view.abort;
+    pane.setAttribute("aria-busy", "true");
+    try {
+      const begun = performance.now();
+      const [now, before] = await Promise.all([
+        ask(view.steps(inNow, (row) => row.step), signal),
+        view.edits() ? ask(view.steps(inBefore, (row) => row.was), signal) : null,
+      ]);
+      view.milliseconds = Math.round(performance.now() - begun);
+      view.now = now;
+      view.before = before;
+      view.fault = null;
+      if (!view.question) view.question = first(view);
+      if (!alive()) return;
+      draw();
+      if (view.question.kind === "ranking" && !now.outputs[view.question.output].watched[view.question.target]) return void view.answer();
+      pane.removeAttribute("aria-busy");
+      explain(signal);
+    } catch (problem) {
+      if (problem.name === "AbortError" || !alive()) return;
+      pane.removeAttribute("aria-busy");
+      if (!(problem instanceof Problem)) throw problem;
+      view.fault = problem;
+      draw();
+    }
+  };
+
+  const explain = debounced(WAIT, async (signal) => {
+    const upTo = view.rows.slice(0, view.cursor + 1).filter(inNow);
+    view.why = upTo.length ? "wait" : null;
+    paintWhy();
+    if (!upTo.length) return;
+    try {
+      const { output, target, kind } = view.question;
+      const said = await post(
+        "explain",
+        { model: view.model.name, history: upTo.map((row) => bare(row.step)), ...view.asOf(upTo.length === view.rows.filter(inNow).length), output, ...(kind === "ranking" ? { item: target } : kind === "classes" ? { class: target } : {}) },
+        signal,
+      );
+      if (signal.aborted || !alive()) return;
+      view.why = { ...said, rows: upTo.map((row) => row.key) };
+    } catch (problem) {
+      if (problem.name === "AbortError" || !alive()) return;
+      view.why = problem;
+    }
+    paintWhy();
+  });
+  const answerSoon = debounced(WAIT, () => view.answer());
+
+  view.ask = (question) => {
+    view.question = question;
+    kept.set(`asked.${view.model.name}`, question.output);
+    view.why = null;
+    if (question.kind === "ranking") view.answer();
+    else {
+      draw();
+      explain(view.abort.signal);
+    }
+  };
+  view.select = (row) => {
+    if (row === view.cursor) return;
+    view.cursor = row;
+    view.why = null;
+    draw();
+    if (view.now) explain(view.abort.signal);
+  };
+  view.edit = (act, what) => {
+    act();
+    view.why = null;
+    speak(what);
+    draw();
+    answerSoon();
+  };
+  view.add = (after, step = null) => {
+    const near = view.rows.slice(0, after + 1).reverse().find(inNow)?.step;
+    const next = view.rows.slice(after + 1).find(inNow)?.step;
+    const time = near ? Math.min(near.time + STEP, next ? Math.floor((near.time + next.time) / 2) : Infinity) : next ? next.time - STEP : Date.now() * 1000;
+    const like = step || (near ? { ...near } : null) || { item: view.model.popular[0]?.item || "", ...view.model.popular[0] };
+    const made_ = { ...like, action: step?.action || view.model.actions[0], time, quantity: null, known: true, added: true };
+    view.edit(() => {
+      view.rows.splice(after + 1, 0, { key: made++, step: made_, was: null, removed: false });
+      view.cursor = after + 1;
+      view.shownFrom = Math.min(view.shownFrom, after + 1);
+    }, t("added"));
+  };
+  /** Carry out what an explanation says would change the answer; its steps are places in the history up to the cursor. */
+  view.carryOut = (edits) => {
+    const rows = view.why.rows.map((key) => view.rows.find((row) => row.key === key));
+    view.edit(() => {
+      for (const edit of edits) {
+        const row = rows[edit.step];
+        if (edit.what === "remove" && row) row.removed = true;
+        if (edit.what === "change" && row) row.step = { ...row.step, action: edit.to };
+      }
+      const add = edits.find((edit) => edit.what === "add");
+      if (add) view.add(view.cursor, { item: add.item, name: add.name, action: add.action, price: null, category: null, brand: null });
+    }, t("whatif"));
+  };
+  view.reset = () =>
+    view.edit(() => {
+      view.rows = view.found.steps.map((step) => ({ key: made++, step, was: step, removed: false }));
+      view.cursor = Math.min(view.cursor, view.rows.length - 1);
+    }, t("whatif.reset"));
+
+  const head = h("header", { class: "who" });
+  const chart = h("section", { class: "chartbox", "aria-labelledby": "asked" });
+  const reasons = h("section", { class: "why", "aria-labelledby": "whyhead" });
+  const list = h("section", { class: "history", "aria-labelledby": "historyhead" });
+  const right = h("section", { class: "answers", "aria-labelledby": "answerhead" });
+  swap(pane, head, h("div", { class: "columns" }, chart, right, reasons, list));
+  const steps = timeline(list, view);
+
+  function draw() {
+    swap(head, heading(view, models));
+    swap(chart, view.fault ? fault(view.fault, () => view.answer()) : view.now ? chartOf(view) : loading());
+    steps.draw();
+    answers(right, view);
+    paintWhy();
+  }
+  function paintWhy() {
+    why(reasons, view);
+    steps.paint();
+  }
+  draw();
+  view.answer();
+}
+
+const bare = ({ item, action: name, time, category, price, quantity }) =>
+  Object.fromEntries(
+    Object.entries({ item, action: name, time: time === null || time === undefined ? null : new Date(time / 1000).toISOString(), category, price, quantity }).filter(
+      ([, value]) => value !== null && value !== undefined,
+    ),
+  );
+
+/** What is asked first: what was last time; else the likeliest of what is yes or no, an amount, the likeliest class, the best item. */
+function first(view) {
+  const before = view.output(kept.get(`asked.${view.model.name}`));
+  const latest = ({ name }) => view.now.outputs[name].values[view.now.count - 1] || 0;
+  const by = (kind) => view.model.outputs.filter((each) => each.kind === kind);
+  const output = before || by("probability").sort((a, b) => latest(b) - latest(a))[0] || by("amount")[0] || by("classes")[0] || by("ranking")[0] || view.model.outputs[0];
+  return { output: output.name, kind: output.kind, target: target(view, output) };
+}
+
+/** What of an output is asked about where nothing was chosen. */
+export function target(view, output) {
+  const own = view.now.outputs[output.name];
+  const place = Math.max(0, view.place(view.now, view.cursor));
+  if (output.kind === "classes") {
+    const values = own.values[place] || [];
+    return own.names[values.indexOf(Math.max(...values))] || own.names[0];
+  }
+  if (output.kind === "ranking") return own.top[place]?.[0]?.[0] || "";
+  return "";
+}
+
+/** The numbers of what is asked, after each step that has an answer. */
+export function track(answered, question, name = question.target) {
+  const own = answered.outputs[question.output];
+  if (question.kind === "classes") return own.values.map((row) => row && row[own.names.indexOf(name)]);
+  if (question.kind === "ranking") return own.watched[name] || [];
+  if (question.kind === "amount") return own.values.map((row) => row && row[0]);
+  return own.values;
+}
+
+export const isAmount = (question) => question.kind === "amount";
+export const shown = (question, value) => (value === null || value === undefined ? "–" : isAmount(question) ? figure(value) : percent(value));
+
+/** What is asked, for a heading: "Purchase", "Next action: cart", "Next item: 5123". */
+export function asked(view) {
+  const { output, kind, target: aim } = view.question;
+  const name = called(view.output(output));
+  return kind === "classes" ? `${name}: ${action(aim)}` : kind === "ranking" ? `${name}: ${aim}` : name;
+}
+
+function heading(view, models) {
+  const { found } = view;
+  const steps = view.steps(inside, (row) => row.step);
+  const times = steps.map((step) => step.time).filter(Boolean);
+  const count = view.edits();
+  const facts = [
+    steps.length ? t("steps", { n: steps.length }) + (times.length > 1 ? ` ${t("lasted", { time: lasted(times[times.length - 1] - times[0]) })}` : "") : null,
+    times.length ? h("time", { datetime: new Date(times[0] / 1000).toISOString() }, minute(times[0])) : null,
+    found.now ? t("as.of", { time: minute(found.now) }) : null,
+    t(`source.${found.source}`),
+  ];
+  return [
+    link(found.unit, t(found.unit === "customer" ? "find.back.customer" : "find.back"), { class: "back", "data-key": "back" }),
+    h(
+      "div",
+      { class: "title" },
+      h("h1", { id: "who" }, t(found.unit), " ", found.id === "new" ? null : h("span", { class: "id" }, found.id)),
+      h("p", { class: "facts" }, facts.filter(Boolean).flatMap((fact, index) => (index ? [" · ", fact] : [fact]))),
+      found.user && found.unit !== "customer"
+        ? h(
+            "p",
+            { class: "facts" },
+            t("of.customer"), " ", link(`customer/${encodeURIComponent(found.user)}`, brief(found.user), { "data-key": "customer" }),
+            found.others.length > 1 ? ` · ${t("others", { n: found.others.length })}: ` : null,
+            found.others.length > 1
+              ? found.others.slice(0, 5).flatMap((other, index) => [index ? ", " : "", other === found.id ? h("b", {}, brief(other)) : link(`session/${encodeURIComponent(other)}`, brief(other))])
+              : null,
+          )
+        : null,
+      found.segment ? h("p", { class: "facts" }, t("segment.of"), ": ", h("b", {}, found.segment.name)) : null,
+    ),
+    models.length > 1
+      ? choice({
+          label: t("answer.model"),
+          value: view.model.name,
+          options: models.map((each) => [each.name, each.name]),
+          onchoose: (name) => {
+            view.model = models.find((each) => each.name === name);
+            view.question = null;
+            view.why = null;
+            view.answer();
+          },
+        })
+      : null,
+    count
+      ? h(
+          "div",
+          { class: "whatif", role: "status" },
+          h("b", {}, t("whatif")), " ", t("whatif.is", { n: count }), " ",
+          button(t("whatif.reset"), view.reset, { "data-key": "reset" }),
+        )
+      : null,
+  ];
+}
+
+const inside = (row) => !row.removed;
+
+function chartOf(view) {
+  const { question, now, before } = view;
+  const output = view.output(question.output);
+  const from = view.rows.findIndex((row, index) => view.place(now, index) === 0 || view.placeBefore(index) === 0);
+  const rows = view.rows.map((row, index) => ({ row, index })).slice(Math.max(0, from));
+  const along = (values) => rows.map(({ row, index }) => (inside(row) ? (values[view.place(now, index)] ?? null) : null));
+  const was = (values) => rows.map(({ row, index }) => (row.was !== null ? (values[view.placeBefore(index)] ?? null) : null));
+  const own = now.outputs[question.output];
+  const names = question.kind === "classes" ? own.names : [question.target];
+  const series = names.map((name) => ({
+    name: question.kind === "classes" ? action(name) : question.kind === "ranking" ? name : meant(output),
+    strong: question.kind !== "classes" || name === question.target,
+    values: along(track(now, question, name)),
+    before: before && (question.kind !== "classes" || name === question.target) ? was(track(before, question, name)) : null,
+    band: question.kind === "amount" ? [1, 3].map((column) => along(own.values.map((row) => row && row[column]))) : null,
+  }));
+  const value = track(now, question)[view.place(now, view.cursor)];
+  const previous = track(now, question)[view.place(now, view.cursor) - 1];
+  const numberOf = (index) => view.rows.slice(0, index + 1).filter(inside).length;
+  const delta = previous === undefined || previous === null || value === undefined || value === null ? null : value - previous;
+  return [
+    h(
+      "div",
+      { class: "charthead" },
+      h("h2", { id: "asked" }, asked(view), " ", h("span", { class: "soft" }, t("chart.after"))),
+      h(
+        "p",
+        { class: "headline" },
+        h("strong", {}, shown(question, value)),
+        delta === null
+          ? null
+          : h("span", { class: delta < 0 ? "lowers" : "raises" }, delta < 0 ? "▼ " : delta > 0 ? "▲ " : "", t("chart.since", { delta: isAmount(question) ? signed(delta, false) : points(delta) })),
+      ),
+    ),
+    lines({
+      series,
+      labels: rows.map(({ row, index }) => (inside(row) ? String(numberOf(index)) : "×")),
+      format: (each, tick) => (isAmount(question) ? figure(each) : tick ? shortPercent(each) : percent(each)),
+      selected: rows.findIndex(({ index }) => index === view.cursor),
+      onselect: (place) => view.select(rows[place].index),
+      title: `${asked(view)}, ${t("chart.after")}`,
+    }),
+    question.kind === "amount" ? h("p", { class: "soft small" }, t("chart.band")) : null,
+  ];
+}
+
+export const points = (delta) => t("points", { n: signed(delta, true) });
+const shortPercent = (value) => percent(value).replace(/[.,]0+(?=\D*$)/, "");

@@ -1,0 +1,124 @@
+// Why the answer is what it is: what mattered, what each feature adds, and the nearest change that gives another answer.
+
+import { Problem } from "./api.js";
+import { asTable, effect } from "./charts.js";
+import { h, swap } from "./dom.js";
+import { button } from "./parts.js";
+import { asked, isAmount, points, shown } from "./subject.js";
+import { action, current, figure, signed, t } from "./strings.js";
+
+const MOST = 4;
+
+export function why(section, view) {
+  const { question, now } = view;
+  if (!question || !now || !view.why) return void swap(section);
+  const head = h("h2", { id: "whyhead" }, t("why"), " ", h("span", { class: "soft" }, asked(view)));
+  if (view.why === "wait") return void swap(section, head, h("p", { class: "soft loading" }, t("why.wait")));
+  if (view.why instanceof Problem) {
+    const gone = view.why.status === 404 || view.why.status === 405;
+    return void swap(section, head, h("p", { class: "soft" }, gone ? t("why.not") : view.why.detail || view.why.message));
+  }
+  const said = view.why;
+  swap(
+    section,
+    head,
+    h("p", { class: "sentence" }, said.sentences?.[current()]?.is?.[0] || said.sentences?.[current()]?.[0] || null),
+    said.contributions ? features(view, said) : steps(view, said),
+    change(view, said),
+    likeness(view, said),
+  );
+}
+
+const name = (view, said, place) => {
+  const row = view.rows.find((each) => each.key === said.rows[place]);
+  return row ? `${action(row.step.action)} ${row.step.name || row.step.item}` : "";
+};
+
+const numberOf = (view, said, place) => {
+  const at = view.rows.findIndex((each) => each.key === said.rows[place]);
+  return view.rows.slice(0, at + 1).filter((row) => !row.removed).length;
+};
+
+const difference = (view, value) => (isAmount(view.question) ? signed(value, false) : points(value));
+
+function steps(view, said) {
+  const found = said.effects.map((each) => ({ ...each, by: said.answer - each.without })).filter((each) => Math.abs(each.by) >= (isAmount(view.question) ? 0.005 : 0.0005)).slice(0, MOST);
+  if (!found.length) return h("p", {}, t("why.nothing"));
+  const most = Math.max(...found.map((each) => Math.abs(each.by)));
+  return h(
+    "ul",
+    { class: "reasons" },
+    found.map((each) =>
+      h(
+        "li",
+        {},
+        h("span", { class: "of" }, each.steps.map((place) => numberOf(view, said, place)).join(", ")),
+        h("span", { class: "what" }, each.what === "earlier" ? t("why.earlier") : each.what === "step" ? name(view, said, each.steps[0]) : `${each.name || each.item || action(each.action)} (${t("why.together")})`),
+        effect(each.by, most),
+        h("span", { class: each.by < 0 ? "lowers" : "raises" }, difference(view, each.by)),
+      ),
+    ),
+  );
+}
+
+function features(view, said) {
+  const { typical, features: all } = said.contributions;
+  const most = Math.max(...all.map((each) => Math.abs(each.effect)), 1e-9);
+  const rows = all.slice(0, 8);
+  const number = (value) => (value === null ? "–" : figure(value));
+  return [
+    h(
+      "ul",
+      { class: "reasons features" },
+      rows.map((each) =>
+        h(
+          "li",
+          { title: each.meaning },
+          h("span", { class: "what" }, each.feature.replaceAll("_", " "), " ", h("b", {}, number(each.value)), h("span", { class: "soft" }, ` ${t("why.usual").toLowerCase()} ${number(each.typical)}`)),
+          effect(each.effect, most),
+          h("span", { class: each.effect < 0 ? "lowers" : "raises" }, each.effect < 0 ? t("why.lowers") : t("why.raises")),
+        ),
+      ),
+    ),
+    h("p", { class: "soft small" }, `${t("why.typical")}: ${shown(view.question, said.unit === "amount" ? typical : Math.exp(typical))}`),
+    asTable(
+      t("why"),
+      [t("why.feature"), t("why.value"), t("why.usual"), t("why.effect")],
+      all.map((each) => [each.feature, number(each.value), number(each.typical), signed(each.effect, false)]),
+    ),
+  ];
+}
+
+const ASWELL = { above: "change.above", below: "change.below" };
+
+function change(view, said) {
+  const { change: found, tried, why_not } = said.search;
+  const head = h("h3", {}, t("change"));
+  if (!found) return h("div", { class: "nearest" }, head, h("p", { class: "soft" }, why_not === "no_threshold" ? t("change.no.threshold") : t("change.none", { n: tried })));
+  const after = found.after in ASWELL ? t(isAmount(view.question) ? `${ASWELL[found.after]}.amount` : ASWELL[found.after], { n: figure(said.threshold ?? 0) }) : said.kind === "classes" ? action(found.after) : found.after;
+  const words = found.edits.map((edit) =>
+    t(`change.${edit.what}`, {
+      step: String(edit.what === "add" ? "" : numberOf(view, said, edit.step)),
+      what: `${action(edit.action)} ${edit.name || edit.item}`,
+      to: action(edit.to || edit.action),
+      item: edit.name || edit.item,
+    }),
+  );
+  return h(
+    "div",
+    { class: "nearest" },
+    head,
+    h(
+      "p",
+      {},
+      words.join(", "), ": ", t("change.then", { after }), ", ", h("b", {}, shown(view.question, found.value)), " ",
+      button(t("change.try"), () => view.carryOut(found.edits), { "data-key": "try", class: "small" }),
+    ),
+  );
+}
+
+function likeness(view, said) {
+  const near = (said.associated || []).filter((each) => each.steps?.length).slice(0, 3);
+  if (!near.length) return null;
+  return h("p", { class: "soft small" }, `${t("why.like")}: `, near.map((each) => `${each.name || each.item} (${figure(each.likeness)})`).join(", "));
+}
