@@ -32,8 +32,9 @@ def after_each(
 ) -> dict[str, Any]:
     """Answers after the last `STEPS` steps, right after each of them; that after the last as of `now`.
 
-    `first`: the place of the first step with an answer, `count`: how many have one; of an empty history there is one. `outputs`: by name what its kind
-    says (`KINDS`). `items`: what is known of every item that is named. `watch`: items whose probability is wanted.
+    `first`: the place of the first step with an answer, `count`: how many have one; of an empty history there is one.
+    `outputs`: by name what its kind says (`KINDS`). `items`: what is known of every item that is named. `watch`: items
+    whose probability is wanted.
     """
     count = min(len(steps), STEPS)
     first = len(steps) - count
@@ -129,9 +130,9 @@ def _ranking(
 KINDS: dict[str, Any] = {
     "ranking": _ranking,
     "classes": _classes,
-    "probability": lambda served, output, logs, *_: {"values": _numbers(np.exp(logs[:, 1]))},
-    "amount": lambda served, output, values, *_: {"values": [_row(row) for row in values]},
-    "forecast": lambda served, output, values, *_: {
+    "probability": lambda _, __, logs, *___: {"values": _numbers(np.exp(logs[:, 1]))},
+    "amount": lambda _, __, values, *___: {"values": [_row(row) for row in values]},
+    "forecast": lambda _, __, values, *___: {
         "values": [None if np.isnan(row).any() else np.round(row.reshape(-1, 4), 4).tolist() for row in values]
     },
 }

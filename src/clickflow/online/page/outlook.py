@@ -40,7 +40,7 @@ def segment_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
 
 
 def forecasts(paths: Paths | None, q: str) -> dict[str, Any]:
-    """The largest series whose id holds `q`, each with its periods and what to order; `missing` where there are none."""
+    """The largest series whose id holds `q`, each with its periods and what to order; `missing`: there are none."""
     import pyarrow.compute as pc
 
     folder = None if paths is None else paths.root / "reports" / DEMAND

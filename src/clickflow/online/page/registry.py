@@ -1,8 +1,8 @@
 """What the page says of each model: champion, candidate, gate, ledger, drift, runs; and its two changes.
 
 Verbs that need MLflow run as the command line does, in a process of their own: the server stays small, nobody else's
-question waits, and the rules of `clickflow promote` and `rollback` are the only ones there are. Who asked is the name of
-the key, which the ledger's line then bears.
+question waits, and the rules of `clickflow promote` and `rollback` are the only ones there are. Who asked is the name
+of the key, which the ledger's line then bears.
 """
 
 import json

@@ -110,7 +110,7 @@ def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-async def page(service: Service, call: Call) -> Response:
+async def page(_: Service, call: Call) -> Response:
     """A file of the page."""
     name = call.path.get("name", "index.html")
     found = static_files.every().get(name)
@@ -283,7 +283,7 @@ def _search_items(served: Served, q: str, limit: int) -> list[dict[str, Any]]:
     return found
 
 
-async def segments(service: Service, call: Call) -> Response:
+async def segments(service: Service, _: Call) -> Response:
     """Segments of customers, where `clickflow profiles` has left them."""
     return _json(await asyncio.to_thread(outlook.segments, _workspace(service)[1]))
 
@@ -293,7 +293,7 @@ async def forecasts(service: Service, call: Call) -> Response:
     return _json(await asyncio.to_thread(outlook.forecasts, _workspace(service)[1], call.query.q))
 
 
-async def models(service: Service, call: Call) -> Response:
+async def models(service: Service, _: Call) -> Response:
     """Champion, candidate, gate, ledger, drift and runs of each model."""
     registry = _registry(service)
     if registry is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from clickflow.sequences.store import PackedSplit, open_split
 from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 IDS = ("session_id", "user_id")
 """By what one is called: the first of these that a unit has."""
@@ -55,7 +52,7 @@ class Log:
     store: Path
     card: Card
     splits: Mapping[str, PackedSplit]
-    tables: Mapping[str, "pa.Table"]
+    tables: dict[str, Any]
     """By part, a row a sequence."""
 
     @classmethod

@@ -125,7 +125,10 @@ export const TABLE = {
   "why.usual": ["Typical", "典型值"],
   "why.wait": ["Asking why …", "正在分析原因…"],
   "why.not": ["Why is not known here: the server has no explanations.", "此服务器没有解释功能。"],
-  "why.like": ["Like what was looked at", "与已浏览的相似"],
+  "why.alone": [
+    "After {item} alone the model expects it with {p}, {lift} times its usual share.",
+    "只看过 {item} 时，模型给它的概率是 {p}，是其平常份额的 {lift} 倍。",
+  ],
   "why.steps": ["What mattered most", "影响最大的步骤"],
   "change": ["What would change it", "怎样会改变"],
   "change.try": ["Try it", "试试看"],

@@ -5,7 +5,7 @@ import { asTable, effect } from "./charts.js";
 import { h, swap } from "./dom.js";
 import { button } from "./parts.js";
 import { asked, isAmount, points, shown } from "./subject.js";
-import { action, current, figure, signed, t } from "./strings.js";
+import { action, current, figure, percent, signed, t } from "./strings.js";
 
 const MOST = 4;
 
@@ -22,10 +22,10 @@ export function why(section, view) {
   swap(
     section,
     head,
-    h("p", { class: "sentence" }, said.sentences?.[current()]?.is?.[0] || said.sentences?.[current()]?.[0] || null),
     said.contributions ? features(view, said) : steps(view, said),
     change(view, said),
-    likeness(view, said),
+    alone(said),
+    h("p", { class: "soft small" }, said.sentences[current()].at(-1)),
   );
 }
 
@@ -117,8 +117,9 @@ function change(view, said) {
   );
 }
 
-function likeness(view, said) {
-  const near = (said.associated || []).filter((each) => each.steps?.length).slice(0, 3);
-  if (!near.length) return null;
-  return h("p", { class: "soft small" }, `${t("why.like")}: `, near.map((each) => `${each.name || each.item} (${figure(each.likeness)})`).join(", "));
+function alone(said) {
+  const best = (said.associated || [])[0];
+  if (!best) return null;
+  const values = { item: best.name || best.item, p: percent(best.alone), lift: figure(best.lift) };
+  return h("p", { class: "small" }, t("why.alone", values));
 }
