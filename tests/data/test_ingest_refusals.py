@@ -10,6 +10,7 @@ from ingest_setup import HEADER, Desk, row, rows
 from clickflow.events import ingest as stage
 from clickflow.events.freshness import freshness
 from clickflow.quality import validate
+from clickflow.registry import status
 from clickflow.system.errors import DataError
 
 
@@ -48,6 +49,26 @@ def test_the_newest_file_refused_whole(desk: Desk, capsys: Any) -> None:
     assert fresh is not None
     assert fresh.refused_files == ("2026-01-10.csv",)
     assert fresh.text().startswith("newest event 2026-01-09 00:06 UTC, 143.0 days old; no row was accepted of 2026")
+
+
+def test_how_fresh_the_data_is_comes_from_no_file_that_changed(desk: Desk) -> None:
+    desk.put("1.csv", HEADER + rows(50))
+    params = desk.params()
+    stage.run(params, desk.paths)
+    first = freshness(params, desk.paths)
+    assert first is not None
+    card, manifest = desk.paths.ingest_card, desk.paths.events / "_manifest.json"
+    for file, edit in ((card, ("2026-01-05", "2026-01-25")), (manifest, ('"s"', '"d"')), (card, ("last_event", "x"))):
+        whole = file.read_text(encoding="utf-8")
+        changed = whole.replace(*edit)
+        file.write_text(changed if changed != whole else whole + " ", encoding="utf-8")
+        with pytest.raises(DataError, match=rf"{file.name} has changed"):
+            freshness(params, desk.paths)
+        _, wrong = status._data(params, desk.paths)
+        assert "has changed" in wrong
+        assert "dvc checkout" in wrong
+        file.write_text(whole, encoding="utf-8")
+    assert freshness(params, desk.paths) == first
 
 
 def test_a_file_delivered_twice_is_no_broken_file(desk: Desk, capsys: Any) -> None:

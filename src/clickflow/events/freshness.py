@@ -1,12 +1,14 @@
 """The newest event that was accepted, how old it is, and what came after it and was refused."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clickflow.events import basis, manifest
 from clickflow.events.refusals import named, refused_files
 from clickflow.params.schema import Params
-from clickflow.system import files
+from clickflow.system import files, integrity
+from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 
 
@@ -31,11 +33,25 @@ class Freshness:
 
 
 def freshness(params: Params, paths: Paths) -> Freshness | None:
-    """By the last ingest, against `source.as_of` or the clock; None where there was none."""
+    """By the last ingest, against `source.as_of` or the clock; None where there was none.
+
+    Raises DataError where what the ingest said of it, or the manifest of its events, is not what it wrote.
+    """
+    if not paths.ingest_card.is_file():
+        return None
+    if paths.events.is_dir():
+        card = os.path.relpath(paths.ingest_card, paths.events)
+        integrity.verify_files(paths.events, card, manifest.NAME, home=paths.home)
     try:
-        newest = str(files.read_json(paths.ingest_card)["last_event"])
-        moment = datetime.fromisoformat(newest)
-    except (OSError, ValueError, KeyError, TypeError):
+        newest = files.read_json(paths.ingest_card)["last_event"]
+        moment = datetime.fromisoformat(newest) if newest is not None else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{paths.ingest_card} does not say which event is the newest ({type(error).__name__})",
+            kept="nothing was changed",
+            next_step="`dvc checkout`, or `dvc repro ingest`, puts it back",
+        ) from error
+    if moment is None:
         return None
     now = basis.utc(params.source.as_of) if params.source.as_of else datetime.now(UTC)
     hours = (now - moment).total_seconds() / 3600 if manifest.clock(paths.events) else None

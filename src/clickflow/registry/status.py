@@ -10,6 +10,7 @@ from clickflow.registry import aliases as followers
 from clickflow.registry import ledger, origin
 from clickflow.registry.ledger import Entry
 from clickflow.system import console
+from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 from clickflow.tracking import mlflow_client, registered_models
 from clickflow.tracking.mlflow_client import Store
@@ -69,17 +70,17 @@ def run(params: Params, paths: Paths, *, as_json: bool, live: Mapping[str, Seque
     """Print the state of every model of params.yaml; nothing is changed. `live`: by model, what became of answers."""
     statuses, shown, signing = collect(params, paths)
     statuses = [replace(each, live=tuple((live or {}).get(each.model, ()))) for each in statuses]
-    data = freshness(params, paths)
+    data, wrong = _data(params, paths)
     console.emit(
         {
             "models": {status.model: asdict(status) for status in statuses},
-            "data": None if data is None else asdict(data),
+            "data": {"wrong": wrong} if wrong else None if data is None else asdict(data),
             "registry": shown,
             "ledger": signing or "every line is signed",
             "home": str(paths.home),
         },
         as_json=as_json,
-        text=lambda: _shown(statuses, shown, data, signing),
+        text=lambda: _shown(statuses, shown, wrong or (data.text() if data else "nothing was ingested here"), signing),
     )
 
 
@@ -171,7 +172,15 @@ def _asked(entry: Entry) -> dict[str, Any]:
     return {name: entry.facts[name] for name in origin.RECORDED if name in entry.facts}
 
 
-def _shown(statuses: list[ModelStatus], registry: str, data: Freshness | None, signing: str) -> Any:
+def _data(params: Params, paths: Paths) -> tuple[Freshness | None, str]:
+    """How fresh the data is, or what is wrong with the files that say so."""
+    try:
+        return freshness(params, paths), ""
+    except DataError as error:
+        return None, f"{error.what}; next: {error.next_step}"
+
+
+def _shown(statuses: list[ModelStatus], registry: str, data: str, signing: str) -> Any:
     """A table a model, a line a fact: it stays readable in a narrow terminal."""
     from rich.console import Group
     from rich.markup import escape
@@ -188,8 +197,7 @@ def _shown(statuses: list[ModelStatus], registry: str, data: Freshness | None, s
     last = f"registry: {registry}"
     if not any(status.versions or status.last for status in statuses):
         last = f"nothing is registered yet in {registry}: run `dvc repro`, then `clickflow promote`"
-    newest = "data: nothing was ingested here" if data is None else f"data: {data.text()}"
-    return Group(*tables, escape(newest), escape(last), *([f"note: {signing}"] if signing else []))
+    return Group(*tables, escape(f"data: {data}"), escape(last), *([f"note: {signing}"] if signing else []))
 
 
 def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,10 +145,20 @@ def verify(*folders: Path, home: Path | None) -> None:
             refuse(folder, damaged(folder, home))
 
 
-def damaged(folder: Path, home: Path | None) -> list[Damage]:
-    """What is not as recorded below `folder`, in order. Raises DataError where the record itself cannot be used."""
+def verify_files(folder: Path, *names: str, home: Path | None) -> None:
+    """`verify` of some files alone, by their names in the record; one that it does not name is held to be damaged."""
     recorded = _recorded(folder)
-    here = _files(folder)
+    faults = [Damage(folder / name, "was not recorded") for name in names if name not in recorded]
+    refuse(folder, faults + damaged(folder, home, only=names))
+
+
+def damaged(folder: Path, home: Path | None, *, only: Collection[str] = ()) -> list[Damage]:
+    """What is not as recorded below `folder`, in order; of `only`, where files are named.
+
+    Raises DataError where the record itself cannot be used.
+    """
+    recorded = {name: record for name, record in _recorded(folder).items() if not only or name in only}
+    here = {} if only else _files(folder)
     faults: list[Damage] = []
     to_hash: dict[Path, str] = {}
     for name, record in recorded.items():
