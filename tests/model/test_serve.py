@@ -16,6 +16,8 @@ from clickflow.online.http import keys, server
 from clickflow.online.http.app import app
 from clickflow.online.http.settings import Asked, Settings
 from clickflow.online.served import Served
+from clickflow.params.file import load
+from clickflow.params.schema import Params
 from clickflow.params.serve import Serve
 
 KEY = b"k" * 32
@@ -30,12 +32,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     return online_shop.exported(tmp_path_factory.mktemp("serve"))
 
 
+@pytest.fixture(scope="module")
+def params(root: Path) -> Params:
+    return load(root / "params.yaml", lambda _: None)
+
+
 def client(served: Served | None, host: str = "127.0.0.1", **given: Any) -> Ask:
     """Ask an application in this process: `ask(method, path, **words of httpx)`."""
     limits = Serve(**given.pop("serve", {}))
     memory = state.Memory(subjects=limits.subjects, steps=limits.steps, keep_seconds=60)
     settings = Settings(serve=limits, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw), **given)
-    made = app(Engine({} if served is None else {served.model: served}), memory, settings)
+    return asking(app(Engine({} if served is None else {served.model: served}), memory, settings), host)
+
+
+def asking(made: Any, host: str = "127.0.0.1") -> Ask:
+    """Ask an application in this process."""
 
     def ask(method: str, path: str, **words: Any) -> httpx.Response:
         async def once() -> httpx.Response:
@@ -195,6 +206,50 @@ def test_a_pseudonym_is_the_one_that_ingest_gives() -> None:
     for kind, person in (("customer", "user"), ("session", "session")):
         (made,) = pseudonyms(pa.array(["ann"]), KEY, person).to_pylist()  # type: ignore[arg-type]
         assert server.pseudonym(KEY, kind, "ann") == made
+
+
+@pytest.mark.parametrize(
+    "raw", ["ann", " ann\u200b", "007", "7", "7.0", "-0.0", "1.5e3", "12e5", "1.2.3", "a+b@c.example", "Mu\u0308ller"]
+)
+def test_an_id_is_the_one_that_ingest_reads(raw: str, params: Params) -> None:
+    from clickflow.serving.identities import pseudonym_of
+
+    assert server.pseudonyms(params, KEY)("customer", raw) == pseudonym_of(params, "user", raw, KEY)
+
+
+def test_what_stands_for_nobody_is_nobody(served: Served, params: Params) -> None:
+    of = server.pseudonyms(params, KEY)
+    assert [of("session", raw) for raw in ("undefined", "(not set)", " ", "null ")] == [None] * 4
+    memory = state.Memory(subjects=9, steps=9, keep_seconds=60)
+    made = app(Engine({served.model: served}), memory, Settings(serve=Serve(), pseudonym=of))
+    ask = asking(made)
+    told = [{"session": "undefined"}, {"session": "undefined", "customer": "ann"}, {"customer": "1.23457e+06"}]
+    found = [ask("POST", "/v1/events", json={**who, "events": VISIT}) for who in told]
+    assert [answer.status_code for answer in found] == [422, 200, 422]
+    assert "lost digits" in found[-1].json()["detail"]
+    assert memory.counts["subjects"] == 1
+
+
+def test_who_was_forgotten_is_dropped_and_not_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clickflow.events import forgotten
+    from clickflow.online import remembering
+    from clickflow.online.history import Step
+
+    monkeypatch.setattr(remembering, "AGE", 0.0)
+    memory = state.Memory(subjects=9, steps=9, keep_seconds=60)
+    held = remembering.Remembering(memory, remembering.Listed(tmp_path, KEY))
+    steps = [Step("1", time=1)]
+
+    async def both(*subjects: str) -> list[int]:
+        return [await held.append(subject, steps) for subject in subjects]
+
+    assert asyncio.run(both("customer:ann", "session:hers", "customer:bob")) == [1, 1, 1]
+    forgotten.add(tmp_path, KEY, {"user": ["ann"], "session": ["hers"]})
+    assert asyncio.run(both("customer:bob")) == [2]
+    assert asyncio.run(memory.subjects("", 9)) == ["customer:bob"], "dropped, whoever was asked about"
+    assert asyncio.run(both("customer:ann", "session:hers", "session:ann")) == [0, 0, 1]
+    (tmp_path / forgotten.NAME).write_text("{", encoding="utf-8")
+    assert asyncio.run(both("customer:ann")) == [0], "a list that is damaged leaves those of before"
 
 
 def test_off_loopback_keys_are_needed_and_workers_share_a_state(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import mlflow_database
 from clickflow.heads import outputs
 from clickflow.params.file import load
 from clickflow.privacy import experiments, objects
+from clickflow.privacy.people import People, Person
 from clickflow.system.paths import Paths
 from clickflow.tracking import mlflow_client, registered_models
 
@@ -24,9 +25,17 @@ def test_rows_of_all_heads_leave_mlflow(root: Path, tmp_path: Path, monkeypatch:
         parquet.write_table(pa.table({"sequence": [0, 1, 1, 2]}), tmp_path / name)
         store.client.log_artifact(run, str(tmp_path / name), registered_models.EVALUATION)
 
-    gone = list(experiments.clean(params, paths, {"d": experiments.Seen(("ada",), (1,))}))
+    page = tmp_path / "index.html"
+    page.write_text("<td>user_id=PSEUDONYM-01</td><td>user_id=PSEUDONYM-02</td>", encoding="utf-8")
+    docs = store.client.create_run(mlflow_client.experiment(store, "reports")).info.run_id
+    store.client.log_artifact(docs, str(page), "data_docs")
 
-    assert [each.rows for each in gone] == [2] * len(outputs.evidence())
+    who = People((Person("ada", "PSEUDONYM-01"),), b"k" * 32)
+    gone = list(experiments.clean(params, paths, who, {"d": experiments.Seen(("ada",), (1,))}))
+
+    assert sorted(each.rows for each in gone) == [1, *[2] * len(outputs.evidence())]
+    kept = store.client.download_artifacts(docs, "data_docs/index.html", str(tmp_path))
+    assert Path(kept).read_text(encoding="utf-8") == "<td>user_id=(forgotten)</td><td>user_id=PSEUDONYM-02</td>"
     for name in outputs.evidence():
         kept = store.client.download_artifacts(run, f"{registered_models.EVALUATION}/{name}", str(tmp_path))
         assert parquet.read_table(kept)["sequence"].to_pylist() == [0, 2]

@@ -1,5 +1,6 @@
 """`clickflow serve` as a shop starts it: a process with workers, keys, and a Redis that is killed meanwhile."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,38 @@ def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left
     redis.start()
     assert told(server, "ann", 201).json()["steps"] == 202, "what was kept is there again"
     assert server.end() == []
+
+
+def test_forget_empties_the_redis_and_says_where_none_answers(redis: servers.Server, root: Path) -> None:
+    from clickflow.online.history import Step
+    from clickflow.online.state import Redis
+    from clickflow.params.file import load
+    from clickflow.privacy import served
+    from clickflow.privacy.people import People, Person
+
+    url = f"redis://127.0.0.1:{redis.port}/0"
+
+    async def left(*append: str) -> list[str]:
+        state = Redis(url, steps=9, keep_seconds=60)
+        for subject in append:
+            await state.append(subject, [Step("1", time=1)])
+        names = sorted(await state.subjects("", 9))
+        await state.close()
+        return names
+
+    params = load(root / "params.yaml", lambda _: None)
+    params = replace(params, serve=replace(params.serve, redis=url))
+    who = People((Person("name", "ann", frozenset(["id"]), frozenset(["hers"])),), b"k" * 32)
+    asyncio.run(left("customer:ann", "session:hers", "session:other", "customer:bob"))
+    assert len(served.remove(params, who, dry=True)[0]) == 2
+    assert [thing.thing for thing in served.remove(params, who, dry=False)[0]] == [
+        "steps of a customer",
+        "steps of a session",
+    ]
+    assert asyncio.run(left()) == ["customer:bob", "session:other"]
+    redis.stop()
+    ((said,),) = (served.remove(params, who, dry=False)[1],)
+    assert "does not answer" in said
 
 
 def test_another_address_than_loopback_needs_a_key(shop: Path) -> None:

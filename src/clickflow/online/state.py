@@ -164,6 +164,10 @@ class Redis:
             return error.what
         return ""
 
+    async def close(self) -> None:
+        """Hang up."""
+        await self._client.aclose()
+
     async def _ask(self, asked: Any) -> Any:
         from redis.exceptions import RedisError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.heads import outputs
+from clickflow.orchestration.pages import DATA_DOCS
 from clickflow.params.schema import Params
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.objects import STORE, Store
@@ -108,10 +109,12 @@ def mark(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen])
     return marked
 
 
-def clean(params: Params, paths: Paths, seen: Mapping[str, Seen]) -> Iterator[Removed]:
-    """Evaluation rows of their visits and examples of real sessions, out of what MLflow's runs keep."""
+def clean(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen]) -> Iterator[Removed]:
+    """Evaluation rows of their visits, examples of real sessions, and their names in Data Docs, out of what MLflow's
+    runs keep.
+    """
     shown = any(store.test for store in seen.values())
-    if mlflow_client.untouched(params, paths) or not shown:
+    if mlflow_client.untouched(params, paths):
         return
     store = mlflow_client.connect(params, paths)
     with mlflow_client.reaching(store.uri), tempfile.TemporaryDirectory(prefix=".forget-", dir=paths.home) as scratch:
@@ -120,12 +123,14 @@ def clean(params: Params, paths: Paths, seen: Mapping[str, Seen]) -> Iterator[Re
             known = seen.get(str(data))
             for name in _artifacts(store.client, run.info.run_id, ""):
                 base = name.rpartition("/")[2]
-                if base == "report.html":
+                if DATA_DOCS in name.split("/"):
+                    yield from _without_names(store.client, run.info.run_id, name, people, Path(scratch))
+                elif base == "report.html" and shown:
                     yield from _without_examples(store.client, run.info.run_id, name, Path(scratch))
                 elif base in outputs.evidence() and EVALUATION in name and known is not None and known.test:
                     yield from _without_rows(store.client, run.info.run_id, name, known.test, Path(scratch))
     for file in sorted(paths.home.glob("models/*/*")):  # copies of the above: `registry.champion.evidence`
-        if file.is_file():
+        if shown and file.is_file():
             yield Removed("home", file.relative_to(paths.home).as_posix(), "removed")
             file.unlink()
 
@@ -164,6 +169,18 @@ def _without_examples(client: Any, run: str, name: str, scratch: Path) -> Iterat
     path.write_text(cut, encoding="utf-8", errors="surrogateescape")
     client.log_artifact(run, str(path), name.rpartition("/")[0] or None)
     yield Removed("MLflow", f"run {run}: {name}", "examples taken out", 0, before, sha256(path))
+
+
+def _without_names(client: Any, run: str, name: str, people: People, scratch: Path) -> Iterator[Removed]:
+    from clickflow.system.files import sha256
+
+    path = Path(client.download_artifacts(run, name, str(scratch)))
+    text, before = path.read_bytes(), sha256(path)
+    if named := len(people.needles.findall(text)):
+        path.chmod(0o600)
+        path.write_bytes(people.hidden(text))
+        client.log_artifact(run, str(path), name.rpartition("/")[0] or None)
+        yield Removed("MLflow", f"run {run}: {name}", "rewritten", named, before, sha256(path))
 
 
 def _without_rows(client: Any, run: str, name: str, gone: tuple[int, ...], scratch: Path) -> Iterator[Removed]:

@@ -19,7 +19,7 @@ from clickflow.events.engine import started
 from clickflow.online.live import log
 from clickflow.orchestration import removed_objects, repository, workspace
 from clickflow.params.schema import Params
-from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw
+from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw, served
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.people import People, Person
 from clickflow.privacy.search import holds
@@ -103,13 +103,17 @@ def forget(
     if not dry:
         forgotten.add(home, key, {"user": who.users, "session": who.sessions})
         log.settled(log.place(home))  # from here on no server writes of them
+    save(served.remove(params, who, dry=dry)[0])
     _raw_and_events(params, paths, who, raw_files, state, save, dry=dry, outside=raw_outside)
     save(list(leftovers.in_checkout(params, paths, who, set(state["tested"]), dry=dry)))
     save(_objects(stores, doomed, state, home, dry=dry))
     if not dry:
-        save(list(experiments.clean(params, paths, seen)))
+        save(list(experiments.clean(params, paths, who, seen)))
     marked = {} if dry else experiments.mark(params, paths, who, seen)
     save(list(leftovers.in_home(paths, who, dry=dry)))
+    if params.serve.redis is not None and not dry:
+        served.settled()
+    unreached += served.remove(params, who, dry=dry)[1]
     unreached += _left(params, paths, who, raw_files, unread, outside=raw_outside, dry=dry)
     runs = objects.runs_without(origin, home, set(doomed) | set(state["objects"]))
     content = _certificate(who, state, done, marked, runs, unreached, dry=dry)

@@ -257,19 +257,20 @@ async def events(service: Service, call: Call) -> schema.Kept:
     from dataclasses import replace
 
     body: schema.Events = call.body
-    if body.session is None and body.customer is None:
-        raise Refused("invalid", "neither session nor customer is named", where="$")
+    who = {kind: subject(service, kind, raw) for kind, raw in (("customer", body.customer), ("session", body.session))}
+    if not any(who.values()):
+        raise Refused("invalid", "neither session nor customer is named (source.nulls stand for nobody)", where="$")
     now = clock()
     steps = [
         step if step.time is not None else replace(step, time=now)
         for step in steps_of(body.events, service.serve.max_history, "$.events")
     ]
     kept = 0
-    for kind, raw in (("customer", body.customer), ("session", body.session)):
-        if (name := subject(service, kind, raw)) is not None:
+    for kind, name in who.items():
+        if name is not None:
             kept = await service.state.append(f"{kind}:{name}", steps)
     if (live := service.settings.extra.get("live")) is not None:
-        live.happened(subject(service, "session", body.session), subject(service, "customer", body.customer), steps)
+        live.happened(who["session"], who["customer"], steps)
     return schema.Kept(len(steps), kept)
 
 

@@ -47,8 +47,11 @@ def steps_of(given: Sequence[schema.Step], most: int, where: str) -> tuple[Step,
 
 
 def subject(service: Service, kind: str, raw: str | None) -> str | None:
-    """The pseudonym of a session or customer."""
-    return None if raw is None else service.settings.pseudonym(kind, raw)
+    """The pseudonym of a session or customer; None where nobody is named. Raises Refused where the text is no id."""
+    try:
+        return None if raw is None else service.settings.pseudonym(kind, raw)
+    except ValueError as error:
+        raise Refused("invalid", f"{error}", where=f"$.{kind}") from error
 
 
 async def question_of(

@@ -124,6 +124,7 @@ def build(params: Params, paths: Paths) -> Any:
     from clickflow.online.http.settings import Settings
     from clickflow.online.http.tracing import tracer
     from clickflow.online.live.live import Live
+    from clickflow.online.remembering import Listed, Remembering
 
     serve, key, found = params.serve, load_key(paths.home), tracer()
     engine = Engine({})
@@ -149,7 +150,7 @@ def build(params: Params, paths: Paths) -> Any:
         serve=serve,
         observers=(live.observe,),
         choose=live.choose,
-        pseudonym=partial(pseudonym, key),
+        pseudonym=pseudonyms(params, key),
         keys=Keys(paths.home).now,
         gap=gaps(params).get,
         wrong=wrong,
@@ -157,7 +158,7 @@ def build(params: Params, paths: Paths) -> Any:
         extra={"live": live, "costs": params.evaluation.costs, "params": params, "paths": paths}
         | ({} if found is None else {"tracer": found}),
     )
-    return app(engine, state_of(serve), settings)
+    return app(engine, Remembering(state_of(serve), Listed(paths.home, key)), settings)
 
 
 def gaps(params: Params) -> Mapping[str, int]:
@@ -180,12 +181,50 @@ def state_of(serve: Serve) -> Any:
 
 
 PERSONS: Mapping[str, bytes] = {"customer": b"clickflow user", "session": b"clickflow visit"}
+COLUMN_OF: Mapping[str, str] = {"customer": "user_id", "session": "session_id"}
+"""By kind of subject, its column in the log."""
 
 
 def pseudonym(key: bytes, kind: str, raw: str) -> str:
-    """As ingest gives it to an id that is written as it stands (`clickflow.events.pseudonyms`), for one id."""
-    digest = hashlib.blake2b(raw.strip().encode("utf-8", "replace"), key=key, digest_size=9, person=PERSONS[kind])
+    """The pseudonym of an id in its one form (`one_form`), as ingest gives it (`clickflow.events.pseudonyms`)."""
+    digest = hashlib.blake2b(raw.encode("utf-8", "replace"), key=key, digest_size=9, person=PERSONS[kind])
     return urlsafe_b64encode(digest.digest()).decode()
+
+
+def one_form(nulls: frozenset[str], raw: str) -> str | None:
+    """An id as ingest reads it: trimmed, a whole number in one form; None where it stands for nobody (`source.nulls`).
+
+    Raises ValueError where it is a number that has lost digits.
+    """
+    from clickflow.events import texts
+
+    name = raw.strip(texts.WHITE)
+    if not name or name in nulls:
+        return None
+    if name[0] in "-0123456789" and ("." in name or "+" in name):
+        import pyarrow as pa
+
+        one, inexact = texts.identity(pa.array([name], pa.string()))
+        if inexact[0]:
+            raise ValueError("a number that has lost digits, and may be another one's id")
+        return str(one[0])
+    return name
+
+
+def pseudonyms(params: Params, key: bytes) -> Callable[[str, str], str | None]:
+    """From a kind of subject and a raw id to the pseudonym that the same text has in the shop's log, or to nobody."""
+    from clickflow.events.presets import EVERY
+
+    nulls = {
+        kind: frozenset((*params.source.nulls.get(EVERY, ()), *params.source.nulls.get(column, ())))
+        for kind, column in COLUMN_OF.items()
+    }
+
+    def of(kind: str, raw: str) -> str | None:
+        name = one_form(nulls[kind], raw)
+        return None if name is None else pseudonym(key, kind, name)
+
+    return of
 
 
 class Keys:

@@ -47,10 +47,14 @@ Observer = Callable[[Asked], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an application is told. `pseudonym`: of kind `session` or `customer` and a raw id."""
+    """What an application is told.
+
+    `pseudonym`: of kind `session` or `customer` and a raw id; None where the text stands for nobody. Raises ValueError
+    where it is no id.
+    """
 
     serve: Serve = field(default_factory=Serve)
-    pseudonym: Callable[[str, str], str]
+    pseudonym: Callable[[str, str], str | None]
     keys: Callable[[], Mapping[bytes, Key]] = dict
     """The keys as they are now; none: whoever reaches the server may ask."""
     wrong: Callable[[], Mapping[str, str]] = dict
