@@ -10,6 +10,8 @@ from test_forget import LOG, forget, named, pseudonym
 
 from clickflow.events import quarantine
 from clickflow.events.pseudonyms import RETIRED, VARIABLE, key_name, load_key
+from clickflow.online.live import log
+from clickflow.online.live.log import Log
 from clickflow.privacy import rotate as verb
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
@@ -93,3 +95,25 @@ def test_a_store_names_the_keys_before_its_own(desk: Desk) -> None:
     old = key_name(load_key(desk.paths.home))
     verb.rotate(desk.params(), desk.paths)
     assert _source(desk.paths.events)["former_keys"] == [old]
+
+
+def test_who_was_answered_under_the_old_key_is_found_in_the_log_of_answers(desk: Desk) -> None:
+    """The log of a server that ran before, and on, under the old key."""
+    desk.ingest()
+    own, who = Log(log.place(desk.paths.home)), [f"customer-{number}" for number in (3, 4)]
+    was = [pseudonym(desk, "user", name) for name in who]
+
+    def told() -> list[str]:
+        for name in was:
+            own.put("answers", request=f"{name} {own.written}", user_id=name, session_id=f"visit {name}")
+            own.put("answers", request=f"{name} {own.written} unnamed", session_id=f"visit {name}")
+        own.flush()
+        return log.read(own.folder, "answers")["session_id"].to_pylist()
+
+    assert len(told()) == 4
+    verb.rotate(desk.params(), desk.paths)
+    assert forget(desk, who[0])["unreached"] == []
+    assert named(desk, who[0], was[0]) == []
+    assert told() == [f"visit {was[1]}"] * 4, "and what the server goes on to write is kept of others alone"
+    assert forget(desk, was[1])["unreached"] == [], "by the old pseudonym"
+    assert told() == []

@@ -176,18 +176,21 @@ def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path
                 ("events", step),
                 ("recommend", {"session": "a visit of ann", "k": 3}),
                 ("recommend", {"history": [{"item": "5"}]}),
+                ("recommend/batch", {"questions": [{"history": [{"item": "5"}]}, {"history": [{"item": "6"}]}]}),
                 ("feedback", {"request": "r", "clicked": ["5"], "bought": ["6"], "value": 2.5}),
             ]
             found = [await client.post(f"/v1/{path}", json=body) for path, body in bodies]
             return [*found, await client.get("/v1/live"), await client.get("/v1/models")]
 
     answers = asyncio.run(asked())
-    assert [each.status_code for each in answers] == [200] * 6, [each.text for each in answers]
+    assert [each.status_code for each in answers] == [200] * 7, [each.text for each in answers]
     assert [each.json()["version"] for each in answers[1:3]] == [2, 1], "nobody in particular has the champion's"
-    assert len(answers[5].json()["models"]) == 1, "a canary is no model of its own"
+    assert len(answers[6].json()["models"]) == 1, "a canary is no model of its own"
     made.state.service.observers.close()
     live.log.flush()
     rows = log.read(live.log.folder, "answers").to_pylist()
+    ids = [answers[place].headers["x-request-id"] for place in (1, 2, 3)]
+    assert {row["request"] for row in rows} == {ids[0], ids[1], f"{ids[2]}.0", f"{ids[2]}.1"}, "a batch's, each"
     ranked = {row["arm"]: row for row in rows if row["kind"] == "ranking"}
     assert (ranked[log.CANARY]["test"], ranked[log.CHAMPION]["test"]) == (7, 0)
     assert ranked[log.CANARY]["labels"] == [item["item"] for item in answers[1].json()["items"]]

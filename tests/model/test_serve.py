@@ -10,6 +10,7 @@ import httpx
 import online_shop
 import pytest
 
+from clickflow.events.pseudonyms import load_key
 from clickflow.online import state
 from clickflow.online.engine import Engine
 from clickflow.online.http import keys, server
@@ -196,6 +197,15 @@ def test_metrics_count_by_route_model_and_version(served: Served) -> None:
     assert 'clickflow_requests_total{route="/v1/recommend",status="200"} 1.0' in text
     assert 'clickflow_requests_total{route="unmatched",status="404"} 1.0' in text
     assert f'clickflow_answers_total{{fallback="popularity",model="{served.model}",version="1"}} 1.0' in text
+
+
+def test_a_key_that_was_rotated_meanwhile_is_said(tmp_path: Path) -> None:
+    key = load_key(tmp_path)
+    assert server.rotated(tmp_path, key) == {}
+    (tmp_path / "pseudonym.key").write_text("another key of the pseudonyms\n", encoding="utf-8")
+    assert "start it again" in server.rotated(tmp_path, key)["pseudonyms"]
+    (tmp_path / "pseudonym.key").write_text("short\n", encoding="utf-8")
+    assert "cannot be read" in server.rotated(tmp_path, key)["pseudonyms"]
 
 
 def test_a_pseudonym_is_the_one_that_ingest_gives() -> None:

@@ -75,6 +75,7 @@ def forget(
     met = {person.user: person for person in before}
     fresh = [person for person in people.find(params, paths, given, key) if person.user not in met]
     who, raw_files, unread = raw.search(params, paths, People((*before, *fresh), key))
+    who = people.formerly(params, paths, who)
     done: list[Removed] = [Removed(**thing) for thing in pending.get("removed", [])]
     state: dict[str, Any] = {
         "people": [person.plain() for person in who.persons],

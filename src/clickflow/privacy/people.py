@@ -1,8 +1,11 @@
-"""Whom to forget: the shop's own id, the pseudonym, and the visits that are theirs alone."""
+"""Whom to forget: the shop's own id, the pseudonym, and the visits that are theirs alone.
+
+Events are read again when the key is changed, the log of answers is not: it has pseudonyms of every key that there was.
+"""
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +15,7 @@ import pyarrow.compute as pc
 from clickflow.events import forgotten
 from clickflow.events.engine import started
 from clickflow.events.forgotten import Forgotten
+from clickflow.events.pseudonyms import retired
 from clickflow.online.live import log
 from clickflow.params.schema import Params
 from clickflow.serving.identities import pseudonym_of
@@ -31,6 +35,8 @@ class Person:
     ids: frozenset[str] = frozenset()
     sessions: frozenset[str] = frozenset()
     visits: frozenset[str] = frozenset()
+    former: frozenset[str] = frozenset()
+    """Who they were under earlier keys."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -39,7 +45,7 @@ class Person:
     @staticmethod
     def of(plain: dict[str, Any]) -> "Person":
         """From JSON values."""
-        sets = {name: frozenset(plain.get(name, ())) for name in ("ids", "sessions", "visits")}
+        sets = {name: frozenset(plain.get(name, ())) for name in ("ids", "sessions", "visits", "former")}
         return Person(plain["name"], plain["user"], **sets)
 
 
@@ -52,8 +58,8 @@ class People:
 
     @cached_property
     def users(self) -> frozenset[str]:
-        """Pseudonyms."""
-        return frozenset(person.user for person in self.persons)
+        """Pseudonyms, those of earlier keys too."""
+        return frozenset[str]().union(*({person.user} | person.former for person in self.persons))
 
     @cached_property
     def sessions(self) -> frozenset[str]:
@@ -97,19 +103,43 @@ class People:
 
 def find(params: Params, paths: Paths, given: Sequence[str], key: bytes) -> list[Person]:
     """The people behind raw ids or pseudonyms, with the visits that events, or the log of answers, give to them."""
-    known = _users(params, paths, given)
+    folder = log.place(paths.home)
+    known = _users(params, paths, given) | log.users(folder, given)
+    before = retired(paths.home)
     persons: dict[str, Person] = {}
     for name in dict.fromkeys(given):
         user = pseudonym_of(params, "user", name, key)
         is_pseudonym = PSEUDONYM.fullmatch(name) is not None and name in known
         user, ids = (name, frozenset[str]()) if is_pseudonym else (user, frozenset([name]))
-        persons[user] = Person(forgotten.hashed(user, key), user, ids)
+        former = frozenset(pseudonym_of(params, "user", each, old) for each in ids for old in before)
+        persons[user] = Person(forgotten.hashed(user, key), user, ids, former=former)
     visits = _visits(params, paths, list(persons))
-    served = log.visits(log.place(paths.home), list(persons))  # of days that no log of the shop has brought yet
+    # of days that no log of the shop has brought yet, and of earlier keys
+    served = log.visits(folder, [each for person in persons.values() for each in (person.user, *person.former)])
     return [
-        Person(person.name, user, person.ids, frozenset([*visits.get(user, ()), *served.get(user, ())]))
+        replace(
+            person,
+            sessions=frozenset(visits.get(user, ())).union(*(served.get(each, ()) for each in (user, *person.former))),
+        )
         for user, person in persons.items()
     ]
+
+
+def formerly(params: Params, paths: Paths, who: People) -> People:
+    """The same with what their visits were called under earlier keys."""
+    before = retired(paths.home)
+    return People(
+        tuple(
+            replace(
+                person,
+                sessions=person.sessions.union(
+                    pseudonym_of(params, "session", raw, old) for raw in person.visits for old in before
+                ),
+            )
+            for person in who.persons
+        ),
+        who.key,
+    )
 
 
 def _users(params: Params, paths: Paths, names: Iterable[str]) -> set[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -107,8 +108,6 @@ async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> s
 
 
 def _only(rules: Rules, output: str) -> Rules:
-    from dataclasses import replace
-
     return replace(rules, output=output)
 
 
@@ -177,8 +176,10 @@ KINDS: Mapping[str, Callable[[Any, Sequence[str]], schema.Answer]] = {
 """By kind of answer that is no ranking: from its numbers and the names of classes to the schema."""
 
 
-async def _each(service: Service, questions: Sequence[Any], ask: Callable[[Any], Any]) -> list[Any]:
-    """The answers to a batch, which is refused whole where one question is."""
+async def _each(
+    service: Service, call: Call, questions: Sequence[Any], ask: Callable[[Service, Call, Any], Any]
+) -> list[Any]:
+    """The answers to a batch, which is refused whole where one question is; each has an id of its own: REQUEST.0, …"""
     if len(questions) > service.serve.max_batch:
         raise Refused(
             "too-large",
@@ -187,8 +188,11 @@ async def _each(service: Service, questions: Sequence[Any], ask: Callable[[Any],
         )
 
     async def one(place: int, asked: Any) -> Any:
+        own = replace(call, request=f"{call.request}.{place}")
         try:
-            return await ask(asked)
+            answer = await ask(service, own, asked)
+            call.model, call.version = own.model, own.version
+            return answer
         except Refused as refused:
             refused.where = f"$.questions[{place}]{refused.where.removeprefix('$')}"
             raise
@@ -210,7 +214,7 @@ async def recommend(service: Service, call: Call) -> schema.Ranking:
 
 async def recommend_batch(service: Service, call: Call) -> schema.Rankings:
     """Items for many."""
-    return schema.Rankings(await _each(service, call.body.questions, lambda one: _recommend(service, call, one)))
+    return schema.Rankings(await _each(service, call, call.body.questions, _recommend))
 
 
 async def predict(service: Service, call: Call) -> schema.Prediction:
@@ -220,7 +224,7 @@ async def predict(service: Service, call: Call) -> schema.Prediction:
 
 async def predict_batch(service: Service, call: Call) -> schema.Predictions:
     """All outputs for many."""
-    return schema.Predictions(await _each(service, call.body.questions, lambda one: _predict(service, call, one)))
+    return schema.Predictions(await _each(service, call, call.body.questions, _predict))
 
 
 async def score(service: Service, call: Call) -> schema.Scores:
@@ -230,7 +234,7 @@ async def score(service: Service, call: Call) -> schema.Scores:
 
 async def score_batch(service: Service, call: Call) -> schema.ScoreLists:
     """Given items for many."""
-    return schema.ScoreLists(await _each(service, call.body.questions, lambda one: _score(service, call, one)))
+    return schema.ScoreLists(await _each(service, call, call.body.questions, _score))
 
 
 class Similar(Struct):
@@ -254,8 +258,6 @@ async def similar(service: Service, call: Call) -> schema.Ranking:
 
 async def events(service: Service, call: Call) -> schema.Kept:
     """Keep what a session and a customer did."""
-    from dataclasses import replace
-
     body: schema.Events = call.body
     who = {kind: subject(service, kind, raw) for kind, raw in (("customer", body.customer), ("session", body.session))}
     if not any(who.values()):

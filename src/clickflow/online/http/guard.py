@@ -68,11 +68,13 @@ class Endpoint:
         if isinstance(answer, Response):
             status = answer.status_code
             answer.headers.setdefault("x-content-type-options", "nosniff")
+            answer.headers.setdefault("x-request-id", call.request)
             await answer(scope, receive, send)
         else:
             status = route.status
             body = _encoder.encode(answer)
-            headers = [JSON, (b"content-length", b"%d" % len(body)), *PLAIN]
+            own = (b"x-request-id", call.request.encode())
+            headers = [JSON, (b"content-length", b"%d" % len(body)), own, *PLAIN]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         seconds = time.perf_counter() - begun

@@ -140,7 +140,7 @@ def build(params: Params, paths: Paths) -> Any:
             for model, each in champions.health().items()
             if each.problem and (not each.waiting or model in serve.models)
         }
-        return found | live.wrong()
+        return found | live.wrong() | rotated(paths.home, key)
 
     def end() -> None:
         stop.set()
@@ -159,6 +159,17 @@ def build(params: Params, paths: Paths) -> Any:
         | ({} if found is None else {"tracer": found}),
     )
     return app(engine, Remembering(state_of(serve), Listed(paths.home, key)), settings)
+
+
+def rotated(home: Path, key: bytes) -> Mapping[str, str]:
+    """What is wrong where the key of the pseudonyms is another by now."""
+    from clickflow.events.pseudonyms import load_key
+
+    try:
+        same = load_key(home) == key
+    except (ClickflowError, OSError) as error:
+        return {"pseudonyms": f"the key cannot be read any more: {error}; the one of before is used"}
+    return {} if same else {"pseudonyms": "the key is another since this server began: start it again"}
 
 
 def gaps(params: Params) -> Mapping[str, int]:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -336,6 +336,12 @@ def _locked(folder: Path, *, exclusive: bool) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def users(folder: Path, names: Iterable[str]) -> set[str]:
+    """Those of `names` that are pseudonyms of users in the log."""
+    there: set[str | None] = set().union(*(read(folder, table)["user_id"].to_pylist() for table in COLUMNS))
+    return {name for name in names if name in there}
 
 
 def visits(folder: Path, users: list[str]) -> dict[str, list[str]]:
