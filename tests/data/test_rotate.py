@@ -108,7 +108,7 @@ def test_who_was_answered_under_the_old_key_is_found_in_the_log_of_answers(desk:
             own.put("answers", request=f"{name} {own.written}", user_id=name, session_id=f"visit {name}")
             own.put("answers", request=f"{name} {own.written} unnamed", session_id=f"visit {name}")
         own.flush()
-        return log.read(own.folder, "answers")["session_id"].to_pylist()
+        return list(log.read(own.folder, "answers")["session_id"].to_pylist())
 
     assert len(told()) == 4
     verb.rotate(desk.params(), desk.paths)

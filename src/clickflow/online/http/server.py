@@ -140,7 +140,7 @@ def build(params: Params, paths: Paths) -> Any:
             for model, each in champions.health().items()
             if each.problem and (not each.waiting or model in serve.models)
         }
-        return found | live.wrong() | rotated(paths.home, key)
+        return {**found, **live.wrong(), **rotated(paths.home, key)}
 
     def end() -> None:
         stop.set()
