@@ -1,0 +1,449 @@
+"""How fast a champion answers over HTTP, beside the same model in `mlflow models serve`.
+
+    python benchmarks/serving.py --items 10000,100000,1000000 --seconds 30 --json FILE
+    python benchmarks/serving.py --items 100000 --soak 600 --no-mlflow --json FILE
+
+For each number of items an untrained network of the shipped params is made (weights do not matter to the time), put
+into a ledger as a champion, and served by `clickflow serve`, a real process on loopback. `benchmarks/load.py`, another
+process, asks `POST /v1/recommend` for 20 items, all items scored, after histories of 1 to 20 steps.
+
+`start`: seconds from the process to the first time it says it is ready. `memory_mb`: the processes' own share (PSS).
+`one_by_one`: each request when the one before it is answered. `aim`: at the rate of `--aims`. `highest`: the highest
+rate that holds the aim's p99, found by steps of `--search` seconds, then held for `--seconds`. `swap`: another version
+becomes champion while requests come; seconds until it answers (`serve.refresh_seconds`, 2, is part of it) and errors.
+`mlflow`: the same artefact in MLflow's server (pyfunc, one worker), asked for the same. `machine`: what a float32
+product of 8 queries with 100,000 items takes one thread before and after, by the clock and of its own processor time:
+where these differ, others were at work, and latencies are to be read as ratios. `processor_ms`: what the server's
+processes, and the generator, took of the processor for a request, which others change less: two cores can give no more
+than 2,000 ms a second. Requests go out by a Poisson process whatever the server does, so that time in the queue counts.
+
+`--soak`: so many seconds at half of the aim's rate, with another champion every 20 seconds: errors, memory every 5
+seconds. `--models FOLDER` keeps the models for the next time: that of 1,000,000 items takes minutes to make.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+import servers
+from load import drive
+from outcome import hand_out, versions
+
+from clickflow.artefact.artefact import CARD, MODEL
+from clickflow.cli import guarded
+from clickflow.registry import ledger
+from clickflow.system.files import read_json, sha256, sha256_folder, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "next_step"
+BODIES, LONGEST, K = 500, 20, 20
+LEAST_STEP = 1.08
+"""The highest rate is known to this factor."""
+DEEPEST = 64
+"""Times below the first that no rate is tried."""
+SWAP_EVERY, SAMPLE_EVERY = 20.0, 5.0
+SERVED_BY_MLFLOW = """
+import json
+
+import mlflow
+import numpy as np
+from clickflow.online.history import Question, Step
+from clickflow.online.served import Served
+from clickflow.serving.forms import highest
+
+
+class Model(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        from pathlib import Path
+        self.served = Served.of("next_step", 1, Path(context.artifacts["exported"]))
+
+    def predict(self, context, model_input, params=None):
+        questions = [Question(tuple(Step(**step) for step in json.loads(one))) for one in model_input["history"]]
+        best, logs = highest(self.served.answers(questions)["next_item"], 20)
+        ids = self.served.items.ids
+        return [{"items": [ids[at] for at in row], "scores": np.exp(each).tolist()} for row, each in zip(best, logs)]
+
+
+mlflow.models.set_model(Model())
+"""
+
+
+def progress(text: str) -> None:
+    """A line on standard error."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def two_versions(folder: Path, items: int, units: int, seed: int) -> list[Path]:
+    """The artefact of an untrained network and another that differs in its hash alone."""
+    first, second = folder / f"{items}-{units}-{seed}", folder / f"{items}-{units}-{seed}-again"
+    if not (second / CARD).is_file():
+        from explain import untrained
+
+        progress(f"{items:,} items: making a network")
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = untrained(Path(scratch), items, units, seed).artefact.folder
+            shutil.copytree(made, first, dirs_exist_ok=True)
+        import onnx
+
+        shutil.copytree(first, second, dirs_exist_ok=True)
+        model = onnx.load(str(second / MODEL))
+        model.doc_string = "the same again"
+        (second / MODEL).write_bytes(model.SerializeToString(deterministic=True))
+        write_json(second / CARD, read_json(second / CARD) | {"model_sha256": sha256(second / MODEL)})
+    return [first, second]
+
+
+def processes(process: "subprocess.Popen[bytes]") -> dict[str, float]:
+    """MB that a process and its children have of their own, shared pages in shares; and their processor seconds."""
+    import psutil
+
+    top = psutil.Process(process.pid)
+    memory, seconds = 0.0, 0.0
+    for each in [top, *top.children(recursive=True)]:
+        try:
+            memory += each.memory_full_info().pss / 1e6
+            seconds += sum(each.cpu_times()[:2])
+        except psutil.Error:
+            continue
+    return {"memory_mb": round(memory, 1), "seconds": seconds}
+
+
+@dataclass
+class Shop:
+    """A checkout's folder with two versions in its home, and `clickflow serve` there."""
+
+    folder: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    url: str = ""
+
+    @classmethod
+    def made(cls, folder: Path, versions: list[Path], serve: Mapping[str, Any]) -> "Shop":
+        """The first is champion."""
+        shop = cls(folder)
+        for name in ("params.yaml", "dvc.yaml"):
+            shutil.copy(ROOT / name, folder / name)
+        with (folder / "params.yaml").open("a") as file:
+            file.write(f"\nserve: {json.dumps(dict(serve))}\n")
+        os.environ["CLICKFLOW_HOME"] = str(folder / ".clickflow")
+        for number, source in enumerate(versions, 1):
+            place = shop.version(number)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(source, target_is_directory=True)
+        shop.crown(1)
+        return shop
+
+    def version(self, number: int) -> Path:
+        """The files of a version."""
+        return self.folder / ".clickflow/models" / NAME / str(number)
+
+    def crown(self, number: int) -> None:
+        """Let a version be champion."""
+        file = self.folder / ".clickflow/ledger.jsonl"
+        entries = ledger.read(file)
+        line: dict[str, Any] = {"version": number, "champion": number, "reason": "a benchmark"}
+        line["facts"] = {"artefact_sha256": sha256_folder(self.version(number))}
+        line["previous"] = ledger.standing(entries, NAME).champion
+        ledger.append(file, entries, action="promote", model=NAME, **line)
+
+    def start(self) -> float:
+        """Seconds until it is ready."""
+        began, log = time.perf_counter(), self.folder / "serve.log"
+        with log.open("wb") as out:
+            command = [sys.executable, "-m", "clickflow.cli", "serve", "--port", "0"]
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=out)
+        while not (found := re.search(r"answers at (http://\S+)", log.read_text())):
+            assert self.process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        self.url = found[1]
+        servers.answering(f"{self.url}/readyz", self.process, log)
+        return time.perf_counter() - began
+
+    def memory(self) -> float:
+        """MB, see `processes`."""
+        assert self.process
+        return processes(self.process)["memory_mb"]
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
+
+
+def histories(items: int, seed: int) -> list[list[dict[str, Any]]]:
+    """Of short and long visits, most of them short."""
+    draw = random.Random(seed)
+    found = []
+    for _ in range(BODIES):
+        steps = min(LONGEST, 1 + int(draw.expovariate(1 / 5)))
+        found.append(
+            [
+                {"item": str(draw.randrange(2, items)), "action": draw.choice(("view", "view", "cart"))}
+                for _ in range(steps)
+            ]
+        )
+    return found
+
+
+def asked_for(process: "subprocess.Popen[bytes]", url: str, bodies: list[str], **words: Any) -> dict[str, Any]:
+    """A run of the generator, and what the server took of the processor for a request."""
+    before = processes(process)["seconds"]
+    run = drive(url, bodies, **{"connections": 256} | words)
+    taken = 1000 * (processes(process)["seconds"] - before) / max(run["answered"], 1)
+    found = brief(run)
+    return found | {"processor_ms": {"server": round(taken, 3), "generator": run["processor_ms"]}}
+
+
+def brief(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a run of the generator."""
+    kept = ("rate_asked", "requests_per_second", "sent", "errors", "statuses", "unanswered")
+    late = run["late_ms"].get("p99", 0.0)
+    return {name: run[name] for name in kept} | {"latency_ms": run["latency_ms"], "generator_late_p99_ms": late}
+
+
+Ask = Callable[..., dict[str, Any]]
+"""`asked_for` of a server; the rate, and the seconds."""
+
+
+def one_by_one(ask: Ask, seconds: float) -> dict[str, Any]:
+    """Each request when the one before it is answered."""
+    ask(rate=0, seconds=min(2.0, seconds))
+    return ask(rate=0, seconds=seconds)
+
+
+def highest(ask: Ask, *, start: float, p99: float, search: float, seconds: float) -> dict[str, Any]:
+    """The highest rate at which no request fails and p99 is under so many milliseconds."""
+
+    def holds(rate: float, seconds: float) -> dict[str, Any] | None:
+        found = ask(rate=rate, seconds=seconds)
+        progress(f"  {rate:.0f}/s: p50 {found['latency_ms']['p50']} p99 {found['latency_ms']['p99']} ms")
+        return found if found["latency_ms"]["p99"] < p99 and not found["errors"] else None
+
+    low, high, rate = 0.0, float("inf"), start
+    while high / max(low, 1) > LEAST_STEP:
+        if rate < start / DEEPEST:
+            return {"requests_per_second": 0, "below": round(rate, 1)}
+        low, high = (rate, high) if holds(rate, search) else (low, rate)
+        rate = 1.5 * low if high == float("inf") else (low * high) ** 0.5 if low else high / 2
+    while low >= start / DEEPEST:
+        if (found := holds(low, seconds)) is not None:
+            return found
+        low /= LEAST_STEP
+    return {"requests_per_second": 0}
+
+
+def swapped(shop: Shop, ask: Ask, body: str, rate: float, seconds: float) -> dict[str, Any]:
+    """Another champion, and back, under load."""
+    opener, url = build_opener(ProxyHandler({})), f"{shop.url}/v1/recommend"
+    took: list[float] = []
+
+    def swap() -> None:
+        for number in (2, 1):
+            time.sleep(seconds / 8)
+            shop.crown(number)
+            began = time.perf_counter()
+            while time.perf_counter() - began < seconds:
+                asked = Request(url, body.encode(), {"Content-Type": "application/json"})
+                with contextlib.suppress(OSError):
+                    if json.loads(opener.open(asked, timeout=30).read())["version"] == number:
+                        took.append(round(time.perf_counter() - began, 2))
+                        break
+                time.sleep(0.02)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    found = ask(rate=rate, seconds=seconds)
+    thread.join()
+    return {"seconds": took, "under_load": found}
+
+
+def soaked(shop: Shop, bodies: list[str], rate: float, seconds: float) -> dict[str, Any]:
+    """A long load with swaps: errors, and memory as it goes."""
+    stop, memory, swaps = threading.Event(), list[float](), [0]
+
+    def watch() -> None:
+        began, number = time.monotonic(), 1
+        while not stop.wait(SAMPLE_EVERY):
+            memory.append(shop.memory())
+            if time.monotonic() - began > SWAP_EVERY:
+                began, number = time.monotonic(), 3 - number
+                shop.crown(number)
+                swaps[0] += 1
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    every = max(seconds / 10, 1)
+    run = drive(f"{shop.url}/v1/recommend", bodies, rate=rate, seconds=seconds, connections=256, every=every)
+    stop.set()
+    thread.join()
+    third = max(len(memory) // 3, 1)
+    peaks = {"first_third": max(memory[:third]), "last_third": max(memory[-third:])}
+    return brief(run) | {"swaps": swaps[0], "memory_mb": memory, "memory_peak_mb": peaks, "parts": run["parts"]}
+
+
+@contextlib.contextmanager
+def in_mlflow(folder: Path, exported: Path) -> Iterator[tuple[Any, str, float]]:
+    """The process and URL of `mlflow models serve` with the artefact, and the seconds that it took to start."""
+    import mlflow
+
+    code, model, log = folder / "served_by_mlflow.py", folder / "mlflow_model", folder / "mlflow.log"
+    code.write_text(SERVED_BY_MLFLOW)
+    mlflow.pyfunc.save_model(
+        str(model), python_model=str(code), artifacts={"exported": str(exported)}, pip_requirements=["mlflow"]
+    )
+    port, began = servers.port(), time.perf_counter()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # it calls uvicorn by name
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--workers", "1"], stdout=out, stderr=out, env=env, start_new_session=True
+        )
+    try:
+        servers.answering(f"http://127.0.0.1:{port}/ping", process, log)
+        yield process, f"http://127.0.0.1:{port}/invocations", time.perf_counter() - began
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+def beside(asked: argparse.Namespace, folder: Path, exported: Path, visits: Any, p99: float) -> dict[str, Any]:
+    """The figures of MLflow's server, or why there are none."""
+    bodies = [json.dumps({"dataframe_records": [{"history": json.dumps(visit)}]}) for visit in visits]
+    try:
+        with in_mlflow(folder, exported) as (process, url, start):
+            ask = partial(asked_for, process, url, bodies)
+            single = one_by_one(ask, asked.seconds / 2)
+            rate = max(single["requests_per_second"] / 2, 2)
+            found = highest(ask, start=rate, p99=p99, search=asked.search, seconds=asked.seconds / 2)
+            return {"start": round(start, 2), "one_by_one": single, "highest": found}
+    except (ImportError, OSError, AssertionError) as error:
+        return {"skipped": f"mlflow models serve could not be asked: {type(error).__name__}: {str(error)[-300:]}"}
+
+
+def machine() -> dict[str, float]:
+    """Milliseconds of a float32 product of 8 queries of 128 with 100,000 items by one thread; medians of 20."""
+    import numpy as np
+    import threadpoolctl
+
+    draw = np.random.default_rng(0)
+    table, queries = draw.random((100_000, 128), np.float32), draw.random((8, 128), np.float32)
+    into, taken = np.empty((8, 100_000), np.float32), []
+    with threadpoolctl.threadpool_limits(1):
+        for _ in range(20):
+            began = time.perf_counter(), time.thread_time()
+            np.matmul(queries, table.T, out=into)
+            taken.append((time.perf_counter() - began[0], time.thread_time() - began[1]))
+    wall, own = (round(1000 * sorted(each)[10], 2) for each in zip(*taken, strict=True))
+    return {"by_clock": wall, "processor": own, "load_average": round(os.getloadavg()[0], 1)}
+
+
+def measured(asked: argparse.Namespace, folder: Path, items: int, aim: tuple[float, float]) -> dict[str, Any]:
+    """All of one number of items."""
+    rate, p99 = aim
+    kept = asked.models or folder
+    made = two_versions(kept, items, asked.units, asked.seed)
+    visits = histories(items, asked.seed)
+    bodies = [json.dumps({"history": visit, "k": K}) for visit in visits]
+    place = folder / f"shop{items}"
+    place.mkdir()
+    shop = Shop.made(place, made, asked.serve)
+
+    def easy() -> float:
+        """A rate that is no overload, also where others are at work."""
+        return float(min(rate / 5, result["one_by_one"]["requests_per_second"] / 2))
+
+    steps: dict[str, Callable[[Ask], Any]] = {
+        "one_by_one": lambda ask: one_by_one(ask, asked.seconds),
+        "aim": lambda ask: ask(rate=rate, seconds=asked.seconds),
+        "highest": lambda ask: highest(ask, start=rate, p99=p99, search=asked.search, seconds=asked.seconds),
+        "swap": lambda ask: swapped(shop, ask, bodies[0], easy(), max(asked.seconds, 16)),
+    }
+    if asked.soak:
+        steps = {"soak": lambda _: soaked(shop, bodies, rate / 2, asked.soak)}
+    result: dict[str, Any] = {"aim_is": {"requests_per_second": rate, "p99_ms": p99}, "machine_ms": [machine()]}
+    result["start"] = round(shop.start(), 2)
+    assert shop.process
+    ask = partial(asked_for, shop.process, f"{shop.url}/v1/recommend", bodies)
+    try:
+        ask(rate=0, seconds=min(2.0, asked.seconds))
+        result["memory_mb"] = shop.memory()
+        for name, step in steps.items():
+            progress(f"{items:,} items: {name}")
+            result[name] = step(ask)
+        result["memory_after_mb"] = shop.memory()
+    finally:
+        shop.stop()
+    if asked.mlflow:
+        progress(f"{items:,} items: mlflow models serve")
+        result["mlflow"] = beside(asked, place, made[0], visits, p99)
+        if "skipped" not in result["mlflow"]:
+            ours, theirs = (each["one_by_one"]["latency_ms"]["p50"] for each in (result, result["mlflow"]))
+            result["one_by_one_ratio"] = round(theirs / ours, 2)
+    result["machine_ms"].append(machine())
+    return result
+
+
+def aims(text: str) -> dict[int, tuple[float, float]]:
+    """From ITEMS=RATE@MS, commas between."""
+    found = {}
+    for each in text.split(","):
+        items, _, rest = each.partition("=")
+        rate, _, p99 = rest.partition("@")
+        found[int(items)] = float(rate), float(p99)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", default="10000,100000,1000000")
+    parser.add_argument("--units", type=int, default=128)
+    parser.add_argument("--seconds", type=float, default=30, help="of each step, at most 60")
+    parser.add_argument("--search", type=float, default=6, help="seconds of each rate that is tried")
+    parser.add_argument("--soak", type=float, default=0, metavar="SECONDS", help="nothing but a long load with swaps")
+    parser.add_argument(
+        "--aims", type=aims, default="10000=1500@10,100000=1500@10,1000000=500@25", metavar="ITEMS=RATE@MS,..."
+    )
+    parser.add_argument(
+        "--serve", type=json.loads, default="{}", metavar="JSON", help="values of section serve of params.yaml"
+    )
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help="where models are kept, and taken from")
+    parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the result there too")
+    asked = parser.parse_args()
+    file = asked.json.resolve() if asked.json else None
+    if asked.seconds > 60:
+        parser.error("--seconds: at most 60 a step")
+    if asked.models:
+        asked.models = asked.models.resolve()
+        asked.models.mkdir(parents=True, exist_ok=True)
+    shown = {name: str(value) for name, value in vars(asked).items() if name not in ("json", "models")}
+    result: dict[str, Any] = {"benchmark": "serving", "settings": shown, "items": {}}
+    with tempfile.TemporaryDirectory(prefix="clickflow-serving-") as scratch:
+        for size in (int(each) for each in asked.items.split(",")):
+            aim = asked.aims.get(size, (100.0, 25.0))
+            result["items"][str(size)] = measured(asked, Path(scratch), size, aim)
+            if file:  # what is known so far is kept, whatever comes
+                file.write_text(json.dumps(result, indent=2) + "\n")
+    hand_out(result | {"versions": versions("onnxruntime", "numpy", "granian", "starlette", "mlflow")}, file)
+
+
+if __name__ == "__main__":
+    guarded(main)
