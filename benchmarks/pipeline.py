@@ -1,26 +1,33 @@
-"""How long `dvc repro` takes from a log to the gate's decision, how good the model is, and what doing nothing costs.
+"""How long `dvc repro` takes from a log to the gate's decision, stage by stage, how much memory and processor time, how
+good the models are, and what doing nothing costs.
 
     python benchmarks/pipeline.py --data bolcom_clicks --logs ../shared/data --json FILE
     python benchmarks/pipeline.py --data retailrocket_sessions --logs ../shared/data --json FILE
     python benchmarks/pipeline.py --data simulator --json FILE
+    python benchmarks/pipeline.py --params all_heads.yaml --json FILE
     python benchmarks/pipeline.py -S source.kind=files -S source.path=/my/log -S source.preset=rees46 --json FILE
 
-Works in a clone of HEAD in a temporary folder, with the params of `--data` and of each `-S name=value`.
+Works in a clone of HEAD in a temporary folder, with the params of `--data`, of `--params` in place of params.yaml, and
+of each `-S name=value`.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 from outcome import hand_out, versions
 
+from clickflow.heads import outputs
 from clickflow.orchestration.overrides import apply, parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=sorted(LOGS), help="one of the logs that the results page speaks of")
     parser.add_argument("--logs", type=Path, help="the folder that holds the folder of that name")
+    parser.add_argument("--params", type=Path, help="a params.yaml in place of the repository's")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it, or go on in it")
     parser.add_argument("--json", type=Path, help="write the result there too")
@@ -59,18 +67,19 @@ def main() -> None:
     values |= parse(wanted.set)
     with tempfile.TemporaryDirectory(prefix="clickflow-pipeline-") as scratch:
         folder = (wanted.keep or Path(scratch) / "clone").resolve()
-        result = {"data": wanted.data, "params": values, **measure(folder, values)}
+        result = {"data": wanted.data, "params": values, **measure(folder, values, wanted.params)}
     hand_out(result, wanted.json)
 
 
-def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+def measure(folder: Path, values: dict[str, Any], given: Path | None) -> dict[str, Any]:
     """Clone, set, reproduce; then reproduce again with nothing to do, three times."""
     if (folder / ".git").exists():
         subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=folder, check=True)
     else:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     params = folder / "params.yaml"
-    params.write_text(apply(params.read_text(encoding="utf-8"), values), encoding="utf-8")
+    text = (given or params).read_text(encoding="utf-8")
+    params.write_text(apply(text, values), encoding="utf-8")
     environment = {
         **os.environ,
         "PYTHONPATH": str(folder / "src"),
@@ -78,44 +87,31 @@ def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
 
-    def repro() -> float:
-        started = time.perf_counter()
-        subprocess.run(["dvc", "repro"], cwd=folder, env=environment, check=True, stdout=sys.stderr)
-        return round(time.perf_counter() - started, 2)
-
-    seconds = repro()
-    nothing = [repro() for _ in range(3)]
+    first = repro(folder, environment)
+    nothing = [repro(folder, environment)["seconds"] for _ in range(3)]
     ingest = json.loads((folder / "reports/ingest.json").read_text())
     models = {}
     for metrics_file in sorted(folder.glob("reports/*/evaluation/metrics.json")):
         name = metrics_file.parents[1].name
         metrics = json.loads(metrics_file.read_text())
         decision = json.loads((folder / "reports" / name / "gate/decision.json").read_text())
-        systems = {**metrics["next_item"], "oracle": (metrics["oracle"] or {}).get("next_item")}
+        oracle = metrics["oracle"] or {}
         models[name] = {
             "decision": decision["decision"],
             "predictions": metrics["predictions"],
             "coverage": metrics["coverage"],
-            "systems": {
-                system: {
-                    metric: value.get("value") if isinstance(value, dict) else value
-                    for metric, value in of.items()
-                    if metric.split("@")[-1].startswith("20")
+            "heads": {
+                output.name: {
+                    system: {metric: figure["value"] for metric, figure in of.items() if _told(metric)}
+                    for system, of in {**metrics[output.name], "oracle": oracle.get(output.name)}.items()
+                    if of
                 }
-                for system, of in systems.items()
-                if of
-            },
-            "next_action_log_loss": {
-                system: of["log_loss"]["value"]
-                for system, of in {
-                    **(metrics["next_action"] or {}),
-                    "oracle": (metrics["oracle"] or {}).get("next_action"),
-                }.items()
-                if of
+                for output in outputs.every()
+                if metrics.get(output.name)
             },
         }
     return {
-        "seconds": seconds,
+        **first,
         "seconds_with_nothing_to_do": nothing,
         "events": {key: ingest[key] for key in ("read", "accepted", "quarantined")},
         "models": models,
@@ -123,6 +119,59 @@ def measure(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "versions": versions("torch", "duckdb", "dvc", "onnxruntime", "mlflow"),
     }
+
+
+def _told(metric: str) -> bool:
+    """Of metrics at a cutoff those at 20."""
+    return "@" not in metric or metric.rpartition("@")[2] in ("20", "20_known")
+
+
+def repro(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """`dvc repro`: seconds in all and by stage, seconds of the processor, and the most memory that its processes held
+    together, in MB, with the stage of then.
+    """
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    process = psutil.Popen(["dvc", "repro"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    began: dict[str, float] = {}
+    most = {"megabytes": 0, "stage": ""}
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            held = _held(process)
+            if held > most["megabytes"]:
+                most.update(megabytes=held, stage=next(reversed(began), ""))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    for line in process.stdout:
+        if line.startswith("Running stage "):
+            began[line.split("'")[1]] = time.perf_counter() - started
+        sys.stderr.write(line)
+    status = process.wait()
+    done.set()
+    watcher.join()
+    if status:
+        raise SystemExit(f"dvc repro ended with {status}")
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    ends = [*list(began.values())[1:], seconds]
+    return {
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "peak": most,
+        "stages": {stage: round(end - at, 1) for (stage, at), end in zip(began.items(), ends, strict=False)},
+    }
+
+
+def _held(process: psutil.Process) -> int:
+    """Resident memory of a process and all below it, in MB."""
+    held = 0
+    try:
+        for each in (process, *process.children(recursive=True)):
+            held += each.memory_info().rss
+    except psutil.Error:  # one that ended meanwhile
+        return 0
+    return held // 1_000_000
 
 
 if __name__ == "__main__":

@@ -71,13 +71,15 @@ def write(
         }
         write_json(fresh / CARD, content)
         artefact = load(fresh)
-        split, asked = real(store, card, artefact.max_length)
+        split, asked = real(store, card, artefact.max_length, together=artefact.forecasts)
         content["parity"] = digits(parity(expected, artefact, card, split, asked, export.tolerance))
         causality(artefact, card, split, asked, export.tolerance)
         p95 = latency(artefact, card, split, asked, export.latency_batch)
         content["latency_ms_p95_class"], content["latency_batch"] = ladder(p95), export.latency_batch
         write_json(fresh / CARD, content)
-    name = content["model"]
+    name, counted = content["model"], f"{export.latency_batch} {card.unit}"
+    if export.latency_batch > 1 and not card.unit.endswith("s"):
+        counted += "s"
     emit(
         {
             "model": name,
@@ -88,7 +90,7 @@ def write(
         as_json=False,
         text=lambda: (
             f"{name}: {content['size_bytes'] / 1e6:,.1f} MB, equal to the trained model within {content['parity']:g}, "
-            f"p95 {p95:.2f} ms for {export.latency_batch} {card.unit}(s) on one CPU thread"
+            f"p95 {p95:.2f} ms for {counted} on one CPU thread"
         ),
     )
 
@@ -245,16 +247,22 @@ def identity(split: PackedSplit, card: Card) -> Translation:
     )
 
 
-def real(folder: Path, store: Card, max_length: int) -> tuple[PackedSplit, Questions]:
-    """Sequences of the validation part (training, where that is empty): spread over time, and the longest."""
+def real(folder: Path, store: Card, max_length: int, *, together: bool = False) -> tuple[PackedSplit, Questions]:
+    """Sequences of the validation part (training, where that is empty): spread over time, and the longest.
+
+    `together`: those of an origin are answered at once, in seconds, so they are of the first and the last one alone.
+    """
     split = open_split(folder, "valid")
     if split.n_sequences == 0:
         say("the validation part is empty: the artefact is checked on sequences of the training part")
         split = open_split(folder, "train")
     if split.n_sequences == 0:
         raise DataError(f"the store {folder} holds no sequences", next_step=f"run `clickflow sequences {store.unit}`")
-    spread = np.linspace(0, split.n_sequences - 1, min(CHECKED, split.n_sequences)).astype(np.int64)
-    longest = np.argsort(-split.lengths, kind="stable")[:4]
+    able = np.arange(split.n_sequences)
+    if together:
+        able = able[np.isin(split.cut_off, [np.min(split.cut_off), np.max(split.cut_off)])]
+    spread = able[np.linspace(0, len(able) - 1, min(CHECKED, len(able))).astype(np.int64)]
+    longest = able[np.argsort(-split.lengths[able], kind="stable")[:4]]
     return split, of_split(split, np.unique(np.concatenate([spread, longest])), max_length)
 
 

@@ -75,6 +75,11 @@ def apart(content: Mapping[str, Any], head: str | None = None) -> bool:
     return every is not None and known is not None and abs(every - known) > APART
 
 
+def items(content: Mapping[str, Any]) -> str:
+    """What the first ranking ranks, in words: next items, unless its head says otherwise."""
+    return outputs.head(ranked(content) or outputs.main((), "ranking")).means.get("en", "next items")
+
+
 def warnings(content: Mapping[str, Any]) -> list[str]:
     """What must be known before any figure is read, a line each."""
     coverage = content.get("coverage")
@@ -82,8 +87,8 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
         return list(outdone(content))
     share = f"{coverage:.0%}" if coverage >= 0.01 else f"{coverage:.2%}"
     return [
-        f"only {share} of the next items stood in the training part often enough to be known: the log is too short, or "
-        f"its items change too fast, to recommend from; every other next item is a miss for all systems",
+        f"only {share} of the {items(content)} stood in the training part often enough to be known: the log is too "
+        f"short, or its items change too fast, to recommend from; every other one is a miss for all systems",
         *outdone(content),
     ]
 

@@ -299,7 +299,7 @@ def console_table(content: Mapping[str, Any]) -> Any:
     )
     title = f"{content['model']}: {asked}, {content['sequences']:,} sequences"
     if headline.ranked(content) and content["coverage"] is not None:
-        title += f"\n{content['coverage']:.1%} of the next items are known"
+        title += f"\n{content['coverage']:.1%} of the {headline.items(content)} are known"
     table = Table(box=box.SIMPLE, title=title)
     shown = [output for output in headline.answered(content) if not output.ahead]
     measured = {output.name: systems(content, output.name) for output in shown}

@@ -323,7 +323,8 @@ def _coverage(gate: ResolvedGate, evidence: Evidence) -> Rule:
         return Rule(rule="coverage", verdict="not_applicable", severity="hold", text=text)
     observed = float(predictions.known.mean())
     passed = observed >= bound
-    text = f"{observed:.1%} of the next items stood in the training part often enough to be known"
+    items = predictions.output.head.means.get("en", "next items")
+    text = f"{observed:.1%} of the {items} stood in the training part often enough to be known"
     if not passed:
         text += f", below {bound:.0%}: the log is too short, or its items change too fast, to recommend from"
     facts = {"metric": "coverage", "observed": observed, "bound": bound}

@@ -150,7 +150,7 @@ class _Console:
             parts += [f"{name} {valid[name]:.4f}" for name in ("recall@20", "mrr@20") if name in valid]
             if valid.get("coverage", 1.0) < 1:
                 known = " / ".join(f"{valid[f'{name}@20_known']:.4f}" for name in ("recall", "mrr"))
-                parts.append(f"{known} on the {valid['coverage']:.1%} of next items that are known")
+                parts.append(f"{known} on the {valid['coverage']:.1%} of answers that are known")
         console.say(f"{self.name}: epoch {record['epoch']}{self.planned}: {', '.join(parts)}, {rate:,.0f} events/s")
         if self.tracker:
             self.tracker.epoch(record, {"events_per_second": rate, "train_seconds": self.seconds})

@@ -116,7 +116,7 @@ class RankingObjective(Objective):
         assert self.head.all_targets is not None
         own = self.head.all_targets(split, at[asked], end[asked], self.sizes)
         known = (own >= FIRST_ITEM) & (own < self.sizes.known)
-        unknown = int(np.count_nonzero((own != NOTHING) & ~known))
+        unknown = int(np.count_nonzero((own != NOTHING).any(-1) & ~known.any(-1)))  # one answer of each is measured
         every = np.full((*at.shape, own.shape[-1]), NOTHING, np.int64)
         own = np.where(known, own, NOTHING)
         every[asked] = np.take_along_axis(own, np.argsort(own == NOTHING, axis=-1, kind="stable"), axis=-1)
