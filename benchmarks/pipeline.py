@@ -133,7 +133,7 @@ def repro(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     process = psutil.Popen(["dvc", "repro"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     began: dict[str, float] = {}
-    most = {"megabytes": 0, "stage": ""}
+    most: dict[str, Any] = {"megabytes": 0, "stage": ""}
     done = threading.Event()
 
     def watch() -> None:

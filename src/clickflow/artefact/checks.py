@@ -259,8 +259,8 @@ def real(folder: Path, store: Card, max_length: int, *, together: bool = False) 
     if split.n_sequences == 0:
         raise DataError(f"the store {folder} holds no sequences", next_step=f"run `clickflow sequences {store.unit}`")
     able = np.arange(split.n_sequences)
-    if together:
-        able = able[np.isin(split.cut_off, [np.min(split.cut_off), np.max(split.cut_off)])]
+    if together and (origin := split.cut_off) is not None:
+        able = able[(origin == np.min(origin)) | (origin == np.max(origin))]
     spread = able[np.linspace(0, len(able) - 1, min(CHECKED, len(able))).astype(np.int64)]
     longest = able[np.argsort(-split.lengths[able], kind="stable")[:4]]
     return split, of_split(split, np.unique(np.concatenate([spread, longest])), max_length)
