@@ -15,7 +15,7 @@ from clickflow.heads import named
 from clickflow.models.answers.answer import Answer
 from clickflow.models.network import Network
 from clickflow.models.sizes import Sizes
-from clickflow.params.models import Model
+from clickflow.params.models import Distillation, Model
 
 
 class Ensemble(nn.Module):
@@ -80,6 +80,15 @@ def members(spec: Model) -> list[Model]:
     if not spec.ensemble:
         return [spec]
     return [replace(spec, encoder=replace(spec.encoder, kind=kind), ensemble=()) for kind in spec.ensemble]
+
+
+def teacher(spec: Model) -> Model | None:
+    """The spec of the ensemble that teaches the network of `spec`, of the same heads; None where none does."""
+    taught = spec.distillation
+    if not taught.teacher:
+        return None
+    encoder = replace(spec.encoder, units=taught.units or spec.encoder.units)
+    return replace(spec, encoder=encoder, ensemble=taught.teacher, distillation=Distillation())
 
 
 def build(spec: Model, sizes: Sizes) -> Network | Ensemble:

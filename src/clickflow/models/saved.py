@@ -15,7 +15,7 @@ from clickflow.models.associations import Table
 from clickflow.models.ensemble import Ensemble, build, parameters
 from clickflow.models.network import Network
 from clickflow.models.sizes import Sizes
-from clickflow.params.models import Augmentation, Budget, Model, Optimiser, own
+from clickflow.params.models import Augmentation, Budget, Distillation, Model, Optimiser, own
 from clickflow.params.models import Encoder as EncoderSpec
 from clickflow.system.files import sha256
 
@@ -104,6 +104,7 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
         encoder[name] = tuple(encoder[name])
     if isinstance(encoder["attention"], bool):
         encoder["attention"] = "bilinear" if encoder["attention"] else "none"
+    taught = {"teacher": ()} | raw.get("distillation", {})
     return Model(
         unit=raw["unit"],
         encoder=EncoderSpec(**encoder),
@@ -116,4 +117,5 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
         augmentation=Augmentation(**raw.get("augmentation", UNCHANGED)),
         budget=Budget(**raw["budget"]),
         ensemble=tuple(raw.get("ensemble", ())),
+        distillation=Distillation(**taught | {"teacher": tuple(taught["teacher"])}),
     )

@@ -13,6 +13,9 @@ ItemFeature = Literal["category", "brand", "price", "popularity"]
 Kind = Literal["rnn", "gru", "lstm", "mingru", "transformer", "attention"]
 """Of an encoder."""
 
+TAUGHT = ("ranking", "classes", "probability")
+"""Kinds of answer that a teacher teaches: distributions over answers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
@@ -123,9 +126,12 @@ def feature_names(unit: str) -> tuple[str, ...]:
 
 
 def own(model: "Model") -> dict[str, Any]:
-    """The params of a model, as JSON has them, without those that only other kinds read."""
+    """The params of a model, as JSON has them, without those that only other kinds read, and a teacher that it has not:
+    the same model as before there were any.
+    """
     kinds = model_kinds()
     others = {name for kind in kinds.values() for name in kind.reads} - set(kinds[model.kind].reads)
+    others |= set() if model.distillation.teacher else {"distillation"}
     return {name: value for name, value in asdict(model).items() if name not in others}
 
 
@@ -204,6 +210,21 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """A teacher that is trained first, whose answers are learned beside the log's: docs/reference/models.md."""
+
+    teacher: Annotated[
+        tuple[Kind, ...], Meta("kinds of encoder, a network each, whose mean teaches; []: the log alone does")
+    ] = ()
+    units: Annotated[int | None, Meta("of the teacher's layers; null: those of the model", ge=1, le=65_536)] = None
+    weight: Annotated[float, Meta("of what the teacher says, beside what the log says", "share", gt=0, le=1)] = 0.5
+    temperature: Annotated[
+        float, Meta("above 1: the differences between the teacher's answers count for less", gt=0, le=20)
+    ] = 1.0
+    top: Annotated[int, Meta("of a ranking, so many of the teacher's likeliest items", ge=1, le=1000)] = 20
+
+
+@dataclass(frozen=True, kw_only=True)
 class Boosting:
     """Gradient-boosted trees, of kinds boosting and blend."""
 
@@ -226,7 +247,7 @@ class Logistic:
 class Model:
     """One model: what it reads, how, and what it answers.
 
-    `encoder` to `ensemble` are of kind network, `features` and below of the kinds that read hand-made features.
+    `encoder` to `distillation` are of kind network, `features` and below of the kinds that read hand-made features.
     """
 
     unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
@@ -240,6 +261,7 @@ class Model:
         tuple[Kind, ...],
         Meta("kinds of encoder, a network each, whose probabilities are averaged; []: one network of encoder.kind"),
     ] = ()
+    distillation: Distillation = field(default_factory=Distillation)
     features: Annotated[
         Literal["all"] | tuple[str, ...],
         Meta("that are read of a question, of those in docs/reference/features.md: all, or their names"),

@@ -12,6 +12,8 @@ from typing import Any, get_args
 
 from clickflow.params.meta import default_of
 from clickflow.params.models import (
+    TAUGHT,
+    Distillation,
     Encoder,
     Model,
     RankingHead,
@@ -102,9 +104,11 @@ def rules(params: Params) -> Any:
             yield from _kind_rules(at, model)
         yield from _encoder_rules(f"{at}.encoder", model.encoder)
         yield from _augmentation_rules(at, model)
-        for kind in dict.fromkeys(model.ensemble):
-            for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
-                yield f"{fault} (of the {kind} in {at}.ensemble)"
+        for part, kinds in (("ensemble", model.ensemble), ("distillation.teacher", model.distillation.teacher)):
+            for kind in dict.fromkeys(kinds):
+                for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
+                    yield f"{fault} (of the {kind} in {at}.{part})"
+        yield from _distillation_rules(f"{at}.distillation", model)
         for key, head in model.heads.items():
             if isinstance(head, RankingHead):
                 yield from _loss_rules(f"{at}.heads.{key}", head)
@@ -214,6 +218,24 @@ def _augmentation_rules(at: str, model: Model) -> Any:
     counted = any(isinstance(head, RankingHead) and head.associations for head in model.heads.values())
     if model.augmentation.substitute and not counted:
         yield f"{at}.augmentation.substitute: takes items from the associations of a head, and no head has them on"
+
+
+def _distillation_rules(at: str, model: Model) -> Any:
+    """A teacher teaches one network, what that can learn of it, and of steps as they were."""
+    how = model.distillation
+    if not how.teacher:
+        if how != Distillation():
+            yield f"{at}: has no effect without {at}.teacher, such as [gru, gru, gru]"
+        return
+    if model.ensemble:
+        yield f"{at}: a teacher's pupil is one network; ensemble: [] leaves the others out"
+    if not any(heads()[key].kind in TAUGHT for key in model.heads):
+        yield f"{at}: no head of this model gives a distribution over answers, which is what a teacher teaches"
+    for key, head in model.heads.items():
+        if isinstance(head, RankingHead) and head.loss not in ("sampled", "full"):
+            yield f"{at}: the scores of loss {head.loss} ({key}) are no probabilities to be taught; sampled has such"
+    if model.augmentation.reorder or model.augmentation.substitute:
+        yield f"{at}: augmentation changes steps, and the teacher's answers are to the steps as they were"
 
 
 def _loss_rules(at: str, head: RankingHead) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clickflow.models.network import Network
-from clickflow.training.answers.objective import Objective, Questions, Seen
+from clickflow.training.answers.objective import Lesson, Objective, Questions, Seen
 from clickflow.training.batches import Batch
 
 
@@ -46,8 +46,11 @@ def prepare(
     random: np.random.Generator,
     device: str,
     before: Sequence[NDArray[np.float32]] = (),
+    lessons: Mapping[str, Lesson] | None = None,
 ) -> Step:
-    """`batch` as tensors on `device`, with what each objective draws; `before`: see `Step`."""
+    """`batch` as tensors on `device`, with what each objective draws; `before`: see `Step`; `lessons`: what a teacher
+    says, by head.
+    """
 
     def to(array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
@@ -55,7 +58,8 @@ def prepare(
     items, heads = batch.inputs["item"], {}
     needed = [items.ravel()]
     for name, objective in objectives.items():
-        heads[name], rows = objective.prepare(items, batch.targets[name], random, to)
+        lesson = (lessons or {}).get(name)
+        heads[name], rows = objective.prepare(items, batch.targets[name], random, to, lesson)
         needed += rows
     touched, places = np.unique(np.concatenate(needed), return_inverse=True)
     return Step(

@@ -7,12 +7,13 @@ all the rest.
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from clickflow.models.ensemble import Ensemble, members
+from clickflow.models.ensemble import Ensemble, members, teacher
 from clickflow.models.network import Network
 from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model
@@ -21,6 +22,7 @@ from clickflow.system.errors import UsageError
 from clickflow.training import device as devices
 from clickflow.training.batch_loss import Loss
 from clickflow.training.checkpoints import Checkpoints
+from clickflow.training.distillation import Taught, taught
 from clickflow.training.distributed import ProcessGroup
 from clickflow.training.trainer import Trainer
 from clickflow.training.validation import weighted
@@ -93,6 +95,22 @@ def train(
     `last_pass` it is learned too once it has decided (`training.last_pass`).
     Raises DataError where there is nothing to learn, UsageError where the loss becomes infinite or no number.
     """
+    if taught_by := teacher(spec):
+        return _taught(
+            spec,
+            taught_by,
+            sizes,
+            training,
+            validation,
+            seed=seed,
+            settings=settings,
+            checkpoints=checkpoints,
+            watcher=watcher,
+            overfit=overfit,
+            max_steps=max_steps,
+            group=group,
+            last_pass=last_pass,
+        )
     found: list[Trained] = []
     for index, member in enumerate(members(spec)):
         before = sum(len(each.history) for each in found)
@@ -123,6 +141,39 @@ def train(
         sum(each.steps for each in found),
         sum(each.questions for each in found),
     )
+
+
+def _taught(
+    spec: Model,
+    taught_by: Model,
+    sizes: Sizes,
+    training: "PackedSplit",
+    validation: "PackedSplit | None",
+    *,
+    seed: int,
+    settings: Training,
+    checkpoints: Checkpoints | None,
+    watcher: Watcher | None,
+    **along: Any,
+) -> Trained:
+    """The teacher's networks, then `spec`, which learns their answers too; see `train`."""
+    of_teacher = replace(checkpoints, folder=checkpoints.folder / "teacher") if checkpoints else None
+    first = train(
+        taught_by, sizes, training, validation, seed=seed + APART, settings=settings, checkpoints=of_teacher,
+        watcher=watcher, **along,
+    )  # fmt: skip
+    count, before = len(taught_by.ensemble), len(first.history)
+    device = devices.choose(settings)
+    with devices.settled(device, settings.threads):
+        answers = taught(first.network, spec, training)
+    own = _train(
+        spec, sizes, training, validation, seed=seed, settings=settings,
+        checkpoints=checkpoints.part(count) if checkpoints else None,
+        watcher=_Numbered(watcher, count, before) if watcher else None, taught=answers, **along,
+    )  # fmt: skip
+    history = [*first.history, *(_numbered(record, count, before) for record in own.history)]
+    best = tuple(epoch + before for epoch in own.best_epochs)
+    return Trained(own.network, history, best, first.steps + own.steps, first.questions + own.questions)
 
 
 def _numbered(record: dict[str, Any], index: int, before: int) -> dict[str, Any]:
@@ -156,12 +207,13 @@ def _train(
     max_steps: int | None,
     group: ProcessGroup | None,
     last_pass: bool,
+    taught: Mapping[str, Taught] | None = None,
 ) -> Trained:
-    """One network, see `train`."""
+    """One network, see `train`; `taught`: what its teacher says, by head."""
     device = devices.choose(settings)
     with devices.settled(device, settings.threads):
         torch.manual_seed(seed)
-        run = Trainer(spec, sizes, training, validation, seed, device, overfit, group)
+        run = Trainer(spec, sizes, training, validation, seed, device, overfit, group, taught)
         saved = checkpoints.newest() if checkpoints else None
         saved = group.broadcast(saved) if group else saved
         if saved:

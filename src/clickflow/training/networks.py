@@ -43,10 +43,11 @@ def train_network(params: Params, paths: Paths, name: str, track: Callable[..., 
     tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
     out = paths.trained(name)
     known = replace(sizes(card), item_codes=item_features.read(folder, spec.encoder.item_features, card.known))
+    networks = max(1, len(spec.ensemble)) + len(spec.distillation.teacher)
     work = partial(_train, spec, known, folder, params)
     try:
         with (
-            _Console(name, (spec.budget.epochs or 0) * max(1, len(spec.ensemble)), tracker) as watcher,
+            _Console(name, (spec.budget.epochs or 0) * networks, tracker) as watcher,
             process_group(params.training.processes, choose(params.training).kind, work) as group,
         ):
             trained = work(group, checkpoints=checkpoints, watcher=watcher)

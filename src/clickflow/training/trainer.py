@@ -1,6 +1,6 @@
 """One network in training: what stays the same meanwhile, a step, and a look at the valid part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +22,7 @@ from clickflow.training.answers import objectives
 from clickflow.training.answers.classes import ClassesObjective
 from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
 from clickflow.training.batches import Ints, Windows, gather, of_split, plan, random
+from clickflow.training.distillation import Taught
 from clickflow.training.distributed import ProcessGroup
 from clickflow.training.state import State
 from clickflow.training.temperature import fit_temperature
@@ -56,8 +57,9 @@ class Trainer:
         device: devices.Device,
         overfit: bool,
         group: ProcessGroup | None = None,
+        taught: Mapping[str, Taught] | None = None,
     ) -> None:
-        self.group = group
+        self.group, self.taught = group, taught or {}
         self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation
         self.seed, self.device, self.overfit = seed, device, overfit
         self.objectives = objectives(spec, sizes)
@@ -127,7 +129,8 @@ class Trainer:
             was, batch = batch, augmentation.changed(batch, change, self.near, chance)
             before = augmentation.unsaid(before, batch, was, self.counted[0]) if before else ()
         draws = random(self.seed, NEGATIVES, place)
-        step = prepare(batch, self.objectives, draws, self.device.kind, before)
+        lessons = {name: taught.at(windows, spec.distillation) for name, taught in self.taught.items()}
+        step = prepare(batch, self.objectives, draws, self.device.kind, before, lessons)
         if spec.encoder.dropout:
             mine = [self.group.rank] if self.group else []
             torch.manual_seed(int(random(self.seed, DROPOUT, at, *mine).integers(1 << 62)))
@@ -218,7 +221,7 @@ class Trainer:
         every, own = self.cut(self.training), len(self.cut(held_out))
         times = max(1, round(progress.best_after))
         self.windows = every.take(last_pass.chosen(np.concatenate(time), every, own, times))
-        self.batches, self.looks = len(self.plan(progress.epoch)), []
+        self.batches, self.looks, self.taught = len(self.plan(progress.epoch)), [], {}
         if self.counted:
             table, self.before = associations.count(self.training, self.sizes.known)
             for head in state.network.heads.values():

@@ -18,7 +18,7 @@ from clickflow.heads.head import NOTHING
 from clickflow.models.answers.amounts import NARROWEST, WIDEST, Amounts, summed_up
 from clickflow.system.errors import DataError
 from clickflow.training.answers.classes import Asked, Classified
-from clickflow.training.answers.objective import CHUNK, Ints, Objective, Part, Seen, Targets, ToDevice, picked
+from clickflow.training.answers.objective import CHUNK, Ints, Lesson, Objective, Part, Seen, Targets, ToDevice, picked
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
@@ -66,6 +66,7 @@ class AmountsObjective(Objective):
         targets: Targets,
         random: np.random.Generator,  # noqa: ARG002
         to: ToDevice,
+        lesson: Lesson | None = None,  # noqa: ARG002
     ) -> tuple[Asked, list[Ints]]:
         """As `Objective.prepare`."""
         (target,) = targets

@@ -1,7 +1,7 @@
 """A head of kind classes in training: cross-entropy, from a start at what followed the last action."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.nn import functional
 from clickflow.heads.head import NOTHING
 from clickflow.models.answers.classes import QUICK, Classes
 from clickflow.system.errors import DataError
-from clickflow.training.answers.objective import CHUNK, Ints, Objective, Part, Seen, Targets, ToDevice, picked
+from clickflow.training.answers.objective import CHUNK, Ints, Lesson, Objective, Part, Seen, Targets, ToDevice, picked
 
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
@@ -24,11 +24,26 @@ REGRESSED, ROUNDS, PENALTY = 50_000, 60, 3e-3
 
 
 @dataclass(frozen=True)
+class Taught:
+    """What a teacher says: `shares` [B, T, C] of the classes; see `objective.Lesson`."""
+
+    shares: Tensor
+    weight: float
+    temperature: float
+
+    def loss(self, logits: Tensor, places: Tensor) -> Tensor:
+        """Its cross-entropy with `logits` [n, C] of the steps `places`, times the square of the temperature, summed."""
+        shares, heat = self.shares.flatten(0, 1)[places], self.temperature
+        return -(shares * (logits / heat).log_softmax(-1)).sum() * heat * heat
+
+
+@dataclass(frozen=True)
 class Asked:
-    """`target` [B * T]: as in the batch; `of`: how many the whole batch asks."""
+    """`target` [B * T]: as in the batch; `of`: how many the whole batch asks; `taught`: what a teacher says of it."""
 
     target: Tensor
     of: int
+    taught: Taught | None = None
 
     @property
     def any(self) -> bool:
@@ -42,7 +57,8 @@ class Asked:
 
     def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Asked", list[Tensor]]:  # noqa: ARG002
         """As `Questions.part`."""
-        return Asked(self.target.view(shape)[rank::size].ravel(), self.of), []
+        taught = self.taught and replace(self.taught, shares=self.taught.shares[rank::size])
+        return Asked(self.target.view(shape)[rank::size].ravel(), self.of, taught), []
 
 
 @dataclass(frozen=True)
@@ -134,10 +150,12 @@ class ClassesObjective(Objective):
         targets: Targets,
         random: np.random.Generator,  # noqa: ARG002
         to: ToDevice,
+        lesson: Lesson | None = None,
     ) -> tuple[Asked, list[Ints]]:
         """As `Objective.prepare`."""
         (target,) = targets
-        return Asked(to(target.ravel()), int(np.count_nonzero(target != NOTHING))), []
+        taught = None if lesson is None else Taught(to(lesson.shares), lesson.weight, lesson.temperature)
+        return Asked(to(target.ravel()), int(np.count_nonzero(target != NOTHING)), taught), []
 
     def loss(self, module: Classes, questions: Asked, vectors: Sequence[Tensor], seen: Seen) -> Part:  # noqa: ARG002
         """As `Objective.loss`."""
@@ -146,7 +164,11 @@ class ClassesObjective(Objective):
         if (beside := module.beside(seen.inputs)) is not None:
             logits = logits + picked(places, beside.flatten(0, 1))
         loss = functional.cross_entropy(logits, questions.target[places], reduction="sum") / max(1, questions.of)
-        return Part([self.params.weight * loss], loss)
+        minimised = loss
+        if questions.taught is not None:
+            said = questions.taught.loss(logits, places) / max(1, questions.of)
+            minimised = (1 - questions.taught.weight) * loss + questions.taught.weight * said
+        return Part([self.params.weight * minimised], loss)
 
     def measure(self, answers: Tensor, target: Ints) -> dict[str, NDArray[Any]]:
         """As `Objective.measure`."""

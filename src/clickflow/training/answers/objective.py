@@ -28,6 +28,18 @@ CHUNK = 1 << 22
 """Positions whose answers are looked up together."""
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a teacher answers at each step of a batch: shares [B, T, k], 0 where it is not asked, of its answers
+    `answers` [B, T, k]; `weight` of it beside what the log says, `temperature` see `training.distillation`.
+    """
+
+    answers: Ints
+    shares: NDArray[np.float32]
+    weight: float
+    temperature: float
+
+
 class Questions(Protocol):
     """What a batch asks of a head, on the device."""
 
@@ -110,9 +122,16 @@ class Objective:
         return (found,), 0
 
     def prepare(
-        self, batch_items: Ints, targets: Targets, random: np.random.Generator, to: ToDevice
+        self,
+        batch_items: Ints,
+        targets: Targets,
+        random: np.random.Generator,
+        to: ToDevice,
+        lesson: Lesson | None = None,
     ) -> tuple[Questions, list[Ints]]:
-        """What a batch asks, and the rows of the embedding that each of `Questions.sizes` needs."""
+        """What a batch asks, and the rows of the embedding that each of `Questions.sizes` needs; `lesson`: what a
+        teacher says of it.
+        """
         raise NotImplementedError
 
     def loss(self, module: Any, questions: Any, vectors: Sequence[Tensor], seen: Seen) -> Part:

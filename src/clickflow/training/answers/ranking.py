@@ -1,7 +1,7 @@
 """A head of kind ranking in training: its loss over the items that stand for all, and ranks among all items."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from clickflow.models.losses import Own, bce, bpr_max, generated, mixed, smoothe
 from clickflow.models.sights import Sights
 from clickflow.params.models import RankingHead
 from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.training.answers.objective import Ints, Objective, Part, Seen, Targets, ToDevice, picked
+from clickflow.training.answers.objective import Ints, Lesson, Objective, Part, Seen, Targets, ToDevice, picked
 from clickflow.training.answers.ranks import Ranks
 from clickflow.training.negatives import Draw, everything, negatives_of
 
@@ -42,14 +42,27 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """What a teacher says of the next item at P positions: `items` [P, k] and their `shares` [P, k], whose sum is what
+    it says at all; see `objective.Lesson`.
+    """
+
+    items: Tensor
+    shares: Tensor
+    weight: float
+    temperature: float
+
+
+@dataclass(frozen=True)
 class Ranked:
     """What a batch asks of a head: `asked` of the steps themselves, then of later ones; `bias`, `times` [K] of the
-    negatives that stand for all items.
+    negatives that stand for all items; `taught` what a teacher says of the first of `asked`.
     """
 
     asked: list[Asked]
     bias: Tensor
     times: Tensor
+    taught: Taught | None = None
 
     @property
     def of(self) -> int:
@@ -63,14 +76,15 @@ class Ranked:
 
     @property
     def sizes(self) -> list[int]:
-        """The targets of each of `asked`, then the negatives."""
-        return [*(len(asked.at) for asked in self.asked), len(self.bias)]
+        """The targets of each of `asked`, the negatives, then a teacher's items."""
+        lesson = [] if self.taught is None else [self.taught.items.numel()]
+        return [*(len(asked.at) for asked in self.asked), len(self.bias), *lesson]
 
     def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Ranked", list[Tensor]]:
         """As `Questions.part`; the negatives are those of all."""
-        *targets, negatives = places
+        targets, (negatives, *lesson) = places[: len(self.asked)], places[len(self.asked) :]
         length = shape[1]
-        asked, wanted = [], []
+        asked, wanted, taught = [], [], self.taught
         for each, places_of in zip(self.asked, targets, strict=True):
             row, column = each.at // length, each.at % length
             keep = row % size == rank
@@ -81,7 +95,10 @@ class Ranked:
                 Asked(each.item[rank::size].contiguous(), (row // size * length + column)[keep], without, each.of)
             )
             wanted.append(places_of[keep])
-        return Ranked(asked, self.bias, self.times), [*wanted, negatives]
+            if taught is not None and len(asked) == 1:
+                lesson = [lesson[0].view(taught.items.shape)[keep].ravel()]
+                taught = replace(taught, items=taught.items[keep], shares=taught.shares[keep])
+        return Ranked(asked, self.bias, self.times, taught), [*wanted, negatives, *lesson]
 
 
 class RankingObjective(Objective):
@@ -123,7 +140,12 @@ class RankingObjective(Objective):
         return tuple(np.moveaxis(every, -1, 0)), unknown
 
     def prepare(
-        self, batch_items: Ints, targets: Targets, random: np.random.Generator, to: ToDevice
+        self,
+        batch_items: Ints,
+        targets: Targets,
+        random: np.random.Generator,
+        to: ToDevice,
+        lesson: Lesson | None = None,
     ) -> tuple[Ranked, list[Ints]]:
         """As `Objective.prepare`. Where the scores of the session's own items are counted apart, these are no
         negatives either.
@@ -145,11 +167,19 @@ class RankingObjective(Objective):
             if counts_own(self.params):
                 pairs = np.concatenate([pairs, _own(batch_items, at, negatives)], axis=1)
             asked.append(Asked(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
-        return Ranked(asked, to(bias), to(times)), [*needed, negatives + self.first_row]
+        taught: Taught | None = None
+        taught_by: list[Ints] = []
+        if lesson is not None:
+            at = np.flatnonzero(targets[0] != NOTHING)
+            said = lesson.answers.reshape(-1, lesson.answers.shape[-1])[at]
+            shares = lesson.shares.reshape(-1, lesson.shares.shape[-1])[at]
+            taught = Taught(to(said), to(shares), lesson.weight, lesson.temperature)
+            taught_by = [said.ravel() + self.first_row]
+        return Ranked(asked, to(bias), to(times), taught), [*needed, negatives + self.first_row, *taught_by]
 
     def loss(self, module: Ranking, questions: Ranked, vectors: Sequence[Tensor], seen: Seen) -> Part:
         """As `Objective.loss`; all the later steps together weigh as much as the next one."""
-        *targets, negatives = vectors
+        targets, (negatives, *lesson) = vectors[: len(questions.asked)], vectors[len(questions.asked) :]
         sights = module.seen(seen.inputs["item"])
         flats = [seen.flat, *module.ahead(seen.flat)]
         reads = [seen.readouts, *(read.view(seen.readouts.shape) for read in flats[1:])]
@@ -169,6 +199,7 @@ class RankingObjective(Objective):
                 picked(asked.at, rows),
                 wanted,
                 negatives,
+                lesson if back == 0 else [],
                 later=back > 0,
             )
             if back == 0:
@@ -221,6 +252,7 @@ def _item_loss(
     asking: Tensor,
     targets: Tensor,
     negatives: Tensor,
+    lesson: Sequence[Tensor],
     *,
     later: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -228,10 +260,20 @@ def _item_loss(
 
     `readouts` [B, T, D] are of that many steps ahead, `asking` [P, D] those of the positions asked.
     """
-    own = _of_own(head, asked, seen, sights, readouts)
+    bias = head.returning(sights)
+    own = _of_own(head, asked, seen, sights, readouts, bias)
     objective, likelihood = _of_generator(
         head, spec, questions, asked, head.query(asking), targets, negatives, own, seen.scores
     )
+    if questions.taught is not None and lesson:
+        heat = questions.taught.temperature
+        cooler = own if heat == 1 else _of_own(head, asked, seen, sights, readouts, bias, heat)
+        said = _taught(
+            questions, asked, head.query(asking) / heat, targets, negatives, lesson[0], cooler, seen, bias, likelihood
+        )
+        mass = questions.taught.shares.sum(-1)
+        weight = questions.taught.weight
+        objective = (1 - weight * mass) * objective + weight * heat * heat * said
     item_loss = -objective.mean()
     items, beside, support = seen.inputs["item"], None, None
     if seen.before is not None:
@@ -248,14 +290,59 @@ def _item_loss(
     return mixture + AUXILIARY * item_loss, mixture
 
 
-def _of_own(head: Ranking, asked: Asked, seen: Seen, sights: Sights | None, readouts: Tensor) -> Own | None:
-    """What the session's own items add to the normaliser, and to the score of a target that is one of them."""
+def _taught(
+    questions: Ranked,
+    asked: Asked,
+    queries: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    vectors: Tensor,
+    own: Own | None,
+    seen: Seen,
+    bias: Tensor | None,
+    likelihood: Tensor,
+) -> Tensor:
+    """sum_j q_j log p_j over the items j that a teacher names, [P]: q_j its shares, p the softmax of the scores.
+
+    All log p share a normaliser, which the target's own `likelihood` has already where the temperature is 1; a sum of
+    scores is the score of the sum of `vectors` [P * k, D].
+    """
+    taught = questions.taught
+    assert taught is not None
+    shares, heat = taught.shares, taught.temperature
+    mean = torch.bmm(shares.unsqueeze(1), vectors.view(*shares.shape, -1)).squeeze(1)
+    score = (queries * targets).sum(-1)
+    if own is not None:
+        score = score + own.bias
+    if heat != 1:
+        likelihood = generated(queries, targets, negatives, questions.bias, asked.without, own, seen.scores)
+    found = (queries * mean).sum(-1) - shares.sum(-1) * (score - likelihood)
+    if bias is None:
+        return found
     items = seen.inputs["item"]
-    bias = head.returning(sights)
+    said = (taught.items.unsqueeze(2) == items[asked.at // items.shape[1]].unsqueeze(1)) * shares.unsqueeze(2)
+    return found + (said.sum(1) * bias.flatten(0, 1)[asked.at]).sum(-1) / heat
+
+
+def _of_own(
+    head: Ranking,
+    asked: Asked,
+    seen: Seen,
+    sights: Sights | None,
+    readouts: Tensor,
+    bias: Tensor | None,
+    heat: float = 1.0,
+) -> Own | None:
+    """What the session's own items add to the normaliser, and to the score of a target that is one of them; `bias` is
+    `head.returning`, and all scores are divided by `heat`.
+    """
+    items = seen.inputs["item"]
     if bias is None or sights is None:
         return None
     latest = sights.latest
-    scores = head.query(readouts) @ seen.read_items.transpose(1, 2) + bias
+    bias = bias if heat == 1 else bias / heat
+    queries = head.query(readouts) if heat == 1 else head.query(readouts) / heat
+    scores = queries @ seen.read_items.transpose(1, 2) + bias
     total = (scores.exp() * latest).sum(-1)
     same = latest & (items.unsqueeze(1) == asked.item.unsqueeze(2))
     return Own(*(each.ravel()[asked.at] for each in (total, (bias * same).sum(-1), same.any(-1))))
