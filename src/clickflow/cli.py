@@ -311,8 +311,9 @@ def score(
     limit: Annotated[int, typer.Option(help="How many sequences, the latest.", min=1)] = 5,
     session: Annotated[str | None, typer.Option(help="This visit alone: its id or its pseudonym.")] = None,
     user: Annotated[str | None, typer.Option(help="This customer's latest visit: their id or pseudonym.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every session of the data, to Parquet files in --out.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every session of the data, to --out, --sql or both.")] = False,
     out: Annotated[Path | None, typer.Option(help="With --all: the folder; predictions in it are replaced.")] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="With --all: to the tables that `score` of params names.")] = False,
     top: Annotated[int, typer.Option(help="With --all: how many next items a session.", min=1, max=1000)] = 20,
     since: Annotated[
         float | None, typer.Option(help="With --all: only sessions with an event in the newest so many hours.", min=0)
@@ -320,22 +321,32 @@ def score(
     odd: Annotated[
         bool, typer.Option("--anomalies", help="With --all: also how odd each visit and customer is.")
     ] = False,
+    segments: Annotated[
+        int | None, typer.Option(help="With --all: also the segment of each customer, of so many.", min=2, max=30)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with the champion what comes next: for the latest sessions, one session, a customer's last, or all."""
     if sum([every, session is not None, user is not None]) > 1:
         raise UsageError("--all, --session and --user exclude one another", next_step="ask for one of them")
-    if every != (out is not None):
-        raise UsageError("--all and --out go together", next_step="clickflow score MODEL --all --out FOLDER")
+    if every != (out is not None or sql):
+        raise UsageError(
+            "--all goes with --out or --sql", next_step="clickflow score MODEL --all --out FOLDER, or --all --sql"
+        )
+    if segments and not every:
+        raise UsageError("--segments goes with --all", next_step="`clickflow profiles` shows the segments")
     if odd and not every:
         raise UsageError("--anomalies goes with --all", next_step="`clickflow anomalies MODEL` shows the oddest visits")
     params, paths = _open(model)
-    if out is not None:
+    if every:
         from clickflow.anomalies.search import beside
+        from clickflow.profiles import verb as profiles
         from clickflow.serving import batch
 
-        more = beside if odd else None
-        batch.run(params, paths, model, out=out, top=top, since_hours=since, as_json=as_json, beside=more)
+        more: dict[str, batch.Beside] = {"anomalies": beside} if odd else {}
+        if segments:
+            more[f"{segments} segments, seed {params.seed}"] = profiles.beside(params, model, segments)
+        batch.run(params, paths, model, out=out, sql=sql, top=top, since_hours=since, as_json=as_json, beside=more)
     else:
         from clickflow.serving import score as verb
 

@@ -16,10 +16,10 @@ from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import last
 from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card
-from clickflow.serving import batch, forms
+from clickflow.serving import batch, folder, forms
 from clickflow.serving.score import score
 from clickflow.system.errors import DataError
-from clickflow.system.files import read_json, sha256_folder
+from clickflow.system.files import read_json, sha256, sha256_folder
 from clickflow.system.paths import Paths
 
 MODEL = "next_step"
@@ -36,10 +36,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> tuple[Artefact
     return load(paths.exported(MODEL), threads=1), paths.sequences("session")
 
 
-def scored(made: tuple[Artefact, Path], folder: Path, **options: Any) -> tuple[dict[str, Any], pa.Table, pa.Table]:
-    folder.mkdir()
-    card = batch.write(*made, folder, **{"top": 5, "since_hours": None} | options)
-    return card, parquet.read_table(folder / ITEMS), parquet.read_table(folder / ACTIONS)
+def written(made: tuple[Artefact, Path], out: Path, **options: Any) -> dict[str, Any]:
+    how: dict[str, Any] = {"who": {"model": MODEL, "version": 1}, "top": 5, "since_hours": None} | options
+    return batch.write(*made, [lambda each: folder.Folder(out, each)], **how)
+
+
+def scored(made: tuple[Artefact, Path], out: Path, **options: Any) -> tuple[dict[str, Any], pa.Table, pa.Table]:
+    card = written(made, out, **options)
+    return card, parquet.read_table(out / ITEMS), parquet.read_table(out / ACTIONS)
 
 
 def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path: Path) -> None:
@@ -47,7 +51,7 @@ def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path:
     sequences = sum(part.sequences for part in read_card(made[1]).splits.values())
     assert card["sessions"] == sequences == len(actions)
     assert card["rows"] == {ITEMS: 5 * sequences, ACTIONS: sequences}
-    assert card["files"] == {name: batch.sha256(tmp_path / "out" / name) for name in card["files"]}
+    assert card["files"] == {name: sha256(tmp_path / "out" / name) for name in card["files"]}
     assert len(set(actions["session_id"].to_pylist())) == sequences
     assert items["rank"].to_pylist() == [1, 2, 3, 4, 5] * sequences
     chances = items["probability"].to_numpy().reshape(-1, 5)
@@ -132,18 +136,14 @@ def test_of_a_session_in_pieces_the_last_one_counts(made: Any, tmp_path: Path) -
 
 
 def test_what_cannot_be_read_leaves_the_predictions_of_before(made: Any, tmp_path: Path) -> None:
-    from clickflow.system.files import replacing
-
     artefact, _ = made
     shop(tmp_path / "session")
-    with replacing(tmp_path / "out") as fresh:
-        batch.write(artefact, tmp_path / "session", fresh, top=5, since_hours=None)
+    written((artefact, tmp_path / "session"), tmp_path / "out")
     before = sha256_folder(tmp_path / "out")
     (tmp_path / "session/test/item.npy").write_bytes(b"")
-    with pytest.raises(DataError, match="cannot be read"), replacing(tmp_path / "out") as fresh:
-        batch.write(artefact, tmp_path / "session", fresh, top=5, since_hours=None)
+    with pytest.raises(DataError, match="cannot be read"):
+        written((artefact, tmp_path / "session"), tmp_path / "out", top=4)
     assert sha256_folder(tmp_path / "out") == before
-    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
     assert "kind" not in read_json(tmp_path / "session/card.json")
 
 

@@ -121,7 +121,7 @@ def test_one_and_all_are_answered_alike(here: Shop, tmp_path: Path) -> None:
     assert sum(latest["next_actions"].values()) == pytest.approx(1, abs=1e-5)
     card = call("score", MODEL, "--all", "--out", str(tmp_path / "out"))
     assert card["sessions"] == 440
-    assert set(card["files"]) == {"actions.parquet", "purchase.parquet"}
+    assert set(card["rows"]) == {"actions.parquet", "purchase.parquet"}
     rows = parquet.read_table(tmp_path / "out/actions.parquet").to_pylist()
     (row,) = [row for row in rows if row["session_id"] == latest["session"]]
     assert {name: row[name] for name in latest["next_actions"]} == pytest.approx(latest["next_actions"], abs=1e-5)

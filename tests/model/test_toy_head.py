@@ -253,7 +253,7 @@ def test_all_visits_are_answered_by_every_head(here: Shop, tmp_path: Path) -> No
     card = call("score", MODEL, "--all", "--out", str(tmp_path / "out"), "--top", "3")
     rankings = [name for name, head in here.artefact.heads.items() if head.kind == "ranking"]
     assert card["top"] == (3 if rankings else None)
-    assert set(card["files"]) == {outputs.named(name).predictions for name in here.artefact.heads}
+    assert set(card["rows"]) == {outputs.named(name).predictions for name in here.artefact.heads}
     table = parquet.read_table(tmp_path / "out/returning.parquet")
     assert len(table) == card["sessions"] == 500
     by_session = {row["session_id"]: row for row in table.to_pylist()}

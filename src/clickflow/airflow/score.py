@@ -1,10 +1,12 @@
 """The DAG `score`: the champions' predictions for the sessions of the data, as files that others can read."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 from airflow.sdk.exceptions import AirflowSkipException
@@ -16,12 +18,43 @@ from clickflow.airflow.pipeline import REASONS, compiled, kind_of
 from clickflow.orchestration import definition, stores
 from clickflow.orchestration.tasks import Routing, Task
 from clickflow.params.schema import Params
+from clickflow.params.score import Score
 from clickflow.system.errors import UsageError
 from clickflow.system.process import Say
 
 SCORE = "score"
 TOP, SINCE = 20, 24.0
 """How many items a session, and how far back the sessions' last events lie, hours."""
+
+
+TOLD = ("model", "version", "batch", "path", "rows", "sessions", "newest_event", "files", "tables")
+"""What the event says."""
+
+
+def database(score: Score) -> dict[str, str]:
+    """The URL of the database for predictions, by the variable that the verb reads it from, where an Airflow connection
+    has it and the worker's environment has not. Raises UsageError where there is no such connection.
+    """
+    if not score.sql or not score.sql_connection or os.environ.get(score.sql_url_env, "").strip():
+        return {}
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        found = Connection.get(score.sql_connection)
+    except AirflowNotFoundException:
+        raise UsageError(
+            f"Airflow has no connection {score.sql_connection} (score.sql_connection)",
+            kept="nothing was scored",
+            next_step=f"add it under Admin > Connections, or set {score.sql_url_env} on the worker",
+        ) from None
+    kind = {"postgres": "postgresql"}.get(found.conn_type, found.conn_type)
+    if kind == "sqlite":
+        return {score.sql_url_env: f"sqlite:///{found.host or ''}"}
+    login = quote(found.login or "", "") + (f":{quote(found.password, '')}" if found.password else "")
+    where = f"{found.host or ''}{f':{found.port}' if found.port else ''}/{found.schema or ''}"
+    mode = found.extra_dejson.get("sslmode")
+    return {score.sql_url_env: f"{kind}://{f'{login}@' if login else ''}{where}{f'?sslmode={mode}' if mode else ''}"}
 
 
 class ScoreOperator(ClickflowOperator):
@@ -39,17 +72,17 @@ class ScoreOperator(ClickflowOperator):
         run, form = pulled_run(context), context["params"]
         if run.models and self.model not in run.models:
             raise AirflowSkipException(f"this run is of {', '.join(run.models)}")
-        if not stores.champions(run, definition.read(Path(self.repository)).params)[self.model]:
+        committed = definition.read(Path(self.repository)).params
+        if not stores.champions(run, committed)[self.model]:
             raise AirflowSkipException(f"{self.model} has no champion yet: nothing to score with")
         out = Path(run.home) / "predictions" / self.model / run.id
         words = [SCORE, self.model, "--all", "--out", str(out), "--top", str(form["top"])]
         words += ["--since", str(form["since_hours"])] if form["since_hours"] is not None else []
         words += ["--anomalies"] if form["anomalies"] else []
+        words += ["--sql"] if committed.score.sql else []
         (fragment,) = [context["ti"].xcom_pull(task_ids=name) for name in sorted(self.upstream_task_ids)]
-        result = stores.verb(run, self.task_id, [self.stage], [fragment], words, say)
-        summary = {
-            key: result[key] for key in ("model", "version", "path", "rows", "sessions", "newest_event", "files")
-        }
+        result = stores.verb(run, self.task_id, [self.stage], [fragment], words, say, secrets=database(committed.score))
+        summary = {key: result[key] for key in TOLD if key in result}
         context["outlet_events"][PREDICTIONS].extra = {**summary, "run": run.id}
         outcome.note(context, f"{self.model}: {result['sessions']:,} sessions scored with version {result['version']}")
         say(f"{result['sessions']:,} sessions scored with version {result['version']}: {result['path']}")
@@ -69,7 +102,8 @@ def score(root: Path, *, dag_id: str, about: str) -> DAG:
             group=SCORE,
             upstream=(by_stage[stage],),
             routing=Routing(retries=2, timeout=timedelta(hours=4)),
-            about=f"The predictions of {name}'s champion, to `<home>/predictions/{name}/<run>`, and an asset event.",
+            about=f"The predictions of {name}'s champion, to `<home>/predictions/{name}/<run>`"
+            f"{' and SQL tables' if params.score.sql else ''}, and an asset event.",
             needed_by=(name,),
         )
         steps[task.id] = task

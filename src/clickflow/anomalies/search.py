@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from clickflow.system.console import Advance
 from clickflow.system.errors import UsageError
 from clickflow.system.files import check_folder, replacing, sha256, write_json, write_text
 from clickflow.system.paths import Paths
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KIND = "clickflow anomalies"
 """What card.json says of the folder, so that no other folder is ever replaced by one."""
@@ -280,14 +283,17 @@ def _items(store: Path) -> list[str]:
 
 def write(folder: Path, found: Found, cases: Sequence[Case], card: Mapping[str, Any]) -> None:
     """visits.parquet, customers.parquet, cases.json, anomalies.html and card.json into the existing `folder`."""
-    tables(folder, found, "visits.parquet", "customers.parquet")
+    from pyarrow import parquet
+
+    for name, table in zip(("visits.parquet", "customers.parquet"), tables(found), strict=True):
+        parquet.write_table(table, folder / name, compression="zstd")
     write_json(folder / "cases.json", [asdict(case) for case in cases])
     write_text(folder / "anomalies.html", page(cases, card))
     files = ("visits.parquet", "customers.parquet", "cases.json", "anomalies.html")
     write_json(folder / "card.json", {"kind": KIND, **card, "files": {name: sha256(folder / name) for name in files}})
 
 
-def beside(artefact: Artefact, store: Path, folder: Path, since: int | None) -> dict[str, int]:
+def beside(artefact: Artefact, store: Path, since: int | None) -> "dict[str, pa.Table]":
     """What `clickflow score --all --anomalies` writes beside its predictions: a score for each visit and customer."""
     if not surprise.heads(artefact):
         return {}
@@ -295,13 +301,13 @@ def beside(artefact: Artefact, store: Path, folder: Path, since: int | None) -> 
         found = find(artefact, store, SPLITS, tick, since)
     for note in notes(found, _robots(store)):
         console.say(f"warning {note}")
-    return tables(folder, found, "odd_visits.parquet", "odd_customers.parquet")
+    visits, customers = tables(found)
+    return {"odd_visits.parquet": visits, "odd_customers.parquet": customers}
 
 
-def tables(folder: Path, found: Found, of_visits: str, of_customers: str) -> dict[str, int]:
-    """Write the scores of visits and of customers into the existing `folder`; the rows of each file."""
+def tables(found: Found) -> "tuple[pa.Table, pa.Table]":
+    """The scores of visits and of customers, a row each."""
     import pyarrow as pa
-    from pyarrow import parquet
 
     stamp = pa.timestamp("us", tz="UTC")
     visits = pa.table(
@@ -324,9 +330,7 @@ def tables(folder: Path, found: Found, of_visits: str, of_customers: str) -> dic
             "oddest_session_id": pa.array([found.session[k] for k in worst], pa.string()),
         }
     )
-    parquet.write_table(visits, folder / of_visits, compression="zstd")
-    parquet.write_table(customers, folder / of_customers, compression="zstd")
-    return {of_visits: visits.num_rows, of_customers: customers.num_rows}
+    return visits, customers
 
 
 def page(cases: Sequence[Case], card: Mapping[str, Any]) -> str:

@@ -178,13 +178,13 @@ def promote(run: Run, say: Say, answers: Mapping[str, Any] | None = None) -> dic
     return promoted
 
 
-def verb(run: Run, folder: Path, words: list[str], say: Say) -> Finished:
-    """`clickflow …` in a folder of the run, its result as JSON in `stdout`.
+def verb(run: Run, folder: Path, words: list[str], say: Say, *, secrets: Mapping[str, str] | None = None) -> Finished:
+    """`clickflow …` in a folder of the run, its result as JSON in `stdout`; `secrets`: more of its environment.
 
     Raises StageFailed with the verb's exit code and last words.
     """
     command = ["clickflow", *words, "--json"]
-    env = workspace.environment(run, folder)
+    env = {**workspace.environment(run, folder), **(secrets or {})}
     if words[0] in ("promote", "rollback"):
         env = workspace.promoting(env)
     done = process.run(command, cwd=folder, env=env, say=say, capture=True)

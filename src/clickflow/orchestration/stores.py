@@ -34,11 +34,19 @@ def steps(stages: graph.Graph, params: Params) -> dict[str, Task]:
 
 
 def verb(
-    run: Run, name: str, stages: Iterable[str], parts: Iterable[fragments.Fragments], words: list[str], say: Say
+    run: Run,
+    name: str,
+    stages: Iterable[str],
+    parts: Iterable[fragments.Fragments],
+    words: list[str],
+    say: Say,
+    *,
+    secrets: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """`clickflow …` in a fresh workspace that holds the outputs of `stages`; what it says with --json.
 
-    `parts` are these stages' fragments. Raises StageFailed with the verb's exit code; the workspace is kept then.
+    `parts` are these stages' fragments, `secrets` variables of its environment.
+    Raises StageFailed with the verb's exit code; the workspace is kept then.
     """
     folder = workspace.create(run, name, fragments.merge(parts))
     done = dvc(["pull", *stages], cwd=folder, env=workspace.environment(run, folder), say=say)
@@ -48,7 +56,7 @@ def verb(
             kept=f"the workspace {folder}",
             next_step="see that the DVC remote can be reached, then clear the task",
         )
-    said: dict[str, Any] = json.loads(runs.verb(run, folder, words, say).stdout)
+    said: dict[str, Any] = json.loads(runs.verb(run, folder, words, say, secrets=secrets or {}).stdout)
     workspace.remove(folder)
     return said
 

@@ -29,7 +29,7 @@ from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs", "serve", "live")
+COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs", "serve", "live", "score")
 """Sections that no run changes: the judged party does not set the rules."""
 PART = 255
 """The most bytes of one part of a path."""
@@ -42,6 +42,7 @@ def rules(params: Params) -> Any:
         yield "sequences: valid_share and test_share leave nothing to train on"
     yield from _running_rules(params)
     yield from _watch_rules(params)
+    yield from _score_rules(params)
     yield from _runs_rules(params)
     yield from _tuning_rules(params)
     # the room of heads stands above this one: heads join it from outside, so it is asked late
@@ -154,6 +155,13 @@ def _running_rules(params: Params) -> Any:
     for name in params.promotion.approve:
         if name not in params.models:
             yield f"promotion.approve: there is no model {name!r}{nearest(name, params.models)}"
+
+
+def _score_rules(params: Params) -> Any:
+    if not NAME.fullmatch(params.score.sql_prefix):
+        yield f"score.sql_prefix: {params.score.sql_prefix!r} is not of lower-case letters, digits and _"
+    if not params.score.sql_url_env:
+        yield "score.sql_url_env: names no environment variable"
 
 
 def _watch_rules(params: Params) -> Any:

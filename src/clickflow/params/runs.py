@@ -14,7 +14,7 @@ class Runs:
         tuple[str, ...],
         Meta(
             "what the form, or -S, of a run may change: names, * for any part; never gate, promotion, registry, "
-            "champion, schedule, runs, serve, addresses"
+            "champion, schedule, runs, serve, live, score, addresses"
         ),
     ] = (
         *("seed", "source.kind", "source.path", "source.preset", "sequences.since", "sequences.until"),

@@ -20,6 +20,7 @@ from clickflow.params.quality import Quality
 from clickflow.params.registry import Registry
 from clickflow.params.runs import Runs
 from clickflow.params.schedule import Schedule
+from clickflow.params.score import Score
 from clickflow.params.sequences import Sequences
 from clickflow.params.serve import Serve
 from clickflow.params.simulator import Simulator
@@ -58,6 +59,7 @@ class Params:
     watch: Watch = field(default_factory=Watch)
     serve: Serve = field(default_factory=Serve)
     live: Live = field(default_factory=Live)
+    score: Score = field(default_factory=Score)
     champion: Annotated[
         Mapping[str, int],
         Meta("versions that candidates are judged against; `clickflow open` sets them, 0: none yet", le=1e9),

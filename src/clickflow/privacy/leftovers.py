@@ -13,7 +13,7 @@ from clickflow.params.schema import Params
 from clickflow.privacy.canonical import without
 from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
-from clickflow.serving.batch import CARD, KIND
+from clickflow.serving.partitions import CARD, KIND
 from clickflow.system import console
 from clickflow.system.files import read_json, sha256, write_json
 from clickflow.system.integrity import SEAL, seal
@@ -113,19 +113,23 @@ def _mend(file: Path, people: People, root: Path, place: str, *, dry: bool) -> I
 
 
 def _predictions(file: Path, rows: int) -> None:
-    """The card beside predictions goes on to be true."""
-    card = file.parent / CARD
+    """The card beside predictions goes on to be true; of unfinished ones the manifest finds the file changed."""
+    table, folder = file.parent.name, file.parent.parent
+    name = f"{table}/{file.name}"
     try:
-        content = read_json(card)
+        content = read_json(folder / CARD)
     except (OSError, ValueError):
         return
-    if isinstance(content, dict) and content.get("kind") == KIND and file.name in content.get("files", {}):
-        content["files"][file.name] = sha256(file)
-        content["rows"][file.name] -= rows
+    if isinstance(content, dict) and content.get("kind") == KIND and name in content.get("files", {}):
+        content["files"][name] = sha256(file)
+        content["rows"][table] -= rows
+        for part in content["done"]:
+            if name in part["files"]:
+                part["rows"][table] -= rows
         content["forgotten"] = True
-        write_json(card, content)
-    if (file.parent / SEAL).is_file():
-        seal(file.parent)
+        write_json(folder / CARD, content)
+    if (folder / SEAL).is_file():
+        seal(folder)
 
 
 def unvacuumed(home: Path, people: People) -> list[str]:

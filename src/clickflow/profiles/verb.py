@@ -1,9 +1,9 @@
 """`clickflow profiles`: segments of today's customers, what they do later, and who is like whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +14,15 @@ from clickflow.profiles import segments, stability, words, worth
 from clickflow.profiles.embedding import Customers, Embedding, Floats, Ints
 from clickflow.profiles.words import Trait
 from clickflow.sequences.card import NOW, Card, iso
-from clickflow.sequences.store import read_card
+from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import visits
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import check_folder, replacing, sha256, write_json, write_text
 from clickflow.system.paths import Paths
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KIND = "clickflow profiles"
 """What card.json says of the folder, so that no other folder is ever replaced by one."""
@@ -100,12 +103,7 @@ def run(
 def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
     """Learn from the training part, judge on the test part, and tell of the customers as of the end of the log."""
     known = embeddings.read(store, card, "train", last=True)
-    if len(known) < count * EACH:
-        raise UsageError(
-            f"{len(known):,} customers to learn from are too few for {count} segments: {EACH} each are needed",
-            kept="nothing was run",
-            next_step=f"ask for fewer (--segments {max(2, len(known) // EACH)}), or take a longer log",
-        )
+    enough(known, count)
     now = embeddings.read(store, card, NOW)
     if not len(now):
         raise DataError(f"{store} has no customers as of the end of the log", next_step="take a longer log")
@@ -139,6 +137,52 @@ def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
         compared=worth.compare(judged, how),
         stability=stability.measure(known, now, count, seed),
     )
+
+
+def enough(known: Customers, count: int) -> None:
+    """Raise UsageError where there are too few customers to learn so many segments from."""
+    if len(known) < count * EACH:
+        raise UsageError(
+            f"{len(known):,} customers to learn from are too few for {count} segments: {EACH} each are needed",
+            kept="nothing was run",
+            next_step=f"ask for fewer (--segments {max(2, len(known) // EACH)}), or take a longer log",
+        )
+
+
+def beside(params: Params, model: str, count: int) -> Callable[[Any, Path, "int | None"], "dict[str, pa.Table]"]:
+    """What `clickflow score --all --segments` writes beside the predictions: the segment of each customer of now.
+
+    Raises UsageError where the model is not of customers.
+    """
+    unit = params.model(model).unit
+    if unit != embeddings.UNIT:
+        raise UsageError(
+            f"segments are of customers, and {model} reads the unit {unit}",
+            kept="nothing was scored",
+            next_step="leave out --segments, or score a model of the unit customer",
+        )
+
+    def segmented(_: Any, store: Path, since: int | None) -> "dict[str, pa.Table]":
+        import pyarrow as pa
+
+        card = read_card(store)
+        known, now = embeddings.read(store, card, "train", last=True), embeddings.read(store, card, NOW)
+        enough(known, count)
+        own = segments.clusters(known, embeddings.learn(known, params.seed), count, params.seed)
+        segment = own.of(now)
+        named = words.names(segments.standings(now, segment, own.count))
+        split = open_split(store, NOW)
+        ends = np.asarray(split.time)[(split.end - 1)[now.sequence]]
+        keep = np.ones(len(now), bool) if since is None else ends >= since
+        columns = {
+            "user_id": pa.array(now.user, pa.string()),
+            "last_event": pa.array(ends, pa.timestamp("us", tz="UTC")),
+            "segment": pa.array([named[k][0] for k in segment], pa.string()),
+            "segment_name": pa.array([named[k][1][params.evaluation.language] for k in segment], pa.string()),
+        }
+        return {"segments.parquet": pa.table(columns).filter(pa.array(keep))}
+
+    return segmented
 
 
 def one(found: Profiles, row: int, similar: int) -> dict[str, Any]:
@@ -216,8 +260,6 @@ def _card(found: Profiles, card: Card, store: Path) -> dict[str, Any]:
 
 
 def _cut_off(store: Path) -> Any:
-    from clickflow.sequences.store import open_split
-
     return open_split(store, NOW).cut_off
 
 

@@ -1,13 +1,17 @@
-"""`clickflow score --all`: what the champion expects next, for every session of the store, as Parquet.
+"""`clickflow score --all`: what the champion expects next, for every sequence of the store, as files and SQL tables.
 
-Sessions go through the model in blocks of one window length, so that nothing is padded for long, and the best items of
-a block are found together. What is in memory at any time is one chunk of sessions and one block of scores. Which
-columns the files have stands in docs/howto/score.md.
+The sequences of a part of the store, `PARTITION` at a time and in its order, are a partition: what is scored, written
+and recorded as done together. A target (`clickflow.serving.folder`, `clickflow.serving.tables`) has each partition
+once, whole or not at all; so the next run goes on with one that was killed, to the same bytes. Sequences go through the
+model in blocks of one window length, so that nothing is padded for long, and the best items of a block are found
+together. What is in memory at any time is one partition's answers and one block of scores. Which columns there are
+stands in docs/howto/score.md.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,30 +32,33 @@ from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.sequences.units import UNITS
 from clickflow.serving.forms import AMOUNTS, FORMS, Kept
+from clickflow.serving.partitions import KIND, Batch, Line, Made, Target
 from clickflow.system import console, integrity
-from clickflow.system.files import check_folder, replacing, sha256, write_json
+from clickflow.system.files import check_folder
 from clickflow.system.paths import Paths
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CARD = "card.json"
-KIND = "clickflow predictions"
-"""What card.json says of the folder, so that no other folder is ever replaced by one."""
-CHUNK = 1 << 13
-"""Sessions whose answers are held at once; also the row groups of the files."""
+PARTITION = 1 << 14
+"""Sequences of a partition, at most."""
+PARTITION_ROWS = 1 << 20
+"""Rows of a partition's largest table, at most; also the row groups of the files."""
+LAYOUT = 2
+"""Of files and tables: another number starts a batch anew."""
 BLOCK_BYTES = 1 << 24
-"""Bytes of one block of scores (sessions x items)."""
+"""Bytes of one block of scores (sequences x items)."""
 BLOCK = 512
-"""Sessions in one block at most."""
+"""Sequences in one block at most."""
 
 Ints = npt.NDArray[np.int64]
-
-
-Beside = Callable[[Artefact, Path, Path, "int | None"], Mapping[str, int]]
-"""`beside(artefact, store, folder, since)`: writes more files into `folder`, about the sequences that end at `since`
-(microseconds since 1970; None: all) or later, and tells their rows.
+Beside = Callable[[Artefact, Path, "int | None"], Mapping[str, "pa.Table"]]
+"""`beside(artefact, store, since)`: more tables, by the name of their file, about the sequences that end at `since`
+(microseconds since 1970; None: all) or later. They are partitions of their own, after the others.
 """
+
+
+Opening = Callable[[Batch], Target]
 
 
 def run(
@@ -59,80 +66,140 @@ def run(
     paths: Paths,
     model: str,
     *,
-    out: Path,
+    out: Path | None = None,
+    sql: bool = False,
     top: int,
     since_hours: float | None,
     as_json: bool,
-    beside: Beside | None = None,
+    beside: Mapping[str, Beside] | None = None,
 ) -> None:
-    """Score every session of the store whose last event is within `since_hours` of the newest one (None: all).
+    """Score every sequence of the store whose last event is within `since_hours` of the newest one (None: all).
 
-    `out` is replaced by the new predictions, whole or not at all. Raises UsageError where there is no champion, or
-    `out` holds something else; DataError where store or champion are not what they were recorded as.
+    `out` is replaced by the new predictions, whole or not at all; `sql`: they go to the tables that `score` of
+    params.yaml names. What either has of them already is not made again. Raises UsageError where there is no champion,
+    `out` holds something else, or the database refuses; DataError where store or champion are not what they were
+    recorded as; ClickflowError where the database is away.
     """
+    from clickflow.serving import folder, tables
+
     spec = params.model(model)
-    check_folder(out, KIND, "predictions")
-    integrity.verify(paths.sequences(spec.unit), home=paths.home)
+    opening: list[Opening] = []
+    if out is not None:
+        check_folder(out, KIND, "predictions")
+        opening.append(lambda batch: folder.Folder(out, batch))
+    if sql:
+        engine = tables.connect(params.score)
+        opening.append(lambda batch: tables.Tables(engine, params.score, batch))
+    store = paths.sequences(spec.unit)
+    integrity.verify(store, home=paths.home)
     version, artefact = champion.loaded(params, paths, model)
-    with replacing(out) as fresh:
-        card = write(artefact, paths.sequences(spec.unit), fresh, top=top, since_hours=since_hours)
-        if beside is not None:
-            rows = beside(artefact, paths.sequences(spec.unit), fresh, _since(card["newest_event"], since_hours))
-            card["rows"] |= rows
-            card["files"] |= {name: sha256(fresh / name) for name in rows}
-        card |= {"model": model, "version": version}
-        write_json(fresh / CARD, card)
-    console.emit({**card, "path": str(out.absolute())}, as_json=as_json, text=lambda: _text(card, out))
+    who = {"model": model, "version": version}
+    card = write(artefact, store, opening, who=who, top=top, since_hours=since_hours, beside=beside or {})
+    console.emit(card, as_json=as_json, text=lambda: _text(card))
 
 
-def _since(newest: str, hours: float | None) -> int | None:
-    if hours is None:
-        return None
-    return round((datetime.fromisoformat(newest).timestamp() - hours * 3600) * MICROSECOND)
-
-
-def write(artefact: Artefact, store: Path, folder: Path, *, top: int, since_hours: float | None) -> dict[str, Any]:
-    """Write the Parquet files into the existing `folder`; returns the card, without model and version.
+def write(
+    artefact: Artefact,
+    store: Path,
+    opening: Sequence[Opening],
+    *,
+    who: Mapping[str, Any],
+    top: int,
+    since_hours: float | None,
+    beside: Mapping[str, Beside] | None = None,
+) -> dict[str, Any]:
+    """Give each target the partitions that it lacks; returns the card. `who`: model and version.
 
     Store and artefact may come from different trainings: items, categories and actions are matched by their names,
     and what the artefact does not know it reads as unknown.
     """
-    from pyarrow import parquet
-
     card = read_card(store)
     newest = max(part.last for part in card.splits.values() if part.last is not None)
     since = None if since_hours is None else newest - round(since_hours * 3600 * MICROSECOND)
     answering = _Answering.of(artefact, store, card, top)
-    schemas = answering.schemas()
-    writers = {
-        name: parquet.ParquetWriter(folder / name, schema, compression="zstd") for name, schema in schemas.items()
-    }
-    rows, sessions, total = dict.fromkeys(schemas, 0), 0, sum(card.splits[name].sequences for name in card.asked)
-    try:
-        with console.progress("scoring", total) as advance:
-            for chunk in _chunks(store, since):
-                for name, table in answering.tables(chunk).items():
-                    writers[name].write_table(table, row_group_size=len(table) or None)
-                    rows[name] += len(table)
-                sessions += len(chunk.chosen)
-                advance(chunk.read)
-    finally:
-        for writer in writers.values():
-            writer.close()
-    return {
-        "kind": KIND,
+    extra = dict(sorted((beside or {}).items()))
+    batch = _batch(answering, store, card, who=who, since_hours=since_hours, newest=newest, extra=list(extra))
+    with ExitStack() as held:
+        targets = [held.enter_context(opens(batch)) for opens in opening]
+        _note(batch, targets)
+        _fill(answering, store, since, targets, batch.partitions - len(extra))
+        for number, makes in enumerate(extra.values(), batch.partitions - len(extra)):
+            if lacking := [target for target in targets if number not in target.lines]:
+                made = Made(number, 0, makes(artefact, store, since))
+                for target in lacking:
+                    target.take(made)
+        result = _card(batch, targets[0].lines, since)
+        for target in targets:
+            result |= target.finish(result)
+    return result
+
+
+def _batch(
+    answering: "_Answering",
+    store: Path,
+    card: Card,
+    *,
+    who: Mapping[str, Any],
+    since_hours: float | None,
+    newest: int,
+    extra: list[str],
+) -> Batch:
+    artefact, schemas = answering.artefact, answering.schemas()
+    ranked = any(output.kind == "ranking" for output in answering.outputs)
+    key = {
+        **who,
         "model_sha256": artefact.card["model_sha256"],
         "data_sha256": card.sha256,
         "unit": card.unit,
-        "sessions": sessions,
-        "rows": rows,
-        "top": answering.top if any(output.kind == "ranking" for output in answering.outputs) else None,
+        "top": answering.top if ranked else None,
         "since_hours": since_hours,
-        **_as_of(store, card),
+        "beside": extra,
+        "partition_sequences": answering.size,
+        "layout": LAYOUT,
+    }
+    about = {**_as_of(store, card), "newest_event": iso(newest), "max_length": artefact.max_length}
+    parts = sum(-(-card.splits[name].sequences // answering.size) for name in card.asked)
+    return Batch(key, parts + len(extra), schemas, about)
+
+
+def _note(batch: Batch, targets: Sequence[Target]) -> None:
+    """What there is of it already."""
+    for target in targets:
+        if have := len(target.lines):
+            what = "already" if have == batch.partitions else "of a run that did not end: it goes on from there"
+            console.say(f"note {target.where}: {have:,} of {batch.partitions:,} partitions are there {what}")
+
+
+def _fill(answering: "_Answering", store: Path, since: int | None, targets: Sequence[Target], count: int) -> None:
+    missing = {number for number in range(count) if any(number not in target.lines for target in targets)}
+    if not missing:
+        return
+    done = 0
+    with console.progress("scoring", count) as advance:
+        for number, chunk in enumerate(_chunks(store, since, answering.size, missing)):
+            if chunk is not None:
+                made = Made(number, len(chunk.chosen), answering.tables(chunk))
+                for target in targets:
+                    if number not in target.lines:
+                        target.take(made)
+            done += 1
+            advance(1, f"{done:,} of {count:,} partitions")
+
+
+def _card(batch: Batch, lines: Mapping[int, Line], since: int | None) -> dict[str, Any]:
+    rows: dict[str, int] = {}
+    for _, line in sorted(lines.items()):
+        for name, count in line.rows.items():
+            rows[name] = rows.get(name, 0) + count
+    return {
+        "kind": KIND,
+        **batch.key,
+        "batch": batch.id,
+        "partitions": batch.partitions,
+        "sessions": sum(line.sequences for line in lines.values()),
+        "rows": rows,
         "since": None if since is None else iso(since),
-        "newest_event": iso(newest),
-        "max_length": artefact.max_length,
-        "files": {name: sha256(folder / name) for name in schemas},
+        **batch.about,
     }
 
 
@@ -144,41 +211,56 @@ def _as_of(store: Path, card: Card) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some sessions of a split: their indexes, in order, and their rows of sequences.parquet; `read` tells how many
-    rows of the store were passed over for them.
+    """The sequences of a partition that are asked about: their indexes in the split, in order, and their rows of
+    sequences.parquet.
     """
 
     split: PackedSplit
     chosen: Ints
     rows: "pa.Table"
-    read: int
 
 
-def _chunks(store: Path, since: int | None) -> Iterator[_Chunk]:
-    """The sessions of all splits, or the customers of now, whose last event is at or after `since`, in the order of the
-    store.
+def _chunks(store: Path, since: int | None, size: int, wanted: set[int]) -> Iterator[_Chunk | None]:
+    """Partition by partition, the sessions of all splits, or the customers of now, whose last event is at or after
+    `since`, in the order of the store; None of the partitions that are not `wanted`.
 
     Of a session that was cut into pieces only the last one counts: what follows the others is known.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
-    card = read_card(store)
+    card, number = read_card(store), 0
     earlier = _earlier_pieces(store) if NOW not in card.splits else {}
     for name in card.asked:
         split, start = open_split(store, name), 0
         ends = split.end - 1
         with parquet.ParquetFile(store / name / "sequences.parquet") as file:
-            for rows in file.iter_batches(batch_size=CHUNK, columns=_columns(file.schema_arrow.names)):
+            for rows in _pieces(file, _columns(file.schema_arrow.names), size):
                 place = np.arange(start, start + len(rows))
-                start += len(rows)
-                wanted = np.ones(len(rows), bool) if since is None else split.time[ends[place]] >= since
+                start, number = start + len(rows), number + 1
+                if number - 1 not in wanted:
+                    yield None
+                    continue
+                keep = np.ones(len(rows), bool) if since is None else np.asarray(split.time[ends[place]] >= since)
                 if earlier:
                     keys = zip(rows["session_id"].to_pylist(), rows["user_id"].to_pylist(), strict=True)
-                    last = [earlier.get(key, 0) for key in keys]
-                    wanted &= rows["piece"].to_numpy() >= np.array(last)
-                kept = pa.Table.from_batches([rows]).filter(pa.array(wanted))
-                yield _Chunk(split, place[wanted], kept, len(rows))
+                    keep &= rows["piece"].to_numpy() >= np.array([earlier.get(key, 0) for key in keys])
+                yield _Chunk(split, place[keep], rows.filter(pa.array(keep)))
+
+
+def _pieces(file: Any, columns: Sequence[str], size: int) -> "Iterator[pa.Table]":
+    """All rows, `size` at a time, whatever the row groups."""
+    import pyarrow as pa
+
+    held: list[Any] = []
+    for batch in file.iter_batches(batch_size=size, columns=list(columns)):
+        held.append(pa.Table.from_batches([batch]))
+        while sum(map(len, held)) >= size:
+            table = pa.concat_tables(held)
+            yield table.slice(0, size).combine_chunks()
+            held = [table.slice(size)]
+    if sum(map(len, held)):
+        yield pa.concat_tables(held).combine_chunks()
 
 
 def _owner(card: Card) -> str:
@@ -229,6 +311,13 @@ class _Answering:
             min(top, artefact.known - FIRST_ITEM),
             (_owner(card),) if NOW in card.splits else ("session_id", "user_id"),
         )
+
+    @cached_property
+    def size(self) -> int:
+        """Sequences of a partition."""
+        kinds = {output.kind for output in self.outputs}
+        rows = max(self.top if "ranking" in kinds else 1, int(self.artefact.card.get("horizon") or 1))
+        return max(1, min(PARTITION, PARTITION_ROWS // rows))
 
     @property
     def outputs(self) -> list[Output]:
@@ -290,8 +379,11 @@ def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:
     return [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
 
 
-def _text(card: Mapping[str, Any], out: Path) -> str:
-    files = "\n".join(f"  {out / name}: {rows:,} rows" for name, rows in card["rows"].items())
+def _text(card: Mapping[str, Any]) -> str:
     within = f" with an event since {card['since'][:16].replace('T', ' ')} UTC" if card["since"] else ""
     asked = f"{card['sessions']:,} {card['unit'].removesuffix('s')}s"
-    return f"{card['model']}, version {card['version']}: {asked}{within}\n{files}"
+    lines = [f"{card['model']}, version {card['version']}: {asked}{within}"]
+    if "path" in card:
+        lines += [f"  {Path(card['path']) / name}: {rows:,} rows" for name, rows in card["rows"].items()]
+    lines += [f"  table {name}: {rows:,} rows, batch {card['batch']}" for name, rows in card.get("tables", {}).items()]
+    return "\n".join(lines)

@@ -145,7 +145,7 @@ def test_the_champion_scores_every_session(shop: Platform, first: str) -> None:
     assert event["source_run_id"] == run
     assert (event["extra"]["model"], event["extra"]["version"]) == (told.MODEL, version)
     rows = event["extra"]["rows"]
-    found = {file: parquet.read_metadata(Path(event["extra"]["path"]) / file).num_rows for file in rows}
+    found = {file: parquet.read_table(Path(event["extra"]["path"]) / file).num_rows for file in rows}
     assert found == rows
     assert rows["actions.parquet"] == event["extra"]["sessions"] > 0
     assert rows["items.parquet"] == 5 * rows["actions.parquet"]

@@ -58,20 +58,24 @@ def _kind(url: str) -> tuple[str, str]:
 
 def failed(what: str, error: Exception, url: str) -> DataError:
     """The error without what the URL keeps secret, and without words that may quote a row."""
+    return DataError(
+        f"{what}\n  {said(error, url, connecting=what.startswith('cannot connect'))}",
+        kept=UNTOUCHED,
+        next_step="check the connection and the query, then run the ingest again",
+    )
+
+
+def said(error: BaseException, url: str, *, connecting: bool = False) -> str:
+    """What a driver has said, on a line: without what the URL keeps secret, and without words that may quote a row."""
     while getattr(error, "sqlstate", None) in _ENSUING and isinstance(error.__context__, Exception):
         error = error.__context__
     text = str(error).strip().split("\n")[0]
     state = str(getattr(error, "sqlstate", None) or "")
     module, name = type(error).__module__.partition(".")[0].lstrip("_"), type(error).__name__
-    connecting = what.startswith("cannot connect")
     quiet = module in _QUIET or (module == "duckdb" and name in _QUIET_DUCKDB) or state[:2] in _NAMES_ONLY
     if not (quiet or connecting):
         text = f"its words may quote a row and are left out{f'; SQLSTATE {state}' if state else ''}"
-    return DataError(
-        f"{what}\n  {name}: {without_secrets(text, url)}",
-        kept=UNTOUCHED,
-        next_step="check the connection and the query, then run the ingest again",
-    )
+    return f"{name}: {without_secrets(text, url)}"
 
 
 def without_secrets(text: str, url: str) -> str:

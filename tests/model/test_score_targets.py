@@ -1,0 +1,304 @@
+"""Predictions as files and as tables: each partition once, whatever is killed, and by whom else they are written."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from killed_scoring import SIZE, WHO, scoring
+from pyarrow import parquet
+from small_models import shop, spec, trained
+
+from clickflow.artefact import export
+from clickflow.artefact.artefact import load
+from clickflow.params.file import load as load_params
+from clickflow.params.score import Score
+from clickflow.sequences.store import read_card
+from clickflow.serving import batch, folder, tables
+from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system.files import read_json, sha256_folder
+from clickflow.system.paths import Paths
+
+MODEL = "next_step"
+ITEMS, ACTIONS = "clickflow_next_step_items", "clickflow_next_step_actions"
+LINES, CURRENT = "clickflow_score_partitions", "clickflow_score_current"
+Made = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Made:
+    """The folders of an artefact, and of the store it was made from."""
+    paths = Paths(tmp_path_factory.mktemp("shop"))
+    shop(paths.sequences("session"))
+    trained(paths.trained(MODEL), paths.sequences("session"), spec())
+    export.run(load_params(root / "params.yaml"), paths, MODEL)
+    return paths.exported(MODEL), paths.sequences("session")
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "scores.sqlite"
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"sqlite:///{file}")
+    monkeypatch.setattr(batch, "PARTITION", SIZE)
+    return file
+
+
+def rows(file: Path) -> dict[str, list[Any]]:
+    """All tables, in order, without the times of writing."""
+    with closing(sqlite3.connect(file)) as con:
+        names = [name for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        found = {}
+        for name in names:
+            columns = [each[1] for each in con.execute(f"PRAGMA table_info({name})") if each[1] != "written_at"]
+            quoted = ", ".join(f'"{column}"' for column in columns)
+            found[name] = sorted(con.execute(f"SELECT {quoted} FROM {name}"), key=str)
+    return found
+
+
+def partitions(store: Path) -> int:
+    return sum(-(-part.sequences // SIZE) for part in read_card(store).splits.values())
+
+
+@pytest.mark.slow
+def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been(made: Made, tmp_path: Path, database: Path) -> None:
+    """At five places, spread over all touches of a file and statements of SQL."""
+    scoring(*made, tmp_path / "whole", sql=True)
+    words = [sys.executable, str(Path(__file__).with_name("killed_scoring.py")), *map(str, made), str(tmp_path), "5"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
+    want, tables_wanted = sha256_folder(tmp_path / "whole"), rows(database)
+    for here in tmp_path.glob("at-*"):
+        assert sorted(path.name for path in here.iterdir()) == ["predictions", "scores.sqlite"], here
+        assert sha256_folder(here / "predictions") == want, here
+        assert rows(here / "scores.sqlite") == tables_wanted, here
+
+
+def test_a_table_holds_what_the_files_hold(made: Made, tmp_path: Path, database: Path) -> None:
+    card = scoring(*made, tmp_path / "out", sql=True)
+    assert card["partitions"] == partitions(made[1]) == 7
+    assert card["tables"] == {ITEMS: 2000, ACTIONS: 400}
+    found = rows(database)
+    files = parquet.read_table(tmp_path / "out/items.parquet").to_pylist()
+    assert sorted((row["session_id"], row["rank"], row["item_id"], row["probability"]) for row in files) == sorted(
+        (row[2], row[5], row[6], row[7]) for row in found[ITEMS]
+    )
+    assert {row[4] for row in found[ITEMS]} == {row["last_event"].strftime("%Y-%m-%d %H:%M:%S.%f") for row in files}
+    assert [row[:3] for row in found[CURRENT]] == [(MODEL, card["batch"], WHO["version"])]
+    assert sorted(row[2] for row in found[LINES]) == list(range(7))
+
+
+def test_a_run_again_changes_nothing_and_says_so(
+    made: Made, tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scoring(*made, tmp_path / "out", sql=True)
+    before, bytes_before = sha256_folder(tmp_path / "out"), database.read_bytes()
+    inode = (tmp_path / "out").stat().st_ino
+    capsys.readouterr()
+    card = scoring(*made, tmp_path / "out", sql=True)
+    said = capsys.readouterr().err
+    assert said.count("7 of 7 partitions are there already") == 2
+    assert card["rows"] == {"items.parquet": 2000, "actions.parquet": 400}
+    assert (sha256_folder(tmp_path / "out"), (tmp_path / "out").stat().st_ino) == (before, inode)
+    assert database.read_bytes() == bytes_before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+class Full(Exception):
+    """What goes wrong after so many partitions."""
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, target: Any, after: int) -> None:
+    taken = target.take
+
+    def take(self: Any, partition: Any) -> None:
+        if len(self.lines) == after:
+            raise Full
+        taken(self, partition)
+
+    monkeypatch.setattr(target, "take", take)
+
+
+def test_other_predictions_are_begun_anew_and_it_is_said(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        failing(patch, folder.Folder, 3)
+        with pytest.raises(Full):
+            scoring(*made, tmp_path / "out", sql=False)
+    assert not (tmp_path / "out").exists()
+    capsys.readouterr()
+    assert scoring(*made, tmp_path / "out", sql=False, top=4)["rows"]["items.parquet"] == 1600
+    assert "top 5 → 4; the run that did not end is begun anew" in capsys.readouterr().err
+    assert scoring(*made, tmp_path / "new", sql=False, top=4)["batch"] == read_json(tmp_path / "out/card.json")["batch"]
+    assert sha256_folder(tmp_path / "out") == sha256_folder(tmp_path / "new")
+
+
+@pytest.mark.parametrize("cut", [1, 300, 801])
+def test_a_manifest_that_was_cut_and_a_file_that_was_changed(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cut: int
+) -> None:
+    scoring(*made, tmp_path / "whole", sql=False)
+    with monkeypatch.context() as patch:
+        failing(patch, folder.Folder, 4)
+        with pytest.raises(Full):
+            scoring(*made, tmp_path / "out", sql=False)
+    partial = tmp_path / ".out.partial"
+    (partial / "items.parquet/part-00000.parquet").write_bytes(b"PAR1")
+    manifest = partial / folder.MANIFEST
+    manifest.write_bytes(manifest.read_bytes()[:-cut])
+    scoring(*made, tmp_path / "out", sql=False)
+    assert "1 partitions are not as they were written" in capsys.readouterr().err
+    assert sha256_folder(tmp_path / "out") == sha256_folder(tmp_path / "whole")
+
+
+def test_one_run_at_a_time_writes_a_folder(made: Made, tmp_path: Path) -> None:
+    each = batch.Batch({"model": MODEL}, 1, {}, {})
+    with folder.Folder(tmp_path / "out", each), pytest.raises(UsageError, match="another run writes predictions"):
+        scoring(*made, tmp_path / "out", sql=False)
+    scoring(*made, tmp_path / "out", sql=False)
+
+
+def test_two_runs_at_once_do_not_double(made: Made, tmp_path: Path, database: Path) -> None:
+    scoring(*made, None, sql=True)
+    want = rows(database)
+    both = tmp_path / "both.sqlite"
+    words = [sys.executable, "-c", "import sys, pathlib, killed_scoring as k; a = pathlib.Path\n"
+             "k.scoring(a(sys.argv[1]), a(sys.argv[2]), None, sql=True)"]  # fmt: skip
+    env = {**os.environ, "CLICKFLOW_SCORE_URL": f"sqlite:///{both}", "PYTHONPATH": str(Path(__file__).parent)}
+    started = [subprocess.Popen([*words, *map(str, made)], env=env, stderr=subprocess.PIPE) for _ in range(2)]
+    for each in started:
+        _, said = each.communicate()
+        assert each.returncode == 0, said.decode()
+    assert rows(both) == want
+
+
+def test_the_second_of_two_leaves_the_rows_of_the_first(made: Made, database: Path) -> None:
+    """Both have begun before either has written."""
+    score, engine = Score(), tables.connect(Score())
+    artefact = load(made[0], threads=1)
+
+    class Late(tables.Tables):
+        def __enter__(self) -> Any:
+            super().__enter__()
+            scoring(*made, None, sql=True)
+            return self
+
+    batch.write(artefact, made[1], [lambda each: Late(engine, score, each)], who=WHO, top=5, since_hours=None)
+    found = rows(database)
+    assert (len(found[ITEMS]), len(found[ACTIONS]), len(found[LINES])) == (2000, 400, 7)
+
+
+def test_rows_that_somebody_removed_are_made_again(
+    made: Made, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scoring(*made, None, sql=True)
+    want = rows(database)
+    with closing(sqlite3.connect(database)) as con, con:
+        con.execute(f"DELETE FROM {ITEMS} WHERE partition = 2 AND rank = 1")
+        con.execute(f"DELETE FROM {LINES} WHERE partition = 5")
+    scoring(*made, None, sql=True)
+    assert "1 partitions have not the rows that were written" in capsys.readouterr().err
+    assert rows(database) == want
+
+
+def test_so_many_batches_stay_and_the_current_one_is_named(made: Made, database: Path) -> None:
+    names = [scoring(*made, None, sql=True, top=top)["batch"] for top in (1, 2, 3, 4)]
+    found = rows(database)
+    assert {row[0] for row in found[ITEMS]} == {row[1] for row in found[LINES]} == set(names[1:])
+    assert [row[1] for row in found[CURRENT]] == [names[3]]
+    assert scoring(*made, None, sql=True, top=2)["batch"] == names[1]
+    assert [row[1] for row in rows(database)[CURRENT]] == [names[1]], "as after a rollback"
+    assert {row[0] for row in rows(database)[ITEMS]} == set(names[1:])
+
+
+def test_a_run_that_did_not_end_is_not_current(made: Made, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scoring(*made, None, sql=True, top=1)["batch"]
+    with monkeypatch.context() as patch:
+        failing(patch, tables.Tables, 3)
+        with pytest.raises(Full):
+            scoring(*made, None, sql=True)
+    found = rows(database)
+    assert [row[1] for row in found[CURRENT]] == [first]
+    assert len(found[LINES]) == 7 + 3
+
+
+def test_a_table_with_other_columns_is_left_alone(made: Made, database: Path) -> None:
+    with closing(sqlite3.connect(database)) as con, con:
+        con.execute(f"CREATE TABLE {ITEMS} (batch TEXT, partition BIGINT, session_id TEXT, user_id TEXT, rank TEXT)")
+    with pytest.raises(UsageError) as error:
+        scoring(*made, None, sql=True)
+    said = str(error.value)
+    assert "lacks last_event, item_id, probability; rank is TEXT, not SMALLINT" in said
+    assert f"ALTER TABLE {ITEMS} ADD COLUMN probability REAL" in said
+    assert rows(database)[ITEMS] == []
+
+
+def test_a_database_that_refuses_and_one_that_is_away(
+    made: Made, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scoring(*made, None, sql=True, top=1)
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"sqlite:///file:{database}?mode=ro&uri=true")
+    with pytest.raises(UsageError, match="does not let the predictions be written") as refused:
+        scoring(*made, None, sql=True)
+    assert "0 of 7 partitions are in the tables" in str(refused.value)
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"sqlite:///{tmp_path}/nowhere/x.sqlite")
+    with pytest.raises(ClickflowError, match="is away: the predictions could not be prepared") as away:
+        scoring(*made, None, sql=True)
+    assert away.value.exit_code == 1, "trying again may help"
+
+
+@pytest.mark.parametrize("url", ["", "mysql://u:s3cret@h/d", "no url s3cret", "oracle+x://u:s3cret@h"])
+def test_no_such_url_is_an_error_without_it(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", url)
+    with pytest.raises(UsageError, match="CLICKFLOW_SCORE_URL") as error:
+        tables.connect(Score())
+    assert "s3cret" not in str(error.value)
+
+
+def test_values_of_rows_are_in_no_error(made: Made, database: Path) -> None:
+    scoring(*made, None, sql=True, top=1)
+    with closing(sqlite3.connect(database)) as con, con:
+        con.execute(f"CREATE TRIGGER no BEFORE INSERT ON {ACTIONS} BEGIN SELECT RAISE(ABORT, 'refused by a rule'); END")
+    with pytest.raises(UsageError, match="does not take the predictions") as error:
+        scoring(*made, None, sql=True)
+    sessions = parquet.read_table(made[1] / "train/sequences.parquet")["session_id"].to_pylist()
+    assert not any(name in str(error.value).split() for name in sessions)
+
+
+def test_every_name_fits_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+
+    engine = tables.connect(Score())
+    for columns in (["batch"], ["Yes", "yes"], ["x" * 64]):
+        schema = pa.schema([("user_id", pa.string()), *((name, pa.float32()) for name in columns)])
+        each = batch.Batch({"model": MODEL, "version": 1}, 1, {"it.parquet": schema}, {})
+        with pytest.raises(UsageError, match="cannot name"), tables.Tables(engine, Score(), each):
+            pass
+
+
+def test_a_run_names_no_other_tables(root: Path) -> None:
+    from clickflow.orchestration import permitted
+
+    text = (root / "params.yaml").read_text(encoding="utf-8") + "\nruns: {overrides: ['*']}\n"
+    for name in ("score.sql_url_env", "score.sql_connection", "score.sql_prefix", "score.sql", "score"):
+        with pytest.raises(UsageError, match="score comes from the commit alone"):
+            permitted.check(text, {name: "X" if name != "score" else {"sql_url_env": "X"}})
+
+
+def test_the_manifest_says_what_is_done(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        failing(patch, folder.Folder, 2)
+        with pytest.raises(Full):
+            scoring(*made, tmp_path / "out", sql=False)
+    first, *lines = map(json.loads, (tmp_path / ".out.partial/manifest.jsonl").read_text().splitlines())
+    assert first["key"]["version"] == 1 and len(first["key"]["data_sha256"]) == 64
+    assert [line["partition"] for line in lines] == [0, 1]
+    assert all(len(digest) == 64 for line in lines for digest in line["files"].values())
+    assert sa.inspect(tables.connect(Score()).engine).get_table_names() == []
