@@ -21,6 +21,7 @@ from clickflow.params.file import load as load_params
 from clickflow.params.score import Score
 from clickflow.sequences.store import read_card
 from clickflow.serving import batch, folder, tables
+from clickflow.serving.partitions import Batch
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths
@@ -159,7 +160,7 @@ def test_a_manifest_that_was_cut_and_a_file_that_was_changed(
 
 
 def test_one_run_at_a_time_writes_a_folder(made: Made, tmp_path: Path) -> None:
-    each = batch.Batch({"model": MODEL}, 1, {}, {})
+    each = Batch({"model": MODEL}, 1, {}, {})
     with folder.Folder(tmp_path / "out", each), pytest.raises(UsageError, match="another run writes predictions"):
         scoring(*made, tmp_path / "out", sql=False)
     scoring(*made, tmp_path / "out", sql=False)
@@ -278,7 +279,7 @@ def test_every_name_fits_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tables.connect(Score())
     for columns in (["batch"], ["Yes", "yes"], ["x" * 64]):
         schema = pa.schema([("user_id", pa.string()), *((name, pa.float32()) for name in columns)])
-        each = batch.Batch({"model": MODEL, "version": 1}, 1, {"it.parquet": schema}, {})
+        each = Batch({"model": MODEL, "version": 1}, 1, {"it.parquet": schema}, {})
         with pytest.raises(UsageError, match="cannot name"), tables.Tables(engine, Score(), each):
             pass
 
