@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from ingest_setup import Desk, set_params
 
-from clickflow.events.ingest import ingest
+from clickflow.events.ingest import _logs_beside, ingest
 from clickflow.params.schema import Params
 from clickflow.system import files
 
@@ -67,3 +67,13 @@ def test_the_same_params_give_the_same_bytes(tmp_path: Path, raw_params: dict[st
     assert desk.bytes() == other.bytes()
     ingest(params, desk.paths)
     assert desk.bytes() == other.bytes()
+
+
+def test_a_log_that_is_not_read_is_noticed(tmp_path: Path, raw_params: dict[str, object], params: Params) -> None:
+    desk = Desk(tmp_path / "w", raw_params)
+    raw = desk.paths.root / params.source.path
+    raw.mkdir(parents=True)
+    (raw / "README.md").write_text("put the log here", encoding="utf-8")
+    assert _logs_beside(params.source, desk.paths) == 0
+    (raw / "clicks.csv").write_text("event_time", encoding="utf-8")
+    assert _logs_beside(params.source, desk.paths) == 1

@@ -370,3 +370,53 @@ def test_models_that_a_log_has_nothing_for_become_comments(desk: Desk, root: Pat
         desk.put("log.csv", f"event_time,event_type,user_id,session_id,item_id,price\n{orders}".encode()), "--write"
     )
     assert load(desk.paths.params).sequences.customer.horizon_days == 30
+
+
+PRICES = {
+    "grouped by points": ([f"{n}.{n % 900 + 99:03}" if n % 3 else str(n) for n in range(1, 90)], ",", "."),
+    "three decimals": ([f"{n}.{n % 900 + 99:03}" if n % 3 else "0.125" for n in range(1, 90)], ".", None),
+    "apostrophes": ([f"{n}'{n:03}.50" for n in range(1, 90)], ".", "'"),
+    "narrow spaces": ([f"{n}\u202f{n:03},50 €" for n in range(1, 90)], ",", " "),
+}
+
+
+@pytest.mark.parametrize("name", PRICES)
+def test_what_groups_the_digits_of_prices(desk: Desk, name: str) -> None:
+    values, decimal, thousands = PRICES[name]
+    lines = [f"2026-01-05 10:00:{n % 60:02};view;u{n % 9};i{n % 7};{price}\n" for n, price in enumerate(values)]
+    desk.put("a.csv", ("event_time;event_type;user_id;item_id;price\n" + "".join(lines)).encode())
+    said = found(desk.log)
+    assert (said["source"]["decimal"], said["source"]["thousands"]) == (decimal, thousands)
+    assert any("thousands or decimals" in each for each in said["not_sure_of"]) is (name == "grouped by points")
+    card = ingested(desk, desk.log)
+    assert (card["accepted"], card["unread"]) == (len(values), {})
+
+
+IDS = {
+    "case": ["Ann@shop.example", "ann@shop.example", "ANN@shop.example"],
+    "forms of a letter": ["M\u00fcller", "Mu\u0308ller"],
+    "zeros": ["7", "007", "07"],
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_one_id_in_several_forms_is_asked_about(desk: Desk, name: str) -> None:
+    forms = [f"{form}{n}" if name != "zeros" else f"{form}{n % 5}" for n in range(20) for form in IDS[name]]
+    desk.put("a.csv", HEADER + b"".join(row(item=f"i{at}", user=user) for at, user in enumerate(forms)))
+    (doubt,) = [each for each in found(desk.log)["not_sure_of"] if "each is another one" in each]
+    assert doubt.startswith("user_id: ")
+    desk.put("a.csv", HEADER + b"".join(row(item=f"i{at}", user=f"u{at % 9}") for at in range(40)))
+    assert not [each for each in found(desk.log)["not_sure_of"] if "each is another one" in each]
+
+
+def test_times_of_which_some_carry_their_zone_are_asked_about(desk: Desk) -> None:
+    ends = ["Z", "", "+02:00", " CET"]
+    times = [f"2026-01-05T10:00:{n % 60:02}{ends[n % 4]}" for n in range(80)]
+    desk.put("a.csv", HEADER + b"".join(row(time, item=f"i{n}") for n, time in enumerate(times)))
+    assert "25% of its times carry no zone: they are read as UTC" in inspect(desk.log)
+
+
+def test_a_packed_file_of_nothing_beside_good_ones_is_passed_over(desk: Desk) -> None:
+    desk.put("1.csv", HEADER + rows(50))
+    desk.put("2.csv.gz", gzip.compress(b""))
+    assert ingested(desk, desk.log)["accepted"] == 50

@@ -83,6 +83,19 @@ def test_times_in_a_wrong_unit_stop_the_run(desk: Desk, form: str, number: Any, 
         assert desk.ingest(source__time_format=unit).card["accepted"] == 3
 
 
+def test_two_units_in_one_file_stop_the_run_and_one_stray_time_does_not(desk: Desk) -> None:
+    def log(stray: int) -> bytes:
+        numbers = [1767607200 + at if at < stray else (1767607200 + at) * 1000 for at in range(300)]
+        return HEADER + b"".join(row(str(number), item=f"i{at}") for at, number in enumerate(numbers))
+
+    desk.put("a.csv", log(100))
+    with pytest.raises(DataError, match=r"100 of its 300 good rows are before 1990.*as s they would be") as caught:
+        desk.ingest(source__time_format="ms")
+    assert "in one unit" in str(caught.value)
+    desk.put("a.csv", log(1))
+    assert desk.ingest(source__time_format="ms").card["accepted"] == 300
+
+
 def test_a_few_early_times_stop_nothing(desk: Desk) -> None:
     desk.put("a.csv", HEADER + row("1971-01-01") + row() + row(item="b"))
     assert desk.ingest().card["accepted"] == 3

@@ -88,6 +88,20 @@ def test_two_users_in_one_session_stay_two_and_are_counted(tmp_path: Path) -> No
     assert any("1 sessions have several users" in note for note in card.notes)
 
 
+def test_session_ids_that_are_given_anew_are_noticed(tmp_path: Path) -> None:
+    rows = people(20)
+    for day in range(9):  # a counter that starts again every day
+        rows += [
+            event(MONDAY + day * DAY + n * MINUTE, item=f"i{n}", user=f"u{n % 3}", session=f"{n % 3}")
+            for n in range(12)
+        ]
+    assert any(
+        "3 sessions span more than a day, the longest 8.0 days" in each
+        for each in build(tmp_path, rows, settings()).notes
+    )
+    assert not any("more than a day" in each for each in build(tmp_path / "b", people(20), settings()).notes)
+
+
 # baskets
 
 

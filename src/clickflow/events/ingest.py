@@ -14,7 +14,19 @@ from typing import Any
 
 from rich.markup import escape
 
-from clickflow.events import basis, forgotten, manifest, missing, origins, outputs, quarantine, reading, remarks, times
+from clickflow.events import (
+    basis,
+    folders,
+    forgotten,
+    manifest,
+    missing,
+    origins,
+    outputs,
+    quarantine,
+    reading,
+    remarks,
+    times,
+)
 from clickflow.events.commit import commit, scratch
 from clickflow.events.digests import digests, steady
 from clickflow.events.engine import Engine, started
@@ -22,6 +34,7 @@ from clickflow.events.manifest import Ingested, Manifest
 from clickflow.events.presets import layout_of
 from clickflow.events.pseudonyms import key_name, load_key, retired
 from clickflow.events.recheck import Rechecked, recheck
+from clickflow.events.roots import of_run
 from clickflow.events.rules import rules_for
 from clickflow.events.sources import SourceFile, open_files
 from clickflow.events.staging import Stage
@@ -30,20 +43,37 @@ from clickflow.events.text_blocks import BLOCK
 from clickflow.params.schema import Params
 from clickflow.params.source import Source
 from clickflow.system import console, files, integrity
-from clickflow.system.errors import DataError, UsageError
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.paths import Paths
 
+MIXED = 0.01
+"""More times of a file than this share, in another unit than the rest, stop the ingest; fewer are strays."""
 ROW_BYTES = 130
 """Of a staged row, about."""
 
 
 def run(params: Params, paths: Paths) -> None:
     """Ingest the source of `params` into `paths`, and say what came of it."""
+    if params.source.kind == "simulator" and (unread := _logs_beside(params.source, paths)):
+        console.say(
+            f"[bold yellow]note[/] {escape(params.source.path)} holds files ({unread:,}) that are not read, for "
+            f"source.kind is simulator; `clickflow inspect {escape(params.source.path)} --write` makes them the source"
+        )
     card = ingest(params, paths)
     share = params.ingest.max_file_quarantine_share
     for line in remarks.lines(card, paths.quarantine, share, load_key(paths.home)):
         console.say(f"[bold yellow]note[/] {escape(line)}")
     console.emit(card, as_json=False, text=lambda: summary(card))
+
+
+def _logs_beside(source: Source, paths: Paths) -> int:
+    """How many files lie where a log would, beside a source that is no folder; a run is not told."""
+    if of_run(Path()) is not None:
+        return 0
+    try:
+        return len(folders.find_files(source, paths.root))
+    except ClickflowError:
+        return 0
 
 
 def ingest(params: Params, paths: Paths, *, rebuild: bool = False) -> dict[str, Any]:
@@ -151,17 +181,22 @@ def _take_in(
 
 
 def _check_times(file: SourceFile, tally: reading.Tally) -> None:
-    """Raise DataError where most times of a file are so early that they were read in a wrong unit."""
-    if tally.early * 2 <= tally.good:
-        return
+    """Raise DataError where times of a file are so early that they were read in a wrong unit: most of them, or, where
+    another unit makes them times of our days, more than a few.
+    """
     form = file.layout.time_format
     unit = times.likely_unit(tally.early_time / times.UNITS[form]) if form in times.UNITS else None
+    if tally.early <= (MIXED if unit else 0.5) * tally.good:
+        return
+    mixed = unit is not None and tally.early * 2 <= tally.good
     year = datetime.fromtimestamp(tally.early_time / 1e6, UTC).year
     raise DataError(
         f"{file.path}: {tally.early:,} of its {tally.good:,} good rows are before 1990, such as in {year}"
         + (f"; as {unit} they would be of our days, they were read as {form}" if unit else ""),
         kept=UNTOUCHED,
-        next_step=f"set source.time_format to {unit or 'what the file has'} in params.yaml"
+        next_step="write its times in one unit"
+        if mixed
+        else f"set source.time_format to {unit or 'what the file has'} in params.yaml"
         + ("" if unit else ", or correct its times"),
     )
 

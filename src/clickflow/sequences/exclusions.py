@@ -17,6 +17,7 @@ RATED_STEPS = 30
 """A session of fewer steps is not judged by its rate: people are quick for a moment."""
 VISITORS = 100
 """In a log of fewer, one visitor may well be a large share of it."""
+DAY = 24 * 60 * 60 * MICROSECOND
 TIES = 0.2
 """From this share of ties on, it is said what the order of equal times is."""
 
@@ -24,12 +25,14 @@ TIES = 0.2
 @dataclass(frozen=True)
 class Judged:
     """`kept`: the sequences that go on, an Ibis table; `left_out`: events and sequences by reason, for robots visitors
-    too; `baskets`: sessions of two steps or more that all tie, read or not.
+    too; `baskets`: sessions of two steps or more that all tie, read or not; `long`: sessions of more than a day, and
+    the days of the longest.
     """
 
     kept: Any
     left_out: Mapping[str, Mapping[str, int]]
     baskets: int
+    long: tuple[int, float] = (0, 0.0)
 
 
 def judge(connection: Any, found: Any, actors: Actors, rules: Rules, robots: Robots, *, clock: bool) -> Judged:
@@ -54,6 +57,9 @@ def judge(connection: Any, found: Any, actors: Actors, rules: Rules, robots: Rob
     left = _robots(connection, groups, actors, rules, robots, clock=clock)
     baskets = groups.filter(groups.basket)
     number = int(baskets.count().to_pyarrow().as_py())
+    over = groups.filter(groups.span > DAY)
+    spans = over.agg(count=over.count(), longest=over.span.max()).to_pyarrow().to_pylist()[0] if clock else {"count": 0}
+    long = (int(spans["count"]), spans["longest"] / DAY) if spans["count"] else (0, 0.0)
     if not rules.baskets:
         baskets = baskets.anti_join(left, "group").mutate(
             reason=ibis.literal(REASONS.index("basket"), "int8"), visitor=ibis.literal(0, "int64")
@@ -76,7 +82,7 @@ def judge(connection: Any, found: Any, actors: Actors, rules: Rules, robots: Rob
         left_out[name] = {what: int(row[what]) for what in row if what != "visitors" or name in ROBOTS}
     # it is read several times
     kept = connection.create_table("kept", others.filter(others.length >= rules.min_length), temp=True)
-    return Judged(kept, left_out, number)
+    return Judged(kept, left_out, number, long)
 
 
 def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: Robots, *, clock: bool) -> Any:
@@ -131,11 +137,17 @@ def notes(
     *,
     baskets: bool,
     section: str,
+    long: tuple[int, float] = (0, 0.0),
 ) -> list[str]:
     """What was done to visits that are not what they seem, a sentence each; `baskets`: whether they are read, as the
-    `section` of the unit's params says.
+    `section` of the unit's params says; `long` is of `Judged`.
     """
     said = []
+    if long[0]:
+        said.append(
+            f"{long[0]:,} sessions span more than a day, the longest {long[1]:,.1f} days: ids that are given anew "
+            "join several visits; without source.columns.session_id a pause ends one (sequences.session.gap_minutes)"
+        )
     if several := counts["sessions_of_several_users"]:
         said.append(f"{several:,} sessions have several users: each user's part of them is a session of its own")
     if known := counts["sessions_user_known_in_part"]:

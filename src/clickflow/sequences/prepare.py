@@ -274,7 +274,7 @@ def _split(
         left_out=left_out,
         counts=counts,
         tie_share=tie_share,
-        notes=exclusions.notes(counts, left_out, tie_share, baskets=baskets, section=section),
+        notes=exclusions.notes(counts, left_out, tie_share, baskets=baskets, section=section, long=judged.long),
     )
 
 

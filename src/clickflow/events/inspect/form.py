@@ -20,7 +20,7 @@ from clickflow.events.json_arrays import is_array, sample
 from clickflow.events.jsonlines import JsonLines, too_deep
 from clickflow.events.mapping import no_column_twice
 from clickflow.events.rows import Rows, with_constants
-from clickflow.events.sources import HEAD, TYPED, Reader, untyped
+from clickflow.events.sources import HEAD, TYPED, EmptyFile, Reader, untyped
 from clickflow.events.storage import BOM, UNTOUCHED, UTF8, Storage, foreign, opened, packing_of, read_text
 from clickflow.events.structs import is_list
 from clickflow.events.tables import Table, is_clock
@@ -76,7 +76,7 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
     """
     member = member_of(name, path) if path.stat().st_size else None
     if member is None:
-        raise DataError(f"{path} is empty", kept=UNTOUCHED, next_step="inspect another file")
+        raise EmptyFile(f"{path} is empty", kept=UNTOUCHED, next_step="inspect another file")
     with path.open("rb") as file:
         start = file.read(512)
     packing = packing_of(start)
@@ -171,7 +171,7 @@ def _text(path: Path, member: str, packing: str | None) -> tuple[Form, Reader]:
     if len(head) == HEAD:
         body = body[: body.rfind(b"\n") + 1]
     if not body.strip():
-        raise DataError(f"{path} is empty", kept=UNTOUCHED, next_step="inspect another file")
+        raise EmptyFile(f"{path} is empty", kept=UNTOUCHED, next_step="inspect another file")
     if body.count(0) > len(body) // 20:
         raise DataError(f"{path} is no text", kept=UNTOUCHED, next_step="convert it to CSV or Parquet")
     if body.lstrip()[:1] in b"{[" and _objects(body):

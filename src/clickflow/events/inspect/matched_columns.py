@@ -1,7 +1,8 @@
 """Which column of a file is which canonical column, by its name and by its values."""
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,17 @@ from clickflow.events.inspect.words import PLACEHOLDERS, column_named, type_name
 
 NAMED = 0.5
 """The share of values that have to be times where the column is called a time."""
+SPELT = 0.01
+"""A share of ids that are another one's in another form, from which on it is worth a word."""
 MAX_TYPES = 60
 """A column of more different values is no type."""
-NUMERIC = r"^[^\d,.+-]{0,4}[+-]?\d[\d.,'\s]*[^\d,.]{0,4}$"
-COMMA = re.compile(r"[^\d]*[+-]?\d{1,3}(?:[. '\u00a0]?\d{3})*,\d{1,2}[^\d]*")
-POINT = re.compile(r"[^\d]*[+-]?\d{1,3}(?:[, ']?\d{3})*\.\d+[^\d]*")
+SPACES = " \u00a0\u2009\u202f"
+NUMERIC = rf"^[^\d,.+-]{{0,4}}[+-]?\d[\d.,'’\s{SPACES}]*[^\d,.]{{0,4}}$"
+COMMA = re.compile(rf"[^\d]*[+-]?\d{{1,3}}(?:[.'’{SPACES}]?\d{{3}})*,\d{{1,2}}[^\d]*")
+POINT = re.compile(rf"[^\d]*[+-]?\d{{1,3}}(?:[,'’{SPACES}]?\d{{3}})*\.\d+[^\d]*")
+GROUPED = re.compile(rf"(?<!\d)\d{{1,3}}(['’{SPACES}])\d{{3}}(?!\d)")
+THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
+BELOW_THOUSAND = re.compile(r"\d{1,3}")
 SIGN = re.compile(r"^\s*([^\d\s.,+-]{1,4})|([^\d\s.,+-]{1,4})\s*$")
 
 
@@ -138,8 +145,10 @@ def placeholders(columns: Sequence[Column], mapping: Mapped) -> dict[str, list[s
     return by_column
 
 
-def amounts(columns: Sequence[Column], mapping: Mapped) -> tuple[dict[str, Any], list[str]]:
-    """`decimal`, `thousands` and `currency` of prices and quantities, and what is not sure."""
+def amounts(columns: Sequence[Column], mapping: Mapped, *, typed: bool) -> tuple[dict[str, Any], list[str]]:
+    """`decimal`, `thousands` and `currency` of prices and quantities, and what is not sure; `typed`: the format knows
+    numbers.
+    """
     by_name = {column.name: column for column in columns}
     values = [
         v
@@ -152,10 +161,18 @@ def amounts(columns: Sequence[Column], mapping: Mapped) -> tuple[dict[str, Any],
     comma = sum(bool(COMMA.fullmatch(value)) for value in values)
     point = sum(bool(POINT.fullmatch(value)) for value in values)
     groups = sum(bool(re.search(r"\d,\d{3}(?!\d)", value)) for value in values)
+    apart = [match[1] for value in values if (match := GROUPED.search(value))]
     if comma > point:
         settings["decimal"] = ","
         if any("." in value for value in values):
             settings["thousands"] = "."
+        elif apart:
+            settings["thousands"] = _mark(apart)
+    elif apart:
+        settings["thousands"] = _mark(apart)
+    elif not typed and _points_group(values):
+        settings |= {"decimal": ",", "thousands": "."}
+        doubts.append("numbers such as 1.299 may be thousands or decimals: they are taken for thousands")
     elif groups:
         settings["thousands"] = ","
         if not point:
@@ -168,6 +185,51 @@ def amounts(columns: Sequence[Column], mapping: Mapped) -> tuple[dict[str, Any],
     return settings, doubts
 
 
+def _mark(apart: Sequence[str]) -> str:
+    """What groups digits most often, where no comma and no point does; any white space stands for all of it."""
+    mark = max(sorted(set(apart)), key=apart.count)
+    return " " if mark.isspace() else mark
+
+
+def _points_group(values: Sequence[str]) -> bool:
+    """Whether points group digits: three stand behind each, and what has none is below a thousand."""
+    pointed = [value for value in values if "." in value]
+    whole = [value for value in values if "." not in value]
+    return (
+        len(pointed) >= 20
+        and all(THOUSANDS.fullmatch(value) for value in pointed)
+        and all(BELOW_THOUSAND.fullmatch(value) for value in whole)
+    )
+
+
+def spellings(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
+    """Ids that differ by case, by Unicode's forms of a letter or by zeros in front alone: each is another one, and one
+    person, visit or item may be several.
+    """
+    by_name = {column.name: column for column in columns}
+    for canonical in ("user_id", "session_id", "item_id"):
+        if (column := by_name.get(mapping.columns.get(canonical, ""))) is None:
+            continue
+        first: dict[str, str] = {}
+        again = []
+        for value in column.filled.unique().to_pylist():
+            before = first.setdefault(_folded(value), value)
+            if before != value:
+                again.append((before, value))
+        if len(again) >= max(3, SPELT * column.distinct):
+            one, other = again[0]
+            yield (
+                f"{canonical}: {column.distinct:,} ids are {len(first):,} where case, forms of letters and zeros in "
+                f"front do not count, such as {one!r} and {other!r}: each is another one; write them in one form"
+            )
+
+
+def _folded(value: str) -> str:
+    text = unicodedata.normalize("NFKC", value).casefold()
+    text = text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
+    return text.lstrip("0") or "0" if text.isdigit() else text
+
+
 def _time(
     result: Mapped, look: Look, filled: Sequence[Column], named: Mapping[str, list[tuple[int, Column]]], con: Any
 ) -> None:
@@ -176,7 +238,7 @@ def _time(
     seen: list[tuple[Column, Clock]] = []
     for column in [*choices, *(rest if not choices else [])]:
         if column.name in look.form.clocks:
-            clock: Clock | None = Clock(None, 1.0, column.distinct, True, "a time by its type")
+            clock: Clock | None = Clock(None, 1.0, column.distinct, 1.0, "a time by its type")
         else:
             clock = clock_of(column.filled, con, NAMED if column in choices else ENOUGH)
         if clock is not None:

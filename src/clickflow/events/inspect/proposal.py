@@ -15,6 +15,7 @@ from clickflow.events.inspect.matched_columns import (
     mapped,
     order_choices,
     placeholders,
+    spellings,
 )
 from clickflow.events.inspect.time_forms import could_be_order
 from clickflow.events.inspect.words import column_named, type_named
@@ -94,7 +95,7 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
         values["columns"] = dict(mapping.columns)
     if types:
         values["event_types"] = types
-    money, unsure = amounts(columns, mapping) if not preset else ({}, [])
+    money, unsure = amounts(columns, mapping, typed=form.delimiter is None) if not preset else ({}, [])
     values |= money
     doubts += unsure
     nobody = placeholders(columns, mapping)
@@ -102,9 +103,11 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
         values["nulls"] = {**{name: list(texts) for name, texts in nulls.items()}, **nobody}
         for canonical, texts in nobody.items():
             doubts.append(f"{canonical}: {', '.join(map(repr, texts))} stand for nothing, by `nulls`")
+    doubts += spellings(columns, mapping)
     _absent(mapping, doubts)
-    if mapping.clock and not mapping.clock.zoned:
-        doubts.append("its times carry no zone: they are read as UTC, unless source.timezone says another")
+    if mapping.clock and mapping.clock.zoned < 1:
+        some = f"{1 - mapping.clock.zoned:.0%} of its times carry" if mapping.clock.zoned else "its times carry"
+        doubts.append(f"{some} no zone: they are read as UTC, unless source.timezone says another")
     if mapping.clock and mapping.clock.date_only:
         doubts.append("its times are dates alone: steps of one day have no order but that of the file")
     if preset:

@@ -46,13 +46,13 @@ FOREVER = 4_102_444_800_000_000
 class Clock:
     """The form of a column's times: `time_format` as params.yaml has it (None: ISO 8601).
 
-    `resolution`: how many of them differ; `zoned`: whether they carry their zone; `doubts`: what else it may be.
+    `resolution`: how many of them differ; `zoned`: the share that carry their zone; `doubts`: what else it may be.
     """
 
     time_format: str | None
     share: float
     resolution: int
-    zoned: bool
+    zoned: float
     why: str
     doubts: tuple[str, ...] = ()
     date_only: bool = False
@@ -104,7 +104,7 @@ def _epoch(values: pa.Array, con: Any, enough: float) -> Clock | None:
                 unit,
                 share * float(known.mean()),
                 len(values),
-                True,
+                1.0,
                 f"whole numbers such as {first}: {_NAMES[unit]} since 1970",
             )
     return None
@@ -121,11 +121,9 @@ def _iso(values: pa.Array, con: Any, enough: float) -> Clock | None:
     first = values[0].as_py()
     if first.isdigit():
         return None
-    zoned = bool(
-        pc.match_substring_regex(values, r"(Z|UTC|GMT|[+-]\d\d:?(\d\d)?)$").to_numpy(zero_copy_only=False).mean() > 0.5
-    )
+    ends = pc.match_substring_regex(values, r"\d\d:\d\d.*([A-Za-z]|[+-]\d\d:?(\d\d)?)$").to_numpy(zero_copy_only=False)
+    zoned = float(ends[known].mean())
     dates = bool((pc.binary_length(values).to_numpy(zero_copy_only=False) <= 10).all())
-    zoned = zoned and not dates
     return Clock(None, float(known.mean()), len(values), zoned, f"ISO 8601, such as {first}", (), dates)
 
 
@@ -158,7 +156,7 @@ def _pattern(values: pa.Array, con: Any, enough: float) -> Clock | None:
         best,
         shares[best],
         len(values),
-        "%z" in best or best.endswith(("Z", "GMT")),
+        float("%z" in best or best.endswith(("Z", "GMT"))),
         f"{best}, such as {values[0].as_py()}",
         doubts,
         dates,

@@ -13,6 +13,7 @@ from clickflow.events.inspect.page import page
 from clickflow.events.inspect.proposal import Proposal, propose
 from clickflow.events.inspect.trial import Trial, attempt
 from clickflow.events.roots import of_run
+from clickflow.events.sources import EmptyFile
 from clickflow.events.storage import SUFFIXES
 from clickflow.params import patch
 from clickflow.params.patch import plain
@@ -139,9 +140,15 @@ def _taken_out(unit: str, why: str) -> tuple[str, ...]:
 
 def study(files: Sequence[tuple[str, Path]], rows: int, params: Params, engine: Engine) -> tuple[Look, Proposal]:
     """The newest file that holds something, looked at, and what it seems to need."""
-    name, path = next(((n, p) for n, p in reversed(files) if p.stat().st_size), files[-1])
-    with console.progress("looking", path.stat().st_size) as advance:
-        looked = look(name, path, rows, advance)
+    full = [(name, path) for name, path in reversed(files) if path.stat().st_size] or [files[-1]]
+    for name, path in full:
+        with console.progress("looking", path.stat().st_size) as advance:
+            try:
+                looked = look(name, path, rows, advance)
+                break
+            except EmptyFile:  # a file of no rows beside good ones; its packing has bytes all the same
+                if (name, path) == full[-1]:
+                    raise
     # a cursor of its own: that of this thread may have been left in the middle of what failed
     return looked, propose(looked, params.source.nulls, engine.root.cursor())
 
