@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import small_models
 
 from clickflow.artefact import export
 from clickflow.online.history import Step
 from clickflow.online.served import Items, Served
 from clickflow.params.file import load
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import open_split
 from clickflow.system.paths import Paths
 
@@ -28,6 +30,13 @@ def exported(folder: Path, *, version: int = 1, seed: int = 0, **choices: Any) -
     return Served.of(MODEL, version, paths.exported(MODEL))
 
 
+def with_categories(served: Served) -> Served:
+    """Whose items have a category and a price, which those of `small_models.shop` have not."""
+    places = np.arange(len(served.items))
+    category = np.where(places < FIRST_ITEM, 0, FIRST_ITEM + places % 4)
+    return replace(served, items=replace(served.items, category=category, price=(1.0 + places % 7).astype(np.float64)))
+
+
 def history(
     folder: Path, served: Served, sequence: int, part: str = "test", steps: int | None = None
 ) -> tuple[Step, ...]:
@@ -43,6 +52,6 @@ def _step(split: Any, at: int, actions: Any, items: Items) -> Step:
         str(split.item[at]),
         actions[split.action[at]],
         int(split.time[at]),
-        None if category == 0 else items.categories[category] if category < len(items.categories) else "?",
+        None if category == 0 else (items.categories[category] or "?") if category < len(items.categories) else "?",
         None if price != price else price,
     )

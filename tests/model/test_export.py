@@ -124,6 +124,7 @@ def test_the_stage_writes_a_card_that_holds(made):
         "card.json",
         "categories.parquet",
         "model.onnx",
+        "popularity.parquet",
         "vocabulary.parquet",
     ]
     card = read_json(folder / "card.json")
@@ -201,7 +202,7 @@ def test_a_model_that_looks_ahead_is_found_out(made):
         checks.causality(cheat, read_card(store), split, asked, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "vocabulary.parquet", "categories.parquet"])
+@pytest.mark.parametrize("name", ["model.onnx", "vocabulary.parquet", "categories.parquet", "popularity.parquet"])
 def test_a_tampered_file_is_refused(workspace, name):
     paths, _ = workspace
     path = paths.exported("next_step") / name

@@ -1,5 +1,6 @@
 """Answers online: the columns are those of the packed store, and so the answers are those that were measured."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from clickflow.artefact.checks import identity
 from clickflow.artefact.windows import last
 from clickflow.online import likeness
 from clickflow.online.engine import Engine
-from clickflow.online.history import Question
+from clickflow.online.history import Question, Step
 from clickflow.online.ranking import Rules, recommend, similar
-from clickflow.online.served import Served
+from clickflow.online.served import Items, Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system.errors import UsageError
@@ -58,8 +59,44 @@ def test_an_engine_answers_each_output_by_its_kind(shop: tuple[Path, Served]) ->
     assert ranking.fallback is None
     assert not {step.item for step in asked.steps} & set(ranking.items)
     cold = engine.answer(served.model, Question()).rankings["next_item"]
-    assert cold.fallback == "popularity"
+    assert (cold.fallback, cold.reason) == ("popularity", "no_history")
     assert cold.items[0] == served.items.ids[served.items.popular[0]]
+
+
+def test_where_a_history_says_nothing_its_categories_answer_and_else_the_hour(shop: tuple[Path, Served]) -> None:
+    folder, served = shop[0], online_shop.with_categories(shop[1])
+    items, rules = served.items, Rules(k=5)
+    train = open_split(Paths(folder).sequences("session"), "train")
+    hours = train.time // 3_600_000_000 % 24
+    of_model = (train.item >= FIRST_ITEM) & (train.item < len(items))
+    for hour in (3, 17):
+        counted = np.bincount(train.item[of_model & (hours == hour)], minlength=len(items))
+        share = (counted + 500 * items.count / items.count.sum()) / (counted.sum() + 500)
+        cold = recommend(served, Question((), hour * 3_600_000_000), rules)
+        assert (cold.fallback, cold.reason) == ("popularity_by_hour", "no_history")
+        assert np.allclose(cold.scores, np.sort(share)[::-1][:5], rtol=1e-5)
+        category = items.categories[items.category[-1]]
+        new = Question((Step("new here", category=category), Step("new too")), hour * 3_600_000_000)
+        found = recommend(served, new, rules)
+        assert (found.fallback, found.reason) == ("category", "unknown_items")
+        own = np.flatnonzero(items.category == items.category[-1])
+        best = own[np.argsort(-share[own], kind="stable")][:5]
+        assert list(found.items)[: len(best)] == [items.ids[index] for index in best]
+        everything = recommend(served, new, Rules(k=len(items)))
+        assert len(everything.items) == len(items) - FIRST_ITEM
+        assert sum(everything.scores) == pytest.approx(1, abs=1e-4)
+    unread = recommend(served, Question((Step("5", "waved at"),)), rules)
+    assert unread.reason == "unknown_actions"
+    known = recommend(served, Question((Step("new here"), Step("5"))), rules)
+    assert (known.fallback, known.reason) == (None, None)
+
+
+def test_an_artefact_from_before_there_were_hours_answers_by_all_of_them(shop: tuple[Path, Served]) -> None:
+    _, served = shop
+    old = replace(served, items=Items.read(served.artefact.folder))
+    found = recommend(old, Question((), 3_600_000_000), Rules(k=3))
+    assert found.fallback == "popularity"
+    assert list(found.items) == [old.items.ids[index] for index in old.items.popular[:3]]
 
 
 def test_rules_hold_whatever_else_would_be_better(shop: tuple[Path, Served]) -> None:

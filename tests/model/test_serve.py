@@ -81,7 +81,43 @@ def test_every_kind_of_answer_comes_with_the_version_that_gave_it(ask: Ask, serv
     assert given["scores"] == [pytest.approx(best["score"], rel=1e-5), None]
     both = ask("POST", "/v1/recommend/batch", json={"questions": [{"history": VISIT, "k": 5, "exclude": ["7"]}, {}]})
     assert both.json()["answers"][0] == found
-    assert both.json()["answers"][1]["fallback"] == "popularity"
+    assert both.json()["answers"][1]["fallback"] == "popularity_by_hour"
+
+
+def test_what_the_model_does_not_know_is_named_and_counted(served: Served) -> None:
+    ask = client(served)
+    history = [{"item": f"new {n}"} for n in range(12)] + [{"item": "5", "action": "waved at"}]
+    rules = {"exclude": ["6", "gone"], "only": ["5", "6", "7", "gone"], "categories": None}
+    found = ask("POST", "/v1/recommend", json={"history": history, **rules}).json()
+    assert (found["fallback"], found["reason"]) == ("popularity_by_hour", "unknown_items")
+    assert {item["item"] for item in found["items"]} <= {"5", "7"}
+    assert found["unknown"] == [
+        {"where": "history", "count": 12, "some": [f"new {n}" for n in range(10)]},
+        {"where": "actions", "count": 1, "some": ["waved at"]},
+        {"where": "exclude", "count": 1, "some": ["gone"]},
+        {"where": "only", "count": 1, "some": ["gone"]},
+    ]
+    none = ask("POST", "/v1/score", json={"history": VISIT, "items": ["gone", "gone too"]}).json()
+    assert none["scores"] == [None, None]
+    assert none["unknown"] == [{"where": "items", "count": 2, "some": ["gone", "gone too"]}]
+    said = ask("POST", "/v1/predict", json={"history": history}).json()
+    assert said["answers"]["next_item"]["reason"] == "unknown_items"
+    assert "unknown" not in ask("POST", "/v1/recommend", json={"history": VISIT}).json()
+    metrics = ask("GET", "/metrics").text
+    assert f'clickflow_unknown_total{{model="{served.model}",where="history"}} 24.0' in metrics
+
+
+def test_an_item_without_category_and_price_has_those_of_training_and_null_is_none(served: Served) -> None:
+    served = online_shop.with_categories(served)
+    ask, index = client(served), served.items.index_of["5"]
+    own = {"category": served.items.categories[served.items.category[index]], "price": float(served.items.price[index])}
+
+    def scores(step: dict[str, Any]) -> list[float]:
+        body = {"history": [{"item": "5", "time": 1_700_000_000_000_000, **step}], "items": ["6", "7", "8"]}
+        return list(ask("POST", "/v1/score", json=body).json()["scores"])
+
+    assert scores({}) == scores(own)
+    assert scores({}) != scores({"category": None, "price": None})
 
 
 def test_an_answer_is_explained(ask: Ask) -> None:
@@ -196,7 +232,7 @@ def test_metrics_count_by_route_model_and_version(served: Served) -> None:
     text = ask("GET", "/metrics").text
     assert 'clickflow_requests_total{route="/v1/recommend",status="200"} 1.0' in text
     assert 'clickflow_requests_total{route="unmatched",status="404"} 1.0' in text
-    assert f'clickflow_answers_total{{fallback="popularity",model="{served.model}",version="1"}} 1.0' in text
+    assert f'clickflow_answers_total{{fallback="popularity_by_hour",model="{served.model}",version="1"}} 1.0' in text
 
 
 def test_a_key_that_was_rotated_meanwhile_is_said(tmp_path: Path) -> None:

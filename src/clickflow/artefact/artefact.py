@@ -18,8 +18,11 @@ from clickflow.system.errors import DataError
 from clickflow.system.files import read_json
 
 MODEL, VOCABULARY, CATEGORIES, CARD = "model.onnx", "vocabulary.parquet", "categories.parquet", "card.json"
+POPULARITY = "popularity.parquet"
 HASHES = {"model_sha256": MODEL, "vocabulary_sha256": VOCABULARY, "categories_sha256": CATEGORIES}
 """Which entry of the card holds the hash of which file."""
+OF_RANKINGS = {"popularity_sha256": POPULARITY}
+"""Likewise, of models that rank items; not in cards from before there was such a file."""
 FILES = (MODEL, "forecast.json")
 """What the model's file may be: ONNX, or of a model of series (`artefact.series`), as `file` of the card says."""
 VERSION = 1
@@ -167,7 +170,7 @@ def load(folder: Path, *, threads: int = 0) -> Artefact:
     """
     card = _card(folder)
     content: dict[str, bytes] = {}
-    for entry, usual in HASHES.items():
+    for entry, usual in {**HASHES, **{entry: file for entry, file in OF_RANKINGS.items() if entry in card}}.items():
         name = file_of(card) if usual == MODEL else usual
         path = folder / name
         if not path.is_file():

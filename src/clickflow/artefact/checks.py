@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.artefact import asking
+from clickflow.artefact import asking, popularity
 from clickflow.artefact.artefact import (
     CARD,
     CATEGORIES,
     HASHES,
     MODEL,
+    OF_RANKINGS,
+    POPULARITY,
     VERSION,
     VOCABULARY,
     Artefact,
@@ -60,6 +62,9 @@ def write(
     with replacing(out, seal=integrity.seal) as fresh:
         (fresh / file_of(about)).write_bytes(model)
         vocabulary(store, card, fresh)
+        ranks = card.clock and any(outputs.named(name).kind == "ranking" for name in about["outputs"])
+        if ranks:
+            popularity.write(open_split(store, "train"), card.known, fresh / POPULARITY)
         content = {
             "version": VERSION,
             "size_bytes": len(model),
@@ -68,6 +73,7 @@ def write(
             "source": dict(card.settings.get("source") or {}),
             **about,
             **{entry: sha256(fresh / (file_of(about) if file == MODEL else file)) for entry, file in HASHES.items()},
+            **({entry: sha256(fresh / file) for entry, file in OF_RANKINGS.items()} if ranks else {}),
         }
         write_json(fresh / CARD, content)
         artefact = load(fresh)

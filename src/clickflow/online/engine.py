@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy.typing as npt
 
@@ -23,7 +23,7 @@ class Answer:
     """By output that is no ranking, float32 [A]: log-probabilities, or an amount; NaN where the history is empty."""
     rankings: Mapping[str, Ranking] = field(default_factory=dict)
     """By output that is a ranking."""
-    fallback: str | None = None
+    fallback: Literal["no_history"] | None = None
     """`no_history`: nothing of the history is read by the model, and values are NaN."""
 
 
@@ -64,7 +64,7 @@ class Engine:
         rules = rules or Rules()
         wanted = [rules.output] if rules.output else [o.name for o in served.outputs if o.kind == "ranking"]
         rankings = {name: recommend(served, question, _of(rules, name)) for name in wanted}
-        fallback = "no_history" if served.empty(question) else None
+        fallback: Literal["no_history"] | None = "no_history" if served.empty(question) else None
         return Answer(model, served.version, values, rankings, fallback)
 
     async def ask(self, model: str, question: Question, rules: Rules | None = None) -> Answer:

@@ -14,8 +14,9 @@ class Step:
     time: int | None = None
     """Microseconds since 1970 UTC; None: as the step before it."""
     category: str | None = None
-    """As in the log; of the event, not of the item."""
+    """As in the log; of the event, not of the item. Empty: said to be none."""
     price: float | None = None
+    """NaN: said to be none."""
     quantity: float | None = None
     """Pieces."""
 

@@ -4,21 +4,27 @@ no answer.
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from clickflow.heads import outputs
 from clickflow.online import likeness
-from clickflow.online.history import Question
-from clickflow.online.served import Served
+from clickflow.online.history import Question, Step
+from clickflow.online.served import NO_CATEGORY, Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import highest
 from clickflow.system.errors import UsageError
 
 POOL = 5
 """Where some of the best items may be passed over, so many times as many are looked at first."""
+Fallback = Literal["category", "popularity_by_hour", "popularity"]
+Reason = Literal["no_history", "unknown_actions", "unknown_items", "no_vectors"]
+
+HOUR = 3_600_000_000
+ELSEWHERE = 1e-6
+"""Of a fallback by category, what the items of all others weigh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +60,27 @@ class Ranking:
 
     items: tuple[str, ...]
     scores: tuple[float, ...]
-    """Probabilities; of a fallback the shares of all steps in training; of similar items their likeness, -1 to 1."""
-    fallback: str | None
-    """None: the model's own answer; else what answered in its place: `category`, `popularity`."""
+    """Probabilities; of a fallback the shares in the steps of training; of similar items their likeness, -1 to 1."""
+    fallback: Fallback | None
+    """None: the model's own answer; else what answered in its place: `category` (of the items in the history, by
+    popularity at this hour), `popularity_by_hour`, `popularity` (of all hours, where the hour is not known).
+    """
     model: str
     version: int
+    reason: Reason | None = None
+    """Why so, where it is a fallback: `no_history`, `unknown_actions` (no step is of a type that the model reads),
+    `unknown_items` (the model knows no item of the history), `no_vectors` (of similar items).
+    """
 
 
 def recommend(served: Served, question: Question, rules: Rules) -> Ranking:
     """What `served` recommends. Raises UsageError where it ranks nothing."""
     name = rules.output or outputs.main(served.artefact.outputs, "ranking")
     allowed = _allowed(served, question, rules)
-    items, fallback = served.items, None
-    known = any(step.item in items.index_of for step in question.steps)
-    if served.empty(question) or not known:
-        fallback = "popularity"
-        logs = np.log(np.maximum(items.count, 1e-9) / max(items.count.sum(), 1)).astype(np.float32)
-        logs[:FIRST_ITEM] = -np.inf
+    items, reason = served.items, _lacking(served, question)
+    fallback: Fallback | None = None
+    if reason:
+        logs, fallback = _instead(served, question)
     else:
         logs = served.answers([question])[name][0]
     logs = np.where(allowed, logs, -np.inf)
@@ -81,7 +91,55 @@ def recommend(served: Served, question: Question, rules: Rules) -> Ranking:
         fallback,
         served.model,
         served.version,
+        reason,
     )
+
+
+def _lacking(served: Served, question: Question) -> Reason | None:
+    """Why the model's own ranking would say nothing; None: it does."""
+    if not question.steps:
+        return "no_history"
+    read = served.steps(question)
+    if not read:
+        known = any(step.action in served.action_of for step in question.steps)
+        return "no_history" if known else "unknown_actions"
+    return None if any(step.item in served.items.index_of for step in read) else "unknown_items"
+
+
+def _instead(served: Served, question: Question) -> tuple[npt.NDArray[np.float32], Fallback]:
+    """Log-shares by popularity at the hour of the question, and what that is called: of the categories of the history,
+    where it has some, as often as each is met; other items come after theirs.
+    """
+    items = served.items
+    last = question.steps[-1].time if question.steps else None
+    now = last if question.now is None else question.now
+    hour = None if now is None or not items.hourly else now // HOUR % 24
+    share = items.shares(hour)
+    met = Counter(_category(served, step) for step in question.steps)
+    del met[NO_CATEGORY]
+    weight = np.zeros(max(len(items.categories), FIRST_ITEM), np.float32)
+    of_category = np.bincount(items.category, share, len(weight))
+    for code, steps in met.items():
+        if of_category[code] > 0:
+            weight[code] = steps / of_category[code]
+    if not weight.any():
+        return _logs(share), "popularity" if hour is None else "popularity_by_hour"
+    of_each = weight / (weight @ of_category) * (1 - ELSEWHERE) + ELSEWHERE
+    return _logs(share * of_each[items.category]), "category"
+
+
+def _logs(share: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    logs: npt.NDArray[np.float32] = np.log(np.maximum(share, 1e-12)).astype(np.float32)
+    logs[:FIRST_ITEM] = -np.inf
+    return logs
+
+
+def _category(served: Served, step: Step) -> int:
+    """That of a step, or of its item."""
+    items = served.items
+    if step.category is None and (index := items.index_of.get(step.item)) is not None:
+        return int(items.category[index])
+    return items.category_of.get(step.category or "", NO_CATEGORY)
 
 
 def _chosen(served: Served, logs: npt.NDArray[np.float32], allowed: int, rules: Rules) -> npt.NDArray[np.int64]:
@@ -143,7 +201,7 @@ def similar(served: Served, item: str, k: int) -> Ranking:
         )
     every = np.arange(len(served.items))
     score = likeness.to(served, index, every).astype(np.float32)
-    fallback = None
+    fallback: Fallback | None = None
     if likeness.vectors(served) is None:
         fallback = "category"
         every = every[(score > 0) & (every != index)]
@@ -159,6 +217,7 @@ def similar(served: Served, item: str, k: int) -> Ranking:
         fallback,
         served.model,
         served.version,
+        "no_vectors" if fallback else None,
     )
 
 

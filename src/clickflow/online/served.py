@@ -3,17 +3,17 @@
 Nothing is read but the artefact's own folder; numpy and onnxruntime alone are needed once it is loaded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.artefact import asking
-from clickflow.artefact.artefact import CATEGORIES, VOCABULARY, Artefact, load
+from clickflow.artefact import asking, popularity
+from clickflow.artefact.artefact import CATEGORIES, OF_RANKINGS, POPULARITY, VOCABULARY, Artefact, load
 from clickflow.artefact.windows import Ints, Translation, last
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
@@ -43,6 +43,7 @@ class Items:
     categories: Sequence[str]
     category_of: Mapping[str, int]
     _texts: Any = field(repr=False)
+    _by_hour: Any = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,9 +59,24 @@ class Items:
         """Indexes, the most frequent first."""
         return np.argsort(-self.count[FIRST_ITEM:], kind="stable") + FIRST_ITEM
 
+    @property
+    def hourly(self) -> bool:
+        """Whether it is known how often they were met at each hour."""
+        return self._by_hour is not None
+
+    @cached_property
+    def shares(self) -> Callable[[int | None], npt.NDArray[np.float32]]:
+        """From an hour of the day (UTC; None: all) to the share [known] of each item in the steps of training."""
+
+        @lru_cache(maxsize=3)
+        def found(hour: int | None) -> npt.NDArray[np.float32]:
+            return popularity.shares(self.count, self._by_hour, hour).astype(np.float32)
+
+        return found
+
     @classmethod
-    def read(cls, folder: Path) -> "Items":
-        """Those of an artefact."""
+    def read(cls, folder: Path, *, hourly: bool = False) -> "Items":
+        """Those of an artefact; `hourly`: it has popularity.parquet."""
         from pyarrow import parquet
 
         table = parquet.read_table(folder / VOCABULARY).combine_chunks()
@@ -79,7 +95,15 @@ class Items:
             categories,
             {name: index for index, name in enumerate(categories) if index >= FIRST_ITEM},
             {name: table[name].combine_chunks() for name in ("name", "brand")},
+            _by_hour(folder) if hourly else None,
         )
+
+
+def _by_hour(folder: Path) -> tuple[Any, ...]:
+    from pyarrow import parquet
+
+    table = parquet.read_table(folder / POPULARITY)
+    return tuple(table[name].to_numpy() for name in ("hour", "index", "count"))
 
 
 @dataclass(frozen=True)
@@ -103,7 +127,8 @@ class Served:
     @classmethod
     def of(cls, model: str, version: int, folder: Path, *, threads: int = 1) -> "Served":
         """That of the artefact in `folder`. Raises DataError where its files are not those of its card."""
-        return cls(model, version, load(folder, threads=threads), Items.read(folder))
+        artefact = load(folder, threads=threads)
+        return cls(model, version, artefact, Items.read(folder, hourly=OF_RANKINGS.keys() <= artefact.card.keys()))
 
     @property
     def unit(self) -> str:
@@ -156,8 +181,7 @@ class Served:
             "time": [time for each, asked in zip(read, questions, strict=True) for time in _times(each, asked)],
             "item": item,
             "category": [
-                NO_CATEGORY if step.category is None else self.items.category_of.get(step.category, UNKNOWN)
-                for step in steps
+                self.items.category_of.get(step.category, UNKNOWN) if step.category else NO_CATEGORY for step in steps
             ],
             "price": [np.nan if step.price is None else step.price for step in steps],
         }

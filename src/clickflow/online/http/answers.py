@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from clickflow.online.http.questions import (
     rules_of,
     steps_of,
     subject,
+    unknown_of,
 )
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Asked, Service
@@ -34,9 +35,17 @@ RANKING: Kind = "ranking"
 
 
 async def _ask(
-    service: Service, call: Call, asked: schema.Question, served: Served, rules: Rules, make: Callable[..., Struct]
+    service: Service,
+    call: Call,
+    asked: schema.Question,
+    served: Served,
+    rules: Rules,
+    make: Callable[[engine.Answer, Served], Any],
+    **named: Iterable[str] | None,
 ) -> Any:
-    """Ask the engine, count, tell observers. `make`: from the engine's answer and the version that gave it."""
+    """Ask the engine, count, tell observers. `make`: from the engine's answer and the version that gave it; `named`:
+    items and categories of the question, by field.
+    """
     begun = time.perf_counter()
     question, session, customer = await question_of(service, asked, served)
     model = served.model
@@ -44,8 +53,12 @@ async def _ask(
         model = service.settings.choose(model, customer or session)
     found: engine.Answer = await _answered(service, model, served.model, question, rules)
     name = found.model
-    answer = make(found)
-    fallback: str | None = getattr(answer, "fallback", None)
+    who = _who(service, found, served)
+    answer = make(found, who)
+    answer.unknown = unknown_of(who, question, **named)
+    for each in answer.unknown or ():
+        service.metrics.unknown.labels(found.model, each.where).inc(each.count)
+    fallback: str | None = answer.fallback
     call.model, call.version = found.model, found.version
     service.metrics.answers.labels(found.model, found.version, fallback or "").inc()
     service.observers.tell(
@@ -98,12 +111,13 @@ async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> s
     served = model_of(service, asked, RANKING)
     output, rules = _ranked(served), rules_of(service, asked)
 
-    def make(found: engine.Answer) -> schema.Ranking:
+    def make(found: engine.Answer, who: Served) -> schema.Ranking:
         ranking = _ranking(found, output)
-        items = items_of(_who(service, found, served), ranking.items, ranking.scores)
-        return schema.Ranking(found.model, found.version, items, ranking.fallback)
+        items = items_of(who, ranking.items, ranking.scores)
+        return schema.Ranking(found.model, found.version, items, ranking.fallback, ranking.reason)
 
-    answer: schema.Ranking = await _ask(service, call, asked, served, _only(rules, output), make)
+    named = {"exclude": asked.exclude, "only": asked.only, "categories": asked.categories}
+    answer: schema.Ranking = await _ask(service, call, asked, served, _only(rules, output), make, **named)
     return answer
 
 
@@ -117,16 +131,15 @@ async def _score(service: Service, call: Call, asked: schema.Score) -> schema.Sc
     served = model_of(service, asked, RANKING)
     output = _ranked(served)
     candidates = tuple(dict.fromkeys(item for item in asked.items if item in served.items.index_of))
-    if not candidates:
-        return schema.Scores(served.model, served.version, [None] * len(asked.items))
 
-    def make(found: engine.Answer) -> schema.Scores:
+    def make(found: engine.Answer, _: Served) -> schema.Scores:
         ranking = _ranking(found, output)
         by_item = dict(zip(ranking.items, ranking.scores, strict=True))
-        return schema.Scores(found.model, found.version, [by_item.get(item) for item in asked.items])
+        scores = [by_item.get(item) for item in asked.items]
+        return schema.Scores(found.model, found.version, scores, ranking.fallback, ranking.reason)
 
     rules = Rules(k=len(candidates), output=output, candidates=candidates)
-    answer: schema.Scores = await _ask(service, call, asked, served, rules, make)
+    answer: schema.Scores = await _ask(service, call, asked, served, rules, make, items=asked.items)
     return answer
 
 
@@ -141,8 +154,7 @@ async def _predict(service: Service, call: Call, asked: schema.Predict) -> schem
         )
     wanted = [output for output in served.outputs if asked.outputs is None or output.name in asked.outputs]
 
-    def make(found: engine.Answer) -> schema.Prediction:
-        who = _who(service, found, served)
+    def make(found: engine.Answer, who: Served) -> schema.Prediction:
         answers = {output.name: answer for output in wanted if (answer := _of(who, output, found)) is not None}
         return schema.Prediction(found.model, found.version, answers, found.fallback)
 
@@ -154,7 +166,8 @@ def _of(served: Served, output: Output, found: engine.Answer) -> schema.Answer |
     """The answer of one output in the schema; None where there is none, of who has no history."""
     if output.kind == RANKING:
         ranking = _ranking(found, output.name)
-        return schema.ItemsAnswer(items_of(served, ranking.items, ranking.scores))
+        items = items_of(served, ranking.items, ranking.scores)
+        return schema.ItemsAnswer(items, ranking.fallback, ranking.reason)
     if output.name not in found.values:  # swapped in between for a version that does not answer it
         return None
     values = found.values[output.name]
@@ -250,10 +263,12 @@ async def similar(service: Service, call: Call) -> schema.Ranking:
     served = model_of(service, schema.Question(model=query.model), RANKING)
     item = call.path["item"]
     if item not in served.items.index_of:
+        service.metrics.unknown.labels(served.model, "similar").inc()
         raise Refused("not-found", f"model {served.model!r} does not know the item", "ask for one of its vocabulary")
     found = await asyncio.to_thread(service.engine.similar, served.model, item, min(query.k, service.serve.max_items))
     call.model, call.version = found.model, found.version
-    return schema.Ranking(found.model, found.version, items_of(served, found.items, found.scores), found.fallback)
+    items = items_of(served, found.items, found.scores)
+    return schema.Ranking(found.model, found.version, items, found.fallback, found.reason)
 
 
 async def events(service: Service, call: Call) -> schema.Kept:

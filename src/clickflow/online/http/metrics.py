@@ -19,6 +19,8 @@ class Metrics:
     """By route."""
     answers: Any
     """By model, version and fallback."""
+    unknown: Any
+    """What questions named and the model did not know, by model and place in the question."""
     batches: Any
     """Questions that were answered together."""
     swaps: Any
@@ -60,6 +62,12 @@ def made() -> Metrics:
             registry=own,
         ),
         answers=Counter("clickflow_answers", "Questions answered", ("model", "version", "fallback"), registry=own),
+        unknown=Counter(
+            "clickflow_unknown",
+            "Items, actions and categories that the model does not know",
+            ("model", "where"),
+            registry=own,
+        ),
         batches=Histogram("clickflow_batch_size", "Questions answered together", buckets=SIZES, registry=own),
         swaps=Counter("clickflow_swaps", "Versions swapped in", ("model",), registry=own),
         dropped=Counter("clickflow_observations_dropped", "Answers that observers were not told of", registry=own),

@@ -1,8 +1,10 @@
 """From what the schema says to what the engine is asked."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
+
+from msgspec import UNSET, UnsetType
 
 from clickflow.online.history import Question, Step
 from clickflow.online.http import schema
@@ -10,6 +12,9 @@ from clickflow.online.http.problems import Refused
 from clickflow.online.http.settings import Service
 from clickflow.online.ranking import Rules
 from clickflow.online.served import Served
+
+SOME = 10
+"""Unknown names that an answer repeats."""
 
 
 def clock() -> int:
@@ -71,9 +76,11 @@ async def question_of(
             raise Refused("invalid", f"{error}", where="$.now") from error
     if asked.history is not None:
         steps = steps_of(asked.history, service.serve.max_history, "$.history")
-        return Question(steps, now), session, customer
+        if now is None and all(step.time is None for step in steps):
+            now = clock()
+        return Question(_filled(served, steps), now), session, customer
     if session is None and customer is None:
-        return Question((), now), None, None
+        return Question((), clock() if now is None else now), None, None
     kind, name = ("customer", customer) if served.unit == "customer" or session is None else ("session", session)
     if name is None:
         raise Refused("invalid", f"model {served.model!r} reads customers: name the customer", where="$.customer")
@@ -81,7 +88,37 @@ async def question_of(
     steps = tuple(step for step in await service.state.history(f"{kind}:{name}") if (step.time or 0) <= now)
     if kind == "customer":
         steps = _latest(steps, service.settings.gap(served.unit), now)
-    return Question(steps, now), session, customer
+    return Question(_filled(served, steps), now), session, customer
+
+
+def _filled(served: Served, steps: Sequence[Step]) -> tuple[Step, ...]:
+    """With the category and price that an item had in training where nothing was said of them."""
+    items, found = served.items, []
+    for step in steps:
+        index = items.index_of.get(step.item)
+        if index is not None and (step.category is None or step.price is None):
+            category = step.category if step.category is not None else items.categories[items.category[index]]
+            price = step.price if step.price is not None else float(items.price[index])
+            step = Step(step.item, step.action, step.time, category, price, step.quantity)
+        found.append(step)
+    return tuple(found)
+
+
+def unknown_of(served: Served, question: Question, **named: Iterable[str] | None) -> list[schema.Unknown] | UnsetType:
+    """What the model does not know of a question, and of what else it names, by field."""
+    known: dict[str, Container[str]] = {"actions": served.action_of, "categories": served.items.category_of}
+    said = {
+        "history": (step.item for step in question.steps),
+        "actions": (step.action for step in question.steps),
+        **named,
+    }
+    found: list[schema.Unknown] = []
+    for where, names in said.items():
+        own = known.get(where, served.items.index_of)
+        lacking = list(dict.fromkeys(name for name in names or () if name not in own))
+        if lacking:
+            found.append(schema.Unknown(where, len(lacking), lacking[:SOME]))  # type: ignore[arg-type]
+    return found or UNSET
 
 
 def _latest(steps: tuple[Step, ...], gap: int | None, now: int) -> tuple[Step, ...]:

@@ -3,12 +3,14 @@
 A field that the schema does not name is an error. Times are microseconds since 1970 UTC, or RFC 3339 with a zone.
 """
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from clickflow.online.history import Step as HistoryStep
+from clickflow.online.ranking import Fallback, Reason
 
 CENTURY_END = 4_102_444_800_000_000
 """2100-01-01, microseconds since 1970: no event is later."""
@@ -33,19 +35,23 @@ def micros(moment: int | datetime) -> int:
 
 
 class Step(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing that a visitor did. Category and price: where not given, those that the item had in training."""
+    """One thing that a visitor did. `category` and `price`: where not given, those that the item had in training, if
+    the model knows it; null: it had none.
+    """
 
     item: Name
     action: Annotated[str, Meta(min_length=1, max_length=64)] = "view"
     time: Moment | None = None
-    category: Name | None = None
-    price: Amount | None = None
+    category: Name | UnsetType | None = UNSET
+    price: Amount | UnsetType | None = UNSET
     quantity: Annotated[float, Meta(ge=0, le=1e9)] | None = None
 
     def step(self) -> HistoryStep:
         """As the engine reads it. Raises ValueError where the time is out of bounds."""
         time = None if self.time is None else micros(self.time)
-        return HistoryStep(self.item, self.action, time, self.category, self.price, self.quantity)
+        category = "" if self.category is None else None if self.category is UNSET else self.category
+        price = math.nan if self.price is None else None if self.price is UNSET else self.price
+        return HistoryStep(self.item, self.action, time, category, price, self.quantity)
 
 
 class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -59,7 +65,7 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     session: Name | None = None
     customer: Name | None = None
     now: Moment | None = None
-    """As of when; None: of the last step, and of customers of now."""
+    """As of when; None: of a history's last step, and where no step has a time, or none is given, of now."""
 
 
 class Recommend(Question, kw_only=True):
@@ -131,27 +137,49 @@ class Item(Struct, omit_defaults=True):
     price: float | UnsetType = UNSET
 
 
+class Unknown(Struct):
+    """What a question names and the model does not know."""
+
+    where: Literal["history", "actions", "exclude", "only", "categories", "items"]
+    """`history`: items of it; `actions`: types of its events, which are not read; else the field of the question."""
+    count: int
+    some: list[str]
+    """The first of them, ten at most."""
+
+
 class Ranking(Struct):
-    """Items, the best first. `fallback`: why they are not of the history, null where they are."""
+    """Items, the best first. `fallback`: null where the model ranked them by the history; else `category` (the most
+    popular at this hour of the categories in it, then others), `popularity_by_hour` (UTC, of training), or `popularity`
+    (of all hours, where the model has none). `reason`: of the fallback: there are no steps, or none that the model
+    reads, it knows no item of them, or it has no vectors of items.
+    """
 
     model: str
     version: int
     items: list[Item]
-    fallback: str | None = None
+    fallback: Fallback | None = None
+    reason: Reason | None = None
+    unknown: list[Unknown] | UnsetType = UNSET
+    """What was passed over; not there where nothing was."""
 
 
 class Scores(Struct):
-    """Items in the order in which they were given; null: the model does not know it."""
+    """Of items in the order in which they were given; null: the model does not know it. The rest as of a ranking."""
 
     model: str
     version: int
     scores: list[float | None]
+    fallback: Fallback | None = None
+    reason: Reason | None = None
+    unknown: list[Unknown] | UnsetType = UNSET
 
 
 class ItemsAnswer(Struct, tag_field="kind", tag="ranking"):
-    """The likeliest items; scores are probabilities."""
+    """The likeliest items; scores are probabilities. `fallback`, `reason`: as of a ranking."""
 
     items: list[Item]
+    fallback: Fallback | None = None
+    reason: Reason | None = None
 
 
 class ClassesAnswer(Struct, tag_field="kind", tag="classes"):
@@ -185,12 +213,15 @@ Answer = ItemsAnswer | ClassesAnswer | ProbabilityAnswer | AmountAnswer | Foreca
 
 
 class Prediction(Struct):
-    """Answers by output of the model. `fallback`: as of a ranking."""
+    """Answers by output of the model. `fallback`: `no_history` where the model reads nothing of who is asked about:
+    then there are rankings alone, each with its own fallback.
+    """
 
     model: str
     version: int
     answers: dict[str, Answer]
-    fallback: str | None = None
+    fallback: Literal["no_history"] | None = None
+    unknown: list[Unknown] | UnsetType = UNSET
 
 
 class Rankings(Struct):

@@ -6,6 +6,7 @@
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,8 @@ class Live:
                 item=step.item,
                 action=step.action,
                 time=step.time,
-                category=step.category,
-                price=step.price,
+                category=step.category or None,
+                price=None if step.price is None or isnan(step.price) else step.price,
                 quantity=step.quantity,
             )
 
