@@ -1,5 +1,8 @@
-"""The DAG `watch`: has the data moved away from the champions, and is it time to retrain?"""
+"""The DAG `watch`: has the data moved away from the champions, and is it time to retrain? And where params say so, is a
+canary decided?
+"""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -10,15 +13,15 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowSkipException
 
 from clickflow.airflow import forms, links, outcome
-from clickflow.airflow.assets import DRIFT
+from clickflow.airflow.assets import CHAMPION, DRIFT
 from clickflow.airflow.operators import ClickflowOperator, pulled_run
 from clickflow.airflow.pipeline import REASONS, compiled, kind_of
-from clickflow.orchestration import definition, notices, pages, stores
-from clickflow.orchestration.tasks import Routing, Task
+from clickflow.orchestration import definition, notices, pages, runs, stores, workspace
+from clickflow.orchestration.tasks import OPEN, PROMOTE, Routing, Task
 from clickflow.params.schema import Params
 from clickflow.system.process import Say
 
-WATCH, CALL = "watch", "call"
+WATCH, CALL, JUDGE = "watch", "call", "judge"
 PAGE = f"{WATCH}/{pages.REPORT}"
 
 
@@ -77,6 +80,28 @@ class CallOperator(ClickflowOperator):
         say(f"retraining is called for: {said['why']}")
 
 
+class JudgeOperator(ClickflowOperator):
+    """Ends canaries where the rule of params `live` says so: each a line of the ledger."""
+
+    ui_color = "#e3f2e6"
+
+    def work(self, context: Any, say: Say) -> Any:
+        """What `clickflow canary judge --json` says; skipped where no champion changed."""
+        run = pulled_run(context)
+        folder = workspace.create(run, JUDGE, {})
+        try:
+            done = json.loads(runs.verb(run, folder, ["canary", JUDGE], say).stdout)["canaries"]
+        finally:
+            workspace.remove(folder)
+        text = "; ".join(f"{model}: {line['text']}" for model, line in done.items()) or "no canary is on"
+        say(text)
+        if not (made := {model: line["version"] for model, line in done.items() if line["call"] == PROMOTE}):
+            raise AirflowSkipException(text)
+        outcome.note(context, text)
+        context["outlet_events"][CHAMPION].extra = {"run": run.id, "canary": text, "models": made}
+        return done
+
+
 def _evidence(said: Mapping[str, Any]) -> dict[str, Any]:
     """By model what the rule has judged: each window, and what broke in it."""
     return {
@@ -111,6 +136,15 @@ def watch(root: Path, *, dag_id: str, about: str) -> DAG:
         about="Calls for retraining by the rule of params `watch`: an asset event. Skipped, with the reason, where "
         "nothing calls for it.",
     )
+    if params.live.judge:
+        steps[JUDGE] = Task(
+            id=JUDGE,
+            group=None,
+            upstream=(OPEN,),
+            routing=Routing(pool=PROMOTE, retries=2, timeout=timedelta(minutes=30)),
+            about="Ends canaries by the rule of params `live`: promotes or stops, each a line of the ledger. Skipped, "
+            "with the reason, where no champion changes.",
+        )
     cron, general = params.schedule.watch, forms.training(params)
     fields = {
         "models": forms.models(params, "Watch only these champions."),
@@ -126,7 +160,11 @@ def watch(root: Path, *, dag_id: str, about: str) -> DAG:
         fields=fields,
         asks=_asks,
         steps=steps,
-        operators={WATCH: (WatchOperator, {}), CALL: (CallOperator, {"outlets": [DRIFT]})},
+        operators={
+            WATCH: (WatchOperator, {}),
+            CALL: (CallOperator, {"outlets": [DRIFT]}),
+            JUDGE: (JudgeOperator, {"outlets": [CHAMPION]}),
+        },
     )
 
 

@@ -22,16 +22,25 @@ noise, which happens with a probability of about alpha: docs/reference/monitorin
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from clickflow.evaluation import bootstrap
-from clickflow.evaluation.distributions import Cells, Values
+from clickflow.evaluation.distributions import Values
 
 RESAMPLES = 1000
 """Draws that the noise is read from."""
 ONE_SIDED = ("unknown_items",)
 """Dimensions in which only a rise of the second cell counts."""
+
+
+class Cells(Protocol):
+    """What is counted: dimensions, each a run of cells of one vector."""
+
+    def shares(self, totals: Values) -> dict[str, Values]:
+        """Totals [..., cells] as shares of each dimension, [..., its cells]; NaN where it holds nothing."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from clickflow.evaluation.distributions import Values
 from clickflow.evaluation.figures import COLOURS, Draw
-from clickflow.monitoring.rule import METRIC, Bound
+from clickflow.monitoring.rule import DRIFT, Bound
 
 COLUMNS = 3
 FEW = 16
@@ -27,7 +27,7 @@ def windows(labels: Sequence[str], lines: Mapping[str, Sequence[Bound]]) -> Draw
             axes.plot(broken, [bounds[place].value for place in broken], "o", markersize=8, color=BROKEN, zorder=4)
             axes.plot(at, [bounds[place].limit for place in at], color=BROKEN, linewidth=1.4, linestyle="--")
             first = bounds[at[0]]
-            if first.kind == METRIC:
+            if first.kind != DRIFT:
                 axes.vlines(at, [bounds[p].low for p in at], [bounds[p].high for p in at], color=OWN, linewidth=1.4)
                 axes.axhline(first.expected, color=PAST, linewidth=1.2, linestyle=":")
             else:

@@ -9,7 +9,7 @@ from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.report import data_uri
 from clickflow.events.refusals import named
 from clickflow.monitoring import plots, rule
-from clickflow.monitoring.rule import METRIC, Bound, Judged, Verdict
+from clickflow.monitoring.rule import LIVE, METRIC, Bound, Judged, Verdict
 from clickflow.monitoring.watched import Seen
 from clickflow.system.errors import UsageError
 
@@ -88,7 +88,8 @@ def _table(verdict: Verdict) -> Any:
 def _cell(bound: Bound) -> str:
     if bound.value is None or bound.limit is None:
         return "[dim]–[/]"
-    sign = "≥" if bound.kind == METRIC and rule.sign(bound.name) > 0 else "≤"
+    least = bound.kind == LIVE or (bound.kind == METRIC and rule.sign(bound.name) > 0)
+    sign = "≥" if least else "≤"
     value = f"[bold red]{_brief(bound.value)}✗[/]" if bound.breach else f"{_brief(bound.value)} "
     return f"{value}[dim]{sign}{_brief(bound.limit)}[/]"
 

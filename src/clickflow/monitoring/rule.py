@@ -12,7 +12,7 @@ from clickflow.monitoring.live import Live
 from clickflow.params.gate import Gate
 from clickflow.params.watch import Watch
 
-DRIFT, METRIC = "drift", "metric"
+DRIFT, METRIC, LIVE = "drift", "metric", "live"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,16 @@ class Verdict:
     retrain: bool
     why: str
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What became of a server's answers: a metric in each window, None where it has too few, and in the days before."""
+
+    name: str
+    windows: tuple[Live | None, ...]
+    before: Live | None
+    why: str = ""
 
 
 def enabled(watch: Watch, drops: Mapping[str, float]) -> dict[str, list[str]]:
@@ -128,20 +138,35 @@ def metrics(
             yield Bound(name=name, kind=METRIC, why=why or missing or "the window has no such predictions")
             continue
         live, way = measured[name], sign(name)
-        kept = 1 - way * drop
-        noise = z * (live.error**2 + (kept * _error(at, reference.confidence)) ** 2) ** 0.5
-        limit = kept * at["value"] - way * noise
-        yield Bound(
-            name=name,
-            kind=METRIC,
-            value=live.value,
-            limit=limit,
-            noise=noise,
-            low=live.low,
-            high=live.high,
-            expected=at["value"],
-            breach=way * live.value < way * limit,
-        )
+        yield _held(name, METRIC, live, at["value"], _error(at, reference.confidence), drop, way, z)
+
+
+def answered(drop: float, seen: Answered, window: int, level: float) -> Iterator[Bound]:
+    """The bound of what became of a server's answers in a window, as of metrics above: more is better, and it is held
+    against the days before the first window.
+    """
+    live, before = seen.windows[window], seen.before
+    if live is None or before is None:
+        yield Bound(name=seen.name, kind=LIVE, why=seen.why or "too few visitors were answered")
+        return
+    yield _held(seen.name, LIVE, live, before.value, before.error, drop, 1, NormalDist().inv_cdf(1 - level))
+
+
+def _held(name: str, kind: str, live: Live, expected: float, error: float, drop: float, way: int, z: float) -> Bound:
+    kept = 1 - way * drop
+    noise = z * (live.error**2 + (kept * error) ** 2) ** 0.5
+    limit = kept * expected - way * noise
+    return Bound(
+        name=name,
+        kind=kind,
+        value=live.value,
+        limit=limit,
+        noise=noise,
+        low=live.low,
+        high=live.high,
+        expected=expected,
+        breach=way * live.value < way * limit,
+    )
 
 
 def sign(name: str) -> int:

@@ -3,7 +3,7 @@
 Nothing is changed but the report. What is measured, and how often it errs, stands in docs/reference/monitoring.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from clickflow.evaluation.distributions import Values, action_codes
 from clickflow.evaluation.earlier import REFERENCE
 from clickflow.events import refusals
 from clickflow.monitoring import drift, live, report, rule, windows
-from clickflow.monitoring.rule import DRIFT, METRIC, Judged, Verdict
+from clickflow.monitoring.rule import DRIFT, LIVE, METRIC, Answered, Judged, Verdict
 from clickflow.monitoring.watched import Seen, Watched
 from clickflow.monitoring.windows import Window
 from clickflow.params.schema import Params
@@ -30,11 +30,24 @@ from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import replacing, write_json, write_text
 from clickflow.system.paths import Paths
 
+Asked = Callable[[str, Sequence[tuple[int, int]], int], Answered | None]
+"""From a model, windows (since, until], microseconds, and the fewest visitors of one: what became of a server's
+answers; None: it answered nobody.
+"""
 RESULT, PAGE = "watch.json", "report.html"
 NO_CLOCK = "the log has an order and no clock: age and hours are not judged, a day stands for 1,440 sessions"
 
 
-def run(params: Params, paths: Paths, models: list[str], *, out: Path | None, as_of: str | None, as_json: bool) -> None:
+def run(
+    params: Params,
+    paths: Paths,
+    models: list[str],
+    *,
+    out: Path | None,
+    as_of: str | None,
+    as_json: bool,
+    asked: Asked = lambda *_: None,
+) -> None:
     """Watch the champions of `models`; the report goes to `out`, none given: reports/watch.
 
     Raises UsageError where a name or a time is wrong, DataError where store or champion are not what was recorded.
@@ -42,7 +55,7 @@ def run(params: Params, paths: Paths, models: list[str], *, out: Path | None, as
     """
     now = moment(as_of) if as_of else params.source.as_of or datetime.now(UTC)
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
-    result, seen = watch(params, paths, models, now)
+    result, seen = watch(params, paths, models, now, asked)
     folder = out or paths.watch
     report.check_folder(folder, RESULT)
     with replacing(folder) as fresh:
@@ -60,7 +73,9 @@ def moment(text: str) -> datetime:
         raise UsageError(f"--as-of {text!r} is no time", next_step="such as 2026-02-01T12:00:00Z") from error
 
 
-def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tuple[dict[str, Any], list[Seen]]:
+def watch(
+    params: Params, paths: Paths, models: list[str], now: datetime, asked: Asked = lambda *_: None
+) -> tuple[dict[str, Any], list[Seen]]:
     """All results, as JSON holds them, and what the report draws."""
     as_of = round(now.timestamp() * 1e6)
     stores = {unit: paths.sequences(unit) for unit in sorted({params.model(name).unit for name in models})}
@@ -74,7 +89,7 @@ def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tup
     seen = []
     for name in models:
         unit = params.model(name).unit
-        seen.append(_model(params, paths, name, stores[unit], splits[unit], newest))
+        seen.append(_model(params, paths, name, stores[unit], splits[unit], newest, asked))
     limit = params.watch.max_age_hours
     stale = limit is not None and hours is not None and hours > limit
     retrain = [each.verdict.model for each in seen if each.verdict.retrain]
@@ -94,7 +109,13 @@ def watch(params: Params, paths: Paths, models: list[str], now: datetime) -> tup
 
 
 def _model(
-    params: Params, paths: Paths, model: str, store: Path, splits: Mapping[str, PackedSplit], newest: int
+    params: Params,
+    paths: Paths,
+    model: str,
+    store: Path,
+    splits: Mapping[str, PackedSplit],
+    newest: int,
+    asked: Asked,
 ) -> Seen:
     if not champion.current(params, paths, model):
         why = "it has no champion yet: there is nothing to watch"
@@ -112,7 +133,10 @@ def _model(
     most = params.evaluation.max_sequences
     settings = params.watch
     own_windows = windows.cut(splits, until=newest, days=settings.window_days, number=settings.windows, most=most)
-    return judge(params, watched, store, card, splits, own_windows)
+    answered = None
+    if settings.max_live_drop is not None and card.clock:
+        answered = asked(model, [(each.since, each.until) for each in own_windows], settings.min_sequences)
+    return judge(params, watched, store, card, splits, own_windows, answered)
 
 
 def judge(
@@ -122,6 +146,7 @@ def judge(
     card: Card,
     splits: Mapping[str, PackedSplit],
     own_windows: list[Window],
+    answered: Answered | None = None,
 ) -> Seen:
     """Hold each window against the champion's reference, and decide."""
     seen_until = watched.reference.seen_until if watched.reference else 0
@@ -130,11 +155,13 @@ def judge(
     names = rule.enabled(params.watch, drops)
     if not card.clock:
         names[DRIFT] = [name for name in names[DRIFT] if name != "hour"]
+    if answered is not None:
+        names[LIVE] = [answered.name]
     translation = vocabularies.translation(store, card, watched.artefact)
     judged, shares = [], []
     total = sum(live.work(window, splits) for window in later)
     with console.progress(f"watching {watched.model}", total) as advance:
-        for window, after in zip(own_windows, later, strict=True):
+        for place, (window, after) in enumerate(zip(own_windows, later, strict=True)):
             distances, cells, why = _drift(params, watched, splits, window, translation.item, card, names)
             metrics, why_not = _live(params, watched, store, card, splits, after, names[METRIC], advance)
             level = rule.alpha(params.watch, names)
@@ -142,6 +169,8 @@ def judge(
                 *rule.drift(params.watch, names[DRIFT], distances, why),
                 *rule.metrics(drops, metrics, watched.reference, level, why_not),
             ]
+            if answered is not None and params.watch.max_live_drop is not None:
+                bounds += rule.answered(params.watch.max_live_drop, answered, place, level)
             judged.append(
                 Judged(
                     since=iso(window.since),

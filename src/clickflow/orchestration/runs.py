@@ -185,7 +185,7 @@ def verb(run: Run, folder: Path, words: list[str], say: Say, *, secrets: Mapping
     """
     command = ["clickflow", *words, "--json"]
     env = {**workspace.environment(run, folder), **(secrets or {})}
-    if words[0] in ("promote", "rollback"):
+    if words[0] in ("promote", "rollback", "canary"):
         env = workspace.promoting(env)
     done = process.run(command, cwd=folder, env=env, say=say, capture=True)
     if done.code:

@@ -172,7 +172,7 @@ PROMOTING = (PROMOTER, signatures.SECRET)
 
 
 def promoting(env: Mapping[str, str]) -> dict[str, str]:
-    """`env`, as `clickflow promote` and `clickflow rollback` see it."""
+    """`env`, as `clickflow promote`, `rollback` and `canary` see it."""
     return {**env, **{name: value for name in PROMOTING if (value := os.environ.get(name))}}
 
 

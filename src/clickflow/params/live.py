@@ -39,3 +39,11 @@ class Live:
     min_visitors: Annotated[int, Meta("of each group before a canary is ended", ge=1)] = 100
     visitor_hours: Annotated[float, Meta("of a visitor, from the first answer on, that count", "hours", gt=0)] = 24
     max_days: Annotated[float, Meta("after which a canary is stopped, shown to be better or not", "days", gt=0)] = 14
+    report_minutes: Annotated[
+        float | None,
+        Meta("between two reports of `clickflow live` that a server makes itself; null: none", "minutes", gt=0),
+    ] = None
+    judge: Annotated[
+        bool,
+        Meta("a server, with each of its reports, and the DAG watch end canaries by the rule; false: a person does"),
+    ] = False

@@ -59,3 +59,11 @@ class Watch:
             "share",
         ),
     ] = 0.15
+    max_live_drop: Annotated[
+        float | None,
+        Meta(
+            "relative, of what versions are compared by live (params live), below the days before the windows, beyond "
+            "sampling noise; of models that `clickflow serve` has answered for; null: not judged",
+            "share",
+        ),
+    ] = 0.15

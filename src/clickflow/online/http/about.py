@@ -48,12 +48,22 @@ async def readyz(service: Service, _: Call) -> Response:
     return Response(msgspec.json.encode(health), 200 if health.versions else 503, media_type="application/json")
 
 
+def show(service: Service) -> None:
+    """Set the gauges to what is now."""
+    serving = {name: service.engine.current(name).version for name in service.engine.models}
+    wanted = dict(service.settings.champions())
+    service.metrics.show("clickflow_state", {(name,): value for name, value in service.state.counts.items()})
+    service.metrics.show("clickflow_serving_version", {(name,): serving.get(name, 0) for name in {**serving, **wanted}})
+    service.metrics.show("clickflow_champion_version", {(name,): version for name, version in wanted.items()})
+    service.metrics.show("clickflow_wrong", {(name,): 1 for name in service.settings.wrong()})
+    if (live := service.settings.extra.get("live")) is not None:
+        for name, values in live.gauges().items():
+            service.metrics.show(name, values)
+
+
 async def metrics(service: Service, _: Call) -> Response:
     """For Prometheus."""
-    for count, value in service.state.counts.items():
-        service.metrics.state.labels(count).set(value)
-    for name in service.engine.models:
-        service.metrics.serving.labels(name).set(service.engine.current(name).version)
+    show(service)
     return Response(service.metrics.text(), media_type=METRICS_MEDIA, headers={"Cache-Control": "no-store"})
 
 

@@ -1,5 +1,6 @@
 """The application: an engine, a state and settings become routes."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,6 +22,9 @@ from clickflow.online.live import routes as live
 from clickflow.online.page import routes as page
 from clickflow.online.state import State
 from clickflow.online.why import routes as why
+
+SHOWN = 5.0
+"""Seconds between two looks at what gauges show."""
 
 
 async def schema(_: Service, __: Call) -> Response:
@@ -53,6 +57,8 @@ def _document() -> bytes:
 def app(engine: Engine, state: State, settings: Settings) -> Starlette:
     """The server's application; many may be made in one process."""
     counted = metrics.made()
+    if (live := settings.extra.get("live")) is not None:
+        live.log.counted = counted.lost.inc
     service = Service(
         engine=engine,
         state=state,
@@ -64,7 +70,9 @@ def app(engine: Engine, state: State, settings: Settings) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        shown = asyncio.create_task(_shown(service))  # of several workers one is asked for what all of them show
         yield
+        shown.cancel()
         settings.at_end()
         service.observers.close()
 
@@ -76,6 +84,13 @@ def app(engine: Engine, state: State, settings: Settings) -> Starlette:
     made.state.service = service
     made.router.redirect_slashes = False
     return made
+
+
+async def _shown(service: Service) -> None:
+    while True:
+        with contextlib.suppress(Exception):  # what is wrong is said where it is made
+            about.show(service)
+        await asyncio.sleep(SHOWN)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:

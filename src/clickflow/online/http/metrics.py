@@ -1,11 +1,43 @@
 """What Prometheus is told; of several workers together where PROMETHEUS_MULTIPROC_DIR says where they keep theirs."""
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+Mode = Literal["livesum", "livemax", "livemostrecent"]
+GAUGES: Mapping[str, tuple[str, tuple[str, ...], Mode]] = {
+    "clickflow_state": ("Visitors that are kept", ("count",), "livesum"),
+    "clickflow_serving_version": ("Version that answers; 0: none", ("model",), "livemax"),
+    "clickflow_champion_version": ("Version that should answer, by the ledger; 0: none", ("model",), "livemax"),
+    "clickflow_wrong": ("1 where health says that something is wrong", ("what",), "livemax"),
+    "clickflow_live_queue": ("Rows of the log of answers that wait to be written", (), "livesum"),
+    "clickflow_live_unseen": ("Requests that the shadow had no time for, since the start", (), "livesum"),
+    "clickflow_live_report_timestamp_seconds": ("When `clickflow live` made its last report; 0: never", (), "livemax"),
+    "clickflow_live_value": (
+        "A live metric of the version that answers, as of the last report",
+        ("model", "arm", "metric"),
+        "livemostrecent",
+    ),
+    "clickflow_live_low": ("The lower end of its interval", ("model", "arm", "metric"), "livemostrecent"),
+    "clickflow_live_high": ("The upper end of its interval", ("model", "arm", "metric"), "livemostrecent"),
+    "clickflow_live_requests": ("Requests in the last report", ("model", "arm"), "livemostrecent"),
+    "clickflow_live_not_judged": ("Answers whose outcome cannot be known yet", ("output",), "livemostrecent"),
+    "clickflow_live_moved": ("Dimensions that drifted, as of the last report", ("model", "group"), "livemostrecent"),
+    "clickflow_canary_started_timestamp_seconds": ("When a canary began; 0: none is on", ("model",), "livemax"),
+    "clickflow_canary_ends_timestamp_seconds": (
+        "When it is to end at the latest; 0: none is on",
+        ("model",),
+        "livemax",
+    ),
+}
+"""What is shown as it is now: what it says, its labels, and how those of several workers are one."""
+GONE = {"clickflow_wrong": 0.0, "clickflow_live_moved": 0.0}
+"""What a gauge shows of labels that are there no more, where that is a number."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +61,21 @@ class Metrics:
     """Answers that observers were not told of."""
     failed: Any
     """By observer."""
-    state: Any
-    """By what is counted."""
-    serving: Any
-    """The version that answers, by model."""
+    lost: Any
+    """Rows of the log of answers that were dropped."""
+    gauges: Mapping[str, Any]
+    """Of `GAUGES`, by name."""
+
+    def show(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set a gauge, by its labels. What it showed and is not there any more is not a number from here on."""
+        gauge, before = self.gauges[name], self._shown.get(name, set())
+        for labels in before - set(values):
+            gauge.labels(*labels).set(GONE.get(name, float("nan")))
+        for labels, value in values.items():
+            (gauge.labels(*labels) if labels else gauge).set(value)
+        self._shown[name] = before | set(values)
+
+    _shown: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
@@ -72,8 +115,9 @@ def made() -> Metrics:
         swaps=Counter("clickflow_swaps", "Versions swapped in", ("model",), registry=own),
         dropped=Counter("clickflow_observations_dropped", "Answers that observers were not told of", registry=own),
         failed=Counter("clickflow_observers_failed", "Faults of observers", ("observer",), registry=own),
-        state=Gauge("clickflow_state", "Visitors that are kept", ("count",), registry=own, multiprocess_mode="livesum"),
-        serving=Gauge(
-            "clickflow_serving_version", "Version that answers", ("model",), registry=own, multiprocess_mode="livemax"
-        ),
+        lost=Counter("clickflow_live_dropped", "Rows of the log of answers that were dropped", registry=own),
+        gauges={
+            name: Gauge(name, about, labels, registry=own, multiprocess_mode=mode)
+            for name, (about, labels, mode) in GAUGES.items()
+        },
     )

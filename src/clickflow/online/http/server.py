@@ -154,6 +154,7 @@ def build(params: Params, paths: Paths) -> Any:
         keys=Keys(paths.home).now,
         gap=gaps(params).get,
         wrong=wrong,
+        champions=lambda: {model: each.champion for model, each in champions.health().items()},
         at_end=end,
         extra={"live": live, "costs": params.evaluation.costs, "params": params, "paths": paths}
         | ({} if found is None else {"tracer": found}),

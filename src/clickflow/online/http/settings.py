@@ -59,6 +59,8 @@ class Settings:
     """The keys as they are now; none: whoever reaches the server may ask."""
     wrong: Callable[[], Mapping[str, str]] = dict
     """What is wrong with champions, by model."""
+    champions: Callable[[], Mapping[str, int]] = dict
+    """The version that should answer, by model; 0: none."""
     observers: Sequence[Observer] = ()
     gap: Callable[[str], int | None] = lambda _: None
     """Of a unit: microseconds between two steps after which another sequence begins; None: they all are one."""

@@ -15,9 +15,10 @@ from clickflow.online.champions import fetched
 from clickflow.online.engine import Answer as Found
 from clickflow.online.engine import Engine
 from clickflow.online.history import Step
-from clickflow.online.live import log, report
+from clickflow.online.live import gauges, log, report
 from clickflow.online.live.arms import Arms, arm_of, place
 from clickflow.online.live.log import Log
+from clickflow.online.live.regular import Regular
 from clickflow.online.ranking import Rules
 from clickflow.online.served import Served
 from clickflow.params.live import Live as Section
@@ -67,8 +68,10 @@ class Live:
             lambda model, version: fetched(paths, model, version),
             section.shadow > 0,
         )
+        self.regular = Regular(section, paths)
         self.unseen = 0
         """Requests that the shadow had no time for."""
+        self._read: tuple[tuple[int, int] | None, dict[str, Any]] = (None, {})
         self._shadow: queue.Queue[tuple[Any, int] | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, name="live-shadow", daemon=True)
 
@@ -77,12 +80,14 @@ class Live:
         if self.section.log:
             self.log.start()
         self.arms.start()
+        self.regular.start()
         self._thread.start()
         return self
 
     def close(self) -> None:
         """Write what waits."""
         self.arms.stop()
+        self.regular.stop()
         self._shadow.put(None)
         self._thread.join(timeout=5)
         if self.section.log:
@@ -96,9 +101,21 @@ class Live:
         """The last report of `clickflow live`; empty where none was made."""
         return report.last(self.paths)
 
+    def gauges(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """What Prometheus is shown, by gauge and labels."""
+        if (stamp := gauges.seen(self.paths)) != self._read[0]:
+            self._read = (stamp, self.report())
+        on = {model: self.arms.canaries.get(model) for model in self.engine.models}
+        serving = {model: self.engine.current(model).version for model in self.engine.models}
+        return {
+            "clickflow_live_queue": {(): float(self.log.waiting)},
+            "clickflow_live_unseen": {(): float(self.unseen)},
+            **gauges.of(self._read[1], on, serving, self.section.max_days),
+        }
+
     def wrong(self) -> dict[str, str]:
         """What is wrong, for health."""
-        said = {f"live {name}": what for name, what in self.arms.wrong.items()}
+        said = {f"live {name}": what for name, what in self.arms.wrong.items()} | self.regular.wrong
         return said | ({"live log": self.log.wrong} if self.log.wrong else {})
 
     def observe(self, asked: Any) -> None:

@@ -108,6 +108,8 @@ class Log:
     keep_days: float = 90.0
     clock: Callable[[], int] = time.time_ns
     worker: str = field(default_factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
+    counted: Callable[[int], object] = lambda _: None
+    """Told of rows that are dropped."""
     dropped: int = 0
     written: int = 0
     wrong: str = ""
@@ -147,6 +149,7 @@ class Log:
         with self._lock:
             if len(self._rows) >= self.most:
                 self.dropped += 1
+                self.counted(1)
                 return False
             self._last = max(self.now(), self._last + 1)
             row.setdefault("id", None)
@@ -186,6 +189,7 @@ class Log:
         with self._lock:
             kept = rows[: max(0, self.most - len(self._rows))] if keep else []
             self.dropped += len(rows) - len(kept)
+            self.counted(len(rows) - len(kept))
             self._rows = [*kept, *self._rows]
 
     def _work(self) -> None:

@@ -294,7 +294,7 @@ def visitors(params: Params, found: Joined, model: str, groups: Mapping[int, boo
     """Of the groups (by number: whether it is the candidate's), who has been there for `visitor_hours` and what is
     asked of them is known: the mean of a metric over their rows of those hours.
     """
-    row, value = _rows(params, found, model, metric)
+    row, value = rows_of(params, found, model, metric)
     at = found.answers["at"].cast("int64").to_numpy()
     asked = np.flatnonzero(np.isin(found.group, list(groups)))
     first: dict[int, int] = {}
@@ -320,7 +320,7 @@ def visitors(params: Params, found: Joined, model: str, groups: Mapping[int, boo
 
 def paired(params: Params, found: Joined, model: str, metric: str, version: int) -> Values:
     """Differences [n] in [-1, 1] of a shadow and the champion, visitor by visitor, on requests that both answered."""
-    row, value = _rows(params, found, model, metric)
+    row, value = rows_of(params, found, model, metric)
     if not len(row):
         return np.zeros(0)
     request = found.answers["request"].take(row).to_pylist()
@@ -338,8 +338,10 @@ def paired(params: Params, found: Joined, model: str, metric: str, version: int)
     return np.array([gained for _, gained in order], np.float64)
 
 
-def _rows(params: Params, found: Joined, model: str, metric: str) -> tuple[Ints, Values]:
-    """The rows of a model's answers that a metric is of, and what each adds, in [0, 1], more is better."""
+def rows_of(params: Params, found: Joined, model: str, metric: str, *, whole: bool = False) -> tuple[Ints, Values]:
+    """The rows of a model's answers that a metric is of, and what each adds, in [0, 1], more is better. `whole`: of
+    `recall@20` and the like, of answers that have so many items alone.
+    """
     if metric in (CTR, CONVERSION):
         value = found.shown.clicked if metric == CTR else found.shown.bought
         return found.shown.row, value.astype(np.float64)
@@ -347,10 +349,13 @@ def _rows(params: Params, found: Joined, model: str, metric: str) -> tuple[Ints,
     rows, values = [np.zeros(0, np.int64)], [np.zeros(0)]
     for each in found.judged:
         mine = np.array([found.groups[group].model == model for group in found.group[each.row]], bool)
+        _, _, cutoff = name.partition("@")
+        if whole and cutoff:
+            mine &= each.length >= int(cutoff)
         if each.output.name == output and mine.any():
-            gained = KINDS[each.output.kind].values(name, each.answers[mine], each.target[mine])
+            gains = KINDS[each.output.kind].values(name, each.answers[mine], each.target[mine])
             bound = GREATEST_LOSS if name == "log_loss" else 1.0
-            share = np.clip(gained, 0, bound) / bound
+            share = np.clip(gains, 0, bound) / bound
             rows.append(each.row[mine])
             values.append(1 - share if measures.sign(each.output.kind, name) < 0 else share)
     return np.concatenate(rows), np.concatenate(values)
