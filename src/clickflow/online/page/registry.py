@@ -18,7 +18,7 @@ from typing import Any
 
 from clickflow.gate import stage
 from clickflow.params.schema import Params
-from clickflow.registry import ledger
+from clickflow.registry import canary, ledger
 from clickflow.system import process
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256
@@ -40,9 +40,10 @@ class Registry:
         self._held: tuple[float, Any, dict[str, Any]] = (0.0, None, {})
 
     def models(self, served: dict[str, int]) -> dict[str, Any]:
-        """All of params.yaml; `served`: the versions that answer here. What cannot be read is said in `note`."""
-        status, note = self._status()
-        entries, said = self._entries()
+        """All of params.yaml, by what lies in the workspace; `served`: the versions that answer here. What cannot be
+        read is said in `note`.
+        """
+        entries, note = self._entries()
         watch = _json(self._paths.watch / "watch.json") or {}
         return {
             "models": [
@@ -51,7 +52,8 @@ class Registry:
                     "unit": spec.unit,
                     "outputs": list(spec.heads),
                     "served": served.get(name, 0),
-                    "status": status.get(name) or NOT_KNOWN,
+                    "champion": _champion(entries, name),
+                    "canary": _canary(entries, name),
                     "gate": self._gate(name),
                     "promotable": self._promotable(name, entries),
                     "ledger": [_line(entry) for entry in reversed(entries) if entry.model == name],
@@ -60,8 +62,21 @@ class Registry:
                 for name, spec in sorted(self._params.models.items())
             ],
             "runs": _runs(self._paths.root),
-            "note": " ".join(filter(None, (note, said))),
+            "note": note,
         }
+
+    def status(self) -> dict[str, Any]:
+        """What `clickflow status` says of each model: the registry is asked, which takes seconds. `note`: it failed."""
+        stamp = _stamp(ledger.path(self._paths), self._paths.params)
+        at, seen, held = self._held
+        if not held or seen != stamp or time.monotonic() - at > FRESH:
+            try:
+                held = self._verb(["status"])["models"]
+            except (ClickflowError, OSError, ValueError) as error:
+                said = error.what if isinstance(error, ClickflowError) else f"clickflow status failed: {error}"
+                return {"models": {}, "note": said}
+            self._held = (time.monotonic(), stamp, held)
+        return {"models": held, "note": ""}
 
     def promote(self, model: str, reason: str, person: str) -> str:
         """Carry out the gate's decision. Raises UsageError where it is refused, or nothing may be promoted."""
@@ -73,13 +88,13 @@ class Registry:
                 kept="nothing was changed",
                 next_step="`dvc repro` makes and judges a candidate",
             )
-        answer = self._verb(["promote", model, "--approve", _reason(reason)], person)
+        answer = self._verb(["promote", model, f"--approve={_reason(reason)}"], person)
         return str(answer["models"][0]["text"])
 
     def rollback(self, model: str, to: int, reason: str, person: str) -> str:
         """Put version `to` back. Raises UsageError where it may not be champion."""
         self._known(model)
-        answer = self._verb(["rollback", model, "--reason", _reason(reason), "--to", str(to)], person)
+        answer = self._verb(["rollback", model, f"--reason={_reason(reason)}", f"--to={to}"], person)
         return f"{model}: version {answer['champion']} is champion again"
 
     def _known(self, model: str) -> None:
@@ -98,17 +113,6 @@ class Registry:
             what, kept, following = _said(done.tail)
             raise UsageError(what, kept=kept, next_step=following)
         return json.loads(done.stdout)
-
-    def _status(self) -> tuple[dict[str, Any], str]:
-        stamp = _stamp(ledger.path(self._paths), self._paths.params)
-        at, seen, held = self._held
-        if not held or seen != stamp or time.monotonic() - at > FRESH:
-            try:
-                held = self._verb(["status"])["models"]
-            except (ClickflowError, OSError, ValueError) as error:
-                return {}, error.what if isinstance(error, ClickflowError) else f"clickflow status failed: {error}"
-            self._held = (time.monotonic(), stamp, held)
-        return held, ""
 
     def _entries(self) -> tuple[list[ledger.Entry], str]:
         try:
@@ -140,8 +144,27 @@ class Registry:
         return file.is_file() and sha256(file) not in done
 
 
-NOT_KNOWN: dict[str, Any] = {"champion": None, "candidate": None, "last": None, "down": None, "notes": []}
-"""The status of a model where it cannot be asked for."""
+def _champion(entries: Sequence[ledger.Entry], model: str) -> dict[str, Any] | None:
+    """The champion as the ledger's line on it says; None where there is none."""
+    now = ledger.standing(entries, model)
+    if now.entry is None or not now.champion:
+        return None
+    line = now.entry
+    named = {name: line.facts[name] for name in ("run_id", "dag_run", "commit") if line.facts.get(name)}
+    return {
+        "version": now.champion,
+        "previous": now.previous,
+        "since": line.time,
+        "actor": line.actor,
+        "why": f"{line.action}: {line.reason}",
+        "metrics": dict(line.facts.get("metrics", {})),
+        "origin": named,
+    }
+
+
+def _canary(entries: Sequence[ledger.Entry], model: str) -> dict[str, Any] | None:
+    on = canary.running(entries, model)
+    return None if on is None else {"version": on.version, "since": on.time, "share": on.facts.get("share")}
 
 
 def _line(entry: ledger.Entry) -> dict[str, Any]:

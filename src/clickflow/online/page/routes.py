@@ -302,6 +302,12 @@ async def models(service: Service, _: Call) -> Response:
     return _json(await asyncio.to_thread(registry.models, served))
 
 
+async def status(service: Service, _: Call) -> Response:
+    """What the registry says of each model; it may take seconds."""
+    registry = _registry(service)
+    return _json({"models": {}, "note": ""} if registry is None else await asyncio.to_thread(registry.status))
+
+
 async def promote(service: Service, call: Call) -> Response:
     """Carry out the gate's decision on a candidate."""
     return await _change(service, call, lambda own, who: own.promote(call.path["model"], call.body.reason, who))
@@ -334,7 +340,8 @@ ROUTES = (
     _own("GET", "/v1/console/items", items, "Items by what they are called.", query=FindItem),
     _own("GET", "/v1/console/segments", segments, "Segments of customers."),
     _own("GET", "/v1/console/forecasts", forecasts, "Demand ahead.", query=FindSeries),
-    _own("GET", "/v1/console/models", models, "Models and their registry.", seconds=LONG),
+    _own("GET", "/v1/console/models", models, "Models and their ledger."),
+    _own("GET", "/v1/console/status", status, "What the registry says of them.", seconds=LONG),
     _own(
         "POST",
         "/v1/console/models/{model}/promote",

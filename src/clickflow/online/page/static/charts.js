@@ -40,22 +40,25 @@ const last = (values) => values.reduce((found, value, index) => (value === null 
 /**
  * Lines over steps. `series`: [{name, values, strong, before, band: [low[], high[]]}], `format` of a value,
  * `labels` of the steps; `selected` is a place, `onselect` is told another one; `most` the least end of the axis.
+ * `marks` of the steps: {kind, text}, kind `cart` and `purchase` drawn large. `effects`: {label, values}, a bar a step
+ * below it, on the same places.
  */
-export function lines({ series, labels, format, selected = null, onselect, title, height = 170, most = 0 }) {
+export function lines({ series, labels, format, selected = null, onselect, title, height = 170, most = 0, marks = [], effects = null }) {
   const figure = h("figure", { class: "chart" });
   const n = labels.length;
   const told = series.map((each) => each.name).join(", ");
   const draw = (width) => {
     const small = width < 460;
     const shown = series.filter((each) => last(each.values) >= 0);
-    const longest = shown.length > 1 ? Math.max(...shown.map((each) => each.name.length)) : 0;
-    const right = Math.min(small ? 116 : 170, 56 + 6.8 * longest);
+    const longest = shown.length > 1 ? Math.max(...shown.map((each) => breadth(each.name))) : 0;
+    const right = Math.min(small ? 124 : 180, 56 + 6.8 * longest);
+    const whole = height + (effects ? STRIP : 0);
     const [left, top, bottom] = [40, 12, 22];
     const all = series.flatMap((each) => [...each.values, ...(each.before || []), ...(each.band ? each.band[1] : [])]);
     const end = Math.max(most, ceiling(Math.max(0, ...all.filter((value) => value !== null && value !== undefined))));
     const x = (index) => left + (n < 2 ? 0.5 : index / (n - 1)) * (width - left - right);
     const y = (value) => top + (1 - Math.min(value, end) / end) * (height - top - bottom);
-    const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${title}: ${told}` });
+    const svg = s("svg", { viewBox: `0 0 ${width} ${whole}`, width, height: whole, role: "img", "aria-label": `${title}: ${told}` });
     for (const tick of [0, end / 2, end]) {
       svg.append(
         s("line", { class: "grid", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }),
@@ -71,6 +74,7 @@ export function lines({ series, labels, format, selected = null, onselect, title
     });
     if (selected !== null && selected >= 0 && selected < n)
       svg.append(s("line", { class: "guide", x1: x(selected), x2: x(selected), y1: top - 6, y2: height - bottom }));
+    if (effects) strip(svg, effects, x, n, { left, right: width - right, at: height });
     for (const each of shown) {
       if (each.band) {
         const [low, high] = each.band;
@@ -80,17 +84,18 @@ export function lines({ series, labels, format, selected = null, onselect, title
       }
       if (each.before) svg.append(s("path", { class: "before", d: joined(each.before, x, y) }));
       svg.append(s("path", { class: each.strong ? "line strong" : "line", d: joined(each.values, x, y) }));
-      if (each.strong && n <= 40)
+      if (each.strong)
         each.values.forEach((value, index) => {
-          if (value !== null && value !== undefined) svg.append(s("circle", { class: "dot", cx: x(index), cy: y(value), r: 2.5 }));
+          const plain = !["cart", "purchase"].includes(marks[index]?.kind);
+          if (!(plain && n > 40) && value !== null && value !== undefined) svg.append(point(x(index), y(value), marks[index], labels[index], format(value)));
         });
       const here = selected === null ? null : each.values[selected];
       if (here !== null && here !== undefined)
         svg.append(s("circle", { class: each.strong ? "here strong" : "here", cx: x(selected), cy: y(here), r: each.strong ? 5 : 3 }));
     }
-    const marks = shown.map((each) => ({ ...each, at: last(each.values) }));
-    const places = apart(marks.map((each) => y(each.values[each.at]) + 4), 14, height - bottom + 4);
-    marks.forEach((each, index) =>
+    const ends = shown.map((each) => ({ ...each, at: last(each.values) })).sort((a, b) => b.strong - a.strong || b.values[b.at] - a.values[a.at]).slice(0, LABELS);
+    const places = apart(ends.map((each) => y(each.values[each.at]) + 4), 14, height - bottom + 4);
+    ends.forEach((each, index) =>
       svg.append(
         s(
           "text",
@@ -127,6 +132,36 @@ export function lines({ series, labels, format, selected = null, onselect, title
   return figure;
 }
 
+const STRIP = 62;
+const LABELS = 7;
+
+/** How broad a word is, in latin letters. */
+const breadth = (text) => [...text].reduce((sum, letter) => sum + (letter > "\u2e7f" ? 1.85 : 1), 0);
+
+/** A step on the line: what was put in the cart is a ring, what was bought a diamond. */
+function point(x, y, mark, label, value) {
+  const told = s("title", {}, [label, mark?.text, value].filter(Boolean).join(" · "));
+  if (mark?.kind === "purchase") return s("path", { class: "dot purchase", d: `M${round(x)} ${round(y - 6.5)}l6.5 6.5l-6.5 6.5l-6.5 -6.5Z` }, told);
+  if (mark?.kind === "cart") return s("circle", { class: "dot cart", cx: x, cy: y, r: 4.5 }, told);
+  return s("circle", { class: "dot", cx: x, cy: y, r: 2.5 }, told);
+}
+
+/** A bar a step: up for what raises, down for what lowers. */
+function strip(svg, { label, values, least }, x, n, { left, right, at }) {
+  const middle = at + 38;
+  const most = Math.max(least, ...values.map((value) => Math.abs(value ?? 0)));
+  const wide = Math.max(2, Math.min(16, (0.62 * (right - left)) / Math.max(n - 1, 1)));
+  svg.append(
+    s("text", { class: "tick", x: left, y: at + 11 }, label),
+    s("line", { class: "grid", x1: left - wide / 2, x2: right + wide / 2, y1: middle, y2: middle }),
+  );
+  values.forEach((value, index) => {
+    const size = (21 * Math.abs(value ?? 0)) / most;
+    if (size < 0.4) return;
+    svg.append(s("rect", { class: value < 0 ? "lowers" : "raises", x: round(x(index) - wide / 2), y: round(value < 0 ? middle : middle - size), width: round(wide), height: round(size), rx: 1 }));
+  });
+}
+
 /** Draw now, where the width is known, and again whenever it changes. */
 function wide(figure, draw) {
   let known = 0;
@@ -139,13 +174,17 @@ function wide(figure, draw) {
   }).observe(figure);
 }
 
+const opened = new Set();
+
 /** The same numbers for whoever does not see the chart, or wants them. */
 export function asTable(title, heads, rows) {
-  const details = h("details", { class: "numbers" }, h("summary", { "data-key": `table ${title}` }, t("table")));
+  const details = h("details", { class: "numbers", open: opened.has(title) }, h("summary", { "data-key": `table ${title}` }, t("table")));
   details.addEventListener(
     "toggle",
-    () =>
-      details.append(
+    () => {
+      if (details.open) opened.add(title);
+      else opened.delete(title);
+      if (details.open && details.children.length === 1) details.append(
         h(
           "div",
           { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
@@ -161,8 +200,8 @@ export function asTable(title, heads, rows) {
             ),
           ),
         ),
-      ),
-    { once: true },
+      );
+    },
   );
   return details;
 }

@@ -4,7 +4,7 @@ import { get, post, Problem } from "./api.js";
 import { asTable, interval } from "./charts.js";
 import { h, speak, swap } from "./dom.js";
 import { button, empty, fault, loading, sentence } from "./parts.js";
-import { figure, minute, t } from "./strings.js";
+import { called, figure, minute, number, share, t } from "./strings.js";
 
 const LINES = 8;
 
@@ -15,12 +15,16 @@ export function models(main, server, alive) {
     try {
       const [found, live] = await Promise.all([get("console/models"), get("live").catch(() => null)]);
       if (!alive()) return;
+      const late = get("console/status").catch((problem) => ({ models: {}, note: problem.detail || t("fault") }));
+      const note = h("div", { role: "status" });
+      late.then((status) => swap(note, status.note ? h("p", { class: "note" }, sentence(status.note)) : null));
       swap(
         box,
         h("h1", { class: "unseen" }, t("nav.models")),
         found.note ? h("p", { class: "note" }, found.note) : null,
+        note,
         elsewhere(server),
-        found.models.length ? found.models.map((each) => model(each, server, live, load)) : empty(t("fault.models"), t("fault.models.next")),
+        found.models.length ? found.models.map((each) => model(each, server, live, late, load)) : empty(t("fault.models"), t("fault.models.next")),
         runs(found.runs),
       );
     } catch (problem) {
@@ -38,13 +42,24 @@ function elsewhere(server) {
     "p",
     { class: "soft" },
     there.length ? [t("links"), ": ", there.flatMap(([name, address], index) => [index ? ", " : "", h("a", { href: address, rel: "noreferrer" }, t(`link.${name}`))])] : null,
-    server.person?.may_promote ? null : [there.length ? ". " : "", t("act.read")],
+    server.person?.may_promote ? null : [there.length ? ". " : "", sentence(t(server.keys ? "act.read" : "act.no.keys"))],
   );
 }
 
-function model(each, server, live, again) {
-  const { status } = each;
-  const { champion, candidate } = status;
+/** `late`: what the registry says, which comes seconds after the rest. */
+function model(each, server, live, late, again) {
+  const champion = h("div", {}, each.champion ? championOf(each) : each.ledger.length ? h("p", {}, t("champion.none")) : h("p", { class: "soft loading" }, t("loading")));
+  const candidate = h("div", {}, h("p", { class: "soft loading" }, t("loading")));
+  const notes = h("div", {});
+  late.then(({ models: all }) => {
+    const own = all[each.name];
+    if (!each.champion) {
+      each.champion = own?.champion;
+      swap(champion, own?.champion ? championOf(each) : h("p", {}, own?.down ? own.down.why : t("champion.none")));
+    }
+    swap(candidate, h("p", {}, own?.candidate ? t("candidate.is", { n: String(own.candidate) }) : own ? t("candidate.none") : t("candidate.unknown")));
+    swap(notes, (own?.notes || []).map((note) => h("p", { class: "note" }, sentence(note))));
+  });
   return h(
     "section",
     { class: "model", "aria-labelledby": `model ${each.name}` },
@@ -52,12 +67,12 @@ function model(each, server, live, again) {
     h(
       "div",
       { class: "facts2" },
-      fact("champion", champion ? championOf(each) : h("p", {}, status.down ? status.down.why : t("champion.none"))),
-      fact("candidate", h("p", {}, candidate ? t("candidate.is", { n: String(candidate) }) : t("candidate.none"))),
+      fact("champion", champion),
+      fact("candidate", candidate, canaryOf(each, live)),
       liveOf(each, live),
       driftOf(each),
     ),
-    status.notes.map((note) => h("p", { class: "note" }, sentence(note))),
+    notes,
     gate(each),
     ledger(each),
     server.person?.may_promote ? acts(each, again) : null,
@@ -66,7 +81,7 @@ function model(each, server, live, again) {
 
 const fact = (name, ...children) => h("div", { class: "fact" }, h("h3", {}, t(name)), children);
 
-function championOf({ status: { champion }, served }) {
+function championOf({ champion, served }) {
   const run = champion.origin.run_id || champion.origin.dag_run || (champion.origin.commit || "").slice(0, 10);
   return [
     h("p", { class: "big" }, t("version", { n: String(champion.version) })),
@@ -80,23 +95,59 @@ function championOf({ status: { champion }, served }) {
   ];
 }
 
-/** What helper routes know of outcomes; nothing where there is none. */
-function liveOf(each, live) {
-  const own = live?.models?.[each.name] ?? (Array.isArray(live?.models) ? live.models.find((one) => one.model === each.name) : null);
+/** The canary that is on, and what its rule says of it. */
+function canaryOf({ name, canary }, live) {
+  if (!canary) return null;
+  const said = live?.canaries?.[name];
+  return [
+    h("p", { class: "arm" }, t("live.canary"), " ", h("b", {}, t("version", { n: String(canary.version) })), canary.share ? ` · ${t("canary.share", { share: share(canary.share) })}` : "", " · ", minute(canary.since)),
+    said ? h("p", { class: "soft" }, t(`canary.${said.call}`, {}, said.call), ": ", said.why) : null,
+  ];
+}
+
+const MOST = 6;
+
+/** What became of the answers, by version and arm, each number beside that of the evaluation where there is one. */
+function liveOf({ name, champion }, live) {
   if (!live) return null;
-  if (!own || !(own.versions?.length || own.metrics)) return fact("live", h("p", { class: "soft" }, sentence(t("live.none"))));
+  const groups = (live.groups || []).filter((group) => group.model === name);
+  if (!groups.length) return fact("live", h("p", { class: "soft" }, sentence(t("live.none"))));
   return fact(
     "live",
-    (own.versions || []).map((version) =>
+    groups.map((group) =>
       h(
         "div",
         {},
-        h("p", {}, t("version", { n: String(version.version) }), version.role ? ` · ${version.role}` : ""),
-        h("dl", { class: "metrics" }, Object.entries(version.metrics || {}).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, typeof value === "object" && value ? `${figure(value.value)} (${figure(value.low)}–${figure(value.high)})` : figure(value))))),
+        h("p", { class: "arm" }, t(`live.${group.arm}`, {}, group.arm), " ", h("b", {}, t("version", { n: String(group.version) })), h("span", { class: "soft" }, ` · ${t("live.of", { n: group.requests, visitors: number(group.visitors) })}`)),
+        h("dl", { class: "metrics" }, cells(group).slice(0, MOST).map(([key, cell]) => metric(key, cell, group.arm === "champion" ? champion?.metrics : null))),
       ),
     ),
+    (live.agreement || [])
+      .filter((line) => line.model === name)
+      .map((line) => h("p", { class: "soft" }, t("live.agreement", { n: String(line.shadow), output: called({ name: line.output, title: line.output }), share: share(line.agreement), of: number(line.requests) }))),
+    h("p", { class: "soft" }, t("live.as.of", { n: live.days, time: minute(live.made) })),
   );
 }
+
+/** Clicks, purchases and revenue first; of each output the metrics of its head. */
+const cells = (group) => [
+  ...Object.entries(group.shown || {}).filter(([, cell]) => cell?.value !== undefined && cell.value !== null),
+  ...Object.values(group.heads).flatMap((head) => Object.entries(head.metrics).slice(-2)),
+];
+
+const metric = (key, cell, offline) =>
+  h(
+    "div",
+    {},
+    h("dt", {}, key.replaceAll("_", " ")),
+    h(
+      "dd",
+      {},
+      figure(cell.value),
+      cell.low === null ? null : h("span", { class: "soft" }, ` ${figure(cell.low)}–${figure(cell.high)}`),
+      offline && key in offline ? h("span", { class: "soft" }, ` (${t("live.offline", { n: figure(offline[key]) })})`) : null,
+    ),
+  );
 
 function driftOf({ watch }) {
   if (!watch) return fact("drift", h("p", { class: "soft" }, sentence(t("drift.none"))));
@@ -198,7 +249,6 @@ function ledger({ name, ledger: entries }) {
 }
 
 function acts(each, again) {
-  const { status } = each;
   const box = h("section", { class: "acts" });
   const ask = (verb, words, what, body) => {
     const reason = h("input", { type: "text", required: true, maxlength: "500", id: `reason ${each.name}`, autocomplete: "off" });
@@ -231,7 +281,7 @@ function acts(each, again) {
     reason.focus();
   };
   const draw = () => {
-    const previous = status.champion?.previous;
+    const previous = each.champion?.previous;
     swap(
       box,
       h(

@@ -4,7 +4,7 @@ import { get, Problem } from "./api.js";
 import { bar, lines } from "./charts.js";
 import { debounced, h, swap } from "./dom.js";
 import { button, empty, fault, loading } from "./parts.js";
-import { current, day, figure, number, percent, share, shortDay, t } from "./strings.js";
+import { current, day, figure, money, number, percent, share, shortDay, t } from "./strings.js";
 
 export function outlook(main, alive) {
   const segments = h("section", { class: "segments", "aria-labelledby": "segments" });
@@ -27,6 +27,8 @@ async function part(section, name, path, draw, alive) {
     if (alive()) swap(section, head, fault(problem, () => part(section, name, path, draw, alive)));
   }
 }
+
+const twice = (value) => number(value, 2);
 
 const spanned = (value, form) =>
   !value || value.value === null ? "–" : h("span", {}, form(value.value), value.low === null ? null : h("span", { class: "soft" }, ` ${form(value.low)}–${form(value.high)}`));
@@ -55,8 +57,8 @@ function drawSegments(section, head, found) {
               h("th", { scope: "row" }, each.name[current()] || each.name.en),
               h("td", { class: "num" }, number(each.customers), " ", h("span", { class: "soft" }, share(each.share)), bar(each.share, most)),
               h("td", { class: "num" }, spanned(each.came_back, share)),
-              h("td", { class: "num" }, spanned(each.value, figure)),
-              h("td", { class: "num" }, spanned(each.lift, figure)),
+              h("td", { class: "num" }, spanned(each.value, money)),
+              h("td", { class: "num" }, spanned(each.lift, twice)),
               h("td", { class: "text" }, each.traits.map((trait) => trait.words[current()] || trait.words.en).join("; ") || "–"),
             ),
           ),

@@ -104,7 +104,8 @@ export const TABLE = {
   "chart.before": ["before", "修改前"],
   "chart.step": ["step", "步骤"],
   "chart.band": ["Line: expected. Band: 8 of 10 cases.", "线：预期值；带：十次中八次。"],
-  "points": ["{n} points", "{n} 个百分点"],
+  "chart.effects": ["What each step changes of the {value} after step {n}", "每一步对第 {n} 步之后的 {value} 的影响"],
+  "points": ["{n} points", "{n} 百分点"],
 
   "why": ["Why", "原因"],
   "why.this": ["Why?", "为什么？"],
@@ -115,8 +116,7 @@ export const TABLE = {
     "去掉这一步后，回答与 {value} 的差距（已重新询问模型）。",
   ],
   "why.nothing": ["No single step changes it by much.", "没有任何一步单独造成明显变化。"],
-  "why.raises": ["raises it", "使其上升"],
-  "why.lowers": ["lowers it", "使其下降"],
+  "why.without": ["without it {value}", "没有它则为 {value}"],
   "why.together": ["together", "合计"],
   "why.earlier": ["all that is older", "更早的全部步骤"],
   "why.typical": ["Typical customer", "典型顾客"],
@@ -246,8 +246,8 @@ export const TABLE = {
   "forecasts.rises": ["rises", "上升"],
   "forecasts.not sure": ["not sure", "不确定"],
   "forecasts.worth": [
-    "{share} of the past values lay between the .1 and .9 quantiles.",
-    "过去有 {share} 的数值落在 10% 与 90% 分位数之间。",
+    "Of the past values {share} lay in such a band, where it aims at 80%.",
+    "过去有 {share} 的数值落在这样的区间内（目标为 80%）。",
   ],
 
   "champion": ["Champion", "线上模型"],
@@ -261,6 +261,11 @@ export const TABLE = {
   "candidate": ["Candidate", "候选模型"],
   "candidate.none": ["None waits: the last one was promoted, or was not registered.", "没有等待中的候选模型。"],
   "candidate.is": ["Version {n} is registered and is not champion.", "第 {n} 版已登记，尚未成为线上模型。"],
+  "candidate.unknown": ["The registry was not reached.", "无法访问模型登记处。"],
+  "canary.share": ["answers {share} of the visitors", "为 {share} 的访客应答"],
+  "canary.promote": ["it may become champion", "可以成为线上模型"],
+  "canary.stop": ["it should be stopped", "应当停止"],
+  "canary.wait": ["it goes on", "继续观察"],
   "gate": ["Last decision of the gate", "门禁的最近决定"],
   "gate.none": ["No decision lies here. `dvc repro` makes one.", "此处没有决定。运行 `dvc repro` 即可产生。"],
   "gate.promote": ["Promote", "上线"],
@@ -280,6 +285,13 @@ export const TABLE = {
   "gate.all": ["All {n} rules", "全部 {n} 条规则"],
   "live": ["Live", "线上表现"],
   "live.none": ["No outcomes were sent yet: `POST /v1/feedback` says what came of an answer.", "还没有结果反馈：`POST /v1/feedback` 可告知回答的结果。"],
+  "live.champion": ["Champion", "线上模型"],
+  "live.canary": ["Canary", "灰度版本"],
+  "live.shadow": ["Shadow", "影子版本"],
+  "live.of": ["{n} answers to {visitors} visitors", "{n} 次应答，{visitors} 位访客"],
+  "live.offline": ["evaluated {n}", "评估时为 {n}"],
+  "live.agreement": ["Shadow, version {n}: answers as the champion in {share} ({output}, {of} answers).", "影子第 {n} 版：{share} 与线上模型一致（{output}，{of} 次）。"],
+  "live.as.of": ["The last {n} days, as of {time}", "最近 {n} 天，截至 {time}"],
   "drift": ["Drift", "漂移"],
   "drift.none": ["Nobody has watched yet: `clickflow watch` does.", "尚未监测：运行 `clickflow watch`。"],
   "drift.retrain": ["It is time to retrain", "应当重新训练"],
@@ -300,13 +312,19 @@ export const TABLE = {
   "ledger.hold": ["hold", "暂缓"],
   "ledger.reject": ["reject", "拒绝"],
   "ledger.refuse": ["refuse", "驳回"],
+  "ledger.canary": ["canary", "灰度开始"],
+  "ledger.stop": ["stop", "灰度停止"],
   "ledger.rollback": ["roll back", "回滚"],
   "runs": ["Last runs", "最近的运行"],
   "runs.none": ["No run is recorded here.", "此处没有运行记录。"],
   "links": ["Elsewhere", "其他页面"],
   "link.airflow": ["Airflow", "Airflow"],
   "link.mlflow": ["MLflow", "MLflow"],
-  "act.read": ["To promote or roll back, sign in with a key that may.", "上线或回滚须使用有权限的密钥登录。"],
+  "act.read": ["Read-only: to promote or roll back, sign in with a key that may.", "只读：上线或回滚须使用有权限的密钥登录。"],
+  "act.no.keys": [
+    "Read-only: nobody has a key here. `clickflow serve --new-key NAME --scope read --scope promote` makes one that may promote and roll back.",
+    "只读：此处还没有密钥。运行 `clickflow serve --new-key NAME --scope read --scope promote` 可生成有上线和回滚权限的密钥。",
+  ],
   "act.promote": ["Promote the candidate", "让候选模型上线"],
   "act.rollback": ["Roll back to version {n}", "回滚到第 {n} 版"],
   "act.reason": ["Reason", "理由"],
@@ -360,6 +378,9 @@ export const number = (value, digits = 0) =>
 /** Up to four digits that matter. */
 export const figure = (value) =>
   typeof value === "number" ? form(Intl.NumberFormat, { maximumSignificantDigits: Math.abs(value) >= 1000 ? 6 : 4 }).format(value) : "–";
+
+/** Up to three digits that matter. */
+export const rough = (value) => form(Intl.NumberFormat, { maximumSignificantDigits: Math.abs(value) >= 1000 ? 6 : 3 }).format(value);
 
 /** A price or another sum. */
 export const money = (value) => number(value, Number.isInteger(value) ? 0 : 2);

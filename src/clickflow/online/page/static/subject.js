@@ -12,6 +12,7 @@ import { why } from "./why.js";
 
 const TOP = 10;
 const WAIT = 120;
+const OTHERS = 5;
 const STEP = 30_000_000;
 
 let made = 0;
@@ -204,17 +205,18 @@ function show(pane, found, models, alive) {
   const reasons = h("section", { class: "why", "aria-labelledby": "whyhead" });
   const list = h("section", { class: "history", "aria-labelledby": "historyhead" });
   const right = h("section", { class: "answers", "aria-labelledby": "answerhead" });
-  swap(pane, head, h("div", { class: "columns" }, chart, right, reasons, list));
+  swap(pane, head, h("div", { class: "columns" }, chart, reasons, right, list));
   const steps = timeline(list, view);
 
+  const paintChart = () => swap(chart, view.fault ? fault(view.fault, () => view.answer()) : view.now ? chartOf(view) : loading());
   function draw() {
     swap(head, heading(view, models));
-    swap(chart, view.fault ? fault(view.fault, () => view.answer()) : view.now ? chartOf(view) : loading());
     steps.draw();
     answers(right, view);
     paintWhy();
   }
   function paintWhy() {
+    paintChart();
     why(reasons, view);
     steps.paint();
   }
@@ -259,6 +261,9 @@ export function track(answered, question, name = question.target) {
   return own.values;
 }
 
+/** What each step changes, by the key of its row: the answer less the answer without it. */
+export const effects = (said) => said.effects.filter((each) => each.what === "step").map((each) => [said.rows[each.steps[0]], said.answer - each.without]);
+
 export const isAmount = (question) => question.kind === "amount";
 export const shown = (question, value) => (value === null || value === undefined ? "–" : isAmount(question) ? figure(value) : percent(value));
 
@@ -294,8 +299,9 @@ function heading(view, models) {
             t("of.customer"), " ", link(`customer/${encodeURIComponent(found.user)}`, brief(found.user), { "data-key": "customer" }),
             found.others.length > 1 ? ` · ${t("others", { n: found.others.length })}: ` : null,
             found.others.length > 1
-              ? found.others.slice(0, 5).flatMap((other, index) => [index ? ", " : "", other === found.id ? h("b", {}, brief(other)) : link(`session/${encodeURIComponent(other)}`, brief(other))])
+              ? found.others.slice(0, OTHERS).flatMap((other, index) => [index ? ", " : "", other === found.id ? h("b", {}, brief(other)) : link(`session/${encodeURIComponent(other)}`, brief(other))])
               : null,
+            found.others.length > OTHERS ? " …" : null,
           )
         : null,
       found.segment ? h("p", { class: "facts" }, t("segment.of"), ": ", h("b", {}, found.segment.name)) : null,
@@ -345,6 +351,8 @@ function chartOf(view) {
   const value = track(now, question)[view.place(now, view.cursor)];
   const previous = track(now, question)[view.place(now, view.cursor) - 1];
   const numberOf = (index) => view.rows.slice(0, index + 1).filter(inside).length;
+  const said = view.why?.rows ? new Map(effects(view.why)) : null;
+  const acted = [...new Set(rows.map(({ row }) => row.step.action))];
   const delta = previous === undefined || previous === null || value === undefined || value === null ? null : value - previous;
   return [
     h(
@@ -367,8 +375,19 @@ function chartOf(view) {
       selected: rows.findIndex(({ index }) => index === view.cursor),
       onselect: (place) => view.select(rows[place].index),
       title: `${asked(view)}, ${t("chart.after")}`,
+      marks: rows.map(({ row }) => ({ kind: row.step.action, text: `${action(row.step.action)} ${row.step.name || row.step.item}` })),
+      effects: {
+        label: said ? t("chart.effects", { n: numberOf(view.cursor), value: shown(question, value) }) : "",
+        values: rows.map(({ row }) => said?.get(row.key) ?? null),
+        least: isAmount(question) ? 1e-9 : 0.02,
+      },
     }),
-    question.kind === "amount" ? h("p", { class: "soft small" }, t("chart.band")) : null,
+    h(
+      "p",
+      { class: "legend" },
+      ["purchase", "cart"].filter((name) => acted.includes(name)).map((name) => h("span", { class: `key ${name}` }, action(name))),
+      question.kind === "amount" ? h("span", {}, t("chart.band")) : null,
+    ),
   ];
 }
 

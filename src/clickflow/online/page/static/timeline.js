@@ -4,7 +4,7 @@ import { effect } from "./charts.js";
 import { itemBox, words } from "./combobox.js";
 import { h, swap } from "./dom.js";
 import { button, choice } from "./parts.js";
-import { isAmount, shown, track } from "./subject.js";
+import { effects, isAmount, shown, track } from "./subject.js";
 import { action, clock, figure, money, number, shortDay, signed, t } from "./strings.js";
 
 const inNow = (row) => !row.removed;
@@ -36,7 +36,7 @@ export function timeline(section, view) {
   /** The numbers of the rows as they are; nothing that can be focused is made anew. */
   const paint = () => {
     const said = view.why && view.why.rows ? view.why : null;
-    const single = new Map((said?.effects || []).filter((each) => each.what === "step").map((each) => [said.rows[each.steps[0]], said.answer - each.without]));
+    const single = new Map(said ? effects(said) : []);
     const most = Math.max(...[...single.values()].map(Math.abs), view.question && isAmount(view.question) ? 0 : 0.02);
     for (const { row, index, bar, change, after, rank } of cells) {
       const value = single.get(row.key);

@@ -3,9 +3,10 @@
 import { Problem } from "./api.js";
 import { asTable, effect } from "./charts.js";
 import { h, swap } from "./dom.js";
+import { featureName } from "./features.js";
 import { button } from "./parts.js";
 import { asked, isAmount, points, shown } from "./subject.js";
-import { action, current, figure, percent, signed, t } from "./strings.js";
+import { action, current, figure, number as fixed, percent, rough, signed, t } from "./strings.js";
 
 const MOST = 4;
 
@@ -42,7 +43,7 @@ const numberOf = (view, said, place) => {
 const difference = (view, value) => (isAmount(view.question) ? signed(value, false) : points(value));
 
 function steps(view, said) {
-  const found = said.effects.map((each) => ({ ...each, by: said.answer - each.without })).filter((each) => Math.abs(each.by) >= (isAmount(view.question) ? 0.005 : 0.0005)).slice(0, MOST);
+  const found = said.effects.map((each) => ({ ...each, by: said.answer - each.without })).filter((each) => Math.abs(each.by) >= (isAmount(view.question) ? 0.005 : 0.0005)).sort((a, b) => Math.abs(b.by) - Math.abs(a.by)).slice(0, MOST);
   if (!found.length) return h("p", {}, t("why.nothing"));
   const most = Math.max(...found.map((each) => Math.abs(each.by)));
   return h(
@@ -51,11 +52,12 @@ function steps(view, said) {
     found.map((each) =>
       h(
         "li",
-        {},
+        { title: t("why.without", { value: shown(view.question, each.without) }) },
         h("span", { class: "of" }, each.steps.map((place) => numberOf(view, said, place)).join(", ")),
         h("span", { class: "what" }, each.what === "earlier" ? t("why.earlier") : each.what === "step" ? name(view, said, each.steps[0]) : `${each.name || each.item || action(each.action)} (${t("why.together")})`),
         effect(each.by, most),
         h("span", { class: each.by < 0 ? "lowers" : "raises" }, difference(view, each.by)),
+        h("span", { class: "soft without" }, t("why.without", { value: shown(view.question, each.without) })),
       ),
     ),
   );
@@ -65,7 +67,8 @@ function features(view, said) {
   const { typical, features: all } = said.contributions;
   const most = Math.max(...all.map((each) => Math.abs(each.effect)), 1e-9);
   const rows = all.slice(0, 8);
-  const number = (value) => (value === null ? "–" : figure(value));
+  const number = (value) => (value === null ? "–" : rough(value));
+  const changed = (value) => (said.unit === "amount" ? signed(value, false) : `× ${fixed(Math.exp(value), 2)}`);
   return [
     h(
       "ul",
@@ -73,18 +76,18 @@ function features(view, said) {
       rows.map((each) =>
         h(
           "li",
-          { title: each.meaning },
-          h("span", { class: "what" }, each.feature.replaceAll("_", " "), " ", h("b", {}, number(each.value)), h("span", { class: "soft" }, ` ${t("why.usual").toLowerCase()} ${number(each.typical)}`)),
+          {},
+          h("span", { class: "what" }, featureName(each), " ", h("b", {}, number(each.value)), h("span", { class: "soft" }, ` ${t("why.usual").toLowerCase()} ${number(each.typical)}`)),
           effect(each.effect, most),
-          h("span", { class: each.effect < 0 ? "lowers" : "raises" }, each.effect < 0 ? t("why.lowers") : t("why.raises")),
+          h("span", { class: each.effect < 0 ? "lowers" : "raises" }, changed(each.effect)),
         ),
       ),
     ),
-    h("p", { class: "soft small" }, `${t("why.typical")}: ${shown(view.question, said.unit === "amount" ? typical : Math.exp(typical))}`),
+    h("p", { class: "soft small" }, `${t("why.typical")}: ${shown(view.question, typical)}`),
     asTable(
       t("why"),
       [t("why.feature"), t("why.value"), t("why.usual"), t("why.effect")],
-      all.map((each) => [each.feature, number(each.value), number(each.typical), signed(each.effect, false)]),
+      all.map((each) => [featureName(each), number(each.value), number(each.typical), changed(each.effect)]),
     ),
   ];
 }
