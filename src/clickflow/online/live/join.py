@@ -121,7 +121,7 @@ class Sequences:
         asked, (event, end, _) = row[known][over], places[over].T
         head = output.head
         target = np.asarray((head.all_targets or head.targets)(self.split, event, end, self.names))
-        many = target.reshape(len(asked), -1)
+        many = target.reshape(len(target), int(np.prod(target.shape[1:])))  # of no question at all, too
         if head.kind != "amount":
             which, column = np.nonzero(many != NOTHING)
             asked, many = asked[which], many[which, column][:, None]

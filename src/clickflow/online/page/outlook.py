@@ -36,7 +36,9 @@ def segment_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
     rows = table.filter(pc.equal(table["user_id"], user)).to_pylist()
     if not rows:
         return None
-    return {"name": rows[0]["segment_name"], "similar": rows[0]["similar"][:5]}
+    named = {each["name"]["en"]: each["name"] for each in read_json(folder / "segments.json")["segments"]}
+    name = rows[0]["segment_name"]
+    return {"name": named.get(name, {"en": name}), "similar": [each for each in rows[0]["similar"][:5] if each]}
 
 
 def forecasts(paths: Paths | None, q: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import { lines } from "./charts.js";
 import { debounced, h, kept, link, speak, swap } from "./dom.js";
 import { finder } from "./finder.js";
 import { brief, button, choice, empty, fault, loading } from "./parts.js";
-import { action, called, figure, lasted, meant, minute, percent, signed, t } from "./strings.js";
+import { action, called, current, figure, lasted, meant, minute, percent, signed, t } from "./strings.js";
 import { timeline } from "./timeline.js";
 import { why } from "./why.js";
 
@@ -304,7 +304,14 @@ function heading(view, models) {
             found.others.length > OTHERS ? " …" : null,
           )
         : null,
-      found.segment ? h("p", { class: "facts" }, t("segment.of"), ": ", h("b", {}, found.segment.name)) : null,
+      found.segment
+        ? h(
+            "p",
+            { class: "facts" },
+            t("segment.of"), ": ", h("b", {}, found.segment.name[current()] || found.segment.name.en),
+            found.unit === "customer" && found.segment.similar.length ? [` · ${t("segment.similar")}: `, found.segment.similar.flatMap((other, index) => [index ? ", " : "", link(`customer/${encodeURIComponent(other)}`, brief(other))])] : null,
+          )
+        : null,
     ),
     models.length > 1
       ? choice({

@@ -1,0 +1,253 @@
+"""The page's routes, in this process: its files, whom it finds, answers after each step, models and their change."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import online_shop
+import pytest
+import small_models
+from test_serve import Ask, client
+
+from clickflow.online.http import keys, server
+from clickflow.online.page import after, registry, static_files
+from clickflow.online.served import Served
+from clickflow.params.file import load
+from clickflow.params.schema import Params
+from clickflow.registry import ledger
+from clickflow.sequences.store import open_split
+from clickflow.system.files import write_json
+from clickflow.system.paths import Paths
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a store of visits."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Served:
+    """Its model."""
+    return online_shop.exported(folder, heads=("next_item", "next_action", "purchase"))
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    """As the repository ships them."""
+    return load(small_models.ROOT / "params.yaml")
+
+
+@pytest.fixture
+def ask(folder: Path, served: Served, params: Params) -> Ask:
+    """A server beside the workspace."""
+    return client(served, extra={"params": params, "paths": Paths(folder)})
+
+
+def files(suffix: str) -> dict[str, str]:
+    return {name: body.decode() for name, (body, _) in static_files.every().items() if name.endswith(suffix)}
+
+
+def test_the_page_runs_no_script_but_its_own_files_and_asks_no_other_host(ask: Ask) -> None:
+    page = ask("GET", "/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    for name in re.findall(r'(?:src|href)="/page/([^"]+)"', page.text) + [
+        each for text in files(".js").values() for each in re.findall(r'from "\./([^"]+)"', text)
+    ]:
+        assert ask("GET", f"/page/{name}").status_code == 200, name
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page.text)
+    for name, text in {**files(".js"), **files(".css")}.items():
+        assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), name
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(", text), name
+    for wrong in ("/page/none.js", "/page/..%2froutes.py", "/page/routes.py"):
+        assert ask("GET", wrong).status_code == 404
+
+
+def test_every_line_is_there_in_both_languages_and_none_is_left_over() -> None:
+    scripts = files(".js")
+    table = dict(re.findall(r'^  "([\w. ]+)": \[(.+?)\],$', scripts["strings.js"], flags=re.MULTILINE | re.DOTALL))
+    assert len(table) > 200
+    for key, lines in table.items():
+        english, chinese = re.findall(r'"((?:[^"\\]|\\.)*)"', lines)
+        assert english
+        assert chinese
+        assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", chinese)), key
+        assert not re.search(r"[\u4e00-\u9fff]", english), key
+    code = "\n".join(text for name, text in scripts.items() if name != "strings.js")
+    code += scripts["strings.js"].partition("let language")[2]
+    for name in re.findall(r'\bt\("([\w.]+)"', code):
+        assert name in table, f"no line for {name}"
+    named = set(re.findall(r'"([\w. ]+)"', code))
+    made = (*re.findall(r"`([\w.]+\.)\$", code), "forecasts.", "segments.")  # `gate.${…}`
+    assert [key for key in table if key.removesuffix(".one") not in named and not key.startswith(made)] == []
+
+
+@pytest.mark.parametrize("cells", [1, 1 << 23])
+def test_answers_after_each_step_are_those_of_the_public_route(
+    ask: Ask, folder: Path, served: Served, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(after, "CELLS", cells)
+    steps = [
+        {"item": step.item, "action": step.action, "time": step.time} | ({"price": step.price} if step.price else {})
+        for step in online_shop.history(folder, served, 3)
+    ]
+    body = {"model": served.model, "history": steps, "k": 4, "watch": ["5", "none"]}
+    found = ask("POST", "/v1/console/answers", json=body).json()
+    assert (found["version"], found["first"], found["count"]) == (1, 0, len(steps))
+    for place in range(len(steps)):
+        asked = {"history": steps[: place + 1], "k": 4}
+        said = ask("POST", "/v1/predict", json=asked).json()["answers"]
+        own = found["outputs"]
+        assert own["purchase"]["values"][place] == pytest.approx(said["purchase"]["probability"], abs=2e-6)
+        classes = dict(zip(own["next_action"]["names"], own["next_action"]["values"][place], strict=True))
+        assert classes == pytest.approx(said["next_action"]["classes"], abs=2e-6)
+        ranked = [(each["item"], each["score"]) for each in said["next_item"]["items"]]
+        assert [item for item, _ in own["next_item"]["top"][place]] == [item for item, _ in ranked]
+        assert [p for _, p in own["next_item"]["top"][place]] == pytest.approx([p for _, p in ranked], abs=2e-6)
+        one = {"history": steps[: place + 1], "items": ["5"]}
+        scores = ask("POST", "/v1/score", json=one)
+        assert own["next_item"]["watched"]["5"][place] == pytest.approx(scores.json()["scores"][0], abs=2e-6)
+        if place + 1 < len(steps) and own["next_item"]["rank"][place] is not None:
+            rank = own["next_item"]["rank"][place]
+            every = ask("POST", "/v1/recommend", json={"history": asked["history"], "k": small_models.KNOWN}).json()
+            assert every["items"][rank - 1]["item"] == steps[place + 1]["item"]
+    assert found["outputs"]["next_item"]["watched"]["none"] == [None] * len(steps)
+
+
+def test_of_a_long_history_the_last_steps_and_of_none_what_is_popular(ask: Ask, served: Served) -> None:
+    many = [{"item": str(2 + n % 30), "time": 1_700_000_000_000_000 + n} for n in range(after.STEPS + 15)]
+    found = ask("POST", "/v1/console/answers", json={"model": served.model, "history": many, "k": 2}).json()
+    assert (found["first"], found["count"]) == (15, after.STEPS)
+    assert len(found["outputs"]["purchase"]["values"]) == after.STEPS
+    none = ask("POST", "/v1/console/answers", json={"model": served.model, "history": [], "k": 2}).json()
+    assert none["count"] == 1
+    assert none["outputs"]["next_item"]["fallback"] == ["popularity"]
+    assert none["outputs"]["purchase"]["values"] == [None]
+    unknown = ask(
+        "POST", "/v1/console/answers", json={"model": served.model, "history": [{"item": "?"}], "k": 2}
+    ).json()
+    assert unknown["outputs"]["next_item"]["fallback"] == ["popularity"]
+
+
+def test_who_can_be_looked_at_is_found_by_id_or_pseudonym_and_who_is_here_now_comes_first(
+    ask: Ask, folder: Path, served: Served
+) -> None:
+    latest = ask("GET", "/v1/console/subjects?unit=session&limit=5").json()["subjects"]
+    split = open_split(Paths(folder).sequences("session"), "test")
+    assert [each["last"] for each in latest] == sorted((each["last"] for each in latest), reverse=True)
+    assert latest[0]["last"] == pytest.approx(int(split.time.max()), abs=1e9)
+    one = ask("GET", f"/v1/console/subjects/session/{latest[0]['id']}").json()
+    sequence = int(latest[0]["id"].removeprefix("test-"))
+    assert [step["item"] for step in one["steps"]] == [
+        step.item for step in online_shop.history(folder, served, sequence)
+    ]
+    assert {"known", "name", "brand", "category", "price", "action", "time"} <= set(one["steps"][0])
+    short = ask("GET", "/v1/console/subjects", params={"unit": "session", "q": latest[0]["id"][:6]}).json()["subjects"]
+    assert latest[0]["id"] in {each["id"] for each in short}
+
+    ask(
+        "POST",
+        "/v1/events",
+        json={"session": "ann", "events": [{"item": "5", "action": "cart"}, {"item": "unheard of"}]},
+    )
+    first = ask("GET", "/v1/console/subjects?unit=session").json()["subjects"][0]
+    assert (first["source"], first["steps"]) == ("live", 2)
+    assert "ann" not in first["id"], "people are called by pseudonyms alone"
+    by_id = ask("GET", "/v1/console/subjects?unit=session&q=ann").json()["subjects"]
+    assert [each["id"] for each in by_id] == [first["id"]]
+    found = ask("GET", f"/v1/console/subjects/session/{first['id']}").json()
+    assert [(step["item"], step["known"]) for step in found["steps"]] == [("5", True), ("unheard of", False)]
+    nobody = ask("GET", "/v1/console/subjects/session/nobody")
+    assert nobody.status_code == 404
+    assert nobody.json()["next"]
+    assert ask("GET", "/v1/console/subjects?unit=customer").json()["subjects"] == [], "there is no such store: no fault"
+
+
+def test_items_are_found_by_what_they_are_called(ask: Ask, served: Served) -> None:
+    found = ask("GET", f"/v1/console/items?model={served.model}&q=17").json()["items"]
+    assert found[0]["item"] == "17"
+    assert ask("GET", f"/v1/console/items?model={served.model}&q=nothing+such").json()["items"] == []
+    popular = ask("GET", f"/v1/console/items?model={served.model}").json()["items"]
+    assert [each["item"] for each in popular] == [served.items.ids[n] for n in served.items.popular[: len(popular)]]
+
+
+def test_without_a_workspace_the_page_still_answers(served: Served) -> None:
+    ask = client(served)
+    assert [each["name"] for each in ask("GET", "/v1/console").json()["models"]] == [served.model]
+    assert ask("GET", "/v1/console/models").json() == {"models": [], "runs": [], "note": ""}
+    for name in ("segments", "forecasts"):
+        assert ask("GET", f"/v1/console/{name}").json() == {"missing": True}
+    assert client(None)("GET", "/v1/console").json()["models"] == []
+
+
+def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
+    folder: Path, served: Served, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "home"))
+    paths = Paths(folder)
+    file = ledger.path(paths)
+    for number in (1, 2):
+        line: dict[str, Any] = {"version": number, "champion": number, "previous": number - 1, "reason": "a test"}
+        ledger.append(file, ledger.read(file), action="promote", model=served.model, facts={}, **line)
+    ran: list[tuple[tuple[str, ...], str | None]] = []
+
+    def verb(_: Any, words: Any, person: str | None = None) -> Any:
+        ran.append((tuple(words), person))
+        return {"champion": 1, "models": [{"text": "done"}]}
+
+    monkeypatch.setattr(registry.Registry, "_verb", verb)
+    extra = {"params": params, "paths": paths}
+    ask = client(served, extra=dict(extra))
+    found = {each["name"]: each for each in ask("GET", "/v1/console/models").json()["models"]}[served.model]
+    assert (found["champion"]["version"], found["champion"]["previous"], found["served"]) == (2, 1, 1)
+    assert [line["version"] for line in found["ledger"]] == [2, 1]
+    place = f"/v1/console/models/{served.model}"
+    body = {"to": 1, "reason": "-- it was better"}
+    assert ask("POST", f"{place}/rollback", json=body).status_code == 401, "nobody has a key: nobody may"
+
+    scopes = {"shop": ("read",), "eve": ("read", "promote")}
+    allowed = {name: keys.make(tmp_path, name, own) for name, own in scopes.items()}
+    ask = client(served, "shop.example", keys=server.Keys(tmp_path).now, extra=dict(extra))
+    own = {name: {"authorization": f"Bearer {key}"} for name, key in allowed.items()}
+    assert ask("GET", "/v1/console", headers=own["shop"]).json()["person"] == {"name": "shop", "may_promote": False}
+    assert ask("GET", "/v1/console/models").status_code == 401
+    for verb_ in ("rollback", "promote"):
+        assert ask("POST", f"{place}/{verb_}", headers=own["shop"], json=body).status_code == 403
+    assert ran == []
+    assert ask("POST", f"{place}/rollback", headers=own["eve"], json=body).status_code == 200
+    assert ran.pop() == (("rollback", served.model, "--reason=-- it was better", "--to=1"), "eve")
+    good = {"reason": "good"}
+    assert ask("POST", f"{place}/promote", headers=own["eve"], json=good).status_code == 404, "there is no decision"
+    decision = {"decision": "promote", "summary": "", "rules": []}
+    write_json(paths.gate(served.model) / "decision.json", decision)
+    assert ask("POST", f"{place}/promote", headers=own["eve"], json=good).status_code == 200
+    assert ran.pop() == (("promote", served.model, "--approve=good"), "eve")
+    assert ask("POST", "/v1/console/models/none/promote", headers=own["eve"], json={"reason": "x"}).status_code == 404
+    assert ran == []
+
+
+def test_segments_and_forecasts_are_those_that_the_verbs_left(ask: Ask, folder: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for name in ("segments", "forecasts"):
+        assert ask("GET", f"/v1/console/{name}").json() == {"missing": True}
+    reports = folder / "reports"
+    write_json(reports / "profiles/card.json", {"as_of": "2026-01-01", "customers": 3, "horizon_days": 7})
+    write_json(reports / "profiles/segments.json", {"segments": [{"name": {"en": "Best", "zh": "最好"}}]})
+    found = ask("GET", "/v1/console/segments").json()
+    assert (found["customers"], found["segments"][0]["name"]["zh"]) == (3, "最好")
+    card = {"level": "item", "step": "day", "horizon": 2, "from": "2026-01-01", "count": 2, "past": None}
+    write_json(reports / "demand/card.json", card)
+    stock = [{"item": name, "expected": value} for name, value in (("a1", 1.0), ("B2", 5.0))]
+    parquet.write_table(pa.Table.from_pylist(stock), reports / "demand/stock.parquet")
+    numbers = {"expected": 1.0, "low_10": 0.0, "middle": 1.0, "high_90": 2.0}
+    ahead = [{"item": name, "period": f"2026-01-0{day}", **numbers} for name in ("a1", "B2") for day in (1, 2)]
+    parquet.write_table(pa.Table.from_pylist(ahead), reports / "demand/forecasts.parquet")
+    series = ask("GET", "/v1/console/forecasts").json()["series"]
+    assert [each["id"] for each in series] == ["B2", "a1"], "the largest first"
+    assert [len(each["periods"]) for each in series] == [2, 2]
+    assert [each["id"] for each in ask("GET", "/v1/console/forecasts?q=b").json()["series"]] == ["B2"]
