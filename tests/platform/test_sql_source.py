@@ -1,14 +1,9 @@
 """A table of a real PostgreSQL, which the test starts for itself on loopback, as a source."""
 
 import os
-import pwd
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
+import postgres_server
 from ingest_setup import Desk, Outcome, set_params
 
 from clickflow.events.ingest import ingest
@@ -50,76 +46,11 @@ COLUMNS = {
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a server with the table `clicks`."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
-    binaries = found[-1].parent
-    folder = Path("/tmp") / f"clickflow-postgres-{os.getpid()}"
-    folder.mkdir()
-    # the server refuses to be run by root
-    user = next((name for name in ("postgres", "nobody") if _exists(name)), None) if os.geteuid() == 0 else None
-    if os.geteuid() == 0:
-        if user is None:
-            pytest.skip("PostgreSQL does not run as root, and there is no other user")
-        shutil.chown(folder, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = folder / "data"
-    (folder / "password").write_text("p4ssw0rd-of-tests\n")
-    (folder / "password").chmod(0o644)
-    how: dict[str, object] = {"user": user, "cwd": folder, "check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run(
-        [
-            binaries / "initdb",
-            "-D",
-            data,
-            "-U",
-            "shop",
-            "--auth=scram-sha-256",
-            f"--pwfile={folder / 'password'}",
-            "-E",
-            "UTF8",
-        ],
-        **how,  # type: ignore[call-overload]
-    )
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, *options.split()],
-        user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
-    )  # fmt: skip
-    url = f"postgresql://shop:p4ssw0rd-of-tests@127.0.0.1:{port}/postgres"
-    try:
-        _fill(url, server)
-        yield url
-    finally:
-        server.send_signal(signal.SIGINT)  # a fast shutdown, which does not wait for clients
-        server.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def _fill(url: str, server: subprocess.Popen[bytes]) -> None:
-    import psycopg
-
-    for _ in range(100):
-        assert server.poll() is None, "the server has ended"
-        try:
-            with psycopg.connect(url) as con:
-                con.execute(ROWS)
-            return
-        except psycopg.OperationalError:
-            time.sleep(0.2)
-    pytest.fail("the server does not answer")
+    with postgres_server.running() as server:
+        server.execute(ROWS)
+        yield server.url
 
 
 @pytest.fixture

@@ -74,16 +74,21 @@ def connect(score: Score) -> Engine:
 
 def _copy(connection: Any, table: "sa.Table", rows: "pa.Table") -> None:
     """As CSV, which Arrow writes and PostgreSQL reads without a value passing through Python."""
+    import psycopg
+    import sqlalchemy as sa
     from pyarrow import csv
 
     quoted = connection.dialect.identifier_preparer
     columns = ", ".join(quoted.quote(name) for name in rows.column_names)
     words = f"COPY {quoted.format_table(table)} ({columns}) FROM STDIN WITH (FORMAT csv)"
-    with connection.connection.driver_connection.cursor() as cursor, cursor.copy(words) as copy:
-        for batch in rows.to_batches(max_chunksize=1 << 16):
-            buffer = io.BytesIO()
-            csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
-            copy.write(buffer.getvalue())
+    try:
+        with connection.connection.driver_connection.cursor() as cursor, cursor.copy(words) as copy:
+            for batch in rows.to_batches(max_chunksize=1 << 16):
+                buffer = io.BytesIO()
+                csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
+                copy.write(buffer.getvalue())
+    except psycopg.Error as error:  # as SQLAlchemy raises those of its own statements
+        raise sa.exc.DBAPIError.instance(words, None, error, psycopg.Error, hide_parameters=True) from error
 
 
 def _executemany(connection: Any, table: "sa.Table", rows: "pa.Table") -> None:
@@ -443,9 +448,9 @@ def _state(error: Any) -> str:
 
 
 def _refused(error: Any) -> bool:
-    """Whether it is a matter of rights."""
-    code = str(getattr(error, "sqlite_errorname", ""))
-    return _state(error) in ("42501", "25006", "28000", "28P01") or code.startswith(("SQLITE_READONLY", "SQLITE_PERM"))
+    """Whether it is a matter of rights; who may not use a schema is told that there is none."""
+    states, codes = ("25006", "28000", "28P01", "3F000", "42501"), ("SQLITE_READONLY", "SQLITE_PERM")
+    return _state(error) in states or str(getattr(error, "sqlite_errorname", "")).startswith(codes)
 
 
 def _now() -> datetime:
