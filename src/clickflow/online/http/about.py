@@ -52,6 +52,10 @@ def show(service: Service) -> None:
     """Set the gauges to what is now."""
     serving = {name: service.engine.current(name).version for name in service.engine.models}
     wanted = dict(service.settings.champions())
+    for name, version in serving.items():
+        if service.metrics.answered.setdefault(name, version) != version:
+            service.metrics.swaps.labels(name).inc()
+            service.metrics.answered[name] = version
     service.metrics.show("clickflow_state", {(name,): value for name, value in service.state.counts.items()})
     service.metrics.show("clickflow_serving_version", {(name,): serving.get(name, 0) for name in {**serving, **wanted}})
     service.metrics.show("clickflow_champion_version", {(name,): version for name, version in wanted.items()})

@@ -75,6 +75,8 @@ class Metrics:
             (gauge.labels(*labels) if labels else gauge).set(value)
         self._shown[name] = before | set(values)
 
+    answered: dict[str, int] = field(default_factory=dict)
+    """The version that answered when it was looked at last, by model."""
     _shown: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
 
     def text(self) -> bytes:
