@@ -4,8 +4,8 @@ does not look ahead, and so quickly.
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,39 @@ Expected = Callable[[PackedSplit, Questions, Ints], Mapping[str, npt.NDArray[Any
 """By output, what the trained model itself answers to some questions, [N, A]."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """An artefact that was written and checked: its `folder`, the `content` of its card, its `model`, what that was
+    held against, the milliseconds its requests took; the store, its card, and the sequences it was checked on.
+    """
+
+    folder: Path
+    content: Mapping[str, Any]
+    model: bytes
+    expected: Expected
+    taken: npt.NDArray[np.float64]
+    store: Path
+    card: Card
+    split: PackedSplit
+    asked: Questions
+
+
 def write(
-    out: Path, model: bytes, about: Mapping[str, Any], store: Path, card: Card, expected: Expected, export: Export
+    out: Path,
+    model: bytes,
+    about: Mapping[str, Any],
+    store: Path,
+    card: Card,
+    expected: Expected,
+    export: Export,
+    smaller: Callable[[Written], Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the artefact of a trained model into the folder `out`, and check it on sequences of the packed store in
     `store`, whose card is `card`.
 
-    `about`: what its card says beside what all cards do. Raises ClickflowError where its answers are not `expected`, or
-    look ahead; `out` is then as it was.
+    `about`: what its card says beside what all cards do; `smaller` may put a smaller form of the model in its place,
+    and returns what the card then says otherwise (`artefact.compression`). Raises ClickflowError where its answers are
+    not `expected`, or look ahead; `out` is then as it was.
     """
     with replacing(out, seal=integrity.seal) as fresh:
         (fresh / file_of(about)).write_bytes(model)
@@ -80,8 +105,11 @@ def write(
         split, asked = real(store, card, artefact.max_length, together=artefact.forecasts)
         content["parity"] = digits(parity(expected, artefact, card, split, asked, export.tolerance))
         causality(artefact, card, split, asked, export.tolerance)
-        p95 = latency(artefact, card, split, asked, export.latency_batch)
+        taken = latencies(artefact, card, split, asked, export.latency_batch)
+        p95 = within(taken, 0.95)
         content["latency_ms_p95_class"], content["latency_batch"] = ladder(p95), export.latency_batch
+        if smaller:
+            content |= smaller(Written(fresh, content, model, expected, taken, store, card, split, asked))
         write_json(fresh / CARD, content)
     name, counted = content["model"], f"{export.latency_batch} {card.unit}"
     if export.latency_batch > 1 and not card.unit.endswith("s"):
@@ -92,6 +120,7 @@ def write(
             "size_bytes": content["size_bytes"],
             "parity": content["parity"],
             "latency_ms_p95": round(p95, 3),
+            **({"compression": content["compression"]} if smaller else {}),
         },
         as_json=False,
         text=lambda: (
@@ -175,6 +204,11 @@ def _of_the_past(artefact: Artefact, card: Card, split: PackedSplit, asked: Ques
             )
 
 
+def within(taken: npt.NDArray[np.float64], share: float) -> float:
+    """Milliseconds within which such a share of the requests [rounds, requests] is answered, in the quickest round."""
+    return float(np.quantile(taken, share, axis=1).min())
+
+
 def _panel_latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int) -> float:
     """Milliseconds of processor time for so many series, of all of the last origin forecast together."""
     now = asked.now(split)
@@ -186,14 +220,17 @@ def _panel_latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Qu
     return (time.thread_time() - started) * 1000 * sequences / max(series, sequences)
 
 
-def latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int) -> float:
-    """Milliseconds of processor time within which 95% of requests are answered on one thread, after a warm-up; the
-    quickest of several rounds. A request is the latest step of `sequences` sequences. On an idle machine this is the
-    time that passes; on a busy one that would measure the neighbours. Hand-made features are computed within it. Series
-    of an origin are forecast together: theirs is their part of that time.
+def latencies(
+    artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int
+) -> npt.NDArray[np.float64]:
+    """Milliseconds of processor time that requests take on one thread, after a warm-up, [rounds, requests].
+
+    A request is the latest step of `sequences` sequences. On an idle machine this is the time that passes; on a busy
+    one that would measure the neighbours. Hand-made features are computed within it. Series of an origin are forecast
+    together: theirs is their part of that time.
     """
     if artefact.forecasts:
-        return _panel_latency(artefact, card, split, asked, sequences)
+        return np.array([[_panel_latency(artefact, card, split, asked, sequences)]])
     single = Artefact(
         artefact.folder,
         artefact.card,
@@ -216,7 +253,7 @@ def latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions
             request()
             taken.append((time.thread_time() - started) * 1000)
             advance()
-    return float(np.quantile(np.reshape(taken[WARM_UP:], (ROUNDS, REQUESTS)), 0.95, axis=1).min())
+    return np.reshape(taken[WARM_UP:], (ROUNDS, REQUESTS))
 
 
 def _difference(name: str, values: npt.NDArray[Any], others: npt.NDArray[Any]) -> float:
@@ -229,10 +266,10 @@ def _difference(name: str, values: npt.NDArray[Any], others: npt.NDArray[Any]) -
     return float(apart.max())
 
 
-def ladder(value: float) -> float:
+def ladder(value: float, steps: Sequence[float] = (1.0, 2.0, 5.0, 10.0), least: float = 1.0) -> float:
     """The next of 1, 2, 5, 10, 20, 50 … that is not smaller: a class that two measurements agree on."""
-    power = 10.0 ** math.floor(math.log10(max(value, 1.0)))
-    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if value <= step * power)
+    power = 10.0 ** math.floor(math.log10(max(value, least)))
+    return float(f"{next(step * power for step in steps if value <= step * power):.3g}")
 
 
 def digits(value: float) -> float:

@@ -12,6 +12,7 @@ from clickflow.artefact.tables import export_tabular
 from clickflow.models.saved import CARD as TRAINED_CARD
 from clickflow.params.schema import Params
 from clickflow.system import integrity
+from clickflow.system.console import say
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
 
@@ -24,6 +25,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
     if not (trained / TRAINED_CARD).is_file():
         raise UsageError(f"there is no trained model in {trained}", next_step=f"run `clickflow train {name}`")
     integrity.verify(trained, folder, home=paths.home)
+    kind = params.model(name).kind
+    if params.export.compression and kind != "network":
+        say(f"{name}: export.compression is of networks; a model of kind {kind} ships as it was trained")
     EXPORTERS[params.model(name).kind](params, paths, name)
 
 

@@ -6,21 +6,24 @@ The graph is traced (torch.onnx with dynamo=False): for these networks it equals
 
 import io
 import warnings
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from clickflow.artefact import asking, checks
+from clickflow.artefact import asking, checks, compression, int8, rounding
 from clickflow.artefact.artefact import described
 from clickflow.artefact.windows import Ints, Questions, batch
 from clickflow.models.ensemble import Ensemble
 from clickflow.models.network import Network
 from clickflow.models.saved import CARD, WEIGHTS, load_trained
+from clickflow.params.export import Export
 from clickflow.params.schema import Params
 from clickflow.sequences.features import FEATURES
-from clickflow.sequences.store import PackedSplit, read_card
+from clickflow.sequences.store import Card, PackedSplit, read_card
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import read_json, sha256
 from clickflow.system.paths import Paths
@@ -56,6 +59,35 @@ def export_network(params: Params, paths: Paths, name: str) -> None:
     if hand_made:
         about |= {"unit": network.spec.unit, "features": list(hand_made)}
 
+    smaller = None
+    if params.export.compression:
+        smaller = partial(compression.smaller, variants(network, store, params.export), params.export, params.gate)
+    checks.write(
+        paths.exported(name), to_onnx(network), about, folder, store, asked_of(network, store), params.export, smaller
+    )
+
+
+def variants(network: Network | Ensemble, store: Card, export: Export) -> Iterator[compression.Variant]:
+    """The smaller forms of a network that params.yaml asks for, each with the network that it must equal."""
+    for name in export.compression:
+        made = network
+        if "pruned" in name:
+            made = rounding.pruned(made, export.sparsity)
+        if "int8" in name:
+            made = rounding.rounded(made)
+        model = to_onnx(made)
+        yield compression.Variant(
+            name,
+            int8.narrowed(model) if "int8" in name else model,
+            asked_of(made, store),
+            max(export.tolerance, int8.TOLERANCE if "int8" in name else 0.0),
+        )
+
+
+def asked_of(network: Network | Ensemble, store: Card) -> checks.Expected:
+    """What a network answers to questions about a split of the store with that card."""
+    hand_made = network.sizes.hand_made
+
     def expected(split: PackedSplit, asked: Questions, chosen: Ints) -> dict[str, npt.NDArray[Any]]:
         inputs, rows, columns = batch(split, asked, chosen, network.inputs, checks.identity(split, store))
         tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
@@ -67,7 +99,7 @@ def export_network(params: Params, paths: Paths, name: str) -> None:
             answers = network(tensors, torch.from_numpy(rows), torch.from_numpy(columns), features)
         return {name: values.numpy() for name, values in answers.items()}
 
-    checks.write(paths.exported(name), to_onnx(network), about, folder, store, expected, params.export)
+    return expected
 
 
 class _Positional(nn.Module):

@@ -71,6 +71,7 @@ def run(params: Params, paths: Paths, name: str, champion: Earlier | None = None
             "size_mb": round(candidate.card["size_bytes"] / 1e6, 3),
             "latency_ms_p95_class": candidate.card["latency_ms_p95_class"],
             "parity": candidate.card["parity"],
+            **({"compression": forms} if (forms := candidate.card.get("compression")) else {}),
         },
     }
     with replacing(paths.evaluation(name), seal=integrity.seal) as fresh:
