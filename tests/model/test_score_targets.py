@@ -293,6 +293,21 @@ def test_a_run_names_no_other_tables(root: Path) -> None:
             permitted.check(text, {name: "X" if name != "score" else {"sql_url_env": "X"}})
 
 
+def test_who_is_forgotten_is_in_no_table(made: Made, root: Path) -> None:
+    from clickflow.privacy import scored
+    from clickflow.privacy.people import People, Person
+
+    for top in (1, 2):
+        scoring(*made, None, sql=True, top=top)
+    params = load_params(root / "params.yaml")
+    person = People((Person("name", "nobody", sessions=frozenset({"train-0", "test-1"})),), b"key")
+    for dry in (True, False):
+        removed, unreached = scored.remove(params, person, dry=dry)
+        assert {each.thing: each.rows for each in removed} == {ITEMS: 6, ACTIONS: 4}
+        assert unreached == []
+    assert scored.remove(params, person, dry=False) == ([], [])
+
+
 def test_the_manifest_says_what_is_done(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         failing(patch, folder.Folder, 2)

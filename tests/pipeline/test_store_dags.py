@@ -11,6 +11,8 @@ from small_shop import commit
 from store_shop import ran, read, with_stores
 from warm import Server
 
+from clickflow.params.score import Score
+
 pytestmark = pytest.mark.timeout(900)
 
 SCORED = {
@@ -74,6 +76,18 @@ def test_it_ends_at_the_call_and_trains_nothing(dags: Any) -> None:
     assert dag["params"] == ["models", "overrides", "note"]
     assert {"clickflow", "monitoring"} <= set(dag["tags"])
     assert "docs/howto/watch.md" in dag["doc"]
+
+
+def test_the_database_is_that_of_the_worker_or_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    from clickflow.airflow.score import database
+
+    score = Score(sql=True, sql_connection="scores")
+    monkeypatch.setenv("AIRFLOW_CONN_SCORES", "postgres://writer:p%40ss%2Fword@db:5433/shop?sslmode=require")
+    assert database(Score(sql_connection="scores")) == {}, "the DAG writes files alone"
+    monkeypatch.delenv("CLICKFLOW_SCORE_URL", raising=False)
+    assert database(score) == {"CLICKFLOW_SCORE_URL": "postgresql://writer:p%40ss%2Fword@db:5433/shop?sslmode=require"}
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", "sqlite:////x")
+    assert database(score) == {}, "the worker's own counts more"
 
 
 @pytest.mark.slow

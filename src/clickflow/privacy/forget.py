@@ -19,7 +19,7 @@ from clickflow.events.engine import started
 from clickflow.online.live import log
 from clickflow.orchestration import removed_objects, repository, workspace
 from clickflow.params.schema import Params
-from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw, served
+from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw, scored, served
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.people import People, Person
 from clickflow.privacy.search import holds
@@ -105,6 +105,9 @@ def forget(
         forgotten.add(home, key, {"user": who.users, "session": who.sessions})
         log.settled(log.place(home))  # from here on no server writes of them
     save(served.remove(params, who, dry=dry)[0])
+    rows, kept = scored.remove(params, who, dry=dry)
+    save(rows)
+    unreached += kept
     _raw_and_events(params, paths, who, raw_files, state, save, dry=dry, outside=raw_outside)
     save(list(leftovers.in_checkout(params, paths, who, set(state["tested"]), dry=dry)))
     save(_objects(stores, doomed, state, home, dry=dry))

@@ -8,7 +8,7 @@ whole and newest. The URL is an environment variable's; nothing says it again.
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -328,7 +328,7 @@ class Tables:
         }
 
     def _name(self, file: str) -> str:
-        return f"{self.score.sql_prefix}{self._model}_{file.removesuffix('.parquet')}"
+        return _table_name(self.score, self._model, file)
 
     def _table(self, file: str, schema: "pa.Schema") -> "sa.Table":
         """The table of a file. Raises UsageError where its name, or a column's, is none that a database can have."""
@@ -435,6 +435,46 @@ class Tables:
             kept=kept,
             next_step="hold the tables against docs/howto/score.md: rules and triggers of your own may refuse rows",
         )
+
+
+def without(
+    engine: Engine, score: Score, users: Collection[str], sessions: Collection[str], *, dry: bool
+) -> dict[str, int]:
+    """Remove the rows of people, named by pseudonyms, from the tables of every batch (`dry`: count them), by table.
+
+    Raises ClickflowError where the database is away or refuses; nothing is removed then.
+    """
+    import sqlalchemy as sa
+
+    found = {}
+    try:
+        with engine.engine.begin() as con:
+            schema, inspector = score.sql_schema, sa.inspect(con)
+            lines = f"{score.sql_prefix}{LINES}"
+            if not inspector.has_table(lines, schema=schema):
+                return {}
+            line = sa.Table(lines, sa.MetaData(schema=schema), autoload_with=con)
+            said = con.execute(sa.select(line.c.model, line.c.rows)).all()
+            for name in sorted({_table_name(score, model, file) for model, rows in said for file in rows}):
+                if not inspector.has_table(name, schema=schema):
+                    continue
+                table = sa.Table(name, sa.MetaData(schema=schema), autoload_with=con)
+                whose = {"user_id": sorted(users), "session_id": sorted(sessions)}
+                theirs = sa.or_(*(table.c[key].in_(names) for key, names in whose.items() if key in table.c))
+                asked = sa.select(sa.func.count()).select_from(table).where(theirs)
+                if count := con.execute(asked).scalar_one() if {*whose} & {*table.c.keys()} else 0:
+                    found[name] = int(count)
+                    if not dry:
+                        con.execute(table.delete().where(theirs))
+    except sa.exc.DBAPIError as error:
+        away = isinstance(error, _away()) and not _state(error.orig)
+        text = databases.said(error.orig, engine.url, connecting=away)
+        raise ClickflowError(f"the database of {engine.variable}: {text}", kept="nothing was removed there") from None
+    return found
+
+
+def _table_name(score: Score, model: str, file: str) -> str:
+    return f"{score.sql_prefix}{model}_{file.removesuffix('.parquet')}"
 
 
 def _away() -> Any:
