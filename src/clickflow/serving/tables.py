@@ -468,7 +468,7 @@ def without(
                         con.execute(table.delete().where(theirs))
     except sa.exc.DBAPIError as error:
         away = isinstance(error, _away()) and not _state(error.orig)
-        text = databases.said(error.orig, engine.url, connecting=away)
+        text = databases.said(error.orig or error, engine.url, connecting=away)
         raise ClickflowError(f"the database of {engine.variable}: {text}", kept="nothing was removed there") from None
     return found
 
