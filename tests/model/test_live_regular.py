@@ -11,7 +11,7 @@ import pytest
 from clickflow.monitoring import rule
 from clickflow.monitoring.rule import LIVE, Judged
 from clickflow.online.http import metrics as shown
-from clickflow.online.live import gauges, log, watched
+from clickflow.online.live import drift, gauges, log, metrics, watched
 from clickflow.online.live.log import Log
 from clickflow.online.live.regular import Regular
 from clickflow.params.file import load
@@ -133,3 +133,45 @@ def test_live_metrics_that_fall_call_for_retraining(
     few = watched.asked(params, paths)(MODEL, windows, 61)
     assert few is not None and few.windows == (None,) * 4
     assert next(rule.answered(0.15, few, 0, 0.05)).why
+
+
+def talked(folder: Path, *, last: dict[str, Any], share: float) -> None:
+    """Ten days of questions, 60 visitors each; those of the last day, and of the canary, are otherwise."""
+    draw = np.random.default_rng(4)
+    now = [START]
+    own = Log(folder, clock=lambda: now[0] * 1000)
+    for day in range(10):
+        for visitor in range(60):
+            now[0] = START + day * DAY + visitor * HOUR // 10
+            who = {"session_id": f"{day} {visitor}"}
+            chance = draw.uniform(0.1, 0.3) + (share if visitor % 2 else 0)
+            arm = {"arm": log.CANARY, "version": 2} if visitor % 2 else {"arm": log.CHAMPION, "version": 1}
+            given = {"kind": "probability", "labels": ["no", "yes"], "scores": [1 - chance, chance], "plain": True}
+            asked = {"steps": int(draw.integers(1, 9)), "last_item": "x", "last_action": "view"}
+            asked |= last if day == 9 else {}
+            for number in range(3):
+                row = {"request": f"{day} {visitor} {number}", "model": MODEL, "test": 0, "output": "purchase"}
+                own.put("answers", **who, **row, **arm, **given, **asked)
+            own.put("outcomes", kind=log.STEP, **who, item="x", action="view")
+    own.flush()
+
+
+@pytest.mark.parametrize(
+    ("last", "share", "found"),
+    [
+        ({}, 0.0, set()),
+        ({"last_action": "cart", "steps": 40}, 0.0, {("last day", "asked"), ("last day", "steps")}),
+        ({}, 0.5, {("canary", "answer purchase")}),
+    ],
+)
+def test_what_has_moved_is_said_and_chance_is_not(
+    tmp_path: Path, params: Params, last: dict[str, Any], share: float, found: set[tuple[str, str]]
+) -> None:
+    params = replace(params, watch=replace(params.watch, min_sequences=20))
+    folder, now = log.place(tmp_path), START + 9 * DAY + 6 * HOUR
+    talked(folder, last=last, share=share)
+    answers, outcomes = log.read(folder, "answers"), log.read(folder, "outcomes")
+    lines = drift.moved(params, metrics.joined(params, answers, outcomes, now), outcomes, now)
+    assert {(line["group"], line["dimension"]) for line in lines if line["moved"]} == found
+    assert {line["dimension"] for line in lines} == {"asked", "steps", "answer purchase", "outcome"}
+    assert all(line["distance"] <= 1 for line in lines)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clickflow.online.live import log, metrics, rule, sequential
+from clickflow.online.live import drift, log, metrics, rule, sequential
 from clickflow.online.live.metrics import Joined
 from clickflow.params.schema import Params
 from clickflow.registry import canary, ledger
@@ -35,6 +35,8 @@ def report(params: Params, paths: Paths, now: int | None = None) -> dict[str, An
     """All of it, as JSON holds it; it is written beside the log, too."""
     now = time.time_ns() // 1000 if now is None else now
     entries = ledger.whole(paths)
+    since = now - round(params.live.window_days * DAY)
+    outcomes = log.read(log.place(paths.home), "outcomes", since=since)
     found = read(params, paths, now=now, days=params.live.window_days)
     groups = metrics.summary(params, found)
     for line in groups:
@@ -45,6 +47,7 @@ def report(params: Params, paths: Paths, now: int | None = None) -> dict[str, An
         "groups": groups,
         "agreement": [_compared(params, found, line) for line in metrics.agreement(found)],
         "canaries": {each.model: each.plain() for each in verdicts(params, paths, entries, now)},
+        "drift": drift.moved(params, found, outcomes, now),
         "waiting": {each.output.name: each.waiting for each in found.judged},
         "dropped": found.dropped,
     }
@@ -106,6 +109,12 @@ def lines(result: Mapping[str, Any], model: str) -> list[str]:
         f"{line['agreement']:.3f} of {_number(line['requests'])} requests"
         for line in result.get("agreement", ())
         if line["model"] == model
+    ]
+    found += [
+        f"{line['group']}: {line['dimension']} has moved, by {line['distance']:.3f} (noise {line['noise']:.3f}, "
+        f"{_number(line['visitors'])} visitors)"
+        for line in result.get("drift", ())
+        if line["model"] == model and line["moved"]
     ]
     if on := result.get("canaries", {}).get(model):
         found.append(f"canary, version {on['version']}: {on['call']}: {on['why']}")
