@@ -14,6 +14,7 @@ BY_HAND = (
     "docs/howto/score.md",
     "docs/howto/explain.md",
     "docs/howto/serve.md",
+    "docs/howto/page.md",
     "docs/howto/live.md",
     "docs/howto/watch.md",
     "docs/howto/forget.md",

@@ -156,5 +156,5 @@ function keys(event, view) {
   event.preventDefault();
   const least = view.shownFrom;
   view.select(Math.max(least, Math.min(view.rows.length - 1, view.cursor + step)));
-  event.currentTarget.querySelector("[aria-current] , .chosen .select")?.focus();
+  event.currentTarget.querySelector(".step.chosen .select")?.focus();
 }

@@ -1,0 +1,261 @@
+"""The page in a headless Chromium: found, asked why, changed, signed in; by keyboard, on a phone, in both themes and
+languages, without a fault that axe knows and without a word of the browser's console.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright import sync_api
+from playwright.sync_api import expect
+from test_serving import Server, crown
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
+
+import online_shop
+from online_shop import MODEL
+
+from clickflow.online.http import keys
+from clickflow.system.files import write_json
+from clickflow.system.paths import Paths
+
+pytestmark = [
+    pytest.mark.platform,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on this machine"),
+]
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+PHONE: Any = {"width": 360, "height": 740}
+DESK: Any = {"width": 1360, "height": 900}
+VISIT = "test-51"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+AXE = f"""async () => (await axe.run(document, {{runOnly: {RULES}}})).violations.map(each =>
+    each.id + ': ' + each.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary).join('; '))"""
+WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server beside a workspace with visits, two versions, a decision, drift, and what became of answers."""
+    folder = tmp_path_factory.mktemp("page")
+    paths = Paths(folder)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(root / name, folder / name)
+    heads = ("next_item", "next_action", "purchase")
+    for number in (2, 1):  # the last one stands in the workspace, too
+        place = folder if number == 1 else tmp_path_factory.mktemp("second")
+        made = online_shop.exported(place, seed=number, heads=heads).artefact.folder
+        shutil.copytree(made, folder / ".clickflow/models" / MODEL / str(number))
+    crown(folder, 1)
+    crown(folder, 2)
+    found = {"verdict": "passed", "severity": "hold", "text": "it is above", "evidence": {}}
+    rules = [{**found, "rule": "floor: mrr@20"}, {**found, "rule": "fails", "verdict": "failed"}]
+    decision = {"decision": "hold", "summary": "one rule failed", "champion_version": 2, "rules": rules}
+    write_json(paths.gate(MODEL) / "decision.json", decision)
+    cell = {"value": 0.21, "low": 0.2, "high": 0.22}
+    group = {"model": MODEL, "version": 2, "arm": "champion", "test": 0, "requests": 900, "visitors": 80}
+    heads_ = {"next_item": {"questions": 9, "metrics": {"recall@20": cell}}}
+    live = {"groups": [{**group, "shown": {"ctr": cell}, "heads": heads_}], "agreement": [], "canaries": {}}
+    write_json(folder / ".clickflow/live/live.json", {**live, "made": "2026-01-01T00:00:00+00:00", "days": 7})
+    server = Server(folder)
+    yield server
+    assert server.end() == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    """One for all."""
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Reader:
+    """A person before the page, and what the browser complains of."""
+
+    def __init__(self, browser: sync_api.Browser, served: Server, **context: Any) -> None:
+        self.context = browser.new_context(
+            **{
+                "viewport": DESK,
+                "locale": "en-GB",
+                "timezone_id": "UTC",
+                "base_url": str(served.client.base_url),
+                **context,
+            }
+        )
+        self.context.set_default_timeout(20_000)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.elsewhere(request.url, served))
+
+    def elsewhere(self, url: str, served: Server) -> None:
+        if not url.startswith(str(served.client.base_url)):
+            self.said.append(f"asked {url}")
+
+    def see(self, route: str) -> sync_api.Page:
+        """Go somewhere, and wait until all of it is there."""
+        self.page.goto(f"/#/{route}")
+        self.settled()
+        return self.page
+
+    def settled(self) -> None:
+        """Until nothing is loading."""
+        expect(self.page.locator(".loading")).to_have_count(0, timeout=60_000)
+        expect(self.page.locator("[aria-busy]")).to_have_count(0)
+
+    def faults(self) -> list[str]:
+        """What axe finds on what is shown; the driver runs it, for the page's policy lets no script in."""
+        found = find_spec("axe_playwright_python")
+        assert found is not None and found.submodule_search_locations
+        axe = Path(found.submodule_search_locations[0]) / "axe.min.js"
+        self.page.evaluate(axe.read_text(encoding="utf-8"))
+        violations: list[str] = self.page.evaluate(AXE)
+        return violations
+
+    def end(self) -> None:
+        self.context.close()
+        assert self.said == []
+
+
+@pytest.fixture
+def reader(browser: sync_api.Browser, served: Server) -> Iterator[Reader]:
+    """At a desk, in English."""
+    one = Reader(browser, served)
+    yield one
+    one.end()
+
+
+@pytest.mark.parametrize(
+    ("viewport", "theme", "language"), [(DESK, "light", "en-GB"), (PHONE, "dark", "zh-CN")], ids=["desk", "phone"]
+)
+def test_every_view_is_clean_in_both_themes_and_languages_and_fits_a_phone(
+    browser: sync_api.Browser, served: Server, viewport: Any, theme: Any, language: str
+) -> None:
+    one = Reader(browser, served, viewport=viewport, color_scheme=theme, locale=language)
+    dark = set()
+    for route in ("session", f"session/{VISIT}", "session/new", "session/none", "customer", "outlook", "models"):
+        page = one.see(route)
+        assert one.faults() == [], route
+        assert not page.evaluate(WIDER), f"{route} is wider than the screen"
+        dark.add(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+        shown = page.locator("main").inner_text()
+        assert ("访问" in page.locator("header").first.inner_text()) == (language == "zh-CN")
+        assert shown.strip()
+    assert dark == {"rgb(21, 23, 27)" if theme == "dark" else "rgb(252, 252, 250)"}
+    one.said = [text for text in one.said if "404" not in text]  # of session/none, which the browser tells too
+    one.end()
+
+
+def test_a_visit_is_found_read_and_asked_why_and_what_if(reader: Reader) -> None:
+    page = reader.see("session")
+    page.get_by_role("searchbox").fill(VISIT[:6])
+    page.get_by_role("link", name=VISIT).click()
+    reader.settled()
+    rows = page.locator("ol.steps > li")
+    count = rows.count()
+    assert count > 5
+    before = page.locator(".headline strong").inner_text()
+    assert before.endswith("%")
+    expect(page.locator("#whyhead")).to_be_visible()
+    expect(page.locator(".reasons li").first).to_contain_text("without it")
+    expect(page.locator(".chart rect").first).to_be_attached()
+    first = page.locator("ol.ranked .what b").first.inner_text()
+
+    page.get_by_role("button", name="Remove").click()
+    expect(page.locator(".whatif")).to_contain_text("1 change")
+    reader.settled()
+    expect(page.locator("path.before")).to_have_count(1)
+    expect(page.locator(".answer .was").first).to_be_visible()
+    page.get_by_role("button", name="Undo all").click()
+    reader.settled()
+    expect(page.locator(".headline strong")).to_have_text(before)
+
+    page.get_by_role("button", name="Add a step after it").click()
+    box = page.get_by_role("combobox", name="Item")
+    box.fill("17")
+    expect(page.get_by_role("listbox").get_by_role("option").first).to_contain_text("17")
+    box.press("Enter")
+    reader.settled()
+    expect(rows).to_have_count(count + 1)
+    expect(rows.first).to_contain_text("17")
+    page.locator("select[data-key=action]").select_option("cart")
+    reader.settled()
+    expect(page.locator(".whatif")).to_contain_text("1 change")
+
+    page.get_by_role("button", name="Undo all").click()
+    reader.settled()
+    page.get_by_role("button", name=f"Why? {first}").click()
+    reader.settled()
+    expect(page.locator("#whyhead")).to_contain_text(first)
+    page.get_by_role("button", name="Try it").click()
+    reader.settled()
+    assert page.locator("ol.ranked .what b").first.inner_text() != first, "what it says would change it does"
+
+
+def test_all_of_it_is_reached_by_keyboard(reader: Reader) -> None:
+    page = reader.see(f"session/{VISIT}")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    chosen = page.locator(".step.chosen .select")
+    chosen.focus()
+    last = int(chosen.inner_text())
+    for key, step in (("ArrowDown", last - 1), ("ArrowDown", last - 2), ("ArrowUp", last - 1), ("End", 1)):
+        page.keyboard.press(key)
+        expect(chosen).to_have_text(str(step))
+        expect(chosen).to_be_focused()
+    reader.settled()
+    expect(page.locator("#answerhead")).to_contain_text("after step 1")
+    focused = set()
+    for _ in range(90):
+        page.keyboard.press("Tab")
+        focused.add(page.evaluate("document.activeElement.dataset.key || document.activeElement.tagName"))
+    assert {"add", "remove", "action", "language", "theme", "nav models"} <= focused
+
+
+def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader: Reader) -> None:
+    page = reader.see("models")
+    section = page.locator(".model", has=page.get_by_role("heading", name=MODEL))
+    expect(section).to_contain_text("version 2")
+    expect(section).to_contain_text("one rule failed")
+    expect(section).to_contain_text("900 answers to 80 visitors")
+    expect(section.locator("table.ledger tbody tr")).to_have_count(2)
+    expect(page.locator("main")).to_contain_text("nobody has a key here")
+    assert page.locator(".acts button").count() == 0
+
+
+def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served: Server, reader: Reader) -> None:
+    home = served.log.parent / ".clickflow"
+    key = keys.make(home, "eve", ("read", "promote"))
+    served.until(lambda: served.client.get("/v1/models").status_code == 401)
+    page = reader.page
+    page.goto("/#/models")
+    page.get_by_role("button", name="Sign in").first.click()
+    assert reader.faults() == []
+    page.get_by_label("Key").fill("no such key, which is long enough")
+    page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("dialog")).to_contain_text("does not know this key")
+    page.get_by_label("Key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.locator(".person")).to_have_text("Signed in as eve")
+    assert key not in page.content()
+    page.get_by_role("button", name="Roll back to version 1").click()
+    page.get_by_label("Reason").fill("it sold more")
+    before = (home / "ledger.jsonl").read_bytes()
+    page.keyboard.press("Enter")
+    # versions of this workspace were never registered: the command line refuses, and the page says why and what next
+    expect(page.locator(".acts form")).to_contain_text("registry.mlflow_uri", timeout=60_000)
+    expect(page.get_by_label("Reason")).to_be_enabled()
+    assert (home / "ledger.jsonl").read_bytes() == before
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("main")).to_contain_text("sign in with a key")
+    reader.said = [text for text in reader.said if "401" not in text and "404" not in text]  # the browser tells, too
