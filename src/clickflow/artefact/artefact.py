@@ -4,7 +4,7 @@ What is loaded is what the card speaks of: the bytes are hashed before they are 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,25 @@ class Artefact:
         columns[k]) asks what follows step columns[k] of row rows[k]. Of one with `features`, `features` [N, F] are
         theirs, NaN where one does not exist. Raises DataError where an input is missing or the shapes do not fit.
         """
+        feed = self.feed(batch, rows, columns, features=features)
+        return dict(zip(self.outputs, self.session.run(list(self.outputs), feed), strict=True))
+
+    def feed(
+        self,
+        batch: Mapping[str, npt.NDArray[Any]],
+        rows: npt.NDArray[Any] | None = None,
+        columns: npt.NDArray[Any] | None = None,
+        *,
+        features: npt.NDArray[Any] | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """What the session reads of what `scores` is given."""
         feed = {} if not self.inputs or rows is None or columns is None else self._steps(batch, rows, columns)
         if self.features:
             if features is None or np.ndim(features) != 2 or np.shape(features)[1] != len(self.features):
                 given = "none" if features is None else list(np.shape(features))
                 raise DataError(f"{self.folder}: the model reads features [N, {len(self.features)}]; given: {given}")
             feed["features"] = _as(features, "float32")
-        return dict(zip(self.outputs, self.session.run(list(self.outputs), feed), strict=True))
+        return feed
 
     def _steps(
         self, batch: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
@@ -163,8 +175,9 @@ class Artefact:
         return ["", "", *table.column("category").to_pylist()]
 
 
-def load(folder: Path, *, threads: int = 0) -> Artefact:
+def load(folder: Path, *, threads: int = 0, opened: Callable[[bytes, int], Any] | None = None) -> Artefact:
     """The artefact in `folder`, its files checked against the card; `threads` 0 leaves their number to onnxruntime.
+    `opened`: from the bytes of an ONNX model and the width of its rankings to what is asked in a session's place.
 
     Raises DataError where a file is missing, is not the one its card speaks of, or is no such model.
     """
@@ -184,6 +197,8 @@ def load(folder: Path, *, threads: int = 0) -> Artefact:
                 next_step=_AGAIN,
             )
     name = file_of(card)
+    if name == MODEL and opened is not None:
+        return Artefact(folder, card, opened(content[name], int(card["known"])))
     if name == MODEL:
         return Artefact(folder, card, open_session(content[name], threads=threads, where=folder / name))
     from clickflow.artefact.series import Forecasting

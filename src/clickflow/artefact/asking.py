@@ -32,8 +32,16 @@ def answers(
             split, asked.sequence[chosen], artefact.outputs, step=step
         )
         return found
+    read = feed(artefact, split, asked, chosen, translation)
+    return dict(zip(artefact.outputs, artefact.session.run(list(artefact.outputs), read), strict=True))
+
+
+def feed(
+    artefact: Artefact, split: Any, asked: Questions, chosen: Ints, translation: Translation
+) -> dict[str, npt.NDArray[Any]]:
+    """What the session of an artefact that is no model of series reads, of what `answers` is given."""
     if not artefact.features:
-        return artefact.scores(*batch(split, asked, chosen, artefact.inputs, translation))
+        return artefact.feed(*batch(split, asked, chosen, artefact.inputs, translation))
     known = features.names(artefact.unit) if artefact.unit in features.TABLES else ()
     if lacking := [name for name in artefact.features if name not in known]:
         raise DataError(
@@ -46,8 +54,8 @@ def answers(
         raise ValueError("hand-made features need the card of the store: Translation.store")
     table = hand_made(artefact.unit, artefact.features, split, asked, chosen, translation.store)
     if not artefact.inputs:
-        return artefact.scores({}, features=table)
-    return artefact.scores(*batch(split, asked, chosen, artefact.inputs, translation), features=table)
+        return artefact.feed({}, features=table)
+    return artefact.feed(*batch(split, asked, chosen, artefact.inputs, translation), features=table)
 
 
 def hand_made(

@@ -1,16 +1,24 @@
 """The engine: which version of each model answers, and how questions get to it."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from clickflow.online.history import Question
-from clickflow.online.ranking import Ranking, Rules, recommend, similar
+from clickflow.online.ranking import Ranking, Rules, few, lacking, needed, recommend, similar
 from clickflow.online.served import Served
 from clickflow.system.errors import UsageError, nearest
+
+TOGETHER = 32
+"""Questions that are answered at once, at most."""
+NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,10 @@ class Engine:
 
     def __init__(self, served: Mapping[str, Served]) -> None:
         self._served = dict(served)
+        self._queues: dict[str, SimpleQueue[_Asked]] = {}
+        self._one = threading.Lock()
+        self.together: Callable[[int], object] = lambda _: None
+        """Told how many questions were answered at once."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -58,22 +70,123 @@ class Engine:
 
     def answer(self, model: str, question: Question, rules: Rules | None = None) -> Answer:
         """What the current version answers; rankings as `rules` say, only that of `rules.output` if it is given."""
-        served = self.current(model)
-        found = served.answers([question])
-        values = {output.name: found[output.name][0] for output in served.outputs if output.kind != "ranking"}
-        rules = rules or Rules()
-        wanted = [rules.output] if rules.output else [o.name for o in served.outputs if o.kind == "ranking"]
-        rankings = {name: recommend(served, question, _of(rules, name)) for name in wanted}
-        fallback: Literal["no_history"] | None = "no_history" if served.empty(question) else None
-        return Answer(model, served.version, values, rankings, fallback)
+        (answer,) = answers(self.current(model), [(question, rules or Rules())])
+        return answer
 
     async def ask(self, model: str, question: Question, rules: Rules | None = None) -> Answer:
-        """As `answer`, together with what others ask at the same time."""
-        return await asyncio.to_thread(self.answer, model, question, rules)
+        """As `answer`, together with what others ask at the same time: whatever waits when the model is free."""
+        served, loop = self.current(model), asyncio.get_running_loop()
+        asked = _Asked(served, question, rules or Rules(), loop, loop.create_future())
+        queue = self._queues.get(model)
+        (queue or self._queue(model)).put(asked)
+        return await asked.future
+
+    def _queue(self, model: str) -> "SimpleQueue[_Asked]":
+        """What is asked of a model; a thread that answers it is started with it."""
+        with self._one:
+            if model not in self._queues:
+                queue: SimpleQueue[_Asked] = SimpleQueue()
+                threading.Thread(target=self._run, args=(queue,), name=f"answers of {model}", daemon=True).start()
+                self._queues[model] = queue
+            return self._queues[model]
+
+    def _run(self, queue: "SimpleQueue[_Asked]") -> None:
+        while True:
+            waiting = [queue.get()]
+            with contextlib.suppress(Empty):
+                while len(waiting) < TOGETHER:
+                    waiting.append(queue.get_nowait())
+            waiting = [each for each in waiting if not each.future.cancelled()]
+            by_version: dict[int, list[_Asked]] = {}
+            for each in waiting:
+                by_version.setdefault(id(each.served), []).append(each)
+            for group in by_version.values():
+                self.together(len(group))
+                _tell(group, _tried(group))
 
     def similar(self, model: str, item: str, k: int) -> Ranking:
         """The `k` items most like one. Raises UsageError where the model does not know it."""
         return similar(self.current(model), item, k)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question that waits."""
+
+    served: Served
+    question: Question
+    rules: Rules
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Answer]"
+
+
+def _tried(asked: Sequence[_Asked]) -> Sequence[Answer | BaseException]:
+    """The answers to some questions to one version; where that fails, each by itself, for its own error."""
+    try:
+        return answers(asked[0].served, [(each.question, each.rules) for each in asked])
+    except BaseException as error:
+        return [error] if len(asked) == 1 else [_tried([each])[0] for each in asked]
+
+
+def _tell(asked: Sequence[_Asked], found: Sequence[Answer | BaseException]) -> None:
+    def tell(pairs: Sequence[tuple[_Asked, Answer | BaseException]]) -> None:
+        for each, answer in pairs:
+            if each.future.done():
+                continue
+            if isinstance(answer, BaseException):
+                each.future.set_exception(answer)
+            else:
+                each.future.set_result(answer)
+
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Asked, Answer | BaseException]]] = {}
+    for each, answer in zip(asked, found, strict=True):
+        by_loop.setdefault(each.loop, []).append((each, answer))
+    for loop, pairs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, pairs)
+
+
+def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Answer]:
+    """What a version answers to some questions at once."""
+    ranked = [output.name for output in served.outputs if output.kind == "ranking"]
+    wanted = [[rules.output] if rules.output else ranked for _, rules in asked]
+    read = [not served.empty(question) for question, _ in asked]
+    values: list[dict[str, Any]] = [{} for _ in asked]
+    rankings: list[dict[str, Ranking]] = [{} for _ in asked]
+    quick: list[int] = []
+    if served.quick(ranked):
+        needs = [needed(served, question, rules) for question, rules in asked]
+        quick = [place for place, need in enumerate(needs) if read[place] and (need or not wanted[place])]
+    if quick:
+        most = {
+            name: [need[0] if (need := needs[place]) and name in wanted[place] else 0 for place in quick]
+            for name in ranked
+            if any(name in wanted[place] for place in quick)
+        }
+        also = [need[1] if (need := needs[place]) else NONE for place in quick]
+        found, best = served.best([asked[place][0] for place in quick], most, also)
+        for at, place in enumerate(quick):
+            question, rules = asked[place]
+            values[place] = {name: row[at] for name, row in found.items()}
+            if lacking(served, question) is None:
+                made = {name: few(served, question, _of(rules, name), best[name][at]) for name in wanted[place]}
+                rankings[place] = {name: ranking for name, ranking in made.items() if ranking is not None}
+    slow = [place for place in range(len(asked)) if place not in quick]
+    dense = served.answers([asked[place][0] for place in slow]) if any(read[place] for place in slow) else {}
+    for at, place in enumerate(slow):
+        for output in served.outputs:
+            if output.kind != "ranking":
+                width = served.width(output)
+                values[place][output.name] = dense[output.name][at] if dense else np.full(width, np.nan, np.float32)
+    for place, (question, rules) in enumerate(asked):
+        for name in wanted[place]:
+            if name not in rankings[place]:
+                logs = dense[name][slow.index(place)] if dense and place in slow else None
+                rankings[place][name] = recommend(served, question, _of(rules, name), logs)
+    return [
+        Answer(served.model, served.version, values[k], rankings[k], None if read[k] else "no_history")
+        for k in range(len(asked))
+    ]
 
 
 def _of(rules: Rules, output: str) -> Rules:

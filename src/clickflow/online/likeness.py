@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.artefact import MODEL
+from clickflow.online.cut import Cut
 from clickflow.sequences.indexes import FIRST_ITEM
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ def vectors(served: "Served") -> Floats | None:
     """The vectors [known, D] of the items, each of length 1 (0: it has none); of an ensemble those of all networks side
     by side, so that a product is the mean of their cosines. None: the model has none.
     """
+    session = served.artefact.session
+    if isinstance(session, Cut) and len(tables := session.tables) == 1:
+        return tables[0]
     return _read(served.artefact.folder, str(served.artefact.card["model_sha256"]), served.artefact.known)
 
 

@@ -9,14 +9,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.artefact.windows import Ints
 from clickflow.heads import outputs
 from clickflow.online import likeness
+from clickflow.online.cut import Ranked
 from clickflow.online.history import Question, Step
 from clickflow.online.served import NO_CATEGORY, Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import highest
 from clickflow.system.errors import UsageError
 
+SPARE = 20
+"""So many more are looked at, because items of the history may be worth less than their score."""
 POOL = 5
 """Where some of the best items may be passed over, so many times as many are looked at first."""
 Fallback = Literal["category", "popularity_by_hour", "popularity"]
@@ -73,29 +77,83 @@ class Ranking:
     """
 
 
-def recommend(served: Served, question: Question, rules: Rules) -> Ranking:
-    """What `served` recommends. Raises UsageError where it ranks nothing."""
+def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArray[np.float32] | None = None) -> Ranking:
+    """What `served` recommends; `logs`: what it answers about all items, where that is known already. Raises UsageError
+    where it ranks nothing.
+    """
     name = rules.output or outputs.main(served.artefact.outputs, "ranking")
     allowed = _allowed(served, question, rules)
-    items, reason = served.items, _lacking(served, question)
-    fallback: Fallback | None = None
+    reason, fallback = lacking(served, question), None
     if reason:
         logs, fallback = _instead(served, question)
-    else:
+    elif logs is None:
         logs = served.answers([question])[name][0]
     logs = np.where(allowed, logs, -np.inf)
     best = _chosen(served, logs, int(allowed.sum()), rules)
-    return Ranking(
-        tuple(items.ids[index] for index in best.tolist()),
-        tuple(np.exp(logs[best]).tolist()),
-        fallback,
-        served.model,
-        served.version,
-        reason,
-    )
+    return _named(served, best, logs[best], fallback, reason)
 
 
-def _lacking(served: Served, question: Question) -> Reason | None:
+def needed(served: Served, question: Question, rules: Rules) -> tuple[int, Ints] | None:
+    """What `few` needs: how many of the best items, and which others; None: it has to be all."""
+    if rules.categories is not None or rules.price != (None, None):
+        return None
+    if rules.only is not None or rules.candidates is not None:
+        return 0, _indexes(served, _wanted(rules))
+    passed_over = POOL if rules.per_category is not None or rules.diversity else 1
+    out = len(rules.exclude) + (len(question.steps) if rules.exclude_seen else 0)
+    return passed_over * rules.k + out + min(len(question.steps), SPARE), np.zeros(0, np.int64)
+
+
+def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ranking | None:
+    """As `recommend`, of what `needed` says alone; None where that is too little to say it."""
+    out = rules.exclude | (frozenset(step.item for step in question.steps) if rules.exclude_seen else frozenset())
+    items, logs, every = ranked.items, ranked.logs, len(served.items) - FIRST_ITEM
+    if rules.only is not None or rules.candidates is not None:
+        kept = np.isin(items, _indexes(served, _wanted(rules) - out))
+        allowed = int(kept.sum())
+    else:
+        items, logs, named = items[: ranked.sure], logs[: ranked.sure], _indexes(served, out)
+        kept, allowed = np.isin(items, named, invert=True), every - len(named)
+    items, logs, most = items[kept], logs[kept], min(rules.k, allowed)
+    if rules.per_category is None and not rules.diversity:
+        return _named(served, items[:most], logs[:most]) if len(items) >= most else None
+    width = min(POOL * most, allowed)
+    if len(items) < width:
+        return None
+    pool = _few_of_each(items[:width], served.items.category[items[:width]], rules.per_category)
+    if len(pool) < most and width < allowed:
+        return None
+    of = dict(zip(items.tolist(), logs.tolist(), strict=True))
+    values = np.array([of[item] for item in pool.tolist()], np.float32)
+    best = _unlike(served, pool, values, most, rules.diversity) if rules.diversity else pool[:most]
+    return _named(served, best, np.array([of[item] for item in best.tolist()], np.float32))
+
+
+def _named(
+    served: Served,
+    best: Ints,
+    logs: npt.NDArray[np.float32],
+    fallback: Fallback | None = None,
+    reason: Reason | None = None,
+) -> Ranking:
+    ids = served.items.ids
+    scores = tuple(np.exp(logs).tolist())
+    names = tuple([ids[index] for index in best.tolist()])
+    return Ranking(names, scores, fallback, served.model, served.version, reason)
+
+
+def _wanted(rules: Rules) -> frozenset[str]:
+    """The items that are allowed, where they are named."""
+    named = [frozenset(each) for each in (rules.only, rules.candidates) if each is not None]
+    return frozenset.intersection(*named)
+
+
+def _indexes(served: Served, names: frozenset[str]) -> Ints:
+    index_of = served.items.index_of
+    return np.array([index_of[name] for name in names if name in index_of], np.int64)
+
+
+def lacking(served: Served, question: Question) -> Reason | None:
     """Why the model's own ranking would say nothing; None: it does."""
     if not question.steps:
         return "no_history"
@@ -244,5 +302,5 @@ def _allowed(served: Served, question: Question, rules: Rules) -> npt.NDArray[np
 
 def _marked(served: Served, names: frozenset[str]) -> npt.NDArray[np.bool_]:
     found = np.zeros(len(served.items), bool)
-    found[[served.items.index_of[name] for name in names if name in served.items.index_of]] = True
+    found[_indexes(served, names)] = True
     return found

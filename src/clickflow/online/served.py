@@ -5,7 +5,7 @@ Nothing is read but the artefact's own folder; numpy and onnxruntime alone are n
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import asking, popularity
-from clickflow.artefact.artefact import CATEGORIES, OF_RANKINGS, POPULARITY, VOCABULARY, Artefact, load
+from clickflow.artefact.artefact import CATEGORIES, MODEL, OF_RANKINGS, POPULARITY, VOCABULARY, Artefact, load
 from clickflow.artefact.windows import Ints, Translation, last
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
+from clickflow.online import cut
+from clickflow.online.cut import Cut, Ranked
 from clickflow.online.history import Question, Step
 from clickflow.sequences import features
 from clickflow.sequences.features import FEATURES
@@ -127,7 +129,8 @@ class Served:
     @classmethod
     def of(cls, model: str, version: int, folder: Path, *, threads: int = 1) -> "Served":
         """That of the artefact in `folder`. Raises DataError where its files are not those of its card."""
-        artefact = load(folder, threads=threads)
+        opened = partial(cut.opened, threads=threads, where=folder / MODEL)
+        artefact = load(folder, threads=threads, opened=opened)
         return cls(model, version, artefact, Items.read(folder, hourly=OF_RANKINGS.keys() <= artefact.card.keys()))
 
     @property
@@ -213,6 +216,24 @@ class Served:
                 whole[output.name][there] = found[output.name]
         return whole
 
+    def quick(self, outputs: Sequence[str]) -> bool:
+        """Whether `best` answers these rankings."""
+        session = self.artefact.session
+        return isinstance(session, Cut) and all(session.quick(output) for output in outputs)
+
+    def best(
+        self, questions: Sequence[Question], most: Mapping[str, Sequence[int]], also: Sequence[Ints]
+    ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, list[Ranked]]]:
+        """By output that is no ranking the answers [N, A] to N questions, of each of which the model reads something;
+        and of the rankings in `most`, which are `quick`, the best: see `Cut.best`.
+        """
+        split, every = self.split(questions), np.arange(len(questions))
+        asked = last(split, every, self.artefact.max_length)
+        feed = asking.feed(self.artefact, split, asked, every, self._translation(split))
+        others = [output.name for output in self.outputs if output.kind != "ranking"]
+        session: Cut = self.artefact.session
+        return session.best(others, feed, most, also)
+
     def features(self, questions: Sequence[Question]) -> npt.NDArray[np.float32]:
         """The hand-made features [N, F] that the model reads of N histories, none of which may be empty."""
         split, every = self.split(questions), np.arange(len(questions))
@@ -236,10 +257,14 @@ class Served:
         asked = last(split, every, self.artefact.max_length)
         return asking.answers(self.artefact, split, asked, every, self._translation(split))
 
+    @cached_property
+    def _own(self) -> Ints:
+        """Every item by its own index."""
+        return np.arange(self.artefact.known)
+
     def _translation(self, split: PackedSplit) -> Translation:
-        known = self.artefact.known
-        item = np.arange(max(int(split.item.max(initial=PADDING)) + 1, known))
-        item[known:] = UNKNOWN
+        known, most = self.artefact.known, int(split.item.max(initial=PADDING)) + 1
+        item = self._own[:most] if most <= known else np.concatenate([self._own, np.full(most - known, UNKNOWN)])
         actions = tuple(self.artefact.card["actions"])
         categories = len(self.items.categories)
         return Translation(item, np.arange(len(actions)), np.arange(categories), _Names(known, actions, categories))

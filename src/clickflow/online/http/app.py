@@ -57,6 +57,7 @@ def _document() -> bytes:
 def app(engine: Engine, state: State, settings: Settings) -> Starlette:
     """The server's application; many may be made in one process."""
     counted = metrics.made()
+    engine.together = counted.batches.observe
     if (live := settings.extra.get("live")) is not None:
         live.log.counted = counted.lost.inc
     service = Service(

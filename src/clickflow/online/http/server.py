@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -25,6 +26,8 @@ from clickflow.system.paths import Paths
 
 GRACE = 10
 """Seconds that requests under way have at the end."""
+SWITCH = 0.0005
+"""Seconds after which a thread of Python lets another one on."""
 KEYS_AGE = 2.0
 """Seconds after which a change of the keys is seen."""
 
@@ -117,6 +120,8 @@ def listen(make: Callable[[], Any], serve: Serve) -> None:
 
 def build(params: Params, paths: Paths) -> Any:
     """The application of one worker; its champions are followed in a thread."""
+    import threadpoolctl
+
     from clickflow.events.pseudonyms import load_key
     from clickflow.online.champions import Champions
     from clickflow.online.engine import Engine
@@ -126,6 +131,9 @@ def build(params: Params, paths: Paths) -> Any:
     from clickflow.online.live.live import Live
     from clickflow.online.remembering import Listed, Remembering
 
+    # models answer in threads of their own: they must not hold up who speaks HTTP, nor start threads for small products
+    sys.setswitchinterval(SWITCH)
+    threadpoolctl.threadpool_limits(1)
     serve, key, found = params.serve, load_key(paths.home), tracer()
     engine = Engine({})
     champions = Champions(engine, params, paths, models=serve.models or None)

@@ -1,0 +1,139 @@
+"""The quick way to the best items gives what the straightforward one gives: all scores, sorted."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import online_shop
+import pytest
+
+from clickflow.artefact.artefact import load
+from clickflow.online import cut, table
+from clickflow.online.engine import Engine
+from clickflow.online.history import Question, Step
+from clickflow.online.ranking import Rules, recommend
+from clickflow.online.served import Served
+from clickflow.online.table import Table
+from clickflow.sequences.indexes import FIRST_ITEM
+
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"item": {"horizon": 3}},
+    {"item": {"output": "separate"}, "copy": False},
+    {"item": {"loss": "bpr_max"}, "item_features": ("category", "brand", "price", "popularity")},
+    {"ensemble": ("gru", "transformer")},
+]
+
+
+@pytest.mark.parametrize("loudness", [0.0, 0.01, 1.0, 10.0, 60.0])
+def test_a_table_has_the_best_rows_and_the_weight_of_all(loudness: float) -> None:
+    draw = np.random.default_rng(7)
+    vectors = draw.standard_normal((20_011, 48)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[5000:5200] = vectors[4000:4200] * 1.0001  # near ties, which eight bits cannot tell apart
+    vectors[6000] = 0
+    queries = draw.standard_normal((6, 48)).astype(np.float32)
+    queries *= loudness / np.linalg.norm(queries, axis=1, keepdims=True)
+    queries[1] = loudness * vectors[4100]
+    rows, scores, total = Table(vectors, FIRST_ITEM).best(queries, 20)
+    exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    exact[:, :FIRST_ITEM] = -np.inf
+    for k, row in enumerate(exact):
+        least = np.sort(row)[-20]
+        assert len(set(rows[k].tolist())) == len(rows[k])
+        assert set(np.flatnonzero(row > least + 1e-4).tolist()) <= set(rows[k].tolist())
+        assert np.sort(scores[k])[-20] == pytest.approx(least, abs=1e-4)
+        assert np.allclose(scores[k], row[rows[k]], atol=1e-4)
+        assert total[k] == pytest.approx(np.logaddexp.reduce(row), abs=5e-4)
+
+
+@pytest.mark.parametrize("choices", KINDS)
+@pytest.mark.parametrize("bits", [32, 8])
+def test_a_cut_network_answers_as_the_whole_one(
+    choices: dict[str, Any], bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = 1e-5
+    if bits == 8:  # of a few items in few dimensions the weights are rougher than of many
+        monkeypatch.setattr(table, "SMALL", 1)
+        monkeypatch.setattr(table, "GROUP", 4)
+        near = 1e-2
+    served = online_shop.exported(tmp_path, **choices)
+    assert isinstance(served.artefact.session, cut.Cut)
+    whole = load(served.artefact.folder)
+    plain = Served(served.model, served.version, whole, served.items)
+    asked = [Question(online_shop.history(tmp_path, served, k)) for k in range(20)]
+    right, found = plain.answers(asked), served.answers(asked)
+    for name, values in right.items():
+        assert np.allclose(found[name], values, atol=1e-5), name
+    quick = [output.name for output in served.outputs if served.quick([output.name])]
+    assert quick or "ensemble" in choices
+    if quick:
+        most = {name: [5] * 20 for name in quick}
+        others, best = served.best(asked, most, [np.array([FIRST_ITEM, FIRST_ITEM + 3])] * 20)
+        for name, values in others.items():
+            assert np.allclose(values, right[name], atol=1e-5)
+        for name in quick:
+            for row, ranked in zip(right[name], best[name], strict=True):
+                assert np.allclose(ranked.logs, row[ranked.items], atol=near)
+                first = np.sort(row)[::-1][: ranked.sure]
+                assert np.allclose(row[ranked.items[: ranked.sure]], first, atol=near)
+                assert {FIRST_ITEM, FIRST_ITEM + 3} <= set(ranked.items.tolist())
+
+
+def test_what_is_asked_together_is_answered_as_if_alone(tmp_path: Path) -> None:
+    served = online_shop.exported(tmp_path)
+    items, sizes = served.items, list[int]()
+    steps = [online_shop.history(tmp_path, served, k) for k in range(12)]
+    some = frozenset(items.ids[FIRST_ITEM : FIRST_ITEM + 9])
+    rules = [
+        Rules(k=5),
+        Rules(k=5, exclude_seen=True),
+        Rules(k=5, exclude=some),
+        Rules(k=5, only=some),
+        Rules(k=3, only=some, exclude_seen=True),
+        Rules(k=9, candidates=tuple(some)),
+        Rules(k=5, per_category=1),
+        Rules(k=4, diversity=0.6),
+        Rules(k=5, categories=frozenset(items.categories[2:4])),
+        Rules(k=5, price=(0.0, 50.0)),
+        Rules(k=len(items)),
+        Rules(k=5, only=frozenset()),
+    ]
+    asked = [(Question(steps[k]), each) for k, each in enumerate(rules)]
+    asked += [(Question(()), Rules(k=4)), (Question((Step("nowhere"),)), Rules(k=4, exclude=some))]
+    engine = Engine({served.model: served})
+    engine.together = sizes.append
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*(engine.ask(served.model, question, each) for question, each in asked))
+
+    found = asyncio.run(together())
+    assert max(sizes) > 1
+    for answer, (question, each) in zip(found, asked, strict=True):
+        right = recommend(served, question, each)
+        ranking = answer.rankings["next_item"]
+        assert ranking.items == right.items
+        assert ranking.fallback == right.fallback
+        assert np.allclose(ranking.scores, right.scores, rtol=1e-4)
+        alone = engine.answer(served.model, question, each)
+        assert alone.rankings["next_item"].items == right.items
+        for name, values in alone.values.items():
+            assert np.allclose(answer.values[name], values, atol=1e-5, equal_nan=True)
+
+
+def test_an_error_is_told_to_who_asked_for_it_alone(tmp_path: Path) -> None:
+    served = online_shop.exported(tmp_path)
+    engine = Engine({served.model: served})
+    good, bad = Question((Step("5"),)), Question((Step("5"),))
+
+    async def together() -> list[Any]:
+        asks = [(good, Rules(k=3)), (bad, Rules(k=3, output="no_such")), (good, Rules(k=2))]
+        return await asyncio.gather(
+            *(engine.ask(served.model, question, rules) for question, rules in asks), return_exceptions=True
+        )
+
+    first, wrong, last = asyncio.run(together())
+    assert isinstance(wrong, Exception)
+    assert len(first.rankings["next_item"].items) == 3
+    assert len(last.rankings["next_item"].items) == 2
