@@ -14,6 +14,7 @@ from clickflow.baselines.forecasts import FORECAST
 from clickflow.evaluation import vocabularies
 from clickflow.evaluation.answers.classes import Logs
 from clickflow.evaluation.answers.ranking import Ranks, ranks
+from clickflow.evaluation.groups import Groups
 from clickflow.evaluation.held_out import HeldOut, Question, Training
 from clickflow.forecasting import forecaster
 from clickflow.heads.head import LEVELS, Kind
@@ -57,18 +58,44 @@ def _ranks(question: Question, _: Artefact, translation: Translation) -> tuple[R
     return answers, take
 
 
+def by_group(question: Question, artefact: Artefact) -> tuple[Ranks, Take]:
+    """As `_ranks`, of the groups of the items: their log-probabilities are summed as probabilities."""
+    groups = question.groups
+    assert groups is not None
+    code, answers = groups.of(artefact), np.zeros(groups.target.shape, np.int32)
+
+    def take(rows: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
+        answers[rows] = _several(groups.summed(np.exp(scores), code), groups.target[rows])
+
+    return answers, take
+
+
+def baseline_by_group(name: str, question: Question, test: HeldOut, training: Training) -> Ranks:
+    """Ranks [n, most] of the groups of the items by a baseline: its scores of a group's items together."""
+    return _baseline_ranks(name, question, test, training, lambda *_: None, question.groups)[0]
+
+
 def _baseline_ranks(
-    name: str, question: Question, test: HeldOut, training: Training, advance: Advance
+    name: str,
+    question: Question,
+    test: HeldOut,
+    training: Training,
+    advance: Advance,
+    groups: Groups | None = None,
 ) -> tuple[Ranks, bool]:
-    """Ranks [n, horizon] of a baseline that reads the items so far."""
+    """Ranks [n, horizon] of a baseline that reads the items so far; `groups`: of these."""
     past = training.history
+    target = question.target if groups is None else groups.target
     scores = RANKING[name](past)
     items = np.where(np.asarray(test.split.item) < past.known, test.split.item, 1)
     longest = int(test.questions.window.max(initial=1))
-    answers = np.zeros(question.target.shape, np.int32)
+    answers = np.zeros(target.shape, np.int32)
     for place in _blocks(len(answers), size(2 * past.known)):
         chosen = question.at[place]
-        answers[place] = _several(scores(recent(items, test.questions, chosen, longest)), question.target[place])
+        made = scores(recent(items, test.questions, chosen, longest))
+        if groups is not None:
+            made = groups.summed(made, groups.code[: past.known])
+        answers[place] = _several(made, target[place])
         advance(len(chosen))
     return answers, True
 

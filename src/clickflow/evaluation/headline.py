@@ -52,7 +52,7 @@ def ranked(content: Mapping[str, Any]) -> str | None:
 def largest(content: Mapping[str, Any]) -> int:
     """The largest cutoff of the rankings."""
     own = content[ranked(content) or ""][CANDIDATE]
-    return max(int(name.split("@")[1]) for name in own if not name.endswith("_known"))
+    return max(int(name.split("@")[1]) for name in own if "@" in name and not name.endswith("_known"))
 
 
 def value(content: Mapping[str, Any], head: str | None, system: str, metric: str) -> float | None:

@@ -15,6 +15,8 @@ from clickflow.baselines import BASELINES, positions
 from clickflow.baselines.history import ClassScores, History, history
 from clickflow.baselines.positions import Positions
 from clickflow.evaluation import customers, slices
+from clickflow.evaluation.groups import Groups
+from clickflow.evaluation.groups import of as of_items
 from clickflow.forecasting import forecaster
 from clickflow.heads.head import NOTHING, Head
 from clickflow.sequences.store import Card, PackedSplit
@@ -43,6 +45,8 @@ class Question:
     """Rows of one question, one after the other."""
     scale: npt.NDArray[np.float64] | None = None
     """[n] of a forecast: what MASE divides errors by."""
+    groups: Groups | None = None
+    """Of a question with several right answers, the same of the items' categories; None: there are none."""
     labels: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
     """As in `answers.answering.Answers`."""
 
@@ -78,8 +82,8 @@ class HeldOut:
             return self._ahead(head, target)
         at = np.flatnonzero(target != NOTHING)
         if head.all_targets is not None:
-            event = questions.event[at]
-            return Question(head, at, head.all_targets(self.split, event, end[at], self.card))
+            items = head.all_targets(self.split, questions.event[at], end[at], self.card)
+            return Question(head, at, items, groups=of_items(self.folder, items))
         classes = head.names(self.card)
         if head.kind != "ranking":
             event = questions.event[at]

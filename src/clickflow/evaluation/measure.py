@@ -11,7 +11,7 @@ from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation import customers, money, scoring, seen, slices
 from clickflow.evaluation.answers import KINDS
 from clickflow.evaluation.answers.answering import Answers
-from clickflow.evaluation.asking import ASKING
+from clickflow.evaluation.asking import ASKING, baseline_by_group
 from clickflow.evaluation.bootstrap import Resampling
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.held_out import HeldOut, Question, Training
@@ -19,10 +19,11 @@ from clickflow.evaluation.oracle import Truth
 from clickflow.evaluation.slices import Slicing
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
 from clickflow.heads import outputs
-from clickflow.heads.head import NOTHING, several
+from clickflow.heads.head import NOTHING, grouped, several
 from clickflow.heads.outputs import Output
 from clickflow.params.evaluation import Evaluation
 from clickflow.sequences.card import iso
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.console import Advance
 
 
@@ -104,7 +105,17 @@ def measure(
             if not converged:
                 not_converged.append(baseline)
         if question.head.all_targets is not None:
-            answers[name] = _several(outputs.named(name), question, of_versions | simple, training)
+            ranked = {system: version.known - FIRST_ITEM for system, version in versions.items() if version}
+            ranked = dict.fromkeys(simple, training.card.known - FIRST_ITEM) | ranked
+            answers[name] = _several(
+                outputs.named(name), question.target, question, of_versions | simple, training.card.known, ranked
+            )
+            if question.groups is not None:
+                by, groups = grouped(name), question.groups
+                systems = {system: each[by] for system, each in scored.items() if by in each}
+                systems |= {each: baseline_by_group(each, question, test, training) for each in simple}
+                ranked = dict.fromkeys(systems, len(groups.names))
+                answers[by] = _several(outputs.named(by), groups.target, question, systems, groups.size, ranked)
             continue
         systems = {system: kind.next_step(each) for system, each in (of_versions | simple).items()}
         if truth is not None and (best := truth.answers(test, question, training)) is not None:
@@ -117,7 +128,7 @@ def measure(
         if ahead in scored[CANDIDATE]:
             lists = {s: each[ahead] for s, each in scored.items() if s != BEST and ahead in each}
             lists |= {ONE_STEP: of_versions[CANDIDATE]} | simple
-            answers[ahead] = _several(outputs.named(ahead), question, lists, training)
+            answers[ahead] = _several(outputs.named(ahead), question.target, question, lists, training.card.known)
     simplest = {
         name: _best_baseline(each, valid, training, settings) if valid is not None else None
         for name, each in answers.items()
@@ -170,9 +181,15 @@ def _rows(output: Output, question: Question, systems: dict[str, Any], training:
     )
 
 
-def _several(output: Output, question: Question, systems: Mapping[str, Any], training: Training) -> Answers:
-    """A row an item of one of the next steps, as far as the sequence goes."""
-    items = question.target
+def _several(
+    output: Output,
+    items: npt.NDArray[Any],
+    question: Question,
+    systems: Mapping[str, Any],
+    known: int,
+    ranked: Mapping[str, int] | None = None,
+) -> Answers:
+    """A row an item [n, most] of one of the next steps, as far as the sequence goes."""
     there = items != NOTHING
     step = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)[there]
     return Answers(
@@ -180,8 +197,9 @@ def _several(output: Output, question: Question, systems: Mapping[str, Any], tra
         at=np.broadcast_to(question.at[:, None], items.shape)[there],
         target=items[there],
         systems={system: each[there] for system, each in systems.items()},
-        known=KINDS[output.kind].known(items[there], training.card.known),
+        known=KINDS[output.kind].known(items[there], known),
         step=step,
+        ranked=ranked or {},
     )
 
 
@@ -313,7 +331,8 @@ def _details(answers: Mapping[str, Answers]) -> dict[str, Any]:
 def _slicing(test: HeldOut, answers: Answers, training: Training) -> Slicing:
     """The slices of an output's rows: by day and hour of the question, not of the answer."""
     questions, at = test.questions, answers.at
-    popular = slices.popularity(training.history.counts, answers.target) if answers.output.kind == "ranking" else None
+    of_items = answers.output.kind == "ranking" and not answers.output.by
+    popular = slices.popularity(training.history.counts, answers.target) if of_items else None
     hour = None if test.split.cut_off is not None else np.asarray(test.split.hour)[questions.event[at]]
     time = questions.now(test.split)[at]
     visitor = None if test.group is None else test.group[questions.sequence[at]]

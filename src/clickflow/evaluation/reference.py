@@ -55,7 +55,7 @@ def of(artefact: Artefact, store: Path, card: Card, metrics: Mapping[str, Any], 
     index = np.arange(max(card.known, card.items_total + FIRST_ITEM))
     item = np.where(index < card.known, index, 1)
     totals = distributions.total(cells, train, item, np.arange(len(card.actions)))
-    own = {output.name: metrics[output.name][CANDIDATE] for output in headline.answered(metrics) if not output.ahead}
+    own = {output.name: metrics[output.name][CANDIDATE] for output in headline.answered(metrics) if not output.second}
     return {
         "version": VERSION,
         "model_sha256": artefact.card["model_sha256"],

@@ -188,6 +188,7 @@ def _of_ranking(measured: Measured, content: Mapping[str, Any], output: Output, 
                         {name: _values(sliced[dimension], name, wanted[1]) for name in lead},
                     )
                     for dimension in ("length", "popularity")
+                    if dimension in sliced
                 },
                 wanted[1],
             ),
@@ -281,8 +282,9 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
         told = content["details"][output.name]
         return section | {"by_steps_seen": told["by_steps_seen"], "by_lead": told["by_lead"]}
     every = [f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in cutoffs]
+    areas = [name for name in ("roc_auc",) if name in content[output.name][CANDIDATE]]
     return section | {
-        "columns": [*_headline(content, output.name), f"ndcg@{cutoffs[-1]}"],
+        "columns": [*_headline(content, output.name), f"ndcg@{cutoffs[-1]}", *areas],
         "every": every,
         "every_known": [f"{name}_known" for name in every],
         "several": systems(content, several(output.name)),

@@ -9,9 +9,10 @@ from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import blocks, of_split
 from clickflow.evaluation import vocabularies
-from clickflow.evaluation.asking import ASKING, size
+from clickflow.evaluation.asking import ASKING, by_group, size
 from clickflow.evaluation.held_out import HeldOut, Question
 from clickflow.heads import outputs
+from clickflow.heads.head import grouped
 from clickflow.system.console import Advance
 
 
@@ -33,11 +34,13 @@ def answer(
                 place = np.full(len(own), -1, np.int64)
                 place[question.at[question.begins]] = question.begins
                 answers, take = ASKING[output.kind].artefact(question, artefact, translation)
-                collected.append((output.name, place, answers, take))
+                collected.append((output.name, output.name, place, answers, take))
+                if question.groups is not None:
+                    collected.append((grouped(output.name), output.name, place, *by_group(question, artefact)))
     for chosen in blocks(own, block or size(artefact.known)):
         scores = asking.answers(artefact, test.split, own, chosen, translation)
-        for name, place, _, take in collected:
+        for _, name, place, _, take in collected:
             row = place[chosen]
             take(row[row >= 0], scores[name][row >= 0])
         advance(len(chosen))
-    return {name: answers for name, _, answers, _ in collected}
+    return {name: answers for name, _, _, answers, _ in collected}

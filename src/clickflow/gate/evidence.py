@@ -199,7 +199,7 @@ def _rows(file: Path, output: Output, known: int) -> Rows:
         target=target,
         answers={system: answers[system] for system in competing},
         missing={system: missing[system] for system in competing},
-        known=kind.known(target, known),
+        known=kind.known(target, int(target.max(initial=0)) + 1 if output.by else known),
         slices={name: _slices(name, table[name]) for name in slices.DIMENSIONS if name in table.column_names},
         seen={system: None if table[name].null_count else table[name].to_numpy() for system, name in seen.items()},
         tied=table["tied"].to_numpy() if "tied" in table.column_names else None,

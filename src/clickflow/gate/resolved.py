@@ -46,7 +46,7 @@ def of(gate: Gate, names: Iterable[str]) -> ResolvedGate:
     if isinstance(gate, ResolvedGate):
         return gate
     own = tuple(output.name for output in outputs.of(names))
-    heads = [output.head for output in outputs.of(own) if not output.ahead]
+    heads = [output.head for output in outputs.of(own) if not output.second]
     floors, beaten = dict(gate.floors or {}), dict(gate.beat_baselines or {})
     named = {outputs.place_of(metric, own)[0] for metric in beaten}
     primary = gate.primary

@@ -252,7 +252,7 @@ def _other_heads(params: Gate, gate: ResolvedGate, evidence: Evidence, seed: int
     others = [
         name
         for name, rows in evidence.rows.items()
-        if name != gate.output and not rows.output.ahead and CHAMPION in rows.answers
+        if name != gate.output and not rows.output.second and CHAMPION in rows.answers
     ]
     if not evidence.champion_version or evidence.another_shop:
         return []

@@ -52,7 +52,7 @@ def _evaluated(params: Params) -> Iterator[str]:
     """Baselines are those of their head's kind."""
     if not isinstance(params.evaluation.baselines, Mapping):
         return
-    heads = {output.name: output.kind for output in outputs.every() if not output.ahead}
+    heads = {output.name: output.kind for output in outputs.every() if not output.second}
     for name, baselines in params.evaluation.baselines.items():
         at = f"evaluation.baselines.{name}"
         if name not in heads:
@@ -154,7 +154,7 @@ def _beaten(params: Params) -> Iterator[str]:
 
 def _watched(params: Params) -> Iterator[str]:
     """What is watched is a mean over rows."""
-    heads = [output for output in outputs.every() if not output.ahead]
+    heads = [output for output in outputs.every() if not output.second]
     known = [name for output in heads for name in _measured(params, output, rows=True)]
     drops = params.watch.max_metric_drop
     for name in drops if isinstance(drops, Mapping) else ():

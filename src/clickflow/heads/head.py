@@ -32,6 +32,11 @@ def several(name: str) -> str:
     return f"{name}s"
 
 
+def grouped(name: str) -> str:
+    """Of a ranking with several right answers, what its evaluation says of the items' categories."""
+    return f"{name}_categories"
+
+
 def following(column: "NDArray[Any]", event: "Ints", end: "Ints", otherwise: int) -> "Ints":
     """What a flat column holds at the step after each position; `otherwise` where the sequence has ended."""
     import numpy as np

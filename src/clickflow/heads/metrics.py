@@ -32,7 +32,10 @@ class Metric:
 
 
 METRICS: Mapping[Kind, tuple[Metric, ...]] = {
-    "ranking": tuple(Metric(name, cutoffs=True) for name in ("recall", "mrr", "ndcg")),
+    "ranking": (
+        *(Metric(name, cutoffs=True) for name in ("recall", "mrr", "ndcg")),
+        Metric("roc_auc", by_row=False),  # where a question has several right answers
+    ),
     "classes": (
         Metric("accuracy"),
         Metric("precision", by_row=False),

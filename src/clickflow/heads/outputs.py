@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from clickflow import heads
-from clickflow.heads.head import Head, Kind, Written, several
+from clickflow.heads.head import Head, Kind, Written, grouped, several
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.gate import Gate
 
@@ -14,11 +14,19 @@ PLAIN: tuple[Kind, ...] = ("ranking", "classes")
 
 @dataclass(frozen=True)
 class Output:
-    """One output; `ahead`: the list for several next steps."""
+    """One output; `ahead`: the list for several next steps; `by`: what the evaluation makes of it for groups of items,
+    such as categories, and no output of a model.
+    """
 
     name: str
     head: Head
     ahead: bool = False
+    by: str = ""
+
+    @property
+    def second(self) -> bool:
+        """Whether it is not what its head is known by."""
+        return self.ahead or bool(self.by)
 
     @property
     def kind(self) -> Kind:
@@ -47,6 +55,8 @@ class Output:
 
     @property
     def _written(self) -> Written:
+        if self.by:
+            return Written()
         return self.head.written_ahead if self.ahead else self.head.written
 
 
@@ -57,6 +67,8 @@ def every() -> list[Output]:
         found.append(Output(head.name, head))
         if head.kind == "ranking":
             found.append(Output(several(head.name), head, ahead=True))
+        if head.all_targets is not None:
+            found.append(Output(grouped(head.name), head, by="category"))
     return found
 
 
@@ -80,7 +92,7 @@ def main(names: Iterable[str], kind: Kind) -> str:
     """The first head of a kind among these outputs, whose results stand without its name; where there is none, the
     first of that kind that there can be.
     """
-    first = [output.name for output in (*of(names), *every()) if output.kind == kind and not output.ahead]
+    first = [output.name for output in (*of(names), *every()) if output.kind == kind and not output.second]
     return first[0] if first else kind
 
 

@@ -92,7 +92,7 @@ def drops(watch: Watch, gate: Gate, names: Sequence[str]) -> dict[str, float]:
     said = watch.max_metric_drop
     if isinstance(said, Mapping):
         return {name: drop for name, drop in said.items() if outputs.place_of(name, names)[0] in names}
-    return {outputs.primary(gate, each.head, names): said for each in outputs.of(names) if not each.ahead}
+    return {outputs.primary(gate, each.head, names): said for each in outputs.of(names) if not each.second}
 
 
 def alpha(watch: Watch, names: Mapping[str, Sequence[str]]) -> float:

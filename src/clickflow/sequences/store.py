@@ -342,6 +342,7 @@ def write_store(
     actions: tuple[str, ...] | None = None,
     clock: bool = True,
     settings: Mapping[str, Any] | None = None,
+    of_category: Array | None = None,
 ) -> Card:
     """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
 
@@ -350,7 +351,7 @@ def write_store(
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
     the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
     names (none given: those of the unit, or the event types of the contract). `clock`: see `Card`. `settings`: those of
-    the unit itself.
+    the unit itself. `of_category`: the category of each item (none given: none).
     """
     import pyarrow as pa
 
@@ -371,10 +372,12 @@ def write_store(
         known = int(np.max(train, initial=1)) + 1
     counts = np.bincount(train, minlength=size)[FIRST_ITEM:size]
     indexes = pa.array(np.arange(FIRST_ITEM, size, dtype=np.int32))
-    zeros, none = pa.array(np.zeros(len(ids), np.int32)), pa.nulls(len(ids), pa.float64())
+    of = np.zeros(len(ids)) if of_category is None else of_category
+    own, none = pa.array(np.asarray(of, np.int32)), pa.nulls(len(ids), pa.float64())
     texts = pa.nulls(len(ids), pa.string())
-    vocabulary = pa.table([ids, indexes, pa.array(counts), zeros, none, texts, texts], schema=vocabulary_schema())
+    vocabulary = pa.table([ids, indexes, pa.array(counts), own, none, texts, texts], schema=vocabulary_schema())
     named = max(int(np.max(arrays.get("category", train[:0]), initial=1)) + 1 for arrays in splits.values())
+    named = max(named, int(np.max(of, initial=1)) + 1)
     categories = pa.table(
         [
             [str(index) for index in range(FIRST_ITEM, named)],

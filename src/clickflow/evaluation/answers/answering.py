@@ -40,6 +40,8 @@ class Answers:
     """[n] how many steps of the sequence were there when it was asked."""
     lead: Array | None = None
     """[n] of a head with such: how many steps later yes comes, NOTHING where it does not."""
+    ranked: Mapping[str, int] = field(default_factory=dict)
+    """Of a ranking with several right answers to a question: by system, how many it ranks."""
     labels: Mapping[str, Array] = field(default_factory=dict)
     """By dimension, the slice of each row [n], of dimensions that only its kind has."""
 

@@ -21,6 +21,7 @@ from clickflow.sequences.indexes import FIRST_ITEM
 
 COUNTED = "predictions"
 SHOWN = ("recall@{k}", "mrr@{k}")
+AREA = "roc_auc"
 Ranks = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
@@ -82,8 +83,49 @@ def next_step(answers: Ranks) -> Ranks:
 def summary(
     answered: Answers, customer: npt.NDArray[np.integer], settings: Evaluation, how: Resampling
 ) -> dict[str, dict[str, Interval]]:
-    """Of every cutoff, over all predictions and over known items alone."""
-    return intervals(answered.systems, customer, answered.known, settings.cutoffs, how)
+    """Of every cutoff, over all predictions and over known items alone; and the areas of questions with several right
+    answers.
+    """
+    found = intervals(answered.systems, customer, answered.known, settings.cutoffs, how)
+    areas = _areas(answered, customer, how) if answered.ranked else {}
+    return {system: of | areas.get(system, {}) for system, of in found.items()}
+
+
+def area(answers: Ranks, question: npt.NDArray[np.integer], ranked: int) -> tuple[Values, Values]:
+    """Of right answers with ranks [n] among so many, each to a `question` [n], what each adds to the ROC-AUC of its
+    question, and the part of the question that it is: a mean over questions is the sum of one over that of the other.
+
+    The ROC-AUC is the share of pairs of a right answer and a wrong one in which the right one stands first (Hanley &
+    McNeil 1982); ties count against the system, as in a rank. What a system does not know is in no pair.
+    """
+    order = np.lexsort((answers, question))
+    own, rank = question[order], answers[order].astype(np.float64)
+    known = rank > 0
+    begins = np.searchsorted(own, own)
+    before: Values = np.cumsum(known) - known
+    right_before: Values = before - before[begins]
+    number = np.unique(own, return_inverse=True)[1]
+    right = np.bincount(number, known)[number]
+    wrong = ranked - right
+    part = np.where(known & (wrong > 0), 1 / np.maximum(right, 1), 0.0)
+    value = part * (1 - (rank - 1 - right_before) / np.maximum(wrong, 1))
+    found = np.zeros((2, len(order)))
+    found[:, order] = value, part
+    return found[0], found[1]
+
+
+def _areas(answered: Answers, customer: npt.NDArray[np.integer], how: Resampling) -> dict[str, dict[str, Interval]]:
+    """{system: {roc_auc}}: the mean over questions."""
+    systems = [system for system in answered.systems if system in answered.ranked]
+    columns = [each for s in systems for each in area(answered.systems[s], answered.at, answered.ranked[s])]
+    sums, _ = bootstrap.per_sequence(customer, np.stack(columns, axis=1))
+
+    def metric(totals: Values) -> Values:
+        with np.errstate(all="ignore"):
+            ratio: Values = totals[:, 0::2] / totals[:, 1::2]
+        return ratio
+
+    return bootstrap.by_system([f"{system} {AREA}" for system in systems], sums, metric, how)
 
 
 def intervals(
@@ -171,7 +213,8 @@ def read(table: Any) -> tuple[dict[str, Ranks], dict[str, int]]:
 def measured(
     answers: Ranks, target: npt.NDArray[Any], known: Bools, metrics: Sequence[str]
 ) -> tuple[dict[str, float], Mapping[str, float]]:
-    """The means over the rows, or over the known ones."""
+    """The means over the rows, or over the known ones. Of areas, which need what was ranked too, nothing."""
+    metrics = [name for name in metrics if name != AREA]
     gained = {name: values(name, answers, target) for name in {name.removesuffix("_known") for name in metrics}}
     figures = {}
     for name in metrics:

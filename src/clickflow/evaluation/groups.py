@@ -1,0 +1,78 @@
+"""What a ranking of items with several right answers says of their categories: which of these are bought.
+
+A category is as likely as its items together, so nothing is learned for it. An item without a category is in none.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clickflow.artefact.artefact import Artefact
+from clickflow.heads.head import NOTHING
+from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The categories of a store, and those that are right answers."""
+
+    folder: Path
+    names: tuple[str, ...]
+    """The categories, by code less `FIRST_ITEM`."""
+    code: Ints
+    """[items of the store]: the code of its category; UNKNOWN: it has none."""
+    target: Ints
+    """[n, most] the different categories of the right items, in their order; NOTHING behind the last."""
+
+    @property
+    def size(self) -> int:
+        """Codes are below."""
+        return FIRST_ITEM + len(self.names)
+
+    def of(self, artefact: Artefact) -> Ints:
+        """[known items of an artefact]: the store's code of their category, by its name."""
+        return _codes(artefact.folder, self.names)[: artefact.known]
+
+    def summed(self, scores: npt.NDArray[Any], code: Ints) -> npt.NDArray[np.float64]:
+        """[n, size] the scores [n, items] of each category's items together."""
+        member = np.zeros((len(code), self.size))
+        member[np.arange(len(code)), code] = code >= FIRST_ITEM
+        summed: npt.NDArray[np.float64] = np.asarray(scores[:, : len(code)], np.float64) @ member
+        return summed
+
+
+def of(folder: Path, items: Ints) -> Groups | None:
+    """Of the right items [n, most] of questions about the store in `folder`; None where it has fewer than two
+    categories: there is nothing to tell apart.
+    """
+    from pyarrow import parquet
+
+    names = parquet.read_table(folder / "categories.parquet", columns=["category"])["category"].to_pylist()
+    if len(names) < 2:
+        return None
+    code = _codes(folder, names)
+    return Groups(folder, tuple(names), code, _different(np.where(items >= 0, code[items], UNKNOWN)))
+
+
+def _codes(folder: Path, names: Any) -> Ints:
+    """[items of the vocabulary in `folder`]: the place of their category among `names`."""
+    from pyarrow import parquet
+
+    there = {name: number for number, name in enumerate(names, FIRST_ITEM)}
+    called = parquet.read_table(folder / "categories.parquet", columns=["category"])["category"].to_pylist()
+    place = np.array([UNKNOWN, UNKNOWN, *(there.get(name, UNKNOWN) for name in called)], np.int64)
+    own = parquet.read_table(folder / "vocabulary.parquet", columns=["category"])["category"].to_numpy()
+    return np.concatenate([[PADDING, UNKNOWN], place[own]]).astype(np.int64)
+
+
+def _different(code: Ints) -> Ints:
+    """Of each row [n, most] the codes from `FIRST_ITEM` on, each once, first things first; NOTHING behind."""
+    again = np.tril(code[:, :, None] == code[:, None, :], -1).any(-1)
+    kept = (code >= FIRST_ITEM) & ~again
+    order = np.argsort(~kept, axis=1, kind="stable")
+    return np.take_along_axis(np.where(kept, code, NOTHING), order, axis=1)

@@ -1,0 +1,120 @@
+"""A ranking with several right answers: which items, which categories, and how many of the pairs stand right."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import small_models
+from sklearn.metrics import roc_auc_score
+
+from clickflow.artefact import export
+from clickflow.artefact.artefact import load
+from clickflow.evaluation import evaluate, groups
+from clickflow.evaluation.answers import ranking
+from clickflow.gate import evidence, rules
+from clickflow.heads import HEADS, propensity
+from clickflow.params.gate import Gate
+from clickflow.params.file import load as load_params
+from clickflow.sequences.store import open_split, write_store
+from clickflow.system.files import read_json
+from clickflow.system.paths import Paths
+
+CATEGORY = 2 + np.arange(small_models.ITEMS) % 5
+"""Of each item; item indexes begin at 2, as category codes do."""
+HEAD = replace(propensity.HEAD, name="viewed", unit="session", needs=(), means={"en": "items bought"})
+"""The purchases of the rest of a visit."""
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Paths, dict[str, Any]]]:
+    """A workspace with an evaluated and judged model of `HEAD`, and its metrics.json."""
+    HEADS[HEAD.name] = HEAD
+    try:
+        paths, model = Paths(tmp_path_factory.mktemp("several")), small_models.spec(heads=(HEAD.name,), copy=False)
+        parts = {
+            "train": small_models.split(300, 0),
+            "valid": small_models.split(40, 1, 80 * small_models.HOUR),
+            "test": small_models.split(60, 2, 160 * small_models.HOUR),
+        }
+        write_store(paths.sequences("session"), parts, known=small_models.KNOWN, of_category=CATEGORY)
+        small_models.trained(paths.trained("taste"), paths.sequences("session"), model)
+        params = load_params(small_models.ROOT / "params.yaml")
+        params = replace(params, models={"taste": model}, champion={"taste": 0})
+        params = replace(params, evaluation=replace(params.evaluation, bootstrap=50))
+        params = replace(params, export=replace(params.export, tolerance=1e-3))
+        export.run(params, paths, "taste")
+        evaluate.run(params, paths, "taste")
+        yield paths, read_json(paths.measured("taste"))
+    finally:
+        del HEADS[HEAD.name]
+
+
+def test_the_area_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random((20, 30))
+    right = random.random((20, 30)) < 0.2
+    right[:, 0] = True
+    question, item = np.nonzero(right)
+    rank = (scores[question] >= scores[question, item][:, None]).sum(1)
+    rank[question == 3] = 0  # of which the system knows nothing
+    value, part = ranking.area(rank.astype(np.int32), question, 30)
+    expected = [roc_auc_score(right[n], scores[n]) for n in range(20) if n != 3]
+    assert value.sum() / part.sum() == pytest.approx(np.mean(expected))
+    assert part.sum() == pytest.approx(19)
+
+
+def test_what_all_items_are_right_of_has_no_area() -> None:
+    value, part = ranking.area(np.array([1, 2], np.int32), np.zeros(2, np.int64), 2)
+    assert (value.sum(), part.sum()) == (0, 0)
+
+
+def test_categories_are_those_of_the_items_and_as_likely_as_these_together(
+    evaluated: tuple[Paths, dict[str, Any]],
+) -> None:
+    paths, metrics = evaluated
+    store, artefact = paths.sequences("session"), load(paths.exported("taste"))
+    items = np.array([[2, 7, 3, -1], [39, -1, -1, -1]])
+    found = groups.of(store, items)
+    assert found is not None
+    assert found.target.tolist() == [[2, 3, -1, -1], [CATEGORY[37], -1, -1, -1]]
+    scores = np.random.default_rng(0).random((3, artefact.known))
+    summed = found.summed(scores, found.of(artefact))
+    for code in range(2, 7):
+        own = [index for index in range(2, artefact.known) if CATEGORY[index - 2] == code]
+        assert summed[:, code] == pytest.approx(scores[:, own].sum(1))
+    rows = pq.read_table(paths.evaluation("taste") / "viewed_categories.parquet").to_pandas()
+    bought = pq.read_table(paths.evaluation("taste") / "viewed.parquet").to_pandas()
+    whole = {name: set(CATEGORY[each.target - 2]) for name, each in bought.groupby(["sequence", "position"])}
+    assert {name: set(each.target) for name, each in rows.groupby(["sequence", "position"])} == whole
+    assert set(rows.rank_candidate) == {1, 2, 3, 4, 5}
+    assert metrics["viewed_categories"]["candidate"]["recall@5"]["value"] == 1
+
+
+def test_all_systems_have_an_area_of_items_and_of_categories(evaluated: tuple[Paths, dict[str, Any]]) -> None:
+    _, metrics = evaluated
+    for name in ("viewed", "viewed_categories"):
+        for system in ("candidate", "popularity", "repeat", "itemknn"):
+            found = metrics[name][system]["roc_auc"]
+            assert 0 < found["low"] <= found["value"] <= found["high"] < 1
+
+
+def test_the_gate_and_the_report_have_both(evaluated: tuple[Paths, dict[str, Any]]) -> None:
+    paths, _ = evaluated
+    page = (paths.evaluation("taste") / "report.html").read_text(encoding="utf-8")
+    assert "Viewed categories" in page and "roc_auc" in page
+    floors = {"viewed.roc_auc": 0.01, "viewed_categories.roc_auc": 0.99, "viewed_categories.recall@5": 0.99}
+    judged = rules.judge(Gate(floors=floors), evidence.read(paths, "taste", 0), 0)
+    found = {rule.rule: rule.verdict for rule in judged if rule.rule.startswith("floor")}
+    assert [found[f"floor: {name}"] for name in floors] == ["passed", "failed", "passed"]
+
+
+def test_a_store_without_categories_has_none(tmp_path: Path) -> None:
+    part = small_models.split(20, 0)
+    del part["category"]
+    write_store(tmp_path / "session", {"train": part, "test": part})
+    assert open_split(tmp_path / "session", "test").n_sequences == 20
+    assert groups.of(tmp_path / "session", np.array([[2, -1]])) is None
