@@ -77,6 +77,24 @@ def test_a_model_that_fares_much_worse_by_one_group_is_held(
         assert set(rules[0]["evidence"]["groups"]) == {"new", "returning"}
 
 
+def test_a_country_is_a_group_where_the_log_says_it(root: Path, tmp_path: Path) -> None:
+    paths, far = Paths(tmp_path), MANY % 3 == 0
+    found = np.where(far, worse(STRONG, 0.5, 3), STRONG).astype(np.int32)
+    measured(paths, MANY, {"candidate": found, "popularity": worse(found, 0.5, 4)})
+    file = paths.evaluation(MODEL) / "predictions.parquet"
+    table = parquet.read_table(file)
+    for name, labels in (("visitor", ["new", "returning"]), ("country", ["fr", "de"])):
+        by = far if name == "country" else MANY % 2 == 0
+        table = table.append_column(name, pa.array(np.where(by, *labels).tolist()))
+    parquet.write_table(table, file)
+    integrity.seal(paths.evaluation(MODEL))
+    stage.run(params_with(root, max_group_gap=0.2), paths, MODEL, try_log.record)
+    rules = {each["rule"]: each for each in decision(paths)["rules"] if each["rule"].startswith("groups fare alike")}
+    assert [rule.rpartition(" ")[2] for rule in rules] == ["visitor", "country"]
+    assert "fr fares" in rules["groups fare alike: next_item by country"]["text"]
+    assert decision(paths)["decision"] == "hold"
+
+
 def test_groups_that_nobody_wrote_down_are_not_judged_and_hold(root: Path, tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     measured(paths, MANY, {"candidate": STRONG, "popularity": worse(STRONG, 0.5, 4)})

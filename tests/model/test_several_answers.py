@@ -17,8 +17,8 @@ from clickflow.evaluation import evaluate, groups
 from clickflow.evaluation.answers import ranking
 from clickflow.gate import evidence, rules
 from clickflow.heads import HEADS, propensity
-from clickflow.params.gate import Gate
 from clickflow.params.file import load as load_params
+from clickflow.params.gate import Gate
 from clickflow.sequences.store import open_split, write_store
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths

@@ -65,6 +65,31 @@ def groups(store: Path, split: str, horizon: int = 0) -> npt.NDArray[np.str_] | 
     return own if (own != NOBODY).any() else None
 
 
+MOST_GROUPS = 12
+"""Countries that are told apart: those of most sequences."""
+OTHER = "other"
+
+
+def attributes(store: Path, split: str) -> dict[str, npt.NDArray[np.str_]]:
+    """By column of the log, such as country, the group of the customer of each sequence of a split [n], where the log
+    says it; `OTHER` where it is a rare one.
+    """
+    from pyarrow import parquet
+
+    file = store / split / "groups.parquet"
+    if not file.is_file():
+        return {}
+    found = {}
+    for name, column in zip((table := parquet.read_table(file)).column_names, table.columns, strict=True):
+        said = column.drop_null().to_pylist()
+        often = sorted(set(said), key=lambda each: (-said.count(each), each))[:MOST_GROUPS]
+        if said:
+            found[name] = np.array(
+                [NOBODY if each is None else each if each in often else OTHER for each in column.to_pylist()]
+            )
+    return found
+
+
 def _first(owner: npt.NDArray[Any], time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The first time of each row's owner [n]; its own where that is not known, below 0."""
     first = np.full(int(owner.max(initial=-1)) + 1, np.iinfo(np.int64).max)

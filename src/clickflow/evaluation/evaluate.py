@@ -118,7 +118,9 @@ def evaluate(
         raise DataError(f"the test part of {store} is empty", next_step="raise sequences.test_share, or ingest more")
     owners = customers.of(store, "test")
     test = held_out.latest(store, card, split, settings.max_sequences, candidate.max_length, owners)
-    test = replace(test, group=customers.groups(store, "test", split.horizon))
+    test = replace(
+        test, group=customers.groups(store, "test", split.horizon), apart=customers.attributes(store, "test")
+    )
     training = Training(open_split(store, "train"), card, candidate.max_length)
     before = open_split(store, "valid") if settings.costs else None
     valid = None

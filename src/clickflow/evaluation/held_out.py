@@ -73,6 +73,9 @@ class HeldOut:
     group: npt.NDArray[np.str_] | None = None
     """Of each sequence of the split, what its customer is at it (`customers.GROUPS`); None: nobody asked."""
 
+    apart: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+    """By column, the same of what the log says of people (`customers.attributes`)."""
+
     def question(self, head: Head, horizon: int = 1) -> Question:
         """What `head` asks; of a ranking the answers of so many next steps."""
         questions, targets = self.questions, head.targets

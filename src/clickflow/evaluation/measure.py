@@ -336,5 +336,5 @@ def _slicing(test: HeldOut, answers: Answers, training: Training) -> Slicing:
     hour = None if test.split.cut_off is not None else np.asarray(test.split.hour)[questions.event[at]]
     time = questions.now(test.split)[at]
     visitor = None if test.group is None else test.group[questions.sequence[at]]
-    length = questions.length[at]
-    return slices.slicing(length, time, hour, popular, clock=test.card.clock, visitor=visitor, more=answers.labels)
+    more = dict(answers.labels) | {name: group[questions.sequence[at]] for name, group in test.apart.items()}
+    return slices.slicing(questions.length[at], time, hour, popular, clock=test.card.clock, visitor=visitor, more=more)

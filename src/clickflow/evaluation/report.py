@@ -51,6 +51,8 @@ DIMENSIONS = {
     "hour": "Hour (UTC)",
     "pace": "How often a series sells",
     "visitor": "New or returning",
+    "country": "Country",
+    "device": "Device",
 }
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from clickflow.evaluation import customers
 from clickflow.evaluation.lengths import COARSE, names
+from clickflow.events import contract
 from clickflow.sequences.indexes import FIRST_ITEM
 
 HEAD, TORSO = 0.5, 0.8
@@ -17,8 +18,10 @@ LENGTHS = ("1", *names(COARSE))
 """Sessions by their number of steps."""
 UNKNOWN = "unknown"
 """The popularity of an item that the candidate's vocabulary lacks."""
-GROUPS = ("visitor",)
-"""Groups of people, who are to fare alike: new or returning. A log's rows have no country or device."""
+ALWAYS = "visitor"
+"""The group of people that every log says: new or returning."""
+GROUPS = (ALWAYS, *contract.GROUPS)
+"""Groups of people, who are to fare alike; what the log does not say of anybody is not told apart."""
 DIMENSIONS = ("length", "day", "hour", "popularity", "pace", *GROUPS)
 """What rows are cut by, as the evidence has it; a log without a clock has neither day nor hour."""
 PACES = ("fast", "intermittent", "new")
@@ -82,11 +85,18 @@ def slicing(
         order["popularity"] = ["head", "torso", "tail", UNKNOWN]
     for name, own in (more or {}).items():
         labels[name] = own
-        order[name] = PACES
+        order[name] = PACES if name == "pace" else _by_size(own)
     if visitor is not None:
         labels["visitor"] = visitor
         order["visitor"] = customers.GROUPS
     return Slicing(labels, order)
+
+
+def _by_size(labels: npt.NDArray[np.str_]) -> list[str]:
+    """The labels, the most frequent first, and what is no group last."""
+    found, count = np.unique(labels, return_counts=True)
+    last = (customers.OTHER, customers.NOBODY)
+    return sorted(found.tolist(), key=lambda each: (each in last, -count[found.tolist().index(each)], each))
 
 
 def cells(

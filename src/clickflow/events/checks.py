@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clickflow.events import amounts, clocks, texts, times
-from clickflow.events.contract import EVENT_TYPES, IDENTITIES, NEEDS_ITEM, SCHEMA
+from clickflow.events.contract import EVENT_TYPES, GROUPS, IDENTITIES, NEEDS_ITEM, SCHEMA
 from clickflow.events.forgotten import NOBODY, Forgotten
 from clickflow.events.presets import ANY_TYPE, EVERY, IGNORE
 from clickflow.events.pseudonyms import pseudonyms
@@ -21,7 +21,7 @@ from clickflow.events.rows import BIT
 from clickflow.events.shapes import shape
 from clickflow.events.unread import Unread
 
-OPTIONAL = ("category", "brand", "campaign", "item_name")
+OPTIONAL = ("category", "brand", "campaign", "item_name", *GROUPS)
 """Those among them that an event means something without."""
 WHOLE = 2.0**53
 """Whole numbers are exact up to here."""
@@ -186,7 +186,7 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         "quantity": pa.array(np.where(counted, quantity, 0).astype(np.int64), mask=~counted),
         "campaign": text["campaign"],
         "order": pa.array(order, mask=~ordered),
-        "item_name": text["item_name"],
+        **{name: text[name] for name in ("item_name", *GROUPS)},
     }
     forgotten = rules.forgotten.rows(columns["user_id"], columns["session_id"])
     forgotten |= rules.forgotten.earlier(text["user_id"], text["session_id"])

@@ -8,7 +8,7 @@ quarantine with one or more of the `REASONS`.
 
 import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same raw bytes would give other canonical rows; older outputs are then rebuilt."""
 
 EVENT_TYPES = ("view", "cart", "favourite", "remove", "purchase", "cancel", "search", "impression", "click")
@@ -31,11 +31,16 @@ SCHEMA = pa.schema(
         ("campaign", pa.string()),
         ("order", pa.int64()),
         ("item_name", pa.string()),
+        ("country", pa.string()),
+        ("device", pa.string()),
     ]
 )
 
-IDENTITIES = ("user_id", "session_id", "item_id", "category", "brand", "campaign", "item_name")
+IDENTITIES = ("user_id", "session_id", "item_id", "category", "brand", "campaign", "item_name", "country", "device")
 """Columns whose values are compared, never reckoned with."""
+
+GROUPS = ("country", "device")
+"""Columns that say of what group of people somebody is: no model reads them, evaluations are told apart by them."""
 
 COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
 

@@ -15,14 +15,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.events.contract import COLUMNS, SCHEMA
+from clickflow.events.contract import COLUMNS, GROUPS, SCHEMA
 from clickflow.events.staging import DAY
 
 ROW_GROUP = 131_072
 KEPT = -1
 """The source of rows that were accepted by an earlier run: they go before all others."""
 
-COMPARED = ("item_id", "event_type", "user_id", "category", "brand", "price", "quantity", "campaign", "item_name")
+COMPARED = (
+    *("item_id", "event_type", "user_id", "category", "brand", "price", "quantity", "campaign", "item_name"),
+    *GROUPS,
+)
 """What else two rows of one actor, instant and `order` must have in common to be duplicates; what tells most first."""
 
 

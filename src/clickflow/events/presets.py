@@ -132,6 +132,7 @@ PRESETS: Mapping[str, tuple[Layout, ...]] = {
                 "session_id": "InvoiceNo",
                 "item_id": "StockCode",
                 "item_name": "Description",
+                "country": "Country",
                 "price": "UnitPrice",
                 "quantity": "Quantity",
             },

@@ -4,7 +4,7 @@ Unlike a slice, a group is not held against the champion: what counts is how it 
 """
 
 from clickflow.evaluation import slices
-from clickflow.evaluation.customers import NOBODY
+from clickflow.evaluation.customers import NOBODY, OTHER
 from clickflow.evaluation.systems import CANDIDATE
 from clickflow.gate.draws import MIN_CUSTOMERS
 from clickflow.gate.evidence import Array, Evidence, Rows
@@ -26,6 +26,7 @@ def judge(params: Gate, gate: ResolvedGate, evidence: Evidence) -> list[Rule]:
         for rows in evidence.rows.values()
         if not rows.output.ahead and _of_people(rows)
         for name in slices.GROUPS
+        if name == slices.ALWAYS or name in rows.slices
     ]
 
 
@@ -45,7 +46,7 @@ def _judged(gate: ResolvedGate, rows: Rows, metric: str, dimension: str) -> Rule
     large = [
         code
         for code, name in enumerate(names)
-        if name != NOBODY
+        if name not in (NOBODY, OTHER)
         and (level == code).sum() >= gate.min_slice
         and len(set(rows.customer[level == code].tolist())) >= MIN_CUSTOMERS
     ]

@@ -58,8 +58,8 @@ class Gate:
     max_group_gap: Annotated[
         float | None,
         Meta(
-            "relative: how much worse the primary of a head may be in one group of people (new, returning) than over "
-            "all of them; null: shown in the report, not judged"
+            "relative: how much worse the primary of a head may be in one group of people (new, returning; "
+            "country, device where the log says them) than over all of them; null: shown in the report, not judged"
         ),
     ] = None
     min_coverage: Annotated[

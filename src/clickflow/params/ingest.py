@@ -19,7 +19,10 @@ class Ingest:
     ] = 256
     bad_optional: Annotated[
         Literal["empty", "quarantine"],
-        Meta("price, quantity, category, brand, campaign or item name that cannot be read: empty (counted)"),
+        Meta(
+            "price, quantity, category, brand, campaign, item name, country or device that cannot be read: empty "
+            "(counted)"
+        ),
     ] = "empty"
     duplicates: Annotated[
         Literal["quarantine", "keep"],

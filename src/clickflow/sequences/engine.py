@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from clickflow.events.contract import COLUMNS, EVENT_TYPES
+from clickflow.events.contract import COLUMNS, EVENT_TYPES, GROUPS
 from clickflow.sequences.features import held
 from clickflow.sequences.units.unit import Sums
 from clickflow.system.errors import ClickflowError, DataError, UsageError
@@ -125,6 +125,34 @@ def number_brands(connection: Any, events: Any) -> Any:
     """Table `brand`, `brand_code`: 0.. in the order of the texts."""
     named = events.filter(events.brand.notnull())
     return _numbered(connection, "brands", named.select("brand").distinct(), "brand_code")
+
+
+def groups(connection: Any, events: Any) -> "pa.Table | None":
+    """Of each user the country and the device of most of their events, of equals the first by its text, null where
+    none says it: `user_id` and a column of each of `GROUPS`; None where no event does.
+    """
+    import ibis
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = {}
+    for column in GROUPS:
+        said = events.filter(events.user_id.notnull() & events[column].notnull())
+        counted = said.group_by("user_id", group=said[column]).agg(events=said.count())
+        window = ibis.window(group_by="user_id", order_by=[counted.events.desc(), counted.group])
+        first = counted.mutate(place=ibis.row_number().over(window)).filter(lambda each: each.place == 0)
+        query = str(connection.compile(first.select("user_id", "group").order_by("user_id")))
+        found[column] = connection.con.sql(query).to_arrow_table()
+    users = pc.unique(
+        pa.chunked_array([each for table in found.values() for each in table["user_id"].chunks], pa.string())
+    )
+    if not len(users):
+        return None
+    columns = {
+        name: table["group"].combine_chunks().take(pc.index_in(users, table["user_id"]))
+        for name, table in found.items()
+    }
+    return pa.table({"user_id": users, **columns})
 
 
 def item_names(connection: Any, events: Any, items: Any, until: int) -> "pa.Array":

@@ -161,6 +161,21 @@ def brands(path: Path, steps: Mapping[str, Array], item: Array, items: int) -> "
     return pa.array(found - 1, mask=found == NONE)
 
 
+def write_groups(folder: Path, split: str, groups: "pa.Table") -> dict[str, str]:
+    """Beside the sequences of a split, row for row, the country and the device of whoever each is of, and no id; null
+    where that is not known. Returns the hash of the file.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import parquet
+
+    users = parquet.read_table(folder / split / "sequences.parquet", columns=["user_id"])["user_id"]
+    place = pc.index_in(users, groups["user_id"].combine_chunks())
+    found = groups.drop_columns("user_id").take(place.combine_chunks())
+    name = f"{split}/groups.parquet"
+    return {name: write_table(folder / name, [found], pa.schema([(each, pa.string()) for each in found.schema.names]))}
+
+
 def write_vocabulary(
     folder: Path, items: Vocabulary, ids: "pa.Array", names: "pa.Array", brands: "pa.Array", train: Mapping[str, Array]
 ) -> dict[str, str]:

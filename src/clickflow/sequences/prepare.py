@@ -138,6 +138,8 @@ class Made:
     left_out: Mapping[str, Mapping[str, int]]
     summed: int | None = None
     """As on the card."""
+    groups: Any = None
+    """`engine.groups`; None where nobody asked, or nothing says it."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def _cut_up(
         connection, numbered, cut, settings, unit, scratch, clock=clock
     )
     names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
-    return Made(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up))
+    groups = engine.groups(connection, numbered.table)
+    return Made(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up), groups=groups)
 
 
 def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scratch: Path, *, clock: bool) -> Made:
@@ -451,6 +454,8 @@ def _pack(
     brands = numbered.brand_names.take(brands)
     files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, made.names, brands, steps)
     files |= pack.write_categories(out, tables.categories, numbered.paths)
+    if made.groups is not None:
+        files |= pack.write_groups(out, "test", made.groups)
     return parts, tables, files
 
 

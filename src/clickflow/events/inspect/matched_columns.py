@@ -105,7 +105,7 @@ def mapped(look: Look, columns: Sequence[Column], con: Any) -> Mapped:
         taken = set(result.columns.values())
     if not look.form.header:
         _by_place(result, [column for column in filled if column.name not in taken])
-    for canonical in ("category", "brand", "item_name", "price", "quantity", "campaign"):
+    for canonical in ("category", "brand", "item_name", "price", "quantity", "campaign", "country", "device"):
         taken = set(result.columns.values())
         free = [column for _, column in named.get(canonical, []) if column.name not in taken]
         if canonical in ("price", "quantity"):

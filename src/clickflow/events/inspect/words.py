@@ -38,6 +38,10 @@ COLUMN_NAMES = {
         prix prix_unitaire precio precio_unitario 价格 单价""",
     "quantity": """quantity qty quantity_sold amount_of_items menge anzahl stueckzahl stückzahl quantite
         cantidad 数量 购买数量""",
+    "country": """country country_code country_name user_country customer_country geo_country land pays pais
+        国家 国家代码""",
+    "device": """device device_type device_category device_name user_device platform geraet geraetetyp appareil
+        dispositivo 设备 设备类型 终端""",
     "campaign": """campaign utm_campaign campaign_name campaign_id kampagne campagne campana 营销活动""",
     "order": """event_index hit_number seq sequence sequence_number step step_number position event_number
         line_number order_in_session transaction_line reihenfolge position_in_session 序号""",

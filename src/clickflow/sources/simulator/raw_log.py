@@ -20,8 +20,9 @@ from clickflow.sources.simulator.dirt import Dirt
 from clickflow.sources.simulator.shop import Shop
 
 ROWS_PER_FILE = 4_000_000
-SCHEMA = pa.schema([field for field in contract.SCHEMA if field.name not in ("order", "item_name")])
-"""Of the files: their rows stand in the order in which they happened, and the items have no names."""
+SCHEMA = pa.schema([field for field in contract.SCHEMA if field.name not in ("order", "item_name", *contract.GROUPS)])
+"""Of the files: their rows stand in the order in which they happened, and the items have no names,
+nor have people a country or a device."""
 QUANTITIES = 10
 USER_BITS, SESSION_BITS = 32, 40
 
