@@ -130,9 +130,10 @@ def _own(params: Params) -> Iterator[str]:
         for where, keys in own.items():
             for key in keys:
                 if known and key not in known:
+                    like = [each for each in known if each.partition("@")[0] == key.partition("@")[0]] or known
                     yield (
                         f"{where}: {name} has {key} of its own, which is not measured: set evaluation.cutoffs, or name "
-                        f"another, such as {outputs.full(name, known[0])}"
+                        f"another, such as {outputs.full(name, like[0])}"
                     )
 
 
