@@ -6,7 +6,8 @@ A random network (its answers cost what a trained one's do) scores a random stor
 one thread: `one_file` writes as clickflow did before (one Parquet file a head, 8,192 sequences at a time), `files` by
 partition, `again` finds them there, `resumed` is killed with -9 in the middle and gone on with (its seconds: both
 together), `sqlite` and `postgresql` write tables, `pandas_*` load `one_file` by `DataFrame.to_sql` as a shop's own
-script would. Of each: seconds, sequences and rows a second, the largest memory; of `resumed` whether the bytes are
+script would. Of each: seconds, those of the processor (with imports, without a server's), sequences and rows a second,
+the largest memory; of `resumed` whether the bytes are
 those of `files`. PostgreSQL is started on loopback where its binaries are; its fsync is off, as SQLite's is not.
 """
 
@@ -29,6 +30,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/model"), str(ROOT / "test
 
 WHO = {"model": "next_step", "version": 1}
 URL = "CLICKFLOW_SCORE_URL"
+OLD = 1 << 13
+"""Sequences of a chunk, before."""
 
 
 def made(folder: Path, sequences: int, items: int) -> None:
@@ -61,9 +64,8 @@ def one_file(artefact: Any, store: Path, out: Path, top: int) -> None:
             name: held.enter_context(parquet.ParquetWriter(out / name, schema, compression="zstd"))
             for name, schema in answering.schemas().items()
         }
-        for chunk in batch._chunks(
-            store, None, 1 << 13, set(range(sum(-(-p.sequences // (1 << 13)) for p in card.splits.values())))
-        ):
+        every = set(range(sum(-(-part.sequences // OLD) for part in card.splits.values())))
+        for chunk in batch._chunks(store, None, OLD, every):
             assert chunk is not None
             for name, table in answering.tables(chunk).items():
                 writers[name].write_table(table, row_group_size=len(table) or None)
@@ -101,7 +103,10 @@ def one(way: str, folder: Path, top: int) -> dict[str, Any]:
         opening: list[Any] = [lambda b: tables.Tables(engine, Score(), b)] if engine else [lambda b: Folder(out, b)]
         batch.write(artefact, store, opening, who=WHO, top=top, since_hours=None)
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    cpu = used.ru_utime + used.ru_stime
+    return {"seconds": seconds, "cpu_seconds": cpu, "memory_mb": int(peak.split()[1]) / 1024}
 
 
 def process(way: str, folder: Path, top: int, env: dict[str, str], kill: float = 0) -> dict[str, Any]:
