@@ -1,6 +1,8 @@
 """The unit `customer` from a log to a champion that is scored and watched: the head churn, by a small network."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +93,14 @@ def test_what_was_evaluated_is_every_customer_of_the_test_part(shop: Paths) -> N
     assert rows.groupby(owner.to_numpy())["customer"].nunique().max() == 1
     assert rows["customer"].nunique() == owner.nunique() < len(rows)
     assert 0 < rows["target"].mean() < 1
+    assert "predictions" not in read_json(shop.root / "reports/churn/metrics.json"), (
+        "it ranks nothing: 0 would be a wrong figure"
+    )
 
 
-def test_everybody_who_bought_lately_is_scored_as_of_the_end_of_the_log(shop: Paths) -> None:
+def test_everybody_who_bought_lately_is_scored_as_of_the_end_of_the_log(
+    shop: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = call("score", "churn", "--all", "--out", "predictions")
     scored = parquet.read_table("predictions/churn.parquet").to_pandas()
     now = open_split(shop.sequences("customer"), NOW)
@@ -103,6 +110,20 @@ def test_everybody_who_bought_lately_is_scored_as_of_the_end_of_the_log(shop: Pa
     assert card["as_of"][:10] == "2026-02-24"
     assert scored["probability"].between(0, 1).all()
     assert scored["last_event"].astype("int64").max() == now.time.max()
+
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"sqlite:///{tmp_path}/scores.sqlite")
+    card = call("score", "churn", "--all", "--sql", "--segments", "2")
+    assert card["rows"] == {"churn.parquet": len(users), "segments.parquet": len(users)}
+    assert card["tables"] == {"clickflow_churn_churn": len(users), "clickflow_churn_segments": len(users)}
+    with closing(sqlite3.connect(tmp_path / "scores.sqlite")) as con:
+        found = con.execute(
+            "SELECT user_id, probability, segment FROM clickflow_churn_churn JOIN clickflow_churn_segments "
+            "USING (batch, user_id) WHERE batch = (SELECT batch FROM clickflow_score_current WHERE model = 'churn')"
+        ).fetchall()
+    assert {user: chance for user, chance, _ in found} == dict(zip(users, scored["probability"], strict=True))
+    assert len({segment for *_, segment in found}) == 2
+    with pytest.raises(UsageError, match="--all goes with --out or --sql"):
+        call("score", "churn", "--sql")
 
     (one,) = call("score", "churn", "--user", users[3])["customers"]
     assert one["user"] == users[3]

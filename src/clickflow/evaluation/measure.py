@@ -271,7 +271,7 @@ def _summed_up(
             "slices": cut,
             "oracle": None,
             "coverage": round(float(first.known.mean()), 6) if first is not None and len(first.known) else None,
-            "predictions": 0 if first is None else len(first.at),
+            "predictions": None if first is None else len(first.at),
             "positions": len(questions),
             "sequences": len(np.unique(questions.sequence)),
             "resampled": customers.count(customer),
