@@ -13,6 +13,7 @@ import torch
 from clickflow.artefact import asking, checks, compression, export, int8, networks, quality, rounding
 from clickflow.artefact.artefact import load, open_session
 from clickflow.artefact.windows import of_split
+from clickflow.evaluation import headline
 from clickflow.evaluation.answers import ranking
 from clickflow.models.answers.ranking import Ranking
 from clickflow.models.ensemble import Ensemble
@@ -122,6 +123,10 @@ def test_every_form_is_measured_and_the_best_within_the_budgets_ships(
     assert rows["pruned"]["parity"] <= params.export.tolerance < rows["int8"]["tolerance"] == int8.TOLERANCE
     assert rows["int8"]["parity"] <= int8.TOLERANCE
     assert rows["int8"]["apart"] >= rows["int8"]["parity"]
+
+    figures = headline.short({"artefact": {"compression": card["compression"]}})
+    assert figures["int8.size_mb"] < figures["none.size_mb"]  # type: ignore[operator]
+    assert figures["int8.valid.mrr@20"] == rows["int8"]["quality"]["mrr@20"]
 
     tight = replace(params, gate=replace(params.gate, max_size_mb=(rows["int8_pruned"]["size_bytes"] + 1) / 1e6))
     card = card_of(root, tight, tmp_path / "tight")

@@ -18,6 +18,7 @@ BY_HAND = (
     "docs/howto/live.md",
     "docs/howto/watch.md",
     "docs/howto/forget.md",
+    "docs/howto/compression.md",
 )
 """In this order: the first ones make the champion that the others speak of. The log is the simulated one."""
 

@@ -172,7 +172,18 @@ def short(content: Mapping[str, Any]) -> dict[str, float | int | None]:
         if not output.ahead:
             before = "" if output.name == ranked(content) else f"{output.name}."
             figures |= {f"{before}{name}": number for name, number in SHORT[output.kind](content, output.name).items()}
-    return {name: number for name, number in figures.items() if number is not None}
+    return {name: number for name, number in (figures | _of_forms(content)).items() if number is not None}
+
+
+def _of_forms(content: Mapping[str, Any]) -> dict[str, float]:
+    """What the export measured of the model's smaller forms (`artefact.compression`), on the validation part."""
+    forms = (content.get("artefact") or {}).get("compression") or {}
+    figures: dict[str, float] = {}
+    for name, row in forms.get("variants", {}).items():
+        figures |= {f"{name}.valid.{metric}": value for metric, value in row["quality"].items()}
+        figures |= {f"{name}.size_mb": round(row["size_bytes"] / 1e6, 3)}
+        figures |= {f"{name}.{key}": row[key] for key in ("latency_ms_p50_class", "latency_ms_p99_class")}
+    return figures
 
 
 def _of_ranking(content: Mapping[str, Any], head: str) -> dict[str, float | None]:

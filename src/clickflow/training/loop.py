@@ -115,7 +115,7 @@ def train(
     for index, member in enumerate(members(spec)):
         before = sum(len(each.history) for each in found)
         found.append(
-            _train(
+            one_network(
                 member,
                 sizes,
                 training,
@@ -166,7 +166,7 @@ def _taught(
     device = devices.choose(settings)
     with devices.settled(device, settings.threads):
         answers = taught(first.network, spec, training)
-    own = _train(
+    own = one_network(
         spec, sizes, training, validation, seed=seed, settings=settings,
         checkpoints=checkpoints.part(count) if checkpoints else None,
         watcher=_Numbered(watcher, count, before) if watcher else None, taught=answers, **along,
@@ -193,7 +193,7 @@ class _Numbered:
         self.watcher.epoch(_numbered(record, self.index, self.before))
 
 
-def _train(
+def one_network(
     spec: Model,
     sizes: Sizes,
     training: "PackedSplit",
