@@ -121,6 +121,27 @@ def test_the_rule_ends_a_canary(
     assert call("status")["models"][MODEL]["champion"]["version"] == end[2]
 
 
+def test_ctrl_c_leaves_a_whole_change_or_none(here: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("promote")
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    stop = ["canary", "stop", MODEL, "--reason", "the page is being rebuilt"]
+    with monkeypatch.context() as early:
+        early.setattr("clickflow.registry.ledger.note", interrupted)
+        assert CliRunner().invoke(cli.app, stop).exit_code == 130
+    assert [each[0] for each in actions(here)] == ["promote", "canary"]
+    assert call("canary", "status")["canaries"][MODEL]["version"] == 2, "it goes on"
+    with monkeypatch.context() as late:
+        late.setattr("clickflow.registry.aliases.follow", interrupted)
+        assert CliRunner().invoke(cli.app, stop).exit_code == 130
+    assert actions(here)[2:] == [("stop", 2, 1)], "the line is there, and counts"
+    with pytest.raises(UsageError, match="no canary of next_step is on"):
+        call("canary", "stop", MODEL, "--reason", "once more, to see")
+    assert call("status")["models"][MODEL]["champion"]["version"] == 1
+
+
 def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
     here: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,8 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root:
         (shop / "answers.json").write_text(json.dumps(said))
         commit(shop)
 
+    with (shop / "params.yaml").open("a", encoding="utf-8") as params:
+        params.write("\nlive:\n  judge: true\n")
     with_stores(shop, root, {"score": SCORED})
     with started(airflow_server, shop) as airflow:
         done = ran(airflow, "score", {})
@@ -112,7 +114,7 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root:
         assert "next_step has no champion yet" in done.logs["score.next_step"]
         assert done.events == []
 
-        answers(score=SCORED, champion=3, watch=said([], quiet, stale=True))
+        answers(score=SCORED, champion=3, watch=said([], quiet, stale=True), canary={"canaries": {}})
         done = ran(airflow, "score", {"top": 7, "since_hours": None}, "2026-02-03T06:00:00+00:00")
         assert done.code == 0, done.said[-3000:]
         assert set(done.states.values()) == {"success"}
@@ -132,18 +134,23 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root:
         assert done.states["watch"] == "success"
         assert done.states["call"] == "skipped"
         assert quiet in done.logs["call"]
+        assert done.states["judge"] == "skipped" and "no canary is on" in done.logs["judge"]
         assert len(done.events) == 1, "that of the predictions"
         assert f"asked: watch --out {home}/watch/" in done.logs["watch"]
         notice = json.loads((home / "notices.jsonl").read_text())
         assert (notice["kind"], notice["dag"]) == ("stale", "watch")
         assert "60 hours old" in notice["text"]
 
-        answers(champion=3, watch=said(["next_step"], loud))
+        ended = {"call": "promote", "version": 4, "text": "version 4 is champion now: not worse by 0.01"}
+        answers(champion=3, watch=said(["next_step"], loud), canary={"canaries": {"next_step": ended}})
         called = ran(airflow, "watch", {"models": ["next_step"]}, "2026-02-05T06:00:00+00:00")
         assert called.code == 0, called.said[-3000:]
         assert called.states["call"] == "success"
-        _, (uri, extra) = called.events
-        assert uri == "clickflow://drift/"
+        _, *events = called.events
+        assert called.states["judge"] == "success" and dict(events)["clickflow://champion/"]["models"] == {
+            "next_step": 4
+        }
+        extra = dict(events)["clickflow://drift/"]
         assert extra["why"] == loud
         assert extra["models"]["next_step"]["windows"][0]["broken"] == ["popularity"]
         assert extra["report"] == "/somewhere/report.html"
