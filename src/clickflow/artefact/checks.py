@@ -40,6 +40,8 @@ from clickflow.system.console import emit, progress, say
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import replacing, sha256, write_json
 
+STEPS = ("event_types", "drop_repeats")
+"""Settings of a unit that say what of a history is a step, which its card repeats."""
 CHECKED = 96
 """Sequences on which the artefact is held against the trained model."""
 WARM_UP, ROUNDS, REQUESTS = 30, 5, 60
@@ -96,6 +98,7 @@ def write(
             "data_sha256": card.sha256,
             "seen_until": iso(card.boundaries["test"]),
             "source": dict(card.settings.get("source") or {}),
+            "steps": steps_of(card),
             **about,
             **{entry: sha256(fresh / (file_of(about) if file == MODEL else file)) for entry, file in HASHES.items()},
             **({entry: sha256(fresh / file) for entry, file in OF_RANKINGS.items()} if ranks else {}),
@@ -128,6 +131,11 @@ def write(
             f"p95 {p95:.2f} ms for {counted} on one CPU thread"
         ),
     )
+
+
+def steps_of(store: Card) -> dict[str, Any]:
+    """How a history became steps: whether their times are a clock's, and `STEPS`, as far as the store says them."""
+    return {"clock": store.clock} | {name: store.own_settings[name] for name in STEPS if name in store.own_settings}
 
 
 def parity(

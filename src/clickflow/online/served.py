@@ -146,16 +146,31 @@ class Served:
     @cached_property
     def action_of(self) -> dict[str, int]:
         """The code of each type of event that is a step."""
-        return {name: code for code, name in enumerate(self.artefact.card["actions"])}
+        actions = self.artefact.card["actions"]
+        own = self._how.get("event_types", actions)
+        return {name: code for code, name in enumerate(actions) if name in own}
 
     def steps(self, question: Question) -> list[Step]:
-        """The steps of a history that the model reads: of types that it knows, before the time of asking of a unit
-        that has one.
+        """The steps of a history that the model reads: of types that are steps to it, before the time of asking of a
+        unit that has one, and where training read only the first of repeated steps, that.
         """
-        found = [step for step in question.steps if step.action in self.action_of]
+        own = self.action_of
+        found = [step for step in question.steps if step.action in own]
         if self._as_of and question.now is not None:
             found = [step for step in found if step.time is None or step.time < question.now]
+        if self._how.get("drop_repeats"):
+            found = [
+                step
+                for place, step in enumerate(found)
+                if not place or (step.item, step.action) != (found[place - 1].item, found[place - 1].action)
+            ]
         return found
+
+    @property
+    def _how(self) -> Mapping[str, Any]:
+        """How training made steps, as the card says; of a card from before it did, nothing."""
+        said: Mapping[str, Any] = self.artefact.card.get("steps") or {}
+        return said
 
     @property
     def _as_of(self) -> bool:
@@ -191,7 +206,7 @@ class Served:
         if "quantity" in UNITS[self.unit].columns:
             columns["quantity"] = [np.nan if step.quantity is None else step.quantity for step in steps]
         columns = {name: np.array(values, FEATURES[name].stored) for name, values in columns.items()}
-        columns |= features.derived(columns, offsets)
+        columns |= features.derived(columns, offsets, clock=bool(self._how.get("clock", True)))
         asks = UNITS[self.unit].asks
         if not self._as_of:
             return PackedSplit(None, asks, offsets=offsets, **columns)
