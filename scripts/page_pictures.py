@@ -18,7 +18,6 @@ from playwright import sync_api
 
 DESK: Any = {"width": 1360, "height": 940}
 PHONE: Any = {"width": 390, "height": 844}
-COLOURS = 255
 BACK = 3
 
 
@@ -69,9 +68,9 @@ def what_if(page: sync_api.Page) -> None:
 
 
 def kept(page: sync_api.Page, file: Path) -> None:
-    """Save what is on the screen, with few colours."""
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS)
-    picture.save(file, optimize=True)
+    """Save what is on the screen, with 256 colours: rare ones are kept, too."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, optimize=True)
     print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
 
 

@@ -122,14 +122,13 @@ const FORMS = {
             h(
               "span",
               { class: "what" },
-              h("span", {}, h("b", {}, about[item]?.name || item), " ", h("span", { class: "about" }, [about[item]?.name ? item : null, words({ ...about[item], name: null }), about[item]?.price === null || about[item]?.price === undefined ? null : money(about[item].price)].filter(Boolean).join(" · "))),
+              h("span", {}, h("b", {}, about[item]?.name || item), " ", h("span", { class: "about" }, [about[item]?.name ? item : null, words({ ...about[item], name: null }), about[item]?.price === null || about[item]?.price === undefined ? null : money(about[item].price)].filter(Boolean).join(" · ")), item === next ? h("em", { class: "state" }, t("answer.next")) : null),
               bar(value, most, old ? old.value : null),
             ),
             h(
               "span",
               { class: "numbers" },
               h("strong", {}, percent(value)),
-              item === next ? h("em", { class: "state" }, t("answer.next")) : null,
               moved === null || moved === 0 ? null : h("span", { class: `moved ${moved === "new" || moved > 0 ? "raises" : "lowers"}` }, moved === "new" ? t("answer.new") : `${moved > 0 ? "▲" : "▼"} ${Math.abs(moved)}`),
             ),
             why(view, output, item, about[item]?.name || item),

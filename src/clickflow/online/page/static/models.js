@@ -21,9 +21,7 @@ export function models(main, server, alive) {
       swap(
         box,
         h("h1", { class: "unseen" }, t("nav.models")),
-        found.note ? h("p", { class: "note" }, found.note) : null,
-        note,
-        elsewhere(server),
+        h("div", {}, found.note ? h("p", { class: "note" }, found.note) : null, note, elsewhere(server)),
         found.models.length ? found.models.map((each) => model(each, server, live, late, load)) : empty(t("fault.models"), t("fault.models.next")),
         runs(found.runs),
       );

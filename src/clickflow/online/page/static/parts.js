@@ -15,7 +15,8 @@ export const loading = () => h("p", { class: "soft loading" }, t("loading"));
 /** What went wrong, with the server's words, and a button that tries again. */
 export function fault(problem, again) {
   if (!(problem instanceof Problem)) throw problem;
-  const what = problem.status === 401 || problem.status === 403 ? t("fault.key") : problem.down ? t("down") : problem.message || t("fault");
+  if (problem.status === 401) return h("div", { class: "empty" }, h("p", {}, t("fault.key")));
+  const what = problem.status === 403 ? t("fault.key") : problem.down ? t("down") : problem.message || t("fault");
   return h(
     "div",
     { class: "empty" },
