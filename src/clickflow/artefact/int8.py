@@ -52,6 +52,39 @@ def narrowed(model: bytes) -> bytes:
     return _Graph(model).narrowed()
 
 
+def with_float_products(whole: Any) -> Any:
+    """A loaded ONNX model whose products of queries with a table are of float32 again, as before `narrowed`; one
+    without any is returned as it is. The tables are the bytes times their scales: what takes a graph apart at such
+    products finds them as in any other.
+    """
+    from onnx import helper
+
+    made = {name: node for node in whole.graph.node for name in node.output}
+    outputs = [node.output[0].removesuffix(".sums") for node in whole.graph.node if node.op_type == "MatMulInteger"]
+    parts = {out: [made.get(f"{out}.{part}") for part in ("size", "table", "scale")] for out in outputs}
+    instead = {}
+    for out, nodes in parts.items():
+        if None in nodes or out not in made:  # of another's making
+            continue
+        query, codes, scale = (node.input[0] for node in nodes if node is not None)
+        instead[out] = [
+            helper.make_node("Cast", [codes], [f"{out}.float"], to=1),
+            helper.make_node("Mul", [f"{out}.float", scale], [f"{out}.rows"]),
+            helper.make_node("Transpose", [f"{out}.rows"], [f"{out}.columns"], perm=[1, 0]),
+            helper.make_node("MatMul", [query, f"{out}.columns"], [out]),
+        ]
+    if not instead:
+        return whole
+    nodes = [new for node in whole.graph.node for new in instead.get(node.output[0], [node])]
+    kept, used = _needed(nodes, [each.name for each in whole.graph.output])
+    held = [copy.deepcopy(each) for each in whole.graph.initializer if each.name in used]
+    kept = [copy.deepcopy(each) for each in kept]
+    for field, content in ((whole.graph.node, kept), (whole.graph.initializer, held)):
+        del field[:]
+        field.extend(content)
+    return whole
+
+
 class _Graph:
     """An ONNX graph while its constants are made smaller."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.artefact import int8
 from clickflow.artefact.artefact import open_session
 from clickflow.online.table import Table
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
@@ -243,7 +244,7 @@ def _highest(scores: Floats, most: int) -> Any:
 def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path) -> Cut | None:
     import onnx
 
-    whole = onnx.load_from_string(model)
+    whole = int8.with_float_products(onnx.load_from_string(model))
     graph = _Graph(whole)
     tables = graph.products(known)
     if not tables:
