@@ -20,7 +20,7 @@ from clickflow.online.engine import Engine
 from clickflow.online.history import Question
 from clickflow.online.live import arms, live, log, rule
 from clickflow.online.live.log import Log
-from clickflow.registry import champion, ledger
+from clickflow.registry import aliases, champion, ledger
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
 
@@ -134,7 +134,12 @@ def test_ctrl_c_leaves_a_whole_change_or_none(here: Paths, monkeypatch: pytest.M
     assert [each[0] for each in actions(here)] == ["promote", "canary"]
     assert call("canary", "status")["canaries"][MODEL]["version"] == 2, "it goes on"
     with monkeypatch.context() as late:
-        late.setattr("clickflow.registry.aliases.follow", interrupted)
+        follow = aliases.follow
+
+        def after_the_line(*given: Any) -> Any:
+            return interrupted() if len(actions(here)) == 3 else follow(*given)
+
+        late.setattr("clickflow.registry.aliases.follow", after_the_line)
         assert CliRunner().invoke(cli.app, stop).exit_code == 130
     assert actions(here)[2:] == [("stop", 2, 1)], "the line is there, and counts"
     with pytest.raises(UsageError, match="no canary of next_step is on"):
