@@ -20,6 +20,7 @@ from clickflow.online.served import Served
 from clickflow.params.file import load
 from clickflow.params.schema import Params
 from clickflow.params.serve import Serve
+from clickflow.system.paths import Paths
 
 KEY = b"k" * 32
 VISIT: list[dict[str, Any]] = [{"item": "5"}, {"item": "6", "action": "cart", "price": 3.5}]
@@ -118,6 +119,44 @@ def test_an_item_without_category_and_price_has_those_of_training_and_null_is_no
 
     assert scores({}) == scores(own)
     assert scores({}) != scores({"category": None, "price": None})
+
+
+def test_segments_and_forecasts_are_told_where_they_were_made(served: Served, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from clickflow.system.files import write_json
+
+    without = client(served)
+    assert "clickflow demand" in without("GET", "/v1/forecasts").json()["next"]
+    assert without("POST", "/v1/segment", json={"customer": "ann"}).status_code == 404
+    profiles, demand = tmp_path / "reports/profiles", tmp_path / "reports/demand"
+    profiles.mkdir(parents=True)
+    demand.mkdir()
+    one = {"key": "loyal", "name": {"en": "loyal", "zh": "忠诚"}, "customers": 3, "share": 0.3, "traits": []}
+    write_json(profiles / "segments.json", {"segments": [one]})
+    write_json(profiles / "card.json", {"as_of": "2026-01-01T00:00:00Z", "customers": 10, "horizon_days": 14})
+    ann = {
+        "user_id": server.pseudonym(KEY, "customer", "ann"),
+        "segment": "loyal",
+        "segment_name": "loyal",
+        "amount": 2.5,
+    }
+    parquet.write_table(pa.Table.from_pylist([{**ann, "similar": ["x"]}]), profiles / "profiles.parquet")
+    card = {"level": "item", "step": "day", "horizon": 1, "from": "2026-01-02", "count": 2}
+    write_json(demand / "card.json", card)
+    period = {"period": "2026-01-02", "expected": 2.0, "low_10": 0.0, "middle": 1.0, "high_90": 5.0}
+    ahead = [{"item": item, **period} for item in ("a", "b")]
+    parquet.write_table(pa.Table.from_pylist(ahead), demand / "forecasts.parquet")
+    stock = [{"item": "a", "expected": 2.0}, {"item": "b", "expected": 3.0}]
+    parquet.write_table(pa.Table.from_pylist(stock), demand / "stock.parquet")
+    ask = client(served, extra={"paths": Paths(tmp_path)})
+    assert [each["key"] for each in ask("GET", "/v1/segments").json()["segments"]] == ["loyal"]
+    hers = ask("POST", "/v1/segment", json={"customer": "ann"}).json()
+    assert hers == {"segment": "loyal", "name": "loyal", "as_of": "2026-01-01T00:00:00Z", "values": {"amount": 2.5}}
+    assert ask("POST", "/v1/segment", json={"customer": "bob"}).status_code == 404
+    (best,) = ask("GET", "/v1/forecasts", params={"k": 1}).json()["series"]
+    assert (best["id"], best["periods"]) == ("b", [period])
 
 
 def test_an_answer_is_explained(ask: Ask) -> None:

@@ -1,6 +1,8 @@
 """`clickflow serve` as a shop starts it: a process with workers, keys, and a Redis that is killed meanwhile."""
 
 import asyncio
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -12,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +61,8 @@ def crown(folder: Path, number: int) -> None:
 class Server:
     """`clickflow serve`, and what asks it."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
-        env = {**os.environ, "CLICKFLOW_HOME": str(folder / ".clickflow")}
+    def __init__(self, folder: Path, *words: str, **variables: str) -> None:
+        env = {**os.environ, "CLICKFLOW_HOME": str(folder / ".clickflow"), **variables}
         command = [sys.executable, "-m", "clickflow.cli", "serve", "--port", "0", *words]
         self.log = folder / "serve.log"
         with self.log.open("wb") as out:
@@ -86,11 +89,36 @@ class Server:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
 
-    def end(self) -> list[psutil.Process]:
-        """SIGTERM; the processes that are left."""
+    def health(self) -> Any:
+        """What it says of itself."""
+        return self.client.get("/readyz").json()
+
+    def answers(self, version: int) -> None:
+        """Wait until this version answers; each answer until then has to be one."""
+
+        def answered() -> bool:
+            answer = self.client.post("/v1/recommend", json=VISIT)
+            assert answer.status_code == 200, answer.text
+            return bool(answer.json()["version"] == version)
+
+        self.until(answered)
+
+    def end(self, by: int = signal.SIGTERM) -> list[psutil.Process]:
+        """Tell it to end while it works on a request, which is answered; the processes that are left."""
+        connection = HTTPConnection(self.client.base_url.host, self.client.base_url.port, timeout=60)
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        body = json.dumps({"questions": [VISIT] * 256}).encode()
+        connection.request("POST", "/v1/recommend/batch", body, {"Content-Type": "application/json"})
+        time.sleep(0.1)
+        left = self._end(by)
+        assert connection.getresponse().status == 200
+        return left
+
+    def _end(self, by: int) -> list[psutil.Process]:
         all_of_it = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
         self.client.close()
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(by)
         self.process.wait(30)
         return [each for each in all_of_it if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
@@ -187,6 +215,104 @@ def test_forget_empties_the_redis_and_says_where_none_answers(redis: servers.Ser
     redis.stop()
     ((said,),) = (served.remove(params, who, dry=False)[1],)
     assert "does not answer" in said
+
+
+@pytest.fixture
+def own(shop: Path, tmp_path: Path) -> Path:
+    """A copy of the shop, whose champion is version 1 and whose registry is away."""
+    folder = shutil.copytree(shop, tmp_path / "shop")
+    shutil.copy(Path(__file__).resolve().parents[2] / "params.yaml", folder)
+    shutil.rmtree(folder / ".clickflow/live", ignore_errors=True)
+    crown(folder, 1)
+    return folder
+
+
+def flip(file: Path) -> None:
+    """One bit of it."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_the_last_good_champion_answers_where_files_are_corrupt_and_the_registry_is_away(own: Path) -> None:
+    crown(own, 2)
+    second = own / ".clickflow/models" / MODEL / "2/model.onnx"
+    flip(second)
+    server = Server(own, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    server.answers(1)
+    server.until(lambda: "cannot be loaded" in server.health()["wrong"].get(MODEL, ""))
+    said = server.health()
+    assert said["status"] == "degraded"
+    assert "version 1 goes on answering" in said["wrong"][MODEL]
+    assert "MLFLOW_TRACKING_URI" in said["next"][MODEL]
+    flip(second)
+    server.answers(2)
+    server.until(lambda: MODEL not in server.health()["wrong"])
+    flip(second)  # below the version that answers
+    server.until(lambda: "have changed" in server.health()["wrong"].get(MODEL, ""))
+    server.answers(2)
+    crown(own, 1)  # rolled back, while the registry is away
+    server.answers(1)
+    server.until(lambda: MODEL not in server.health()["wrong"])
+    of_it = psutil.Process(server.process.pid).children()
+    (worker,) = [each for each in of_it if "resource_tracker" not in str(each.cmdline())]
+    worker.kill()
+    server.until(lambda: server.client.get("/readyz").status_code == 200 and not worker.is_running())
+    server.answers(1)
+    assert server.end(signal.SIGINT) == []
+
+
+def test_a_full_disk_costs_no_answer_and_what_waited_is_written_when_there_is_room(own: Path) -> None:
+    from clickflow.events.pseudonyms import load_key
+    from clickflow.params.file import load
+    from clickflow.system.paths import Paths
+    from clickflow.tracking import mlflow_client, registered_models
+
+    home = own / ".clickflow"
+    disk = own / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        shutil.move(home, disk / "home")
+        home.symlink_to(disk / "home")
+        uri = f"sqlite:///{own}/mlflow.db"
+        with pytest.MonkeyPatch.context() as set_:
+            set_.setenv("MLFLOW_TRACKING_URI", uri)
+            set_.setenv("CLICKFLOW_HOME", str(home))
+            store = mlflow_client.connect(load(own / "params.yaml"), Paths(own))
+            for number in (1, 2):
+                made = home / "models" / MODEL / str(number)
+                tags = {"content_sha256": sha256_folder(made), "artefact_sha256": sha256_folder(made)}
+                files = {registered_models.EXPORTED: made}
+                registered_models.register(store, MODEL, files, tags=tags, metrics={}, title="a", description="")
+        load_key(home)
+        crown(own, 2)
+        shutil.rmtree(home / "models" / MODEL / "2")
+        filler = disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(b"0" * 4096):
+                pass
+        server = Server(own, MLFLOW_TRACKING_URI=uri)
+        server.until(lambda: {MODEL, "live log"} <= server.health()["wrong"].keys() if asked(server) else False)
+        said = server.health()
+        assert "No space left" in said["wrong"][MODEL] + said["wrong"]["live log"]
+        assert "version 1" in said["wrong"][MODEL]
+        assert "space" in said["next"]["live log"]
+        filler.unlink()
+        server.answers(2)
+        server.until(lambda: not {MODEL, "live log"} & server.health()["wrong"].keys())
+        assert server.end() == []
+        assert list((home / "live").rglob("*.parquet"))
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def asked(server: Server) -> bool:
+    """A question, and an event of a session, are answered."""
+    answer = server.client.post("/v1/recommend", json=VISIT)
+    assert answer.status_code == 200, answer.text
+    return told(server, "eve", 1).status_code == 200
 
 
 def test_another_address_than_loopback_needs_a_key(shop: Path) -> None:

@@ -42,6 +42,8 @@ class Standing:
     """When it came to, seconds since 1970 UTC."""
     problem: str = ""
     """What is wrong, and what is done in its place; empty: nothing."""
+    next: str = ""
+    """What mends it."""
     waiting: bool = False
     """Whether the problem is only that there has been no champion yet."""
 
@@ -64,6 +66,7 @@ class Champions:
         self._fetch = fetch or (lambda model, version: fetched(paths, model, version))
         self._standing = {model: Standing() for model in (params.models if models is None else models)}
         self._again: dict[str, tuple[int, float, float]] = {}
+        self._away: tuple[float, float, ClickflowError] | None = None
         self._seen: dict[str, tuple[Path, object]] = {}
         self._one = threading.Lock()
 
@@ -73,20 +76,54 @@ class Champions:
 
     def refresh(self) -> None:
         """Bring every model to its champion; whatever is wrong is kept for `health`, and said once."""
+        self.refresh_here()  # no champion that is here waits for a registry that does not answer
         with self._one:
-            for model, before in self._standing.items():
+            for model in self._standing:
                 try:
                     after = self._brought(model)
                 except (ClickflowError, OSError, MemoryError) as error:
-                    after = replace(self._standing[model], problem=_told(error), waiting=False)
-                if not after.serving and after.problem:
-                    after = self._earlier(model, after)
-                if after.problem and after.problem != before.problem:
-                    say(f"warning: {model}: {after.problem}")
-                self._standing = {**self._standing, model: after}
+                    after = replace(self._standing[model], problem=_told(error), next=_next(error), waiting=False)
+                self._settle(model, after)
+
+    def refresh_here(self) -> None:
+        """Swap in champions that the ledger names and the home holds; the registry is not asked. Where nothing answers
+        and the home holds an earlier one alone, that one.
+        """
+        with self._one:
+            for model, now in self._standing.items():
+                try:
+                    wanted = ledger.standing(ledger.whole(self._paths), model).champion
+                    tried = self._again.get(model, (0, 0.0, 0.0))[0]
+                    if not wanted or wanted in (now.serving, tried):
+                        continue
+                    if champion.held(self._paths, model, wanted):
+                        after = self._brought(model)
+                    elif not now.serving:
+                        why = f"version {wanted}, the champion, is not here, or not as it was recorded"
+                        after = replace(
+                            now,
+                            champion=wanted,
+                            problem=f"{why}; nothing answers in its place",
+                            next="wait: it is fetched from the registry",
+                        )
+                    else:
+                        continue
+                except (ClickflowError, OSError, MemoryError):
+                    continue  # `refresh` says it
+                self._settle(model, after)
+
+    def _settle(self, model: str, after: Standing) -> None:
+        """Keep how a model stands, and say what is newly wrong; where nothing answers, an earlier champion does."""
+        before = self._standing[model].problem
+        if not after.serving and after.problem:
+            after = self._earlier(model, after)
+        if after.problem and after.problem != before:
+            say(f"warning: {model}: {after.problem}")
+        self._standing = {**self._standing, model: after}
 
     def follow(self, seconds: float, stop: threading.Event) -> None:
-        """`refresh` every so many seconds, until `stop`."""
+        """`refresh`, and again every so many seconds, until `stop`."""
+        self.refresh()
         while not stop.wait(seconds):
             self.refresh()
 
@@ -96,27 +133,50 @@ class Champions:
 
     def _brought(self, model: str) -> Standing:
         now = self._standing[model]
-        wanted = champion.current(self._params, self._paths, model)
+        wanted = self._wanted(model)
         if not wanted:
             self._engine.withdraw(model)
             self._seen.pop(model, None)
             why = f"{model} has no champion: `dvc repro`, then `clickflow promote`, make the first one"
             return Standing(problem=why, waiting=True)
-        now = replace(now, champion=wanted, problem="", waiting=False)
+        now = replace(now, champion=wanted, problem="", next="", waiting=False)
         if now.serving == wanted:
-            return replace(now, problem=self._spoilt(model))
+            spoilt = self._spoilt(model)
+            return replace(
+                now, problem=spoilt, next="find out what wrote there; then remove the folder" if spoilt else ""
+            )
         number, due, pause = self._again.get(model, (0, 0.0, FIRST_PAUSE / 2))
         if number == wanted and time.monotonic() < due:
-            return replace(now, problem=self._standing[model].problem)
+            return replace(now, problem=self._standing[model].problem, next=self._standing[model].next)
         pause = min(2 * pause, LONGEST_PAUSE) if number == wanted else FIRST_PAUSE
         try:
             self._swap(self.version(model, wanted))
         except (ClickflowError, OSError, MemoryError) as error:
             self._again[model] = (wanted, time.monotonic() + pause, pause)
             instead = f"version {now.serving} goes on answering" if now.serving else "nothing answers in its place"
-            return replace(now, problem=f"version {wanted}, the champion, cannot be loaded: {_told(error)}; {instead}")
+            problem = f"version {wanted}, the champion, cannot be loaded: {_told(error)}; {instead}"
+            return replace(now, problem=problem, next=_next(error))
         self._again.pop(model, None)
         return Standing(champion=wanted, serving=wanted, since=time.time())
+
+    def _wanted(self, model: str) -> int:
+        """The champion's version. Where the ledger does not know it the registry does, which is asked seldom while it
+        is away, once for all models.
+        """
+        standing = ledger.standing(ledger.whole(self._paths), model)
+        if standing.entry:
+            return standing.champion
+        due, pause, last = self._away or (0.0, FIRST_PAUSE / 2, None)
+        if last is not None and time.monotonic() < due:
+            raise last
+        try:
+            found = champion.current(self._params, self._paths, model)
+        except ClickflowError as error:
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self._away = (time.monotonic() + pause, pause, error)
+            raise
+        self._away = None
+        return found
 
     def _swap(self, served: Served) -> None:
         self._engine.swap(served)
@@ -192,10 +252,16 @@ def _fetch_here(model: str, version: int) -> None:
 
 
 def _told(error: Exception) -> str:
-    """In one line; what to do next is the runbook's."""
+    """In one line."""
     if isinstance(error, ClickflowError):
         return error.what
     return str(error) or type(error).__name__
+
+
+def _next(error: Exception) -> str:
+    """What mends it."""
+    said = getattr(error, "next_step", "") or ("free some space" if isinstance(error, OSError) else "")
+    return f"{said + '; ' if said else ''}it is tried again by itself, within {LONGEST_PAUSE / 60:.0f} minutes"
 
 
 def _looks(folder: Path) -> object:

@@ -9,6 +9,13 @@ from clickflow.online.http.settings import Service
 
 METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
+NEXT = {
+    "state": "start Redis again, which serve.redis of params.yaml names; nothing else has to be started anew",
+    "live log": "free some space where the home is; rows wait in memory until then, at most live.queue of them",
+    "models": "run `dvc repro`, then `clickflow promote`",
+}
+"""What mends each part; see docs/runbooks/serving.md."""
+
 
 async def models(service: Service, _: Call) -> schema.Models:
     """All that answer."""
@@ -31,10 +38,16 @@ async def health_of(service: Service) -> schema.Health:
     wrong = dict(service.settings.wrong())
     if said := await service.state.wrong():
         wrong["state"] = said
+    next_ = {**NEXT, **service.settings.next()}
     versions = {name: service.engine.current(name).version for name in service.engine.models}
     if not versions and not wrong:
         wrong["models"] = "none has a champion yet: `clickflow promote` makes the first one"
-    return schema.Health("not ready" if not versions else "degraded" if wrong else "ok", wrong, versions)
+    return schema.Health(
+        "not ready" if not versions else "degraded" if wrong else "ok",
+        wrong,
+        versions,
+        {name: next_[name] for name in wrong if name in next_},
+    )
 
 
 async def healthz(service: Service, _: Call) -> schema.Health:

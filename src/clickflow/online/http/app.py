@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route as Place
 
 from clickflow.online.engine import Engine
-from clickflow.online.http import about, answers, guard, metrics, openapi, problems
+from clickflow.online.http import about, answers, guard, metrics, openapi, problems, shop
 from clickflow.online.http.keys import Bucket
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.route import Call, Route
@@ -35,6 +35,7 @@ async def schema(_: Service, __: Call) -> Response:
 ROUTES: tuple[Route, ...] = (
     *answers.ROUTES,
     *about.ROUTES,
+    *shop.ROUTES,
     *live.ROUTES,
     *page.ROUTES,
     *why.ROUTES,

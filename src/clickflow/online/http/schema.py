@@ -275,11 +275,14 @@ class Models(Struct):
 
 
 class Health(Struct):
-    """`status`: ok, or degraded: it answers, and not all is well."""
+    """`status`: ok, or degraded: it answers, and not all is well; `wrong`: what, by model or part; `next`: what to do,
+    by the same names.
+    """
 
     status: Literal["ok", "degraded", "not ready"]
     wrong: dict[str, str]
     versions: dict[str, int]
+    next: dict[str, str] = {}
 
 
 class Problem(Struct, omit_defaults=True):

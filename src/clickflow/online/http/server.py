@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from clickflow.events.pseudonyms import load_key
 from clickflow.online.http import keys
 from clickflow.params.schema import Params
 from clickflow.params.serve import Serve
@@ -42,6 +43,7 @@ def run(params: Params, paths: Paths, *, host: str | None, port: int | None, wor
         workers=serve.workers if workers is None else workers,
     )
     check(serve, paths)
+    load_key(paths.home)  # made here, once, where there is none: a worker could not say that it cannot be
     serve = replace(serve, port=serve.port or free_port(serve.host))
     listen(partial(build, replace(params, serve=serve), paths), serve)
 
@@ -122,7 +124,6 @@ def build(params: Params, paths: Paths) -> Any:
     """The application of one worker; its champions are followed in a thread."""
     import threadpoolctl
 
-    from clickflow.events.pseudonyms import load_key
     from clickflow.online.champions import Champions
     from clickflow.online.engine import Engine
     from clickflow.online.http.app import app
@@ -137,7 +138,7 @@ def build(params: Params, paths: Paths) -> Any:
     serve, key, found = params.serve, load_key(paths.home), tracer()
     engine = Engine({})
     champions = Champions(engine, params, paths, models=serve.models or None)
-    champions.refresh()
+    champions.refresh_here()
     stop = threading.Event()
     threading.Thread(target=champions.follow, args=(serve.refresh_seconds, stop), name="champions", daemon=True).start()
     live = Live(params, paths, engine).start()
@@ -163,6 +164,7 @@ def build(params: Params, paths: Paths) -> Any:
         gap=gaps(params).get,
         wrong=wrong,
         champions=lambda: {model: each.champion for model, each in champions.health().items()},
+        next=lambda: {model: each.next for model, each in champions.health().items() if each.next},
         at_end=end,
         extra={"live": live, "costs": params.evaluation.costs, "params": params, "paths": paths}
         | ({} if found is None else {"tracer": found}),
@@ -172,8 +174,6 @@ def build(params: Params, paths: Paths) -> Any:
 
 def rotated(home: Path, key: bytes) -> Mapping[str, str]:
     """What is wrong where the key of the pseudonyms is another by now."""
-    from clickflow.events.pseudonyms import load_key
-
     try:
         same = load_key(home) == key
     except (ClickflowError, OSError) as error:

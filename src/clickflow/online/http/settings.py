@@ -61,6 +61,8 @@ class Settings:
     """What is wrong with champions, by model."""
     champions: Callable[[], Mapping[str, int]] = dict
     """The version that should answer, by model; 0: none."""
+    next: Callable[[], Mapping[str, str]] = dict
+    """What mends it, by the same names."""
     observers: Sequence[Observer] = ()
     gap: Callable[[str], int | None] = lambda _: None
     """Of a unit: microseconds between two steps after which another sequence begins; None: they all are one."""

@@ -27,18 +27,34 @@ def segments(paths: Paths | None) -> dict[str, Any]:
 
 def segment_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
     """The segment of a customer and who is most like them; None where that is not known."""
+    row = _row(paths, user)
+    if row is None or paths is None:
+        return None
+    told = read_json(paths.root / "reports" / SEGMENTS / "segments.json")["segments"]
+    named = {each["name"]["en"]: each["name"] for each in told}
+    name = row["segment_name"]
+    return {"name": named.get(name, {"en": name}), "similar": [each for each in row["similar"][:5] if each]}
+
+
+def row_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
+    """The segment of a customer, as of when, and what it goes by; None where that is not known."""
+    row = _row(paths, user)
+    if row is None or paths is None:
+        return None
+    own = {name: value for name, value in row.items() if isinstance(value, int | float)}
+    card = read_json(paths.root / "reports" / SEGMENTS / "card.json")
+    return {"segment": row["segment"], "name": row["segment_name"], "as_of": card["as_of"], "values": own}
+
+
+def _row(paths: Paths | None, user: str) -> dict[str, Any] | None:
     import pyarrow.compute as pc
 
     folder = None if paths is None else paths.root / "reports" / SEGMENTS
     if folder is None or not (folder / "profiles.parquet").is_file():
         return None
     table = _table(folder / "profiles.parquet", (folder / "profiles.parquet").stat().st_mtime_ns)
-    rows = table.filter(pc.equal(table["user_id"], user)).to_pylist()
-    if not rows:
-        return None
-    named = {each["name"]["en"]: each["name"] for each in read_json(folder / "segments.json")["segments"]}
-    name = rows[0]["segment_name"]
-    return {"name": named.get(name, {"en": name}), "similar": [each for each in rows[0]["similar"][:5] if each]}
+    rows: list[dict[str, Any]] = table.filter(pc.equal(table["user_id"], user)).to_pylist()
+    return rows[0] if rows else None
 
 
 def forecasts(paths: Paths | None, q: str) -> dict[str, Any]:

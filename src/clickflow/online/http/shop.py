@@ -1,0 +1,143 @@
+"""Routes about the shop as a whole, from what `clickflow profiles` and `clickflow demand` left below reports/."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from clickflow.online.http import schema
+from clickflow.online.http.problems import Refused
+from clickflow.online.http.questions import subject
+from clickflow.online.http.route import Call, Route
+from clickflow.online.http.settings import Service
+from clickflow.online.page import outlook
+
+MADE_BY = {
+    "segments": "`clickflow profiles --out reports/profiles` makes them",
+    "forecasts": "`clickflow demand --out reports/demand` makes them",
+}
+
+
+class Segment(Struct):
+    """Customers who are alike. `name`: by language; `share`: of all customers."""
+
+    key: str
+    name: dict[str, str]
+    customers: int
+    share: float
+
+
+class Segments(Struct):
+    """Of all customers that the log knew as of then."""
+
+    as_of: str
+    customers: int
+    segments: list[Segment]
+
+
+class Who(Struct, forbid_unknown_fields=True):
+    """A customer, by the shop's own id."""
+
+    customer: schema.Name
+
+
+class SegmentOf(Struct):
+    """Of one customer. `values`: their RFM segment, days since the first and the last event, purchases, money."""
+
+    segment: str
+    name: str
+    as_of: str
+    values: dict[str, float | None]
+
+
+class Ahead(Struct):
+    """One step: what is expected, and the bounds within which 8 of 10 lie."""
+
+    period: str
+    expected: float
+    low_10: float
+    middle: float
+    high_90: float
+
+
+class Series(Struct):
+    """Of one item, category, or the shop."""
+
+    id: str
+    expected: float
+    """All steps together."""
+    periods: list[Ahead]
+
+
+class Forecasts(Struct):
+    """The largest series. `level`: what a series is of; `step`: day or week; `coverage`: the share of
+    past values within the bounds, where it was measured.
+    """
+
+    level: str
+    step: str
+    horizon: int
+    count: int
+    """Of all series."""
+    series: list[Series]
+    coverage: float | None = None
+
+
+class Find(Struct):
+    """Of `/v1/forecasts`: series whose id holds `q`; none: all."""
+
+    q: Annotated[str, Meta(max_length=256)] = ""
+    k: Annotated[int, Meta(ge=1, le=outlook.SERIES)] = 20
+
+
+async def segments(service: Service, _: Call) -> Segments:
+    """All segments."""
+    return msgspec.convert(_there(await asyncio.to_thread(outlook.segments, _paths(service)), "segments"), Segments)
+
+
+async def segment(service: Service, call: Call) -> SegmentOf:
+    """The segment of a customer."""
+    name = subject(service, "customer", call.body.customer)
+    found = await asyncio.to_thread(outlook.row_of, _paths(service), name or "")
+    if found is None:
+        raise Refused("not-found", "no segment is known of this customer", MADE_BY["segments"])
+    return msgspec.convert(found, SegmentOf)
+
+
+async def forecasts(service: Service, call: Call) -> Forecasts:
+    """Demand ahead."""
+    found = _there(await asyncio.to_thread(outlook.forecasts, _paths(service), call.query.q), "forecasts")
+    return msgspec.convert({**found, "series": found["series"][: call.query.k]}, Forecasts)
+
+
+def _paths(service: Service) -> Any:
+    return service.settings.extra.get("paths")
+
+
+def _there(found: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    if found.get("missing"):
+        raise Refused("not-found", f"there are no {what}", MADE_BY[what])
+    return found
+
+
+ROUTES = (
+    Route(method="GET", path="/v1/segments", answer=segments, gives=Segments, summary="Segments of customers."),
+    Route(
+        method="POST",
+        path="/v1/segment",
+        answer=segment,
+        takes=Who,
+        gives=SegmentOf,
+        summary="The segment of a customer.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/forecasts",
+        answer=forecasts,
+        query=Find,
+        gives=Forecasts,
+        summary="Demand ahead, with bounds: the largest series.",
+    ),
+)
