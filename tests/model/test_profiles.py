@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 from clickflow import cli, features
 from clickflow.evaluation.bootstrap import Resampling
-from clickflow.profiles import embedding, segments, stability, words, worth
+from clickflow.params.file import load
+from clickflow.profiles import embedding, segments, stability, verb, words, worth
 from clickflow.profiles.embedding import Customers
 from clickflow.sequences.card import NOW
 from clickflow.sequences.store import open_split, read_card
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import sha256_folder
 from clickflow.system.paths import Paths
 
@@ -153,6 +154,28 @@ def test_a_shop_is_profiled_the_same_twice(inside: Paths, tmp_path: Path) -> Non
     assert told[0]["segments"][0]["name"]["en"] in (tmp_path / "a" / "profiles.html").read_text()
     one = call("profiles", "--segments", "4", "--user", now[0], "--similar", "3")["customer"]
     assert [each["user"] for each in one["similar"]] == table["similar"][0][:3].tolist()
+
+
+def test_the_gate_holds_segments_that_another_sample_would_not_give(
+    inside: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = yaml.safe_load(inside.params.read_text(encoding="utf-8"))
+    monkeypatch.setattr(verb, "_worse_than_rfm", lambda _: True)
+    text = inside.params.read_text(encoding="utf-8")
+    try:
+        for rule, said in (({"min_stability": 1.0}, "min_stability 1"), ({"worse_than_rfm": "hold"}, "RFM")):
+            inside.params.write_text(yaml.safe_dump(params | {"gate": {"profiles": rule}}), encoding="utf-8")
+            with pytest.raises(DataError, match=f"the segments are held: .*{said}"):
+                call("profiles", "--segments", "4", "--out", str(tmp_path / "held"))
+            assert not (tmp_path / "held").exists()
+            beside = verb.beside(load(inside.params), "churn", 4)
+            assert beside(None, inside.sequences("customer"), None) == {}
+        inside.params.write_text(yaml.safe_dump(params | {"gate": {"profiles": {"min_stability": -1.0}}}))
+        assert call("profiles", "--segments", "4", "--out", str(tmp_path / "out"))["customers"]
+        beside = verb.beside(load(inside.params), "churn", 4)
+        assert set(beside(None, inside.sequences("customer"), None)) == {"segments.parquet"}
+    finally:
+        inside.params.write_text(text, encoding="utf-8")
 
 
 def test_what_is_read_lies_before_the_cut_off(inside: Paths) -> None:

@@ -22,6 +22,25 @@ class ChampionRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfilesRule:
+    """What the segments of customers must reach to be handed out."""
+
+    min_stability: Annotated[
+        float | None,
+        Meta(
+            "mean adjusted Rand index of three trainings on other samples, 1: the same segments, 0: as by chance; "
+            "null: not judged",
+            ge=-1,
+            le=1,
+        ),
+    ] = None
+    worse_than_rfm: Annotated[
+        Literal["warn", "hold"],
+        Meta("what follows where RFM segments are shown to say more of who comes back"),
+    ] = "warn"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """What a candidate must reach."""
 
@@ -62,6 +81,7 @@ class Gate:
             "country, device where the log says them) than over all of them; null: shown in the report, not judged"
         ),
     ] = None
+    profiles: ProfilesRule = field(default_factory=ProfilesRule)
     min_coverage: Annotated[
         float, Meta("next items that stood in the training part often enough to be known", "share")
     ] = 0.5

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clickflow.evaluation.bootstrap import Resampling
+from clickflow.params.gate import ProfilesRule
 from clickflow.params.schema import Params
 from clickflow.profiles import embedding as embeddings
 from clickflow.profiles import segments, stability, words, worth
@@ -86,6 +87,13 @@ def run(
     result = _card(found, card, store)
     for note in notes(found):
         console.say(f"warning {note}")
+    held = refused(params.gate.profiles, found.stability, found.compared)
+    if out is not None and held:
+        raise DataError(
+            f"the segments are held: {'; '.join(held)}",
+            kept=f"{out} as it was",
+            next_step="ask for fewer (--segments), take a longer log, or change gate.profiles in params.yaml",
+        )
     if user is not None:
         rows = np.flatnonzero(found.customers.sequence == visit.index)
         if visit.part != found.customers.part or not len(rows):
@@ -139,6 +147,23 @@ def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
     )
 
 
+def refused(rule: ProfilesRule, stable: Mapping[str, Any], compared: Mapping[str, Any]) -> list[str]:
+    """Why the rule of the gate keeps segments from being handed out, a phrase a reason; none: they may be."""
+    why, least = [], rule.min_stability
+    if least is not None and stable["segments"] < least:
+        why.append(
+            f"another sample of customers gives others, adjusted Rand index {stable['segments']:.2f}, "
+            f"gate.profiles.min_stability {least:g}"
+        )
+    if rule.worse_than_rfm == "hold" and _worse_than_rfm(compared):
+        why.append("RFM segments are shown to say more of who comes back (gate.profiles.worse_than_rfm)")
+    return why
+
+
+def _worse_than_rfm(compared: Mapping[str, Any]) -> bool:
+    return (compared["segments_less"]["rfm"]["log_loss"]["low"] or 0) > 0
+
+
 def enough(known: Customers, count: int) -> None:
     """Raise UsageError where there are too few customers to learn so many segments from."""
     if len(known) < count * EACH:
@@ -165,7 +190,12 @@ def beside(params: Params, model: str, count: int) -> Callable[[Any, Path, "int 
     def segmented(_: Any, store: Path, since: int | None) -> "dict[str, pa.Table]":
         import pyarrow as pa
 
-        card = read_card(store)
+        card, rule = read_card(store), params.gate.profiles
+        if rule != ProfilesRule():
+            judged = find(store, card, count, params.seed)
+            if held := refused(rule, judged.stability, judged.compared):
+                console.say(f"warning the segments are held, and none are written: {'; '.join(held)}")
+                return {}
         known, now = embeddings.read(store, card, "train", last=True), embeddings.read(store, card, NOW)
         enough(known, count)
         own = segments.clusters(known, embeddings.learn(known, params.seed), count, params.seed)
@@ -221,8 +251,7 @@ def notes(found: Profiles) -> list[str]:
     thin = [each.name["en"] for each in found.segments if each.later["later_rows"] == 0]
     if thin:
         said.append(f"nobody of the test part is in {', '.join(thin)}: nothing is known of what they do later")
-    loss = found.compared["segments_less"]["rfm"]["log_loss"]
-    if (loss["low"] or 0) > 0:
+    if _worse_than_rfm(found.compared):
         said.append("RFM segments say more of who comes back than these do (log loss, interval above 0)")
     return said
 
