@@ -192,6 +192,9 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     for number in (1, 2):
         line: dict[str, Any] = {"version": number, "champion": number, "previous": number - 1, "reason": "a test"}
         ledger.append(file, ledger.read(file), action="promote", model=served.model, facts={}, **line)
+    entries = ledger.read(file)
+    on: dict[str, Any] = {"version": 1, "champion": 2, "previous": 1, "reason": "again", "facts": {"share": 0.1}}
+    ledger.append(file, entries, action="canary", model=served.model, **on)
     ran: list[tuple[tuple[str, ...], str | None]] = []
 
     def verb(_: Any, words: Any, person: str | None = None) -> Any:
@@ -203,7 +206,8 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     ask = client(served, extra=dict(extra))
     found = {each["name"]: each for each in ask("GET", "/v1/console/models").json()["models"]}[served.model]
     assert (found["champion"]["version"], found["champion"]["previous"], found["served"]) == (2, 1, 1)
-    assert [line["version"] for line in found["ledger"]] == [2, 1]
+    assert [line["version"] for line in found["ledger"]] == [1, 2, 1]
+    assert (found["canary"]["version"], found["canary"]["share"]) == (1, 0.1)
     place = f"/v1/console/models/{served.model}"
     body = {"to": 1, "reason": "-- it was better"}
     assert ask("POST", f"{place}/rollback", json=body).status_code == 401, "nobody has a key: nobody may"

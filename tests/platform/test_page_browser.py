@@ -60,8 +60,11 @@ def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     cell = {"value": 0.21, "low": 0.2, "high": 0.22}
     group = {"model": MODEL, "version": 2, "arm": "champion", "test": 0, "requests": 900, "visitors": 80}
     heads_ = {"next_item": {"questions": 9, "metrics": {"recall@20": cell}}}
-    live = {"groups": [{**group, "shown": {"ctr": cell}, "heads": heads_}], "agreement": [], "canaries": {}}
-    write_json(folder / ".clickflow/live/live.json", {**live, "made": "2026-01-01T00:00:00+00:00", "days": 7})
+    canary = {**group, "version": 1, "arm": "canary", "shown": {}, "heads": heads_}
+    agreed = {"model": MODEL, "champion": 2, "shadow": 3, "output": "next_item", "requests": 50, "agreement": 0.93}
+    groups = [{**group, "shown": {"ctr": cell}, "heads": heads_}, canary]
+    live = {"groups": groups, "agreement": [agreed], "canaries": {}, "made": "2026-01-01T00:00:00+00:00", "days": 7}
+    write_json(folder / ".clickflow/live/live.json", live)
     server = Server(folder)
     yield server
     assert server.end() == []
@@ -222,12 +225,48 @@ def test_all_of_it_is_reached_by_keyboard(reader: Reader) -> None:
     assert {"add", "remove", "action", "language", "theme", "nav models"} <= focused
 
 
+def test_what_a_shop_calls_an_item_is_text_and_a_long_name_breaks_no_line(
+    browser: sync_api.Browser, served: Server
+) -> None:
+    evil, endless = "<img src=x onerror=document.title='owned'>", "x" * 250
+    events = [{"item": evil}, {"item": endless, "action": "cart"}, {"item": "5", "action": "<i>"}]
+    assert served.client.post("/v1/events", json={"session": "eve", "events": events}).status_code == 200
+    one = Reader(browser, served, viewport=PHONE)
+    page = one.see("session")
+    expect(page.locator(".found .live")).to_have_count(1)
+    page.locator(".found a", has=page.locator(".live")).click()
+    one.settled()
+    expect(page.locator("ol.steps")).to_contain_text(evil)
+    expect(page.locator("ol.steps")).to_contain_text(endless)
+    expect(page.locator("ol.steps > li", has_text=evil)).to_contain_text("new to the model")
+    assert page.title() == "Visits · clickflow"
+    assert page.locator("main img").count() == 0
+    assert not page.evaluate(WIDER)
+    one.end()
+
+
+def test_a_server_that_is_away_is_said_and_seen_again(reader: Reader) -> None:
+    page = reader.see(f"session/{VISIT}")
+    page.route("**/v1/**", lambda route: route.abort())
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    page.unroute("**/v1/**")
+    page.get_by_role("button", name="Try now").click()
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.get_by_role("button", name="Try again").click()
+    reader.settled()
+    expect(page.locator(".headline strong")).to_contain_text("%")
+    reader.said = [text for text in reader.said if "ERR_FAILED" not in text]  # the browser tells, too
+
+
 def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader: Reader) -> None:
     page = reader.see("models")
     section = page.locator(".model", has=page.get_by_role("heading", name=MODEL))
     expect(section).to_contain_text("version 2")
     expect(section).to_contain_text("one rule failed")
-    expect(section).to_contain_text("900 answers to 80 visitors")
+    expect(section).to_contain_text("Champion version 2 · 900 answers to 80 visitors")
+    expect(section).to_contain_text("Canary version 1")
+    expect(section).to_contain_text("Shadow, version 3: answers as the champion in 93% (Next item, 50 answers).")
     expect(section.locator("table.ledger tbody tr")).to_have_count(2)
     expect(page.locator("main")).to_contain_text("nobody has a key here")
     assert page.locator(".acts button").count() == 0
