@@ -9,7 +9,7 @@ import online_shop
 import pytest
 
 from clickflow.artefact.artefact import load
-from clickflow.online import cut, table
+from clickflow.online import cut, shared, table
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question, Step
 from clickflow.online.ranking import Rules, recommend
@@ -120,6 +120,26 @@ def test_what_is_asked_together_is_answered_as_if_alone(tmp_path: Path) -> None:
         assert alone.rankings["next_item"].items == right.items
         for name, values in alone.values.items():
             assert np.allclose(answer.values[name], values, atol=1e-5, equal_nan=True)
+
+
+def test_processes_map_the_same_file_of_a_large_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "LEAST", 1)
+    served = online_shop.exported(tmp_path)
+    folder, session = served.artefact.folder, served.artefact.session
+    (table,) = session.tables
+    assert isinstance(table, np.memmap)
+    (file,) = folder.parent.glob(".items-*")
+    (again,) = Served.of("m", 2, folder).artefact.session.tables
+    assert isinstance(again, np.memmap)
+    assert np.array_equal(again, table)
+    content = file.read_bytes()
+    file.write_bytes(content[:-4] + b"\0\0\0\1")  # a spoilt file is passed over
+    (own,) = Served.of("m", 3, folder).artefact.session.tables
+    assert not isinstance(own, np.memmap)
+    file.unlink()
+    monkeypatch.setattr(shared, "_write", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
+    (alone,) = Served.of("m", 4, folder).artefact.session.tables
+    assert np.array_equal(alone, own)
 
 
 def test_an_error_is_told_to_who_asked_for_it_alone(tmp_path: Path) -> None:

@@ -175,9 +175,11 @@ class Artefact:
         return ["", "", *table.column("category").to_pylist()]
 
 
-def load(folder: Path, *, threads: int = 0, opened: Callable[[bytes, int], Any] | None = None) -> Artefact:
+def load(
+    folder: Path, *, threads: int = 0, opened: Callable[[bytes, Mapping[str, Any]], Any] | None = None
+) -> Artefact:
     """The artefact in `folder`, its files checked against the card; `threads` 0 leaves their number to onnxruntime.
-    `opened`: from the bytes of an ONNX model and the width of its rankings to what is asked in a session's place.
+    `opened`: from the bytes of an ONNX model and its card to what is asked in a session's place.
 
     Raises DataError where a file is missing, is not the one its card speaks of, or is no such model.
     """
@@ -198,7 +200,7 @@ def load(folder: Path, *, threads: int = 0, opened: Callable[[bytes, int], Any] 
             )
     name = file_of(card)
     if name == MODEL and opened is not None:
-        return Artefact(folder, card, opened(content[name], int(card["known"])))
+        return Artefact(folder, card, opened(content.pop(name), card))
     if name == MODEL:
         return Artefact(folder, card, open_session(content[name], threads=threads, where=folder / name))
     from clickflow.artefact.series import Forecasting

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from clickflow.artefact import int8
 from clickflow.artefact.artefact import open_session
+from clickflow.online.shared import shared
 from clickflow.online.table import Table
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 
@@ -110,9 +111,11 @@ class Cut:
         self._outputs, self._known = outputs, known
 
     @classmethod
-    def of(cls, model: bytes, known: int, *, threads: int = 1, where: Path) -> "Cut | None":
-        """The cut of a model with so many items; None where its graph is not one of those that can be."""
-        return _cut(cls, model, known, threads, where)
+    def of(cls, model: bytes, known: int, *, threads: int = 1, where: Path, name: str = "") -> "Cut | None":
+        """The cut of a model with so many items; None where its graph is not one of those that can be. `name`: of this
+        very model, by which processes share large tables (`shared.shared`); none given: they do not.
+        """
+        return _cut(cls, model, known, threads, where, name)
 
     def get_outputs(self) -> Sequence[Any]:
         """As of onnxruntime: name and shape."""
@@ -227,9 +230,10 @@ def _keys(items: Sequence[Ints], shift: Ints) -> Ints:
     return np.concatenate(items) + np.repeat(shift, [len(each) for each in items])
 
 
-def opened(model: bytes, known: int, *, threads: int, where: Path) -> Any:
+def opened(model: bytes, card: Mapping[str, Any], *, threads: int, where: Path) -> Any:
     """What answers for an artefact's model: a `Cut`, or where there is none a session of onnxruntime."""
-    return Cut.of(model, known, threads=threads, where=where) or open_session(model, threads=threads, where=where)
+    made = Cut.of(model, int(card["known"]), threads=threads, where=where, name=str(card["model_sha256"])[:16])
+    return made or open_session(model, threads=threads, where=where)
 
 
 def _highest(scores: Floats, most: int) -> Any:
@@ -241,7 +245,7 @@ def _highest(scores: Floats, most: int) -> Any:
     return np.flatnonzero(scores >= np.partition(scores, -most)[-most])
 
 
-def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path) -> Cut | None:
+def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path, name: str) -> Cut | None:
     import onnx
 
     whole = int8.with_float_products(onnx.load_from_string(model))
@@ -253,21 +257,23 @@ def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path) ->
     rankings = [each for each in graph.outputs if each in mixed]
     types = graph.types()
     parts: dict[str, tuple[list[str], list[str], list[str]]] = {}
-    for name in rankings:
-        part = graph.mixing(name, mixed, known)
+    for output in rankings:
+        part = graph.mixing(output, mixed, known)
         if part is None:
             return None
-        parts[name] = part
+        parts[output] = part
     gathers = [node for node in graph.nodes if _reads_items(graph, node, known)]
     sources = {node.output[0]: graph.table_of(node.input[1]) for node in tables}
     values = graph.values([*sources.values(), *(node.input[0] for node in gathers)], threads, where)
-    scored = {name: Table(values[name], FIRST_ITEM, threads=threads) for name in dict.fromkeys(sources.values())}
+    if name:
+        values = {each: shared(table, where.parent, f"{name}-{k}") for k, (each, table) in enumerate(values.items())}
+    scored = {each: Table(values[each], FIRST_ITEM, threads=threads) for each in dict.fromkeys(sources.values())}
     queries = {node.output[0]: (node.input[0], scored[sources[node.output[0]]]) for node in tables}
     mixers = {}
-    for name, (scores, indexes, others) in parts.items():
+    for output, (scores, indexes, others) in parts.items():
         given = {each: types[each] for each in (*scores, *indexes, *others)}
-        session = open_session(graph.part(given, {name: types[name]}), threads=1, where=where)
-        mixers[name] = _Mixer(tuple(scores), tuple(indexes), tuple(others), session)
+        session = open_session(graph.part(given, {output: types[output]}), threads=1, where=where)
+        mixers[output] = _Mixer(tuple(scores), tuple(indexes), tuple(others), session)
     wanted = [each for each in graph.outputs if each not in mixers]
     wanted += [query for query, _ in queries.values()]
     wanted += [each for mixer in mixers.values() for each in (*mixer.indexes, *mixer.others)]
@@ -415,9 +421,12 @@ class _Graph:
         wanted = list(dict.fromkeys(names))
         held = {name: numpy_helper.to_array(self.held[name]) for name in wanted if name in self.held}
         made = [name for name in wanted if name not in held]
-        if made:
-            part = self.part({}, dict.fromkeys(made, onnx.TensorProto.FLOAT))
-            held |= dict(zip(made, open_session(part, threads=threads, where=where).run(made, {}), strict=True))
+        if made:  # what is large is given, not held a second time by the part
+            large = {each.name: each.data_type for each in self.held.values() if each.ByteSize() >= 1 << 16}
+            part = self.part(large, dict.fromkeys(made, onnx.TensorProto.FLOAT))
+            session = open_session(part, threads=threads, where=where)
+            read = {each.name: numpy_helper.to_array(self.held[each.name]) for each in session.get_inputs()}
+            held |= dict(zip(made, session.run(made, read), strict=True))
         return {name: np.ascontiguousarray(values, np.float32) for name, values in held.items()}
 
     def part(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
@@ -426,12 +435,12 @@ class _Graph:
 
         nodes: set[int] = set()
         weights: set[str] = set()
-        waiting = list(outputs)
+        waiting, read = list(outputs), set()
         while waiting:
             name = waiting.pop()
             if name in inputs or not name:
-                continue
-            if name in self.held:
+                read.add(name)
+            elif name in self.held:
                 weights.add(name)
             elif (place := id(self.made[name])) not in nodes:
                 nodes.add(place)
@@ -441,6 +450,8 @@ class _Graph:
         graph.initializer.extend(self.held[name] for name in self.held if name in weights)
         given = {each.name: each for each in self.model.graph.input}
         for name, kind in inputs.items():
+            if name not in read:
+                continue
             graph.input.append(given.get(name) or onnx.helper.make_tensor_value_info(name, kind, None))
         graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items())
         made = onnx.ModelProto(ir_version=self.model.ir_version, graph=graph)
