@@ -9,7 +9,7 @@ from pyarrow import parquet
 import mlflow_database
 from clickflow.heads import outputs
 from clickflow.params.file import load
-from clickflow.privacy import experiments, objects
+from clickflow.privacy import canonical, experiments, objects
 from clickflow.privacy.people import People, Person
 from clickflow.system.paths import Paths
 from clickflow.tracking import mlflow_client, registered_models
@@ -46,3 +46,14 @@ def test_an_evaluation_of_any_head_goes_whole(tmp_path: Path, name: str) -> None
     lists = {"e.dir": [{"relpath": name, "md5": "rows"}, {"relpath": "report.html", "md5": "report"}]}
     doomed = objects._with_folders({"report": "names a person"}, lists, str(tmp_path), tmp_path)
     assert {"rows", "report", "e.dir"} <= doomed.keys()
+
+
+@pytest.mark.parametrize("packing", ["none", "snappy", "gzip", "brotli", "lz4", "zstd"])
+def test_a_file_packed_in_any_way_is_written_again_as_it_was(tmp_path: Path, packing: str) -> None:
+    path = tmp_path / "histories.parquet"
+    parquet.write_table(pa.table({"user_id": ["PSEUDONYM-01", "PSEUDONYM-02"]}), path, compression=packing)
+    before = parquet.read_metadata(path).row_group(0).column(0).compression
+
+    assert canonical.without(path, People((Person("ada", "PSEUDONYM-01"),), b"k" * 32)) == 1
+    assert parquet.read_table(path)["user_id"].to_pylist() == ["PSEUDONYM-02"]
+    assert parquet.read_metadata(path).row_group(0).column(0).compression == before

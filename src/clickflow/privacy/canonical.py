@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +22,9 @@ from clickflow.events.manifest import Ingested
 from clickflow.privacy.people import People
 from clickflow.system import console, files, integrity
 from clickflow.system.paths import Paths
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,14 @@ def _truth(paths: Paths, people: People, folder: Path) -> None:
         integrity.seal(folder / "truth", paths.home)
 
 
+def packing(file: "parquet.ParquetFile") -> str:
+    """The compression of a Parquet file's columns, by the name that a writer takes."""
+    if not file.metadata.num_row_groups:
+        return "none"
+    name: str = file.metadata.row_group(0).column(0).compression
+    return "none" if name == "UNCOMPRESSED" else name
+
+
 def without(path: Path, people: People) -> int:
     """Write a Parquet file again without the rows that name them in `user_id` or `session_id`; how many they were."""
     from pyarrow import parquet
@@ -160,8 +172,7 @@ def without(path: Path, people: People) -> int:
         names = file.schema_arrow.names
         if not {"user_id", "session_id"} & set(names) or not file.metadata.num_row_groups:
             return 0
-        packing = file.metadata.row_group(0).column(0).compression
-        with parquet.ParquetWriter(fresh, file.schema_arrow, compression=packing) as writer:
+        with parquet.ParquetWriter(fresh, file.schema_arrow, compression=packing(file)) as writer:
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number)
                 theirs = people.rows(table)

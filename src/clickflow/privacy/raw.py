@@ -28,6 +28,7 @@ from clickflow.events.sources import Empty, SourceFile, open_files
 from clickflow.events.storage import opened, packing_of
 from clickflow.events.tables import Table
 from clickflow.params.schema import Params
+from clickflow.privacy import canonical
 from clickflow.privacy.people import People
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError
@@ -172,15 +173,16 @@ def _cut(match: Matches, fresh: Path) -> None:
     from pyarrow import parquet
 
     gone = np.array(sorted(match.lines)) - 1
-    with parquet.ParquetFile(match.path) as file:
-        packing = file.metadata.row_group(0).column(0).compression if file.metadata.num_row_groups else "snappy"
-        with parquet.ParquetWriter(fresh, file.schema_arrow, compression=packing) as writer:
-            start = 0
-            for number in range(file.num_row_groups):
-                table = file.read_row_group(number)
-                keep = ~np.isin(np.arange(start, start + table.num_rows), gone)
-                start += table.num_rows
-                writer.write_table(table.filter(pa.array(keep)))
+    with (
+        parquet.ParquetFile(match.path) as file,
+        parquet.ParquetWriter(fresh, file.schema_arrow, compression=canonical.packing(file)) as writer,
+    ):
+        start = 0
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number)
+            keep = ~np.isin(np.arange(start, start + table.num_rows), gone)
+            start += table.num_rows
+            writer.write_table(table.filter(pa.array(keep)))
 
 
 def _blank(match: Matches, fresh: Path) -> None:
