@@ -1,6 +1,7 @@
 """The verb `inspect`: files looked at once, and what params.yaml should say of them."""
 
 import os
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -132,10 +133,11 @@ def useless(params: Params, unfit: Mapping[str, str]) -> dict[str, str]:
 
 def _taken_out(unit: str, why: str) -> tuple[str, ...]:
     """What stands above a model that became a comment: the rows that were looked at may be few of the log."""
-    return (
-        f"taken out by `clickflow inspect --write`: the log {why}, as far as it was looked at. Where all of",
-        f"it is not so, take off these signs and those below champion, and add {unit} to units",
+    text = (
+        f"taken out by `clickflow inspect --write`: the log {why}, as far as it was looked at. Where all of it is not "
+        f"so, take off these signs and those below champion, and add {unit} to units"
     )
+    return tuple(textwrap.wrap(text, 112, break_long_words=False, break_on_hyphens=False))
 
 
 def study(files: Sequence[tuple[str, Path]], rows: int, params: Params, engine: Engine) -> tuple[Look, Proposal]:
