@@ -93,7 +93,7 @@ def test_where_a_history_says_nothing_its_categories_answer_and_else_the_hour(sh
 
 def test_an_artefact_from_before_there_were_hours_answers_by_all_of_them(shop: tuple[Path, Served]) -> None:
     _, served = shop
-    old = replace(served, items=Items.read(served.artefact.folder))
+    old = replace(served, items=Items.read(served.artefact, hourly=False))
     found = recommend(old, Question((), 3_600_000_000), Rules(k=3))
     assert found.fallback == "popularity"
     assert list(found.items) == [old.items.ids[index] for index in old.items.popular[:3]]

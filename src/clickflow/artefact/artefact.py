@@ -4,7 +4,7 @@ What is loaded is what the card speaks of: the bytes are hashed before they are 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.artefact import soundness
 from clickflow.heads import HEADS
 from clickflow.heads.head import Store, several
 from clickflow.system.errors import DataError
@@ -160,6 +161,21 @@ class Artefact:
         feed = {name: _as(batch[name], self.card["inputs"][name]) for name in self.inputs}
         return feed | {"row": _as(rows, "int64"), "column": _as(columns, "int64")}
 
+    def tables(self) -> tuple[Any, Any]:
+        """The vocabulary and the categories, Arrow tables. Raises DataError where they are not those of the card."""
+        items, categories = (_table(self.folder / name) for name in (VOCABULARY, CATEGORIES))
+        _refuse(self.folder / VOCABULARY, soundness.of_vocabulary(self.card, items, categories))
+        return items, categories
+
+    def by_hour(self) -> tuple[Any, Any, Any]:
+        """The columns `hour`, `index` and `count` of popularity.parquet; see `artefact.popularity`. Raises DataError
+        where they are not of the card's items.
+        """
+        table = _table(self.folder / POPULARITY)
+        _refuse(self.folder / POPULARITY, soundness.of_popularity(self.card, table))
+        hour, index, count = (table[name].to_numpy() for name in soundness.HOURLY)
+        return hour, index, count
+
     def item_ids(self) -> list[str]:
         """The item of every index; `""` for 0 (padding) and 1 (unknown)."""
         from pyarrow import parquet
@@ -189,20 +205,21 @@ def load(
         name = file_of(card) if usual == MODEL else usual
         path = folder / name
         if not path.is_file():
-            raise DataError(f"the artefact in {folder} has no {name}", next_step=_AGAIN)
+            raise DataError(f"the artefact in {folder} has no {name}", kept=NOT_LOADED, next_step=_AGAIN)
         content[name] = path.read_bytes()
         digest = hashlib.sha256(content[name]).hexdigest()
         if digest != card[entry]:
             raise DataError(
                 f"{path} is not the file its card speaks of: sha256 {digest[:12]}…, the card says {card[entry][:12]}…",
-                kept="nothing was loaded",
+                kept=NOT_LOADED,
                 next_step=_AGAIN,
             )
     name = file_of(card)
-    if name == MODEL and opened is not None:
-        return Artefact(folder, card, opened(content.pop(name), card))
     if name == MODEL:
-        return Artefact(folder, card, open_session(content[name], threads=threads, where=folder / name))
+        open_it = opened or (lambda model, _: open_session(model, threads=threads, where=folder / name))
+        session = open_it(content.pop(name), card)
+        _refuse(folder / name, soundness.of_session(card, session))
+        return Artefact(folder, card, session)
     from clickflow.artefact.series import Forecasting
 
     return Artefact(folder, card, Forecasting.read(content[name], folder / name))
@@ -212,7 +229,9 @@ def file_of(card: Mapping[str, Any]) -> str:
     """The model's own file, as the card says. Raises DataError where it is none that there can be."""
     name = str(card.get("file", MODEL))
     if name not in FILES:
-        raise DataError(f"the card names the file {name!r}; a model is {' or '.join(FILES)}", next_step=_AGAIN)
+        raise DataError(
+            f"the card names the file {name[:60]!r}; a model is {' or '.join(FILES)}", kept=NOT_LOADED, next_step=_AGAIN
+        )
     return name
 
 
@@ -238,9 +257,12 @@ def open_session(model: bytes, *, threads: int = 0, where: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for every fault
-        raise DataError(f"{where} cannot be opened as an ONNX model: {error}", next_step=_AGAIN) from error
+        raise DataError(
+            f"{where} cannot be opened as an ONNX model: {error}", kept=NOT_LOADED, next_step=_AGAIN
+        ) from error
 
 
+NOT_LOADED = "nothing was loaded"
 _AGAIN = "run `dvc checkout` to put the recorded files back, or `clickflow export MODEL` to make them again"
 
 
@@ -250,17 +272,40 @@ def _card(folder: Path) -> dict[str, Any]:
         card = read_json(path)
     except FileNotFoundError as error:
         raise DataError(
-            f"there is no exported model in {folder}", next_step="run `clickflow export MODEL`, or `dvc pull`"
+            f"there is no exported model in {folder}",
+            kept=NOT_LOADED,
+            next_step="run `clickflow export MODEL`, or `dvc pull`",
         ) from error
     except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}", next_step=_AGAIN) from error
+        raise DataError(f"{path} is not JSON: {error}", kept=NOT_LOADED, next_step=_AGAIN) from error
     needed = {"version", "inputs", "outputs", "known", "actions", "max_length", *HASHES}
     if not isinstance(card, dict) or needed - card.keys():
         lacking = sorted(needed - card.keys()) if isinstance(card, dict) else sorted(needed)
-        raise DataError(f"{path} is not the card of an artefact: it lacks {', '.join(lacking)}", next_step=_AGAIN)
+        raise DataError(
+            f"{path} is not the card of an artefact: it lacks {', '.join(lacking)}", kept=NOT_LOADED, next_step=_AGAIN
+        )
     if card["version"] != VERSION:
-        raise DataError(f"{path} is of version {card['version']}; this clickflow reads version {VERSION}")
+        raise DataError(
+            f"{path} is of version {str(card['version'])[:20]}; this clickflow reads version {VERSION}",
+            kept=NOT_LOADED,
+            next_step=_AGAIN,
+        )
+    _refuse(path, soundness.of_card(card))
     return card
+
+
+def _table(path: Path) -> Any:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return parquet.read_table(path).combine_chunks()
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet", kept=NOT_LOADED, next_step=_AGAIN) from error
+
+
+def _refuse(path: Path, faults: Iterable[str]) -> None:
+    if said := list(faults)[:5]:
+        raise DataError(f"{path}: {'; '.join(said)}", kept=NOT_LOADED, next_step=_AGAIN)
 
 
 def described(outputs: Sequence[str], store: Store) -> dict[str, dict[str, Any]]:

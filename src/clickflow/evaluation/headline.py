@@ -121,7 +121,10 @@ def notes(content: Mapping[str, Any]) -> list[str]:
     if whose:
         lines = [f"intervals are by {min(whose)}: {content['resampled']['customers']:,} were drawn again"]
     elif not content["resampled"]["customers"]:
-        lines = [f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again"]
+        lines = [
+            f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again; "
+            "where visitors come back they are too narrow"
+        ]
     for system, overlap in (content.get("seen") or {}).items():
         version = content["champion_version"] if system == CHAMPION else content["best_version"]
         name = f"the {system.replace('_', ' ')}, version {version},"

@@ -100,15 +100,16 @@ class Cut:
         vectors: Mapping[str, tuple[str, Floats]],
         queries: Mapping[str, tuple[str, Table]],
         mixers: Mapping[str, _Mixer],
+        inputs: Sequence[Any],
         outputs: Sequence[Any],
         known: int,
     ) -> None:
         """`vectors`: inputs of `reader` in the place of item vectors: which indexes, and the table; `queries`: by the
-        name of scores the output of `reader` that is multiplied with which table; `mixers` by output; `outputs`: what
+        name of scores the output of `reader` that is multiplied with which table; `mixers` by output; `inputs` and `outputs`: what
         the whole graph says of its own.
         """
         self._reader, self._vectors, self._queries, self._mixers = reader, vectors, queries, mixers
-        self._outputs, self._known = outputs, known
+        self._inputs, self._outputs, self._known = inputs, outputs, known
 
     @classmethod
     def of(cls, model: bytes, known: int, *, threads: int = 1, where: Path, name: str = "") -> "Cut | None":
@@ -116,6 +117,10 @@ class Cut:
         very model, by which processes share large tables (`shared.shared`); none given: they do not.
         """
         return _cut(cls, model, known, threads, where, name)
+
+    def get_inputs(self) -> Sequence[Any]:
+        """As of onnxruntime: name and type."""
+        return self._inputs
 
     def get_outputs(self) -> Sequence[Any]:
         """As of onnxruntime: name and shape."""
@@ -284,7 +289,20 @@ def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path, na
         graph.part(given, {each: types[each] for each in dict.fromkeys(wanted)}), threads=threads, where=where
     )
     outputs = [_Output(each, [None, graph.width(each)]) for each in graph.outputs]
-    return cls(reader, vectors, queries, mixers, outputs, known)
+    read = [_Input(name, f"tensor({NAMES.get(kind, kind)})") for name, kind in inputs.items()]
+    return cls(reader, vectors, queries, mixers, read, outputs, known)
+
+
+NAMES = {1: "float", 3: "int8", 6: "int32", 7: "int64", 11: "double"}
+"""onnxruntime's names of types, by ONNX's numbers."""
+
+
+@dataclass(frozen=True)
+class _Input:
+    """As onnxruntime says it of an input."""
+
+    name: str
+    type: str
 
 
 @dataclass(frozen=True)

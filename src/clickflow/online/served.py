@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import asking, popularity
-from clickflow.artefact.artefact import CATEGORIES, MODEL, OF_RANKINGS, POPULARITY, VOCABULARY, Artefact, load
+from clickflow.artefact.artefact import MODEL, OF_RANKINGS, Artefact, load
 from clickflow.artefact.windows import Ints, Translation, last
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
@@ -77,13 +77,13 @@ class Items:
         return found
 
     @classmethod
-    def read(cls, folder: Path, *, hourly: bool = False) -> "Items":
-        """Those of an artefact; `hourly`: it has popularity.parquet."""
-        from pyarrow import parquet
-
-        table = parquet.read_table(folder / VOCABULARY).combine_chunks()
-        named = parquet.read_table(folder / CATEGORIES, columns=["category"]).column("category").to_pylist()
-        ids, categories = ["", "", *table["item_id"].to_pylist()], ["", "", *named]
+    def read(cls, artefact: Artefact, *, hourly: bool | None = None) -> "Items":
+        """Those of an artefact; `hourly`: with popularity by hour, None: where it has it. Raises DataError where its
+        tables are not those of its card.
+        """
+        hourly = OF_RANKINGS.keys() <= artefact.card.keys() if hourly is None else hourly
+        table, named = artefact.tables()
+        ids, categories = ["", "", *table["item_id"].to_pylist()], ["", "", *named["category"].to_pylist()]
 
         def numbers(name: str, kind: Any, before: float) -> Any:
             return np.concatenate([np.full(FIRST_ITEM, before, kind), table[name].to_numpy().astype(kind)])
@@ -97,15 +97,8 @@ class Items:
             categories,
             {name: index for index, name in enumerate(categories) if index >= FIRST_ITEM},
             {name: table[name].combine_chunks() for name in ("name", "brand")},
-            _by_hour(folder) if hourly else None,
+            artefact.by_hour() if hourly else None,
         )
-
-
-def _by_hour(folder: Path) -> tuple[Any, ...]:
-    from pyarrow import parquet
-
-    table = parquet.read_table(folder / POPULARITY)
-    return tuple(table[name].to_numpy() for name in ("hour", "index", "count"))
 
 
 @dataclass(frozen=True)
@@ -129,9 +122,8 @@ class Served:
     @classmethod
     def of(cls, model: str, version: int, folder: Path, *, threads: int = 1) -> "Served":
         """That of the artefact in `folder`. Raises DataError where its files are not those of its card."""
-        opened = partial(cut.opened, threads=threads, where=folder / MODEL)
-        artefact = load(folder, threads=threads, opened=opened)
-        return cls(model, version, artefact, Items.read(folder, hourly=OF_RANKINGS.keys() <= artefact.card.keys()))
+        artefact = load(folder, threads=threads, opened=partial(cut.opened, threads=threads, where=folder / MODEL))
+        return cls(model, version, artefact, Items.read(artefact))
 
     @property
     def unit(self) -> str:

@@ -65,9 +65,11 @@ def read_candidate(paths: Paths, model: str) -> Candidate:
             content_sha256=_content(exported),
             model_sha256=sha256(onnx),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
-            f"{file} is not a decision of the gate: {error}", next_step=f"run `clickflow gate {model}`"
+            f"{file} is not a decision of the gate: {error}",
+            kept="nothing was registered",
+            next_step=f"run `clickflow gate {model}`",
         ) from error
 
 

@@ -89,7 +89,7 @@ def read(file: Path) -> list[Entry]:
             before = entries[-1].hash if entries else FIRST
             whole = entry.number == number and entry.before == before and entry.hash == hash_of(content)
             whole = whole and line == canonical(content)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             whole = False
         if not whole:
             raise _changed(file, number, "does not follow from the lines before it")

@@ -168,6 +168,6 @@ def pseudonyms(name: str, make: Any) -> list[str]:
     for kind in ("session", "customer"):
         try:
             found.append(make(kind, name))
-        except (UsageError, ClickflowError):
+        except (UsageError, ClickflowError, ValueError):
             continue
-    return list(dict.fromkeys(found))
+    return [each for each in dict.fromkeys(found) if each is not None]

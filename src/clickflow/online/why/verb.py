@@ -39,7 +39,7 @@ def run(
     store = paths.sequences(spec.unit)
     integrity.verify(store, home=paths.home)
     version, artefact = champion.loaded(params, paths, model)
-    served = Served(model, version, artefact, Items.read(artefact.folder))
+    served = Served(model, version, artefact, Items.read(artefact))
     kind: Kind = "session" if session is not None else "user"
     visit = visits.find(params, paths, store, kind, session or user or "")
     question = histories.question(store, visit.part, visit.index)
