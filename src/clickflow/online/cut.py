@@ -105,8 +105,8 @@ class Cut:
         known: int,
     ) -> None:
         """`vectors`: inputs of `reader` in the place of item vectors: which indexes, and the table; `queries`: by the
-        name of scores the output of `reader` that is multiplied with which table; `mixers` by output; `inputs` and `outputs`: what
-        the whole graph says of its own.
+        name of scores the output of `reader` that is multiplied with which table; `mixers` by output; `inputs` and
+        `outputs`: what the whole graph says of its own.
         """
         self._reader, self._vectors, self._queries, self._mixers = reader, vectors, queries, mixers
         self._inputs, self._outputs, self._known = inputs, outputs, known
