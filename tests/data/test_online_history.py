@@ -56,12 +56,8 @@ def served(store: Path, out: Path) -> Served:
     out.mkdir()
     checks.vocabulary(store, card, out)
     about = {"actions": list(card.actions), "known": card.known, "unit": store.name, "max_length": SHORT}
-    return Served(
-        "m",
-        1,
-        Artefact(out, {**about, "inputs": {}, "outputs": [], "steps": checks.steps_of(card)}, None),
-        Items.read(out),
-    )
+    artefact = Artefact(out, {**about, "inputs": {}, "outputs": [], "steps": checks.steps_of(card)}, None)
+    return Served("m", 1, artefact, Items.read(artefact))
 
 
 def same(own: PackedSplit, packed: PackedSplit, index: int, known: int) -> None:
