@@ -259,7 +259,15 @@ def test_a_server_that_is_away_is_said_and_seen_again(reader: Reader) -> None:
     reader.said = [text for text in reader.said if "ERR_FAILED" not in text]  # the browser tells, too
 
 
+def ill(route: sync_api.Route) -> None:
+    """The server's answer, as if its disk were full."""
+    body = route.fetch().json()
+    body["health"] |= {"wrong": {"live log": "the disk is full"}, "next": {"live log": "make room"}}
+    route.fulfill(json=body)
+
+
 def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader: Reader) -> None:
+    reader.page.route("**/v1/console", ill)
     page = reader.see("models")
     section = page.locator(".model", has=page.get_by_role("heading", name=MODEL))
     expect(section).to_contain_text("version 2")
@@ -269,6 +277,7 @@ def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader
     expect(section).to_contain_text("Shadow, version 3: answers as the champion in 93% (Next item, 50 answers).")
     expect(section.locator("table.ledger tbody tr")).to_have_count(2)
     expect(page.locator("main")).to_contain_text("nobody has a key here")
+    expect(page.locator("main .note").first).to_have_text("live log: the disk is full make room")
     assert page.locator(".acts button").count() == 0
 
 

@@ -21,7 +21,7 @@ export function models(main, server, alive) {
       swap(
         box,
         h("h1", { class: "unseen" }, t("nav.models")),
-        h("div", {}, found.note ? h("p", { class: "note" }, found.note) : null, note, elsewhere(server)),
+        h("div", {}, wrong(server.health), found.note ? h("p", { class: "note" }, found.note) : null, note, elsewhere(server)),
         found.models.length ? found.models.map((each) => model(each, server, live, late, load)) : empty(t("fault.models"), t("fault.models.next")),
         runs(found.runs),
       );
@@ -32,6 +32,10 @@ export function models(main, server, alive) {
   };
   load();
 }
+
+/** What the server's health says is wrong, and what to do. */
+const wrong = (health) =>
+  Object.entries(health?.wrong || {}).map(([name, what]) => h("p", { class: "note" }, `${name}: `, sentence(what), health.next?.[name] ? [" ", sentence(health.next[name])] : null));
 
 function elsewhere(server) {
   const there = Object.entries(server.links).filter(([, address]) => address);
