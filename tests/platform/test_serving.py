@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
 import online_shop
 from online_shop import MODEL
 
+from clickflow.online.http.server import free_port
 from clickflow.registry import ledger
 from clickflow.system.files import sha256_folder
 
@@ -313,6 +314,47 @@ def asked(server: Server) -> bool:
     answer = server.client.post("/v1/recommend", json=VISIT)
     assert answer.status_code == 200, answer.text
     return told(server, "eve", 1).status_code == 200
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus here: apt-get install prometheus")
+def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root: Path, tmp_path: Path) -> None:
+    server = Server(shop)
+    assert server.client.post("/v1/recommend", json=VISIT).status_code == 200
+    folder, port = tmp_path / "monitoring", free_port("127.0.0.1")
+    shutil.copytree(root / "docker/monitoring", folder)
+    config = folder / "prometheus.yml"
+    text = config.read_text().replace("127.0.0.1:8600", server.client.base_url.netloc.decode())
+    config.write_text(text.replace("15s", "1s"))
+    own = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (tmp_path / "prometheus.log").open("wb") as out:
+        prometheus = subprocess.Popen(["prometheus", *own], stdout=out, stderr=out)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10, trust_env=False) as client:
+
+            def asked(query: str) -> Any:
+                return client.get("/query", params={"query": query}).json()
+
+            def answers() -> bool:
+                found = asked("clickflow_serving_version")["data"]["result"]
+                rules = [rule for group in client.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
+                return bool(found) and len(rules) == 11 and {rule["health"] for rule in rules} == {"ok"}
+
+            server.until(answers)
+            assert asked("up")["data"]["result"][0]["value"][1] == "1"
+            board = json.loads((folder / "dashboard.json").read_text())
+            panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+            for expression in [*panels, *(each["expr"] for each in board["annotations"]["list"])]:
+                filled = expression.replace("$job", "clickflow").replace("$__rate_interval", "1m")
+                said = asked(re.sub(r"\$\w+", ".*", filled))
+                assert said["status"] == "success", (expression, said)
+    finally:
+        prometheus.terminate()
+        prometheus.wait(30)
+    assert server.end() == []
 
 
 def test_another_address_than_loopback_needs_a_key(shop: Path) -> None:
