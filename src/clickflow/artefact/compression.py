@@ -115,16 +115,20 @@ def _chosen(
 ) -> str:
     """Which one ships; writes into each row how it compares, and why it does not."""
     plain, fitting = rows[NONE], {}
+    main = quality.main(tuple(wanted), gate)
     for name, row in rows.items():
         row["quality_loss"] = round(quality.loss(plain["quality"], row["quality"], wanted), 5)
+        row["primary_loss"] = round(quality.loss(plain["quality"], row["quality"], {main: wanted[main]}), 5)
         row["smaller"] = round(plain["size_bytes"] / row["size_bytes"], 2)
         row["quicker"] = round(plain["latency_ms_p50_class"] / row["latency_ms_p50_class"], 2)
         row["why"] = _off(name, row, export) or _beyond(kept[name], gate)
         if not row["why"]:
             fitting[name] = row
-    chosen = min(fitting, key=lambda name: (fitting[name]["quality_loss"], fitting[name]["size_bytes"]), default=NONE)
+    chosen = min(fitting, key=lambda name: (fitting[name]["primary_loss"], fitting[name]["size_bytes"]), default=NONE)
     for name, row in fitting.items():
-        row["why"] = "" if name == chosen else f"within the gate's budgets, as {chosen} is, which answers better"
+        equal = row["primary_loss"] == rows[chosen]["primary_loss"]
+        better = "answers as well and is smaller" if equal else "answers better"
+        row["why"] = "" if name == chosen else f"within the gate's budgets, as {chosen} is, which {better}"
     if not fitting:
         rows[NONE]["why"] += "; ships all the same, as nothing else fits: the gate judges it"
     return chosen

@@ -104,10 +104,19 @@ def _gains(metric: str, answers: Floats, target: Ints) -> npt.NDArray[np.float64
     return gain
 
 
+def main(heads: tuple[str, ...], gate: Gate) -> str:
+    """The head of the gate's primary; where the model lacks it, its first."""
+    named = "" if isinstance(gate.primary, Mapping) else outputs.place_of(gate.primary, heads)[0]
+    return named if named in heads else heads[0]
+
+
 def loss(before: Mapping[str, float], after: Mapping[str, float], wanted: Mapping[str, str]) -> float:
-    """How much worse `after` is than `before`, relative, at the head that lost most; negative where all are better."""
+    """How much worse `after` is than `before`, relative, at that of the heads `wanted` that lost most; negative where
+    all are better.
+    """
     found = []
-    for name, value in before.items():
-        better = sign(outputs.head(name).kind, wanted[name])
-        found.append(better * (value - after[name]) / max(abs(value), 1e-12))
+    for name, metric in wanted.items():
+        if name in before:
+            better = sign(outputs.head(name).kind, metric)
+            found.append(better * (before[name] - after[name]) / max(abs(before[name]), 1e-12))
     return max(found, default=0.0)
