@@ -1,9 +1,11 @@
 """A model of series by the same graph as any other: trained, exported, judged, promoted, scored, watched."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -276,3 +278,44 @@ def replace_column(values: np.ndarray, column: int, value: float) -> np.ndarray:
     changed = values.copy()
     changed[:, column] = value
     return changed
+
+
+def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths) -> None:
+    from clickflow.online.engine import Engine
+    from clickflow.online.http.app import app
+    from clickflow.online.http.settings import Settings
+    from clickflow.online.served import Served
+    from clickflow.online.state import Memory
+
+    engine = Engine({MODEL: Served.of(MODEL, 1, shop.exported(MODEL))})
+    made = app(engine, Memory(subjects=9, steps=9, keep_seconds=9), Settings(pseudonym=lambda _, raw: raw))
+    split, origin, row = open_split(shop.sequences("series"), "test"), ORIGINS["test"][0], 3
+    actions = engine.current(MODEL).artefact.card["actions"]
+    days = [
+        {
+            "item": "5",
+            "action": actions[int(sold > 0)],
+            "time": START + day * DAY,
+            "quantity": float(sold),
+            "price": 3,
+        }
+        for day, sold in enumerate(units()[row, :origin])
+    ]
+
+    async def ask(history: list[dict[str, Any]]) -> Any:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://127.0.0.1") as client:
+            return (await client.post("/v1/predict", json={"history": history, "now": START + origin * DAY})).json()
+
+    answers = asyncio.run(ask(days))["answers"]
+    assert answers["demand"]["kind"] == "forecast"
+    quantiles = ("expected", "quantile_10", "quantile_50", "quantile_90")
+    told = np.array([[step[name] for name in quantiles] for step in answers["demand"]["steps"]])
+    own = load(shop.exported(MODEL)).session.answers(split, np.array([row]), ["demand"])["demand"].reshape(HORIZON, 4)
+    np.testing.assert_allclose(told, own, rtol=0.1)  # others of its category are not beside it
+    assert 0 <= answers["trend"]["probability"] <= 1
+    assert asyncio.run(ask([]))["fallback"] == "no_history"
+    without = [{name: value for name, value in day.items() if name != "price"} for day in days]
+    for wrong, word in ((days[:9] + days[10:], "none left out"), ([{"item": "5"}] * 3, "series"), (without, "prices")):
+        said = asyncio.run(ask(wrong))
+        assert (said["status"], said["where"]) == (422, "$.history")
+        assert word in said["detail"]

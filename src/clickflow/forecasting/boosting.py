@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting.lags import RECENT, Lags, lags
 from clickflow.forecasting.panel import LEVELS, Panel
+from clickflow.system.errors import DataError
 
 Array = NDArray[Any]
 
@@ -69,6 +70,10 @@ def training_questions(held: Lags, horizon: int, seed: int) -> Questions:
     return Questions(rows[order], origins[order], steps[order])
 
 
+class Unread(DataError):
+    """Series that lack what a model was trained on."""
+
+
 @dataclass(frozen=True)
 class Boosting:
     """The models, as LightGBM writes them, in the order of `OBJECTIVES`."""
@@ -87,6 +92,12 @@ class Boosting:
         features = held.table(rows, origins, np.tile(np.arange(1, self.horizon + 1), series))
         level = held.level(rows, origins)
         models = [lightgbm.Booster(model_str=text) for text in self.texts]
+        if models[0].num_feature() != features.shape[1]:
+            raise Unread(
+                "these series have not all that the model reads: prices, or as many seasons or years as in training",
+                kept="nothing was answered",
+                next_step="give each step its price, and more of the past",
+            )
         out = np.stack([model.predict(features, num_threads=1) for model in models], 1) * level[:, None]
         out[:, 1:] = np.sort(out[:, 1:], 1)
         made: Array = np.maximum(out, 0).reshape(series, self.horizon, 4)

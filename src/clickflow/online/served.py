@@ -254,6 +254,8 @@ class Served:
 
     def width(self, output: Output) -> int:
         """How many numbers an answer has."""
+        if self.artefact.forecasts:
+            return 4 * int(self.artefact.card["horizon"]) if output.kind == "forecast" else 2
         (shape,) = (each.shape for each in self.artefact.session.get_outputs() if each.name == output.name)
         return shape[1] if isinstance(shape[1], int) else self.artefact.known
 

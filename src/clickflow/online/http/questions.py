@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Container, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -12,6 +13,7 @@ from clickflow.online.http.problems import Refused
 from clickflow.online.http.settings import Service
 from clickflow.online.ranking import Rules
 from clickflow.online.served import Served
+from clickflow.sequences.units.series import DAYS
 
 SOME = 10
 """Unknown names that an answer repeats."""
@@ -78,6 +80,8 @@ async def question_of(
         steps = steps_of(asked.history, service.serve.max_history, "$.history")
         if now is None and all(step.time is None for step in steps):
             now = clock()
+        if served.artefact.forecasts:
+            _regular(served, steps)
         return Question(_filled(served, steps), now), session, customer
     if session is None and customer is None:
         return Question((), clock() if now is None else now), None, None
@@ -89,6 +93,22 @@ async def question_of(
     if kind == "customer":
         steps = _latest(steps, service.settings.gap(served.unit), now)
     return Question(_filled(served, steps), now), session, customer
+
+
+def _regular(served: Served, steps: Sequence[Step]) -> None:
+    """Raises Refused where steps are not the periods of a series, one after the other: events would be read as days."""
+    step = str(served.artefact.card["step"])
+    apart = DAYS[step] * 86_400_000_000
+    times = [step.time for step in steps]
+    whole = all(step.quantity is not None for step in steps) and None not in times
+    if not whole or any(later - time != apart for time, later in pairwise(times)):  # type: ignore[operator]
+        raise Refused(
+            "invalid",
+            f"model {served.model!r} reads a series: a step for every {step}, each with its time and quantity (0 too), "
+            "none left out",
+            "sum the units that were sold, or ask /v1/forecasts",
+            where="$.history",
+        )
 
 
 def _filled(served: Served, steps: Sequence[Step]) -> tuple[Step, ...]:
