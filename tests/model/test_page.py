@@ -10,7 +10,7 @@ import small_models
 from test_serve import Ask, client
 
 from clickflow.online.http import keys, server
-from clickflow.online.page import after, registry, static_files
+from clickflow.online.page import after, registry, static_files, subjects
 from clickflow.online.served import Served
 from clickflow.params.file import load
 from clickflow.params.schema import Params
@@ -42,6 +42,13 @@ def params() -> Params:
 def ask(folder: Path, served: Served, params: Params) -> Ask:
     """A server beside the workspace."""
     return client(served, extra={"params": params, "paths": Paths(folder)})
+
+
+def test_who_is_searched_may_stand_for_nobody_or_be_no_id(params: Params) -> None:
+    of = server.pseudonyms(params, b"k" * 32)
+    assert subjects.pseudonyms("undefined", of) == ["undefined"]
+    assert subjects.pseudonyms("1.23457e+06", of) == ["1.23457e+06"]
+    assert len(subjects.pseudonyms("ann", of)) == 3
 
 
 def files(suffix: str) -> dict[str, str]:
