@@ -12,6 +12,9 @@ METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 NEXT = {
     "state": "start Redis again, which serve.redis of params.yaml names; nothing else has to be started anew",
     "live log": "free some space where the home is; rows wait in memory until then, at most live.queue of them",
+    "live report": "run `clickflow live` on this machine: it says what is in its way",
+    "live canary judge": "run `clickflow canary judge`; a server that may not promote leaves it to the DAG watch",
+    "pseudonyms": "start the server again",
     "models": "run `dvc repro`, then `clickflow promote`",
 }
 """What mends each part; see docs/runbooks/serving.md."""
