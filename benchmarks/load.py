@@ -199,7 +199,7 @@ def told(args: argparse.Namespace, load: Load, seconds: float) -> dict[str, Any]
         "statuses": {str(status): count for status, count in sorted(load.statuses.items())},
         "unanswered": lost,
         "processor_ms": round(1000 * time.process_time() / max(load.sent, 1), 3),
-        "requests_per_second": round(good / min(seconds, max(args.seconds, 1e-9)), 1),
+        "requests_per_second": round(good / max(seconds, 1e-9), 1),
         "latency_ms": percentiles(load.taken),
         "late_ms": percentiles(load.late),
         "parts": [

@@ -5,6 +5,7 @@ answering; `health` says what is wrong. Nothing here runs while a question waits
 and what must be downloaded is, by another process.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -180,6 +181,7 @@ class Champions:
 
     def _swap(self, served: Served) -> None:
         self._engine.swap(served)
+        _trim()
         self._seen[served.model] = (served.artefact.folder, _looks(served.artefact.folder))
 
     def _earlier(self, model: str, now: Standing) -> Standing:
@@ -249,6 +251,16 @@ def _fetch_here(model: str, version: int) -> None:
     except (ClickflowError, OSError) as error:
         told = {name: str(getattr(error, name, "")) for name in ("kept", "next_step")} | {"what": _told(error)}
     print(json.dumps(told))
+
+
+def _trim() -> None:
+    """Give back what loading took for a while, and the version before held: glibc keeps it otherwise."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _told(error: Exception) -> str:

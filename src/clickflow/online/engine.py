@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from clickflow.system.errors import UsageError, nearest
 
 TOGETHER = 32
 """Questions that are answered at once, at most."""
+THREADS = 2
+"""Threads that answer for a model, where there are so many cores: most of the time they are outside of Python."""
 NONE = np.zeros(0, np.int64)
 
 
@@ -82,11 +85,12 @@ class Engine:
         return await asked.future
 
     def _queue(self, model: str) -> "SimpleQueue[_Asked]":
-        """What is asked of a model; a thread that answers it is started with it."""
+        """What is asked of a model; the threads that answer it are started with it."""
         with self._one:
             if model not in self._queues:
                 queue: SimpleQueue[_Asked] = SimpleQueue()
-                threading.Thread(target=self._run, args=(queue,), name=f"answers of {model}", daemon=True).start()
+                for _ in range(min(THREADS, os.cpu_count() or 1)):
+                    threading.Thread(target=self._run, args=(queue,), name=f"answers of {model}", daemon=True).start()
                 self._queues[model] = queue
             return self._queues[model]
 
