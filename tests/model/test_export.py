@@ -197,7 +197,15 @@ def test_a_model_that_looks_ahead_is_found_out(made):
         ahead = inputs["item"].sum(axis=1)[rows]
         return {"next_item": np.stack([ahead, ahead], axis=1).astype(np.float32)}
 
-    cheat = SimpleNamespace(inputs=("item",), features=(), forecasts=False, scores=scores)
+    run = SimpleNamespace(run=lambda _, given: [scores(*given)["next_item"]])
+    cheat = SimpleNamespace(
+        inputs=("item",),
+        features=(),
+        forecasts=False,
+        outputs=("next_item",),
+        feed=lambda *given: given,
+        session=run,
+    )
     with pytest.raises(ClickflowError, match="looks ahead"):
         checks.causality(cheat, read_card(store), split, asked, 1e-4)
 
