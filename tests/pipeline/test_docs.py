@@ -26,6 +26,15 @@ def test_every_link_between_pages_leads_somewhere(root):
     assert broken == []
 
 
+def test_each_decision_has_a_number_of_its_own(root):
+    pages = sorted(root.glob("docs/decisions/[0-9]*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert len(numbers) == len(set(numbers))
+    for page, number in zip(pages, numbers, strict=True):
+        said = re.match(r"# (\d+)", page.read_text(encoding="utf-8"))
+        assert said is None or int(said[1]) == int(number), page.name
+
+
 def test_the_paths_that_contributors_read_of_exist(root):
     """Each path in backticks is a file or folder of the repository, or an output of the pipeline."""
     outs = ["dvc[.]lock"] + [
