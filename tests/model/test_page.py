@@ -1,5 +1,6 @@
 """The page's routes, in this process: its files, whom it finds, answers after each step, models and their change."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,9 @@ def ask(folder: Path, served: Served, params: Params) -> Ask:
 
 def test_who_is_searched_may_stand_for_nobody_or_be_no_id(params: Params) -> None:
     of = server.pseudonyms(params, b"k" * 32)
-    assert subjects.pseudonyms("undefined", of) == ["undefined"]
-    assert subjects.pseudonyms("1.23457e+06", of) == ["1.23457e+06"]
-    assert len(subjects.pseudonyms("ann", of)) == 3
+    assert subjects.pseudonyms("undefined", of) == {"undefined": None}
+    assert subjects.pseudonyms("1.23457e+06", of) == {"1.23457e+06": None}
+    assert list(subjects.pseudonyms("ann", of).values()) == [None, "session", "user"]
 
 
 def files(suffix: str) -> dict[str, str]:
@@ -165,6 +166,21 @@ def test_who_can_be_looked_at_is_found_by_id_or_pseudonym_and_who_is_here_now_co
     assert "ann" not in first["id"], "people are called by pseudonyms alone"
     by_id = ask("GET", "/v1/console/subjects?unit=session&q=ann").json()["subjects"]
     assert [each["id"] for each in by_id] == [first["id"]]
+    assert ask("GET", "/v1/console/subjects?unit=session&q=nobody").json()["subjects"] == []
+    assert ask("GET", f"/v1/console/subjects?unit=session&q={first['id']}").json()["subjects"]
+    log = Paths(folder).home / "who.jsonl"
+    line = json.loads(log.read_text())  # one: whom a raw id led to
+    assert (line["verb"], line["asked"], line["kind"], line["pseudonym"]) == (
+        "page",
+        "pseudonym",
+        "session",
+        first["id"],
+    )
+    assert "ann" not in log.read_text()
+    log.unlink()
+    log.mkdir()
+    assert ask("GET", "/v1/console/subjects?unit=session&q=ann").status_code >= 500, "not recorded: not answered"
+    log.rmdir()
     found = ask("GET", f"/v1/console/subjects/session/{first['id']}").json()
     assert [(step["item"], step["known"]) for step in found["steps"]] == [("5", True), ("unheard of", False)]
     nobody = ask("GET", "/v1/console/subjects/session/nobody")

@@ -21,9 +21,10 @@ from clickflow.online.http.settings import Service
 from clickflow.online.page import outlook, static_files
 from clickflow.online.page.after import about, after_each
 from clickflow.online.page.registry import Registry
-from clickflow.online.page.subjects import History, Logs, Subject, pseudonyms
+from clickflow.online.page.subjects import History, Logs, Subject, pseudonyms, revealed
 from clickflow.online.served import Served
 from clickflow.params.schema import Params
+from clickflow.serving import identities
 from clickflow.system.paths import Paths
 
 KINDS = {"session": "session", "customer": "customer"}
@@ -177,9 +178,15 @@ def _item(served: Served, index: int) -> dict[str, Any]:
 
 
 async def subjects(service: Service, call: Call) -> Response:
-    """The latest visits or customers, or those that are called so: of the server's state, then of the log."""
+    """The latest visits or customers, or those that are called so: of the server's state, then of the log.
+
+    Who is found by a raw id is a line of who.jsonl, as of `clickflow who`, on disk before the answer; without a
+    workspace there is no such file, and nobody is found so.
+    """
     query: Find = call.query
-    names = pseudonyms(query.q, service.settings.pseudonym) if query.q else [""]
+    paths = _workspace(service)[1]
+    named = pseudonyms(query.q, service.settings.pseudonym if paths else lambda *_: None) if query.q else {"": None}
+    names = list(named)
     kind = KINDS.get(query.unit, query.unit)
     live = []
     for name in await _live(service, kind, names, query.limit):
@@ -195,6 +202,10 @@ async def subjects(service: Service, call: Call) -> Response:
         return log.search(names, query.limit) if query.q else log.latest(query.limit)
 
     found = [*live, *await asyncio.to_thread(of_log)]
+    told = revealed(named, found[: query.limit])
+    if told and paths:
+        by = call.key.name if call.key else None
+        await asyncio.to_thread(identities.record, paths, "page", "pseudonym", told, by)
     return _json({"subjects": [asdict(each) for each in found[: query.limit]]})
 
 

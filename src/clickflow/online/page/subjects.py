@@ -12,10 +12,13 @@ from clickflow.online import visits
 from clickflow.online.history import Step
 from clickflow.sequences.card import Card, read_card
 from clickflow.sequences.store import PackedSplit, open_split
+from clickflow.serving.identities import Identity, Kind
 from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
 
+KINDS: Mapping[str, Kind] = {"session": "session", "customer": "user"}
+"""By the server's kind of subject, that of an identity."""
 IDS = ("session_id", "user_id")
 """By what one is called: the first of these that a unit has."""
 
@@ -162,12 +165,26 @@ class Logs:
         return self._held[unit][1]
 
 
-def pseudonyms(name: str, make: Any) -> list[str]:
-    """What one may be called by `name`: that itself, and its pseudonyms where it is the id of a log."""
-    found = [name]
-    for kind in ("session", "customer"):
+def pseudonyms(name: str, make: Any) -> dict[str, Kind | None]:
+    """What one may be called by `name`: that itself, and its pseudonyms, with their kinds, where it is the id of a
+    log.
+    """
+    found: dict[str, Kind | None] = {name: None}
+    for kind, own in KINDS.items():
         try:
-            found.append(make(kind, name))
+            made = make(kind, name)
         except (UsageError, ClickflowError, ValueError):
             continue
-    return [each for each in dict.fromkeys(found) if each is not None]
+        if made is not None:
+            found.setdefault(made, own)
+    return found
+
+
+def revealed(names: Mapping[str, Kind | None], found: Sequence[Subject]) -> list[Identity]:
+    """Of which pseudonyms made of a raw id an answer tells that there is somebody."""
+    said = [name for each in found for name in (each.id, each.user) if name]
+    return [
+        Identity(kind, name)
+        for name, kind in names.items()
+        if kind is not None and any(each.startswith(name) for each in said)
+    ]
