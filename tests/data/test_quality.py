@@ -158,6 +158,12 @@ def test_repeats_are_judged_apart_from_errors(place: Path, raw_params: dict[str,
     assert verdict["statistics"]["quarantine_share"] == 0
 
 
+def test_prices_in_several_currencies_are_warned_of(place: Path, raw_params: dict[str, Any]) -> None:
+    verdict = run(write(place, clean_rows(), card={"currencies": {"EUR": 900, "USD": 100}}), raw_params)
+    assert broken(verdict) == {"critical": [], "warnings": ["one_currency"]}
+    assert verdict["warnings"][0]["examples"][0] == {"currency": "EUR", "prices": 900}
+
+
 def test_unread_and_ignored_rows_of_the_card(place: Path, raw_params: dict[str, Any]) -> None:
     rows = clean_rows()
     unread = {"price": {"bad_number": {"count": 300, "source": "a.csv", "line": 2, "text": "19,90"}}}

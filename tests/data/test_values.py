@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row
 from pyarrow import csv
 
-from clickflow.events import amounts, texts
+from clickflow.events import amounts, remarks, texts
 from clickflow.events.checks import Rules, check
 from clickflow.events.delimited import Delimited
 from clickflow.events.jsonlines import JsonLines
@@ -304,6 +304,21 @@ def test_numbers_of_json_need_no_decimal_comma(desk: Desk) -> None:
     outcome = desk.ingest(source__decimal=",", source__thousands=".")
     assert outcome.events["price"].to_pylist() == [19.5, 19.5, 1e-05]
     assert outcome.card["unread"] == {}
+
+
+def test_currencies_beside_prices_are_counted_and_several_are_said(desk: Desk) -> None:
+    texts = ["5 €", "EUR 5", "7", "$3", "US$3", "3 USD", "CA$ 9", "9 PCS", "n/a", "-£2"]
+    seen = amounts.currencies(pa.array(texts), ["€"]).to_pylist()
+    assert seen == ["EUR", "EUR", None, "$", "USD", "USD", "CA$", None, None, "GBP"]
+    line = b'{"event_time":"2026-01-05","event_type":"view","user_id":"u","item_id":"%s","price":"%s"}\n'
+    desk.put("a.jsonl", b"".join(line % (b"i%d" % at, text.encode()) for at, text in enumerate(["5 €", "6", "EUR 7"])))
+    one = desk.ingest(source__currency=["€", "EUR"])
+    assert (one.card["currencies"], one.events["price"].to_pylist()) == ({"EUR": 2}, [5.0, 6.0, 7.0])
+    desk.put("b.jsonl", line % (b"j", b"GBP 3"))
+    two = desk.ingest(source__currency=["€", "EUR"]).card
+    assert two["currencies"] == {"EUR": 2, "GBP": 1}, "one that is left empty is seen too"
+    (said,) = [each for each in remarks.lines(two, desk.paths.quarantine, 1.0, b"") if "currencies" in each]
+    assert "(EUR 2, GBP 1)" in said
 
 
 def test_ignored_types_are_counted_and_are_no_quarantine(desk: Desk) -> None:

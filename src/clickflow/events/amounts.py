@@ -16,6 +16,14 @@ NAN = ("nan", "NaN")
 
 SPACE = r"[\s\p{Zs}]"
 
+CODES = (
+    "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HRK|HUF|IDR|ILS|INR|ISK|JPY|KES|KRW|MAD|MXN|MYR|"
+    "NGN|NOK|NZD|PEN|PHP|PKR|PLN|RON|RSD|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
+)
+"""Of ISO 4217, those that a price is likely to be written with."""
+SAME = {"€": "EUR", "£": "GBP", "US$": "USD", "₹": "INR", "₺": "TRY", "₽": "RUB", "zł": "PLN", "₩": "KRW", "₴": "UAH"}
+"""Signs of one currency alone; `$`, `¥` and `kr` are several countries'."""
+
 Amounts = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]
 """Values, which rows have one, and which have something that is none."""
 
@@ -34,6 +42,21 @@ def of_numbers(column: pa.Array) -> Amounts:
     value[~known] = 0
     missing = ~texts.valid(column) | np.asarray(pc.is_nan(column).fill_null(True).to_numpy(zero_copy_only=False), bool)
     return value, known, ~known & ~missing
+
+
+def currencies(column: pa.Array, named: Sequence[str]) -> pa.Array:
+    """The currency that stands before or behind each number, `€` and `EUR` as one; null where none is seen.
+
+    One is a sign of a currency, with up to two letters before it, a code of `CODES`, or one of `named`.
+    """
+    own = [re.escape(text) for text in sorted(named, key=len, reverse=True)]
+    sign = "|".join([*own, r"[A-Z]{0,2}\p{Sc}", CODES])
+    form = rf"^[+-]?(?P<before>{sign})?{SPACE}*[+-]?[0-9.,][^A-Za-z\p{{Sc}}]*?{SPACE}*(?P<after>{sign})?$"
+    found = pc.extract_regex(column, form)
+    seen = [pc.struct_field(found, name) for name in ("before", "after")]
+    one = pc.if_else(pc.equal(seen[0], ""), seen[1], seen[0]).dictionary_encode()
+    names = pa.array([SAME.get(name, name) or None for name in one.dictionary.to_pylist()], pa.string())
+    return names.take(one.indices)
 
 
 def plain(column: pa.Array, decimal: str, thousands: str | None, currency: Sequence[str]) -> pa.Array:

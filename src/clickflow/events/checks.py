@@ -62,7 +62,7 @@ class Checked:
 
     Rows of `ignored` types are neither good nor bad; `types_ignored` counts them by type. Nor are those of `forgotten`
     people, which are of no ignored type. `unread` has column, reason, which good rows had an optional value that could
-    not be read, and those values.
+    not be read, and those values. `currencies` counts the prices of good rows by what is written beside them.
     """
 
     table: pa.Table
@@ -71,6 +71,7 @@ class Checked:
     forgotten: Mask
     types_ignored: Mapping[str, int]
     unread: Sequence[tuple[str, str, NDArray[np.int64], pa.Array]]
+    currencies: Mapping[str, int]
 
     @property
     def good(self) -> Mask:
@@ -158,8 +159,10 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
     if rules.require_user:
         flag("null_user", ~user)
 
-    price, priced, bad, shown = _amount(table, "price", rules, con)
-    spoil("price", "bad_number", bad, shown)
+    price, priced, bad, prices = _amount(table, "price", rules, con)
+    spoil("price", "bad_number", bad, prices)
+    # a number beside which no currency may stand has none
+    written = (bad | priced if rules.currency else bad) & (prices.type == pa.string())
     flag("negative_price", priced & (price < 0))
     quantity, counted, bad, shown = _amount(table, "quantity", rules, con)
     quantity = np.where(cancelled, -quantity, quantity)
@@ -200,7 +203,16 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         forgotten,
         types_ignored,
         [(name, reason, rows, values.take(pa.array(rows))) for name, reason, rows, values in left if len(rows)],
+        _currencies(prices, np.flatnonzero(written & good), rules),
     )
+
+
+def _currencies(prices: pa.Array, rows: NDArray[np.int64], rules: Rules) -> dict[str, int]:
+    """How many of the prices in `rows` are written with each currency."""
+    if not len(rows):
+        return {}
+    seen = amounts.currencies(prices.take(pa.array(rows)), rules.currency)
+    return {str(each["values"]): int(each["counts"]) for each in pc.value_counts(seen.drop_null()).to_pylist()}
 
 
 def _text(table: pa.Table, name: str, rules: Rules) -> pa.Array:

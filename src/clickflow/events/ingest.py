@@ -172,6 +172,7 @@ def _take_in(
             reasons={},
             ignored=dict(sorted(tallies[number].ignored.items())),
             unread=tallies[number].unread,
+            currencies=dict(sorted(tallies[number].currencies.items())),
             forgotten=tallies[number].forgotten,
         )
         for (number, file), (name, size, sha256) in zip(todo, marks[len(kept) :], strict=True)

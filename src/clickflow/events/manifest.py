@@ -32,6 +32,8 @@ class Ingested:
     """Rows of types that `source.event_types` maps to `ignore`, by type; "*": of the rest."""
     unread: Unread = field(default_factory=dict)
     """Optional values of rows that passed the checks, left empty."""
+    currencies: Mapping[str, int] = field(default_factory=dict)
+    """Prices of these rows, read or left empty, by the currency that is written beside them."""
     forgotten: int = 0
     """Rows of people who were forgotten: they are kept nowhere."""
 
@@ -56,6 +58,13 @@ class Manifest:
         counts: Counter[str] = Counter()
         for source in self.sources:
             counts.update(source.ignored)
+        return dict(sorted(counts.items()))
+
+    def currencies(self) -> dict[str, int]:
+        """How many prices are written with each currency."""
+        counts: Counter[str] = Counter()
+        for source in self.sources:
+            counts.update(source.currencies)
         return dict(sorted(counts.items()))
 
     def unread(self) -> Unread:

@@ -175,6 +175,7 @@ def card_of(built: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
         "reasons": built.reasons(),
         "ignored_types": built.ignored(),
         "unread": built.unread(),
+        "currencies": built.currencies(),
         "sources": [
             {
                 "source": source.name,

@@ -40,6 +40,7 @@ class Tally:
     forgotten: int = 0
     """Rows of people who are to be forgotten."""
     unread: Unread = field(default_factory=dict)
+    currencies: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Result:
     ignored: Mapping[str, int]
     forgotten: int
     unread: Unread
+    currencies: Mapping[str, int]
 
 
 def read_files(
@@ -92,6 +94,7 @@ def read_files(
             tally.ignored.update(result.ignored)
             tally.forgotten += result.forgotten
             tally.unread = joined(tally.unread, result.unread)
+            tally.currencies.update(result.currencies)
             time = result.good["event_time"].cast(pa.int64()).to_numpy()
             early = time < PLAUSIBLE[0]
             tally.good += len(time)
@@ -141,6 +144,7 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
         checked.types_ignored,
         forgotten,
         checked.unread_at(lines_of(rows.positions)),
+        checked.currencies,
     )
 
 

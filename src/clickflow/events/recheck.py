@@ -34,19 +34,21 @@ SETTLED = sum(
 @dataclass
 class Rechecked:
     """Rows that left quarantine: the texts of the good ones by source and position, and by source how many are ignored
-    now, by type, how many are of forgotten people, and which optional values were left empty.
+    now, by type, how many are of forgotten people, which optional values were left empty, and currencies of prices.
     """
 
     texts: dict[tuple[int, int], str] = field(default_factory=dict)
     ignored: dict[int, Counter[str]] = field(default_factory=dict)
     forgotten: Counter[int] = field(default_factory=Counter)
     unread: dict[int, Unread] = field(default_factory=dict)
+    currencies: dict[int, Counter[str]] = field(default_factory=dict)
 
     def count(self, number: int, checked: Checked, lines: NDArray[np.int64]) -> None:
         """Take in the counts of rows of one source that stand on `lines`."""
         self.ignored.setdefault(number, Counter()).update(checked.types_ignored)
         self.forgotten[number] += int(checked.forgotten.sum())
         self.unread[number] = joined(self.unread.get(number, {}), checked.unread_at(lines))
+        self.currencies.setdefault(number, Counter()).update(checked.currencies)
 
     def added(self, number: int, source: Ingested) -> Ingested:
         """A source with these counts."""
@@ -57,6 +59,7 @@ class Rechecked:
             ignored=dict(sorted(ignored.items())),
             forgotten=source.forgotten + self.forgotten[number],
             unread=unread,
+            currencies=dict(sorted((Counter(source.currencies) + self.currencies.get(number, Counter())).items())),
         )
 
 

@@ -79,6 +79,9 @@ def of_figure(
             for reason, seen in reasons.items()
         ]
         return Evidence(sum(each["count"] for each in left), "values left empty", tuple(left[:EXAMPLES]))
+    if figure == "currencies":
+        written = tuple({"currency": name, "prices": count} for name, count in card["currencies"].items())
+        return Evidence(sum(card["currencies"].values()), "prices with a currency", written[:EXAMPLES])
     if figure in ("quarantined", "quarantine_share"):
         worst = sorted(card["reasons"].items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
         counted = tuple({"reason": code, "rows": count} for code, count in worst)

@@ -118,6 +118,7 @@ def measure(
     figures["duplicate_share"] = _share(figures["repeated"], wanted)
     unread = [sum(seen["count"] for seen in reasons.values()) for reasons in card.get("unread", {}).values()]
     figures["unread_share"] = _share(max(unread, default=0), card["accepted"])
+    figures["currencies"] = len(card.get("currencies", {}))
     refused = card.get("refused_files", ())
     figures["partly_refused_files"] = len(refused)
     figures["refused_files"] = sum(file["refused"] == file["read"] for file in refused)

@@ -99,7 +99,7 @@ def _ingest_card(path: Path) -> dict[str, Any]:
     try:
         raw = files.read_json(path)
         counts: dict[str, Any] = {name: int(raw[name]) for name in ("read", "accepted", "quarantined")}
-        counts["unread"] = dict(raw.get("unread") or {})
+        counts |= {name: dict(raw.get(name) or {}) for name in ("unread", "currencies")}
         counts |= {name: int(raw.get(name) or 0) for name in ("ignored", "forgotten")}
         return counts | {"reasons": dict(raw.get("reasons") or {}), "sources": list(raw.get("sources") or [])}
     except FileNotFoundError as error:
