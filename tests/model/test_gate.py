@@ -22,7 +22,7 @@ from gate_workspace import (
     worse,
 )
 from gate_workspace import metrics as ranked_metrics
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -688,6 +688,7 @@ def test_the_command_prints_the_rules_and_ends_well_whatever_it_decides(
 VERDICTS = ["passed", "not_applicable", "not_judged", "failed"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.sampled_from(VERDICTS), st.sampled_from(["warn", "hold", "reject"])), min_size=1),
     st.integers(0, 100),

@@ -287,6 +287,23 @@ def test_live_metrics_are_what_the_evaluation_measures(tmp_path: Path, params: P
     assert {each.output.name: each.waiting for each in young}["next_item"] > 0, "who may still come back waits"
 
 
+@pytest.mark.parametrize("days", [1, 8])
+def test_answers_about_days_ahead_wait_until_these_are_over(tmp_path: Path, params: Params, days: int) -> None:
+    """In the first days after a start no window of a customer is over: there is a report, without their metrics."""
+    own = Log(log.place(tmp_path), clock=Clock())
+    given = {"churn": ("probability", ["no", "yes"], [0.25, 0.75]), "spend": ("amount", [], [20.0, 0.0, 9.0, 50.0])}
+    own.put("outcomes", kind=log.STEP, user_id="u", item="a", action="purchase", price=3.0)
+    for output, (kind, labels, scores) in given.items():
+        about = {"model": "customers", "output": output, "kind": kind, "labels": labels, "scores": scores}
+        own.put("answers", **answer("r", user_id="u", **about))
+    own.flush()
+    rows = log.read(own.folder, "answers"), log.read(own.folder, "outcomes")
+    found = metrics.joined(params, *rows, own.now() + days * 24 * 60 * MINUTE)
+    assert {each.output.name: each.waiting for each in found.judged} == dict.fromkeys(given, int(days < 7))
+    heads = metrics.summary(params, found)[0]["heads"]
+    assert {name: bool(heads[name]["metrics"]) for name in given} == dict.fromkeys(given, days > 7)
+
+
 def test_clicks_purchases_and_feedback_by_version(tmp_path: Path, params: Params) -> None:
     clock = Clock()
     own = Log(log.place(tmp_path), clock=clock)

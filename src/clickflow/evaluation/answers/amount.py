@@ -104,7 +104,8 @@ def _intervals(own: Values, target: Values, customer: Ints, how: Resampling) -> 
         sums = bootstrap.sparse_cells(parts, int(index.max()) + 1, first)
         rough = _of_totals(np.asarray(sums.sum(axis=0)).reshape(1, -1), sizes, len(columns))
         drawn = _of_totals(bootstrap.resampled(sums, how.resamples, how.seed), sizes, len(columns))
-        drawn = {name: each - rough[name] + exact[name] for name, each in drawn.items()}
+        with np.errstate(invalid="ignore"):  # where all amounts are 0 there is nothing to divide by
+            drawn = {name: each - rough[name] + exact[name] for name, each in drawn.items()}
     return {name: bootstrap.interval_of(exact[name], drawn.get(name), how.confidence) for name in NAMES}
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.heads import outputs
-from clickflow.heads.head import NOTHING, Head
+from clickflow.heads.head import LEVELS, NOTHING, Head
 from clickflow.heads.outputs import Output
 from clickflow.online.live import log
 from clickflow.params.schema import Params
@@ -262,7 +262,7 @@ def _classes(head: Head, labels: Any, scores: Any, target: Array, sequences: Seq
 
 
 def _amount(_: Head, __: Any, scores: Any, target: Array, ___: Sequences) -> tuple[Array, Array]:
-    return np.array(scores, np.float32).reshape(len(target), -1), target.astype(np.float64)
+    return np.array(scores, np.float32).reshape(len(target), 1 + len(LEVELS)), target.astype(np.float64)
 
 
 FORMS = {"ranking": _ranking, "classes": _classes, "probability": _classes, "amount": _amount}
