@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,8 +16,11 @@ from typer.testing import CliRunner
 import mlflow_database
 from clickflow import cli
 from clickflow.artefact.artefact import load
+from clickflow.evaluation import held_out, measure
 from clickflow.evaluation.answers import forecast
 from clickflow.forecasting import forecaster, scores
+from clickflow.heads import HEADS
+from clickflow.params.evaluation import Evaluation
 from clickflow.params.file import check
 from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card, write_store
@@ -42,6 +46,13 @@ def units() -> np.ndarray:
     found: np.ndarray = draw.poisson(level[:, None] * week).astype(np.float32)
     found[:, 0] = 1
     return found
+
+
+def test_progress_counts_an_origin_once_for_each_baseline() -> None:
+    questions = held_out.Question(HEADS["demand"], np.repeat(np.arange(3), 28), np.zeros(84, np.int64), ahead=28)
+    test: Any = SimpleNamespace(questions=range(3), question=lambda _: questions)
+    candidate: Any = SimpleNamespace(outputs=("demand",))
+    assert measure.work(test, candidate, Evaluation(), 1) == 3 * 2 + 3 * len(HEADS["demand"].baselines)
 
 
 def arrays(part: str, values: np.ndarray) -> dict[str, Any]:

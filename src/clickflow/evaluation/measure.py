@@ -160,7 +160,7 @@ def measure(
 def work(test: HeldOut, candidate: Artefact, settings: Evaluation, earlier: int) -> int:
     """How much `measure` will tell `advance` in all, beside so many `earlier` versions."""
     heads = {output.head.name: output.head for output in outputs.of(candidate.outputs)}.values()
-    baselines = sum(len(outputs.baselines(settings, head)[0]) * len(test.question(head)) for head in heads)
+    baselines = sum(len(outputs.baselines(settings, head)[0]) * len(test.question(head).begins) for head in heads)
     return len(test.questions) * (1 + earlier) + baselines
 
 

@@ -7,7 +7,7 @@ every visit here, one that has a name too: what is judged once stays as it is. A
 added to it any more: after that silence, or after the days ahead that a customer is asked about; younger ones wait.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,30 +95,96 @@ class Sequences:
 
     split: PackedSplit
     names: Names
-    item_of: Mapping[str, int]
-    place: Mapping[int, tuple[int, int, int]]
-    """By row of the answers: the step read last, the index after the last step that its answer may come from, and when
-    that is certain.
+    items: "pa.Array"
+    """By index, from `FIRST_ITEM` on."""
+    place: Ints
+    """[rows of the answers, 3]: the step read last, the index after the last step that its answer may come from, and
+    when that is certain; -1 where nobody is known.
     """
 
     @classmethod
     def of(cls, params: Params, unit: Unit, answers: "pa.Table", steps: "pa.Table", rows: Ints) -> "Sequences":
         """Steps and answers, one after the other by who they are of and when the server had them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         section = getattr(params.sequences, unit.section)
         assert unit.rules is not None
-        kept, horizon = unit.rules(section), window(params, unit)
-        events = sorted([*_steps(unit, steps, kept.event_types), *_asked(unit, answers, rows)], key=lambda e: e[:3])
-        packed = _Packing(kept, horizon, unit.as_of is not None)
-        for event in events:
-            packed.add(*event)
-        return packed.done()
+        kept, horizon, as_of = unit.rules(section), window(params, unit), unit.as_of is not None
+        read = pc.and_(pc.is_in(steps["action"], pa.array(kept.event_types)), pc.is_valid(steps["item"]))
+        asking = answers.select(["at", "user_id", "session_id", "last_item", "last_action"])
+        asking = asking.rename_columns(["at", "user_id", "session_id", "item", "action"])
+        named = ["at", "user_id", "session_id", "item", "action", "category", "price", "quantity"]
+        table = pa.concat_tables(
+            [
+                steps.select(named).filter(read).append_column("row", _constant(int(pc.sum(read).as_py() or 0), -1)),
+                asking.append_column("row", pa.array(rows, pa.int64())),
+            ],
+            promote_options="default",
+        )
+        who = _who(unit, table)
+        # who nobody knows has no sequence: nothing that is in the log came after
+        known = pc.not_equal(who, "")
+        table, person = table.filter(known), _rank(who.filter(known))
+        at, row = table["at"].cast(pa.int64()).to_numpy(), table["row"].to_numpy()
+        order = np.lexsort((row >= 0, at, person))
+        table, person, at, asked = table.take(pa.array(order)), person[order], at[order], row[order] >= 0
+        new = np.diff(person, prepend=-1) != 0
+        if not as_of:
+            new |= np.diff(at, prepend=0) > horizon
+        # the client sent the history of who is asked about first: its last step stands for it
+        packed = ~asked | new
+        if kept.drop_repeats:
+            place = np.flatnonzero(packed)
+            own = [_codes(table[name].take(pa.array(place)))[0] for name in ("item", "action")]
+            same = (np.diff(own[0], prepend=-2) == 0) & (np.diff(own[1], prepend=-2) == 0)
+            packed[place[same & ~new[place]]] = False
+        return cls._packed(table, at, row[order], np.cumsum(new) - 1, packed, horizon if as_of else None, horizon)
+
+    @classmethod
+    def _packed(
+        cls, table: "pa.Table", at: Ints, row: Ints, sequence: Ints, packed: Array, ahead: int | None, horizon: int
+    ) -> "Sequences":
+        """Flat columns, bounds, and the place of each answer, of sorted steps and answers; `ahead`: how long after it
+        what an answer is about happens, None: in the whole sequence.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        steps = table.filter(pa.array(packed))
+        (item, items), (category, categories) = _codes(steps["item"]), _codes(steps["category"])
+        action = pc.index_in(steps["action"], value_set=pa.array(EVENT_TYPES)).fill_null(len(EVENT_TYPES))
+        values = {
+            "item": np.where(item < 0, UNKNOWN, item + FIRST_ITEM),
+            "action": action.to_numpy(),
+            "time": at[packed],
+            "category": np.where(category < 0, 0, category + FIRST_ITEM),
+            **{name: steps[name].cast(pa.float64()).fill_null(np.nan).to_numpy() for name in ("price", "quantity")},
+        }
+        columns = {
+            name: each.astype(features.FEATURES[name].stored if name != "item" else np.int32)
+            for name, each in values.items()
+        }
+        own, time = sequence[packed], at[packed]
+        offsets = np.searchsorted(own, np.arange(own.max(initial=-1) + 2))
+        asks = row >= 0
+        event, asked, of = np.cumsum(packed)[asks] - 1, at[asks], sequence[asks]
+        end = offsets[of + 1]
+        if ahead is not None:
+            end = np.maximum(event + 1, _until((own, time), (of, asked + ahead)))
+        last = asked if ahead is not None else np.maximum(asked, time[end - 1])
+        place = np.full((int(row.max(initial=-1)) + 1, 3), -1, np.int64)
+        place[row[asks]] = np.stack([event, end, last + horizon], axis=1)
+        names = Names(FIRST_ITEM + len(items), FIRST_ITEM + len(categories))
+        return cls(PackedSplit(None, offsets=offsets.astype(np.int64), **columns), names, items, place)
 
     def judge(self, output: Output, answers: "pa.Table", row: Ints, now: int) -> Judged:
         """An output's questions: asked where its head asks, judged where their window is over."""
-        known = np.array([each in self.place for each in row.tolist()], bool)
-        places = np.array([self.place[each] for each in row[known].tolist()], np.int64).reshape(-1, 3)
+        row = row[row < len(self.place)]
+        row = row[self.place[row, 0] >= 0]
+        places = self.place[row]
         over = places[:, 2] < now
-        asked, (event, end, _) = row[known][over], places[over].T
+        asked, (event, end, _) = row[over], places[over].T
         head = output.head
         target = np.asarray((head.all_targets or head.targets)(self.split, event, end, self.names))
         many = target.reshape(len(target), int(np.prod(target.shape[1:])))  # of no question at all, too
@@ -129,140 +195,91 @@ class Sequences:
         return Judged(output, *found, asked, length, int((~over).sum()))
 
 
-def _steps(unit: Unit, steps: "pa.Table", kept: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """(who, when, 0, row, step) of each step of a type that the unit reads."""
-    for number, step in enumerate(steps.to_pylist()):
-        who = _who(unit, step)
-        if who and step["action"] in kept and step["item"] is not None:
-            at = _micros(step["at"])
-            yield who, at, 0, number, {**step, "at": at}
+def _constant(count: int, value: int) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(np.full(count, value, np.int64))
 
 
-def _asked(unit: Unit, answers: "pa.Table", rows: Ints) -> Iterator[tuple[Any, ...]]:
-    """(who, when, 1, row, answer) of each answer."""
-    names = ["at", "user_id", "session_id", "request", "last_item", "last_action", "steps"]
-    for row, answer in zip(rows.tolist(), answers.select(names).to_pylist(), strict=True):
-        # who nobody knows has no sequence: nothing that is in the log came after
-        if who := _who(unit, answer):
-            at = _micros(answer["at"])
-            yield who, at, 1, row, {**answer, "at": at}
+def _who(unit: Unit, table: "pa.Table") -> "pa.ChunkedArray":
+    """Whose sequence a row is of: a visit's, else a person's; of units as of a time a person's; empty: nobody's."""
+    import pyarrow.compute as pc
+
+    names = []
+    for mark, column in (("s", "session_id"), ("u", "user_id")):
+        plain = table[column].fill_null("")
+        names.append(pc.if_else(pc.equal(plain, ""), "", pc.binary_join_element_wise(mark, plain, "")))
+    session, user = names
+    return user if unit.as_of is not None else pc.if_else(pc.equal(session, ""), user, session)
 
 
-def _who(unit: Unit, row: Mapping[str, Any]) -> str:
-    """Whose sequence a row is of: a visit's, else a person's; of units as of a time a person's."""
-    user, session = row["user_id"], row["session_id"]
-    if unit.as_of is not None:
-        return f"u{user}" if user else ""
-    return f"s{session}" if session else f"u{user}" if user else ""
+def _rank(names: "pa.ChunkedArray") -> Ints:
+    """The place of each text among all of them, in the order of the alphabet."""
+    import pyarrow.compute as pc
+
+    code, texts = _codes(names)
+    place = np.empty(len(texts), np.int64)
+    place[pc.sort_indices(texts).to_numpy()] = np.arange(len(texts))
+    return place[code]
 
 
-def _micros(time: Any) -> int:
-    return round(float(time.timestamp()) * 1e6)
+def _codes(column: "pa.ChunkedArray") -> tuple[Ints, "pa.Array"]:
+    """Codes by first appearance, -1 of null, and the texts that they stand for."""
+    coded = column.combine_chunks().dictionary_encode()
+    return coded.indices.fill_null(-1).to_numpy().astype(np.int64), coded.dictionary
 
 
-class _Packing:
-    """Sorted steps and answers become flat columns, bounds, and the place of each answer."""
-
-    def __init__(self, rules: Any, horizon: int, as_of: bool) -> None:
-        self.rules, self.horizon, self.as_of = rules, horizon, as_of
-        self.columns: dict[str, list[Any]] = {
-            name: [] for name in ("item", "action", "time", "category", "price", "quantity")
-        }
-        self.at: list[int] = []
-        self.offsets: list[int] = [0]
-        self.item_of: dict[str, int] = {}
-        self.category_of: dict[str, int] = {}
-        self.places: dict[int, tuple[int, int, int]] = {}
-        self.who, self.last = "", 0
-        self.before: tuple[str | None, str | None] | None = None
-
-    def add(self, who: str, at: int, asked: int, row: int, what: Mapping[str, Any]) -> None:
-        """The next step or answer."""
-        new = who != self.who
-        if not new and not self.as_of:
-            new = at - self.last > self.horizon
-        if new and len(self.at) > self.offsets[-1]:
-            self.offsets.append(len(self.at))
-        self.who, self.last = who, at
-        if asked:
-            if len(self.at) == self.offsets[-1]:  # the client sent the history: its last step stands for it
-                self._step(what["last_item"], what["last_action"], at, {})
-            self.places[row] = (len(self.at) - 1, len(self.offsets) - 1, at)
-            return
-        own = (what["item"], what["action"])
-        if self.rules.drop_repeats and own == self.before and len(self.at) > self.offsets[-1]:
-            return
-        self._step(*own, at, what)
-
-    def _step(self, item: str | None, action: str | None, at: int, what: Mapping[str, Any]) -> None:
-        def code(names: dict[str, int], name: str | None, missing: int) -> int:
-            return missing if name is None else names.setdefault(name, FIRST_ITEM + len(names))
-
-        values = {
-            "item": code(self.item_of, item, UNKNOWN),
-            "action": EVENT_TYPES.index(action) if action in EVENT_TYPES else len(EVENT_TYPES),
-            "time": at,
-            "category": code(self.category_of, what.get("category"), 0),
-            "price": np.nan if what.get("price") is None else what["price"],
-            "quantity": np.nan if what.get("quantity") is None else what["quantity"],
-        }
-        for name, value in values.items():
-            self.columns[name].append(value)
-        self.at.append(at)
-        self.before = (item, action)
-
-    def done(self) -> Sequences:
-        """What was packed."""
-        if len(self.at) > self.offsets[-1]:
-            self.offsets.append(len(self.at))
-        columns = {
-            name: np.array(values, features.FEATURES[name].stored if name != "item" else np.int32)
-            for name, values in self.columns.items()
-        }
-        at, offsets = np.array(self.at, np.int64), np.array(self.offsets, np.int64)
-        place = {}
-        for row, (event, sequence, asked) in self.places.items():
-            end = int(offsets[sequence + 1])
-            if self.as_of:
-                end = int(event + 1 + np.searchsorted(at[event + 1 : end], asked + self.horizon, side="right"))
-            last = asked if self.as_of else max(asked, int(at[end - 1]))
-            place[row] = (event, end, last + self.horizon)
-        names = Names(FIRST_ITEM + len(self.item_of), FIRST_ITEM + len(self.category_of))
-        return Sequences(PackedSplit(None, offsets=offsets, **columns), names, self.item_of, place)
+def _until(steps: tuple[Ints, Ints], asked: tuple[Ints, Ints]) -> Ints:
+    """How many of the steps, sorted by sequence and time, come not after each (sequence, time) asked."""
+    sequence, time = (np.concatenate(pair) for pair in zip(steps, asked, strict=True))
+    late = np.repeat([False, True], [len(steps[0]), len(asked[0])])
+    order = np.lexsort((late, time, sequence))
+    count = np.empty(len(order), np.int64)
+    count[order] = np.cumsum(~late[order])
+    found: Ints = count[late]
+    return found
 
 
 def _answered(
     output: Output, answers: "pa.Table", target: Array, sequences: Sequences
 ) -> tuple[tuple[Array, Array], Ints]:
     """Answers and true answers in the form of the kind, and how long each answer is."""
-    labels, scores = answers["labels"].to_pylist(), answers["scores"].to_pylist()
-    length = np.array([len(each) for each in labels], np.int64)
-    return FORMS[output.kind](output.head, labels, scores, target, sequences), length
+    labels, scores = answers["labels"].combine_chunks(), answers["scores"].combine_chunks()
+    length = labels.value_lengths().to_numpy().astype(np.int64)
+    row = np.repeat(np.arange(len(length)), length)
+    flat = scores.flatten().to_numpy().astype(np.float64)
+    return FORMS[output.kind](output.head, (row, labels.flatten()), flat, target, sequences), length
 
 
 def _ranking(_: Head, labels: Any, __: Any, target: Array, sequences: Sequences) -> tuple[Array, Array]:
-    item_of = sequences.item_of
-    ranks = [
-        next((place for place, item in enumerate(own, 1) if item_of.get(item) == true), 0)
-        for own, true in zip(labels, target.tolist(), strict=True)
-    ]
-    return np.array(ranks, np.int32), target.astype(np.int64)
+    import pyarrow.compute as pc
+
+    row, names = labels
+    code = pc.index_in(names, value_set=sequences.items).fill_null(-FIRST_ITEM - 2).to_numpy() + FIRST_ITEM
+    first = np.searchsorted(row, np.arange(len(target)))
+    hit = np.flatnonzero(code == target[row])
+    own, at = np.unique(row[hit], return_index=True)
+    ranks = np.zeros(len(target), np.int32)
+    ranks[own] = hit[at] - first[own] + 1
+    return ranks, target.astype(np.int64)
 
 
-def _classes(head: Head, labels: Any, scores: Any, target: Array, sequences: Sequences) -> tuple[Array, Array]:
+def _classes(head: Head, labels: Any, scores: Array, target: Array, sequences: Sequences) -> tuple[Array, Array]:
     """Log-probabilities of the classes of all answers; a true class that an answer has not is worth next to nothing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    row, given = labels
     names = head.names(sequences.names)
-    column = {name: place for place, name in enumerate(names)}
-    logs = np.full((len(labels), len(names)), np.log(1e-9), np.float32)
-    for row, (own, given) in enumerate(zip(labels, scores, strict=True)):
-        for name, score in zip(own, given, strict=True):
-            if name in column:
-                logs[row, column[name]] = np.log(max(score, 1e-9))
+    column = pc.index_in(given, value_set=pa.array(names, pa.string())).fill_null(-1).to_numpy()
+    logs = np.full((len(target), len(names)), np.log(1e-9), np.float32)
+    there = column >= 0
+    logs[row[there], column[there]] = np.log(np.maximum(scores[there], 1e-9))
     return logs, target.astype(np.int64)
 
 
-def _amount(_: Head, __: Any, scores: Any, target: Array, ___: Sequences) -> tuple[Array, Array]:
-    return np.array(scores, np.float32).reshape(len(target), 1 + len(LEVELS)), target.astype(np.float64)
+def _amount(_: Head, __: Any, scores: Array, target: Array, ___: Sequences) -> tuple[Array, Array]:
+    return scores.astype(np.float32).reshape(len(target), 1 + len(LEVELS)), target.astype(np.float64)
 
 
 FORMS = {"ranking": _ranking, "classes": _classes, "probability": _classes, "amount": _amount}

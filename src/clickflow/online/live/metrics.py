@@ -241,8 +241,11 @@ def agreement(found: Joined) -> list[dict[str, Any]]:
     """How far the shadow's answers are the champion's, to the same requests: by output the share of the items of a
     ranking that both have; of the others 1 less half the sum of what their probabilities differ by.
     """
+    import pyarrow.compute as pc
+
     names = ["request", "model", "version", "arm", "output", "kind", "labels", "scores"]
-    rows = found.answers.select(names).to_pylist()
+    shadowed = pc.unique(found.answers["request"].filter(pc.equal(found.answers["arm"], log.SHADOW)))
+    rows = found.answers.select(names).filter(pc.is_in(found.answers["request"], shadowed)).to_pylist()
     served = {(row["request"], row["model"], row["output"]): row for row in rows if row["arm"] == log.CHAMPION}
     shares: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
