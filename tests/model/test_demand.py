@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from clickflow.forecasting import forecaster, shop, stock, trend, verb
+from clickflow.forecasting import ensemble, forecaster, shop, stock, trend, verb
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.stock import Costs
 from clickflow.system.errors import DataError, UsageError
@@ -87,9 +87,15 @@ def test_a_new_item_is_drawn_to_its_category() -> None:
     values[2, :57] = np.nan
     made = np.ones((3, 4, 4))
     made[0], made[1], made[2] = 10.0, 50.0, 2.0
-    drawn = forecaster.young(Panel(values, "day", START), np.array(["a", "b", "a"]), made, 27)
+    known, parent = Panel(values, "day", START), np.array(["a", "b", "a"])
+    preset = ensemble.fit(known, 4)
+    kin = forecaster.kin(preset, known, parent, made)
+    drawn = forecaster.young(preset, known, parent, made, kin)
     np.testing.assert_array_equal(drawn[:2], made[:2])
-    np.testing.assert_allclose(drawn[2], 0.1 * 2 + 0.9 * 10)
+    share = 3 / (3 + ensemble.SHORT["day"])
+    np.testing.assert_allclose(drawn[2], share * 2 + (1 - share) * 10)
+    alone = forecaster.young(preset, known.rows(np.array([2])), parent[2:], made[2:], kin)
+    np.testing.assert_array_equal(alone, drawn[2:])
 
 
 def forecast(mean: float, width: float, horizon: int = 10) -> np.ndarray:

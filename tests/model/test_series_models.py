@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from clickflow.params.evaluation import Evaluation
 from clickflow.params.file import check
 from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.serving import batch
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths
@@ -223,6 +225,33 @@ def test_a_question_alone_is_answered_as_among_others(shop: Paths) -> None:
     assert by_step[-1, :, 0].mean() < by_step[-2, :, 0].mean()
 
 
+@pytest.mark.parametrize("part", ["test", "now"])
+def test_an_answer_is_the_same_whichever_series_are_beside_it(shop: Paths, part: str) -> None:
+    model = load(shop.exported(MODEL)).session.forecaster
+    for known in forecaster.origins(open_split(shop.sequences("series"), part), model.column, model.step):
+        every = model.forecast(known)
+        for rows in (*np.arange(SERIES)[:, None], np.array([1, 14, 15]), np.arange(SERIES)[::-1]):
+            panel = known.panel.rows(rows)
+            begin = panel.first.min()  # the calendar of those that are asked about alone
+            shorter = replace(
+                panel,
+                values=panel.values[:, begin:],
+                price=None if panel.price is None else panel.price[:, begin:],
+                start=panel.dates(np.array([begin]))[0],
+            )
+            some = forecaster.AsOf(known.sequences[rows], shorter, known.parent[rows])
+            np.testing.assert_array_equal(model.forecast(some), every[rows])
+
+
+def test_partitions_do_not_change_what_is_scored(shop: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("score", MODEL, "--all", "--out", str(tmp_path / "whole"))
+    monkeypatch.setattr(batch, "PARTITION", 3)
+    call("score", MODEL, "--all", "--out", str(tmp_path / "parts"))
+    for name in ("demand.parquet", "trend.parquet"):
+        one, other = (parquet.read_table(tmp_path / folder / name) for folder in ("whole", "parts"))
+        assert one.equals(other)
+
+
 def test_everything_is_scored_as_of_the_end_of_the_log(shop: Paths, tmp_path: Path) -> None:
     card = call("score", MODEL, "--all", "--out", str(tmp_path / "out"))
     table = parquet.read_table(tmp_path / "out/demand.parquet").to_pandas()
@@ -291,8 +320,10 @@ def replace_column(values: np.ndarray, column: int, value: float) -> np.ndarray:
     return changed
 
 
-def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths) -> None:
+@pytest.mark.parametrize(("row", "begin"), [(3, 0), (14, 52)], ids=["old", "young"])
+def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths, row: int, begin: int) -> None:
     from clickflow.online.engine import Engine
+    from clickflow.online.history import Question, Step
     from clickflow.online.http.app import app
     from clickflow.online.http.settings import Settings
     from clickflow.online.served import Served
@@ -300,29 +331,35 @@ def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths) ->
 
     engine = Engine({MODEL: Served.of(MODEL, 1, shop.exported(MODEL))})
     made = app(engine, Memory(subjects=9, steps=9, keep_seconds=9), Settings(pseudonym=lambda _, raw: raw))
-    split, origin, row = open_split(shop.sequences("series"), "test"), ORIGINS["test"][0], 3
-    actions = engine.current(MODEL).artefact.card["actions"]
-    days = [
+    split, origin, served = open_split(shop.sequences("series"), "test"), ORIGINS["test"][0], engine.current(MODEL)
+    days: list[dict[str, Any]] = [
         {
-            "item": "5",
-            "action": actions[int(sold > 0)],
+            "item": str(row + 2),
+            "action": served.artefact.card["actions"][int(units()[row, day] > 0)],
             "time": START + day * DAY,
-            "quantity": float(sold),
+            "quantity": float(units()[row, day]),
             "price": 3,
+            "category": served.items.categories[row % 2 + 2],
         }
-        for day, sold in enumerate(units()[row, :origin])
+        for day in range(begin, origin)
     ]
+    own = load(shop.exported(MODEL)).session.answers(split, np.array([row]), ["demand"])["demand"]
+    alone = Question(tuple(Step(**day) for day in days), None)
+    other = Question(tuple(Step(**day | {"item": "3", "quantity": 90.0}) for day in days[5:-2]), None)
+    for asked in ([alone], [other, alone]):
+        np.testing.assert_array_equal(served.answers(asked)["demand"][-1:], own)
 
-    async def ask(history: list[dict[str, Any]]) -> Any:
+    async def ask(history: list[dict[str, Any]], now: int | None = START + origin * DAY) -> Any:
+        body = {"history": history} | ({} if now is None else {"now": now})
         async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://127.0.0.1") as client:
-            return (await client.post("/v1/predict", json={"history": history, "now": START + origin * DAY})).json()
+            return (await client.post("/v1/predict", json=body)).json()
 
     answers = asyncio.run(ask(days))["answers"]
     assert answers["demand"]["kind"] == "forecast"
     quantiles = ("expected", "quantile_10", "quantile_50", "quantile_90")
     told = np.array([[step[name] for name in quantiles] for step in answers["demand"]["steps"]])
-    own = load(shop.exported(MODEL)).session.answers(split, np.array([row]), ["demand"])["demand"].reshape(HORIZON, 4)
-    np.testing.assert_allclose(told, own, rtol=0.1)  # others of its category are not beside it
+    np.testing.assert_allclose(told, own.reshape(HORIZON, 4), rtol=0, atol=6e-5)  # told to four places
+    assert asyncio.run(ask(days, None))["answers"] == answers
     assert 0 <= answers["trend"]["probability"] <= 1
     assert asyncio.run(ask([]))["fallback"] == "no_history"
     without = [{name: value for name, value in day.items() if name != "price"} for day in days]

@@ -29,7 +29,7 @@ def answers(
     if artefact.forecasts:
         step = getattr(translation.store, "own_settings", {}).get("step")
         found: dict[str, npt.NDArray[np.float32]] = artefact.session.answers(
-            split, asked.sequence[chosen], artefact.outputs, step=step
+            split, asked.sequence[chosen], artefact.outputs, step=step, categories=translation.category
         )
         return found
     read = feed(artefact, split, asked, chosen, translation)

@@ -1,11 +1,11 @@
 """The session of an artefact that forecasts series: what an onnxruntime session is to others.
 
-An origin's series are forecast together, for young ones are drawn to the others of their category, and once: answers
-are kept as long as the split is that they are about.
+An origin's series are forecast together and once, which is quicker: answers are kept as long as the split is that they
+are about. Each is what it would be alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -44,16 +44,23 @@ class Forecasting:
             raise DataError(
                 f"{where} is no forecaster of this clickflow: {error}",
                 kept="nothing was loaded",
-                next_step="run `clickflow export MODEL` again",
+                next_step="train the model again, then export it (`clickflow train MODEL`, `clickflow export MODEL`)",
             ) from error
 
     def answers(
-        self, split: Any, sequences: Array, heads: Sequence[str], *, step: str | None = None
+        self,
+        split: Any,
+        sequences: Array,
+        heads: Sequence[str],
+        *,
+        step: str | None = None,
+        categories: Array | None = None,
     ) -> dict[str, npt.NDArray[np.float32]]:
         """By head its answers [n, A] about n sequences of a split, each as of its origin: of kind forecast [n, horizon
         x 4], step by step the expected value and its quantiles; of others what follows from the forecast.
 
-        `step`: of the split, where it says so; DataError where it is not the forecaster's.
+        `step`: of the split, where it says so; DataError where it is not the forecaster's. `categories`: from its
+        categories to those of training; None: they are the same.
         """
         own = self.forecaster
         if step not in (None, own.step):
@@ -63,13 +70,14 @@ class Forecasting:
                 next_step="train the model again, or take its champion down (`clickflow rollback MODEL --to 0`)",
             )
         kept = self._kept.setdefault(split, {})
-        cut_off = np.asarray(split.cut_off)
-        new = np.array([row for row in sequences if int(cut_off[row]) not in kept], np.int64)
+        origin = forecaster.origin_of(split, own.step)
+        new = np.array([row for row in sequences if int(origin[row]) not in kept], np.int64)
         for known in forecaster.origins(split, own.column, own.step, new) if len(new) else ():
-            kept[int(cut_off[known.sequences[0]])] = known.sequences, self._all(known, heads)
+            own_names = known if categories is None else replace(known, parent=categories[known.parent])
+            kept[int(origin[known.sequences[0]])] = known.sequences, self._all(own_names, heads)
         found: dict[str, npt.NDArray[np.float32]] = {}
-        for moment in np.unique(cut_off[sequences]).tolist():
-            rows = np.flatnonzero(cut_off[sequences] == moment)
+        for moment in np.unique(origin[sequences]).tolist():
+            rows = np.flatnonzero(origin[sequences] == moment)
             place = np.searchsorted(kept[moment][0], sequences[rows])
             for name in heads:
                 values = kept[moment][1][name]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.forecasting import shared
 from clickflow.forecasting.lags import RECENT, Lags, lags
-from clickflow.forecasting.panel import LEVELS, Panel
-from clickflow.system.errors import DataError
+from clickflow.forecasting.panel import LEVELS, Panel, Shared
 
 Array = NDArray[Any]
 
@@ -70,21 +70,19 @@ def training_questions(held: Lags, horizon: int, seed: int) -> Questions:
     return Questions(rows[order], origins[order], steps[order])
 
 
-class Unread(DataError):
-    """Series that lack what a model was trained on."""
-
-
 @dataclass(frozen=True)
 class Boosting:
-    """The models, as LightGBM writes them, in the order of `OBJECTIVES`."""
+    """The models, as LightGBM writes them, in the order of `OBJECTIVES`, and what they were trained with."""
 
     texts: tuple[str, ...]
     horizon: int
+    shared: Shared
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`."""
         import lightgbm
 
+        known = known.as_fitted(self.shared)
         held = lags(known)
         series = len(known.values)
         rows = np.repeat(np.arange(series), self.horizon)
@@ -92,12 +90,6 @@ class Boosting:
         features = held.table(rows, origins, np.tile(np.arange(1, self.horizon + 1), series))
         level = held.level(rows, origins)
         models = [lightgbm.Booster(model_str=text) for text in self.texts]
-        if models[0].num_feature() != features.shape[1]:
-            raise Unread(
-                "these series have not all that the model reads: prices, or as many seasons or years as in training",
-                kept="nothing was answered",
-                next_step="give each step its price, and more of the past",
-            )
         out = np.stack([model.predict(features, num_threads=1) for model in models], 1) * level[:, None]
         out[:, 1:] = np.sort(out[:, 1:], 1)
         made: Array = np.maximum(out, 0).reshape(series, self.horizon, 4)
@@ -120,4 +112,4 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Boosting | None:
     data = lightgbm.Dataset(features, target, weight=level / level.mean(), params=COMMON, free_raw_data=False)
     common = COMMON | {"min_data_in_leaf": int(np.clip(len(target) // 300, 10, 200)), "seed": seed}
     texts = [lightgbm.train(common | objective, data, ROUNDS).model_to_string() for objective in OBJECTIVES]
-    return Boosting(tuple(texts), horizon)
+    return Boosting(tuple(texts), horizon, shared.of(known))

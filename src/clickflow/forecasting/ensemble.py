@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, naive
+from clickflow.forecasting import boosting, naive, shared
 from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.level import seasonal_level
 from clickflow.forecasting.local import LOCAL, Method
-from clickflow.forecasting.panel import LEVELS, Panel
+from clickflow.forecasting.panel import LEVELS, Panel, Shared
 from clickflow.forecasting.scores import pinball
 
 Array = NDArray[Any]
@@ -67,7 +67,8 @@ OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1
 @dataclass(frozen=True)
 class Preset:
     """What forecasts: methods, weights by group [4, methods], one of each for the mean and the levels, factors of the
-    spread by group [2], the boosting model.
+    spread by group [2], the boosting model, and what the panel said that they were fitted to: of a series asked about
+    nothing is read but itself.
     """
 
     methods: tuple[str, ...]
@@ -75,11 +76,13 @@ class Preset:
     spread: Mapping[str, Array]
     model: Boosting | None
     horizon: int
+    shared: Shared
     whole: bool = False
     """Whether quantiles are whole, as the units are."""
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`: mean, then `LEVELS`; ordered, and none negative."""
+        known = known.as_fitted(self.shared)
         return self.mix(known, candidates(known, self.horizon, self.model, self.methods))
 
     def mix(self, known: Panel, made: Array) -> Array:
@@ -141,7 +144,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
             continue
         weights[group] = fit_weights(actual, made, weights[group][0], several)
         spread[group] = fit_spread(actual, mixed(weights[group], made), several, OUTSIDE[group])
-    return Preset(methods, weights, spread, model, horizon, whole_units(known))
+    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known))
 
 
 def backtests(known: Panel, horizon: int) -> list[int]:
@@ -176,7 +179,9 @@ def _prior(group: str, methods: tuple[str, ...]) -> Array:
 
 def mixed(weights: Array, made: Array) -> Array:
     """The weighted mean of forecasts [k, s, h, 4] by weights [4, k]; quantiles in order."""
-    out: Array = np.einsum("qk,kshq->shq", weights, made)
+    out: Array = np.zeros(made.shape[1:])
+    for weight, each in zip(weights.T, made, strict=True):  # in this order, however many series there are
+        out += weight * each
     out[..., 1:] = np.sort(out[..., 1:], -1)
     return out
 

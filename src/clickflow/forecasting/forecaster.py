@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting import ensemble
 from clickflow.forecasting.boosting import Boosting
-from clickflow.forecasting.ensemble import GROUPS, SHORT, Preset
-from clickflow.forecasting.panel import Panel, Step
+from clickflow.forecasting.ensemble import GROUPS, LEVEL, SHORT, Preset
+from clickflow.forecasting.level import LEAST_FACTOR
+from clickflow.forecasting.panel import Panel, Shared, Step
 from clickflow.forecasting.scores import naive_error
 
 Array = NDArray[Any]
@@ -22,7 +23,7 @@ DAY = 86_400_000_000
 """Microseconds."""
 DAYS: Mapping[str, int] = {"day": 1, "week": 7}
 """In a step of a packed store."""
-VERSION = 1
+VERSION = 2
 SUREST = 1 - 1e-4
 """No probability is larger."""
 FEW = 10
@@ -47,9 +48,15 @@ def origins(split: Any, column: str, step: Step, chosen: Array | None = None) ->
     """The series of a packed split, an origin after the other; with `chosen`, of the origins of those sequences, all
     series of each.
     """
-    cut_off = np.asarray(split.cut_off)
-    for moment in np.unique(cut_off if chosen is None else cut_off[chosen]):
-        yield _at(split, np.flatnonzero(cut_off == moment), split.end, int(moment), column, step)
+    day = origin_of(split, step)
+    for origin in np.unique(day if chosen is None else day[chosen]):
+        yield _at(split, np.flatnonzero(day == origin), split.end, int(origin), column, step)
+
+
+def origin_of(split: Any, step: Step) -> Array:
+    """The first day that each sequence of a split is asked about, days since 1970 [n]: after its last step."""
+    day: Array = np.asarray(split.time)[np.asarray(split.end) - 1] // DAY + DAYS[step]
+    return day
 
 
 def whole(split: Any, column: str, step: Step) -> AsOf:
@@ -57,10 +64,11 @@ def whole(split: Any, column: str, step: Step) -> AsOf:
     cut_off = np.asarray(split.cut_off)
     last = np.flatnonzero(cut_off == cut_off.max())
     ahead = int((split.until[last] - split.end[last]).max(initial=0))
-    return _at(split, last, split.until, int(cut_off.max()) + ahead * DAYS[step] * DAY, column, step)
+    origin = int(origin_of(split, step)[last[0]])
+    return _at(split, last, split.until, origin + ahead * DAYS[step], column, step)
 
 
-def _at(split: Any, sequences: Array, ends: Array, moment: int, column: str, step: Step) -> AsOf:
+def _at(split: Any, sequences: Array, ends: Array, origin: int, column: str, step: Step) -> AsOf:
     begin, end = (np.asarray(each)[sequences].astype(np.int64) for each in (split.begin, ends))
     width = int((end - begin).max(initial=1))
     at = end[:, None] - width + np.arange(width)
@@ -72,7 +80,7 @@ def _at(split: Any, sequences: Array, ends: Array, moment: int, column: str, ste
     panel = Panel(
         values,
         step,
-        np.datetime64(moment // DAY - width * DAYS[step], "D"),
+        np.datetime64(origin - width * DAYS[step], "D"),
         price=None if np.isnan(price).all() else price,
     )
     return AsOf(sequences, panel, np.asarray(split.category[end - 1], np.int64))
@@ -99,6 +107,8 @@ class Forecaster:
     """Of heads whose probability is read off the forecast: what is added to its log-odds, and what they are taken
     times; a head that is not named is not changed.
     """
+    kin: Mapping[int, Array] = field(default_factory=dict)
+    """By category what its older series were to sell a period when this was fitted, without the season, [4]."""
 
     def calibrated(self, head: str, yes: Array) -> Array:
         """Probabilities [n] of a head as later days bore them out."""
@@ -107,8 +117,8 @@ class Forecaster:
         return made
 
     def forecast(self, known: AsOf) -> Array:
-        """Forecasts [s, h, 4] of all series as of an origin; young ones drawn to those of their category."""
-        return young(known.panel, known.parent, self.preset.forecast(known.panel), SHORT[self.step])
+        """Forecasts [s, h, 4] of series as of an origin; young ones drawn to what was known of their category."""
+        return young(self.preset, known.panel, known.parent, self.preset.forecast(known.panel), self.kin)
 
     def dumps(self) -> bytes:
         """As JSON; the same forecaster, the same bytes."""
@@ -122,6 +132,12 @@ class Forecaster:
             "weights": {name: each.tolist() for name, each in preset.weights.items()},
             "spread": {name: each.tolist() for name, each in preset.spread.items()},
             "whole": preset.whole,
+            "shared": {
+                **vars(preset.shared),
+                "start": str(preset.shared.start),
+                "factors": {name: each.tolist() for name, each in preset.shared.factors.items()},
+            },
+            "kin": {str(of): each.tolist() for of, each in self.kin.items()},
             "boosting": None if preset.model is None else list(preset.model.texts),
             "calibration": {name: list(pair) for name, pair in self.calibration.items()},
         }
@@ -144,18 +160,32 @@ def loads(content: bytes) -> Forecaster:
     methods, horizon = tuple(raw["methods"]), int(raw["horizon"])
     if unknown := set(methods) - {*ensemble.PARTS, ensemble.BOOSTING}:
         raise ValueError(f"it mixes {', '.join(sorted(unknown))}, which this clickflow does not know")
-    model = Boosting(tuple(raw["boosting"]), horizon) if raw["boosting"] else None
+    shared = Shared(**_read(raw["shared"]))
+    model = Boosting(tuple(raw["boosting"]), horizon, shared) if raw["boosting"] else None
     weights, spread = (
         {name: np.array(each, np.float64) for name, each in raw[part].items()} for part in ("weights", "spread")
     )
-    preset = Preset(methods, weights, spread, model, horizon, bool(raw["whole"]))
+    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]))
     calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
-    return Forecaster(preset, raw["step"], str(raw["column"]), calibration)
+    kin = {int(of): np.array(each, np.float64) for of, each in raw["kin"].items()}
+    return Forecaster(preset, raw["step"], str(raw["column"]), calibration, kin)
+
+
+def _read(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Shared`."""
+    return {
+        **raw,
+        "start": np.datetime64(raw["start"], "D"),
+        "factors": {name: np.array(each, np.float64) for name, each in raw["factors"].items()},
+    }
 
 
 def fit(split: Any, column: str, step: Step, horizon: int, seed: int) -> Forecaster:
     """Choose weights and train on all that a split holds."""
-    return Forecaster(ensemble.fit(whole(split, column, step).panel, horizon, seed=seed), step, column)
+    known = whole(split, column, step)
+    preset = ensemble.fit(known.panel, horizon, seed=seed)
+    of = kin(preset, known.panel, known.parent, preset.forecast(known.panel))
+    return Forecaster(preset, step, column, kin=of)
 
 
 def odds(yes: Array) -> Array:
@@ -179,16 +209,30 @@ def calibrate(yes: Array, came: Array) -> tuple[float, float]:
     return round(float(pair[0]), 9), round(float(pair[1]), 9)
 
 
-def young(panel: Panel, parent: Array, made: Array, least: int) -> Array:
-    """Forecasts [s, h, 4] of series younger than `least` periods drawn to the mean forecast of the older ones of the
-    same `parent` [s], the more so the younger they are; a parent that is empty, or 0, is none.
+def kin(preset: Preset, panel: Panel, parent: Array, made: Array) -> dict[Any, Array]:
+    """By `parent` [s] the mean forecast a period [4] of its series that are not young, without the season, of forecasts
+    [s, h, 4]; a parent that is empty, or 0, is none.
     """
-    age = panel.periods - panel.first
-    out, old = made.copy(), age >= least
-    for of in np.unique(parent[~old]):
-        like = old & (parent == of)
-        if of and like.any():
-            rows = np.flatnonzero(~old & (parent == of))
-            share = (age[rows] / (age[rows] + least))[:, None, None]
-            out[rows] = share * made[rows] + (1 - share) * made[like].mean(0)
+    old = panel.periods - panel.first >= SHORT[panel.step]
+    plain = made / _season(preset, panel, made.shape[1])
+    return {of: plain[old & (parent == of)].mean((0, 1)) for of in np.unique(parent[old]).tolist() if of}
+
+
+def young(preset: Preset, panel: Panel, parent: Array, made: Array, of: Mapping[Any, Array]) -> Array:
+    """Forecasts [s, h, 4] of young series drawn to their kin's, `of` their `parent` [s], the more so the younger."""
+    age, out, least = panel.periods - panel.first, made.copy(), SHORT[panel.step]
+    season = _season(preset, panel, made.shape[1])
+    for row in np.flatnonzero(age < least):
+        level = of.get(parent[row].item())
+        if level is not None:
+            share = age[row] / (age[row] + least)
+            out[row] = share * made[row] + (1 - share) * level * season
     return out
+
+
+def _season(preset: Preset, panel: Panel, horizon: int) -> Array:
+    """The factors of the steps after a panel, as all series had them, [h, 1]."""
+    factors = panel.as_fitted(preset.shared).usual(LEVEL)
+    assert factors is not None
+    usual: Array = np.maximum(factors / factors.mean(), LEAST_FACTOR)
+    return usual[np.arange(horizon) % len(usual), None]

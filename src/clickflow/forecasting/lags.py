@@ -136,7 +136,6 @@ def lags(panel: Panel) -> Lags:
     first = panel.first
     latest = np.maximum(latest, first[:, None] - 1)
     since = np.concatenate([np.zeros((len(values), 1)), np.arange(periods) - latest], 1)
-    lengths = periods - first
     return Lags(
         panel=panel,
         sums=_sums(values),
@@ -146,8 +145,14 @@ def lags(panel: Panel) -> Lags:
         since=since,
         smoothed=smooth(panel.values, panel.season),
         slow=_slow(panel.values, 0.05 if panel.step == "day" else 0.15),
-        annual=bool(np.median(lengths) >= 1.6 * YEAR[panel.step]) and panel.step != "month",
+        annual=panel.shared.annual if panel.shared else annual(panel),
     )
+
+
+def annual(panel: Panel) -> bool:
+    """Whether most series are long enough for a year before to be read."""
+    lengths = panel.periods - panel.first
+    return bool(np.median(lengths) >= 1.6 * YEAR[panel.step]) and panel.step != "month"
 
 
 def _sums(values: Array) -> Array:

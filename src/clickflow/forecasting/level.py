@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.forecasting.naive import by_place
 from clickflow.forecasting.panel import LEVELS, Panel, Step
 from clickflow.forecasting.spread import NORMAL
 
@@ -34,7 +35,7 @@ LEAST_LEVEL = 0.1
 def seasonal_level(known: Panel, horizon: int) -> Array:
     """Forecasts [s, h, 4]: the level times the season's factor; the spread grows with the root of the level."""
     values, season = known.values, known.season
-    factors, periods = _factors(values, season), known.periods
+    factors, periods = _factors(values, season, known.usual("seasonal_level")), known.periods
     plain = values / factors[:, np.arange(-periods, 0) % season]
     begin = max(0, periods - RECENT[known.step] - horizon)
     level = _levels(plain, season, horizon, begin)
@@ -49,24 +50,37 @@ def seasonal_level(known: Panel, horizon: int) -> Array:
     return made
 
 
-def _factors(values: Array, season: int) -> Array:
-    """The factor of each place in the season, place 0 the next period, [s, m]."""
-    series, periods = values.shape
-    if season == 1:
-        none: Array = np.ones((series, 1))
-        return none
+def usual(known: Panel) -> Array:
+    """The factor of each place in the season of all series, place 0 the next period, [m]."""
+    return _shared(*_sums(known.values, known.season)[:2]) if known.season > 1 else np.ones(1)
+
+
+def _sums(values: Array, season: int) -> tuple[Array, Array, Array]:
+    """By place in the season units, and those of the moving mean, [s, m]; and where the series is [s, t]."""
     there = (~np.isnan(values)).astype(float)
     sold = np.nan_to_num(values)
     width = np.ones(season + 1)
     width[[0, -1]] = 0.5
     mean = _moved(sold, width) / np.maximum(_moved(there, width), 1e-9)
-    place = np.stack([np.arange(-periods, 0) % season == at for at in range(season)], 1).astype(float)
-    own, usual = sold @ place, (mean * there) @ place
+    return by_place(sold, season), by_place(mean * there, season), there
+
+
+def _shared(own: Array, moving: Array) -> Array:
     total = np.maximum(own.sum(1, keepdims=True), 1e-9)
-    shared = (own / total).sum(0) / np.maximum((usual / total).sum(0), 1e-9)
+    shared: Array = (own / total).sum(0) / np.maximum((moving / total).sum(0), 1e-9)
+    return shared
+
+
+def _factors(values: Array, season: int, shared: Array | None) -> Array:
+    """The factor of each place in the season, place 0 the next period, [s, m]: a series' own, drawn to `shared`."""
+    if season == 1:
+        none: Array = np.ones((len(values), 1))
+        return none
+    own, moving, there = _sums(values, season)
+    shared = _shared(own, moving) if shared is None else shared
     cycles = there.sum(1, keepdims=True) / season
     share = cycles / (cycles + CYCLES)
-    found = share * np.where(usual > 0, own / np.maximum(usual, 1e-9), shared) + (1 - share) * shared
+    found = share * np.where(moving > 0, own / np.maximum(moving, 1e-9), shared) + (1 - share) * shared
     factors: Array = np.maximum(found / np.maximum(found.mean(1, keepdims=True), 1e-9), LEAST_FACTOR)
     return factors
 

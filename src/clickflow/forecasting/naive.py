@@ -32,11 +32,15 @@ def seasonal_naive(known: Panel, horizon: int) -> Array:
     return forecast(mean, deviation[:, None] * np.sqrt(1 + ahead // season), shape)
 
 
-def window(known: Panel, horizon: int, widths: Mapping[Step, int] = WINDOW) -> Array:
+def window(known: Panel, horizon: int, widths: Mapping[Step, int] = WINDOW, name: str = "window") -> Array:
     """Forecasts [s, h, 4]: mean and quantiles of the last periods, by the weekday's factor where steps are days."""
     values = known.values[:, -widths[known.step] :]
     ago = np.arange(-values.shape[1], 0)
-    by = _weekdays(values, ago) if known.step == "day" and known.season > 1 else np.ones((len(values), 7))
+    usual = known.usual(name)
+    if known.step == "day" and known.season > 1:
+        by = _weekdays(values, _shared(values) if usual is None else usual)
+    else:
+        by = np.ones((len(values), 7))
     level = values / np.maximum(by[:, ago % 7], LEAST_FACTOR)
     levels = np.nanquantile(level, (0.1, 0.5, 0.9), axis=1)
     out = np.stack([np.nanmean(level, 1), *levels], 1)[:, None, :] * by[:, np.arange(horizon) % 7, None]
@@ -46,19 +50,40 @@ def window(known: Panel, horizon: int, widths: Mapping[Step, int] = WINDOW) -> A
 
 def short_window(known: Panel, horizon: int) -> Array:
     """`window` over fewer periods."""
-    return window(known, horizon, SHORT_WINDOW)
+    return window(known, horizon, SHORT_WINDOW, "short_window")
 
 
-def _weekdays(values: Array, ago: Array) -> Array:
-    """The factor of each day of the week, day 0 the next, [s, 7]: of each series, drawn to that of all."""
+def usual(known: Panel, widths: Mapping[Step, int]) -> Array:
+    """The factor of each day of the week in the last periods of all series, day 0 the next, [7]."""
+    if known.step != "day" or known.season == 1:
+        return np.ones(7)
+    return _shared(known.values[:, -widths[known.step] :])
+
+
+def by_place(values: Array, season: int) -> Array:
+    """Sums of each place in the season, place 0 the next period, [s, m]; of each row alone, to the last digit."""
+    periods = values.shape[1]
+    return np.stack([values[:, (at + periods) % season :: season].sum(1) for at in range(season)], 1)
+
+
+def _own(values: Array) -> tuple[Array, Array]:
+    """Of each series its mean of each day of the week over its mean, and how many days that is of, [s, 7]."""
     there = ~np.isnan(values)
     sold = np.nan_to_num(values)
-    days = np.stack([ago % 7 == day for day in range(7)], 1)
-    count = np.maximum(there @ days, 1e-9)
-    own = (sold @ days) / count
+    days = by_place(there.astype(np.float64), 7)
     level = np.maximum(sold.sum(1) / np.maximum(there.sum(1), 1), 1e-9)[:, None]
-    shared = (own / level).mean(0)
-    sales = (sold > 0).sum(1, keepdims=True)
-    share = np.where(there @ days > 0, sales / (sales + FEW), 0)
-    factors: Array = share * own / level + (1 - share) * shared / max(float(shared.mean()), 1e-9)
+    return by_place(sold, 7) / np.maximum(days, 1e-9) / level, days
+
+
+def _shared(values: Array) -> Array:
+    shared: Array = _own(values)[0].mean(0)
+    return shared
+
+
+def _weekdays(values: Array, shared: Array) -> Array:
+    """The factor of each day of the week, day 0 the next, [s, 7]: a series' own, drawn to `shared` [7]."""
+    own, days = _own(values)
+    sales = (values > 0).sum(1, keepdims=True)
+    share = np.where(days > 0, sales / (sales + FEW), 0)
+    factors: Array = share * own + (1 - share) * shared / max(float(shared.mean()), 1e-9)
     return factors

@@ -1,6 +1,6 @@
 """A panel: many series on one calendar, with what lies before their first and after their last period unknown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +19,23 @@ CYCLES = 2
 
 
 @dataclass(frozen=True)
+class Shared:
+    """What all series of a panel have in common, as of when a model was fitted to it (`forecasting.shared`).
+
+    `start`, `periods`: the panel's first period, and how many it had; `season`: periods of its season; `annual`,
+    `priced`: whether a year before, and prices, are read; `factors` [m]: by method the usual factor of each place in
+    the season, counted from `start` on.
+    """
+
+    start: np.datetime64
+    periods: int
+    season: int
+    annual: bool
+    priced: bool
+    factors: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
 class Panel:
     """Series of one step.
 
@@ -26,6 +43,7 @@ class Panel:
     `price` float64 [s, t]: the price in force, NaN where none is known yet; or None.
     `start`: the first period, as `datetime64[D]`.
     `groups` int64 [s]: which series are alike beside what they sell (a category); or None.
+    `shared`: what a model was fitted with that reads them; None: they say it themselves, together.
     """
 
     values: Array
@@ -34,6 +52,7 @@ class Panel:
     ids: tuple[str, ...] = ()
     price: Array | None = None
     groups: Array | None = None
+    shared: Shared | None = None
 
     @property
     def first(self) -> Array:
@@ -49,8 +68,37 @@ class Panel:
     @property
     def season(self) -> int:
         """Periods of a season, 1 where the panel is too short to have one."""
+        if self.shared is not None:
+            return self.shared.season
         longest = int((~np.isnan(self.values)).sum(1).max(initial=0))
         return SEASONS[self.step] if longest >= CYCLES * SEASONS[self.step] else 1
+
+    def usual(self, method: str) -> Array | None:
+        """The factors that all series share, place 0 the next period, [m]; None where they say it themselves."""
+        if self.shared is None:
+            return None
+        number = since(self.shared.start, self.start, self.step) + self.periods
+        return np.roll(self.shared.factors[method], -number)
+
+    def as_fitted(self, shared: Shared) -> "Panel":
+        """As a model reads it that was fitted with `shared`: from the first period on that was known then, and no
+        fewer periods. So every series is read alike, whichever are beside it.
+        """
+        own = since(shared.start, self.start, self.step) + self.periods
+        more = max(own, shared.periods) - self.periods
+
+        def wide(values: Array) -> Array:
+            padded = np.pad(values, ((0, 0), (max(more, 0), 0)), constant_values=np.nan)
+            return np.ascontiguousarray(padded[:, max(-more, 0) :])
+
+        price = np.full(self.values.shape, np.nan) if self.price is None else self.price
+        return replace(
+            self,
+            values=wide(self.values),
+            price=wide(price) if shared.priced else None,
+            start=dates(self.start, self.step, np.array([-more]))[0],
+            shared=shared,
+        )
 
     def before(self, origin: int) -> "Panel":
         """What was known at `origin`: its first `origin` periods, of the series that ran up to it."""
@@ -95,6 +143,15 @@ def dates(start: np.datetime64, step: Step, periods: Array) -> Array:
         months: Array = (start.astype("datetime64[M]") + periods).astype("datetime64[D]")
         return months
     return start + np.asarray(periods) * (7 if step == "week" else 1)
+
+
+def since(start: np.datetime64, day: np.datetime64, step: Step) -> int:
+    """Whole periods from `start` to `day`."""
+    if step == "month":
+        return int((day.astype("datetime64[M]") - start.astype("datetime64[M]")).astype(np.int64))
+    return int((day.astype("datetime64[D]") - start.astype("datetime64[D]")).astype(np.int64)) // (
+        7 if step == "week" else 1
+    )
 
 
 def period(days: Array, step: Step) -> Array:

@@ -60,7 +60,8 @@ def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
     preset = ensemble.fit(held.panel, asked.horizon, seed=seed)
     made = preset.forecast(held.panel)
     if asked.level == "item":
-        made = forecaster.young(held.panel, np.array(held.parent), made, ensemble.SHORT[asked.step])
+        parent = np.array(held.parent)
+        made = forecaster.young(preset, held.panel, parent, made, forecaster.kin(preset, held.panel, parent, made))
     level = asked.costs.service_level
     order = stock.advice(made, lead_time=asked.lead_time, every=asked.every, service_level=level)
     moving = trend.forecast_trend(held.panel, made)

@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.responses import Response
 
-from clickflow.forecasting.boosting import Unread
 from clickflow.online.http import problems
 from clickflow.online.http.keys import Key, hashed
 from clickflow.online.http.problems import Refused
@@ -169,8 +168,6 @@ def refusal(error: BaseException, call: Call, *, reading: bool = False) -> Refus
             return Refused("too-slow", "the body did not come") if reading else Refused("timeout", "no answer in time")
         case Away():
             return Refused("not-ready", error.what, error.next_step, retry_after=1)
-        case Unread():
-            return Refused("invalid", error.what, error.next_step, where="$.history")
         case UsageError():
             return Refused("not-found", error.what, error.next_step)
         case ClickflowError():

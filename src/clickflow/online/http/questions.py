@@ -80,9 +80,10 @@ async def question_of(
         steps = steps_of(asked.history, service.serve.max_history, "$.history")
         if now is None and all(step.time is None for step in steps):
             now = clock()
+        found = _filled(served, steps)
         if served.artefact.forecasts:
-            _regular(served, steps)
-        return Question(_filled(served, steps), now), session, customer
+            _regular(served, found)
+        return Question(found, now), session, customer
     if session is None and customer is None:
         return Question((), clock() if now is None else now), None, None
     kind, name = ("customer", customer) if served.unit == "customer" or session is None else ("session", session)
@@ -107,6 +108,14 @@ def _regular(served: Served, steps: Sequence[Step]) -> None:
             f"model {served.model!r} reads a series: a step for every {step}, each with its time and quantity (0 too), "
             "none left out",
             "sum the units that were sold, or ask /v1/forecasts",
+            where="$.history",
+        )
+    priced = served.artefact.session.forecaster.preset.shared.priced
+    if priced and steps and not any((step.price or 0) > 0 for step in steps):
+        raise Refused(
+            "invalid",
+            f"model {served.model!r} reads prices, and none of these steps has one",
+            "give each step the price that was asked",
             where="$.history",
         )
 

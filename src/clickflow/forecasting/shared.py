@@ -1,0 +1,32 @@
+"""What a panel decides for all of its series, taken once, when a model is fitted: an answer must not depend on which
+other series are asked about beside it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickflow.forecasting import lags, level, naive
+from clickflow.forecasting.panel import Panel, Shared
+
+Array = NDArray[Any]
+
+
+def of(known: Panel) -> Shared:
+    """That of a panel; what it says already where it says it."""
+    if known.shared is not None:
+        return known.shared
+    found = {
+        "window": naive.usual(known, naive.WINDOW),
+        "short_window": naive.usual(known, naive.SHORT_WINDOW),
+        "seasonal_level": level.usual(known),
+    }
+    return Shared(
+        start=known.start,
+        periods=known.periods,
+        season=known.season,
+        annual=lags.annual(known),
+        priced=known.price is not None,
+        factors={name: np.roll(factors, known.periods) for name, factors in found.items()},
+    )
