@@ -35,6 +35,7 @@ VARIABLES = {
     "CLICKFLOW_LEDGER_PUBLIC_KEY": "the keys that may have signed them, instead of the home's ledger.pub",
     "CLICKFLOW_PROMOTER_PASSWORD": "MLflow's password of user promoter, of who promotes",
     "CLICKFLOW_SQL_URL": "the shop's database",
+    "CLICKFLOW_SCORE_URL": "the database that `clickflow score --sql` writes to",
     "CLICKFLOW_ACTOR": "who acts, in the ledger",
     "CLICKFLOW_MLFLOW_UI": "MLflow's address for people, in links to reports",
     "CLICKFLOW_SOURCE_ROOTS": "of a run: the folders below which its source may lie; set by the run itself",
