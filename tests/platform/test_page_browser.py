@@ -250,6 +250,7 @@ def test_a_server_that_is_away_is_said_and_seen_again(reader: Reader) -> None:
     page.route("**/v1/**", lambda route: route.abort())
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()  # all that was asked has failed
     page.unroute("**/v1/**")
     page.get_by_role("button", name="Try now").click()
     expect(page.get_by_role("alert")).to_be_empty()
@@ -307,3 +308,5 @@ def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served:
     page.get_by_role("button", name="Sign out").click()
     expect(page.locator("main")).to_contain_text("sign in with a key")
     reader.said = [text for text in reader.said if "401" not in text and "404" not in text]  # the browser tells, too
+    keys.file_of(home).unlink()
+    served.until(lambda: served.client.get("/v1/models").status_code == 200)  # as the other tests know it
