@@ -66,6 +66,24 @@ def away(model: str, version: int) -> Path:
     raise ClickflowError(f"the registry cannot be reached for {model} {version}")
 
 
+def test_a_champion_that_is_fetched_first_is_told_of_without_alarm(
+    paths: Paths, artefacts: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first start after the first promotion; a folder that was changed is a reason for a warning."""
+    folder = paths.home / "models" / MODEL / "1"
+    for spoilt in (False, True):
+        (folder / "model.onnx").write_bytes(b"not a model") if spoilt else shutil.move(folder, paths.home / "aside")
+        found = Champions(Engine({}), load(paths.params), paths, models=[MODEL])
+        found.refresh_here()
+        assert found.health()[MODEL].next == "wait: it is fetched from the registry"
+        assert ("not as it was recorded" in found.health()[MODEL].problem) == spoilt
+        said = capsys.readouterr().err
+        assert ("warning" in said) == spoilt
+        assert MODEL in said
+        if not spoilt:
+            shutil.move(paths.home / "aside", folder)
+
+
 def test_a_new_champion_is_swapped_in_and_back(paths: Paths, artefacts: list[Path]) -> None:
     engine, found = champions(paths)
     first = engine.answer(MODEL, ASKED)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import online_shop
 import pytest
 
@@ -119,6 +120,25 @@ def test_an_item_without_category_and_price_has_those_of_training_and_null_is_no
 
     assert scores({}) == scores(own)
     assert scores({}) != scores({"category": None, "price": None})
+
+
+def test_prices_are_told_as_they_were_written_and_bounds_that_cross_are_refused(served: Served) -> None:
+    served = online_shop.with_categories(served)
+    prices = np.full_like(served.items.price, np.float32(33.51))
+    ask = client(replace(served, items=replace(served.items, price=prices)))
+    assert {item["price"] for item in ask("POST", "/v1/recommend", json={"history": VISIT}).json()["items"]} == {33.51}
+    found = ask("POST", "/v1/recommend", json={"history": VISIT, "price_from": 10, "price_to": 5})
+    assert (found.status_code, found.json()["where"]) == (422, "$.price_from")
+
+
+def test_who_is_asked_without_a_name_does_not_hang_on_what_was_loaded_first(served: Served) -> None:
+    engine = Engine({}, order=("first", "second"))
+    for name in ("other", "second", "first", "second"):
+        engine.swap(replace(served, model=name))
+    assert engine.models == ("first", "second", "other")
+    engine.withdraw("first")
+    engine.swap(replace(served, model="first"))
+    assert engine.models[0] == "first"
 
 
 def test_segments_and_forecasts_are_told_where_they_were_made(served: Served, tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ class Champions:
         """
         with self._one:
             for model, now in self._standing.items():
+                said = ""
                 try:
                     wanted = ledger.standing(ledger.whole(self._paths), model).champion
                     tried = self._again.get(model, (0, 0.0, 0.0))[0]
@@ -100,26 +101,31 @@ class Champions:
                     if champion.held(self._paths, model, wanted):
                         after = self._brought(model)
                     elif not now.serving:
-                        why = f"version {wanted}, the champion, is not here, or not as it was recorded"
+                        spoilt = champion.folder_of(self._paths, model, wanted).exists()
+                        why = "is here, and not as it was recorded" if spoilt else "is not here yet"
                         after = replace(
                             now,
                             champion=wanted,
-                            problem=f"{why}; nothing answers in its place",
+                            problem=f"version {wanted}, the champion, {why}; nothing answers in its place",
                             next="wait: it is fetched from the registry",
                         )
+                        if not spoilt:  # so is every first start after the first promotion
+                            said = f"{model}: version {wanted} is fetched from the registry, and answers then"
                     else:
                         continue
                 except (ClickflowError, OSError, MemoryError):
                     continue  # `refresh` says it
-                self._settle(model, after)
+                self._settle(model, after, said)
 
-    def _settle(self, model: str, after: Standing) -> None:
-        """Keep how a model stands, and say what is newly wrong; where nothing answers, an earlier champion does."""
+    def _settle(self, model: str, after: Standing, said: str = "") -> None:
+        """Keep how a model stands, and say what is newly wrong, or `said` in its place; where nothing answers, an
+        earlier champion does.
+        """
         before = self._standing[model].problem
         if not after.serving and after.problem:
             after = self._earlier(model, after)
         if after.problem and after.problem != before:
-            say(f"warning: {model}: {after.problem}")
+            say(said or f"warning: {model}: {after.problem}")
         self._standing = {**self._standing, model: after}
 
     def follow(self, seconds: float, stop: threading.Event) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
@@ -41,7 +41,9 @@ class Answer:
 class Engine:
     """The versions that answer, by model; for many threads."""
 
-    def __init__(self, served: Mapping[str, Served]) -> None:
+    def __init__(self, served: Mapping[str, Served], order: Iterable[str] = ()) -> None:
+        """`order`: that of `models`, whichever was loaded first."""
+        self._place = {name: place for place, name in enumerate(order)}
         self._served = dict(served)
         self._queues: dict[str, SimpleQueue[_Asked]] = {}
         self._one = threading.Lock()
@@ -65,7 +67,9 @@ class Engine:
 
     def swap(self, served: Served) -> None:
         """Let this version answer from now on; questions under way are answered by the one before."""
-        self._served = {**self._served, served.model: served}
+        found = {**self._served, served.model: served}
+        last = len(self._place)
+        self._served = {name: found[name] for name in sorted(found, key=lambda name: self._place.get(name, last))}
 
     def withdraw(self, model: str) -> None:
         """Let `model` answer no more."""

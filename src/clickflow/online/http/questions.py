@@ -171,13 +171,16 @@ def rules_of(service: Service, asked: schema.Recommend) -> Rules:
             raise Refused("too-large", f"{name} has over {most:,} entries", where=f"$.{name}")
     if asked.k > most:
         raise Refused("too-large", f"k is {asked.k:,}; at most {most:,} items are given", where="$.k")
+    low, high = asked.price_from, asked.price_to
+    if low is not None and high is not None and low > high:
+        raise Refused("invalid", f"price_from {low:g} is above price_to {high:g}: no item is", where="$.price_from")
     return Rules(
         k=asked.k,
         exclude=frozenset(asked.exclude),
         only=None if asked.only is None else frozenset(asked.only),
         exclude_seen=asked.exclude_seen,
         categories=None if asked.categories is None else frozenset(asked.categories),
-        price=(asked.price_from, asked.price_to),
+        price=(low, high),
         per_category=asked.per_category,
         diversity=asked.diversity,
     )
@@ -191,7 +194,7 @@ def items_of(served: Served, ids: Sequence[str], scores: Sequence[float]) -> lis
         index = served.items.index_of.get(item)
         if index is not None:
             about = {name: text for name, text in served.items.about(index).items() if text}
-            price = float(served.items.price[index])
+            price = round(float(served.items.price[index]), 4)  # it is kept in 32 bits: 33.51, not 33.5099983215332
             if price == price:
                 about["price"] = price
         found.append(schema.Item(item, score, **about))

@@ -60,7 +60,7 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     """
 
     model: Name | None = None
-    """None: the first that is served."""
+    """None: the first of `serve.models`, else of params.yaml, that answers and has such an answer."""
     history: Annotated[list[Step], Meta(max_length=100_000)] | None = None
     session: Name | None = None
     customer: Name | None = None

@@ -136,7 +136,7 @@ def build(params: Params, paths: Paths) -> Any:
     sys.setswitchinterval(SWITCH)
     threadpoolctl.threadpool_limits(1)
     serve, key, found = params.serve, load_key(paths.home), tracer()
-    engine = Engine({})
+    engine = Engine({}, order=serve.models or params.models)
     champions = Champions(engine, params, paths, models=serve.models or None)
     champions.refresh_here()
     stop = threading.Event()
