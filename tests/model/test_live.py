@@ -185,6 +185,7 @@ def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path
     answers = asyncio.run(asked())
     assert [each.status_code for each in answers] == [200] * 7, [each.text for each in answers]
     assert [each.json()["version"] for each in answers[1:3]] == [2, 1], "nobody in particular has the champion's"
+    assert {each.json()["model"] for each in answers[1:3]} == {served.model}, "a canary's name is the engine's own"
     assert len(answers[6].json()["models"]) == 1, "a canary is no model of its own"
     made.state.service.observers.close()
     live.log.flush()

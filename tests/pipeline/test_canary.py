@@ -147,6 +147,23 @@ def test_ctrl_c_leaves_a_whole_change_or_none(here: Paths, monkeypatch: pytest.M
     assert call("status")["models"][MODEL]["champion"]["version"] == 1
 
 
+def test_a_server_that_has_to_fetch_its_champion_first_takes_part_in_the_canary(
+    here: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new server, while a canary is on: no model answers yet when it first reads the ledger."""
+    served = replace(online_shop.exported(tmp_path / "made"), model=MODEL)
+    loaded = "clickflow.online.live.arms.Served.of"
+    monkeypatch.setattr(loaded, lambda model, version, _: replace(served, model=model, version=version))
+    call("promote")
+    late = arms.Arms(Engine({}), home_of(), lambda *_: tmp_path, shadow=False)
+    late.look()
+    assert late.canaries == {}
+    late.engine.swap(served)
+    late.look()
+    assert late.canaries[MODEL].version == 2
+    assert late.engine.current(arms.canary_of(MODEL)).version == 2
+
+
 def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
     here: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ async def _ask(
     name = found.model
     who = _who(service, found, served)
     answer = make(found, who)
+    answer.model = served.model  # a canary's name is the engine's own: who is asked is the model, `version` says which
     answer.unknown = unknown_of(who, question, **named)
     for each in answer.unknown or ():
         service.metrics.unknown.labels(found.model, each.where).inc(each.count)

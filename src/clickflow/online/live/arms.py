@@ -71,7 +71,7 @@ class Arms:
     wrong: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, tuple[str, ...]] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="live-arms", daemon=True)
 
@@ -98,11 +98,13 @@ class Arms:
         return on.number if on else 0
 
     def look(self) -> None:
-        """Read the ledger, where it has changed. What cannot be read or loaded leaves the champion to answer."""
+        """Read the ledger, where it has changed, or which models answer: one that is fetched first comes later. What
+        cannot be read or loaded leaves the champion to answer.
+        """
         file = self.home / "ledger.jsonl"
         try:
             stat = file.stat()
-            mark = (stat.st_mtime_ns, stat.st_size)
+            mark = (stat.st_mtime_ns, stat.st_size, self.engine.models)
             if mark == self._seen:
                 return
             entries = ledger.read(file)
