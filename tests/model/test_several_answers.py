@@ -20,6 +20,7 @@ from clickflow.heads import HEADS, propensity
 from clickflow.params.file import load as load_params
 from clickflow.params.gate import Gate
 from clickflow.sequences.store import open_split, write_store
+from clickflow.serving import batch, folder, score
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
@@ -92,6 +93,26 @@ def test_categories_are_those_of_the_items_and_as_likely_as_these_together(
     assert {name: set(each.target) for name, each in rows.groupby(["sequence", "position"])} == whole
     assert set(rows.rank_candidate) == {1, 2, 3, 4, 5}
     assert metrics["viewed_categories"]["candidate"]["recall@5"]["value"] == 1
+
+
+def test_score_tells_of_categories_what_the_evaluation_measures(
+    evaluated: tuple[Paths, dict[str, Any]], tmp_path: Path
+) -> None:
+    paths, _ = evaluated
+    store, artefact = paths.sequences("session"), load(paths.exported("taste"))
+    who = {"model": "taste", "version": 1}
+    batch.write(artefact, store, [lambda each: folder.Folder(tmp_path, each)], who=who, top=5, since_hours=None)
+    rows = pq.read_table(tmp_path / "viewed_categories.parquet").to_pandas()
+    names = pq.read_table(store / "categories.parquet")["category"].to_pylist()
+    assert list(rows.columns) == ["session_id", "user_id", "last_event", "rank", "category", "probability"]
+    each = rows.groupby("session_id", dropna=False)
+    assert each["category"].agg(set).map(lambda own: own == set(names)).all()
+    assert each["probability"].sum().between(0.99, 1.001).all(), "every item has a category"
+    one = score.score(artefact, store, 1)[0]
+    told = dict(one.answers["viewed_categories"])
+    own = rows[rows.session_id == one.session].set_index("category")["probability"]
+    assert told == pytest.approx(own.to_dict(), abs=1e-5)
+    assert score._as_json(one, {})["viewed_categories"][0].keys() == {"category", "probability"}
 
 
 def test_all_systems_have_an_area_of_items_and_of_categories(evaluated: tuple[Paths, dict[str, Any]]) -> None:

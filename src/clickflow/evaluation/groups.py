@@ -3,6 +3,7 @@
 A category is as likely as its items together, so nothing is learned for it. An item without a category is in none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.artefact import Artefact
-from clickflow.heads.head import NOTHING
+from clickflow.heads import outputs
+from clickflow.heads.head import NOTHING, grouped
 from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
 
 Ints = npt.NDArray[np.int64]
+LEAST = 1e-38
+"""The least probability whose logarithm is told."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,45 @@ def of(folder: Path, items: Ints) -> Groups | None:
         return None
     code = _codes(folder, names)
     return Groups(folder, tuple(names), code, _different(np.where(items >= 0, code[items], UNKNOWN)))
+
+
+@dataclass(frozen=True)
+class Own:
+    """The categories that an artefact knows, of whose items it ranks several right ones.
+
+    `names`: by code, as if they were items; empty where there are fewer than two, or no such ranking.
+    """
+
+    names: tuple[str, ...]
+    code: Ints
+    """[known items]: the code of its category; UNKNOWN: it has none."""
+    of: Mapping[str, str]
+    """By output for categories, the output of items that it is made of."""
+
+    @classmethod
+    def by(cls, artefact: Artefact) -> "Own":
+        """Those of an artefact."""
+        from pyarrow import parquet
+
+        several = [each for each in outputs.of(artefact.outputs) if each.head.all_targets is not None]
+        made = {grouped(each.head.name): each.name for each in several if not each.second}
+        if not made:
+            return cls((), np.zeros(0, np.int64), {})
+        names = parquet.read_table(artefact.folder / "categories.parquet", columns=["category"])["category"].to_pylist()
+        if len(names) < 2:
+            return cls((), np.zeros(0, np.int64), {})
+        return cls(("", "?", *names), _codes(artefact.folder, names)[: artefact.known], made)
+
+    def added(self, scores: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
+        """With the log-probabilities [N, categories] of each category's items together."""
+        found = dict(scores)
+        order = np.argsort(self.code, kind="stable")
+        there, begins = np.unique(self.code[order], return_index=True)
+        for name, items in self.of.items():
+            summed = np.zeros((len(scores[items]), len(self.names)))
+            summed[:, there] = np.add.reduceat(np.exp(scores[items].astype(np.float64))[:, order], begins, axis=1)
+            found[name] = np.log(np.maximum(summed, LEAST)).astype(np.float32)
+        return found
 
 
 def _codes(folder: Path, names: Any) -> Ints:

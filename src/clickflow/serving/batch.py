@@ -21,7 +21,7 @@ import numpy.typing as npt
 from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Translation, blocks, last
-from clickflow.evaluation import vocabularies
+from clickflow.evaluation import groups, vocabularies
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
 from clickflow.params.schema import Params
@@ -31,7 +31,7 @@ from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.sequences.units import UNITS
-from clickflow.serving.forms import AMOUNTS, FORMS, Kept
+from clickflow.serving.forms import AMOUNTS, Kept, form
 from clickflow.serving.partitions import KIND, Batch, Line, Made, Target
 from clickflow.system import console, integrity
 from clickflow.system.files import check_folder
@@ -44,7 +44,7 @@ PARTITION = 1 << 14
 """Sequences of a partition, at most."""
 PARTITION_ROWS = 1 << 20
 """Rows of a partition's largest table, at most; also the row groups of the files."""
-LAYOUT = 2
+LAYOUT = 3
 """Of files and tables: another number starts a batch anew."""
 BLOCK_BYTES = 1 << 24
 """Bytes of one block of scores (sequences x items)."""
@@ -321,8 +321,20 @@ class _Answering:
 
     @property
     def outputs(self) -> list[Output]:
-        """What the artefact answers."""
-        return outputs.of(self.artefact.outputs)
+        """What the artefact answers, and what is made of it for groups of items."""
+        return outputs.of((*self.artefact.outputs, *self.own_groups.of))
+
+    @cached_property
+    def own_groups(self) -> groups.Own:
+        """Of items."""
+        return groups.Own.by(self.artefact)
+
+    @cached_property
+    def group_names(self) -> Any:
+        """By code, an Arrow array."""
+        import pyarrow as pa
+
+        return pa.array(self.own_groups.names, pa.string())
 
     def schemas(self) -> dict[str, "pa.Schema"]:
         """The files that the model's heads give, and their columns."""
@@ -331,7 +343,7 @@ class _Answering:
         named = [(name, pa.string()) for name in self.who]
         who = [*named, ("last_event", pa.timestamp("us", tz="UTC"))]
         return {
-            output.predictions: pa.schema([*who, *FORMS[output.kind].columns(self._classes(output))])
+            output.predictions: pa.schema([*who, *form(output).columns(self._classes(output))])
             for output in self.outputs
         }
 
@@ -345,7 +357,7 @@ class _Answering:
         schemas = self.schemas()
         for output in self.outputs:
             schema = schemas[output.predictions]
-            columns = FORMS[output.kind].rows(who, scores[output.name], self.items)
+            columns = form(output).rows(who, scores[output.name], self.group_names if output.by else self.items)
             tables[output.predictions] = pa.table(_cast(columns, schema), schema=schema)
         return tables
 
@@ -353,13 +365,11 @@ class _Answering:
         """By output what is kept of it, a row a session."""
         positions = last(chunk.split, chunk.chosen, self.artefact.max_length)
         artefact = self.artefact
-        answers = {
-            output.name: FORMS[output.kind].empty(len(positions), self._width(output)) for output in self.outputs
-        }
+        answers = {output.name: form(output).empty(len(positions), self._width(output)) for output in self.outputs}
         for chosen in blocks(positions, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
-            scores = asking.answers(artefact, chunk.split, positions, chosen, self.translation)
+            scores = self.own_groups.added(asking.answers(artefact, chunk.split, positions, chosen, self.translation))
             for output in self.outputs:
-                kept = FORMS[output.kind].kept(scores[output.name], self.top)
+                kept = form(output).kept(scores[output.name], self._width(output))
                 for array, values in zip(answers[output.name], kept, strict=True):
                     array[chosen] = values
         return answers
@@ -368,7 +378,8 @@ class _Answering:
         """How many answers to one question are kept."""
         if output.kind == "forecast":
             return int(self.artefact.card["horizon"]) * len(AMOUNTS)
-        return len(self._classes(output)) or self.top
+        top = min(self.top, len(self.own_groups.names) - FIRST_ITEM) if output.by else self.top
+        return len(self._classes(output)) or top
 
     def _classes(self, output: Output) -> tuple[str, ...]:
         """The names of the classes; none of a ranking."""

@@ -1,13 +1,14 @@
 """How each kind of answer is served: printed for one question, and as columns for many."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clickflow.heads.head import LEVELS, Kind
+from clickflow.heads.outputs import Output
 from clickflow.sequences.indexes import FIRST_ITEM
 
 AMOUNTS = ("expected", *(f"quantile_{100 * level:g}" for level in LEVELS))
@@ -218,3 +219,23 @@ FORMS: Mapping[Kind, Form] = {
     ),
 }
 """By kind of answer."""
+
+
+def _grouped_columns(by: str) -> list[tuple[str, Any]]:
+    rank, _, probability = _ranked_columns(())
+    import pyarrow as pa
+
+    return [rank, (by, pa.string()), probability]
+
+
+def form(output: Output) -> Form:
+    """That of an output: of its kind, or of a ranking of groups of items, by the name of these."""
+    own = FORMS[output.kind]
+    if not output.by:
+        return own
+    return replace(
+        own,
+        items=False,
+        as_json=lambda answers, _: [{output.by: name, "probability": round(p, 6)} for name, p in answers],
+        columns=lambda _: _grouped_columns(output.by),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import of_split
-from clickflow.evaluation import customers, vocabularies
+from clickflow.evaluation import customers, groups, vocabularies
 from clickflow.heads import outputs
 from clickflow.heads.head import SIZES
 from clickflow.params.schema import Params
@@ -20,7 +20,7 @@ from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 from clickflow.sequences.units import UNITS
 from clickflow.serving import visits
-from clickflow.serving.forms import FORMS, NOTHING, Likeliest
+from clickflow.serving.forms import NOTHING, Likeliest, form
 from clickflow.serving.identities import Kind
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError
@@ -119,12 +119,13 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
     positions = of_split(split, chosen, artefact.max_length)
     last = np.flatnonzero(positions.position == positions.length - 1)
     translation = vocabularies.translation(store, card, artefact)
-    scores = asking.answers(artefact, split, positions, last, translation)
+    own_groups = groups.Own.by(artefact)
+    scores = own_groups.added(asking.answers(artefact, split, positions, last, translation))
     names, sessions = _names(store), visits.sequences(store, part)
     whose = UNITS[card.unit].owner if card.unit in UNITS else "user_id"
     heads = [output for output in outputs.of(scores) if not output.ahead]
     own = artefact.item_ids()
-    named = {output.name: artefact.heads[output.name].classes or own for output in heads}
+    named = {o.name: own_groups.names if o.by else artefact.heads[o.name].classes or own for o in heads}
     answers = []
     for row, question in enumerate(last):
         sequence = int(positions.sequence[question])
@@ -138,7 +139,7 @@ def _answers(artefact: Artefact, store: Path, part: str, chosen: Any) -> list[An
                     Step(_did(card, split, step), names[item], bool(translation.item[item] >= FIRST_ITEM))
                     for step, item in zip(range(steps.start, steps.stop), split.item[steps], strict=True)
                 ),
-                answers={o.name: FORMS[o.kind].likeliest(scores[o.name][row], named[o.name]) for o in heads},
+                answers={o.name: form(o).likeliest(scores[o.name][row], named[o.name]) for o in heads},
             )
         )
     return answers
@@ -166,7 +167,7 @@ def _names(store: Path) -> list[str]:
 
 
 def _items(answer: Answer) -> Sequence[str]:
-    ranked = [items for head, items in answer.answers.items() if FORMS[outputs.head(head).kind].items]
+    ranked = [items for head, items in answer.answers.items() if form(outputs.named(head)).items]
     return [*(step.item for step in answer.steps), *(item for items in ranked for item, _ in items)]
 
 
@@ -190,7 +191,7 @@ def _as_json(answer: Answer, about: Mapping[str, Mapping[str, str | None]]) -> d
         "last_event": answer.last_event,
         "steps": [{**asdict(step), **about.get(step.item, NOTHING)} for step in answer.steps],
         **{
-            outputs.named(head).answer: FORMS[outputs.head(head).kind].as_json(answers, about)
+            outputs.named(head).answer: form(outputs.named(head)).as_json(answers, about)
             for head, answers in answer.answers.items()
         },
     }
@@ -230,10 +231,10 @@ def _table(title: str, answers: list[Answer], about: Mapping[str, Mapping[str, s
             [*earlier, *steps],
             *(
                 [f"{p:6.1%} {named(name)}" for name, p in answer.answers[output.name]]
-                if FORMS[output.kind].items
+                if form(output).items
                 else [
-                    f"{FORMS[output.kind].number.format(p)} {name}"
-                    for name, p in FORMS[output.kind].brief(answer.answers[output.name])
+                    f"{form(output).number.format(p)} {name}"
+                    for name, p in form(output).brief(answer.answers[output.name])
                     if p >= LEAST or output.kind in SIZES
                 ]
                 for output in heads
