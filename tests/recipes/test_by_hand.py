@@ -17,8 +17,8 @@ BY_HAND = (
     "docs/howto/page.md",
     "docs/howto/live.md",
     "docs/howto/watch.md",
-    "docs/howto/forget.md",
     "docs/howto/compression.md",
+    "docs/howto/forget.md",
 )
 """In this order: the first ones make the champion that the others speak of. The log is the simulated one."""
 

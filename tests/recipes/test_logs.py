@@ -85,6 +85,7 @@ LOGS = {
             "preset": None,
             "columns": {
                 "event_time": "event_timestamp",
+                "country": "country",
                 "item_id": "item_id",
                 "item_name": "item_name",
                 "price": "price",
