@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from clickflow.online import outlook
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.questions import subject
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
-from clickflow.online.page import outlook
 
 MADE_BY = {
     "segments": "`clickflow profiles --out reports/profiles` makes them",

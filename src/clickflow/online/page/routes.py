@@ -12,13 +12,14 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
+from clickflow.online import outlook
 from clickflow.online.history import Step
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.questions import steps_of
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
-from clickflow.online.page import outlook, static_files
+from clickflow.online.page import static_files
 from clickflow.online.page.after import about, after_each
 from clickflow.online.page.registry import Registry
 from clickflow.online.page.subjects import History, Logs, Subject, pseudonyms, revealed

@@ -17,8 +17,8 @@ AMOUNTS = ("expected", "low_10", "middle", "high_90")
 
 def segments(paths: Paths | None) -> dict[str, Any]:
     """Names, sizes, what is different and what they do later; `missing` where there are none."""
-    folder = None if paths is None else paths.root / "reports" / SEGMENTS
-    if folder is None or not (folder / "segments.json").is_file():
+    folder = _left(paths, SEGMENTS, "segments.json")
+    if folder is None:
         return MISSING
     card = read_json(folder / "card.json")
     kept = {name: card.get(name) for name in ("as_of", "customers", "horizon_days")}
@@ -49,32 +49,30 @@ def row_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
 def _row(paths: Paths | None, user: str) -> dict[str, Any] | None:
     import pyarrow.compute as pc
 
-    folder = None if paths is None else paths.root / "reports" / SEGMENTS
-    if folder is None or not (folder / "profiles.parquet").is_file():
+    folder = _left(paths, SEGMENTS, "profiles.parquet")
+    if folder is None:
         return None
-    table = _table(folder / "profiles.parquet", (folder / "profiles.parquet").stat().st_mtime_ns)
+    table = _table(folder / "profiles.parquet")
     rows: list[dict[str, Any]] = table.filter(pc.equal(table["user_id"], user)).to_pylist()
     return rows[0] if rows else None
 
 
 def forecasts(paths: Paths | None, q: str) -> dict[str, Any]:
     """The largest series whose id holds `q`, each with its periods and what to order; `missing`: there are none."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    folder = None if paths is None else paths.root / "reports" / DEMAND
-    if folder is None or not (folder / "forecasts.parquet").is_file():
+    folder = _left(paths, DEMAND, "forecasts.parquet")
+    if folder is None:
         return MISSING
     card = read_json(folder / "card.json")
     level = card["level"]
-    files = [folder / "stock.parquet", folder / "forecasts.parquet"]
-    stock, ahead = (_table(file, file.stat().st_mtime_ns) for file in files)
+    stock, ahead = _table(folder / "stock.parquet"), _table(folder / "forecasts.parquet")
     if q:
         stock = stock.filter(pc.match_substring(stock[level], q, ignore_case=True))
     rows = stock.sort_by([("expected", "descending")]).slice(0, SERIES).to_pylist()
     wanted = [row[level] for row in rows]
     by_series: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
-    import pyarrow as pa
-
     for period in ahead.filter(pc.is_in(ahead[level], pa.array(wanted, pa.string()))).to_pylist():
         by_series[period[level]].append({name: period[name] for name in ("period", *AMOUNTS)})
     past = card.get("past") or {}
@@ -85,8 +83,18 @@ def forecasts(paths: Paths | None, q: str) -> dict[str, Any]:
     }
 
 
+def _left(paths: Paths | None, name: str, file: str) -> Path | None:
+    """The folder `name` below reports/, where it holds the file."""
+    folder = None if paths is None else paths.root / "reports" / name
+    return folder if folder is not None and (folder / file).is_file() else None
+
+
+def _table(file: Path) -> Any:
+    return _table_of(file, file.stat().st_mtime_ns)
+
+
 @lru_cache(4)
-def _table(file: Path, _stamp: int) -> Any:
+def _table_of(file: Path, _stamp: int) -> Any:
     from pyarrow import parquet
 
     return parquet.read_table(file)
