@@ -8,7 +8,7 @@ good the models are, and what doing nothing costs.
     python benchmarks/pipeline.py -S source.kind=files -S source.path=/my/log -S source.preset=rees46 --json FILE
 
 Works in a clone of HEAD in a temporary folder, with the params of `--data`, of `--params` in place of params.yaml, and
-of each `-S name=value`.
+of each `-S name=value`. A `source.path` of `--params` counts from the root of this repository.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from outcome import hand_out, versions
 
 from clickflow.heads import outputs
 from clickflow.orchestration.overrides import apply, parse
+from clickflow.orchestration.variables import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,6 +80,9 @@ def measure(folder: Path, values: dict[str, Any], given: Path | None) -> dict[st
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     params = folder / "params.yaml"
     text = (given or params).read_text(encoding="utf-8")
+    log = parse_yaml(text).get("source", {}).get("path")
+    if given and log and "source.path" not in values:
+        values = {**values, "source.path": str((ROOT / log).resolve())}
     params.write_text(apply(text, values), encoding="utf-8")
     environment = {
         **os.environ,
