@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 from outcome import hand_out, versions
 
+from clickflow.cli import guarded
 from clickflow.heads import outputs
 from clickflow.orchestration.overrides import apply, parse
 from clickflow.orchestration.variables import parse_yaml
@@ -179,4 +180,4 @@ def _held(process: psutil.Process) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

@@ -62,6 +62,11 @@ def without(tree: dict[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.parametrize("name", ["all_heads_uci.yaml", "all_heads_simulator.yaml"])
+def test_the_params_of_the_benchmarks_are_valid(root, name):
+    assert len(load(root / "benchmarks" / name).models) > 3
+
+
 def test_what_dvc_yaml_names_has_to_stand_in_the_file(root, raw_params):
     """DVC ends with an error of its own where a stage's `params` are not there."""
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
