@@ -393,7 +393,8 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="None: serve.workers.", min=1)] = None,
     new_key: Annotated[str | None, typer.Option(help="Make a key of this name, show it once, and end.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="What the new key may do: read, events, promote; repeatable. None: read.")
+        list[str] | None,
+        typer.Option(help="What the new key may do: read, events, people, promote; repeatable. None: read."),
     ] = None,
 ) -> None:
     """Answer over HTTP with the champions: recommend, predict, score; `GET /openapi.json` says how to ask."""

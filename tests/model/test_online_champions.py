@@ -1,7 +1,11 @@
 """Which version answers online: the champion of the ledger, or the last good one where that cannot be had."""
 
 import asyncio
+import json
 import shutil
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -164,6 +168,64 @@ def test_the_last_good_champion_goes_on_where_the_new_one_cannot_be_had(
     found.refresh()
     assert "the ledger was changed" in found.health()[MODEL].problem
     assert engine.answer(MODEL, ASKED).version == 1
+
+
+def test_a_registry_that_never_answers_holds_up_no_rollback_and_health_says_how_long(
+    paths: Paths, artefacts: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("clickflow.online.champions.SLOW", 0.0)
+    asked, over, stop = threading.Event(), threading.Event(), threading.Event()
+
+    def hanging(model: str, version: int) -> Path:
+        asked.set()
+        assert over.wait(60)
+        return paths.home / "aside"
+
+    def until(holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < deadline, found.health()
+            time.sleep(0.01)
+
+    engine, found = champions(paths, fetch=hanging)
+    shutil.move(paths.home / "models" / MODEL / "2", paths.home / "aside")
+    crown(paths, artefacts, 2)
+    following = threading.Thread(target=found.follow, args=(0.02, stop))
+    following.start()
+    try:
+        assert asked.wait(30)
+        until(lambda: "have been waited for version 2" in found.health()[MODEL].problem)
+        standing = found.health()[MODEL]
+        assert (standing.champion, standing.serving) == (2, 1)
+        assert "version 1 goes on answering" in standing.problem
+        until(lambda: "have been waited for version 2" in capsys.readouterr().err)
+        crown(paths, artefacts, 1)  # rolled back meanwhile
+        until(lambda: found.health()[MODEL].champion == 1)
+        assert found.health()[MODEL].problem == ""
+        over.set()
+        until(lambda: not found._asking.locked())
+        assert engine.answer(MODEL, ASKED).version == 1, "what came late is not champion any more"
+    finally:
+        over.set()
+        stop.set()
+        following.join(30)
+
+
+def test_a_whole_artefact_that_is_no_model_here_leaves_the_last_good_champion(
+    paths: Paths, artefacts: list[Path]
+) -> None:
+    """Such as one that a later version of this program made: its bytes are those of the ledger."""
+    engine, found = champions(paths)
+    folder = paths.home / "models" / MODEL / "2"
+    card = json.loads((folder / "card.json").read_text())
+    del card["actions"], card["outputs"]
+    (folder / "card.json").write_text(json.dumps(card))
+    crown(paths, [artefacts[0], folder], 2)
+    found.refresh()
+    assert "version 2, the champion, cannot be loaded" in found.health()[MODEL].problem
+    assert engine.answer(MODEL, ASKED).version == 1
+    again, _ = champions(paths)
+    assert again.answer(MODEL, ASKED).version == 1
 
 
 def test_files_that_change_below_a_champion_are_told_of(paths: Paths) -> None:

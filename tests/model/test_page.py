@@ -235,7 +235,7 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     body = {"to": 1, "reason": "-- it was better"}
     assert ask("POST", f"{place}/rollback", json=body).status_code == 401, "nobody has a key: nobody may"
 
-    scopes = {"shop": ("read",), "eve": ("read", "promote")}
+    scopes = {"shop": ("read",), "ann": ("read", "people"), "eve": ("read", "promote")}
     allowed = {name: keys.make(tmp_path, name, own) for name, own in scopes.items()}
     ask = client(served, "shop.example", keys=server.Keys(tmp_path).now, extra=dict(extra))
     own = {name: {"authorization": f"Bearer {key}"} for name, key in allowed.items()}
@@ -244,6 +244,13 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     for verb_ in ("rollback", "promote"):
         assert ask("POST", f"{place}/{verb_}", headers=own["shop"], json=body).status_code == 403
     assert ran == []
+    named = {"session": "somebody", "output": "next_action"}
+    for name, seen in (("shop", False), ("ann", True), ("eve", False)):  # a history is seen by who may see people
+        for path in ("subjects?unit=session", "subjects/session/none"):
+            assert (ask("GET", f"/v1/console/{path}", headers=own[name]).status_code != 403) is seen, (name, path)
+        assert (ask("POST", "/v1/explain", headers=own[name], json=named).status_code != 403) is seen, name
+        sent = {"history": [{"item": "5"}], "output": "next_action"}
+        assert ask("POST", "/v1/explain", headers=own[name], json=sent).status_code == 200
     assert ask("POST", f"{place}/rollback", headers=own["eve"], json=body).status_code == 200
     assert ran.pop() == (("rollback", served.model, "--reason=-- it was better", "--to=1"), "eve")
     good = {"reason": "good"}

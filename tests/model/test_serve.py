@@ -1,6 +1,8 @@
 """`clickflow serve`: what is asked and answered over HTTP, and what is refused."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -252,6 +254,55 @@ def test_who_has_no_key_is_let_in_on_loopback_alone_and_a_scope_is_all_that_a_ke
     assert told.status_code == 403
     assert "events" in told.json()["detail"]
     assert ask("GET", "/healthz").status_code == 200
+
+
+def test_keys_that_are_gone_let_nobody_in_where_the_server_can_be_reached(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "KEYS_AGE", 0)
+    key = keys.make(tmp_path, "shop", ("read",))
+    held = server.Keys(tmp_path, shut=True)
+    ask = client(served, "localhost", keys=held.now)
+    own = {"authorization": f"Bearer {key}"}
+    file = keys.file_of(tmp_path)
+    for spoil in (lambda: file.write_text("{"), file.unlink, lambda: file.write_text("{}")):
+        spoil()
+        assert ask("GET", "/v1/models").status_code == 401
+        assert ask("GET", "/v1/models", headers=own).status_code == 200, "those of before hold"
+        assert "those of before hold" in held.wrong
+    again = server.Keys(tmp_path, shut=True)  # a worker that is started again
+    assert client(served, "localhost", keys=again.now)("GET", "/v1/models", headers=own).status_code == 401
+    key = keys.make(tmp_path, "shop", ("read",))
+    assert ask("GET", "/v1/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
+    assert held.wrong == ""
+
+
+def test_what_takes_long_is_done_apart_and_refused_where_too_much_waits(served: Served) -> None:
+    from clickflow.online.http.problems import Refused
+    from clickflow.online.http.settings import Apart
+
+    begun, over = threading.Event(), threading.Event()
+    apart = Apart("tests", threads=1, most=2)
+
+    def long() -> str:
+        begun.set()
+        assert over.wait(30)
+        return "done"
+
+    async def asked() -> None:
+        first, given_up = asyncio.create_task(apart.run(long)), asyncio.create_task(apart.run(long))
+        await asyncio.to_thread(begun.wait, 30)
+        with pytest.raises(Refused, match="2 tests"):
+            await apart.run(long)
+        given_up.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await given_up
+        third = asyncio.create_task(apart.run(long))  # who was given up before it began takes no room
+        await asyncio.sleep(0)
+        over.set()
+        assert (await first, await third) == ("done", "done")
+
+    asyncio.run(asked())
 
 
 def test_a_key_asks_as_often_as_it_may(served: Served) -> None:

@@ -284,7 +284,7 @@ def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader
 
 def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served: Server, reader: Reader) -> None:
     home = served.log.parent / ".clickflow"
-    key = keys.make(home, "eve", ("read", "promote"))
+    key = keys.make(home, "eve", ("read", "people", "promote"))
     served.until(lambda: served.client.get("/v1/models").status_code == 401)
     page = reader.page
     page.goto("/#/models")

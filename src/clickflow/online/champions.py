@@ -2,7 +2,8 @@
 
 A champion that cannot be had (the registry is away, its files are spoilt, the disk is full) leaves the one before
 answering; `health` says what is wrong. Nothing here runs while a question waits: `follow` is for a thread of its own,
-and what must be downloaded is, by another process.
+and what must be downloaded is, by another process. A champion that is here does not wait for one that is not: a
+registry may take a connection and never answer.
 """
 
 import contextlib
@@ -23,9 +24,18 @@ from clickflow.system import process
 from clickflow.system.console import say
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_client
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds until a version that could not be had is tried again; each time twice as long, at most so many."""
+
+SLOW = 10.0
+"""Seconds that the registry may take before health says so."""
+LONGEST_FETCH = 1800.0
+"""Seconds after which a download is given up, whatever still comes of it."""
+
+NOTHING = "nothing answers in its place"
+WAITING = "see whether the registry answers; it is given up and tried again by itself"
 
 Fetch = Callable[[str, int], Path]
 """From a model and a version to its artefact's folder, whose files are whole."""
@@ -69,22 +79,37 @@ class Champions:
         self._again: dict[str, tuple[int, float, float]] = {}
         self._away: tuple[float, float, ClickflowError] | None = None
         self._seen: dict[str, tuple[Path, object]] = {}
-        self._one = threading.Lock()
+        self._asked: tuple[str, int, float] | None = None
+        """What the registry is asked for now: model, version (0: which one is champion), since when."""
+        self._told: object = None
+        self._ledger: tuple[object, list[ledger.Entry]] = (None, [])
+        self._one, self._asking = threading.Lock(), threading.Lock()
 
     def health(self) -> dict[str, Standing]:
-        """How each model stands, as of the last `refresh`."""
-        return dict(self._standing)
+        """How each model stands, as of the last `refresh`, and what has been waited for too long."""
+        found = dict(self._standing)
+        if (asked := self._asked) is None or time.monotonic() - asked[2] < SLOW:
+            return found
+        model, version, since = asked
+        now = found[model]
+        if version and version != now.champion:  # it was rolled back meanwhile
+            return found
+        what = f"version {version}, the champion, to come" if version else "the registry to say who is champion"
+        problem = f"{time.monotonic() - since:.0f} s have been waited for {what}; {_instead(now)}"
+        found[model] = replace(now, champion=version or now.champion, problem=problem, next=WAITING, waiting=False)
+        return found
 
     def refresh(self) -> None:
         """Bring every model to its champion; whatever is wrong is kept for `health`, and said once."""
         self.refresh_here()  # no champion that is here waits for a registry that does not answer
-        with self._one:
+        with self._asking:
             for model in self._standing:
                 try:
-                    after = self._brought(model)
-                except (ClickflowError, OSError, MemoryError) as error:
-                    after = replace(self._standing[model], problem=_told(error), next=_next(error), waiting=False)
-                self._settle(model, after)
+                    self._bring(model)
+                except Exception as error:
+                    with self._one:
+                        now = self._standing[model]
+                        self._settle(model, replace(now, problem=_told(error), next=_next(error), waiting=False))
 
     def refresh_here(self) -> None:
         """Swap in champions that the ledger names and the home holds; the registry is not asked. Where nothing answers
@@ -94,26 +119,28 @@ class Champions:
             for model, now in self._standing.items():
                 said = ""
                 try:
-                    wanted = ledger.standing(ledger.whole(self._paths), model).champion
+                    wanted = self._ledgers(model)
                     tried = self._again.get(model, (0, 0.0, 0.0))[0]
-                    if not wanted or wanted in (now.serving, tried):
+                    if not wanted or wanted == tried or wanted == now.serving == now.champion:
                         continue
-                    if champion.held(self._paths, model, wanted):
-                        after = self._brought(model)
-                    elif not now.serving:
+                    if wanted == now.serving:
+                        after = replace(now, champion=wanted, problem="", next="")
+                    elif folder := champion.held(self._paths, model, wanted):
+                        after = self._loaded(model, wanted, folder)
+                    elif now.serving:
+                        after = replace(now, champion=wanted)
+                    else:
                         spoilt = champion.folder_of(self._paths, model, wanted).exists()
                         why = "is here, and not as it was recorded" if spoilt else "is not here yet"
                         after = replace(
                             now,
                             champion=wanted,
-                            problem=f"version {wanted}, the champion, {why}; nothing answers in its place",
+                            problem=f"version {wanted}, the champion, {why}; {NOTHING}",
                             next="wait: it is fetched from the registry",
                         )
                         if not spoilt:  # so is every first start after the first promotion
                             said = f"{model}: version {wanted} is fetched from the registry, and answers then"
-                    else:
-                        continue
-                except (ClickflowError, OSError, MemoryError):
+                except Exception:
                     continue  # `refresh` says it
                 self._settle(model, after, said)
 
@@ -129,55 +156,101 @@ class Champions:
         self._standing = {**self._standing, model: after}
 
     def follow(self, seconds: float, stop: threading.Event) -> None:
-        """`refresh`, and again every so many seconds, until `stop`."""
+        """`refresh`, and again every so many seconds, until `stop`; what is here is seen to also while the registry is
+        waited for.
+        """
+        threading.Thread(target=self._follow_here, args=(seconds, stop), name="champions here", daemon=True).start()
         self.refresh()
         while not stop.wait(seconds):
             self.refresh()
 
-    def version(self, model: str, number: int) -> Served:
-        """A version of a model, loaded; it does not answer by that. Raises as `champion.fetch` does."""
-        return Served.of(model, number, self._fetch(model, number), threads=self._threads)
+    def _follow_here(self, seconds: float, stop: threading.Event) -> None:
+        while not stop.wait(seconds):
+            self.refresh_here()
+            asked = self._asked
+            if asked is not None and asked != self._told and time.monotonic() - asked[2] >= SLOW:
+                self._told = asked
+                say(f"warning: {asked[0]}: {self.health()[asked[0]].problem or 'the registry is waited for'}")
 
-    def _brought(self, model: str) -> Standing:
-        now = self._standing[model]
+    def _bring(self, model: str) -> None:
+        """Bring a model to its champion. The registry is asked while nothing is held: others go on."""
         wanted = self._wanted(model)
-        if not wanted:
-            self._engine.withdraw(model)
-            self._seen.pop(model, None)
-            why = f"{model} has no champion: `dvc repro`, then `clickflow promote`, make the first one"
-            return Standing(problem=why, waiting=True)
-        now = replace(now, champion=wanted, problem="", next="", waiting=False)
-        if now.serving == wanted:
-            spoilt = self._spoilt(model)
-            return replace(
-                now, problem=spoilt, next="find out what wrote there; then remove the folder" if spoilt else ""
-            )
-        number, due, pause = self._again.get(model, (0, 0.0, FIRST_PAUSE / 2))
-        if number == wanted and time.monotonic() < due:
-            return replace(now, problem=self._standing[model].problem, next=self._standing[model].next)
-        pause = min(2 * pause, LONGEST_PAUSE) if number == wanted else FIRST_PAUSE
+        with self._one:
+            now = replace(self._standing[model], champion=wanted, problem="", next="", waiting=False)
+            if not wanted:
+                self._engine.withdraw(model)
+                self._seen.pop(model, None)
+                why = f"{model} has no champion: `dvc repro`, then `clickflow promote`, make the first one"
+                self._settle(model, Standing(problem=why, waiting=True))
+                return
+            if now.serving == wanted:
+                spoilt = self._spoilt(model)
+                mends = "find out what wrote there; then remove the folder" if spoilt else ""
+                self._settle(model, replace(now, problem=spoilt, next=mends))
+                return
+            number, due, pause = self._again.get(model, (0, 0.0, FIRST_PAUSE / 2))
+            if number == wanted and time.monotonic() < due:
+                if self._standing[model].champion != wanted:  # rolled back, and promoted again
+                    problem = f"version {wanted}, the champion, could not be loaded before; {_instead(now)}"
+                    self._settle(model, replace(now, problem=problem, next=WAITING))
+                return
+            pause = min(2 * pause, LONGEST_PAUSE) if number == wanted else FIRST_PAUSE
         try:
-            self._swap(self.version(model, wanted))
-        except (ClickflowError, OSError, MemoryError) as error:
-            self._again[model] = (wanted, time.monotonic() + pause, pause)
-            instead = f"version {now.serving} goes on answering" if now.serving else "nothing answers in its place"
-            problem = f"version {wanted}, the champion, cannot be loaded: {_told(error)}; {instead}"
-            return replace(now, problem=problem, next=_next(error))
+            with self._waiting(model, wanted):
+                folder = self._fetch(model, wanted)
+            with self._one:
+                if self._ledgers(model) in (None, wanted):  # else it was rolled back while it came
+                    self._settle(model, self._loaded(model, wanted, folder))
+        except Exception as error:
+            with self._one:
+                if self._ledgers(model) not in (None, wanted):
+                    return
+                self._again[model] = (wanted, time.monotonic() + pause, pause)
+                problem = f"version {wanted}, the champion, cannot be loaded: {_told(error)}; {_instead(now)}"
+                self._settle(model, replace(self._standing[model], champion=wanted, problem=problem, next=_next(error)))
+
+    def _loaded(self, model: str, number: int, folder: Path) -> Standing:
+        """Let the version in `folder` answer."""
+        self._swap(Served.of(model, number, folder, threads=self._threads))
         self._again.pop(model, None)
-        return Standing(champion=wanted, serving=wanted, since=time.time())
+        return Standing(champion=number, serving=number, since=time.time())
+
+    @contextlib.contextmanager
+    def _waiting(self, model: str, version: int) -> Iterator[None]:
+        self._asked = (model, version, time.monotonic())
+        try:
+            yield
+        finally:
+            self._asked = None
+
+    def _ledgers(self, model: str) -> int | None:
+        """The champion by the ledger; None where it has no line on one."""
+        standing = ledger.standing(self._entries(), model)
+        return standing.champion if standing.entry else None
+
+    def _entries(self) -> list[ledger.Entry]:
+        """The ledger, read and checked again where it has changed."""
+        try:
+            found = ledger.path(self._paths).stat()
+            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        except OSError:
+            return ledger.whole(self._paths)
+        if stamp != self._ledger[0]:
+            self._ledger = (stamp, ledger.whole(self._paths))
+        return self._ledger[1]
 
     def _wanted(self, model: str) -> int:
         """The champion's version. Where the ledger does not know it the registry does, which is asked seldom while it
         is away, once for all models.
         """
-        standing = ledger.standing(ledger.whole(self._paths), model)
-        if standing.entry:
-            return standing.champion
+        if (said := self._ledgers(model)) is not None:
+            return said
         due, pause, last = self._away or (0.0, FIRST_PAUSE / 2, None)
         if last is not None and time.monotonic() < due:
             raise last
         try:
-            found = champion.current(self._params, self._paths, model)
+            with self._waiting(model, 0):
+                found = champion.current(self._params, self._paths, model, patient=False)
         except ClickflowError as error:
             pause = min(2 * pause, LONGEST_PAUSE)
             self._away = (time.monotonic() + pause, pause, error)
@@ -200,9 +273,9 @@ class Champions:
                 if folder is None:
                     continue
                 self._swap(Served.of(model, number, folder, threads=self._threads))
-            except (ClickflowError, OSError, MemoryError):
+            except Exception:
                 continue
-            told = now.problem.removesuffix("; nothing answers in its place")
+            told = now.problem.removesuffix(f"; {NOTHING}")
             problem = f"{told}; version {number}, an earlier champion, answers"
             return replace(now, serving=number, since=time.time(), problem=problem)
         return now
@@ -236,8 +309,8 @@ def fetched(paths: Paths, model: str, version: int) -> Path:
         return folder
     said: list[str] = []
     command = [sys.executable, "-m", "clickflow.online.champions", model, str(version)]
-    env = {**os.environ, "CLICKFLOW_HOME": str(paths.home)}
-    done = process.run(command, cwd=paths.root, env=env, say=said.append, capture=True)
+    env = {**mlflow_client.IMPATIENT, **os.environ, "CLICKFLOW_HOME": str(paths.home)}
+    done = process.run(command, cwd=paths.root, env=env, say=said.append, capture=True, limit=LONGEST_FETCH)
     try:
         told = json.loads(done.stdout)
     except ValueError:
@@ -269,11 +342,17 @@ def _trim() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+def _instead(now: Standing) -> str:
+    return f"version {now.serving} goes on answering" if now.serving else NOTHING
+
+
 def _told(error: Exception) -> str:
     """In one line."""
     if isinstance(error, ClickflowError):
         return error.what
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
 
 
 def _next(error: Exception) -> str:

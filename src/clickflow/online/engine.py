@@ -36,6 +36,8 @@ class Answer:
     """By output that is a ranking."""
     fallback: Literal["no_history"] | None = None
     """`no_history`: nothing of the history is read by the model, and values are NaN."""
+    served: Served | None = field(default=None, repr=False, compare=False)
+    """Who answered, whatever has been swapped in since."""
 
 
 class Engine:
@@ -192,7 +194,7 @@ def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Ans
                 logs = dense[name][slow.index(place)] if dense and place in slow else None
                 rankings[place][name] = recommend(served, question, _of(rules, name), logs)
     return [
-        Answer(served.model, served.version, values[k], rankings[k], None if read[k] else "no_history")
+        Answer(served.model, served.version, values[k], rankings[k], None if read[k] else "no_history", served)
         for k in range(len(asked))
     ]
 

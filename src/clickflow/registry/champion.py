@@ -14,7 +14,7 @@ from clickflow.system.paths import Paths
 from clickflow.tracking import mlflow_client, registered_models
 
 
-def current(params: Params, paths: Paths, model: str) -> int:
+def current(params: Params, paths: Paths, model: str, *, patient: bool = True) -> int:
     """The champion's version of `model`, 0 where there is none.
 
     The ledger says it; where the ledger has no line on it (a registry older than the ledger, or another home), the
@@ -24,7 +24,8 @@ def current(params: Params, paths: Paths, model: str) -> int:
     standing = ledger.standing(ledger.whole(paths), model)
     if standing.entry or mlflow_client.untouched(params, paths):
         return standing.champion
-    return registered_models.aliases(mlflow_client.connect(params, paths), model).get(registered_models.CHAMPION, 0)
+    store = mlflow_client.connect(params, paths, patient=patient)
+    return registered_models.aliases(store, model).get(registered_models.CHAMPION, 0)
 
 
 def fetch(params: Params, paths: Paths, model: str, version: int) -> Path:

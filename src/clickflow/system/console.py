@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+
+class _Told(Console):
+    """Where nobody listens any more (a reader of the log that has ended), the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = _Told(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two progress lines where no terminal is attached."""
@@ -62,8 +70,9 @@ def complain(lines: Sequence[str]) -> None:
 
 
 def say(message: str) -> None:
-    """One line for the person watching."""
-    err.print(message)
+    """One line for the person watching; where nobody can be told (a log on a full disk), the work goes on."""
+    with suppress(OSError):
+        err.print(message)
 
 
 def emit(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], Any]) -> None:

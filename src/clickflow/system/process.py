@@ -49,8 +49,17 @@ class Finished:
     stdout: str = ""
 
 
-def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], say: Say, capture: bool = False) -> Finished:
-    """Run a program to its end, giving every line it says to `say`; with `capture` only standard error is said.
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    say: Say,
+    capture: bool = False,
+    limit: float | None = None,
+) -> Finished:
+    """Run a program to its end, giving every line it says to `say`; with `capture` only standard error is said. After
+    `limit` seconds it is ended.
 
     Whatever ends the wait (Ctrl-C, a time limit) ends the program and its children first; whatever ends this process
     (kill -9 too) ends them right after.
@@ -71,12 +80,18 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], say: Say, 
         )
         _running.add(child)
         threading.Thread(target=_end_group, args=[child], daemon=True).start()
+        late = None if limit is None else threading.Timer(limit, stop, [child])
+        if late is not None:
+            late.daemon = True
+            late.start()
         try:
             for line in (child.stderr if capture else child.stdout) or ():
                 tail.append(line.rstrip("\n"))
                 say(tail[-1])
             code = child.wait()
         finally:
+            if late is not None:
+                late.cancel()
             stop(child)
             _running.discard(child)
         kept.seek(0)

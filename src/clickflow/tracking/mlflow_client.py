@@ -20,6 +20,10 @@ from clickflow.system.paths import Paths
 PROMOTER = "CLICKFLOW_PROMOTER_PASSWORD"
 """MLflow's password of user promoter, where its server asks who is there."""
 
+PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""How long a server that does not answer is waited for: of who needs it, and of who can go on without."""
+
 
 @dataclass(frozen=True)
 class Store:
@@ -132,8 +136,8 @@ def _quieten(*, patient: bool) -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a result on stdout is ours alone
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2" if patient else "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30" if patient else "10")
+    for name, value in (PATIENT if patient else IMPATIENT).items():
+        os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

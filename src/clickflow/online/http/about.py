@@ -10,6 +10,7 @@ from clickflow.online.http.settings import Service
 METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
 NEXT = {
+    "keys": "put serving-keys.json back, or make a key with `clickflow serve --new-key`",
     "state": "start Redis again, which serve.redis of params.yaml names; nothing else has to be started anew",
     "live log": "free some space where the home is; rows wait in memory until then, at most live.queue of them",
     "live report": "run `clickflow live` on this machine: it says what is in its way",
@@ -33,14 +34,18 @@ async def models(service: Service, _: Call) -> schema.Models:
         )
         for one in served
     ]
-    return schema.Models(found, dict(service.settings.wrong()))
+    return schema.Models(found, await wrong_of(service))
+
+
+async def wrong_of(service: Service) -> dict[str, str]:
+    """What is wrong, by model or part."""
+    said = await service.state.wrong()
+    return {**service.settings.wrong(), **({"state": said} if said else {})}
 
 
 async def health_of(service: Service) -> schema.Health:
     """What answers, and what is wrong."""
-    wrong = dict(service.settings.wrong())
-    if said := await service.state.wrong():
-        wrong["state"] = said
+    wrong = await wrong_of(service)
     next_ = {**NEXT, **service.settings.next()}
     versions = {name: service.engine.current(name).version for name in service.engine.models}
     if not versions and not wrong:
@@ -64,7 +69,7 @@ async def readyz(service: Service, _: Call) -> Response:
     return Response(msgspec.json.encode(health), 200 if health.versions else 503, media_type="application/json")
 
 
-def show(service: Service) -> None:
+async def show(service: Service) -> None:
     """Set the gauges to what is now."""
     serving = {name: service.engine.current(name).version for name in service.engine.models}
     wanted = dict(service.settings.champions())
@@ -75,7 +80,7 @@ def show(service: Service) -> None:
     service.metrics.show("clickflow_state", {(name,): value for name, value in service.state.counts.items()})
     service.metrics.show("clickflow_serving_version", {(name,): serving.get(name, 0) for name in {**serving, **wanted}})
     service.metrics.show("clickflow_champion_version", {(name,): version for name, version in wanted.items()})
-    service.metrics.show("clickflow_wrong", {(name,): 1 for name in service.settings.wrong()})
+    service.metrics.show("clickflow_wrong", {(name,): 1 for name in await wrong_of(service)})
     if (live := service.settings.extra.get("live")) is not None:
         for name, values in live.gauges().items():
             service.metrics.show(name, values)
@@ -83,7 +88,7 @@ def show(service: Service) -> None:
 
 async def metrics(service: Service, _: Call) -> Response:
     """For Prometheus."""
-    show(service)
+    await show(service)
     return Response(service.metrics.text(), media_type=METRICS_MEDIA, headers={"Cache-Control": "no-store"})
 
 

@@ -53,7 +53,7 @@ async def _ask(
         model = service.settings.choose(model, customer or session)
     found: engine.Answer = await _answered(service, model, served.model, question, rules)
     name = found.model
-    who = _who(service, found, served)
+    who = found.served or served
     answer = make(found, who)
     answer.model = served.model  # a canary's name is the engine's own: who is asked is the model, `version` says which
     answer.unknown = unknown_of(who, question, **named)
@@ -91,11 +91,6 @@ async def _answered(service: Service, name: str, model: str, question: Any, rule
             service.metrics.failed.labels("canary").inc()
             console.say(f"{name} failed, the champion answers: {type(error).__name__}: {error}")
     return await service.engine.ask(model, question, rules)
-
-
-def _who(service: Service, found: engine.Answer, asked: Served) -> Served:
-    """The version that answered: another than the one that was asked, where they were swapped in between."""
-    return asked if found.version == asked.version else service.engine.current(found.model)
 
 
 def _ranking(found: engine.Answer, output: str) -> Ranking:

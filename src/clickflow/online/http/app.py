@@ -91,7 +91,7 @@ def app(engine: Engine, state: State, settings: Settings) -> Starlette:
 async def _shown(service: Service) -> None:
     while True:
         with contextlib.suppress(Exception):  # what is wrong is said where it is made
-            about.show(service)
+            await about.show(service)
         await asyncio.sleep(SHOWN)
 
 

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, write_bytes
 
-Scope = Literal["read", "events", "promote"]
+Scope = Literal["read", "events", "people", "promote"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 PREFIX = "cf_"

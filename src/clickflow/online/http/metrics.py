@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -88,6 +89,22 @@ class Metrics:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return bytes(generate_latest(registry))
+
+
+ROOM = 1 << 20
+"""Bytes of a file that prometheus_client begins with."""
+
+
+def take_room(folder: Path) -> None:
+    """Have the room on disk in which this worker will count: it counts through memory maps, and a disk that is full
+    would kill it there. What gauges showed of workers that are gone goes. Raises OSError where there is no room.
+    """
+    for file in folder.glob("gauge_live*_*.db"):
+        if not Path("/proc", file.stem.rpartition("_")[2]).exists():
+            file.unlink(missing_ok=True)
+    for kind in ("counter", "histogram", *dict.fromkeys(f"gauge_{mode}" for _, _, mode in GAUGES.values())):
+        with (folder / f"{kind}_{os.getpid()}.db").open("ab") as made:
+            os.posix_fallocate(made.fileno(), 0, ROOM)
 
 
 def made() -> Metrics:

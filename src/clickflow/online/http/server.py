@@ -31,6 +31,7 @@ SWITCH = 0.0005
 """Seconds after which a thread of Python lets another one on."""
 KEYS_AGE = 2.0
 """Seconds after which a change of the keys is seen."""
+KEPT = "those of before hold"
 
 
 def run(params: Params, paths: Paths, *, host: str | None, port: int | None, workers: int | None) -> None:
@@ -127,11 +128,18 @@ def build(params: Params, paths: Paths) -> Any:
     from clickflow.online.champions import Champions
     from clickflow.online.engine import Engine
     from clickflow.online.http.app import app
+    from clickflow.online.http.metrics import take_room
     from clickflow.online.http.settings import Settings
     from clickflow.online.http.tracing import tracer
     from clickflow.online.live.live import Live
     from clickflow.online.remembering import Listed, Remembering
 
+    if counted := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        try:
+            take_room(Path(counted))
+        except OSError as error:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+            console.say(f"warning: {counted}: {error.strerror}; this worker counts by itself, /metrics has not all")
     # models answer in threads of their own: they must not hold up who speaks HTTP, nor start threads for small products
     sys.setswitchinterval(SWITCH)
     threadpoolctl.threadpool_limits(1)
@@ -142,6 +150,7 @@ def build(params: Params, paths: Paths) -> Any:
     stop = threading.Event()
     threading.Thread(target=champions.follow, args=(serve.refresh_seconds, stop), name="champions", daemon=True).start()
     live = Live(params, paths, engine).start()
+    held = Keys(paths.home, shut=not is_loopback(serve.host))
 
     def wrong() -> Mapping[str, str]:
         found = {
@@ -149,7 +158,8 @@ def build(params: Params, paths: Paths) -> Any:
             for model, each in champions.health().items()
             if each.problem and (not each.waiting or model in serve.models)
         }
-        return {**found, **live.wrong(), **rotated(paths.home, key)}
+        said = {"keys": held.wrong} if held.wrong else {}
+        return {**found, **live.wrong(), **rotated(paths.home, key), **said}
 
     def end() -> None:
         stop.set()
@@ -160,7 +170,7 @@ def build(params: Params, paths: Paths) -> Any:
         observers=(live.observe,),
         choose=live.choose,
         pseudonym=pseudonyms(params, key),
-        keys=Keys(paths.home).now,
+        keys=held.now,
         gap=gaps(params).get,
         wrong=wrong,
         champions=lambda: {model: each.champion for model, each in champions.health().items()},
@@ -247,12 +257,20 @@ def pseudonyms(params: Params, key: bytes) -> Callable[[str, str], str | None]:
     return of
 
 
-class Keys:
-    """The keys of a home, read again when their file has changed."""
+NOBODY: Mapping[bytes, keys.Key] = {b"": keys.Key("nobody", frozenset())}
+"""Keys that nobody has: no hash is empty."""
 
-    def __init__(self, home: Path) -> None:
-        self._home, self._held = home, keys.load(home)
+
+class Keys:
+    """The keys of a home, read again when their file has changed. Where the server can be reached from other machines
+    (`shut`), keys that are gone let nobody in: without any, whoever reaches it may ask.
+    """
+
+    def __init__(self, home: Path, *, shut: bool = False) -> None:
+        self._home, self._shut, self.wrong = home, shut, ""
+        self._held: Mapping[bytes, keys.Key] = NOBODY
         self._stamp, self._looked = self._seen(), time.monotonic()
+        self._read()
         self._lock = threading.Lock()
 
     def now(self) -> Mapping[bytes, keys.Key]:
@@ -262,12 +280,24 @@ class Keys:
             try:
                 self._looked = at
                 if (stamp := self._seen()) != self._stamp:
-                    self._held, self._stamp = keys.load(self._home), stamp
-            except ClickflowError as error:
-                console.say(f"keys: {error.what}; those of before hold")
+                    self._stamp = stamp
+                    self._read()
             finally:
                 self._lock.release()
         return self._held
+
+    def _read(self) -> None:
+        before = self.wrong
+        try:
+            found = keys.load(self._home)
+            gone = self._shut and not found
+            self.wrong = f"there is no key any more in {keys.file_of(self._home)}; {KEPT}" if gone else ""
+            self._held = self._held if gone else found
+        except (ClickflowError, OSError) as error:
+            said = error.what if isinstance(error, ClickflowError) else f"the keys cannot be read: {error}"
+            self.wrong = f"{said}; {KEPT}"
+        if self.wrong and self.wrong != before:
+            console.say(f"warning: keys: {self.wrong}")
 
     def _seen(self) -> tuple[int, int]:
         try:

@@ -1,16 +1,20 @@
 """What a server is told once, and what it holds while it runs."""
 
+import asyncio
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question
 from clickflow.online.http.keys import Bucket, Key
 from clickflow.online.http.metrics import Metrics
+from clickflow.online.http.problems import Refused
 from clickflow.online.state import State
 from clickflow.params.serve import Serve
 from clickflow.system import console
@@ -110,6 +114,32 @@ class Observers:
                     console.say(f"an observer of answers failed: {type(error).__name__}: {error}")
 
 
+class Apart:
+    """Threads of their own for what takes long, so that nothing else waits for them: a request that is given up leaves
+    its thread at work. Of more than `most` at once, those above are refused.
+    """
+
+    def __init__(self, name: str, *, threads: int, most: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, name)
+        self._name, self._most, self._under_way = name, most, 0
+        self._one = threading.Lock()
+
+    async def run(self, function: Callable[..., Any], *given: Any, **words: Any) -> Any:
+        """What the function returns. Raises Refused where too many wait."""
+        with self._one:
+            if self._under_way >= self._most:
+                what = f"{self._most} {self._name} are being made already"
+                raise Refused("not-ready", what, "try again", retry_after=1)
+            self._under_way += 1
+        future = self._pool.submit(partial(function, *given, **words))
+        future.add_done_callback(self._done)
+        return await asyncio.wrap_future(future)
+
+    def _done(self, _: "Future[Any]") -> None:
+        with self._one:
+            self._under_way -= 1
+
+
 @dataclass(kw_only=True)
 class Service:
     """What an application holds while it runs; each route gets it."""
@@ -121,6 +151,8 @@ class Service:
     observers: Observers
     bucket: Bucket | None
     started: float = field(default_factory=time.monotonic)
+    explanations: Apart = field(default_factory=lambda: Apart("explanations", threads=2, most=16))
+    changes: Apart = field(default_factory=lambda: Apart("changes and looks at the registry", threads=2, most=4))
 
     @property
     def serve(self) -> Serve:

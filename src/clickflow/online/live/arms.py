@@ -6,6 +6,7 @@ meets one version as long as the canary is on, on whatever server, and who is in
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from clickflow.registry.ledger import Entry
 from clickflow.system.console import say
 
 POLL = 5.0
-"""Seconds between two looks at the ledger."""
+"""Seconds between two looks at the ledger; a start waits no longer for the first."""
+LONGEST_PAUSE = 300.0
+"""Seconds at most until a version that could not be had is tried again; the first time `POLL`, then twice as long."""
 MARK = "@"
 """`next_step@canary` is what the engine calls the canary of `next_step`."""
 
@@ -72,13 +75,14 @@ class Arms:
 
     def __post_init__(self) -> None:
         self._seen: tuple[int, int, tuple[str, ...]] | None = None
-        self._ended = threading.Event()
+        self._again: dict[tuple[str, int], tuple[float, float]] = {}
+        self._ended, self._looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="live-arms", daemon=True)
 
     def start(self) -> "Arms":
-        """Look now, and follow."""
-        self.look()
+        """Look now, and follow; a version that is long in coming is not waited for."""
         self._thread.start()
+        self._looked.wait(POLL)
         return self
 
     def stop(self) -> None:
@@ -113,6 +117,11 @@ class Arms:
         except Exception as error:
             self._tell("ledger", f"{error}")
             return
+        for model in self.engine.models:  # of all, before any is fetched: from here on their champion answers
+            on, before = canary.running(entries, model), self.canaries.get(model)
+            if before is not None and (on is None or before.version != on.version):
+                del self.canaries[model]
+                self.engine.withdraw(canary_of(model))
         done = [self._follow(entries, model) for model in self.engine.models]
         if all(done):
             self._seen, self.wrong = mark, {}
@@ -120,18 +129,22 @@ class Arms:
     def _follow(self, entries: Sequence[Entry], model: str) -> bool:
         """Whether all that the ledger says of a model is done."""
         on = canary.running(entries, model)
-        if on is None or (before := self.canaries.get(model)) is None or before.version != on.version:
-            self.canaries.pop(model, None)  # from here on the champion answers
+        version = candidate(entries, model) if self.shadow or on else 0
+        due, pause = self._again.get((model, version), (0.0, POLL / 2))
+        if time.monotonic() < due:
+            return False
         try:
-            version = candidate(entries, model) if self.shadow or on else 0
             if version and (model not in self.shadows or self.shadows[model].version != version):
                 self.shadows[model] = Served.of(model, version, self.fetch(model, version))
+                self._again.pop((model, version), None)
             if not version:
                 self.shadows.pop(model, None)
             if on is not None:
                 self.engine.swap(replace(self.shadows[model], model=canary_of(model)))
                 self.canaries[model] = on
         except Exception as error:
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self._again[model, version] = (time.monotonic() + pause, pause)
             self._tell(model, f"version {version if on is None else on.version} is not loaded: {error}")
             return False
         return True
@@ -143,5 +156,7 @@ class Arms:
         self.wrong = {**self.wrong, name: what}
 
     def _work(self) -> None:
+        self.look()
+        self._looked.set()
         while not self._ended.wait(POLL):
             self.look()

@@ -126,7 +126,7 @@ class Live:
         # who could not have been in the canary is not compared with who is
         test = self.arms.test(model) if self.choose(model, asked.customer or asked.session) == asked.name else 0
         test = test if asked.customer or asked.session else 0
-        self._put(asked, asked.found, self.engine.current(asked.name), arm, test)
+        self._put(asked, asked.found, asked.found.served, arm, test)
         shadow = self.arms.shadows.get(model)
         if shadow is None or arm != log.CHAMPION or self.section.shadow <= 0:
             return
@@ -165,8 +165,8 @@ class Live:
         return kept
 
     def _put(self, asked: Any, found: Found, served: Served, arm: str, test: int) -> None:
-        if not self.section.log or served.version != found.version:
-            return  # swapped meanwhile: its classes may be others
+        if not self.section.log:
+            return
         last = asked.question.steps[-1] if asked.question.steps else None
         for row in rows(found, served):
             self.log.put(

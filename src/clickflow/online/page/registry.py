@@ -24,9 +24,12 @@ from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256
 from clickflow.system.paths import Paths
 from clickflow.system.process import NO_TELEMETRY, git
+from clickflow.tracking import mlflow_client
 
 FRESH = 20.0
 """Seconds for which a state that was asked for is taken for the present one."""
+LONG = 300.0
+"""Seconds that a verb may take: files are hashed, rules decided again."""
 RUNS = 8
 FACTS = ("number", "time", "actor", "action", "version", "champion", "previous", "reason")
 """Of a line of the ledger, what is shown."""
@@ -104,9 +107,10 @@ class Registry:
 
     def _verb(self, words: Sequence[str], person: str | None = None) -> Any:
         """What `clickflow …` prints as JSON; `person`: who asks, of what changes something."""
-        env = os.environ | NO_TELEMETRY | ({} if person is None else {"CLICKFLOW_PERSON": person})
+        own = {name: value for name, value in os.environ.items() if mlflow_client.IMPATIENT.get(name) != value}
+        env = own | NO_TELEMETRY | ({} if person is None else {"CLICKFLOW_PERSON": person})
         command = [sys.executable, "-m", "clickflow.cli", *words, "--json"]
-        done = process.run(command, cwd=self._paths.root, env=env, say=lambda _: None, capture=True)
+        done = process.run(command, cwd=self._paths.root, env=env, say=lambda _: None, capture=True, limit=LONG)
         if person is not None:
             self._held = (0.0, None, {})
         if done.code:

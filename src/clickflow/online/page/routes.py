@@ -21,7 +21,7 @@ from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
 from clickflow.online.page import static_files
 from clickflow.online.page.after import about, after_each
-from clickflow.online.page.registry import Registry
+from clickflow.online.page.registry import LONG, Registry
 from clickflow.online.page.subjects import History, Logs, Subject, pseudonyms, revealed
 from clickflow.online.served import Served
 from clickflow.params.schema import Params
@@ -32,8 +32,6 @@ KINDS = {"session": "session", "customer": "customer"}
 """By unit, what the server's state calls its subjects."""
 WATCHED = 8
 """Items whose probability may be asked for at once."""
-LONG = 300.0
-"""Seconds that a change of champion may take: files are hashed, rules decided again."""
 POPULAR = 12
 """Items that are named where nothing was typed yet."""
 
@@ -268,7 +266,7 @@ async def after(service: Service, call: Call) -> Response:
         raise Refused("invalid", f"{error}", where="$.now") from error
     begun = time.perf_counter()
     ask = partial(after_each, served, steps, now=now, k=body.k, exclude_seen=body.exclude_seen, watch=body.watch)
-    found = await asyncio.to_thread(ask)
+    found = await service.explanations.run(ask)
     call.model, call.version = served.model, served.version
     return _json({**found, "milliseconds": round(1000 * (time.perf_counter() - begun), 1)})
 
@@ -317,7 +315,12 @@ async def models(service: Service, _: Call) -> Response:
 async def status(service: Service, _: Call) -> Response:
     """What the registry says of each model; it may take seconds."""
     registry = _registry(service)
-    return _json({"models": {}, "note": ""} if registry is None else await asyncio.to_thread(registry.status))
+    if registry is None:
+        return _json({"models": {}, "note": ""})
+    asked: dict[str, asyncio.Task[Any]] = _once(service, "asked", dict)
+    if "status" not in asked or asked["status"].done():  # whoever asks meanwhile gets the same answer
+        asked["status"] = asyncio.create_task(service.changes.run(registry.status))
+    return _json(await asyncio.shield(asked["status"]))
 
 
 async def promote(service: Service, call: Call) -> Response:
@@ -335,7 +338,7 @@ async def _change(service: Service, call: Call, act: Callable[[Registry, str], s
     registry = _registry(service)
     if call.key is None or registry is None:
         raise Refused("not-allowed", "a champion is changed by a person with a key, in a workspace")
-    return _json({"text": await asyncio.to_thread(act, registry, call.key.name)})
+    return _json({"text": await service.changes.run(act, registry, call.key.name)})
 
 
 def _own(method: str, path: str, answer: Any, summary: str, **words: Any) -> Route:
@@ -346,8 +349,8 @@ ROUTES = (
     _own("GET", "/", page, "The page.", scope=None, media="text/html"),
     _own("GET", "/page/{name}", page, "Its files.", scope=None, media="text/plain"),
     _own("GET", "/v1/console", console, "What answers, and who asks."),
-    _own("GET", "/v1/console/subjects", subjects, "Visits or customers.", query=Find),
-    _own("GET", "/v1/console/subjects/{unit}/{id}", subject, "What one did."),
+    _own("GET", "/v1/console/subjects", subjects, "Visits or customers.", query=Find, scope="people"),
+    _own("GET", "/v1/console/subjects/{unit}/{id}", subject, "What one did.", scope="people"),
     _own("POST", "/v1/console/answers", after, "Answers after each step.", takes=After),
     _own("GET", "/v1/console/items", items, "Items by what they are called.", query=FindItem),
     _own("GET", "/v1/console/segments", segments, "Segments of customers."),

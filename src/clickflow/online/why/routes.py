@@ -1,7 +1,5 @@
 """The route that explains an answer."""
 
-import asyncio
-
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.questions import model_of, question_of
@@ -28,6 +26,12 @@ class Explain(schema.Question, kw_only=True):
 async def why(service: Service, call: Call) -> Explained:
     """Explain one answer, in a thread of its own."""
     asked: Explain = call.body
+    own = asked.history is not None or (asked.session is None and asked.customer is None)
+    if not own and call.key is not None and "people" not in call.key.scopes:  # it would be told what they did
+        detail = (
+            f"the key {call.key.name} lacks the scope people, by which the history of a session or customer is seen"
+        )
+        raise Refused("not-allowed", detail, "send the history, or use a key with the scope people")
     served = model_of(service, asked)
     question, _, _ = await question_of(service, asked, served)
     if served.empty(question):
@@ -36,7 +40,8 @@ async def why(service: Service, call: Call) -> Explained:
     threshold = thresholds(served, service.settings.extra.get(COSTS, {})).get(output)
     target = place(served, output, asked.target)
     call.model, call.version = served.model, served.version
-    found = await asyncio.to_thread(explain, served, question, output, target, threshold=threshold, tries=changes.MOST)
+    tried = {"threshold": threshold, "tries": changes.MOST}
+    found = await service.explanations.run(explain, served, question, output, target, **tried)
     return words.explained(found)
 
 

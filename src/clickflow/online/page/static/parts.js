@@ -16,7 +16,7 @@ export const loading = () => h("p", { class: "soft loading" }, t("loading"));
 export function fault(problem, again) {
   if (!(problem instanceof Problem)) throw problem;
   if (problem.status === 401) return h("div", { class: "empty" }, h("p", {}, t("fault.key")));
-  const what = problem.status === 403 ? t("fault.key") : problem.down ? t("down") : problem.message || t("fault");
+  const what = problem.status === 403 ? t("fault.scope") : problem.down ? t("down") : problem.message || t("fault");
   return h(
     "div",
     { class: "empty" },

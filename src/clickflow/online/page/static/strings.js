@@ -31,6 +31,7 @@ export const TABLE = {
   "fault": ["This could not be shown.", "无法显示。"],
   "fault.again": ["Try again", "重试"],
   "fault.key": ["This server answers only those who sign in with a key.", "此服务器需要使用密钥登录。"],
+  "fault.scope": ["Your key does not let you see this.", "您的密钥无权查看此内容。"],
   "fault.models": ["No model answers here yet.", "此处还没有可用的模型。"],
   "fault.models.next": [
     "Run `dvc repro`, then `clickflow promote`: the first candidate that passes the gate answers here at once.",
@@ -307,8 +308,8 @@ export const TABLE = {
   "link.mlflow": ["MLflow", "MLflow"],
   "act.read": ["Read-only: to promote or roll back, sign in with a key that may.", "只读：上线或回滚须使用有权限的密钥登录。"],
   "act.no.keys": [
-    "Read-only: nobody has a key here. `clickflow serve --new-key NAME --scope read --scope promote` makes one that may promote and roll back.",
-    "只读：此处还没有密钥。运行 `clickflow serve --new-key NAME --scope read --scope promote` 可生成有上线和回滚权限的密钥。",
+    "Read-only: nobody has a key here. `clickflow serve --new-key NAME --scope read --scope people --scope promote` makes one that may promote and roll back.",
+    "只读：此处还没有密钥。运行 `clickflow serve --new-key NAME --scope read --scope people --scope promote` 可生成有上线和回滚权限的密钥。",
   ],
   "act.promote": ["Promote the candidate", "让候选模型上线"],
   "act.rollback": ["Roll back to version {n}", "回滚到第 {n} 版"],
