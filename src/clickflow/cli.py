@@ -339,11 +339,11 @@ def score(
         raise UsageError("--anomalies goes with --all", next_step="`clickflow anomalies MODEL` shows the oddest visits")
     params, paths = _open(model)
     if every:
-        from clickflow.anomalies.search import beside
+        from clickflow.anomalies import search as odd_ones
         from clickflow.profiles import verb as profiles
         from clickflow.serving import batch
 
-        more: dict[str, batch.Beside] = {"anomalies": beside} if odd else {}
+        more: dict[str, batch.Beside] = {"anomalies": odd_ones.beside(params, paths, model)} if odd else {}
         if segments:
             more[f"{segments} segments, seed {params.seed}"] = profiles.beside(params, model, segments)
         batch.run(params, paths, model, out=out, sql=sql, top=top, since_hours=since, as_json=as_json, beside=more)

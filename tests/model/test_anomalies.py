@@ -11,15 +11,16 @@ import pytest
 from pyarrow import parquet
 from small_models import shop, spec, trained
 
-from clickflow.anomalies import rules, search, signs, surprise
+from clickflow.anomalies import planted, rules, search, signs, surprise
 from clickflow.artefact import asking, export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import questions
 from clickflow.evaluation import vocabularies
 from clickflow.heads import HEADS
 from clickflow.params.file import load as load_params
+from clickflow.params.gate import AnomaliesRule
 from clickflow.sequences.store import open_split, read_card
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import sha256_folder
 from clickflow.system.paths import Paths
 
@@ -144,7 +145,7 @@ def test_the_oddest_visits_are_told_and_written_the_same_twice(
         "7 visits were left out of the ",
     ]
     store, newest = paths.sequences("session"), int(found.end.max())
-    odd = search.beside(artefact, store, newest)
+    odd = search.beside(params, paths, MODEL)(artefact, store, newest)
     assert len(odd["odd_visits.parquet"]) == int((found.end == newest).sum()) and not len(odd["odd_customers.parquet"])
     assert odd["odd_visits.parquet"]["score"].to_pylist() == pytest.approx(
         found.signs.score[found.end == newest].tolist(), abs=1e-5
@@ -153,6 +154,77 @@ def test_the_oddest_visits_are_told_and_written_the_same_twice(
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds no anomalies"):
         search.run(params, paths, MODEL, out=tmp_path / "mine", **how)
+
+
+def test_planted_visits_stand_behind_the_shops_own_and_behave_as_their_kind(made: tuple[Artefact, Paths]) -> None:
+    store = made[1].sequences("session")
+    card, train, test = read_card(store), open_split(store, "train"), open_split(store, "test")
+    cases = planted.plant(train, test, card, 0)
+    count, split = int((cases.kind == "").sum()), cases.split
+    assert count == test.n_sequences and set(cases.kind[count:]) == set(planted.KINDS) and "" not in cases.kind[count:]
+    for name, column in test.columns.items():  # what is genuine is as it was, to the last bit
+        own = split.columns[name]
+        assert own.dtype == column.dtype
+        assert np.array_equal(own[: test.n_events], column, equal_nan=own.dtype.kind == "f")
+    again = planted.plant(train, test, card, 0).split
+    assert all(
+        np.array_equal(again.columns[name], split.columns[name], equal_nan=name == "price")
+        for name in ("item", "time", "price")
+    )
+    for row in range(count, split.n_sequences):
+        steps = slice(int(split.offsets[row]), int(split.offsets[row + 1]))
+        item, gap = split.item[steps], split.gap[steps][1:]
+        if cases.kind[row] == "scraper":
+            assert (
+                len(set(item.tolist())) == len(item)
+                and gap.std() < 0.1 * gap.mean()
+                and (split.action[steps] == 0).all()
+            )
+        if cases.kind[row] == "card_testing":
+            dear = np.nanquantile(train.price, 0.75)
+            assert gap.max() <= 11 and not (split.price[steps] > dear).any()
+        assert (gap > 0).all() and ((item >= 2) & (item < 42)).all()
+
+
+def test_the_gate_holds_a_list_that_rules_beat_or_another_training_would_not_give(
+    made: tuple[Artefact, Paths], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact, paths = made
+    store = paths.sequences("session")
+    shown = planted.judge(artefact, store, 0, artefact)
+    assert set(shown["average_precision"]) == {"surprise", *rules.RULES} and shown["stability"]["spearman"] == 1.0
+    assert shown == planted.judge(artefact, store, 0, artefact) and "Spearman" in planted.told(shown)
+    less = {
+        **shown,
+        "more_than_best_rule": {"low": -0.2, "high": -0.1},
+        "stability": {"spearman": 0.3, "common_top": 0},
+    }
+    assert planted.refused(AnomaliesRule(), less) == [] and len(planted.notes(AnomaliesRule(), less)) == 1
+    monkeypatch.setattr(planted, "judge", lambda *_: less)
+    params = load_params(root / "params.yaml")
+    how: dict[str, Any] = {"top": 3, "every": False, "exported": True, "as_json": True}
+    for rule, said in (
+        (AnomaliesRule(worse_than_rules="hold"), "finds planted cases better"),
+        (AnomaliesRule(min_stability=0.5), r"Spearman 0\.30, gate\.anomalies\.min_stability 0\.5"),
+    ):
+        own = replace(params, gate=replace(params.gate, anomalies=rule))
+        with pytest.raises(DataError, match=f"the list of odd visits is held: .*{said}"):
+            search.run(own, paths, MODEL, out=tmp_path / "held", **how)
+        assert not (tmp_path / "held").exists()
+        assert search.beside(own, paths, MODEL)(artefact, store, None) == {}
+    fine = replace(params, gate=replace(params.gate, anomalies=AnomaliesRule(min_stability=-1.0)))
+    assert set(search.beside(fine, paths, MODEL)(artefact, store, None)) == {
+        "odd_visits.parquet",
+        "odd_customers.parquet",
+    }
+
+
+def test_a_better_ranking_of_planted_cases_is_told_from_a_worse_one() -> None:
+    assert planted.agreement(np.arange(40.0), np.arange(40.0)) == {"spearman": 1.0, "common_top": 1.0}
+    assert planted.agreement(np.arange(40.0), -np.arange(40.0)) == {"spearman": -1.0, "common_top": 0.0}
+    alone = {"stability": None, "more_than_best_rule": {"low": 0.1, "high": 0.2}}
+    assert planted.refused(AnomaliesRule(min_stability=0.9, worse_than_rules="hold"), alone) == []
+    assert "not judged" in planted.notes(AnomaliesRule(min_stability=0.9), alone)[0]
 
 
 def test_heads_that_do_not_say_what_the_next_step_is_do_not_surprise() -> None:

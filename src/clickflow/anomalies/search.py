@@ -1,6 +1,6 @@
 """`clickflow anomalies`: the oddest visits and customers of the store, and what stood out in them step by step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from clickflow.anomalies import planted, surprise
 from clickflow.anomalies import signs as judged
-from clickflow.anomalies import surprise
 from clickflow.anomalies.signs import Signs
 from clickflow.artefact import artefact as artefacts
 from clickflow.artefact.artefact import Artefact
 from clickflow.evaluation import vocabularies
+from clickflow.params.gate import AnomaliesRule
 from clickflow.params.schema import Params
-from clickflow.registry import champion
+from clickflow.registry import champion, ledger
 from clickflow.sequences.card import SPLITS, Card, iso
 from clickflow.sequences.exclusions import ROBOTS
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import console, integrity
 from clickflow.system.console import Advance
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import check_folder, replacing, sha256, write_json, write_text
 from clickflow.system.paths import Paths
 
@@ -120,7 +121,7 @@ def run(
     pipeline exported last, say the `top` oddest, and write all into `out` where it is given.
 
     Raises UsageError where there is no such model, or `out` holds something else; DataError where store or artefact are
-    not what they were recorded as.
+    not what they were recorded as, or the gate holds the list back from `out`.
     """
     spec = params.model(model)
     if out is not None:
@@ -154,8 +155,17 @@ def run(
     ]
     card = {"model": model, "version": version, "visits": len(found.session), "customers": len(names)}
     card |= {"known": None if found.known is None else round(found.known, 6), "robots_left_out": _robots(store)}
-    for note in notes(found, _robots(store)):
+    rule = params.gate.anomalies
+    trusted = planted.judge(artefact, store, params.seed, another(params, paths, model, artefact, version))
+    card |= {"judged": trusted}
+    for note in (*notes(found, _robots(store)), *planted.notes(rule, trusted)):
         console.say(f"warning {note}")
+    if out is not None and (held := planted.refused(rule, trusted)):
+        raise DataError(
+            f"the list of odd visits is held: {'; '.join(held)}",
+            kept=f"{out} as it was",
+            next_step="train on a longer log or for more epochs, or change gate.anomalies in params.yaml",
+        )
     if out is not None:
         with replacing(out) as fresh:
             write(fresh, found, cases, card | {"model_sha256": artefact.card["model_sha256"]})
@@ -164,6 +174,23 @@ def run(
         as_json=as_json,
         text=lambda: _text(card, cases, people, out),
     )
+
+
+def another(params: Params, paths: Paths, model: str, artefact: Artefact, version: int) -> Artefact | None:
+    """Another training of the model to hold its list against: of what was exported (`version` 0) the champion, of the
+    champion the one before, or else what was exported last; None where there is none that surprises.
+    """
+    standing = ledger.standing(ledger.whole(paths), model)
+    number = standing.previous if version else standing.champion
+    if not number and not paths.exported(model).is_dir():
+        return None
+    try:
+        other = artefacts.load(champion.fetch(params, paths, model, number) if number else paths.exported(model))
+    except ClickflowError as error:
+        console.say(f"warning the other version cannot be read, so stability is not judged: {error}")
+        return None
+    same = other.card["model_sha256"] == artefact.card["model_sha256"]
+    return other if surprise.heads(other) and not same else None
 
 
 def notes(found: Found, robots: int) -> list[str]:
@@ -293,16 +320,28 @@ def write(folder: Path, found: Found, cases: Sequence[Case], card: Mapping[str, 
     write_json(folder / "card.json", {"kind": KIND, **card, "files": {name: sha256(folder / name) for name in files}})
 
 
-def beside(artefact: Artefact, store: Path, since: int | None) -> "dict[str, pa.Table]":
-    """What `clickflow score --all --anomalies` writes beside its predictions: a score for each visit and customer."""
-    if not surprise.heads(artefact):
-        return {}
-    with console.progress("judging", None) as tick:
-        found = find(artefact, store, SPLITS, tick, since)
-    for note in notes(found, _robots(store)):
-        console.say(f"warning {note}")
-    visits, customers = tables(found)
-    return {"odd_visits.parquet": visits, "odd_customers.parquet": customers}
+def beside(params: Params, paths: Paths, model: str) -> 'Callable[[Artefact, Path, int | None], "dict[str, pa.Table]"]':
+    """What `clickflow score --all --anomalies` writes beside its predictions: a score for each visit and customer, or
+    nothing where the gate holds them.
+    """
+
+    def judged_odd(artefact: Artefact, store: Path, since: int | None) -> "dict[str, pa.Table]":
+        if not surprise.heads(artefact):
+            return {}
+        if (rule := params.gate.anomalies) != AnomaliesRule():
+            version = champion.current(params, paths, model)
+            trusted = planted.judge(artefact, store, params.seed, another(params, paths, model, artefact, version))
+            if held := planted.refused(rule, trusted):
+                console.say(f"warning the list of odd visits is held, and none is written: {'; '.join(held)}")
+                return {}
+        with console.progress("judging", None) as tick:
+            found = find(artefact, store, SPLITS, tick, since)
+        for note in notes(found, _robots(store)):
+            console.say(f"warning {note}")
+        visits, customers = tables(found)
+        return {"odd_visits.parquet": visits, "odd_customers.parquet": customers}
+
+    return judged_odd
 
 
 def tables(found: Found) -> "tuple[pa.Table, pa.Table]":
@@ -340,7 +379,9 @@ def page(cases: Sequence[Case], card: Mapping[str, Any]) -> str:
     template = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     shown = [{"case": case, "dots": _dots(case)} for case in cases]
-    return environment.from_string(template).render(cases=shown, card=card, colours=COLOURS)
+    return environment.from_string(template).render(
+        cases=shown, card=card, colours=COLOURS, told=planted.told(card["judged"])
+    )
 
 
 COLOURS = {
@@ -401,7 +442,7 @@ def _text(card: Mapping[str, Any], cases: Sequence[Case], people: Sequence[Mappi
             escape(one["user"]), f"{one['score']:.0f}", str(one["visits"]), escape(one["session"]), escape(reasons)
         )
     written = [f"{out}: visits.parquet, customers.parquet, cases.json, anomalies.html"] if out is not None else []
-    return Group(visits, customers, *written)
+    return Group(visits, customers, planted.told(card["judged"]), *written)
 
 
 def _line(steps: Sequence[Step], most: int = 12) -> str:

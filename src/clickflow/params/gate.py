@@ -41,6 +41,25 @@ class ProfilesRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnomaliesRule:
+    """What the list of odd visits must reach to be handed out."""
+
+    min_stability: Annotated[
+        float | None,
+        Meta(
+            "Spearman's correlation of the visits' scores with those by another version of the model, 1: the same "
+            "ranking; null: not judged",
+            ge=-1,
+            le=1,
+        ),
+    ] = None
+    worse_than_rules: Annotated[
+        Literal["warn", "hold"],
+        Meta("what follows where a rate rule or an isolation forest is shown to find planted cases better"),
+    ] = "warn"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """What a candidate must reach."""
 
@@ -82,6 +101,7 @@ class Gate:
         ),
     ] = None
     profiles: ProfilesRule = field(default_factory=ProfilesRule)
+    anomalies: AnomaliesRule = field(default_factory=AnomaliesRule)
     min_coverage: Annotated[
         float, Meta("next items that stood in the training part often enough to be known", "share")
     ] = 0.5
