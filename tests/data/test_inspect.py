@@ -409,6 +409,35 @@ def test_one_id_in_several_forms_is_asked_about(desk: Desk, name: str) -> None:
     assert not [each for each in found(desk.log)["not_sure_of"] if "each is another one" in each]
 
 
+def test_shops_words(desk: Desk) -> None:
+    """A till's receipts, orders without a type, a fashion shop's bag; a visit with prices is no order."""
+    kinds = ("Verkauf", "Storno")
+    till = "Bon;Zeit;Kundennr;Art;PZN;Warengruppe;Menge;Einzelpreis\n" + "".join(
+        f"B{n // 2};{1 + n // 9:02}.03.2026 10:{n % 60:02}:00;{n % 7:06};{kinds[n % 9 == 8]};PZN{n % 5};a;1;5,84\n"
+        for n in range(90)
+    )
+    said = found(desk.put("till.csv", till.encode()))
+    assert said["source"]["event_types"] == {"Verkauf": "purchase", "Storno": "cancel"}
+    assert said["source"]["columns"] == {
+        "event_time": "Zeit", "event_type": "Art", "user_id": "Kundennr", "session_id": "Bon", "item_id": "PZN",
+        "category": "Warengruppe", "price": "Einzelpreis", "quantity": "Menge",
+    }  # fmt: skip
+    orders = "order_date,customer_no,order_no,article_no,group,pieces,unit_price\n" + "".join(
+        f"2026-03-{1 + n // 9:02},{n % 7},{n // 3},A-{n % 5},g,2,5.84\n" for n in range(90)
+    )
+    said = found(desk.put("orders.csv", orders.encode()))
+    assert (said["source"]["event_types"], said["trial"]["accepted"]) == ({"*": "purchase"}, 90)
+    bag = HEADER + b"".join(row(item=f"i{n % 5}", kind=["view", "add_to_bag"][n % 2]) for n in range(20))
+    assert found(desk.put("bag.csv", bag))["source"]["event_types"] == {"add_to_bag": "cart"}
+    visits = "zeit,besuch,artikel,preis\n" + "".join(
+        f"2026-03-{1 + n // 9:02} 10:{n % 60:02}:00,b{n // 3},A-{n % 5},5.84\n" for n in range(90)
+    )
+    assert found(desk.put("visits.csv", visits.encode()))["source"]["event_types"] == {"*": "view"}
+    page = inspect(desk.put("bare.csv", orders.replace("article_no", "what").encode()))
+    assert "mend the block first: as it is, no row is accepted" in page
+    assert "is made a comment" not in page
+
+
 def test_times_of_which_some_carry_their_zone_are_asked_about(desk: Desk) -> None:
     ends = ["Z", "", "+02:00", " CET"]
     times = [f"2026-01-05T10:00:{n % 60:02}{ends[n % 4]}" for n in range(80)]

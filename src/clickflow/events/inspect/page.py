@@ -18,7 +18,10 @@ def page(result: Mapping[str, Any], looked: Look, proposal: Proposal, trial: Tri
     end = "params.yaml was written" if result["written"] else "--write puts it into params.yaml"
     how = "was made a comment" if result["written"] else "is made a comment by --write"
     off = [f"models.{name} {how}: the log {why}" for name, why in result["off"].items()]
-    after = ["", *_tried(result, trial), *off, f"{end}; then `dvc repro`"]
+    then = "then `dvc repro`"
+    if trial is None or not trial.accepted:
+        then = "mend the block first: as it is, no row is accepted"
+    after = ["", *_tried(result, trial), *off, f"{end}; {then}"]
     return "\n".join([*_comments(_seen(result, looked, proposal)), *block, *_comments(after)])
 
 

@@ -18,7 +18,7 @@ from clickflow.events.inspect.matched_columns import (
     spellings,
 )
 from clickflow.events.inspect.time_forms import could_be_order
-from clickflow.events.inspect.words import column_named, type_named
+from clickflow.events.inspect.words import column_named, order_named, type_named
 from clickflow.events.presets import ANY_TYPE, PRESETS, Layout
 from clickflow.events.storage import UTF8
 
@@ -164,8 +164,8 @@ def _types(
         if ANY_TYPE in layout.event_types:
             return {}, ()
         sales = [c for c in OF_SALES if c in mapping.columns]
-        orders = column_named(mapping.columns.get("session_id", "")) or ("", 0)
-        bought = bool(sales) and ("quantity" in sales or orders[1] >= 6)
+        session = mapping.columns.get("session_id")
+        bought = bool(sales) and ("quantity" in sales or (session is not None and order_named(session)))
         every = "purchase" if bought else "view"
         why = f"it has {' and '.join(sales)}" if bought else "nothing speaks for purchases"
         doubts.append(f"no column is a type: every row is taken for a {every}, {why}")

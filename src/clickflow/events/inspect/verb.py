@@ -95,10 +95,12 @@ def run(
         for name, value in asdict(source).items()
         if plain(value) != plain(getattr(params.source, name))
     }
-    off = {} if trial is None else useless(params, fit.unfit(trial))
+    off = useless(params, fit.unfit(trial)) if trial is not None and trial.accepted else {}
     if off:
         changes["units"] = list(dict.fromkeys(model.unit for name, model in params.models.items() if name not in off))
-    if trial is not None and params.source.kind == "simulator":  # what suits the simulated shop suits no other
+    if (
+        trial is not None and trial.accepted and params.source.kind == "simulator"
+    ):  # what suits the simulated shop suits no other
         kept = {model.unit for name, model in params.models.items() if name not in off}
         suggested = fit.suggested(trial) if kept else {}
         changes |= {name: value for name, value in suggested.items() if name.split(".")[1] in kept}

@@ -11,33 +11,39 @@ COLUMN_NAMES = {
         日期""",
     "event_type": """event_type event_name event behavior_type behaviour_type behavior behaviour action_type
         action interaction_type interaction activity type kind ereignistyp ereignis aktionstyp aktion vorgang
-        type_evenement evenement tipo_evento evento accion tipo 行为类型 事件类型 操作类型 行为 事件 操作 动作
-        类型""",
+        belegart art type_evenement evenement tipo_evento evento accion tipo 行为类型 事件类型 操作类型 行为
+        事件 操作 动作 类型""",
     "user_id": """user_id user uid customer_id customer visitor_id visitor user_pseudo_id client_id member_id
         account_id full_visitor_id anonymous_id cookie_id cookie device_id person_id shopper_id household_key
-        household userid_hash kunden_id kundennummer kundennr kunde nutzer_id nutzer benutzer_id benutzer
-        besucher_id besucher id_utilisateur utilisateur id_client client visiteur id_usuario usuario id_cliente
-        cliente 用户id 用户编号 用户 客户id 客户 会员id 顾客id 买家id""",
+        household userid_hash customer_no customer_number customer_code cust_id buyer_id buyer account_no
+        account patient_id debitor kunden_id kundennummer kundennr kd_nr kunde nutzer_id nutzer benutzer_id
+        benutzer besucher_id besucher id_utilisateur utilisateur id_client client visiteur id_usuario usuario
+        id_cliente cliente 用户id 用户编号 用户 客户id 客户 会员id 顾客id 买家id""",
     "session_id": """session_id session user_session ga_session_id visit_id visit sid invoice_no invoice_number
-        invoice order_id order_number basket_id basket receipt_id transaction_id sitzung besuch_id besuch
-        bestellung bestellnummer rechnungsnummer rechnung id_session visite id_visite commande id_commande
-        num_commande facture sesion id_sesion visita pedido id_pedido factura 会话id 会话 访问id 订单号 订单id
-        订单编号""",
+        invoice order_id order_number order_no basket_id basket receipt_id receipt_no receipt invoice_id
+        ticket_id transaction_id sitzung besuch_id besuch bestellung bestellnummer bestellnr auftrag
+        auftragsnummer auftragsnr rechnungsnummer rechnung bon bonnummer bonnr belegnummer belegnr beleg
+        id_session visite id_visite commande id_commande num_commande facture sesion id_sesion visita pedido
+        id_pedido factura 会话id 会话 访问id 订单号 订单id 订单编号""",
     "item_id": """item_id item product_id product sku sku_id article_id article aid stock_code asin iid goods_id
-        content_id movie_id item_sku product_code itemid produkt_id produkt produktnummer artikel_id
-        artikelnummer artikelnr artikel id_produit produit reference reference_produit ref_produit id_producto producto
-        id_articulo articulo 商品id 商品编号 商品 产品id 产品 物品id 货号""",
-    "category": """category category_code category_id item_category product_category cat department kategorie
-        warengruppe categorie rayon categoria 商品类目id 商品类目 商品类别 类目id 类目 品类 分类""",
+        content_id movie_id item_sku product_code article_no article_number item_no item_number product_no
+        product_number part_no part_number material_number variant_id ean gtin upc isbn itemid produkt_id
+        produkt produktnummer artikel_id artikelnummer artikelnr artikel pzn id_produit produit reference
+        reference_produit ref_produit id_producto producto id_articulo articulo 商品id 商品编号 商品 产品id 产品
+        物品id 货号""",
+    "category": """category category_code category_id item_category product_category cat department
+        product_group article_group item_group group kategorie warengruppe artikelgruppe produktgruppe categorie
+        rayon categoria 商品类目id 商品类目 商品类别 类目id 类目 品类 分类""",
     "brand": """brand brand_name brand_id manufacturer marke hersteller marque marca 品牌 品牌id""",
     "item_name": """item_name product_name product_title item_title article_name goods_name title description
         product_description item_description stock_description produktname artikelname artikelbezeichnung
-        produktbezeichnung bezeichnung artikeltitel titel beschreibung nom_produit nom_article libelle designation
-        titre nombre_producto nombre_articulo titulo descripcion 商品名称 商品标题 商品名 产品名称 物品名称 标题""",
+        produktbezeichnung bezeichnung artikeltitel titel beschreibung nom_produit nom_article libelle
+        designation titre nombre_producto nombre_articulo titulo descripcion 商品名称 商品标题 商品名 产品名称
+        物品名称 标题""",
     "price": """price unit_price item_price price_in_usd product_price preis stueckpreis stückpreis einzelpreis
         prix prix_unitaire precio precio_unitario 价格 单价""",
-    "quantity": """quantity qty quantity_sold amount_of_items menge anzahl stueckzahl stückzahl quantite
-        cantidad 数量 购买数量""",
+    "quantity": """quantity qty quantity_sold amount_of_items pieces pcs units units_sold menge anzahl
+        stueckzahl stückzahl quantite cantidad 数量 购买数量""",
     "country": """country country_code country_name user_country customer_country geo_country land pays pais
         国家 国家代码""",
     "device": """device device_type device_category device_name user_device platform geraet geraetetyp appareil
@@ -53,24 +59,30 @@ TYPE_NAMES = {
         product_viewed view_product detail clicks browse visit ansehen angesehen ansicht aufruf seitenaufruf
         produktansicht produkt vue vue_produit consultation consulter ver vista visto visualizar 浏览 点击 查看
         访问 浏览商品""",
-    "cart": """cart carts add_to_cart add_cart added_to_cart product_added basket add_to_basket atc cart_add
-        warenkorb in_den_warenkorb panier ajout_panier ajouter_au_panier carrito agregar_al_carrito
-        anadir_al_carrito 加购 加入购物车 加购物车 购物车""",
+    "cart": """cart carts add_to_cart add_cart added_to_cart product_added basket add_to_basket added_to_basket
+        bag add_to_bag added_to_bag add_to_trolley atc cart_add warenkorb in_den_warenkorb panier ajout_panier
+        ajouter_au_panier carrito agregar_al_carrito anadir_al_carrito 加购 加入购物车 加购物车 购物车""",
     "favourite": """favourite favorite fav wishlist add_to_wishlist like liked merkzettel gemerkt favori favoris
         favorito 收藏 喜欢 加收藏 collect""",
-    "remove": """remove remove_from_cart product_removed cart_remove entfernt aus_warenkorb retirer
-        retrait_panier quitar eliminar 移除 删除 移出购物车 取消加购""",
+    "remove": """remove remove_from_cart remove_from_basket remove_from_bag removed_from_cart product_removed
+        cart_remove entfernt aus_warenkorb retirer retrait_panier quitar eliminar 移除 删除 移出购物车 取消加购""",
     "purchase": """purchase purchased buy bought transaction order orders ordered order_completed order_placed
-        product_purchased sale sold kauf gekauft bestellung bestellt achat achete acheter commande compra
-        comprado comprar pedido 购买 下单 支付 成交 买 付款""",
-    "cancel": """cancel cancelled canceled refund refunded return returned storno storniert retoure annulation
-        remboursement retour cancelacion devolucion 取消订单 退款 退货""",
+        product_purchased sale sold checkout_completed kauf gekauft verkauf verkauft vente venta bestellung
+        bestellt achat achete acheter commande compra comprado comprar pedido 购买 下单 支付 成交 买 付款""",
+    "cancel": """cancel cancelled canceled refund refunded return returned credit_note storno storniert
+        stornierung retoure gutschrift annulation remboursement retour cancelacion devolucion 取消订单 退款 退货""",
     "search": """search view_search_results searched query suche gesucht recherche busqueda buscar 搜索 搜索商品""",
     "impression": """impression impressions view_item_list view_promotion exposure shown einblendung affichage
         impresion 曝光 展示""",
     "click": """click select_item select_promotion select_content klick clic""",
 }
 """Canonical type: its names."""
+
+VISITS = (
+    "session_id session user_session ga_session_id visit_id visit sid sitzung besuch_id besuch id_session visite "
+    "id_visite sesion id_sesion visita 会话id 会话 访问id"
+)
+"""Of the names of a session, those of a visit; the others name an order: rows of it that have a price were bought."""
 
 PLACEHOLDERS = frozenset(
     (
@@ -112,6 +124,11 @@ TYPE_OF = _index(TYPE_NAMES)
 def column_named(name: str) -> tuple[str, int] | None:
     """The canonical column that a name means, and how far down the list it stands; the end of a path counts too."""
     return COLUMN_OF.get(plain(name)) or COLUMN_OF.get(plain(name.rpartition(".")[2]))
+
+
+def order_named(name: str) -> bool:
+    """Whether a column of sessions is called as orders, invoices and receipts are."""
+    return plain(name.rpartition(".")[2]) not in map(plain, VISITS.split())
 
 
 def type_named(value: str) -> str | None:
