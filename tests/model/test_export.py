@@ -15,6 +15,7 @@ import torch
 from clickflow.artefact import checks, export, networks
 from clickflow.artefact.artefact import load, open_session
 from clickflow.artefact.windows import Translation, batch, questions
+from clickflow.heads import HEADS
 from clickflow.params.file import load as load_params
 from clickflow.sequences.card import write_card
 from clickflow.sequences.store import open_split, read_card
@@ -177,6 +178,13 @@ def test_the_card_of_an_earlier_version_names_its_heads_by_their_outputs(workspa
     assert list(artefact.heads) == ["next_item", "next_action"]
     longer = replace(artefact, card=earlier | {"outputs": ["next_item", "next_items", "next_action"]})
     assert longer.heads["next_item"].outputs == ("next_item", "next_items")
+
+
+def test_a_model_with_a_head_that_nobody_has_here_is_not_loaded(workspace, monkeypatch):
+    paths, _ = workspace
+    monkeypatch.delitem(HEADS, "next_action")
+    with pytest.raises(DataError, match=r"card\.json: the model answers next_action, and no head here is called so"):
+        load(paths.exported("next_step"))
 
 
 def test_a_difference_above_the_tolerance_ends_the_export_and_keeps_the_last_one(workspace):

@@ -68,7 +68,7 @@ def _window(context: Any, params: Params) -> forms.Asked:
     if end is None or str(getattr(kind, "value", kind)) == "manual":
         raise UsageError(
             "this run has no data window: it was not started as a backfill",
-            kept=forms.NOTHING,
+            kept=forms.NOT_RUN,
             next_step="Trigger → Backfill in the UI, or clickflow airflow backfill create --dag-id backfill "
             "--from-date 2026-01-01 --to-date 2026-03-01; params.yaml, schedule.backfill, says how long a window is",
         )

@@ -18,7 +18,7 @@ from clickflow.params.source import Preset, Source
 from clickflow.system.errors import UsageError, nearest
 
 AS_IS = "as in params.yaml"
-NOTHING = "nothing was run"
+NOT_RUN = "nothing was run"
 KINDS = ("simulator", "files", "sql")
 
 SETS = {
@@ -171,7 +171,7 @@ def check_keys(conf: Mapping[str, Any], known: Collection[str]) -> None:
             dotted = "." in key
             raise UsageError(
                 f"the form has no field {key!r}{nearest(key, known)}",
-                kept=NOTHING,
+                kept=NOT_RUN,
                 next_step=f"put it into overrides: {{{key!r}: …}}" if dotted else f"its fields are {', '.join(known)}",
             )
 
@@ -193,17 +193,17 @@ def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | N
     for end in ("since", "until"):
         field = given.get(end)
         if field and window and window.get(end):
-            raise UsageError(f"{end} is given twice, by the form and by the window", kept=NOTHING)
+            raise UsageError(f"{end} is given twice, by the form and by the window", kept=NOT_RUN)
         if moment := field or (window or {}).get(end):
             values[f"sequences.{end}"] = instant(moment, end)
     if (epochs := given.get("epochs")) is not None:
         by_epochs = [name for name in models or params.models if _has_epochs(params.models[name])]
         if not by_epochs:
-            raise UsageError(f"epochs: {', '.join(models or params.models)} is not trained by epochs", kept=NOTHING)
+            raise UsageError(f"epochs: {', '.join(models or params.models)} is not trained by epochs", kept=NOT_RUN)
         values |= {f"models.{name}.budget.epochs": epochs for name in by_epochs}
     overrides = given.get("overrides") or {}
     if not isinstance(overrides, Mapping):
-        raise UsageError(f"overrides: {overrides!r} is no mapping of names to values", kept=NOTHING)
+        raise UsageError(f"overrides: {overrides!r} is no mapping of names to values", kept=NOT_RUN)
     _contradictions(values, overrides)
     asked = {**values, **overrides}
     _without_effect(asked, params.source)
@@ -220,7 +220,7 @@ def instant(said: Any, name: str) -> str:
         moment = said if isinstance(said, datetime) else datetime.fromisoformat(str(said))
     except ValueError:
         raise UsageError(
-            f"{name}: {said!r} is no moment", kept=NOTHING, next_step="write it as 2026-01-31 or 2026-01-31T06:00:00Z"
+            f"{name}: {said!r} is no moment", kept=NOT_RUN, next_step="write it as 2026-01-31 or 2026-01-31T06:00:00Z"
         ) from None
     return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
@@ -245,7 +245,7 @@ def _window(extra: Mapping[str, Any]) -> dict[str, str]:
     if unknown:
         raise UsageError(
             f"the event's window holds {unknown[0]!r}, which is not understood",
-            kept=NOTHING,
+            kept=NOT_RUN,
             next_step='send {"window": {"since": "2026-01-01", "until": "2026-02-01"}}, or either of them, as extra',
         )
     return {end: instant(moment, f"the event's window: {end}") for end, moment in window.items() if moment}
@@ -253,7 +253,7 @@ def _window(extra: Mapping[str, Any]) -> dict[str, str]:
 
 def _names(models: Any, params: Params) -> list[str]:
     if isinstance(models, str) or not isinstance(models, Sequence):
-        raise UsageError(f"models: {models!r} is no list of names", kept=NOTHING)
+        raise UsageError(f"models: {models!r} is no list of names", kept=NOT_RUN)
     for name in models:
         params.model(str(name))
     return [name for name in params.models if name in models]
@@ -265,7 +265,7 @@ def _contradictions(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
             if field == name or field.startswith(f"{name}.") or name.startswith(f"{field}."):
                 raise UsageError(
                     f"{name} is set twice: in overrides, and by the field that sets {field}",
-                    kept=NOTHING,
+                    kept=NOT_RUN,
                     next_step="set it in one place",
                 )
 
@@ -276,6 +276,6 @@ def _without_effect(values: Mapping[str, Any], committed: Source) -> None:
         if kind != "files" and values.get(name) is not None:
             raise UsageError(
                 f"{field} would have no effect: the source is {kind}, which reads no files",
-                kept=NOTHING,
+                kept=NOT_RUN,
                 next_step="choose the source files, or leave the field as it is",
             )

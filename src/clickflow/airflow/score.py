@@ -158,9 +158,9 @@ def _asks(context: Any, params: Params) -> forms.Asked:
     given, kind = context["params"], kind_of(context)
     top, since = given["top"], given["since_hours"]
     if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= 1000:
-        raise UsageError(f"top: {top!r} is not a whole number from 1 to 1000", kept=forms.NOTHING)
+        raise UsageError(f"top: {top!r} is not a whole number from 1 to 1000", kept=forms.NOT_RUN)
     if since is not None and (not isinstance(since, int | float) or isinstance(since, bool) or since <= 0):
-        raise UsageError(f"since_hours: {since!r} is no number of hours", kept=forms.NOTHING)
+        raise UsageError(f"since_hours: {since!r} is no number of hours", kept=forms.NOT_RUN)
     if not isinstance(given["anomalies"], bool):
-        raise UsageError(f"anomalies: {given['anomalies']!r} is neither true nor false", kept=forms.NOTHING)
+        raise UsageError(f"anomalies: {given['anomalies']!r} is neither true nor false", kept=forms.NOT_RUN)
     return replace(forms.read(given, params), reason=REASONS.get(kind, kind))

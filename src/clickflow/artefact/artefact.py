@@ -291,6 +291,12 @@ def _card(folder: Path) -> dict[str, Any]:
             next_step=_AGAIN,
         )
     _refuse(path, soundness.of_card(card))
+    if unknown := [name for name in card.get("heads", {}) if name not in HEADS]:
+        raise DataError(
+            f"{path}: the model answers {', '.join(unknown)}, and no head here is called so",
+            kept=NOT_LOADED,
+            next_step="install the package that has it: docs/howto/add-a-head.md",
+        )
     return card
 
 

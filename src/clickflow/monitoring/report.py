@@ -11,7 +11,6 @@ from clickflow.events.refusals import named
 from clickflow.monitoring import plots, rule
 from clickflow.monitoring.rule import LIVE, METRIC, Bound, Judged, Verdict
 from clickflow.monitoring.watched import Seen
-from clickflow.system.errors import UsageError
 
 TITLES = {
     "event_types": "event types",
@@ -27,16 +26,6 @@ def title(bound: str) -> str:
     if dot and metric == "accuracy":
         return head.replace("_", " ")
     return TITLES.get(bound, bound.replace("_", " ") if dot else bound)
-
-
-def check_folder(folder: Path, result: str) -> None:
-    """Raise UsageError unless `folder` is missing, empty, or holds the report of a watch before."""
-    if folder.exists() and not (folder / result).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            f"--out {folder} exists and holds no report of a watch",
-            kept="nothing was written",
-            next_step="name a new folder, or one that holds such a report, which is then replaced",
-        )
 
 
 def console_text(result: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Any:

@@ -27,7 +27,7 @@ from clickflow.sequences.store import PackedSplit, read_card
 from clickflow.system import console, integrity
 from clickflow.system.console import Advance
 from clickflow.system.errors import DataError, UsageError
-from clickflow.system.files import replacing, write_json, write_text
+from clickflow.system.files import check_folder, replacing, write_json, write_text
 from clickflow.system.paths import Paths
 
 Asked = Callable[[str, Sequence[tuple[int, int]], int], Answered | None]
@@ -57,7 +57,7 @@ def run(
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
     result, seen = watch(params, paths, models, now, asked)
     folder = out or paths.watch
-    report.check_folder(folder, RESULT)
+    check_folder(folder, None, "report of a watch", RESULT)
     with replacing(folder) as fresh:
         write_json(fresh / RESULT, result)
         write_text(fresh / PAGE, report.page(result, seen))

@@ -16,7 +16,7 @@ ABYSS = 200
 """Levels at which nobody looks further, to say where they begin."""
 MOST_VALUES = 20_000
 """Values, those of an alias (`*name`) counted wherever it stands."""
-NOTHING = "nothing was run"
+NOT_RUN = "nothing was run"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """In C where there is one: twenty times as fast, and every command reads params."""
 
@@ -30,23 +30,23 @@ def read(path: Path) -> Any:
         if os.path.lexists(path):
             raise UsageError(
                 f"{path} is no file",
-                kept=NOTHING,
+                kept=NOT_RUN,
                 next_step="move it away, and bring the file back: `git checkout params.yaml`",
             )
         raise UsageError(
             f"there is no {path.name} in {path.parent}", next_step="run clickflow inside a clone of the repository"
         )
-    with faults.of_file(path, NOTHING), path.open("rb") as file:
+    with faults.of_file(path, NOT_RUN), path.open("rb") as file:
         text = file.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES:
         raise UsageError(
-            f"{path} is larger than {MOST_BYTES >> 10} KB, more than params are", kept=NOTHING, next_step=_BACK
+            f"{path} is larger than {MOST_BYTES >> 10} KB, more than params are", kept=NOT_RUN, next_step=_BACK
         )
     try:
         return parse(text.decode("utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is no text in UTF-8 (byte {error.start})", kept=NOTHING, next_step=f"save it as UTF-8; {_BACK}"
+            f"{path} is no text in UTF-8 (byte {error.start})", kept=NOT_RUN, next_step=f"save it as UTF-8; {_BACK}"
         ) from error
 
 
@@ -60,15 +60,15 @@ def parse(text: str, where: str) -> Any:
         _no_abyss(text, where)
         root = loader.get_single_node()
         if root is None:
-            raise UsageError(f"{where} is empty", kept=NOTHING, next_step=_BACK)
+            raise UsageError(f"{where} is empty", kept=NOT_RUN, next_step=_BACK)
         _measure(root, where)
         return loader.construct_document(root)
     except yaml.YAMLError as error:
-        raise UsageError(f"{where} is not valid YAML: {error}", kept=NOTHING, next_step=_BACK) from error
+        raise UsageError(f"{where} is not valid YAML: {error}", kept=NOT_RUN, next_step=_BACK) from error
     except RecursionError as error:
-        raise UsageError(f"{where} is nested too deeply", kept=NOTHING, next_step=_BACK) from error
+        raise UsageError(f"{where} is nested too deeply", kept=NOT_RUN, next_step=_BACK) from error
     except (ValueError, OverflowError) as error:  # a date that never was, a number of thousands of digits
-        raise UsageError(f"{where} holds a value that cannot be: {error}", kept=NOTHING, next_step=_BACK) from error
+        raise UsageError(f"{where} holds a value that cannot be: {error}", kept=NOT_RUN, next_step=_BACK) from error
     finally:
         loader.dispose()
 
@@ -85,7 +85,7 @@ def _no_abyss(text: str, where: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > ABYSS:
-            raise UsageError(f"{where} is nested too deeply", kept=NOTHING, next_step=_BACK)
+            raise UsageError(f"{where} is nested too deeply", kept=NOT_RUN, next_step=_BACK)
 
 
 def _measure(root: yaml.Node, where: str) -> None:
@@ -96,7 +96,7 @@ def _measure(root: yaml.Node, where: str) -> None:
         """How many values and levels there are from a node on."""
         if id(node) in sizes:
             if not sizes[id(node)][0]:
-                raise UsageError(f"{_at(node, where)}: an alias stands in itself", kept=NOTHING, next_step=_BACK)
+                raise UsageError(f"{_at(node, where)}: an alias stands in itself", kept=NOT_RUN, next_step=_BACK)
             return sizes[id(node)]
         sizes[id(node)] = (0, 0)
         inner: list[yaml.Node] = []
@@ -108,10 +108,10 @@ def _measure(root: yaml.Node, where: str) -> None:
         found = [measure(each) for each in inner]
         size, depth = 1 + sum(each for each, _ in found), 1 + max((depth for _, depth in found), default=0)
         if depth > DEEPEST:
-            raise UsageError(f"{_at(node, where)} has over {DEEPEST} levels", kept=NOTHING, next_step=_BACK)
+            raise UsageError(f"{_at(node, where)} has over {DEEPEST} levels", kept=NOT_RUN, next_step=_BACK)
         if size > MOST_VALUES:
             raise UsageError(
-                f"{_at(node, where)} holds more than {MOST_VALUES:,} values", kept=NOTHING, next_step=_BACK
+                f"{_at(node, where)} holds more than {MOST_VALUES:,} values", kept=NOT_RUN, next_step=_BACK
             )
         sizes[id(node)] = (size, depth)
         return size, depth
@@ -123,11 +123,11 @@ def _no_key_twice(node: yaml.MappingNode, where: str) -> None:
     seen: set[tuple[str, str]] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise UsageError(f"{_at(key, where)}: a name is no text", kept=NOTHING, next_step=_BACK)
+            raise UsageError(f"{_at(key, where)}: a name is no text", kept=NOT_RUN, next_step=_BACK)
         name = (key.tag, key.value)
         if name in seen:
             raise UsageError(
-                f"{_at(key, where)}: {key.value[:100]} stands twice", kept=NOTHING, next_step="keep one of the two"
+                f"{_at(key, where)}: {key.value[:100]} stands twice", kept=NOT_RUN, next_step="keep one of the two"
             )
         seen.add(name)
 

@@ -31,7 +31,7 @@ from clickflow.system.process import git
 from clickflow.tracking.mlflow_client import sign_in_as_promoter
 
 PENDING = "forget.json"
-NOTHING = "nothing was changed"
+NOT_CHANGED = "nothing was changed"
 
 
 def run(
@@ -64,11 +64,11 @@ def forget(
     key = existing_key(paths)
     pending = _pending(home)
     if not given and not pending:
-        raise UsageError("nobody is named", kept=NOTHING, next_step="clickflow forget ID…, or --file FILE")
+        raise UsageError("nobody is named", kept=NOT_CHANGED, next_step="clickflow forget ID…, or --file FILE")
     if works := leftovers.busy(home):
         raise ClickflowError(
             f"{len(works)} runs are at work, which would make what holds the person again: {', '.join(works[:5])}",
-            kept=NOTHING,
+            kept=NOT_CHANGED,
             next_step="wait until they end (`clickflow runs`), then forget",
         )
     before = [Person.of(plain) for plain in pending.get("people", [])]
@@ -301,13 +301,15 @@ def _listed(file: Path) -> Iterator[str]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--file {file} cannot be read: {error}", kept=NOTHING, next_step="one id a line") from error
+        raise UsageError(
+            f"--file {file} cannot be read: {error}", kept=NOT_CHANGED, next_step="one id a line"
+        ) from error
     yield from filter(None, map(str.strip, text.splitlines()))
 
 
 def _pending(home: Path) -> dict[str, Any]:
     what = "what a `clickflow forget` that was cut short has still to do"
-    return files.read_record(home / PENDING, what, kept=NOTHING, why="it names who is not removed everywhere yet")
+    return files.read_record(home / PENDING, what, kept=NOT_CHANGED, why="it names who is not removed everywhere yet")
 
 
 def _save(home: Path, state: dict[str, Any]) -> None:
@@ -327,7 +329,7 @@ def alone(home: Path) -> Iterator[None]:
     except Timeout as error:
         raise ClickflowError(
             f"another `clickflow forget` is at work in {home}",
-            kept=NOTHING,
+            kept=NOT_CHANGED,
             next_step="wait for it to end, then run this one",
         ) from error
     try:

@@ -14,7 +14,7 @@ from clickflow.events.ingest import ingest
 from clickflow.events.pseudonyms import RETIRED, VARIABLE, key_name, load_key, retired
 from clickflow.params.schema import Params
 from clickflow.privacy import leftovers
-from clickflow.privacy.forget import NOTHING, alone
+from clickflow.privacy.forget import NOT_CHANGED, alone
 from clickflow.system import console, files
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json
@@ -39,14 +39,14 @@ def rotate(params: Params, paths: Paths) -> dict[str, Any]:
     if os.environ.get(VARIABLE):
         raise UsageError(
             f"the key is in {VARIABLE}, which is not this program's to change",
-            kept=NOTHING,
+            kept=NOT_CHANGED,
             next_step=f"add the old key as a line to {paths.home / RETIRED} (mode 0600), set {VARIABLE} to a new one "
             "wherever it is set, then run `clickflow ingest`: it reads everything again under the new key",
         )
     if works := leftovers.busy(paths.home):
         raise ClickflowError(
             f"{len(works)} runs are at work, under the key of now: {', '.join(works[:5])}",
-            kept=NOTHING,
+            kept=NOT_CHANGED,
             next_step="wait until they end (`clickflow runs`), then rotate",
         )
     old = load_key(paths.home)

@@ -156,9 +156,11 @@ def _cut_up(
     """Of a unit whose steps are events."""
     numbered = numbering.number(connection, events, settings, by_person=unit.by_person)
     cut = _cut(connection, numbered, rules, unit, scratch)
-    split_up = (_split if unit.as_of is None else _split_as_of)(
-        connection, numbered, cut, settings, unit, scratch, clock=clock
-    )
+    if unit.as_of is None:
+        split_up = _parts(connection, numbered, cut, settings, unit, scratch, clock=clock)
+    else:
+        persons, how = _persons(connection, numbered, cut, scratch), unit.as_of(getattr(settings, unit.section))
+        split_up = _parts_as_of(persons, cut.steps, numbered, how, settings, unit, scratch, clock=clock)
     names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
     groups = engine.groups(connection, numbered.table)
     return Made(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up), groups=groups)
@@ -235,7 +237,7 @@ def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: cutting.Cutter, sc
     return Cut(cutter=cutter, steps=steps.map(), sequences=path)
 
 
-def _split(
+def _parts(
     connection: Any,
     numbered: numbering.Numbered,
     cut: Cut,
@@ -281,23 +283,12 @@ def _split(
     )
 
 
-def _split_as_of(
-    connection: Any,
-    numbered: numbering.Numbered,
-    cut: Cut,
-    settings: Sequences,
-    unit: Unit,
-    scratch: Path,
-    *,
-    clock: bool,
-) -> Split:
-    """`_split` of a unit with cut-offs: a file holds the persons of a part."""
-    assert unit.as_of is not None
-    how = unit.as_of(getattr(settings, unit.section))
+def _persons(connection: Any, numbered: numbering.Numbered, cut: Cut, scratch: Path) -> Persons:
+    """Whose the sequences are, of a unit with cut-offs: one each."""
     found = connection.read_parquet(str(cut.sequences)).mutate(part=0)
     path = scratch / "persons.parquet"
     engine.write(connection, engine.ordered_sequences(found, numbered.actors.named, 0, ["user_id", "length"]), path)
-    return _parts_as_of(Persons.read(path), cut.steps, numbered, how, settings, unit, scratch, clock=clock)
+    return Persons.read(path)
 
 
 def _parts_as_of(

@@ -15,7 +15,7 @@ AMOUNTS = ("expected", *(f"quantile_{100 * level:g}" for level in LEVELS))
 """What is answered of an amount, by name."""
 TOP = 5
 """How many next items are shown."""
-NOTHING = {"name": None, "brand": None, "category": None}
+UNNAMED = {"name": None, "brand": None, "category": None}
 """What is known of an item of which nothing is."""
 
 Likeliest = tuple[tuple[str, float], ...]
@@ -92,7 +92,7 @@ def highest(logs: npt.NDArray[np.float32], top: int) -> tuple[npt.NDArray[np.int
 
 
 def _list(answers: Iterable[tuple[str, float]], about: About) -> Any:
-    return [{"item": item, "probability": round(p, 6), **about.get(item, NOTHING)} for item, p in answers]
+    return [{"item": item, "probability": round(p, 6), **about.get(item, UNNAMED)} for item, p in answers]
 
 
 def _class_columns(names: Sequence[str]) -> list[tuple[str, Any]]:

@@ -35,7 +35,7 @@ from clickflow.system.paths import Paths
 
 Kind = Literal["user", "session"]
 KINDS: tuple[Kind, ...] = ("user", "session")
-NOTHING = "nothing was changed"
+NOT_CHANGED = "nothing was changed"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def existing_key(paths: Paths) -> bytes:
     if not os.environ.get(VARIABLE) and not file.exists():
         raise UsageError(
             f"there is no key for pseudonyms here: neither {VARIABLE} nor {file}",
-            kept=NOTHING,
+            kept=NOT_CHANGED,
             next_step="ask on the machine that ingests, or give its key by the variable",
         )
     key = load_key(paths.home)
@@ -68,7 +68,7 @@ def existing_key(paths: Paths) -> bytes:
         where = VARIABLE if os.environ.get(VARIABLE) else file
         raise UsageError(
             f"the key in {where} is not the one that the events were made with",
-            kept=NOTHING,
+            kept=NOT_CHANGED,
             next_step="use the key of the ingest that made them, or run `clickflow ingest` again",
         )
     return key
@@ -81,7 +81,7 @@ def pseudonym_of(params: Params, kind: Kind, raw: str, key: bytes) -> str:
     with started(params.ingest.memory_gb) as engine:
         pseudonym = check(row, rules, engine.cursor()).table[f"{kind}_id"][0].as_py()
     if pseudonym is None:
-        raise UsageError(f"{raw!r} is no {kind} id: it is read as missing, as an empty cell is", kept=NOTHING)
+        raise UsageError(f"{raw!r} is no {kind} id: it is read as missing, as an empty cell is", kept=NOT_CHANGED)
     return str(pseudonym)
 
 

@@ -20,7 +20,7 @@ from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 from clickflow.sequences.units import UNITS
 from clickflow.serving import visits
-from clickflow.serving.forms import NOTHING, Likeliest, form
+from clickflow.serving.forms import UNNAMED, Likeliest, form
 from clickflow.serving.identities import Kind
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError
@@ -189,7 +189,7 @@ def _as_json(answer: Answer, about: Mapping[str, Mapping[str, str | None]]) -> d
         "session": answer.session,
         "user": answer.user,
         "last_event": answer.last_event,
-        "steps": [{**asdict(step), **about.get(step.item, NOTHING)} for step in answer.steps],
+        "steps": [{**asdict(step), **about.get(step.item, UNNAMED)} for step in answer.steps],
         **{
             outputs.named(head).answer: form(outputs.named(head)).as_json(answers, about)
             for head, answers in answer.answers.items()

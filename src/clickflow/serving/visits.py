@@ -78,7 +78,7 @@ def _last(store: Path, kind: Kind, pseudonym: str) -> Visit | None:
         if f"{kind}_id" not in table.column_names:
             raise UsageError(
                 f"models of the unit {card.unit} answer about {whom}, not about a {kind}",
-                kept=identities.NOTHING,
+                kept=identities.NOT_CHANGED,
                 next_step="ask about somebody: --user"
                 if whom == "people"
                 else "`clickflow score MODEL --all --out FOLDER`",
@@ -100,19 +100,19 @@ def _missing(kind: Kind, name: str, fact: dict[str, Any] | None, card: Card) -> 
     if fact is None:
         return UsageError(
             f"there is no event of the {who} {name}, neither by that id nor by that pseudonym",
-            kept=identities.NOTHING,
+            kept=identities.NOT_CHANGED,
             next_step="ids are written as in the source; `clickflow score MODEL --json` shows pseudonyms",
         )
     if fact["kind"] != kind and "@" not in name:
         return UsageError(
             f"{name} is a {fact['kind']}, not a {kind}",
-            kept=identities.NOTHING,
+            kept=identities.NOT_CHANGED,
             next_step=f"clickflow score MODEL --{fact['kind']} {name}",
         )
     events = f"{fact['events']:,} event{'s' if fact['events'] > 1 else ''}"
     return UsageError(
         f"the {who} {name} has {events}, and no sequence in the packed store came of them",
-        kept=identities.NOTHING,
+        kept=identities.NOT_CHANGED,
         next_step=f"sequences have {card.own_settings.get('min_length', 1)} steps or more (min_length of the "
         f"unit {card.unit}), of the types and the window that params.yaml names below sequences",
     )

@@ -8,7 +8,7 @@ from clickflow.params.schema import Params
 from clickflow.sequences.card import iso
 from clickflow.serving.identities import (
     KINDS,
-    NOTHING,
+    NOT_CHANGED,
     Identity,
     Kind,
     existing_key,
@@ -47,7 +47,7 @@ def run(
     if strange:
         raise UsageError(
             f"there is no event of {', '.join(strange)}",
-            kept=NOTHING,
+            kept=NOT_CHANGED,
             next_step="pseudonyms stand in data/events and in predictions; of a raw id: --user ID or --session ID",
         )
     named = [Identity(kind, pseudonym_of(params, kind, given, key), given) for kind, given in raw.items()]

@@ -269,19 +269,19 @@ def withhold() -> None:
     os.umask(os.umask(0o077) | 0o027)
 
 
-def check_folder(out: Path, kind: str, what: str) -> None:
-    """Raise UsageError unless `out` is missing, empty, or holds what it is for, made before: `what`, of that `kind` by
-    its card.json. So no other folder is ever replaced.
+def check_folder(out: Path, kind: str | None, what: str, record: str = "card.json") -> None:
+    """Raise UsageError unless `out` is missing, empty, or holds what it is for, made before: `what`, whose `record` is
+    there and says the `kind`; None: it need not. So no other folder is ever replaced.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        if read_json(out / "card.json")["kind"] == kind:
+        if (out / record).is_file() if kind is None else read_json(out / record)["kind"] == kind:
             return
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise UsageError(
         f"--out {out} exists and holds no {what}",
         kept="nothing was written",
-        next_step=f"name a new folder, or one that holds {what}, which are then replaced",
+        next_step="name a new folder, or one that the same command has made, which is then replaced",
     )
