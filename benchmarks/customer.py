@@ -37,6 +37,7 @@ from clickflow.evaluation import calibration
 from clickflow.features import Asked
 from clickflow.models import estimators
 from clickflow.sequences.store import PackedSplit
+from clickflow.system.console import finite
 from clickflow.system.errors import DataError, UsageError
 
 Array = NDArray[Any]
@@ -111,7 +112,7 @@ def main() -> None:
     }
     if asked.importance:
         result["importance"] = importance(train, asked.horizon_days, asked.seed, PRESETS[asked.preset])
-    text = json.dumps(result, indent=2)
+    text = json.dumps(finite(result), indent=2, allow_nan=False)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
@@ -126,7 +127,7 @@ def read(path: Path) -> Log:
     if not path.is_file():
         raise UsageError(f"there is no file {path}", kept="nothing was run")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise DataError(f"{path} is no CSV: {error}") from error
     missing = [name for name in COLUMNS if name not in table.columns]

@@ -27,6 +27,7 @@ from clickflow.cli import guarded
 from clickflow.forecasting import ensemble, scores
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import SEASONS, Panel, panel, whole_periods
+from clickflow.system.console import finite
 from clickflow.system.errors import DataError, UsageError
 
 Array = NDArray[Any]
@@ -47,7 +48,7 @@ def main() -> None:
     if asked.horizon < 1 or asked.origins < 1:
         raise UsageError("--horizon and --origins are 1 or more", kept="nothing was run")
     result = measure(read(asked.series, asked.step), asked.horizon, asked.origins, asked.seed)
-    text = json.dumps(result, indent=2, sort_keys=True)
+    text = json.dumps(finite(result), indent=2, sort_keys=True, allow_nan=False)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
@@ -58,14 +59,14 @@ def read(file: Path, step: Any) -> Panel:
     import pandas as pd
 
     try:
-        rows = pd.read_csv(file, dtype={"series_id": str})
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if missing := [name for name in ("series_id", "date", "units") if name not in rows]:
         raise DataError(f"{file} has no column {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}")
     date = pd.to_datetime(rows.date, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
     units = pd.to_numeric(rows.units, errors="coerce")
-    bad = date.isna() | ~np.isfinite(units) | rows.series_id.isna()
+    bad = date.isna() | ~np.isfinite(units) | (rows.series_id == "")
     if bad.any():
         line = int(np.flatnonzero(bad)[0]) + 2
         raise DataError(f"{file}: {int(bad.sum()):,} rows have no series, date or units; the first is line {line}")
@@ -81,6 +82,8 @@ def read(file: Path, step: Any) -> Panel:
     held, below = panel(
         keys[whole], days[whole], units.to_numpy(float)[whole], step=step, price=None if price is None else price[whole]
     ).not_negative()
+    if not np.nansum(held.values):
+        raise DataError(f"{file} holds no sale: all units are 0", kept="nothing was run")
     if below:
         sys.stderr.write(f"warning: {below:,} periods have fewer than 0 units (returns): read as 0\n")
     return held

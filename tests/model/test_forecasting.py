@@ -1,6 +1,7 @@
 """Forecasts of many series: what must hold of every method and of the preset."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from clickflow.forecasting import ensemble, scores
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
+from clickflow.system.errors import DataError
 
 HORIZON = 4
 
@@ -139,6 +141,30 @@ def test_weeks_and_months_that_a_log_does_not_cover_are_told_apart() -> None:
     months = np.arange("2025-01", "2025-09", dtype="datetime64[M]").astype("datetime64[D]")
     assert whole_periods(months, "month").all()
     assert whole_periods(days[::7], "week").all()
+    assert whole_periods(months + np.timedelta64(14, "D"), "month").all()
+    ends = np.arange("2025-02", "2025-10", dtype="datetime64[M]").astype("datetime64[D]") - 1
+    assert whole_periods(np.repeat(ends, 3), "month").all()
+
+
+def test_what_was_never_sold_is_forecast_as_nothing(known: Panel, preset: ensemble.Preset) -> None:
+    values = known.values.copy()
+    values[1] = 0
+    np.testing.assert_array_equal(preset.forecast(replace(known, values=values))[1], 0)
+
+
+def test_the_benchmark_refuses_a_file_without_a_sale(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import demand
+
+    file = tmp_path / "zeros.csv"
+    zeros = "series_id,date,units\n" + "".join(f"NA,2025-01-{day:02},0\n" for day in range(1, 31))
+    file.write_text(zeros)
+    with pytest.raises(DataError, match="holds no sale"):
+        demand.read(file, "day")
+    file.write_text(zeros + "007,2025-01-30,3\n", encoding="utf-8-sig")
+    assert demand.read(file, "day").ids == ("007", "NA")
 
 
 def test_a_preset_of_whole_units_says_whole_medians_and_is_in_order(known: Panel, preset: ensemble.Preset) -> None:

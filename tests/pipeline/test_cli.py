@@ -1,9 +1,12 @@
 """What every verb of the command line does, whatever it is for."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+
+from clickflow.system import console
 
 VERBS = [
     *("simulate", "ingest", "replay", "validate", "sequences", "train", "export", "evaluate", "gate"),
@@ -63,3 +66,8 @@ def test_an_unknown_model_names_the_known_ones(root):
     shown = clickflow("train", "next_stp", cwd=root)
     assert shown.returncode == 2
     assert "did you mean 'next_step'?" in shown.stderr
+
+
+def test_json_for_machines_is_json(capsys):
+    console.emit({"a": [float("nan"), 1.5], "b": {"c": float("inf")}}, as_json=True, text=str)
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, 1.5], "b": {"c": None}}

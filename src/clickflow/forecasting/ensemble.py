@@ -92,6 +92,7 @@ class Preset:
         for number, group in enumerate(GROUPS):
             rows = np.flatnonzero(of == number)
             out[rows] = spread_out(mixed(self.weights[group], made[:, rows]), self.spread[group])
+        out[np.nansum(np.abs(known.values), 1) == 0] = 0.0  # never sold: a trace above 0 would never hold
         return rounded(out) if self.whole else out
 
 

@@ -218,12 +218,13 @@ def _prices(rows: Array, at: Array, price: Array, shape: tuple[int, int]) -> Arr
 
 def whole_periods(days: Array, step: Step) -> Array:
     """Which rows [n] lie in a period that these days cover to its end, bool: not those of the first and the last week
-    or month where a log of days begins or ends inside it. Days that stand for whole periods, one a period, all do.
+    or month where a log of days begins or ends inside it. Days that stand for whole periods, one a period (its first,
+    its last, a 15th), all do.
     """
     days = np.asarray(days, "datetime64[D]")
     number = period(days, step)
     offset = (days - dates(np.datetime64("1970-01-01") - (3 if step == "week" else 0), step, number)).astype(np.int64)
-    if step == "day" or len(np.unique(offset)) <= 2:
+    if step == "day" or len(np.unique(offset)) <= 2 or len(np.unique(days)) == len(np.unique(number)):
         return np.ones(len(days), bool)
     first, last = number.min(), number.max()
     out: Array = number > first - 1

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import math
 import os
 import sys
 import time
@@ -78,9 +79,18 @@ def say(message: str) -> None:
 def emit(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], Any]) -> None:
     """The result of a verb: JSON for machines, or what `text()` returns (a string or a rich table) for people."""
     if as_json:
-        sys.stdout.write(json.dumps(result, indent=2, sort_keys=True, default=str) + "\n")
+        sys.stdout.write(json.dumps(finite(result), indent=2, sort_keys=True, default=str, allow_nan=False) + "\n")
     else:
         out.print(text())
+
+
+def finite(value: Any) -> Any:
+    """`value` with None where a number is none or infinite, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
