@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickflow.heads import outputs
 from clickflow.online import visits
 from clickflow.online.history import Question, Step
 from clickflow.online.served import Served
@@ -131,6 +132,7 @@ def test_ends_are_said(shop: tuple[Path, Served]) -> None:
         lines = words.sentences(found, language)
         assert lines == words.explained(found).sentences[language]
         assert not any("{" in line for line in lines)
+        assert outputs.head("next_item").asks(language) in lines[0]
 
 
 def test_a_visit_of_the_store_is_asked_as_a_client_would(shop: tuple[Path, Served]) -> None:

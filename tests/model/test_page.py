@@ -1,7 +1,10 @@
 """The page's routes, in this process: its files, whom it finds, answers after each step, models and their change."""
 
+import ast
 import json
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import small_models
 from test_serve import Ask, client
 
 from clickflow.online.http import keys, server
-from clickflow.online.page import after, registry, static_files, subjects
+from clickflow.online.page import after, chinese, registry, static_files, subjects
 from clickflow.online.served import Served
 from clickflow.params.file import load
 from clickflow.params.schema import Params
@@ -189,6 +192,65 @@ def test_who_can_be_looked_at_is_found_by_id_or_pseudonym_and_who_is_here_now_co
     assert ask("GET", "/v1/console/subjects?unit=customer").json()["subjects"] == [], "there is no such store: no fault"
 
 
+def test_the_last_runs_are_those_that_the_command_line_lists(
+    served: Served, params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "home"))
+    shop = tmp_path / "shop"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    trailer = {"id": "march", "dag_run": "retrain/manual__1", "reason": "by hand", "decisions": {"next_step": {}}}
+    subprocess.run([*git, "init", "-q", str(shop)], check=True)
+    words = ["commit", "-q", "--allow-empty", "-m", f"Run march\n\nclickflow-run: {json.dumps(trailer)}"]
+    subprocess.run([*git, *words], cwd=shop, check=True)
+    subprocess.run([*git, "update-ref", "refs/runs/march", "HEAD"], cwd=shop, check=True)
+    write_json(tmp_path / "home/logs/april/run.json", {"ended": "failed", "opened": "2099-01-01T00:00:00+00:00"})
+    ask = client(served, extra={"params": params, "paths": Paths(shop)})
+    found = ask("GET", "/v1/console/runs").json()
+    assert [(run["id"], run["state"]) for run in found["runs"]] == [("april", "failed"), ("march", "recorded")]
+    assert found["runs"][1]["dag_run"] == "retrain/manual__1"
+
+
+def said_in(file: Path) -> Iterator[str]:
+    """What the sentences of a module hold beside values, clause by clause: of strings, not of docstrings and faults."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    left = {id(node) for each in ast.walk(tree) if isinstance(each, ast.Raise | ast.Expr) for node in ast.walk(each)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left:
+            for clause in node.value.split("; "):
+                if re.search(r"[a-z]{2,} [a-z]{2,}", clause):
+                    yield clause.strip(" ,:.;")
+
+
+def test_all_that_the_gate_says_is_said_in_chinese_too(root: Path) -> None:
+    known = "\0".join(re.sub(r"\{\w+\}", "\0", english) for english, _ in chinese.FORMS)
+    silent = {"agreement.py", "draws.py", "evidence.py", "stage.py"}  # faults, and names of metrics and of the method
+    files = [file for file in (root / "src/clickflow/gate").glob("*.py") if file.name not in silent]
+    unknown = {clause for file in files for clause in said_in(file) if clause not in known}
+    assert unknown <= {"next items", "steps (only for"}, "those stand within a clause"
+    for english, other in chinese.FORMS:
+        assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", other)), english
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mrr@20 is 0.1234 [0.1200, 0.1300], below 0.2", "mrr@20 为 0.1234 [0.1200, 0.1300]，低于 0.2"),
+        ("floor: mrr@20: mrr@20 is 0.1, below 0.2", "下限：mrr@20：mrr@20 为 0.1，低于 0.2"),
+        ("38.0% of the next items stood in the training part often enough to be known", "下一件商品中有 38.0% "),
+        (
+            "12 rules passed, 3 had nothing to judge; 1 warn, not shown: beats vsknn: mrr@20",
+            "未证明：优于 vsknn：mrr@20",
+        ),
+        ("floor: a, latency and 3 more: 50 ms, 95th percentile, above 20", "下限：a、延迟等另外 3 条：50 毫秒"),
+        ("mrr@20 is 0.2, version 3 0.1: +1.20% [+0.50%, +2.00%]; a gain of at least 1.00% is shown", "第 3 版为 0.1"),
+        ("2 of 3 windows breach, the latest by item", "3 个窗口中 2 个超出界限"),
+    ],
+)
+def test_a_sentence_is_read_back_with_its_numbers(text: str, said: str) -> None:
+    assert said in chinese.both(text)["zh"]
+    assert chinese.both("because I say so") == {"en": "because I say so"}
+
+
 def test_items_are_found_by_what_they_are_called(ask: Ask, served: Served) -> None:
     found = ask("GET", f"/v1/console/items?model={served.model}&q=17").json()["items"]
     assert found[0]["item"] == "17"
@@ -200,7 +262,8 @@ def test_items_are_found_by_what_they_are_called(ask: Ask, served: Served) -> No
 def test_without_a_workspace_the_page_still_answers(served: Served) -> None:
     ask = client(served)
     assert [each["name"] for each in ask("GET", "/v1/console").json()["models"]] == [served.model]
-    assert ask("GET", "/v1/console/models").json() == {"models": [], "runs": [], "note": ""}
+    assert ask("GET", "/v1/console/models").json() == {"models": [], "note": ""}
+    assert ask("GET", "/v1/console/runs").json() == {"runs": [], "note": ""}
     for name in ("segments", "forecasts"):
         assert ask("GET", f"/v1/console/{name}").json() == {"missing": True}
     assert client(None)("GET", "/v1/console").json()["models"] == []
@@ -230,6 +293,7 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     found = {each["name"]: each for each in ask("GET", "/v1/console/models").json()["models"]}[served.model]
     assert (found["champion"]["version"], found["champion"]["previous"], found["served"]) == (2, 1, 1)
     assert [line["version"] for line in found["ledger"]] == [1, 2, 1]
+    assert found["champion"]["why"] == {"en": "a test"}
     assert (found["canary"]["version"], found["canary"]["share"]) == (1, 0.1)
     place = f"/v1/console/models/{served.model}"
     body = {"to": 1, "reason": "-- it was better"}

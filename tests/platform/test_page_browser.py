@@ -225,10 +225,23 @@ def test_all_of_it_is_reached_by_keyboard(reader: Reader) -> None:
     assert {"add", "remove", "action", "language", "theme", "nav models"} <= focused
 
 
+EVIL = "<img src=x onerror=document.title='owned'>"
+TURNED = "\u202egnp.exe\"'`${1}"
+
+
+def renamed(route: sync_api.Route) -> None:
+    """The server's answers, of a shop whose items are called by whoever wants to harm it."""
+    body = route.fetch().json()
+    names = (EVIL, TURNED, "y" * 10_000)
+    for place, about in enumerate(body["items"].values()):
+        about |= dict.fromkeys(("name", "brand", "category"), names[place % 3])
+    route.fulfill(json=body)
+
+
 def test_what_a_shop_calls_an_item_is_text_and_a_long_name_breaks_no_line(
     browser: sync_api.Browser, served: Server
 ) -> None:
-    evil, endless = "<img src=x onerror=document.title='owned'>", "x" * 250
+    evil, endless = EVIL, "x" * 250
     events = [{"item": evil}, {"item": endless, "action": "cart"}, {"item": "5", "action": "<i>"}]
     assert served.client.post("/v1/events", json={"session": "eve", "events": events}).status_code == 200
     one = Reader(browser, served, viewport=PHONE)
@@ -237,8 +250,20 @@ def test_what_a_shop_calls_an_item_is_text_and_a_long_name_breaks_no_line(
     page.locator(".found a", has=page.locator(".live")).click()
     one.settled()
     expect(page.locator("ol.steps")).to_contain_text(evil)
-    expect(page.locator("ol.steps")).to_contain_text(endless)
+    expect(page.locator("ol.steps")).to_contain_text(f"{'x' * 120}…")
     expect(page.locator("ol.steps > li", has_text=evil)).to_contain_text("new to the model")
+    page.route("**/v1/console/answers", renamed)
+    page.reload()
+    one.settled()
+    ranked = page.locator("ol.ranked")
+    expect(ranked).to_contain_text(evil)
+    expect(ranked).to_contain_text(f"{'y' * 120}…")
+    assert TURNED[1:] in ranked.inner_text()
+    assert "\u202e" not in page.content(), "no name turns the text around it"
+    assert len(page.locator("main").inner_text()) < 20_000
+    page.get_by_role("button", name=f"Why? {evil}").first.click()
+    one.settled()
+    assert one.faults() == []
     assert page.title() == "Visits · clickflow"
     assert page.locator("main img").count() == 0
     assert not page.evaluate(WIDER)

@@ -23,6 +23,8 @@ Array = NDArray[Any]
 KIND = "clickflow demand"
 """What card.json says of the folder, so that no other folder is ever replaced by one."""
 CARD = "card.json"
+BEFORE = 3
+"""Horizons of what was sold that are kept beside the forecasts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,9 @@ def _check(out: Path | None, asked: Asked) -> None:
 
 
 def _write(folder: Path, held: Series, found: list[dict[str, Any]], card: dict[str, Any]) -> None:
-    """forecasts.parquet (a row a series and period), stock.parquet (a row a series), card.json."""
+    """forecasts.parquet (a row a series and period), sold.parquet (the same of the periods before), stock.parquet (a
+    row a series), card.json.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -186,6 +190,15 @@ def _write(folder: Path, held: Series, found: list[dict[str, Any]], card: dict[s
         for day, period in zip(days, row["periods"], strict=True)
     ]
     parquet.write_table(pa.Table.from_pylist(rows), folder / "forecasts.parquet")
+    first = max(0, held.panel.periods - BEFORE * card["horizon"])
+    known = ~np.isnan(held.panel.values[:, first:])
+    series, place = np.nonzero(known)
+    sold = {
+        level: np.array(held.panel.ids, object)[series],
+        "period": held.panel.dates(np.arange(first, held.panel.periods)).astype(str)[place],
+        "units": held.panel.values[:, first:][known],
+    }
+    parquet.write_table(pa.table(sold), folder / "sold.parquet")
     plain = [{name: value for name, value in row.items() if name != "periods"} for row in found]
     parquet.write_table(pa.Table.from_pylist(plain), folder / "stock.parquet")
     write_json(folder / CARD, card)

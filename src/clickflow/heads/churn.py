@@ -25,6 +25,7 @@ HEAD = Head(
     unit="customer",
     kind="probability",
     question="Will this customer buy nothing in the days to come?",
+    questions={"zh": "这位顾客在今后这段时间里会不再购买吗？"},
     targets=targets,
     needs=(BOUGHT,),
     params=ProbabilityHead,

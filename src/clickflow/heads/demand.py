@@ -25,6 +25,7 @@ HEAD = Head(
     unit="series",
     kind="forecast",
     question="How many units will be sold in each of the days (weeks) to come?",
+    questions={"zh": "今后每天（每周）会卖出多少件？"},
     targets=targets,
     column="quantity",
     params=ForecastHead,

@@ -19,6 +19,7 @@ HEAD = Head(
     unit="session",
     kind="probability",
     question="Is this the last step of the visit?",
+    questions={"zh": "这是本次访问的最后一步吗？"},
     targets=targets,
     params=ProbabilityHead,
     baselines=("majority", "markov", "logistic", "boosting"),

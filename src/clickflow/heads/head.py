@@ -145,6 +145,8 @@ class Head:
     """By metric, what follows where it is not shown to be better than its baselines, as in params.yaml."""
     truth: str | None = None
     """What of a simulated log's true process answers it: a name in `clickflow.evaluation.oracle`; None: nothing."""
+    questions: Mapping[str, str] = field(default_factory=dict)
+    """The question in other languages, by language."""
     means: Mapping[str, str] = field(default_factory=dict)
     """By language, a few words for yes, the amount, or what is ranked, as the report's first paragraph says it."""
     note: str = ""
@@ -152,6 +154,10 @@ class Head:
     written: Written = field(default_factory=Written)
     written_ahead: Written = field(default_factory=Written)
     """The same of the list for several next steps."""
+
+    def asks(self, language: str) -> str:
+        """The question in a language; in English where it is not said in that one."""
+        return self.questions.get(language, self.question)
 
     def names(self, store: Store) -> tuple[str, ...]:
         """The names of its classes by code; none of a kind without."""

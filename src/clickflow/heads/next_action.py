@@ -27,6 +27,7 @@ HEAD = Head(
     unit="session",
     kind="classes",
     question="What will this visitor do next: view, put into the cart, buy, or leave?",
+    questions={"zh": "这位访客下一步会做什么：浏览、加购、购买，还是离开？"},
     targets=targets,
     params=ClassesHead,
     baselines=("majority", "markov", "logistic", "boosting"),

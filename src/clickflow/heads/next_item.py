@@ -19,6 +19,7 @@ HEAD = Head(
     unit="session",
     kind="ranking",
     question="Which item will this visitor look at next?",
+    questions={"zh": "这位访客接下来会看哪件商品？"},
     targets=targets,
     params=RankingHead,
     baselines=("popularity", "repeat", "markov", "vsknn"),

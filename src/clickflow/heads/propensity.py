@@ -59,6 +59,7 @@ HEAD = Head(
     unit="customer",
     kind="ranking",
     question="Which items will this customer buy in the days ahead?",
+    questions={"zh": "这位顾客在今后这段时间里会买哪些商品？"},
     targets=targets,
     all_targets=bought,
     params=PropensityHead,

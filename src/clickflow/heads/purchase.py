@@ -41,6 +41,7 @@ HEAD = Head(
     unit="session",
     kind="probability",
     question="Will this visit come to a purchase?",
+    questions={"zh": "这次访问会走到购买吗？"},
     targets=targets,
     lead=lead,
     needs=(BOUGHT,),

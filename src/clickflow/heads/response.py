@@ -44,6 +44,7 @@ HEAD = Head(
     unit="session",
     kind="probability",
     question="Will this visitor click on the item or campaign that is being shown?",
+    questions={"zh": "这位访客会点击正在展示的商品或活动吗？"},
     targets=targets,
     params=ProbabilityHead,
     baselines=("majority", "item_rate", "logistic", "boosting"),

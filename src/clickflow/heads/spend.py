@@ -49,6 +49,7 @@ HEAD = Head(
     unit="customer",
     kind="amount",
     question="For how much will this customer buy in the days ahead?",
+    questions={"zh": "这位顾客在今后这段时间里会买多少钱的东西？"},
     targets=targets,
     params=AmountHead,
     baselines=("mean", "rfm", "boosting"),

@@ -41,6 +41,7 @@ HEAD = Head(
     unit="series",
     kind="probability",
     question="Will more be sold in the days (weeks) to come than in as many just before?",
+    questions={"zh": "今后这些天（周）的销量会比之前同样多的天（周）更高吗？"},
     targets=targets,
     of_forecast=rises,
     params=ProbabilityHead,

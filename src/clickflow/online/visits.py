@@ -1,5 +1,6 @@
 """A sequence of the packed store as a client would send it: what a person did, by ids."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,36 @@ from clickflow.sequences.store import open_split, read_card
 
 def question(store: Path, part: str, index: int) -> Question:
     """Sequence `index` of a part of the store, read as of its cut-off where its unit has one."""
+    return questions(store, part, [index])[0]
+
+
+def questions(store: Path, part: str, indexes: Sequence[int]) -> list[Question]:
+    """The same of several sequences."""
     from pyarrow import parquet
 
     split, card = open_split(store, part), read_card(store)
-    steps = slice(int(split.begin[index]), int(split.end[index]))
     items = parquet.read_table(store / "vocabulary.parquet", columns=["item_id"])["item_id"]
     categories = parquet.read_table(store / "categories.parquet", columns=["category"])["category"]
-    quantity = split.quantity[steps] if "quantity" in split.columns else np.full(steps.stop - steps.start, np.nan)
-    columns = (split.item, split.action, split.time, split.category, split.price)
-    rows = zip(*(column[steps].tolist() for column in columns), quantity.tolist(), strict=True)
-    found = tuple(
-        Step(
-            item=_named(items, item),
-            action=card.actions[action],
-            time=time,
-            category=None if category < UNKNOWN else _named(categories, category),
-            price=_number(price),
-            quantity=_number(pieces),
+
+    def steps(index: int) -> tuple[Step, ...]:
+        own = slice(int(split.begin[index]), int(split.end[index]))
+        quantity = split.quantity[own] if "quantity" in split.columns else np.full(own.stop - own.start, np.nan)
+        columns = (split.item, split.action, split.time, split.category, split.price)
+        rows = zip(*(column[own].tolist() for column in columns), quantity.tolist(), strict=True)
+        return tuple(
+            Step(
+                item=_named(items, item),
+                action=card.actions[action],
+                time=time,
+                category=None if category < UNKNOWN else _named(categories, category),
+                price=_number(price),
+                quantity=_number(pieces),
+            )
+            for item, action, time, category, price, pieces in rows
         )
-        for item, action, time, category, price, pieces in rows
-    )
-    return Question(found, None if split.cut_off is None else int(split.cut_off[index]))
+
+    as_of = split.cut_off
+    return [Question(steps(index), None if as_of is None else int(as_of[index])) for index in indexes]
 
 
 def _named(names: Any, index: int) -> str:

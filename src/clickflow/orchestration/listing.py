@@ -14,7 +14,8 @@ from clickflow.system.paths import Paths
 @dataclass(frozen=True, kw_only=True)
 class Listed:
     """One run. `state`: recorded, running, failed, skipped, done (ended well, with no record, as `score` and `watch`)
-    or opened (it has not ended); `params` are those that differ from the commit's; `outcome`: what its tasks came to.
+    or opened (it has not ended); `params` are those that differ from the commit's; `outcome`: what its tasks came to;
+    `dag_run`: what Airflow calls it, `dag/run`, empty of one that it did not run.
 
     `models`: decision, metric and value by model, of recorded runs; `kept_bytes`: of workspaces that failures left.
     """
@@ -28,6 +29,7 @@ class Listed:
     reason: str
     note: str
     person: str = ""
+    dag_run: str = ""
     outcome: str = ""
     failed: tuple[str, ...] = ()
     kept_bytes: int = 0
@@ -86,6 +88,7 @@ def _listed(home: Path, name: str, when: str, details: Mapping[str, Any], *, rec
         reason=str(details.get("skipped") or details.get("reason") or ""),
         note=str(details.get("note") or ""),
         person=str(details.get("person") or ""),
+        dag_run=str(details.get("dag_run") or ""),
         outcome=str(details.get("outcome") or ""),
         failed=failed,
         kept_bytes=journal.size(home / "workspaces" / name) if left else 0,

@@ -1,4 +1,6 @@
-"""Routes about the shop as a whole, from what `clickflow profiles` and `clickflow demand` left below reports/."""
+"""Routes about the shop as a whole: from what `clickflow profiles` and `clickflow demand` left below reports/, and what
+a champion of series forecasts.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from clickflow.online.http.settings import Service
 
 MADE_BY = {
     "segments": "`clickflow profiles --out reports/profiles` makes them",
-    "forecasts": "`clickflow demand --out reports/demand` makes them",
+    "forecasts": "`clickflow demand --out reports/demand` makes them, or a champion of series",
 }
 
 
@@ -73,7 +75,8 @@ class Series(Struct):
 
 class Forecasts(Struct):
     """The largest series. `level`: what a series is of; `step`: day or week; `coverage`: the share of
-    past values within the bounds, where it was measured.
+    past values within the bounds, where it was measured; `model`, `version`: who forecasts, a champion; none: what
+    `clickflow demand` left.
     """
 
     level: str
@@ -83,6 +86,8 @@ class Forecasts(Struct):
     """Of all series."""
     series: list[Series]
     coverage: float | None = None
+    model: str | None = None
+    version: int | None = None
 
 
 class Find(Struct):
@@ -108,7 +113,9 @@ async def segment(service: Service, call: Call) -> SegmentOf:
 
 async def forecasts(service: Service, call: Call) -> Forecasts:
     """Demand ahead."""
-    found = _there(await asyncio.to_thread(outlook.forecasts, _paths(service), call.query.q), "forecasts")
+    served = [service.engine.current(name) for name in service.engine.models]
+    found = await asyncio.to_thread(outlook.forecasts, _paths(service), served, call.query.q)
+    _there(found, "forecasts")
     return msgspec.convert({**found, "series": found["series"][: call.query.k]}, Forecasts)
 
 

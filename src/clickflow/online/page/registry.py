@@ -1,4 +1,4 @@
-"""What the page says of each model: champion, candidate, gate, ledger, drift, runs; and its two changes.
+"""What the page says of each model: champion, candidate, gate, ledger, drift; of runs; and its two changes.
 
 Verbs that need MLflow run as the command line does, in a process of their own: the server stays small, nobody else's
 question waits, and the rules of `clickflow promote` and `rollback` are the only ones there are. Who asked is the name
@@ -7,23 +7,24 @@ of the key, which the ledger's line then bears.
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from clickflow.evaluation import paragraph
 from clickflow.gate import stage
+from clickflow.online.page.chinese import both
 from clickflow.params.schema import Params
 from clickflow.registry import canary, ledger
 from clickflow.system import process
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256
 from clickflow.system.paths import Paths
-from clickflow.system.process import NO_TELEMETRY, git
+from clickflow.system.process import NO_TELEMETRY
 from clickflow.tracking import mlflow_client
 
 FRESH = 20.0
@@ -31,6 +32,7 @@ FRESH = 20.0
 LONG = 300.0
 """Seconds that a verb may take: files are hashed, rules decided again."""
 RUNS = 8
+LANGUAGES: tuple[Literal["en", "zh"], ...] = ("en", "zh")
 FACTS = ("number", "time", "actor", "action", "version", "champion", "previous", "reason")
 """Of a line of the ledger, what is shown."""
 
@@ -64,9 +66,15 @@ class Registry:
                 }
                 for name, spec in sorted(self._params.models.items())
             ],
-            "runs": _runs(self._paths.root),
             "note": note,
         }
+
+    def runs(self) -> dict[str, Any]:
+        """The last runs, as `clickflow runs` lists them, which asks the repository; `note`: it failed."""
+        try:
+            return {"runs": self._verb(["runs", f"--limit={RUNS}"])["runs"], "note": ""}
+        except (ClickflowError, OSError, ValueError) as error:
+            return {"runs": [], "note": _what(error, "runs")}
 
     def status(self) -> dict[str, Any]:
         """What `clickflow status` says of each model: the registry is asked, which takes seconds. `note`: it failed."""
@@ -76,8 +84,7 @@ class Registry:
             try:
                 held = self._verb(["status"])["models"]
             except (ClickflowError, OSError, ValueError) as error:
-                said = error.what if isinstance(error, ClickflowError) else f"clickflow status failed: {error}"
-                return {"models": {}, "note": said}
+                return {"models": {}, "note": _what(error, "status")}
             self._held = (time.monotonic(), stamp, held)
         return {"models": held, "note": ""}
 
@@ -128,18 +135,35 @@ class Registry:
         decision = _json(self._paths.gate(model) / "decision.json")
         if decision is None:
             return None
-        shown = ("decision", "summary", "sentence", "champion_version", "artefact_sha256")
+        shown = ("decision", "champion_version", "artefact_sha256")
         rules = [
             {
-                "rule": rule["rule"],
+                "rule": both(rule["rule"]),
                 "mark": stage.mark(rule),
                 "severity": rule["severity"],
-                "text": rule["text"],
+                "text": both(rule["text"]),
                 "line": stage.line(rule),
             }
             for rule in decision["rules"]
         ]
-        return {**{name: decision.get(name) for name in shown}, "rules": rules}
+        summary, sentence = both(decision.get("summary") or ""), self._sentence(model, decision)
+        return {
+            **{name: decision.get(name) for name in shown},
+            "summary": summary,
+            "sentence": sentence,
+            "rules": rules,
+        }
+
+    def _sentence(self, model: str, decision: dict[str, Any]) -> dict[str, str]:
+        """The first paragraph of the report by language; as the decision has it where its report is not here."""
+        metrics = _json(self._paths.evaluation(model) / "metrics.json") or {}
+        own = (metrics.get("artefact") or {}).get("model_sha256")
+        if own is None or own != decision.get("model_sha256"):
+            return {"en": decision.get("sentence") or ""}
+        settings = self._params.evaluation
+        with suppress(KeyError, TypeError):  # of a report that an earlier version has written
+            return {name: paragraph.of(metrics, replace(settings, language=name)) for name in LANGUAGES}
+        return {"en": decision.get("sentence") or ""}
 
     def _promotable(self, model: str, entries: Sequence[ledger.Entry]) -> bool:
         """Whether there is a decision that has not been carried out yet."""
@@ -160,7 +184,8 @@ def _champion(entries: Sequence[ledger.Entry], model: str) -> dict[str, Any] | N
         "previous": now.previous,
         "since": line.time,
         "actor": line.actor,
-        "why": f"{line.action}: {line.reason}",
+        "action": line.action,
+        "why": both(line.reason),
         "metrics": dict(line.facts.get("metrics", {})),
         "origin": named,
     }
@@ -173,23 +198,16 @@ def _canary(entries: Sequence[ledger.Entry], model: str) -> dict[str, Any] | Non
 
 def _line(entry: ledger.Entry) -> dict[str, Any]:
     every = asdict(entry)
-    return {name: every[name] for name in FACTS}
+    return {**{name: every[name] for name in FACTS}, "reason": both(entry.reason)}
 
 
 def _watched(watch: dict[str, Any], model: str) -> dict[str, Any] | None:
     own = (watch.get("models") or {}).get(model)
-    return None if own is None else {**own, "as_of": watch["as_of"]}
+    return None if own is None else {**own, "why": both(own["why"]), "as_of": watch["as_of"]}
 
 
-def _runs(root: Path) -> list[dict[str, str]]:
-    form = "%(refname:lstrip=2)%09%(creatordate:iso-strict)%09%(contents:subject)"
-    with suppress(ClickflowError, subprocess.SubprocessError, OSError):
-        said = git(
-            root, "for-each-ref", "refs/runs", "--sort=-creatordate", f"--count={RUNS}", f"--format={form}", timeout=5
-        )
-        rows = [line.split("\t", 2) for line in said.splitlines()]
-        return [dict(zip(("run", "time", "subject"), row, strict=True)) for row in rows if len(row) == 3]
-    return []
+def _what(error: Exception, verb: str) -> str:
+    return error.what if isinstance(error, ClickflowError) else f"clickflow {verb} failed: {error}"
 
 
 def _reason(text: str) -> str:

@@ -25,6 +25,7 @@ from clickflow.online.page.registry import LONG, Registry
 from clickflow.online.page.subjects import History, Logs, Subject, pseudonyms, revealed
 from clickflow.online.served import Served
 from clickflow.params.schema import Params
+from clickflow.registry import pages
 from clickflow.serving import identities
 from clickflow.system.paths import Paths
 
@@ -55,9 +56,10 @@ class FindItem(Struct):
 
 
 class FindSeries(Struct):
-    """Of `/v1/console/forecasts`."""
+    """Of `/v1/console/forecasts`; `source`: whose, see `outlook.sources`."""
 
     q: Annotated[str, Meta(max_length=200)] = ""
+    source: Annotated[str, Meta(max_length=200)] = ""
 
 
 class After(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -132,21 +134,15 @@ async def console(service: Service, call: Call) -> Response:
             "models": [await asyncio.to_thread(_model, one) for one in served],
             "keys": bool(service.settings.keys()),
             "person": None if key is None else {"name": key.name, "may_promote": "promote" in key.scopes},
-            "links": {"airflow": os.environ.get("CLICKFLOW_UI"), "mlflow": _mlflow(service)},
+            "links": {"airflow": os.environ.get("CLICKFLOW_UI", "").rstrip("/"), "mlflow": _mlflow(service)},
             "health": health,
         }
     )
 
 
-def _mlflow(service: Service) -> str | None:
-    """Where people see MLflow's pages; None of a database, which has none."""
-    from clickflow.tracking import mlflow_client
-
+def _mlflow(service: Service) -> str:
     params, paths = _workspace(service)
-    if params is None or paths is None:
-        return None
-    uri = mlflow_client.uri_of(params, paths)
-    return mlflow_client.without_password(uri) if mlflow_client.is_server(uri) else None
+    return "" if params is None or paths is None else pages.address(params, paths)
 
 
 def _model(served: Served) -> dict[str, Any]:
@@ -163,7 +159,7 @@ def _model(served: Served) -> dict[str, Any]:
                 "name": output.name,
                 "title": output.title,
                 "kind": output.kind,
-                "question": output.head.question,
+                "question": {"en": output.head.question, **output.head.questions},
                 "means": dict(output.head.means) or None,
             }
             for output in served.outputs
@@ -275,12 +271,12 @@ async def items(service: Service, call: Call) -> Response:
     """Items by id, name, brand or category, the most frequent first."""
     query: FindItem = call.query
     served = service.engine.current(query.model)
-    found = await asyncio.to_thread(_search_items, served, query.q.casefold(), query.limit)
+    found = await asyncio.to_thread(_search_items, served, query.q, query.limit)
     return _json({"items": found})
 
 
 def _search_items(served: Served, q: str, limit: int) -> list[dict[str, Any]]:
-    found, exact = [], served.items.index_of.get(q)
+    found, exact, q = [], served.items.index_of.get(q), q.casefold()
     if exact is not None:
         found.append(_item(served, exact))
     for index in served.items.popular.tolist():
@@ -299,28 +295,39 @@ async def segments(service: Service, _: Call) -> Response:
 
 
 async def forecasts(service: Service, call: Call) -> Response:
-    """Demand ahead, where `clickflow demand` has left it."""
-    return _json(await asyncio.to_thread(outlook.forecasts, _workspace(service)[1], call.query.q))
+    """Demand ahead, of a champion of series, or where `clickflow demand` has left it."""
+    query: FindSeries = call.query
+    served = [service.engine.current(name) for name in service.engine.models]
+    return _json(await asyncio.to_thread(outlook.forecasts, _workspace(service)[1], served, query.q, query.source))
 
 
 async def models(service: Service, _: Call) -> Response:
-    """Champion, candidate, gate, ledger, drift and runs of each model."""
+    """Champion, candidate, gate, ledger and drift of each model."""
     registry = _registry(service)
     if registry is None:
-        return _json({"models": [], "runs": [], "note": ""})
+        return _json({"models": [], "note": ""})
     served = {name: service.engine.current(name).version for name in service.engine.models}
     return _json(await asyncio.to_thread(registry.models, served))
 
 
 async def status(service: Service, _: Call) -> Response:
     """What the registry says of each model; it may take seconds."""
+    return await _verb(service, "models", Registry.status)
+
+
+async def runs(service: Service, _: Call) -> Response:
+    """The last runs; it may take seconds."""
+    return await _verb(service, "runs", Registry.runs)
+
+
+async def _verb(service: Service, name: str, ask: Callable[[Registry], dict[str, Any]]) -> Response:
     registry = _registry(service)
     if registry is None:
-        return _json({"models": {}, "note": ""})
+        return _json({name: {} if name == "models" else [], "note": ""})
     asked: dict[str, asyncio.Task[Any]] = _once(service, "asked", dict)
-    if "status" not in asked or asked["status"].done():  # whoever asks meanwhile gets the same answer
-        asked["status"] = asyncio.create_task(service.changes.run(registry.status))
-    return _json(await asyncio.shield(asked["status"]))
+    if name not in asked or asked[name].done():  # whoever asks meanwhile gets the same answer
+        asked[name] = asyncio.create_task(service.changes.run(ask, registry))
+    return _json(await asyncio.shield(asked[name]))
 
 
 async def promote(service: Service, call: Call) -> Response:
@@ -356,6 +363,7 @@ ROUTES = (
     _own("GET", "/v1/console/segments", segments, "Segments of customers."),
     _own("GET", "/v1/console/forecasts", forecasts, "Demand ahead.", query=FindSeries),
     _own("GET", "/v1/console/models", models, "Models and their ledger."),
+    _own("GET", "/v1/console/runs", runs, "The last runs.", seconds=LONG),
     _own("GET", "/v1/console/status", status, "What the registry says of them.", seconds=LONG),
     _own(
         "POST",

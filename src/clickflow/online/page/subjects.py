@@ -120,7 +120,7 @@ class Log:
             return None
         order = np.argsort(table["end"].cast("int64").to_numpy()[rows], kind="stable")
         rows = rows[order]
-        read = [visits.question(self.store, part, row) for row in rows.tolist()]
+        read = visits.questions(self.store, part, rows.tolist())
         steps = tuple(step for each in read for step in each.steps)
         subject = self._subject(part, int(rows[-1]), len(steps))
         return History(subject, steps, read[-1].now, self._others(subject.user))

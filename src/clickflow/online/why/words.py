@@ -4,6 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from msgspec import structs
+
+from clickflow.heads import outputs
 from clickflow.online.why.schema import Change, Contribution, Edit, Effect, Explained, Explanation
 
 Language = Literal["en", "zh"]
@@ -94,7 +97,8 @@ FORMS: dict[Language, dict[str, str]] = {
 
 def sentences(explanation: Explanation, language: Language = "en") -> list[str]:
     """What an explanation says, in order of weight; the last sentence says what it is and is not."""
-    return list(_sentences(explanation, FORMS[language]))
+    question = outputs.head(explanation.output).asks(language)
+    return list(_sentences(structs.replace(explanation, question=question), FORMS[language]))
 
 
 def explained(explanation: Explanation) -> Explained:

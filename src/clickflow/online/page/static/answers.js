@@ -2,9 +2,9 @@
 
 import { bar } from "./charts.js";
 import { words } from "./combobox.js";
-import { h, swap } from "./dom.js";
+import { h, named, swap } from "./dom.js";
 import { button } from "./parts.js";
-import { action, called, figure, money, number, percent, signed, t } from "./strings.js";
+import { action, called, figure, local, money, number, percent, signed, t } from "./strings.js";
 import { points } from "./subject.js";
 
 export function answers(section, view) {
@@ -34,7 +34,7 @@ function block(view, output, place) {
   return h(
     "section",
     { class: chosen ? "answer chosen" : "answer", "aria-label": called(output) },
-    h("h3", { title: output.question }, called(output)),
+    h("h3", { title: local(output.question) }, called(output)),
     own && draw ? draw(view, output, own, place, before?.place >= 0 ? before : null) : h("p", { class: "soft" }, t("answer.no.value")),
   );
 }
@@ -113,7 +113,7 @@ const FORMS = {
         "ol",
         { class: "ranked" },
         top.map(([item, value], index) => {
-          const old = earlier.get(item);
+          const [old, title] = [earlier.get(item), named({ ...about[item], item })];
           const moved = !before ? null : old === undefined ? "new" : old.index - index;
           return h(
             "li",
@@ -122,7 +122,7 @@ const FORMS = {
             h(
               "span",
               { class: "what" },
-              h("span", {}, h("b", {}, about[item]?.name || item), " ", h("span", { class: "about" }, [about[item]?.name ? item : null, words({ ...about[item], name: null }), about[item]?.price === null || about[item]?.price === undefined ? null : money(about[item].price)].filter(Boolean).join(" · ")), item === next ? h("em", { class: "state" }, t("answer.next")) : null),
+              h("span", {}, h("b", {}, title), " ", h("span", { class: "about" }, [about[item]?.name ? named({ item }) : null, words({ ...about[item], name: null }), about[item]?.price === null || about[item]?.price === undefined ? null : money(about[item].price)].filter(Boolean).join(" · ")), item === next ? h("em", { class: "state" }, t("answer.next")) : null),
               bar(value, most, old ? old.value : null),
             ),
             h(
@@ -131,7 +131,7 @@ const FORMS = {
               h("strong", {}, percent(value)),
               moved === null || moved === 0 ? null : h("span", { class: `moved ${moved === "new" || moved > 0 ? "raises" : "lowers"}` }, moved === "new" ? t("answer.new") : `${moved > 0 ? "▲" : "▼"} ${Math.abs(moved)}`),
             ),
-            why(view, output, item, about[item]?.name || item),
+            why(view, output, item, title),
           );
         }),
       ),

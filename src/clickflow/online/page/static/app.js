@@ -18,9 +18,17 @@ const notice = document.getElementById("notice");
 let server = null;
 let turn = 0;
 
+const decoded = (text) => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a broken address is nobody's, and that is said
+  }
+};
+
 const route = () => {
   const [view, id] = location.hash.replace(/^#\/?/, "").split("/");
-  return [VIEWS.includes(view) ? view : VIEWS[0], id === undefined ? undefined : decodeURIComponent(id)];
+  return [VIEWS.includes(view) ? view : VIEWS[0], id === undefined ? undefined : decoded(id)];
 };
 
 function bar() {

@@ -38,7 +38,7 @@ const joined = (values, x, y) =>
 const last = (values) => values.reduce((found, value, index) => (value === null || value === undefined ? found : index), -1);
 
 /**
- * Lines over steps. `series`: [{name, values, strong, before, band: [low[], high[]]}], `format` of a value,
+ * Lines over steps. `series`: [{name, values, strong, quiet: not named at its end, before, band: [low[], high[]]}], `format` of a value,
  * `labels` of the steps; `selected` is a place, `onselect` is told another one; `most` the least end of the axis.
  * `marks` of the steps: {kind, text}, kind `cart` and `purchase` drawn large. `effects`: {label, values}, a bar a step
  * below it, on the same places.
@@ -46,11 +46,12 @@ const last = (values) => values.reduce((found, value, index) => (value === null 
 export function lines({ series, labels, format, selected = null, onselect, title, height = 170, most = 0, marks = [], effects = null }) {
   const figure = h("figure", { class: "chart" });
   const n = labels.length;
-  const told = series.map((each) => each.name).join(", ");
+  const names = series.map((each) => each.name).join(", ");
   const draw = (width) => {
     const small = width < 460;
     const shown = series.filter((each) => last(each.values) >= 0);
-    const longest = shown.length > 1 ? Math.max(...shown.map((each) => breadth(each.name))) : 0;
+    const told = shown.filter((each) => !each.quiet);
+    const longest = told.length > 1 ? Math.max(...told.map((each) => breadth(each.name))) : 0;
     const right = Math.min(small ? 124 : 180, 56 + 6.8 * longest);
     const whole = height + (effects ? STRIP : 0);
     const [left, top, bottom] = [40, 12, 22];
@@ -58,7 +59,7 @@ export function lines({ series, labels, format, selected = null, onselect, title
     const end = Math.max(most, ceiling(Math.max(0, ...all.filter((value) => value !== null && value !== undefined))));
     const x = (index) => left + (n < 2 ? 0.5 : index / (n - 1)) * (width - left - right);
     const y = (value) => top + (1 - Math.min(value, end) / end) * (height - top - bottom);
-    const svg = s("svg", { viewBox: `0 0 ${width} ${whole}`, width, height: whole, role: "img", "aria-label": `${title}: ${told}` });
+    const svg = s("svg", { viewBox: `0 0 ${width} ${whole}`, width, height: whole, role: "img", "aria-label": `${title}: ${names}` });
     for (const tick of [0, end / 2, end]) {
       svg.append(
         s("line", { class: "grid", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }),
@@ -93,7 +94,7 @@ export function lines({ series, labels, format, selected = null, onselect, title
       if (here !== null && here !== undefined)
         svg.append(s("circle", { class: each.strong ? "here strong" : "here", cx: x(selected), cy: y(here), r: each.strong ? 5 : 3 }));
     }
-    const ends = shown.map((each) => ({ ...each, at: last(each.values) })).sort((a, b) => b.strong - a.strong || b.values[b.at] - a.values[a.at]).slice(0, LABELS);
+    const ends = told.map((each) => ({ ...each, at: last(each.values) })).sort((a, b) => b.strong - a.strong || b.values[b.at] - a.values[a.at]).slice(0, LABELS);
     const places = apart(ends.map((each) => y(each.values[each.at]) + 4), 14, height - bottom + 4);
     ends.forEach((each, index) =>
       svg.append(
@@ -101,7 +102,7 @@ export function lines({ series, labels, format, selected = null, onselect, title
           "text",
           { class: each.strong ? "label strong" : "label", x: width - right + 10, y: places[index] },
           s("tspan", { class: "value" }, format(each.values[each.at])),
-          shown.length > 1 ? ` ${each.name}` : "",
+          told.length > 1 ? ` ${each.name}` : "",
         ),
       ),
     );

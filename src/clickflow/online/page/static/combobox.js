@@ -1,14 +1,14 @@
 // An item is found by typing: a combobox with a list of choices, all of it by keyboard too.
 
 import { get } from "./api.js";
-import { debounced, h } from "./dom.js";
+import { debounced, h, named } from "./dom.js";
 import { money, t } from "./strings.js";
 
 let made = 0;
 
 /** Name, brand and category of an item, the last part of its path; what there is. */
 export const words = (about) =>
-  [about?.name, about?.brand, (about?.category || "").split(".").pop()].filter(Boolean).join(" · ");
+  [about?.name, about?.brand, (about?.category || "").split(".").pop()].filter(Boolean).map((name) => named({ name })).join(" · ");
 
 /** `onchoose` is told {item, name, brand, category, price}. */
 export function itemBox({ model, label, value, onchoose }) {
@@ -52,7 +52,7 @@ export function itemBox({ model, label, value, onchoose }) {
             h(
               "li",
               { role: "option", id: `${id}-${index}`, "aria-selected": "false", onmousedown: (event) => (event.preventDefault(), take(index)) },
-              h("b", {}, each.item), " ", h("span", {}, words(each)),
+              h("b", {}, named({ item: each.item })), " ", h("span", {}, words(each)),
               each.price === null ? null : h("span", { class: "price" }, money(each.price)),
             ),
           )

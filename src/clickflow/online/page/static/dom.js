@@ -2,15 +2,27 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** Text as it may stand beside other text: no character that would turn that around, or hide. */
+const plain = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, "\ufffd");
+
+const LONG = 120;
+
+/** What something is called in the shop: its name, else its id; cut where it is endless. */
+export function named({ name, item }) {
+  const whole = [...(name || item || "")];
+  return whole.length > LONG ? `${whole.slice(0, LONG).join("")}…` : whole.join("");
+}
+
 function fill(node, props, children) {
   for (const [name, value] of Object.entries(props || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "vars") for (const [key, text] of Object.entries(value)) node.style.setProperty(`--${key}`, text);
     else if (name === "value") node.value = value;
-    else node.setAttribute(name, value === true ? "" : String(value));
+    else node.setAttribute(name, value === true ? "" : name === "title" || name === "aria-label" ? plain(String(value)) : String(value));
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  const shown = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== "");
+  node.append(...shown.map((child) => (child instanceof Node ? child : plain(String(child)))));
   return node;
 }
 

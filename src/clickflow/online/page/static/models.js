@@ -4,7 +4,7 @@ import { get, post, Problem } from "./api.js";
 import { asTable, interval } from "./charts.js";
 import { h, speak, swap } from "./dom.js";
 import { button, empty, fault, loading, sentence } from "./parts.js";
-import { called, figure, minute, number, share, t } from "./strings.js";
+import { called, figure, local, minute, number, share, t } from "./strings.js";
 
 const LINES = 8;
 
@@ -23,7 +23,7 @@ export function models(main, server, alive) {
         h("h1", { class: "unseen" }, t("nav.models")),
         h("div", {}, wrong(server.health), found.note ? h("p", { class: "note" }, found.note) : null, note, elsewhere(server)),
         found.models.length ? found.models.map((each) => model(each, server, live, late, load)) : empty(t("fault.models"), t("fault.models.next")),
-        runs(found.runs),
+        runs(server.links.airflow, alive),
       );
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
@@ -50,14 +50,14 @@ function elsewhere(server) {
 
 /** `late`: what the registry says, which comes seconds after the rest. */
 function model(each, server, live, late, again) {
-  const champion = h("div", {}, each.champion ? championOf(each) : each.ledger.length ? h("p", {}, t("champion.none")) : h("p", { class: "soft loading" }, t("loading")));
+  const champion = h("div", {}, each.champion ? championOf(each, server.links.mlflow) : each.ledger.length ? h("p", {}, t("champion.none")) : h("p", { class: "soft loading" }, t("loading")));
   const candidate = h("div", {}, h("p", { class: "soft loading" }, t("loading")));
   const notes = h("div", {});
   late.then(({ models: all }) => {
     const own = all[each.name];
     if (!each.champion) {
       each.champion = own?.champion;
-      swap(champion, own?.champion ? championOf(each) : h("p", {}, own?.down ? own.down.why : t("champion.none")));
+      swap(champion, own?.champion ? championOf(each, server.links.mlflow) : h("p", {}, own?.down ? own.down.why : t("champion.none")));
     }
     swap(candidate, h("p", {}, own?.candidate ? t("candidate.is", { n: String(own.candidate) }) : own ? t("candidate.none") : t("candidate.unknown")));
     swap(notes, (own?.notes || []).map((note) => h("p", { class: "note" }, sentence(note))));
@@ -83,13 +83,15 @@ function model(each, server, live, late, again) {
 
 const fact = (name, ...children) => h("div", { class: "fact" }, h("h3", {}, t(name)), children);
 
-function championOf({ champion, served }) {
+function championOf({ name, champion, served }, mlflow) {
+  const version = t("version", { n: String(champion.version) });
+  const registered = mlflow && `${mlflow}/#/models/${encodeURIComponent(name)}/versions/${champion.version}`;
   const run = champion.origin.run_id || champion.origin.dag_run || (champion.origin.commit || "").slice(0, 10);
   return [
-    h("p", { class: "big" }, t("version", { n: String(champion.version) })),
+    h("p", { class: "big" }, registered ? h("a", { href: registered, rel: "noreferrer" }, version) : version),
     champion.since ? h("p", {}, t("champion.since", { time: minute(champion.since), who: champion.actor || "–" })) : null,
     h("p", { class: served === champion.version ? "ok" : "note" }, served === champion.version ? t("champion.serves") : served ? t("champion.other", { n: String(served) }) : t("none")),
-    champion.why ? h("p", { class: "soft" }, champion.why) : null,
+    champion.why ? h("p", { class: "soft" }, [champion.action ? t(`ledger.${champion.action}`, {}, champion.action) : null, local(champion.why) || champion.why].filter(Boolean).join(": ")) : null,
     run ? h("p", { class: "soft" }, `${t("champion.run")}: `, h("code", {}, run)) : null,
     Object.keys(champion.metrics).length
       ? h("dl", { class: "metrics", "aria-label": t("champion.metrics") }, Object.entries(champion.metrics).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, figure(value)))))
@@ -159,7 +161,7 @@ function driftOf({ watch }) {
   return fact(
     "drift",
     h("p", { class: watch.retrain ? "note" : "ok" }, watch.retrain ? t("drift.retrain") : t("drift.fine"), h("span", { class: "soft" }, ` ${t("drift.as.of", { time: minute(watch.as_of) })}`)),
-    h("p", { class: "soft" }, watch.why),
+    h("p", { class: "soft" }, local(watch.why)),
     newest
       ? h(
           "dl",
@@ -185,10 +187,10 @@ function gate({ name, gate: decision }) {
         "tr",
         { class: rule.mark },
         h("td", { class: "mark" }, h("span", { "aria-hidden": "true" }, MARKS[rule.mark]), h("span", { class: "unseen" }, t(`gate.${rule.mark}`))),
-        h("th", { scope: "row" }, rule.rule),
+        h("th", { scope: "row" }, local(rule.rule)),
         h("td", {}, rule.line ? interval(rule.line, t("gate.interval")) : null),
-        h("td", { class: "text" }, rule.text),
-        h("td", { class: "soft" }, rule.severity),
+        h("td", { class: "text" }, sentence(local(rule.text))),
+        h("td", { class: "soft" }, t(`gate.${rule.severity}`)),
       ),
     );
   const table = (rules, label) =>
@@ -209,8 +211,8 @@ function gate({ name, gate: decision }) {
     "section",
     { class: "gate" },
     h("h3", {}, t("gate"), " ", h("span", { class: `decision is-${decision.decision}` }, t(`gate.${decision.decision}`)), " ", h("span", { class: "soft" }, against)),
-    decision.sentence ? h("p", {}, decision.sentence) : null,
-    h("p", { class: "soft" }, decision.summary),
+    h("p", {}, local(decision.sentence)),
+    h("p", { class: "soft" }, sentence(local(decision.summary))),
     told.length ? table(told.slice(0, 5), `${t("gate")}: ${name}`) : null,
     all,
   );
@@ -235,7 +237,7 @@ function ledger({ name, ledger: entries }) {
             h("td", {}, h("span", { class: `decision is-${entry.action}` }, t(`ledger.${entry.action}`, {}, entry.action))),
             h("td", { class: "num" }, entry.version ? String(entry.version) : "–"),
             h("td", {}, entry.actor),
-            h("td", { class: "text" }, entry.reason),
+            h("td", { class: "text" }, sentence(local(entry.reason))),
           ),
         ),
       ),
@@ -298,12 +300,28 @@ function acts(each, again) {
   return box;
 }
 
-function runs(all) {
-  return h(
-    "section",
-    {},
-    h("h2", {}, t("runs")),
-    all.length ? h("ul", { class: "runs" }, all.map((run) => h("li", {}, h("code", {}, run.run), " ", h("time", { datetime: run.time }, minute(run.time)), " ", h("span", { class: "soft" }, run.subject)))) : h("p", { class: "soft" }, t("runs.none")),
-  );
+/** What `clickflow runs` says, which asks the repository and takes a second. */
+function runs(airflow, alive) {
+  const list = h("div", {}, loading());
+  get("console/runs")
+    .catch((problem) => ({ runs: [], note: problem.detail || t("fault") }))
+    .then(({ runs: all, note }) => {
+      if (!alive()) return;
+      const none = h("p", { class: note ? "note" : "soft" }, sentence(note || t("runs.none")));
+      swap(list, all.length ? h("ul", { class: "runs" }, all.map((each) => h("li", {}, run(each, airflow)))) : none);
+    });
+  return h("section", {}, h("h2", {}, t("runs")), list);
 }
 
+function run(each, airflow) {
+  const [dag, ...name] = each.dag_run.split("/");
+  const there = airflow && each.dag_run ? `${airflow}/dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(name.join("/"))}` : null;
+  const id = h("code", {}, each.id);
+  return [
+    h("span", { class: `decision is-${each.state}` }, t(`run.${each.state}`, {}, each.state)),
+    there ? h("a", { href: there, rel: "noreferrer" }, id) : id,
+    each.when ? h("time", { datetime: each.when }, minute(each.when)) : null,
+    Object.entries(each.models).map(([model, said]) => h("span", {}, `${model}: `, h("b", {}, t(`gate.${said.decision}`, {}, said.decision)), typeof said.value === "number" ? ` ${said.metric} ${figure(said.value)}` : "")),
+    h("span", { class: "soft" }, [each.reason, each.person, each.note, each.failed.length ? t("runs.failed", { tasks: each.failed.join(", ") }) : ""].filter(Boolean).join(" · ")),
+  ];
+}

@@ -2,9 +2,9 @@
 
 import { get, Problem } from "./api.js";
 import { bar, lines } from "./charts.js";
-import { debounced, h, swap } from "./dom.js";
-import { button, empty, fault, loading } from "./parts.js";
-import { current, day, figure, money, number, percent, share, shortDay, t } from "./strings.js";
+import { debounced, h, named, swap } from "./dom.js";
+import { button, choice, empty, fault, loading } from "./parts.js";
+import { day, figure, local, money, number, percent, share, shortDay, t } from "./strings.js";
 
 export function outlook(main, alive) {
   const segments = h("section", { class: "segments", "aria-labelledby": "segments" });
@@ -54,12 +54,12 @@ function drawSegments(section, head, found) {
             h(
               "tr",
               {},
-              h("th", { scope: "row" }, each.name[current()] || each.name.en),
+              h("th", { scope: "row" }, local(each.name)),
               h("td", { class: "num" }, number(each.customers), " ", h("span", { class: "soft" }, share(each.share)), bar(each.share, most)),
               h("td", { class: "num" }, spanned(each.came_back, share)),
               h("td", { class: "num" }, spanned(each.value, money)),
               h("td", { class: "num" }, spanned(each.lift, twice)),
-              h("td", { class: "text" }, each.traits.map((trait) => trait.words[current()] || trait.words.en).join("; ") || "–"),
+              h("td", { class: "text" }, each.traits.map((trait) => local(trait.words)).join("; ") || "–"),
             ),
           ),
         ),
@@ -68,13 +68,14 @@ function drawSegments(section, head, found) {
   );
 }
 
-function drawForecasts(section, head, found) {
+function drawForecasts(section, head, first) {
+  let found = first;
   let chosen = found.series[0]?.id;
   let q = "";
   const list = h("div", { class: "serieslist" });
   const pane = h("div", { class: "seriespane" });
   const drawList = async () => {
-    const { series } = q ? await get("console/forecasts", { q }) : found;
+    const { series } = q ? await get("console/forecasts", { q, source: found.source }) : found;
     swap(
       list,
       h(
@@ -84,49 +85,74 @@ function drawForecasts(section, head, found) {
           h(
             "li",
             {},
-            button([h("span", { class: "what" }, each.id), h("strong", {}, figure(each.expected))], () => ((chosen = each.id), drawPane(each), mark()), { "data-key": `series ${each.id}`, "aria-pressed": String(each.id === chosen), class: "series" }),
+            button([h("span", { class: "what" }, named({ item: each.id })), h("strong", {}, figure(each.expected))], () => ((chosen = each.id), drawPane(each), mark()), { "data-key": `series ${each.id}`, "aria-pressed": String(each.id === chosen), class: "series" }),
           ),
         ),
       ),
     );
-    const first = series.find((each) => each.id === chosen) || series[0];
-    if (first) drawPane(first);
+    const shown = series.find((each) => each.id === chosen) || series[0];
+    if (shown) drawPane(shown);
+    else swap(pane, h("p", { class: "soft" }, t("find.none")));
   };
   const mark = () => list.querySelectorAll("button").forEach((each) => each.setAttribute("aria-pressed", String(each.dataset.key === `series ${chosen}`)));
   const drawPane = (each) => {
-    const column = (name) => each.periods.map((period) => period[name]);
+    const sold = each.sold || [];
+    const ahead = (name) => [...sold.map(() => null), ...each.periods.map((period) => period[name])];
     swap(
       pane,
-      h("h3", {}, each.id, each.category ? h("span", { class: "soft" }, ` ${each.category}`) : null),
+      h("h3", {}, named({ item: each.id }), each.category ? h("span", { class: "soft" }, " ", named({ item: each.category })) : null),
       h(
         "dl",
         { class: "facts" },
         [
           ["forecasts.expected", figure(each.expected)],
-          ["forecasts.order", each.order_quantity === null ? null : number(each.order_quantity)],
-          ["forecasts.reorder", each.reorder_point === null ? null : number(each.reorder_point)],
+          ["forecasts.order", each.order_quantity ?? null],
+          ["forecasts.reorder", each.reorder_point ?? null],
           ["forecasts.trend", each.trend ? `${t(`forecasts.${each.trend}`)} (${share(Math.max(each.rises, 1 - each.rises))})` : null],
         ]
+          .map(([name, value]) => [t(name), typeof value === "number" ? number(value) : value])
+          .concat(Object.entries(each.says || {}).map(([name, p]) => [t("forecasts.likely", { what: local(found.means[name]) || name }), percent(p)]))
           .filter(([, value]) => value !== null)
-          .map(([name, value]) => h("div", {}, h("dt", {}, t(name)), h("dd", {}, value))),
+          .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
       ),
       lines({
-        series: [{ name: t("forecasts.expected").toLowerCase(), strong: true, values: column("expected"), band: [column("low_10"), column("high_90")] }],
-        labels: each.periods.map((period) => shortDay(period.period)),
+        series: [
+          { name: t("forecasts.sold"), quiet: true, values: [...sold.map((period) => period.units), ...each.periods.map(() => null)] },
+          { name: t("forecasts.expected").toLowerCase(), strong: true, values: ahead("expected"), band: [ahead("low_10"), ahead("high_90")] },
+        ],
+        labels: [...sold, ...each.periods].map((period) => shortDay(period.period)),
         format: figure,
         title: `${t("forecasts")}: ${each.id}`,
         height: 200,
       }),
-      h("p", { class: "soft small" }, t("chart.band")),
+      h("p", { class: "soft small" }, sold.length ? `${t("forecasts.before")} ` : null, t("chart.band")),
     );
   };
+  const draw = async (source) => {
+    found = await get("console/forecasts", { source });
+    [chosen, q] = [found.series[0]?.id, ""];
+    frame();
+  };
   const soon = debounced(200, () => drawList().catch(() => {}));
-  swap(
-    section,
-    head,
-    h("p", { class: "soft" }, t("forecasts.from", { n: found.horizon, step: t(`step.${found.step}`), day: day(found.from) }), ". ", found.coverage === null ? null : t("forecasts.worth", { share: percent(found.coverage) })),
-    h("div", { class: "series2" }, h("div", {}, h("label", { for: "series" }, t("forecasts.find")), h("input", { id: "series", type: "search", oninput: (event) => ((q = event.target.value.trim()), soon()) }), list), pane),
-  );
-  drawList();
+  const named = (source) => (source === found.source && found.model ? t("answer.by", { model: source, n: String(found.version) }) : source === "demand" ? "clickflow demand" : source);
+  const frame = () => {
+    swap(
+      section,
+      head,
+      found.sources.length > 1
+        ? choice({ label: t("forecasts.by"), key: "source", value: found.source, options: found.sources.map((source) => [source, named(source)]), onchoose: (source) => draw(source).catch((problem) => swap(pane, fault(problem, () => draw(source)))) })
+        : null,
+      h(
+        "p",
+        { class: "soft" },
+        found.from ? t("forecasts.from", { n: found.horizon, step: t(`step.${found.step}`), day: day(found.from) }) : t("find.none"), ". ",
+        found.coverage === null ? null : t("forecasts.worth", { share: percent(found.coverage) }),
+        found.sources.length < 2 && found.model ? t("answer.by", { model: found.model, n: String(found.version) }) : null,
+      ),
+      h("div", { class: "series2" }, h("div", {}, h("label", { for: "series" }, t("forecasts.find")), h("input", { id: "series", type: "search", value: q, oninput: (event) => ((q = event.target.value.trim()), soon()) }), list), pane),
+    );
+    drawList();
+  };
+  frame();
 }
 

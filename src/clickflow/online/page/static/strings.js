@@ -118,6 +118,7 @@ export const TABLE = {
     "After {item} alone the model expects it with {p}, {lift} times its usual share.",
     "只看过 {item} 时，模型给它的概率是 {p}，是其平常份额的 {lift} 倍。",
   ],
+  "why.alike": ["Items that the model holds to be like it", "模型认为与它相似的商品"],
   "change": ["What would change it", "怎样会改变"],
   "change.try": ["Try it", "试试看"],
   "change.none": [
@@ -224,7 +225,14 @@ export const TABLE = {
   "step.day": ["day", "日"],
   "step.week": ["week", "周"],
   "forecasts.none": ["There are no forecasts here yet.", "此处还没有预测。"],
-  "forecasts.next": ["`clickflow demand --out reports/demand` makes them.", "运行 `clickflow demand --out reports/demand` 即可生成。"],
+  "forecasts.next": [
+    "A champion of the unit `series` makes them (docs/heads/demand.md), or `clickflow demand --out reports/demand`.",
+    "由单位 `series` 的线上模型给出（docs/heads/demand.md），或运行 `clickflow demand --out reports/demand`。",
+  ],
+  "forecasts.by": ["By", "来源"],
+  "forecasts.sold": ["sold", "已售"],
+  "forecasts.before": ["Grey: sold before.", "灰色：此前已售。"],
+  "forecasts.likely": ["How likely: {what}", "{what}的可能性"],
   "forecasts.find": ["Find a series", "查找序列"],
   "forecasts.expected": ["Units ahead", "预期件数"],
   "forecasts.order": ["Order", "订货"],
@@ -258,6 +266,7 @@ export const TABLE = {
   "gate.promote": ["Promote", "上线"],
   "gate.hold": ["Hold", "暂缓"],
   "gate.reject": ["Reject", "拒绝"],
+  "gate.warn": ["Warn", "警告"],
   "gate.against": ["against version {n}", "对比第 {n} 版"],
   "gate.against.none": ["against no champion", "没有可对比的线上模型"],
   "gate.rule": ["Rule", "规则"],
@@ -302,7 +311,14 @@ export const TABLE = {
   "ledger.stop": ["stop", "灰度停止"],
   "ledger.rollback": ["roll back", "回滚"],
   "runs": ["Last runs", "最近的运行"],
-  "runs.none": ["No run is recorded here.", "此处没有运行记录。"],
+  "runs.none": ["No run is known here: `clickflow retrain` and Airflow leave some.", "此处没有运行：`clickflow retrain` 和 Airflow 会留下记录。"],
+  "runs.failed": ["failed at {tasks}", "失败于 {tasks}"],
+  "run.recorded": ["recorded", "已完成"],
+  "run.running": ["running", "运行中"],
+  "run.failed": ["failed", "失败"],
+  "run.done": ["done", "已结束"],
+  "run.opened": ["not ended", "未结束"],
+  "run.skipped": ["skipped", "已跳过"],
   "links": ["Elsewhere", "其他页面"],
   "link.airflow": ["Airflow", "Airflow"],
   "link.mlflow": ["MLflow", "MLflow"],
@@ -331,6 +347,9 @@ let language = kept.get("language") || (navigator.language.toLowerCase().startsW
 if (!(language in LANGUAGES)) language = "en";
 
 export const current = () => language;
+
+/** Of a text by language, that of this one; English where it is not said in it. */
+export const local = (said) => said?.[language] || said?.en || "";
 
 export function choose(other) {
   language = other;

@@ -3,10 +3,10 @@
 import { get, post, Problem } from "./api.js";
 import { answers } from "./answers.js";
 import { lines } from "./charts.js";
-import { debounced, h, kept, link, speak, swap } from "./dom.js";
+import { debounced, h, kept, link, named, speak, swap } from "./dom.js";
 import { finder } from "./finder.js";
 import { brief, button, choice, empty, fault, loading } from "./parts.js";
-import { action, called, current, figure, lasted, meant, minute, percent, signed, t } from "./strings.js";
+import { action, called, figure, lasted, local, meant, minute, percent, signed, t } from "./strings.js";
 import { timeline } from "./timeline.js";
 import { why } from "./why.js";
 
@@ -271,7 +271,7 @@ export const shown = (question, value) => (value === null || value === undefined
 export function asked(view) {
   const { output, kind, target: aim } = view.question;
   const name = called(view.output(output));
-  return kind === "classes" ? `${name}: ${action(aim)}` : kind === "ranking" ? `${name}: ${aim}` : name;
+  return kind === "classes" ? `${name}: ${action(aim)}` : kind === "ranking" ? `${name}: ${named({ ...view.now.items[aim], item: aim })}` : name;
 }
 
 function heading(view, models) {
@@ -308,7 +308,7 @@ function heading(view, models) {
         ? h(
             "p",
             { class: "facts" },
-            t("segment.of"), ": ", h("b", {}, found.segment.name[current()] || found.segment.name.en),
+            t("segment.of"), ": ", h("b", {}, local(found.segment.name)),
             found.unit === "customer" && found.segment.similar.length ? [` · ${t("segment.similar")}: `, found.segment.similar.flatMap((other, index) => [index ? ", " : "", link(`customer/${encodeURIComponent(other)}`, brief(other))])] : null,
           )
         : null,
@@ -349,7 +349,7 @@ function chartOf(view) {
   const own = now.outputs[question.output];
   const names = question.kind === "classes" ? own.names : [question.target];
   const series = names.map((name) => ({
-    name: question.kind === "classes" ? action(name) : question.kind === "ranking" ? name : meant(output),
+    name: question.kind === "classes" ? action(name) : question.kind === "ranking" ? named({ item: name }) : meant(output),
     strong: question.kind !== "classes" || name === question.target,
     values: along(track(now, question, name)),
     before: before && (question.kind !== "classes" || name === question.target) ? was(track(before, question, name)) : null,
@@ -382,7 +382,7 @@ function chartOf(view) {
       selected: rows.findIndex(({ index }) => index === view.cursor),
       onselect: (place) => view.select(rows[place].index),
       title: `${asked(view)}, ${t("chart.after")}`,
-      marks: rows.map(({ row }) => ({ kind: row.step.action, text: `${action(row.step.action)} ${row.step.name || row.step.item}` })),
+      marks: rows.map(({ row }) => ({ kind: row.step.action, text: `${action(row.step.action)} ${named(row.step)}` })),
       effects: {
         label: said ? t("chart.effects", { n: numberOf(view.cursor), value: shown(question, value) }) : "",
         values: rows.map(({ row }) => said?.get(row.key) ?? null),

@@ -2,7 +2,7 @@
 
 import { effect } from "./charts.js";
 import { itemBox, words } from "./combobox.js";
-import { h, swap } from "./dom.js";
+import { h, named, swap } from "./dom.js";
 import { button, choice } from "./parts.js";
 import { effects, isAmount, shown, track } from "./subject.js";
 import { action, clock, figure, money, number, shortDay, signed, t } from "./strings.js";
@@ -81,7 +81,7 @@ function step(view, row, index, place, day) {
     {
       type: "button", class: "select", "data-key": `row ${row.key}`, tabindex: chosen || (view.cursor < 0 && index === 0) ? "0" : "-1",
       "aria-current": chosen ? "step" : null, onclick: () => view.select(index),
-      "aria-label": t("step.select", { n: place || "×", action: action(own.action), item: own.name || own.item }) + (state ? `, ${t(state)}` : ""),
+      "aria-label": t("step.select", { n: place || "×", action: action(own.action), item: named(own) }) + (state ? `, ${t(state)}` : ""),
     },
     place ? String(place) : "×",
   );
@@ -97,11 +97,11 @@ function step(view, row, index, place, day) {
       h(
         "span",
         { class: "item" },
-        h("b", {}, own.name || own.item),
+        h("b", {}, named(own)),
         h(
           "span",
           { class: "about" },
-          [own.name ? own.item : null, own.brand, (own.category || "").split(".").pop(), own.price === null || own.price === undefined ? null : money(own.price), own.quantity > 1 ? `× ${figure(own.quantity)}` : null]
+          [own.name ? named({ item: own.item }) : null, words({ ...own, name: null }), own.price === null || own.price === undefined ? null : money(own.price), own.quantity > 1 ? `× ${figure(own.quantity)}` : null]
             .filter(Boolean)
             .join(" · "),
         ),

@@ -2,7 +2,7 @@
 
 import { Problem } from "./api.js";
 import { asTable, effect } from "./charts.js";
-import { h, swap } from "./dom.js";
+import { h, named, swap } from "./dom.js";
 import { featureName } from "./features.js";
 import { button } from "./parts.js";
 import { asked, isAmount, points, shown } from "./subject.js";
@@ -26,13 +26,14 @@ export function why(section, view) {
     said.contributions ? features(view, said) : steps(view, said),
     change(view, said),
     alone(said),
+    alike(said),
     h("p", { class: "soft small" }, said.sentences[current()].at(-1)),
   );
 }
 
 const name = (view, said, place) => {
   const row = view.rows.find((each) => each.key === said.rows[place]);
-  return row ? `${action(row.step.action)} ${row.step.name || row.step.item}` : "";
+  return row ? `${action(row.step.action)} ${named(row.step)}` : "";
 };
 
 const numberOf = (view, said, place) => {
@@ -54,7 +55,7 @@ function steps(view, said) {
         "li",
         { title: t("why.without", { value: shown(view.question, each.without) }) },
         h("span", { class: "of" }, each.steps.map((place) => numberOf(view, said, place)).join(", ")),
-        h("span", { class: "what" }, each.what === "earlier" ? t("why.earlier") : each.what === "step" ? name(view, said, each.steps[0]) : `${each.name || each.item || action(each.action)} (${t("why.together")})`),
+        h("span", { class: "what" }, each.what === "earlier" ? t("why.earlier") : each.what === "step" ? name(view, said, each.steps[0]) : `${each.name || each.item ? named(each) : action(each.action)} (${t("why.together")})`),
         effect(each.by, most),
         h("span", { class: each.by < 0 ? "lowers" : "raises" }, difference(view, each.by)),
         h("span", { class: "soft without" }, t("why.without", { value: shown(view.question, each.without) })),
@@ -98,13 +99,13 @@ function change(view, said) {
   const { change: found, tried, why_not } = said.search;
   const head = h("h3", {}, t("change"));
   if (!found) return h("div", { class: "nearest" }, head, h("p", { class: "soft" }, why_not === "no_threshold" ? t("change.no.threshold") : t("change.none", { n: tried })));
-  const after = found.after in ASWELL ? t(isAmount(view.question) ? `${ASWELL[found.after]}.amount` : ASWELL[found.after], { n: figure(said.threshold ?? 0) }) : said.kind === "classes" ? action(found.after) : found.after;
+  const after = found.after in ASWELL ? t(isAmount(view.question) ? `${ASWELL[found.after]}.amount` : ASWELL[found.after], { n: figure(said.threshold ?? 0) }) : said.kind === "classes" ? action(found.after) : named({ item: found.after });
   const words = found.edits.map((edit) =>
     t(`change.${edit.what}`, {
       step: String(edit.what === "add" ? "" : numberOf(view, said, edit.step)),
-      what: `${action(edit.action)} ${edit.name || edit.item}`,
+      what: `${action(edit.action)} ${named(edit)}`,
       to: action(edit.to || edit.action),
-      item: edit.name || edit.item,
+      item: named(edit),
     }),
   );
   return h(
@@ -120,9 +121,14 @@ function change(view, said) {
   );
 }
 
+function alike(said) {
+  const found = (said.neighbours || []).slice(0, MOST);
+  return found.length ? h("p", { class: "small" }, `${t("why.alike")}: `, found.map(named).join(" · ")) : null;
+}
+
 function alone(said) {
   const best = (said.associated || [])[0];
   if (!best) return null;
-  const values = { item: best.name || best.item, p: percent(best.alone), lift: figure(best.lift) };
+  const values = { item: named(best), p: percent(best.alone), lift: figure(best.lift) };
   return h("p", { class: "small" }, t("why.alone", values));
 }
