@@ -1,7 +1,9 @@
 """What a run may set beside its commit, asked as a person with few rights would try it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_shop import commit
 
-from clickflow.airflow import forms
-from clickflow.orchestration import graph, overrides, permitted, runs, workspace
+from clickflow.airflow import forms, operators
+from clickflow.orchestration import graph, journal, overrides, permitted, runs, workspace
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import check, load
 from clickflow.params.rules import COMMIT_ALONE
 from clickflow.system.errors import UsageError
+from clickflow.system.files import write_json
 
 REFUSED: dict[str, Any] = {
     "gate.floors": {"recall@20": -1.0},
@@ -85,11 +88,50 @@ def test_what_was_changed_on_the_way_is_refused_before_a_stage_runs(shop: Path, 
     assert run.overrides == {"simulator.events": 5}
 
 
-@pytest.mark.parametrize("changed", [{"id": "../../../etc"}, {"id": "a/b"}, {"commit": "--upload-pack=x"}, {"id": ""}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"id": "../../../etc"}, {"id": "a/b"}, {"commit": "--upload-pack=x"}, {"id": ""}),
+        *({"models": ["next_step", "--approve=fine"]}, {"models": [["next_step"]]}, {"models": "-x"}),
+    ],
+)
 def test_a_run_that_is_none_goes_nowhere(shop: Path, changed: dict[str, str]) -> None:
     told = open_run(shop, {}).travelling()
-    with pytest.raises(UsageError, match="names no run"):
+    with pytest.raises(UsageError, match=r"names no run|names models that are none"):
         workspace.here({**told, **changed}, shop)
+
+
+def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKFLOW_HOME", str(shop.parent / "home"))
+    run = open_run(shop, {"simulator.events": 5})
+    (shop / "other").write_text("a commit that nobody has agreed to")
+    commit(shop)
+    other = runs.head(shop)
+
+    def pulled(**changed: Any) -> Run:
+        told = {**run.travelling(), **changed}
+        ti = SimpleNamespace(xcom_pull=lambda task_ids: json.loads(json.dumps(told)))
+        task = SimpleNamespace(repository=str(shop))
+        return operators.pulled_run({"ti": ti, "task": task, "run_id": "few-rights"})
+
+    assert pulled().travelling() == run.travelling()
+    changes = {"commit": other, "person": "ada", "models": ["next_step"], "overrides": {}, "base": other}
+    for name, value in changes.items():
+        with pytest.raises(UsageError, match=f"is another run than was opened: its {name}"):
+            pulled(**{name: value})
+    with pytest.raises(UsageError, match="is the run another"):
+        pulled(id="another")
+
+    said = {"answer": "approve", "by": "ada", "at": "2026-01-05T10:00:00+00:00", "reason": ""}
+    with pytest.raises(UsageError, match=r"is not what approve\.next_step was answered"):
+        journal.as_answered(run, "approve.next_step", said)  # nobody was asked
+    write_json(journal.answer_file(run, "approve.next_step"), {**said, "answer": "none"})
+    with pytest.raises(UsageError, match="is not what"):
+        journal.as_answered(run, "approve.next_step", said)
+    write_json(journal.answer_file(run, "approve.next_step"), said)
+    assert journal.as_answered(run, "approve.next_step", said) == said
 
 
 def test_the_commit_decides_what_is_open(shop: Path) -> None:

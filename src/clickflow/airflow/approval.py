@@ -19,7 +19,7 @@ from clickflow.airflow import links
 from clickflow.airflow.operators import pulled_run, speaking
 from clickflow.airflow.policy import UNATTENDED
 from clickflow.heads import outputs
-from clickflow.orchestration import graph, notices, pages, runs
+from clickflow.orchestration import graph, journal, notices, pages, runs
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
 from clickflow.params.schema import Params
@@ -105,13 +105,10 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         An answer within a moment of the question can make Airflow count the attempt as lost, although it has ended
         well. Whoever clears the task wants to be asked again.
         """
-        ti, file = context["ti"], self._kept(run)
+        ti, file = context["ti"], journal.answer_file(run, self.task_id)
         if ti.try_number == ti.max_tries - self.retries + 1:
             file.unlink(missing_ok=True)
         return read_json(file) if file.exists() else None
-
-    def _kept(self, run: Run) -> Path:
-        return Path(run.home) / "logs" / run.id / f"{self.task_id}.answer.json"
 
     def _word(self, context: Any, event: Mapping[str, Any], say: Say) -> Any:
         user = event.get("responded_by_user") or {}
@@ -132,7 +129,7 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         say(f"{answer}, {by}" + (f": {reason}" if reason else ""))
         moment = at.isoformat(timespec="seconds") if isinstance(at, datetime) else str(at)
         said = {"answer": answer, "by": by, "at": moment, "reason": reason}
-        write_json(self._kept(pulled_run(context)), said)
+        write_json(journal.answer_file(pulled_run(context), self.task_id), said)
         return said
 
     def _tell(self, context: Any, run: Run, text: str, say: Say) -> None:

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from clickflow.airflow import forms, links, outcome
 from clickflow.airflow.assets import CHAMPION
-from clickflow.orchestration import definition, graph, pages, runs, workspace
+from clickflow.orchestration import definition, graph, journal, pages, runs, workspace
 from clickflow.orchestration.tasks import FAILED, OPEN, PROMOTE
 from clickflow.orchestration.workspace import Run
 from clickflow.params.schema import Params
@@ -198,9 +198,10 @@ class PromoteOperator(ClickflowOperator):
         """What became of each model. Skipped where none was promoted, and in a run that is not to promote."""
         if not context["params"].get("promote", True):
             raise AirflowSkipException("a backfill measures; with its field promote it would promote too")
+        run = pulled_run(context)
         said = {model: context["ti"].xcom_pull(task_ids=task) for model, task in self.approvals.items()}
-        answers = {model: answer for model, answer in said.items() if answer}
-        done = runs.promote(pulled_run(context), say, answers)["models"]
+        answers = {model: journal.as_answered(run, self.approvals[model], said[model]) for model in said if said[model]}
+        done = runs.promote(run, say, answers)["models"]
         for one in done:
             say(f"{one['model']}: {one['text']}")
         promoted = sum(one["outcome"] in ("promoted", "already champion") for one in done)
@@ -246,9 +247,15 @@ def person(context: Any) -> str:
 
 
 def pulled_run(context: Any) -> Run:
-    """The run that the task `open` has handed on, as this machine sees it."""
-    (run,) = _pull(context, [OPEN])
-    return workspace.here(run, Path(context["task"].repository))
+    """The run that the task `open` has handed on, as this machine sees it.
+
+    Raises UsageError where it is another one, or was changed on the way.
+    """
+    (said,) = _pull(context, [OPEN])
+    run = workspace.here(said, Path(context["task"].repository))
+    if run.id != runs.run_id(context["run_id"]):
+        raise workspace.changed(f"is the run {run.id}")
+    return journal.as_opened(run)
 
 
 def _pull(context: Any, tasks: Any) -> list[Any]:

@@ -1,4 +1,7 @@
-"""What this machine knows of a run beside git: that it was opened, what works on it now, and what failures left."""
+"""What this machine knows of a run beside git: how it was opened, what was answered, what works on it now, and what
+failures left. A run and a person's answer travel through Airflow's database, where people of few rights can change
+them; where both ends are of one home, they are held against what is written here.
+"""
 
 import json
 import os
@@ -7,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clickflow.orchestration.workspace import Run, running
+from clickflow.orchestration.workspace import Run, changed, running
 from clickflow.system.files import read_json, write_json
 
 FILE = "run.json"
@@ -16,6 +19,26 @@ FILE = "run.json"
 def opened(run: Run) -> None:
     """Note that the run was opened."""
     write_json(_file(run), {**run.travelling(), "opened": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def as_opened(run: Run) -> Run:
+    """The run. Raises UsageError where this machine has opened it as another one."""
+    was, now = _read(_file(run)), json.loads(json.dumps(run.travelling()))
+    if was and (other := [name for name in now if name in was and was[name] != now[name]]):
+        raise changed(f"is another run than was opened: its {', '.join(other)}")
+    return run
+
+
+def answer_file(run: Run, task: str) -> Path:
+    """Where the task that asks a person keeps the answer."""
+    return _file(run).with_name(f"{task}.answer.json")
+
+
+def as_answered(run: Run, task: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The answer. Raises UsageError where this machine has opened the run, and was given another one, or none."""
+    if _read(_file(run)) and _read(answer_file(run, task)) != answer:
+        raise changed(f"is not what {task} was answered")
+    return answer
 
 
 def skipped(run: Run, reason: str) -> None:

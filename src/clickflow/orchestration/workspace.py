@@ -75,12 +75,20 @@ def here(said: Mapping[str, Any], checkout: Path | None = None) -> Run:
     given = {name: value for name, value in said.items() if name in known}
     origin, home = places(checkout)
     if not (_COMMIT.fullmatch(str(given.get("commit"))) and _NAME.fullmatch(str(given.get("id")))):
-        raise UsageError(
-            "what this task was handed names no run: its id or its commit was changed on the way",
-            kept="nothing was run",
-            next_step="start the run again; somebody who may write Airflow's XComs has changed one",
-        )
-    return Run(**{**given, "models": tuple(given.get("models") or ())}, repository=origin, home=str(home))
+        raise changed("names no run: its id or its commit was changed on the way")
+    models = tuple(given.get("models") or ())
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) and name[0] != "-" for name in models):
+        raise changed("names models that are none")
+    return Run(**{**given, "models": models}, repository=origin, home=str(home))
+
+
+def changed(how: str) -> UsageError:
+    """What a task was handed cannot be what the tasks before it have left."""
+    return UsageError(
+        f"what this task was handed {how}",
+        kept="nothing was run",
+        next_step="start the run again; somebody who may write Airflow's XComs has changed one",
+    )
 
 
 def places(checkout: Path | None = None) -> tuple[str, Path]:

@@ -40,7 +40,7 @@ def snapshot(source: Source, path: Path, memory_gb: float) -> str:
     unsorted = path.with_suffix(".unsorted")
     try:
         if not named:
-            statements.check(query, con.name)
+            query = statements.check(query, con.name)
         table = _with_plain_columns(_table(con, query) if named else _query(con, query))
         with _batches(con, table) as batches, pq.ParquetWriter(unsorted, batches.schema) as out:
             for batch in batches:

@@ -22,8 +22,12 @@ READERS = frozenset(_READERS.split())
 """sqlglot knows the common functions; these are of one database each, and read or compute only."""
 
 
-def check(query: str, dialect: str) -> None:
-    """Raises UsageError where a query is more than one statement, is no SELECT, or may do more than read."""
+def check(query: str, dialect: str) -> str:
+    """The query as it was understood, which alone is sent: a database may read comments and quotes in another way than
+    the parser does, such as MySQL what stands in `/*! … */`.
+
+    Raises UsageError where it is more than one statement, is no SELECT, or may do more than read.
+    """
     import sqlglot
     from sqlglot import exp
 
@@ -38,6 +42,7 @@ def check(query: str, dialect: str) -> None:
         raise _refused(f"is {_name(whole)} and no SELECT")
     for why in _faults(whole):
         raise _refused(why)
+    return whole.sql(dialect, comments=False)
 
 
 def _faults(whole: object) -> Iterator[str]:
