@@ -74,6 +74,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 def test_two_have_the_loss_curve_of_one() -> None:
     jobs: list[Job] = [(plain(**choices), {}) for choices in CHOICES.values()]
+    jobs.append((replace(plain(), loss_weights="learned"), {}))
     for by_two, by_one in zip(together(2, *jobs), alone(*jobs), strict=True):
         alike(by_two, by_one)
 

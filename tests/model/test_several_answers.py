@@ -1,11 +1,14 @@
 """A ranking with several right answers: which items, which categories, and how many of the pairs stand right."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
+import online_shop
 import pyarrow.parquet as pq
 import pytest
 import small_models
@@ -17,8 +20,14 @@ from clickflow.evaluation import evaluate, groups
 from clickflow.evaluation.answers import ranking
 from clickflow.gate import evidence, rules
 from clickflow.heads import HEADS, propensity
+from clickflow.online.engine import Engine
+from clickflow.online.http.app import app
+from clickflow.online.http.settings import Settings
+from clickflow.online.served import Served
+from clickflow.online.state import Memory
 from clickflow.params.file import load as load_params
 from clickflow.params.gate import Gate
+from clickflow.params.serve import Serve
 from clickflow.sequences.store import open_split, write_store
 from clickflow.serving import batch, folder, score
 from clickflow.system.files import read_json
@@ -113,6 +122,37 @@ def test_score_tells_of_categories_what_the_evaluation_measures(
     own = rows[rows.session_id == one.session].set_index("category")["probability"]
     assert told == pytest.approx(own.to_dict(), abs=1e-5)
     assert score._as_json(one, {})["viewed_categories"][0].keys() == {"category", "probability"}
+
+
+def test_a_server_tells_of_categories_what_score_tells(evaluated: tuple[Paths, dict[str, Any]]) -> None:
+    paths, _ = evaluated
+    served = Served.of("taste", 1, paths.exported("taste"))
+    settings = Settings(serve=Serve(), pseudonym=lambda _, raw: raw)
+    made = app(Engine({"taste": served}), Memory(subjects=9, steps=9, keep_seconds=9), settings)
+    latest = score.score(load(paths.exported("taste")), paths.sequences("session"), 20)
+    place = next(place for place, each in enumerate(latest) if all(step.known for step in each.steps))
+    split, one = open_split(paths.sequences("session"), "test"), latest[place]
+    order = np.argsort(np.asarray(split.time)[np.asarray(split.end) - 1], kind="stable")
+    history = online_shop.history(paths.root, served, int(order[-20:][place]))
+    steps = [
+        {name: getattr(step, name) for name in ("item", "action", "time", "category", "price")} for step in history
+    ]
+
+    async def ask(**question: Any) -> Any:
+        transport = httpx.ASGITransport(made)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as asked:
+            return (await asked.post("/v1/predict", json={"history": steps} | question)).json()
+
+    answers = asyncio.run(ask())["answers"]
+    told = {each["category"]: each["probability"] for each in answers["viewed_categories"]["categories"]}
+    assert answers["viewed_categories"]["kind"] == "categories"
+    assert list(told) == sorted(told, key=lambda name: -told[name])
+    assert told == pytest.approx(dict(one.answers["viewed_categories"]), abs=1e-3)
+    few = asyncio.run(ask(outputs=["viewed_categories"], k=2))["answers"]
+    assert list(few) == ["viewed_categories"]
+    assert [each["category"] for each in few["viewed_categories"]["categories"]] == list(told)[:2]
+    assert list(asyncio.run(ask(history=[]))["answers"]) == ["viewed"], "popular items stand in, and no categories"
+    assert "viewed_categories" not in asyncio.run(ask(outputs=["viewed"]))["answers"]
 
 
 def test_all_systems_have_an_area_of_items_and_of_categories(evaluated: tuple[Paths, dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ COLUMNS = ("classes", "probability", "amount")
 KINDS: dict[str, Kind] = {
     "network": Kind(
         what="an encoder with heads, trained by gradient descent",
-        reads=("encoder", "optimiser", "augmentation", "budget", "ensemble", "distillation"),
+        reads=("encoder", "loss_weights", "optimiser", "augmentation", "budget", "ensemble", "distillation"),
         answers=("ranking", *COLUMNS),
         one_loss=True,
     ),

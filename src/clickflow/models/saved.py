@@ -113,6 +113,7 @@ def spec_from(raw: Mapping[str, Any]) -> Model:
             for name, head in HEADS.items()
             if raw["heads"].get(name) is not None
         },
+        loss_weights=raw.get("loss_weights", "given"),
         optimiser=Optimiser(**raw["optimiser"]),
         augmentation=Augmentation(**raw.get("augmentation", UNCHANGED)),
         budget=Budget(**raw["budget"]),

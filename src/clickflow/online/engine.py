@@ -34,6 +34,8 @@ class Answer:
     """By output that is no ranking, float32 [A]: log-probabilities, or an amount; NaN where the history is empty."""
     rankings: Mapping[str, Ranking] = field(default_factory=dict)
     """By output that is a ranking."""
+    groups: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """By ranking of categories, float32 [categories] log-probabilities, if `Rules.groups` asks; none of a fallback."""
     fallback: Literal["no_history"] | None = None
     """`no_history`: nothing of the history is read by the model, and values are NaN."""
     served: Served | None = field(default=None, repr=False, compare=False)
@@ -188,13 +190,20 @@ def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Ans
             if output.kind != "ranking":
                 width = served.width(output)
                 values[place][output.name] = dense[output.name][at] if dense else np.full(width, np.nan, np.float32)
+    grouped: list[dict[str, Any]] = [{} for _ in asked]
     for place, (question, rules) in enumerate(asked):
+        if rules.groups and dense and lacking(served, question) is None:
+            at = slow.index(place)
+            own = served.groups.added({name: dense[name][at : at + 1] for name in served.groups.of.values()})
+            grouped[place] = {name: own[name][0] for name in served.groups.of}
         for name in wanted[place]:
             if name not in rankings[place]:
                 logs = dense[name][slow.index(place)] if dense and place in slow else None
                 rankings[place][name] = recommend(served, question, _of(rules, name), logs)
     return [
-        Answer(served.model, served.version, values[k], rankings[k], None if read[k] else "no_history", served)
+        Answer(
+            served.model, served.version, values[k], rankings[k], grouped[k], None if read[k] else "no_history", served
+        )
         for k in range(len(asked))
     ]
 

@@ -56,6 +56,8 @@ class Rules:
     """
     candidates: tuple[str, ...] | None = None
     """Items that are scored, all of them; None: the best k of all."""
+    groups: bool = False
+    """Whether what is made of it for categories is asked too (`Served.groups`): then all items are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArra
 
 def needed(served: Served, question: Question, rules: Rules) -> tuple[int, Ints] | None:
     """What `few` needs: how many of the best items, and which others; None: it has to be all."""
-    if rules.categories is not None or rules.price != (None, None):
+    if rules.groups or rules.categories is not None or rules.price != (None, None):
         return None
     if rules.only is not None or rules.candidates is not None:
         return 0, _indexes(served, _wanted(rules))

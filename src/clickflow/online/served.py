@@ -15,6 +15,7 @@ import numpy.typing as npt
 from clickflow.artefact import asking, popularity
 from clickflow.artefact.artefact import MODEL, OF_RANKINGS, Artefact, load
 from clickflow.artefact.windows import Ints, Translation, last
+from clickflow.evaluation import groups
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
 from clickflow.online import cut
@@ -134,6 +135,16 @@ class Served:
     def outputs(self) -> list[Output]:
         """What it answers."""
         return outputs.of(self.artefact.outputs)
+
+    @cached_property
+    def told(self) -> list[Output]:
+        """What it answers, and what is made of it for categories."""
+        return outputs.of((*self.artefact.outputs, *self.groups.of))
+
+    @cached_property
+    def groups(self) -> groups.Own:
+        """The categories, where it ranks several right items: each as likely as its items together."""
+        return groups.Own.by(self.artefact)
 
     @cached_property
     def action_of(self) -> dict[str, int]:

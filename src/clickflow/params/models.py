@@ -126,12 +126,13 @@ def feature_names(unit: str) -> tuple[str, ...]:
 
 
 def own(model: "Model") -> dict[str, Any]:
-    """The params of a model, as JSON has them, without those that only other kinds read, and a teacher that it has not:
-    the same model as before there were any.
+    """The params of a model, as JSON has them, without those that only other kinds read, a teacher that it has not, and
+    weights that it does not learn: the same model as before there were any.
     """
     kinds = model_kinds()
     others = {name for kind in kinds.values() for name in kind.reads} - set(kinds[model.kind].reads)
     others |= set() if model.distillation.teacher else {"distillation"}
+    others |= set() if model.loss_weights == "learned" else {"loss_weights"}
     return {name: value for name, value in asdict(model).items() if name not in others}
 
 
@@ -254,6 +255,10 @@ class Model:
     kind: Annotated[str, Meta("what it is: network, boosting, logistic, blend, or of series forecast")] = "network"
     encoder: Encoder = field(default_factory=Encoder)
     heads: Annotated[Mapping[str, HeadParams], ByName]
+    loss_weights: Annotated[
+        Literal["given", "learned"],
+        Meta("of several heads: heads.*.weight as given, or times what is learned of how sure each can be"),
+    ] = "given"
     optimiser: Optimiser = field(default_factory=Optimiser)
     augmentation: Augmentation = field(default_factory=Augmentation)
     budget: Budget = field(default_factory=Budget)

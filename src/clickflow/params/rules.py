@@ -110,6 +110,8 @@ def rules(params: Params) -> Any:
                 for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
                     yield f"{fault} (of the {kind} in {at}.{part})"
         yield from _distillation_rules(f"{at}.distillation", model)
+        if model.loss_weights == "learned" and len(model.heads) < 2:
+            yield f"{at}.loss_weights: weighs several heads against each other, and this model has one; given leaves it"
         for key, head in model.heads.items():
             if isinstance(head, RankingHead):
                 yield from _loss_rules(f"{at}.heads.{key}", head)

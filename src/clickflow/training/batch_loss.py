@@ -114,10 +114,13 @@ def loss(
     *,
     bfloat16: bool = False,
     scores: torch.dtype | None = None,
+    log_variances: Tensor | None = None,
 ) -> Loss:
     """The weighted sum of the heads' losses; `rows` [R, D] are the embedding's rows `step.rows`.
 
-    `bfloat16`: the encoder's products are; `scores`: the type of those with the items that stand for all.
+    `bfloat16`: the encoder's products are; `scores`: the type of those with the items that stand for all;
+    `log_variances` [heads]: s of each head, whose loss counts exp(-s) beside its weight (Kendall, Gal & Cipolla 2018,
+    doi 10.1109/CVPR.2018.00781). Their s / 2, which is of the whole batch, is added where s is learned.
     """
     # one look-up for all of them, so that autograd makes one gradient of the rows
     vectors = functional.embedding(step.places, network.directions(rows, step.rows))
@@ -129,12 +132,12 @@ def loss(
     flat = readouts.reshape(-1, readouts.shape[-1])
     seen = Seen(step.inputs, read_items, states, readouts, flat, step.before, scores)
     total, heads = rows.new_zeros(()), {}
-    for name, module in network.heads.items():
+    for place, (name, module) in enumerate(network.heads.items()):
         questions = step.heads[name]
         own, rest = rest[: len(questions.sizes)], rest[len(questions.sizes) :]
         share = objectives[name].loss(module, questions, own, seen)
         for term in share.terms:
-            total = total + term
+            total = total + (term if log_variances is None else term * (-log_variances[place]).exp())
         if share.mean is not None:
             heads[name] = (share.mean, questions.of)
     return Loss(total, heads)

@@ -54,6 +54,9 @@ def train_network(params: Params, paths: Paths, name: str, track: Callable[..., 
         best = trained.best_epochs if spec.ensemble else trained.best_epoch
         with replacing(out, seal=integrity.seal) as fresh:
             extra = {"seed": params.seed, "data_sha256": card.sha256, "best_epoch": best}
+            learned = [trained.history[epoch - 1].get("loss_weights") for epoch in trained.best_epochs]
+            if any(learned):
+                extra["loss_weights"] = learned if spec.ensemble else learned[0]
             save(trained.network, fresh, extra)
             write_json(fresh / "history.json", trained.history)
             kinds = {head: named(head).kind for head in spec.heads}
@@ -152,6 +155,8 @@ class _Console:
             if valid.get("coverage", 1.0) < 1:
                 known = " / ".join(f"{valid[f'{name}@20_known']:.4f}" for name in ("recall", "mrr"))
                 parts.append(f"{known} on the {valid['coverage']:.1%} of answers that are known")
+        if learned := record.get("loss_weights"):
+            parts.append(f"losses count {' / '.join(f'{name} {weight:.2f}' for name, weight in learned.items())}")
         console.say(f"{self.name}: epoch {record['epoch']}{self.planned}: {', '.join(parts)}, {rate:,.0f} events/s")
         if self.tracker:
             self.tracker.epoch(record, {"events_per_second": rate, "train_seconds": self.seconds})

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from clickflow.models.network import Network
@@ -39,16 +40,30 @@ class Progress:
 
 
 class State:
-    """A network, its optimisers, the average of its weights, the best ones so far, and `progress`."""
+    """A network, its optimisers, the average of its weights, the best ones so far, and `progress`; `log_variances`
+    [heads]: where the weights of the heads are learned, the log of how wrong each head has to be (`batch_loss.loss`).
+    """
 
     def __init__(self, network: Network, spec: Optimiser) -> None:
         self.network = network
         self.dense: list[nn.Parameter] = [p for name, p in network.named_parameters() if name != "items"]
+        self.log_variances: nn.Parameter | None = None
+        if network.spec.loss_weights == "learned":
+            self.log_variances = nn.Parameter(torch.zeros(len(network.spec.heads), device=network.items.device))
+            self.dense.append(self.log_variances)
         self.optimiser = optimisers.for_network(spec, self.dense)
         self.rows = optimisers.RowOptimiser(spec.kind, network.items.data)
         self.average = Average(network)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """What each head's loss has come to count beside its weight, exp(-s); empty where that is not learned."""
+        if self.log_variances is None:
+            return {}
+        learned = (-self.log_variances.detach()).exp().cpu().double().tolist()
+        return {name: round(weight, 6) for name, weight in zip(self.network.spec.heads, learned, strict=True)}
 
     def keep_best(self) -> None:
         """The weights of now are the best so far."""
@@ -65,6 +80,8 @@ class State:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
         tensors |= {f"rows.{name}": tensor for name, tensor in self.rows.moments.items()}
+        if self.log_variances is not None:
+            tensors["learned.log_variances"] = self.log_variances.detach()
         for index, parameter in enumerate(self.dense):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
@@ -74,7 +91,8 @@ class State:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Be what `checkpoint` was made of."""
         device = self.network.items.device
-        parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("network", "best", "average", "rows", "optimiser")}
+        names = ("network", "best", "average", "rows", "optimiser", "learned")
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
         for name, tensor in checkpoint.tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor.to(device)
@@ -82,6 +100,8 @@ class State:
         self.best = parts["best"]
         self.average.weights = parts["average"]
         self.rows.moments = parts["rows"]
+        if self.log_variances is not None:
+            self.log_variances.data.copy_(parts["learned"]["log_variances"])
         for name, tensor in parts["optimiser"].items():
             index, _, key = name.partition(".")
             self.optimiser.state[self.dense[int(index)]][key] = tensor

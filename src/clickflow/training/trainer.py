@@ -172,9 +172,17 @@ class Trainer:
         outcome = Loss(rows.new_zeros(()), {})
         if mine.inputs["item"].numel():
             outcome = loss(
-                network, self.objectives, mine, rows, bfloat16=self.device.bfloat16, scores=self.device.scores
+                network,
+                self.objectives,
+                mine,
+                rows,
+                bfloat16=self.device.bfloat16,
+                scores=self.device.scores,
+                log_variances=self.state.log_variances,
             )
-        if outcome.heads:
+        held = self.held(step)
+        outcome = Loss(outcome.total + held, outcome.heads)
+        if outcome.heads or held.requires_grad:
             outcome.total.backward()  # type: ignore[no-untyped-call]
         heads = {name: (value.detach(), count) for name, (value, count) in outcome.heads.items()}
         if group is None:
@@ -184,6 +192,16 @@ class Trainer:
         losses = {"total": outcome.total, **{name: heads.get(name, none)[0] for name, count in counts.items() if count}}
         sums = group.all_reduce(losses, [*self.state.dense, rows])
         return Loss(sums.pop("total"), {name: (value, counts[name]) for name, value in sums.items()})
+
+    def held(self, step: Step) -> Tensor:
+        """What keeps learned weights of heads from 0: half the log variance of each head that the batch asks, by its
+        weight; of the processes of a group the first one's.
+        """
+        learned = self.state.log_variances
+        if learned is None or (self.group and self.group.rank):
+            return self.state.network.items.new_zeros(())
+        asked = learned.new_tensor([self.weights[name] * step.heads[name].any for name in self.spec.heads])
+        return (asked * learned).sum() / 2
 
     def oppose(self, step: Step, rows: Tensor, rise: Tensor) -> None:
         """Add the gradients at the item vectors that a small move along `rise`, the loss's gradient, makes of `rows`.
@@ -270,6 +288,8 @@ class Trainer:
             "steps": progress.step,
             "train": {**losses, "loss": weighted(losses, self.weights)},
         }
+        if learned := self.state.loss_weights:
+            record["loss_weights"] = learned
         if progress.valid is not None:
             record["valid"] = progress.valid
         progress.epoch, progress.batch, progress.sums, progress.valid = progress.epoch + 1, 0, {}, None

@@ -30,7 +30,10 @@ async def models(service: Service, _: Call) -> schema.Models:
             one.version,
             one.unit,
             len(one.items),
-            [schema.Output(output.name, output.kind, output.head.question) for output in one.outputs],
+            [
+                schema.Output(output.name, "categories" if output.by else output.kind, output.head.question)
+                for output in one.told
+            ],
         )
         for one in served
     ]

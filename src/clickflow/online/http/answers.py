@@ -29,6 +29,8 @@ from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Asked, Service
 from clickflow.online.ranking import Ranking, Rules
 from clickflow.online.served import Served
+from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.serving.forms import highest
 from clickflow.system import console
 
 RANKING: Kind = "ranking"
@@ -141,25 +143,29 @@ async def _score(service: Service, call: Call, asked: schema.Score) -> schema.Sc
 
 async def _predict(service: Service, call: Call, asked: schema.Predict) -> schema.Prediction:
     served = model_of(service, asked)
-    names = [output.name for output in served.outputs]
+    names = [output.name for output in served.told]
     if asked.outputs is not None and (unknown := [name for name in asked.outputs if name not in names]):
         raise Refused(
             "invalid",
             f"model {served.model!r} has no output {unknown[0]!r}; it has: {', '.join(names)}",
             where="$.outputs",
         )
-    wanted = [output for output in served.outputs if asked.outputs is None or output.name in asked.outputs]
+    wanted = [output for output in served.told if asked.outputs is None or output.name in asked.outputs]
+
+    rules = Rules(k=asked.k, groups=any(output.by for output in wanted))
 
     def make(found: engine.Answer, who: Served) -> schema.Prediction:
-        answers = {output.name: answer for output in wanted if (answer := _of(who, output, found)) is not None}
+        answers = {output.name: own for output in wanted if (own := _of(who, output, found, asked.k)) is not None}
         return schema.Prediction(found.model, found.version, answers, found.fallback)
 
-    answer: schema.Prediction = await _ask(service, call, asked, served, Rules(k=asked.k), make)
+    answer: schema.Prediction = await _ask(service, call, asked, served, rules, make)
     return answer
 
 
-def _of(served: Served, output: Output, found: engine.Answer) -> schema.Answer | None:
+def _of(served: Served, output: Output, found: engine.Answer, k: int) -> schema.Answer | None:
     """The answer of one output in the schema; None where there is none, of who has no history."""
+    if output.by:
+        return _categories(served, found.groups.get(output.name), k)
     if output.kind == RANKING:
         ranking = _ranking(found, output.name)
         items = items_of(served, ranking.items, ranking.scores)
@@ -168,6 +174,16 @@ def _of(served: Served, output: Output, found: engine.Answer) -> schema.Answer |
         return None
     values = found.values[output.name]
     return None if np.isnan(values).any() else KINDS[output.kind](values, served.artefact.heads[output.name].classes)
+
+
+def _categories(served: Served, logs: Any, k: int) -> schema.Answer | None:
+    if logs is None:
+        return None
+    best, values = highest(logs[None], min(k, len(served.groups.names) - FIRST_ITEM))
+    named = zip(best[0], np.exp(values[0]), strict=True)
+    return schema.CategoriesAnswer(
+        [schema.Category(served.groups.names[code], round(float(share), 6)) for code, share in named]
+    )
 
 
 def _amount(values: Any) -> schema.AmountAnswer:

@@ -97,7 +97,7 @@ class Predict(Question, kw_only=True):
     outputs: Annotated[list[Name], Meta(max_length=100)] | None = None
     """None: all."""
     k: Annotated[int, Meta(ge=1, le=1000)] = 10
-    """Items of a ranking."""
+    """Items of a ranking, and categories."""
 
 
 class Events(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -182,6 +182,21 @@ class ItemsAnswer(Struct, tag_field="kind", tag="ranking"):
     reason: Reason | None = None
 
 
+class Category(Struct):
+    """A category with its probability."""
+
+    category: str
+    probability: float
+
+
+class CategoriesAnswer(Struct, tag_field="kind", tag="categories"):
+    """Of a ranking with several right items, the likeliest of their categories: each as likely as its items together.
+    Not there where a fallback stands in for the items.
+    """
+
+    categories: list[Category]
+
+
 class ClassesAnswer(Struct, tag_field="kind", tag="classes"):
     """The probability of each class."""
 
@@ -209,7 +224,7 @@ class ForecastAnswer(Struct, tag_field="kind", tag="forecast"):
     steps: list[AmountAnswer]
 
 
-Answer = ItemsAnswer | ClassesAnswer | ProbabilityAnswer | AmountAnswer | ForecastAnswer
+Answer = ItemsAnswer | CategoriesAnswer | ClassesAnswer | ProbabilityAnswer | AmountAnswer | ForecastAnswer
 
 
 class Prediction(Struct):
@@ -253,7 +268,7 @@ class Output(Struct):
     """What a model answers."""
 
     name: str
-    kind: Literal["ranking", "classes", "probability", "amount", "forecast"]
+    kind: Literal["ranking", "categories", "classes", "probability", "amount", "forecast"]
     question: str
 
 

@@ -52,7 +52,7 @@ def rows(found: Found, served: Served) -> Iterator[dict[str, Any]]:
 
 def plain(rules: Rules | None) -> bool:
     """Whether no rule of the shop had a say: only then are the items what the evaluation would have asked."""
-    return rules is None or rules == Rules(k=rules.k, output=rules.output)
+    return rules is None or rules == Rules(k=rules.k, output=rules.output, groups=rules.groups)
 
 
 class Live:
