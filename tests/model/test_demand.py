@@ -76,6 +76,8 @@ def test_weeks_begin_on_monday_and_the_open_one_is_left_out(log: Path) -> None:
 
 
 def test_a_log_without_sales_or_of_a_few_days_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are no events in"):
+        shop.series(tmp_path / "nowhere", "item", "day")
     with pytest.raises(DataError, match="nothing was bought"):
         shop.series(events(tmp_path / "a", [(0, "view", "a1", None)]), "item", "day")
     with pytest.raises(DataError, match="fewer than"):

@@ -37,7 +37,6 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
     try:
         with started(params.ingest.memory_gb) as engine, scratch(paths) as folder:
             stage_of.check_source(params.source, engine)
-            key = load_key(paths.home)
             integrity.verify(paths.events, paths.quarantine, home=paths.home)
             previous = basis.load(paths)
             if previous is None:
@@ -45,6 +44,7 @@ def replay(params: Params, paths: Paths) -> dict[str, Any]:
                     "there is nothing to replay: no ingest has left its events and quarantine here",
                     next_step="clickflow ingest",
                 )
+            key = load_key(paths.home)
             before = previous.total("accepted"), previous.total("quarantined")
             settings = basis.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
             touched = basis.tightened(previous.settings, settings)

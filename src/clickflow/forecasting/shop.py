@@ -49,6 +49,10 @@ def series(events: Path, level: Level, step: Step, least_sales: int = 1) -> Seri
     """
     import duckdb
 
+    if next(events.glob("*/*.parquet"), None) is None:
+        raise DataError(
+            f"there are no events in {events}", kept="nothing was written", next_step="run `clickflow ingest`"
+        )
     folder = str(events).replace("'", "''")
     source = f"read_parquet('{folder}/*/*.parquet', hive_partitioning=false)"
     with duckdb.connect(":memory:") as connection:

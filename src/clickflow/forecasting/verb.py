@@ -169,7 +169,7 @@ def _check(out: Path | None, asked: Asked) -> None:
         raise UsageError(
             f"--lead-time and --every are {asked.lead_time + asked.every} periods together, --horizon {asked.horizon}",
             kept="nothing was run",
-            next_step="ask for a longer horizon",
+            next_step=f"ask for a longer --horizon, or for a shorter --lead-time and --every (in {asked.step}s)",
         )
     if out is not None:
         check_folder(out, KIND, "forecasts")

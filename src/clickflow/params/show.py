@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 
 from clickflow.params import text
-from clickflow.params.meta import leaves
+from clickflow.params.meta import Meta, leaves
 from clickflow.params.models import model_kinds
 from clickflow.params.patch import plain, written
 from clickflow.params.schema import Params
@@ -30,7 +30,7 @@ def run(params: Params, paths: Paths, begins: str, *, as_json: bool) -> None:
             "value": plain(value),
             "chosen": _stands(raw, name),
             "unit": meta.unit if meta else "",
-            "range": meta.range if meta else "",
+            "range": _bounds(meta, value) if meta else "",
             "text": meta.text if meta else "",
         }
         for name, value, meta in leaves(params)
@@ -43,6 +43,11 @@ def run(params: Params, paths: Paths, begins: str, *, as_json: bool) -> None:
             next_step="`clickflow params` lists those that hold, docs/reference/params.md all there are",
         )
     console.emit(listed, as_json=as_json, text=lambda: _page(listed))
+
+
+def _bounds(meta: Meta, value: Any) -> str:
+    """Of a text the most bytes, of a number its range."""
+    return f"at most {meta.le:,} bytes" if isinstance(value, str) and meta.le else meta.range
 
 
 def _of_another_kind(params: Params, name: str) -> bool:
