@@ -7,6 +7,7 @@ what the others weigh in a column of its own. So it is run on these few. Nothing
 found in its graph, and a graph that has another shape is not cut. Tests hold all answers against the whole graph.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ class Cut:
         full = dict(feed)
         for name, (indexes, table) in self._vectors.items():
             index = feed[indexes]
-            full[name] = table[np.where(index < self._known, index, UNKNOWN)]
+            full[name] = np.asarray(table)[np.where(index < self._known, index, UNKNOWN)]
         return dict(zip(wanted, self._reader.run(list(wanted), full), strict=True))
 
     def _mixed(self, name: str, read: Feed, scores: Feed) -> npt.NDArray[Any]:
@@ -185,8 +186,7 @@ class Cut:
         query, table = self._queries[name]
         queries: Floats = read[query]
         count, known = len(queries), len(table.vectors)
-        rows, scores, total = table.best(queries, most)
-        tops = [rows[k][_highest(scores[k], most)] for k in range(count)]
+        tops, scores, total = table.best(queries, most)
         # the items of a row: those that the graph names, those asked for, and the best by score; of all rows one after
         # the other, as row times the number of items, plus the item
         shift = np.arange(count) * known
@@ -200,9 +200,11 @@ class Cut:
         items, place = keys - shift[row], np.arange(len(keys)) - starts[row] + FIRST_ITEM
         width = int(np.diff(starts).max(initial=0)) + FIRST_ITEM + 1
         narrow = np.full((count, width), NEVER, np.float32)
-        for k in range(count):
-            part = items[starts[k] : starts[k + 1]]
-            narrow[k, FIRST_ITEM : FIRST_ITEM + len(part)] = table.vectors[part] @ queries[k]
+        high, free = np.concatenate(scores), np.zeros(len(keys), bool)
+        tops_at = np.searchsorted(keys, best)
+        free[tops_at] = True
+        narrow[row[tops_at], place[tops_at]] = high
+        narrow[row[~free], place[~free]] = np.vecdot(np.asarray(table.vectors)[items[~free]], queries[row[~free]])
         kept = np.exp(narrow[:, FIRST_ITEM:].astype(np.float64)).sum(axis=1)
         narrow[:, -1] = np.log(np.maximum(np.exp(total) - kept, 1e-30))
         feed: dict[str, Any] = {name: narrow} | {each: read[each] for each in mixer.others}
@@ -215,19 +217,17 @@ class Cut:
             feed[each][there] = place[at]
         (mixed,) = mixer.session.run(None, feed)
         logs = mixed[row, place]
-        free = np.zeros(len(keys), bool)
-        free[np.searchsorted(keys, best)] = True
         free &= plain
-        answers = []
-        for k in range(count):
-            own = slice(starts[k], starts[k + 1])
-            # an item that stands nowhere here is no better than the last of the best that the graph does not name
-            last = logs[own][free[own]].min(initial=np.inf)
-            order = np.argsort(-logs[own], kind="stable")
-            every = starts[k + 1] - starts[k] == known - FIRST_ITEM
-            sure = len(order) if every else int(np.count_nonzero(logs[own] >= last))
-            answers.append(Ranked(items[own][order], logs[own][order], sure))
-        return answers
+        # an item that stands nowhere here is no better than the last of the best that the graph does not name
+        last = np.full(count, np.inf, np.float32)
+        np.minimum.at(last, row[free], logs[free])
+        sure = np.bincount(row[logs >= last[row]], minlength=count)
+        whole = np.diff(starts) == known - FIRST_ITEM
+        sure[whole] = np.diff(starts)[whole]
+        order = np.lexsort((-logs, row))
+        items, logs = items[order], logs[order]
+        own = [slice(*each) for each in itertools.pairwise(starts.tolist())]
+        return [Ranked(items[part], logs[part], most) for part, most in zip(own, sure.tolist(), strict=True)]
 
 
 def _keys(items: Sequence[Ints], shift: Ints) -> Ints:
@@ -239,15 +239,6 @@ def opened(model: bytes, card: Mapping[str, Any], *, threads: int, where: Path) 
     """What answers for an artefact's model: a `Cut`, or where there is none a session of onnxruntime."""
     made = Cut.of(model, int(card["known"]), threads=threads, where=where, name=str(card["model_sha256"])[:16])
     return made or open_session(model, threads=threads, where=where)
-
-
-def _highest(scores: Floats, most: int) -> Any:
-    """Where the `most` highest stand, and all that are as high as the last of them."""
-    if most >= len(scores):
-        return slice(None)
-    if not most:
-        return slice(0, 0)
-    return np.flatnonzero(scores >= np.partition(scores, -most)[-most])
 
 
 def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path, name: str) -> Cut | None:

@@ -162,7 +162,7 @@ def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Ans
     """What a version answers to some questions at once."""
     ranked = [output.name for output in served.outputs if output.kind == "ranking"]
     wanted = [[rules.output] if rules.output else ranked for _, rules in asked]
-    read = [not served.empty(question) for question, _ in asked]
+    read = [served.steps(question) for question, _ in asked]
     values: list[dict[str, Any]] = [{} for _ in asked]
     rankings: list[dict[str, Ranking]] = [{} for _ in asked]
     quick: list[int] = []
@@ -176,11 +176,11 @@ def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Ans
             if any(name in wanted[place] for place in quick)
         }
         also = [need[1] if (need := needs[place]) else NONE for place in quick]
-        found, best = served.best([asked[place][0] for place in quick], most, also)
+        found, best = served.best([asked[place][0] for place in quick], most, also, [read[place] for place in quick])
         for at, place in enumerate(quick):
             question, rules = asked[place]
             values[place] = {name: row[at] for name, row in found.items()}
-            if lacking(served, question) is None:
+            if lacking(served, question, read[place]) is None:
                 made = {name: few(served, question, _of(rules, name), best[name][at]) for name in wanted[place]}
                 rankings[place] = {name: ranking for name, ranking in made.items() if ranking is not None}
     slow = [place for place in range(len(asked)) if place not in quick]

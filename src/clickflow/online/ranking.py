@@ -3,6 +3,7 @@ no answer.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact.windows import Ints
-from clickflow.heads import outputs
 from clickflow.online import likeness
 from clickflow.online.cut import Ranked
 from clickflow.online.history import Question, Step
@@ -83,7 +83,7 @@ def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArra
     """What `served` recommends; `logs`: what it answers about all items, where that is known already. Raises UsageError
     where it ranks nothing.
     """
-    name = rules.output or outputs.main(served.artefact.outputs, "ranking")
+    name = rules.output or served.ranking
     allowed = _allowed(served, question, rules)
     reason, fallback = lacking(served, question), None
     if reason:
@@ -115,7 +115,8 @@ def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ran
         allowed = int(kept.sum())
     else:
         items, logs, named = items[: ranked.sure], logs[: ranked.sure], _indexes(served, out)
-        kept, allowed = np.isin(items, named, invert=True), every - len(named)
+        kept = np.isin(items, named, invert=True) if len(named) else np.ones(len(items), bool)
+        allowed = every - len(named)
     items, logs, most = items[kept], logs[kept], min(rules.k, allowed)
     if rules.per_category is None and not rules.diversity:
         return _named(served, items[:most], logs[:most]) if len(items) >= most else None
@@ -155,11 +156,11 @@ def _indexes(served: Served, names: frozenset[str]) -> Ints:
     return np.array([index_of[name] for name in names if name in index_of], np.int64)
 
 
-def lacking(served: Served, question: Question) -> Reason | None:
-    """Why the model's own ranking would say nothing; None: it does."""
+def lacking(served: Served, question: Question, read: Sequence[Step] | None = None) -> Reason | None:
+    """Why the model's own ranking would say nothing; None: it does. `read`: the steps that it reads, if known."""
     if not question.steps:
         return "no_history"
-    read = served.steps(question)
+    read = served.steps(question) if read is None else read
     if not read:
         known = any(step.action in served.action_of for step in question.steps)
         return "no_history" if known else "unknown_actions"

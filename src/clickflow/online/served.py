@@ -27,6 +27,8 @@ from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
 from clickflow.sequences.store import Bounds, PackedSplit
 from clickflow.sequences.units import UNITS
 
+SAID = 1 << 16
+"""Items of which what is said of them is kept."""
 NO_CATEGORY = 0
 """The index of a step without one."""
 
@@ -56,6 +58,18 @@ class Items:
         own = int(self.category[index])
         said = {name: self._texts[name][index - FIRST_ITEM].as_py() for name in ("name", "brand")}
         return {**said, "category": self.categories[own] or None}
+
+    @cached_property
+    def said(self) -> Callable[[int], Mapping[str, Any]]:
+        """From the index of an item to what is known of it, its price too; kept of those asked latest."""
+
+        @lru_cache(maxsize=SAID)
+        def found(index: int) -> Mapping[str, Any]:
+            about: dict[str, Any] = {name: text for name, text in self.about(index).items() if text}
+            price = round(float(self.price[index]), 4)  # it is kept in 32 bits: 33.51, not 33.5099983215332
+            return about if np.isnan(price) else about | {"price": price}
+
+        return found
 
     @cached_property
     def popular(self) -> Ints:
@@ -126,7 +140,7 @@ class Served:
         artefact = load(folder, threads=threads, opened=partial(cut.opened, threads=threads, where=folder / MODEL))
         return cls(model, version, artefact, Items.read(artefact))
 
-    @property
+    @cached_property
     def unit(self) -> str:
         """What one history is."""
         return self.artefact.unit
@@ -145,6 +159,11 @@ class Served:
     def groups(self) -> groups.Own:
         """The categories, where it ranks several right items: each as likely as its items together."""
         return groups.Own.by(self.artefact)
+
+    @cached_property
+    def ranking(self) -> str:
+        """Its main ranking, or the name of the first that there could be."""
+        return outputs.main(self.artefact.outputs, "ranking")
 
     @cached_property
     def action_of(self) -> dict[str, int]:
@@ -240,12 +259,17 @@ class Served:
         return isinstance(session, Cut) and all(session.quick(output) for output in outputs)
 
     def best(
-        self, questions: Sequence[Question], most: Mapping[str, Sequence[int]], also: Sequence[Ints]
+        self,
+        questions: Sequence[Question],
+        most: Mapping[str, Sequence[int]],
+        also: Sequence[Ints],
+        read: Sequence[Sequence[Step]] | None = None,
     ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, list[Ranked]]]:
         """By output that is no ranking the answers [N, A] to N questions, of each of which the model reads something;
-        and of the rankings in `most`, which are `quick`, the best: see `Cut.best`.
+        and of the rankings in `most`, which are `quick`, the best: see `Cut.best`. `read`: their `steps`, if known.
         """
-        split, every = self.split(questions), np.arange(len(questions))
+        read = [self.steps(question) for question in questions] if read is None else read
+        split, every = self._packed(read, questions), np.arange(len(questions))
         asked = last(split, every, self.artefact.max_length)
         feed = asking.feed(self.artefact, split, asked, every, self._translation(split))
         others = [output.name for output in self.outputs if output.kind != "ranking"]

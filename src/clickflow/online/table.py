@@ -6,6 +6,7 @@ may hold one of the best, by a bound on what eight bits round off (Cauchy and Sc
 what all rows weigh together is known to about 1e-4: by so much a probability may be wrong, of itself.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-GROUP = 32
-"""Rows of which one maximum is kept."""
+GROUP, MOST_IN_GROUP = 8, 32
+"""Rows of which one maximum is kept: as few as leave at most `GROUPS` of them, but no more than the second."""
+GROUPS = 1 << 14
 BLOCK = 8192
 """Rows scored at a time: their scores stay in the processor's cache."""
 SMALL = 1 << 13
 """Tables of fewer rows are scored in float32 at once."""
 LOUD = 25.0
 """Above this length of a query, eight bits say too little of the weights: float32 instead."""
+FOLDED = 512
+"""Maxima of a query that are put in order, at least."""
 STEPS = 127
 """Of eight bits, on either side of 0."""
 SAFE = 1e-4
@@ -34,18 +38,21 @@ class Table:
 
     def __init__(self, vectors: Floats, first: int, *, threads: int = 1) -> None:
         self.vectors, self.first = vectors, first
-        self._full = (len(vectors) - first) // GROUP
+        self._group = GROUP
+        while len(vectors) > GROUPS * self._group and self._group < MOST_IN_GROUP:
+            self._group *= 2
+        self._full = (len(vectors) - first) // self._group
         """Groups that are whole; the rows after them are always scored in float32."""
-        end = first + self._full * GROUP
-        self._groups = vectors[first:end].reshape(self._full, GROUP, vectors.shape[1])
+        end = first + self._full * self._group
+        self._groups = np.asarray(vectors)[first:end].reshape(self._full, self._group, vectors.shape[1])
         self._eight: Any = None
         if len(vectors) >= SMALL:
-            graph, self._error, self._longest = _rounded(vectors[first:end])
+            graph, self._error, self._longest = _rounded(vectors[first:end], self._group)
             self._eight = _session(graph, threads)
 
     def best(self, queries: Floats, most: int) -> tuple[list[Ints], list[Floats], npt.NDArray[np.float64]]:
-        """Of each of N queries [N, D] at least the `most` rows of the highest scores, in no order, and their scores;
-        and the log of all rows' weight [N].
+        """Of each of N queries [N, D] the `most` rows of the highest scores, and those as high as the last of them, in
+        no order, and their scores; and the log of all rows' weight [N].
         """
         lengths = np.sqrt((queries * queries).sum(axis=1))
         if self._eight is None or lengths.max(initial=0) > LOUD or not np.isfinite(lengths).all():
@@ -57,63 +64,89 @@ class Table:
         scale[lengths == 0] = 0
         off = queries - rounded * scale
         # |q t - q' t'| <= |q| |t - t'| + |q - q'| |t'|
-        slack = lengths * self._error + np.sqrt((off * off).sum(axis=1)) * self._longest + SAFE
+        slack = np.sqrt((off * off).sum(axis=1)) * self._longest + SAFE
         feed = {"query": (rounded + 128).astype(np.uint8), "scale": scale[:, :, None]}
         maxima, weights = self._eight.run(None, feed)
         maxima *= scale
-        tail = self.first + self._full * GROUP
-        rest = np.arange(tail, len(self.vectors))
-        beyond = queries @ self.vectors[tail:].T
-        total = weights.sum(axis=1, dtype=np.float64) + np.exp(beyond.astype(np.float64)).sum(axis=1)
+        count = min(most, self._full)
+        at, group, found = self._again(queries, maxima, lengths[:, None] * self._error + slack[:, None], count)
+        tail = self.first + self._full * self._group
+        beyond = queries @ np.asarray(self.vectors)[tail:].T
+        total = weights.sum(axis=1).astype(np.float64) + np.exp(beyond.astype(np.float64)).sum(axis=1)
+        again = np.exp(found.astype(np.float64)).sum(axis=1) - weights[at, group]
+        total += np.bincount(at, again, len(queries))
+        own = (self.first + group * self._group)[:, None] + np.arange(self._group)
+        rest, starts = np.arange(tail, len(self.vectors)), np.searchsorted(at, np.arange(len(queries) + 1))
         rows, scores = [], []
-        for k, query in enumerate(queries):
-            groups, found = self._again(query, maxima[k], slack[k], min(most, self._full))
-            total[k] += np.exp(found.astype(np.float64)).sum() - weights[k][groups].sum(dtype=np.float64)
-            own = ((self.first + groups * GROUP)[:, None] + np.arange(GROUP)).ravel()
-            rows.append(np.concatenate([own, rest]))
-            scores.append(np.concatenate([found, beyond[k]]))
+        for k in range(len(queries)):
+            part = slice(starts[k], starts[k + 1])
+            every = np.concatenate([found[part].ravel(), beyond[k]])
+            there = highest(every, most)
+            rows.append(np.concatenate([own[part].ravel(), rest])[there])
+            scores.append(every[there])
         return rows, scores, np.log(total)
 
-    def _again(self, query: Floats, maxima: Floats, slack: float, count: int) -> tuple[Ints, Floats]:
-        """The groups that may hold some of the `count` best rows, and the scores of all rows of these in float32."""
+    def _again(self, queries: Floats, maxima: Floats, slack: Floats, count: int) -> tuple[Ints, Ints, Floats]:
+        """The groups that may hold some of the `count` best rows: of which query, which group, and the scores of its
+        rows in float32, [., group].
+        """
         if not count:
-            return np.arange(0), np.zeros(0, np.float32)
+            return np.arange(0), np.arange(0), np.zeros((0, self._group), np.float32)
         # of the groups that look best, the row that is the last of the best is at least as good as the last of all
-        first = np.argpartition(maxima, -count)[-count:]
-        found = self._groups[first] @ query
-        least = np.partition(found.ravel(), -count)[-count]
-        there = maxima >= least - slack
-        there[first] = False
-        more = np.flatnonzero(there)
-        return np.concatenate([first, more]), np.concatenate([found.ravel(), (self._groups[more] @ query).ravel()])
+        looks = _at_least(maxima, count)
+        at, group = np.divmod(np.flatnonzero(maxima >= looks[:, None]), self._full)
+        found = np.vecdot(self._groups[group], queries[at][:, None])
+        ends = np.searchsorted(at, np.arange(len(queries) + 1)).tolist()
+        least = [np.partition(found[i:j].ravel(), -count)[-count] for i, j in itertools.pairwise(ends)]
+        there = maxima + slack >= np.array(least, np.float32)[:, None]
+        there &= maxima < looks[:, None]
+        too, more = np.divmod(np.flatnonzero(there), self._full)
+        scored = np.vecdot(self._groups[more], queries[too][:, None])
+        every = np.concatenate([at, too])
+        order = np.argsort(every, kind="stable")
+        return every[order], np.concatenate([group, more])[order], np.concatenate([found, scored])[order]
 
     def _plain(self, queries: Floats, most: int) -> tuple[list[Ints], list[Floats], npt.NDArray[np.float64]]:
         scores = queries @ self.vectors[self.first :].T
         peak = scores.max(axis=1, keepdims=True)
         total = np.log(np.exp(scores - peak).sum(axis=1, dtype=np.float64)) + peak[:, 0]
-        if most >= scores.shape[1]:
-            every = np.arange(self.first, len(self.vectors))
-            return [every] * len(queries), list(scores), total
-        if not most:
-            return [np.arange(0)] * len(queries), [np.zeros(0, np.float32)] * len(queries), total
-        # all that are as good as the last one
-        least = np.partition(scores, -most, axis=1)[:, -most]
-        own = [np.flatnonzero(row >= bound) for row, bound in zip(scores, least, strict=True)]
+        own = [highest(row, most) for row in scores]
         return [each + self.first for each in own], [row[each] for row, each in zip(scores, own, strict=True)], total
 
 
-def _rounded(vectors: Floats) -> tuple[bytes, float, float]:
+def _at_least(maxima: Floats, count: int) -> Floats:
+    """Of each row what at least `count` of its numbers reach: the last of the highest, or a little below. They are
+    folded on each other first, so that few are put in order.
+    """
+    width = max(FOLDED, 4 * count)
+    folds = maxima.shape[1] // width
+    if folds > 1:
+        maxima = maxima[:, : folds * width].reshape(len(maxima), folds, width).max(axis=1)
+    bound: Floats = np.partition(maxima, -count, axis=1)[:, -count]
+    return bound
+
+
+def highest(scores: Floats, most: int) -> Ints:
+    """Where the `most` highest stand, and all that are as high as the last of them, in order."""
+    if not most:
+        return np.arange(0)
+    if most >= len(scores):
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= np.partition(scores, -most)[-most])
+
+
+def _rounded(vectors: Floats, group: int) -> tuple[bytes, Floats, float]:
     """The graph from queries uint8 [N, D], 128 being 0, and what one step of them is worth, [N, 1, 1], to the maxima
-    (in steps) and the weights [N, groups]; the longest difference of a row from what the graph has of it; and the
-    longest of these.
+    (in steps) and the weights [N, groups]; by group the longest difference of a row from what the graph has of it;
+    and the longest row of the graph.
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    nodes, held, worst, longest = [], [], 0.0, 0.0
+    nodes, held, worst, longest = [], [], list[Floats](), 0.0
     held.append(numpy_helper.from_array(np.array(1, np.float32), "one"))
     held.append(numpy_helper.from_array(np.array(128, np.uint8), "zero"))
-    held.append(numpy_helper.from_array(np.array([0, -1, GROUP], np.int64), "shape"))
-    held.append(numpy_helper.from_array(np.array([2], np.int64), "inner"))
+    held.append(numpy_helper.from_array(np.array([0, group, -1], np.int64), "shape"))
+    held.append(numpy_helper.from_array(np.array([1], np.int64), "within"))
     blocks = range(-(-len(vectors) // BLOCK))
     for k in blocks:
         block = vectors[k * BLOCK : (k + 1) * BLOCK]
@@ -121,18 +154,20 @@ def _rounded(vectors: Floats) -> tuple[bytes, float, float]:
         along = (eight * block).sum(axis=1)
         step = np.where(along > 0, (block * block).sum(axis=1) / np.maximum(along, 1e-30), 0).astype(np.float32)
         made = eight * step[:, None]
-        worst = max(worst, float(np.sqrt(((block - made) ** 2).sum(axis=1)).max()))
+        worst.append(np.sqrt(((block - made) ** 2).sum(axis=1)).reshape(-1, group).max(axis=1))
         longest = max(longest, float(np.sqrt((made**2).sum(axis=1)).max()))
-        held.append(numpy_helper.from_array(np.ascontiguousarray(eight.T.astype(np.int8)), f"rows{k}"))
-        held.append(numpy_helper.from_array(step, f"step{k}"))
+        # the first rows of all groups, then the second ones: maxima of groups are then maxima of whole vectors
+        order = np.arange(len(block)).reshape(-1, group).T.ravel()
+        held.append(numpy_helper.from_array(np.ascontiguousarray(eight[order].T.astype(np.int8)), f"rows{k}"))
+        held.append(numpy_helper.from_array(step[order], f"step{k}"))
         inputs = ["query", f"rows{k}", "one", f"step{k}", "zero"]
         nodes += [
             helper.make_node("MatMulIntegerToFloat", inputs, [f"flat{k}"], domain="com.microsoft"),
             helper.make_node("Reshape", [f"flat{k}", "shape"], [f"scores{k}"]),
-            helper.make_node("ReduceMax", [f"scores{k}"], [f"maxima{k}"], axes=[2], keepdims=0),
+            helper.make_node("ReduceMax", [f"scores{k}"], [f"maxima{k}"], axes=[1], keepdims=0),
             helper.make_node("Mul", [f"scores{k}", "scale"], [f"scaled{k}"]),
             helper.make_node("Exp", [f"scaled{k}"], [f"exp{k}"]),
-            helper.make_node("ReduceSum", [f"exp{k}", "inner"], [f"weights{k}"], keepdims=0),
+            helper.make_node("ReduceSum", [f"exp{k}", "within"], [f"weights{k}"], keepdims=0),
         ]
     names = ("maxima", "weights")
     nodes += [helper.make_node("Concat", [f"{name}{k}" for k in blocks], [name], axis=1) for name in names]
@@ -144,7 +179,7 @@ def _rounded(vectors: Floats) -> tuple[bytes, float, float]:
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     graph = helper.make_graph(nodes, "items", given, floats, held)
     data: bytes = helper.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString()
-    return data, worst, longest
+    return data, np.concatenate(worst), longest
 
 
 def _session(graph: bytes, threads: int) -> Any:

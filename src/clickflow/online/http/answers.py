@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta, Struct
 
-from clickflow.heads import outputs
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
 from clickflow.online import engine
@@ -101,13 +100,10 @@ def _ranking(found: engine.Answer, output: str) -> Ranking:
     return found.rankings[output]
 
 
-def _ranked(served: Served) -> str:
-    return outputs.main(served.artefact.outputs, RANKING)
-
-
 async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> schema.Ranking:
     served = model_of(service, asked, RANKING)
-    output, rules = _ranked(served), rules_of(service, asked)
+    output = served.ranking
+    rules = rules_of(service, asked, output)
 
     def make(found: engine.Answer, who: Served) -> schema.Ranking:
         ranking = _ranking(found, output)
@@ -115,19 +111,15 @@ async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> s
         return schema.Ranking(found.model, found.version, items, ranking.fallback, ranking.reason)
 
     named = {"exclude": asked.exclude, "only": asked.only, "categories": asked.categories}
-    answer: schema.Ranking = await _ask(service, call, asked, served, _only(rules, output), make, **named)
+    answer: schema.Ranking = await _ask(service, call, asked, served, rules, make, **named)
     return answer
-
-
-def _only(rules: Rules, output: str) -> Rules:
-    return replace(rules, output=output)
 
 
 async def _score(service: Service, call: Call, asked: schema.Score) -> schema.Scores:
     if len(asked.items) > service.serve.max_items:
         raise Refused("too-large", f"items has over {service.serve.max_items:,} entries", where="$.items")
     served = model_of(service, asked, RANKING)
-    output = _ranked(served)
+    output = served.ranking
     candidates = tuple(dict.fromkeys(item for item in asked.items if item in served.items.index_of))
 
     def make(found: engine.Answer, _: Served) -> schema.Scores:

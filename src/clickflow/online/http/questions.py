@@ -3,7 +3,6 @@
 import time
 from collections.abc import Container, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from msgspec import UNSET, UnsetType
 
@@ -163,7 +162,7 @@ def _latest(steps: tuple[Step, ...], gap: int | None, now: int) -> tuple[Step, .
     return steps
 
 
-def rules_of(service: Service, asked: schema.Recommend) -> Rules:
+def rules_of(service: Service, asked: schema.Recommend, output: str) -> Rules:
     """Raises Refused where a list is longer than the server takes."""
     most = service.serve.max_items
     for name in ("exclude", "only", "categories"):
@@ -176,6 +175,7 @@ def rules_of(service: Service, asked: schema.Recommend) -> Rules:
         raise Refused("invalid", f"price_from {low:g} is above price_to {high:g}: no item is", where="$.price_from")
     return Rules(
         k=asked.k,
+        output=output,
         exclude=frozenset(asked.exclude),
         only=None if asked.only is None else frozenset(asked.only),
         exclude_seen=asked.exclude_seen,
@@ -188,14 +188,8 @@ def rules_of(service: Service, asked: schema.Recommend) -> Rules:
 
 def items_of(served: Served, ids: Sequence[str], scores: Sequence[float]) -> list[schema.Item]:
     """Items with what the vocabulary knows of them."""
-    found = []
+    found, index_of, said = [], served.items.index_of.get, served.items.said
     for item, score in zip(ids, scores, strict=True):
-        about: dict[str, Any] = {}
-        index = served.items.index_of.get(item)
-        if index is not None:
-            about = {name: text for name, text in served.items.about(index).items() if text}
-            price = round(float(served.items.price[index]), 4)  # it is kept in 32 bits: 33.51, not 33.5099983215332
-            if price == price:
-                about["price"] = price
-        found.append(schema.Item(item, score, **about))
+        index = index_of(item)
+        found.append(schema.Item(item, score) if index is None else schema.Item(item, score, **said(index)))
     return found

@@ -19,6 +19,8 @@ from clickflow.online.state import State
 from clickflow.params.serve import Serve
 from clickflow.system import console
 
+PAUSE = 0.02
+"""Seconds in which answers gather before observers are told: to wake them for each would hold up who answers."""
 WAITING = 10_000
 """Answers that may wait for observers; those above are dropped, and counted."""
 
@@ -83,7 +85,7 @@ class Observers:
 
     def __init__(self, observers: Sequence[Observer], metrics: Metrics) -> None:
         self._observers, self._metrics = tuple(observers), metrics
-        self._queue: queue.Queue[Asked | None] = queue.Queue(WAITING)
+        self._queue: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         if observers:
             self._thread = threading.Thread(target=self._run, name="observers", daemon=True)
@@ -93,9 +95,9 @@ class Observers:
         """Never waits: what finds no room is dropped, and counted."""
         if self._thread is None:
             return
-        try:
-            self._queue.put_nowait(asked)
-        except queue.Full:
+        if self._queue.qsize() < WAITING:
+            self._queue.put(asked)
+        else:
             self._metrics.dropped.inc()
 
     def close(self, seconds: float = 5) -> None:
@@ -106,6 +108,8 @@ class Observers:
 
     def _run(self) -> None:
         while (asked := self._queue.get()) is not None:
+            if self._queue.empty():
+                time.sleep(PAUSE)
             for observer in self._observers:
                 try:
                     observer(asked)
