@@ -308,6 +308,9 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     for verb_ in ("rollback", "promote"):
         assert ask("POST", f"{place}/{verb_}", headers=own["shop"], json=body).status_code == 403
     assert ran == []
+    for unit in ("%00", "..", "../..", "none", "session%00"):  # no path, and no key of a Redis
+        for path in (f"subjects?unit={unit}", f"subjects/{unit.replace('/', '%2F')}/x"):
+            assert ask("GET", f"/v1/console/{path}", headers=own["ann"]).status_code in (200, 404), path
     named = {"session": "somebody", "output": "next_action"}
     for name, seen in (("shop", False), ("ann", True), ("eve", False)):  # a history is seen by who may see people
         for path in ("subjects?unit=session", "subjects/session/none"):
@@ -317,6 +320,9 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
         assert ask("POST", "/v1/explain", headers=own[name], json=sent).status_code == 200
     assert ask("POST", f"{place}/rollback", headers=own["eve"], json=body).status_code == 200
     assert ran.pop() == (("rollback", served.model, "--reason=-- it was better", "--to=1"), "eve")
+    for reason in ("a\0b", "two\nlines", ""):  # no word of a command, and no other line of what people read
+        said = ask("POST", f"{place}/rollback", headers=own["eve"], json={"to": 1, "reason": reason})
+        assert said.status_code == 422, reason
     good = {"reason": "good"}
     assert ask("POST", f"{place}/promote", headers=own["eve"], json=good).status_code == 404, "there is no decision"
     decision = {"decision": "promote", "summary": "", "rules": []}

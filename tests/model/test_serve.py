@@ -277,6 +277,37 @@ def test_keys_that_are_gone_let_nobody_in_where_the_server_can_be_reached(
     assert held.wrong == ""
 
 
+def test_a_worker_has_its_room_for_counts_or_leaves_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clickflow.online.http import metrics
+
+    gone = tmp_path / "gauge_livemax_4194305.db"
+    gone.write_bytes(b"")
+    metrics.take_room(tmp_path)
+    assert not gone.exists(), "of a worker that is no more"
+    assert {each.stat().st_size for each in tmp_path.iterdir()} == {metrics.ROOM}
+
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    (tmp_path / "again").mkdir()
+    with pytest.raises(OSError, match="No space"):
+        metrics.take_room(tmp_path / "again")
+    assert list((tmp_path / "again").iterdir()) == []
+
+
+def test_events_of_one_name_are_kept_once(served: Served) -> None:
+    ask = client(served)
+
+    def told(**words: str) -> int:
+        answer = ask("POST", "/v1/events", json={"session": "a", "events": VISIT, **words})
+        return int(answer.json()["steps"])
+
+    assert [told(), told(name="x"), told(name="x"), told(name="x", session="b"), told()] == [2, 4, 4, 2, 6]
+
+
 def test_what_takes_long_is_done_apart_and_refused_where_too_much_waits(served: Served) -> None:
     from clickflow.online.http.problems import Refused
     from clickflow.online.http.settings import Apart

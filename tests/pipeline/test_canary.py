@@ -111,6 +111,7 @@ def test_the_rule_ends_a_canary(
         line.startswith("version 2, canary: 100 requests of 100 visitors") and f"ctr {clicks[1]:.4f}" in line
         for line in beside
     ), beside
+    assert any(line.startswith("version 1, champion beside a canary: 100 requests") for line in beside), beside
     assert f"canary, version 2: {end[0]}" in " ".join(CliRunner().invoke(cli.app, ["status"]).stdout.split())
     told = call("canary", "judge")["canaries"][MODEL]
     assert told["call"] == end[0], told["why"]
@@ -190,7 +191,9 @@ def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
 
     kept._thread.start()
     champions = [each for each in who if answering[each] == MODEL][:5]
-    for number, each in enumerate(champions):
+    for number, each in enumerate([*champions, champions[0]]):
+        if number == len(champions):  # it became champion, and the arms have not looked yet: nobody is compared by it
+            kept.engine.swap(replace(served, version=2))
         question = Question((), None)
         kept.observe(
             SimpleNamespace(
@@ -207,7 +210,10 @@ def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
     kept.close()
     rows = log.read(log.place(home_of()), "answers").to_pylist()
     by_arm = {arm: {row["request"] for row in rows if row["arm"] == arm} for arm in (log.CHAMPION, log.SHADOW)}
-    assert by_arm[log.SHADOW] == by_arm[log.CHAMPION] == {f"r{number}" for number in range(5)}
+    assert by_arm[log.SHADOW] == by_arm[log.CHAMPION] == {f"r{number}" for number in range(6)}
+    began = ledger.whole(here)[-1].number
+    tests = {row["request"]: row["test"] for row in rows if row["arm"] == log.CHAMPION}
+    assert tests == {**{f"r{number}": began for number in range(5)}, "r5": 0}
     assert {row["version"] for row in rows if row["arm"] == log.SHADOW} == {2} and kept.unseen == 0
 
     call("canary", "stop", MODEL, "--reason", "enough was seen")

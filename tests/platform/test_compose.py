@@ -1,6 +1,9 @@
 """docker/compose.yaml as written: what each service may take, become, write and know. No engine is needed."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,8 @@ SECRETS = {
     },
     "trainer": TRAINER,
     "serving": {"CLICKFLOW_SERVING_KEY", "MLFLOW_READER_PASSWORD"},
+    "prometheus": {"CLICKFLOW_SERVING_KEY"},
+    "grafana": {"GRAFANA_ADMIN_PASSWORD"},
     "trainer-gpu": TRAINER,
     "mlflow": {
         "MLFLOW_DATABASE_PASSWORD",
@@ -92,7 +97,8 @@ def test_the_limits_of_a_profile_add_up_to_what_is_promised(
         if profile in service.get("profiles", [profile]):
             text = filled(service["deploy"]["resources"]["limits"]["memory"], example if by_env else {})
             limits[name] = int(text[:-1]) * UNITS[text[-1]]
-    assert services.keys() - limits.keys() == {"serving", "trainer-gpu" if profile == "cpu" else "trainer"}
+    own = {"serving", "prometheus", "grafana"}
+    assert services.keys() - limits.keys() == {*own, "trainer-gpu" if profile == "cpu" else "trainer"}
     assert 4 * GB < sum(limits.values()) <= most * GB, limits
 
 
@@ -117,9 +123,9 @@ def test_images_that_are_pulled_have_exact_versions_here_and_in_env(
 ) -> None:
     pulled = {name: service["image"] for name, service in services.items() if "build" not in service}
     pulled["rclone"] = services["s3"]["build"]["args"]["RCLONE"]
-    assert set(pulled) == {"postgres", "redis", "rclone"}
+    assert set(pulled) == {"postgres", "redis", "rclone", "prometheus", "grafana"}
     for name, image in pulled.items():
-        assert re.search(r":\d+\.\d+(\.\d+)?$", filled(image, {})), (name, image)
+        assert re.search(r":v?\d+\.\d+(\.\d+)?$", filled(image, {})), (name, image)
         assert filled(image, {}) == filled(image, example), name
     assert filled(pulled["rclone"], {}) in (root / "docker/s3.Dockerfile").read_text(encoding="utf-8")
 
@@ -139,6 +145,36 @@ def test_each_service_is_given_the_secrets_that_it_uses_and_no_other(
 def test_what_is_published_is_on_loopback(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+
+
+def test_who_monitors_reaches_what_serves_alone_and_writes_no_file_of_the_checkout(
+    root: Path, services: dict[str, Any]
+) -> None:
+    assert {name for name, service in services.items() if "monitoring" in service.get("networks", [])} == {
+        "serving",
+        "prometheus",
+        "grafana",
+    }
+    for name in ("prometheus", "grafana"):
+        assert services[name]["networks"] == ["monitoring"], name
+        mounts = [mount.split(":") for mount in services[name]["volumes"] if mount.startswith("./")]
+        assert mounts and all(mount[2:] == ["ro"] and (root / "docker" / mount[0]).is_file() for mount in mounts), name
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus here: apt-get install prometheus")
+def test_prometheus_of_the_profile_gets_a_configuration_that_it_takes(
+    root: Path, services: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its command as it stands, with a `prometheus` that only checks what it is given."""
+    (script,) = services["prometheus"]["command"]
+    script = script.replace("$$", "$").replace("/etc/clickflow", str(root / "docker/monitoring"))
+    script = script.replace("/tmp/", f"{tmp_path}/")
+    script = re.sub(r"exec /bin/prometheus --config.file=(\S+).*", r"exec promtool check config \1", script)
+    key = "k" * 43
+    subprocess.run(["sh", "-euc", script], env={"PATH": os.environ["PATH"], "CLICKFLOW_SERVING_KEY": key}, check=True)
+    made = yaml.safe_load((tmp_path / "prometheus.yml").read_text())["scrape_configs"]
+    assert made[0]["static_configs"] == [{"targets": ["serving:8600"]}]
+    assert (tmp_path / made[0]["authorization"]["credentials_file"]).read_text() == key
 
 
 def test_who_trains_cannot_write_the_repository(services: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -133,9 +134,9 @@ def redis() -> Iterator[servers.Server]:
     started.stop()
 
 
-def told(server: Server, person: str, number: int) -> httpx.Response:
+def told(server: Server, person: str, number: int, **more: str) -> httpx.Response:
     step = {"item": str(2 + number % 40), "time": 1_700_000_000_000_000 + number}
-    return server.client.post("/v1/events", json={"session": person, "events": [step]})
+    return server.client.post("/v1/events", json={"session": person, "events": [step], **more})
 
 
 def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left(
@@ -183,6 +184,19 @@ def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left
     assert "Redis" in said.json()["wrong"]["state"]
     redis.start()
     assert told(server, "ann", 201).json()["steps"] == 202, "what was kept is there again"
+
+    assert redis.process
+    os.kill(redis.process.pid, signal.SIGSTOP)  # it takes connections, and answers nobody
+    try:
+        assert told(server, "ann", 202, name="a word").status_code == 503
+        assert server.client.post("/v1/recommend", json=VISIT).status_code == 200
+        assert "Redis" in server.health()["wrong"]["state"]
+        server.until(lambda: 'clickflow_wrong{what="state"} 1.0' in server.client.get("/metrics").text)
+    finally:
+        os.kill(redis.process.pid, signal.SIGCONT)
+    server.until(lambda: server.health()["wrong"] == {})
+    assert told(server, "ann", 202, name="a word").json()["steps"] == 203, "kept once: it was kept all the same"
+    server.until(lambda: 'clickflow_wrong{what="state"} 0.0' in server.client.get("/metrics").text)
     assert server.end() == []
 
 
@@ -261,6 +275,30 @@ def test_the_last_good_champion_answers_where_files_are_corrupt_and_the_registry
     server.until(lambda: server.client.get("/readyz").status_code == 200 and not worker.is_running())
     server.answers(1)
     assert server.end(signal.SIGINT) == []
+
+
+def test_a_registry_that_takes_connections_and_never_answers_holds_nothing_up(own: Path) -> None:
+    """Not at a start with a canary that only it has, nor a rollback while a champion is waited for."""
+    models = own / ".clickflow/models" / MODEL
+    path = own / ".clickflow/ledger.jsonl"
+    facts = {"artefact_sha256": sha256_folder(models / "2"), "share": 1.0}
+    line: dict[str, Any] = {"version": 2, "champion": 1, "previous": 0, "reason": "a test", "facts": facts}
+    shutil.move(models / "2", own / "aside")
+    ledger.append(path, ledger.read(path), action="canary", model=MODEL, **line)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        server = Server(own, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{mute.getsockname()[1]}")
+        server.answers(1)
+        shutil.copytree(own / "aside", models / "2")
+        crown(own, 2)
+        server.answers(2)
+        shutil.move(models / "1", own / "first")
+        crown(own, 1)  # which only the registry has
+        server.until(lambda: 'clickflow_champion_version{model="next_step"} 1.0' in server.client.get("/metrics").text)
+        assert server.client.post("/v1/recommend", json=VISIT).json()["version"] == 2
+        crown(own, 2)
+        server.until(lambda: 'clickflow_champion_version{model="next_step"} 2.0' in server.client.get("/metrics").text)
+        _, left = psutil.wait_procs(server.end(), timeout=20)  # who still fetches ends with who asked for it
+        assert left == []
 
 
 def test_a_full_disk_costs_no_answer_and_what_waited_is_written_when_there_is_room(own: Path) -> None:

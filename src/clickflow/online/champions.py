@@ -34,6 +34,9 @@ SLOW = 10.0
 LONGEST_FETCH = 1800.0
 """Seconds after which a download is given up, whatever still comes of it."""
 
+TRIMS = 2
+"""Refreshes after a swap at whose end memory is given back again."""
+
 NOTHING = "nothing answers in its place"
 WAITING = "see whether the registry answers; it is given up and tried again by itself"
 
@@ -82,6 +85,7 @@ class Champions:
         self._asked: tuple[str, int, float] | None = None
         """What the registry is asked for now: model, version (0: which one is champion), since when."""
         self._told: object = None
+        self._trims = 0
         self._ledger: tuple[object, list[ledger.Entry]] = (None, [])
         self._one, self._asking = threading.Lock(), threading.Lock()
 
@@ -110,6 +114,9 @@ class Champions:
                     with self._one:
                         now = self._standing[model]
                         self._settle(model, replace(now, problem=_told(error), next=_next(error), waiting=False))
+            if self._trims:  # what was under way at the swap held the version before
+                self._trims -= 1
+                trim()
 
     def refresh_here(self) -> None:
         """Swap in champions that the ledger names and the home holds; the registry is not asked. Where nothing answers
@@ -168,8 +175,8 @@ class Champions:
         while not stop.wait(seconds):
             self.refresh_here()
             asked = self._asked
-            if asked is not None and asked != self._told and time.monotonic() - asked[2] >= SLOW:
-                self._told = asked
+            if asked is not None and asked[:2] != self._told and time.monotonic() - asked[2] >= SLOW:
+                self._told = asked[:2]
                 say(f"warning: {asked[0]}: {self.health()[asked[0]].problem or 'the registry is waited for'}")
 
     def _bring(self, model: str) -> None:
@@ -260,7 +267,8 @@ class Champions:
 
     def _swap(self, served: Served) -> None:
         self._engine.swap(served)
-        _trim()
+        trim()
+        self._trims = TRIMS
         self._seen[served.model] = (served.artefact.folder, _looks(served.artefact.folder))
 
     def _earlier(self, model: str, now: Standing) -> Standing:
@@ -332,7 +340,23 @@ def _fetch_here(model: str, version: int) -> None:
     print(json.dumps(told))
 
 
-def _trim() -> None:
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+THRIFT = {M_ARENA_MAX: 2, M_MMAP_THRESHOLD: 4 << 20, M_TRIM_THRESHOLD: 64 << 20}
+"""What glibc is told: threads share two heaps, and what is large is mapped by itself and goes back when it is freed. By
+itself glibc learns not to map what was freed once, and the holes that versions leave stay.
+"""
+
+
+def thrift() -> None:
+    """From now on this process gives back what versions that are swapped out held."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        for name, value in THRIFT.items():
+            ctypes.CDLL("libc.so.6").mallopt(name, value)
+
+
+def trim() -> None:
     """Give back what loading took for a while, and the version before held: glibc keeps it otherwise."""
     import ctypes
     import gc

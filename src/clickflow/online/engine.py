@@ -115,6 +115,7 @@ class Engine:
             for group in by_version.values():
                 self.together(len(group))
                 _tell(group, _tried(group))
+            waiting, by_version, group = [], {}, []  # a version that is swapped out does not stay for who waits here
 
     def similar(self, model: str, item: str, k: int) -> Ranking:
         """The `k` items most like one. Raises UsageError where the model does not know it."""

@@ -62,9 +62,9 @@ class Remembering:
         """As `State`."""
         return () if await self._gone(subject) else await self._state.history(subject)
 
-    async def append(self, subject: str, steps: Sequence[Step]) -> int:
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
         """As `State`; 0 of who was forgotten."""
-        return 0 if await self._gone(subject) else await self._state.append(subject, steps)
+        return 0 if await self._gone(subject) else await self._state.append(subject, steps, name)
 
     async def forget(self, subject: str) -> bool:
         """As `State`."""

@@ -3,7 +3,9 @@
 A subject is a pseudonym with its kind (`session:…`); raw ids do not get here.
 """
 
+import hashlib
 import re
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -16,7 +18,7 @@ import msgspec
 from clickflow.online.history import Step
 from clickflow.system.errors import ClickflowError
 
-PREFIX = "clickflow:steps:"
+PREFIX, KEPT = "clickflow:steps:", "clickflow:kept:"
 PATIENCE = 0.5
 """Seconds that a Redis may take."""
 
@@ -33,8 +35,10 @@ class State(Protocol):
     async def history(self, subject: str) -> History:
         """Its steps, the oldest first; none of a subject that is not known. Raises Away."""
 
-    async def append(self, subject: str, steps: Sequence[Step]) -> int:
-        """Keep steps, all of which have a time; how many there are of it now. Raises Away."""
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
+        """Keep steps, all of which have a time; how many there are of it now. `name`: of these; those of one name are
+        kept once, however often they are sent. Raises Away: they may have been kept nevertheless.
+        """
 
     async def forget(self, subject: str) -> bool:
         """Whether there were steps, which are no more. Raises Away."""
@@ -61,6 +65,7 @@ class Memory:
     def __init__(self, *, subjects: int, steps: int, keep_seconds: float) -> None:
         self._most, self._steps, self._keep = subjects, steps, keep_seconds
         self._held: OrderedDict[str, tuple[float, History]] = OrderedDict()
+        self._named: OrderedDict[str, None] = OrderedDict()
         self._lock = Lock()
         self._evicted = self._expired = 0
 
@@ -70,16 +75,22 @@ class Memory:
             self._expire()
             return self._held.get(subject, (0.0, ()))[1]
 
-    async def append(self, subject: str, steps: Sequence[Step]) -> int:
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
         """As `State`."""
         with self._lock:
             self._expire()
+            if name is not None and _once(subject, name) in self._named:
+                return len(self._held.get(subject, (0.0, ()))[1])
             _, before = self._held.pop(subject, (0.0, ()))
             now = tuple(by_time((*before, *steps))[-self._steps :])
             self._held[subject] = (time.monotonic(), now)
             if len(self._held) > self._most:
                 self._held.popitem(last=False)
                 self._evicted += 1
+            if name is not None:
+                self._named[_once(subject, name)] = None
+                if len(self._named) > self._most:
+                    self._named.popitem(last=False)
             return len(now)
 
     async def forget(self, subject: str) -> bool:
@@ -110,8 +121,27 @@ class Memory:
         return {"subjects": len(self._held), "evicted": self._evicted, "expired": self._expired}
 
 
+APPEND = """
+if redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[3]) then
+    for place = 4, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[place]) end
+    redis.call('LTRIM', KEYS[1], -ARGV[1], -1)
+    redis.call('EXPIRE', KEYS[1], ARGV[2])
+end
+return redis.call('LLEN', KEYS[1])
+"""
+TRIED = 60
+"""Seconds for which it is known that steps without a name were kept: a request that is tried again keeps them once."""
+
+
+def _once(subject: str, name: str) -> str:
+    """What tells that steps of a name were kept; no pseudonym can be read off it."""
+    return hashlib.blake2b(f"{subject}\0{name}".encode(), digest_size=16).hexdigest()
+
+
 class Redis:
-    """In a Redis, a list a subject; steps are added, cut and given their time to live in one transaction."""
+    """In a Redis, a list a subject; steps are added, cut and given their time to live in one script, which does nothing
+    where it did so before: a Redis that was stopped for a while does what it was asked meanwhile.
+    """
 
     def __init__(self, address: str, *, steps: int, keep_seconds: float) -> None:
         from redis.asyncio import Redis as Client
@@ -128,15 +158,11 @@ class Redis:
         rows = await self._ask(self._client.lrange(PREFIX + subject, 0, -1))
         return tuple(by_time(_DECODER.decode(row) for row in rows))
 
-    async def append(self, subject: str, steps: Sequence[Step]) -> int:
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
         """As `State`."""
-        key = PREFIX + subject
-        pipe = self._client.pipeline(transaction=True)
-        pipe.rpush(key, *map(_ENCODER.encode, steps))
-        pipe.ltrim(key, -self._steps, -1)
-        pipe.expire(key, self._keep)
-        pipe.llen(key)
-        return int((await self._ask(pipe.execute()))[-1])
+        told = KEPT + _once(subject, name or secrets.token_hex(16))
+        given = [self._steps, self._keep, TRIED if name is None else self._keep, *map(_ENCODER.encode, steps)]
+        return int(await self._ask(self._client.eval(APPEND, 2, PREFIX + subject, told, *given)))
 
     async def forget(self, subject: str) -> bool:
         """As `State`."""

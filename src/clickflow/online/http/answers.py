@@ -289,9 +289,9 @@ async def events(service: Service, call: Call) -> schema.Kept:
     kept = 0
     for kind, name in who.items():
         if name is not None:
-            kept = await service.state.append(f"{kind}:{name}", steps)
+            kept = await service.state.append(f"{kind}:{name}", steps, body.name)
     if (live := service.settings.extra.get("live")) is not None:
-        live.happened(who["session"], who["customer"], steps)
+        live.happened(who["session"], who["customer"], steps, body.name)
     return schema.Kept(len(steps), kept)
 
 

@@ -103,8 +103,13 @@ def take_room(folder: Path) -> None:
         if not Path("/proc", file.stem.rpartition("_")[2]).exists():
             file.unlink(missing_ok=True)
     for kind in ("counter", "histogram", *dict.fromkeys(f"gauge_{mode}" for _, _, mode in GAUGES.values())):
-        with (folder / f"{kind}_{os.getpid()}.db").open("ab") as made:
-            os.posix_fallocate(made.fileno(), 0, ROOM)
+        file = folder / f"{kind}_{os.getpid()}.db"
+        try:
+            with file.open("ab") as made:
+                os.posix_fallocate(made.fileno(), 0, ROOM)
+        except OSError:
+            file.unlink(missing_ok=True)  # a short one could not be read
+            raise
 
 
 def made() -> Metrics:

@@ -101,10 +101,13 @@ class Predict(Question, kw_only=True):
 
 
 class Events(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What a session or customer did, the oldest first; without a time: now."""
+    """What a session or customer did, the oldest first; without a time: now. `name`: of these events, so that those
+    that are sent twice (after a 503, say) count once.
+    """
 
     session: Name | None = None
     customer: Name | None = None
+    name: Name | None = None
     events: Annotated[list[Step], Meta(min_length=1, max_length=10_000)]
 
 

@@ -125,7 +125,7 @@ def build(params: Params, paths: Paths) -> Any:
     """The application of one worker; its champions are followed in a thread."""
     import threadpoolctl
 
-    from clickflow.online.champions import Champions
+    from clickflow.online.champions import Champions, thrift
     from clickflow.online.engine import Engine
     from clickflow.online.http.app import app
     from clickflow.online.http.metrics import take_room
@@ -141,6 +141,7 @@ def build(params: Params, paths: Paths) -> Any:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
             console.say(f"warning: {counted}: {error.strerror}; this worker counts by itself, /metrics has not all")
     # models answer in threads of their own: they must not hold up who speaks HTTP, nor start threads for small products
+    thrift()
     sys.setswitchinterval(SWITCH)
     threadpoolctl.threadpool_limits(1)
     serve, key, found = params.serve, load_key(paths.home), tracer()

@@ -155,7 +155,7 @@ class Service:
     observers: Observers
     bucket: Bucket | None
     started: float = field(default_factory=time.monotonic)
-    explanations: Apart = field(default_factory=lambda: Apart("explanations", threads=2, most=16))
+    explanations: Apart = field(default_factory=lambda: Apart("explanations", threads=1, most=8))
     changes: Apart = field(default_factory=lambda: Apart("changes and looks at the registry", threads=2, most=4))
 
     @property

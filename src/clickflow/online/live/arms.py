@@ -101,6 +101,11 @@ class Arms:
         on = self.canaries.get(model)
         return on.number if on else 0
 
+    def compared(self, model: str, arm: str) -> int:
+        """The version that a canary of a model compares in an arm; 0: none is on."""
+        on = self.canaries.get(model)
+        return 0 if on is None else on.version if arm == log.CANARY else on.champion
+
     def look(self) -> None:
         """Read the ledger, where it has changed, or which models answer: one that is fetched first comes later. What
         cannot be read or loaded leaves the champion to answer.

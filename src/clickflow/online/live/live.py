@@ -3,6 +3,7 @@
 `Live` is made once a process and handed to the application: `observe` is one of its observers, `choose` its choice.
 """
 
+import hashlib
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -126,6 +127,8 @@ class Live:
         # who could not have been in the canary is not compared with who is
         test = self.arms.test(model) if self.choose(model, asked.customer or asked.session) == asked.name else 0
         test = test if asked.customer or asked.session else 0
+        if test and asked.found.version != self.arms.compared(model, arm):
+            test = 0  # the canary became champion, or another did, and the ledger was not read again yet
         self._put(asked, asked.found, asked.found.served, arm, test)
         shadow = self.arms.shadows.get(model)
         if shadow is None or arm != log.CHAMPION or self.section.shadow <= 0:
@@ -136,11 +139,15 @@ class Live:
             except queue.Full:
                 self.unseen += 1
 
-    def happened(self, session: str | None, customer: str | None, steps: Sequence[Step]) -> None:
-        """Steps that were told (`POST /v1/events`); pseudonyms."""
-        for step in steps if self.section.log else ():
+    def happened(
+        self, session: str | None, customer: str | None, steps: Sequence[Step], name: str | None = None
+    ) -> None:
+        """Steps that were told (`POST /v1/events`); pseudonyms. `name`: of these, as of `told`."""
+        own = hashlib.blake2b(f"{session}\0{customer}\0{name}".encode(), digest_size=16).hexdigest()
+        for number, step in enumerate(steps if self.section.log else ()):
             self.log.put(
                 "outcomes",
+                id=None if name is None else f"{own}-{number}",
                 kind=log.STEP,
                 session_id=session,
                 user_id=customer,

@@ -18,6 +18,8 @@ from clickflow.system.paths import Paths
 FILE = "live.json"
 """The last report, in the folder of the log."""
 DAY = 86_400_000_000
+BESIDE = " beside a canary"
+"""Of the champion, to the visitors that a canary is compared on; its other answers are a line of their own."""
 FEW = ("log_loss", "accuracy", "ece", "brier", "mae", "pinball")
 """What a line in a terminal shows of answers that are no ranking."""
 
@@ -95,15 +97,19 @@ def run(params: Params, paths: Paths, *, as_json: bool) -> None:
 def lines(result: Mapping[str, Any], model: str) -> list[str]:
     """What a report says of a model, a line a version and arm: what `clickflow status` shows beside the gate's word."""
     found = []
-    for group in result.get("groups", ()):
-        if group["model"] != model:
-            continue
+    own = [group for group in result.get("groups", ()) if group["model"] == model]
+    names = [
+        f"version {each['version']}, {each['arm']}{BESIDE if each['test'] and each['arm'] == log.CHAMPION else ''}"
+        for each in own
+    ]
+    for group, named in zip(own, names, strict=True):
         parts = [f"{_number(group['requests'])} requests of {_number(group['visitors'])} visitors"]
         for name, cell in {**group.get("shown", {}), **_headline(group["heads"])}.items():
             if isinstance(cell, Mapping) and cell["value"] is not None:
                 ends = "" if cell["low"] is None else f" [{cell['low']:.4f}, {cell['high']:.4f}]"
                 parts.append(f"{name} {cell['value']:.4f}{ends}")
-        found.append(f"version {group['version']}, {group['arm']}: {', '.join(parts)}")
+        again = f", since {group['since'][:16].replace('T', ' ')}" if names.count(named) > 1 else ""
+        found.append(f"{named}{again}: {', '.join(parts)}")
     found += [
         f"shadow {line['shadow']} answers as the champion {line['champion']}: {line['output']} "
         f"{line['agreement']:.3f} of {_number(line['requests'])} requests"

@@ -114,8 +114,9 @@ class Registry:
 
     def _verb(self, words: Sequence[str], person: str | None = None) -> Any:
         """What `clickflow …` prints as JSON; `person`: who asks, of what changes something."""
-        own = {name: value for name, value in os.environ.items() if mlflow_client.IMPATIENT.get(name) != value}
-        env = own | NO_TELEMETRY | ({} if person is None else {"CLICKFLOW_PERSON": person})
+        hurry = mlflow_client.IMPATIENT
+        own = {name: value for name, value in os.environ.items() if hurry.get(name) != value}
+        env = hurry | own | NO_TELEMETRY if person is None else own | NO_TELEMETRY | {"CLICKFLOW_PERSON": person}
         command = [sys.executable, "-m", "clickflow.cli", *words, "--json"]
         done = process.run(command, cwd=self._paths.root, env=env, say=lambda _: None, capture=True, limit=LONG)
         if person is not None:

@@ -73,17 +73,21 @@ class After(Struct, forbid_unknown_fields=True, kw_only=True):
     watch: Annotated[list[schema.Name], Meta(max_length=WATCHED)] = []
 
 
+Reason = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+"""One line: it becomes one of the ledger, and a word of a command."""
+
+
 class Promotion(Struct, forbid_unknown_fields=True):
     """A change of champion by the gate's decision; the reason stands in the ledger."""
 
-    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    reason: Reason
 
 
 class Return(Struct, forbid_unknown_fields=True):
     """A change of champion to an earlier version."""
 
     to: Annotated[int, Meta(ge=1)]
-    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    reason: Reason
 
 
 def _workspace(service: Service) -> tuple[Params | None, Paths | None]:

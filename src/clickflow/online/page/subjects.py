@@ -12,6 +12,7 @@ from clickflow.online import visits
 from clickflow.online.history import Step
 from clickflow.sequences.card import Card, read_card
 from clickflow.sequences.store import PackedSplit, open_split
+from clickflow.sequences.units import UNITS
 from clickflow.serving.identities import Identity, Kind
 from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, UsageError
@@ -154,7 +155,7 @@ class Logs:
 
     def of(self, unit: str) -> Log | None:
         """None where there is no store of that unit here. Raises DataError where it is not what was recorded."""
-        if self._paths is None:
+        if self._paths is None or unit not in UNITS:
             return None
         try:
             stamp = (self._paths.sequences(unit) / "card.json").stat().st_mtime_ns

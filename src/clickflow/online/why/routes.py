@@ -10,6 +10,8 @@ from clickflow.online.why.asked import place, thresholds
 from clickflow.online.why.explain import explain
 from clickflow.online.why.schema import Explained
 
+LONGEST = 500
+"""Steps of a history that is explained: some two hundred others are made of it, while who else is asked waits."""
 COSTS = "costs"
 """Of `Settings.extra`: evaluation.costs of params.yaml, by head."""
 
@@ -34,6 +36,9 @@ async def why(service: Service, call: Call) -> Explained:
         raise Refused("not-allowed", detail, "send the history, or use a key with the scope people")
     served = model_of(service, asked)
     question, _, _ = await question_of(service, asked, served)
+    if len(question.steps) > LONGEST:
+        detail = f"{len(question.steps):,} steps; of at most {LONGEST:,} it is explained what each says"
+        raise Refused("too-large", detail, "send the newest", where="$.history")
     if served.empty(question):
         raise Refused("invalid", f"{served.model!r} reads nothing of this history: there is nothing to explain")
     output = asked.output or served.outputs[0].name

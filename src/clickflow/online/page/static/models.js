@@ -122,7 +122,7 @@ function liveOf({ name, champion }, live) {
       h(
         "div",
         {},
-        h("p", { class: "arm" }, t(`live.${group.arm}`, {}, group.arm), " ", h("b", {}, t("version", { n: String(group.version) })), h("span", { class: "soft" }, ` · ${t("live.of", { n: group.requests, visitors: number(group.visitors) })}`)),
+        h("p", { class: "arm" }, t(`live.${group.arm}`, {}, group.arm), " ", h("b", {}, t("version", { n: String(group.version) })), group.test && group.arm === "champion" ? ` ${t("live.beside")}` : "", h("span", { class: "soft" }, ` · ${t("live.of", { n: group.requests, visitors: number(group.visitors) })}`)),
         h("dl", { class: "metrics" }, cells(group).slice(0, MOST).map(([key, cell]) => metric(key, cell, group.arm === "champion" ? champion?.metrics : null))),
       ),
     ),
