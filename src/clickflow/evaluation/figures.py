@@ -30,6 +30,7 @@ TITLES = {
     "sarima": "seasonal ARIMA",
     "croston_sba": "Croston-SBA",
     "tsb": "TSB",
+    "theta": "Theta",
     "moving_average": "moving average",
     "oracle": "best possible",
     "everybody": "everybody",

@@ -37,8 +37,17 @@ SHORT = {"day": 28, "week": 12, "month": 14}
 BACKTESTS = 4
 """Origins before the end at which all methods are asked, where there are so many."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
-    "fast": {"ets": 2, "sarima": 2, "boosting": 2, "seasonal_naive": 0.5, "tsb": 0.5, "window": 1, LEVEL: 1},
-    "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 1.5, "croston_sba": 0.5},
+    "fast": {
+        "ets": 2,
+        "sarima": 2,
+        "boosting": 2,
+        "seasonal_naive": 0.5,
+        "tsb": 0.5,
+        "window": 1,
+        LEVEL: 1,
+        "theta": 1,
+    },
+    "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 2.5, "croston_sba": 0.5},
     "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2},
 }
 """Weights of the methods, up to a factor, before anything is known of the panel."""
@@ -46,8 +55,12 @@ TRUST = 10
 """Series asked, over all origins, whose loss weighs as much as that."""
 TRUST_LEVEL = 100
 """The same, for a level to have weights of its own."""
-ALONE = {"day": 0.5, "week": 0.5, "month": 2.0}
-"""Horizons backtested that weigh as much as the prior: what is wrong with one month is so for all series."""
+ALONE = {"day": (0.5, 1), "week": (0.5, 1), "month": (2.5, 3)}
+"""Horizons backtested whose weights count as much as the prior's, and the power that they count with: what is wrong
+with one month is so for all series, so weights of little more than one horizon of months are hardly believed.
+"""
+SPREAD_ALONE = {"day": 0.5, "week": 0.5, "month": 4.0}
+"""The same for the spread."""
 STEPS, RATE = 250, 30.0
 """Of the search for weights."""
 VALUES = 8_000
@@ -133,7 +146,9 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
     weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
     spread = {group: np.ones(2) for group in GROUPS}
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
-    several = apart / (apart + ALONE[known.step])
+    half, power = ALONE[known.step]
+    several = apart**power / (apart**power + half**power)
+    wide = (apart / (apart + SPREAD_ALONE[known.step])) ** 2
     asked = [_asked(known, origin, horizon, early, methods) for origin in origins]
     for number, group in enumerate(GROUPS):
         picked = [(actual[of == number], made[:, of == number]) for actual, made, of in asked]
@@ -144,7 +159,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
         if not np.nansum(actual):
             continue
         weights[group] = fit_weights(actual, made, weights[group][0], several)
-        spread[group] = fit_spread(actual, mixed(weights[group], made), several, OUTSIDE[group])
+        spread[group] = fit_spread(actual, mixed(weights[group], made), wide, OUTSIDE[group])
     return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known))
 
 
@@ -236,14 +251,14 @@ def spread_out(forecast: Array, factors: Array) -> Array:
     return np.maximum(out, 0.0)
 
 
-def fit_spread(actual: Array, mix: Array, several: float, beyond: float) -> Array:
+def fit_spread(actual: Array, mix: Array, wide: float, beyond: float) -> Array:
     """Factors [2], below and above, of least quantile loss, and of those near it the one that leaves the share `beyond`
-    outside on its side; drawn to 1 where little is known: more so than the weights, as what is too wide in one season
-    is too narrow in the next.
+    outside on its side; drawn to 1 as far as `wide` says (1: not at all): what is too wide in one season is too narrow
+    in the next.
     """
     known = ~np.isnan(actual)
     truth, said = actual[known], mix[known]
-    share = several**2 * len(actual) / (len(actual) + TRUST)
+    share = wide * len(actual) / (len(actual) + TRUST)
     out = np.ones(2)
     tried = np.arange(0.3, 2.61, 0.05)
     for side, level in enumerate((0, 2)):

@@ -52,10 +52,10 @@ def seasonal_level(known: Panel, horizon: int) -> Array:
 
 def usual(known: Panel) -> Array:
     """The factor of each place in the season of all series, place 0 the next period, [m]."""
-    return _shared(*_sums(known.values, known.season)[:2]) if known.season > 1 else np.ones(1)
+    return _shared(*place_sums(known.values, known.season)[:2]) if known.season > 1 else np.ones(1)
 
 
-def _sums(values: Array, season: int) -> tuple[Array, Array, Array]:
+def place_sums(values: Array, season: int) -> tuple[Array, Array, Array]:
     """By place in the season units, and those of the moving mean, [s, m]; and where the series is [s, t]."""
     there = (~np.isnan(values)).astype(float)
     sold = np.nan_to_num(values)
@@ -76,7 +76,7 @@ def _factors(values: Array, season: int, shared: Array | None) -> Array:
     if season == 1:
         none: Array = np.ones((len(values), 1))
         return none
-    own, moving, there = _sums(values, season)
+    own, moving, there = place_sums(values, season)
     shared = _shared(own, moving) if shared is None else shared
     cycles = there.sum(1, keepdims=True) / season
     share = cycles / (cycles + CYCLES)

@@ -10,6 +10,7 @@ from clickflow.forecasting.intermittent import croston_sba, tsb
 from clickflow.forecasting.naive import seasonal_naive
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.smoothing import ets
+from clickflow.forecasting.theta import theta
 
 Method = Callable[[Panel, int], NDArray[Any]]
 """Forecasts [s, h, 4], mean and `LEVELS`, of every series of a panel, for the periods after its last."""
@@ -20,4 +21,5 @@ LOCAL: Mapping[str, Method] = {
     "sarima": sarima,
     "croston_sba": croston_sba,
     "tsb": tsb,
+    "theta": theta,
 }

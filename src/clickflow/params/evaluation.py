@@ -12,7 +12,7 @@ ClassBaseline = Literal["majority", "markov", "item_rate", "logistic", "forest",
 """Of heads that give classes, or yes and no, a probability."""
 AmountBaseline = Literal["mean", "rfm", "boosting"]
 """Of heads that answer an amount."""
-ForecastBaseline = Literal["seasonal_naive", "ets", "sarima", "croston_sba", "tsb", "boosting"]
+ForecastBaseline = Literal["seasonal_naive", "ets", "sarima", "croston_sba", "tsb", "theta", "boosting"]
 """Of heads that forecast."""
 NAMES = {
     "ranking": get_args(Baseline),
