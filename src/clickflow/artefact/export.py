@@ -6,6 +6,7 @@ later steps.
 
 from collections.abc import Callable
 
+from clickflow.artefact.counts import export_counts
 from clickflow.artefact.forecasts import export_forecaster
 from clickflow.artefact.networks import export_network
 from clickflow.artefact.tables import export_tabular
@@ -36,6 +37,7 @@ EXPORTERS: dict[str, Callable[[Params, Paths, str], None]] = {
     "boosting": export_tabular,
     "logistic": export_tabular,
     "blend": export_tabular,
+    "counts": export_counts,
     "forecast": export_forecaster,
 }
 """By kind of model (`clickflow.models.kinds`): write models/<name>/exported, from folders whose bytes were verified."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from clickflow.artefact import asking, checks, compression, int8, rounding
 from clickflow.artefact.artefact import described
 from clickflow.artefact.windows import Ints, Questions, batch
+from clickflow.models.counts import Counts
 from clickflow.models.ensemble import Ensemble
 from clickflow.models.network import Network
 from clickflow.models.saved import CARD, WEIGHTS, load_trained
@@ -84,7 +85,7 @@ def variants(network: Network | Ensemble, store: Card, export: Export) -> Iterat
         )
 
 
-def asked_of(network: Network | Ensemble, store: Card) -> checks.Expected:
+def asked_of(network: Network | Ensemble | Counts, store: Card) -> checks.Expected:
     """What a network answers to questions about a split of the store with that card."""
     hand_made = network.sizes.hand_made
 
@@ -105,7 +106,7 @@ def asked_of(network: Network | Ensemble, store: Card) -> checks.Expected:
 class _Positional(nn.Module):
     """A network that takes its inputs in order and returns its answers in order, as an ONNX graph does."""
 
-    def __init__(self, network: Network | Ensemble) -> None:
+    def __init__(self, network: Network | Ensemble | Counts) -> None:
         super().__init__()
         self.network = network
 
@@ -117,7 +118,7 @@ class _Positional(nn.Module):
         return tuple(found[name] for name in self.network.answers)
 
 
-def to_onnx(network: Network | Ensemble) -> bytes:
+def to_onnx(network: Network | Ensemble | Counts) -> bytes:
     """The network as an ONNX model with free batch, length and number of questions; the same weights give the same
     bytes. Raises ClickflowError where torch cannot export it.
     """

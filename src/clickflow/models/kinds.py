@@ -19,6 +19,8 @@ class Kind:
     """
     answers: tuple[str, ...]
     """The kinds of answer that it can give."""
+    as_of: bool = False
+    """Whether it counts days before a moment of asking, so that its unit must have one."""
     one_loss: bool = False
     """Whether its heads are learned together, by their weights; otherwise each has an estimator of its own."""
 
@@ -45,6 +47,12 @@ KINDS: dict[str, Kind] = {
         what="boosting and logistic together, by weights fitted on the valid part",
         reads=(*TABLE, "boosting", "logistic"),
         answers=COLUMNS,
+    ),
+    "counts": Kind(
+        what="what a person did with each item and how lately, what goes with it, popularity: a conditional logit",
+        reads=("max_questions",),
+        answers=("ranking",),
+        as_of=True,
     ),
     "forecast": Kind(
         what="local methods and boosted trees over lags, their quantiles mixed, and what follows from the forecast",

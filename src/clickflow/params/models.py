@@ -252,7 +252,9 @@ class Model:
     """
 
     unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
-    kind: Annotated[str, Meta("what it is: network, boosting, logistic, blend, or of series forecast")] = "network"
+    kind: Annotated[str, Meta("network, boosting, logistic or blend; of rankings counts too, of series forecast")] = (
+        "network"
+    )
     encoder: Encoder = field(default_factory=Encoder)
     heads: Annotated[Mapping[str, HeadParams], ByName]
     loss_weights: Annotated[

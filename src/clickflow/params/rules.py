@@ -208,8 +208,12 @@ def _kind_rules(at: str, model: Model) -> Any:
             yield f"{at}.heads.{key}: kind {model.kind} gives no answer of kind {answer}; kind {able} does"
         elif "forecast" in kind.answers and not (heads()[key].column or heads()[key].of_forecast):
             yield f"{at}.heads.{key}: kind {model.kind} answers what a forecast tells, and {key} is nothing of the kind"
+        elif answer == "ranking" and not kind.one_loss and head != heads()[key].params():
+            yield f"{at}.heads.{key}: its params are of kind network; kind {model.kind} reads none of them: {key}: {{}}"
         if not kind.one_loss and head.weight != 1:
             yield f"{at}.heads.{key}.weight: weighs losses against each other; kind {model.kind} learns each head alone"
+    if kind.as_of and model.unit in units() and units()[model.unit].as_of is None:
+        yield f"{at}.kind: {model.kind} counts the days before a cut-off, and the unit {model.unit} has none"
     if "features" not in kind.reads or model.unit not in units():
         return
     if not has_features(model.unit):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from clickflow.params.schema import Params
 from clickflow.system import integrity
 from clickflow.system.paths import Paths
+from clickflow.training.counts import train_counts
 from clickflow.training.forecasts import train_forecaster
 from clickflow.training.networks import train_network
 from clickflow.training.tabular import train_tabular
@@ -27,6 +28,7 @@ TRAINERS: dict[str, Trainer] = {
     "boosting": train_tabular,
     "logistic": train_tabular,
     "blend": train_tabular,
+    "counts": train_counts,
     "forecast": train_forecaster,
 }
 """By kind of model (`clickflow.models.kinds`): write models/<name>/trained, from a store whose bytes were verified."""

@@ -21,7 +21,7 @@ from clickflow.params.schema import Params
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, ClickflowError
 from clickflow.system.files import read_json
-from clickflow.training import forecasts, tabular
+from clickflow.training import counts, forecasts, tabular
 from clickflow.training.budget import OPEN
 from clickflow.training.loop import train
 from clickflow.training.networks import readable, sizes
@@ -102,11 +102,21 @@ def of_series(params: Params, name: str, folder: Path, stop: Path) -> tuple[int,
     return 1, trained.record["valid"]
 
 
+def of_counts(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:  # noqa: ARG001
+    """Fit the model `name`, of counts; the loss of the valid part, to which a few weights are fitted."""
+    trained = counts.train(params.model(name), folder, params.seed)
+    tell({"parameters": trained.model.weights.numel(), "epochs": 1, "steps": 1, "why": "the CPU"})
+    record = trained.record | {"valid": trained.record["train"]}
+    tell({"epoch": 1, "record": record})
+    return 1, record["valid"]
+
+
 TRIALS: Mapping[str, Callable[[Params, str, Path, Path], tuple[int, dict[str, Any]]]] = {
     "network": network,
     "boosting": of_features,
     "logistic": of_features,
     "blend": of_features,
+    "counts": of_counts,
     "forecast": of_series,
 }
 """By kind of model."""

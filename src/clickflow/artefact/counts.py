@@ -1,0 +1,41 @@
+"""A trained model of counts (`models.counts`) to the artefact that ships: a graph as a network's."""
+
+from clickflow.artefact import checks
+from clickflow.artefact.artefact import described
+from clickflow.artefact.networks import OPSET, asked_of, to_onnx
+from clickflow.models import counts
+from clickflow.models.saved import CARD, WEIGHTS
+from clickflow.params.schema import Params
+from clickflow.sequences.features import FEATURES
+from clickflow.sequences.store import read_card
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json, sha256
+from clickflow.system.paths import Paths
+
+
+def export_counts(params: Params, paths: Paths, name: str) -> None:
+    """Write models/<name>/exported of a model of counts."""
+    trained, folder = paths.trained(name), paths.sequences(params.model(name).unit)
+    trained_card, store = read_json(trained / CARD), read_card(folder)
+    checks.same_data(trained, trained_card, folder, store)
+    if sha256(trained / WEIGHTS) != trained_card["weights_sha256"]:
+        raise DataError(
+            f"{trained / WEIGHTS} is not the file its card speaks of", next_step="run `dvc checkout`, or train again"
+        )
+    model = counts.load(trained)
+    about = {
+        "model": name,
+        "opset": OPSET,
+        "unit": model.spec.unit,
+        "inputs": {column: FEATURES[column].tensor for column in model.inputs},
+        "features": list(model.sizes.hand_made),
+        "outputs": model.answers,
+        "heads": described(model.answers, store),
+        "known": model.known,
+        "actions": list(model.sizes.actions),
+        "max_length": counts.MAX_LENGTH,
+        "parameters": trained_card["parameters"],
+        "spec": trained_card["spec"],
+        "weights_sha256": trained_card["weights_sha256"],
+    }
+    checks.write(paths.exported(name), to_onnx(model), about, folder, store, asked_of(model, store), params.export)
