@@ -3,23 +3,29 @@ languages, without a fault that axe knows and without a word of the browser's co
 """
 
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from playwright import sync_api
 from playwright.sync_api import expect
 from test_serving import Server, crown
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipeline"))
 
 import online_shop
+import registry_workspace
 from online_shop import MODEL
 
 from clickflow.online.http import keys
+from clickflow.registry import ledger, promote
 from clickflow.system.files import write_json
 from clickflow.system.paths import Paths
 
@@ -33,6 +39,9 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 PHONE: Any = {"width": 360, "height": 740}
 DESK: Any = {"width": 1360, "height": 900}
 VISIT = "test-51"
+EVIL = "<img src=x onerror=document.title='owned'>"
+TURNED = "\u202egnp.exe\"'`${1}"
+"""What a shop may call an item; the second begins with a character that turns the text after it around."""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE = f"""async () => (await axe.run(document, {{runOnly: {RULES}}})).violations.map(each =>
     each.id + ': ' + each.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary).join('; '))"""
@@ -65,9 +74,36 @@ def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     groups = [{**group, "shown": {"ctr": cell}, "heads": heads_}, canary]
     live = {"groups": groups, "agreement": [agreed], "canaries": {}, "made": "2026-01-01T00:00:00+00:00", "days": 7}
     write_json(folder / ".clickflow/live/live.json", live)
+    left_by_profiles_and_demand(folder / "reports")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    write_json(
+        folder / ".clickflow/logs/april/run.json", {"ended": "failed", "reason": "by hand", "opened": "2026-04-01"}
+    )
     server = Server(folder)
     yield server
     assert server.end() == []
+
+
+def left_by_profiles_and_demand(reports: Path) -> None:
+    """Segments, and forecasts of two series with what was sold."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    measured = {"value": 0.3, "low": 0.2, "high": 0.4}
+    segment = {"name": {"en": "Best", "zh": "核心顾客"}, "customers": 3, "share": 0.5, "traits": []}
+    write_json(reports / "profiles/segments.json", {"segments": [{**segment, "came_back": measured, "value": None}]})
+    write_json(reports / "profiles/card.json", {"as_of": "2026-01-01", "customers": 6, "horizon_days": 7})
+    card = {"level": "item", "step": "day", "horizon": 2, "from": "2026-01-03", "count": 2, "past": None}
+    write_json(reports / "demand/card.json", card)
+    stock = {"expected": 9.0, "reorder_point": 4, "order_quantity": 12, "rises": 0.9, "trend": "rises"}
+    made: dict[str, list[dict[str, Any]]] = {"stock": [], "sold": [], "forecasts": []}
+    for name in ("a1", EVIL):
+        made["stock"].append({"item": name, "category": None, **stock})
+        made["sold"] += [{"item": name, "period": f"2026-01-0{day}", "units": 5.0} for day in (1, 2)]
+        ahead = {"expected": 4.5, "low_10": 2.0, "middle": 4.0, "high_90": 8.0}
+        made["forecasts"] += [{"item": name, "period": f"2026-01-0{day}", **ahead} for day in (3, 4)]
+    for file, rows in made.items():
+        parquet.write_table(pa.Table.from_pylist(rows), reports / f"demand/{file}.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +189,26 @@ def test_every_view_is_clean_in_both_themes_and_languages_and_fits_a_phone(
         assert ("访问" in page.locator("header").first.inner_text()) == (language == "zh-CN")
         assert shown.strip()
     assert dark == {"rgb(21, 23, 27)" if theme == "dark" else "rgb(252, 252, 250)"}
+    page = one.see(f"session/{VISIT}")
+    page.locator("[data-key=add]").click()
+    page.get_by_role("combobox").last.fill("1")
+    expect(page.get_by_role("option").nth(3)).to_be_visible()
+    assert one.faults() == [], "what if, and a choice of items"
     one.said = [text for text in one.said if "404" not in text]  # of session/none, which the browser tells too
     one.end()
+
+
+def test_what_is_ahead_is_shown_with_what_was_sold(reader: Reader) -> None:
+    page = reader.see("outlook")
+    expect(page.locator(".segments tbody tr")).to_contain_text("Best")
+    box = page.locator(".forecasts")
+    expect(box.locator("path.line")).to_have_count(2)  # sold, and expected
+    expect(box.locator("path.band")).to_have_count(1)
+    expect(box).to_contain_text("Grey: sold before.")
+    expect(box.locator("dd").nth(1)).to_have_text("12")
+    box.get_by_role("searchbox").fill("img")
+    expect(box.locator("ol.ranked > li")).to_have_count(1)
+    expect(box.locator("h3")).to_have_text(EVIL)
 
 
 def test_a_visit_is_found_read_and_asked_why_and_what_if(reader: Reader) -> None:
@@ -223,10 +277,6 @@ def test_all_of_it_is_reached_by_keyboard(reader: Reader) -> None:
         page.keyboard.press("Tab")
         focused.add(page.evaluate("document.activeElement.dataset.key || document.activeElement.tagName"))
     assert {"add", "remove", "action", "language", "theme", "nav models"} <= focused
-
-
-EVIL = "<img src=x onerror=document.title='owned'>"
-TURNED = "\u202egnp.exe\"'`${1}"
 
 
 def renamed(route: sync_api.Route) -> None:
@@ -305,6 +355,12 @@ def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader
     expect(page.locator("main")).to_contain_text("nobody has a key here")
     expect(page.locator("main .note").first).to_have_text("live log: the disk is full make room")
     assert page.locator(".acts button").count() == 0
+    expect(page.locator(".runs li")).to_contain_text("failed")
+    page.get_by_label("Language").select_option("zh")
+    reader.settled()
+    section.locator(".gate summary").click()
+    expect(section.locator(".gate table.rules").last).to_contain_text("下限：mrr@20")
+    expect(page.locator(".runs li")).to_contain_text("手动启动")
 
 
 def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served: Server, reader: Reader) -> None:
@@ -335,3 +391,53 @@ def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served:
     reader.said = [text for text in reader.said if "401" not in text and "404" not in text]  # the browser tells, too
     keys.file_of(home).unlink()
     served.until(lambda: served.client.get("/v1/models").status_code == 200)  # as the other tests know it
+
+
+class Registry(Server):
+    """One beside a workspace whose champions are no models: nothing answers."""
+
+    up = "/healthz"
+
+    def end(self, by: int = signal.SIGTERM) -> list[psutil.Process]:
+        """Without a question to it: it answers none."""
+        return self._end(by)
+
+
+@pytest.mark.timeout(400)
+def test_who_may_promotes_the_candidate_and_rolls_back(
+    browser: sync_api.Browser, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command line's own registry, gate and ledger: nothing stands in."""
+    monkeypatch.setenv("CLICKFLOW_COMMIT", "c0ffee")
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / ".clickflow"))
+    paths = registry_workspace.with_store(registry_workspace.workspace(tmp_path, root))
+    registry_workspace.candidate(paths, "one")
+    promote.run(registry_workspace.params_of(paths), paths, [MODEL], as_json=True)
+    registry_workspace.candidate(paths, "two", champion=1, mrr=0.3)
+    key = keys.make(paths.home, "eve", ("read", "people", "promote"))
+    one = Reader(browser, server := Registry(tmp_path))
+    page = one.page
+    page.goto("/#/models")
+    page.get_by_role("button", name="Sign in").first.click()
+    page.get_by_label("Key").fill(key)
+    page.keyboard.press("Enter")
+    section = page.locator(".model", has=page.get_by_role("heading", name=MODEL))
+    section.get_by_role("button", name="Promote the candidate").click()
+    page.get_by_label("Reason").fill("it sells more")
+    assert one.faults() == []
+    page.keyboard.press("Enter")
+    expect(section.locator("table.ledger tbody tr")).to_have_count(2, timeout=90_000)
+    expect(section.locator(".big")).to_have_text("version 2")
+    expect(section).to_contain_text("approved by eve: it sells more")
+    expect(section.get_by_role("button", name="Promote the candidate")).to_have_count(0)
+    section.get_by_role("button", name="Roll back to version 1").click()
+    page.get_by_label("Reason").fill("it did not")
+    page.keyboard.press("Enter")
+    expect(section.locator("table.ledger tbody tr")).to_have_count(3, timeout=90_000)
+    expect(section.locator(".big")).to_have_text("version 1")
+    lines = [(entry.action, entry.champion, entry.actor) for entry in ledger.read(ledger.path(paths))]
+    assert [line[:2] for line in lines] == [("promote", 1), ("promote", 2), ("rollback", 1)]
+    assert [line[2] for line in lines][1:] == ["eve", "eve"]
+    one.said = [text for text in one.said if "401" not in text]  # of who is not signed in, which the browser tells too
+    one.end()
+    assert server.end() == []

@@ -63,6 +63,9 @@ def crown(folder: Path, number: int) -> None:
 class Server:
     """`clickflow serve`, and what asks it."""
 
+    up = "/readyz"
+    """What says that it has begun."""
+
     def __init__(self, folder: Path, *words: str, **variables: str) -> None:
         env = {**os.environ, "CLICKFLOW_HOME": str(folder / ".clickflow"), **variables}
         command = [sys.executable, "-m", "clickflow.cli", "serve", "--port", "0", *words]
@@ -70,7 +73,7 @@ class Server:
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out)
         self.client = httpx.Client(base_url=self._address(), timeout=10, trust_env=False)
-        self.until(lambda: self.client.get("/readyz").status_code == 200)
+        self.until(lambda: self.client.get(self.up).status_code == 200)
 
     def _address(self) -> str:
         self.until(lambda: "answers at" in self.log.read_text())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ MISSING: dict[str, Any] = {"missing": True}
 SERIES = 60
 """Forecasts that are sent at once, the largest first."""
 AMOUNTS = ("expected", "low_10", "middle", "high_90")
+KEPT = 16
+"""Answers of a champion of series that are kept: they change with the store and the version alone."""
 PAST = 3
 """Horizons of what was sold that are shown before a forecast."""
 
@@ -131,7 +134,21 @@ def ahead_of(paths: Paths, served: Served, q: str) -> dict[str, Any]:
     Raises DataError where the store is not what was recorded, or its steps are not those of the model.
     """
     store = paths.sequences(served.unit)
-    _checked(store, paths.home, (store / CARD).stat().st_mtime_ns)
+    key = (served.model, served.version, (store / CARD).stat().st_mtime_ns, q)
+    with _ONE:  # whoever asks meanwhile gets the same answer
+        if key not in _FOUND:
+            while len(_FOUND) >= KEPT:
+                _FOUND.pop(next(iter(_FOUND)))
+            _FOUND[key] = _ahead(store, paths.home, served, q)
+        return _FOUND[key]
+
+
+_ONE = Lock()
+_FOUND: dict[tuple[str, int, int, str], dict[str, Any]] = {}
+
+
+def _ahead(store: Path, home: Path, served: Served, q: str) -> dict[str, Any]:
+    integrity.verify(store, home=home)
     card, step = read_card(store), str(served.artefact.card["step"])
     (part,), horizon, days = card.asked, int(served.artefact.card["horizon"]), DAYS[step]
     if card.own_settings.get("step", step) != step:
@@ -207,11 +224,6 @@ def _left(paths: Paths | None, name: str, file: str) -> Path | None:
 
 def _table(file: Path) -> Any:
     return _table_of(file, file.stat().st_mtime_ns)
-
-
-@lru_cache(4)
-def _checked(store: Path, home: Path, _stamp: int) -> None:
-    integrity.verify(store, home=home)
 
 
 @lru_cache(6)

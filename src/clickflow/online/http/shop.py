@@ -16,6 +16,8 @@ from clickflow.online.http.questions import subject
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
 
+SLOW = 30.0
+"""Seconds that forecasts may take: the first time, what makes them is loaded."""
 MADE_BY = {
     "segments": "`clickflow profiles --out reports/profiles` makes them",
     "forecasts": "`clickflow demand --out reports/demand` makes them, or a champion of series",
@@ -142,6 +144,7 @@ ROUTES = (
     Route(
         method="GET",
         path="/v1/forecasts",
+        seconds=SLOW,
         answer=forecasts,
         query=Find,
         gives=Forecasts,

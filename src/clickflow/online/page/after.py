@@ -13,7 +13,7 @@ from clickflow.online.served import Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import highest
 
-STEPS = 60
+STEPS = 120
 """Of a long history, after so many of the last steps."""
 CELLS = 1 << 23
 """Numbers of a block of answers."""

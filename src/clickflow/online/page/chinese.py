@@ -201,6 +201,29 @@ FORMS = (
     ("rejected by {w}", "{w} 拒绝"),
     ("rejected by {w}: {r}", "{w} 拒绝：{r}"),
     ("by the rule of params live: {xr}", "按 params live 的规则：{xr}"),
+    # notes on a model, and what started a run
+    ("this home's ledger has no line on the champion", "本机记录中没有关于线上模型的一行"),
+    ("the alias in MLflow names it", "由 MLflow 的别名指定"),
+    (
+        "the alias champion names {v}, the ledger {k}: the next promote or rollback sets it right",
+        "别名 champion 指向 {v}，记录为 {k}：下次上线或回滚会改正",
+    ),
+    ("the registry has no version {v}", "登记处没有第 {v} 版"),
+    (
+        "params.yaml names champion {v}: `clickflow open` writes {k} there",
+        "params.yaml 写的线上版本是 {v}：`clickflow open` 会改为 {k}",
+    ),
+    (
+        "version {v} was trained with {n} forgotten people, or may have been: retrain",
+        "第 {v} 版的训练数据含（或可能含）{n} 位已被遗忘的人：请重新训练",
+    ),
+    (
+        "version {v} was trained with {n} forgotten person, or may have been: retrain",
+        "第 {v} 版的训练数据含（或可能含）{n} 位已被遗忘的人：请重新训练",
+    ),
+    ("by hand", "手动启动"),
+    ("by its schedule", "按计划启动"),
+    ("by another DAG", "由另一个 DAG 启动"),
     # canaries, and what is watched
     (
         "no head of it has a metric that versions can be compared by: name one in live.metric",

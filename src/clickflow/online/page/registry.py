@@ -72,7 +72,8 @@ class Registry:
     def runs(self) -> dict[str, Any]:
         """The last runs, as `clickflow runs` lists them, which asks the repository; `note`: it failed."""
         try:
-            return {"runs": self._verb(["runs", f"--limit={RUNS}"])["runs"], "note": ""}
+            runs = self._verb(["runs", f"--limit={RUNS}"])["runs"]
+            return {"runs": [{**run, "reason": both(run["reason"])} for run in runs], "note": ""}
         except (ClickflowError, OSError, ValueError) as error:
             return {"runs": [], "note": _what(error, "runs")}
 
@@ -83,6 +84,7 @@ class Registry:
         if not held or seen != stamp or time.monotonic() - at > FRESH:
             try:
                 held = self._verb(["status"])["models"]
+                held = {name: {**own, "notes": [both(note) for note in own["notes"]]} for name, own in held.items()}
             except (ClickflowError, OSError, ValueError) as error:
                 return {"models": {}, "note": _what(error, "status")}
             self._held = (time.monotonic(), stamp, held)

@@ -19,6 +19,7 @@ from clickflow.online.http.problems import Refused
 from clickflow.online.http.questions import steps_of
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
+from clickflow.online.http.shop import SLOW
 from clickflow.online.page import static_files
 from clickflow.online.page.after import about, after_each
 from clickflow.online.page.registry import LONG, Registry
@@ -365,7 +366,7 @@ ROUTES = (
     _own("POST", "/v1/console/answers", after, "Answers after each step.", takes=After),
     _own("GET", "/v1/console/items", items, "Items by what they are called.", query=FindItem),
     _own("GET", "/v1/console/segments", segments, "Segments of customers."),
-    _own("GET", "/v1/console/forecasts", forecasts, "Demand ahead.", query=FindSeries),
+    _own("GET", "/v1/console/forecasts", forecasts, "Demand ahead.", query=FindSeries, seconds=SLOW),
     _own("GET", "/v1/console/models", models, "Models and their ledger."),
     _own("GET", "/v1/console/runs", runs, "The last runs.", seconds=LONG),
     _own("GET", "/v1/console/status", status, "What the registry says of them.", seconds=LONG),

@@ -66,7 +66,8 @@ export function lines({ series, labels, format, selected = null, onselect, title
         s("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, format(tick, true)),
       );
     }
-    const every = Math.max(1, Math.ceil(n / Math.max(2, Math.floor((width - left - right) / 34))));
+    const apiece = Math.max(34, 14 + 6 * Math.max(...labels.map(breadth)));
+    const every = Math.max(1, Math.ceil(n / Math.max(2, Math.floor((width - left - right) / apiece))));
     labels.forEach((label, index) => {
       if (index % every === 0 || index === n - 1) {
         if (index !== n - 1 && n - 1 - index < every) return;

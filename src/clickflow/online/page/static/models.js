@@ -60,7 +60,7 @@ function model(each, server, live, late, again) {
       swap(champion, own?.champion ? championOf(each, server.links.mlflow) : h("p", {}, own?.down ? own.down.why : t("champion.none")));
     }
     swap(candidate, h("p", {}, own?.candidate ? t("candidate.is", { n: String(own.candidate) }) : own ? t("candidate.none") : t("candidate.unknown")));
-    swap(notes, (own?.notes || []).map((note) => h("p", { class: "note" }, sentence(note))));
+    swap(notes, (own?.notes || []).map((note) => h("p", { class: "note" }, sentence(local(note)))));
   });
   return h(
     "section",
@@ -322,6 +322,6 @@ function run(each, airflow) {
     there ? h("a", { href: there, rel: "noreferrer" }, id) : id,
     each.when ? h("time", { datetime: each.when }, minute(each.when)) : null,
     Object.entries(each.models).map(([model, said]) => h("span", {}, `${model}: `, h("b", {}, t(`gate.${said.decision}`, {}, said.decision)), typeof said.value === "number" ? ` ${said.metric} ${figure(said.value)}` : "")),
-    h("span", { class: "soft" }, [each.reason, each.person, each.note, each.failed.length ? t("runs.failed", { tasks: each.failed.join(", ") }) : ""].filter(Boolean).join(" · ")),
+    h("span", { class: "soft" }, [local(each.reason), each.person, each.note, each.failed.length ? t("runs.failed", { tasks: each.failed.join(", ") }) : ""].filter(Boolean).join(" · ")),
   ];
 }

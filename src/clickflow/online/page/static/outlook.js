@@ -42,7 +42,7 @@ function drawSegments(section, head, found) {
     h("p", { class: "soft" }, t("segments.as.of", { n: found.customers, day: day(found.as_of) })),
     h(
       "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": t("segments") },
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": `${t("segments")}: ${t("segments.what")}` },
       h(
         "table",
         { class: "wide" },
@@ -100,7 +100,7 @@ function drawForecasts(section, head, first) {
     const ahead = (name) => [...sold.map(() => null), ...each.periods.map((period) => period[name])];
     swap(
       pane,
-      h("h3", {}, named({ item: each.id }), each.category ? h("span", { class: "soft" }, " ", named({ item: each.category })) : null),
+      h("h3", {}, named({ item: each.id }), each.category && each.category !== each.id ? h("span", { class: "soft" }, " ", named({ item: each.category })) : null),
       h(
         "dl",
         { class: "facts" },
@@ -134,13 +134,13 @@ function drawForecasts(section, head, first) {
     frame();
   };
   const soon = debounced(200, () => drawList().catch(() => {}));
-  const named = (source) => (source === found.source && found.model ? t("answer.by", { model: source, n: String(found.version) }) : source === "demand" ? "clickflow demand" : source);
+  const by = (source) => (source === found.source && found.model ? t("answer.by", { model: source, n: String(found.version) }) : source === "demand" ? "clickflow demand" : source);
   const frame = () => {
     swap(
       section,
       head,
       found.sources.length > 1
-        ? choice({ label: t("forecasts.by"), key: "source", value: found.source, options: found.sources.map((source) => [source, named(source)]), onchoose: (source) => draw(source).catch((problem) => swap(pane, fault(problem, () => draw(source)))) })
+        ? choice({ label: t("forecasts.by"), key: "source", value: found.source, options: found.sources.map((source) => [source, by(source)]), onchoose: (source) => draw(source).catch((problem) => swap(pane, fault(problem, () => draw(source)))) })
         : null,
       h(
         "p",

@@ -12,6 +12,7 @@ export const TABLE = {
   "nav.customer": ["Customers", "顾客"],
   "nav.outlook": ["Outlook", "展望"],
   "nav.models": ["Models", "模型"],
+  "nav.series": ["Series", "序列"],
   "theme": ["Theme", "主题"],
   "theme.auto": ["As the system", "跟随系统"],
   "theme.light": ["Light", "浅色"],
@@ -221,8 +222,8 @@ export const TABLE = {
   "segments.name": ["Segment", "分群"],
   "segments.size": ["Customers", "顾客数"],
   "forecasts": ["Demand ahead", "未来需求"],
-  "forecasts.from": ["{n} {step}s from {day} on", "自 {day} 起 {n} 个{step}"],
-  "step.day": ["day", "日"],
+  "forecasts.from": ["{n} {step}s from {day} on", "自 {day} 起 {n} {step}"],
+  "step.day": ["day", "天"],
   "step.week": ["week", "周"],
   "forecasts.none": ["There are no forecasts here yet.", "此处还没有预测。"],
   "forecasts.next": [
