@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -449,3 +450,64 @@ def test_a_packed_file_of_nothing_beside_good_ones_is_passed_over(desk: Desk) ->
     desk.put("1.csv", HEADER + rows(50))
     desk.put("2.csv.gz", gzip.compress(b""))
     assert ingested(desk, desk.log)["accepted"] == 50
+
+
+def test_what_ids_hold_is_asked_about_in_all_files(desk: Desk) -> None:
+    desk.put("1.csv", HEADER + b"".join(row(f"2026-01-05 10:{n:02}:00", item=f"{n % 9:05}") for n in range(40)))
+    later = [f"{n % 9}" if n % 4 else f"{n % 9}|{(n + 1) % 9}" for n in range(40)]
+    mail = [f"x.org/?email=eve{n}@shop.org" if n % 5 == 0 else item for n, item in enumerate(later)]
+    desk.put("2.csv", HEADER + b"".join(row(f"2026-01-06 10:{n:02}:00", item=item) for n, item in enumerate(mail)))
+    doubts = found(desk.log)["not_sure_of"]
+    for part in (
+        "where case, forms of letters and zeros in front do not count, such as",
+        "ids are several other items in one, such as",
+        "item_id: 8 values hold what looks like an e-mail address",
+    ):
+        assert any(part in doubt for doubt in doubts), part
+    assert "@" not in "".join(doubts)
+
+
+def test_a_currency_in_a_column_of_its_own_is_seen(desk: Desk) -> None:
+    lines = [f"2026-01-05 10:{n:02}:00,view,u,i{n},{n}.5,{'USD' if n % 2 else 'JPY'}\n" for n in range(40)]
+    text = "event_time,event_type,user_id,item_id,price,currency\n" + "".join(lines)
+    told = found(desk.put("a.csv", text.encode()))
+    assert any("prices are in several currencies, as currency says" in doubt for doubt in told["not_sure_of"])
+    brackets = HEADER + b"".join(row(f"2026-01-05 10:{n:02}:00", price=f"({n}.5)") for n in range(40))
+    assert found(desk.put("a.csv", brackets))["source"]["currency"] == []
+
+
+def test_times_of_a_type_without_a_zone_are_asked_about(desk: Desk) -> None:
+    moments = [datetime(2026, 1, 5, 10, n) for n in range(40)]  # noqa: DTZ001
+    table = {"user_id": ["u"] * 40, "item_id": [str(n) for n in range(40)]}
+    naive, zoned = pa.timestamp("us"), pa.timestamp("us", "UTC")
+    for kind, asked in ((naive, True), (zoned, False)):
+        pq.write_table(pa.table({"event_time": pa.array(moments).cast(kind), **table}), desk.log / "a.parquet")
+        doubts = found(desk.log)["not_sure_of"]
+        assert any("its times carry no zone" in doubt for doubt in doubts) == asked
+    clock = pa.array([moment.time() for moment in moments])
+    pq.write_table(
+        pa.table({"date": [moment.date() for moment in moments], "time": clock, **table}), desk.log / "a.parquet"
+    )
+    assert any("the time of day stands in time" in doubt for doubt in found(desk.log)["not_sure_of"])
+
+
+def test_sessions_of_large_numbers_are_no_order(desk: Desk) -> None:
+    head = "household_key,BASKET_ID,DAY,PRODUCT_ID,QUANTITY\n"
+    told = found(
+        desk.put(
+            "a.csv", (head + "".join(f"{n % 9},{26984851472 + n // 4},{n},{n % 7},1\n" for n in range(80))).encode()
+        )
+    )
+    assert told["source"]["time_format"] is None
+    told = found(desk.put("a.csv", (head + "".join(f"{n % 9},{n // 4},{n},{n % 7},1\n" for n in range(80))).encode()))
+    assert (told["source"]["time_format"], told["trial"]["accepted"]) == ("order", 80)
+
+
+def test_a_header_that_comes_again_in_another_order_stops(desk: Desk) -> None:
+    head, body = HEADER.decode(), rows(20).decode()
+    again = head.replace("user_id,session_id", "session_id,user_id")
+    desk.put("a.csv", (head + body + again + body).encode())
+    with pytest.raises(DataError, match="its header comes again in line 22, with the columns in another order"):
+        desk.ingest(source__event_types={"*": "ignore"})
+    desk.put("a.csv", (head + body + head + rows(20, 20).decode()).encode())
+    assert desk.ingest().card["accepted"] == 40

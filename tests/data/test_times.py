@@ -122,3 +122,36 @@ def test_exact_repeats_may_be_quantity(desk: Desk) -> None:
     desk.ingest(ingest__duplicates="keep")
     (desk.log / "0.csv").unlink()
     assert (desk.ingest(ingest__duplicates="keep").card["accepted"], desk.bytes()) == appended
+
+
+@pytest.mark.parametrize("pattern", [None, "%Y-%m-%d %H:%M:%S %Z"])
+def test_letters_that_are_several_zones_are_no_time_and_others_are(pattern: str | None) -> None:
+    """BST is Bangladesh's to DuckDB: a British log would be seven hours off all summer."""
+    zones = ["BST", "IST", "CST", "ist", "AST", "UTC", "GMT", "EST", "CET", "+01:00"]
+    text = [f"2026-07-05 10:00:00 {zone}" for zone in zones[: None if pattern is None else -1]]
+    _, known, clock = times.parse(pa.array(text), pattern, "UTC", DUCK)
+    assert known.all()
+    assert (
+        clock.tolist()
+        == [clocks.TWICE if zone.upper() in {"BST", "IST", "CST", "AST"} else 0 for zone in zones][: len(text)]
+    )
+
+
+def test_a_moment_that_a_spreadsheet_has_rounded_is_none() -> None:
+    text = ["1.76761E+12", "1.767607247000E+12", "1.767607247e+12", "1767607247000", "1.7676E12"]
+    assert times.parse(pa.array(text), "ms", "UTC", DUCK)[1].tolist() == [False, True, True, True, True]
+    text = ["1.76761e+09", "1.767607247e+09", "1.767607247123456000e+09", "5e+00"]
+    assert times.parse(pa.array(text), "s", "UTC", DUCK)[1].tolist() == [False, True, True, True]
+
+
+def test_few_events_long_before_all_others_are_said(desk: Desk) -> None:
+    from clickflow.events import remarks
+
+    early = row("1970-01-01 00:00:00", item="a") + row("2000-01-01 00:00:00", item="b")
+    desk.put("a.csv", HEADER + early + b"".join(row(f"2026-01-05 10:{n // 60:02}:{n % 60:02}") for n in range(400)))
+    card = desk.ingest().card
+    assert card["apart"] == ["1970-01-01", "2000-01-01"]
+    (said,) = remarks.lines(card, desk.paths.quarantine, 1.0, b"")
+    assert said.startswith("few events are of 1970-01-01, 2000-01-01, more than a year before all others")
+    desk.put("a.csv", HEADER + early * 1 + b"".join(row(f"2026-01-05 10:00:{n:02}") for n in range(60)))
+    assert desk.ingest().card["apart"] == [], "one in thirty is a part of the log"

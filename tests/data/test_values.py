@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ingest_setup import HEADER, Desk, row
 from pyarrow import csv
 
-from clickflow.events import amounts, remarks, texts
+from clickflow.events import amounts, remarks, suspects, texts
 from clickflow.events.checks import Rules, check
 from clickflow.events.delimited import Delimited
 from clickflow.events.jsonlines import JsonLines
@@ -332,3 +332,14 @@ def test_ignored_types_are_counted_and_are_no_quarantine(desk: Desk) -> None:
     rest = desk.ingest(source__event_types={"*": "ignore"})
     assert rest.card["ignored_types"] == {"*": 6}
     assert rest.card["quarantined"] == 0
+
+
+def test_ids_that_may_not_mean_what_they_seem_are_named_and_no_address_is() -> None:
+    spelt, joined = [f"{n:03}" for n in range(10)], ["1|2", "3;4", "5,6,7", "8|x"]
+    ids = pa.chunked_array([[str(n) for n in range(10)], spelt, joined, [f"p?mail=eve{n}@shop.org" for n in range(3)]])
+    one, several, address = suspects.of_items(ids)
+    assert one.startswith("item_id: 27 ids are 17 where")
+    assert several.startswith("item_id: 3 ids are several other items in one, such as '1|2'")
+    assert address.startswith("item_id: 3 values hold")
+    assert "eve" not in address
+    assert list(suspects.of_items(pa.array(["a", "b", "A|c"]))) == []

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
 from clickflow.system import console, files, integrity
 from clickflow.system.paths import Paths
+
+APART, APART_SHARE = timedelta(days=365), 0.01
+"""Events so long before all others, and so small a share of them, are worth a word."""
 
 
 @dataclass(frozen=True)
@@ -195,10 +199,25 @@ def card_of(built: Manifest, events: Path, engine: Engine) -> dict[str, Any]:
         "first_event": first,
         "last_event": last,
         "days": len(built.days),
+        "apart": _apart(built.days),
         "users": users,
         "sessions": sessions,
         "items": items,
     }
+
+
+def _apart(days: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The first days, where they have few events and the rest begins more than a year after them."""
+    days = {name.removeprefix("day="): counts for name, counts in days.items()}
+    names = sorted(days)
+    total, passed, found = sum(day["rows"] for day in days.values()), 0, 0
+    for at in range(1, len(names)):
+        passed += days[names[at - 1]]["rows"]
+        if passed > APART_SHARE * total:
+            break
+        if date.fromisoformat(names[at]) - date.fromisoformat(names[at - 1]) > APART:
+            found = at
+    return names[:found]
 
 
 def _link(old: Path, new: Path) -> None:

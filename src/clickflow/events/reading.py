@@ -8,18 +8,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clickflow.events.checks import Rules, check
+from clickflow.events.delimited import Delimited
 from clickflow.events.engine import Engine
 from clickflow.events.presets import Layout
-from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, escaped, lines_of, with_constants
+from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, Rows, escaped, lines_of, with_constants
 from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
 from clickflow.events.storage import UNTOUCHED
 from clickflow.events.times import PLAUSIBLE
 from clickflow.events.unread import Unread, joined
 from clickflow.system import console
+from clickflow.system.errors import DataError
 from clickflow.system.faults import of_file
 
 Given = TypeVar("Given")
@@ -114,6 +117,7 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
     """Parse and check one block; every row of it is in `good` or in `refused`, or counted as ignored or forgotten."""
     rows = with_constants(file.reader.parse(block), file.constants)
     checked = check(rows.table, rules, con)
+    _no_other_header(file, rows, checked.mask)
     bad = np.flatnonzero(checked.bad)
     good, positions = checked.table, rows.positions
     refused = _as_arrays(rows.refused)
@@ -146,6 +150,28 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
         checked.unread_at(lines_of(rows.positions)),
         checked.currencies,
     )
+
+
+def _no_other_header(file: SourceFile, rows: Rows, mask: NDArray[np.int32]) -> None:
+    """Raise DataError where the header comes again with its columns in another order, as in files put together."""
+    if not isinstance(file.reader, Delimited) or "event_time" not in rows.table.column_names:
+        return
+    lost = np.flatnonzero(mask & BIT["unparseable_time"])
+    if not len(lost):
+        return
+    names = file.reader.names
+    texts = rows.table.select([name for name in rows.table.column_names if name in file.reader.wanted])
+    lost = lost[np.asarray(pc.is_in(texts["event_time"].take(pa.array(lost)), pa.array(names)).to_numpy(), bool)]
+    for at, row in zip(lost.tolist(), texts.take(pa.array(lost)).to_pylist(), strict=True):
+        own = {name: names[file.reader.wanted[name]] for name in row}
+        if set(row.values()) <= set(names) and row != own:
+            line = int(lines_of(rows.positions[at : at + 1])[0])
+            raise DataError(
+                f"{file.path}: its header comes again in line {line}, with the columns in another order: "
+                "the rows after it would be read as other columns",
+                kept=UNTOUCHED,
+                next_step="put only files of the same columns together, or give them one by one",
+            )
 
 
 def shown(raw: str, mask: int) -> str:

@@ -28,6 +28,11 @@ def lines(card: Mapping[str, Any], folder: Path, bound: float, key: bytes) -> It
     empty = [source["source"] for source in sources if not source["read"]]
     if empty:
         yield f"no row in {named(empty)}"
+    if apart := card.get("apart"):
+        yield (
+            f"few events are of {named(apart)}, more than a year before all others: what a source writes where it "
+            "knows no time? sequences.since leaves them out"
+        )
     if len(card["currencies"]) > 1:
         counted = ", ".join(f"{name} {count:,}" for name, count in card["currencies"].items())
         yield f"prices are in several currencies ({counted}): they are not converted, and those read are read as one"

@@ -20,9 +20,15 @@ ORDER_EPOCH = 946_684_800_000_000
 ORDER_STEP = 60_000_000
 """Between two sessions of such a log."""
 
+MOST_SESSION = 1e9
+"""Numbers of sessions in such a log are below."""
+
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 SPACED_ZONE = r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d[\d:.]*) +([+-]\d\d(?::?\d\d)?)$"
 """A zone with a space before it, which DuckDB does not read."""
+SEVERAL_ZONES = r"(?i)\d *(?:ACT|AET|AGT|ART|AST|BET|BST|CNT|CST|CTT|ECT|IET|IST|MIT|NET|NST|PNT|PRT|SST|VST)$"
+"""Letters that DuckDB takes for one zone and others for another: BST is Dhaka's to it, and London's to a shop there."""
+SCIENTIFIC = r"^[+-]?\d(?:\.\d*)?[eE]\+\d+$"
 AT_ONCE = 8_192
 """Values whose digits are looked at together: few enough to stay in the processor's cache."""
 
@@ -57,14 +63,19 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
     local = np.zeros(len(array), bool)
     if time_format in UNITS:
         value, known = numbers(array, con)
+        known &= ~_rounded(array, UNITS[time_format])
         known &= np.abs(value) <= LATEST / UNITS[time_format]
         return _placed(
             np.round(np.where(known, value, 0) * UNITS[time_format]).astype(np.int64), known, local, timezone
         )
     if time_format is not None:
         micros, known, local = _by_duckdb(array, f"try_strptime(x, {_quoted(time_format)})::TIMESTAMPTZ", timezone, con)
-        return _placed(micros, known, local, timezone)
+        found = _placed(micros, known, local, timezone)
+        if "%Z" in time_format:
+            found.clock[_matches(array, SEVERAL_ZONES)] = clocks.TWICE
+        return found
     micros, known = _usual(array)
+    several = np.zeros(len(array), bool)
     if timezone != "UTC" and known.any():
         # a time of the usual shape has a zone where it ends with Z or UTC
         local[known] = texts.DIGITS[texts.letters(array)[texts.bounds(array)[1:][known] - 1]]
@@ -74,7 +85,10 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         cast = "CASE WHEN x[1] BETWEEN '0' AND '9' THEN try_cast(x AS TIMESTAMPTZ) END"
         text = pc.replace_substring_regex(array.take(pa.array(rest)), SPACED_ZONE, r"\1\2")
         micros[rest], known[rest], local[rest] = _by_duckdb(text, cast, timezone, con)
-    return _placed(micros, known, local, timezone)
+        several[rest] = _matches(text, SEVERAL_ZONES)
+    found = _placed(micros, known, local, timezone)
+    found.clock[several] = clocks.TWICE
+    return found
 
 
 def likely_unit(number: float) -> str | None:
@@ -101,7 +115,14 @@ def in_order(session: pa.Array, step: pa.Array, con: Any) -> Micros:
     """
     which, known = numbers(session, con)
     where, counted = numbers(step, con)
-    known &= counted & (which >= 0) & (which < 1e9) & (which == np.floor(which)) & (where >= 0) & (where < ORDER_STEP)
+    known &= (
+        counted
+        & (which >= 0)
+        & (which < MOST_SESSION)
+        & (which == np.floor(which))
+        & (where >= 0)
+        & (where < ORDER_STEP)
+    )
     return ORDER_EPOCH + np.where(known, which * ORDER_STEP + where, 0).astype(np.int64), known
 
 
@@ -136,6 +157,26 @@ def known_pattern(pattern: str, con: Any) -> bool:
     except duckdb.Error:
         return False
     return re.search("%[a-zA-Z]", pattern) is not None
+
+
+def _matches(array: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    found = pc.match_substring_regex(array, pattern).fill_null(False)
+    return np.asarray(found.to_numpy(zero_copy_only=False), bool)
+
+
+def _rounded(array: pa.Array, unit: int) -> NDArray[np.bool_]:
+    """Which numbers of a `unit` of so many microseconds were rounded to more than a second, as a spreadsheet shows
+    them: `1.76761E+12`. With a sign the digits are as many as a format asked for, as in `texts.identity`.
+    """
+    text = texts.letters(array)
+    rounded = np.zeros(len(array), bool)
+    if not ((text == ord("e")) | (text == ord("E"))).any():
+        return rounded
+    for at in np.flatnonzero(_matches(array, SCIENTIFIC)).tolist():
+        digits, _, exponent = array[at].as_py().lower().partition("e+")
+        lost = int(exponent) - len(digits.partition(".")[2])
+        rounded[at] = lost > 0 and 10.0 ** min(lost, 300) * unit > UNITS["s"]
+    return rounded
 
 
 def _placed(micros: NDArray[np.int64], known: NDArray[np.bool_], local: NDArray[np.bool_], timezone: str) -> Times:

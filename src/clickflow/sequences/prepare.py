@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-from clickflow.events import manifest
+from clickflow.events import manifest, suspects
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
@@ -94,6 +94,7 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
             summed=made.summed,
             notes=(
                 *split_up.notes,
+                *(suspects.of_items(numbered.item_ids) if rules is not None else ()),
                 *coverage.notes(covered, split_up.held, tables.items, settings, clock=clock),
             ),
         )

@@ -52,7 +52,8 @@ class Form:
     header: bool = True
     nested: str = ""
     typed: bool = False
-    clocks: tuple[str, ...] = ()
+    clocks: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    """Columns that are times by their type: whether they carry a zone, whether they are dates alone."""
     doubts: tuple[str, ...] = ()
 
 
@@ -91,7 +92,11 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
                 next_step="fetch or write the file again",
             ) from error
         no_column_twice(path, schema.names)
-        clocks = tuple(each.name for each in schema if is_clock(each.type))
+        clocks = {
+            each.name: (getattr(each.type, "tz", None) is not None, pa.types.is_date(each.type))
+            for each in schema
+            if is_clock(each.type)
+        }
         names, nested = _struct_paths(schema)
         form = Form(format="parquet", names=names, clocks=clocks, nested=nested)
         reader: Reader = Table(path, {name: name for name in names}, nested)

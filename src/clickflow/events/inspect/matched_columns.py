@@ -1,7 +1,6 @@
 """Which column of a file is which canonical column, by its name and by its values."""
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,14 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clickflow.events import suspects
 from clickflow.events.inspect.form import Look
 from clickflow.events.inspect.time_forms import ENOUGH, Clock, clock_of
-from clickflow.events.inspect.words import PLACEHOLDERS, column_named, type_named
+from clickflow.events.inspect.words import CURRENCIES, NOBODY, PLACEHOLDERS, column_named, plain, type_named
 
 NAMED = 0.5
 """The share of values that have to be times where the column is called a time."""
-SPELT = 0.01
-"""A share of ids that are another one's in another form, from which on it is worth a word."""
 MAX_TYPES = 60
 """A column of more different values is no type."""
 SPACES = " \u00a0\u2009\u202f"
@@ -26,7 +24,7 @@ POINT = re.compile(rf"[^\d]*[+-]?\d{{1,3}}(?:[,'’{SPACES}]?\d{{3}})*\.\d+[^\d]
 GROUPED = re.compile(rf"(?<!\d)\d{{1,3}}(['’{SPACES}])\d{{3}}(?!\d)")
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 BELOW_THOUSAND = re.compile(r"\d{1,3}")
-SIGN = re.compile(r"^\s*([^\d\s.,+-]{1,4})|([^\d\s.,+-]{1,4})\s*$")
+SIGN = re.compile(r"^\s*([^\d\s.,+()-]{1,4})|([^\d\s.,+()-]{1,4})\s*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +137,11 @@ def placeholders(columns: Sequence[Column], mapping: Mapped) -> dict[str, list[s
             continue
         # an id far beyond the others': among numbered sessions 0 is one like the rest
         bound = max(10 * column.rows / column.distinct, 0.01 * column.rows)
-        likely = [value for value, n in column.counts.items() if value.casefold() in PLACEHOLDERS and n > bound]
+        likely = [
+            value
+            for value, n in column.counts.items()
+            if (name := value.casefold()) in NOBODY or (name in PLACEHOLDERS and n > bound)
+        ]
         if likely:
             by_column[canonical] = likely
     return by_column
@@ -202,32 +204,19 @@ def _points_group(values: Sequence[str]) -> bool:
     )
 
 
-def spellings(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
-    """Ids that differ by case, by Unicode's forms of a letter or by zeros in front alone: each is another one, and one
-    person, visit or item may be several.
-    """
+def suspicions(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
+    """What values of persons, visits and free texts leave unsure; items are looked at in all files that are tried."""
     by_name = {column.name: column for column in columns}
-    for canonical in ("user_id", "session_id", "item_id"):
-        if (column := by_name.get(mapping.columns.get(canonical, ""))) is None:
-            continue
-        first: dict[str, str] = {}
-        again = []
-        for value in column.filled.unique().to_pylist():
-            before = first.setdefault(_folded(value), value)
-            if before != value:
-                again.append((before, value))
-        if len(again) >= max(3, SPELT * column.distinct):
-            one, other = again[0]
-            yield (
-                f"{canonical}: {column.distinct:,} ids are {len(first):,} where case, forms of letters and zeros in "
-                f"front do not count, such as {one!r} and {other!r}: each is another one; write them in one form"
-            )
-
-
-def _folded(value: str) -> str:
-    text = unicodedata.normalize("NFKC", value).casefold()
-    text = text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
-    return text.lstrip("0") or "0" if text.isdigit() else text
+    for canonical in ("user_id", "session_id"):
+        if column := by_name.get(mapping.columns.get(canonical, "")):
+            yield from suspects.of_spelling(canonical, column.filled.unique())
+    for canonical in ("category", "brand", "campaign", "item_name"):
+        if column := by_name.get(mapping.columns.get(canonical, "")):
+            yield from suspects.of_addresses(canonical, column.filled.unique())
+    for column in columns:
+        if plain(column.name) in CURRENCIES and column.distinct > 1 and "price" in mapping.columns:
+            some = ", ".join(list(column.counts)[:5])
+            yield f"prices are in several currencies, as {column.name} says ({some}): they are read as one"
 
 
 def _time(
@@ -238,7 +227,9 @@ def _time(
     seen: list[tuple[Column, Clock]] = []
     for column in [*choices, *(rest if not choices else [])]:
         if column.name in look.form.clocks:
-            clock: Clock | None = Clock(None, 1.0, column.distinct, 1.0, "a time by its type")
+            zoned, date_only = look.form.clocks[column.name]
+            why = "a date by its type" if date_only else "a time by its type"
+            clock: Clock | None = Clock(None, 1.0, column.distinct, float(zoned), why, (), date_only)
         else:
             clock = clock_of(column.filled, con, NAMED if column in choices else ENOUGH)
         if clock is not None:

@@ -15,12 +15,13 @@ from clickflow.events.inspect.matched_columns import (
     mapped,
     order_choices,
     placeholders,
-    spellings,
+    suspicions,
 )
 from clickflow.events.inspect.time_forms import could_be_order
 from clickflow.events.inspect.words import column_named, order_named, type_named
 from clickflow.events.presets import ANY_TYPE, PRESETS, Layout
 from clickflow.events.storage import UTF8
+from clickflow.events.times import MOST_SESSION
 
 IGNORE = "ignore"
 NUMBERED = {"1": "view", "2": "favourite", "3": "cart", "4": "purchase"}
@@ -95,7 +96,7 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
         values["columns"] = dict(mapping.columns)
     if types:
         values["event_types"] = types
-    money, unsure = amounts(columns, mapping, typed=form.delimiter is None) if not preset else ({}, [])
+    money, unsure = amounts(columns, mapping, typed=form.format == "parquet") if not preset else ({}, [])
     values |= money
     doubts += unsure
     nobody = placeholders(columns, mapping)
@@ -103,7 +104,7 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
         values["nulls"] = {**{name: list(texts) for name, texts in nulls.items()}, **nobody}
         for canonical, texts in nobody.items():
             doubts.append(f"{canonical}: {', '.join(map(repr, texts))} stand for nothing, by `nulls`")
-    doubts += spellings(columns, mapping)
+    doubts += suspicions(columns, mapping)
     _absent(mapping, doubts)
     if mapping.clock and mapping.clock.zoned < 1:
         some = f"{1 - mapping.clock.zoned:.0%} of its times carry" if mapping.clock.zoned else "its times carry"
@@ -142,6 +143,9 @@ def _order_alone(
     """A column that is called a time and counts steps, where there is a session."""
     del look
     if "session_id" not in mapping.columns:
+        return
+    sessions = next(column for column in columns if column.name == mapping.columns["session_id"])
+    if not could_be_order(sessions.filled, con, most=MOST_SESSION):
         return
     for column in columns:
         meant = column_named(column.name)

@@ -74,15 +74,15 @@ def clock_of(column: pa.Array, con: Any, enough: float = ENOUGH) -> Clock | None
     return _epoch(values, con, enough) or _iso(values, con, enough) or _pattern(values, con, enough)
 
 
-def could_be_order(column: pa.Array, con: Any) -> bool:
-    """Whether values are an order alone: small whole numbers."""
+def could_be_order(column: pa.Array, con: Any, most: float = 1e8) -> bool:
+    """Whether values are an order alone: whole numbers below `most`."""
     value, known = times.numbers(column, con)
     return bool(
         len(column)
         and known.mean() >= ENOUGH
         and (value == np.floor(value)).all()
         and value.min() >= 0
-        and value.max() < 1e8
+        and value.max() < most
     )
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from clickflow.events import suspects
 from clickflow.events.contract import COLUMNS
 from clickflow.events.engine import Engine
 from clickflow.events.reading import check_block
@@ -58,6 +60,8 @@ class Trial:
     repeated: int = 0
     purchases: int = 0
     part: float = 1.0
+    doubts: tuple[str, ...] = ()
+    """What the ids of items leave unsure."""
 
     @property
     def span_days(self) -> float:
@@ -126,5 +130,6 @@ def attempt(
         days=days or 0.0,
         repeated=repeated,
         purchases=purchases,
+        doubts=tuple(suspects.of_items(pc.unique(pa.concat_tables(good)["item_id"]).drop_null())),
         part=min(1.0, consumed / max(1, sum(path.stat().st_size for _, path in files))),
     )

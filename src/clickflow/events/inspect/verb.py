@@ -218,6 +218,7 @@ def _targets(targets: Sequence[Path], probe: Source) -> tuple[Path, str, list[tu
 
 def _of_trial(trial: Trial, looked: Look, proposal: Proposal) -> Iterator[str]:
     """What the rows themselves leave unsure."""
+    yield from trial.doubts
     if trial.ties > TIES:
         yield f"{trial.ties:.0%} of the steps have the time of the step before; their order is then that of the file"
         if proposal.order:

@@ -17,17 +17,19 @@ COLUMN_NAMES = {
         account_id full_visitor_id anonymous_id cookie_id cookie device_id person_id shopper_id household_key
         household userid_hash customer_no customer_number customer_code cust_id buyer_id buyer account_no
         account patient_id debitor kunden_id kundennummer kundennr kd_nr kunde nutzer_id nutzer benutzer_id
-        benutzer besucher_id besucher id_utilisateur utilisateur id_client client visiteur id_usuario usuario
+        benutzer besucher_id besucher reviewer_id customer_user_id domain_userid email customer_email
+        email_address e_mail user_email id_utilisateur utilisateur id_client client visiteur id_usuario usuario
         id_cliente cliente 用户id 用户编号 用户 客户id 客户 会员id 顾客id 买家id""",
     "session_id": """session_id session user_session ga_session_id visit_id visit sid invoice_no invoice_number
         invoice order_id order_number order_no basket_id basket receipt_id receipt_no receipt invoice_id
         ticket_id transaction_id sitzung besuch_id besuch bestellung bestellnummer bestellnr auftrag
         auftragsnummer auftragsnr rechnungsnummer rechnung bon bonnummer bonnr belegnummer belegnr beleg
-        id_session visite id_visite commande id_commande num_commande facture sesion id_sesion visita pedido
+        domain_sessionid idvisit id_session visite id_visite commande id_commande num_commande facture sesion
+        id_sesion visita pedido
         id_pedido factura 会话id 会话 访问id 订单号 订单id 订单编号""",
     "item_id": """item_id item product_id product sku sku_id article_id article aid stock_code asin iid goods_id
         content_id movie_id item_sku product_code article_no article_number item_no item_number product_no
-        product_number part_no part_number material_number variant_id ean gtin upc isbn itemid produkt_id
+        lineitem_sku product_number part_no part_number material_number variant_id ean gtin upc isbn itemid produkt_id
         produkt produktnummer artikel_id artikelnummer artikelnr artikel pzn id_produit produit reference
         reference_produit ref_produit id_producto producto id_articulo articulo 商品id 商品编号 商品 产品id 产品
         物品id 货号""",
@@ -40,9 +42,10 @@ COLUMN_NAMES = {
         produktbezeichnung bezeichnung artikeltitel titel beschreibung nom_produit nom_article libelle
         designation titre nombre_producto nombre_articulo titulo descripcion 商品名称 商品标题 商品名 产品名称
         物品名称 标题""",
-    "price": """price unit_price item_price price_in_usd product_price preis stueckpreis stückpreis einzelpreis
+    "price": """price unit_price item_price lineitem_price price_in_usd product_price preis stueckpreis stückpreis
+        einzelpreis
         prix prix_unitaire precio precio_unitario 价格 单价""",
-    "quantity": """quantity qty quantity_sold amount_of_items pieces pcs units units_sold menge anzahl
+    "quantity": """quantity qty lineitem_quantity quantity_sold amount_of_items pieces pcs units units_sold menge anzahl
         stueckzahl stückzahl quantite cantidad 数量 购买数量""",
     "country": """country country_code country_name user_country customer_country geo_country land pays pais
         国家 国家代码""",
@@ -50,7 +53,8 @@ COLUMN_NAMES = {
         dispositivo 设备 设备类型 终端""",
     "campaign": """campaign utm_campaign campaign_name campaign_id kampagne campagne campana 营销活动""",
     "order": """event_index hit_number seq sequence sequence_number step step_number position event_number
-        line_number order_in_session transaction_line reihenfolge position_in_session 序号""",
+        timeframe trans_time add_to_cart_order line_number order_in_session transaction_line reihenfolge
+        position_in_session 序号""",
 }
 """Canonical column: its names, the likelier before."""
 
@@ -84,6 +88,15 @@ VISITS = (
 )
 """Of the names of a session, those of a visit; the others name an order: rows of it that have a price were bought."""
 
+CURRENCIES = frozenset(
+    ("currency", "currencycode", "waehrung", "währung", "devise", "moneda", "divisa", "货币", "币种")
+)
+"""What a column is called that says in which currency a price is, as `plain` writes it."""
+
+NOBODY = frozenset(
+    ("anonymous", "nobody", "guest", "none", "n.a.", "?", "empty", "unknown", "unbekannt", "gast", "游客")
+)
+"""Words that are no id, however few they are."""
 PLACEHOLDERS = frozenset(
     (
         "0",

@@ -1,0 +1,60 @@
+"""Ids that may not mean what they seem: one thing in several spellings, several in one id, a person's address."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+FEW, SHARE = 3, 0.01
+"""From so many ids, and so large a share of them, on a suspicion is worth a word."""
+LOOKED_AT = 10_000
+"""Ids with a separator in them that are taken apart."""
+SEPARATED = r"^[^|;,]+(?:[|;,][^|;,]+)+$"
+ADDRESS = r"[^\s@:/?&=]+@[^\s@]+\.[A-Za-z]{2,}"
+
+
+def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
+    """Distinct ids that differ by case, by Unicode's forms of a letter or by zeros in front alone: each is another one,
+    and one person, visit or item may be several.
+    """
+    folded = pc.utf8_lower(pc.utf8_normalize(ids, form="NFKC"))
+    folded = pc.replace_substring_regex(folded, r"^0*([0-9]+?)(?:\.0)?$", r"\1")
+    first = pc.index_in(folded, folded.unique())
+    seen = len(folded.unique())
+    if len(ids) - seen < max(FEW, SHARE * len(ids)):
+        return
+    counted = pc.value_counts(first)
+    twin = counted.field("values").filter(pc.greater(counted.field("counts"), 1))[0]
+    one, other = ids.filter(pc.equal(first, twin)).to_pylist()[:2]
+    yield (
+        f"{what}: {len(ids):,} ids are {seen:,} where case, forms of letters and zeros in front do not count, such as "
+        f"{one!r} and {other!r}: each is another one; write them in one form"
+    )
+
+
+def of_items(ids: pa.Array | pa.ChunkedArray) -> Iterator[str]:
+    """What distinct ids of items leave unsure, a sentence each; none quotes a person's address."""
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    yield from of_spelling("item_id", ids)
+    several = ids.filter(pc.match_substring_regex(ids, SEPARATED))[:LOOKED_AT]
+    if len(several):
+        parts = pc.split_pattern_regex(several, "[|;,]")
+        known = pa.ListArray.from_arrays(parts.offsets, pc.is_in(parts.flatten(), ids).cast(pa.int8()))
+        joined = [text for text, each in zip(several.to_pylist(), known.to_pylist(), strict=True) if all(each)]
+        if len(joined) >= FEW:
+            yield (
+                f"item_id: {len(joined):,} ids are several other items in one, such as {joined[0]!r}: each is an item "
+                "of its own here; write a row for each item"
+            )
+    yield from of_addresses("item_id", ids)
+
+
+def of_addresses(what: str, values: pa.Array) -> Iterator[str]:
+    """Whether distinct values, which are no pseudonyms, hold e-mail addresses."""
+    count = pc.sum(pc.match_substring_regex(values, ADDRESS)).as_py() or 0
+    if count >= FEW:
+        yield (
+            f"{what}: {count:,} values hold what looks like an e-mail address, and are kept as they stand, no "
+            "pseudonyms: take them out of the log, or name the column user_id alone"
+        )
