@@ -299,7 +299,7 @@ def customers(days: int, **kinds: str) -> list[dict[str, Any]]:
     ("rows", "says"),
     [
         (customers(12, ann="purchase", bob="purchase"), "the log spans 11.0 days: a horizon of 5 days needs 17"),
-        (customers(30, ann="view", bob="view"), "too few customers: 0 in the train part and 0 in the valid part"),
+        (customers(30, ann="view", bob="view"), "too few customers: none, of 2 persons; a customer has a purchase"),
         (customers(30, ann="purchase", bob="view"), "too few customers: 1 in the train part"),
         ([row | {"user_id": None, "session_id": "s"} for row in customers(30, ann="purchase")], "names a user"),
     ],

@@ -139,7 +139,7 @@ def test_columns_of_lifetime_are_those_of_the_model_that_made_the_purchases() ->
         ({"kind": "bosting"}, UsageError, "boosting"),
         ({"answer": "ranking"}, UsageError, "there is no kind of answer"),
         ({"params": {"leafs": 3}}, UsageError, "leaves"),
-        ({"target": np.zeros(ROWS)}, DataError, "all 600 rows have the answer 0"),
+        ({"target": np.zeros(ROWS)}, DataError, "all 600 questions are answered by no"),
         ({"target": np.full(ROWS, -1.0)}, DataError, "0 rows have an answer"),
         ({"answer": "amount", "target": np.zeros(ROWS)}, DataError, "the amount is 0"),
         ({"groups": np.zeros(ROWS)}, DataError, "too few to learn from"),

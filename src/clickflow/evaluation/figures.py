@@ -15,7 +15,7 @@ TITLES = {
     "one_step": "its next item alone",
     "popularity": "popularity",
     "decayed_popularity": "popularity of late",
-    "repeat": "repeat in session",
+    "repeat": "repeat (own past)",
     "markov": "Markov",
     "itemknn": "item-kNN",
     "vsknn": "V-SKNN",

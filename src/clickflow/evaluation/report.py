@@ -320,9 +320,10 @@ def console_table(content: Mapping[str, Any]) -> Any:
             table.add_column("known", justify="right", min_width=6)
         elif output.kind == "ranking":
             heading = metric if is_first(content, output) else f"{output.name} {metric}"
-            table.add_column(heading, justify="right", min_width=13)
+            table.add_column(heading, justify="right", min_width=13, overflow="fold")
         else:
-            table.add_column(f"{output.name.rpartition('_')[2]} {metric}", justify="right", min_width=6)
+            heading = f"{output.name.rpartition('_')[2]} {metric.replace('_', ' ')}"  # words, which can be wrapped
+            table.add_column(heading, justify="right", min_width=6, overflow="fold")
     for system in dict.fromkeys(name for each in measured.values() for name in each):
         cells = []
         for output, metric in columns:

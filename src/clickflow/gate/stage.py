@@ -218,7 +218,7 @@ def _table(decision: Mapping[str, Any]) -> Any:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     table.add_column("rule", overflow="fold")
-    table.add_column("what was found", overflow="fold")
+    table.add_column("evidence", overflow="fold")
     table.add_column("else")
     for rule in decision["rules"]:
         shown = f"[{colours[mark(rule)]}]{MARKS[mark(rule)]}[/]"

@@ -363,9 +363,12 @@ def _refuse_nobody(
     least = FEWEST if unit.by_person else 1
     few = {name: len(lying[name].inside) for name in SPLITS if cut_offs[name] and len(lying[name].inside) < least}
     if few:
-        said = " and ".join(f"{number} in the {name} part" for name, number in few.items())
+        said = "none" if not any(few.values()) else ""
+        said = said or ", ".join(f"{number} in the {name} part" for name, number in few.items())
+        asked = len(persons.length)
+        whom = ("person" if unit.by_person else "key") + "s" * (asked != 1)
         raise DataError(
-            f"too few {_them(unit)}: {said}, of {len(persons.length):,} {'persons' if unit.by_person else 'keys'}; a "
+            f"too few {_them(unit)}: {said}, of {asked:,} {whom}; a "
             f"{unit.name} has a {how.active} in the {how.active_days} days before a cut-off"
             + (f", and {how.least} before it" if how.least > 1 else ""),
             kept=KEPT,

@@ -41,7 +41,7 @@ def summed(connection: Any, numbered: Numbered, sums: Sums, how: AsOf) -> Summed
     rows = connection.con.sql(str(connection.compile(engine.sales(numbered.table, sums)))).to_arrow_table()
     if not len(rows):
         raise DataError(
-            f"none of {numbered.events - numbered.outside:,} events is a purchase with a {sums.level}",
+            f"none of {numbered.events - numbered.outside:,} events is a purchase of any {sums.level}",
             kept=KEPT,
             next_step="map the columns of purchases (docs/howto/your-data.md), or take series out of units",
         )

@@ -198,18 +198,26 @@ class _Fitting:
             "classes": len(head.names(self.card)),
             "horizon_days": self.card.own_settings.get("horizon_days", 0),
         }
-        return estimators.fit(
-            self.spec.kind,
-            x,
-            target,
-            kind_of_answer=head.kind,
-            groups=group,
-            # cut-offs months back are of another season; visits of a few days are all alike
-            weights=estimators.recency(now) if self.parts["train"].split.cut_off is not None else None,
-            names=self.features,
-            seed=self.seed,
-            params=params | _settings(self.spec) | ({"folds": 2, "boosters": 1} if len(target) > MANY else {}),
-        )
+        try:
+            return estimators.fit(
+                self.spec.kind,
+                x,
+                target,
+                kind_of_answer=head.kind,
+                groups=group,
+                # cut-offs months back are of another season; visits of a few days are all alike
+                weights=estimators.recency(now) if self.parts["train"].split.cut_off is not None else None,
+                names=self.features,
+                seed=self.seed,
+                params=params | _settings(self.spec) | ({"folds": 2, "boosters": 1} if len(target) > MANY else {}),
+            )
+        except DataError as error:
+            raise DataError(
+                f"{head.name}: {error.what}",
+                kept="the last trained model",
+                next_step=error.next_step
+                or "take the head out of the model's heads, ask about other days, or ingest more of the log",
+            ) from error
 
     def loss(self, estimator: Estimator, parts: tuple[str, ...]) -> float:
         """The mean loss of an estimator's answers to some parts."""

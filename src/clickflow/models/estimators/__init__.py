@@ -186,12 +186,10 @@ def _problem(
         classes = 2 if answer == "probability" else max(int(settings["classes"]), int(target.max()) + 1, 2)
         present = np.unique(target[kept])
         if len(present) < 2:
-            raise DataError(
-                f"all {len(kept):,} rows have the answer {int(present[0])}: nothing can be learned",
-                next_step="take another horizon, or a longer log",
-            )
+            only = ("no", "yes")[int(present[0])] if answer == "probability" else f"class {int(present[0])}"
+            raise DataError(f"all {len(kept):,} questions are answered by {only}: nothing can be learned")
     elif not (target[kept] > 0).any():
-        raise DataError(f"the amount is 0 in all {len(kept):,} rows: nothing can be learned")
+        raise DataError(f"the amount is 0 in all {len(kept):,} answers: nothing can be learned")
     return Problem(
         x=x[kept],
         target=target[kept],
