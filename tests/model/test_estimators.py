@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from clickflow.models import estimators
-from clickflow.models.estimators.lifetime import READS, fit_bgnbd
+from clickflow.models.estimators.graph import INPUT, Graph
+from clickflow.models.estimators.lifetime import READS, Lifetime, fit_bgnbd
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError
 
@@ -102,6 +103,30 @@ def test_what_has_no_answer_is_left_out() -> None:
     more = np.concatenate([x, x[::-1]]), np.concatenate([target, np.full(ROWS, -1.0)]), np.concatenate([groups, groups])
     estimator = estimators.fit("logistic", *more[:2], kind_of_answer="probability", groups=more[2], params=QUICK)
     np.testing.assert_array_equal(estimator.predict(x), fitted("logistic", "probability").predict(x))
+
+
+def test_columns_of_lifetime_are_the_same_in_single_precision() -> None:
+    """A wholesaler's customers: some buy every week without fail, some are gone for sure."""
+    import onnxruntime
+
+    # [N, 4]: seen days with a purchase after the first, the last of them, days since the first, value of a day
+    table = np.array(
+        [
+            [70, 490, 495, 900],
+            [70, 250, 495, 900],
+            [36, 252, 495, 90000],
+            [3, 9, 400, 5],
+            [0, 0, 3, 1],
+            [0, 0, 500, 0.01],
+        ],
+        np.float32,
+    )
+    found = Lifetime(3.9, 43.9, 0.39, 43.8, 0.19, 1.7, 25006.6, 30.0)
+    graph = Graph()
+    session = onnxruntime.InferenceSession(graph.model(found.emit(graph, INPUT, range(4)), features=4, answers=5))
+    expected = found.columns(*table.T.astype(np.float64))
+    assert expected[1, 1] == -12 and expected[0, 0] > 3
+    np.testing.assert_allclose(session.run(None, {INPUT: table})[0], expected, atol=2e-5)
 
 
 def test_columns_of_lifetime_are_those_of_the_model_that_made_the_purchases() -> None:
