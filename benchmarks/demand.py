@@ -1,6 +1,6 @@
 """How well the demand preset forecasts the units of many series, beside every local method.
 
-    python benchmarks/demand.py --series FILE --horizon N [--origins 3] [--step day|week|month] --json FILE
+    python benchmarks/demand.py --series FILE --horizon N [--origins 3] [--step day|week|month] [--gru] --json FILE
 
 FILE is a CSV `series_id,date,units[,price]` (gzip or not). Units are summed by series and period. Where some series has
 gaps, a missing row says that nothing was sold, and all series run to the end of the file; otherwise each runs from its
@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--origins", type=int, default=3)
     parser.add_argument("--step", choices=tuple(SEASONS), default="day")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gru", action="store_true", help="a GRU encoder and decoder is part of the preset")
     parser.add_argument("--json", type=Path, required=True)
     asked = parser.parse_args()
     if asked.horizon < 1 or asked.origins < 1:
         raise UsageError("--horizon and --origins are 1 or more", kept="nothing was run")
-    result = measure(read(asked.series, asked.step), asked.horizon, asked.origins, asked.seed)
+    result = measure(read(asked.series, asked.step), asked.horizon, asked.origins, asked.seed, asked.gru)
     text = json.dumps(finite(result), indent=2, sort_keys=True, allow_nan=False)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
@@ -104,7 +105,7 @@ def origins(periods: int, horizon: int, count: int, least: int) -> list[int]:
     return [last - apart * number for number in range(count - 1, -1, -1)]
 
 
-def measure(held: Panel, horizon: int, count: int, seed: int) -> dict[str, Any]:
+def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = False) -> dict[str, Any]:
     """All metrics of the preset and of the local methods, over all series and origins together."""
     at = origins(held.periods, horizon, count, LEAST[held.step])
     actual: list[Array] = []
@@ -124,8 +125,8 @@ def measure(held: Panel, horizon: int, count: int, seed: int) -> dict[str, Any]:
             made[name].append(method(known, horizon))
             seconds[name] += time.perf_counter() - started
         started = time.perf_counter()
-        preset = ensemble.fit(known, horizon, seed=seed)
-        each = ensemble.candidates(known, horizon, preset.model, preset.methods)
+        preset = ensemble.fit(known, horizon, seed=seed, network=network)
+        each = preset.each(known)
         made["preset"].append(preset.mix(known, each))
         seconds["preset"] += time.perf_counter() - started
         for name, forecast in zip(preset.methods, each, strict=True):

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, naive, shared
+from clickflow.forecasting import boosting, gru, naive, shared
 from clickflow.forecasting.boosting import Boosting
+from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.level import seasonal_level
 from clickflow.forecasting.local import LOCAL, Method
 from clickflow.forecasting.panel import LEVELS, Panel, Shared
@@ -20,7 +21,8 @@ from clickflow.forecasting.scores import pinball
 
 Array = NDArray[Any]
 
-BOOSTING = "boosting"
+BOOSTING, GRU = LEARNED = ("boosting", "gru")
+"""What learns from all series."""
 LEVEL = "seasonal_level"
 PARTS: Mapping[str, Method] = {
     **LOCAL,
@@ -28,7 +30,7 @@ PARTS: Mapping[str, Method] = {
     "short_window": naive.short_window,
     LEVEL: seasonal_level,
 }
-"""What is mixed, beside the boosting model."""
+"""What is mixed, beside what learns from all series."""
 GROUPS = ("fast", "intermittent", "short")
 INTERMITTENT = 0.3
 """Share of zeros from which on a series is intermittent."""
@@ -46,6 +48,7 @@ PRIOR: Mapping[str, Mapping[str, float]] = {
         "window": 1,
         LEVEL: 1,
         "theta": 1,
+        GRU: 1,
     },
     "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 2.5, "croston_sba": 0.5},
     "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2},
@@ -92,11 +95,16 @@ class Preset:
     shared: Shared
     whole: bool = False
     """Whether quantiles are whole, as the units are."""
+    network: Gru | None = None
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`: mean, then `LEVELS`; ordered, and none negative."""
         known = known.as_fitted(self.shared)
-        return self.mix(known, candidates(known, self.horizon, self.model, self.methods))
+        return self.mix(known, self.each(known))
+
+    def each(self, known: Panel) -> Array:
+        """What each method forecasts, [k, s, h, 4]."""
+        return candidates(known, self.horizon, (self.model, self.network), self.methods)
 
     def mix(self, known: Panel, made: Array) -> Array:
         """The methods' forecasts [k, s, h, 4] of `known` to one."""
@@ -131,18 +139,27 @@ def rounded(forecast: Array) -> Array:
     return out
 
 
-def candidates(known: Panel, horizon: int, model: Boosting | None, methods: tuple[str, ...]) -> Array:
+Learned = tuple[Boosting | None, Gru | None]
+"""In the order of `LEARNED`."""
+
+
+def candidates(known: Panel, horizon: int, learned: Learned, methods: tuple[str, ...]) -> Array:
     """What each method forecasts, [k, s, h, 4]."""
-    made = [model.forecast(known) if name == BOOSTING and model else PARTS[name](known, horizon) for name in methods]
+    models = {name: model for name, model in zip(LEARNED, learned, strict=True) if model}
+    made = [models[name].forecast(known) if name in models else PARTS[name](known, horizon) for name in methods]
     return np.stack(made)
 
 
-def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
-    """Choose weights and spread at the last origins of `known`, and train on all of it."""
-    model = boosting.fit(known, horizon, seed=seed)
-    origins = backtests(known, horizon)
-    early = boosting.fit(known.before(origins[0]), horizon, seed=seed) if origins else None
-    methods = (*PARTS, BOOSTING) if model and (early or not origins) else tuple(PARTS)
+def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> Preset:
+    """Choose weights and spread at the last origins of `known`, and train on all of it; a `network` too, or not."""
+
+    def learn(panel: Panel) -> Learned:
+        return boosting.fit(panel, horizon, seed=seed), gru.fit(panel, horizon, seed=seed) if network else None
+
+    origins, (model, net) = backtests(known, horizon), learn(known)
+    early = learn(known.before(origins[0])) if origins else (model, net)
+    model, net = model if early[0] else None, net if early[1] else None
+    methods = (*PARTS, *(name for name, each in zip(LEARNED, (model, net), strict=True) if each))
     weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
     spread = {group: np.ones(2) for group in GROUPS}
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
@@ -160,7 +177,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0) -> Preset:
             continue
         weights[group] = fit_weights(actual, made, weights[group][0], several)
         spread[group] = fit_spread(actual, mixed(weights[group], made), wide, OUTSIDE[group])
-    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known))
+    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known), net)
 
 
 def backtests(known: Panel, horizon: int) -> list[int]:
@@ -179,12 +196,12 @@ def backtests(known: Panel, horizon: int) -> list[int]:
 
 
 def _asked(
-    known: Panel, origin: int, horizon: int, model: Boosting | None, methods: tuple[str, ...]
+    known: Panel, origin: int, horizon: int, learned: Learned, methods: tuple[str, ...]
 ) -> tuple[Array, Array, Array]:
     """What came [s, h], what each method said [k, s, h, 4], and the groups [s], as of an origin."""
     before = known.before(origin)
     actual = known.following(origin, horizon)
-    return actual, candidates(before, horizon, model, methods), groups(before)
+    return actual, candidates(before, horizon, learned, methods), groups(before)
 
 
 def _prior(group: str, methods: tuple[str, ...]) -> Array:

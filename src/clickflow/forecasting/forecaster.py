@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clickflow.forecasting import ensemble
 from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.ensemble import GROUPS, LEVEL, SHORT, Preset
+from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.level import LEAST_FACTOR
 from clickflow.forecasting.panel import Panel, Shared, Step
 from clickflow.forecasting.scores import naive_error
@@ -141,6 +142,8 @@ class Forecaster:
             "boosting": None if preset.model is None else list(preset.model.texts),
             "calibration": {name: list(pair) for name, pair in self.calibration.items()},
         }
+        if preset.network:
+            content["gru"] = {name: each.tolist() for name, each in preset.network.weights.items()}
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
     @property
@@ -149,7 +152,9 @@ class Forecaster:
         texts = self.preset.model.texts if self.preset.model else ()
         lines = (line for text in texts for line in text.splitlines())
         trees = sum(line.count(" ") + 1 for line in lines if line.startswith(("leaf_value=", "threshold=")))
-        return trees + sum(each.size for part in (self.preset.weights, self.preset.spread) for each in part.values())
+        network = self.preset.network.weights if self.preset.network else {}
+        arrays = (self.preset.weights, self.preset.spread, network)
+        return trees + sum(each.size for part in arrays for each in part.values())
 
 
 def loads(content: bytes) -> Forecaster:
@@ -158,14 +163,16 @@ def loads(content: bytes) -> Forecaster:
     if raw["version"] != VERSION or set(raw["weights"]) != set(GROUPS) or set(raw["spread"]) != set(GROUPS):
         raise ValueError("it is no forecaster of this version")
     methods, horizon = tuple(raw["methods"]), int(raw["horizon"])
-    if unknown := set(methods) - {*ensemble.PARTS, ensemble.BOOSTING}:
+    if unknown := set(methods) - {*ensemble.PARTS, *ensemble.LEARNED}:
         raise ValueError(f"it mixes {', '.join(sorted(unknown))}, which this clickflow does not know")
     shared = Shared(**_read(raw["shared"]))
     model = Boosting(tuple(raw["boosting"]), horizon, shared) if raw["boosting"] else None
     weights, spread = (
         {name: np.array(each, np.float64) for name, each in raw[part].items()} for part in ("weights", "spread")
     )
-    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]))
+    numbers = {name: np.array(each, np.float64) for name, each in raw.get(ensemble.GRU, {}).items()}
+    network = Gru(numbers, horizon, shared) if numbers else None
+    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]), network)
     calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
     kin = {int(of): np.array(each, np.float64) for of, each in raw["kin"].items()}
     return Forecaster(preset, raw["step"], str(raw["column"]), calibration, kin)
@@ -180,10 +187,10 @@ def _read(raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit(split: Any, column: str, step: Step, horizon: int, seed: int) -> Forecaster:
-    """Choose weights and train on all that a split holds."""
+def fit(split: Any, column: str, step: Step, horizon: int, seed: int, network: bool = False) -> Forecaster:
+    """Choose weights and train on all that a split holds; a `network` too, or not."""
     known = whole(split, column, step)
-    preset = ensemble.fit(known.panel, horizon, seed=seed)
+    preset = ensemble.fit(known.panel, horizon, seed=seed, network=network)
     of = kin(preset, known.panel, known.parent, preset.forecast(known.panel))
     return Forecaster(preset, step, column, kin=of)
 

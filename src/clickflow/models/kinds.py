@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
     ),
     "forecast": Kind(
         what="local methods and boosted trees over lags, their quantiles mixed, and what follows from the forecast",
-        reads=(),
+        reads=("forecast",),
         answers=("forecast", "probability"),
     ),
 }

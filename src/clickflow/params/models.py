@@ -245,10 +245,19 @@ class Logistic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What is mixed, of kind forecast."""
+
+    gru: Annotated[
+        bool, Meta("a GRU encoder and decoder with quantiles too, of 100 series or more: half a minute or more a fit")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """One model: what it reads, how, and what it answers.
 
-    `encoder` to `distillation` are of kind network, `features` and below of the kinds that read hand-made features.
+    `encoder` to `distillation` are of kind network, `features` to `logistic` of the kinds that read hand-made features.
     """
 
     unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
@@ -278,6 +287,7 @@ class Model:
     ] = 50_000
     boosting: Boosting = field(default_factory=Boosting)
     logistic: Logistic = field(default_factory=Logistic)
+    forecast: Forecast = field(default_factory=Forecast)
 
 
 def params_of_model(name: str) -> Iterator[Param]:

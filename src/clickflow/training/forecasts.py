@@ -78,7 +78,7 @@ def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = Tru
     step, horizon = card.own_settings.get("step", "day"), ahead(card, folder)
     if split is None or not horizon:
         raise DataError(f"the store {folder} asks nothing", next_step=f"run `clickflow sequences {spec.unit}`")
-    model = forecaster.fit(split, column, step, horizon, seed)
+    model = forecaster.fit(split, column, step, horizon, seed, spec.forecast.gru)
     if final:
         model = replace(model, calibration=_calibration(spec, folder, card, model, seed))
     known = forecaster.whole(split, column, step)
@@ -101,7 +101,7 @@ def _calibration(spec: Model, folder: Path, card: Card, model: Forecaster, seed:
     train_part, valid = (open_split(folder, part) for part in ("train", "valid"))
     if not read or not train_part.n_sequences or not valid.n_sequences:
         return {}
-    early = forecaster.fit(train_part, model.column, model.step, model.preset.horizon, seed)
+    early = forecaster.fit(train_part, model.column, model.step, model.preset.horizon, seed, spec.forecast.gru)
     said: dict[str, list[tuple[Any, Any]]] = {name: [] for name in read}
     for known in forecaster.origins(valid, model.column, model.step):
         made = early.forecast(known)
