@@ -73,9 +73,13 @@ class Champions:
         *,
         models: Iterable[str] | None = None,
         threads: int = 1,
+        recall: float | None = None,
         fetch: Fetch | None = None,
     ) -> None:
-        """`models`: none given, all of params.yaml; `threads` of onnxruntime, a model; `fetch`: see `fetched`."""
+        """`models`: none given, all of params.yaml; `threads` of onnxruntime, a model; `recall`: see `Served.of`;
+        `fetch`: see `fetched`.
+        """
+        self._recall = recall
         self._engine, self._params, self._paths, self._threads = engine, params, paths, threads
         self._fetch = fetch or (lambda model, version: fetched(paths, model, version))
         self._standing = {model: Standing() for model in (params.models if models is None else models)}
@@ -218,7 +222,7 @@ class Champions:
 
     def _loaded(self, model: str, number: int, folder: Path) -> Standing:
         """Let the version in `folder` answer."""
-        self._swap(Served.of(model, number, folder, threads=self._threads))
+        self._swap(Served.of(model, number, folder, threads=self._threads, recall=self._recall))
         self._again.pop(model, None)
         return Standing(champion=number, serving=number, since=time.time())
 
@@ -280,7 +284,7 @@ class Champions:
                 folder = champion.held(self._paths, model, number)
                 if folder is None:
                     continue
-                self._swap(Served.of(model, number, folder, threads=self._threads))
+                self._swap(Served.of(model, number, folder, threads=self._threads, recall=self._recall))
             except Exception:
                 continue
             told = now.problem.removesuffix(f"; {NOTHING}")

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from clickflow.artefact import int8
 from clickflow.artefact.artefact import open_session
+from clickflow.online import near
+from clickflow.online.near import Near
 from clickflow.online.shared import shared
 from clickflow.online.table import Table
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
@@ -99,7 +101,7 @@ class Cut:
         self,
         reader: Any,
         vectors: Mapping[str, tuple[str, Floats]],
-        queries: Mapping[str, tuple[str, Table]],
+        queries: Mapping[str, tuple[str, Table | Near]],
         mixers: Mapping[str, _Mixer],
         inputs: Sequence[Any],
         outputs: Sequence[Any],
@@ -111,13 +113,17 @@ class Cut:
         """
         self._reader, self._vectors, self._queries, self._mixers = reader, vectors, queries, mixers
         self._inputs, self._outputs, self._known = inputs, outputs, known
+        self.index: near.Quality | None = None
+        """Of the index that answers, or was tried."""
 
     @classmethod
-    def of(cls, model: bytes, known: int, *, threads: int = 1, where: Path, name: str = "") -> "Cut | None":
+    def of(
+        cls, model: bytes, known: int, *, threads: int = 1, where: Path, name: str = "", scan: bool = True
+    ) -> "Cut | None":
         """The cut of a model with so many items; None where its graph is not one of those that can be. `name`: of this
         very model, by which processes share large tables (`shared.shared`); none given: they do not.
         """
-        return _cut(cls, model, known, threads, where, name)
+        return _cut(cls, model, known, threads, where, name, scan)
 
     def get_inputs(self) -> Sequence[Any]:
         """As of onnxruntime: name and type."""
@@ -135,6 +141,33 @@ class Cut:
     def quick(self, output: str) -> bool:
         """Whether `best` answers this output: one whose every item has one score."""
         return output in self._mixers and len(self._mixers[output].scores) == 1
+
+    @property
+    def approximate(self) -> bool:
+        """Whether some of the best items may be missing from what `best` says, and weights are estimates."""
+        return any(isinstance(table, Near) for _, table in self._queries.values())
+
+    def approximated(self, feed: Feed, least: float, file: Path) -> "Cut":
+        """The same with an index in the place of its largest table, if that is one of rankings that are `quick`: see
+        `near.made`. `feed`: some questions, by which it is measured; else all its tables `scan`.
+        """
+        quick = [self._mixers[name].scores[0] for name in self._mixers if self.quick(name)]
+        tables = {id(self._queries[name][1]): name for name in quick}
+        made: Near | None = None
+        if len(tables) == 1:
+            ((own, name),) = tables.items()
+            query, table = self._queries[name]
+            assert isinstance(table, Table)
+            (queries,) = self._reader.run([query], self._full(feed))
+            made, self.index = near.made(table, queries, least, file)
+            if made is not None:
+                self._queries = {
+                    each: (query, made if id(table) == own else table) for each, (query, table) in self._queries.items()
+                }
+        for _, each in self._queries.values():
+            if isinstance(each, Table):
+                each.scan()
+        return self
 
     def run(self, outputs: Sequence[str] | None, feed: Feed) -> list[npt.NDArray[Any]]:
         """As of onnxruntime: all answers, those of rankings with all items."""
@@ -167,11 +200,14 @@ class Cut:
             else:
                 wanted |= dict.fromkeys((*mixer.indexes, *mixer.others))
                 wanted |= {self._queries[each][0]: None for each in mixer.scores}
+        return dict(zip(wanted, self._reader.run(list(wanted), self._full(feed)), strict=True))
+
+    def _full(self, feed: Feed) -> dict[str, Any]:
         full = dict(feed)
         for name, (indexes, table) in self._vectors.items():
             index = feed[indexes]
             full[name] = np.asarray(table)[np.where(index < self._known, index, UNKNOWN)]
-        return dict(zip(wanted, self._reader.run(list(wanted), full), strict=True))
+        return full
 
     def _mixed(self, name: str, read: Feed, scores: Feed) -> npt.NDArray[Any]:
         mixer = self._mixers[name]
@@ -235,13 +271,14 @@ def _keys(items: Sequence[Ints], shift: Ints) -> Ints:
     return np.concatenate(items) + np.repeat(shift, [len(each) for each in items])
 
 
-def opened(model: bytes, card: Mapping[str, Any], *, threads: int, where: Path) -> Any:
+def opened(model: bytes, card: Mapping[str, Any], *, threads: int, where: Path, scan: bool = True) -> Any:
     """What answers for an artefact's model: a `Cut`, or where there is none a session of onnxruntime."""
-    made = Cut.of(model, int(card["known"]), threads=threads, where=where, name=str(card["model_sha256"])[:16])
+    name = str(card["model_sha256"])[:16]
+    made = Cut.of(model, int(card["known"]), threads=threads, where=where, name=name, scan=scan)
     return made or open_session(model, threads=threads, where=where)
 
 
-def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path, name: str) -> Cut | None:
+def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path, name: str, scan: bool) -> Cut | None:
     import onnx
 
     whole = int8.with_float_products(onnx.load_from_string(model))
@@ -263,7 +300,8 @@ def _cut(cls: type[Cut], model: bytes, known: int, threads: int, where: Path, na
     values = graph.values([*sources.values(), *(node.input[0] for node in gathers)], threads, where)
     if name:
         values = {each: shared(table, where.parent, f"{name}-{k}") for k, (each, table) in enumerate(values.items())}
-    scored = {each: Table(values[each], FIRST_ITEM, threads=threads) for each in dict.fromkeys(sources.values())}
+    every = dict.fromkeys(sources.values())
+    scored = {each: Table(values[each], FIRST_ITEM, threads=threads, scan=scan) for each in every}
     queries = {node.output[0]: (node.input[0], scored[sources[node.output[0]]]) for node in tables}
     mixers = {}
     for output, (scores, indexes, others) in parts.items():

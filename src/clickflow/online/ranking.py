@@ -77,6 +77,8 @@ class Ranking:
     """Why so, where it is a fallback: `no_history`, `unknown_actions` (no step is of a type that the model reads),
     `unknown_items` (the model knows no item of the history), `no_vectors` (of similar items).
     """
+    approximate: bool = False
+    """Whether an index found them: some of the best may be missing, and scores are near (`Served.index` says how)."""
 
 
 def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArray[np.float32] | None = None) -> Ranking:
@@ -109,6 +111,7 @@ def needed(served: Served, question: Question, rules: Rules) -> tuple[int, Ints]
 def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ranking | None:
     """As `recommend`, of what `needed` says alone; None where that is too little to say it."""
     out = rules.exclude | (frozenset(step.item for step in question.steps) if rules.exclude_seen else frozenset())
+    near = served.approximate
     items, logs, every = ranked.items, ranked.logs, len(served.items) - FIRST_ITEM
     if rules.only is not None or rules.candidates is not None:
         kept = np.isin(items, _indexes(served, _wanted(rules) - out))
@@ -119,7 +122,7 @@ def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ran
         allowed = every - len(named)
     items, logs, most = items[kept], logs[kept], min(rules.k, allowed)
     if rules.per_category is None and not rules.diversity:
-        return _named(served, items[:most], logs[:most]) if len(items) >= most else None
+        return _named(served, items[:most], logs[:most], approximate=near) if len(items) >= most else None
     width = min(POOL * most, allowed)
     if len(items) < width:
         return None
@@ -129,7 +132,7 @@ def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ran
     of = dict(zip(items.tolist(), logs.tolist(), strict=True))
     values = np.array([of[item] for item in pool.tolist()], np.float32)
     best = _unlike(served, pool, values, most, rules.diversity) if rules.diversity else pool[:most]
-    return _named(served, best, np.array([of[item] for item in best.tolist()], np.float32))
+    return _named(served, best, np.array([of[item] for item in best.tolist()], np.float32), approximate=near)
 
 
 def _named(
@@ -138,11 +141,13 @@ def _named(
     logs: npt.NDArray[np.float32],
     fallback: Fallback | None = None,
     reason: Reason | None = None,
+    *,
+    approximate: bool = False,
 ) -> Ranking:
     ids = served.items.ids
     scores = tuple(np.exp(logs).tolist())
     names = tuple([ids[index] for index in best.tolist()])
-    return Ranking(names, scores, fallback, served.model, served.version, reason)
+    return Ranking(names, scores, fallback, served.model, served.version, reason, approximate)
 
 
 def _wanted(rules: Rules) -> frozenset[str]:

@@ -21,12 +21,15 @@ from clickflow.heads.outputs import Output
 from clickflow.online import cut
 from clickflow.online.cut import Cut, Ranked
 from clickflow.online.history import Question, Step
+from clickflow.online.near import Quality
 from clickflow.sequences import features
 from clickflow.sequences.features import FEATURES
 from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
 from clickflow.sequences.store import Bounds, PackedSplit
 from clickflow.sequences.units import UNITS
 
+MEASURED, HOUR_OF_DRAWN = 128, 1_700_000_000_000_000
+"""Questions by which an index is measured, and when they are asked."""
 SAID = 1 << 16
 """Items of which what is said of them is kept."""
 NO_CATEGORY = 0
@@ -135,10 +138,42 @@ class Served:
     items: Items
 
     @classmethod
-    def of(cls, model: str, version: int, folder: Path, *, threads: int = 1) -> "Served":
-        """That of the artefact in `folder`. Raises DataError where its files are not those of its card."""
-        artefact = load(folder, threads=threads, opened=partial(cut.opened, threads=threads, where=folder / MODEL))
-        return cls(model, version, artefact, Items.read(artefact))
+    def of(cls, model: str, version: int, folder: Path, *, threads: int = 1, recall: float | None = None) -> "Served":
+        """That of the artefact in `folder`; with a `recall` items are found by an index that finds so much of the best,
+        where there is one (`near`). Raises DataError where its files are not those of its card.
+        """
+        opened = partial(cut.opened, threads=threads, where=folder / MODEL, scan=recall is None)
+        artefact = load(folder, threads=threads, opened=opened)
+        served = cls(model, version, artefact, Items.read(artefact))
+        if recall is not None and isinstance(artefact.session, Cut):
+            name = f".near-{str(artefact.card['model_sha256'])[:16]}.faiss"
+            artefact.session.approximated(served._feed(served._drawn()), recall, folder.parent / name)
+        return served
+
+    @property
+    def index(self) -> Quality | None:
+        """What was measured of the index of items, where one was made; it answers only if `approximate`."""
+        return self.artefact.session.index if isinstance(self.artefact.session, Cut) else None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether items are found by an index."""
+        return isinstance(self.artefact.session, Cut) and self.artefact.session.approximate
+
+    def _drawn(self) -> list[Question]:
+        """Questions by which an index is measured: histories of items as often as training met them."""
+        draw, items = np.random.default_rng(0), self.items
+        weight = items.count[FIRST_ITEM:] + 1.0
+        action = next(iter(self.action_of))
+        found = []
+        for length in draw.integers(1, 11, MEASURED).tolist():
+            own = FIRST_ITEM + draw.choice(len(weight), length, p=weight / weight.sum())
+            steps = [
+                Step(items.ids[at], action, None, items.categories[items.category[at]], float(items.price[at]))
+                for at in own.tolist()
+            ]
+            found.append(Question(tuple(steps), HOUR_OF_DRAWN))
+        return found
 
     @cached_property
     def unit(self) -> str:
@@ -268,13 +303,16 @@ class Served:
         """By output that is no ranking the answers [N, A] to N questions, of each of which the model reads something;
         and of the rankings in `most`, which are `quick`, the best: see `Cut.best`. `read`: their `steps`, if known.
         """
-        read = [self.steps(question) for question in questions] if read is None else read
-        split, every = self._packed(read, questions), np.arange(len(questions))
-        asked = last(split, every, self.artefact.max_length)
-        feed = asking.feed(self.artefact, split, asked, every, self._translation(split))
+        feed = self._feed(questions, read)
         others = [output.name for output in self.outputs if output.kind != "ranking"]
         session: Cut = self.artefact.session
         return session.best(others, feed, most, also)
+
+    def _feed(self, questions: Sequence[Question], read: Sequence[Sequence[Step]] | None = None) -> dict[str, Any]:
+        read = [self.steps(question) for question in questions] if read is None else read
+        split, every = self._packed(read, questions), np.arange(len(questions))
+        asked = last(split, every, self.artefact.max_length)
+        return asking.feed(self.artefact, split, asked, every, self._translation(split))
 
     def features(self, questions: Sequence[Question]) -> npt.NDArray[np.float32]:
         """The hand-made features [N, F] that the model reads of N histories, none of which may be empty."""

@@ -36,8 +36,9 @@ SAFE = 1e-4
 class Table:
     """Rows [rows, D], of which those from `first` on are items."""
 
-    def __init__(self, vectors: Floats, first: int, *, threads: int = 1) -> None:
-        self.vectors, self.first = vectors, first
+    def __init__(self, vectors: Floats, first: int, *, threads: int = 1, scan: bool = True) -> None:
+        """`scan`: at once; else it is left to whoever calls it, and `best` is `exact` until then."""
+        self.vectors, self.first, self._threads = vectors, first, threads
         self._group = GROUP
         while len(vectors) > GROUPS * self._group and self._group < MOST_IN_GROUP:
             self._group *= 2
@@ -46,9 +47,15 @@ class Table:
         end = first + self._full * self._group
         self._groups = np.asarray(vectors)[first:end].reshape(self._full, self._group, vectors.shape[1])
         self._eight: Any = None
-        if len(vectors) >= SMALL:
-            graph, self._error, self._longest = _rounded(vectors[first:end], self._group)
-            self._eight = _session(graph, threads)
+        if scan:
+            self.scan()
+
+    def scan(self) -> None:
+        """Have all rows in eight bits, where they are many, so that `best` scores them all first in these."""
+        if len(self.vectors) >= SMALL and self._eight is None:
+            rows = self._groups.reshape(-1, self.vectors.shape[1])
+            graph, self._error, self._longest = _rounded(rows, self._group)
+            self._eight = _session(graph, self._threads)
 
     def best(self, queries: Floats, most: int) -> tuple[list[Ints], list[Floats], npt.NDArray[np.float64]]:
         """Of each of N queries [N, D] the `most` rows of the highest scores, and those as high as the last of them, in
@@ -56,7 +63,7 @@ class Table:
         """
         lengths = np.sqrt((queries * queries).sum(axis=1))
         if self._eight is None or lengths.max(initial=0) > LOUD or not np.isfinite(lengths).all():
-            return self._plain(queries, most)
+            return self.exact(queries, most)
         peak = np.maximum(np.abs(queries).max(axis=1, keepdims=True), 1e-30)
         rounded = np.rint(queries * (STEPS / peak)).astype(np.float32)
         # what is rounded off is at right angles to the query: then it changes the weight of all rows hardly at all
@@ -106,7 +113,8 @@ class Table:
         order = np.argsort(every, kind="stable")
         return every[order], np.concatenate([group, more])[order], np.concatenate([found, scored])[order]
 
-    def _plain(self, queries: Floats, most: int) -> tuple[list[Ints], list[Floats], npt.NDArray[np.float64]]:
+    def exact(self, queries: Floats, most: int) -> tuple[list[Ints], list[Floats], npt.NDArray[np.float64]]:
+        """As `best`, by all scores in float32."""
         scores = queries @ self.vectors[self.first :].T
         peak = scores.max(axis=1, keepdims=True)
         total = np.log(np.exp(scores - peak).sum(axis=1, dtype=np.float64)) + peak[:, 0]

@@ -1,7 +1,7 @@
 """Section `serve` of params.yaml: how `clickflow serve` answers. No run changes it, and no stage reads it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from clickflow.params.meta import Meta
 
@@ -14,6 +14,14 @@ class Serve:
     port: Annotated[int, Meta("its port; 0: any free one", le=65_535)] = 8600
     workers: Annotated[int, Meta("processes that answer; several need serve.redis", ge=1, le=256)] = 1
     models: Annotated[tuple[str, ...], Meta("that are served; none named: all that have a champion")] = ()
+    index: Annotated[
+        Literal["exact", "approximate"],
+        Meta("how the best items are found: all are scored, or lists of neighbours (faiss), see docs/howto/serve.md"),
+    ] = "exact"
+    recall: Annotated[
+        float,
+        Meta("share of the best 20 items that an approximate index has to find; below, all are scored", gt=0, le=1),
+    ] = 0.95
     refresh_seconds: Annotated[
         float, Meta("until a new champion, or a rollback, is seen", "seconds", gt=0, le=3600)
     ] = 2.0
@@ -33,3 +41,8 @@ class Serve:
     burst: Annotated[int, Meta("requests of one key at once, above that", ge=1)] = 200
     timeout_seconds: Annotated[float, Meta("after which a request is given up", "seconds", gt=0)] = 5
     log_requests: Annotated[bool, Meta("a line a request in the log; false: only of those that failed")] = False
+
+    @property
+    def least_recall(self) -> float | None:
+        """That of an approximate index; None: exact."""
+        return self.recall if self.index == "approximate" else None

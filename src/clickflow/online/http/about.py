@@ -1,6 +1,9 @@
 """Routes about the server itself: models, health, readiness, metrics, the schema."""
 
+from dataclasses import asdict
+
 import msgspec
+from msgspec import UNSET
 from starlette.responses import Response
 
 from clickflow.online.http import schema
@@ -34,6 +37,7 @@ async def models(service: Service, _: Call) -> schema.Models:
                 schema.Output(output.name, "categories" if output.by else output.kind, output.head.question)
                 for output in one.told
             ],
+            UNSET if one.index is None else schema.Index(one.approximate, **asdict(one.index)),
         )
         for one in served
     ]

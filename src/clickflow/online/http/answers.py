@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
@@ -108,7 +108,14 @@ async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> s
     def make(found: engine.Answer, who: Served) -> schema.Ranking:
         ranking = _ranking(found, output)
         items = items_of(who, ranking.items, ranking.scores)
-        return schema.Ranking(found.model, found.version, items, ranking.fallback, ranking.reason)
+        return schema.Ranking(
+            found.model,
+            found.version,
+            items,
+            ranking.fallback,
+            ranking.reason,
+            approximate=ranking.approximate or UNSET,
+        )
 
     named = {"exclude": asked.exclude, "only": asked.only, "categories": asked.categories}
     answer: schema.Ranking = await _ask(service, call, asked, served, rules, make, **named)
@@ -126,7 +133,8 @@ async def _score(service: Service, call: Call, asked: schema.Score) -> schema.Sc
         ranking = _ranking(found, output)
         by_item = dict(zip(ranking.items, ranking.scores, strict=True))
         scores = [by_item.get(item) for item in asked.items]
-        return schema.Scores(found.model, found.version, scores, ranking.fallback, ranking.reason)
+        near = ranking.approximate or UNSET
+        return schema.Scores(found.model, found.version, scores, ranking.fallback, ranking.reason, approximate=near)
 
     rules = Rules(k=len(candidates), output=output, candidates=candidates)
     answer: schema.Scores = await _ask(service, call, asked, served, rules, make, items=asked.items)
@@ -161,7 +169,7 @@ def _of(served: Served, output: Output, found: engine.Answer, k: int) -> schema.
     if output.kind == RANKING:
         ranking = _ranking(found, output.name)
         items = items_of(served, ranking.items, ranking.scores)
-        return schema.ItemsAnswer(items, ranking.fallback, ranking.reason)
+        return schema.ItemsAnswer(items, ranking.fallback, ranking.reason, ranking.approximate or UNSET)
     if output.name not in found.values:  # swapped in between for a version that does not answer it
         return None
     values = found.values[output.name]

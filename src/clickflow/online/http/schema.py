@@ -164,6 +164,8 @@ class Ranking(Struct):
     reason: Reason | None = None
     unknown: list[Unknown] | UnsetType = UNSET
     """What was passed over; not there where nothing was."""
+    approximate: bool | UnsetType = UNSET
+    """True where an index found the items: some of the best may be missing, scores are near; see `/v1/models`."""
 
 
 class Scores(Struct):
@@ -175,14 +177,16 @@ class Scores(Struct):
     fallback: Fallback | None = None
     reason: Reason | None = None
     unknown: list[Unknown] | UnsetType = UNSET
+    approximate: bool | UnsetType = UNSET
 
 
 class ItemsAnswer(Struct, tag_field="kind", tag="ranking"):
-    """The likeliest items; scores are probabilities. `fallback`, `reason`: as of a ranking."""
+    """The likeliest items; scores are probabilities. `fallback`, `reason`, `approximate`: as of a ranking."""
 
     items: list[Item]
     fallback: Fallback | None = None
     reason: Reason | None = None
+    approximate: bool | UnsetType = UNSET
 
 
 class Category(Struct):
@@ -275,6 +279,20 @@ class Output(Struct):
     question: str
 
 
+class Index(Struct):
+    """An approximate index of items, as it was measured on so many queries when the model was loaded: the share that it
+    found of the best 20; how far off a probability is, relatively, 95 of 100 times at most; and that it read so many of
+    its lists. `answers`: whether it does; false: it found too few, and all items are scored.
+    """
+
+    answers: bool
+    queries: int
+    recall: float
+    probability_error: float
+    lists: int
+    read: int
+
+
 class Model(Struct):
     """A model that answers: the version, what one history is, and its outputs."""
 
@@ -283,6 +301,8 @@ class Model(Struct):
     unit: str
     items: int
     outputs: list[Output]
+    index: Index | UnsetType = UNSET
+    """Not there where none was asked for, or made: all items are scored."""
 
 
 class Models(Struct):

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.events.pseudonyms import load_key
+from clickflow.online import near
+from clickflow.online.engine import Engine
 from clickflow.online.http import keys
 from clickflow.params.schema import Params
 from clickflow.params.serve import Serve
@@ -57,6 +59,8 @@ def check(serve: Serve, paths: Paths) -> None:
             kept="nothing was started",
             next_step="make one with `clickflow serve --new-key NAME`, or listen on 127.0.0.1",
         )
+    if serve.least_recall is not None:
+        near.ready()
     if serve.workers > 1 and serve.redis is None:
         raise UsageError(
             f"{serve.workers} workers would each keep a part of what a visitor did",
@@ -126,7 +130,6 @@ def build(params: Params, paths: Paths) -> Any:
     import threadpoolctl
 
     from clickflow.online.champions import Champions, thrift
-    from clickflow.online.engine import Engine
     from clickflow.online.http.app import app
     from clickflow.online.http.metrics import take_room
     from clickflow.online.http.settings import Settings
@@ -140,13 +143,15 @@ def build(params: Params, paths: Paths) -> Any:
         except OSError as error:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
             console.say(f"warning: {counted}: {error.strerror}; this worker counts by itself, /metrics has not all")
+    if params.serve.least_recall is not None:
+        near.ready()  # its threads are limited below, too
     # models answer in threads of their own: they must not hold up who speaks HTTP, nor start threads for small products
     thrift()
     sys.setswitchinterval(SWITCH)
     threadpoolctl.threadpool_limits(1)
     serve, key, found = params.serve, load_key(paths.home), tracer()
     engine = Engine({}, order=serve.models or params.models)
-    champions = Champions(engine, params, paths, models=serve.models or None)
+    champions = Champions(engine, params, paths, models=serve.models or None, recall=serve.least_recall)
     champions.refresh_here()
     stop = threading.Event()
     threading.Thread(target=champions.follow, args=(serve.refresh_seconds, stop), name="champions", daemon=True).start()
@@ -160,7 +165,7 @@ def build(params: Params, paths: Paths) -> Any:
             if each.problem and (not each.waiting or model in serve.models)
         }
         said = {"keys": held.wrong} if held.wrong else {}
-        return {**found, **live.wrong(), **rotated(paths.home, key), **said}
+        return {**found, **unindexed(engine, serve), **live.wrong(), **rotated(paths.home, key), **said}
 
     def end() -> None:
         stop.set()
@@ -175,12 +180,26 @@ def build(params: Params, paths: Paths) -> Any:
         gap=gaps(params).get,
         wrong=wrong,
         champions=lambda: {model: each.champion for model, each in champions.health().items()},
-        next=lambda: {model: each.next for model, each in champions.health().items() if each.next},
+        next=lambda: {
+            **dict.fromkeys(unindexed(engine, serve), "let serve.index be exact, or serve.recall be lower"),
+            **{model: each.next for model, each in champions.health().items() if each.next},
+        },
         at_end=end,
         extra={"live": live, "costs": params.evaluation.costs, "params": params, "paths": paths}
         | ({} if found is None else {"tracer": found}),
     )
     return app(engine, Remembering(state_of(serve), Listed(paths.home, key)), settings)
+
+
+def unindexed(engine: Engine, serve: Serve) -> Mapping[str, str]:
+    """The models whose items are all scored because an approximate index would find too few of the best."""
+    found = {model: engine.current(model) for model in engine.models}
+    return {
+        f"index of {model}": f"an index that reads {each.index.read} of {each.index.lists} lists finds "
+        f"{each.index.recall:.1%} of the best 20 items, below serve.recall: all items are scored"
+        for model, each in found.items()
+        if serve.least_recall is not None and each.index is not None and not each.approximate
+    }
 
 
 def rotated(home: Path, key: bytes) -> Mapping[str, str]:

@@ -67,6 +67,8 @@ class Arms:
     fetch: Fetch
     shadow: bool
     """Whether candidates are loaded that no canary is of."""
+    recall: float | None = None
+    """See `Served.of`."""
     canaries: dict[str, Entry] = field(default_factory=dict)
     """By model, the line that began the canary that answers."""
     shadows: dict[str, Served] = field(default_factory=dict)
@@ -140,7 +142,7 @@ class Arms:
             return False
         try:
             if version and (model not in self.shadows or self.shadows[model].version != version):
-                self.shadows[model] = Served.of(model, version, self.fetch(model, version))
+                self.shadows[model] = Served.of(model, version, self.fetch(model, version), recall=self.recall)
                 self._again.pop((model, version), None)
             if not version:
                 self.shadows.pop(model, None)

@@ -68,6 +68,7 @@ class Live:
             paths.home,
             lambda model, version: fetched(paths, model, version),
             section.shadow > 0,
+            params.serve.least_recall,
         )
         self.regular = Regular(section, paths)
         self.unseen = 0
