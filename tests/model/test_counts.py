@@ -23,6 +23,7 @@ from clickflow.params.file import load as load_params
 from clickflow.params.models import Model
 from clickflow.sequences.features import DAY
 from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.serving import score
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths
 from clickflow.training import counts as training
@@ -169,6 +170,8 @@ def test_a_history_online_is_answered_as_in_the_store_and_explained(shop: Paths)
     question = Question(steps, int(split.cut_off[row]))
     assert served.answers([question])["propensity"][0] == pytest.approx(logs[0], abs=1e-4)
     assert likeness.vectors(served) is None, "no table of its graph is taken for item vectors"
+    latest = score.score(load(shop.exported("taste")), shop.sequences("customer"), 3)
+    assert [set(each.answers) for each in latest] == 3 * [{"propensity", "propensity_categories"}]
     told = explain(served, question, "propensity")
     assert told.target == str(int(logs[0, 2:].argmax()) + 2)
     assert any(each.effect for each in told.effects)
