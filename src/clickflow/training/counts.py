@@ -74,18 +74,19 @@ def train_counts(params: Params, paths: Paths, name: str, track: Callable[..., T
         tracker.finish({"weights_sha256": read_json(out / CARD)["weights_sha256"]}, [out / "history.json", out / CARD])
     losses = ", ".join(f"{head} {loss:.4f}" for head, loss in trained.record["train"].items() if head != "loss")
     console.say(
-        f"{name}: {trained.model.weights.shape[1]} weights by {trained.questions:,} questions, trained in "
-        f"{seconds:,.0f} s; loss of what was learned: {losses}"
+        f"{name}: {trained.model.weights.shape[1]} weights by {trained.questions:,} of {trained.of:,} questions, "
+        f"trained in {seconds:,.0f} s; loss of what was learned: {losses}"
     )
 
 
 @dataclass(frozen=True)
 class TrainedCounts:
-    """A fitted model, its line of the history, and how many questions it learned from."""
+    """A fitted model, its line of the history, how many questions its weights are fitted to, and of how many."""
 
     model: Counts
     record: dict[str, Any]
     questions: int
+    of: int
 
 
 def train(spec: Model, folder: Path, seed: int) -> TrainedCounts:
@@ -103,22 +104,23 @@ def train(spec: Model, folder: Path, seed: int) -> TrainedCounts:
     action = np.asarray(train_part.action)
     read = [each for code, each in enumerate(card.actions) if (action == code).mean() >= LEAST_SHARE or each == BOUGHT]
     model = Counts(spec.unit, list(spec.heads), card.actions, read, tables(train_part, card, category, until))
-    losses, questions = {}, 0
+    losses, questions, of = {}, 0, 0
     for place, name in enumerate(model.answers):
         asked, target = questions_of(named(name), split, card, since)
-        questions += len(asked)
+        of += len(asked)
         if not len(asked):
             raise DataError(f"{name}: no answer is an item that the model knows", next_step="ingest more days")
         most = max(1, min(spec.max_questions, CELLS // card.known))
         if len(asked) > most:
             some = np.sort(np.random.default_rng(seed).choice(len(asked), most, replace=False))
             asked, target = asked[some], target[some]
+        questions += len(asked)
         with console.progress(f"fit {name}", ROUNDS) as advance:
             losses[name] = _fit(model, place, split, card, asked, target, advance)
     if split is valid:
         model.know(tables(valid, card, category, int(np.asarray(valid.time).max(initial=until)) + 1))
     record = {"epoch": 1, "train": {"loss": sum(losses.values()), **losses}}
-    return TrainedCounts(model.eval(), record, questions)
+    return TrainedCounts(model.eval(), record, questions, of)
 
 
 def _asked(split: PackedSplit, since: int = 0) -> Array:
