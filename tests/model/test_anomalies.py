@@ -140,9 +140,10 @@ def test_the_oddest_visits_are_told_and_written_the_same_twice(
     assert len(found.session) == 100 and found.rank.max() <= 1
     assert found.known is not None and 0.5 < found.known < 1 and search.notes(found, 0) == []
     few = replace(found, known=0.1)
-    assert [note.split(":")[0][:30] for note in search.notes(few, 7)] == [
+    assert [note.split(":")[0][:30] for note in search.notes(few, 7, 3)] == [
         "the model knows the items of 1",
         "7 visits were left out of the ",
+        "3 visits of too few steps are ",
     ]
     store, newest = paths.sequences("session"), int(found.end.max())
     odd = search.beside(params, paths, MODEL)(artefact, store, newest)

@@ -225,6 +225,7 @@ def told(found: Mapping[str, Any]) -> str:
         "" if stable is None else f"; another training ranks the visits alike to {stable['spearman']:.2f} (Spearman)"
     )
     return (
-        f"{found['planted']} planted cases among {found['visits']:,} visits: average precision {own['surprise']:.3f} "
+        f"checked with {found['planted']} cases that were planted, in memory, among {found['visits']:,} visits of the "
+        f"test part: average precision {own['surprise']:.3f} "
         f"({others}){alike}"
     )

@@ -154,11 +154,11 @@ def run(
         for k in np.argsort(-score, kind="stable")[:top].tolist()
     ]
     card = {"model": model, "version": version, "visits": len(found.session), "customers": len(names)}
-    card |= {"known": None if found.known is None else round(found.known, 6), "robots_left_out": _robots(store)}
+    card |= {"known": None if found.known is None else round(found.known, 6), "robots_left_out": _unseen(store)[0]}
     rule = params.gate.anomalies
     trusted = planted.judge(artefact, store, params.seed, another(params, paths, model, artefact, version))
     card |= {"judged": trusted}
-    for note in (*notes(found, _robots(store)), *planted.notes(rule, trusted)):
+    for note in (*notes(found, *_unseen(store)), *planted.notes(rule, trusted)):
         console.say(f"warning {note}")
     if out is not None and (held := planted.refused(rule, trusted)):
         raise DataError(
@@ -193,7 +193,7 @@ def another(params: Params, paths: Paths, model: str, artefact: Artefact, versio
     return other if surprise.heads(other) and not same else None
 
 
-def notes(found: Found, robots: int) -> list[str]:
+def notes(found: Found, robots: int, short: int = 0) -> list[str]:
     """What the list does not show by itself."""
     said = []
     if found.known is not None and found.known < KNOWN_LEAST:
@@ -206,11 +206,21 @@ def notes(found: Found, robots: int) -> list[str]:
             f"{robots:,} visits were left out of the store as robots (sequences.robots): they are odd, and not in this "
             "list"
         )
+    if short:
+        said.append(
+            f"{short:,} visits of too few steps are not in the store, and a step that repeats the one before at once "
+            "is none: who buys one item again and again is not in this list, unless sequences.session.drop_repeats is "
+            "false"
+        )
     return said
 
 
-def _robots(store: Path) -> int:
-    return sum(int(left.get("sequences", 0)) for name, left in read_card(store).left_out.items() if name in ROBOTS)
+def _unseen(store: Path) -> tuple[int, int]:
+    """Visits that are not in a store: those of robots; and where steps that repeat were dropped, the too short ones."""
+    left = read_card(store).left_out
+    robots = sum(int(each.get("sequences", 0)) for name, each in left.items() if name in ROBOTS)
+    repeats = left.get("repeat", {}).get("events", 0)
+    return robots, int(left.get("too_short", {}).get("sequences", 0)) if repeats else 0
 
 
 def find(
@@ -336,7 +346,7 @@ def beside(params: Params, paths: Paths, model: str) -> 'Callable[[Artefact, Pat
                 return {}
         with console.progress("judging", None) as tick:
             found = find(artefact, store, SPLITS, tick, since)
-        for note in notes(found, _robots(store)):
+        for note in notes(found, *_unseen(store)):
             console.say(f"warning {note}")
         visits, customers = tables(found)
         return {"odd_visits.parquet": visits, "odd_customers.parquet": customers}

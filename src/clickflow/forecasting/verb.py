@@ -220,7 +220,7 @@ def _table(result: dict[str, Any]) -> Any:
             f"{row['reorder_point']:,}",
             f"{row['order_quantity']:,}",
             row["trend"],
-            f"{sure:.0%}",
+            f"{int(sure * 100)}%",  # rounded down: what is named is at least 80% sure
         )
     return Group(_paragraph(result), shown)
 
