@@ -81,8 +81,12 @@ def test_what_is_put_is_read_once_whatever_was_written_twice(tmp_path: Path) -> 
     assert len(files) == 2, "each worker writes files of its own"
     one.put("answers", **answer("r9"))
     one.flush()
+    left = next(folder.glob("answers/*")) / ".killed-1.parquet.99.tmp"
+    left.touch()
+    os.utime(left, (0, 0))
     clock.forward(70 * MINUTE)
     one.flush()
+    assert not left.exists(), "what a kill left goes with the hour"
     rows = log.read(folder, "answers")
     assert rows["request"].to_pylist() == ["r0", "r1", "r2", "r9"]
     assert len(list(folder.rglob("*.parquet"))) == 2, "an hour that is over has one file a worker"

@@ -21,6 +21,7 @@ from clickflow.online.history import Question
 from clickflow.online.live import arms, live, log, rule
 from clickflow.online.live.log import Log
 from clickflow.registry import aliases, champion, ledger
+from clickflow.registry.lock import changing
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
 
@@ -146,6 +147,25 @@ def test_ctrl_c_leaves_a_whole_change_or_none(here: Paths, monkeypatch: pytest.M
     with pytest.raises(UsageError, match="no canary of next_step is on"):
         call("canary", "stop", MODEL, "--reason", "once more, to see")
     assert call("status")["models"][MODEL]["champion"]["version"] == 1
+
+
+def test_a_stop_that_waited_ends_the_canary_that_was_meant_and_no_later_one(
+    here: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two people stop it, and a third begins another before the second's turn comes."""
+    call("promote")
+    with monkeypatch.context() as meanwhile:
+
+        def others_first(paths: Paths) -> Any:
+            meanwhile.undo()
+            call("canary", "stop", MODEL, "--reason", "the first of two")
+            call("canary", "start", MODEL, "--reason", "another")
+            return changing(paths)
+
+        meanwhile.setattr("clickflow.registry.canary.changing", others_first)
+        with pytest.raises(UsageError, match="another canary of next_step has begun since"):
+            call("canary", "stop", MODEL, "--reason", "the second of two")
+    assert [each[0] for each in actions(here)] == ["promote", "canary", "stop", "canary"]
 
 
 def test_a_server_that_has_to_fetch_its_champion_first_takes_part_in_the_canary(

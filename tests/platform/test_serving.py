@@ -384,6 +384,8 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
                 rules = [rule for group in client.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
                 return bool(found) and len(rules) == 11 and {rule["health"] for rule in rules} == {"ok"}
 
+            ready = f"http://127.0.0.1:{port}/-/ready"
+            server.until(lambda: httpx.get(ready, trust_env=False).status_code == 200)
             server.until(answers)
             assert asked("up")["data"]["result"][0]["value"][1] == "1"
             board = json.loads((folder / "dashboard.json").read_text())

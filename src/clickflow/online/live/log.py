@@ -35,6 +35,8 @@ STEP, SHOWN, CLICKED, BOUGHT, DROPPED = "step", "shown", "clicked", "bought", "d
 """Kinds of outcome; dropped: so many rows, `value`, are missing."""
 Row = tuple[Table, tuple[Any, ...]]
 HOUR, DAY = 3600, 86_400
+LEFT = 60
+"""Seconds after which nobody writes a file that is not in its place any more."""
 PREFIX = "hour="
 FORM = "%Y-%m-%dT%H"
 
@@ -242,6 +244,10 @@ class Log:
                 write(folder / f"{self.worker}.parquet", self._remembered(whole))
                 for part in parts:
                     part.unlink(missing_ok=True)
+            for left in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+                with suppress(OSError):
+                    if left.stat().st_mtime < current - LEFT:
+                        left.unlink()
             del self._parts[folder]
         for folder in hours(self.folder):
             if _hour(folder) + HOUR < current - self.keep_days * DAY:

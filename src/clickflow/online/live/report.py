@@ -211,7 +211,8 @@ def _started(params: Params, paths: Paths, models: list[str], version: int | Non
 
 
 def _stopped(params: Params, paths: Paths, models: list[str], _: int | None, reason: str) -> dict[str, Any]:
-    entry = canary.end(params, paths, models[0], promote=False, reason=reason)
+    on = canary.running(ledger.whole(paths), models[0])  # the one that is meant: another may begin while this waits
+    entry = canary.end(params, paths, models[0], promote=False, reason=reason, test=on.number if on else 0)
     return {models[0]: {**_line(entry), "text": f"version {entry.version} answers nobody any more"}}
 
 
