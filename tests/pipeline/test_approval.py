@@ -137,13 +137,13 @@ def answer():
 
 class Person(logging.Handler):
     def emit(self, record):
-        if record.getMessage().startswith("[DAG TEST]"):
-            faulthandler.dump_traceback_later(PATIENCE, exit=True)
-        elif record.getMessage().startswith("Waiting for Human-in-the-loop input"):
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        if record.getMessage().startswith("Waiting for Human-in-the-loop input"):
             answer()
 
 faulthandler.dump_traceback_later(PATIENCE, exit=True)
-logging.getLogger("airflow.sdk.definitions.dag").addHandler(Person())
+for source in ("airflow.sdk.definitions.dag", "airflow.jobs.scheduler_job_runner.SchedulerJobRunner"):
+    logging.getLogger(source).addHandler(Person())
 sys.exit(inprocess.main(sys.argv[1], "retrain", sys.argv[2], "{}"))
 """
 

@@ -5,6 +5,7 @@ end what they have handed on. Exit code 0: the run succeeded.
 """
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,9 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from clickflow.airflow import forking
 from clickflow.system import process
 from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from clickflow.system.files import write_json
+from clickflow.system.files import withhold, write_json
 
 POOLS = {"gpu": 1, "promote": 1}
 """Pools that tasks ask for, and their slots: one training, and one change of champions, at a time."""
@@ -29,6 +31,7 @@ LOOK = 0.25
 
 def main(dags: str, dag_id: str, moment: str, conf: str, file: str = "") -> int:
     """Bring the database up to date, load the DAG files, run the DAG, and return the exit code."""
+    withhold()
     migrate()
     _make_pools()
 
@@ -41,8 +44,10 @@ def main(dags: str, dag_id: str, moment: str, conf: str, file: str = "") -> int:
         return EXIT_FAILED
     when, dag = datetime.fromisoformat(moment), bag.dags[dag_id]
     dag.deadline = None  # a scheduler's to watch, and there is none
+    os.environ["AIRFLOW__CORE__EXECUTOR"] = "clickflow.airflow.forking.ForkingExecutor"
+    forking.ForkingExecutor.dag, forking.ForkingExecutor.pools = dag, POOLS
     with _followed(dag_id, f"manual__{when.isoformat()}", Path(file) if file else None):
-        run = dag.test(run_after=when, logical_date=when, run_conf=json.loads(conf))
+        run = dag.test(run_after=when, logical_date=when, run_conf=json.loads(conf), use_executor=True)
     return 0 if run.state == "success" else EXIT_FAILED
 
 
@@ -60,10 +65,11 @@ def _followed(dag_id: str, run_id: str, file: Path | None) -> Iterator[None]:
         before: dict[str, Any] = {}
         while not ended.wait(LOOK):
             try:
-                tasks = _tasks(dag_id, run_id)
-                if tasks != before:
-                    write_json(file, {"tasks": tasks})
-                    before = tasks
+                with forking.ALONE:
+                    tasks = _tasks(dag_id, run_id)
+                    if tasks != before:
+                        write_json(file, {"tasks": tasks})
+                        before = tasks
             except (SQLAlchemyError, OSError):
                 continue  # the database is busy, or the disk full: the next look will see it
 
@@ -125,6 +131,8 @@ def _make_pools() -> None:
 def _interrupt(number: int, frame: Any) -> None:  # noqa: ARG001
     """Ctrl-C: end what runs, and this process; to Airflow an interrupted task is one that failed and is tried again."""
     process.stop_all()
+    for child in multiprocessing.active_children():  # they were told as well
+        child.join()
     os._exit(EXIT_INTERRUPTED)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,8 +73,7 @@ def run(params: Params, paths: Paths, settings: Sequence[str]) -> None:
     opened = workspace.here(handed_on[OPEN], paths.root)
     folder = runs.results(opened, lambda _: None, everything=True)
     scored = [outcome["model"] for outcome in handed_on[PROMOTE] if outcome["champion"]]
-    for words in [["status"], *(["score", model] for model in scored)]:
-        _show(opened, folder, words)
+    _show(opened, folder, [["status"], *(["score", model] for model in scored)])
     _where_next(opened, folder, sorted(params.models))
 
 
@@ -212,15 +212,25 @@ def _failure(tasks: Mapping[str, Task], states: Mapping[str, State], logs: Path)
     return error
 
 
-def _show(opened: Run, folder: Path, words: Sequence[str]) -> None:
-    """What `clickflow …` says in the folder of the run."""
+def _show(opened: Run, folder: Path, verbs: Sequence[Sequence[str]]) -> None:
+    """What `clickflow …` says in the folder of the run: one after the other, found out at once."""
     env = workspace.environment(opened, folder)
-    done = process.run(
-        ["clickflow", *words], cwd=folder, env=env, say=lambda line: console.out.out(line, highlight=False)
-    )
-    if done.code:
-        console.say(f"`clickflow {' '.join(words)}` ended with exit code {done.code}")
-    console.out.print()
+
+    def ask(words: Sequence[str]) -> tuple[int, list[str]]:
+        lines: list[str] = []
+        return process.run(["clickflow", *words], cwd=folder, env=env, say=lines.append).code, lines
+
+    with ThreadPoolExecutor(len(verbs)) as pool:
+        try:
+            for words, (code, lines) in zip(verbs, pool.map(ask, verbs), strict=True):
+                for line in lines:
+                    console.out.out(line, highlight=False)
+                if code:
+                    console.say(f"`clickflow {' '.join(words)}` ended with exit code {code}")
+                console.out.print()
+        except BaseException:
+            process.stop_all()
+            raise
 
 
 def _where_next(opened: Run, folder: Path, models: Sequence[str]) -> None:
