@@ -4,9 +4,11 @@ import copy
 import gc
 import os
 import shutil
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 
 import memory_folder
@@ -15,6 +17,9 @@ import memory_folder
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+# Params by the hundred: libyaml reads them eight times as fast, to the same values.
+yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]
 
 # A worker holds the modules of every test: to seek garbage among all of them takes a quarter of a second each time.
 gc.set_threshold(700, 10, 1000)
@@ -35,9 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """What failed can be looked at."""
+    """What failed can be looked at. Otherwise it goes, after what the module multiprocessing has there."""
+    gc.unfreeze()
     if _MEMORY in session.config.stash and not exitstatus:
-        shutil.rmtree(session.config.stash[_MEMORY], ignore_errors=True)
+        Finalize(None, shutil.rmtree, [session.config.stash[_MEMORY], True], exitpriority=-200)
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays, and need not be looked through for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

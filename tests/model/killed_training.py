@@ -1,10 +1,10 @@
-"""A training in a process of its own, to be killed: `python killed_training.py FOLDER OUT`."""
+"""A training in a process of its own, to be killed."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from markov_log import CPU, log, model, sizes
 from safetensors.torch import save_file
 
@@ -30,5 +30,7 @@ def write(trained: Trained, out: Path) -> None:
     write_json(out / "history.json", trained.history)
 
 
-if __name__ == "__main__":
-    write(run(Path(sys.argv[1])), Path(sys.argv[2]))
+def main(folder: Path, out: Path) -> None:
+    """All of it, from whatever checkpoint there is."""
+    torch.set_num_threads(1)
+    write(run(folder), out)

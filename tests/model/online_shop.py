@@ -1,7 +1,11 @@
 """A small shop whose model answers online: for tests of what stands on it, without training anything."""
 
+import atexit
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -16,18 +20,25 @@ from clickflow.sequences.store import open_split
 from clickflow.system.paths import Paths
 
 MODEL = "next_step"
+_made: dict[str, Path] = {}
+"""Workspaces, made once for each choice: an export takes half a second."""
 
 
 def exported(folder: Path, *, version: int = 1, seed: int = 0, **choices: Any) -> Served:
     """The artefact of an untrained network of `small_models.spec(**choices)`, made by the real export in the workspace
     `folder`, and served. Items are called by their index, `"2"` and on.
     """
-    paths, model = Paths(folder), small_models.spec(**choices)
-    small_models.shop(paths.sequences("session"))
-    small_models.trained(paths.trained(MODEL), paths.sequences("session"), model, seed=seed)
-    params = replace(load(small_models.ROOT / "params.yaml"), models={MODEL: model}, champion={MODEL: 0})
-    export.run(replace(params, export=replace(params.export, tolerance=1e-3)), paths, MODEL)
-    return Served.of(MODEL, version, paths.exported(MODEL))
+    key = json.dumps([seed, choices], sort_keys=True)
+    if key not in _made:
+        _made[key] = Path(mkdtemp())
+        atexit.register(shutil.rmtree, _made[key], ignore_errors=True)
+        paths, model = Paths(_made[key]), small_models.spec(**choices)
+        small_models.shop(paths.sequences("session"))
+        small_models.trained(paths.trained(MODEL), paths.sequences("session"), model, seed=seed)
+        params = replace(load(small_models.ROOT / "params.yaml"), models={MODEL: model}, champion={MODEL: 0})
+        export.run(replace(params, export=replace(params.export, tolerance=1e-3)), paths, MODEL)
+    shutil.copytree(_made[key], folder, dirs_exist_ok=True)
+    return Served.of(MODEL, version, Paths(folder).exported(MODEL))
 
 
 def with_categories(served: Served) -> Served:

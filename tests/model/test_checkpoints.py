@@ -2,17 +2,16 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from killed_training import run, write
+from killed_training import main, run, write
 from markov_log import CPU, log, model, sizes
 
+import forks
 from clickflow.system.files import sha256
 from clickflow.training.checkpoints import Checkpoint, Checkpoints, fingerprint
 from clickflow.training.loop import train
@@ -42,19 +41,20 @@ def state_of(folder: Path) -> dict[str, int] | None:
 
 def killed_when(folder: Path, out: Path, epoch: int, batch: int, *, last: bool = False) -> None:
     """Start the training, and kill it with SIGKILL once a checkpoint is at that place, or there in the last pass."""
-    command = [sys.executable, str(Path(__file__).with_name("killed_training.py")), str(folder), str(out)]
-    process = subprocess.Popen(command)
+    process = forks.context().Process(target=main, args=(folder, out))
+    process.start()
     try:
         until = time.monotonic() + 120
         while time.monotonic() < until:
             state = state_of(folder)
             if state and (state["last"], state["epoch"], state["batch"]) >= (last, epoch, batch):
                 break
-            assert process.poll() is None, "it ended before it was killed"
+            assert process.exitcode is None, "it ended before it was killed"
             time.sleep(0.002)
     finally:
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 import torch
 from markov_log import CPU, log, model, sizes
 
+import forks
 from clickflow.params.models import Model
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.training.checkpoints import Checkpoints
@@ -22,7 +23,13 @@ from clickflow.training.loop import Trained, train
 pytestmark = pytest.mark.slow
 
 
-def work(spec: Model, group: ProcessGroup | None, sessions: int = 150, **along: Any) -> Trained:
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process would import torch, which takes longer than it trains; a spawned one is test_train_stage's."""
+    monkeypatch.setattr("torch.multiprocessing.get_context", lambda _: forks.context())
+
+
+def work(spec: Model, group: ProcessGroup | None, sessions: int = 90, **along: Any) -> Trained:
     training = log(sessions, 0)
     done = train(spec, sizes(training), training, log(40, 1), seed=0, settings=CPU, group=group, **along)
     if group and group.rank and "torch._dynamo" in sys.modules:
@@ -94,9 +101,9 @@ def test_three_too_with_vectors_moved_and_batches_of_fewer_sequences_than_proces
 def test_what_two_have_begun_one_ends_and_the_other_way_round(tmp_path: Path) -> None:
     of_one, of_two = (Checkpoints(tmp_path / name, 0.0, lambda _: None) for name in ("one", "two"))
     (whole,) = alone((plain(), {}))
-    # not to the end: some steps into the second epoch
-    (begun,) = alone((plain(), {"checkpoints": of_one, "max_steps": 45}))
-    ended, cut = together(2, (plain(), {"checkpoints": of_one}), (plain(), {"checkpoints": of_two, "max_steps": 45}))
+    some = whole.steps * 3 // 4  # in the second epoch
+    (begun,) = alone((plain(), {"checkpoints": of_one, "max_steps": some}))
+    ended, cut = together(2, (plain(), {"checkpoints": of_one}), (plain(), {"checkpoints": of_two, "max_steps": some}))
     assert begun.steps == cut.steps < whole.steps
     alike(ended, whole)
     (continued,) = alone((plain(), {"checkpoints": of_two}))

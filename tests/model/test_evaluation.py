@@ -46,6 +46,11 @@ def evaluated(shop):
     return paths, params, read_json(paths.measured("next_step"))
 
 
+def lean(params):
+    """Its evaluation, for a test that is not about baselines: to fit boosted trees takes half a second."""
+    return replace(params.evaluation, baselines=("popularity",), action_baselines=("majority",))
+
+
 def test_every_position_is_asked_once(evaluated):
     paths, _, metrics = evaluated
     split = open_split(paths.sequences("session"), "test")
@@ -252,7 +257,7 @@ def test_a_champion_with_another_numbering_has_the_same_ranks(shop, tmp_path):
     champion = load(other.exported("next_step"))
     assert champion.item_ids() != load(paths.exported("next_step")).item_ids()
     measured = evaluate.evaluate(
-        load(paths.exported("next_step")), store, params.evaluation, 0, champion=champion, truth=None
+        load(paths.exported("next_step")), store, lean(params), 0, champion=champion, truth=None
     )
     ranks, actions = (measured.answers[name].systems for name in ("next_item", "next_action"))
     answered = measured.metrics["champion_fit"]["answered"]
@@ -277,7 +282,7 @@ def test_a_champion_is_ranked_among_its_own_items(shop, tmp_path):
     from clickflow.system.files import sha256
 
     write_json(folder / "card.json", card | {"vocabulary_sha256": sha256(folder / "vocabulary.parquet")})
-    measured = evaluate.evaluate(load(paths.exported("next_step")), store, params.evaluation, 0, champion=load(folder))
+    measured = evaluate.evaluate(load(paths.exported("next_step")), store, lean(params), 0, champion=load(folder))
     ranks, targets = measured.answers["next_item"].systems, measured.answers["next_item"].target
     assert (ranks["champion"][targets == 2] == 0).all()
     assert (ranks["candidate"][targets == 2] > 0).all()
@@ -326,13 +331,14 @@ def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
         assert not np.array_equal(now["next_item"][~rows], before["next_item"][~rows])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_of_one_head_is_evaluated(shop, tmp_path):
     _, params = shop
     for head, other in (("next_item", "next_action"), ("next_action", "next_item")):
         paths, model = Paths(tmp_path / head), small_models.spec(features=("price",), heads=(head,))
         small_models.shop(paths.sequences("session"), test=20)
         small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
-        alone = replace(params, models={"next_step": model})
+        alone = replace(params, models={"next_step": model}, evaluation=lean(params))
         export.run(alone, paths, "next_step")
         evaluate.run(alone, paths, "next_step")
         metrics = read_json(paths.measured("next_step"))
@@ -406,8 +412,8 @@ def test_two_figures_are_named_where_known_items_and_all_differ(evaluated):
 def test_the_report_shows_sessions_that_were_drawn_with_what_came_and_what_was_expected(evaluated):
     paths, params, _ = evaluated
     store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
-    made = evaluate.evaluate(artefact, store, params.evaluation, params.seed).examples
-    assert made == evaluate.evaluate(artefact, store, params.evaluation, params.seed).examples
+    made = evaluate.evaluate(artefact, store, lean(params), params.seed).examples
+    assert made == evaluate.evaluate(artefact, store, lean(params), params.seed).examples
     assert len(made) == examples.SESSIONS
     page = (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
     split, steps = open_split(store, "test"), []
@@ -454,7 +460,7 @@ def test_what_a_champion_may_have_learned_from_is_marked_by_time(shop, tmp_path)
 
     def marked(**card):
         champion = replace(candidate, card={**candidate.card, **card})
-        measured = evaluate.evaluate(candidate, store, params.evaluation, 0, champion=champion)
+        measured = evaluate.evaluate(candidate, store, lean(params), 0, champion=champion)
         rows = evaluate.rows(measured, "next_item")["seen_champion"].to_numpy(zero_copy_only=False)
         return rows, measured.metrics["seen"]["champion"]
 

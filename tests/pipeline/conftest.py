@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,27 +16,20 @@ from once import once
 
 
 @pytest.fixture(scope="session")
-def _dvc() -> Iterator[None]:
+def _dvc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What runs in the test's own process need not import DVC anew for each command."""
-    with (
-        tempfile.TemporaryDirectory(prefix="clickflow-dvc-") as folder,
-        warm.serving(Path(folder) / "dvc", warm.DVC) as server,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    server = warm.serving(tmp_path_factory, "dvc", warm.DVC)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "_DVC", server.ask(process._DVC))
         yield
 
 
 @pytest.fixture(scope="session")
-def airflow_server() -> Iterator[warm.Server]:
+def airflow_server(tmp_path_factory: pytest.TempPathFactory) -> warm.Server:
     """Programs that use Airflow need not import it anew; each has as its home the folder in which it runs."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
     env |= {**warm.IN_ANY_HOME, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-    with (
-        tempfile.TemporaryDirectory(prefix="clickflow-airflow-") as folder,
-        warm.serving(Path(folder) / "airflow", warm.AIRFLOW, env) as server,
-    ):
-        yield server
+    return warm.serving(tmp_path_factory, "airflow-server", warm.AIRFLOW, env)
 
 
 @pytest.fixture(scope="session")

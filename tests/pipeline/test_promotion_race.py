@@ -1,7 +1,6 @@
 """Real processes: two promotions at once, and promotions killed with SIGKILL between any two of their effects."""
 
 import functools
-import multiprocessing
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from registry_workspace import MODEL, candidate, params_of, state, with_store, workspace
 
+import forks
 from clickflow.registry import promote, rollback
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
@@ -21,10 +21,7 @@ from clickflow.system.paths import Paths
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
     """Processes that start with MLflow and its stores imported, and nothing opened."""
-    context = multiprocessing.get_context("forkserver")
-    stores = [f"mlflow.store.{name}.sqlalchemy_store" for name in ("tracking", "model_registry")]
-    context.set_forkserver_preload([*stores, "clickflow.registry.promote", "registry_workspace"])
-    return context
+    return forks.context()
 
 
 def promoting(root: str, home: str, start: Any) -> None:

@@ -5,11 +5,15 @@ its own from who asks for it, and is killed where that one ends. Tests of what a
 processes, and of the command line, start them as always.
 """
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
+
+from once import once
 
 _SERVER = """
 import json, os, select, signal, socket, sys, threading, traceback
@@ -52,10 +56,15 @@ listener.bind(sys.argv[1])
 listener.listen(64)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
 print("ready", flush=True)
+until = int(sys.argv[3])
 while True:
-    ready, _, _ = select.select([listener, 0], [], [])
-    if 0 in ready:
-        break  # whoever has started the server is gone
+    ready, _, _ = select.select([listener], [], [], 1.0)
+    if not ready:
+        try:
+            os.kill(until, 0)
+        except ProcessLookupError:
+            break  # the tests are over
+        continue
     asked, _ = listener.accept()
     if os.fork() == 0:
         listener.close()
@@ -88,7 +97,7 @@ import airflow.dag_processing.dagbag, airflow.sdk.execution_time.task_runner, ai
 from airflow import models, settings
 from airflow.sdk.execution_time import supervisor
 models.import_all_models()
-supervisor.in_process_api_server().app
+supervisor.in_process_api_server().app._cadwyn_initialize()
 settings.dispose_orm()
 settings.configure_orm()  # without a connection
 """
@@ -109,16 +118,20 @@ class Server:
         return _ASK.format(server=self._socket, code=code)
 
 
-@contextmanager
-def serving(socket: Path, imports: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A server that has the `imports` done, under variables of its own."""
-    command = [sys.executable, "-c", _SERVER, str(socket), imports]
-    with subprocess.Popen(
-        command, cwd=socket.parent, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
+def serving(temporary: pytest.TempPathFactory, name: str, imports: str, env: Mapping[str, str] | None = None) -> Server:
+    """The server that has the `imports` done, under variables of its own: one for all workers, until pytest ends."""
+    until = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+    def start(folder: Path) -> None:
+        command = [sys.executable, "-c", _SERVER, str(folder / "socket"), imports, str(until)]
+        child = subprocess.Popen(
+            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        _started.append(child)
         assert child.stdout
         assert "ready\n" in child.stdout
-        yield Server(socket)
-        assert child.stdin
-        child.stdin.close()
-        child.wait()
+
+    return Server(once(temporary, name, start) / "socket")
+
+
+_started: list["subprocess.Popen[str]"] = []
