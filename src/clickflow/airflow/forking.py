@@ -1,7 +1,7 @@
 """An executor for a DAG run without a server: each task in a process forked from one that has Airflow and the DAG.
 
-Tasks that do not wait for each other run at once, as on a platform: as many as there are processors, of a pool as many
-as it has slots.
+Tasks that do not wait for each other run at once, as on a platform: as many as there are processors, up to four, of a
+pool as many as it has slots.
 """
 
 import os
@@ -21,6 +21,8 @@ ALONE = Lock()
 """Held while a process is forked, and by a thread that uses the database meanwhile: a lock of SQLite's would be forked
 too, and never be released.
 """
+MOST = 4
+"""Tasks at once, whatever the processors: each may take gigabytes of memory."""
 AGAIN = 5.0
 """Seconds after which Airflow looks for tasks that have become ready, as one that is tried again does."""
 
@@ -41,7 +43,7 @@ class ForkingExecutor(BaseExecutor):  # type: ignore[misc]  # Airflow is not typ
     jwt_generator = _NoTokens()
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__(parallelism=len(os.sched_getaffinity(0)))
+        super().__init__(parallelism=min(MOST, len(os.sched_getaffinity(0))))
         self._children: dict[Any, Any] = {}
 
     def start(self) -> None:
