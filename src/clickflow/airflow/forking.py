@@ -56,7 +56,7 @@ class ForkingExecutor(BaseExecutor):  # type: ignore[misc]  # Airflow is not typ
 
     def _get_workloads_to_schedule(self, open_slots: int) -> list[tuple[Any, Any]]:
         taken = Counter(self._pool(key.task_id) for key in self._children)
-        chosen = []
+        chosen: list[tuple[Any, Any]] = []
         for key, workload in self.order_queued_tasks_by_priority():
             pool = self._pool(key.task_id)
             if len(chosen) < open_slots and taken[pool] < self.pools.get(pool, self.parallelism):
