@@ -68,7 +68,7 @@ def test_only_what_is_nested_deeper_than_the_writer_goes_is_too_deep() -> None:
 @pytest.mark.parametrize(
     ("broken", "raw"),
     [
-        (b'{"a": NaN}', b'{"a": NaN}'),
+        (b'{"a": nan}', b'{"a": nan}'),
         (b"{a: 1}", b"{a: 1}"),
         (b'{"a": 1,}', b'{"a": 1,}'),
         (b'{"a": "x}', b'{"a": "x}'),

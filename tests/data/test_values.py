@@ -342,4 +342,19 @@ def test_ids_that_may_not_mean_what_they_seem_are_named_and_no_address_is() -> N
     assert several.startswith("item_id: 3 ids are several other items in one, such as '1|2'")
     assert address.startswith("item_id: 3 values hold")
     assert "eve" not in address
-    assert list(suspects.of_items(pa.array(["a", "b", "A|c"]))) == []
+    assert list(suspects.of_items(pa.array(["a", "b", "A|c", "5%", "R&B", '6"']))) == []
+    (coded,) = suspects.of_items(pa.array(["shoe%20a", "shoe a", "b&amp;c", "b&c", "d%2Fe", "d/e"]))
+    assert coded.startswith("item_id: 6 ids are 3 where")
+    (quoted,) = suspects.of_items(pa.array(['"a"', "'b'", '"c"']))
+    assert quoted.startswith("item_id: 3 ids stand in quotes")
+
+
+def test_nan_in_json_lines_is_nothing_and_costs_no_event(desk: Desk) -> None:
+    """As pandas and Python's own json write it."""
+    lines = [{"event_time": "2026-01-05", "event_type": "view", "user_id": "u", "item_id": f'i{n}, "x": NaN,',
+              "price": price} for n, price in enumerate([float("nan"), float("inf"), 2.5])]  # fmt: skip
+    desk.put("a.jsonl", "".join(f"{json.dumps(each)}\n" for each in lines).encode() + b'{"price": NaN, "item_id": }\n')
+    outcome = desk.ingest()
+    assert outcome.events["price"].to_pylist() == [None, None, 2.5]
+    assert outcome.events["item_id"].to_pylist() == [each["item_id"] for each in lines]
+    assert (outcome.card["reasons"], outcome.card["unread"]["price"]["bad_number"]["count"]) == ({"bad_json": 1}, 1)

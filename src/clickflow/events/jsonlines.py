@@ -82,8 +82,8 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
         reason = ""
         events: Any = None
         try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            value = loaded(line)
+        except ValueError:
             reason = "broken_encoding" if b"\0" in line or not is_text(line) else "bad_json"
         else:
             events = [] if too_deep(line, value) else exploded(value, nested)
@@ -103,6 +103,22 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
 
     table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(wanted, columns, strict=True)})
     return Rows(table, np.array(positions, np.int64), refused, blank)
+
+
+def loaded(line: bytes) -> Any:
+    """The value of a line. `NaN`, which is how pandas writes that there is nothing, is null; an infinity its name.
+
+    Raises ValueError where it is no JSON.
+    """
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if b"NaN" not in line and b"Infinity" not in line:
+            raise
+        try:
+            return json.loads(line.decode(), parse_constant=lambda name: None if name == "NaN" else name)
+        except RecursionError:
+            raise ValueError from None
 
 
 def too_deep(line: bytes, value: Any) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from clickflow.events.delimited import Delimited
 from clickflow.events.folders import format_of, member_of, partitions
 from clickflow.events.json_arrays import is_array
 from clickflow.events.json_arrays import sample as json_sample
-from clickflow.events.jsonlines import JsonLines, too_deep
+from clickflow.events.jsonlines import JsonLines, loaded, too_deep
 from clickflow.events.mapping import columns_of, constants_of, lacks
 from clickflow.events.presets import Layout, layout_of
 from clickflow.events.rows import Rows
@@ -357,8 +356,8 @@ def _json(
     array = is_array(head)
     for line in json_sample(head, SAMPLE) if array else head.split(b"\n")[:SAMPLE]:
         try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            value = loaded(line)
+        except ValueError:
             continue
         if isinstance(value, dict) and not too_deep(line, value):
             tops |= dict.fromkeys(value)

@@ -1,6 +1,8 @@
 """Ids that may not mean what they seem: one thing in several spellings, several in one id, a person's address."""
 
+import html
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +12,8 @@ FEW, SHARE = 3, 0.01
 LOOKED_AT = 10_000
 """Ids with a separator in them that are taken apart."""
 SEPARATED = r"^[^|;,]+(?:[|;,][^|;,]+)+$"
+CODED = r"%[0-9A-Fa-f]{2}|&#?[0-9A-Za-z]+;"
+QUOTED = r"""^(?:".*"|'.*')$"""
 ADDRESS = r"[^\s@:/?&=]+@[^\s@]+\.[A-Za-z]{2,}"
 
 
@@ -17,7 +21,7 @@ def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
     """Distinct ids that differ by case, by Unicode's forms of a letter or by zeros in front alone: each is another one,
     and one person, visit or item may be several.
     """
-    folded = pc.utf8_lower(pc.utf8_normalize(ids, form="NFKC"))
+    folded = pc.utf8_lower(pc.utf8_normalize(_decoded(ids), form="NFKC"))
     folded = pc.replace_substring_regex(folded, r"^0*([0-9]+?)(?:\.0)?$", r"\1")
     first = pc.index_in(folded, folded.unique())
     seen = len(folded.unique())
@@ -47,7 +51,19 @@ def of_items(ids: pa.Array | pa.ChunkedArray) -> Iterator[str]:
                 f"item_id: {len(joined):,} ids are several other items in one, such as {joined[0]!r}: each is an item "
                 "of its own here; write a row for each item"
             )
+    if (count := pc.sum(pc.match_substring_regex(ids, QUOTED)).as_py() or 0) >= FEW:
+        yield (
+            f"item_id: {count:,} ids stand in quotes, which are a part of them here: a quote counts where a field "
+            "begins with it, without a space before, and only a double one"
+        )
     yield from of_addresses("item_id", ids)
+
+
+def _decoded(ids: pa.Array) -> pa.Array:
+    """Ids without what a page's address or HTML makes of letters: `shoe%20a`, `a&amp;b`."""
+    coded = pc.match_substring_regex(ids, CODED)
+    plain = [html.unescape(unquote(text)) for text in ids.filter(coded).to_pylist()]
+    return pc.replace_with_mask(ids, coded, pa.array(plain, pa.string())) if plain else ids
 
 
 def of_addresses(what: str, values: pa.Array) -> Iterator[str]:

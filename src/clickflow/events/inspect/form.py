@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,7 +16,7 @@ from clickflow.events.fields import exploded, paths
 from clickflow.events.folders import member_of, partitions
 from clickflow.events.inspect.words import column_named
 from clickflow.events.json_arrays import is_array, sample
-from clickflow.events.jsonlines import JsonLines, too_deep
+from clickflow.events.jsonlines import JsonLines, loaded, too_deep
 from clickflow.events.mapping import no_column_twice
 from clickflow.events.rows import Rows, with_constants
 from clickflow.events.sources import HEAD, TYPED, EmptyFile, Reader, untyped
@@ -218,8 +217,8 @@ def encoding_of(raw: bytes) -> tuple[str, tuple[str, ...]]:
 def _objects(body: bytes) -> bool:
     for line in body.split(b"\n")[:LINES]:
         try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            value = loaded(line)
+        except ValueError:
             continue
         return isinstance(value[0] if isinstance(value, list) and value else value, dict)
     return re.match(rb'\s*(\[\s*\{|\{\s*")', body) is not None
@@ -232,8 +231,8 @@ def _json(
     array = is_array(body)
     for line in sample(body, LINES) if array else body.split(b"\n")[:LINES]:
         try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            value = loaded(line)
+        except ValueError:
             continue
         if isinstance(value, dict) and not too_deep(line, value):
             lines.append(value)

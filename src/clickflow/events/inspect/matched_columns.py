@@ -24,7 +24,7 @@ POINT = re.compile(rf"[^\d]*[+-]?\d{{1,3}}(?:[,'’{SPACES}]?\d{{3}})*\.\d+[^\d]
 GROUPED = re.compile(rf"(?<!\d)\d{{1,3}}(['’{SPACES}])\d{{3}}(?!\d)")
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 BELOW_THOUSAND = re.compile(r"\d{1,3}")
-SIGN = re.compile(r"^\s*([^\d\s.,+()-]{1,4})|([^\d\s.,+()-]{1,4})\s*$")
+SIGN = re.compile(r"^\s*([^\d\s.,+()'\x22-]{1,4})|([^\d\s.,+()'\x22-]{1,4})\s*$")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,10 +59,10 @@ COLUMN_NAMES = {
 """Canonical column: its names, the likelier before."""
 
 TYPE_NAMES = {
-    "view": """view pv page_view pageview view_item product_view item_view detail_view viewed_product
-        product_viewed view_product detail clicks browse visit ansehen angesehen ansicht aufruf seitenaufruf
-        produktansicht produkt vue vue_produit consultation consulter ver vista visto visualizar 浏览 点击 查看
-        访问 浏览商品""",
+    "view": """view pv view_content content_view page_view pageview view_item product_view item_view detail_view
+        viewed_product product_viewed view_product detail clicks browse visit ansehen angesehen ansicht aufruf
+        seitenaufruf produktansicht produkt vue vue_produit consultation consulter ver vista visto visualizar
+        浏览 点击 查看 访问 浏览商品""",
     "cart": """cart carts add_to_cart add_cart added_to_cart product_added basket add_to_basket added_to_basket
         bag add_to_bag added_to_bag add_to_trolley atc cart_add warenkorb in_den_warenkorb panier ajout_panier
         ajouter_au_panier carrito agregar_al_carrito anadir_al_carrito 加购 加入购物车 加购物车 购物车""",
@@ -71,10 +71,12 @@ TYPE_NAMES = {
     "remove": """remove remove_from_cart remove_from_basket remove_from_bag removed_from_cart product_removed
         cart_remove entfernt aus_warenkorb retirer retrait_panier quitar eliminar 移除 删除 移出购物车 取消加购""",
     "purchase": """purchase purchased buy bought transaction order orders ordered order_completed order_placed
-        product_purchased sale sold checkout_completed kauf gekauft verkauf verkauft vente venta bestellung
-        bestellt achat achete acheter commande compra comprado comprar pedido 购买 下单 支付 成交 买 付款""",
-    "cancel": """cancel cancelled canceled refund refunded return returned credit_note storno storniert
-        stornierung retoure gutschrift annulation remboursement retour cancelacion devolucion 取消订单 退款 退货""",
+        ecommerce_order product_purchased sale sold checkout_completed kauf gekauft verkauf verkauft vente venta
+        bestellung bestellt achat achete acheter commande compra comprado comprar pedido
+        购买 下单 支付 成交 买 付款""",
+    "cancel": """cancel order_cancelled order_refunded purchase_cancelled cancelled canceled refund refunded return
+        returned credit_note storno storniert stornierung retoure gutschrift annulation remboursement retour
+        cancelacion devolucion 取消订单 退款 退货""",
     "search": """search view_search_results searched query suche gesucht recherche busqueda buscar 搜索 搜索商品""",
     "impression": """impression impressions view_item_list view_promotion exposure shown einblendung affichage
         impresion 曝光 展示""",
