@@ -75,6 +75,19 @@ def test_a_rejected_candidate_is_registered_and_no_champion(here: Paths) -> None
     assert len(lines(here)) == 1
 
 
+@pytest.mark.parametrize("said", [None, "reject"])
+def test_a_rollback_is_no_way_past_a_person(here: Paths, said: str | None) -> None:
+    promote(*(["--answers", answer(said, "the brand filter is missing")] if said else []))
+    for version in ("1", None):
+        words = ["rollback", MODEL, "--reason", "a way round", *(["--to", version] if version else [])]
+        result = CliRunner().invoke(cli.app, words)
+        assert isinstance(result.exception, UsageError)
+        assert ("nobody has agreed to it" if version else "has no champion yet") in str(result.exception)
+    assert lines(here)[-1]["champion"] == 0
+    promote(MODEL, "--approve", "looked again")
+    assert lines(here)[-1]["champion"] == 1
+
+
 def test_no_answer_in_time_is_no_approval(here: Paths) -> None:
     done = promote("--answers", answer("none", "nobody answered within 72 hours"))
     assert (done["outcome"], done["champion"]) == ("held", 0)

@@ -140,3 +140,9 @@ def test_a_window_from_an_event_becomes_params(params: Params) -> None:
     assert asked.values == {"sequences.since": "2026-01-05T00:00:00+00:00"}
     with pytest.raises(UsageError, match="since is given twice"):
         forms.read({"since": "2026-01-01"}, params, {"since": "2026-01-05"})
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "soon", 5])
+def test_a_moment_that_is_none_is_refused(params: Params, moment: Any) -> None:
+    with pytest.raises(UsageError, match=r"since: .* is no moment"):
+        forms.read({"since": moment}, params)

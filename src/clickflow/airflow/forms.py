@@ -218,11 +218,11 @@ def instant(said: Any, name: str) -> str:
     """A moment as ISO 8601 in UTC; one without a zone is UTC. Raises UsageError where it is none."""
     try:
         moment = said if isinstance(said, datetime) else datetime.fromisoformat(str(said))
-    except ValueError:
+        return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+    except (ValueError, OverflowError):
         raise UsageError(
             f"{name}: {said!r} is no moment", kept=NOT_RUN, next_step="write it as 2026-01-31 or 2026-01-31T06:00:00Z"
         ) from None
-    return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def window_of(events: Sequence[Mapping[str, Any] | None]) -> dict[str, str]:

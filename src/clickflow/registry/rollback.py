@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from clickflow.params.schema import Params
-from clickflow.registry import aliases, champion, ledger
+from clickflow.registry import aliases, canary, champion, ledger
 from clickflow.registry.ledger import Entry
 from clickflow.registry.lock import changing
 from clickflow.system import console
@@ -18,8 +18,9 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
     """Make `to` the champion of `model`; none given: the previous champion. The champion until now becomes previous.
 
     0 takes the champion down: the next candidate is judged as the first one, as befits another shop's data. A version
-    must have been champion, or have passed the gate, and its files must be whole: they are fetched and hashed before
-    anything changes. Raises UsageError where it may not be champion.
+    must have been champion, or a canary; one that waits for a person's word, or that a person rejected, waits on. Its
+    files must be whole: they are fetched and hashed before anything changes. Raises UsageError where it may not be
+    champion.
     """
     params.model(model)
     if not reason.strip():
@@ -43,7 +44,7 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
             raise UsageError(
                 f"{model} has had no champion before version {standing.champion}",
                 kept=kept,
-                next_step=f"name a version that passed the gate: `clickflow rollback {model} --to VERSION --reason …`",
+                next_step=f"name a version that was let through: `clickflow rollback {model} --to VERSION --reason …`",
             )
         if target == standing.champion:
             raise UsageError(f"version {target} of {model} is champion already", kept=kept)
@@ -72,13 +73,18 @@ def _tags(
     moves = [entry for entry in entries if entry.model == model and entry.moves]
     registered = registered_models.version(store, model, target)
     was_champion = any(target in (entry.champion, entry.previous) for entry in moves)
-    if registered is None or not (was_champion or registered.tags.get("decision") == "promote"):
-        why = "is not registered" if registered is None else "was never champion and did not pass the gate"
+    let_through = any(e.model == model and e.version == target and e.action in canary.LET_THROUGH for e in entries)
+    if registered is None or not (was_champion or let_through):
+        passed = registered is not None and registered.tags.get("decision") == "promote"
+        why = f"was never champion and {'nobody has agreed to it' if passed else 'did not pass the gate'}"
+        if registered is None:
+            why = "is not registered"
         may = sorted({entry.champion for entry in moves} - {moves[-1].champion if moves else 0, 0})
         raise UsageError(
             f"version {target} of {model} {why}",
             kept=kept,
-            next_step=f"these were champion: {', '.join(map(str, may)) or 'none other'}",
+            next_step=f"these were champion: {', '.join(map(str, may)) or 'none other'}"
+            + ("; to agree to it: `clickflow promote --approve` where its run's results lie" if passed else ""),
         )
     champion.fetch(params, paths, model, target)
     return registered.tags
