@@ -146,3 +146,9 @@ def test_a_window_from_an_event_becomes_params(params: Params) -> None:
 def test_a_moment_that_is_none_is_refused(params: Params, moment: Any) -> None:
     with pytest.raises(UsageError, match=r"since: .* is no moment"):
         forms.read({"since": moment}, params)
+
+
+@pytest.mark.parametrize("note", ["a\0b", "a\ud800", 5, ["a"]])
+def test_a_note_that_git_cannot_keep_is_refused_before_the_work(params: Params, note: Any) -> None:
+    with pytest.raises(UsageError, match="note: is no text"):
+        forms.read({"note": note}, params)

@@ -207,7 +207,18 @@ def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | N
     _contradictions(values, overrides)
     asked = {**values, **overrides}
     _without_effect(asked, params.source)
-    return Asked(asked, tuple(models), given.get("note") or "")
+    return Asked(asked, tuple(models), words(given.get("note") or "", "note"))
+
+
+def words(said: Any, name: str) -> str:
+    """What a person wrote, which goes to git and to the ledger. Raises UsageError where it is no text there."""
+    try:
+        fine = "\0" not in said and said.encode() is not None
+    except (AttributeError, TypeError, UnicodeEncodeError):
+        fine = False
+    if not fine:
+        raise UsageError(f"{name}: is no text: it holds a NUL or half a letter", kept=NOT_RUN)
+    return str(said)
 
 
 def _has_epochs(model: Model) -> bool:

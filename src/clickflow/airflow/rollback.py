@@ -106,7 +106,7 @@ class RollbackOperator(ClickflowOperator):
         """What `clickflow rollback --json` says."""
         forms.check_keys(context["dag_run"].conf or {}, context["dag"].params.keys())
         given = context["params"]
-        reason = given["reason"].strip()
+        reason = forms.words(given["reason"], "reason").strip()
         words = ["rollback", str(given["model"]), "--reason", reason]
         words += ["--to", str(given["to"])] if given["to"] else []
         run = self._run(context)
