@@ -9,8 +9,10 @@ process, asks `POST /v1/recommend` for 20 items, all items scored, after histori
 
 `start`: seconds from the process to the first time it says it is ready. `memory_mb`: the processes' own share (PSS).
 `one_by_one`: each request when the one before it is answered. `aim`: at the rate of `--aims`. `highest`: the highest
-rate that holds the aim's p99, found by steps of `--search` seconds, then held for `--seconds`. `swap`: another version
-becomes champion while requests come; seconds until it answers (`serve.refresh_seconds`, 2, is part of it) and errors.
+rate that holds the aim's p99 in two of three tries, found by steps of `--search` seconds or as long as `LEAST_ASKED`
+requests take, then held for `--seconds`; none is looked for where p99 one by one is above the aim's already. `swap`:
+another version becomes champion while requests come; seconds until it answers (`serve.refresh_seconds`, 2, is part of
+it) and errors.
 `mlflow`: the same artefact in MLflow's server (pyfunc, one worker), asked for the same. `machine`: what a float32
 product of 8 queries with 100,000 items takes one thread before and after, by the clock and of its own processor time:
 where these differ, others were at work, and latencies are to be read as ratios. `processor_ms`: what the server's
@@ -55,8 +57,10 @@ NAME = "next_step"
 BODIES, LONGEST, K = 500, 20, 20
 LEAST_STEP = 1.08
 """The highest rate is known to this factor."""
-DEEPEST = 64
+DEEPEST = 16
 """Times below the first that no rate is tried."""
+LEAST_ASKED, LONGEST_TRY = 600, 30
+"""Requests by which a p99 is judged, and seconds that a try has for them: of 70 the p99 is the slowest."""
 SWAP_EVERY, SAMPLE_EVERY = 20.0, 5.0
 SERVED_BY_MLFLOW = """
 import json
@@ -228,12 +232,18 @@ def one_by_one(ask: Ask, seconds: float) -> dict[str, Any]:
 
 
 def highest(ask: Ask, *, start: float, p99: float, search: float, seconds: float) -> dict[str, Any]:
-    """The highest rate at which no request fails and p99 is under so many milliseconds."""
+    """The highest rate at which no request fails and p99 is under so many milliseconds, in two of three tries."""
 
     def holds(rate: float, seconds: float) -> dict[str, Any] | None:
-        found = ask(rate=rate, seconds=seconds)
-        progress(f"  {rate:.0f}/s: p50 {found['latency_ms']['p50']} p99 {found['latency_ms']['p99']} ms")
-        return found if found["latency_ms"]["p99"] < p99 and not found["errors"] else None
+        good: list[dict[str, Any]] = []
+        for tried in range(3):
+            found = ask(rate=rate, seconds=max(seconds, min(LEAST_ASKED / rate, LONGEST_TRY)))
+            progress(f"  {rate:.0f}/s: p50 {found['latency_ms']['p50']} p99 {found['latency_ms']['p99']} ms")
+            if found["latency_ms"]["p99"] < p99 and not found["errors"]:
+                good.append(found)
+            if len(good) == 2 or tried - len(good) == 1:
+                break
+        return max(good, key=lambda each: float(each["latency_ms"]["p99"])) if len(good) == 2 else None
 
     low, high, rate = 0.0, float("inf"), start
     while high / max(low, 1) > LEAST_STEP:
@@ -246,6 +256,13 @@ def highest(ask: Ask, *, start: float, p99: float, search: float, seconds: float
             return found
         low /= LEAST_STEP
     return {"requests_per_second": 0}
+
+
+def sought(ask: Ask, single: Mapping[str, Any], rate: float, p99: float, asked: argparse.Namespace) -> dict[str, Any]:
+    """`highest`, but where that cannot be."""
+    if single["latency_ms"]["p99"] >= p99:
+        return {"requests_per_second": 0, "why": f"one by one p99 is {single['latency_ms']['p99']} ms"}
+    return highest(ask, start=rate, p99=p99, search=asked.search, seconds=asked.seconds)
 
 
 def swapped(shop: Shop, ask: Ask, body: str, rate: float, seconds: float) -> dict[str, Any]:
@@ -372,7 +389,7 @@ def measured(asked: argparse.Namespace, folder: Path, items: int, aim: tuple[flo
     steps: dict[str, Callable[[Ask], Any]] = {
         "one_by_one": lambda ask: one_by_one(ask, asked.seconds),
         "aim": lambda ask: ask(rate=rate, seconds=asked.seconds),
-        "highest": lambda ask: highest(ask, start=rate, p99=p99, search=asked.search, seconds=asked.seconds),
+        "highest": lambda ask: sought(ask, result["one_by_one"], rate, p99, asked),
         "swap": lambda ask: swapped(shop, ask, bodies[0], easy(), max(asked.seconds, 16)),
     }
     if asked.soak:

@@ -12,7 +12,7 @@ from clickflow.online import near
 from clickflow.online.cut import Cut
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question
-from clickflow.online.http.server import unindexed
+from clickflow.online.http.server import unlike_asked
 from clickflow.online.ranking import Rules, recommend
 from clickflow.online.served import Served
 from clickflow.online.table import Table
@@ -71,9 +71,7 @@ def test_processes_share_the_file_of_an_index_and_a_spoilt_one_is_made_again(tmp
     stamp = file.stat().st_mtime_ns
     second, _ = near.made(table, queries, 0.9, file)
     assert file.stat().st_mtime_ns == stamp
-    content = file.read_bytes()
-    file.unlink()  # others have it mapped
-    file.write_bytes(content[:-9] + b"spoilt!!!")
+    file.write_bytes(file.read_bytes()[:-9] + b"spoilt!!!")
     third, _ = near.made(table, queries, 0.9, file)
     assert file.stat().st_mtime_ns != stamp
     assert json.loads(file.with_suffix(".json").read_bytes())["rows"] == 20_098
@@ -97,7 +95,7 @@ def test_rules_hold_and_answers_say_that_they_are_approximate(
 ) -> None:
     monkeypatch.setattr(near, "LEAST", 1)
     monkeypatch.setattr(near, "SHARE", 1)
-    monkeypatch.setattr(near, "WEIGHED", 1)
+    monkeypatch.setattr(near, "LOOKED_AT", 1)
     tmp_path, exact = shop
     folder = exact.artefact.folder
     served = Served.of(exact.model, 1, folder, recall=0.01)
@@ -133,5 +131,5 @@ def test_an_index_below_the_floor_does_not_answer_and_health_says_so(
     found, right = (Engine({each.model: each}).answer(each.model, asked, Rules(k=5)) for each in (served, exact))
     assert found.rankings == right.rankings
     engine = Engine({served.model: served})
-    assert list(unindexed(engine, Serve(index="approximate"))) == [f"index of {served.model}"]
-    assert not unindexed(engine, Serve())
+    assert list(unlike_asked(engine, Serve(index="approximate"))) == [f"index of {served.model}"]
+    assert not unlike_asked(engine, Serve())

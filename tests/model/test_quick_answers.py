@@ -12,9 +12,11 @@ from clickflow.artefact.artefact import load
 from clickflow.online import cut, shared, table
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question, Step
+from clickflow.online.http.server import unlike_asked
 from clickflow.online.ranking import Rules, recommend
 from clickflow.online.served import Served
 from clickflow.online.table import Table
+from clickflow.params.serve import Serve
 from clickflow.sequences.indexes import FIRST_ITEM
 
 KINDS: list[dict[str, Any]] = [
@@ -138,8 +140,13 @@ def test_processes_map_the_same_file_of_a_large_table(tmp_path: Path, monkeypatc
     assert not isinstance(own, np.memmap)
     file.unlink()
     monkeypatch.setattr(shared, "_write", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
-    (alone,) = Served.of("m", 4, folder).artefact.session.tables
+    apart = Served.of("m", 4, folder)
+    (alone,) = apart.artefact.session.tables
     assert np.array_equal(alone, own)
+    assert apart.unshared
+    assert not served.unshared
+    found = {workers: unlike_asked(Engine({"m": apart}), Serve(workers=workers)) for workers in (1, 2)}
+    assert (list(found[1]), list(found[2])) == ([], ["memory of m"])  # health says it
 
 
 def test_an_error_is_told_to_who_asked_for_it_alone(tmp_path: Path) -> None:

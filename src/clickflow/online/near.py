@@ -1,12 +1,13 @@
 """An approximate index of items (faiss): the best few of a table without scoring all of it.
 
-Items lie in lists of neighbours, and of each query the lists whose middles score highest are read, in eight bits; what
-is found there is scored again in float32. How many lists that takes is measured when a model is loaded, on queries of
-its own, against all scores: as few as find `least` of the best 20. Where a quarter of the lists is too few, there is no
-index, and all items are scored. What all items weigh together is estimated: those that were found, and for all others
-the mean of a sample; how far off that is, is measured too.
+Items lie in lists of neighbours, and of each query the lists whose middles score highest are read, in two bits a
+number; what looks best there is scored again in float32. How many lists that takes is measured when a model is loaded,
+on queries of its own, against all scores: as few as find `least` of the best 20. Where a quarter of the lists is too
+few, there is no index, and all items are scored. What all items weigh together is estimated: those that were found, and
+for all others the mean of a sample; how far off that is, is measured too.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,10 +26,10 @@ LEAST = 20_000
 """Items of fewer all are scored: that is as fast."""
 BEST = 20
 """Of so many of the best it is measured how many are found."""
-SPARE = 20
-"""So many more are looked for, because eight bits order them otherwise than float32."""
-WEIGHED = 256
-"""So many are looked for at least: what they weigh is known by their eight bits."""
+SPARE, LOOKED_AT = 3, 256
+"""So many times as many are looked for as are asked for, and so many at least: few bits order them otherwise than
+float32, and the weight of all hangs on them.
+"""
 SAMPLE = 8192
 """Items by which the weight of those that were not found is estimated."""
 TRAINED = 64
@@ -72,13 +73,11 @@ class Near:
         count = len(self.vectors) - self.first
         if most * SHARE > count:
             return self._table.best(queries, most)
-        scores, found = searched(self._index, queries, max(most + SPARE, WEIGHED))
+        found = searched(self._index, queries, max(SPARE * most, LOOKED_AT))
         there = found >= 0
-        first = slice(most + SPARE)
-        again = np.asarray(self.vectors)[self.first + np.maximum(found[:, first], 0)]
-        scores[:, first] = np.vecdot(again, queries[:, None])
+        scores = np.vecdot(np.asarray(self.vectors)[self.first + np.maximum(found, 0)], queries[:, None])
         scores[~there] = -np.inf
-        own = [highest(row[first], most) for row in scores]
+        own = [highest(row, most) for row in scores]
         rows = [self.first + each[at] for each, at in zip(found, own, strict=True)]
         lacking = there.sum(axis=1) < most  # the lists that were read hold too few
         total = self._total(queries, found, there, scores)
@@ -118,13 +117,11 @@ def ready() -> Any:
     return faiss
 
 
-def searched(index: Any, queries: Floats, count: int) -> tuple[Floats, Ints]:
-    """The scores in eight bits and places [N, count] that look best to each query, the best first; places of -1 where
-    there are no more. In the thread that calls.
-    """
+def searched(index: Any, queries: Floats, count: int) -> Ints:
+    """The places [N, count] that look best to each query, -1 where there are no more; in the thread that calls."""
     ready().omp_set_num_threads(1)  # of this thread: others have their own
-    scores, places = index.search(np.ascontiguousarray(queries, np.float32), count)
-    return scores, places
+    found: Ints = index.search(np.ascontiguousarray(queries, np.float32), count)[1]
+    return found
 
 
 def made(table: Table, queries: Floats, least: float, file: Path) -> tuple[Near | None, Quality | None]:
@@ -167,28 +164,21 @@ def _index(table: Table, file: Path) -> tuple[Any, int]:
     rows = np.asarray(table.vectors)[table.first :]
     lists = 1 << round(np.log2(len(rows) ** 0.5))
     said = {"rows": len(rows), "columns": rows.shape[1], "lists": lists, "faiss": faiss.__version__}
-    try:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         if msgspec.json.decode(note.read_bytes()) == {**said, "sha256": sha256(file)}:
-            return _mapped(faiss, file), lists
-    except (OSError, ValueError, RuntimeError):
-        pass
+            return faiss.read_index(str(file)), lists
     faiss.omp_set_num_threads(1)
-    index = faiss.index_factory(rows.shape[1], f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+    columns = rows.shape[1]
+    code = "SQ8" if columns % 2 else f"PQ{columns // 2}x4fs"
+    index = faiss.index_factory(columns, f"IVF{lists},{code}", faiss.METRIC_INNER_PRODUCT)
     chosen = np.sort(np.random.default_rng(0).choice(len(rows), min(TRAINED * lists, len(rows)), replace=False))
     index.train(rows[chosen])
     index.add(np.ascontiguousarray(rows))
-    try:
+    with contextlib.suppress(
+        OSError, RuntimeError
+    ):  # a disk that is full, or read-only: the next one lays it out again
         _write(faiss, index, file, note, said)
-        return _mapped(faiss, file), lists
-    except (OSError, RuntimeError):  # a disk that is full, or read-only: it is of this process alone
-        return index, lists
-
-
-def _mapped(faiss: Any, file: Path) -> Any:
-    """The index of a file whose pages all processes share."""
-    index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
-    faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # else each search starts threads that read ahead
-    return index
+    return index, lists
 
 
 def _write(faiss: Any, index: Any, file: Path, note: Path, said: dict[str, Any]) -> None:

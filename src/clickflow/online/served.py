@@ -18,7 +18,7 @@ from clickflow.artefact.windows import Ints, Translation, last
 from clickflow.evaluation import groups
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
-from clickflow.online import cut
+from clickflow.online import cut, shared
 from clickflow.online.cut import Cut, Ranked
 from clickflow.online.history import Question, Step
 from clickflow.online.near import Quality
@@ -159,6 +159,12 @@ class Served:
     def approximate(self) -> bool:
         """Whether items are found by an index."""
         return isinstance(self.artefact.session, Cut) and self.artefact.session.approximate
+
+    @property
+    def unshared(self) -> bool:
+        """Whether a table that is large enough to be shared with other processes is not (`online.shared`)."""
+        tables = self.artefact.session.tables if isinstance(self.artefact.session, Cut) else []
+        return any(table.nbytes >= shared.LEAST and not isinstance(table, np.memmap) for table in tables)
 
     def _drawn(self) -> list[Question]:
         """Questions by which an index is measured: histories of items as often as training met them."""

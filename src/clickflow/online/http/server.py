@@ -31,6 +31,11 @@ GRACE = 10
 """Seconds that requests under way have at the end."""
 SWITCH = 0.0005
 """Seconds after which a thread of Python lets another one on."""
+MENDS = {
+    "index": "let serve.index be exact, or serve.recall be lower",
+    "memory": "let the home be written, and have room; then start the server again",
+}
+"""What mends a model's index or memory."""
 KEYS_AGE = 2.0
 """Seconds after which a change of the keys is seen."""
 KEPT = "those of before hold"
@@ -165,7 +170,7 @@ def build(params: Params, paths: Paths) -> Any:
             if each.problem and (not each.waiting or model in serve.models)
         }
         said = {"keys": held.wrong} if held.wrong else {}
-        return {**found, **unindexed(engine, serve), **live.wrong(), **rotated(paths.home, key), **said}
+        return {**found, **unlike_asked(engine, serve), **live.wrong(), **rotated(paths.home, key), **said}
 
     def end() -> None:
         stop.set()
@@ -181,7 +186,7 @@ def build(params: Params, paths: Paths) -> Any:
         wrong=wrong,
         champions=lambda: {model: each.champion for model, each in champions.health().items()},
         next=lambda: {
-            **dict.fromkeys(unindexed(engine, serve), "let serve.index be exact, or serve.recall be lower"),
+            **{name: MENDS[name.split()[0]] for name in unlike_asked(engine, serve)},
             **{model: each.next for model, each in champions.health().items() if each.next},
         },
         at_end=end,
@@ -191,10 +196,15 @@ def build(params: Params, paths: Paths) -> Any:
     return app(engine, Remembering(state_of(serve), Listed(paths.home, key)), settings)
 
 
-def unindexed(engine: Engine, serve: Serve) -> Mapping[str, str]:
-    """The models whose items are all scored because an approximate index would find too few of the best."""
+def unlike_asked(engine: Engine, serve: Serve) -> Mapping[str, str]:
+    """The models whose items are all scored because an approximate index would find too few of the best, and those
+    whose items each worker holds for itself.
+    """
     found = {model: engine.current(model) for model in engine.models}
-    return {
+    apart = (
+        "its vectors are not shared by the workers, each holds its own: their file beside the model is not to be had"
+    )
+    return {f"memory of {model}": apart for model, each in found.items() if serve.workers > 1 and each.unshared} | {
         f"index of {model}": f"an index that reads {each.index.read} of {each.index.lists} lists finds "
         f"{each.index.recall:.1%} of the best 20 items, below serve.recall: all items are scored"
         for model, each in found.items()
