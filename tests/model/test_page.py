@@ -281,6 +281,8 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     entries = ledger.read(file)
     on: dict[str, Any] = {"version": 1, "champion": 2, "previous": 1, "reason": "again", "facts": {"share": 0.1}}
     ledger.append(file, entries, action="canary", model=served.model, **on)
+    said = {"call": "wait", "why": "3 and 4 visitors, 100 of each are needed"}
+    write_json(tmp_path / "home/live/live.json", {"canaries": {served.model: said}})
     ran: list[tuple[tuple[str, ...], str | None]] = []
 
     def verb(_: Any, words: Any, person: str | None = None) -> Any:
@@ -294,7 +296,8 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     assert (found["champion"]["version"], found["champion"]["previous"], found["served"]) == (2, 1, 1)
     assert [line["version"] for line in found["ledger"]] == [1, 2, 1]
     assert found["champion"]["why"] == {"en": "a test"}
-    assert (found["canary"]["version"], found["canary"]["share"]) == (1, 0.1)
+    assert (found["canary"]["version"], found["canary"]["share"], found["canary"]["call"]) == (1, 0.1, "wait")
+    assert found["canary"]["why"]["zh"] == "3 位和 4 位访客，各需 100 位"
     place = f"/v1/console/models/{served.model}"
     body = {"to": 1, "reason": "-- it was better"}
     assert ask("POST", f"{place}/rollback", json=body).status_code == 401, "nobody has a key: nobody may"

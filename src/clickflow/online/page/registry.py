@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from clickflow.evaluation import paragraph
 from clickflow.gate import stage
+from clickflow.online.live import report
 from clickflow.online.page.chinese import both
 from clickflow.params.schema import Params
 from clickflow.registry import canary, ledger
@@ -50,6 +51,7 @@ class Registry:
         """
         entries, note = self._entries()
         watch = _json(self._paths.watch / "watch.json") or {}
+        canaries = report.last(self._paths).get("canaries") or {}
         return {
             "models": [
                 {
@@ -58,7 +60,7 @@ class Registry:
                     "outputs": list(spec.heads),
                     "served": served.get(name, 0),
                     "champion": _champion(entries, name),
-                    "canary": _canary(entries, name),
+                    "canary": _canary(entries, name, canaries.get(name)),
                     "gate": self._gate(name),
                     "promotable": self._promotable(name, entries),
                     "ledger": [_line(entry) for entry in reversed(entries) if entry.model == name],
@@ -194,9 +196,13 @@ def _champion(entries: Sequence[ledger.Entry], model: str) -> dict[str, Any] | N
     }
 
 
-def _canary(entries: Sequence[ledger.Entry], model: str) -> dict[str, Any] | None:
+def _canary(entries: Sequence[ledger.Entry], model: str, said: dict[str, Any] | None) -> dict[str, Any] | None:
+    """`said`: what its rule said of it in the last live report."""
     on = canary.running(entries, model)
-    return None if on is None else {"version": on.version, "since": on.time, "share": on.facts.get("share")}
+    if on is None:
+        return None
+    found = {"version": on.version, "since": on.time, "share": on.facts.get("share"), "call": None, "why": None}
+    return found if said is None else {**found, "call": said["call"], "why": both(said["why"])}
 
 
 def _line(entry: ledger.Entry) -> dict[str, Any]:

@@ -70,7 +70,7 @@ function model(each, server, live, late, again) {
       "div",
       { class: "facts2" },
       fact("champion", champion),
-      fact("candidate", candidate, canaryOf(each, live)),
+      fact("candidate", candidate, canaryOf(each)),
       liveOf(each, live),
       driftOf(each),
     ),
@@ -100,12 +100,11 @@ function championOf({ name, champion, served }, mlflow) {
 }
 
 /** The canary that is on, and what its rule says of it. */
-function canaryOf({ name, canary }, live) {
+function canaryOf({ canary }) {
   if (!canary) return null;
-  const said = live?.canaries?.[name];
   return [
     h("p", { class: "arm" }, t("live.canary"), " ", h("b", {}, t("version", { n: String(canary.version) })), canary.share ? ` · ${t("canary.share", { share: share(canary.share) })}` : "", " · ", minute(canary.since)),
-    said ? h("p", { class: "soft" }, t(`canary.${said.call}`, {}, said.call), ": ", said.why) : null,
+    canary.call ? h("p", { class: "soft" }, t(`canary.${canary.call}`, {}, canary.call), ": ", local(canary.why)) : null,
   ];
 }
 
