@@ -67,6 +67,12 @@ def what_if(page: sync_api.Page) -> None:
     page.wait_for_timeout(1500)
 
 
+def demand(page: sync_api.Page) -> None:
+    """The forecasts, and of the segments what fits above them."""
+    page.evaluate("scrollTo(0, document.querySelector('.forecasts').offsetTop - 300)")
+    page.wait_for_timeout(500)
+
+
 def kept(page: sync_api.Page, file: Path) -> None:
     """Save what is on the screen, with 256 colours: rare ones are kept, too."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
@@ -82,7 +88,7 @@ def main(url: str, folder: Path) -> None:
         "page-what-if": (shown, DESK, "dark", "en-GB", what_if),
         "page-customer": (one, DESK, "dark", "zh-CN", None),
         "page-phone": (shown, PHONE, "light", "zh-CN", None),
-        "page-outlook": ("outlook", DESK, "light", "en-GB", None),
+        "page-outlook": ("outlook", DESK, "light", "en-GB", demand),
         "page-models": ("models", DESK, "light", "en-GB", None),
     }
     with sync_api.sync_playwright() as driver:

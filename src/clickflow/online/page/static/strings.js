@@ -107,7 +107,7 @@ export const TABLE = {
   "why.effect": ["effect", "影响"],
   "why.nothing": ["No single step changes it by much.", "没有任何一步单独造成明显变化。"],
   "why.without": ["without it {value}", "没有它则为 {value}"],
-  "why.together": ["together", "合计"],
+  "why.together": ["steps {steps} together", "第 {steps} 步合计"],
   "why.earlier": ["all that is older", "更早的全部步骤"],
   "why.typical": ["Typical customer", "典型顾客"],
   "why.feature": ["Feature", "特征"],

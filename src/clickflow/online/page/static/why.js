@@ -9,6 +9,7 @@ import { asked, isAmount, points, shown } from "./subject.js";
 import { action, current, figure, number as fixed, percent, rough, signed, t } from "./strings.js";
 
 const MOST = 4;
+const TOLD = 6;
 
 export function why(section, view) {
   const { question, now } = view;
@@ -41,6 +42,11 @@ const numberOf = (view, said, place) => {
   return view.rows.slice(0, at + 1).filter((row) => !row.removed).length;
 };
 
+const together = (view, said, places) => {
+  const last = places.slice(-TOLD).map((place) => numberOf(view, said, place));
+  return t("why.together", { steps: `${places.length > TOLD ? "… " : ""}${last.join(", ")}` });
+};
+
 const difference = (view, value) => (isAmount(view.question) ? signed(value, false) : points(value));
 
 function steps(view, said) {
@@ -54,8 +60,8 @@ function steps(view, said) {
       h(
         "li",
         { title: t("why.without", { value: shown(view.question, each.without) }) },
-        h("span", { class: "of" }, each.steps.map((place) => numberOf(view, said, place)).join(", ")),
-        h("span", { class: "what" }, each.what === "earlier" ? t("why.earlier") : each.what === "step" ? name(view, said, each.steps[0]) : `${each.name || each.item ? named(each) : action(each.action)} (${t("why.together")})`),
+        h("span", { class: "of" }, each.what === "step" ? numberOf(view, said, each.steps[0]) : null),
+        h("span", { class: "what" }, each.what === "earlier" ? t("why.earlier") : each.what === "step" ? name(view, said, each.steps[0]) : `${each.name || each.item ? named(each) : action(each.action)} (${together(view, said, each.steps)})`),
         effect(each.by, most),
         h("span", { class: each.by < 0 ? "lowers" : "raises" }, difference(view, each.by)),
         h("span", { class: "soft without" }, t("why.without", { value: shown(view.question, each.without) })),
