@@ -141,7 +141,7 @@ def test_rising_and_falling_series_are_named_and_noise_is_not() -> None:
     assert trend.precision(found, known, after) == (2, 1)
 
 
-def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path) -> None:
+def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tmp_path: Path) -> None:
     asked = verb.Asked(
         level="item",
         step="day",
@@ -158,6 +158,11 @@ def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path) ->
     assert 14 < rows[0]["expected"] < 18
     assert len(rows[0]["periods"]) == 4
     assert [row["category"] for row in rows] == ["a", "b", "a"]
+    verb._write(tmp_path, held, rows, {"level": "item", "horizon": 4})
+    sold = parquet.read_table(tmp_path / "sold.parquet").to_pylist()
+    own = [row["units"] for row in sold if row["item"] == "a1"]
+    assert own == held.panel.values[held.panel.ids.index("a1"), -verb.BEFORE * 4 :].tolist()
+    assert sold[-1]["period"] < parquet.read_table(tmp_path / "forecasts.parquet")["period"][0].as_py()
     past = verb.past(held.panel, asked, 0)
     assert past is not None
     assert past["origins"] == [str(START + DAYS - 4)]

@@ -367,3 +367,31 @@ def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths, ro
         said = asyncio.run(ask(wrong))
         assert (said["status"], said["where"]) == (422, "$.history")
         assert word in said["detail"]
+
+
+def test_the_outlook_is_the_champion_s_as_of_the_end_of_the_log(shop: Paths) -> None:
+    from clickflow.online import outlook
+    from clickflow.online.served import Served
+
+    served = Served.of(MODEL, 1, shop.exported(MODEL))
+    assert outlook.sources(shop, [served]) == [MODEL]
+    found = outlook.forecasts(shop, [served], "")
+    assert (found["source"], found["model"], found["version"], found["count"]) == (MODEL, MODEL, 1, SERIES)
+    assert found["horizon"] == HORIZON
+    split = open_split(shop.sequences("series"), "now")
+    rows = {str(int(split.item[int(split.end[row]) - 1])): row for row in range(SERIES)}
+    own = load(shop.exported(MODEL)).session.answers(split, np.arange(SERIES), ["demand", "trend"])
+    sums = [each["expected"] for each in found["series"]]
+    assert sums == sorted(sums, reverse=True)
+    for each in found["series"]:
+        row = rows[each["id"]]
+        told = [[period[name] for name in outlook.AMOUNTS] for period in each["periods"]]
+        np.testing.assert_allclose(told, own["demand"][row].reshape(HORIZON, 4), rtol=0, atol=6e-3)  # to two places
+        assert each["says"]["trend"] == pytest.approx(np.exp(own["trend"][row][1]), abs=1e-3)
+        sold = [day["units"] for day in each["sold"]]
+        assert sold == units()[int(each["id"]) - 2, -outlook.PAST * HORIZON :].tolist()
+        days = [np.datetime64(each["sold"][-1]["period"]) + 1, np.datetime64(each["periods"][0]["period"])]
+        assert days[0] == days[1], "the forecast begins the day after the last that was sold"
+    assert {each["id"] for each in outlook.forecasts(shop, [served], "1")["series"]} == {n for n in rows if "1" in n}
+    assert outlook.forecasts(shop, [served], "none such")["series"] == []
+    assert outlook.forecasts(shop, [], "") == {"missing": True}
