@@ -110,7 +110,7 @@ function show(pane, found, models, alive) {
       view.fault = null;
       if (!view.question) view.question = first(view);
       if (!alive()) return;
-      draw();
+      refresh();
       if (view.question.kind === "ranking" && !now.outputs[view.question.output].watched[view.question.target]) return void view.answer();
       pane.removeAttribute("aria-busy");
       explain(signal);
@@ -119,7 +119,7 @@ function show(pane, found, models, alive) {
       pane.removeAttribute("aria-busy");
       if (!(problem instanceof Problem)) throw problem;
       view.fault = problem;
-      draw();
+      refresh();
     }
   };
 
@@ -212,6 +212,10 @@ function show(pane, found, models, alive) {
   function draw() {
     swap(head, heading(view, models));
     steps.draw();
+    refresh();
+  }
+  /** All that an answer says; the steps stay as they are, and what is being typed there. */
+  function refresh() {
     answers(right, view);
     paintWhy();
   }
@@ -220,6 +224,7 @@ function show(pane, found, models, alive) {
     why(reasons, view);
     steps.paint();
   }
+  view.draw = draw;
   draw();
   view.answer();
 }
@@ -322,6 +327,8 @@ function heading(view, models) {
             view.model = models.find((each) => each.name === name);
             view.question = null;
             view.why = null;
+            view.now = view.before = null;
+            view.draw();
             view.answer();
           },
         })
