@@ -281,8 +281,8 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     entries = ledger.read(file)
     on: dict[str, Any] = {"version": 1, "champion": 2, "previous": 1, "reason": "again", "facts": {"share": 0.1}}
     ledger.append(file, entries, action="canary", model=served.model, **on)
-    said = {"call": "wait", "why": "3 and 4 visitors, 100 of each are needed"}
-    write_json(tmp_path / "home/live/live.json", {"canaries": {served.model: said}})
+    goes_on = {"call": "wait", "why": "3 and 4 visitors, 100 of each are needed"}
+    write_json(tmp_path / "home/live/live.json", {"canaries": {served.model: goes_on}})
     ran: list[tuple[tuple[str, ...], str | None]] = []
 
     def verb(_: Any, words: Any, person: str | None = None) -> Any:
