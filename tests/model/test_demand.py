@@ -183,3 +183,9 @@ def test_a_row_is_named_by_its_level(log: Path) -> None:
     )
     rows = verb.forecast(shop.series(log, "category", "day"), asked, 0)
     assert [row["category"] for row in rows] == ["a", "b"]
+
+
+def test_directions_that_did_not_come_true_are_named_no_more() -> None:
+    assert trend.refuted(named=708, true=331) and trend.refuted(named=8, true=1)
+    assert not trend.refuted(named=574, true=433) and not trend.refuted(named=3, true=1)
+    assert not trend.refuted(named=0, true=0)

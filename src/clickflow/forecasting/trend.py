@@ -13,6 +13,8 @@ Array = NDArray[Any]
 
 SURE = 0.8
 """A direction of less certainty is not named."""
+LEAST_TRUE = 2 / 3
+"""Of the directions named in the past: where fewer came true, none is named."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ def precision(trend: Trend, known: Panel, actual: Array) -> tuple[int, int]:
     before, after = _last(known, actual.shape[1]), np.nansum(actual, 1)
     named = trend.direction != 0
     return int(named.sum()), int((np.sign(after - before) == trend.direction)[named].sum())
+
+
+def refuted(named: int, true: int) -> bool:
+    """Whether so few of the directions that were named came true that fewer than two of three do, at 97.5%."""
+    return named > 0 and true / named + 2 * np.sqrt(LEAST_TRUE * (1 - LEAST_TRUE) / named) < LEAST_TRUE
 
 
 def _last(known: Panel, horizon: int) -> Array:

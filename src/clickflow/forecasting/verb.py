@@ -49,8 +49,10 @@ def run(params: Params, paths: Paths, asked: Asked, *, out: Path | None, top: in
     integrity.verify(paths.events, home=paths.home)
     held = shop.series(paths.events, asked.level, asked.step, asked.least_sales)
     _told(held, asked)
-    found = forecast(held, asked, params.seed)
-    result = {"kind": KIND, **_card(held, asked), "past": past(held.panel, asked, params.seed), "series": found[:top]}
+    found, before = forecast(held, asked, params.seed), past(held.panel, asked, params.seed)
+    if before is not None and trend.refuted(**before["trend"]["preset"]):
+        found = [row | {"trend": "not sure"} for row in found]
+    result = {"kind": KIND, **_card(held, asked), "past": before, "series": found[:top]}
     if out is not None:
         with replacing(out) as fresh:
             _write(fresh, held, found, {key: value for key, value in result.items() if key != "series"})
@@ -212,15 +214,16 @@ def _table(result: dict[str, Any]) -> Any:
     shown = Table(title=f"The next {horizon} {step}s from {result['from']} on, the largest of {result['count']:,}")
     for name in (level, "units", "reorder at", "order", "trend", "sure"):
         shown.add_column(name, justify="left" if name in (level, "trend") else "right")
+    unsaid = result["past"] is not None and trend.refuted(**result["past"]["trend"]["preset"])
     for row in result["series"]:
-        sure = max(row["rises"], 1 - row["rises"])
+        sure = f"{int(max(row['rises'], 1 - row['rises']) * 100)}%"  # down: what is named is at least 80% sure
         shown.add_row(
             row[level],
             f"{row['expected']:,.0f}",
             f"{row['reorder_point']:,}",
             f"{row['order_quantity']:,}",
             row["trend"],
-            f"{int(sure * 100)}%",  # rounded down: what is named is at least 80% sure
+            "–" if unsaid else sure,
         )
     return Group(_paragraph(result), shown)
 
@@ -241,5 +244,6 @@ def _paragraph(result: dict[str, Any]) -> str:
         f"{costs['preset']:,.0f}, and stocks of what was sold just before {costs['as_before']:,.0f}. The forecasts' "
         f"error was {less} that of the best simple method ({best}); {past['preset']['coverage_80']:.0%} of the "
         f"values lay between the .1 and .9 quantiles."
-        f" Of {trends['named']} trends that were named, {trends['true']} came true."
+        f" Of {trends['named']} trends that were named, {trends['true']} came true"
+        f"{': too few, so none is named now.' if trend.refuted(**trends) else '.'}"
     )
