@@ -298,6 +298,12 @@ def test_a_worker_has_its_room_for_counts_or_leaves_nothing_there(
     assert list((tmp_path / "again").iterdir()) == []
 
 
+def test_a_history_that_is_too_long_to_be_explained_is_refused(ask: Ask) -> None:
+    long = {"history": [{"item": "5"}] * 501, "output": "next_action"}
+    assert ask("POST", "/v1/explain", json=long).status_code == 413
+    assert ask("POST", "/v1/predict", json={"history": long["history"]}).status_code == 200
+
+
 def test_events_of_one_name_are_kept_once(served: Served) -> None:
     ask = client(served)
 
