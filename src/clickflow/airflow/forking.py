@@ -81,9 +81,10 @@ class ForkingExecutor(BaseExecutor):  # type: ignore[misc]  # Airflow is not typ
         """Wait until a task has ended: there is nothing to do before."""
         if not self._children:
             return
-        connection.wait([child.sentinel for child in self._children.values()], timeout=AGAIN)
+        ready = connection.wait([child.sentinel for child in self._children.values()], timeout=AGAIN)
         for key, child in list(self._children.items()):
-            if not child.is_alive():
+            if child.sentinel in ready:  # its files are closed; its exit code comes a moment later
+                child.join()
                 del self._children[key]
                 self.change_state(key, TaskInstanceState.FAILED if child.exitcode else TaskInstanceState.SUCCESS)
 
