@@ -191,6 +191,11 @@ def test_an_answer_is_explained(ask: Ask) -> None:
     assert found["answer"] == pytest.approx(said["items"][0]["score"], rel=1e-5)
     assert {tuple(each["steps"]) for each in found["effects"]} == {(0,), (1,)}
     assert set(found["sentences"]) == {"en", "zh"}
+    alike = ask("GET", f"/v1/similar/{found['target']}").json()["items"]
+    assert [each["item"] for each in found["neighbours"]] == [each["item"] for each in alike][
+        : len(found["neighbours"])
+    ]
+    assert found["neighbours"]
     other = {"history": VISIT, "output": "next_action", "target": "cart"}
     assert ask("POST", "/v1/explain", json=other).json()["target"] == "cart"
     for wrong, status in (({}, 422), ({"history": VISIT, "output": "x"}, 404), ({**other, "target": "x"}, 404)):

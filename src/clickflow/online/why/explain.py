@@ -1,14 +1,13 @@
 """Why a version answers one question so: steps, changes, features, neighbours; numpy and onnxruntime alone."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from clickflow import features
 from clickflow.heads.outputs import Output
 from clickflow.online.history import Question
+from clickflow.online.ranking import similar
 from clickflow.online.served import Served
 from clickflow.online.why import changes, steps
 from clickflow.online.why.contributions import shapley
@@ -20,8 +19,6 @@ from clickflow.system.errors import UsageError, nearest
 NEIGHBOURS = 5
 ASSOCIATED = 8
 """Items of the history whose association with the target is asked, the last ones."""
-Similar = Callable[[str, str, int], Any]
-"""Of a model, an item and a number: what has `items` and `scores`."""
 TYPICAL = "typical"
 """The entry of an artefact's card with the median of each feature in the training part."""
 
@@ -34,14 +31,12 @@ def explain(
     *,
     threshold: float | None = None,
     tries: int = changes.MOST,
-    similar: Similar | None = None,
 ) -> Explanation:
     """Why `served` answers `question` as it does.
 
     `target`: of a ranking an item index, else a class; None: the likeliest item or class, yes, the expected amount.
     `threshold`: where a probability or an amount has another side (`money.payoff` says it of costs); none given: of a
     probability one half, of an amount there is none. `tries`: histories that are asked about at most.
-    `similar`: who knows the items like one, such as `Engine.similar`; None: no neighbours.
     Raises UsageError where there is no such output or target, or the model reads nothing of the history.
     """
     own = _output(served, output)
@@ -69,7 +64,7 @@ def explain(
         groups=tuple(each for each in found if each.what != "step"),
         search=changes.search(asker, found, left, asked, tries),
         contributions=_contributions(asker),
-        neighbours=_neighbours(asker, similar) if ranked and similar else (),
+        neighbours=_neighbours(asker) if ranked else (),
         associated=_associated(asker) if ranked else (),
         unknown=tuple(place for place, step in enumerate(read.steps) if step.item not in served.items.index_of),
     )
@@ -102,8 +97,11 @@ def _as_read(served: Served, question: Question) -> Question:
     return replace(question, steps=read, now=now)
 
 
-def _neighbours(asker: Asker, similar: Similar) -> tuple[Neighbour, ...]:
-    found = similar(asker.served.model, asker.named(asker.target), NEIGHBOURS)
+def _neighbours(asker: Asker) -> tuple[Neighbour, ...]:
+    """The items most like the target; none of a model without vectors, which knows of no likeness."""
+    found = similar(asker.served, asker.named(asker.target), NEIGHBOURS)
+    if found.fallback:
+        return ()
     return tuple(
         Neighbour(item=item, name=asker.name(item), likeness=score)
         for item, score in zip(found.items, found.scores, strict=True)
