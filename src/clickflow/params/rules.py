@@ -204,7 +204,7 @@ def _kind_rules(at: str, model: Model) -> Any:
     for key, head in model.heads.items():
         answer = heads()[key].kind
         if answer not in kind.answers:
-            able = " and ".join(other for other, each in model_kinds().items() if answer in each.answers)
+            able = " or ".join(other for other, each in model_kinds().items() if answer in each.answers)
             yield f"{at}.heads.{key}: kind {model.kind} gives no answer of kind {answer}; kind {able} does"
         elif "forecast" in kind.answers and not (heads()[key].column or heads()[key].of_forecast):
             yield f"{at}.heads.{key}: kind {model.kind} answers what a forecast tells, and {key} is nothing of the kind"
