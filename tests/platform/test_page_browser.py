@@ -403,19 +403,29 @@ class Registry(Server):
         return self._end(by)
 
 
-@pytest.mark.timeout(400)
-def test_who_may_promotes_the_candidate_and_rolls_back(
-    browser: sync_api.Browser, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the command line's own registry, gate and ledger: nothing stands in."""
+@pytest.fixture
+def candidate(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A server beside a champion, and a better candidate that the gate lets through."""
     monkeypatch.setenv("CLICKFLOW_COMMIT", "c0ffee")
     monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / ".clickflow"))
     paths = registry_workspace.with_store(registry_workspace.workspace(tmp_path, root))
     registry_workspace.candidate(paths, "one")
     promote.run(registry_workspace.params_of(paths), paths, [MODEL], as_json=True)
     registry_workspace.candidate(paths, "two", champion=1, mrr=0.3)
+    server = Registry(tmp_path)
+    yield server
+    assert server.end() == []
+
+
+@pytest.mark.timeout(400)
+def test_who_may_promotes_the_candidate_and_rolls_back(
+    browser: sync_api.Browser, candidate: Registry, tmp_path: Path
+) -> None:
+    """By the command line's own registry, gate and ledger: nothing stands in."""
+    paths = Paths(tmp_path)
     key = keys.make(paths.home, "eve", ("read", "people", "promote"))
-    one = Reader(browser, server := Registry(tmp_path))
+    candidate.until(lambda: candidate.client.get("/v1/models").status_code == 401)
+    one = Reader(browser, candidate)
     page = one.page
     page.goto("/#/models")
     page.get_by_role("button", name="Sign in").first.click()
@@ -440,4 +450,3 @@ def test_who_may_promotes_the_candidate_and_rolls_back(
     assert [line[2] for line in lines][1:] == ["eve", "eve"]
     one.said = [text for text in one.said if "401" not in text]  # of who is not signed in, which the browser tells too
     one.end()
-    assert server.end() == []
