@@ -480,7 +480,7 @@ def profiles(
     verb.run(params, paths, count=count, user=user, similar=similar, out=out, as_json=as_json)
 
 
-@app.command(rich_help_panel=WORK)
+@app.command(rich_help_panel=WORK, context_settings={"ignore_unknown_options": True})  # one in 64 begins with a dash
 def who(
     names: Annotated[list[str] | None, typer.Argument(metavar="PSEUDONYM", help="Of customers or visits.")] = None,
     user: Annotated[str | None, typer.Option(help="A customer's own id: which pseudonym is it?")] = None,
@@ -496,7 +496,10 @@ def who(
 
 @app.command(rich_help_panel=WORK)
 def forget(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Customers' own ids, or pseudonyms.")] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID…", help="Customers' own ids, or pseudonyms; after -- where one begins with a dash."),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A file with an id a line.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     rewrite_raw: Annotated[

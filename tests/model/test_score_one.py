@@ -39,6 +39,11 @@ def visits(paths: Paths) -> list[dict[str, Any]]:
     return found
 
 
+def test_a_pseudonym_that_begins_with_a_dash_is_no_option(shop: Paths) -> None:
+    with pytest.raises(UsageError, match="there is no event of -kxoKyKP3GU3"):
+        call("who", "-kxoKyKP3GU3")
+
+
 def test_a_visit_is_answered_by_pseudonym_and_by_id_as_among_the_latest(shop: Paths) -> None:
     latest = call("score", MODEL, "--limit", "3")["sessions"]
     for expected in latest:

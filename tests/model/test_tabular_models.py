@@ -219,7 +219,7 @@ def test_of_many_questions_some_are_drawn_over_the_whole_part(root: Path, tmp_pa
         ({"logistic": {"l2": 0.5}}, r"logistic: is a param of kind logistic and blend"),
         ({"features": ["stepz"]}, r"features: the unit session has no feature 'stepz'"),
         ({"features": []}, r"features: there is none"),
-        ({"heads": {"next_item": {}}}, r"next_item: gives no answer of kind ranking; kind network or counts does"),
+        ({"heads": {"next_item": {}}}, r"kind boosting gives no answer of kind ranking; kind network or counts does"),
         ({"heads": {"next_action": {"weight": 2}}}, r"weight: weighs losses against each other"),
     ],
 )

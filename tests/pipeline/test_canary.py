@@ -174,7 +174,7 @@ def test_a_server_that_has_to_fetch_its_champion_first_takes_part_in_the_canary(
     """A new server, while a canary is on: no model answers yet when it first reads the ledger."""
     served = replace(online_shop.exported(tmp_path / "made"), model=MODEL)
     loaded = "clickflow.online.live.arms.Served.of"
-    monkeypatch.setattr(loaded, lambda model, version, _: replace(served, model=model, version=version))
+    monkeypatch.setattr(loaded, lambda model, version, *_, **__: replace(served, model=model, version=version))
     call("promote")
     late = arms.Arms(Engine({}), home_of(), lambda *_: tmp_path, shadow=False)
     late.look()
@@ -191,7 +191,7 @@ def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
     served = replace(online_shop.exported(tmp_path / "made"), model=MODEL)
     fetched: list[int] = []
 
-    def of(model: str, version: int, _: Path) -> Any:
+    def of(model: str, version: int, *_: Any, **__: Any) -> Any:
         fetched.append(version)
         return replace(served, model=model, version=version)
 
