@@ -307,7 +307,7 @@ def test_workers_reach_no_database(stack: Stack) -> None:
 
 def test_images_hold_no_secret_and_airflows_no_torch(stack: Stack) -> None:
     secrets = [value for name, value in stack.settings.items() if re.search(r"PASSWORD|SECRET|_KEY", name)]
-    assert len(secrets) == 16 and all(secrets)
+    assert len(secrets) == 17 and all(secrets)
     for name in OURS:
         image = stack.settings[f"CLICKFLOW_{name.upper()}_IMAGE"]
         (found,) = json.loads(run(stack.engine, "image", "inspect", image))
