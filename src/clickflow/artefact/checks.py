@@ -326,6 +326,16 @@ def same_data(trained: Path, trained_card: Mapping[str, Any], folder: Path, stor
         )
 
 
+def weights(file: Path, expected: str | None) -> str:
+    """The sha256 of a trained model's file. Raises DataError where it is not the one that its card speaks of; a card
+    of before has none (None).
+    """
+    digest = sha256(file)
+    if expected is not None and digest != expected:
+        raise DataError(f"{file} is not the file its card speaks of", next_step="run `dvc checkout`, or train again")
+    return digest
+
+
 def vocabulary(folder: Path, store: Card, fresh: Path) -> None:
     """The items that the model knows, and the categories, as they stand in the store."""
     from pyarrow import parquet

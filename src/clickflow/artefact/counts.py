@@ -8,8 +8,7 @@ from clickflow.models.saved import CARD, WEIGHTS
 from clickflow.params.schema import Params
 from clickflow.sequences.features import FEATURES
 from clickflow.sequences.store import read_card
-from clickflow.system.errors import DataError
-from clickflow.system.files import read_json, sha256
+from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
 
@@ -18,10 +17,7 @@ def export_counts(params: Params, paths: Paths, name: str) -> None:
     trained, folder = paths.trained(name), paths.sequences(params.model(name).unit)
     trained_card, store = read_json(trained / CARD), read_card(folder)
     checks.same_data(trained, trained_card, folder, store)
-    if sha256(trained / WEIGHTS) != trained_card["weights_sha256"]:
-        raise DataError(
-            f"{trained / WEIGHTS} is not the file its card speaks of", next_step="run `dvc checkout`, or train again"
-        )
+    checks.weights(trained / WEIGHTS, trained_card["weights_sha256"])
     model = counts.load(trained)
     about = {
         "model": name,

@@ -14,8 +14,7 @@ from clickflow.artefact.windows import Ints, Questions
 from clickflow.models.saved import CARD
 from clickflow.params.schema import Params
 from clickflow.sequences.store import PackedSplit, read_card
-from clickflow.system.errors import DataError
-from clickflow.system.files import read_json, sha256
+from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
 LONGEST = 1_000_000
@@ -27,10 +26,7 @@ def export_forecaster(params: Params, paths: Paths, name: str) -> None:
     trained, folder = paths.trained(name), paths.sequences(params.model(name).unit)
     trained_card, store = read_json(trained / CARD), read_card(folder)
     checks.same_data(trained, trained_card, folder, store)
-    if sha256(trained / FORECAST) != trained_card["weights_sha256"]:
-        raise DataError(
-            f"{trained / FORECAST} is not the file its card speaks of", next_step="run `dvc checkout`, or train again"
-        )
+    checks.weights(trained / FORECAST, trained_card["weights_sha256"])
     content = (trained / FORECAST).read_bytes()
     own = Forecasting.read(content, trained / FORECAST)
     about = {

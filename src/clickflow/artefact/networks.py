@@ -25,8 +25,8 @@ from clickflow.params.export import Export
 from clickflow.params.schema import Params
 from clickflow.sequences.features import FEATURES
 from clickflow.sequences.store import Card, PackedSplit, read_card
-from clickflow.system.errors import ClickflowError, DataError
-from clickflow.system.files import read_json, sha256
+from clickflow.system.errors import ClickflowError
+from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
 OPSET = 17
@@ -38,10 +38,7 @@ def export_network(params: Params, paths: Paths, name: str) -> None:
     trained, folder = paths.trained(name), paths.sequences(params.model(name).unit)
     trained_card, store = read_json(trained / CARD), read_card(folder)
     checks.same_data(trained, trained_card, folder, store)
-    if trained_card.get("weights_sha256", weights := sha256(trained / WEIGHTS)) != weights:
-        raise DataError(
-            f"{trained / WEIGHTS} is not the file its card speaks of", next_step="run `dvc checkout`, or train again"
-        )
+    weights = checks.weights(trained / WEIGHTS, trained_card.get("weights_sha256"))
     network = load_trained(trained)
     about = {
         "model": name,

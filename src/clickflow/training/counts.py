@@ -5,7 +5,6 @@ model is used. What ships has tables of the valid part, which holds what the tra
 and more. Where the valid part asks nothing, the latest fifth of the training part's cut-offs stands for it.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +20,15 @@ from clickflow.heads import named
 from clickflow.heads.head import NOTHING, Head
 from clickflow.models import counts
 from clickflow.models.counts import BOUGHT, EVER, MAX_LENGTH, POPULAR, SILENCE, Counts, Tables
-from clickflow.models.saved import CARD
 from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
 from clickflow.sequences.features import DAY, Array
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
-from clickflow.system import console, integrity
+from clickflow.system import console
 from clickflow.system.errors import DataError
-from clickflow.system.files import read_json, replacing, write_json
 from clickflow.system.paths import Paths
-from clickflow.training.tracker import Tracker, fingerprint
+from clickflow.training.tracker import Tracker, in_one_go
 
 CELLS, BLOCK = 4_000_000, 400_000
 """Scores (questions x items) that weights are fitted to, and that are held at once."""
@@ -52,26 +49,13 @@ LATEST = 0.2
 
 def train_counts(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] | None) -> None:
     """Train the model of that name; write its folder. Raises DataError where the store has nothing to learn from."""
-    spec, folder, out = params.model(name), paths.sequences(params.model(name).unit), paths.trained(name)
-    card, began = read_card(folder), time.monotonic()
-    mark = fingerprint(params, name, card)
-    tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
-    try:
-        trained = train(spec, folder, params.seed)
-        seconds = time.monotonic() - began
-        if tracker:
-            tracker.epoch(trained.record, {"train_seconds": seconds})
-            tracker.close()
-        with replacing(out, seal=integrity.seal) as fresh:
-            extra = {"spec": own(spec), "seed": params.seed, "data_sha256": card.sha256, "questions": trained.questions}
-            counts.save(trained.model, fresh, extra)
-            write_json(fresh / "history.json", [trained.record])
-    except Exception:
-        if tracker:
-            tracker.fail()
-        raise
-    if tracker:
-        tracker.finish({"weights_sha256": read_json(out / CARD)["weights_sha256"]}, [out / "history.json", out / CARD])
+    spec = params.model(name)
+
+    def write(trained: TrainedCounts, fresh: Path, card: Card) -> None:
+        extra = {"spec": own(spec), "seed": params.seed, "data_sha256": card.sha256, "questions": trained.questions}
+        counts.save(trained.model, fresh, extra)
+
+    trained, seconds = in_one_go(params, paths, name, track, lambda folder, _: train(spec, folder, params.seed), write)
     losses = ", ".join(f"{head} {loss:.4f}" for head, loss in trained.record["train"].items() if head != "loss")
     console.say(
         f"{name}: {trained.model.weights.shape[1]} weights by {trained.questions:,} of {trained.of:,} questions, "

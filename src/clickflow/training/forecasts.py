@@ -3,7 +3,6 @@ boosted trees learn from all of it. What ships is fitted to the valid part, whic
 probabilities that are read off the forecast are put right by what the valid part makes of the training part's.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +17,12 @@ from clickflow.heads.head import NOTHING
 from clickflow.models.saved import CARD
 from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
-from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
-from clickflow.system import console, integrity
+from clickflow.sequences.store import Card, PackedSplit, open_split
+from clickflow.system import console
 from clickflow.system.errors import DataError
-from clickflow.system.files import read_json, replacing, sha256, write_json
+from clickflow.system.files import sha256, write_json
 from clickflow.system.paths import Paths
-from clickflow.training.tracker import Tracker, fingerprint
+from clickflow.training.tracker import Tracker, in_one_go
 
 FILE = "forecast.json"
 """The forecaster, beside the card; `artefact.series` calls it so too."""
@@ -31,26 +30,15 @@ FILE = "forecast.json"
 
 def train_forecaster(params: Params, paths: Paths, name: str, track: Callable[..., Tracker] | None) -> None:
     """Train the model of that name; write its folder. Raises DataError where the store has nothing to learn from."""
-    spec, folder, out = params.model(name), paths.sequences(params.model(name).unit), paths.trained(name)
-    card, began = read_card(folder), time.monotonic()
-    mark = fingerprint(params, name, card)
-    tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
-    try:
-        trained = train(spec, folder, card, params.seed)
-        seconds = time.monotonic() - began
-        if tracker:
-            tracker.epoch(trained.record, {"train_seconds": seconds})
-            tracker.close()
-        with replacing(out, seal=integrity.seal) as fresh:
-            (fresh / FILE).write_bytes(trained.model.dumps())
-            write_json(fresh / CARD, _card(spec, card, trained, fresh, params.seed))
-            write_json(fresh / "history.json", [trained.record])
-    except Exception:
-        if tracker:
-            tracker.fail()
-        raise
-    if tracker:
-        tracker.finish({"weights_sha256": read_json(out / CARD)["weights_sha256"]}, [out / "history.json", out / CARD])
+    spec = params.model(name)
+
+    def write(trained: Trained, fresh: Path, card: Card) -> None:
+        (fresh / FILE).write_bytes(trained.model.dumps())
+        write_json(fresh / CARD, _card(spec, card, trained, fresh, params.seed))
+
+    trained, seconds = in_one_go(
+        params, paths, name, track, lambda folder, card: train(spec, folder, card, params.seed), write
+    )
     console.say(
         f"{name}: {len(trained.model.preset.methods)} methods on {trained.series:,} series of {trained.periods:,} "
         f"{trained.model.step}s, trained in {seconds:,.0f} s; weighted quantile loss of what was learned: "

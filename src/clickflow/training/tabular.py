@@ -10,7 +10,6 @@ fold, and so is a visit of nobody known. `clickflow tune` fits to the training p
 which comes after it.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +23,16 @@ from clickflow.heads import named
 from clickflow.heads.head import NOTHING
 from clickflow.models import estimators, tabular
 from clickflow.models.estimators import Estimator
-from clickflow.models.saved import CARD
 from clickflow.models.tabular import Tabular
 from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
 from clickflow.sequences.features import Array
 from clickflow.sequences.store import Card, PackedSplit, open_split, owners, read_card
-from clickflow.system import console, integrity
+from clickflow.system import console
 from clickflow.system.console import Advance
 from clickflow.system.errors import DataError
-from clickflow.system.files import read_json, replacing, write_json
 from clickflow.system.paths import Paths
-from clickflow.training.tracker import Tracker, fingerprint
+from clickflow.training.tracker import Tracker, in_one_go
 
 CHUNK = 1 << 15
 """Questions whose features are computed at a time."""
@@ -50,28 +47,16 @@ def train_tabular(params: Params, paths: Paths, name: str, track: Callable[..., 
 
     Raises DataError where the store has nothing to learn from.
     """
-    spec, folder, out = params.model(name), paths.sequences(params.model(name).unit), paths.trained(name)
-    card, began = read_card(folder), time.monotonic()
-    mark = fingerprint(params, name, card)
-    tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
-    try:
-        trained = train(name, spec, folder, params.seed)
-        seconds = time.monotonic() - began
-        if tracker:
-            tracker.epoch(trained.record, {"train_seconds": seconds})
-            tracker.close()
-        with replacing(out, seal=integrity.seal) as fresh:
-            sizes = {"known": card.known, "actions": list(card.actions), "categories": card.categories}
-            extra = {"spec": own(spec), "seed": params.seed, "data_sha256": card.sha256, "questions": trained.questions}
-            tabular.save(trained.model, fresh, sizes | extra)
-            write_json(fresh / "history.json", [trained.record])
-    except Exception:
-        if tracker:
-            tracker.fail()
-        raise
-    if tracker:
-        facts = {"weights_sha256": read_json(out / CARD)["weights_sha256"]}
-        tracker.finish(facts, [out / "history.json", out / CARD])
+    spec = params.model(name)
+
+    def write(trained: TrainedTabular, fresh: Path, card: Card) -> None:
+        sizes = {"known": card.known, "actions": list(card.actions), "categories": card.categories}
+        extra = {"spec": own(spec), "seed": params.seed, "data_sha256": card.sha256, "questions": trained.questions}
+        tabular.save(trained.model, fresh, sizes | extra)
+
+    trained, seconds = in_one_go(
+        params, paths, name, track, lambda folder, _: train(name, spec, folder, params.seed), write
+    )
     losses = ", ".join(f"{head} {loss:.4f}" for head, loss in trained.record["train"].items() if head != "loss")
     about = f"{spec.kind} on {len(trained.model.features)} features of {sum(trained.questions.values()):,} questions"
     console.say(f"{name}: {about}, trained in {seconds:,.0f} s; loss of what was learned: {losses}")

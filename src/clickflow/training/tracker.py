@@ -1,13 +1,18 @@
 """Who keeps how a training goes, and the name by which it is the same training again."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from clickflow.models.saved import CARD
 from clickflow.params.models import own
 from clickflow.params.schema import Params
-from clickflow.sequences.store import Card
+from clickflow.sequences.store import Card, read_card
+from clickflow.system import integrity
+from clickflow.system.files import read_json, replacing, write_json
+from clickflow.system.paths import Paths
 from clickflow.training import checkpoints, code
 
 
@@ -42,3 +47,47 @@ def fingerprint(params: Params, name: str, card: Card) -> str:
         [torch.__version__, torch.cuda.is_available()],
         sources=code.files(),
     )
+
+
+class Fitted(Protocol):
+    """What comes of a training that has one line of history."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """That line."""
+
+
+F = TypeVar("F", bound=Fitted)
+
+
+def in_one_go(
+    params: Params,
+    paths: Paths,
+    name: str,
+    track: Callable[..., Tracker] | None,
+    fit: Callable[[Path, Card], F],
+    write: Callable[[F, Path, Card], None],
+) -> tuple[F, float]:
+    """Train a model that has no epochs, tracked where there is a `track`, and have `write` put it and its card into its
+    folder, beside its history; what `fit`, which is given the store and its card, returned, and the seconds it took.
+    """
+    spec, folder, out = params.model(name), paths.sequences(params.model(name).unit), paths.trained(name)
+    card, began = read_card(folder), time.monotonic()
+    mark = fingerprint(params, name, card)
+    tracker = track(params, paths, name, spec, fingerprint=mark, data_sha256=card.sha256) if track else None
+    try:
+        trained = fit(folder, card)
+        seconds = time.monotonic() - began
+        if tracker:
+            tracker.epoch(trained.record, {"train_seconds": seconds})
+            tracker.close()
+        with replacing(out, seal=integrity.seal) as fresh:
+            write(trained, fresh, card)
+            write_json(fresh / "history.json", [trained.record])
+    except Exception:
+        if tracker:
+            tracker.fail()
+        raise
+    if tracker:
+        tracker.finish({"weights_sha256": read_json(out / CARD)["weights_sha256"]}, [out / "history.json", out / CARD])
+    return trained, seconds
