@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,26 @@ def test_two_at_once_and_one_killed_do_not_double(made: Made, server: postgres_s
         server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
         assert not killed(at, lambda: scoring(*made, None, sql=True), "nothing")
         scoring(*made, None, sql=True)
+        assert rows(server) == want
+
+
+def test_many_that_end_in_the_same_moment_name_one_current_batch(
+    made: Made, server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scoring(*made, None, sql=True)
+    want = rows(server)
+    together, finish = threading.Barrier(6, timeout=60), tables.Tables.finish
+
+    def at_once(self: tables.Tables, card: Any) -> Any:
+        together.wait()
+        return finish(self, card)
+
+    monkeypatch.setattr(tables.Tables, "finish", at_once)
+    for before in (f"DELETE FROM {CURRENT}", f"UPDATE {CURRENT} SET batch = 'of before'"):
+        server.execute(before)
+        with ThreadPoolExecutor(6) as pool:
+            for done in [pool.submit(scoring, *made, None, sql=True) for _ in range(6)]:
+                done.result()
         assert rows(server) == want
 
 

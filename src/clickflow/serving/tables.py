@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from clickflow.params.score import Score
@@ -216,22 +217,25 @@ class Tables:
         return {"tables": {table.name: card["rows"].get(name, 0) for name, table in self._tables.items()}}
 
     def _point(self, con: Any, card: Mapping[str, Any]) -> None:
-        import sqlalchemy as sa
-
-        was = con.execute(sa.select(self._current.c.batch).where(self._current.c.model == self._model)).scalar()
-        if was == self.batch.id:
-            return
-        values = {
-            "batch": self.batch.id,
-            "version": self.batch.key["version"],
-            "partitions": self.batch.partitions,
-            "sequences": card["sessions"],
-            "newest_event": card["newest_event"],
-            "since": card["since"],
-            "written_at": _now(),
-        }
-        con.execute(self._current.delete().where(self._current.c.model == self._model))
-        con.execute(self._current.insert().values(model=self._model, **values))
+        """One statement, which also locks the model's line: who ends in the same moment waits, and finds it done."""
+        insert = import_module(f"sqlalchemy.dialects.{self.engine.engine.dialect.name}").insert
+        new = insert(self._current).values(
+            model=self._model,
+            batch=self.batch.id,
+            version=self.batch.key["version"],
+            partitions=self.batch.partitions,
+            sequences=card["sessions"],
+            newest_event=card["newest_event"],
+            since=card["since"],
+            written_at=_now(),
+        )
+        con.execute(
+            new.on_conflict_do_update(
+                index_elements=[self._current.c.model],
+                set_={column.name: new.excluded[column.name] for column in self._current.c if not column.primary_key},
+                where=self._current.c.batch != self.batch.id,
+            )
+        )
 
     def _old(self, con: Any) -> list[str]:
         """The batches that are older than those that are kept, unfinished ones among them; never the current one."""
