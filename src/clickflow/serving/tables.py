@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from clickflow.params.score import Score
@@ -218,7 +217,9 @@ class Tables:
 
     def _point(self, con: Any, card: Mapping[str, Any]) -> None:
         """One statement, which also locks the model's line: who ends in the same moment waits, and finds it done."""
-        insert = import_module(f"sqlalchemy.dialects.{self.engine.engine.dialect.name}").insert
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        insert: Any = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[self.engine.engine.dialect.name]
         new = insert(self._current).values(
             model=self._model,
             batch=self.batch.id,
