@@ -13,8 +13,8 @@ import pytest
 import small_models
 from test_serve import Ask, client
 
-from clickflow.online.http import keys, server
-from clickflow.online.page import after, chinese, registry, static_files, subjects
+from clickflow.online.http import about, keys, problems, server
+from clickflow.online.page import after, chinese, chinese_faults, registry, static_files, subjects
 from clickflow.online.served import Served
 from clickflow.params.file import load
 from clickflow.params.schema import Params
@@ -229,6 +229,62 @@ def test_all_that_the_gate_says_is_said_in_chinese_too(root: Path) -> None:
     assert unknown <= {"next items", "steps (only for"}, "those stand within a clause"
     for english, other in chinese.FORMS:
         assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", other)), english
+
+
+def known() -> list[tuple[str, str]]:
+    return [*chinese.FORMS, *chinese_faults.FAULTS]
+
+
+def refused_in(file: Path) -> Iterator[str]:
+    """What the faults of a module say beside values, clause by clause."""
+    for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("Refused", "UsageError", "Standing"):
+            for node in ast.walk(call):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    clauses = (each.strip(" ,:.;'") for each in node.value.split("; "))
+                    yield from (each for each in clauses if re.search(r"[a-z]{2,} [a-z]{2,}", each))
+
+
+def test_all_that_a_server_says_is_wrong_is_said_in_chinese_too(root: Path) -> None:
+    tables = [about.NEXT.values(), server.MENDS.values(), (text for row in problems.TYPES.values() for text in row[1:])]
+    for text in (each for table in tables for each in table):
+        for clause in text.split("; "):
+            assert chinese.chinese(clause), clause
+    every = "\0".join(re.sub(r"\{\w+\}", "\0", english) for english, _ in known())
+    online = root / "src/clickflow/online"
+    files = [online / "champions.py", *(online / "http").glob("*.py"), *(online / "page").glob("*.py")]
+    files += [online / "why/routes.py", online / "why/asked.py", online / "state.py"]
+    own = ("http/server.py", "http/keys.py")  # beside what they say of health: faults of who starts it
+    unknown = {clause for file in files if not str(file).endswith(own) for clause in refused_in(file)} | set(
+        said_in(online / "champions.py")
+    )
+    inside = {"items has over", "there are no", "is no model"}
+    aside = {"nothing was run", "nothing was changed", "is fetched from the registry, and answers then"}  # not shown
+    assert {clause for clause in unknown if clause not in every} <= inside | aside
+    for english, other in chinese_faults.FAULTS:
+        assert set(re.findall(r"\{\w+\}", english)) >= set(re.findall(r"\{\w+\}", other)), english
+
+
+def test_what_is_wrong_is_said_in_the_language_that_is_asked_for(served: Served, params: Params) -> None:
+    spoilt = "version 3, the champion, cannot be loaded: version 3, the champion, is not here yet"
+    spoilt += "; version 2 goes on answering"
+    mends = "free some space; it is tried again by itself, within 5 minutes"
+    ask = client(
+        served, wrong=lambda: {"next_step": spoilt, "live log": "[Errno 28]"}, next=lambda: {"next_step": mends}
+    )
+    first, second = ask("GET", "/v1/console").json()["health"]["wrong"]
+    assert first["what"] == {"en": spoilt, "zh": "线上的第 3 版无法载入：线上的第 3 版还没有取到此处；第 2 版继续应答"}
+    assert first["next"]["zh"] == "请腾出一些空间；它会在 5 分钟内自行重试"
+    assert (second["name"]["zh"], second["what"]) == ("应答日志", {"en": "[Errno 28]"})
+    for language, title, where in (("en-GB", "There is no such thing", "here"), ("zh-CN,zh;q=0.9", "没有此项", "此处")):
+        said = ask("GET", "/v1/console/subjects/session/none", headers={"accept-language": language}).json()
+        assert said["title"] == title
+        assert where in said["detail"]
+        assert "none" in said["detail"]
+    long = {"model": served.model, "history": [{"item": "5"}] * 2001}
+    said = ask("POST", "/v1/console/answers", json=long, headers={"accept-language": "zh-CN"}).json()
+    assert said["detail"] == "$.history 有 2,001 步；最多取 2,000 步"
+    assert ask("GET", "/nowhere", headers={"accept-language": "zh-CN"}).json()["detail"] == "没有此路径"
 
 
 @pytest.mark.parametrize(

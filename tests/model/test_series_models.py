@@ -395,3 +395,5 @@ def test_the_outlook_is_the_champion_s_as_of_the_end_of_the_log(shop: Paths) -> 
     assert {each["id"] for each in outlook.forecasts(shop, [served], "1")["series"]} == {n for n in rows if "1" in n}
     assert outlook.forecasts(shop, [served], "none such")["series"] == []
     assert outlook.forecasts(shop, [], "") == {"missing": True}
+    assert found["coverage"] == read_json(shop.metrics(MODEL))["demand.coverage_80"], "as the ledger has it"
+    assert outlook.forecasts(shop, [replace(served, version=9)], "")["coverage"] is None

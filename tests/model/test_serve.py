@@ -428,6 +428,81 @@ def test_what_stands_for_nobody_is_nobody(served: Served, params: Params) -> Non
     assert memory.counts["subjects"] == 1
 
 
+MAPPED: tuple[dict[str, str], ...] = (
+    {},
+    {"PDP": "view", "Add": "cart", "ping": "ignore", "view": "impression"},
+    {"*": "ignore", "buy": "purchase"},
+    {"*": "purchase", "undefined": "cart"},
+)
+
+
+def worded(params: Params, mapped: dict[str, str]) -> Params:
+    return replace(params, source=replace(params.source, kind="files", event_types=mapped))
+
+
+@pytest.mark.parametrize("mapped", MAPPED)
+def test_a_word_for_what_was_done_is_read_as_ingest_reads_it(mapped: dict[str, str], params: Params) -> None:
+    import duckdb
+    import pyarrow as pa
+
+    from clickflow.events.checks import check
+    from clickflow.events.presets import layout_of
+    from clickflow.events.rules import rules_for
+
+    words = ["view", " VIEW\u200b", "pdp", "PDP", "add", "ping", "PING ", "buy", "Bought", "undefined", "*", "ignore"]
+    own, given, count = worded(params, mapped), [*words, None], len(words) + 1
+    log = {"event_time": ["2020-01-01T00:00:00Z"] * count, "session_id": ["s"] * count, "item_id": ["5"] * count}
+    table = pa.table({**log, "event_type": pa.array(given, pa.string())})
+    with duckdb.connect() as con:
+        checked = check(table, rules_for(own, KEY)(layout_of(own.source, "log.csv")), con)
+    kinds = checked.table["event_type"].to_pylist()
+    of = server.actions(own)
+    for word, ignored, bad, kind in zip(given, checked.ignored, checked.bad, kinds, strict=True):
+        assert of(word) == (None if ignored else (word or "view") if bad else kind), word
+
+
+def test_what_a_shop_calls_what_was_done_is_read_and_what_it_leaves_out_is_counted(
+    served: Served, params: Params
+) -> None:
+    ask = client(served, action=server.actions(worded(params, MAPPED[1])))
+    ping = {"item": "6", "action": "ping"}
+    visit = [{"item": "5", "action": "pdp"}, ping, {"item": "6", "action": "add", "price": 3.5}]
+    told = ask("POST", "/v1/events", json={"session": "ann", "events": [*visit, {"item": "7", "action": "waved at"}]})
+    assert told.json() == {"kept": 3, "steps": 3, "ignored": 1, "unknown": ["waved at"]}
+    assert ask("POST", "/v1/events", json={"session": "ann", "events": [ping]}).json() == {
+        "kept": 0,
+        "steps": 3,
+        "ignored": 1,
+    }
+    plain = client(served)
+    for path in ("recommend", "predict"):
+        own, canonical = (
+            each("POST", f"/v1/{path}", json={"history": h}).json() for each, h in ((ask, visit), (plain, VISIT))
+        )
+        assert own == canonical
+    asked = {"output": "next_action", "history": visit}
+    assert ask("POST", "/v1/explain", json=asked).status_code == 422, "an explanation names steps by their places"
+    seen = {"output": "next_action", "history": [{"item": "5", "action": "view"}, VISIT[1]]}
+    page = ask("POST", "/v1/console/explain", json=seen).json()
+    assert page == plain("POST", "/v1/explain", json=seen).json(), "the page's steps are those of the store"
+
+
+def test_what_one_did_is_named_to_who_may_see_people_alone(served: Served, tmp_path: Path) -> None:
+    own = {
+        name: keys.make(tmp_path, name, scopes)
+        for name, scopes in {"shop": ("read", "events"), "ann": ("read", "people")}.items()
+    }
+    ask = client(served, "shop.example", keys=server.Keys(tmp_path).now)
+    asked = {name: {"authorization": f"Bearer {key}"} for name, key in own.items()}
+    ask("POST", "/v1/events", headers=asked["shop"], json={"session": "eve", "events": [{"item": "a secret"}, *VISIT]})
+    for name, some in (("shop", []), ("ann", ["a secret"])):
+        said = ask("POST", "/v1/recommend", headers=asked[name], json={"session": "eve", "exclude": ["gone"]}).json()
+        assert said["unknown"][0] == {"where": "history", "count": 1, "some": some}
+        assert said["unknown"][1]["some"] == ["gone"], "what it asks itself"
+    sent = ask("POST", "/v1/recommend", headers=asked["shop"], json={"history": [{"item": "new"}]}).json()
+    assert sent["unknown"][0]["some"] == ["new"]
+
+
 def test_who_was_forgotten_is_dropped_and_not_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from clickflow.events import forgotten
     from clickflow.online import remembering

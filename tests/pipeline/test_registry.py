@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -452,3 +453,20 @@ def test_the_version_keeps_report_decision_and_params(here: Paths) -> None:
     }
     assert {("gate", "decision.json"), ("evaluation", "report.html"), ("params", "params.yaml")} <= names
     assert {("exported", "model.onnx"), ("exported", "vocabulary.parquet"), ("exported", "card.json")} <= names
+
+
+def test_who_waits_for_mlflow_is_told_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    heard = threading.Event()
+    monkeypatch.setattr(mlflow_client, "SILENT", 0.01)
+
+    def say(text: str) -> None:
+        told.append(text)
+        heard.set()
+
+    monkeypatch.setattr(mlflow_client, "say", say)
+    with mlflow_client.reaching("http://me:secret@shop:5000"), mlflow_client.reaching("http://shop:5000"):
+        assert heard.wait(60)
+    (said,) = told
+    assert said.startswith("MLflow at http://…@shop:5000 has been waited for")
+    assert "is given up after about" in said

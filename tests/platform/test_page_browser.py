@@ -338,7 +338,12 @@ def test_a_server_that_is_away_is_said_and_seen_again(reader: Reader) -> None:
 def ill(route: sync_api.Route) -> None:
     """The server's answer, as if its disk were full."""
     body = route.fetch().json()
-    body["health"] |= {"wrong": {"live log": "the disk is full"}, "next": {"live log": "make room"}}
+    full = {
+        "name": {"en": "live log", "zh": "应答日志"},
+        "what": {"en": "the disk is full"},
+        "next": {"en": "make room"},
+    }
+    body["health"] |= {"wrong": [full]}
     route.fulfill(json=body)
 
 

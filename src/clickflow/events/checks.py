@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from clickflow.events import amounts, clocks, texts, times
 from clickflow.events.contract import EVENT_TYPES, GROUPS, IDENTITIES, NEEDS_ITEM, SCHEMA
+from clickflow.events.event_types import nulls_of, resolver
 from clickflow.events.forgotten import NOBODY, Forgotten
-from clickflow.events.presets import ANY_TYPE, EVERY, IGNORE
+from clickflow.events.presets import IGNORE
 from clickflow.events.pseudonyms import pseudonyms
 from clickflow.events.rows import BIT
 from clickflow.events.shapes import shape
@@ -222,9 +223,7 @@ def _text(table: pa.Table, name: str, rules: Rules) -> pa.Array:
 
 
 def _nulls(name: str, rules: Rules) -> list[str]:
-    """The texts that stand for nothing in a column; a type that is mapped is one."""
-    given = [*rules.nulls.get(EVERY, ()), *rules.nulls.get(name, ())]
-    return [text for text in given if name != "event_type" or text not in rules.event_types]
+    return nulls_of(rules.nulls, name, rules.event_types)
 
 
 def _has_nul(array: pa.Array) -> NDArray[np.bool_]:
@@ -246,26 +245,12 @@ def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> times.T
 
 
 def _types(column: pa.Array, mapped: Mapping[str, str]) -> tuple[NDArray[np.int64], Mask, Mask, dict[str, int]]:
-    """Action codes, which rows have one, which are to be ignored, and how many of these by type ("*": of the rest).
-
-    A mapping goes before the canonical names; case matters in neither.
-    """
-    lower = {name.lower(): (name, kind) for name, kind in mapped.items()}
+    """Action codes, which rows have one, which are to be ignored, and how many of these by type ("*": of the rest)."""
     kinds = {name: code for code, name in enumerate(EVENT_TYPES)} | {IGNORE: LEFT_OUT}
-
-    def resolve(name: str | None) -> tuple[str, int]:
-        """What a type is counted as where it is ignored, and its code."""
-        if name is not None:
-            key, kind = (name, mapped[name]) if name in mapped else lower.get(name.lower(), ("", ""))
-            if key and key != ANY_TYPE:
-                return key, kinds[kind]
-            if name.lower() in EVENT_TYPES:
-                return name, kinds[name.lower()]
-        return ANY_TYPE, kinds[mapped[ANY_TYPE]] if ANY_TYPE in mapped else UNKNOWN
-
+    resolve = resolver(mapped)
     coded = column.dictionary_encode()
     resolved = [resolve(name) for name in [*coded.dictionary.to_pylist(), None]]
-    codes = np.array([code for _, code in resolved], np.int64)
+    codes = np.array([UNKNOWN if kind is None else kinds[kind] for _, kind in resolved], np.int64)
     index = coded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
     types = codes[index]
     ignored = types == LEFT_OUT

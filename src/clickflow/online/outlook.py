@@ -3,6 +3,7 @@ champion of series, from the packed store.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +15,12 @@ import numpy as np
 from clickflow.online import visits
 from clickflow.online.history import Question
 from clickflow.online.served import Served
+from clickflow.registry import ledger
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import open_split, read_card
 from clickflow.sequences.units.series import DAYS
 from clickflow.system import integrity
-from clickflow.system.errors import DataError
+from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
@@ -139,7 +141,7 @@ def ahead_of(paths: Paths, served: Served, q: str) -> dict[str, Any]:
         if key not in _FOUND:
             while len(_FOUND) >= KEPT:
                 _FOUND.pop(next(iter(_FOUND)))
-            _FOUND[key] = _ahead(store, paths.home, served, q)
+            _FOUND[key] = _ahead(store, paths, served, q)
         return _FOUND[key]
 
 
@@ -147,8 +149,8 @@ _ONE = Lock()
 _FOUND: dict[tuple[str, int, int, str], dict[str, Any]] = {}
 
 
-def _ahead(store: Path, home: Path, served: Served, q: str) -> dict[str, Any]:
-    integrity.verify(store, home=home)
+def _ahead(store: Path, paths: Paths, served: Served, q: str) -> dict[str, Any]:
+    integrity.verify(store, home=paths.home)
     card, step = read_card(store), str(served.artefact.card["step"])
     (part,), horizon, days = card.asked, int(served.artefact.card["horizon"]), DAYS[step]
     if card.own_settings.get("step", step) != step:
@@ -188,10 +190,23 @@ def _ahead(store: Path, home: Path, served: Served, q: str) -> dict[str, Any]:
         "horizon": horizon,
         "from": found[0]["periods"][0]["period"] if found else None,
         "count": len(rows),
-        "coverage": None,
+        "coverage": _covered(paths, served, ahead),
         "means": {output.name: dict(output.head.means) for output in others},
         "series": found,
     }
+
+
+def _covered(paths: Paths, served: Served, output: str) -> float | None:
+    """Which share of the values of the test part lay in such a band, as the ledger has it of the version's evaluation;
+    None where it says nothing of it.
+    """
+    with suppress(ClickflowError, OSError):
+        lines = [e for e in ledger.read(ledger.path(paths)) if (e.model, e.version) == (served.model, served.version)]
+        for line in reversed(lines):
+            found = (line.facts.get("metrics") or {}).get(f"{output}.coverage_80")
+            if found is not None:
+                return float(found)
+    return None
 
 
 def _selling(store: Path, part: str, horizon: int, q: str) -> list[int]:

@@ -6,6 +6,7 @@ MLflow takes seconds to import and to start, so both happen at the first call, o
 import logging
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.params.schema import Params
+from clickflow.system.console import say
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
 
@@ -23,6 +25,10 @@ PROMOTER = "CLICKFLOW_PROMOTER_PASSWORD"
 PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """How long a server that does not answer is waited for: of who needs it, and of who can go on without."""
+SILENT = 5.0
+"""Seconds after which who waits is told for what."""
+CONNECTING = "10"
+"""Seconds that a PostgreSQL may take to let in: by itself it is waited for without end."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +101,10 @@ _THEIRS = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "botocore",
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
-    """Turn what MLflow, its database or its network raise into an error that names the store."""
+    """Turn what MLflow, its database or its network raise into an error that names the store; who waits is told."""
     try:
-        yield
+        with _told(uri):
+            yield
     except ClickflowError:
         raise
     except Exception as error:
@@ -113,6 +120,34 @@ def reaching(uri: str) -> Iterator[None]:
             next_step="check registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI, that the server answers, and "
             "who signs in (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD); then run the command again",
         ) from error
+
+
+_waiting = threading.local()
+
+
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    """Say once for what is waited, where that takes longer than `SILENT`."""
+    if getattr(_waiting, "told", False):  # within another one
+        yield
+        return
+
+    def tell() -> None:
+        limit = ""
+        if is_server(uri):
+            retries, seconds = (int(os.environ.get(name, PATIENT[name])) for name in PATIENT)
+            limit = f"; what it does not answer is given up after about {(1 + retries) * seconds} s"
+        say(f"MLflow at {without_password(uri)} has been waited for {SILENT:.0f} s{limit}")
+
+    timer = threading.Timer(SILENT, tell)
+    timer.daemon = True
+    timer.start()
+    _waiting.told = True
+    try:
+        yield
+    finally:
+        _waiting.told = False
+        timer.cancel()
 
 
 def experiment(store: Store, name: str) -> str:
@@ -136,6 +171,7 @@ def _quieten(*, patient: bool) -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a result on stdout is ours alone
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PGCONNECT_TIMEOUT", CONNECTING)
     for name, value in (PATIENT if patient else IMPATIENT).items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)

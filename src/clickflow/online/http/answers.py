@@ -9,14 +9,17 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import UNSET, Meta, Struct
 
+from clickflow.events.contract import EVENT_TYPES
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
 from clickflow.online import engine
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.questions import (
+    SOME,
     clock,
     items_of,
+    may_see,
     model_of,
     question_of,
     rules_of,
@@ -57,7 +60,7 @@ async def _ask(
     who = found.served or served
     answer = make(found, who)
     answer.model = served.model  # a canary's name is the engine's own: who is asked is the model, `version` says which
-    answer.unknown = unknown_of(who, question, **named)
+    answer.unknown = unknown_of(who, question, seen=may_see(call, asked), **named)
     for each in answer.unknown or ():
         service.metrics.unknown.labels(found.model, each.where).inc(each.count)
     fallback: str | None = answer.fallback
@@ -292,15 +295,18 @@ async def events(service: Service, call: Call) -> schema.Kept:
     now = clock()
     steps = [
         step if step.time is not None else replace(step, time=now)
-        for step in steps_of(body.events, service.serve.max_history, "$.events")
+        for step in steps_of(service, body.events, "$.events")
     ]
     kept = 0
     for kind, name in who.items():
         if name is not None:
-            kept = await service.state.append(f"{kind}:{name}", steps, body.name)
+            own = f"{kind}:{name}"
+            state = service.state
+            kept = await state.append(own, steps, body.name) if steps else len(await state.history(own))
     if (live := service.settings.extra.get("live")) is not None:
         live.happened(who["session"], who["customer"], steps, body.name)
-    return schema.Kept(len(steps), kept)
+    unknown = list(dict.fromkeys(step.action for step in steps if step.action not in EVENT_TYPES))[:SOME]
+    return schema.Kept(len(steps), kept, len(body.events) - len(steps) or UNSET, unknown or UNSET)
 
 
 ROUTES = (

@@ -109,7 +109,7 @@ async def _fault(request: Request, error: Exception) -> Response:
 
 
 def _told(request: Request, refused: Refused, headers: Any = None) -> Response:
-    answer = problems.response(refused)
+    answer = problems.response(refused, language=guard.language_of(request.scope))
     answer.headers.update(headers or {})
     service: Service = request.app.state.service
     service.metrics.requests.labels("unmatched", str(answer.status_code)).inc()

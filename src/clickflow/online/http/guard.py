@@ -64,7 +64,7 @@ class Endpoint:
             return
         except BaseException as error:
             refused = refusal(error, call, reading=self._decoder is not None and call.body is None)
-            answer = problems.response(refused, call.request)
+            answer = problems.response(refused, call.request, language_of(scope))
         if isinstance(answer, Response):
             status = answer.status_code
             answer.headers.setdefault("x-content-type-options", "nosniff")
@@ -100,6 +100,11 @@ class Endpoint:
                 raise Refused("not-json", "the body's Content-Type is not application/json")
             call.body = self._decoder.decode(await body_of(receive, headers, service.serve.max_body_kb * 1024))
         return await route.answer(service, call)
+
+
+def language_of(scope: Scope) -> bytes:
+    """In which language whoever asks wants to be told what is wrong, as `Accept-Language`."""
+    return next((value for name, value in scope["headers"] if name == b"accept-language"), b"")
 
 
 def let_in(service: Service, route: Route, headers: Mapping[bytes, bytes], scope: Scope) -> tuple[Key | None, str]:

@@ -6,6 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from clickflow.online.http.schema import Problem
+from clickflow.online.page.chinese import chinese
 
 TYPES = {
     "malformed": (400, "The request cannot be read", "send JSON as /openapi.json describes it"),
@@ -37,21 +38,26 @@ class Refused(Exception):
     retry_after: float | None = None
 
 
-def response(refused: Refused, request: str = "") -> Response:
-    """As it is sent."""
+def response(refused: Refused, request: str = "", language: bytes = b"") -> Response:
+    """As it is sent. `language`: `Accept-Language`; where that begins with Chinese, it is said in it."""
     status, title, advice = TYPES[refused.name]
+    said = _in_chinese if language[:2].lower() == b"zh" else str
     body = Problem(
         type=f"/problems/{refused.name}",
-        title=title,
+        title=said(title),
         status=status,
-        detail=refused.detail,
-        next=refused.next or advice,
+        detail=said(refused.detail),
+        next=said(refused.next or advice),
         where=refused.where,
         request=request,
     )
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", "Vary": "Accept-Language"}
     if refused.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(refused.retry_after + 0.5)))
     if refused.name == "no-key":
         headers["WWW-Authenticate"] = 'Bearer realm="clickflow"'
     return Response(msgspec.json.encode(body), status, headers, MEDIA)
+
+
+def _in_chinese(text: str) -> str:
+    return chinese(text) or text

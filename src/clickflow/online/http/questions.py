@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 from clickflow.online.history import Question, Step
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
-from clickflow.online.http.settings import Service
+from clickflow.online.http.route import Call
+from clickflow.online.http.settings import VIEW, Service
 from clickflow.online.ranking import Rules
 from clickflow.online.served import Served
 from clickflow.sequences.units.series import DAYS
@@ -42,12 +43,24 @@ def model_of(service: Service, asked: schema.Question, kind: str | None = None) 
     )
 
 
-def steps_of(given: Sequence[schema.Step], most: int, where: str) -> tuple[Step, ...]:
-    """Raises Refused where there are more than `most`, or a time is none."""
+def steps_of(
+    service: Service, given: Sequence[schema.Step], where: str, *, canonical: bool = False
+) -> tuple[Step, ...]:
+    """Without those of types that are left out; `canonical`: of the page, which has read them from the store.
+
+    Raises Refused where there are more than `serve.max_history`, or a time is none.
+    """
+    most, action = service.serve.max_history, service.settings.action
     if len(given) > most:
         raise Refused("too-large", f"{where} has {len(given):,} steps; at most {most:,} are taken", where=where)
     try:
-        return tuple([step.step() for step in given])
+        found = []
+        for step in given:
+            word = None if step.action is UNSET else step.action
+            kind = word or VIEW if canonical else action(word)
+            if kind is not None:
+                found.append(step.step(kind))
+        return tuple(found)
     except ValueError as error:
         raise Refused("invalid", f"{error}", where=where) from error
 
@@ -61,7 +74,7 @@ def subject(service: Service, kind: str, raw: str | None) -> str | None:
 
 
 async def question_of(
-    service: Service, asked: schema.Question, served: Served
+    service: Service, asked: schema.Question, served: Served, *, canonical: bool = False
 ) -> tuple[Question, str | None, str | None]:
     """The question, and the pseudonyms of session and customer.
 
@@ -76,7 +89,7 @@ async def question_of(
         except ValueError as error:
             raise Refused("invalid", f"{error}", where="$.now") from error
     if asked.history is not None:
-        steps = steps_of(asked.history, service.serve.max_history, "$.history")
+        steps = steps_of(service, asked.history, "$.history", canonical=canonical)
         if now is None and all(step.time is None for step in steps):
             now = clock()
         found = _filled(served, steps)
@@ -132,8 +145,16 @@ def _filled(served: Served, steps: Sequence[Step]) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def unknown_of(served: Served, question: Question, **named: Iterable[str] | None) -> list[schema.Unknown] | UnsetType:
-    """What the model does not know of a question, and of what else it names, by field."""
+def may_see(call: Call, asked: schema.Question) -> bool:
+    """Whether who asks may be told what the history holds: it is theirs, nobody's, or they may look at people."""
+    own = asked.history is not None or (asked.session is None and asked.customer is None)
+    return own or call.key is None or "people" in call.key.scopes
+
+
+def unknown_of(
+    served: Served, question: Question, *, seen: bool, **named: Iterable[str] | None
+) -> list[schema.Unknown] | UnsetType:
+    """What the model does not know of a question, and of what else it names, by field; `seen`: see `may_see`."""
     known: dict[str, Container[str]] = {"actions": served.action_of, "categories": served.items.category_of}
     said = {
         "history": (step.item for step in question.steps),
@@ -145,7 +166,8 @@ def unknown_of(served: Served, question: Question, **named: Iterable[str] | None
         own = known.get(where, served.items.index_of)
         lacking = list(dict.fromkeys(name for name in names or () if name not in own))
         if lacking:
-            found.append(schema.Unknown(where, len(lacking), lacking[:SOME]))  # type: ignore[arg-type]
+            some = lacking[:SOME] if seen or where in named else []
+            found.append(schema.Unknown(where, len(lacking), some))  # type: ignore[arg-type]
     return found or UNSET
 
 

@@ -35,23 +35,24 @@ def micros(moment: int | datetime) -> int:
 
 
 class Step(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing that a visitor did. `category` and `price`: where not given, those that the item had in training, if
-    the model knows it; null: it had none.
+    """One thing that a visitor did. `action`: in the shop's words, as ingest reads them (`source.event_types`); where
+    not given, what that says of rows without a type, else view. `category` and `price`: where not given, those that the
+    item had in training, if the model knows it; null: it had none.
     """
 
     item: Name
-    action: Annotated[str, Meta(min_length=1, max_length=64)] = "view"
+    action: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
     time: Moment | None = None
     category: Name | UnsetType | None = UNSET
     price: Amount | UnsetType | None = UNSET
     quantity: Annotated[float, Meta(ge=0, le=1e9)] | None = None
 
-    def step(self) -> HistoryStep:
+    def step(self, action: str) -> HistoryStep:
         """As the engine reads it. Raises ValueError where the time is out of bounds."""
         time = None if self.time is None else micros(self.time)
         category = "" if self.category is None else None if self.category is UNSET else self.category
         price = math.nan if self.price is None else None if self.price is UNSET else self.price
-        return HistoryStep(self.item, self.action, time, category, price, self.quantity)
+        return HistoryStep(self.item, action, time, category, price, self.quantity)
 
 
 class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -147,7 +148,9 @@ class Unknown(Struct):
     """`history`: items of it; `actions`: types of its events, which are not read; else the field of the question."""
     count: int
     some: list[str]
-    """The first of them, ten at most."""
+    """The first of them, ten at most; none of the steps of a session or customer that is named, where the key has not
+    the scope people.
+    """
 
 
 class Ranking(Struct):
@@ -265,10 +268,15 @@ class ScoreLists(Struct):
 
 
 class Kept(Struct):
-    """How many events were kept, and how many steps of the session or customer there are now."""
+    """How many events were kept, and how many steps of the session or customer there are now. `ignored`: so many were
+    of types that `source.event_types` leaves out; `unknown`: words that are no type, ten at most, of events that are
+    kept and that no model reads.
+    """
 
     kept: int
     steps: int
+    ignored: int | UnsetType = UNSET
+    unknown: list[str] | UnsetType = UNSET
 
 
 class Output(Struct):

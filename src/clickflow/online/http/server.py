@@ -11,7 +11,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ MENDS = {
 KEYS_AGE = 2.0
 """Seconds after which a change of the keys is seen."""
 KEPT = "those of before hold"
+WORDS = 4096
+"""Words for what was done whose types are kept."""
 
 
 def run(params: Params, paths: Paths, *, host: str | None, port: int | None, workers: int | None) -> None:
@@ -51,6 +53,7 @@ def run(params: Params, paths: Paths, *, host: str | None, port: int | None, wor
         workers=serve.workers if workers is None else workers,
     )
     check(serve, paths)
+    actions(params)
     load_key(paths.home)  # made here, once, where there is none: a worker could not say that it cannot be
     serve = replace(serve, port=serve.port or free_port(serve.host))
     listen(partial(build, replace(params, serve=serve), paths), serve)
@@ -181,6 +184,7 @@ def build(params: Params, paths: Paths) -> Any:
         observers=(live.observe,),
         choose=live.choose,
         pseudonym=pseudonyms(params, key),
+        action=actions(params),
         keys=held.now,
         gap=gaps(params).get,
         wrong=wrong,
@@ -283,6 +287,29 @@ def pseudonyms(params: Params, key: bytes) -> Callable[[str, str], str | None]:
     def of(kind: str, raw: str) -> str | None:
         name = one_form(nulls[kind], raw)
         return None if name is None else pseudonym(key, kind, name)
+
+    return of
+
+
+def actions(params: Params) -> Callable[[str | None], str | None]:
+    """From a shop's word for what was done to the type of event, by the code of ingest, and to itself where it is none;
+    None where `source.event_types` leaves such events out. Of a preset of several files: as in the last of them.
+    """
+    from clickflow.events import texts
+    from clickflow.events.event_types import nulls_of, resolver
+    from clickflow.events.origins import as_read
+    from clickflow.events.presets import IGNORE, layout_of
+    from clickflow.online.http.settings import VIEW
+
+    source = as_read(params.source)
+    mapped = layout_of(source, "").event_types
+    resolve, nulls = resolver(mapped), frozenset(nulls_of(source.nulls, "event_type", mapped))
+
+    @lru_cache(WORDS)
+    def of(word: str | None) -> str | None:
+        name = (word or "").strip(texts.WHITE)
+        _, kind = resolve(None if not name or name in nulls else name)
+        return None if kind == IGNORE else kind or word or VIEW
 
     return of
 

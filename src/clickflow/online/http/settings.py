@@ -21,6 +21,8 @@ from clickflow.system import console
 
 PAUSE = 0.02
 """Seconds in which answers gather before observers are told: to wake them for each would hold up who answers."""
+VIEW = "view"
+"""What was done where nothing is said of it."""
 WAITING = 10_000
 """Answers that may wait for observers; those above are dropped, and counted."""
 
@@ -61,6 +63,10 @@ class Settings:
 
     serve: Serve = field(default_factory=Serve)
     pseudonym: Callable[[str, str], str | None]
+    action: Callable[[str | None], str | None] = lambda word: word or VIEW
+    """From a shop's word for what was done (None: none was said) to the type of event; None: such events are left out
+    (`source.event_types`).
+    """
     keys: Callable[[], Mapping[bytes, Key]] = dict
     """The keys as they are now; none: whoever reaches the server may ask."""
     wrong: Callable[[], Mapping[str, str]] = dict

@@ -1,7 +1,8 @@
-"""In Chinese what the gate, a canary's rule and a watch found, which they write in English.
+"""In Chinese what the gate, a canary's rule, a watch and a server found, which they write in English.
 
 Sentences are read back by `FORMS`, clause by clause: a table beside the rooms that write them, so that a word of
-Chinese judges no candidate anew. A clause without a form stays as it is, and a test finds those of the gate.
+Chinese judges no candidate anew. A clause without a form stays as it is, and a test finds those of the gate and of the
+server.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from clickflow import heads
+from clickflow.online.page.chinese_faults import FAULTS
 
 NUMBER = r"[-+]?[\d.,]+(?:e[-+]?\d+)?%?(?: \[[^\]]*\])?"
 """With its interval."""
@@ -292,7 +294,7 @@ def _word(name: str, said: str) -> str:
 
 @cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
-    return tuple((re.compile("".join(_parts(english))), other) for english, other in FORMS)
+    return tuple((re.compile("".join(_parts(english))), other) for english, other in (*FORMS, *FAULTS))
 
 
 def _parts(english: str) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Registry:
                 }
                 for name, spec in sorted(self._params.models.items())
             ],
-            "note": note,
+            "note": both(note) if note else "",
         }
 
     def runs(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Registry:
             runs = self._verb(["runs", f"--limit={RUNS}"])["runs"]
             return {"runs": [{**run, "reason": both(run["reason"])} for run in runs], "note": ""}
         except (ClickflowError, OSError, ValueError) as error:
-            return {"runs": [], "note": _what(error, "runs")}
+            return {"runs": [], "note": both(_what(error, "runs"))}
 
     def status(self) -> dict[str, Any]:
         """What `clickflow status` says of each model: the registry is asked, which takes seconds. `note`: it failed."""
@@ -88,7 +88,7 @@ class Registry:
                 held = self._verb(["status"])["models"]
                 held = {name: {**own, "notes": [both(note) for note in own["notes"]]} for name, own in held.items()}
             except (ClickflowError, OSError, ValueError) as error:
-                return {"models": {}, "note": _what(error, "status")}
+                return {"models": {}, "note": both(_what(error, "status"))}
             self._held = (time.monotonic(), stamp, held)
         return {"models": held, "note": ""}
 

@@ -22,9 +22,13 @@ from clickflow.online.http.settings import Service
 from clickflow.online.http.shop import SLOW
 from clickflow.online.page import static_files
 from clickflow.online.page.after import about, after_each
+from clickflow.online.page.chinese import both
 from clickflow.online.page.registry import LONG, Registry
 from clickflow.online.page.subjects import History, Logs, Subject, pseudonyms, revealed
 from clickflow.online.served import Served
+from clickflow.online.state import Away
+from clickflow.online.why import routes as why
+from clickflow.online.why.schema import Explained
 from clickflow.params.schema import Params
 from clickflow.registry import pages
 from clickflow.serving import identities
@@ -140,7 +144,13 @@ async def console(service: Service, call: Call) -> Response:
             "keys": bool(service.settings.keys()),
             "person": None if key is None else {"name": key.name, "may_promote": "promote" in key.scopes},
             "links": {"airflow": os.environ.get("CLICKFLOW_UI", "").rstrip("/"), "mlflow": _mlflow(service)},
-            "health": health,
+            "health": {
+                "status": health.status,
+                "wrong": [
+                    {"name": both(name), "what": both(what), "next": both(health.next.get(name, ""))}
+                    for name, what in health.wrong.items()
+                ],
+            },
         }
     )
 
@@ -180,19 +190,23 @@ def _item(served: Served, index: int) -> dict[str, Any]:
 async def subjects(service: Service, call: Call) -> Response:
     """The latest visits or customers, or those that are called so: of the server's state, then of the log.
 
-    Who is found by a raw id is a line of who.jsonl, as of `clickflow who`, on disk before the answer; without a
-    workspace there is no such file, and nobody is found so.
+    `note`: why those of the state are missing. Who is found by a raw id is a line of who.jsonl, as of `clickflow who`,
+    on disk before the answer; without a workspace there is no such file, and nobody is found so.
     """
     query: Find = call.query
     paths = _workspace(service)[1]
     named = pseudonyms(query.q, service.settings.pseudonym if paths else lambda *_: None) if query.q else {"": None}
     names = list(named)
     kind = KINDS.get(query.unit, query.unit)
-    live = []
-    for name in await _live(service, kind, names, query.limit):
-        steps = await service.state.history(f"{kind}:{name}")
-        if steps:
-            live.append(Subject(name, query.unit, "live", len(steps), steps[-1].time, steps[-1].action))
+    live: list[Subject] = []
+    note: dict[str, str] | None = None
+    try:
+        for name in await _live(service, kind, names, query.limit):
+            steps = await service.state.history(f"{kind}:{name}")
+            if steps:
+                live.append(Subject(name, query.unit, "live", len(steps), steps[-1].time, steps[-1].action))
+    except Away as error:
+        note = both(f"{error.what}; {error.next_step}")
     live.sort(key=lambda each: -(each.last or 0))
 
     def of_log() -> list[Subject]:
@@ -206,7 +220,7 @@ async def subjects(service: Service, call: Call) -> Response:
     if told and paths:
         by = call.key.name if call.key else None
         await asyncio.to_thread(identities.record, paths, "page", "pseudonym", told, by)
-    return _json({"subjects": [asdict(each) for each in found[: query.limit]]})
+    return _json({"subjects": [asdict(each) for each in found[: query.limit]], "note": note})
 
 
 async def _live(service: Service, kind: str, names: list[str], most: int) -> list[str]:
@@ -217,10 +231,15 @@ async def _live(service: Service, kind: str, names: list[str], most: int) -> lis
 
 
 async def subject(service: Service, call: Call) -> Response:
-    """What one did: by the server's state where it knows more than the log."""
+    """What one did: by the server's state where it knows more than the log, and can be reached."""
     unit, name = call.path["unit"], call.path["id"]
     kind = KINDS.get(unit, unit)
-    steps = await service.state.history(f"{kind}:{name}")
+    steps: tuple[Step, ...] = ()
+    away: Away | None = None
+    try:
+        steps = await service.state.history(f"{kind}:{name}")
+    except Away as error:
+        away = error
     paths = _workspace(service)[1]
 
     def of_log() -> History | None:
@@ -231,6 +250,8 @@ async def subject(service: Service, call: Call) -> Response:
     if steps and (found is None or (steps[-1].time or 0) >= (found.subject.last or 0)):
         own = Subject(name, unit, "live", len(steps), steps[-1].time, steps[-1].action)
         found = History(own, steps, None, found.others if found else ())
+    if found is None and away is not None:
+        raise away
     if found is None:
         raise Refused("not-found", f"nobody is called {name!r} here", "search for the first letters of a pseudonym")
     served = next((one for one in map(service.engine.current, service.engine.models) if one.unit == unit), None)
@@ -260,7 +281,7 @@ async def after(service: Service, call: Call) -> Response:
     """The answers of a model after each step of a history."""
     body: After = call.body
     served = service.engine.current(body.model)
-    steps = steps_of(body.history, service.serve.max_history, "$.history")
+    steps = steps_of(service, body.history, "$.history", canonical=True)
     try:
         now = None if body.now is None else schema.micros(body.now)
     except ValueError as error:
@@ -364,6 +385,7 @@ ROUTES = (
     _own("GET", "/v1/console/subjects", subjects, "Visits or customers.", query=Find, scope="people"),
     _own("GET", "/v1/console/subjects/{unit}/{id}", subject, "What one did.", scope="people"),
     _own("POST", "/v1/console/answers", after, "Answers after each step.", takes=After),
+    _own("POST", "/v1/console/explain", partial(why.of, canonical=True), "Why.", takes=why.Explain, gives=Explained),
     _own("GET", "/v1/console/items", items, "Items by what they are called.", query=FindItem),
     _own("GET", "/v1/console/segments", segments, "Segments of customers."),
     _own("GET", "/v1/console/forecasts", forecasts, "Demand ahead.", query=FindSeries, seconds=SLOW),

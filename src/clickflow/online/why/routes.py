@@ -2,7 +2,7 @@
 
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
-from clickflow.online.http.questions import model_of, question_of
+from clickflow.online.http.questions import may_see, model_of, question_of
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
 from clickflow.online.why import changes, words
@@ -26,16 +26,23 @@ class Explain(schema.Question, kw_only=True):
 
 
 async def why(service: Service, call: Call) -> Explained:
-    """Explain one answer, in a thread of its own."""
+    """Explain one answer."""
+    return await of(service, call)
+
+
+async def of(service: Service, call: Call, *, canonical: bool = False) -> Explained:
+    """Explain one answer, in a thread of its own; `canonical`: see `steps_of`."""
     asked: Explain = call.body
-    own = asked.history is not None or (asked.session is None and asked.customer is None)
-    if not own and call.key is not None and "people" not in call.key.scopes:  # it would be told what they did
+    if call.key is not None and not may_see(call, asked):  # it would be told what they did
         detail = (
             f"the key {call.key.name} lacks the scope people, by which the history of a session or customer is seen"
         )
         raise Refused("not-allowed", detail, "send the history, or use a key with the scope people")
     served = model_of(service, asked)
-    question, _, _ = await question_of(service, asked, served)
+    question, _, _ = await question_of(service, asked, served, canonical=canonical)
+    if asked.history is not None and (left := len(asked.history) - len(question.steps)):
+        detail = f"{left:,} steps are of types that source.event_types leaves out: none is explained"
+        raise Refused("invalid", detail, "send the others, for an explanation names steps by their places", "$.history")
     if len(question.steps) > LONGEST:
         detail = f"{len(question.steps):,} steps; of at most {LONGEST:,} it is explained what each says"
         raise Refused("too-large", detail, "send the newest", where="$.history")

@@ -9,14 +9,15 @@ try {
 }
 
 export class Problem extends Error {
-  constructor(status, title, detail, next) {
+  constructor(status, title, detail, next, said = false) {
     super(title);
     this.status = status;
+    this.said = said; // by the server itself, not by what stands before it
     this.detail = detail;
     this.next = next;
   }
   get down() {
-    return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504;
+    return this.status === 0 || (!this.said && [502, 503, 504].includes(this.status));
   }
 }
 
@@ -39,7 +40,7 @@ const watchers = new Set();
 export const onReach = (act) => watchers.add(act);
 
 async function ask(method, path, body, signal) {
-  const headers = { accept: "application/json" };
+  const headers = { accept: "application/json", "accept-language": document.documentElement.lang };
   if (key) headers.authorization = `Bearer ${key}`;
   if (body !== undefined) headers["content-type"] = "application/json";
   let answer;
@@ -58,7 +59,7 @@ async function ask(method, path, body, signal) {
     // not JSON: the status says it
   }
   if (!answer.ok) {
-    const problem = new Problem(answer.status, content?.title || answer.statusText, content?.detail || "", content?.next || "");
+    const problem = new Problem(answer.status, content?.title || answer.statusText, content?.detail || "", content?.next || "", Boolean(content?.type));
     watchers.forEach((act) => act(problem.down ? problem : null));
     throw problem;
   }

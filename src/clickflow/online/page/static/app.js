@@ -58,6 +58,7 @@ function bar() {
           document.documentElement.dataset.theme = name;
         },
       }),
+      server?.health?.wrong.length ? link("models", t("health.wrong", { n: server.health.wrong.length }), { class: "wrong", "data-key": "wrong" }) : null,
       server?.keys || signedIn()
         ? server?.person
           ? [h("span", { class: "person" }, t("sign.as", { name: server.person.name })), button(t("sign.out"), () => (sign(null), start()), { "data-key": "sign" })]
@@ -162,9 +163,11 @@ onReach(reach);
 setInterval(async () => {
   if (document.hidden || away) return;
   const before = JSON.stringify(server?.models.map((each) => [each.name, each.version]));
+  const ill = JSON.stringify(server?.health);
   const fresh = await get("console").catch(() => null);
   if (!fresh) return;
   server = fresh;
+  if (JSON.stringify(fresh.health) !== ill) bar();
   if (JSON.stringify(fresh.models.map((each) => [each.name, each.version])) !== before && route()[0] === "models") draw(); // elsewhere the next answer names its version, and edits stay
 }, EVERY);
 

@@ -3,7 +3,7 @@
 import { get, Problem } from "./api.js";
 import { debounced, h, link, speak, swap } from "./dom.js";
 import { brief, empty, fault, loading } from "./parts.js";
-import { action, minute, t } from "./strings.js";
+import { action, local, minute, t } from "./strings.js";
 
 const MOST = 40;
 
@@ -22,10 +22,11 @@ export function finder(unit, chosen) {
       swap(
         list,
         h("h2", {}, t(q ? "find.found" : "find.latest")),
+        note ? h("p", { class: "note" }, local(note)) : null,
         subjects.length
           ? h("ol", {}, subjects.map((each) => h("li", {}, entry(each, chosen))))
           : q
-            ? empty(t("find.none"), note || t("find.none.next"))
+            ? empty(t("find.none"), t("find.none.next"))
             : empty(t("find.empty"), t("find.empty.next")),
         q ? null : link(`${unit}/new`, t("find.new"), { class: "new", "data-key": "new" }),
       );

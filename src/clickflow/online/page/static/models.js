@@ -17,11 +17,11 @@ export function models(main, server, alive) {
       if (!alive()) return;
       const late = get("console/status").catch((problem) => ({ models: {}, note: problem.detail || t("fault") }));
       const note = h("div", { role: "status" });
-      late.then((status) => swap(note, status.note ? h("p", { class: "note" }, sentence(status.note)) : null));
+      late.then((status) => swap(note, status.note ? h("p", { class: "note" }, sentence(local(status.note))) : null));
       swap(
         box,
         h("h1", { class: "unseen" }, t("nav.models")),
-        h("div", {}, wrong(server.health), found.note ? h("p", { class: "note" }, found.note) : null, note, elsewhere(server)),
+        h("div", {}, wrong(server.health), found.note ? h("p", { class: "note" }, sentence(local(found.note))) : null, note, elsewhere(server)),
         found.models.length ? found.models.map((each) => model(each, server, live, late, load)) : empty(t("fault.models"), t("fault.models.next")),
         runs(server.links.airflow, alive),
       );
@@ -35,7 +35,7 @@ export function models(main, server, alive) {
 
 /** What the server's health says is wrong, and what to do. */
 const wrong = (health) =>
-  Object.entries(health?.wrong || {}).map(([name, what]) => h("p", { class: "note" }, `${name}: `, sentence(what), health.next?.[name] ? [" ", sentence(health.next[name])] : null));
+  (health?.wrong || []).map((each) => h("p", { class: "note" }, `${local(each.name)}: `, sentence(local(each.what)), local(each.next) ? [" ", sentence(local(each.next))] : null));
 
 function elsewhere(server) {
   const there = Object.entries(server.links).filter(([, address]) => address);
@@ -306,7 +306,7 @@ function runs(airflow, alive) {
     .catch((problem) => ({ runs: [], note: problem.detail || t("fault") }))
     .then(({ runs: all, note }) => {
       if (!alive()) return;
-      const none = h("p", { class: note ? "note" : "soft" }, sentence(note || t("runs.none")));
+      const none = h("p", { class: note ? "note" : "soft" }, sentence(local(note) || t("runs.none")));
       swap(list, all.length ? h("ul", { class: "runs" }, all.map((each) => h("li", {}, run(each, airflow)))) : none);
     });
   return h("section", {}, h("h2", {}, t("runs")), list);

@@ -321,6 +321,8 @@ export const TABLE = {
   "run.done": ["done", "已结束"],
   "run.opened": ["not ended", "未结束"],
   "run.skipped": ["skipped", "已跳过"],
+  "health.wrong": ["{n} things are wrong", "{n} 项异常"],
+  "health.wrong.one": ["1 thing is wrong", "1 项异常"],
   "links": ["Elsewhere", "其他页面"],
   "link.airflow": ["Airflow", "Airflow"],
   "link.mlflow": ["MLflow", "MLflow"],
@@ -350,8 +352,8 @@ if (!(language in LANGUAGES)) language = "en";
 
 export const current = () => language;
 
-/** Of a text by language, that of this one; English where it is not said in it. */
-export const local = (said) => said?.[language] || said?.en || "";
+/** Of a text by language, that of this one; English where it is not said in it. A text of no language is as it is. */
+export const local = (said) => (typeof said === "string" ? said : said?.[language] || said?.en || "");
 
 export function choose(other) {
   language = other;

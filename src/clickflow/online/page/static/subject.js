@@ -131,7 +131,7 @@ function show(pane, found, models, alive) {
     try {
       const { output, target, kind } = view.question;
       const said = await post(
-        "explain",
+        "console/explain",
         { model: view.model.name, history: upTo.map((row) => bare(row.step)), ...view.asOf(upTo.length === view.rows.filter(inNow).length), output, ...(kind === "ranking" || kind === "classes" ? { target } : {}) },
         signal,
       );
