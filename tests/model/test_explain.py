@@ -9,6 +9,7 @@ import online_shop
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from clickflow.heads import outputs
 from clickflow.online import visits
@@ -133,6 +134,9 @@ def test_ends_are_said(shop: tuple[Path, Served]) -> None:
         assert lines == words.explained(found).sentences[language]
         assert not any("{" in line for line in lines)
         assert outputs.head("next_item").asks(language) in lines[0]
+        of_customer = words.sentences(structs.replace(found, output="churn"), language)[-1]
+        assert words.WHO[language]["session"] in lines[-1]
+        assert words.WHO[language]["customer"] in of_customer and words.WHO[language]["session"] not in of_customer
 
 
 def test_a_visit_of_the_store_is_asked_as_a_client_would(shop: tuple[Path, Served]) -> None:

@@ -167,6 +167,7 @@ def test_the_gate_and_the_report_have_both(evaluated: tuple[Paths, dict[str, Any
     paths, _ = evaluated
     page = (paths.evaluation("taste") / "report.html").read_text(encoding="utf-8")
     assert "Viewed categories" in page and "roc_auc" in page
+    assert "ecall of viewed_categories beyond the first 1 says nothing" in page, "there are five"
     floors = {"viewed.roc_auc": 0.01, "viewed_categories.roc_auc": 0.99, "viewed_categories.recall@5": 0.99}
     judged = rules.judge(Gate(floors=floors), evidence.read(paths, "taste", 0), 0)
     found = {rule.rule: rule.verdict for rule in judged if rule.rule.startswith("floor")}

@@ -8,6 +8,8 @@ import pytest
 import watched_shop
 from watched_shop import MODEL, call, change_later, param
 
+from clickflow.monitoring import windows
+from clickflow.sequences.store import Bounds, PackedSplit
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
@@ -161,6 +163,18 @@ def test_a_single_breach_is_not_enough_nor_one_that_is_over(paths: Paths) -> Non
     assert "too few windows breach: 1 of 5 windows, 2 are needed" in said["why"]
     param(paths, "breaches: 2", "breaches: 1")
     assert call("watch")["retrain"] == [MODEL]
+
+
+def test_windows_of_customers_are_no_shorter_than_their_cut_offs_are_apart() -> None:
+    cut_off = np.repeat(np.arange(100, 205, 7), 3) * windows.DAY
+    steps = np.arange(len(cut_off))
+    stored = {"test": PackedSplit(Bounds(steps, steps + 1, steps + 1, cut_off), "last", 30 * windows.DAY, time=cut_off)}
+    assert windows.spacing(stored) == 7
+    newest = int(cut_off[-1]) + 33 * windows.DAY
+    found = windows.cut(stored, until=newest, days=windows.spacing(stored), number=5, most=100)
+    assert [window.sequences for window in found] == 5 * [3]
+    visits = PackedSplit(offsets=np.arange(len(cut_off) + 1), time=cut_off)
+    assert windows.spacing({"test": visits}) == 0
 
 
 def test_stale_data_is_told_and_calls_for_no_training(paths: Paths) -> None:

@@ -55,6 +55,14 @@ def largest(content: Mapping[str, Any]) -> int:
     return max(int(name.split("@")[1]) for name in own if "@" in name and not name.endswith("_known"))
 
 
+def telling(content: Mapping[str, Any], head: str) -> int:
+    """The largest cutoff at which a ranking misses some that it knows: of ten categories all are among the first 20."""
+    own = content[head][CANDIDATE]
+    cutoffs = sorted({int(name.split("@")[1]) for name in own if "@" in name and not name.endswith("_known")})
+    missed = [k for k in cutoffs if (value(content, head, CANDIDATE, f"recall@{k}_known") or 0.0) < 1]
+    return missed[-1] if missed else cutoffs[0]
+
+
 def value(content: Mapping[str, Any], head: str | None, system: str, metric: str) -> float | None:
     """One figure; None where it was not measured."""
     figure = ((content.get(head or "") or {}).get(system) or {}).get(metric)
@@ -125,6 +133,12 @@ def notes(content: Mapping[str, Any]) -> list[str]:
             f"no customer is known: intervals are by session, {customers.named(content['resampled'])} drawn again; "
             "where visitors come back they are too narrow"
         ]
+    for output in answered(content):
+        if output.by and (cutoff := telling(content, output.name)) < largest(content):
+            lines.append(
+                f"recall of {output.name} beyond the first {cutoff} says nothing: all that the model knows are among "
+                f"the next cutoff's, as where there are no more"
+            )
     for system, overlap in (content.get("seen") or {}).items():
         version = content["champion_version"] if system == CHAMPION else content["best_version"]
         name = f"the {system.replace('_', ' ')}, version {version},"

@@ -336,7 +336,7 @@ def console_table(content: Mapping[str, Any]) -> Any:
 
 def _headline(content: Mapping[str, Any], head: str) -> list[str]:
     """The metrics of a ranking that stand first; where those of known items alone are others, these beside them."""
-    names = [f"{kind}@{headline.largest(content)}" for kind in ("recall", "mrr")]
+    names = [f"{kind}@{headline.telling(content, head)}" for kind in ("recall", "mrr")]
     apart = headline.apart(content, head)
     return [each for name in names for each in ([name, f"{name}_known"] if apart else [name])]
 

@@ -132,7 +132,8 @@ def _model(
     )
     most = params.evaluation.max_sequences
     settings = params.watch
-    own_windows = windows.cut(splits, until=newest, days=settings.window_days, number=settings.windows, most=most)
+    days = max(settings.window_days, windows.spacing(splits))  # shorter ones would hold no cut-off, and nobody
+    own_windows = windows.cut(splits, until=newest, days=days, number=settings.windows, most=most)
     answered = None
     if settings.max_live_drop is not None and card.clock:
         answered = asked(model, [(each.since, each.until) for each in own_windows], settings.min_sequences)
@@ -184,6 +185,8 @@ def judge(
     call, why = rule.decide(params.watch, judged)
     notes = [] if watched.reference else [f"{watched.why_no_drift}; the next version that is promoted has one"]
     notes += [] if card.clock else [NO_CLOCK]
+    if (days := (own_windows[-1].until - own_windows[-1].since) / windows.DAY) > params.watch.window_days + 1e-6:
+        notes.append(f"windows are of {days:g} days, as far apart as cut-offs: watch.window_days is shorter")
     verdict = Verdict(
         model=watched.model,
         version=watched.version,

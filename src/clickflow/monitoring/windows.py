@@ -50,6 +50,13 @@ def newest(parts: Mapping[str, PackedSplit], as_of: int | None) -> int | None:
     return max(latest) if max(latest) >= 0 else None
 
 
+def spacing(stored: Mapping[str, PackedSplit]) -> float:
+    """The days from one cut-off of a store to the next; 0 where it has fewer than two."""
+    asked = [np.unique(split.cut_off) for split in stored.values() if split.cut_off is not None]
+    gaps = np.diff(np.unique(np.concatenate(asked))) if asked else np.zeros(0)
+    return float(gaps.min()) / DAY if len(gaps) else 0.0
+
+
 def cut(stored: Mapping[str, PackedSplit], *, until: int, days: float, number: int, most: int) -> list[Window]:
     """`number` windows of `days` days, the oldest first, the last ending at `until`; at most `most` sequences each."""
     # what is asked as of a cut-off is of the window in which its answer is there

@@ -53,7 +53,7 @@ FORMS: dict[Language, dict[str, str]] = {
         "associated": "After {item} alone the model expects {target} with {alone}, {lift} times its usual share.",
         "unknown": "{count} of {length} steps are on items that the model does not know.",
         "note": "This says how the model's answer hangs on this history: an association that the model has learned, "
-        "not a cause of what the visitor does.",
+        "not a cause of what the {who} does.",
     },
     "zh": {
         "ranking": "对问题“{question}”，模型给 {target} 的概率是 {answer}。",
@@ -90,15 +90,21 @@ FORMS: dict[Language, dict[str, str]] = {
         "missing": "无",
         "associated": "只看过 {item} 时，模型给 {target} 的概率是 {alone}，是其平常份额的 {lift} 倍。",
         "unknown": "{length} 步中有 {count} 步的商品是模型不认识的。",
-        "note": "以上说明模型的答案如何依赖这段历史。这是模型学到的关联，不是访客行为的原因。",
+        "note": "以上说明模型的答案如何依赖这段历史。这是模型学到的关联，不是{who}行为的原因。",
     },
 }
+WHO: dict[Language, dict[str, str]] = {
+    "en": {"session": "visitor", "customer": "customer"},
+    "zh": {"session": "访客", "customer": "顾客"},
+}
+"""Whom a unit is of; one of one's own is of visitors."""
 
 
 def sentences(explanation: Explanation, language: Language = "en") -> list[str]:
     """What an explanation says, in order of weight; the last sentence says what it is and is not."""
-    question = outputs.head(explanation.output).asks(language)
-    return list(_sentences(structs.replace(explanation, question=question), FORMS[language]))
+    head, form, who = outputs.head(explanation.output), FORMS[language], WHO[language]
+    told = _sentences(structs.replace(explanation, question=head.asks(language)), form)
+    return [*told, form["note"].format(who=who.get(head.unit, who["session"]))]
 
 
 def explained(explanation: Explanation) -> Explained:
@@ -120,7 +126,6 @@ def _sentences(own: Explanation, form: dict[str, str]) -> Iterator[str]:
         yield form["associated"].format(item=_item(best.item, best.name), target=target, **facts)
     if own.unknown:
         yield form["unknown"].format(count=len(own.unknown), length=own.length)
-    yield form["note"]
 
 
 def _effects(own: Explanation, form: dict[str, str]) -> Iterator[str]:
