@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,39 @@ def test_what_is_left_is_what_an_ingest_makes_that_knows_the_list(desk: Desk) ->
     assert (before["read"], after["read"], after["forgotten"]) == (52, 35, 0)
     made = desk.bytes()
     assert from_nothing(desk) == made
+
+
+@pytest.mark.parametrize("name", ["17", "20017", "import"])
+def test_an_id_that_is_a_number_or_a_word_is_a_person_only_where_an_id_is_due(desk: Desk, name: str) -> None:
+    root = desk.paths.root
+    others = row(user="u2", session="s2", item=name, kind="strange")
+    desk.put("a.csv", HEADER + rows(9) + row(user=name, session="") + row(user="u2", session="s2", item=name) + others)
+    cut = f"2026-01-05 10:00:00,view,{name},s9\n".encode()
+    desk.put("b.csv", HEADER + row(user=name, session="s2", kind="strange") + cut + row(campaign=name, kind="strange"))
+    (desk.log / "b.csv.gz").unlink()
+    (root / "tool.py").write_text(f"{name} = 17, 20017\n")
+    (root / "reports").mkdir(exist_ok=True)
+    (root / "reports/said.json").write_text(f'{{"rows": 17, "of": 20017, "import": "{name}"}}\n')
+    desk.ingest()
+    said = forget(desk, name)
+    assert (said["rows"], said["unreached"]) == ({"events": 1, "quarantine": 2, "raw": 3}, [])
+    assert any("is a number, a word or short" in note for note in said["notes"])
+    left = pq.read_table(desk.paths.quarantine / "quarantine.parquet")["raw"].to_pylist()
+    assert left == [others.decode().strip(), row(campaign=name, kind="strange").decode().strip()]
+    assert name in (root / "tool.py").read_text() and name in (root / "reports/said.json").read_text()
+    made = desk.bytes()
+    assert from_nothing(desk) == made
+
+
+def test_files_that_git_keeps_are_left_alone(desk: Desk) -> None:
+    desk.ingest()
+    root = desk.paths.root
+    for name in ("kept.py", "made.py"):
+        (root / name).write_text("customer-3\n")
+    for words in (["init", "--quiet"], ["add", "kept.py"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    forget(desk, "customer-3")
+    assert (root / "kept.py").is_file() and not (root / "made.py").exists()
 
 
 def test_of_raw_files_elsewhere_the_rows_stay_and_are_counted_as_forgotten(desk: Desk, tmp_path: Path) -> None:

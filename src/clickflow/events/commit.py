@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from re import fullmatch
 
 from filelock import FileLock, Timeout
 
 from clickflow.system import files
-from clickflow.system.errors import ClickflowError
+from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.paths import Paths
 
 JOURNAL = "journal.json"
@@ -58,13 +59,27 @@ def commit(folder: Path, paths: Paths, outputs: dict[str, Path]) -> None:
     recover(folder, paths)
 
 
+def _ready(journal: Path) -> dict[str, str]:
+    try:
+        content = files.read_json(journal)
+        if all(fullmatch(r"(data|reports)/[\w.]+", final) for final in content.values()):
+            return dict(content)
+    except (OSError, ValueError, AttributeError, TypeError):
+        pass
+    raise DataError(
+        f"{journal} has changed: it says what an ingest that was cut short has still to put in place",
+        kept="what lies there now, some of it of that ingest",
+        next_step=f"remove {journal.parent}, then `clickflow ingest`: what does not fit together is read again",
+    )
+
+
 def recover(folder: Path, paths: Paths) -> None:
     """Do what a journal says, if there is one; doing it twice does no harm."""
     journal = folder / JOURNAL
     if not journal.exists():
         return
     old = folder / "old"
-    for name, final in files.read_json(journal).items():
+    for name, final in _ready(journal).items():
         fresh, target = folder / name, paths.root / final
         if not fresh.exists():
             continue

@@ -29,8 +29,18 @@ KINDS: tuple[Kind, ...] = ("user", "session")
 
 TOKENS = (re.compile(r"[^\s,;|\"'{}\[\]()<>=:&]+"), re.compile(r"[^\s,;|\"'{}\[\]()<>=]+"))
 """What stands in a text as a word of its own; ids may hold a colon."""
+SHORT = 5
+"""Ids of fewer letters stand everywhere by chance, as numbers and plain words do."""
+NUMBER = re.compile(r"[\d.,:+-]*")
 
 Mask = NDArray[np.bool_]
+
+
+def telling(name: str) -> bool:
+    """Whether an id names somebody wherever it stands. A number, a plain word and a short id do so only where an id is
+    due: in another field, or another file, they mean something else.
+    """
+    return len(name) >= SHORT and not name.isalpha() and not NUMBER.fullmatch(name)
 
 
 def hashed(pseudonym: str, key: bytes) -> str:
@@ -73,8 +83,10 @@ class Forgotten:
             listed |= old.rows(pseudonyms(users, old.key, "user"), pseudonyms(sessions, old.key, "session"))
         return listed
 
-    def in_texts(self, raws: Sequence[str]) -> Mask:
-        """Which raw rows hold the id of a forgotten user or visit as a word of its own."""
+    def in_texts(self, raws: Sequence[str], unread: Mask) -> Mask:
+        """Which raw rows hold the id of a forgotten user or visit as a word of its own. Where a row's ids could be read
+        (not `unread`), they say whose it is, and elsewhere in it only a `telling` id counts.
+        """
         if not self or not raws:
             return np.zeros(len(raws), bool)
         words = [{word for tokens in TOKENS for word in tokens.findall(raw)} for raw in raws]
@@ -86,7 +98,9 @@ class Forgotten:
                 if wanted and every:
                     hit = one._among(pseudonyms(ids, one.key, kind), wanted)  # type: ignore[arg-type]
                     theirs |= {every[at] for at in np.flatnonzero(hit).tolist()}
-        return np.array([not theirs.isdisjoint(row) for row in words], bool)
+        sure = {word for word in theirs if telling(word)}
+        wanted_of = zip(words, unread.tolist(), strict=True)
+        return np.array([not (theirs if blind else sure).isdisjoint(row) for row, blind in wanted_of], bool)
 
     def _among(self, column: pa.Array, wanted: frozenset[str]) -> Mask:
         coded = texts.plain(column).dictionary_encode()

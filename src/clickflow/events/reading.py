@@ -15,7 +15,7 @@ from clickflow.events.checks import Rules, check
 from clickflow.events.delimited import Delimited
 from clickflow.events.engine import Engine
 from clickflow.events.presets import Layout
-from clickflow.events.rows import BIT, ORDINAL_BITS, Refused, Rows, escaped, lines_of, with_constants
+from clickflow.events.rows import BIT, ORDINAL_BITS, UNREAD_IDS, Refused, Rows, escaped, lines_of, with_constants
 from clickflow.events.sources import SourceFile
 from clickflow.events.staging import Stage
 from clickflow.events.storage import UNTOUCHED
@@ -133,7 +133,7 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
         )
     forgotten = int(checked.forgotten.sum())
     if rules.forgotten and refused[2]:
-        theirs = rules.forgotten.in_texts(refused[2])
+        theirs = rules.forgotten.in_texts(refused[2], refused[1] & UNREAD_IDS != 0)
         forgotten += int(theirs.sum())
         kept = np.flatnonzero(~theirs)
         refused = refused[0][kept], refused[1][kept], [refused[2][at] for at in kept.tolist()]

@@ -20,7 +20,7 @@ from clickflow.events.mapping import columns_of
 from clickflow.events.presets import Layout
 from clickflow.events.reading import shown
 from clickflow.events.records import find_odd
-from clickflow.events.rows import BIT, ORDINAL_BITS, Rows, lines_of, with_constants
+from clickflow.events.rows import BIT, ORDINAL_BITS, UNREAD_IDS, Rows, lines_of, with_constants
 from clickflow.events.staging import Stage
 from clickflow.events.text_blocks import TextBlock
 from clickflow.events.unread import Unread, joined
@@ -93,13 +93,7 @@ def recheck(
             if not len(mine):
                 continue
             texts = [raws[i] for i in mine.tolist()]
-            described = previous.sources[number].described
-            layout = layout_of(previous.sources[number].name)
-            if described.get("clock"):
-                layout = replace(layout, time_format=None)
-            rows = _parse(texts, layout, described, partitions(previous.sources[number].name))
-            order = rows.positions
-            checked = check(rows.table, rules(layout), con)
+            order, checked = _checked(texts, previous.sources[number], layout_of, rules, con)
             outcome.count(number, checked, lines_of(positions[mine[order]]))
             good = np.flatnonzero(checked.good)
             stage.add(checked.table.take(pa.array(good)), number, positions[mine[order[good]]])
@@ -115,6 +109,46 @@ def recheck(
                 ],
             )
     return outcome
+
+
+def forgotten(
+    table: pa.Table,
+    previous: Manifest,
+    layout_of: Callable[[str], Layout],
+    rules: Callable[[Layout], Rules],
+    con: Any,
+) -> NDArray[np.bool_]:
+    """Which rows of a table of quarantine are a forgotten person's, as an ingest would say: by their ids where they can
+    be read, else by the words of their text.
+    """
+    raws, masks = table["raw"].to_pylist(), quarantine.masks(table)
+    names = np.array(table["source"].to_pylist(), object)
+    theirs = np.zeros(len(raws), bool)
+    for source in previous.sources:
+        rows = np.flatnonzero(names == source.name)
+        if len(rows):
+            texts, unread = [raws[i] for i in rows.tolist()], masks[rows] & UNREAD_IDS != 0
+            theirs[rows] = rules(layout_of(source.name)).forgotten.in_texts(texts, unread)
+            read = rows[~unread]
+            if len(read):
+                order, checked = _checked([raws[i] for i in read.tolist()], source, layout_of, rules, con)
+                theirs[read[order]] |= checked.forgotten
+    return theirs
+
+
+def _checked(
+    texts: list[str],
+    source: Ingested,
+    layout_of: Callable[[str], Layout],
+    rules: Callable[[Layout], Rules],
+    con: Any,
+) -> tuple[NDArray[np.int64], Checked]:
+    """Rows of a source given as text, checked: which of `texts` each is, and what is said of it."""
+    layout = layout_of(source.name)
+    if source.described.get("clock"):
+        layout = replace(layout, time_format=None)
+    rows = _parse(texts, layout, source.described, partitions(source.name))
+    return rows.positions, check(rows.table, rules(layout), con)
 
 
 def _positions(

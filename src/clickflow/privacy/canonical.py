@@ -10,15 +10,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clickflow.events import basis, days, encryption, manifest, outputs, quarantine
+from clickflow.events import basis, days, encryption, manifest, outputs, quarantine, recheck
 from clickflow.events.commit import commit
-from clickflow.events.engine import Engine
+from clickflow.events.engine import Engine, started
 from clickflow.events.manifest import Ingested
+from clickflow.events.origins import as_read
+from clickflow.events.presets import layout_of
+from clickflow.events.rules import rules_for
+from clickflow.params.schema import Params
 from clickflow.privacy.people import People
 from clickflow.system import console, files, integrity
 from clickflow.system.paths import Paths
@@ -40,7 +45,7 @@ class Rewritten:
     blanked: int
 
 
-def counts(paths: Paths, people: People) -> tuple[dict[str, int], dict[str, int]]:
+def counts(params: Params, paths: Paths, people: People) -> tuple[dict[str, int], dict[str, int]]:
     """How many rows of theirs there are: by day, and in quarantine by source."""
     by_day = {}
     for path in sorted(paths.events.glob("day=*/events.parquet")):
@@ -49,14 +54,15 @@ def counts(paths: Paths, people: People) -> tuple[dict[str, int], dict[str, int]
             by_day[path.parent.name] = here
     refused: dict[str, int] = {}
     if (paths.quarantine / quarantine.FILE).is_file():
-        for table in quarantine.read(paths.quarantine, people.key):
-            theirs = people.listed.in_texts(table["raw"].to_pylist())
-            for source in table["source"].filter(pa.array(theirs)).to_pylist():
-                refused[source] = refused.get(source, 0) + 1
+        with started(params.ingest.memory_gb) as engine:
+            for table, theirs in _refused(params, paths, people, engine):
+                for source in table["source"].filter(pa.array(theirs)).to_pylist():
+                    refused[source] = refused.get(source, 0) + 1
     return by_day, refused
 
 
 def remove(
+    params: Params,
     paths: Paths,
     people: People,
     folder: Path,
@@ -72,7 +78,7 @@ def remove(
     """
     previous = basis.load(paths)
     changed_days, gone = _days(paths, people, folder)
-    path, refused, reasons = _quarantine(paths, people, folder)
+    path, refused, reasons = _quarantine(params, paths, people, folder, engine)
     _truth(paths, people, folder)
     ready = {"quarantine": paths.quarantine, "truth": paths.truth, "events": paths.events}
     if previous is None:
@@ -122,15 +128,35 @@ def _days(paths: Paths, people: People, folder: Path) -> tuple[dict[str, dict[st
     return changed_days, total
 
 
-def _quarantine(paths: Paths, people: People, folder: Path) -> tuple[Path, dict[str, int], dict[str, Counter[str]]]:
+def _refused(params: Params, paths: Paths, people: People, engine: Engine) -> Iterator[tuple[pa.Table, Any]]:
+    """The tables of quarantine, and which rows are theirs; where nothing tells how they were read, any word counts."""
+    previous, con = manifest.read(paths.events), engine.cursor()
+    for table in quarantine.read(paths.quarantine, people.key):
+        if previous is None:
+            yield table, people.listed.in_texts(table["raw"].to_pylist(), np.ones(table.num_rows, bool))
+        else:
+            yield (
+                table,
+                recheck.forgotten(
+                    table,
+                    previous,
+                    lambda name: layout_of(as_read(params.source), name),
+                    rules_for(params, people.key, people.listed),
+                    con,
+                ),
+            )
+
+
+def _quarantine(
+    params: Params, paths: Paths, people: People, folder: Path, engine: Engine
+) -> tuple[Path, dict[str, int], dict[str, Counter[str]]]:
     """The file in `folder`; by source, how many rows went, and the reasons of those that stay."""
     path = folder / "quarantine" / quarantine.FILE
     refused: dict[str, int] = {}
     reasons: dict[str, Counter[str]] = {}
 
     def left() -> Iterator[pa.Table]:
-        for table in quarantine.read(paths.quarantine, people.key):
-            theirs = people.listed.in_texts(table["raw"].to_pylist())
+        for table, theirs in _refused(params, paths, people, engine):
             for source in table["source"].filter(pa.array(theirs)).to_pylist():
                 refused[source] = refused.get(source, 0) + 1
             stay = table.filter(pa.array(~theirs))
@@ -162,7 +188,7 @@ def packing(file: "parquet.ParquetFile") -> str:
     return "none" if name == "UNCOMPRESSED" else name
 
 
-def without(path: Path, people: People) -> int:
+def without(path: Path, people: People, *, checksums: bool = False) -> int:
     """Write a Parquet file again without the rows that name them in `user_id` or `session_id`; how many they were."""
     from pyarrow import parquet
 
@@ -172,7 +198,9 @@ def without(path: Path, people: People) -> int:
         names = file.schema_arrow.names
         if not {"user_id", "session_id"} & set(names) or not file.metadata.num_row_groups:
             return 0
-        with parquet.ParquetWriter(fresh, file.schema_arrow, compression=packing(file)) as writer:
+        with parquet.ParquetWriter(
+            fresh, file.schema_arrow, compression=packing(file), write_page_checksum=checksums
+        ) as writer:
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number)
                 theirs = people.rows(table)

@@ -46,6 +46,8 @@ def lines(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {model}: version {numbers} learned from them, or may have: marked until a retrain"
     if content["runs"]:
         yield f"  recorded runs that can no longer be brought back whole: {', '.join(content['runs'])}"
+    for what in content["notes"]:
+        yield f"  note: {what}"
     for what in content["unreached"]:
         yield f"  NOT REMOVED: {what}"
     for what in content["next"]:

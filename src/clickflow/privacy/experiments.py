@@ -129,7 +129,8 @@ def clean(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen]
                     yield from _without_examples(store.client, run.info.run_id, name, Path(scratch))
                 elif base in outputs.evidence() and EVALUATION in name and known is not None and known.test:
                     yield from _without_rows(store.client, run.info.run_id, name, known.test, Path(scratch))
-    for file in sorted(paths.home.glob("models/*/*")):  # copies of the above: `registry.champion.evidence`
+    # copies of the above: `registry.champion.evidence`
+    for file in sorted([*paths.home.glob("models/*/*"), *paths.home.glob("models/*/*.evaluation/*")]):
         if shown and file.is_file():
             yield Removed("home", file.relative_to(paths.home).as_posix(), "removed")
             file.unlink()

@@ -145,8 +145,8 @@ def _raw_and_events(
         for name, file in raw_files.items()
         if file.lines and not raw.obstacle(file) and (outside or _inside(file.path, paths.root))
     }
-    by_day, refused = canonical.counts(paths, who)
     if dry:
+        by_day, refused = canonical.counts(params, paths, who)
         state["rows"] = {
             "events": sum(by_day.values()),
             "quarantine": sum(refused.values()),
@@ -155,10 +155,26 @@ def _raw_and_events(
         days = [Removed("events", day, "rewritten", rows) for day, rows in by_day.items()]
         save([*days, *(Removed("raw files", str(file.path), "rewritten", file.rows) for file in todo.values())])
         return
-    if not by_day and not refused and not todo:
-        return
+    with scratch(paths) as folder:  # an ingest that began before they were listed may bring them until it ends
+        by_day, refused = canonical.counts(params, paths, who)
+        if by_day or refused or todo:
+            save(_rewritten(params, paths, who, raw_files, todo, state, folder, by_day, refused))
+
+
+def _rewritten(
+    params: Params,
+    paths: Paths,
+    who: People,
+    raw_files: dict[str, raw.Matches],
+    todo: dict[str, raw.Matches],
+    state: Any,
+    folder: Path,
+    by_day: dict[str, int],
+    refused: dict[str, int],
+) -> list[Removed]:
     before = {day: files.sha256(paths.events / day / "events.parquet") for day in by_day}
-    with started(params.ingest.memory_gb) as engine, scratch(paths) as folder:
+    things = []
+    with started(params.ingest.memory_gb) as engine:
         ready = {name: raw.blanked(file) for name, file in todo.items()}
         rewritten = {
             name: canonical.Rewritten(
@@ -169,10 +185,9 @@ def _raw_and_events(
             )
             for name, fresh in ready.items()
         }
-        things = []
         if any(paths.events.glob("day=*/events.parquet")):
             rows_of = {name: file.new for name, file in raw_files.items()}
-            gone, refusals = canonical.remove(paths, who, folder, engine, rows_of=rows_of, rewritten=rewritten)
+            gone, refusals = canonical.remove(params, paths, who, folder, engine, rows_of=rows_of, rewritten=rewritten)
             state["rows"]["events"] += gone
             state["rows"]["quarantine"] += refusals
             for day, rows in by_day.items():
@@ -186,7 +201,7 @@ def _raw_and_events(
             fresh.replace(path)
             state["rows"]["raw"] += raw_files[name].rows
             things.append(Removed("raw files", str(path), "rewritten", raw_files[name].rows, was, files.sha256(path)))
-        save(things)
+    return things
 
 
 def _objects(
@@ -273,9 +288,21 @@ def _certificate(
         "removed": clean,
         "models": marked,
         "runs": runs,
+        "notes": _notes(who),
         "unreached": [who.hidden(text.encode()).decode() for text in unreached],
         "next": steps,
     }
+
+
+def _notes(who: People) -> list[str]:
+    """What was not looked for, and why."""
+    if not who.plain:
+        return []
+    are = "id of theirs is a number, a word" if who.plain == 1 else "ids of theirs are numbers, words"
+    return [
+        f"{who.plain} {are} or short: a row that can be read is theirs where an id column says so, other files where "
+        f"they are copies of raw rows ({forgotten.SHORT} letters and more)"
+    ]
 
 
 def _plain(thing: Removed, who: People) -> dict[str, Any]:

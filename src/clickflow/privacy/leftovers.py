@@ -18,6 +18,7 @@ from clickflow.system import console
 from clickflow.system.files import read_json, sha256, write_json
 from clickflow.system.integrity import SEAL, seal
 from clickflow.system.paths import Paths
+from clickflow.system.process import git
 
 OWN = ("pseudonym.key", RETIRED, forgotten.NAME, "forget.json")
 """Files of the home that are not looked into: secrets, and what is removed when all is done."""
@@ -52,8 +53,9 @@ def in_checkout(params: Params, paths: Paths, people: People, tested: set[str], 
                 if folder.is_dir():
                     yield from _drop(folder, "evaluation that shows visits of theirs", paths.root, dry=dry)
     ours = [paths.events, paths.quarantine, paths.truth, paths.root / "data/sequences", paths.home]
+    committed = _committed(paths.root)
     for file in _files(paths.root):
-        if any(file.is_relative_to(folder) for folder in ours) or _is_raw(params, paths, file):
+        if any(file.is_relative_to(folder) for folder in ours) or _is_raw(params, paths, file) or file in committed:
             continue
         if holds(file, people):
             yield from _mend(file, people, paths.root, "checkout", dry=dry)
@@ -63,7 +65,7 @@ def in_home(paths: Paths, people: People, *, dry: bool) -> Iterator[Removed]:
     """What lies in the home beside DVC's objects and MLflow's database: workspaces, results, logs, records."""
     home = paths.home
     for folder in sorted((home / "workspaces").glob("*/*")):
-        if folder.is_dir() and any(holds(file, people) for file in _files(folder)):
+        if folder.is_dir() and any(holds(file, people, raw=_is_data(file, folder)) for file in _files(folder)):
             yield Removed("workspaces", _shown(folder, home), "removed")
             if not dry:
                 workspace.remove(folder)
@@ -95,7 +97,8 @@ def _mend(file: Path, people: People, root: Path, place: str, *, dry: bool) -> I
     if dry:
         yield Removed(place, name, "rewritten or removed", before=before)
         return
-    if head[:4] == b"PAR1" and (rows := without(file, people)) and not holds(file, people):
+    checksums = place == "home"  # those of the log of answers
+    if head[:4] == b"PAR1" and (rows := without(file, people, checksums=checksums)) and not holds(file, people):
         _predictions(file, rows)
         yield Removed(place, name, "rewritten", rows, before, sha256(file))
         return
@@ -150,6 +153,17 @@ def _drop(folder: Path, what: str, root: Path, *, dry: bool) -> Iterator[Removed
     yield Removed(what, _shown(folder, root), "removed")
     if not dry:
         shutil.rmtree(folder)
+
+
+def _committed(root: Path) -> set[Path]:
+    """The files that git keeps: who writes them is not this program, and to change them here removes nothing."""
+    if not (root / ".git").exists():
+        return set()
+    return {root / name for name in git(root, "ls-files", "-z").split("\0") if name}
+
+
+def _is_data(file: Path, workspace: Path) -> bool:
+    return file.is_relative_to(workspace / "data")
 
 
 def _is_raw(params: Params, paths: Paths, file: Path) -> bool:

@@ -138,7 +138,7 @@ def search(places: list[Store], people: People, origin: str, home: Path) -> tupl
             if name not in seen:
                 try:
                     path = store.fetch(name, Path(folder))
-                    seen[name] = holds(path, people)
+                    seen[name] = holds(path, people, raw=not name.endswith(".dir"))
                     if name.endswith(".dir"):
                         lists[name] = json.loads(path.read_text(encoding="utf-8"))
                     if store.fs is not None:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from clickflow.events import forgotten
 from clickflow.events.engine import started
-from clickflow.events.forgotten import Forgotten
+from clickflow.events.forgotten import SHORT, Forgotten, telling
 from clickflow.events.pseudonyms import retired
 from clickflow.online.live import log
 from clickflow.params.schema import Params
@@ -22,8 +22,6 @@ from clickflow.serving.identities import pseudonym_of
 from clickflow.system.paths import Paths
 
 PSEUDONYM = re.compile(r"[A-Za-z0-9_-]{12}")
-SHORT = 5
-"""Ids of fewer letters stand everywhere by chance: no file is searched for them, only columns and rows are."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,27 @@ class People:
 
     @cached_property
     def needles(self) -> re.Pattern[bytes]:
-        """Any of their names in the bytes of a file: pseudonyms, and raw ids as words of their own."""
-        raw = sorted(name for person in self.persons for name in person.ids | person.visits if len(name) >= SHORT)
-        words = b"|".join(re.escape(name.encode()) for name in raw)
+        """Any of their names in the bytes of a file: pseudonyms, and raw ids as words of their own, where they tell."""
         parts = [re.escape(name.encode()) for name in sorted(self.users | self.sessions)]
-        return re.compile(b"|".join([*parts, *([rb"(?<![\w.@-])(?:" + words + rb")(?![\w@-])"] if words else [])]))
+        return re.compile(b"|".join([*parts, *filter(None, [_words(filter(telling, self._raw))])]))
+
+    @cached_property
+    def words(self) -> re.Pattern[bytes] | None:
+        """Ids that are a number or a plain word: they name somebody in copies of raw rows alone; None: there are none.
+
+        Those of fewer than `SHORT` letters stand in every row by chance, and are looked for in columns and rows only.
+        """
+        words = _words(name for name in self._raw if len(name) >= SHORT and not telling(name))
+        return re.compile(words) if words else None
+
+    @property
+    def plain(self) -> int:
+        """How many ids of theirs mean something else in other places."""
+        return sum(not telling(name) for name in self._raw)
+
+    @property
+    def _raw(self) -> list[str]:
+        return sorted({name for person in self.persons for name in person.ids | person.visits})
 
     def rows(self, table: pa.Table) -> pa.Array:
         """Which rows of a table with `user_id` or `session_id` are theirs; a visit may be called `<user>@<time>`."""
@@ -99,6 +113,12 @@ class People:
     def hidden(self, text: bytes) -> bytes:
         """A text in which nobody of them is named any more."""
         return self.needles.sub(b"(forgotten)", text)
+
+
+def _words(names: Iterable[str]) -> bytes:
+    """What finds names as words of their own; empty where there is none."""
+    words = b"|".join(re.escape(name.encode()) for name in names)
+    return rb"(?<![\w.@-])(?:" + words + rb")(?![\w@-])" if words else b""
 
 
 def find(params: Params, paths: Paths, given: Sequence[str], key: bytes) -> list[Person]:

@@ -22,7 +22,7 @@ from clickflow.events import forgotten, origins, texts
 from clickflow.events.checks import Rules, check
 from clickflow.events.engine import started
 from clickflow.events.jsonlines import JsonLines
-from clickflow.events.rows import lines_of, with_constants
+from clickflow.events.rows import UNREAD_IDS, lines_of, with_constants
 from clickflow.events.rules import rules_for
 from clickflow.events.sources import Empty, SourceFile, open_files
 from clickflow.events.storage import opened, packing_of
@@ -97,14 +97,16 @@ def _in_file(
         checked = check(rows.table, rules, con)
         theirs = checked.forgotten
         _learn(rows.table, checked.table, theirs, people, names)
-        refused = [(position, raw) for position, raw in zip(rows.refused.positions, rows.refused.raws, strict=True)]
+        refused = list(zip(rows.refused.positions, rows.refused.raws, rows.refused.masks, strict=True))
         bad = np.flatnonzero(checked.bad)
         if len(bad):
-            refused += zip(rows.positions[bad].tolist(), reader.raw_at(block, rows.positions[bad]), strict=True)
-        texts_of = [raw for _, raw in refused]
-        named = rules.forgotten.in_texts(texts_of)
+            raws = reader.raw_at(block, rows.positions[bad])
+            refused += zip(rows.positions[bad].tolist(), raws, checked.mask[bad].tolist(), strict=True)
+        texts_of = [raw for _, raw, _ in refused]
+        unread = np.array([mask & UNREAD_IDS != 0 for *_, mask in refused], bool)
+        named = rules.forgotten.in_texts(texts_of, unread)
         match.new += int(people.listed.rows(checked.table["user_id"], checked.table["session_id"])[theirs].sum())
-        match.new += int(people.listed.in_texts(texts_of).sum())
+        match.new += int(people.listed.in_texts(texts_of, unread).sum())
         also = np.array([refused[at][0] for at in np.flatnonzero(named).tolist()], np.int64)
         match.rows += int(theirs.sum()) + len(also)
         ignored = rules.forgotten.rows(checked.table["user_id"], checked.table["session_id"]) & checked.ignored

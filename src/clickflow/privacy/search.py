@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import sqlite3
 import tempfile
@@ -16,32 +17,46 @@ from clickflow.events.encryption import reading
 from clickflow.events.storage import packing_of
 from clickflow.privacy.people import People
 
+IDS = frozenset({"user_id", "session_id", "raw"})
+OURS = IDS | {"item_id"}
+"""Columns that may hold ids in tables that have one of these."""
+DOCUMENT = 64 << 20
 CHUNK = 16 << 20
 OVERLAP = 1 << 10
 
 
-def holds(path: Path, people: People) -> bool:
-    """Whether a file names one of them, whatever it is packed in. A file that is gone, or is a link, names nobody."""
+def holds(path: Path, people: People, *, raw: bool = False) -> bool:
+    """Whether a file names one of them, whatever it is packed in. A file that is gone, or is a link, names nobody.
+
+    `raw`: it may be a copy of raw rows, in which an id that is a number or a plain word is an id.
+    """
     if path.is_symlink() or not path.is_file():
         return False
     try:
         with reading(path, people.key) as file:
-            return any(people.needles.search(part) for part in _parts(file, path))
+            words = people.words if raw else None
+            return any(
+                people.needles.search(part) or (rows and words is not None and words.search(part))
+                for part, rows in _parts(file, path)
+            )
     except FileNotFoundError:
         return False
 
 
-def _parts(file: IO[bytes], path: Path | None) -> Iterator[bytes]:
-    head = file.read(16)
+def _parts(file: IO[bytes], path: Path | None) -> Iterator[tuple[bytes, bool]]:
+    """Parts of a file, and whether they may be raw rows: lines of text, or columns that may hold ids."""
+    head = file.read(1024)
     file.seek(0)
-    yield from _chunks(file)
     packing = packing_of(head)
+    plain = not packing and b"\0" not in head and head[:4] != b"PAR1" and not _one_document(file, head)
+    file.seek(0)
+    yield from ((part, plain) for part in _chunks(file))
     try:
         if head[:4] == b"PAR1":
             file.seek(0)
             yield from _table(file)
         elif head.startswith(b"SQLite format 3"):
-            yield from _database(file, path)
+            yield from ((part, False) for part in _database(file, path))
         elif packing == "zip":
             with zipfile.ZipFile(file) as archive:
                 for name in archive.namelist():
@@ -49,7 +64,7 @@ def _parts(file: IO[bytes], path: Path | None) -> Iterator[bytes]:
                         yield from _parts(io.BytesIO(member.read()), None)
         elif packing:
             file.seek(0)
-            yield from _chunks(_unpacked(file, packing))
+            yield from ((part, True) for part in _chunks(_unpacked(file, packing)))
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, sqlite3.Error, ValueError, RuntimeError):
         return  # it only looks like one: its bytes were searched
 
@@ -71,24 +86,42 @@ def _unpacked(file: IO[bytes], packing: str) -> IO[bytes]:
     return openers[packing](file)  # type: ignore[operator,no-any-return]
 
 
-def _table(file: IO[bytes]) -> Iterator[bytes]:
-    """The texts of a Parquet file, each distinct one of a row group once."""
+def _one_document(file: IO[bytes], head: bytes) -> bool:
+    """Whether a text is a page or one JSON object, which this program writes, and not rows."""
+    if head.lstrip()[:1] == b"<":
+        return True
+    if head.lstrip()[:1] != b"{":
+        return False
+    try:
+        json.loads(file.read(DOCUMENT))
+    except ValueError:
+        return False
+    return True
+
+
+def _table(file: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """The texts of a Parquet file, each distinct one of a row group once; of tables with columns of this program, raw
+    ids stand in those of people and in quarantine's text alone.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     with parquet.ParquetFile(file) as table:
+        ours = not OURS.isdisjoint(table.schema_arrow.names)
         for number in range(table.num_row_groups):
-            for column in table.read_row_group(number).flatten().columns:
+            group = table.read_row_group(number).flatten()
+            for name, column in zip(group.column_names, group.columns, strict=True):
+                rows = not ours or name in IDS
                 column = column.combine_chunks()
                 while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
                     column = column.flatten()
                 kind = column.type
                 if pa.types.is_struct(kind) or pa.types.is_map(kind):
-                    yield repr(column.to_pylist()).encode()
+                    yield repr(column.to_pylist()).encode(), rows
                 elif not pa.types.is_null(kind) and not pa.types.is_temporal(kind):
                     distinct = column.unique().cast(pa.large_string() if not _bytes(kind) else pa.large_binary())
                     values = distinct.cast(pa.large_binary()).drop_null().to_pylist()
-                    yield b"\n".join(values)
+                    yield b"\n".join(values), rows
 
 
 def _bytes(kind: object) -> bool:
