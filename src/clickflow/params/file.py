@@ -1,6 +1,6 @@
 """Read params.yaml and check it against the dataclasses of `params.schema` and the rules of `params.rules`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -48,7 +48,7 @@ def check(raw: Any, where: str = "params.yaml") -> Params:
         params: Params = _adapter(tuple(heads())).validate_python(_sections(raw))
     except ValidationError as error:
         raise _faulty(where, [_fault(fault) for fault in error.errors()]) from error
-    if faults := _faults(params):
+    if faults := list(_truths(raw, params)) or _faults(params):
         raise _faulty(where, faults)
     return params
 
@@ -77,6 +77,23 @@ def _removed(raw: Any) -> list[str]:
         for name in REMOVED
         if isinstance(section := sections.get(name.partition(".")[0]), Mapping) and name.partition(".")[2] in section
     ]
+
+
+def _truths(raw: Any, read: Any, name: str = "") -> Iterator[str]:
+    """A line for every yes or no that was taken for 1 or 0: `seed: true` is a slip, and no seed."""
+    if isinstance(raw, bool) and not isinstance(read, bool) and isinstance(read, int | float):
+        yield f"{name}: {str(raw).lower()} is no number"
+    elif isinstance(raw, Mapping):
+        for key, inner in raw.items():
+            of = getattr(read, str(key), None) if is_dataclass(read) else read.get(key) if _maps(read) else None
+            yield from _truths(inner, of, f"{name}.{key}" if name else str(key))
+    elif isinstance(raw, list | tuple) and isinstance(read, list | tuple):
+        for number, (inner, of) in enumerate(zip(raw, read, strict=False)):
+            yield from _truths(inner, of, f"{name}.{number}")
+
+
+def _maps(value: Any) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _faults(params: Params) -> list[str]:
@@ -139,7 +156,7 @@ def with_values(params: Params, name: str, values: Mapping[str, Any]) -> Params:
     except ValidationError as error:
         faults += [_fault({**fault, "loc": ("models", name, *fault["loc"])}) for fault in error.errors()]
     else:
-        faults += _faults(changed)
+        faults += list(_truths(raw, changed.model(name), f"models.{name}")) or _faults(changed)
     if faults:
         raise UsageError("\n".join(faults), kept="nothing was run")
     return changed
