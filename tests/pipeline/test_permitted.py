@@ -17,7 +17,6 @@ from clickflow.orchestration.workspace import Run
 from clickflow.params.file import check, load
 from clickflow.params.rules import COMMIT_ALONE
 from clickflow.system.errors import UsageError
-from clickflow.system.files import write_json
 
 REFUSED: dict[str, Any] = {
     "gate.floors": {"recall@20": -1.0},
@@ -127,11 +126,23 @@ def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
     said = {"answer": "approve", "by": "ada", "at": "2026-01-05T10:00:00+00:00", "reason": ""}
     with pytest.raises(UsageError, match=r"is not what approve\.next_step was answered"):
         journal.as_answered(run, "approve.next_step", said)  # nobody was asked
-    write_json(journal.answer_file(run, "approve.next_step"), {**said, "answer": "none"})
+    journal.answered(run, "approve.next_step", {**said, "answer": "none"})
     with pytest.raises(UsageError, match="is not what"):
         journal.as_answered(run, "approve.next_step", said)
-    write_json(journal.answer_file(run, "approve.next_step"), said)
+    journal.answered(run, "approve.next_step", said)
     assert journal.as_answered(run, "approve.next_step", said) == said
+
+    monkeypatch.setenv("CLICKFLOW_HOME", str(shop.parent / "another"))  # of another machine
+    assert pulled().travelling() == run.travelling()
+    with pytest.raises(UsageError, match="is another run than was opened: its person"):
+        pulled(person="ada")
+    with pytest.raises(UsageError, match=r"is not what approve\.next_step was answered"):
+        journal.as_answered(pulled(), "approve.next_step", {**said, "by": "eve"})
+    assert journal.as_answered(pulled(), "approve.next_step", said) == said
+    journal.asked_anew(pulled(), "approve.next_step")
+    (shop.parent / "home/logs/few-rights/approve.next_step.answer.json").unlink()
+    with pytest.raises(UsageError, match="is not what"):
+        journal.as_answered(run, "approve.next_step", said)
 
 
 def test_the_commit_decides_what_is_open(shop: Path) -> None:

@@ -24,7 +24,7 @@ from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
 from clickflow.params.schema import Params
 from clickflow.system import process
-from clickflow.system.files import read_json, write_json
+from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 from clickflow.system.process import Say
 
@@ -105,10 +105,10 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         An answer within a moment of the question can make Airflow count the attempt as lost, although it has ended
         well. Whoever clears the task wants to be asked again.
         """
-        ti, file = context["ti"], journal.answer_file(run, self.task_id)
+        ti = context["ti"]
         if ti.try_number == ti.max_tries - self.retries + 1:
-            file.unlink(missing_ok=True)
-        return read_json(file) if file.exists() else None
+            journal.asked_anew(run, self.task_id)
+        return journal.answer(run, self.task_id) or None
 
     def _word(self, context: Any, event: Mapping[str, Any], say: Say) -> Any:
         user = event.get("responded_by_user") or {}
@@ -129,7 +129,7 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         say(f"{answer}, {by}" + (f": {reason}" if reason else ""))
         moment = at.isoformat(timespec="seconds") if isinstance(at, datetime) else str(at)
         said = {"answer": answer, "by": by, "at": moment, "reason": reason}
-        write_json(journal.answer_file(pulled_run(context), self.task_id), said)
+        journal.answered(pulled_run(context), self.task_id, said)
         return said
 
     def _tell(self, context: Any, run: Run, text: str, say: Say) -> None:

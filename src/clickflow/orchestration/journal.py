@@ -1,6 +1,6 @@
 """What this machine knows of a run beside git: how it was opened, what was answered, what works on it now, and what
 failures left. A run and a person's answer travel through Airflow's database, where people of few rights can change
-them; where both ends are of one home, they are held against what is written here.
+them; they are held against what is written here, and in git (`refs/opened/`) for machines of another home.
 """
 
 import json
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from clickflow.orchestration import repository
 from clickflow.orchestration.workspace import Run, changed, running
 from clickflow.system.files import read_json, write_json
 
@@ -18,25 +19,37 @@ FILE = "run.json"
 
 def opened(run: Run) -> None:
     """Note that the run was opened."""
-    write_json(_file(run), {**run.travelling(), "opened": datetime.now(UTC).isoformat(timespec="seconds")})
+    _keep(run, _file(run), {**run.travelling(), "opened": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 def as_opened(run: Run) -> Run:
-    """The run. Raises UsageError where this machine has opened it as another one."""
-    was, now = _read(_file(run)), json.loads(json.dumps(run.travelling()))
+    """The run. Raises UsageError where it was opened as another one."""
+    was, now = _kept(run, _file(run)), json.loads(json.dumps(run.travelling()))
     if was and (other := [name for name in now if name in was and was[name] != now[name]]):
         raise changed(f"is another run than was opened: its {', '.join(other)}")
     return run
 
 
-def answer_file(run: Run, task: str) -> Path:
-    """Where the task that asks a person keeps the answer."""
-    return _file(run).with_name(f"{task}.answer.json")
+def answered(run: Run, task: str, answer: Mapping[str, Any]) -> None:
+    """Note what a person has answered a task."""
+    _keep(run, _answer(run, task), answer)
+
+
+def answer(run: Run, task: str) -> dict[str, Any]:
+    """What a person has answered a task; empty where nobody has."""
+    return _kept(run, _answer(run, task))
+
+
+def asked_anew(run: Run, task: str) -> None:
+    """What was answered before counts no more."""
+    _answer(run, task).unlink(missing_ok=True)
+    if _kept(run, _answer(run, task)):
+        repository.withdraw(run.repository, Path(run.home), [_reference(run, _answer(run, task))])
 
 
 def as_answered(run: Run, task: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer. Raises UsageError where this machine has opened the run, and was given another one, or none."""
-    if _read(_file(run)) and _read(answer_file(run, task)) != answer:
+    """The answer. Raises UsageError where the run was opened, and another answer was given, or none."""
+    if _kept(run, _file(run)) and _kept(run, _answer(run, task)) != answer:
         raise changed(f"is not what {task} was answered")
     return answer
 
@@ -76,6 +89,30 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
                 yield (Path(place) / name).lstat()
             except OSError:
                 continue
+
+
+def _keep(run: Run, file: Path, content: Mapping[str, Any]) -> None:
+    write_json(file, content)
+    repository.keep(run.repository, Path(run.home), file, _reference(run, file))
+
+
+def _kept(run: Run, file: Path) -> dict[str, Any]:
+    """Of this home, else of the one that the task before was in."""
+    if here := _read(file):
+        return here
+    try:
+        content = json.loads(repository.kept(run.repository, Path(run.home), _reference(run, file)) or "{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _reference(run: Run, file: Path) -> str:
+    return f"{repository.OPENED}{run.id}/{file.stem}"
+
+
+def _answer(run: Run, task: str) -> Path:
+    return _file(run).with_name(f"{task}.answer.json")
 
 
 def _file(run: Run) -> Path:

@@ -130,7 +130,9 @@ def _remove(origin: str, home: Path, doomed: list[Doomed]) -> None:
             if thing.what != "reference":
                 workspace.remove(Path(thing.path))
                 advance(1, thing.path)
-        repository.withdraw(origin, home, [thing.path for thing in doomed if thing.what == "reference"])
+        gone = [thing for thing in doomed if thing.what == "reference"]
+        opened = [f"{repository.OPENED}{thing.id}/" for thing in gone]
+        repository.withdraw(origin, home, [*(thing.path for thing in gone), *opened])
 
 
 def _objects(origin: str, home: Path, doomed: list[Doomed], *, old: datetime, now: datetime, dry: bool) -> list[Doomed]:

@@ -18,6 +18,8 @@ MIRROR = "repository.git"
 
 RUNS = "refs/runs/"
 """Where git keeps the runs."""
+OPENED = "refs/opened/"
+"""Where git keeps how a run was opened, and what people answered."""
 
 _HEAD = "refs/clickflow/head"
 _FETCHED = (f"+HEAD:{_HEAD}", "+refs/heads/*:refs/heads/*", f"+{RUNS}*:{RUNS}*")
@@ -127,17 +129,48 @@ def publish(repository: str, home: Path, folder: Path, commit: str, reference: s
         git(folder, *_SILENT, *pushed, str((home / MIRROR).absolute()), f"{commit}:{reference}")
 
 
-def withdraw(repository: str, home: Path, references: Sequence[str]) -> None:
-    """Delete references: in the checkout, or at the URL and in the mirror. One that is gone already is no fault."""
+def keep(repository: str, home: Path, file: Path, reference: str) -> None:
+    """Keep a file's bytes under a reference: in the checkout, or at the URL and in the mirror."""
     folder = at(repository, home)
+    blob = git(folder, "hash-object", "-w", "--no-filters", str(file.absolute())).strip()
+    if not is_checkout(repository):
+        git(folder, *_SILENT, "push", "--quiet", "--force", repository, f"{blob}:{reference}")
+    git(folder, "update-ref", reference, blob)
+
+
+def kept(repository: str, home: Path, reference: str) -> str:
+    """What `keep` has kept there, by any machine; empty where that is nothing."""
+    folder = at(repository, home)
+    source = str(folder) if is_checkout(repository) else repository
+    listed = git(folder, *_SILENT, "ls-remote", source, reference).split()
+    if not listed:
+        return ""
+    if not is_checkout(repository):
+        git(folder, *_SILENT, "fetch", "--quiet", "--no-tags", source, f"+{reference}:{reference}")
+    return git(folder, "cat-file", "blob", listed[0])
+
+
+def withdraw(repository: str, home: Path, references: Sequence[str]) -> None:
+    """Delete references: in the checkout, or at the URL and in the mirror. One that is gone already is no fault; one
+    that ends with a slash means all below it.
+    """
+    if not references:
+        return
+    folder = at(repository, home)
+    exact, below = set(references), tuple(name for name in references if name.endswith("/"))
     with _changing(home):
-        if references and not is_checkout(repository):
-            there = {line.split("\t")[1] for line in git(folder, "ls-remote", repository, f"{RUNS}*").splitlines()}
-            gone = [f":{name}" for name in references if name in there]
-            for start in range(0, len(gone), 200):
-                git(folder, *_SILENT, "push", "--quiet", repository, *gone[start : start + 200])
-        for name in references:
-            git(folder, "update-ref", "-d", name)
+        for place in [str(folder)] if is_checkout(repository) else [repository, str(folder)]:
+            listed = git(folder, "ls-remote", place, f"{RUNS}*", f"{OPENED}*").splitlines()
+            there = [
+                name for name in (line.split("\t")[1] for line in listed) if name in exact or name.startswith(below)
+            ]
+            if place == repository != str(folder):
+                for start in range(0, len(there), 200):
+                    doomed = [f":{name}" for name in there[start : start + 200]]
+                    git(folder, *_SILENT, "push", "--quiet", repository, *doomed)
+                continue
+            for name in there:
+                git(folder, "update-ref", "-d", name)
 
 
 @contextmanager
