@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import online_shop
 import pytest
@@ -23,6 +24,7 @@ from clickflow.events.pseudonyms import load_key
 from clickflow.heads import HEADS
 from clickflow.online import state
 from clickflow.online.engine import Engine
+from clickflow.online.history import Step
 from clickflow.online.http import server
 from clickflow.online.http.app import app
 from clickflow.online.http.settings import Settings
@@ -36,6 +38,7 @@ from clickflow.privacy import leftovers, people
 from clickflow.privacy.people import People
 from clickflow.registry import ledger
 from clickflow.sequences.store import open_split, write_store
+from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 
 MINUTE = 60_000_000
@@ -157,6 +160,43 @@ def test_a_file_that_is_none_of_the_log_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(Exception, match=file.name):
         log.read(own.folder, "answers")
+
+
+def test_what_something_else_wrote_into_redis_is_passed_over_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was answered as if the client's own question were wrong."""
+    told = msgspec.msgpack.encode(Step(item="a", time=5))
+
+    async def rows(*_: object) -> list[bytes]:
+        return [told[:-1] + b"\xc1", told, b"", msgspec.msgpack.encode(17)]
+
+    async def pong(*_: object) -> bool:
+        return True
+
+    held = state.Redis("redis://127.0.0.1:1", steps=5, keep_seconds=60)
+    monkeypatch.setattr(held._client, "lrange", rows)
+    monkeypatch.setattr(held._client, "ping", pong)
+    assert asyncio.run(held.wrong()) == ""
+    assert [step.item for step in asyncio.run(held.history("session:x"))] == ["a"]
+    assert asyncio.run(held.wrong()).startswith("3 steps in Redis could not be read")
+
+
+def test_every_bit_of_a_row_that_flips_is_noticed(tmp_path: Path) -> None:
+    """A file's rows are held against checksums: a price or an item that has changed is no outcome."""
+    logged = log.Log(tmp_path / "live")
+    for number in range(200):
+        logged.put("outcomes", kind="step", item=f"item {number % 17}", price=number * 0.25, user_id=f"u{number % 5}")
+    logged.flush()
+    whole = log.read(tmp_path / "live", "outcomes")
+    (file,) = (tmp_path / "live").glob("outcomes/hour=*/*.parquet")
+    data, noticed = file.read_bytes(), 0
+    for at in range(4, len(data) - 8, len(data) // 60):
+        file.write_bytes(data[:at] + bytes([data[at] ^ 8]) + data[at + 1 :])
+        try:
+            same = log.read(tmp_path / "live", "outcomes").equals(whole)
+        except DataError as error:
+            noticed, same = noticed + 1, file.name in str(error)
+        assert same, at
+    assert noticed > 20
 
 
 def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path: Path, params: Params) -> None:

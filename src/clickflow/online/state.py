@@ -152,11 +152,19 @@ class Redis:
             address, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 1)
         )
         self._steps, self._keep = steps, max(1, round(keep_seconds))
+        self._unread = 0
 
     async def history(self, subject: str) -> History:
-        """As `State`."""
+        """As `State`. What this program did not write so is passed over, and said by `wrong`."""
         rows = await self._ask(self._client.lrange(PREFIX + subject, 0, -1))
-        return tuple(by_time(_DECODER.decode(row) for row in rows))
+        return tuple(by_time(step for row in rows if (step := self._step(row)) is not None))
+
+    def _step(self, row: bytes) -> Step | None:
+        try:
+            return _DECODER.decode(row)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._unread += 1
+            return None
 
     async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
         """As `State`."""
@@ -188,7 +196,10 @@ class Redis:
             await self._ask(self._client.ping())
         except Away as error:
             return error.what
-        return ""
+        steps = (
+            f"{self._unread:,} steps in Redis could not be read and were passed over: something else has written them"
+        )
+        return steps if self._unread else ""
 
     async def close(self) -> None:
         """Hang up."""

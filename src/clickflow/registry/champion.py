@@ -7,7 +7,7 @@ from clickflow.evaluation.earlier import REFERENCE, Earlier
 from clickflow.params.file import check
 from clickflow.params.schema import Params
 from clickflow.registry import ledger, try_log
-from clickflow.system import console
+from clickflow.system import console, integrity
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import put_in_place, replacing, sha256_folder, write_text
 from clickflow.system.paths import Paths
@@ -97,25 +97,49 @@ def loaded(params: Params, paths: Paths, model: str) -> tuple[int, Artefact]:
 
 
 def evidence(params: Params, paths: Paths, model: str, version: int, name: str) -> Path | None:
-    """A file of the evaluation that a version was registered with, kept in the home; None where it had no such file."""
+    """A file of the evaluation that a version was registered with, kept in the home; None where it had no such file.
+
+    It is held against the evaluation's hashes every time; one that has changed is fetched again.
+    """
     import tempfile
 
-    file = paths.home / "models" / model / f"{version}.{name}"
-    if file.is_file():
+    folder = folder_of(paths, model, version).with_name(f"{version}.evaluation")
+    file = folder / name
+    if file.is_file() and _whole(folder, name, paths):
         return file
     store = mlflow_client.connect(params, paths)
     registered = registered_models.version(store, model, version)
     if registered is None:
         return None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
-        page = registered_models.download_file(
-            store, registered, f"{registered_models.EVALUATION}/{name}", Path(scratch)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        for part in (integrity.SEAL, name):
+            page = registered_models.download_file(
+                store, registered, f"{registered_models.EVALUATION}/{part}", Path(scratch)
+            )
+            if page is not None:
+                put_in_place(page, folder / part)
+            elif part == name:
+                return None
+    if not _whole(folder, name, paths):
+        raise DataError(
+            f"{name} of version {version} of {model} in {store.shown} is not what was evaluated",
+            kept="nothing was read from it",
+            next_step="put the artifact store back from a backup",
         )
-        if page is None:
-            return None
-        put_in_place(page, file)
     return file
+
+
+def _whole(folder: Path, name: str, paths: Paths) -> bool:
+    """Whether a file is as its evaluation says; one of before there were hashes is taken for it."""
+    if not (folder / integrity.SEAL).is_file():
+        return True
+    try:
+        integrity.verify_files(folder, name, home=paths.home)
+    except DataError as error:
+        console.say(f"{error.what}; it is fetched again")
+        return False
+    return True
 
 
 def past(params: Params, paths: Paths, model: str) -> tuple[Earlier | None, Earlier | None]:

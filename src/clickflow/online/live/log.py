@@ -232,15 +232,13 @@ class Log:
 
     def _tidy(self) -> None:
         """One file of the parts of each hour that is over; nothing of hours that are kept no longer."""
-        from pyarrow import parquet
-
         current = self.now() // 1_000_000
         for folder in [each for each in self._parts if _hour(each) + HOUR <= current]:
             parts = [file for file in self._parts[folder] if file.is_file()]  # who is forgotten takes files away
             if len(parts) > 1:
                 import pyarrow as pa
 
-                whole = pa.concat_tables(parquet.ParquetFile(part).read() for part in parts)
+                whole = pa.concat_tables(map(_checked, parts))
                 write(folder / f"{self.worker}.parquet", self._remembered(whole))
                 for part in parts:
                     part.unlink(missing_ok=True)
@@ -268,7 +266,7 @@ def write(file: Path, table: "pa.Table") -> None:
     from pyarrow import parquet
 
     sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink, compression="zstd")
+    parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
     files.write_bytes(file, sink.getvalue().to_pybytes(), mode=0o640)
 
 
@@ -293,32 +291,53 @@ def _hour(folder: Path) -> int:
 def read(folder: Path, table: Table, *, since: int = 0) -> "pa.Table":
     """The rows from `since` on (microseconds since 1970 UTC), each once, in the order in which they came.
 
-    Raises DataError where a file is none of the log's.
+    Raises DataError where a file is none of the log's, or a bit of it has flipped.
     """
     import duckdb
 
-    first = since // 1_000_000 - HOUR
-    names = [
-        str(file)
-        for each in sorted((folder / table).glob(f"{PREFIX}*"))
-        if _hour(each) >= first
-        for file in sorted(each.glob("*.parquet"))
-    ]
-    if not names:
+    rows = _rows(folder, table, since // 1_000_000 - HOUR)
+    if rows is None:
         return schema(table).empty_table()
     columns = ", ".join(f'"{name}"' for name in COLUMNS[table])
-    query = f"""SELECT {columns} FROM read_parquet(?, hive_partitioning = false)
+    query = f"""SELECT {columns} FROM rows
         WHERE epoch_us("at") >= ? QUALIFY row_number() OVER (PARTITION BY {KEYS[table]} ORDER BY "at") = 1
         ORDER BY "at", {KEYS[table]}"""
     with duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "1GB"}) as con:
-        try:
-            return con.sql(query, params=[names, since]).to_arrow_table().cast(schema(table))
-        except duckdb.Error as error:
-            raise DataError(
-                f"the log of answers in {folder / table} cannot be read: {str(error).splitlines()[0]}",
-                kept="the log is as it was",
-                next_step="move the file that is named away; the server goes on writing files of its own",
-            ) from error
+        con.register("rows", rows)
+        return con.sql(query, params=[since]).to_arrow_table().cast(schema(table))
+
+
+def _rows(folder: Path, table: Table, first: int) -> "pa.Table | None":
+    """What the files hold of hours from `first` on; None where there is none."""
+    import pyarrow as pa
+
+    while True:
+        names = [
+            file
+            for each in sorted((folder / table).glob(f"{PREFIX}*"))
+            if _hour(each) >= first
+            for file in sorted(each.glob("*.parquet"))
+        ]
+        with suppress(FileNotFoundError):  # a server has just made one file of several: they are looked for again
+            parts = [_checked(name) for name in names]
+            return pa.concat_tables(parts) if parts else None
+
+
+def _checked(file: Path) -> "pa.Table":
+    """The rows of a file, each page held against its checksum; files of before have none."""
+    from pyarrow import parquet
+
+    form = schema("answers" if file.parents[1].name == "answers" else "outcomes")
+    try:
+        return parquet.ParquetFile(file, page_checksum_verification=True).read().select(form.names).cast(form)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError) as error:  # of Arrow
+        raise DataError(
+            f"{file} of the log of answers cannot be read: {str(error).splitlines()[0]}",
+            kept="the log is as it was",
+            next_step="move the file that is named away; the server goes on writing files of its own",
+        ) from error
 
 
 @contextmanager
