@@ -29,8 +29,32 @@ PATHS = (
     "/v1/recommend/batch",
     "/v1/predict/batch",
     "/v1/score/batch",
+    "/v1/explain",
+    "/v1/segment",
+    "/v1/feedback",
+    "/v1/console/answers",
+    "/v1/console/explain",
+    "/v1/console/models/next_step/rollback",
 )
-GET_PATHS = ("/v1/similar/5", "/v1/models", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/similar/")
+GET_PATHS = (
+    "/v1/similar/5",
+    "/v1/models",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/v1/similar/",
+    "/",
+    "/page/app.js",
+    "/v1/console",
+    "/v1/console/subjects",
+    "/v1/console/subjects/session/a",
+    "/v1/console/items",
+    "/v1/console/forecasts",
+    "/v1/console/models",
+    "/v1/segments",
+    "/v1/live",
+)
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63) - 1, 10**400, 0.0, -0.0, 1e-320, 1e308, "", " ", "5",
     "view", "\x00", "\u202e", "😀" * 300, "a" * 300, "a" * 100_000, [], {}, [[]], [{}], {"a": 1}, ["5"] * 2000,
@@ -40,6 +64,7 @@ VALUES: tuple[Any, ...] = (
 FIELDS = (
     "model", "history", "session", "customer", "now", "k", "exclude", "only", "exclude_seen", "categories",
     "price_from", "price_to", "per_category", "diversity", "items", "outputs", "events", "questions", "unknown", "",
+    "output", "target", "watch", "request", "clicked", "value", "to", "reason",
     "__proto__",
 )  # fmt: skip
 STEP_FIELDS = ("item", "action", "time", "category", "price", "quantity", "extra")
@@ -55,6 +80,7 @@ def plain(draw: random.Random) -> dict[str, Any]:
         "history": [{"item": str(draw.randint(0, 60)), "action": draw.choice(actions)} for _ in steps]
     }
     body |= {"k": draw.randint(1, 50)} if draw.random() < 0.5 else {}
+    body |= {"model": "next_step"} if draw.random() < 0.5 else {}
     return body
 
 
@@ -148,7 +174,23 @@ def astray(draw: random.Random) -> Request:
     ]
     path = draw.choice([*PATHS, *GET_PATHS, *odd, "/v1/similar/%2e%2e", "/v1/similar/5/6"])
     query = draw.choice(
-        [b"", b"k=5", b"k=-1", b"k=abc", b"k=1e9", b"model=x", b"k=1&k=2", b"\xff=\xff", b"k", b"&&&===", b"other=1"]
+        [
+            b"",
+            b"k=5",
+            b"k=-1",
+            b"k=abc",
+            b"k=1e9",
+            b"model=x",
+            b"k=1&k=2",
+            b"\xff=\xff",
+            b"k",
+            b"&&&===",
+            b"other=1",
+            b"unit=session&q=%00",
+            b"unit=..%2F..&limit=200",
+            b"model=next_step&q=5",
+            b"q=%ff&source=demand",
+        ]
     )
     return method, path, [(b"host", b"localhost:8600")], query, draw.choice([b"", b"{}"])
 

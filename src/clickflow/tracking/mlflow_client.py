@@ -90,7 +90,15 @@ def connect(params: Params, paths: Paths, *, patient: bool = True) -> Store:
             warnings.simplefilter("ignore")
             from mlflow import MlflowClient
 
-            store = Store(uri, artifacts, MlflowClient(tracking_uri=uri, registry_uri=uri))
+            try:
+                client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            except ValueError as error:  # such as a port that is no number
+                raise UsageError(
+                    f"{without_password(uri)!r} is no address of an MLflow registry",
+                    kept="nothing was changed",
+                    next_step="mend registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI",
+                ) from error
+            store = Store(uri, artifacts, client)
             store.client.search_registered_models(max_results=1)
         _opened[uri, artifacts] = store
     return _opened[uri, artifacts]
