@@ -42,7 +42,8 @@ from clickflow.online.why.reading import Asker
 from clickflow.params.file import check
 from clickflow.params.schema import Params
 from clickflow.sequences import prepare
-from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import open_split, read_card
 from clickflow.system.paths import Paths
 from clickflow.training import stage
 

@@ -15,9 +15,11 @@ from pyarrow import parquet
 
 from clickflow.events.contract import SCHEMA
 from clickflow.params.sequences import Robots, Sequences, SessionUnit
+from clickflow.sequences.card import SPLITS, Card, read_card
 from clickflow.sequences.exclusions import REASONS
 from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.sequences.store import SPLITS, open_split, read_card
+from clickflow.sequences.store import open_split
+from clickflow.system.files import sha256
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -25,6 +27,13 @@ MINUTE = timedelta(minutes=1)
 
 Step = tuple[int, str, str, float | None, str | None]
 """Time (microseconds), type, item, price, category."""
+
+
+def as_its_card_says(store: Path) -> Card:
+    """The card, whose hashes are those of the files."""
+    card = read_card(store)
+    assert {name: sha256(store / name) for name in card.files} == dict(card.files)
+    return card
 
 
 @dataclass(frozen=True)

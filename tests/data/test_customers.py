@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 from pyarrow import parquet
-from sequences_reference import EPOCH, MONDAY, event, settings, write_events
+from sequences_reference import EPOCH, MONDAY, as_its_card_says, event, settings, write_events
 
 from clickflow import features
 from clickflow.doctor import shop_log
@@ -28,7 +28,7 @@ from clickflow.sequences import prepare, split
 from clickflow.sequences.card import NOW, SPLITS, Card
 from clickflow.sequences.features import DAY
 from clickflow.sequences.histories import Persons, histories
-from clickflow.sequences.store import Bounds, PackedSplit, open_split, owners, read_card, verify
+from clickflow.sequences.store import Bounds, PackedSplit, open_split, owners, read_card
 from clickflow.sequences.units.unit import AsOf
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import sha256_folder, write_json
@@ -138,7 +138,7 @@ def test_what_people_are_called_changes_nothing_that_is_learned_from(tmp_path: P
 def test_pandas_finds_the_same_customers_histories_and_answers(tmp_path: Path, seed: int) -> None:
     rows = random_log(seed=seed)
     card = build(tmp_path, rows)
-    assert verify(tmp_path / "customer") == card
+    assert as_its_card_says(tmp_path / "customer") == card
     stop = max((row["event_time"] - EPOCH) // timedelta(microseconds=1) for row in rows) + 1
     first = min((row["event_time"] - EPOCH) // timedelta(microseconds=1) for row in rows)
     cut_offs = split.cut_offs(first, stop, AsOf(horizon_days=5, every_days=3, active_days=20), 0.1, 0.1)

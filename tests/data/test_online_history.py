@@ -20,7 +20,8 @@ from clickflow.online.served import Items, Served
 from clickflow.params.sequences import CustomerUnit
 from clickflow.sequences import prepare
 from clickflow.sequences.card import SPLITS
-from clickflow.sequences.store import PackedSplit, open_split, read_card, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import PackedSplit, open_split, read_card
 
 SHORT = 7
 """Steps that the model reads: fewer than most histories have."""

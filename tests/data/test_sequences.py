@@ -19,6 +19,7 @@ from sequences_reference import (
     MINUTE,
     MONDAY,
     Sequence,
+    as_its_card_says,
     by_name,
     event,
     expected,
@@ -35,7 +36,7 @@ from clickflow.params.sequences import Sequences, SessionUnit
 from clickflow.sequences import prepare, vocabulary
 from clickflow.sequences.cutting import Cutter, step_types
 from clickflow.sequences.features import statistics
-from clickflow.sequences.store import SPLITS, Card, open_split, read_card, verify
+from clickflow.sequences.store import SPLITS, Card, open_split, read_card
 from clickflow.sequences.units import session
 from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, DataError, UsageError
@@ -148,7 +149,7 @@ def test_the_store_is_what_the_slow_reference_says(events: list[dict[str, Any]],
         assert all(part == sorted(part, key=lambda s: (s.start, s.end)) for part in found.values())
         assert {reason: what["events"] for reason, what in card.left_out.items()} == wanted.left_out
         adds_up(card)
-        assert verify(folder / "session") == card
+        assert as_its_card_says(folder / "session") == card
         assert {path.name for path in folder.iterdir()} == {"events", "session"}
 
 
@@ -573,7 +574,7 @@ def test_the_stage_writes_into_the_workspace(tmp_path: Path, raw_params: Any) ->
     params: Params = check(raw_params)
     integrity.seal(write_events(tmp_path / "data" / "events", visits(60)))
     prepare.run(params, Paths(tmp_path), "session")
-    card = verify(Paths(tmp_path).sequences("session"))
+    card = as_its_card_says(Paths(tmp_path).sequences("session"))
     assert card.settings["session"]["gap_minutes"] == params.sequences.session.gap_minutes
     assert sum(part.events for part in card.splits.values()) == 120
 

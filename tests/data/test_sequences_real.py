@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
-from sequences_reference import settings
+from sequences_reference import as_its_card_says, settings
 
 from clickflow.events.contract import SCHEMA
 from clickflow.sequences import prepare
-from clickflow.sequences.store import SPLITS, open_split, verify
+from clickflow.sequences.store import SPLITS, open_split
 
 EVENTS = 113_601 + 1_451 + 1_233
 
@@ -41,7 +41,7 @@ def test_every_click_is_packed_or_accounted_for(clicks: Path, tmp_path: Path) ->
     store = tmp_path / "session"
     chosen = settings(drop_repeats=False, min_item_count=5, baskets=True)
     card = prepare.build(clicks, chosen, "session", store)
-    assert verify(store) == card
+    assert as_its_card_says(store) == card
 
     raw = parquet.read_table(
         clicks / "day=2020-06-01" / "events.parquet", columns=["session_id", "event_time", "item_id"]

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 from pyarrow import parquet
-from sequences_reference import EPOCH, MONDAY, event, settings, write_events
+from sequences_reference import EPOCH, MONDAY, as_its_card_says, event, settings, write_events
 
 from clickflow.params.sequences import SeriesUnit
 from clickflow.sequences import prepare
 from clickflow.sequences.card import NOW, SPLITS, Card
 from clickflow.sequences.features import DAY
-from clickflow.sequences.store import open_split, verify
+from clickflow.sequences.store import open_split
 from clickflow.system.errors import DataError
 from clickflow.system.files import sha256_folder
 
@@ -122,7 +122,7 @@ def by_hand(rows: list[dict[str, Any]], unit: SeriesUnit, origins: list[int]) ->
 def test_a_plain_count_finds_the_same_series_and_answers(tmp_path: Path, unit: SeriesUnit) -> None:
     rows = random_log()
     card = build(tmp_path, rows, unit)
-    assert verify(tmp_path / "series") == card
+    assert as_its_card_says(tmp_path / "series") == card
     assert card.actions == ("no_sale", "sale")
     for part in (*SPLITS, NOW):
         found = packed(tmp_path / "series", part)

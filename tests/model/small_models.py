@@ -13,7 +13,8 @@ from clickflow.models import ensemble, item_features, network, saved
 from clickflow.models.sizes import Sizes
 from clickflow.params.file import load
 from clickflow.params.models import Model
-from clickflow.sequences.store import Card, open_split, read_card, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import integrity
 from clickflow.training import associations
 

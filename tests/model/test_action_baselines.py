@@ -9,7 +9,8 @@ import small_models
 from clickflow.baselines import CLASSES, positions, tables
 from clickflow.baselines.positions import Positions
 from clickflow.heads import next_action
-from clickflow.sequences.store import PackedSplit, open_split, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import PackedSplit, open_split
 
 LEARNED = ("logistic", "forest", "boosting")
 

@@ -19,7 +19,8 @@ from clickflow.heads import churn
 from clickflow.privacy.experiments import stores
 from clickflow.privacy.people import People, Person
 from clickflow.sequences.card import NOW
-from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import open_split, read_card
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths

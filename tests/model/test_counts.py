@@ -22,7 +22,8 @@ from clickflow.params.file import check
 from clickflow.params.file import load as load_params
 from clickflow.params.models import Model
 from clickflow.sequences.features import DAY
-from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import score
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths

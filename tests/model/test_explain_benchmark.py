@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import small_models
 
-from clickflow.sequences.store import write_store
+from clickflow.sequences.from_arrays import write_store
 from clickflow.system.paths import Paths
 
 

@@ -37,7 +37,8 @@ from clickflow.params.schema import Params
 from clickflow.privacy import leftovers, people
 from clickflow.privacy.people import People
 from clickflow.registry import ledger
-from clickflow.sequences.store import open_split, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import open_split
 from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
 

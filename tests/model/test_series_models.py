@@ -24,7 +24,8 @@ from clickflow.heads import HEADS
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.file import check
 from clickflow.params.file import load as load_params
-from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import batch
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder

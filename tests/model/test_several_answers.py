@@ -28,7 +28,8 @@ from clickflow.online.state import Memory
 from clickflow.params.file import load as load_params
 from clickflow.params.gate import Gate
 from clickflow.params.serve import Serve
-from clickflow.sequences.store import open_split, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import open_split
 from clickflow.serving import batch, folder, score
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths

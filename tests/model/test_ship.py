@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import mlflow_database
 from clickflow import cli
 from clickflow.artefact.artefact import load
-from clickflow.sequences.store import write_store
+from clickflow.sequences.from_arrays import write_store
 from clickflow.serving.score import score
 from clickflow.system.errors import ClickflowError
 from clickflow.system.files import read_json

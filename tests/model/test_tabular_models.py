@@ -26,7 +26,8 @@ from clickflow.online.served import Served
 from clickflow.online.why import words
 from clickflow.online.why.explain import explain
 from clickflow.params.file import check
-from clickflow.sequences.store import open_split, read_card, write_store
+from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.store import open_split, read_card
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths

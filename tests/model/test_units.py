@@ -15,7 +15,7 @@ from clickflow.heads import HEADS
 from clickflow.params.file import check
 from clickflow.params.schema import Params
 from clickflow.sequences import prepare
-from clickflow.sequences.store import SPLITS, open_split, read_card, verify
+from clickflow.sequences.store import SPLITS, open_split, read_card
 from clickflow.sequences.units import UNITS, named
 from clickflow.sequences.units.unit import Rules, Unit
 from clickflow.system.errors import UsageError
@@ -84,7 +84,7 @@ def test_a_unit_of_ones_own_from_events_to_an_exported_model(
     prepare.run(params, paths, "day")
 
     store = paths.sequences("day")
-    card = verify(store)
+    card = read_card(store)
     assert (card.unit, card.own_settings["gap_minutes"]) == ("day", params.sequences.session.gap_minutes)
     assert "session" not in card.settings
     items = parquet.read_table(store / "vocabulary.parquet")["item_id"].to_pylist()

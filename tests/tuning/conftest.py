@@ -11,7 +11,7 @@ import yaml
 
 from clickflow.params.file import load
 from clickflow.params.schema import Params
-from clickflow.sequences.store import write_store
+from clickflow.sequences.from_arrays import write_store
 from clickflow.system.paths import Paths
 
 ITEMS = 30

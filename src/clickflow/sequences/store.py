@@ -7,30 +7,16 @@ store/{train,valid,test}/offsets.npy, item.npy, …, sequences.parquet
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from clickflow.sequences import features
-from clickflow.sequences.card import NOW, SPLITS, Card, Part, read_card, write_card
+from clickflow.sequences.card import SPLITS, Card, Part, read_card
 from clickflow.sequences.features import FEATURES, Array
-from clickflow.sequences.indexes import FIRST_ITEM
-from clickflow.sequences.units import UNITS, session
-from clickflow.sequences.units.unit import Asks, Unit
-from clickflow.sequences.writer import (
-    OFFSETS,
-    SplitWriter,
-    categories_schema,
-    row_schema,
-    vocabulary_schema,
-    write_table,
-)
-from clickflow.system import integrity
+from clickflow.sequences.units import UNITS
+from clickflow.sequences.units.unit import Asks
 from clickflow.system.errors import DataError
-from clickflow.system.files import replacing, sha256
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     "SPLITS",
@@ -40,9 +26,6 @@ __all__ = [
     "open_split",
     "owners",
     "read_card",
-    "verify",
-    "write_split",
-    "write_store",
 ]
 
 
@@ -71,6 +54,7 @@ class Bounds:
 
 
 BOUNDS = tuple(each.name for each in fields(Bounds))
+OFFSETS = np.dtype("<i8")
 
 
 class PackedSplit:
@@ -192,7 +176,7 @@ def open_split(folder: Path, split: str) -> PackedSplit:
     """Map one split of the store in `folder`; nothing is read into memory.
 
     Raises DataError where a file is missing, is no array of the type and length that the card says, or the offsets
-    do not fit. The bytes themselves are not hashed here, see `verify`.
+    do not fit. The bytes themselves are not hashed here, see `integrity.verify`.
     """
     card = read_card(folder)
     if split not in card.splits:
@@ -250,19 +234,6 @@ def map_columns(folder: Path, split: str, part: Part, names: Iterable[str]) -> d
     return {name: _map(folder / split / f"{name}.npy", np.dtype(FEATURES[name].stored), part.events) for name in names}
 
 
-def verify(folder: Path) -> Card:
-    """Hash every file of the store against its card, and return the card; DataError names the files that differ."""
-    card = read_card(folder)
-    wrong = [
-        f"{name} ({'has changed' if (folder / name).is_file() else 'is missing'})"
-        for name, expected in sorted(card.files.items())
-        if not (folder / name).is_file() or sha256(folder / name) != expected
-    ]
-    if wrong:
-        raise DataError(f"the store {folder} is not what its card says: {', '.join(wrong)}", next_step=_AGAIN)
-    return card
-
-
 _AGAIN = "run `dvc checkout` to put the recorded bytes back, or `dvc repro` to make them again"
 
 
@@ -278,138 +249,3 @@ def _map(path: Path, kind: "np.dtype[Any]", length: int) -> Array:
         )
     array.flags.writeable = False
     return array
-
-
-def write_split(
-    folder: Path, split: str, arrays: Mapping[str, Array], *, unit: Unit = session.UNIT, clock: bool = True
-) -> tuple[Part, dict[str, str]]:
-    """Write one split from arrays in memory: `offsets` and `item`, and what else there is of a step.
-
-    Missing times are seconds from 1970 on, a step a second; other columns that are missing are none, or 0. What
-    follows from the times does so where these are a `clock`'s. With `begin`, `end`, `until` and `cut_off` (`Bounds`)
-    sequences lie so, and `offsets` are those of the persons. Ids in sequences.parquet are numbers: of the sequences, or
-    of the persons. Returns the card's line for it, and the hashes of its files.
-    """
-    offsets = np.asarray(arrays["offsets"], OFFSETS)
-    n, lengths = int(offsets[-1]), np.diff(offsets)
-    time = np.asarray(arrays.get("time", np.arange(n) * features.MICROSECOND), np.int64)
-    held = features.held(unit.columns)
-    steps: dict[str, Array] = {
-        name: np.full(n, np.nan if feature.optional else 0, feature.stored)
-        for name, feature in held.items()
-        if not feature.derive
-    }
-    steps |= {name: np.asarray(arrays[name]) for name in steps if name in arrays} | {"time": time}
-    steps |= features.derived(steps, offsets, clock=clock)
-    bounds = Bounds(*(np.asarray(arrays[name], OFFSETS) for name in BOUNDS)) if "begin" in arrays else None
-    sequences = len(lengths) if bounds is None else len(bounds.begin)
-    with SplitWriter(folder, split, held, n_sequences=sequences, n_events=n, bounds=BOUNDS if bounds else ()) as writer:
-        writer.append(lengths, steps)
-        if bounds is not None:
-            writer.append_bounds(vars(bounds))
-    table, schema = _rows(split, unit, offsets, time, bounds), row_schema(unit.row)
-    name = f"{split}/sequences.parquet"
-    return writer.part, writer.files | {name: write_table(folder / name, [table.select(schema.names)], schema)}
-
-
-def _rows(split: str, unit: Unit, offsets: Array, time: Array, bounds: Bounds | None) -> "pa.Table":
-    """Every column that a unit of people may have of its sequences."""
-    import pyarrow as pa
-
-    begin, end = (offsets[:-1], offsets[1:]) if bounds is None else (bounds.begin, bounds.end)
-    person = np.searchsorted(offsets, begin, side="right") - 1
-    n = len(begin)
-    return pa.table(
-        {
-            "session_id": [f"{split}-{i}" for i in range(n)],
-            "user_id": pa.nulls(n, pa.string()) if unit.asks == "every" else [f"person-{i}" for i in person],
-            "series": [f"series-{i}" for i in person],
-            "start": pa.array(time[begin]),
-            "end": pa.array(time[end - 1]),
-            "cut_off": pa.array(time[end - 1] + 1 if bounds is None else bounds.cut_off),
-            "length": pa.array(end - begin),
-            "piece": pa.array(np.ones(n, np.int32)),
-        }
-    )
-
-
-def write_store(
-    folder: Path,
-    splits: Mapping[str, Mapping[str, Array]],
-    *,
-    known: int | None = None,
-    items: list[str] | None = None,
-    actions: tuple[str, ...] | None = None,
-    clock: bool = True,
-    settings: Mapping[str, Any] | None = None,
-    of_category: Array | None = None,
-) -> Card:
-    """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
-
-    `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), and `now`, each as `write_split`
-    takes it; the name of the folder is the unit's, of those that there are, or they are sessions;
-    items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
-    the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
-    names (none given: those of the unit, or the event types of the contract). `clock`: see `Card`. `settings`: those of
-    the unit itself. `of_category`: the category of each item (none given: none).
-    """
-    import pyarrow as pa
-
-    unit = UNITS.get(folder.name, session.UNIT)
-    if actions is None:
-        actions = unit.actions
-    if actions is None:
-        from clickflow.events.contract import EVENT_TYPES
-
-        actions = EVENT_TYPES
-    empty: dict[str, Array] = {"offsets": np.zeros(1, OFFSETS), "item": np.zeros(0, np.int32)}
-    splits = {name: splits.get(name, empty) for name in (*SPLITS, *({NOW} & splits.keys()))}
-    train = np.asarray(splits["train"]["item"])
-    size = max(int(np.max(arrays["item"], initial=1)) + 1 for arrays in splits.values())
-    ids = items if items is not None else [str(index) for index in range(FIRST_ITEM, size)]
-    size = FIRST_ITEM + len(ids)
-    if known is None:
-        known = int(np.max(train, initial=1)) + 1
-    counts = np.bincount(train, minlength=size)[FIRST_ITEM:size]
-    indexes = pa.array(np.arange(FIRST_ITEM, size, dtype=np.int32))
-    of = np.zeros(len(ids)) if of_category is None else of_category
-    own, none = pa.array(np.asarray(of, np.int32)), pa.nulls(len(ids), pa.float64())
-    texts = pa.nulls(len(ids), pa.string())
-    vocabulary = pa.table([ids, indexes, pa.array(counts), own, none, texts, texts], schema=vocabulary_schema())
-    named = max(int(np.max(arrays.get("category", train[:0]), initial=1)) + 1 for arrays in splits.values())
-    named = max(named, int(np.max(of, initial=1)) + 1)
-    categories = pa.table(
-        [
-            [str(index) for index in range(FIRST_ITEM, named)],
-            list(range(FIRST_ITEM, named)),
-            [0] * (named - FIRST_ITEM),
-        ],
-        schema=categories_schema(),
-    )
-    with replacing(folder, seal=integrity.seal) as fresh:
-        files = {
-            "vocabulary.parquet": write_table(fresh / "vocabulary.parquet", [vocabulary], vocabulary_schema()),
-            "categories.parquet": write_table(fresh / "categories.parquet", [categories], categories_schema()),
-        }
-        parts = {}
-        for name, arrays in splits.items():
-            parts[name], written = write_split(fresh, name, arrays, unit=unit, clock=clock)
-            files |= written
-        card = Card(
-            unit=folder.name,
-            known=known,
-            items_total=len(ids),
-            categories=named,
-            actions=actions,
-            splits=parts,
-            boundaries={later: parts[earlier].last or 0 for earlier, later in (("train", "valid"), ("valid", "test"))},
-            statistics=features.statistics(map_columns(fresh, "train", parts["train"], features.held(unit.columns))),
-            events_read=sum(part.events for part in parts.values()),
-            left_out={},
-            counts={},
-            settings={unit.name: dict(settings)} if settings else {},
-            files=files,
-            clock=clock,
-        )
-        write_card(fresh, card)
-    return card

@@ -10,13 +10,13 @@ import numpy as np
 
 from clickflow.sequences.card import Part
 from clickflow.sequences.features import Array, Feature
+from clickflow.sequences.store import OFFSETS
 from clickflow.sequences.units.unit import ArrowType
 from clickflow.system.files import sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OFFSETS = np.dtype("<i8")
 ROW_GROUP = 1 << 17
 
 

@@ -13,8 +13,6 @@ CODE = (
     "sequences/indexes.py",
     "sequences/store.py",
     "sequences/units",
-    "sequences/writer.py",
-    "events/contract.py",
     "params/models.py",
     "params/training.py",
 )
