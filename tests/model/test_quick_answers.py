@@ -1,15 +1,18 @@
 """The quick way to the best items gives what the straightforward one gives: all scores, sorted."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import online_shop
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from clickflow.artefact.artefact import load
-from clickflow.online import cut, shared, table
+from clickflow.online import cut, laid, table, weights
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question, Step
 from clickflow.online.http.server import unlike_asked
@@ -18,6 +21,7 @@ from clickflow.online.served import Served
 from clickflow.online.table import Table
 from clickflow.params.serve import Serve
 from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.system import process
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -124,29 +128,55 @@ def test_what_is_asked_together_is_answered_as_if_alone(tmp_path: Path) -> None:
             assert np.allclose(answer.values[name], values, atol=1e-5, equal_nan=True)
 
 
-def test_processes_map_the_same_file_of_a_large_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "LEAST", 1)
+def test_processes_map_the_same_files_of_a_large_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laid, "LEAST", 1)
     served = online_shop.exported(tmp_path)
-    folder, session = served.artefact.folder, served.artefact.session
-    (table,) = session.tables
-    assert isinstance(table, np.memmap)
-    (file,) = folder.parent.glob(".items-*")
-    (again,) = Served.of("m", 2, folder).artefact.session.tables
-    assert isinstance(again, np.memmap)
-    assert np.array_equal(again, table)
-    content = file.read_bytes()
-    file.write_bytes(content[:-4] + b"\0\0\0\1")  # a spoilt file is passed over
-    (own,) = Served.of("m", 3, folder).artefact.session.tables
-    assert not isinstance(own, np.memmap)
-    file.unlink()
-    monkeypatch.setattr(shared, "_write", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
+    folder = served.artefact.folder
+    (kept,) = folder.parent.glob(".cut-*-*")
+
+    def table_of(version: int) -> Any:
+        return Served.of("m", version, folder).artefact.session.tables[0]
+
+    (mapped,) = served.artefact.session.tables
+    assert isinstance(mapped, np.memmap)
+    table, made = np.array(mapped), kept.stat().st_ino
+    assert isinstance(table_of(2), np.memmap)
+    assert kept.stat().st_ino == made
+    for file in (kept / "0.npy", kept / "plan"):  # what is spoilt is made anew
+        content = file.read_bytes()
+        file.write_bytes(content[:-4] + b"\0\0\0\1")
+        assert np.array_equal(table_of(3), table)
+        assert file.read_bytes() == content
+    shutil.rmtree(kept)
+    monkeypatch.setattr(process, "run", lambda *_, **__: process.Finished(1, ("error: No space left on device",)))
     apart = Served.of("m", 4, folder)
     (alone,) = apart.artefact.session.tables
-    assert np.array_equal(alone, own)
+    assert np.array_equal(alone, table)
     assert apart.unshared
     assert not served.unshared
     found = {workers: unlike_asked(Engine({"m": apart}), Serve(workers=workers)) for workers in (1, 2)}
     assert (list(found[1]), list(found[2])) == ([], ["memory of m"])  # health says it
+
+
+def test_a_model_is_read_without_its_large_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "LARGE", 256)
+    file = online_shop.exported(tmp_path, ensemble=("gru", "transformer")).artefact.folder / "model.onnx"
+    light, held = weights.light(file)
+    whole, rest = onnx.load(str(file)).graph, onnx.load_from_string(light).graph
+    right = {each.name: numpy_helper.to_array(each) for each in whole.initializer}
+    constants = {node.output[0]: node.attribute[0].t for node in whole.node if node.op_type == "Constant"}
+    right |= {name: numpy_helper.to_array(each) for name, each in constants.items() if name in held}
+    assert constants.keys() & held.keys()
+    assert [*rest.node] == [node for node in whole.node if node.output[0] not in held]
+    assert {each.name for each in rest.initializer} == right.keys()
+    for each in rest.initializer:
+        value = held[each.name] if each.name in held else numpy_helper.to_array(each)
+        assert np.array_equal(value, right[each.name])
+        assert (tuple(each.dims), each.data_type) == (value.shape, onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
+    for content in (b"", b"\xff" * 40, file.read_bytes()[:-9]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"message|empty"):
+            weights.light(file)
 
 
 def test_an_error_is_told_to_who_asked_for_it_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from clickflow.artefact import soundness
 from clickflow.heads import HEADS
 from clickflow.heads.head import Store, several
 from clickflow.system.errors import DataError
-from clickflow.system.files import read_json
+from clickflow.system.files import read_json, sha256
 
 MODEL, VOCABULARY, CATEGORIES, CARD = "model.onnx", "vocabulary.parquet", "categories.parquet", "card.json"
 POPULARITY = "popularity.parquet"
@@ -191,11 +191,9 @@ class Artefact:
         return ["", "", *table.column("category").to_pylist()]
 
 
-def load(
-    folder: Path, *, threads: int = 0, opened: Callable[[bytes, Mapping[str, Any]], Any] | None = None
-) -> Artefact:
+def load(folder: Path, *, threads: int = 0, opened: Callable[[Path, Mapping[str, Any]], Any] | None = None) -> Artefact:
     """The artefact in `folder`, its files checked against the card; `threads` 0 leaves their number to onnxruntime.
-    `opened`: from the bytes of an ONNX model and its card to what is asked in a session's place.
+    `opened`: from the file of an ONNX model and its card to what is asked in a session's place.
 
     Raises DataError where a file is missing, is not the one its card speaks of, or is no such model.
     """
@@ -206,8 +204,11 @@ def load(
         path = folder / name
         if not path.is_file():
             raise DataError(f"the artefact in {folder} has no {name}", kept=NOT_LOADED, next_step=_AGAIN)
-        content[name] = path.read_bytes()
-        digest = hashlib.sha256(content[name]).hexdigest()
+        if opened is not None and name == MODEL:  # who opens it reads what it needs
+            digest = sha256(path)
+        else:
+            content[name] = path.read_bytes()
+            digest = hashlib.sha256(content[name]).hexdigest()
         if digest != card[entry]:
             raise DataError(
                 f"{path} is not the file its card speaks of: sha256 {digest[:12]}…, the card says {card[entry][:12]}…",
@@ -216,8 +217,8 @@ def load(
             )
     name = file_of(card)
     if name == MODEL:
-        open_it = opened or (lambda model, _: open_session(model, threads=threads, where=folder / name))
-        session = open_it(content.pop(name), card)
+        model = folder / name
+        session = opened(model, card) if opened else open_session(content.pop(name), threads=threads, where=model)
         _refuse(folder / name, soundness.of_session(card, session))
         return Artefact(folder, card, session)
     from clickflow.artefact.series import Forecasting
@@ -244,8 +245,12 @@ def model_file(folder: Path) -> Path:
     return folder / file_of(card if isinstance(card, dict) else {})
 
 
-def open_session(model: bytes, *, threads: int = 0, where: Path) -> Any:
-    """An onnxruntime session on the CPU. Raises DataError where the bytes are no ONNX model."""
+def open_session(
+    model: bytes, *, threads: int = 0, where: Path, held: Mapping[str, npt.NDArray[Any]] | None = None
+) -> Any:
+    """An onnxruntime session on the CPU. `held`: the constants of the model that lie elsewhere; they have to stay as
+    long as the session. Raises DataError where the bytes are no ONNX model.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -254,6 +259,9 @@ def open_session(model: bytes, *, threads: int = 0, where: Path) -> Any:
     options.log_severity_level = 3
     # threads that spin while they wait take the processor from every other process
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if held:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(each) for each in held.values()]
+        options.add_external_initializers(list(held), values)
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for every fault
@@ -304,7 +312,7 @@ def _table(path: Path) -> Any:
     from pyarrow import ArrowException, parquet
 
     try:
-        return parquet.read_table(path).combine_chunks()
+        return parquet.ParquetFile(path).read().combine_chunks()  # read_table would load pandas
     except (ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet", kept=NOT_LOADED, next_step=_AGAIN) from error
 

@@ -9,12 +9,14 @@ import numpy.typing as npt
 
 from clickflow.artefact.artefact import MODEL
 from clickflow.online.cut import Cut
+from clickflow.online.table import highest
 from clickflow.sequences.indexes import FIRST_ITEM
 
 if TYPE_CHECKING:
     from clickflow.online.served import Served
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 TABLE = "items"
 """The last part of the name of a network's table of item vectors, in the exported graph."""
@@ -39,6 +41,25 @@ def to(served: "Served", index: int, others: npt.NDArray[np.integer]) -> Floats:
         return np.asarray(table[others] @ table[index], np.float32)
     own = served.items.category[index]
     return np.asarray((served.items.category[others] == own) & (own >= FIRST_ITEM), np.float32)
+
+
+def nearest(served: "Served", index: int, k: int) -> tuple[Ints, Floats] | None:
+    """The `k` items most like one, the likest first and equal ones by index, and how alike they are; None: the model
+    has no vectors. Those of a network are found without scoring all in float32 (`table.Table`).
+    """
+    session = served.artefact.session
+    if isinstance(session, Cut) and len(tables := session.exact) == 1:
+        (rows,), (found,), _ = tables[0].best(np.asarray(tables[0].vectors[index])[None], k + 1)
+    elif (table := vectors(served)) is not None:
+        every = np.asarray(table[FIRST_ITEM:] @ table[index], np.float32)
+        rows = highest(every, k + 1)
+        rows, found = rows + FIRST_ITEM, every[rows]
+    else:
+        return None
+    others = rows != index
+    rows, found = rows[others], found[others]
+    order = np.lexsort((rows, -found))[:k]
+    return rows[order], found[order]
 
 
 @lru_cache(maxsize=8)

@@ -60,7 +60,7 @@ class Near:
     """In the place of a `Table`."""
 
     def __init__(self, table: Table, index: Any, seed: int = 0) -> None:
-        self._table, self._index = table, index
+        self.table, self._index = table, index
         self.vectors, self.first = table.vectors, table.first
         count = len(self.vectors) - self.first
         chosen = np.sort(np.random.default_rng(seed).choice(count, min(SAMPLE, count // 2), replace=False))
@@ -72,7 +72,7 @@ class Near:
         """As of a table; some of the best may be missing, and the weight is estimated."""
         count = len(self.vectors) - self.first
         if most * SHARE > count:
-            return self._table.best(queries, most)
+            return self.table.best(queries, most)
         found = searched(self._index, queries, max(SPARE * most, LOOKED_AT))
         there = found >= 0
         scores = np.vecdot(np.asarray(self.vectors)[self.first + np.maximum(found, 0)], queries[:, None])
@@ -84,7 +84,7 @@ class Near:
         high = [row[at] for row, at in zip(scores, own, strict=True)]
         if lacking.any():
             places = np.flatnonzero(lacking)
-            for place, *exact in zip(places, *self._table.best(queries[places], most), strict=True):
+            for place, *exact in zip(places, *self.table.best(queries[places], most), strict=True):
                 rows[place], high[place], total[place] = exact
         return rows, high, total
 

@@ -265,25 +265,21 @@ def similar(served: Served, item: str, k: int) -> Ranking:
             kept="nothing was answered",
             next_step="ask for one of its vocabulary",
         )
-    every = np.arange(len(served.items))
-    score = likeness.to(served, index, every).astype(np.float32)
-    fallback: Fallback | None = None
-    if likeness.vectors(served) is None:
-        fallback = "category"
-        every = every[(score > 0) & (every != index)]
-        order = every[np.argsort(-served.items.count[every], kind="stable")][:k]
+    found = likeness.nearest(served, index, k)
+    if found is None:
+        every = np.arange(len(served.items))
+        alike = every[(likeness.to(served, index, every) > 0) & (every != index)]
+        order = alike[np.argsort(-served.items.count[alike], kind="stable")][:k]
+        score = np.ones(len(order), np.float32)
     else:
-        score[:FIRST_ITEM] = -np.inf
-        score[index] = -np.inf
-        most = min(k, len(every) - FIRST_ITEM - 1)
-        order = highest(score[None], most)[0][0].astype(np.int64) if most > 0 else np.zeros(0, np.int64)
+        order, score = found
     return Ranking(
         tuple(served.items.ids[at] for at in order.tolist()),
-        tuple(score[order].tolist()),
-        fallback,
+        tuple(score.tolist()),
+        "category" if found is None else None,
         served.model,
         served.version,
-        "no_vectors" if fallback else None,
+        "no_vectors" if found is None else None,
     )
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import asking, popularity
-from clickflow.artefact.artefact import MODEL, OF_RANKINGS, Artefact, load
+from clickflow.artefact.artefact import OF_RANKINGS, Artefact, load
 from clickflow.artefact.windows import Ints, Translation, last
 from clickflow.evaluation import groups
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
-from clickflow.online import cut, shared
+from clickflow.online import cut, laid
 from clickflow.online.cut import Cut, Ranked
 from clickflow.online.history import Question, Step
 from clickflow.online.near import Quality
@@ -142,7 +142,7 @@ class Served:
         """That of the artefact in `folder`; with a `recall` items are found by an index that finds so much of the best,
         where there is one (`near`). Raises DataError where its files are not those of its card.
         """
-        opened = partial(cut.opened, threads=threads, where=folder / MODEL, scan=recall is None)
+        opened = partial(cut.opened, threads=threads, scan=recall is None)
         artefact = load(folder, threads=threads, opened=opened)
         served = cls(model, version, artefact, Items.read(artefact))
         if recall is not None and isinstance(artefact.session, Cut):
@@ -162,9 +162,9 @@ class Served:
 
     @property
     def unshared(self) -> bool:
-        """Whether a table that is large enough to be shared with other processes is not (`online.shared`)."""
+        """Whether a table that is large enough to be shared with other processes is not (`online.laid`)."""
         tables = self.artefact.session.tables if isinstance(self.artefact.session, Cut) else []
-        return any(table.nbytes >= shared.LEAST and not isinstance(table, np.memmap) for table in tables)
+        return any(table.nbytes >= 2 * laid.LEAST and not isinstance(table, np.memmap) for table in tables)
 
     def _drawn(self) -> list[Question]:
         """Questions by which an index is measured: histories of items as often as training met them."""

@@ -7,6 +7,7 @@ what all rows weigh together is known to about 1e-4: by so much a probability ma
 """
 
 import itertools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,20 @@ SAFE = 1e-4
 class Table:
     """Rows [rows, D], of which those from `first` on are items."""
 
-    def __init__(self, vectors: Floats, first: int, *, threads: int = 1, scan: bool = True) -> None:
-        """`scan`: at once; else it is left to whoever calls it, and `best` is `exact` until then."""
-        self.vectors, self.first, self._threads = vectors, first, threads
-        self._group = GROUP
-        while len(vectors) > GROUPS * self._group and self._group < MOST_IN_GROUP:
-            self._group *= 2
+    def __init__(
+        self,
+        vectors: Floats,
+        first: int,
+        *,
+        threads: int = 1,
+        scan: bool = True,
+        laid: tuple[bytes, Mapping[str, Any], str] | None = None,
+    ) -> None:
+        """`scan`: at once; else it is left to whoever calls it, and `best` is `exact` until then. `laid`: the graph of
+        `eight_bits`, where its arrays are, and under which name; None: they are made then.
+        """
+        self.vectors, self.first, self._threads, self._laid = vectors, first, threads, laid
+        self._group = _group(len(vectors))
         self._full = (len(vectors) - first) // self._group
         """Groups that are whole; the rows after them are always scored in float32."""
         end = first + self._full * self._group
@@ -53,9 +62,10 @@ class Table:
     def scan(self) -> None:
         """Have all rows in eight bits, where they are many, so that `best` scores them all first in these."""
         if len(self.vectors) >= SMALL and self._eight is None:
-            rows = self._groups.reshape(-1, self.vectors.shape[1])
-            graph, self._error, self._longest = _rounded(rows, self._group)
-            self._eight = _session(graph, self._threads)
+            graph, held, name = self._laid or _made(self.vectors, self.first)
+            self._error, self._longest = held[f"{name}.worst"], float(held[f"{name}.longest"][0])
+            self._kept = dict(_blocks(held[f"{name}.rows"], held[f"{name}.step"]))
+            self._eight = _session(graph, self._kept, self._threads)
 
     def best(self, queries: Floats, most: int) -> tuple[list[Ints], list[Floats], npt.NDArray[np.float64]]:
         """Of each of N queries [N, D] the `most` rows of the highest scores, and those as high as the last of them, in
@@ -143,31 +153,74 @@ def highest(scores: Floats, most: int) -> Ints:
     return np.flatnonzero(scores >= np.partition(scores, -most)[-most])
 
 
-def _rounded(vectors: Floats, group: int) -> tuple[bytes, Floats, float]:
-    """The graph from queries uint8 [N, D], 128 being 0, and what one step of them is worth, [N, 1, 1], to the maxima
-    (in steps) and the weights [N, groups]; by group the longest difference of a row from what the graph has of it;
-    and the longest row of the graph.
+def _group(rows: int) -> int:
+    """Rows of which one maximum is kept."""
+    group = GROUP
+    while rows > GROUPS * group and group < MOST_IN_GROUP:
+        group *= 2
+    return group
+
+
+def _made(vectors: Floats, first: int) -> tuple[bytes, Mapping[str, Any], str]:
+    held: dict[str, Any] = {}
+    return eight_bits(vectors, first, "", lambda name, *how: held.setdefault(name, np.empty(*how))), held, ""
+
+
+def eight_bits(vectors: Floats, first: int, name: str, make: Callable[[str, tuple[int, ...], Any], Any]) -> bytes:
+    """The rows from `first` on in eight bits, and the graph that scores them; of few rows none.
+
+    Arrays are made by `make`, from a name, a shape and a type; the names begin with `name`: `.rows`, int8 [D, rows] of
+    one block after the other, and what one step of them is worth, `.step`, the first rows of all groups of a block
+    before the second ones; by group the longest difference of a row from that, `.worst`; the longest row, `.longest`.
+    """
+    if len(vectors) < SMALL:
+        return b""
+    group, columns = _group(len(vectors)), vectors.shape[1]
+    full = (len(vectors) - first) // group * group
+    rows, steps = make(f"{name}.rows", (full * columns,), np.int8), make(f"{name}.step", (full,), np.float32)
+    worst, longest = make(f"{name}.worst", (full // group,), np.float32), make(f"{name}.longest", (1,), np.float32)
+    longest[0] = 0
+    for at in range(0, full, BLOCK):
+        block = np.asarray(vectors[first + at : first + min(at + BLOCK, full)])
+        eight = np.rint(block * (STEPS / np.maximum(np.abs(block).max(axis=1, keepdims=True), 1e-30)))
+        along = np.vecdot(eight, block)
+        step = np.where(along > 0, np.vecdot(block, block) / np.maximum(along, 1e-30), 0).astype(np.float32)
+        made = eight * step[:, None]
+        longest[0] = max(longest[0], np.sqrt(np.vecdot(made, made).max()))
+        made -= block
+        end = at + len(block)
+        worst[at // group : end // group] = np.sqrt(np.vecdot(made, made)).reshape(-1, group).max(axis=1)
+        # the first rows of all groups, then the second ones: maxima of groups are then maxima of whole vectors
+        order = np.arange(len(block)).reshape(-1, group).T.ravel()
+        rows[at * columns : end * columns] = eight.astype(np.int8)[order].T.ravel()
+        steps[at:end] = step[order]
+    return _graph(rows, steps, group)
+
+
+def _blocks(rows: npt.NDArray[np.int8], steps: Floats) -> Iterator[tuple[str, Any]]:
+    """The constants of the graph."""
+    columns = len(rows) // max(len(steps), 1)
+    for k, at in enumerate(range(0, len(steps), BLOCK)):
+        end = min(at + BLOCK, len(steps))
+        yield f"rows{k}", rows[at * columns : end * columns].reshape(columns, -1)
+        yield f"step{k}", steps[at:end]
+
+
+def _graph(rows: npt.NDArray[np.int8], steps: Floats, group: int) -> bytes:
+    """From queries uint8 [N, D], 128 being 0, and what one step of them is worth, [N, 1, 1], to the maxima (in steps)
+    and the weights [N, groups]; its constants are `_blocks`.
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    nodes, held, worst, longest = [], [], list[Floats](), 0.0
-    held.append(numpy_helper.from_array(np.array(1, np.float32), "one"))
-    held.append(numpy_helper.from_array(np.array(128, np.uint8), "zero"))
-    held.append(numpy_helper.from_array(np.array([0, group, -1], np.int64), "shape"))
-    held.append(numpy_helper.from_array(np.array([1], np.int64), "within"))
-    blocks = range(-(-len(vectors) // BLOCK))
+    nodes, blocks = [], range(-(-len(steps) // BLOCK))
+    held = [
+        numpy_helper.from_array(np.array(1, np.float32), "one"),
+        numpy_helper.from_array(np.array(128, np.uint8), "zero"),
+        numpy_helper.from_array(np.array([0, group, -1], np.int64), "shape"),
+        numpy_helper.from_array(np.array([1], np.int64), "within"),
+    ]
+    held += [_elsewhere(*each) for each in _blocks(rows, steps)]
     for k in blocks:
-        block = vectors[k * BLOCK : (k + 1) * BLOCK]
-        eight = np.rint(block * (STEPS / np.maximum(np.abs(block).max(axis=1, keepdims=True), 1e-30)))
-        along = (eight * block).sum(axis=1)
-        step = np.where(along > 0, (block * block).sum(axis=1) / np.maximum(along, 1e-30), 0).astype(np.float32)
-        made = eight * step[:, None]
-        worst.append(np.sqrt(((block - made) ** 2).sum(axis=1)).reshape(-1, group).max(axis=1))
-        longest = max(longest, float(np.sqrt((made**2).sum(axis=1)).max()))
-        # the first rows of all groups, then the second ones: maxima of groups are then maxima of whole vectors
-        order = np.arange(len(block)).reshape(-1, group).T.ravel()
-        held.append(numpy_helper.from_array(np.ascontiguousarray(eight[order].T.astype(np.int8)), f"rows{k}"))
-        held.append(numpy_helper.from_array(step[order], f"step{k}"))
         inputs = ["query", f"rows{k}", "one", f"step{k}", "zero"]
         nodes += [
             helper.make_node("MatMulIntegerToFloat", inputs, [f"flat{k}"], domain="com.microsoft"),
@@ -181,16 +234,26 @@ def _rounded(vectors: Floats, group: int) -> tuple[bytes, Floats, float]:
     nodes += [helper.make_node("Concat", [f"{name}{k}" for k in blocks], [name], axis=1) for name in names]
     floats = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", "groups"]) for name in names]
     given = [
-        helper.make_tensor_value_info("query", TensorProto.UINT8, ["N", vectors.shape[1]]),
+        helper.make_tensor_value_info("query", TensorProto.UINT8, ["N", len(rows) // max(len(steps), 1)]),
         helper.make_tensor_value_info("scale", TensorProto.FLOAT, ["N", 1, 1]),
     ]
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     graph = helper.make_graph(nodes, "items", given, floats, held)
     data: bytes = helper.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString()
-    return data, np.concatenate(worst), longest
+    return data
 
 
-def _session(graph: bytes, threads: int) -> Any:
+def _elsewhere(name: str, array: npt.NDArray[Any]) -> Any:
+    """A constant whose numbers are given when the graph is opened."""
+    from onnx import TensorProto, helper
+
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    made = TensorProto(name=name, data_type=kind, dims=array.shape, data_location=TensorProto.EXTERNAL)
+    made.external_data.add(key="location", value="held")
+    return made
+
+
+def _session(graph: bytes, held: Mapping[str, Any], threads: int) -> Any:
     from clickflow.artefact.artefact import open_session
 
-    return open_session(graph, threads=threads, where=Path("the table of items"))
+    return open_session(graph, threads=threads, where=Path("the table of items"), held=held)
