@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import int8
-from clickflow.online.laid import Array, Make, Mixer, Parts, Piece, Said
+from clickflow.online.parts import Array, Make, Mixer, Parts, Piece, Said
 from clickflow.online.table import eight_bits
 from clickflow.sequences.indexes import FIRST_ITEM
 

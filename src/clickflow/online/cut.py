@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from clickflow.artefact.artefact import open_session
 from clickflow.online import laid, near
-from clickflow.online.laid import Array, Parts
 from clickflow.online.near import Near
+from clickflow.online.parts import Array, Parts
 from clickflow.online.table import Table
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 

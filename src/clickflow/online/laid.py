@@ -8,21 +8,19 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from clickflow.artefact.artefact import open_session
+from clickflow.online import apart, weights
+from clickflow.online.parts import Array, Make, Parts
 from clickflow.system import process
 from clickflow.system.errors import ClickflowError
 from clickflow.system.files import sha256
-
-Array = npt.NDArray[Any]
 
 LEAST = 1 << 24
 """Bytes of a model's file from which on what is made of it is laid out in files; of less it is made anew each time."""
@@ -30,60 +28,8 @@ KEPT = 3
 """Of so many models beside each other, those that were asked for latest."""
 LONGEST = 900.0
 """Seconds that the other process may take."""
-CODE = ("apart.py", "laid.py", "table.py", "weights.py", "../artefact/int8.py")
+CODE = ("apart.py", "laid.py", "parts.py", "table.py", "weights.py", "../artefact/int8.py")
 """Files of the source that say what is laid out: where one is another, so is that."""
-
-
-class Piece(msgspec.Struct, frozen=True):
-    """A graph, and which of its inputs are constants that are held apart: onnxruntime would copy its own."""
-
-    graph: bytes
-    held: tuple[str, ...] = ()
-
-    def opened(self, *, threads: int, where: Path) -> Any:
-        """A session of it."""
-        return open_session(self.graph, threads=threads, where=where)
-
-
-class Mixer(msgspec.Struct, frozen=True):
-    """What makes one ranking of scores."""
-
-    scores: tuple[str, ...]
-    """The scores of all items, by their names in the graph."""
-    indexes: tuple[str, ...]
-    """What names items, [N, S]."""
-    others: tuple[str, ...]
-    """What else it reads."""
-    piece: Piece
-
-
-class Said(msgspec.Struct, frozen=True):
-    """What a graph says of an input or an output."""
-
-    name: str
-    type: str = ""
-    shape: tuple[int | None, ...] = ()
-
-
-class Parts(msgspec.Struct, frozen=True):
-    """A graph that was taken apart; its large constants are held apart, by name."""
-
-    reader: Piece
-    vectors: dict[str, str]
-    """Inputs of `reader` in the place of vectors of the items of steps, and of which table."""
-    queries: dict[str, tuple[str, str]]
-    """By the name of scores the output of `reader` that is multiplied with which table."""
-    scans: dict[str, bytes]
-    """By table the graph that scores its items in eight bits, see `table.eight_bits`; of a small one none."""
-    mixers: dict[str, Mixer]
-    """By output."""
-    inputs: tuple[Said, ...]
-    outputs: tuple[Said, ...]
-    known: int
-
-
-Make = Callable[[str, tuple[int, ...], Any], Array]
-"""From a name, a shape and a type to an array that is held under that name, to be filled."""
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -112,8 +58,6 @@ def out(file: Path, sha: str, known: int) -> Taken:
 def made(file: Path, sha: str, known: int, make: Make) -> Taken:
     """As `out`, by this process; arrays are those that `make` gives. Raises OSError where the file is not that one."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    from clickflow.online import apart, weights
 
     arrays: dict[str, Array] = {}
 
