@@ -64,6 +64,8 @@ class Checked:
     Rows of `ignored` types are neither good nor bad; `types_ignored` counts them by type. Nor are those of `forgotten`
     people, which are of no ignored type. `unread` has column, reason, which good rows had an optional value that could
     not be read, and those values. `currencies` counts the prices of good rows by what is written beside them.
+    `swapped` counts the times that would be some with day and month changed over, `rounded` by column the long numbers
+    that are ids (see `texts.rounded`).
     """
 
     table: pa.Table
@@ -71,6 +73,8 @@ class Checked:
     ignored: Mask
     forgotten: Mask
     types_ignored: Mapping[str, int]
+    swapped: int
+    rounded: Mapping[str, tuple[int, int, int, int]]
     unread: Sequence[tuple[str, str, NDArray[np.int64], pa.Array]]
     currencies: Mapping[str, int]
 
@@ -138,7 +142,8 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
             gone |= bad
         if gone.any():
             text[name] = texts.with_nulls(text[name], gone | ~texts.valid(column))
-    micros, known, clock = _time(table, text["session_id"], rules, con)
+    rounded = {name: texts.rounded(text[name]) for name in ("user_id", "session_id", "item_id")}
+    (micros, known, clock), swapped = _time(table, text["session_id"], rules, con)
     known &= micros >= 0
     flag("unparseable_time", ~known)
     flag("ambiguous_time", known & (clock == clocks.TWICE))
@@ -203,6 +208,8 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         ignored,
         forgotten,
         types_ignored,
+        swapped,
+        {name: counts for name, counts in rounded.items() if counts[0]},
         [(name, reason, rows, values.take(pa.array(rows))) for name, reason, rows, values in left if len(rows)],
         _currencies(prices, np.flatnonzero(written & good), rules),
     )
@@ -233,15 +240,17 @@ def _has_nul(array: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(nul.to_numpy(zero_copy_only=False), bool)
 
 
-def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> times.Times:
+def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> tuple[times.Times, int]:
+    """The times, and how many more there would be with day and month changed over."""
     column = table["event_time"].combine_chunks()
     if column.type != pa.string():
-        return times.from_arrow(column, rules.timezone)
+        return times.from_arrow(column, rules.timezone), 0
     text = texts.cleaned(column, _nulls("event_time", rules))
     if rules.time_format == "order":
         micros, known = times.in_order(session, text, con)
-        return times.Times(micros, known, np.zeros(len(micros), np.int8))
-    return times.parse(text, rules.time_format, rules.timezone, con)
+        return times.Times(micros, known, np.zeros(len(micros), np.int8)), 0
+    found = times.parse(text, rules.time_format, rules.timezone, con)
+    return found, times.swapped(text, found.known, rules.time_format, con)
 
 
 def _types(column: pa.Array, mapped: Mapping[str, str]) -> tuple[NDArray[np.int64], Mask, Mask, dict[str, int]]:

@@ -8,7 +8,7 @@ quarantine with one or more of the `REASONS`.
 
 import pyarrow as pa
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same raw bytes would give other canonical rows; older outputs are then rebuilt."""
 
 EVENT_TYPES = ("view", "cart", "favourite", "remove", "purchase", "cancel", "search", "impression", "click")
@@ -54,6 +54,7 @@ REASONS = {
     "wrong_columns": "the row has more or fewer columns than the file",
     "bad_quotes": "a quoted field does not end within the next lines",
     "bad_json": "the line is not a JSON object, or holds more than 2^20 events",
+    "double_key": "the JSON object has a key twice, with two values, that the event would be made of",
     "broken_encoding": "the row is not UTF-8, or holds a NUL",
     "not_scalar": "a list or an object stands where one value is due",
     "inexact_id": "an id is a number that has lost digits: 2^53 or more as a floating number, or rounded (1.23457e+06)",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clickflow.events.records import NEWLINE, RETURN, Odd, split_record
 from clickflow.events.rows import ORDINAL_BITS, Refused, Rows, lines_of, position_of
-from clickflow.events.storage import BOM, PLAIN, Storage
+from clickflow.events.storage import BOM, PART, PLAIN, Storage
 from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
 
 
@@ -50,14 +50,20 @@ class Delimited:
 
     def parse(self, block: TextBlock) -> Rows:
         """The rows of a block."""
-        return parse(block, self.delimiter, self.quoting, len(self.names), self.wanted)
+        rows = parse(block, self.delimiter, self.quoting, len(self.names), self.wanted)
+        rows.refused.raws[:] = map(self._as_written, rows.refused.raws)
+        return rows
+
+    def _as_written(self, raw: str) -> str:
+        """The text of a row with the delimiter that the file has."""
+        return raw.replace(PART.decode(), self.storage.parted.decode()) if self.storage.parted else raw
 
     def raw_at(self, block: TextBlock, positions: NDArray[np.int64]) -> list[str]:
         """The exact text of rows of a block, which are UTF-8."""
         starts, ends = block.bounds
         spans = {odd.first: odd.end for odd in block.odd}
         return [
-            _line(block.data, int(starts[line]), spans.get(line, int(ends[line]))).decode()
+            self._as_written(_line(block.data, int(starts[line]), spans.get(line, int(ends[line]))).decode())
             for line in (lines_of(positions) - block.line).tolist()
         ]
 

@@ -74,7 +74,8 @@ def _first(value: Any) -> Any:
 
 def exploded(value: Any, path: str) -> list[dict[str, Any]]:
     """An object for every element of the list at `path`: the object with the element in the list's place, and with the
-    element's fields, where it is an object, beside its own. Without a list, or with an empty one, the object alone.
+    element's fields, where it is an object, beside its own and beside the list. Without a list, or with an empty one,
+    the object alone.
     """
     if not isinstance(value, dict):
         return []
@@ -93,7 +94,7 @@ def exploded(value: Any, path: str) -> list[dict[str, Any]]:
 def _replaced(value: dict[str, Any], names: list[str], element: Any) -> dict[str, Any]:
     first, *rest = names
     if not rest:
-        return {**value, first: element}
+        return {**value, first: element, **(element if isinstance(element, dict) else {})}
     inner = value.get(first)
     return {**value, first: _replaced(inner, rest, element)} if isinstance(inner, dict) else value
 

@@ -63,7 +63,18 @@ def run(params: Params, paths: Paths) -> None:
     share = params.ingest.max_file_quarantine_share
     for line in remarks.lines(card, paths.quarantine, share, load_key(paths.home)):
         console.say(f"[bold yellow]note[/] {escape(line)}")
+    if _either_order(params.source, paths):
+        console.say(
+            "[bold yellow]note[/] all days are the first twelve of their months: with day and month changed over every "
+            f"time would be one too ({times.twin(params.source.time_format)}); look whether these are the days"
+        )
     console.emit(card, as_json=False, text=lambda: summary(card))
+
+
+def _either_order(source: Source, paths: Paths) -> bool:
+    """Whether nothing in the times says which of two numbers is the day."""
+    days = [int(path.name[-2:]) for path in paths.events.glob("day=*")]
+    return times.twin(source.time_format) is not None and len(days) > 1 and max(days) <= 12
 
 
 def _logs_beside(source: Source, paths: Paths) -> int:
@@ -159,6 +170,8 @@ def _take_in(
     tallies = reading.read_files(todo, rules, stage, engine, threads_of(params))
     for number, file in todo:
         _check_times(file, tallies[number])
+        _check_order(file, tallies[number])
+        _check_ids(file, tallies[number])
     new = tuple(
         Ingested(
             name=name,
@@ -200,6 +213,42 @@ def _check_times(file: SourceFile, tally: reading.Tally) -> None:
         else f"set source.time_format to {unit or 'what the file has'} in params.yaml"
         + ("" if unit else ", or correct its times"),
     )
+
+
+def _check_order(file: SourceFile, tally: reading.Tally) -> None:
+    """Raise DataError where times of a file have day and month in two orders, or in the other one: those of the first
+    twelve days of a month would be read as other days without a word.
+    """
+    form = file.layout.time_format
+    if not tally.swapped:
+        return
+    said = (
+        f"{tally.swapped:,} of its {tally.good + tally.swapped:,} times are {times.twin(form)}, and no {form}: "
+        "day and month have changed places"
+    )
+    if tally.swapped <= MIXED * (tally.good + tally.swapped):
+        console.say(
+            f"[bold yellow]note[/] {escape(f'{file.name}: {said}; they are in quarantine, and of the others some may')}"
+            " be other days"
+        )
+        return
+    raise DataError(
+        f"{file.path}: {said}, so those of the first twelve days of a month may be read as other days",
+        kept=UNTOUCHED,
+        next_step="write its times in one order, best as 2026-01-31; where all of the file has the other one, set "
+        f"source.time_formats to {{{file.name!r}: {times.twin(form)!r}}} in params.yaml",
+    )
+
+
+def _check_ids(file: SourceFile, tally: reading.Tally) -> None:
+    """Raise DataError where a spreadsheet has rounded the ids of a file: nothing tells them apart any more."""
+    for said in reading.cut_off(tally.rounded):
+        raise DataError(
+            f"{file.path}: {said}",
+            kept=UNTOUCHED,
+            next_step="export the column again as text, without a spreadsheet between; ids that are so by themselves "
+            "are told by a letter before them",
+        )
 
 
 def work_of(
@@ -248,13 +297,16 @@ def check_source(source: Source, engine: Engine) -> None:
             kept=UNTOUCHED,
             next_step="use a name such as Europe/Amsterdam, or UTC",
         )
-    form = source.time_format
-    if form is not None and form not in (*times.UNITS, "order") and not times.known_pattern(form, con):
-        raise UsageError(
-            f"source.time_format: {form!r} is neither s, ms, us, order nor a strptime pattern",
-            kept=UNTOUCHED,
-            next_step="use a pattern such as %d/%m/%Y %H:%M, or null for ISO 8601",
-        )
+    forms = {"source.time_format": source.time_format}
+    forms |= {f"source.time_formats: {name}": form for name, form in source.time_formats.items()}
+    for name, form in forms.items():
+        known = (*times.UNITS, times.EXCEL, "order")
+        if form is not None and form not in known and not times.known_pattern(form, con):
+            raise UsageError(
+                f"{name}: {form!r} is neither s, ms, us, excel, order nor a strptime pattern",
+                kept=UNTOUCHED,
+                next_step="use a pattern such as %d/%m/%Y %H:%M, or null for ISO 8601",
+            )
 
 
 def summary(card: dict[str, Any]) -> str:
@@ -269,6 +321,11 @@ def summary(card: dict[str, Any]) -> str:
     if card["reasons"]:
         counts = sorted(card["reasons"].items(), key=lambda item: (-item[1], item[0]))
         lines.append("quarantined for: " + ", ".join(f"{reason} {count:,}" for reason, count in counts))
+    if card["reasons"].get("inexact_id"):
+        lines.append(
+            "  inexact_id: numbers that have lost digits, such as 1.23457E+11, are ids that nothing tells apart: "
+            "export them again as text"
+        )
     if card["ignored_types"]:
         lines.append(
             "ignored types: " + ", ".join(f"{name} {count:,}" for name, count in card["ignored_types"].items())

@@ -1,6 +1,7 @@
 """JSON lines: an object a line, or (nested layouts) an object with a list of events a line; and JSON arrays of them."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from clickflow.events.texts import EXACT
 
 DEEPEST = 200
 """Levels that every parser and writer takes."""
+KEY = re.compile(rb'"[ \t\r\n]*:')
+"""The end of a key; or what looks like it within a text, in which it stands in any writing of the value."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
     marked = [decimal != "." and name in ("price", "quantity") for name in wanted]
     identities = [name in IDENTITIES for name in wanted]
     blank = 0
+    spaced = b'" :' in block.data or b'"\t:' in block.data
     lines = block.data.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -88,6 +92,10 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
         else:
             events = [] if too_deep(line, value) else exploded(value, nested)
             reason = "" if 0 < len(events) <= MOST else "bad_json"
+            # a flat object has as many ends of keys as keys
+            if not reason and (spaced or line.count(b'":') != len(value)):
+                twice = key_twice(line, value, spaced=spaced) and _differ(line, wanted, nested)
+                reason = "double_key" if twice else ""
         if reason:
             raw = block.escaped(line) if reason == "broken_encoding" else line.decode()
             refused.add(position_of(number), reason, raw)
@@ -96,13 +104,59 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
             positions.append(position_of(number, ordinal))
             for column, get, mark, precise in zip(columns, getters, marked, identities, strict=True):
                 value = get(event)
-                if type(value) is float and (abs(value) >= EXACT or (precise and not value.is_integer())):
+                if type(value) is float and (
+                    abs(value) >= EXACT or (precise and (not value.is_integer() or b"e+" in line.lower()))
+                ):
                     value = get(exploded(_exact(line), nested)[ordinal])
                 text = as_text(value)
                 column.append(text.replace(".", decimal) if mark and text and type(value) is float else text)
 
     table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(wanted, columns, strict=True)})
     return Rows(table, np.array(positions, np.int64), refused, blank)
+
+
+def key_twice(line: bytes, value: Any, *, spaced: bool) -> bool:
+    """Whether an object of a line may have a key twice: there are other keys in the text than in its value; `spaced`:
+    white space may stand before its colons.
+    """
+    try:
+        plain = orjson.dumps(value)
+    except TypeError:  # a whole number of more than 64 bits
+        return True
+    if spaced:
+        return len(KEY.findall(line)) != len(KEY.findall(plain))
+    return line.count(b'":') != plain.count(b'":')
+
+
+class _Both(dict[str, Any]):
+    """What a key has that stands twice with two values; whatever lies in it is so too."""
+
+    def get(self, _name: str, _default: Any = None) -> Any:
+        return self
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+    def __getitem__(self, _name: str) -> Any:
+        return self
+
+    def values(self) -> Any:
+        return [self]
+
+
+def _both(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        made[key] = value if key not in made or made[key] == value else _Both()
+    return made
+
+
+def _differ(line: bytes, wanted: Mapping[str, str], nested: str) -> bool:
+    """Whether an event of a line would be another one by the first of two values of a key than by the last."""
+    value = json.loads(line, object_pairs_hook=_both)
+    if nested and type(getter(nested)(value)) is _Both:
+        return True
+    return any(type(getter(field)(event)) is _Both for event in exploded(value, nested) for field in wanted.values())
 
 
 def loaded(line: bytes) -> Any:

@@ -35,7 +35,7 @@ class Layout:
     encoding: str = "utf-8"
     """Of the text."""
     time_format: str | None = None
-    """A strptime pattern, s, ms, us or order; None: ISO 8601."""
+    """A strptime pattern, s, ms, us, excel or order; None: ISO 8601."""
     cancel_prefix: str = ""
     """Rows whose session begins so are cancellations, written with negative quantities."""
     decimal: str = "."
@@ -189,7 +189,10 @@ def layout_of(source: Source, name: str) -> Layout:
         delimiter=source.delimiter or chosen.delimiter,
         header=chosen.header if source.header is None else source.header,
         encoding=source.encoding,
-        time_format=source.time_format or chosen.time_format,
+        time_format=next(
+            (form for pattern, form in source.time_formats.items() if fnmatch(name, pattern)),
+            source.time_format or chosen.time_format,
+        ),
         decimal=source.decimal,
         nested=source.explode or chosen.nested,
     )

@@ -25,6 +25,9 @@ from clickflow.system import console
 from clickflow.system.errors import DataError
 from clickflow.system.faults import of_file
 
+FEW_IDS = 20
+"""Different ids from which on zeros at their end are no chance."""
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -39,6 +42,10 @@ class Tally:
     early: int = 0
     """Of the good rows, those before `times.PLAUSIBLE`, and the time of one of them."""
     early_time: int = 0
+    swapped: int = 0
+    """Times that would be some with day and month changed over."""
+    rounded: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    """By column of ids: see `texts.rounded`; of the last of its figures the most that a block has."""
     ignored: Counter[str] = field(default_factory=Counter)
     forgotten: int = 0
     """Rows of people who are to be forgotten."""
@@ -61,6 +68,8 @@ class Result:
     forgotten: int
     unread: Unread
     currencies: Mapping[str, int]
+    swapped: int
+    rounded: Mapping[str, tuple[int, int, int, int]]
 
 
 def read_files(
@@ -98,6 +107,8 @@ def read_files(
             tally.forgotten += result.forgotten
             tally.unread = joined(tally.unread, result.unread)
             tally.currencies.update(result.currencies)
+            tally.swapped += result.swapped
+            tally.rounded = together(tally.rounded, result.rounded)
             time = result.good["event_time"].cast(pa.int64()).to_numpy()
             early = time < PLAUSIBLE[0]
             tally.good += len(time)
@@ -149,7 +160,31 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
         forgotten,
         checked.unread_at(lines_of(rows.positions)),
         checked.currencies,
+        checked.swapped,
+        checked.rounded,
     )
+
+
+Rounded = Mapping[str, tuple[int, int, int, int]]
+
+
+def together(first: Rounded, second: Rounded) -> dict[str, tuple[int, int, int, int]]:
+    """The counts of `texts.rounded` by column, of both."""
+    made = dict(first)
+    for name, (long, lost, sharp, differ) in second.items():
+        before = made.get(name, (0, 0, 0, 0))
+        made[name] = before[0] + long, before[1] + lost, before[2] + sharp, max(before[3], differ)
+    return made
+
+
+def cut_off(rounded: Rounded) -> Iterator[str]:
+    """What the ids of columns say that were rounded by a spreadsheet, a clause each."""
+    for name, (long, lost, sharp, differ) in rounded.items():
+        if differ >= FEW_IDS and lost >= 0.99 * long and sharp >= 0.5 * lost:
+            yield (
+                f"{name}: {lost:,} of its {long:,} long numbers end in zeros where a spreadsheet keeps no digits (15 "
+                "of 16 and more, 6 of 12 and more where they were shown as 1.23457E+11): different ones have become one"
+            )
 
 
 def _no_other_header(file: SourceFile, rows: Rows, mask: NDArray[np.int32]) -> None:

@@ -22,11 +22,13 @@ from clickflow.events.reading import shown
 from clickflow.events.records import find_odd
 from clickflow.events.rows import BIT, ORDINAL_BITS, UNREAD_IDS, Rows, lines_of, with_constants
 from clickflow.events.staging import Stage
+from clickflow.events.storage import PART
 from clickflow.events.text_blocks import TextBlock
 from clickflow.events.unread import Unread, joined
 
 SETTLED = sum(
-    BIT[reason] for reason in ("truncated", "wrong_columns", "bad_quotes", "bad_json", "broken_encoding", "duplicate")
+    BIT[reason]
+    for reason in ("truncated", "wrong_columns", "bad_quotes", "bad_json", "double_key", "broken_encoding", "duplicate")
 )
 """What no rule can make good: it is the row itself."""
 
@@ -168,6 +170,8 @@ def _parse(texts: list[str], layout: Layout, described: Mapping[str, Any], folde
     if described["format"] == "delimited":
         names = tuple(described["columns"])
         mark, quoting = described["delimiter"].encode(), bool(described["quoting"])
+        if len(mark) > 1:
+            data, mark = data.replace(mark, PART), PART
         odd = find_odd(data, mark, final=True)[0] if quoting else []
         block = TextBlock(data, 0, 0, tuple(odd), True, 0)
         columns = columns_of(layout, names, Path(), given=folders)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from clickflow.events import fields, records, structs
+from clickflow.events import fields, preface, records, structs
 from clickflow.events.contract import BY_NAME, COLUMNS
 from clickflow.events.delimited import Delimited
 from clickflow.events.folders import format_of, member_of, partitions
@@ -24,6 +24,7 @@ from clickflow.events.presets import Layout, layout_of
 from clickflow.events.rows import Rows
 from clickflow.events.storage import (
     BOM,
+    PART,
     UNTOUCHED,
     UTF8,
     Storage,
@@ -105,7 +106,7 @@ class SourceFile:
             return {
                 "format": "delimited",
                 "columns": list(reader.names),
-                "delimiter": reader.delimiter.decode(),
+                "delimiter": (reader.storage.parted or reader.delimiter).decode(),
                 "quoting": reader.quoting,
             } | more
         if isinstance(reader, JsonLines):
@@ -264,27 +265,27 @@ def _delimited(
     storage: Storage,
     folders: Mapping[str, Any],
 ) -> Delimited:
+    skip, line, said = preface.past_sep(head, skip, 1)
+    delimiter = delimiter if layout.delimiter or said is None else said
     mark = delimiter.encode()
-    line = 1
+    if len(mark) > 1:
+        storage, quoting = replace(storage, parted=mark), False
+        head, skip, mark = head.replace(mark, PART), len(head[:skip].replace(mark, PART)), PART
     names = layout.header
     if names is None:
-        while head[skip : skip + 1] == b"\n" or head[skip : skip + 2] == b"\r\n":
-            skip += 1 + (head[skip : skip + 1] == b"\r")
-            line += 1
-        end = head.find(b"\n", skip)
-        if end < 0 and len(head) >= HEAD:
-            raise _too_wide(path, f"its first line does not end within {HEAD >> 20} MB")
-        end = len(head) if end < 0 else end
-        raw = head[skip:end].removesuffix(b"\r")
-        fields = records.split_record(head[:end], skip, mark, end)[0] if quoting else None
-        if raw.count(mark) > MOST_COLUMNS:
-            raise _too_wide(path, f"its first line has over {MOST_COLUMNS:,} columns")
-        names = untyped(tuple(f.decode("utf-8", "replace").strip() for f in (fields or raw.split(mark))))
         try:
-            columns = columns_of(layout, names, path, given=folders)
+            names, columns, skip, line = _headed(path, layout, mark, quoting, head, skip, line, folders)
         except DataError as error:
-            raise _delimiter_hint(error, layout, raw, delimiter, path) from error
-        skip, line = min(end + 1, len(head)), line + 1
+            if head[skip : skip + 1] != b"#":
+                raise _delimiter_hint(error, layout, _first_line(head, skip), delimiter, path) from error
+            below, number, remark = preface.past_remarks(head, skip, line)
+            try:
+                names, columns, skip, line = _headed(path, layout, mark, quoting, head, below, number, folders)
+            except DataError:
+                names = _split_names(remark, mark, quoting)
+                if len(names) != _first_line(head, below).count(mark) + 1:
+                    raise
+                columns, skip, line = columns_of(layout, names, path, given=folders), below, number
     else:
         sample = [row for row in head[skip:].split(b"\n")[:SAMPLE] if row.strip()]
         counts = [row.count(mark) + 1 for row in sample]
@@ -300,6 +301,38 @@ def _delimited(
             )
         columns = columns_of(layout, names, path, given=folders)
     return Delimited(path, names, columns, mark, quoting, skip, line, storage)
+
+
+def _headed(
+    path: Path,
+    layout: Layout,
+    mark: bytes,
+    quoting: bool,
+    head: bytes,
+    skip: int,
+    line: int,
+    folders: Mapping[str, Any],
+) -> tuple[tuple[str, ...], Mapping[str, int], int, int]:
+    """The names of a header that begins at `skip`, the canonical columns, and where the first row begins."""
+    end = head.find(b"\n", skip)
+    if end < 0 and len(head) >= HEAD:
+        raise _too_wide(path, f"its first line does not end within {HEAD >> 20} MB")
+    end = len(head) if end < 0 else end
+    raw = _first_line(head, skip)
+    if raw.count(mark) > MOST_COLUMNS:
+        raise _too_wide(path, f"its first line has over {MOST_COLUMNS:,} columns")
+    names = _split_names(raw, mark, quoting)
+    return names, columns_of(layout, names, path, given=folders), min(end + 1, len(head)), line + 1
+
+
+def _first_line(head: bytes, skip: int) -> bytes:
+    end = head.find(b"\n", skip)
+    return head[skip : len(head) if end < 0 else end].removesuffix(b"\r")
+
+
+def _split_names(raw: bytes, mark: bytes, quoting: bool) -> tuple[str, ...]:
+    fields = records.split_record(raw, 0, mark, len(raw))[0] if quoting else None
+    return untyped(tuple(f.decode("utf-8", "replace").strip() for f in (fields or raw.split(mark))))
 
 
 def _too_wide(path: Path, why: str) -> DataError:

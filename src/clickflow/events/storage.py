@@ -53,19 +53,29 @@ FOREIGN = (
 )
 """The first bytes of what is no text."""
 
+PART = b"\x1f"
+"""What readers see in place of a delimiter of several characters: the unit separator, which is made for it."""
+
+MOST_NESTED = 3
+"""How many packings around one text are taken off, such as gzip in zip."""
+
+FAULTS = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError)
+"""What a packed stream raises that is broken or cut off."""
+
 ERRORS = "clickflow.undecodable"
 SURROGATE = re.compile(rb"\xed([\xb0-\xb3])([\x80-\xbf])")
 
 
 @dataclass(frozen=True)
 class Storage:
-    """How a file holds its text: the `member` of a zip archive, the encoding, and whether lines end with a carriage
-    return alone.
+    """How a file holds its text: the `member` of a zip archive, the encoding, whether lines end with a carriage return
+    alone, and the delimiter, where it has several bytes (readers see `PART` in its place).
     """
 
     member: str = ""
     encoding: str = UTF8
     returns: bool = False
+    parted: bytes = b""
 
     @property
     def transcoded(self) -> bool:
@@ -128,23 +138,33 @@ def opened(path: Path, storage: Storage = PLAIN) -> Iterator[tuple[IO[bytes], IO
         packing = packing_of(file.read(16))
         file.seek(0)
         text: Any = file
-        if packing == "gzip":
-            text = gzip.GzipFile(fileobj=file)
-        elif packing == "bzip2":
-            text = bz2.BZ2File(file)
-        elif packing == "xz":
-            text = lzma.open(file)  # noqa: SIM115, closed with the file
-        elif packing in ("zstd", "lz4"):
-            import pyarrow as pa
-
-            text = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), packing)
-        elif packing == "zip":
-            text = _member(path, file, storage.member)
-        if packing is not None:
-            text = _Bounded(text, file, path)
+        for _ in range(MOST_NESTED):
+            if packing is None:
+                break
+            text = _Bounded(_unpacked(text, packing, path, storage.member), file, path)
+            packing = packing_of(text.peek(16))
         if storage.transcoded:
             text = _Transcoded(text, storage)
+        if storage.parted:
+            text = _Parted(text, storage.parted, path)
         yield text, file
+
+
+def _unpacked(file: Any, packing: str, path: Path, member: str) -> Any:
+    """The stream that is packed in a stream."""
+    if packing == "gzip":
+        return gzip.GzipFile(fileobj=file)
+    if packing == "bzip2":
+        return bz2.BZ2File(file)
+    if packing == "xz":
+        return lzma.open(file)
+    if packing == "zip":
+        if isinstance(file, _Bounded):
+            raise DataError(f"{path} holds a zip archive", kept=UNTOUCHED, next_step="unpack it by hand")
+        return _member(path, file, member)
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), packing)
 
 
 def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
@@ -160,7 +180,7 @@ def read_text(file: IO[bytes], size: int, path: Path) -> bytes:
             kept=UNTOUCHED,
             next_step="set source.encoding; of UTF-16 without a byte order mark, utf-16-le or utf-16-be",
         ) from error
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
+    except FAULTS as error:
         with path.open("rb") as raw:
             packing = packing_of(raw.read(16))
         if packing is None:
@@ -179,8 +199,25 @@ class _Bounded:
     def __init__(self, text: IO[bytes], file: IO[bytes], path: Path) -> None:
         self.text, self.file, self.path = text, file, path
         self.given = 0
+        self.seen = b""
+        self.fault: Exception | None = None
+        self.closed = False
+
+    def peek(self, size: int) -> bytes:
+        """The first bytes, which are still to be read; what is broken is said when they are."""
+        try:
+            while len(self.seen) < size and (part := self.text.read(size - len(self.seen))):
+                self.seen += part
+        except FAULTS as error:
+            self.fault = error
+        return self.seen
 
     def read(self, size: int) -> bytes:
+        if self.seen:
+            part, self.seen = self.seen[:size], self.seen[size:]
+            return part + self.read(size - len(part)) if len(part) < size else part
+        if self.fault is not None:
+            raise self.fault
         part = self.text.read(size)
         self.given += len(part)
         if self.given > MOST_UNPACKED and self.given > MOST_RATIO * self.file.tell():
@@ -215,6 +252,33 @@ class _Transcoded:
         text = b"".join(parts)
         self.waiting = text[size:]
         return text[:size]
+
+
+class _Parted:
+    """A stream with `PART` in place of a delimiter of several bytes."""
+
+    def __init__(self, source: Any, mark: bytes, path: Path) -> None:
+        self.source, self.mark, self.path = source, mark, path
+        self.rest = self.waiting = b""
+        self.done = False
+
+    def read(self, size: int) -> bytes:
+        while len(self.waiting) < size and not self.done:
+            raw = self.source.read(max(size, 1 << 16))
+            if PART in raw:
+                raise DataError(
+                    f"{self.path} holds the control character 0x1F, so its delimiter {self.mark.decode()!r} cannot be "
+                    "read",
+                    kept=UNTOUCHED,
+                    next_step="write the file with one character between its columns, such as a tab",
+                )
+            self.done = not raw
+            raw = self.rest + raw
+            # whole lines: no delimiter is cut in two
+            cut = len(raw) if self.done else raw.rfind(b"\n") + 1
+            self.waiting, self.rest = self.waiting + raw[:cut].replace(self.mark, PART), raw[cut:]
+        text, self.waiting = self.waiting[:size], self.waiting[size:]
+        return text
 
 
 def _undecodable(error: UnicodeError) -> tuple[str, int]:

@@ -56,7 +56,8 @@ def value_at(batch: pa.RecordBatch, field: str, rows: Exploded, as_text: AsText)
             inner = _within(element, field, as_text)
             return pa.nulls(len(rows.row), pa.string()) if inner is None else inner
         if pa.types.is_struct(element.type):
-            inner = _within(element, field, as_text)
+            beside = rows.path.rpartition(".")[0]
+            inner = _within(element, field.removeprefix(f"{beside}.") if beside else field, as_text)
             outer = _at(batch, field, as_text)
             if inner is not None and outer is not None and outer.type == inner.type:
                 # a row without a list has its own field

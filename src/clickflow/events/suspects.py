@@ -12,8 +12,15 @@ FEW, SHARE = 3, 0.01
 LOOKED_AT = 10_000
 """Ids with a separator in them that are taken apart."""
 SEPARATED = r"^[^|;,]+(?:[|;,][^|;,]+)+$"
+PACKED, PACKED_SHARE = r"^[^;|]*(?:[;|][^;|]*){2,}$", 0.9
+"""Values with separators between, which most ids have."""
 CODED = r"%[0-9A-Fa-f]{2}|&#?[0-9A-Za-z]+;"
 QUOTED = r"""^(?:".*"|'.*')$"""
+DATED = (
+    r"(?i)^(?:\d{1,2}[-. ]{1,2}(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]*"
+    r"|(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]*[-. ]{1,2}\d{2})\.?$"
+)
+"""What a spreadsheet makes of `1-3` and `MAR1`."""
 ADDRESS = r"[^\s@:/?&=]+@[^\s@]+\.[A-Za-z]{2,}"
 
 
@@ -51,10 +58,22 @@ def of_items(ids: pa.Array | pa.ChunkedArray) -> Iterator[str]:
                 f"item_id: {len(joined):,} ids are several other items in one, such as {joined[0]!r}: each is an item "
                 "of its own here; write a row for each item"
             )
+    packed = pc.match_substring_regex(ids, PACKED)
+    if (count := pc.sum(packed).as_py() or 0) >= max(FEW, PACKED_SHARE * len(ids)):
+        yield (
+            f"item_id: {count:,} of {len(ids):,} ids hold several values, such as {ids.filter(packed)[0].as_py()!r}: "
+            "one item with another price or number is another item here; write each value into a column of its own"
+        )
     if (count := pc.sum(pc.match_substring_regex(ids, QUOTED)).as_py() or 0) >= FEW:
         yield (
             f"item_id: {count:,} ids stand in quotes, which are a part of them here: a quote counts where a field "
             "begins with it, without a space before, and only a double one"
+        )
+    dated = ids.filter(pc.match_substring_regex(ids, DATED))
+    if len(dated) >= FEW:
+        yield (
+            f"item_id: {len(dated):,} ids look like dates that a spreadsheet made of them, such as "
+            f"{dated[0].as_py()!r}: several may have become one; export them again as text"
         )
     yield from of_addresses("item_id", ids)
 

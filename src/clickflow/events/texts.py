@@ -27,9 +27,15 @@ EXACT = 2**53
 DIGITS = np.isin(np.arange(256), np.frombuffer(b"-0123456789", np.uint8))
 POINTED = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
 """A whole number that was written with a point, as pandas writes a column with a hole."""
-EXPONENT = re.compile(r"(-?)([0-9])(?:\.([0-9]+))?[eE](\+?)([0-9]+)")
-SCIENTIFIC = r"^-?[0-9](?:(?:\.[0-9]+)?[eE]\+|\.[0-9]+[eE])[0-9]+$"
-"""A number with an exponent, as programs write it: with a point, or with a sign. `12e5` may be a code and stays one."""
+EXPONENT = re.compile(r"(-?)([0-9])(?:[.,]([0-9]+))?[eE](\+?)([0-9]+)")
+SCIENTIFIC = r"^-?[0-9](?:(?:[.,][0-9]+)?[eE]\+|\.[0-9]+[eE])[0-9]+$"
+"""A number with an exponent, as programs write it: with a point, or with a sign (a spreadsheet, where a comma marks
+decimals, `1,23457E+11`). `12e5` may be a code and stays one.
+"""
+SHOWN, KEPT = 6, 15
+"""Digits that a spreadsheet shows of a long number, and that it keeps of any."""
+LONG = 12
+"""From so many digits on it shows a number rounded."""
 
 
 def _table(codes: Sequence[int]) -> NDArray[np.bool_]:
@@ -145,6 +151,32 @@ def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
     return array, inexact
 
 
+def rounded(array: pa.Array) -> tuple[int, int, int, int]:
+    """Of cleaned ids: how many are long numbers; how many of these end in zeros where a spreadsheet keeps no digits
+    (beyond 15, or beyond the 6 that it shows of 12 and more); how many of those have a last digit there, so that it was
+    cut off at that place and no other; and how many of them differ.
+
+    All 0 where too few end in a zero for that.
+    """
+    sizes = lengths(array)
+    some = np.flatnonzero((sizes >= LONG) & (sizes <= 2 * LONG))
+    if not len(some):
+        return 0, 0, 0, 0
+    text, ends = letters(array), bounds(array)[1:][some]
+    zeros = text[ends - 1] == ord("0")
+    if zeros.mean() < 0.5:
+        return len(some), 0, 0, 0
+    values = array.take(pa.array(some[zeros]))
+    cut = pc.extract_regex(values, r"^(?P<digits>[1-9][0-9]*?)(?P<zeros>0+)$").drop_null()
+    if not len(cut):
+        return len(some), 0, 0, 0
+    digits = np.asarray(pc.binary_length(cut.field("digits")).to_numpy(zero_copy_only=False))
+    long = digits + np.asarray(pc.binary_length(cut.field("zeros")).to_numpy(zero_copy_only=False))
+    lost = (digits <= SHOWN) | ((long > KEPT) & (digits <= KEPT))
+    sharp = (digits == SHOWN) | ((long > KEPT) & (digits == KEPT))
+    return len(some), int(lost.sum()), int(sharp.sum()), len(cut.field("digits").filter(pa.array(lost)).unique())
+
+
 def structures(array: pa.Array) -> NDArray[np.bool_]:
     """Which cleaned texts are a list or an object: JSON, or as Python writes it."""
     marks = np.zeros(len(array), bool)
@@ -177,7 +209,7 @@ def _digits_of(text: str) -> str | None:
     _, _, fraction, plus, exponent = match.groups()
     if len(exponent) > 3:
         return None
-    value = Decimal(text)
+    value = Decimal(text.replace(",", "."))
     if value != value.to_integral_value():
         return text
     # with a sign the digits are as many as a format asked for: those shown must reach beyond the point

@@ -24,6 +24,12 @@ MOST_SESSION = 1e9
 """Numbers of sessions in such a log are below."""
 
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+EXCEL = "excel"
+"""Days since 1899-12-30, as a spreadsheet counts them where a column of times is shown as numbers."""
+EXCEL_EPOCH = 25_569
+"""1970-01-01 in them."""
+TWINS = {"%d/%m": "%m/%d", "%m/%d": "%d/%m", "%d-%m": "%m-%d", "%m-%d": "%d-%m"}
+"""Patterns of a day and a month that could change places."""
 SPACED_ZONE = r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d[\d:.]*) +([+-]\d\d(?::?\d\d)?)$"
 """A zone with a space before it, which DuckDB does not read."""
 SEVERAL_ZONES = r"(?i)\d *(?:ACT|AET|AGT|ART|AST|BET|BST|CNT|CST|CTT|ECT|IET|IST|MIT|NET|NST|PNT|PRT|SST|VST)$"
@@ -55,6 +61,12 @@ class Times(NamedTuple):
     clock: NDArray[np.int8]
 
 
+def twin(time_format: str | None) -> str | None:
+    """The pattern with day and month changed over, where they stand as numbers beside each other."""
+    places = [(mark, other) for mark, other in TWINS.items() if mark in (time_format or "")]
+    return time_format.replace(*places[0], 1) if time_format and places else None
+
+
 def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> Times:
     """Cleaned texts of one `time_format` (see params.yaml); times without a zone are in `timezone`.
 
@@ -68,8 +80,14 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         return _placed(
             np.round(np.where(known, value, 0) * UNITS[time_format]).astype(np.int64), known, local, timezone
         )
+    if time_format == EXCEL:
+        value, known = numbers(pc.replace_substring(array, ",", "."), con)
+        known &= (value >= 1) & (np.abs(value - EXCEL_EPOCH) <= LATEST / 86_400e6)
+        # fifteen digits are shown of a day: to the millisecond they are exact
+        micros = np.round((np.where(known, value, EXCEL_EPOCH) - EXCEL_EPOCH) * 86_400_000).astype(np.int64) * 1000
+        return _placed(micros, known, known.copy(), timezone)
     if time_format is not None:
-        micros, known, local = _by_duckdb(array, f"try_strptime(x, {_quoted(time_format)})::TIMESTAMPTZ", timezone, con)
+        micros, known, local = _by_duckdb(array, _strptime(time_format), timezone, con)
         found = _placed(micros, known, local, timezone)
         if "%Z" in time_format:
             found.clock[_matches(array, SEVERAL_ZONES)] = clocks.TWICE
@@ -89,6 +107,15 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
     found = _placed(micros, known, local, timezone)
     found.clock[several] = clocks.TWICE
     return found
+
+
+def swapped(array: pa.Array, known: NDArray[np.bool_], time_format: str | None, con: Any) -> int:
+    """How many cleaned texts that are no times of a pattern (not `known`) are some with day and month changed over."""
+    other = twin(time_format)
+    lost = np.flatnonzero(~known & texts.valid(array))
+    if other is None or not len(lost):
+        return 0
+    return int(_by_duckdb(array.take(pa.array(lost)), _strptime(other), "UTC", con)[1].sum())
 
 
 def likely_unit(number: float) -> str | None:
@@ -205,6 +232,10 @@ def _by_duckdb(
     # only a time that names no zone depends on the one that is set
     elsewhere = cast("Etc/GMT+12").fill_null(0).to_numpy(zero_copy_only=False)
     return micros, texts.valid(utc), micros != elsewhere
+
+
+def _strptime(pattern: str) -> str:
+    return f"try_strptime(x, {_quoted(pattern)})::TIMESTAMPTZ"
 
 
 def _quoted(text: str) -> str:

@@ -31,6 +31,7 @@ from clickflow.system.errors import nearest
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 COMMIT_ALONE = ("gate", "promotion", "registry", "champion", "schedule", "runs", "serve", "live", "score")
 """Sections that no run changes: the judged party does not set the rules."""
+MOST_DELIMITER = 4
 PART = 255
 """The most bytes of one part of a path."""
 CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
@@ -61,9 +62,9 @@ def rules(params: Params) -> Any:
     if params.sequences.session.max_length < params.sequences.session.min_length:
         yield "sequences.session.max_length: is less than min_length"
     if params.source.delimiter is not None and (
-        len(params.source.delimiter.encode()) != 1 or params.source.delimiter in '"\r\n'
+        not 0 < len(params.source.delimiter.encode()) <= MOST_DELIMITER or set(params.source.delimiter) & set('"\r\n')
     ):
-        yield f"source.delimiter: {params.source.delimiter!r} is not one plain character"
+        yield f"source.delimiter: {params.source.delimiter!r} is not one plain character, or a few"
     yield from _pattern_rules(params.source.pattern)
     if any(len(part.encode()) > PART for part in params.source.path.split("/")):
         yield f"source.path: a part of the path has more than {PART} bytes"

@@ -11,6 +11,7 @@ Preset = Literal["rees46", "taobao", "retailrocket", "yoochoose", "otto", "uci_r
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 NULLS = (
     *("null", "NULL", "Null", "None", "\\N", "nan", "NaN", "NaT", "<NA>", "NA", "N/A", "n/a", "#N/A"),
+    *("#NAME?", "#REF!", "#VALUE!", "#NULL!", "#NUM!", "#DIV/0!"),
     *("undefined", "(not set)", "(none)", "(null)", "-", "—"),
 )
 """Texts that stand for nothing in most logs."""
@@ -28,7 +29,10 @@ class Source:
     preset: Annotated[Preset | None, Meta("a known layout; what is set beside it counts more")] = None
     format: Annotated[Format | None, Meta("null: by the file's name")] = None
     delimiter: Annotated[
-        str | None, Meta('one character, such as ";"; null: a comma for csv, a tab for tsv, or as the preset has it')
+        str | None,
+        Meta(
+            'such as ";" or "::"; null: a comma for csv, a tab for tsv, what a line sep=; says, or as the preset has it'
+        ),
     ] = None
     encoding: Annotated[str, Meta("of text: utf-8, cp1252, latin-1, utf-16, gb18030 …")] = "utf-8"
     header: Annotated[
@@ -61,8 +65,15 @@ class Source:
     ] = field(default_factory=lambda: {"*": NULLS})
     time_format: Annotated[
         str | None,
-        Meta("strptime pattern, s | ms | us (since 1970), order (no clock: docs/reference/events.md); null: ISO 8601"),
+        Meta(
+            "strptime pattern, s | ms | us (since 1970), excel (days since 1899-12-30), order (no clock: "
+            "docs/reference/events.md); null: ISO 8601"
+        ),
     ] = None
+    time_formats: Annotated[
+        Mapping[str, str],
+        Meta('of files whose times are written otherwise: {"us/*.csv": "%m/%d/%Y"}, by pattern of their names'),
+    ] = field(default_factory=dict)
     timezone: Annotated[str, Meta("of times that carry none")] = "UTC"
     sql_url_env: Annotated[str, Meta("sql: the environment variable that holds the connection URL")] = (
         "CLICKFLOW_SQL_URL"

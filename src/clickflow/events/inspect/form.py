@@ -3,29 +3,31 @@
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickflow.events import records
+from clickflow.events import preface, records
 from clickflow.events.delimited import Delimited
 from clickflow.events.fields import exploded, paths
 from clickflow.events.folders import member_of, partitions
-from clickflow.events.inspect.words import column_named
+from clickflow.events.inspect.words import ITEMS, column_named
+from clickflow.events.inspect.words import plain as letters_of
 from clickflow.events.json_arrays import is_array, sample
 from clickflow.events.jsonlines import JsonLines, loaded, too_deep
 from clickflow.events.mapping import no_column_twice
 from clickflow.events.rows import Rows, with_constants
 from clickflow.events.sources import HEAD, TYPED, EmptyFile, Reader, untyped
-from clickflow.events.storage import BOM, UNTOUCHED, UTF8, Storage, foreign, opened, packing_of, read_text
+from clickflow.events.storage import BOM, PART, UNTOUCHED, UTF8, Storage, foreign, opened, packing_of, read_text
 from clickflow.events.structs import is_list
 from clickflow.events.tables import Table, is_clock
 from clickflow.system.errors import DataError
 
-DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
+DELIMITERS = (",", "\t", ";", "|", "\x01", "::", " ")
 LINES = 300
 MOST_COLUMNS = 1000
 """What looking at each of them takes is a matter of seconds."""
@@ -242,11 +244,11 @@ def _json(
             kept=UNTOUCHED,
             next_step="write one object a line, or an array of objects, and inspect that",
         )
-    lists = Counter(
-        key for line in lines for key, value in line.items()
-        if isinstance(value, list) and value and all(isinstance(each, dict) and "key" not in each for each in value)
-    )  # fmt: skip
+    lists = Counter(key for line in lines for key, value in line.items() if _of_objects(value))
     nested = lists.most_common(1)[0][0] if lists and lists.most_common(1)[0][1] > len(lists) / 2 else ""
+    if not lists:
+        inner = Counter(path for line in lines for path in _lists_of_items(line))
+        nested = inner.most_common(1)[0][0] if inner else ""
     names: dict[str, None] = {}
     for each in lines:
         for event in exploded(dict(each), nested):
@@ -254,6 +256,8 @@ def _json(
     _not_too_wide(path, len(names))
     # the fields of an exploded list's elements are there by their own names too
     twins = {f"{nested}.{name}" for name in names} if nested else set()
+    beside, own = nested.rpartition(".")[0], {name for line in lines for name in line}
+    twins |= {name for name in names if beside and name not in own and f"{beside}.{name}" in names}
     names = {name: None for name in names if name not in twins and name != nested}
     whole = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     fields = tuple(name for name in names if name not in whole)
@@ -261,31 +265,54 @@ def _json(
     return form, JsonLines(path, {name: name for name in fields}, nested, skip, storage, array=array)
 
 
+def _of_objects(value: Any) -> bool:
+    """Whether a value is a list of objects, and not of keys and values."""
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "key" not in v for v in value)
+
+
+def _lists_of_items(value: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Paths of lists of objects that are called items, within inner objects."""
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _lists_of_items(inner, f"{above}{name}.")
+        elif above and letters_of(name) in ITEMS and _of_objects(inner):
+            yield f"{above}{name}"
+
+
 def _delimited(
     path: Path, body: bytes, skip: int, storage: Storage, packing: str | None, encoding: str, doubts: tuple[str, ...]
 ) -> tuple[Form, Reader]:
-    start = len(body) - len(body.lstrip(b"\r\n"))
-    rows = {mark: _split(body[start:], mark) for mark in DELIMITERS}
-    mark = max(DELIMITERS, key=lambda each: (_steadiness(rows[each]), -DELIMITERS.index(each)))
-    if _steadiness(rows[mark])[0] == 0:
-        twice = sum(b"::" in row for row in body.split(b"\n")[:LINES])
-        why = "its columns are separated by '::', which is not read: put a tab in its place"
-        if twice < len(rows[mark]) / 2:
-            why = "no delimiter splits its lines into as many columns each; a comma is taken"
-        doubts = (*doubts, why)
+    start, line, said = preface.past_sep(body, 0, 1)
+    below, number, remark = preface.past_remarks(body, start, line)
+    rows = {mark: _split(body[below:], mark) for mark in ([said] if said else DELIMITERS)}
+    mark = max(rows, key=lambda each: (_steadiness(rows[each]), -list(rows).index(each)))
+    if _steadiness(rows[mark])[0] == 0 and not said:
+        doubts = (*doubts, "no delimiter splits its lines into as many columns each; a comma is taken")
+    lines = body[below:].splitlines()[:LINES]
+    if len(mark) == 1 and all(2 * each.count(2 * mark.encode()) == each.count(mark.encode()) for each in lines):
+        mark, rows = 2 * mark, {2 * mark: _split(body[below:], 2 * mark)}
     sample = rows[mark]
+    above = _split(body[start:below], mark) if below > start else []
+    if len(above) == 1 and len(above[0]) == len(sample[0]) > 1:  # a header whose first name has the sign
+        sample, below, number = [*above, *sample], start, line
     _not_too_wide(path, max(map(len, sample)))
     width = Counter(map(len, sample)).most_common(1)[0][0]
     sample = [sample[0], *(row for row in sample[1:] if len(row) == width)]
     first = tuple(part.strip() for part in sample[0])
     header, why = header_of(first, sample[1:])
+    named = tuple(part.strip() for part in remark.decode(UTF8, "replace").split(mark))
+    as_remark = not header and len(named) == width > 1
+    if as_remark:
+        first, header, why = named, True, ""
+    elif below > start:
+        doubts = (*doubts, f"{number - line} lines above its columns begin with # and are passed over")
     if why:
         doubts = (*doubts, why)
     names = untyped(first) if header else tuple(str(at + 1) for at in range(width))
     # a tab's files seldom quote: where they do, they are CSV with a tab
     quoting = mark != "\t" or any(part.startswith('"') and part.endswith('"') for row in sample for part in row)
-    line = body[:start].count(b"\n") + 1
-    if header:
+    start, line = below, number
+    if header and not as_remark:
         end = body.find(b"\n", start)
         start, line = (len(body) if end < 0 else end + 1), line + 1
     form = Form(
@@ -299,11 +326,17 @@ def _delimited(
         doubts=doubts,
     )
     wanted = {name: at for at, name in enumerate(names)}
-    return form, Delimited(path, names, wanted, mark.encode(), quoting, skip + start, line, storage)
+    code = mark.encode()
+    if len(code) > 1:
+        storage, quoting = replace(storage, parted=code), False
+        start, code = len(body[:start].replace(code, PART)), PART
+    return form, Delimited(path, names, wanted, code, quoting, skip + start, line, storage)
 
 
 def _split(body: bytes, mark: str) -> list[list[str]]:
     """Some records of a text."""
+    if len(mark.encode()) > 1:
+        body, mark = body.replace(mark.encode(), PART), PART.decode()
     rows: list[list[str]] = []
     at = looked = 0
     while at < len(body) and len(rows) < LINES and looked < 20 * LINES:

@@ -18,12 +18,16 @@ NAMED = 0.5
 MAX_TYPES = 60
 """A column of more different values is no type."""
 SPACES = " \u00a0\u2009\u202f"
+MOST_NAMELESS = 12
+"""Of more columns without a name none is taken for an id by its place."""
 NUMERIC = rf"^[^\d,.+-]{{0,4}}[+-]?\d[\d.,'’\s{SPACES}]*[^\d,.]{{0,4}}$"
 COMMA = re.compile(rf"[^\d]*[+-]?\d{{1,3}}(?:[.'’{SPACES}]?\d{{3}})*,\d{{1,2}}[^\d]*")
 POINT = re.compile(rf"[^\d]*[+-]?\d{{1,3}}(?:[,'’{SPACES}]?\d{{3}})*\.\d+[^\d]*")
 GROUPED = re.compile(rf"(?<!\d)\d{{1,3}}(['’{SPACES}])\d{{3}}(?!\d)")
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 BELOW_THOUSAND = re.compile(r"\d{1,3}")
+ORDER_NUMBER = r"^#\d+$"
+"""Of orders, as Shopify writes them below `Name`."""
 SIGN = re.compile(r"^\s*([^\d\s.,+()'\x22-]{1,4})|([^\d\s.,+()'\x22-]{1,4})\s*$")
 
 
@@ -93,6 +97,8 @@ def mapped(look: Look, columns: Sequence[Column], con: Any) -> Mapped:
         meant = column_named(column.name)
         if meant:
             named.setdefault(meant[0], []).append((meant[1], column))
+        elif plain(column.name) == "name" and pc.all(pc.match_substring_regex(column.filled, ORDER_NUMBER)).as_py():
+            named.setdefault("session_id", []).append((0, column))
     for choices in named.values():
         choices.sort(key=lambda choice: choice[0])
     _time(result, look, filled, named, con)
@@ -101,7 +107,9 @@ def mapped(look: Look, columns: Sequence[Column], con: Any) -> Mapped:
     for canonical in ("user_id", "session_id", "item_id"):
         _id(result, canonical, [column for _, column in named.get(canonical, []) if column.name not in taken])
         taken = set(result.columns.values())
-    if not look.form.header:
+    if not look.form.header and len(columns) > MOST_NAMELESS:
+        result.doubts.append(f"the file has no header: name its {len(columns)} columns in source.header")
+    elif not look.form.header:
         _by_place(result, [column for column in filled if column.name not in taken])
     for canonical in ("category", "brand", "item_name", "price", "quantity", "campaign", "country", "device"):
         taken = set(result.columns.values())
@@ -311,7 +319,14 @@ def _id(result: Mapped, canonical: str, choices: Sequence[Column]) -> None:
 
 def _by_place(result: Mapped, rest: Sequence[Column]) -> None:
     """Columns without a name: the ids by their order, as most logs have them."""
-    ids = [column for column in rest if column.distinct > 1 and column.share > 0.5]
+    ids = [
+        column
+        for column in rest
+        if column.distinct > 1
+        and column.share > 0.5
+        and not (column.distinct == len(column.filled) and column.rows > 20)
+        and not column.filled[0].as_py().startswith(("{", "["))
+    ]
     if result.columns.get("user_id") or result.columns.get("item_id") or len(ids) < 2:
         return
     result.take("user_id", ids[0], "the first id")

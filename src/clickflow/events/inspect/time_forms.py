@@ -29,7 +29,9 @@ OTHERS = (
     "%Y-%m",
 )
 PATTERNS = (*(date + clock for date, clock in product(DATES, CLOCKS)), *OTHERS)
-SWAPPED = {"%d/%m": "%m/%d", "%m/%d": "%d/%m", "%d-%m": "%m-%d", "%m-%d": "%d-%m"}
+
+BOTH_ORDERS = "day and month:"
+"""How the doubt begins where a file's times are times in either order of day and month."""
 
 FEW = 40
 MANY = 20_000
@@ -38,6 +40,8 @@ ENOUGH = 0.95
 """The share of values that have to be times."""
 EPOCHS = (("s", 1e8, 5e9), ("ms", 1e11, 5e12), ("us", 1e14, 5e15))
 """Whole numbers between are times since 1970, from 1973 to 2128."""
+SERIALS = (29_221, 73_051)
+"""1980 and 2100 in days since 1899-12-30."""
 FOREVER = 4_102_444_800_000_000
 """2100-01-01 in microseconds."""
 
@@ -71,7 +75,8 @@ def clock_of(column: pa.Array, con: Any, enough: float = ENOUGH) -> Clock | None
     if (pc.count_distinct(column).as_py() or 0) > MANY:
         column = column.take(pa.array(np.linspace(0, len(column) - 1, MANY).astype(np.int64)))
     values = column.unique()
-    return _epoch(values, con, enough) or _iso(values, con, enough) or _pattern(values, con, enough)
+    found = _epoch(values, con, enough) or _iso(values, con, enough) or _pattern(values, con, enough)
+    return found or (_serial(values, con) if enough < ENOUGH else None)
 
 
 def could_be_order(column: pa.Array, con: Any, most: float = 1e8) -> bool:
@@ -110,6 +115,21 @@ def _epoch(values: pa.Array, con: Any, enough: float) -> Clock | None:
     return None
 
 
+def _serial(values: pa.Array, con: Any) -> Clock | None:
+    """Days as a spreadsheet counts them, of a column that is called a time; whole ones alone could be anything."""
+    number, known = times.numbers(pc.replace_substring(values, ",", "."), con)
+    known &= (number >= SERIALS[0]) & (number < SERIALS[1])
+    whole = number == np.floor(number)
+    if known.mean() < ENOUGH or (known & ~whole).sum() < 0.5 * len(values):
+        return None
+    first = next(text for text in values.to_pylist() if not text.isdigit())
+    doubts = [f"numbers such as {first} are read as days since 1899-12-30, as spreadsheets count them"]
+    if max(len(text.replace(",", ".").partition(".")[2]) for text in values.to_pylist()) < 5:
+        doubts.append("its times are rounded to minutes and more: steps of one visit may tie")
+    return Clock(times.EXCEL, float(known.mean()), len(values), 0.0, f"a spreadsheet's days, such as {first}",
+                 tuple(doubts))  # fmt: skip
+
+
 _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 
 
@@ -140,17 +160,15 @@ def _pattern(values: pa.Array, con: Any, enough: float) -> Clock | None:
     # the longest of equally good ones: it says the most
     best = max(shares, key=lambda pattern: (round(shares[pattern], 4), len(pattern)))
     doubts: tuple[str, ...] = ()
-    for mark, other in SWAPPED.items():
-        twin = best.replace(mark, other, 1)
-        if mark in best and shares.get(twin, 0) >= shares[best] - 1e-9:
-            spans = {pattern: _span(values, pattern, con) for pattern in (best, twin)}
-            best, twin = sorted((best, twin), key=lambda pattern: (spans[pattern], pattern.startswith("%m")))
-            first = values[0].as_py()
-            doubts = (
-                f"day and month: {best!r} and {twin!r} both read every time, such as {first}; the former spans "
-                f"{spans[best]:,.0f} days, the latter {spans[twin]:,.0f}",
-            )
-            break
+    twin = times.twin(best)
+    if twin is not None and shares.get(twin, 0) >= shares[best] - 1e-9:
+        spans = {pattern: _span(values, pattern, con) for pattern in (best, twin)}
+        best, twin = sorted((best, twin), key=lambda pattern: (spans[pattern], pattern.startswith("%m")))
+        first = values[0].as_py()
+        doubts = (
+            f"{BOTH_ORDERS} {best!r} and {twin!r} both read every time, such as {first}; the former spans "
+            f"{spans[best]:,.0f} days, the latter {spans[twin]:,.0f}",
+        )
     dates = not any(mark in best for mark in ("%H", "%I"))
     return Clock(
         best,

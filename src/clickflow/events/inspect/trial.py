@@ -1,6 +1,6 @@
 """A proposed `source`, tried on the file by the readers and checks of the ingest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clickflow.events import suspects
+from clickflow.events import suspects, times
 from clickflow.events.contract import COLUMNS
 from clickflow.events.engine import Engine
-from clickflow.events.reading import check_block
+from clickflow.events.reading import check_block, cut_off, together
 from clickflow.events.rows import lines_of, reasons_of
 from clickflow.events.rules import rules_for
 from clickflow.events.sources import open_files
@@ -90,9 +90,11 @@ def attempt(
     reasons: dict[str, tuple[int, str]] = {}
     good: list[pa.Table] = []
     read = accepted = refused = consumed = 0
+    said: list[str] = []
     for number, file in enumerate(open_files(source, files)):
         ruled = rules(file.layout)
-        mine = done = 0
+        mine = done = swapped = 0
+        rounded: Mapping[str, tuple[int, int, int, int]] = {}
         for block in file.reader.blocks(BLOCK):
             if mine >= rows:
                 break
@@ -101,6 +103,8 @@ def attempt(
             accepted += result.good.num_rows
             refused += len(result.refused[0])
             good.append(result.good)
+            swapped += result.swapped
+            rounded = together(rounded, result.rounded)
             lines = lines_of(result.refused[0]).tolist()
             for line, mask, raw in zip(lines, result.refused[1].tolist(), result.refused[2], strict=True):
                 for reason in reasons_of(mask):
@@ -108,12 +112,19 @@ def attempt(
                     reasons[reason] = (count + 1, example)
             advance(block.consumed - done, "trying it")
             done = block.consumed
+        said += [f"{file.name}: {each}" for each in cut_off(rounded)]
+        if swapped:
+            form = file.layout.time_format
+            said.append(
+                f"{file.name}: {swapped:,} of its times are {times.twin(form)}, and no {form}: those of the first "
+                "twelve days of a month may be read as other days"
+            )
         read += mine
         consumed += done
     reasons = dict(sorted(reasons.items(), key=lambda item: (-item[1][0], item[0])))
     trial = Trial(files=len(files), read=read, accepted=accepted, ignored=read - accepted - refused, reasons=reasons)
     if not accepted:
-        return trial
+        return replace(trial, doubts=tuple(said))
     con = engine.cursor()
     con.execute("SET TimeZone = 'UTC'")
     con.register("rows", pa.concat_tables(good))
@@ -130,6 +141,6 @@ def attempt(
         days=days or 0.0,
         repeated=repeated,
         purchases=purchases,
-        doubts=tuple(suspects.of_items(pc.unique(pa.concat_tables(good)["item_id"]).drop_null())),
+        doubts=(*said, *suspects.of_items(pc.unique(pa.concat_tables(good)["item_id"]).drop_null())),
         part=min(1.0, consumed / max(1, sum(path.stat().st_size for _, path in files))),
     )

@@ -4,14 +4,19 @@ import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
+from clickflow.events import times
 from clickflow.events.engine import Engine, started
 from clickflow.events.folders import find_files
 from clickflow.events.inspect.form import Look, look
 from clickflow.events.inspect.page import page
 from clickflow.events.inspect.proposal import Proposal, propose
+from clickflow.events.inspect.time_forms import BOTH_ORDERS
 from clickflow.events.inspect.trial import Trial, attempt
 from clickflow.events.roots import of_run
 from clickflow.events.sources import EmptyFile
@@ -61,6 +66,7 @@ PLAIN: Mapping[str, Any] = {
     "thousands": None,
     "currency": (),
     "time_format": None,
+    "time_formats": {},
 }
 """What `source` says where nothing is special; what is not listed stays as params.yaml has it."""
 
@@ -77,10 +83,11 @@ def run(
     path = os.path.relpath(base, paths.root) if base.is_relative_to(paths.root) else str(base)
     with started(params.ingest.memory_gb) as engine:
         looked, proposal = study(files, rows, params, engine)
+        tried = spread(files)
+        proposal = one_order(tried, looked, proposal, engine)
         doubts += proposal.doubts
         chosen = {**PLAIN, "path": path, "pattern": pattern, **proposal.values}
         source = replace(params.source, **chosen)
-        tried = spread(files)
         trial, fault = None, None
         try:
             with console.progress("trying", sum(file.stat().st_size for _, file in tried)) as advance:
@@ -155,6 +162,42 @@ def study(files: Sequence[tuple[str, Path]], rows: int, params: Params, engine: 
                     raise
     # a cursor of its own: that of this thread may have been left in the middle of what failed
     return looked, propose(looked, params.source.nulls, engine.root.cursor())
+
+
+def one_order(tried: Sequence[tuple[str, Path]], looked: Look, proposal: Proposal, engine: Engine) -> Proposal:
+    """The proposal with the order of day and month that the files that are tried allow; a file that is written in the
+    other one has it in `time_formats`.
+    """
+    form, column = proposal.values.get("time_format"), proposal.values.get("columns", {}).get("event_time")
+    other = times.twin(form)
+    if other is None or len(tried) < 2:
+        return proposal
+    sure: dict[str, str] = {}
+    for name, path in tried:
+        try:
+            table = looked.table if name == looked.name else look(name, path, FEW_ROWS, lambda *_: None).table
+        except ClickflowError:
+            continue  # the trial says what is wrong with it
+        if column in table.column_names:
+            values = pc.utf8_trim_whitespace(table[column].combine_chunks().drop_null().unique())
+            counts = {
+                each: int(times.parse(values, each, "UTC", engine.root.cursor()).known.sum()) for each in (form, other)
+            }
+            if counts[form] != counts[other]:
+                sure[name] = str(form if counts[form] > counts[other] else other)
+    if not sure:
+        return proposal
+    usual = sure.get(looked.name) or max(sure.values(), key=list(sure.values()).count)
+    doubts = [doubt for doubt in proposal.doubts if not doubt.startswith(BOTH_ORDERS) or looked.name in sure]
+    apart = {escape(name): each for name, each in sure.items() if each != usual}
+    values = {**proposal.values, "time_format": usual}
+    if apart:
+        values["time_formats"] = apart
+        doubts.append(
+            f"{BOTH_ORDERS} {len(sure) - len(apart)} of the {len(tried)} files that were tried are {usual!r}, "
+            f"{len(apart)} the other way round (source.time_formats); of the others nobody knows"
+        )
+    return replace(proposal, values=values, doubts=tuple(doubts))
 
 
 def spread(files: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:

@@ -1,5 +1,6 @@
 """What columns and event types are called, in many tools and languages. Names are compared by their letters alone."""
 
+import re
 import unicodedata
 
 COLUMN_NAMES = {
@@ -17,11 +18,11 @@ COLUMN_NAMES = {
         account_id full_visitor_id anonymous_id cookie_id cookie device_id person_id shopper_id household_key
         household userid_hash customer_no customer_number customer_code cust_id buyer_id buyer account_no
         account patient_id debitor kunden_id kundennummer kundennr kd_nr kunde nutzer_id nutzer benutzer_id
-        benutzer besucher_id besucher reviewer_id customer_user_id domain_userid email customer_email
+        benutzer besucher_id besucher reviewer_id customer_user_id distinct_id domain_userid email customer_email
         email_address e_mail user_email id_utilisateur utilisateur id_client client visiteur id_usuario usuario
         id_cliente cliente 用户id 用户编号 用户 客户id 客户 会员id 顾客id 买家id""",
     "session_id": """session_id session user_session ga_session_id visit_id visit sid invoice_no invoice_number
-        invoice order_id order_number order_no basket_id basket receipt_id receipt_no receipt invoice_id
+        invoice order_id order_number order_no increment_id basket_id basket receipt_id receipt_no receipt invoice_id
         ticket_id transaction_id sitzung besuch_id besuch bestellung bestellnummer bestellnr auftrag
         auftragsnummer auftragsnr rechnungsnummer rechnung bon bonnummer bonnr belegnummer belegnr beleg
         domain_sessionid idvisit id_session visite id_visite commande id_commande num_commande facture sesion
@@ -29,7 +30,8 @@ COLUMN_NAMES = {
         id_pedido factura 会话id 会话 访问id 订单号 订单id 订单编号""",
     "item_id": """item_id item product_id product sku sku_id article_id article aid stock_code asin iid goods_id
         content_id movie_id item_sku product_code article_no article_number item_no item_number product_no
-        lineitem_sku product_number part_no part_number material_number variant_id ean gtin upc isbn itemid produkt_id
+        lineitem_sku product_view_sku product_number part_no part_number
+        material_number variant_id ean gtin upc isbn itemid produkt_id
         produkt produktnummer artikel_id artikelnummer artikelnr artikel pzn id_produit produit reference
         reference_produit ref_produit id_producto producto id_articulo articulo 商品id 商品编号 商品 产品id 产品
         物品id 货号""",
@@ -37,15 +39,16 @@ COLUMN_NAMES = {
         product_group article_group item_group group kategorie warengruppe artikelgruppe produktgruppe categorie
         rayon categoria 商品类目id 商品类目 商品类别 类目id 类目 品类 分类""",
     "brand": """brand brand_name brand_id manufacturer marke hersteller marque marca 品牌 品牌id""",
-    "item_name": """item_name product_name product_title item_title article_name goods_name title description
+    "item_name": """item_name product_name lineitem_name product_title item_title article_name goods_name title
+        description
         product_description item_description stock_description produktname artikelname artikelbezeichnung
         produktbezeichnung bezeichnung artikeltitel titel beschreibung nom_produit nom_article libelle
         designation titre nombre_producto nombre_articulo titulo descripcion 商品名称 商品标题 商品名 产品名称
         物品名称 标题""",
-    "price": """price unit_price item_price lineitem_price price_in_usd product_price preis stueckpreis stückpreis
-        einzelpreis
-        prix prix_unitaire precio precio_unitario 价格 单价""",
-    "quantity": """quantity qty lineitem_quantity quantity_sold amount_of_items pieces pcs units units_sold menge anzahl
+    "price": """price unit_price item_price lineitem_price item_cost price_in_usd product_price preis stueckpreis
+        stückpreis einzelpreis prix prix_unitaire precio precio_unitario 价格 单价""",
+    "quantity": """quantity qty lineitem_quantity qty_ordered quantity_sold amount_of_items pieces pcs units
+        units_sold menge anzahl
         stueckzahl stückzahl quantite cantidad 数量 购买数量""",
     "country": """country country_code country_name user_country customer_country geo_country land pays pais
         国家 国家代码""",
@@ -89,6 +92,9 @@ VISITS = (
     "id_visite sesion id_sesion visita 会话id 会话 访问id"
 )
 """Of the names of a session, those of a visit; the others name an order: rows of it that have a price were bought."""
+
+ITEMS = frozenset(("items", "products", "lineitems", "articles", "produkte", "artikel", "positionen", "商品列表"))
+"""What a list of an event's items is called, as `plain` writes it."""
 
 CURRENCIES = frozenset(
     ("currency", "currencycode", "waehrung", "währung", "devise", "moneda", "divisa", "货币", "币种")
@@ -138,7 +144,7 @@ TYPE_OF = _index(TYPE_NAMES)
 
 def column_named(name: str) -> tuple[str, int] | None:
     """The canonical column that a name means, and how far down the list it stands; the end of a path counts too."""
-    return COLUMN_OF.get(plain(name)) or COLUMN_OF.get(plain(name.rpartition(".")[2]))
+    return COLUMN_OF.get(plain(name)) or COLUMN_OF.get(plain(re.split(r"[.\[]", name)[-1]))
 
 
 def order_named(name: str) -> bool:
