@@ -102,6 +102,17 @@ def test_a_wrong_value_is_refused_with_its_name(name: str, value: object, messag
     assert refusal.value.kept == "nothing was run"
 
 
+@pytest.mark.parametrize("depth", [40, 150, 400, 3000])
+def test_what_no_param_can_be_is_refused_in_words_however_it_is_sent(depth: int) -> None:
+    """By the REST API a run's values are any JSON: half a letter, a number without end, a nest of mappings."""
+    nest: dict[str, Any] = {}
+    for _ in range(depth):
+        nest = {"a": nest}
+    for value in (nest, "\ud800", {"\ud800": 1}, 10**400, "a" * 200_000):
+        with pytest.raises(UsageError):
+            overrides.apply(TEXT, {"source.path": value})
+
+
 SHORT = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from clickflow.orchestration.variables import parse_yaml
-from clickflow.params.file import check
+from clickflow.params.bounds import beyond
+from clickflow.params.file import SHOWN, check
 from clickflow.params.patch import plain
 from clickflow.params.schema import Params
 from clickflow.system.errors import UsageError, nearest
@@ -47,6 +48,15 @@ def apply(text: str, overrides: Overrides) -> str:
     params = check(parse_yaml(text))
     if not overrides:
         return text
+    try:
+        if faults := list(beyond(overrides)):
+            raise UsageError("\n".join(faults[:SHOWN]), kept="nothing was run")
+        return _applied(text, params, overrides)
+    except RecursionError:
+        raise UsageError("a value is nested more deeply than params are", kept="nothing was run") from None
+
+
+def _applied(text: str, params: Params, overrides: Overrides) -> str:
     round_trip = _round_trip()
     document = round_trip.load(text)
     for name, value in overrides.items():

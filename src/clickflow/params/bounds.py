@@ -28,6 +28,8 @@ def beyond(value: Any, name: str = "") -> Iterator[str]:
         for key, inner in value.items():
             if len(str(key).encode("utf-8", "replace")) > NAME:
                 yield f"{_dotted(name, str(key)[:SHOWN])} …: a name has at most {NAME} bytes"
+            elif faults := list(_text(f"a name in {name}" if name else "a name", str(key))):
+                yield from faults
             else:
                 yield from beyond(inner, _dotted(name, key))
     elif isinstance(value, list | tuple):
