@@ -21,7 +21,8 @@ def take() -> Path | None:
     if not _fit():
         return None
     for left in MEMORY.glob(f"{_NAME}*"):
-        if not psutil.pid_exists(int(left.name.removeprefix(_NAME))):
+        owner = int(left.name.removeprefix(_NAME))
+        if owner == os.getpid() or not psutil.pid_exists(owner):  # a number comes again
             shutil.rmtree(left, ignore_errors=True)
     folder = MEMORY / f"{_NAME}{os.getpid()}"
     folder.mkdir(mode=0o700)

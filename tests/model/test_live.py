@@ -101,6 +101,24 @@ def test_what_is_put_is_read_once_whatever_was_written_twice(tmp_path: Path) -> 
     assert not list(folder.rglob("*.parquet")), "kept no longer than keep_days"
 
 
+def test_an_hour_that_ends_while_it_is_read_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    own, checked = Log(log.place(tmp_path), clock=clock), log._checked
+    for number in range(3):
+        own.put("answers", **answer(f"r{number}"))
+        own.flush()
+
+    def ends(file: Path) -> Any:
+        monkeypatch.setattr(log, "_checked", checked)
+        clock.forward(70 * MINUTE)
+        own.flush()
+        return checked(file)
+
+    monkeypatch.setattr(log, "_checked", ends)
+    assert log.read(own.folder, "answers")["request"].to_pylist() == ["r0", "r1", "r2"]
+    assert len(list(own.folder.rglob("*.parquet"))) == 1, "the three that were to be read are gone"
+
+
 def test_what_finds_no_room_is_counted_in_the_log_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = Log(log.place(tmp_path), most=3, clock=Clock())
     assert [own.put("answers", **answer(f"r{n}")) for n in range(5)] == [True, True, True, False, False]

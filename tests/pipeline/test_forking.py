@@ -4,7 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from clickflow.orchestration import machine
 from warm import Server
 
 RUN = """
@@ -38,6 +42,18 @@ while executor.queued_tasks or executor._children:
 executor.end()
 print(json.dumps([rounds, {key.task_id: str(state) for key, (state, _) in executor.get_event_buffer().items()}]))
 """
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processors", "free_gb", "at_once"), [(2, 8, 64, 1), (0, 2, 64, 2), (0, 8, 7, 1), (0, 8, 17, 3)]
+)
+def test_without_a_gpu_trainings_share_processors_and_memory(
+    gpus: int, processors: int, free_gb: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free_gb << 30))
+    assert machine.trainings() == at_once
 
 
 def test_tasks_run_at_once_where_they_may(airflow_server: Server, tmp_path: Path) -> None:

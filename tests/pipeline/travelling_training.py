@@ -1,7 +1,15 @@
-"""A training in a process of its own, as on a worker: `python travelling_training.py REPOSITORY HOME OUT`."""
+"""A training in a process of its own, as on a worker: `python travelling_training.py REPOSITORY HOME OUT [STORE]`.
 
+With STORE, the folder in which the remote keeps its files, it waits for each checkpoint to be there, and is killed when
+there are two.
+"""
+
+import os
+import signal
 import sys
+import time
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
@@ -9,7 +17,7 @@ from killed_training import write
 from markov_log import CPU, log, model, sizes
 
 from clickflow.training.checkpoint_mirror import Mirror
-from clickflow.training.checkpoints import Checkpoints
+from clickflow.training.checkpoints import Checkpoint, Checkpoints
 from clickflow.training.loop import train
 
 
@@ -23,5 +31,26 @@ def run(repository: Path, home: Path, out: Path) -> None:
     checkpoints.remove()
 
 
+def steps(store: Path) -> list[int]:
+    """The steps of the checkpoints that the remote has whole."""
+    return sorted(int(path.stem.removeprefix("step-")) for path in store.rglob("step-*.json"))
+
+
+def kill_with_two(store: Path) -> None:
+    """Let this process be killed when the remote has two checkpoints."""
+    save = Checkpoints.save
+
+    def saving(self: Checkpoints, step: int, checkpoint: Checkpoint) -> None:
+        save(self, step, checkpoint)
+        while step not in steps(store):
+            time.sleep(0.01)
+        if len(steps(store)) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    patch.object(Checkpoints, "save", saving).start()
+
+
 if __name__ == "__main__":
-    run(*(Path(word) for word in sys.argv[1:]))
+    if len(sys.argv) > 4:
+        kill_with_two(Path(sys.argv[4]))
+    run(*(Path(word) for word in sys.argv[1:4]))

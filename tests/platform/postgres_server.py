@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -35,12 +36,11 @@ class Server:
             [self._binaries / "postgres", "-D", self._folder / "data", *options.split()],
             user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=(self._folder / "log").open("ab"),
         )  # fmt: skip
-        for _ in range(100):
+        until = time.monotonic() + 120
+        while not self._answers():
             assert self._process.poll() is None, "the server has ended"
-            if self._answers():
-                return
-            time.sleep(0.2)
-        pytest.fail("the server does not answer")
+            assert time.monotonic() < until, "the server does not answer"
+            time.sleep(0.1)
 
     def _answers(self) -> bool:
         import psycopg
@@ -53,7 +53,7 @@ class Server:
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)  # a fast shutdown, which does not wait for clients
-        self._process.wait(20)
+        self._process.wait(60)
 
     def execute(self, words: str) -> None:
         import psycopg
@@ -68,8 +68,7 @@ def running() -> Iterator[Server]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("no PostgreSQL server here: apt-get install postgresql")
-    folder = Path("/tmp") / f"clickflow-postgres-{os.getpid()}"
-    folder.mkdir()
+    folder = Path(mkdtemp(prefix="clickflow-postgres-", dir="/tmp"))
     # the server refuses to be run by root
     user = next((name for name in ("postgres", "nobody") if _exists(name)), None) if os.geteuid() == 0 else None
     if os.geteuid() == 0:

@@ -16,7 +16,7 @@ from pyarrow import parquet
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
 import postgres_server
-from killed_scoring import SIZE, killed, scoring
+from killed_scoring import SIZE, scoring, statements
 from small_models import shop, spec, trained
 
 from clickflow.artefact import export
@@ -25,6 +25,7 @@ from clickflow.params.score import Score
 from clickflow.serving import batch, tables
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
+from killing import killed
 
 pytestmark = pytest.mark.platform
 ITEMS, ACTIONS = "clickflow_next_step_items", "clickflow_next_step_actions"
@@ -100,7 +101,7 @@ def test_two_at_once_and_one_killed_do_not_double(made: Made, server: postgres_s
     assert rows(server) == want
     for at in (20, 33, 46):
         server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        assert not killed(at, lambda: scoring(*made, None, sql=True), "nothing")
+        assert not killed(at, lambda: scoring(*made, None, sql=True), "nothing", statements)
         scoring(*made, None, sql=True)
         assert rows(server) == want
 

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from http.client import HTTPConnection
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -110,22 +110,34 @@ class Server:
 
     def end(self, by: int = signal.SIGTERM) -> list[psutil.Process]:
         """Tell it to end while it works on a request, which is answered; the processes that are left."""
-        connection = HTTPConnection(self.client.base_url.host, self.client.base_url.port, timeout=60)
-        connection.request("GET", "/healthz")
-        connection.getresponse().read()
-        body = json.dumps({"questions": [VISIT] * 256}).encode()
-        connection.request("POST", "/v1/recommend/batch", body, {"Content-Type": "application/json"})
-        time.sleep(0.1)
-        left = self._end(by)
-        assert connection.getresponse().status == 200
+        url, body = self.client.base_url, json.dumps({"questions": [VISIT] * 256}).encode()
+        head = ["POST /v1/recommend/batch HTTP/1.1", f"Host: {url.netloc.decode()}", "Content-Type: application/json"]
+        head += [f"Content-Length: {len(body)}", "Expect: 100-continue", "", ""]
+        with socket.create_connection((url.host, url.port), timeout=60) as asked:
+            asked.sendall("\r\n".join(head).encode())
+            assert asked.recv(1000).startswith(b"HTTP/1.1 100 "), "it waits for the body"
+            left = self._end(by, lambda: asked.sendall(body))
+            answer = HTTPResponse(asked)
+            answer.begin()
+            assert answer.status == 200
         return left
 
-    def _end(self, by: int) -> list[psutil.Process]:
+    def _end(self, by: int, meanwhile: Callable[[], object] = lambda: None) -> list[psutil.Process]:
         all_of_it = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
         self.client.close()
         self.process.send_signal(by)
-        self.process.wait(30)
-        return [each for each in all_of_it if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        meanwhile()
+        self.process.wait(60)
+        until = time.monotonic() + 20  # who worked for it ends a moment after it
+        while (left := [each for each in all_of_it if alive(each)]) and time.monotonic() < until:
+            time.sleep(0.05)
+        return left
+
+
+def alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @pytest.fixture
@@ -157,7 +169,7 @@ def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left
     stop = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=server.client.base_url, trust_env=False) as client:
+        with httpx.Client(base_url=server.client.base_url, timeout=60, trust_env=False) as client:
             while not stop.is_set():
                 answer = client.post("/v1/recommend", json=VISIT)
                 (versions.append(answer.json()["version"]) if answer.status_code == 200 else failed.append(answer.text))
@@ -300,8 +312,7 @@ def test_a_registry_that_takes_connections_and_never_answers_holds_nothing_up(ow
         assert server.client.post("/v1/recommend", json=VISIT).json()["version"] == 2
         crown(own, 2)
         server.until(lambda: 'clickflow_champion_version{model="next_step"} 2.0' in server.client.get("/metrics").text)
-        _, left = psutil.wait_procs(server.end(), timeout=20)  # who still fetches ends with who asked for it
-        assert left == []
+        assert server.end() == [], "who still fetches ends with who asked for it"
 
 
 def test_a_full_disk_costs_no_answer_and_what_waited_is_written_when_there_is_room(own: Path) -> None:

@@ -1,6 +1,7 @@
 """A workspace with a packed store that a small model learns within a second: items follow each other in a ring."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
+import warm
 from clickflow.params.file import load
 from clickflow.params.schema import Params
 from clickflow.sequences.from_arrays import write_store
 from clickflow.system.paths import Paths
+from clickflow.tuning import search
 
 ITEMS = 30
 
@@ -42,6 +45,25 @@ def ring(sequences: int, seed: int) -> dict[str, np.ndarray]:
             at = (at + 1) % ITEMS if draw.random() < 0.9 else int(draw.integers(ITEMS))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return {"offsets": offsets, "item": np.array(items, np.int32)}
+
+
+TRIAL = """
+import sys
+from clickflow.tuning import trial
+sys.exit(trial.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="session")
+def _warm(tmp_path_factory: pytest.TempPathFactory) -> warm.Server:
+    imports = "import lightgbm, sklearn.linear_model; from clickflow.tuning import trial"
+    return warm.serving(tmp_path_factory, "trials", imports)
+
+
+@pytest.fixture
+def quick(_warm: warm.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of this process need not import torch, which takes longer than they do."""
+    monkeypatch.setattr(search, "PROGRAM", (sys.executable, "-c", _warm.ask(TRIAL)))
 
 
 Shop = Callable[..., Paths]

@@ -44,6 +44,7 @@ SLOW = {
 """Params with which nothing is learned."""
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.slow
 def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsys, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -200,6 +201,7 @@ def test_the_time_is_kept_and_what_it_cuts_short_is_said(shop, capsys, processes
     assert gone(processes, paths.home)
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.slow
 def test_a_trial_that_others_surpass_is_stopped_and_marked(shop, capsys, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -229,6 +231,7 @@ def test_a_trial_that_others_surpass_is_stopped_and_marked(shop, capsys, monkeyp
     assert marked.info.status == "KILLED"
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.slow
 def test_all_of_a_small_space_is_tried_but_what_the_model_refuses(shop, capsys):
     kinds = {"encoder.kind": {"choices": ["attention"]}, "encoder.layers": {"choices": [1, 2]}}
@@ -261,6 +264,7 @@ def test_a_trial_that_fails_costs_only_itself_and_so_does_a_server_that_is_not_t
     assert said.err.count("tuning goes on without it") == 1
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_fault_of_all_trials_ends_it_with_their_words(shop, monkeypatch):
     monkeypatch.setattr("clickflow.tuning.search.FRUITLESS", 1)
     paths = shop()
@@ -327,6 +331,7 @@ def test_without_a_store_nothing_starts(shop, capsys):
     assert not (paths.home / "tuning").exists()
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_model_of_hand_made_features_is_tuned_too(shop, capsys):
     paths = shop({})
     raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))

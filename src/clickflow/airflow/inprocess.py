@@ -10,20 +10,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from clickflow.airflow import forking
+from clickflow.orchestration import machine
 from clickflow.system import process
 from clickflow.system.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from clickflow.system.files import withhold, write_json
-
-POOLS = {"gpu": 1, "promote": 1}
-"""Pools that tasks ask for, and their slots: one training, and one change of champions, at a time."""
-
 
 LOOK = 0.25
 """Seconds between two looks at the tasks."""
@@ -33,7 +30,8 @@ def main(dags: str, dag_id: str, moment: str, conf: str, file: str = "") -> int:
     """Bring the database up to date, load the DAG files, run the DAG, and return the exit code."""
     withhold()
     migrate()
-    _make_pools()
+    pools = {"gpu": machine.trainings(), "promote": 1}
+    _make_pools(pools)
 
     from airflow.dag_processing.dagbag import BundleDagBag
 
@@ -45,7 +43,7 @@ def main(dags: str, dag_id: str, moment: str, conf: str, file: str = "") -> int:
     when, dag = datetime.fromisoformat(moment), bag.dags[dag_id]
     dag.deadline = None  # a scheduler's to watch, and there is none
     os.environ["AIRFLOW__CORE__EXECUTOR"] = "clickflow.airflow.forking.ForkingExecutor"
-    forking.ForkingExecutor.dag, forking.ForkingExecutor.pools = dag, POOLS
+    forking.ForkingExecutor.dag, forking.ForkingExecutor.pools = dag, pools
     with _followed(dag_id, f"manual__{when.isoformat()}", Path(file) if file else None):
         run = dag.test(run_after=when, logical_date=when, run_conf=json.loads(conf), use_executor=True)
     return 0 if run.state == "success" else EXIT_FAILED
@@ -120,11 +118,13 @@ def migrate() -> None:
             stamp.write_text(wanted)
 
 
-def _make_pools() -> None:
+def _make_pools(pools: Mapping[str, int]) -> None:
+    """Pools that tasks ask for, by their slots: so many trainings, and one change of champions, at a time."""
     from airflow.models.pool import Pool
 
-    for name, slots in POOLS.items():
-        if Pool.get_pool(name) is None:
+    for name, slots in pools.items():
+        there = Pool.get_pool(name)
+        if there is None or there.slots != slots:
             Pool.create_or_update_pool(name, slots=slots, description="made by clickflow", include_deferred=False)
 
 

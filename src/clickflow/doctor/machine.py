@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 
 from clickflow.doctor.finding import Finding, fault, warning, well
-from clickflow.platform import settings
+from clickflow.orchestration.machine import gpus
 from clickflow.system.errors import ClickflowError
 from clickflow.system.paths import Paths
 from clickflow.system.process import git
@@ -114,7 +114,7 @@ def clock(paths: Paths) -> list[Finding]:
 
 def gpu(_: Paths) -> list[Finding]:
     """Whether training will find the GPU that is there."""
-    count = settings.gpus()
+    count = gpus()
     if not count:
         if shutil.which("nvidia-smi"):
             mend = "nvidia-smi says why; a driver that was updated needs a reboot"

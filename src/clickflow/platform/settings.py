@@ -2,12 +2,12 @@
 
 import importlib.metadata
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from clickflow.orchestration.machine import gpus
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
 
@@ -100,15 +100,6 @@ def read(paths: Paths, env: Mapping[str, str] = os.environ) -> Settings:
         patience=_number(env, "CLICKFLOW_START_SECONDS", 300, 86400, least=1),
         users=_users(env.get("CLICKFLOW_USERS") or "admin:admin"),
     )
-
-
-def gpus() -> int:
-    """How many GPUs this machine shows."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
 
 
 def _installed(package: str) -> bool:

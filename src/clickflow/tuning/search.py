@@ -28,6 +28,8 @@ from clickflow.tuning.study import Study
 if TYPE_CHECKING:
     import optuna
 
+PROGRAM = (sys.executable, "-m", "clickflow.tuning.trial")
+"""One trial."""
 FRUITLESS = 3
 """Trials that fail, and none that succeeds, before the whole is given up: the fault is not in what was drawn."""
 
@@ -150,8 +152,7 @@ def _listen(search: Search, number: int, job: Path, log: Path) -> None:
                 file.write(f"{line}\n")
 
         try:
-            command = [sys.executable, "-m", "clickflow.tuning.trial", str(job)]
-            code = process.run(command, cwd=search.root, env=env, say=say).code
+            code = process.run([*PROGRAM, str(job)], cwd=search.root, env=env, say=say).code
         except Exception as error:  # a thread's error would be lost
             file.write(f"{error}\n")
             code = 1

@@ -356,9 +356,9 @@ class Keys:
         if self.wrong and self.wrong != before:
             console.say(f"warning: keys: {self.wrong}")
 
-    def _seen(self) -> tuple[int, int]:
+    def _seen(self) -> tuple[int, int, int]:
         try:
             found = keys.file_of(self._home).stat()
         except OSError:
-            return (0, 0)
-        return (found.st_mtime_ns, found.st_ino)
+            return (0, 0, 0)
+        return (found.st_mtime_ns, found.st_ino, found.st_size)

@@ -248,5 +248,6 @@ def _json(file: Path) -> Any:
 
 def _stamp(*files: Path) -> Any:
     with suppress(OSError):
-        return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+        there = [file.stat() if file.exists() else None for file in files]
+        return [each and (each.st_mtime_ns, each.st_size) for each in there]
     return None
