@@ -45,7 +45,11 @@ def with_categories(served: Served) -> Served:
     """Whose items have a category and a price, which those of `small_models.shop` have not."""
     places = np.arange(len(served.items))
     category = np.where(places < FIRST_ITEM, 0, FIRST_ITEM + places % 4)
-    return replace(served, items=replace(served.items, category=category, price=(1.0 + places % 7).astype(np.float64)))
+    names = ["", "", "a", "b", "c", "d"]
+    code = {name: code for code, name in enumerate(names) if name}
+    price = (1.0 + places % 7).astype(np.float64)
+    items = replace(served.items, category=category, price=price, categories=names, category_of=code)
+    return replace(served, items=items)
 
 
 def history(

@@ -12,7 +12,9 @@ import pytest
 from onnx import numpy_helper
 
 from clickflow.artefact.artefact import load
-from clickflow.online import cut, laid, table, weights
+from clickflow.online import cut, laid, ranking, table, weights
+from clickflow.online import engine as engines
+from clickflow.online import served as serving
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question, Step
 from clickflow.online.http.server import unlike_asked
@@ -87,10 +89,16 @@ def test_a_cut_network_answers_as_the_whole_one(
                 assert {FIRST_ITEM, FIRST_ITEM + 3} <= set(ranked.items.tolist())
 
 
-def test_what_is_asked_together_is_answered_as_if_alone(tmp_path: Path) -> None:
-    served = online_shop.exported(tmp_path)
+@pytest.mark.parametrize("scored", [4096, 0])
+def test_what_is_asked_together_is_answered_as_if_alone(
+    scored: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "RARE", 0)
+    monkeypatch.setattr(serving, "FEW", scored)  # 0: items of a category are found among the best of all
+    monkeypatch.setattr(engines, "WIDE", 60)
+    served = online_shop.with_categories(online_shop.exported(tmp_path))
     items, sizes = served.items, list[int]()
-    steps = [online_shop.history(tmp_path, served, k) for k in range(12)]
+    steps = [online_shop.history(tmp_path, served, k) for k in range(16)]
     some = frozenset(items.ids[FIRST_ITEM : FIRST_ITEM + 9])
     rules = [
         Rules(k=5),
@@ -103,6 +111,10 @@ def test_what_is_asked_together_is_answered_as_if_alone(tmp_path: Path) -> None:
         Rules(k=4, diversity=0.6),
         Rules(k=5, categories=frozenset(items.categories[2:4])),
         Rules(k=5, price=(0.0, 50.0)),
+        Rules(k=5, price=(2.5, None), exclude_seen=True),
+        Rules(k=3, categories=frozenset(items.categories[2:4]), price=(None, 3.0), only=some),
+        Rules(k=6, categories=frozenset(["no such"])),
+        Rules(k=4, price=(2.0, 4.0), per_category=2, exclude=some),
         Rules(k=len(items)),
         Rules(k=5, only=frozenset()),
     ]
@@ -114,14 +126,15 @@ def test_what_is_asked_together_is_answered_as_if_alone(tmp_path: Path) -> None:
     async def together() -> list[Any]:
         return await asyncio.gather(*(engine.ask(served.model, question, each) for question, each in asked))
 
+    assert all(ranking.needed(served, question, each) for question, each in asked), "no rule asks for all items"
     found = asyncio.run(together())
     assert max(sizes) > 1
     for answer, (question, each) in zip(found, asked, strict=True):
         right = recommend(served, question, each)
-        ranking = answer.rankings["next_item"]
-        assert ranking.items == right.items
-        assert ranking.fallback == right.fallback
-        assert np.allclose(ranking.scores, right.scores, rtol=1e-4)
+        own = answer.rankings["next_item"]
+        assert own.items == right.items
+        assert own.fallback == right.fallback
+        assert np.allclose(own.scores, right.scores, rtol=1e-4)
         alone = engine.answer(served.model, question, each)
         assert alone.rankings["next_item"].items == right.items
         for name, values in alone.values.items():

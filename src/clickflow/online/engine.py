@@ -13,15 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.online.history import Question
-from clickflow.online.ranking import Ranking, Rules, few, lacking, needed, recommend, similar
+from clickflow.online.ranking import NONE, Ranking, Rules, few, lacking, needed, recommend, similar
 from clickflow.online.served import Served
 from clickflow.system.errors import UsageError, nearest
 
 TOGETHER = 32
 """Questions that are answered at once, at most."""
+WIDE = 512
+"""Who asks for more items than so many is answered apart from those who do not."""
 THREADS = 2
 """Threads that answer for a model, where there are so many cores: most of the time they are outside of Python."""
-NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +171,18 @@ def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Ans
     if served.quick(ranked):
         needs = [needed(served, question, rules) for question, rules in asked]
         quick = [place for place, need in enumerate(needs) if read[place] and (need or not wanted[place])]
-    if quick:
+    wide = [place for place in quick if (need := needs[place]) and max(need[0], len(need[1])) > WIDE]
+    for part in (wide, [place for place in quick if place not in wide]):
+        if not part:
+            continue
         most = {
-            name: [need[0] if (need := needs[place]) and name in wanted[place] else 0 for place in quick]
+            name: [need[0] if (need := needs[place]) and name in wanted[place] else 0 for place in part]
             for name in ranked
-            if any(name in wanted[place] for place in quick)
+            if any(name in wanted[place] for place in part)
         }
-        also = [need[1] if (need := needs[place]) else NONE for place in quick]
-        found, best = served.best([asked[place][0] for place in quick], most, also, [read[place] for place in quick])
-        for at, place in enumerate(quick):
+        also = [need[1] if (need := needs[place]) else NONE for place in part]
+        found, best = served.best([asked[place][0] for place in part], most, also, [read[place] for place in part])
+        for at, place in enumerate(part):
             question, rules = asked[place]
             values[place] = {name: row[at] for name, row in found.items()}
             if lacking(served, question, read[place]) is None:

@@ -2,6 +2,7 @@
 no answer.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,16 @@ from clickflow.artefact.windows import Ints
 from clickflow.online import likeness
 from clickflow.online.cut import Ranked
 from clickflow.online.history import Question, Step
-from clickflow.online.served import NO_CATEGORY, Served
+from clickflow.online.served import NO_CATEGORY, Served, Within
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import highest
 from clickflow.system.errors import UsageError
 
 SPARE = 20
 """So many more are looked at, because items of the history may be worth less than their score."""
+NONE = np.zeros(0, np.int64)
+RARE = 8
+"""Where more than one in so many items is asked for, all are."""
 POOL = 5
 """Where some of the best items may be passed over, so many times as many are looked at first."""
 Fallback = Literal["category", "popularity_by_hour", "popularity"]
@@ -99,27 +103,41 @@ def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArra
 
 def needed(served: Served, question: Question, rules: Rules) -> tuple[int, Ints] | None:
     """What `few` needs: how many of the best items, and which others; None: it has to be all."""
-    if rules.groups or rules.categories is not None or rules.price != (None, None):
+    if rules.groups:
         return None
     if rules.only is not None or rules.candidates is not None:
         return 0, _indexes(served, _wanted(rules))
+    within = _within(served, rules)
+    if within is not None and within.few is not None:
+        return 0, within.few
     passed_over = POOL if rules.per_category is not None or rules.diversity else 1
     out = len(rules.exclude) + (len(question.steps) if rules.exclude_seen else 0)
-    return passed_over * rules.k + out + min(len(question.steps), SPARE), np.zeros(0, np.int64)
+    most = passed_over * rules.k + out + min(len(question.steps), SPARE)
+    if within is not None:  # as many as there would be of all items, and half as many again
+        most = math.ceil(1.5 * most * len(served.items) / within.count)
+    return (most, NONE) if most * RARE < len(served.items) or within is None else None
 
 
 def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ranking | None:
     """As `recommend`, of what `needed` says alone; None where that is too little to say it."""
     out = rules.exclude | (frozenset(step.item for step in question.steps) if rules.exclude_seen else frozenset())
     near = served.approximate
-    items, logs, every = ranked.items, ranked.logs, len(served.items) - FIRST_ITEM
-    if rules.only is not None or rules.candidates is not None:
-        kept = np.isin(items, _indexes(served, _wanted(rules) - out))
+    items, logs, within = ranked.items, ranked.logs, _within(served, rules)
+    named, gone = rules.only is not None or rules.candidates is not None, _indexes(served, out)
+    whole = named or (within is not None and within.few is not None)  # all that are allowed are here
+    if not whole:
+        items, logs = items[: ranked.sure], logs[: ranked.sure]
+    kept = np.isin(items, _indexes(served, _wanted(rules))) if named else np.ones(len(items), bool)
+    if len(gone):
+        kept &= np.isin(items, gone, invert=True)
+    if within is not None:
+        kept &= within.allowed[items]
+    if whole:
         allowed = int(kept.sum())
+    elif within is None:
+        allowed = len(served.items) - FIRST_ITEM - len(gone)
     else:
-        items, logs, named = items[: ranked.sure], logs[: ranked.sure], _indexes(served, out)
-        kept = np.isin(items, named, invert=True) if len(named) else np.ones(len(items), bool)
-        allowed = every - len(named)
+        allowed = within.count - int(within.allowed[gone].sum())
     items, logs, most = items[kept], logs[kept], min(rules.k, allowed)
     if rules.per_category is None and not rules.diversity:
         return _named(served, items[:most], logs[:most], approximate=near) if len(items) >= most else None
@@ -154,6 +172,13 @@ def _wanted(rules: Rules) -> frozenset[str]:
     """The items that are allowed, where they are named."""
     named = [frozenset(each) for each in (rules.only, rules.candidates) if each is not None]
     return frozenset.intersection(*named)
+
+
+def _within(served: Served, rules: Rules) -> Within | None:
+    """The items that are allowed by category and price; None: all."""
+    if rules.categories is None and rules.price == (None, None):
+        return None
+    return served.items.within(rules.categories, *rules.price)
 
 
 def _indexes(served: Served, names: frozenset[str]) -> Ints:
@@ -284,8 +309,8 @@ def similar(served: Served, item: str, k: int) -> Ranking:
 
 
 def _allowed(served: Served, question: Question, rules: Rules) -> npt.NDArray[np.bool_]:
-    items = served.items
-    allowed = np.ones(len(items), bool)
+    within = _within(served, rules)
+    allowed = np.ones(len(served.items), bool) if within is None else within.allowed.copy()
     allowed[:FIRST_ITEM] = False
     if rules.only is not None:
         allowed &= _marked(served, rules.only)
@@ -293,14 +318,6 @@ def _allowed(served: Served, question: Question, rules: Rules) -> npt.NDArray[np
         allowed &= _marked(served, frozenset(rules.candidates))
     seen = frozenset(step.item for step in question.steps) if rules.exclude_seen else frozenset()
     allowed &= ~_marked(served, rules.exclude | seen)
-    if rules.categories is not None:
-        codes = [items.category_of[name] for name in rules.categories if name in items.category_of]
-        allowed &= np.isin(items.category, codes)
-    least, most = rules.price
-    if least is not None:
-        allowed &= items.price >= least
-    if most is not None:
-        allowed &= items.price <= most
     return allowed
 
 

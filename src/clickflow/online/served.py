@@ -32,8 +32,21 @@ MEASURED, HOUR_OF_DRAWN = 128, 1_700_000_000_000_000
 """Questions by which an index is measured, and when they are asked."""
 SAID = 1 << 16
 """Items of which what is said of them is kept."""
+FEW, WITHINS = 4096, 32
+"""Items that are all scored where no others are allowed; rules on categories and prices of which the items are kept."""
 NO_CATEGORY = 0
 """The index of a step without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The items that a rule on categories and prices allows."""
+
+    allowed: npt.NDArray[np.bool_]
+    """By index."""
+    count: int
+    few: Ints | None
+    """Their indexes, where they are at most `FEW`."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,29 @@ class Items:
     def popular(self) -> Ints:
         """Indexes, the most frequent first."""
         return np.argsort(-self.count[FIRST_ITEM:], kind="stable") + FIRST_ITEM
+
+    @cached_property
+    def within(self) -> Callable[[frozenset[str] | None, float | None, float | None], "Within"]:
+        """From categories (None: all), a least and a most price (None: none) to the items of these; kept of those asked
+        latest.
+        """
+
+        @lru_cache(maxsize=WITHINS)
+        def found(categories: frozenset[str] | None, least: float | None, most: float | None) -> Within:
+            allowed = np.ones(len(self), bool)
+            if categories is not None:
+                wanted = np.zeros(max(len(self.categories), FIRST_ITEM), bool)
+                wanted[[self.category_of[name] for name in categories if name in self.category_of]] = True
+                allowed = wanted[self.category]
+            if least is not None:
+                allowed &= self.price >= least
+            if most is not None:
+                allowed &= self.price <= most
+            allowed[:FIRST_ITEM] = False
+            count = int(allowed.sum())
+            return Within(allowed, count, np.flatnonzero(allowed) if count <= FEW else None)
+
+        return found
 
     @property
     def hourly(self) -> bool:
