@@ -46,9 +46,7 @@ def test_where_nothing_has_moved_nothing_is_called_for(drawn: Paths) -> None:
     latest = bounds(said)
     assert all(bound["value"] is not None for bound in latest.values()), "every bound was judged"
     assert 0 < latest["popularity"]["value"] < latest["popularity"]["limit"]
-    at_evaluation = read_json(next(Path(f) for f in [*_home().glob(f"models/{MODEL}/1.evaluation/reference.json")]))[
-        "metrics"
-    ]
+    at_evaluation = read_json(_home() / f"models/{MODEL}/1.evaluation/reference.json")["metrics"]
     for name in ("recall@20", "mrr@20", "next_action.accuracy"):
         assert latest[name]["expected"] == at_evaluation[name]["value"]
         assert latest[name]["low"] <= latest[name]["value"] <= latest[name]["high"]

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 import mlflow_database
 from clickflow import cli
-from clickflow.evaluation.earlier import REFERENCE
 from clickflow.registry import ledger
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
@@ -74,7 +73,7 @@ def crown(paths: Paths) -> None:
     """Make the artefact version 1 and champion, as a promotion would write it into the ledger."""
     kept = paths.home / "models" / MODEL
     shutil.copytree(paths.exported(MODEL), kept / "1")
-    shutil.copy(paths.evaluation(MODEL) / REFERENCE, kept / f"1.{REFERENCE}")
+    shutil.copytree(paths.evaluation(MODEL), kept / "1.evaluation")
     ledger.append(
         ledger.path(paths),
         [],
