@@ -180,7 +180,7 @@ def difference(
     index = np.unique(customer, return_inverse=True)[1]
     measured, drawn = [], []
     for each in (own, other):
-        group = probability._groups(each.probability)
+        group = bootstrap.classes(each.probability)
         groups = int(group.max()) + 1
         parts = [(index, 2 * group + target, np.ones(len(target))), (index, 2 * groups, each.loss)]
         sums = bootstrap.sparse_cells(parts, int(index.max()) + 1, 2 * groups + 1)

@@ -16,6 +16,8 @@ Values = npt.NDArray[np.float64]
 Interval = dict[str, float | None]
 CHUNK = 64
 """Resamples whose weights are held at once."""
+CLASSES = 512
+"""Rows that a metric orders are put into so many classes at most, of as many rows each, for the resamples."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def summaries(
     if len(sums) and resamples:
         ends = interval(metric(resampled(sums, resamples, seed)), confidence)
     return {
-        name: {"value": _number(value[i]), "low": _number(ends[0][i]), "high": _number(ends[1][i])}
+        name: {"value": number(value[i]), "low": number(ends[0][i]), "high": number(ends[1][i])}
         for i, name in enumerate(names)
     }
 
@@ -97,12 +99,23 @@ def sparse_cells(parts: Sequence[tuple[Any, Any, Values]], sequences: int, width
     return sparse.coo_array((cells_, (rows, columns)), shape=(sequences, width)).tocsr()
 
 
+def classes(by: Values) -> npt.NDArray[np.int64]:
+    """The class of each value [n], the largest first: each value one, or as many rows each where there are more values
+    than `CLASSES`.
+    """
+    distinct, place = np.unique(-by, return_inverse=True)
+    if len(distinct) <= CLASSES:
+        return place.astype(np.int64)
+    edges = np.unique(np.quantile(by, np.linspace(0, 1, CLASSES + 1)[1:-1]))
+    return len(edges) - np.searchsorted(edges, by, side="right")
+
+
 def interval_of(value: float, drawn: Values | None, confidence: float) -> Interval:
     """{value, low, high} of a metric and its draws [R]; None where it is not defined, or nothing was drawn."""
     low = high = float("nan")
     if drawn is not None and np.isfinite(value) and np.isfinite(drawn).any():
         low, high = (float(end) for end in interval(drawn, confidence))
-    return {"value": _number(value), "low": _number(low), "high": _number(high)}
+    return {"value": number(value), "low": number(low), "high": number(high)}
 
 
 def by_system(
@@ -117,6 +130,6 @@ def by_system(
     return result
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     """Six decimals: what differs between two processors' last bits is not written down."""
     return round(float(value), 6) if np.isfinite(value) else None

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.evaluation import bootstrap
+from clickflow.evaluation.answers import answering
 from clickflow.evaluation.answers.answering import Answers
 from clickflow.evaluation.bootstrap import Interval, Resampling, Values
 from clickflow.heads.head import LEVELS
@@ -21,31 +22,17 @@ SHOWN = ("mae", "pinball")
 NAMES = ("mae", "pinball", "coverage_80", "sum_ratio", "spearman", "gini")
 PARTS = ("expected", *(f"quantile_{100 * level:g}" for level in LEVELS))
 """The columns of answers, as the evidence calls them."""
-CLASSES = 512
-"""Rows are put into so many classes of expected value at most for the resamples; values are exact."""
 DECILES = 10
 DECIMALS = 6
 Ints = npt.NDArray[np.integer]
+
+known, answered = answering.known, answering.answered
+next_step, unanswered = answering.next_step, answering.unanswered
 
 
 def said(answers: Any) -> Values:
     """Answers [n, 4] as the evidence has them."""
     return np.asarray(answers, np.float64).round(DECIMALS)
-
-
-def known(target: npt.NDArray[Any], _: int) -> npt.NDArray[np.bool_]:
-    """Every amount is an answer that the candidate can give."""
-    return np.ones(len(target), np.bool_)
-
-
-def answered(answers: Values) -> npt.NDArray[np.bool_]:
-    """Every row has an answer."""
-    return np.ones(len(answers), np.bool_)
-
-
-def next_step(answers: Values) -> Values:
-    """All that there is."""
-    return answers
 
 
 def shown(_: Evaluation) -> list[str]:
@@ -64,6 +51,11 @@ def values(metric: str, answers: Any, target: npt.NDArray[Any]) -> Values:
     quantiles = own[:, 1:]
     if metric == "coverage_80":
         return ((quantiles[:, 0] <= target) & (target <= quantiles[:, -1])).astype(np.float64)
+    return pinball(quantiles, target)
+
+
+def pinball(quantiles: Values, target: npt.NDArray[Any]) -> Values:
+    """The pinball loss of each row [n], a mean over its quantiles [n, levels]."""
     above = target[:, None] - quantiles
     levels = np.array(LEVELS)
     loss: Values = np.maximum(levels * above, (levels - 1) * above).mean(axis=1)
@@ -94,7 +86,7 @@ def _intervals(own: Values, target: Values, customer: Ints, how: Resampling) -> 
             ranks[0] ** 2,
             ranks[1] ** 2,
         ]
-        groups = [_groups(each) for each in (own[:, 0], target)]
+        groups = [bootstrap.classes(each) for each in (own[:, 0], target)]
         sizes = [int(group.max()) + 1 for group in groups]
         parts = [(index, np.full(len(index), k), each) for k, each in enumerate(columns)]
         first = len(columns)
@@ -159,15 +151,6 @@ def _totals(by: Values, target: Values) -> tuple[Values, Values]:
     return tuple(np.bincount(place, each, size)[None] for each in (np.ones(len(by)), target))  # type: ignore[return-value]
 
 
-def _groups(by: Values) -> npt.NDArray[np.int64]:
-    """The class of each value [n], the largest first."""
-    distinct, place = np.unique(-by, return_inverse=True)
-    if len(distinct) <= CLASSES:
-        return place.astype(np.int64)
-    edges = np.unique(np.quantile(by, np.linspace(0, 1, CLASSES + 1)[1:-1]))
-    return len(edges) - np.searchsorted(edges, by, side="right")
-
-
 def _gini(rows: Values, amounts: Values) -> Values:
     """Twice the area between the curve of amounts found, as rows are taken, and the diagonal, [R] of [R, G]."""
     with np.errstate(all="ignore"):
@@ -210,28 +193,28 @@ def deciles(own: Values, target: Values) -> list[dict[str, Any]]:
     ]
 
 
-def written(system: str, answers: npt.NDArray[Any], target: npt.NDArray[Any]) -> dict[str, Any]:  # noqa: ARG001
-    """The expected value and the quantiles."""
+def written(
+    system: str,
+    answers: npt.NDArray[Any],
+    target: npt.NDArray[Any],  # noqa: ARG001
+    parts: Sequence[str] = PARTS,
+) -> dict[str, Any]:
+    """The `parts` of the answers, a column each."""
     own = said(answers)
-    return {f"{part}_{system}": own[:, k] for k, part in enumerate(PARTS)}
+    return {f"{part}_{system}": own[:, k] for k, part in enumerate(parts)}
 
 
-def unanswered(_: str, __: int) -> dict[str, Any]:
-    """Who was not asked has no columns."""
-    return {}
-
-
-def columns(system: str) -> list[str]:
+def columns(system: str, parts: Sequence[str] = PARTS) -> list[str]:
     """What the evidence must hold of a system."""
-    return [f"{part}_{system}" for part in PARTS]
+    return [f"{part}_{system}" for part in parts]
 
 
-def read(table: Any) -> tuple[dict[str, Values], dict[str, int]]:
+def read(table: Any, parts: Sequence[str] = PARTS) -> tuple[dict[str, Values], dict[str, int]]:
     """By system; every row has an answer."""
     answers = {}
     for name in table.column_names:
         if (system := name.removeprefix("expected_")) != name:
-            answers[system] = np.stack([table[f"{part}_{system}"].to_numpy() for part in PARTS], axis=1)
+            answers[system] = np.stack([table[column].to_numpy() for column in columns(system, parts)], axis=1)
     return answers, dict.fromkeys(answers, 0)
 
 

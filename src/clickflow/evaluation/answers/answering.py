@@ -4,7 +4,7 @@
 [n, classes]. In the gate they are what the rows of the evidence hold of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -96,3 +96,23 @@ class Answering(Protocol):
         self, answers: Any, target: Array, known: Array, metrics: Sequence[str]
     ) -> tuple[dict[str, float], Mapping[str, float]]:
         """Metrics as the rows give them, and by metric how much more they may be off than by rounding."""
+
+
+def known(target: Array, _: int) -> npt.NDArray[np.bool_]:
+    """`Answering.known` of a kind whose every answer the candidate can give."""
+    return np.ones(len(target), np.bool_)
+
+
+def answered(answers: Sized) -> npt.NDArray[np.bool_]:
+    """`Answering.answered` where every row has an answer."""
+    return np.ones(len(answers), np.bool_)
+
+
+def next_step(answers: Array) -> Array:
+    """`Answering.next_step` of a kind that is asked about one step alone."""
+    return answers
+
+
+def unanswered(_: str, __: int) -> dict[str, Any]:
+    """`Answering.unanswered` of a kind whose file has no columns of who was not asked."""
+    return {}

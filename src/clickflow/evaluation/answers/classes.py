@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.evaluation import bootstrap, calibration
+from clickflow.evaluation.answers import answering
 from clickflow.evaluation.answers.answering import Answers
 from clickflow.evaluation.bootstrap import Interval, Resampling, Values
 from clickflow.params.evaluation import Evaluation
@@ -19,6 +20,9 @@ SUMMED = ("accuracy", "precision", "recall", "f1", "log_loss", "ece")
 """Metrics that have an interval; `roc_auc` stands beside them with its value alone."""
 Logs = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer]
+
+known, answered = answering.known, answering.answered
+next_step, unanswered = answering.next_step, answering.unanswered
 
 
 @dataclass(frozen=True)
@@ -31,20 +35,8 @@ class Chosen:
     loss: npt.NDArray[Any]
     confidence: npt.NDArray[Any] | None = None
 
-
-def known(target: npt.NDArray[Any], _: int) -> npt.NDArray[np.bool_]:
-    """Every class is an answer that the candidate can give."""
-    return np.ones(len(target), np.bool_)
-
-
-def answered(answers: Chosen) -> npt.NDArray[np.bool_]:
-    """Every row has an answer."""
-    return np.ones(len(answers.loss), np.bool_)
-
-
-def next_step(answers: Logs) -> Logs:
-    """All that there is."""
-    return answers
+    def __len__(self) -> int:
+        return len(self.loss)
 
 
 def summary(
@@ -126,11 +118,6 @@ def written(system: str, answers: Logs, target: npt.NDArray[Any]) -> dict[str, A
         f"loss_{system}": (-answers[rows, target]).round(6),
         f"confidence_{system}": np.exp(answers.max(axis=1)).round(6),
     }
-
-
-def unanswered(_: str, __: int) -> dict[str, Any]:
-    """Who was not asked has no columns."""
-    return {}
 
 
 def columns(system: str) -> list[str]:

@@ -5,6 +5,7 @@ the same for all systems. Metrics read them as the evidence has them, with six d
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ PARTS = (*amount.PARTS, "scale")
 Ints = npt.NDArray[np.integer]
 
 known, answered, next_step, said = amount.known, amount.answered, amount.next_step, amount.said
-unanswered = amount.unanswered
+unanswered, written = amount.unanswered, partial(amount.written, parts=PARTS)
+columns, read = partial(amount.columns, parts=PARTS), partial(amount.read, parts=PARTS)
 
 
 def shown(_: Evaluation) -> list[str]:
@@ -46,14 +48,7 @@ def values(metric: str, answers: Any, target: npt.NDArray[Any]) -> Values:
     if metric == "coverage_80":
         return ((own[:, 1] <= target) & (target <= own[:, 3])).astype(np.float64)
     with np.errstate(all="ignore"):
-        loss: Values = 2 * _pinball(own, target) / np.abs(target).mean()
-    return loss
-
-
-def _pinball(own: Values, target: npt.NDArray[Any]) -> Values:
-    above = np.asarray(target, np.float64)[:, None] - own[:, 1:4]
-    levels = np.array(LEVELS)
-    loss: Values = np.maximum(levels * above, (levels - 1) * above).mean(axis=1)
+        loss: Values = 2 * amount.pinball(own[:, 1:4], target) / np.abs(target).mean()
     return loss
 
 
@@ -78,7 +73,7 @@ def _added(own: Values, target: Values) -> list[Values]:
     """What each row adds to the totals that metrics are made of."""
     squares: Values = (own[:, 0] - target) ** 2
     return [
-        2 * _pinball(own, target),
+        2 * amount.pinball(own[:, 1:4], target),
         np.abs(target),
         values("mase", own, target),
         squares,
@@ -112,7 +107,10 @@ def details(answered: Answers, system: str) -> Mapping[str, Any]:
         "mean": round(float(target.mean()), 6) if len(target) else None,
         "below": {name: _below(said(each), target) for name, each in answered.systems.items()} if len(target) else {},
         "by_step": [
-            {"step": int(k), **{name: _number(each) for name, each in measures(own[rows], target[rows]).items()}}
+            {
+                "step": int(k),
+                **{name: bootstrap.number(each) for name, each in measures(own[rows], target[rows]).items()},
+            }
             for k in np.unique(step)
             for rows in [np.flatnonzero(step == k)]
         ],
@@ -130,30 +128,6 @@ def _below(own: Values, target: Values) -> dict[str, dict[str, float]]:
         }
         for k, level in enumerate(LEVELS, 1)
     }
-
-
-def _number(value: float) -> float | None:
-    return round(value, 6) if np.isfinite(value) else None
-
-
-def written(system: str, answers: npt.NDArray[Any], target: npt.NDArray[Any]) -> dict[str, Any]:  # noqa: ARG001
-    """The expected value, the quantiles, the scale."""
-    own = said(answers)
-    return {f"{part}_{system}": own[:, k] for k, part in enumerate(PARTS)}
-
-
-def columns(system: str) -> list[str]:
-    """What the evidence must hold of a system."""
-    return [f"{part}_{system}" for part in PARTS]
-
-
-def read(table: Any) -> tuple[dict[str, Values], dict[str, int]]:
-    """By system; every row has an answer."""
-    answers = {}
-    for name in table.column_names:
-        if (system := name.removeprefix("expected_")) != name:
-            answers[system] = np.stack([table[f"{part}_{system}"].to_numpy() for part in PARTS], axis=1)
-    return answers, dict.fromkeys(answers, 0)
 
 
 def measured(

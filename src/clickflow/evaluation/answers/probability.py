@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.evaluation import bootstrap, calibration, lengths
+from clickflow.evaluation.answers import answering
 from clickflow.evaluation.answers.answering import Answers
 from clickflow.evaluation.bootstrap import Interval, Resampling, Values
 from clickflow.heads import metrics
@@ -22,8 +23,6 @@ COUNTED = "questions"
 SHOWN = ("log_loss", "brier")
 DECIMALS = 7
 """Of a probability in the evidence."""
-CLASSES = 512
-"""Probabilities are put into so many classes at most, of as many rows each, for the resamples; values are exact."""
 DECILES = 10
 STEPS = (1, 2, 3, 4, 6, 11)
 """Where classes of a number of steps begin."""
@@ -34,6 +33,9 @@ ORDERED = ("average_precision", "roc_auc")
 Logs = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer]
 
+known, answered = answering.known, answering.answered
+next_step, unanswered = answering.next_step, answering.unanswered
+
 
 @dataclass(frozen=True)
 class Said:
@@ -42,6 +44,9 @@ class Said:
     probability: Values
     loss: Values
 
+    def __len__(self) -> int:
+        return len(self.loss)
+
 
 def said(answers: Any, target: npt.NDArray[Any]) -> Said:
     """Answers as the evidence has them."""
@@ -49,21 +54,6 @@ def said(answers: Any, target: npt.NDArray[Any]) -> Said:
         return answers
     loss = -answers[np.arange(len(target)), target]
     return Said(np.exp(answers[:, 1].astype(np.float64)).round(DECIMALS), loss.astype(np.float64))
-
-
-def known(target: npt.NDArray[Any], _: int) -> npt.NDArray[np.bool_]:
-    """Yes and no are answers that the candidate can give."""
-    return np.ones(len(target), np.bool_)
-
-
-def answered(answers: Said) -> npt.NDArray[np.bool_]:
-    """Every row has an answer."""
-    return np.ones(len(answers.loss), np.bool_)
-
-
-def next_step(answers: Logs) -> Logs:
-    """All that there is."""
-    return answers
 
 
 def shown(_: Evaluation) -> list[str]:
@@ -86,7 +76,7 @@ def summary(answered: Answers, customer: Ints, settings: Evaluation, how: Resamp
 def _intervals(
     own: Said, target: npt.NDArray[Any], customer: Ints, budgets: Sequence[float], how: Resampling
 ) -> dict[str, Interval]:
-    """{metric: {value, low, high}}: values from the rows; intervals of ordered metrics from `CLASSES` of probability,
+    """{metric: {value, low, high}}: values from the rows; intervals of ordered metrics from classes of probability,
     moved by what these take from the value.
     """
     exact = measures(own, target, budgets)
@@ -95,7 +85,7 @@ def _intervals(
         return {name: bootstrap.interval_of(exact[name], None, how.confidence) for name in names}
     index = np.unique(customer, return_inverse=True)[1]
     size, truth = int(index.max()) + 1, target.astype(np.float64)
-    group = _groups(own.probability)
+    group = bootstrap.classes(own.probability)
     groups, bins = int(group.max()) + 1, calibration.bin_of(own.probability)
     # yes and no by class of probability, the sums of the means, then calibration: a customer's cells are few of many
     width = 2 * groups + len(MEANS) + 2 * calibration.BINS
@@ -116,15 +106,6 @@ def _intervals(
         name: bootstrap.interval_of(exact[name], drawn[:, k] - rough[0, k] + exact[name], how.confidence)
         for k, name in enumerate(names)
     }
-
-
-def _groups(probability: Values) -> npt.NDArray[np.int64]:
-    """The class of each probability [n], the likeliest first: each value one, or as many rows each."""
-    distinct, place = np.unique(-probability, return_inverse=True)
-    if len(distinct) <= CLASSES:
-        return place.astype(np.int64)
-    edges = np.unique(np.quantile(probability, np.linspace(0, 1, CLASSES + 1)[1:-1]))
-    return len(edges) - np.searchsorted(edges, probability, side="right")
 
 
 def _of_totals(totals: Values, groups: int, budgets: Sequence[float]) -> Values:
@@ -219,7 +200,7 @@ def by_steps_seen(own: Mapping[str, Said], target: npt.NDArray[Any], seen: npt.N
         for system, each in own.items():
             part = Said(each.probability[rows], each.loss[rows])
             values_ = measures(part, target[rows], ())
-            cell[system] = {metric: _number(value) for metric, value in values_.items()}
+            cell[system] = {metric: bootstrap.number(value) for metric, value in values_.items()}
         found[name] = cell
     return found
 
@@ -296,11 +277,6 @@ def written(system: str, answers: Logs, target: npt.NDArray[Any]) -> dict[str, A
     return {f"probability_{system}": own.probability, f"loss_{system}": own.loss.round(6)}
 
 
-def unanswered(_: str, __: int) -> dict[str, Any]:
-    """Who was not asked has no columns."""
-    return {}
-
-
 def columns(system: str) -> list[str]:
     """What the evidence must hold of a system."""
     return [f"{what}_{system}" for what in ("probability", "loss")]
@@ -322,7 +298,3 @@ def measured(
     """What follows from the rows."""
     budgets = sorted({share for name in names if (share := metrics.budget_of(name)) is not None})
     return (measures(answers, target.astype(np.int64), budgets) if len(target) else {}), {}
-
-
-def _number(value: float | None) -> float | None:
-    return round(float(value), 6) if value is not None and np.isfinite(value) else None
