@@ -563,6 +563,18 @@ EXPORTS: dict[str, Export] = {
         accepted=2 * ROWS,
         says=("zeros in front do not count",),
     ),
+    "ids kept as texts for a spreadsheet": Export(
+        files={
+            "1.csv": table(LOG, f'{ISO}|view|u{{u}}|="00{{i}}"').encode(),
+            "2.csv": table(LOG, "{t:%Y-%m-%d %H:%M:%S}|view|u{u}|00{i}", t=lambda n: at(n + 90)).encode(),
+        },
+        accepted=2 * ROWS,
+        says=("quotes and zeros in front do not count", "ids stand in quotes"),
+    ),
+    "a zone in a column of its own": Export(
+        files={"log.csv": table(f"{LOG},tz", f"{ISO}|view|u{{u}}|p{{i}}|Europe/Paris").encode()},
+        says=("the zone of its times stands in tz (Europe/Paris), which is not read",),
+    ),
     "ids in several forms": Export(
         files={
             "log.csv": table(
@@ -608,6 +620,14 @@ EXPORTS: dict[str, Export] = {
         files={"log.csv": ids("123456789{x}0").encode()},
         says=("different ones have become one",),
         stops="different ones have become one",
+    ),
+    "ids of which JavaScript kept seventeen digits": Export(
+        files={"log.csv": ids("12345678901{x}00").encode()},
+        stops="different ones have become one",
+    ),
+    "nanoseconds as ids, of a clock of microseconds": Export(
+        files={"log.csv": ids("1767600000{x}000").encode()},
+        counts={"users": 30},
     ),
     "such ids written again by pandas": Export(
         files={"log.csv": ids("{x}000000.0").replace("100000000000.0", "100011000000.0").encode()},

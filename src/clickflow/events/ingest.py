@@ -241,13 +241,13 @@ def _check_order(file: SourceFile, tally: reading.Tally) -> None:
 
 
 def _check_ids(file: SourceFile, tally: reading.Tally) -> None:
-    """Raise DataError where a spreadsheet has rounded the ids of a file: nothing tells them apart any more."""
+    """Raise DataError where a program has rounded the ids of a file: nothing tells them apart any more."""
     for said in reading.cut_off(tally.rounded):
         raise DataError(
             f"{file.path}: {said}",
             kept=UNTOUCHED,
-            next_step="export the column again as text, without a spreadsheet between; ids that are so by themselves "
-            "are told by a letter before them",
+            next_step="export the column again as text, with no program between that takes it for numbers; ids that "
+            "are so by themselves are told by a letter before them",
         )
 
 

@@ -178,12 +178,13 @@ def together(first: Rounded, second: Rounded) -> dict[str, tuple[int, int, int, 
 
 
 def cut_off(rounded: Rounded) -> Iterator[str]:
-    """What the ids of columns say that were rounded by a spreadsheet, a clause each."""
+    """What is to be said of columns of ids that a program has rounded, a clause each."""
     for name, (long, lost, sharp, differ) in rounded.items():
         if differ >= FEW_IDS and lost >= 0.99 * long and sharp >= 0.5 * lost:
             yield (
-                f"{name}: {lost:,} of its {long:,} long numbers end in zeros where a spreadsheet keeps no digits (15 "
-                "of 16 and more, 6 of 12 and more where they were shown as 1.23457E+11): different ones have become one"
+                f"{name}: {lost:,} of its {long:,} long numbers end in zeros where programs keep no digits (15 in a "
+                "spreadsheet, 17 in JavaScript, 6 or 7 where they were shown as 1.23457E+11): different ones have "
+                "become one"
             )
 
 

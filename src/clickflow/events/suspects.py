@@ -15,7 +15,7 @@ SEPARATED = r"^[^|;,]+(?:[|;,][^|;,]+)+$"
 PACKED, PACKED_SHARE = r"^[^;|]*(?:[;|][^;|]*){2,}$", 0.9
 """Values with separators between, which most ids have."""
 CODED = r"%[0-9A-Fa-f]{2}|&#?[0-9A-Za-z]+;"
-QUOTED = r"""^(?:".*"|'.*')$"""
+QUOTED = r"""^(?:=?".*"|'.*)$"""
 DATED = (
     r"(?i)^(?:\d{1,2}[-. ]{1,2}(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]*"
     r"|(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]*[-. ]{1,2}\d{2})\.?$"
@@ -29,6 +29,7 @@ def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
     and one person, visit or item may be several.
     """
     folded = pc.utf8_lower(pc.utf8_normalize(_decoded(ids), form="NFKC"))
+    folded = pc.replace_substring_regex(folded, r"""^(?:=?"(.*)"|'([^']*)'?)$""", r"\1\2")
     folded = pc.replace_substring_regex(folded, r"^0*([0-9]+?)(?:\.0)?$", r"\1")
     first = pc.index_in(folded, folded.unique())
     seen = len(folded.unique())
@@ -38,7 +39,8 @@ def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
     twin = counted.field("values").filter(pc.greater(counted.field("counts"), 1))[0]
     one, other = ids.filter(pc.equal(first, twin)).to_pylist()[:2]
     yield (
-        f"{what}: {len(ids):,} ids are {seen:,} where case, forms of letters and zeros in front do not count, such as "
+        f"{what}: {len(ids):,} ids are {seen:,} where case, forms of letters, quotes and zeros in front do not count, "
+        "such as "
         f"{one!r} and {other!r}: each is another one; write them in one form"
     )
 
@@ -67,7 +69,7 @@ def of_items(ids: pa.Array | pa.ChunkedArray) -> Iterator[str]:
     if (count := pc.sum(pc.match_substring_regex(ids, QUOTED)).as_py() or 0) >= FEW:
         yield (
             f"item_id: {count:,} ids stand in quotes, which are a part of them here: a quote counts where a field "
-            "begins with it, without a space before, and only a double one"
+            'begins with it, without a space before, and only a double one; spreadsheets write ="007" and \'007'
         )
     dated = ids.filter(pc.match_substring_regex(ids, DATED))
     if len(dated) >= FEW:

@@ -32,10 +32,10 @@ SCIENTIFIC = r"^-?[0-9](?:(?:[.,][0-9]+)?[eE]\+|\.[0-9]+[eE])[0-9]+$"
 """A number with an exponent, as programs write it: with a point, or with a sign (a spreadsheet, where a comma marks
 decimals, `1,23457E+11`). `12e5` may be a code and stays one.
 """
-SHOWN, KEPT = 6, 15
-"""Digits that a spreadsheet shows of a long number, and that it keeps of any."""
+SHOWN, KEPT = (6, 7), (15, 17)
+"""Digits that spreadsheets and R show of a long number; that a spreadsheet and JavaScript keep of any."""
 LONG = 12
-"""From so many digits on it shows a number rounded."""
+"""From so many digits on a spreadsheet shows a number rounded."""
 
 
 def _table(codes: Sequence[int]) -> NDArray[np.bool_]:
@@ -152,9 +152,9 @@ def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
 
 
 def rounded(array: pa.Array) -> tuple[int, int, int, int]:
-    """Of cleaned ids: how many are long numbers; how many of these end in zeros where a spreadsheet keeps no digits
-    (beyond 15, or beyond the 6 that it shows of 12 and more); how many of those have a last digit there, so that it was
-    cut off at that place and no other; and how many of them differ.
+    """Of cleaned ids: how many are long numbers; how many of these end in zeros where a program keeps no digits
+    (`KEPT`), or shows none (`SHOWN`); how many of those have a last digit there, so that it was cut off at that place
+    and no other; and how many of them differ.
 
     All 0 where too few end in a zero for that.
     """
@@ -172,8 +172,10 @@ def rounded(array: pa.Array) -> tuple[int, int, int, int]:
         return len(some), 0, 0, 0
     digits = np.asarray(pc.binary_length(cut.field("digits")).to_numpy(zero_copy_only=False))
     long = digits + np.asarray(pc.binary_length(cut.field("zeros")).to_numpy(zero_copy_only=False))
-    lost = (digits <= SHOWN) | ((long > KEPT) & (digits <= KEPT))
-    sharp = (digits == SHOWN) | ((long > KEPT) & (digits == KEPT))
+    lost, sharp = digits <= max(SHOWN), np.isin(digits, SHOWN)
+    for kept in KEPT:
+        lost |= (long > kept) & (digits <= kept)
+        sharp |= (long > kept) & (digits == kept)
     return len(some), int(lost.sum()), int(sharp.sum()), len(cut.field("digits").filter(pa.array(lost)).unique())
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from clickflow.events import suspects
 from clickflow.events.inspect.form import Look
 from clickflow.events.inspect.time_forms import ENOUGH, Clock, clock_of
-from clickflow.events.inspect.words import CURRENCIES, NOBODY, PLACEHOLDERS, column_named, plain, type_named
+from clickflow.events.inspect.words import CURRENCIES, NOBODY, PLACEHOLDERS, ZONES, column_named, plain, type_named
 
 NAMED = 0.5
 """The share of values that have to be times where the column is called a time."""
@@ -221,6 +221,11 @@ def suspicions(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
     for canonical in ("category", "brand", "campaign", "item_name"):
         if column := by_name.get(mapping.columns.get(canonical, "")):
             yield from suspects.of_addresses(canonical, column.filled.unique())
+    if mapping.clock is not None and mapping.clock.zoned < 1:
+        for column in columns:
+            if plain(column.name.rpartition(".")[2]) in ZONES and column.distinct:
+                some = ", ".join(list(column.counts)[:5])
+                yield f"the zone of its times stands in {column.name} ({some}), which is not read: write it behind them"
     for column in columns:
         if plain(column.name) in CURRENCIES and column.distinct > 1 and "price" in mapping.columns:
             some = ", ".join(list(column.counts)[:5])

@@ -93,6 +93,9 @@ VISITS = (
 )
 """Of the names of a session, those of a visit; the others name an order: rows of it that have a price were bought."""
 
+ZONES = frozenset(("timezone", "tz", "utcoffset", "timezoneoffset", "gmtoffset", "zeitzone", "fuseauhoraire", "时区"))
+"""What a column is called that says in which zone a time is, as `plain` writes it."""
+
 ITEMS = frozenset(("items", "products", "lineitems", "articles", "produkte", "artikel", "positionen", "商品列表"))
 """What a list of an event's items is called, as `plain` writes it."""
 
