@@ -3,7 +3,10 @@
 import base64
 import gzip
 import hashlib
+import shutil
+import sqlite3
 import stat
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +15,8 @@ import pytest
 from ingest_setup import HEADER, Desk, row
 
 from clickflow.events.pseudonyms import key_name, load_key, pseudonyms
-from clickflow.system.errors import UsageError
+from clickflow.system import integrity
+from clickflow.system.errors import DataError, UsageError
 
 KEY = "a key for tests, long enough"
 
@@ -41,13 +45,17 @@ def test_many_ids_have_as_many_pseudonyms() -> None:
     assert len(pseudonyms(ids, b"k" * 32, "session").unique()) == 100_000
 
 
-def test_the_same_key_gives_the_same_events_and_another_key_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_key_gives_the_same_events_and_another_key_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     desk.put("a.csv", HEADER + row() + row(user="u2", session="") + row(user="", session="s2"))
     monkeypatch.setenv("CLICKFLOW_PSEUDONYM_KEY", KEY)
     first = desk.ingest().events
     assert desk.ingest().events.equals(first)
+    assert "another pseudonym" not in capfd.readouterr().err
     monkeypatch.setenv("CLICKFLOW_PSEUDONYM_KEY", KEY + "!")
     other = desk.ingest().events
+    assert "warning: the events were made under the pseudonym key" in capfd.readouterr().err
     assert other.num_rows == 3
     for column in ("user_id", "session_id"):
         assert set(first[column].drop_null().to_pylist()).isdisjoint(other[column].to_pylist())
@@ -69,6 +77,37 @@ def test_no_id_and_no_key_in_any_output(
     for secret in ("shop.example", "secret-session", KEY, load_key(desk.paths.home).hex()):
         assert secret not in everything
     assert len(outcome.events["user_id"].unique()) == 50
+
+
+def test_a_damaged_key_is_named(tmp_path: Path) -> None:
+    load_key(tmp_path)
+    file = tmp_path / "pseudonym.key"
+    file.write_bytes(b"\xb6" + file.read_bytes()[1:])
+    with pytest.raises(UsageError, match=r"pseudonym\.key is no text any more"):
+        load_key(tmp_path)
+
+
+def test_what_a_killed_ingest_had_ready_goes_to_no_other_place(desk: Desk) -> None:
+    desk.put("a.csv", HEADER + row())
+    desk.ingest()
+    ready = desk.paths.root / "data/.ingest"
+    for text in ('{"events": "data/eventr"}', '{"events": "../elsewhere"}', '{"events": 5}', "[]", "{", ""):
+        (ready / "events").mkdir(parents=True)
+        (ready / "journal.json").write_text(text)
+        with pytest.raises(DataError, match=r"journal\.json has changed"):
+            desk.ingest()
+        shutil.rmtree(ready)
+    assert desk.ingest().events.num_rows == 1
+
+
+def test_a_remembered_hash_that_has_changed_accuses_no_file(desk: Desk) -> None:
+    desk.put("a.csv", HEADER + row())
+    paths = desk.ingest().paths
+    time.sleep(0.06)  # what is younger is not remembered
+    integrity.verify(paths.events, home=paths.home)
+    with sqlite3.connect(paths.home / integrity.CACHE) as remembered:
+        assert remembered.execute("UPDATE hashes SET sha256 = '-' || substr(sha256, 2)").rowcount > 0
+    integrity.verify(paths.events, home=paths.home)
 
 
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from re import fullmatch
 
 from filelock import FileLock, Timeout
 
@@ -59,10 +58,11 @@ def commit(folder: Path, paths: Paths, outputs: dict[str, Path]) -> None:
     recover(folder, paths)
 
 
-def _ready(journal: Path) -> dict[str, str]:
+def _ready(journal: Path, paths: Paths) -> dict[str, str]:
+    known = {paths.events, paths.quarantine, paths.truth, paths.ingest_card}
     try:
         content = files.read_json(journal)
-        if all(fullmatch(r"(data|reports)/[\w.]+", final) for final in content.values()):
+        if all(paths.root / final in known for final in content.values()):
             return dict(content)
     except (OSError, ValueError, AttributeError, TypeError):
         pass
@@ -79,7 +79,7 @@ def recover(folder: Path, paths: Paths) -> None:
     if not journal.exists():
         return
     old = folder / "old"
-    for name, final in _ready(journal).items():
+    for name, final in _ready(journal, paths).items():
         fresh, target = folder / name, paths.root / final
         if not fresh.exists():
             continue

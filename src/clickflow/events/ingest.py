@@ -148,6 +148,7 @@ def _take_in(
     marks = [(name, digest.size, digest.sha256) for (name, _), digest in zip(files, hashed, strict=True)]
     settings = basis.settings(params, key_name(key), [key_name(old) for old in retired(paths.home)])
     previous = basis.load(paths)
+    _same_key(manifest.read(paths.events), settings, paths)
     missing.check(manifest.read(paths.events), params, [name for name, _ in files])
     if rebuild:
         previous = None
@@ -339,6 +340,17 @@ def summary(card: dict[str, Any]) -> str:
     if "bad_number" in card["unread"].get("price", {}):
         lines.append("  how prices are written: source.decimal, source.thousands and source.currency in params.yaml")
     return "\n".join(lines)
+
+
+def _same_key(before: Manifest | None, settings: dict[str, Any], paths: Paths) -> None:
+    """Say where the key is another one, and no successor of that of the events: a flipped letter is enough."""
+    own = [settings["key"], *settings.get("former_keys", ())]
+    if before is not None and before.settings.get("key") not in own:
+        console.say(
+            f"warning: the events were made under the pseudonym key {before.settings.get('key')}, and this one is "
+            f"{settings['key']}: everybody gets another pseudonym, and stores, predictions and the log of answers name "
+            f"others. Where that is not meant, put {paths.home / 'pseudonym.key'} back and run this again"
+        )
 
 
 def _continues(previous: Manifest, settings: dict[str, Any], marks: Sequence[tuple[str, int, str]]) -> bool:

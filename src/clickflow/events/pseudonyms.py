@@ -46,7 +46,18 @@ def load_key(home: Path) -> bytes:
             next_step=f"put the key back from a backup, or set {VARIABLE} to it: another key gives everybody "
             "another pseudonym, and all is read again. Where no events were made with it, remove the file",
         )
-    return _checked(path.read_text(encoding="utf-8").strip(), str(path))
+    return _checked(_text(path).strip(), str(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is no text any more (byte {error.start}): it holds a key of the pseudonyms",
+            kept="nothing was read, the outputs are as they were",
+            next_step="put it back from a backup: another key gives everybody another pseudonym",
+        ) from error
 
 
 def _checked(text: str, where: str) -> bytes:
@@ -65,7 +76,7 @@ def retired(home: Path) -> list[bytes]:
     path = home / RETIRED
     if not path.exists():
         return []
-    return [_checked(line, str(path)) for line in path.read_text(encoding="utf-8").split()]
+    return [_checked(line, str(path)) for line in _text(path).split()]
 
 
 def key_name(key: bytes) -> str:
