@@ -29,6 +29,23 @@ def full(code: str, limit: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=small)
 
 
+def test_two_that_replace_a_folder_at_once_leave_one_of_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, rename, others = tmp_path / "made", Path.rename, [b"second", b"third"]
+
+    def another_is_faster(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new") and others:
+            place.mkdir()
+            (place / "a").write_bytes(others.pop(0))
+        return rename(self, target)
+
+    place.mkdir()
+    monkeypatch.setattr(Path, "rename", another_is_faster)
+    with files.replacing(place) as fresh:
+        (fresh / "a").write_bytes(b"last")
+    assert (place / "a").read_bytes() == b"last"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
 def line(file: Path, reason: str) -> str:
     return (
         "from pathlib import Path\n"

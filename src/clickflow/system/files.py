@@ -5,6 +5,7 @@ written, the file synced, renamed, its folder synced. What a kill leaves beside 
 removes.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -169,12 +170,28 @@ def replacing(folder: Path, *, seal: Callable[[Path], object] | None = None) -> 
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
+        _swap(fresh, folder)
         sync_folder(folder.parent)
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    """Put `fresh` in the place of `folder`, which another process may do at the same moment: the last one stays."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    while True:
+        with suppress(FileNotFoundError):  # there is none, or another has just moved it aside
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+            taken = False
+        except OSError as error:
+            taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            if not taken:
+                with suppress(OSError):
+                    old.rename(folder)
+                raise
         shutil.rmtree(old, ignore_errors=True)
+        if not taken:
+            return
 
 
 def sync_tree(folder: Path) -> None:
