@@ -81,6 +81,16 @@ def test_killed_in_the_middle_it_is_completed_without_another_key(desk: Desk, mo
     assert (desk.paths.home / RETIRED).read_text() == text
 
 
+def test_killed_before_the_new_key_was_there_it_is_made_after_all(desk: Desk) -> None:
+    """The old key is retired, and is the key still: it was taken for a rotation that had only to be completed."""
+    desk.ingest()
+    old, text = load_key(desk.paths.home), (desk.paths.home / "pseudonym.key").read_text()
+    (desk.paths.home / RETIRED).write_text(text)
+    said = verb.rotate(desk.params(), desk.paths)
+    assert said["before"] == key_name(old) != said["key"] == key_name(load_key(desk.paths.home))
+    assert (desk.paths.home / RETIRED).read_text() == text
+
+
 def test_a_key_in_a_variable_is_not_this_program_s_to_change(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "a key of sixteen letters and more")
     desk.ingest()

@@ -29,8 +29,8 @@ KINDS: tuple[Kind, ...] = ("user", "session")
 
 TOKENS = (re.compile(r"[^\s,;|\"'{}\[\]()<>=:&]+"), re.compile(r"[^\s,;|\"'{}\[\]()<>=]+"))
 """What stands in a text as a word of its own; ids may hold a colon."""
-SHORT = 5
-"""Ids of fewer letters stand everywhere by chance, as numbers and plain words do."""
+SHORT, LONG = 5, 9
+"""Ids of fewer letters stand everywhere by chance, as plain words and numbers do, if not of so many digits."""
 NUMBER = re.compile(r"[\d.,:+-]*")
 
 Mask = NDArray[np.bool_]
@@ -40,7 +40,9 @@ def telling(name: str) -> bool:
     """Whether an id names somebody wherever it stands. A number, a plain word and a short id do so only where an id is
     due: in another field, or another file, they mean something else.
     """
-    return len(name) >= SHORT and not name.isalpha() and not NUMBER.fullmatch(name)
+    if NUMBER.fullmatch(name):
+        return sum(map(str.isdigit, name)) >= LONG
+    return len(name) >= SHORT and not name.isalpha()
 
 
 def hashed(pseudonym: str, key: bytes) -> str:

@@ -51,12 +51,14 @@ def rotate(params: Params, paths: Paths) -> dict[str, Any]:
         )
     old = load_key(paths.home)
     made_with = _made_with(paths)
-    begun = made_with in [key_name(each) for each in retired(paths.home)]
+    # retired, and the key of now: killed between the two files that say so
+    begun = made_with != key_name(old) and made_with in [key_name(each) for each in retired(paths.home)]
     file, list_of_old = paths.home / KEY, paths.home / RETIRED
     text = file.read_text(encoding="utf-8")
     before = list_of_old.read_text(encoding="utf-8") if list_of_old.exists() else ""
     if not begun:
-        files.write_text(list_of_old, before + text.strip() + "\n", mode=0o600)
+        lines = [line for line in before.split() if line != text.strip()]
+        files.write_text(list_of_old, "".join(f"{line}\n" for line in [*lines, text.strip()]), mode=0o600)
         files.write_text(file, secrets.token_hex(32) + "\n", mode=0o600)
     try:
         card = ingest(params, paths, rebuild=True) if made_with else None
