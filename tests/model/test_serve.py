@@ -5,6 +5,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,14 @@ def test_who_has_no_key_is_let_in_on_loopback_alone_and_a_scope_is_all_that_a_ke
     assert told.status_code == 403
     assert "events" in told.json()["detail"]
     assert ask("GET", "/healthz").status_code == 200
+
+
+def test_keys_that_are_made_at_once_all_stay(tmp_path: Path) -> None:
+    names = [f"shop-{number}" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda name: keys.make(tmp_path, name, ("read",)), names))
+    held = keys.load(tmp_path)
+    assert {held[keys.hashed(key)].name for key in made} == set(names)
 
 
 def test_keys_that_are_gone_let_nobody_in_where_the_server_can_be_reached(

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from clickflow.system.files import write_text
+from clickflow.system.files import read_record, write_text
 
 PASSWORDS, MLFLOW = "passwords.json", "mlflow.json"
 """Of Airflow's users, and of MLflow's."""
@@ -67,8 +67,5 @@ def write_private(file: Path, text: str) -> None:
 
 
 def _read(file: Path) -> dict[str, str]:
-    try:
-        secrets = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return {str(key): str(value) for key, value in secrets.items()}
+    kept, why = "nothing was started", "without one, remove it: new ones are made, and everybody signs in anew"
+    return {str(k): str(v) for k, v in read_record(file, "secrets of the platform", kept=kept, why=why).items()}

@@ -83,14 +83,17 @@ def make(home: Path, name: str, scopes: tuple[str, ...]) -> str:
         )
     if unknown := sorted(set(scopes) - set(SCOPES)):
         raise UsageError(f"there is no scope {unknown[0]!r}; there is: {', '.join(SCOPES)}", kept="no key was made")
-    load(home)
-    file = file_of(home)
-    rows = read_json(file) if file.exists() else {}
-    key = PREFIX + secrets.token_urlsafe(32)
-    made = datetime.now(UTC).isoformat(timespec="seconds")
-    rows[name] = {"sha256": hashed(key).hex(), "scopes": sorted(scopes), "made": made}
+    from filelock import FileLock
+
     home.mkdir(parents=True, exist_ok=True)
-    write_bytes(file, (json.dumps(rows, indent=2, sort_keys=True) + "\n").encode(), mode=0o600)
+    file = file_of(home)
+    with FileLock(file.with_suffix(".lock")):  # of two that are made at once, both stay
+        load(home)
+        rows = read_json(file) if file.exists() else {}
+        key = PREFIX + secrets.token_urlsafe(32)
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        rows[name] = {"sha256": hashed(key).hex(), "scopes": sorted(scopes), "made": made}
+        write_bytes(file, (json.dumps(rows, indent=2, sort_keys=True) + "\n").encode(), mode=0o600)
     return key
 
 
