@@ -2,6 +2,8 @@
 languages, without a fault that axe knows and without a word of the browser's console.
 """
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -255,6 +257,35 @@ def test_a_visit_is_found_read_and_asked_why_and_what_if(reader: Reader) -> None
     page.get_by_role("button", name="Try it").click()
     reader.settled()
     assert page.locator("ol.ranked .what b").first.inner_text() != first, "what it says would change it does"
+
+
+def two_models(route: sync_api.Route) -> None:
+    """As if a second model of visits answered too."""
+    body = route.fetch().json()
+    body["models"].append({**body["models"][0], "name": "other"})
+    route.fulfill(json=body)
+
+
+def of_the_first(route: sync_api.Route) -> None:
+    route.continue_(post_data=json.dumps(dict(json.loads(route.request.post_data or "{}"), model=MODEL)))
+
+
+def test_what_other_models_say_of_a_visit_stands_beside_and_is_shown_step_by_step(reader: Reader) -> None:
+    page = reader.page
+    page.route("**/v1/console", two_models)
+    for path in ("answers", "explain"):
+        page.route(f"**/v1/console/{path}", of_the_first)
+    reader.see(f"session/{VISIT}")
+    other = page.locator(".answers .other")
+    expect(other).to_have_count(1)
+    assert other.locator("section.answer strong").count() > 10
+    assert reader.faults() == []
+    page.locator("header.who select").select_option("other")
+    reader.settled()
+    expect(page.locator(".chartbox .headline strong")).to_contain_text("%")
+    page.get_by_role("button", name=re.compile("Show .* step by step")).click()
+    reader.settled()
+    expect(page.locator("header.who select")).to_have_value(MODEL)
 
 
 def test_all_of_it_is_reached_by_keyboard(reader: Reader) -> None:

@@ -207,6 +207,10 @@ FORMS = (
     ("this home's ledger has no line on the champion", "本机记录中没有关于线上模型的一行"),
     ("the alias in MLflow names it", "由 MLflow 的别名指定"),
     (
+        "the alias champion names nothing, the ledger {k}: the next promote or rollback sets it right",
+        "别名 champion 没有指向任何版本，记录为 {k}：下次上线或回滚会改正",
+    ),
+    (
         "the alias champion names {v}, the ledger {k}: the next promote or rollback sets it right",
         "别名 champion 指向 {v}，记录为 {k}：下次上线或回滚会改正",
     ),

@@ -18,8 +18,28 @@ export function answers(section, view) {
     now
       ? h("p", { class: "soft small" }, t("answer.by", { model: now.model, n: String(now.version) }), " · ", t("answer.time", { n: now.milliseconds }))
       : null,
+    now ? others(view) : null,
   );
 }
+
+/** What other models of visits, or of customers, say after the same steps; each can be shown step by step. */
+function others(view) {
+  return Object.values(view.others).map(({ model, now }) => {
+    const own = Object.create(view, {
+      model: { value: model }, now: { value: now }, before: { value: null }, question: { value: null },
+      seen: { get: () => view.seen, set: (seen) => (view.seen = seen) },
+      ask: { value: (question) => view.turn(model, question) },
+    });
+    return h(
+      "div",
+      { class: "other" },
+      h("p", { class: "soft small" }, t("answer.by", { model: now.model, n: String(now.version) }), " ", button(t("answer.turn", { model: now.model }), () => view.turn(model), { class: "small", "data-key": `turn ${now.model}` })),
+      ordered(model.outputs).map((output) => block(own, output, view.place(now, view.cursor))),
+    );
+  });
+}
+
+const nothing = (view) => h("p", { class: "soft" }, t(view.rows.some((row) => !row.removed) ? "answer.no.value" : "answer.none.yet"));
 
 /** The short answers before the long ones. */
 const ORDER = ["probability", "amount", "classes", "forecast", "ranking"];
@@ -33,9 +53,9 @@ function block(view, output, place) {
   const before = view.before ? { own: view.before.outputs[output.name], place: view.placeBefore(view.cursor) } : null;
   return h(
     "section",
-    { class: chosen ? "answer chosen" : "answer", "aria-label": called(output) },
+    { class: chosen ? "answer chosen" : "answer", "aria-label": question ? called(output) : `${called(output)} · ${view.model.name}` },
     h("h3", { title: local(output.question) }, called(output)),
-    own && draw ? draw(view, output, own, place, before?.place >= 0 ? before : null) : h("p", { class: "soft" }, t("answer.no.value")),
+    own && draw ? draw(view, output, own, place, before?.place >= 0 ? before : null) : nothing(view),
   );
 }
 
@@ -44,7 +64,7 @@ function why(view, output, aim, text) {
   const { question } = view;
   const on = question && question.output === output.name && (question.target === aim || output.kind === "probability" || output.kind === "amount");
   return button(t("why.this"), () => view.ask({ output: output.name, kind: output.kind, target: aim }), {
-    class: "ask", "aria-pressed": String(Boolean(on)), "aria-label": `${t("why.this")} ${text}`, "data-key": `why ${output.name} ${aim}`,
+    class: "ask", "aria-pressed": String(Boolean(on)), "aria-label": `${t("why.this")} ${text}`, "data-key": `why ${view.model.name} ${output.name} ${aim}`,
   });
 }
 
@@ -53,7 +73,7 @@ const was = (text) => h("span", { class: "was" }, t("answer.was", { value: text 
 const FORMS = {
   probability(view, output, own, place, before) {
     const value = own.values[place];
-    if (value === null || value === undefined) return h("p", { class: "soft" }, t("answer.no.value"));
+    if (value === null || value === undefined) return nothing(view);
     const old = before ? before.own.values[before.place] : null;
     return h(
       "div",
@@ -67,7 +87,7 @@ const FORMS = {
 
   classes(view, output, own, place, before) {
     const values = own.values[place];
-    if (!values) return h("p", { class: "soft" }, t("answer.no.value"));
+    if (!values) return nothing(view);
     const old = before ? before.own.values[before.place] : null;
     return own.names
       .map((name, index) => [name, values[index], old?.[index]])
@@ -87,7 +107,7 @@ const FORMS = {
 
   amount(view, output, own, place, before) {
     const values = own.values[place];
-    if (!values) return h("p", { class: "soft" }, t("answer.no.value"));
+    if (!values) return nothing(view);
     const [expected, low, , high] = values;
     const old = before ? before.own.values[before.place]?.[0] : null;
     return h(
@@ -108,7 +128,7 @@ const FORMS = {
     const asked = view.question?.output === output.name ? view.question.target : null;
     const next = view.rows.slice(view.cursor + 1).find((row) => !row.removed)?.step.item;
     return [
-      own.fallback[place] ? h("p", { class: "soft small" }, t("answer.fallback")) : null,
+      own.fallback[place] ? h("p", { class: "soft small" }, t(view.rows.some((row) => !row.removed) ? "answer.fallback" : "answer.popular")) : null,
       h(
         "ol",
         { class: "ranked" },
@@ -138,7 +158,7 @@ const FORMS = {
       h(
         "label",
         { class: "check" },
-        h("input", { type: "checkbox", checked: !view.seen, "data-key": `seen ${output.name}`, onchange: (event) => ((view.seen = !event.target.checked), view.answer()) }),
+        h("input", { type: "checkbox", checked: !view.seen, "data-key": `seen ${view.model.name} ${output.name}`, onchange: (event) => ((view.seen = !event.target.checked), view.answer()) }),
         t("answer.seen"),
       ),
     ];

@@ -21,6 +21,7 @@ export function finder(unit, chosen) {
       const { subjects, note } = await get("console/subjects", { unit, q, limit: MOST }, abort.signal);
       swap(
         list,
+        q ? null : link(`${unit}/new`, t("find.new"), { class: "new", "data-key": "new" }),
         h("h2", {}, t(q ? "find.found" : "find.latest")),
         note ? h("p", { class: "note" }, local(note)) : null,
         subjects.length
@@ -28,7 +29,6 @@ export function finder(unit, chosen) {
           : q
             ? empty(t("find.none"), t("find.none.next"))
             : empty(t("find.empty"), t("find.empty.next")),
-        q ? null : link(`${unit}/new`, t("find.new"), { class: "new", "data-key": "new" }),
       );
       if (q) speak(`${t("find.found")}: ${subjects.length}`);
     } catch (problem) {

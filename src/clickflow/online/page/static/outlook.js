@@ -59,7 +59,7 @@ function drawSegments(section, head, found) {
               h("td", { class: "num" }, spanned(each.came_back, share)),
               h("td", { class: "num" }, spanned(each.value, money)),
               h("td", { class: "num" }, spanned(each.lift, twice)),
-              h("td", { class: "text" }, each.traits.map((trait) => local(trait.words)).join("; ") || "–"),
+              h("td", { class: "text" }, each.traits.map((trait) => local(trait.words)).join(t("and")) || "–"),
             ),
           ),
         ),
@@ -145,7 +145,7 @@ function drawForecasts(section, head, first) {
       h(
         "p",
         { class: "soft" },
-        found.from ? t("forecasts.from", { n: found.horizon, step: t(`step.${found.step}`), day: day(found.from) }) : t("find.none"), ". ",
+        found.from ? t("forecasts.from", { n: found.horizon, step: t(`step.${found.step}`), day: day(found.from) }) : t("find.none"), t("stop"),
         found.coverage === null ? null : t("forecasts.worth", { share: percent(found.coverage) }),
         found.sources.length < 2 && found.model ? t("answer.by", { model: found.model, n: String(found.version) }) : null,
       ),

@@ -24,6 +24,8 @@ export const TABLE = {
   "more": ["Show all {n}", "显示全部 {n} 项"],
   "loading": ["Loading …", "加载中…"],
   "none": ["none", "无"],
+  "stop": [". ", "。"],
+  "and": ["; ", "；"],
 
   "down": ["The server does not answer. What is shown may be old.", "服务器没有回应，所显示的内容可能已过时。"],
   "down.again": ["Trying again in {n} s.", "{n} 秒后重试。"],
@@ -178,6 +180,9 @@ export const TABLE = {
     "The model reads nothing of this history: these are the items that are bought and looked at most.",
     "模型无法从该历史中读出信息：这里显示最热门的商品。",
   ],
+  "answer.none.yet": ["Add a step: the answer follows at once.", "添加一步：随即给出回答。"],
+  "answer.popular": ["Before the first step: what is bought and looked at most.", "第一步之前：最热门的商品。"],
+  "answer.turn": ["Show {model} step by step", "逐步查看 {model}"],
   "answer.no.value": ["No answer: the model reads nothing of this history.", "没有回答：模型无法从该历史中读出信息。"],
   "answer.seen": ["Leave out what was seen", "排除已看过的"],
   "answer.new": ["new", "新"],

@@ -55,6 +55,7 @@ function show(pane, found, models, alive) {
     seen: true,
     now: null,
     before: null,
+    others: {},
     why: null,
     fault: null,
     shownFrom: Math.max(0, found.steps.length - 40),
@@ -79,16 +80,16 @@ function show(pane, found, models, alive) {
 
   /** As of when a whole history is asked about; of an earlier step: right after it. */
   view.asOf = (whole) => (whole && found.now ? { now: new Date(found.now / 1000).toISOString() } : {});
-  const ask = async (steps, signal) =>
+  const ask = async (steps, signal, model = view.model) =>
     post(
       "console/answers",
       {
-        model: view.model.name,
+        model: model.name,
         history: steps.map(bare),
         ...view.asOf(true),
         k: TOP,
         exclude_seen: !view.seen,
-        watch: view.question?.kind === "ranking" ? [view.question.target] : [],
+        watch: model === view.model && view.question?.kind === "ranking" ? [view.question.target] : [],
       },
       signal,
     );
@@ -114,6 +115,7 @@ function show(pane, found, models, alive) {
       if (view.question.kind === "ranking" && !now.outputs[view.question.output].watched[view.question.target]) return void view.answer();
       pane.removeAttribute("aria-busy");
       explain(signal);
+      askOthers(signal);
     } catch (problem) {
       if (problem.name === "AbortError" || !alive()) return;
       pane.removeAttribute("aria-busy");
@@ -121,6 +123,17 @@ function show(pane, found, models, alive) {
       view.fault = problem;
       refresh();
     }
+  };
+
+  /** Those that read the same steps; what one cannot answer now is left out. */
+  const askOthers = async (signal) => {
+    const others = models.filter((each) => each !== view.model);
+    if (!others.length) return;
+    const steps = view.steps(inNow, (row) => row.step);
+    const found = await Promise.all(others.map((model) => ask(steps, signal, model).then((now) => ({ model, now }), () => null)));
+    if (signal.aborted || !alive()) return;
+    view.others = Object.fromEntries(found.filter(Boolean).map((each) => [each.model.name, each]));
+    answers(right, view);
   };
 
   const explain = debounced(WAIT, async (signal) => {
@@ -154,6 +167,13 @@ function show(pane, found, models, alive) {
       draw();
       explain(view.abort.signal);
     }
+  };
+  /** Another model is what is asked step by step; by itself what it was asked last. */
+  view.turn = (model, question = null) => {
+    if (question) kept.set(`asked.${model.name}`, question.output);
+    Object.assign(view, { model, question, why: null, now: null, before: null, others: {} });
+    view.draw();
+    view.answer();
   };
   view.select = (row) => {
     if (row === view.cursor) return;
@@ -323,14 +343,7 @@ function heading(view, models) {
           label: t("answer.model"),
           value: view.model.name,
           options: models.map((each) => [each.name, each.name]),
-          onchoose: (name) => {
-            view.model = models.find((each) => each.name === name);
-            view.question = null;
-            view.why = null;
-            view.now = view.before = null;
-            view.draw();
-            view.answer();
-          },
+          onchoose: (name) => view.turn(models.find((each) => each.name === name)),
         })
       : null,
     count
@@ -348,6 +361,7 @@ const inside = (row) => !row.removed;
 
 function chartOf(view) {
   const { question, now, before } = view;
+  if (!view.rows.length) return [h("h2", { id: "asked" }, asked(view), " ", h("span", { class: "soft" }, t("chart.after"))), h("p", { class: "soft" }, t("answer.none.yet"))];
   const output = view.output(question.output);
   const from = view.rows.findIndex((row, index) => view.place(now, index) === 0 || view.placeBefore(index) === 0);
   const rows = view.rows.map((row, index) => ({ row, index })).slice(Math.max(0, from));
