@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import warm
 from small_shop import CHECK, PARAMS, PIPELINE, commit, dvc, git
 
+import warm
 from clickflow.system import process
 from once import once
 

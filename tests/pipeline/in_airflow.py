@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from warm import Server
-
 from clickflow.system import process
+from warm import Server
 
 RUNS = """
 import json, sys

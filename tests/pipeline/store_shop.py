@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from in_airflow import Airflow
 from small_shop import commit
+
 from warm import Server
 
 SEQUENCES = {
@@ -33,6 +34,7 @@ def main() -> None:
         print("asked:", *sys.argv[1:], file=sys.stderr)
         print("store:", Path("data/sequences/session/steps").read_text().split(), file=sys.stderr)
         print("elsewhere:", Path("models").exists(), file=sys.stderr)
+        print("database:", os.environ.get("CLICKFLOW_SCORE_URL", "none")[:20], file=sys.stderr)
     if verb == "open" and "champion" in answers:
         params = Path("params.yaml")
         params.write_text(params.read_text().replace("next_step: 0", f"next_step: {answers['champion']}"))

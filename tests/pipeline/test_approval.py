@@ -13,13 +13,13 @@ from in_airflow import settings
 from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
 from small_shop import commit, with_airflow
 from typer.testing import CliRunner
-from warm import Server
 
 from clickflow import cli
 from clickflow.orchestration import overrides
 from clickflow.system import process
 from clickflow.system.errors import UsageError
 from clickflow.system.paths import Paths
+from warm import Server
 
 
 @pytest.fixture

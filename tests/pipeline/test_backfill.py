@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from warm import Server
 
 from clickflow.airflow.backfill import of_window
 from clickflow.orchestration import overrides
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.params.file import check, load
+from warm import Server
 
 READ = """
 import json, sys

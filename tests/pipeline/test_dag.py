@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 from small_shop import commit, git, with_airflow
-from warm import Server
 
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import plan
 from clickflow.params.file import load
 from clickflow.system.errors import UsageError
+from warm import Server
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from in_airflow import started
 from small_shop import commit, with_airflow
+
 from warm import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -14,9 +14,9 @@ from in_airflow import started
 from registry_workspace import MODEL, candidate, lines, state, with_store, workspace
 from small_shop import commit, with_airflow
 from typer.testing import CliRunner
-from warm import Server
 
 from clickflow import cli
+from warm import Server
 
 pytestmark = pytest.mark.timeout(900)
 

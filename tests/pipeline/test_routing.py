@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from warm import Server
 
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import Resources, plan
 from clickflow.system.errors import UsageError
+from warm import Server
 
 READ = """
 import json, os, sys, time

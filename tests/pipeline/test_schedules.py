@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from warm import Server
 
 from clickflow.orchestration import overrides
 from clickflow.params.file import check
 from clickflow.system.errors import UsageError
+from warm import Server
 
 READ = """
 import importlib, json, sys

@@ -9,9 +9,9 @@ import pytest
 from in_airflow import started
 from small_shop import commit
 from store_shop import ran, read, with_stores
-from warm import Server
 
 from clickflow.params.score import Score
+from warm import Server
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -92,7 +92,9 @@ def test_the_database_is_that_of_the_worker_or_of_a_connection(monkeypatch: pyte
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("airflow")
-def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root: Path, airflow_server: Server) -> None:
+def test_each_says_what_it_found_or_is_skipped_with_its_reason(
+    shop: Path, root: Path, airflow_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In one process, for Airflow loads slowly: predictions without a champion and with one, a watch that stays quiet
     and one that calls.
     """
@@ -105,7 +107,8 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root:
         commit(shop)
 
     with (shop / "params.yaml").open("a", encoding="utf-8") as params:
-        params.write("\nlive:\n  judge: true\n")
+        params.write("\nlive:\n  judge: true\nscore:\n  sql: true\n")
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", "postgresql://writer:secret@db/shop")
     with_stores(shop, root, {"score": SCORED})
     with started(airflow_server, shop) as airflow:
         done = ran(airflow, "score", {})
@@ -124,7 +127,10 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(shop: Path, root:
             key: SCORED[key] for key in ("model", "version", "path", "rows")
         }
         log = done.logs["score.next_step"]
-        assert f"asked: score next_step --all --out {home}/predictions/next_step/{extra['run']} --top 7 --json" in log
+        asked = f"asked: score next_step --all --out {home}/predictions/next_step/{extra['run']}"
+        assert f"{asked} --top 7 --sql --json" in log
+        assert "database: postgresql://writer:" in log
+        assert "secret" not in log
         assert "store: ['view,1', 'cart,2'" in log
         assert "elsewhere: False" in log, "a workspace of its own, with the store alone"
         assert not (home / "workspaces").exists() or not any((home / "workspaces").iterdir())
