@@ -46,6 +46,8 @@ def workspace(folder: Path, events: int) -> tuple[Paths, Params]:
     """A workspace for a simulated log, with a small model that any gate lets through or holds, quickly."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw["simulator"]["events"] = events
+    raw["units"], raw["models"] = ["session"], {MODEL: raw["models"][MODEL]}
+    raw["champion"] = {MODEL: raw["champion"][MODEL]}
     raw["source"]["as_of"] = "2027-01-01T00:00:00"
     if events < 1_000_000:
         raw["simulator"] |= {"items": 60, "days": 10, "dirt": 0.01}

@@ -7,8 +7,9 @@ good the models are, and what doing nothing costs.
     python benchmarks/pipeline.py --params all_heads.yaml --json FILE
     python benchmarks/pipeline.py -S source.kind=files -S source.path=/my/log -S source.preset=rees46 --json FILE
 
-Works in a clone of HEAD in a temporary folder, with the params of `--data`, of `--params` in place of params.yaml, and
-of each `-S name=value`. A `source.path` of `--params` counts from the root of this repository.
+Works in a clone of HEAD in a temporary folder. params.yaml is the repository's, with what `clickflow inspect --write`
+writes there of the files of `--data`, or that of `--params`; then each `-S name=value`. A `source.path` of `--params`
+counts from the root of this repository.
 """
 
 import argparse
@@ -34,21 +35,12 @@ from clickflow.orchestration.variables import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LOGS: dict[str, dict[str, Any]] = {
-    "bolcom_clicks": {
-        "source.kind": "files",
-        "source.pattern": "*.tsv.gz",
-        "source.preset": "session_tsv",
-    },
-    "retailrocket_sessions": {
-        "source.kind": "files",
-        "source.pattern": "*.tsv.gz",
-        "source.preset": "session_tsv",
-        "source.time_format": "order",
-    },
+LOGS: dict[str, dict[str, Any] | None] = {
+    "bolcom_clicks": None,
+    "retailrocket_sessions": None,
     "simulator": {"simulator.events": 1_000_000, "simulator.items": 10_000},
 }
-"""What params.yaml says differently for each log: where it is and how it reads, as a user would, and nothing else."""
+"""What params.yaml says differently for each log; None: what `clickflow inspect --write` says of its files."""
 
 
 def main() -> None:
@@ -61,36 +53,37 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it, or go on in it")
     parser.add_argument("--json", type=Path, help="write the result there too")
     wanted = parser.parse_args()
-    values: dict[str, Any] = dict(LOGS.get(wanted.data, {}))
-    if values.get("source.kind") == "files":
-        if wanted.logs is None:
-            parser.error("--logs is needed for this data")
-        values["source.path"] = str((wanted.logs / wanted.data).resolve())
-    values |= parse(wanted.set)
+    own = LOGS.get(wanted.data, {})
+    if own is None and wanted.logs is None:
+        parser.error("--logs is needed for this data")
+    log = (wanted.logs / wanted.data).resolve() if own is None else None
+    values = {**(own or {}), **parse(wanted.set)}
     with tempfile.TemporaryDirectory(prefix="clickflow-pipeline-") as scratch:
         folder = (wanted.keep or Path(scratch) / "clone").resolve()
-        result = {"data": wanted.data, "params": values, **measure(folder, values, wanted.params)}
+        result = {"data": wanted.data, "params": values, **measure(folder, values, wanted.params, log)}
     hand_out(result, wanted.json)
 
 
-def measure(folder: Path, values: dict[str, Any], given: Path | None) -> dict[str, Any]:
-    """Clone, set, reproduce; then reproduce again with nothing to do, three times."""
+def measure(folder: Path, values: dict[str, Any], given: Path | None, log: Path | None) -> dict[str, Any]:
+    """Clone, look at the log's files, set, reproduce; then reproduce again with nothing to do, three times."""
     if (folder / ".git").exists():
         subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=folder, check=True)
     else:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    params = folder / "params.yaml"
-    text = (given or params).read_text(encoding="utf-8")
-    log = parse_yaml(text).get("source", {}).get("path")
-    if given and log and "source.path" not in values:
-        values = {**values, "source.path": str((ROOT / log).resolve())}
-    params.write_text(apply(text, values), encoding="utf-8")
     environment = {
         **os.environ,
         "PYTHONPATH": str(folder / "src"),
         "CLICKFLOW_HOME": str(folder / ".clickflow"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+    params = folder / "params.yaml"
+    if log is not None:
+        subprocess.run(["clickflow", "inspect", str(log), "--write"], cwd=folder, env=environment, stdout=2, check=True)
+    text = (given or params).read_text(encoding="utf-8")
+    path = parse_yaml(text).get("source", {}).get("path")
+    if given and path and "source.path" not in values:
+        values = {**values, "source.path": str((ROOT / path).resolve())}
+    params.write_text(apply(text, values), encoding="utf-8")
 
     first = repro(folder, environment)
     nothing = [repro(folder, environment)["seconds"] for _ in range(3)]

@@ -115,11 +115,13 @@ def process(way: str, folder: Path, top: int, env: dict[str, str], kill: float =
     child = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1", **env}, stdout=subprocess.PIPE)
     if kill:
         manifest = folder / f".{way}.partial/manifest.jsonl"
-        while not manifest.exists():
+        while not manifest.exists() and child.poll() is None:
             time.sleep(0.01)
         time.sleep(kill)
         child.send_signal(signal.SIGKILL)
         child.wait()
+        if not manifest.exists():
+            raise SystemExit(f"{way} was done before it was killed: ask for more --sequences")
         done = len(manifest.read_text().splitlines()) - 1
         return {"seconds": kill, "partitions": done}
     said, _ = child.communicate()

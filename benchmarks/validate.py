@@ -22,6 +22,8 @@ from pathlib import Path
 import duckdb
 from outcome import hand_out, versions
 
+from clickflow.system.integrity import seal
+
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY = 1_767_225_600_000_000
 """2026-01-01, in microseconds since 1970."""
@@ -50,7 +52,8 @@ def write_events(folder: Path, events: int, days: int) -> int:
                 ['acme', 'bolt', 'cord', NULL][1 + (hash(i + 3) % 4)::INT] AS brand,
                 round((hash(i + 3) % 50000) / 100.0, 2)::DOUBLE AS price,
                 CASE WHEN hash(i) % 6 = 5 THEN 1 END::BIGINT AS quantity,
-                NULL::VARCHAR AS campaign
+                NULL::VARCHAR AS campaign, NULL::VARCHAR AS item_name, NULL::VARCHAR AS country,
+                NULL::VARCHAR AS device, NULL::BIGINT AS "order"
               FROM range({first}, {first + a_day}) AS t(i)
             ) TO '{target}/events.parquet' (FORMAT parquet, COMPRESSION zstd)
             """
@@ -70,6 +73,7 @@ def main() -> None:
             shutil.copy(ROOT / name, workspace)
         shutil.copytree(ROOT / "expectations", workspace / "expectations")
         rows = write_events(workspace / "data/events", given.events, given.days)
+        seal(workspace / "data/events")
         size = sum(file.stat().st_size for file in workspace.rglob("*.parquet"))
         (workspace / "reports").mkdir()
         counts = {"read": rows, "accepted": rows, "quarantined": 0, "reasons": {}}
