@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
@@ -17,6 +18,7 @@ from clickflow.events.pseudonyms import load_key, pseudonyms
 from clickflow.events.replay import replay
 from clickflow.privacy import forget as verb
 from clickflow.privacy import leftovers
+from clickflow.system import integrity
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 LOG = (
@@ -67,8 +69,6 @@ def named(desk: Desk, *texts: str) -> list[str]:
 
 
 def pseudonym(desk: Desk, kind: Any, name: str) -> str:
-    import pyarrow as pa
-
     return str(pseudonyms(pa.array([name]), load_key(desk.paths.home), kind)[0].as_py())
 
 
@@ -132,6 +132,26 @@ def test_files_that_git_keeps_are_left_alone(desk: Desk) -> None:
         subprocess.run(["git", *words], cwd=root, check=True)
     forget(desk, "customer-3")
     assert (root / "kept.py").is_file() and not (root / "made.py").exists()
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_what_is_sealed_is_sealed_again_unless_it_was_damaged(desk: Desk, damage: bool) -> None:
+    """Profiles that verbs leave: who is forgotten is gone from table and text, and what is left is whole."""
+    desk.ingest()
+    profiles = desk.paths.root / "reports/profiles"
+    profiles.mkdir(parents=True)
+    names = [pseudonym(desk, "user", name) for name in ("customer-3", "u5")]
+    pq.write_table(pa.table({"user_id": names, "segment": [0, 1]}), profiles / "profiles.parquet")
+    (profiles / "similar.json").write_text(json.dumps({"pairs": [names]}))
+    (profiles / "card.json").write_text("{}")
+    integrity.seal(profiles)
+    if damage:
+        (profiles / "card.json").write_text("[]")
+    forget(desk, "customer-3")
+    assert pq.read_table(profiles / "profiles.parquet")["user_id"].to_pylist() == names[1:]
+    assert names[0] not in (profiles / "similar.json").read_text()
+    faults = [each.path.name for each in integrity.damaged(profiles, None)]
+    assert faults == (["card.json", "profiles.parquet", "similar.json"] if damage else [])
 
 
 def test_of_raw_files_elsewhere_the_rows_stay_and_are_counted_as_forgotten(desk: Desk, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from clickflow.profiles import embedding, segments, stability, verb, words, wort
 from clickflow.profiles.embedding import Customers
 from clickflow.sequences.card import NOW
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system import integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import sha256_folder
 from clickflow.system.paths import Paths
@@ -142,6 +143,7 @@ def inside(shop: Paths, monkeypatch: pytest.MonkeyPatch) -> Paths:
 def test_a_shop_is_profiled_the_same_twice(inside: Paths, tmp_path: Path) -> None:
     told = [call("profiles", "--segments", "4", "--out", str(tmp_path / name)) for name in ("a", "b")]
     assert told[0] == told[1] and sha256_folder(tmp_path / "a") == sha256_folder(tmp_path / "b")
+    assert (tmp_path / "a" / integrity.SEAL).is_file() and not integrity.damaged(tmp_path / "a", None)
     table = parquet.read_table(tmp_path / "a" / "profiles.parquet").to_pandas()
     now = parquet.read_table(inside.sequences("customer") / NOW / "sequences.parquet")["user_id"].to_pylist()
     assert table["user_id"].tolist() == now and len(now) == told[0]["customers"]

@@ -25,6 +25,7 @@ from clickflow.online.served import Served
 from clickflow.params.file import load
 from clickflow.params.schema import Params
 from clickflow.params.serve import Serve
+from clickflow.system import integrity
 from clickflow.system.paths import Paths
 
 KEY = b"k" * 32
@@ -181,6 +182,18 @@ def test_segments_and_forecasts_are_told_where_they_were_made(served: Served, tm
     assert ask("POST", "/v1/segment", json={"customer": "bob"}).status_code == 404
     (best,) = ask("GET", "/v1/forecasts", params={"k": 1}).json()["series"]
     assert (best["id"], best["periods"]) == ("b", [period])
+
+    # what has changed on the server's disk is no fault of who asks, and is named with the way back
+    (profiles / "segments.json").write_bytes(b"\xff")
+    assert ask("GET", "/v1/segments").status_code == 500
+    write_json(profiles / "segments.json", {"segments": [{**one, "customers": "three"}]})
+    assert ask("GET", "/v1/segments").status_code == 500
+    for folder, route in ((profiles, "segments"), (demand, "forecasts")):
+        integrity.seal(folder)
+        (folder / "card.json").write_bytes((folder / "card.json").read_bytes().replace(b"1", b"3", 1))
+        said = ask("GET", f"/v1/{route}")
+        assert said.status_code == 503 and "card.json has changed" in said.json()["detail"]
+        assert f"clickflow {folder.name} --out" in said.json()["next"]
 
 
 def test_an_answer_is_explained(ask: Ask) -> None:

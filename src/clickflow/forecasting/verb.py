@@ -54,7 +54,7 @@ def run(params: Params, paths: Paths, asked: Asked, *, out: Path | None, top: in
         found = [row | {"trend": "not sure"} for row in found]
     result = {"kind": KIND, **_card(held, asked), "past": before, "series": found[:top]}
     if out is not None:
-        with replacing(out) as fresh:
+        with replacing(out, seal=integrity.seal) as fresh:
             _write(fresh, held, found, {key: value for key, value in result.items() if key != "series"})
     console.emit(result, as_json=as_json, text=lambda: _table(result))
 

@@ -232,9 +232,20 @@ def _sold(question: Question, most: int) -> list[dict[str, Any]]:
 
 
 def _left(paths: Paths | None, name: str, file: str) -> Path | None:
-    """The folder `name` below reports/, where it holds the file."""
+    """The folder `name` below reports/, where it holds the file. Raises DataError where it is not as it was written."""
     folder = None if paths is None else paths.root / "reports" / name
-    return folder if folder is not None and (folder / file).is_file() else None
+    if paths is None or folder is None or not (folder / file).is_file():
+        return None
+    if (folder / integrity.SEAL).is_file():
+        try:
+            integrity.verify(folder, home=paths.home)
+        except DataError as error:
+            raise DataError(
+                error.what,
+                kept="nothing is answered from it; every other answer is as it was",
+                next_step=f"remove reports/{name}, then `clickflow {name} --out reports/{name}` makes it anew",
+            ) from error
+    return folder
 
 
 def _table(file: Path) -> Any:

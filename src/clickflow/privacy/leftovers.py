@@ -15,8 +15,9 @@ from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
 from clickflow.serving.partitions import CARD, KIND
 from clickflow.system import console
+from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256, write_json
-from clickflow.system.integrity import SEAL, seal
+from clickflow.system.integrity import SEAL, damaged, seal
 from clickflow.system.paths import Paths
 from clickflow.system.process import git
 
@@ -97,6 +98,15 @@ def _mend(file: Path, people: People, root: Path, place: str, *, dry: bool) -> I
     if dry:
         yield Removed(place, name, "rewritten or removed", before=before)
         return
+    sealed = _sealed(file)
+    yield from _without(file, people, name, place, before)
+    for folder in sealed:
+        seal(folder)
+
+
+def _without(file: Path, people: People, name: str, place: str, before: str) -> Iterator[Removed]:
+    with file.open("rb") as opened:
+        head = opened.read(16)
     checksums = place == "home"  # those of the log of answers
     if head[:4] == b"PAR1" and (rows := without(file, people, checksums=checksums)) and not holds(file, people):
         _predictions(file, rows)
@@ -122,7 +132,7 @@ def _predictions(file: Path, rows: int) -> None:
     try:
         content = read_json(folder / CARD)
     except (OSError, ValueError):
-        return
+        content = None
     if isinstance(content, dict) and content.get("kind") == KIND and name in content.get("files", {}):
         content["files"][name] = sha256(file)
         content["rows"][table] -= rows
@@ -131,8 +141,18 @@ def _predictions(file: Path, rows: int) -> None:
                 part["rows"][table] -= rows
         content["forgotten"] = True
         write_json(folder / CARD, content)
-    if (folder / SEAL).is_file():
-        seal(folder)
+
+
+def _sealed(file: Path) -> list[Path]:
+    """The sealed folders that a file lies in. One that is damaged is not among them: a new seal would hide it."""
+    return [folder for folder in (file.parent, file.parent.parent) if (folder / SEAL).is_file() and _whole(folder)]
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        return not damaged(folder, None)
+    except DataError:
+        return False
 
 
 def unvacuumed(home: Path, people: People) -> list[str]:

@@ -103,7 +103,7 @@ def run(
             )
         result["customer"] = one(found, int(rows[0]), similar)
     if out is not None:
-        with replacing(out) as fresh:
+        with replacing(out, seal=integrity.seal) as fresh:
             write(fresh, found, result, similar, language)
     console.emit(result, as_json=as_json, text=lambda: _text(result, language))
 

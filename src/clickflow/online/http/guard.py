@@ -99,6 +99,7 @@ class Endpoint:
             if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
                 raise Refused("not-json", "the body's Content-Type is not application/json")
             call.body = self._decoder.decode(await body_of(receive, headers, service.serve.max_body_kb * 1024))
+        call.understood = True
         return await route.answer(service, call)
 
 
@@ -163,10 +164,10 @@ def refusal(error: BaseException, call: Call, *, reading: bool = False) -> Refus
     match error:
         case Refused():
             return error
-        case msgspec.ValidationError():
+        case msgspec.ValidationError() if not call.understood:
             text, _, where = str(error).partition(" - at `")
             return Refused("invalid", text, where=where.rstrip("`"))
-        case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError():
+        case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError() if not call.understood:
             nested = isinstance(error, RecursionError)
             return Refused("malformed", "the body is nested too deeply" if nested else f"the body is no JSON: {error}")
         case TimeoutError():

@@ -26,6 +26,8 @@ class Call:
     model: str = ""
     """Which model and version answered, for the log."""
     version: int = 0
+    understood: bool = False
+    """The question was read whole: what cannot be read from here on is the server's own."""
 
 
 Answered = Struct | Response
