@@ -104,6 +104,14 @@ fi
 
 say "the packages of constraints.txt, and their bytecode: a minute or two, once"
 started=$SECONDS
+beat() { # a slow disk or line takes minutes: one line each, so that nobody takes it for hung
+  while sleep 30 >/dev/null 2>&1; do
+    packages=("$VENV"/lib/python*/site-packages/*.dist-info)
+    say "… $((SECONDS - started)) s, ${#packages[@]} packages are in place"
+  done
+}
+beat 9>&- &
+trap "kill $! 2>/dev/null || true" EXIT
 "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --constraint constraints.txt \
   --build-constraint constraints.txt --compile-bytecode --editable "$PACKAGES" 9>&- ||
   fail "the packages could not be installed; uv's message above says why" \

@@ -65,6 +65,40 @@ def test_the_tree_in_the_readme_is_that_of_the_repository(root):
         assert [name for name in top if not (root / name).exists()] == []
 
 
+def test_both_readmes_have_the_same_figures_commands_and_links(root):
+    pages = [_text(root / page) for page in ("README.md", "README.zh-CN.md")]
+    english, chinese = (re.sub(r"(\d+) to (\d+)%", r"\1% to \2%", text) for text in pages)
+    measures = r"(?<![\w.])\.\d+|\d[\d,.]*(?= ?(?:s|GB|%)(?!\w))"
+    commands = r"`((?:python|pytest|make|clickflow|dvc) [^`]*)`"
+    for what in (measures, commands):
+        assert sorted(re.findall(what, english)) == sorted(re.findall(what, chinese))
+    links = [set(re.findall(r"\]\(([^)#\s]+)", text)) for text in pages]
+    assert {link for link in links[0] ^ links[1] if not link.startswith("README")} == set()
+
+
+def test_each_figure_of_the_readme_names_its_command(root):
+    """Each row of a table with a column of commands has one; under each table of measures stands the line *Command*."""
+    text = _text(root / "README.md")
+    sections = re.split(r"^(?=##)", text[text.index("## Results") : text.index("## More")], flags=re.MULTILINE)
+    for section in sections:
+        rows = re.findall(r"^\|.*\|$", section, re.MULTILINE)
+        if not rows or not re.search(r"[^\w]\.\d\d|\d s\b", "".join(rows)):
+            continue
+        if "command" in rows[0]:
+            bare = [
+                row for row in rows[2:] if not re.search(r"`(python|pytest) |the same|public tools", row.split("|")[-2])
+            ]
+            assert bare == []
+        else:
+            assert re.search(r"^Commands?: ", section, re.MULTILINE), section[:80]
+
+
+def test_no_entry_of_the_changelog_stands_twice(root):
+    entries = re.split(r"\n(?=- |#)", _text(root / "CHANGELOG.md"))
+    firsts = [entry[:80] for entry in entries if entry.startswith("- ")]
+    assert len(firsts) == len(set(firsts))
+
+
 def _text(path):
     return path.read_text(encoding="utf-8")
 

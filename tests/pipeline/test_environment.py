@@ -128,3 +128,18 @@ def test_the_demo_needs_no_developers_packages(clone: Path, bare: Path) -> None:
     assert lint.stdout.count("installed:") == 1
     assert "--editable .[dev]" in lint.stdout
     assert "installed:" not in make(clone, bare, "lint", "demo").stdout, "built twice"
+
+
+def test_an_installation_that_takes_its_time_says_that_it_is_at_work(clone: Path, bare: Path) -> None:
+    sleep = shutil.which("sleep")
+    give(bare, "git", "#!/bin/sh\n")
+    give(bare, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    give(bare, "sleep", f"#!/bin/sh\nexec {sleep} .2\n")  # half a minute
+    (clone / ".venv/bin").mkdir(parents=True)
+    (clone / ".venv/lib/python3/site-packages/one-1.dist-info").mkdir(parents=True)
+    give(clone / ".venv/bin", "python", "#!/bin/sh\n")
+    give(clone / ".venv/bin", "uv", f"#!/bin/sh\nexec {sleep} 1\n")
+    said = make(clone, bare, "environment")
+    assert said.returncode == 0, said.stderr
+    assert "s, 1 packages are in place" in said.stdout
+    assert said.stdout.rstrip().splitlines()[-1].startswith("environment: ready after")

@@ -305,7 +305,7 @@ function heading(view, models) {
   const times = steps.map((step) => step.time).filter(Boolean);
   const count = view.edits();
   const facts = [
-    steps.length ? t("steps", { n: steps.length }) + (times.length > 1 ? ` ${t("lasted", { time: lasted(times[times.length - 1] - times[0]) })}` : "") : null,
+    steps.length ? t("steps", { n: steps.length }) + (times.length > 1 ? t("lasted", { time: lasted(times[times.length - 1] - times[0]) }) : "") : null,
     times.length ? h("time", { datetime: new Date(times[0] / 1000).toISOString() }, minute(times[0])) : null,
     found.now ? t("as.of", { time: minute(found.now) }) : null,
     t(`source.${found.source}`),

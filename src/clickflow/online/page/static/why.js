@@ -121,7 +121,7 @@ function change(view, said) {
     h(
       "p",
       {},
-      words.join(", "), ": ", t("change.then", { after }), ", ", h("b", {}, shown(view.question, found.value)), " ",
+      words.join(t("comma")), t("colon"), t("change.then", { after }), t("comma"), h("b", {}, shown(view.question, found.value)), " ",
       button(t("change.try"), () => view.carryOut(found.edits), { "data-key": "try", class: "small" }),
     ),
   );
