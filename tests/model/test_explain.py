@@ -15,7 +15,7 @@ from clickflow.heads import outputs
 from clickflow.online import visits
 from clickflow.online.history import Question, Step
 from clickflow.online.served import Served
-from clickflow.online.why import changes, words
+from clickflow.online.why import changes, reading, words
 from clickflow.online.why.contributions import shapley
 from clickflow.online.why.explain import explain
 from clickflow.system.errors import UsageError
@@ -49,6 +49,25 @@ def test_an_effect_is_the_answer_less_that_to_the_history_without(shop: tuple[Pa
         }
         sizes = [abs(effect.effect) for effect in found.effects]
         assert sizes == sorted(sizes, reverse=True)
+
+
+def test_of_many_items_the_best_alone_are_asked_and_it_is_told_the_same(
+    shop: tuple[Path, Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, served = shop
+    questions = [Question(online_shop.history(folder, served, sequence)) for sequence in range(8)]
+    own = served.items.index_of["7"]
+    right = [explain(served, question, "next_item", target) for question in questions for target in (None, own)]
+    monkeypatch.setattr(reading, "SMALL", 1)
+    monkeypatch.setattr(reading, "TOGETHER", 3)
+    monkeypatch.setattr(reading, "QUICK", 1e-9)
+    found = [explain(served, question, "next_item", target) for question in questions for target in (None, own)]
+    for quick, slow in zip(found, right, strict=True):
+        assert quick.target == slow.target
+        assert (quick.search.change and quick.search.change.edits) == (slow.search.change and slow.search.change.edits)
+        assert [each.steps for each in quick.effects] == [each.steps for each in slow.effects]
+        effect, same = ([each.effect for each in one.effects] for one in (quick, slow))
+        assert np.allclose(effect, same, atol=1e-5)
 
 
 def test_a_change_gives_the_other_answer_and_no_nearer_one_does(shop: tuple[Path, Served]) -> None:

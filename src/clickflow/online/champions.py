@@ -365,7 +365,9 @@ def trim() -> None:
     import ctypes
     import gc
 
+    gc.unfreeze()
     gc.collect()
+    gc.freeze()  # what stays is not looked through again, which would hold up who answers
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

@@ -27,6 +27,8 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Feed = Mapping[str, npt.NDArray[Any]]
 
+MORE = 8
+"""So many times as many of the best are looked for where the graph names them all."""
 NEVER = -1e9
 """The score of a column that is no item."""
 
@@ -205,6 +207,8 @@ class Cut:
         # an item that stands nowhere here is no better than the last of the best that the graph does not name
         last = np.full(count, np.inf, np.float32)
         np.minimum.at(last, row[free], logs[free])
+        if 0 < most < known - FIRST_ITEM and np.isinf(last).any():  # the graph names all of the best
+            return self._best(output, read, MORE * most, also)
         sure = np.bincount(row[logs >= last[row]], minlength=count)
         whole = np.diff(starts) == known - FIRST_ITEM
         sure[whole] = np.diff(starts)[whole]

@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
+from clickflow.online.cut import Ranked
 from clickflow.online.history import Question
 from clickflow.online.served import Served
+from clickflow.online.table import SMALL
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import AMOUNTS
 from clickflow.system.errors import UsageError
@@ -19,6 +21,14 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 CELLS = 1 << 23
 """Numbers of answers that are held at a time."""
+TOGETHER = 32
+"""Histories that are asked of the best items at a time."""
+LOOKED_AT = 16
+"""Items that are among the best, at least."""
+LEAST, QUICK = 1e-9, 5e-4
+"""Log-probabilities below which an effect is none: where all items are scored in float32, and where what all of them
+weigh together is known to 1e-4 or so (`online.table`).
+"""
 HALF = 0.5
 """The threshold of a probability of which no costs say another: likelier than not."""
 BELOW, ABOVE = 0, 1
@@ -84,7 +94,14 @@ class Asker:
         self.served, self.output, self.form, self.question = served, output, FORMS[output.kind], question
         self.threshold = np.nan if threshold is None else threshold
         self.asked = 1
-        answers = served.answers([question])[output.name]
+        self.quick = output.kind == "ranking" and len(served.items) >= SMALL and served.quick([output.name])
+        """Whether the answers are asked of the best items alone; then they are known to `QUICK`."""
+        if self.quick:
+            (ranked,) = self._best([question], [] if target is None else [target], LOOKED_AT)
+            answers = np.full((1, served.width(output)), -np.inf, np.float32)
+            answers[0, ranked.items] = ranked.logs
+        else:
+            answers = served.answers([question])[output.name]
         self.side = int(self.form.side(answers, self.threshold)[0])
         own = self.side if self.form.target is None else self.form.target
         self.target = own if target is None else target
@@ -94,17 +111,41 @@ class Asker:
         self.answers: npt.NDArray[Any] = answers[0]
         self.value = float(answers[0, self.target])
 
+    @property
+    def least(self) -> float:
+        """An effect below is none."""
+        return QUICK if self.quick else LEAST
+
     def __call__(self, questions: Sequence[Question]) -> Asked:
         """All of them, so many at a time that `CELLS` numbers are held."""
         self.asked += len(questions)
-        size = max(1, CELLS // len(self.answers))
+        size = TOGETHER if self.quick else max(1, CELLS // len(self.answers))
         blocks = [questions[at : at + size] for at in range(0, len(questions), size)]
-        found = [self.read(self.served.answers(block)[self.output.name]) for block in blocks]
+        ask = self._quick if self.quick else lambda block: self.read(self.served.answers(block)[self.output.name])
+        found = [ask(block) for block in blocks]
         value, side = (
             np.concatenate([np.zeros(0, kind), *parts])
             for kind, parts in zip((np.float64, np.int64), zip(*found, strict=True) if found else ((), ()), strict=True)
         )
         return Asked(value, self._other(side) & ~np.isnan(value), side)
+
+    def _quick(self, questions: Sequence[Question]) -> tuple[Floats, Ints]:
+        """As `read`, NaN where nothing of a history is read."""
+        value, side = np.full(len(questions), np.nan), np.zeros(len(questions), np.int64)
+        there = [place for place, question in enumerate(questions) if not self.served.empty(question)]
+        for place, ranked in zip(
+            there, self._best([questions[place] for place in there], [self.target], 1), strict=True
+        ):
+            side[place] = ranked.items[0]
+            value[place] = ranked.logs[ranked.items == self.target][0]
+        return value, side
+
+    def _best(self, questions: Sequence[Question], also: Sequence[int], most: int) -> list[Ranked]:
+        if not questions:
+            return []
+        name, count = self.output.name, len(questions)
+        _, best = self.served.best(questions, {name: [most] * count}, [np.array(also, np.int64)] * count)
+        return best[name]
 
     def read(self, answers: npt.NDArray[Any]) -> tuple[Floats, Ints]:
         """The value of the target and the side, of answers [N, A]."""

@@ -18,8 +18,6 @@ NEWEST = 60
 """Steps that are left out one by one, the newest; what is older is left out together."""
 COVERING = 1.5
 """Steps cover each other where all of them change so many times more than each alone adds up to."""
-LEAST = 1e-9
-"""An effect below is none."""
 
 Left = tuple[What, tuple[int, ...]]
 """What is left out, and where it stands."""
@@ -73,11 +71,11 @@ def effects(asker: Asker) -> tuple[list[Effect], list[Left], Asked]:
                 item=item,
                 name=asker.name(item),
                 action=step.action if what in ("step", "action") else None,
-                effect=0.0 if abs(effect) < LEAST else effect,
+                effect=0.0 if abs(effect) < asker.least else effect,
                 without=asker.form.shown(value),
                 covering=what in ("item", "action")
                 and len(places) <= len(question.steps) / 2
-                and abs(effect) > COVERING * together + LEAST,
+                and abs(effect) > COVERING * together + asker.least,
             )
         )
     return sorted(found, key=lambda each: (-abs(each.effect), each.steps)), left, asked
