@@ -18,6 +18,7 @@ from small_shop import commit, git, with_airflow
 from clickflow.orchestration import graph
 from clickflow.orchestration.tasks import plan
 from clickflow.params.file import load
+from clickflow.system import process
 from clickflow.system.errors import UsageError
 from warm import Server
 
@@ -116,17 +117,38 @@ def test_what_airflow_cannot_carry_is_refused_when_compiling(tmp_path: Path, sta
         plan(graph.load(tmp_path))
 
 
-def retrain(shop: Path, *settings: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "clickflow.cli", "retrain", *(word for s in settings for word in ("-S", s))]
+# The command line, whose Airflow and DVC are loaded already: those who start them as always are stopped below.
+RETRAIN = """
+import sys
+from clickflow.cli import main
+from clickflow.orchestration import local
+local.PROGRAM = (sys.executable, "-c", {program!r})
+sys.argv[0] = "clickflow"
+main()
+"""
+PROGRAM = """
+import sys
+from airflow.settings import configure_vars
+from clickflow.airflow import inprocess
+from clickflow.system import process
+configure_vars()  # the folder of DAGs is another than the server's
+process._DVC = {dvc!r}
+sys.exit(inprocess.main(*sys.argv[1:]))
+"""
+
+
+def retrain(server: Server, shop: Path, *settings: str) -> "subprocess.CompletedProcess[str]":
+    code = RETRAIN.format(program=server.ask(PROGRAM.format(dvc=process._DVC)))
+    command = [sys.executable, "-c", code, "retrain", *(word for s in settings for word in ("-S", s))]
     return subprocess.run(command, cwd=shop, capture_output=True, text=True, timeout=800)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("airflow")
-def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path) -> None:
+def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path, airflow_server: Server) -> None:
     with_airflow(shop, root)
     before = git(shop, "status", "--porcelain")
-    done = retrain(shop, "simulator.events=4321")
+    done = retrain(airflow_server, shop, "simulator.events=4321")
     assert done.returncode == 0, done.stderr
     states = dict(line.split()[:2] for line in done.stderr.splitlines() if line.startswith("  "))
     assert states.pop("approve.next_step") == "skipped"
@@ -152,7 +174,7 @@ def test_a_run_under_airflow_is_recorded_and_announced(shop: Path, root: Path) -
 
     # The same once more: everything is known. Then bad data: the reason, its exit code, and nothing recorded.
     (shop / "data/raw/more.csv").write_text("rotten\n")
-    failed = retrain(shop)
+    failed = retrain(airflow_server, shop)
     assert failed.returncode == 3
     assert "stage check failed with exit code 3" in failed.stderr
     assert "a rotten row in raw.csv" in failed.stderr

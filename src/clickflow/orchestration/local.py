@@ -28,6 +28,8 @@ from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
 DAG = "retrain"
+PROGRAM = (sys.executable, "-m", "clickflow.airflow.inprocess")
+"""What runs a DAG."""
 
 DONE = {"success", "failed", "upstream_failed", "skipped", "removed"}
 MARKS = {"success": "[green]✓[/]", "failed": "[red]✗[/]", "running": "[cyan]▶[/]", "up_for_retry": "[yellow]↻[/]"}
@@ -99,10 +101,10 @@ def _start(
         "CLICKFLOW_UNATTENDED": "yes",  # nobody can answer without a server
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    words = ["-m", "clickflow.airflow.inprocess", str(paths.root / "dags"), DAG, moment.isoformat()]
+    words = [str(paths.root / "dags"), DAG, moment.isoformat(), json.dumps(conf), str(progress)]
     with (logs / "airflow.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, *words, json.dumps(conf), str(progress)],
+            [*PROGRAM, *words],
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
