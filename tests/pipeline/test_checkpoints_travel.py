@@ -16,6 +16,8 @@ from travelling_training import steps
 from clickflow.system.files import sha256
 from clickflow.training.checkpoint_mirror import Mirror
 
+pytestmark = pytest.mark.usefixtures("_dvc")
+
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.platform)])
 def worker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

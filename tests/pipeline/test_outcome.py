@@ -4,15 +4,15 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from in_airflow import started
 from small_shop import commit, with_airflow
+from typer.testing import CliRunner
 
+from clickflow import cli
 from warm import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -49,8 +49,9 @@ def note(day: str) -> str:
 
 def listed(shop: Path) -> dict[str, dict[str, Any]]:
     """`clickflow runs`, by the day in the run's name."""
-    command = [sys.executable, "-m", "clickflow.cli", "runs", "--json"]
-    said = subprocess.run(command, cwd=shop, capture_output=True, text=True, check=True).stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(shop)
+        said = CliRunner().invoke(cli.app, ["runs", "--json"]).stdout
     return {entry["id"].split("__")[1][:10]: entry for entry in json.loads(said)["runs"]}
 
 

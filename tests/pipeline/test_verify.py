@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from registry_workspace import MODEL, candidate, judged, lines, state, with_store, workspace
-from small_shop import git
+from small_shop import dvc, git
 from typer.testing import CliRunner
 
 from clickflow import cli
@@ -240,6 +238,7 @@ def test_no_lock_no_record(here: Paths) -> None:
     refused(here, "dvc.lock has no entry of gate@next_step")
 
 
+@pytest.mark.usefixtures("_dvc")
 def test_a_folder_hashes_as_dvc_has_it_and_the_file_that_changed_is_named(here: Paths) -> None:
     candidate(here, "one")
     (here.root / ".gitignore").write_text("")
@@ -249,7 +248,7 @@ def test_a_folder_hashes_as_dvc_has_it_and_the_file_that_changed_is_named(here: 
     (gate / "Zoë/b.txt").write_text("b")
     lock(here, MODEL)
     for words in (["init", "--quiet"], ["add", "--quiet", "reports/next_step/gate"]):
-        subprocess.run([sys.executable, "-m", "dvc", *words], cwd=here.root, check=True)
+        dvc(here.root, *words)
     assert f"md5: {locked.md5(gate)}\n" in gate.with_name("gate.dvc").read_text()
     (here.root / "dvc.yaml.kept").rename(here.root / "dvc.yaml")
     (gate / "Zoë/b.txt").write_text("c")
