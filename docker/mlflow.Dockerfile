@@ -2,8 +2,8 @@
 # `mlflow` as a package also brings what training and scoring need (scikit-learn, SciPy, PyArrow, Matplotlib, Docker's
 # client); the server does without, so it is installed by itself, beside a list of what the server imports.
 
-# Another date, or this image by digest: --build-arg DEBIAN=debian@sha256:…
-ARG DEBIAN=debian:bookworm-slim
+# Held to bytes; scripts/images.py renews it. Another: --build-arg DEBIAN=debian:bookworm-slim
+ARG DEBIAN=debian:bookworm-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251
 FROM ${DEBIAN} AS uv
 RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/fast && apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends ca-certificates python3-venv >/dev/null && rm -rf /var/lib/apt/lists/*

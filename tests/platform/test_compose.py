@@ -118,16 +118,35 @@ def test_images_that_are_built_here_name_a_user(root: Path) -> None:
         assert users and users[-1] in ("clickflow", "10001:10001"), file
 
 
-def test_images_that_are_pulled_have_exact_versions_here_and_in_env(
+def test_images_that_are_pulled_are_held_to_bytes_alike_everywhere(
     root: Path, services: dict[str, Any], example: dict[str, str]
 ) -> None:
+    """A version's tag may be pushed again; `python scripts/images.py` renews what stands here."""
     pulled = {name: service["image"] for name, service in services.items() if "build" not in service}
     pulled["rclone"] = services["s3"]["build"]["args"]["RCLONE"]
     assert set(pulled) == {"postgres", "redis", "rclone", "prometheus", "grafana"}
     for name, image in pulled.items():
-        assert re.search(r":v?\d+\.\d+(\.\d+)?$", filled(image, {})), (name, image)
+        assert re.search(r":v?\d+\.\d+(\.\d+)?@sha256:[0-9a-f]{64}$", filled(image, {})), (name, image)
         assert filled(image, {}) == filled(image, example), name
     assert filled(pulled["rclone"], {}) in (root / "docker/s3.Dockerfile").read_text(encoding="utf-8")
+
+
+def test_every_image_that_is_built_here_starts_from_bytes(
+    root: Path, services: dict[str, Any], example: dict[str, str]
+) -> None:
+    bases = {
+        filled(service["build"].get("args", {}).get("DEBIAN", ""), {})
+        for service in services.values()
+        if "build" in service
+    }
+    assert bases - {""} == {example["DEBIAN_IMAGE"]} and "@sha256:" in example["DEBIAN_IMAGE"]
+    for name in ("Dockerfile", "mlflow.Dockerfile", "s3.Dockerfile"):
+        text = (root / "docker" / name).read_text(encoding="utf-8")
+        said = dict(re.findall(r"^ARG (DEBIAN|RCLONE)=(\S+)$", text, re.MULTILINE))
+        assert set(said.values()) <= {example["DEBIAN_IMAGE"], example["RCLONE_IMAGE"]}, name
+        stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+        outside = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) - stages
+        assert outside == {f"${{{argument}}}" for argument in said}, (name, outside)
 
 
 def test_each_service_is_given_the_secrets_that_it_uses_and_no_other(

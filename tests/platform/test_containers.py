@@ -160,10 +160,11 @@ def build(root: Path, clone: Path, program: str) -> dict[str, str]:
         words = [isolated, "--format", "docker"]
     else:
         words = [program, "build", *(["--format", "docker"] if program == "podman" else [])]
+    here = ["--build-arg", "DEBIAN=debian:bookworm-slim"] if isolated.exists() else []  # made there, with other bytes
     named = {}
     for name, (file, target) in OURS.items():
         named[f"CLICKFLOW_{name.upper()}_IMAGE"] = image = f"localhost/clickflow-test-{name}:latest"
-        run(*words, "--quiet", "--target", target, "--tag", image, "--file", clone / file, clone, timeout=1200)  # type: ignore[arg-type]
+        run(*words, *here, "--quiet", "--target", target, "--tag", image, "--file", clone / file, clone, timeout=1200)  # type: ignore[arg-type]
     for variable, name in STAND_INS.items() if isolated.exists() else ():
         named[variable] = image = f"localhost/clickflow-test-{name}:latest"
         run(*words, "--quiet", "--target", name, "--tag", image, "--file", clone / "docker/stand-in/Dockerfile", clone)  # type: ignore[arg-type]
