@@ -103,8 +103,9 @@ def test_a_column_of_another_type_or_length_is_found_on_opening(store: Path) -> 
 
 
 def test_no_store_no_split_and_a_broken_card_are_said(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no packed store"):
+    with pytest.raises(DataError, match="there is no packed store") as told:
         open_split(tmp_path / "nowhere", "train")
+    assert all(word in told.value.next_step for word in ("dvc repro", "clickflow checkout RUN", "sequences nowhere"))
     with pytest.raises(DataError, match="no split 'holdout'; it has test, train, valid"):
         open_split(store, "holdout")
     (store / "card.json").write_text("{}", encoding="utf-8")

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,38 @@ def test_who_can_be_looked_at_is_found_by_id_or_pseudonym_and_who_is_here_now_co
     assert nobody.status_code == 404
     assert nobody.json()["next"]
     assert ask("GET", "/v1/console/subjects?unit=customer").json()["subjects"] == [], "there is no such store: no fault"
+
+
+def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_the_last_run(
+    folder: Path, served: Served, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `make demo`, and beside Airflow: the checkout holds no data."""
+    home, here = tmp_path / "home", Paths(tmp_path / "checkout")
+    monkeypatch.setenv("CLICKFLOW_HOME", str(home))
+    ask = client(served, extra={"params": params, "paths": here})
+    found: dict[str, Any] = {}
+
+    def look() -> None:
+        found["visits"] = ask("GET", "/v1/console/subjects?unit=session").json()["subjects"]
+        found["gate"] = ask("GET", "/v1/console/models").json()["models"][-1]["gate"]
+
+    look()
+    assert found == {"visits": [], "gate": None}
+    line: dict[str, Any] = {"version": 1, "champion": 1, "previous": 0, "reason": "a test"}
+    for run in ("gone", "earlier", "../../checkout", "latest"):
+        entries = ledger.read(ledger.path(here))
+        ledger.append(ledger.path(here), entries, action="promote", model=served.model, facts={"run_id": run}, **line)
+    for run, said in (("earlier", "hold"), ("latest", "promote")):
+        made = Paths(home / "runs" / run)
+        shutil.copytree(Paths(folder).sequences("session"), made.sequences("session"))
+        write_json(made.gate(served.model) / "decision.json", {"decision": said, "summary": "", "rules": []})
+    look()
+    assert found["gate"]["decision"] == "promote"
+    one = ask("GET", f"/v1/console/subjects/session/{found['visits'][0]['id']}").json()
+    assert len(one["steps"]) == found["visits"][0]["steps"]
+    write_json(here.gate(served.model) / "decision.json", {"decision": "reject", "summary": "", "rules": []})
+    look()
+    assert found["gate"]["decision"] == "reject", "of the checkout, where there is one"
 
 
 def test_the_last_runs_are_those_that_the_command_line_lists(

@@ -241,6 +241,7 @@ def _where_next(opened: Run, folder: Path, models: Sequence[str]) -> None:
         **{f"the report of {model}": f"{here}/reports/{model}/evaluation/report.html" for model in models},
         **{f"what the gate said of {model}": f"{here}/reports/{model}/gate/decision.html" for model in models},
         "the validation of the data": f"{here}/reports/data_docs/index.html",
+        "answers, and a page that says why": "clickflow serve; then open http://127.0.0.1:8600/",
         "experiments and versions": f"MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///{_short(home)}/mlflow.db",
         "the run in your checkout": f"clickflow checkout {opened.id}; git keeps it as {opened.reference}",
         "the same by hand": "clickflow open && dvc repro && clickflow promote",
@@ -248,7 +249,9 @@ def _where_next(opened: Run, folder: Path, models: Sequence[str]) -> None:
         "your own data": "params.yaml, source",
     }
     width = max(map(len, places))
-    console.out.print("[bold]Where to look next[/]")
+    activate = Path(sys.prefix) / "bin/activate"
+    first = f" (of commands `source {_short(activate)}` is the first)" if "VIRTUAL_ENV" not in os.environ else ""
+    console.out.print(f"[bold]Where to look next[/]{escape(first if activate.is_file() else '')}")
     for what, where in places.items():
         console.out.print(f"  {what:<{width}}  {escape(where)}")
 

@@ -169,4 +169,7 @@ def _microseconds(text: str | None) -> int | None:
 
 
 def _make(folder: Path) -> str:
-    return f"run `clickflow sequences {folder.name}`, or `dvc pull` if it was made elsewhere"
+    return (
+        f"`dvc repro` makes it, `clickflow checkout RUN` brings that of a run (`clickflow runs`); "
+        f"alone, once there are events: `clickflow sequences {folder.name}`"
+    )

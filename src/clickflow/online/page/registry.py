@@ -18,6 +18,7 @@ from typing import Any, Literal
 from clickflow.evaluation import paragraph
 from clickflow.gate import stage
 from clickflow.online.live import report
+from clickflow.online.page import places
 from clickflow.online.page.chinese import both
 from clickflow.params.schema import Params
 from clickflow.registry import canary, ledger
@@ -95,8 +96,8 @@ class Registry:
     def promote(self, model: str, reason: str, person: str) -> str:
         """Carry out the gate's decision. Raises UsageError where it is refused, or nothing may be promoted."""
         self._known(model)
-        decision = self._gate(model)
-        if decision is None or decision["decision"] != "promote":
+        decision = _json(self._paths.gate(model) / "decision.json")
+        if decision is None or decision.get("decision") != "promote":
             raise UsageError(
                 f"the gate has not let a candidate of {model} through",
                 kept="nothing was changed",
@@ -137,9 +138,14 @@ class Registry:
             return [], error.what if isinstance(error, ClickflowError) else f"the ledger cannot be read: {error}"
 
     def _gate(self, model: str) -> dict[str, Any] | None:
-        decision = _json(self._paths.gate(model) / "decision.json")
-        if decision is None:
-            return None
+        """The last decision, that of the checkout or, where none was made there, of the last run."""
+        for place in places.of(self._paths, model):
+            decision = _json(place.gate(model) / "decision.json")
+            if decision is not None:
+                return self._decided(model, decision, place)
+        return None
+
+    def _decided(self, model: str, decision: dict[str, Any], place: Paths) -> dict[str, Any]:
         shown = ("decision", "champion_version", "artefact_sha256")
         rules = [
             {
@@ -151,7 +157,7 @@ class Registry:
             }
             for rule in decision["rules"]
         ]
-        summary, sentence = both(decision.get("summary") or ""), self._sentence(model, decision)
+        summary, sentence = both(decision.get("summary") or ""), self._sentence(model, decision, place)
         return {
             **{name: decision.get(name) for name in shown},
             "summary": summary,
@@ -159,9 +165,9 @@ class Registry:
             "rules": rules,
         }
 
-    def _sentence(self, model: str, decision: dict[str, Any]) -> dict[str, str]:
+    def _sentence(self, model: str, decision: dict[str, Any], place: Paths) -> dict[str, str]:
         """The first paragraph of the report by language; as the decision has it where its report is not here."""
-        metrics = _json(self._paths.evaluation(model) / "metrics.json") or {}
+        metrics = _json(place.evaluation(model) / "metrics.json") or {}
         own = (metrics.get("artefact") or {}).get("model_sha256")
         if own is None or own != decision.get("model_sha256"):
             return {"en": decision.get("sentence") or ""}

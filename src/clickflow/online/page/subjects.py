@@ -10,6 +10,7 @@ import numpy as np
 
 from clickflow.online import visits
 from clickflow.online.history import Step
+from clickflow.online.page import places
 from clickflow.sequences.card import Card, read_card
 from clickflow.sequences.store import PackedSplit, open_split
 from clickflow.sequences.units import UNITS
@@ -60,12 +61,11 @@ class Log:
     """By part, a row a sequence."""
 
     @classmethod
-    def read(cls, paths: Paths, unit: str) -> "Log":
+    def read(cls, store: Path, home: Path) -> "Log":
         """Raises DataError where the store is not what was recorded."""
         from pyarrow import parquet
 
-        store = paths.sequences(unit)
-        integrity.verify(store, home=paths.home)
+        integrity.verify(store, home=home)
         card = read_card(store)
         wanted = (*IDS, "end", "length", "piece")
         tables = {}
@@ -147,23 +147,26 @@ class Log:
 
 
 class Logs:
-    """The stores of a workspace by unit, each read again when its card has changed."""
+    """The stores of a workspace by unit (`places`), each read again when it is another or its card has changed."""
 
     def __init__(self, paths: Paths | None) -> None:
         self._paths = paths
-        self._held: dict[str, tuple[int, Log]] = {}
+        self._held: dict[str, tuple[tuple[Path, int], Log]] = {}
 
     def of(self, unit: str) -> Log | None:
         """None where there is no store of that unit here. Raises DataError where it is not what was recorded."""
         if self._paths is None or unit not in UNITS:
             return None
-        try:
-            stamp = (self._paths.sequences(unit) / "card.json").stat().st_mtime_ns
-        except OSError:
-            return None
-        if self._held.get(unit, (0, None))[0] != stamp:
-            self._held[unit] = (stamp, Log.read(self._paths, unit))
-        return self._held[unit][1]
+        for place in places.of(self._paths):
+            store = place.sequences(unit)
+            try:
+                stamp = store, (store / "card.json").stat().st_mtime_ns
+            except OSError:
+                continue
+            if unit not in self._held or self._held[unit][0] != stamp:
+                self._held[unit] = (stamp, Log.read(store, self._paths.home))
+            return self._held[unit][1]
+        return None
 
 
 def pseudonyms(name: str, make: Any) -> dict[str, Kind | None]:

@@ -42,7 +42,7 @@ function elsewhere(server) {
   if (!there.length && server.person?.may_promote) return null;
   return h(
     "p",
-    { class: "soft" },
+    { class: "soft small" },
     there.length ? [t("links"), ": ", there.flatMap(([name, address], index) => [index ? ", " : "", h("a", { href: address, rel: "noreferrer" }, t(`link.${name}`))])] : null,
     server.person?.may_promote ? null : [there.length ? ". " : "", sentence(t(server.keys ? "act.read" : "act.no.keys"))],
   );
