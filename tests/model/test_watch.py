@@ -1,14 +1,17 @@
 """`clickflow watch` on a simulated shop: it stays quiet where nothing has moved, and calls where something has."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import watched_shop
+from rich.console import Console
 from watched_shop import MODEL, call, change_later, param
 
-from clickflow.monitoring import windows
+from clickflow.monitoring import report, rule, windows
+from clickflow.monitoring.rule import Bound, Judged, Verdict
 from clickflow.sequences.store import Bounds, PackedSplit
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json
@@ -226,3 +229,33 @@ def test_a_folder_that_holds_something_else_is_left_alone(paths: Paths) -> None:
         with pytest.raises(UsageError, match="mine exists and holds no"):
             call(*words, "--out", str(paths.root / "mine"))
     assert (paths.root / "mine/letter.txt").read_text() == "dear"
+
+
+def test_in_a_narrow_terminal_each_bound_stands_whole() -> None:
+    """A name as long as the longest of the shipped models, five windows, 80 columns."""
+    bound = Bound(name="next_action.log_loss", kind=rule.METRIC, value=0.863, limit=1.041, breach=True)
+    windows = tuple(
+        Judged(
+            since=f"2026-02-0{day}T00:00",
+            until=f"2026-02-0{day}T22:23",
+            sequences=700,
+            after_training=700,
+            bounds=(bound,),
+        )
+        for day in range(1, 6)
+    )
+    verdict = Verdict(model="next_step", version=1, windows=windows, breaches=5, retrain=True, why="5 of 5")
+    told = {
+        "newest_event": "2026-02-05T22:23:00",
+        "age_hours": 7218.4,
+        "report": "report.html",
+        "stale": False,
+        "refused_files": [],
+    }
+    screen = Console(width=80, file=StringIO())
+    screen.print(report.console_text(told, [verdict]))
+    said = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in said
+    assert said.count("≤1.041") == 5
+    assert said.count(".863✗") == 5
+    assert "300.8 days old" in said

@@ -47,7 +47,9 @@ def console_text(result: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Any:
 
 def age(hours: float | None) -> str:
     """How old the newest event is, for people; None: the log has no clock."""
-    return "by an order alone, of no known age" if hours is None else f"{hours:.1f} hours old"
+    if hours is None:
+        return "by an order alone, of no known age"
+    return f"{hours:.1f} hours old" if hours < 48 else f"{hours / 24:.1f} days old"
 
 
 def _table(verdict: Verdict) -> Any:
@@ -63,9 +65,10 @@ def _table(verdict: Verdict) -> Any:
         title=f"{verdict.model}, version {verdict.version}: windows to{f' {ends[-1][11:]}' if whole else ''} (UTC)",
         title_justify="left",
     )
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     for window in verdict.windows:
-        table.add_column(minute(window.until)[5 : 10 if whole else 16], justify="right", no_wrap=True)
+        # where there is no room the bound stands below its value: cut off it would say nothing
+        table.add_column(minute(window.until)[5 : 10 if whole else 16], justify="right", overflow="fold")
     table.add_row("sequences", *(f"{window.sequences:,}" for window in verdict.windows))
     for number, bound in enumerate(verdict.windows[0].bounds):
         cells = [window.bounds[number] for window in verdict.windows]
@@ -79,7 +82,7 @@ def _cell(bound: Bound) -> str:
         return "[dim]–[/]"
     least = bound.kind == LIVE or (bound.kind == METRIC and rule.sign(bound.name) > 0)
     sign = "≥" if least else "≤"
-    value = f"[bold red]{_brief(bound.value)}✗[/]" if bound.breach else f"{_brief(bound.value)} "
+    value = f"[bold red]{_brief(bound.value)}✗[/] " if bound.breach else f"{_brief(bound.value)} "
     return f"{value}[dim]{sign}{_brief(bound.limit)}[/]"
 
 

@@ -138,6 +138,7 @@ export const TABLE = {
   "change.change": ["if step {step} were: {to} {item}", "若第 {step} 步为：{to} {item}"],
   "change.add": ["with one more step: {to} {item}", "再加一步：{to} {item}"],
   "change.then": ["then {after}", "结果变为“{after}”"],
+  "change.then.other": ["then {after} is the likeliest, and {what} has", "最可能变为“{after}”，“{what}”的概率为"],
   "change.above": ["likelier than not", "可能性超过一半"],
   "change.below": ["less likely than not", "可能性不到一半"],
   "change.above.amount": ["above {n}", "高于 {n}"],

@@ -99,6 +99,13 @@ function features(view, said) {
   ];
 }
 
+/** What the answer then is; of several that are possible, what becomes of the one that is asked about too. */
+function then(view, found, after) {
+  if (found.after in ASWELL) return [t("change.then", { after }), t("comma")];
+  const { kind, target } = view.question;
+  return [t("change.then.other", { after, what: kind === "classes" ? action(target) : named({ ...view.now.items[target], item: target }) }), " "];
+}
+
 const ASWELL = { above: "change.above", below: "change.below" };
 
 function change(view, said) {
@@ -121,7 +128,7 @@ function change(view, said) {
     h(
       "p",
       {},
-      words.join(t("comma")), t("colon"), t("change.then", { after }), t("comma"), h("b", {}, shown(view.question, found.value)), " ",
+      words.join(t("comma")), t("colon"), then(view, found, after), h("b", {}, shown(view.question, found.value)), " ",
       button(t("change.try"), () => view.carryOut(found.edits), { "data-key": "try", class: "small" }),
     ),
   );
