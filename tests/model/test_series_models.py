@@ -20,6 +20,7 @@ from clickflow.artefact.artefact import load
 from clickflow.evaluation import held_out, measure
 from clickflow.evaluation.answers import forecast
 from clickflow.forecasting import forecaster, scores
+from clickflow.gate import stage
 from clickflow.heads import HEADS
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.file import check
@@ -163,6 +164,18 @@ def test_it_is_measured_by_the_field_s_metrics_on_every_step_ahead(shop: Paths) 
     # sixteen series are too few to show that one system is better than another
     assert {name.split()[0] for name, verdict in rules.items() if verdict == "not_judged"} == {"beats"}
     assert "failed" not in rules.values()
+
+
+@pytest.mark.parametrize(
+    ("primary", "expected"), [("demand.weighted_quantile_loss", "warn"), ("trend.log_loss", "hold")]
+)
+def test_a_forecast_does_not_wait_for_the_calibration_of_its_trend(shop: Paths, primary: str, expected: str) -> None:
+    params = load_params(shop.params)
+    params = replace(params, gate=replace(params.gate, max_calibration_error=0.0, primary=primary))
+    params = replace(params, champion={MODEL: 0})
+    rules = {rule["rule"]: rule for rule in stage.judge(params, shop, MODEL, lambda *_: 1)["rules"]}
+    found = rules["calibration of trend"]
+    assert (found["verdict"], found["severity"]) == ("failed", expected)
 
 
 def test_what_ships_is_the_file_that_was_trained_and_no_other_is_loaded(shop: Paths, tmp_path: Path) -> None:

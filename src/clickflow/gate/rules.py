@@ -349,9 +349,10 @@ def _calibrated(gate: ResolvedGate, evidence: Evidence, head: str) -> Rule:
         return Rule(rule=rule, verdict="not_judged", severity="hold", text=text, evidence={"bound": bound})
     interval = _interval((entry.get("low"), entry.get("high"))) if isinstance(entry, Mapping) else None
     passed = observed <= bound
+    severity = "hold" if head == gate.output else outputs.head(head).calibration
     text = f"the expected calibration error is {observed:.4f}{_shown(interval)}, {_limit(passed)} {bound:g}"
     facts = {"metric": f"{head}.{metrics.CALIBRATION}", "observed": observed, "bound": bound, "interval": interval}
-    return Rule(rule=rule, verdict=verdict(passed), severity="hold", text=text, evidence=facts)
+    return Rule(rule=rule, verdict=verdict(passed), severity=severity, text=text, evidence=facts)
 
 
 def _budget(what: str, observed: float | None, bound: float, unit: str) -> Rule:

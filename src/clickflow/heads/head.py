@@ -143,6 +143,10 @@ class Head:
     """The least its metrics may be, where params.yaml does not say."""
     beat_baselines: Mapping[str, Any] = field(default_factory=dict)
     """By metric, what follows where it is not shown to be better than its baselines, as in params.yaml."""
+    calibration: Literal["hold", "warn"] = "hold"
+    """Of kinds classes and probability, what follows where its calibration error is above `gate.max_calibration_error`
+    and the model goes by another head; the head that it goes by holds it always.
+    """
     truth: str | None = None
     """What of a simulated log's true process answers it: a name in `clickflow.evaluation.oracle`; None: nothing."""
     questions: Mapping[str, str] = field(default_factory=dict)

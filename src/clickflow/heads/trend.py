@@ -49,6 +49,7 @@ HEAD = Head(
     primary="log_loss",
     at_end=True,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
+    calibration="warn",  # it is read off the forecast, which must not wait for it
     means={"en": "a rise", "zh": "上升"},
     note="Asked as of each origin of each series that is old enough; yes is more units in the horizon than in as many "
     "steps before it. Where both are equal nothing is asked.",
