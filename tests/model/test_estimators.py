@@ -9,6 +9,7 @@ import pytest
 from clickflow.models import estimators
 from clickflow.models.estimators.graph import INPUT, Graph
 from clickflow.models.estimators.lifetime import READS, Lifetime, fit_bgnbd
+from clickflow.models.estimators.linear import Column
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError
 
@@ -79,6 +80,31 @@ def test_a_blend_of_amounts_has_a_hurdle_where_some_are_0_and_goes_without_where
     assert "hurdle" in fitted("blend", "amount").members
     given: dict[str, Any] = {"kind_of_answer": "amount", "groups": groups, "params": QUICK}
     assert "hurdle" not in estimators.fit("blend", x, target + 1, **given).members
+
+
+def test_one_order_of_a_billion_does_not_turn_the_ranking_of_all_others() -> None:
+    from scipy.stats import spearmanr
+
+    random = np.random.default_rng(0)
+    n = 800
+    tenure = random.uniform(200, 300, n)
+    span = tenure * random.uniform(0.8, 1, n)
+    history = np.stack([random.integers(0, 20, n), span, tenure, random.lognormal(3, 1, n)], axis=1).astype(np.float32)
+    target = np.where(random.random(n) < 0.5, history[:, 0] * history[:, 3], 0.0)
+    poorest = int(np.lexsort((history[:, 3], history[:, 0]))[0])
+    slip = target.copy()
+    slip[poorest] = 1e9
+
+    def order(amounts: Array) -> float:
+        estimator = estimators.fit(
+            "blend", history, amounts, kind_of_answer="amount", names=READS, params=QUICK | {"horizon_days": 30}
+        )
+        assert isinstance(lifetime := estimator.members["lifetime"], Column) and lifetime.sign == 1
+        return float(spearmanr(estimator.predict(history)[:, 0], history[:, 0] * history[:, 3]).statistic)
+
+    assert estimators.ceiling(slip) == pytest.approx(estimators.ceiling(target), rel=0.2)
+    assert order(target) > 0.95 and order(slip) > 0.7
+    assert estimators.ceiling(np.zeros(3)) == np.inf
 
 
 def test_trees_send_values_beside_a_threshold_to_the_same_leaf() -> None:

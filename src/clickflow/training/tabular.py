@@ -178,6 +178,11 @@ class _Fitting:
     def fit(self, parts: tuple[str, ...]) -> Estimator:
         """An estimator of the head, fitted to some parts."""
         head, (x, target, group, now) = named(self.head), self.rows(parts)
+        if head.kind == "amount" and (huge := int((target > (most := estimators.ceiling(target))).sum())):
+            console.say(
+                f"{head.name}: {huge:,} of {len(target):,} amounts are above {most:,.0f}, {estimators.HUGE} times the "
+                f"99th percentile of those above 0, and are learned from as that; the largest is {target.max():,.0f}"
+            )
         params = {
             "most_rows": 2 * self.spec.max_questions,
             "classes": len(head.names(self.card)),

@@ -18,7 +18,7 @@ from clickflow.models.estimators.trees import fit_hurdle, fit_trees, has_hurdle
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError, nearest
 
-__all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "fit", "load", "recency"]
+__all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "ceiling", "fit", "load", "recency"]
 
 KINDS: dict[str, tuple[str, ...]] = {
     "logistic": ("linear",),
@@ -35,6 +35,8 @@ AMOUNT_L2 = 10
 """How much stronger `l2` is for amounts, of which a few are very large."""
 AMOUNT_SHRINKAGE = 100
 """So is `shrinkage`: which member foresaw the few largest orders is chance, and the weights stay near equal."""
+HUGE = 20
+"""Times the 99th percentile of what is spent: more than that is learned from as that (`ceiling`)."""
 CORE = (
     "recency_days",
     "tenure_days",
@@ -90,6 +92,14 @@ def recency(times: Array) -> Array:
     return weights
 
 
+def ceiling(target: Array) -> float:
+    """The amount that larger ones of a target [N] are learned from as: `HUGE` times the 99th percentile of those above
+    0; inf where there is none. An order of a billion, mostly a slip, would be all that trees and weights are fitted to.
+    """
+    some = target[target > 0]
+    return HUGE * float(np.quantile(some, 0.99)) if len(some) else float("inf")
+
+
 def fit(
     kind: str,
     x: Array,
@@ -103,7 +113,8 @@ def fit(
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
 ) -> Estimator:
-    """Fit a `kind` of model to features x [N, F] and a target [N]; what is below 0 in it is nobody's and left out.
+    """Fit a `kind` of model to features x [N, F] and a target [N]; what is below 0 in it is nobody's and left out. An
+    amount counts up to `ceiling`.
 
     How many rounds and which weights of members is decided by folds over `groups` (customers, visits; none given: each
     row is its own), so that no answer is judged by a model that saw it. `valid` (x, target) joins the rows at their
@@ -190,6 +201,8 @@ def _problem(
             raise DataError(f"all {len(kept):,} questions are answered by {only}: nothing can be learned")
     elif not (target[kept] > 0).any():
         raise DataError(f"the amount is 0 in all {len(kept):,} answers: nothing can be learned")
+    else:
+        target = np.minimum(target, ceiling(target))
     return Problem(
         x=x[kept],
         target=target[kept],

@@ -106,9 +106,13 @@ class Column:
 
 
 def fit_column(problem: Problem, column: int) -> tuple[Column, Array]:
-    """The column, with the sign that it has towards the target; a sign is no fit, so all rows are scored by it."""
+    """The column, with the sign that its rank has towards that of the target, which one huge amount does not turn; a
+    sign is no fit, so all rows are scored by it.
+    """
+    from scipy.stats import rankdata
+
     there = ~np.isnan(problem.x[:, column])
-    value, target = problem.x[there, column].astype(np.float64), problem.target[there]
+    value, target = rankdata(problem.x[there, column]), rankdata(problem.target[there])
     sign = -1.0 if float(np.mean((value - value.mean()) * (target - target.mean()))) < 0 else 1.0
     found = Column(column, sign)
     return found, found.scores(problem.x)
