@@ -13,10 +13,9 @@ from hypothesis import settings
 
 import memory_folder
 
-# CI asks the same questions every time; a person's machine asks new ones.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# CI asks the same questions every time; a person's machine asks new ones. On a busy machine any of them may take long.
+settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("tests")
 
 # Params by the hundred: libyaml reads them eight times as fast, to the same values.
 yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]

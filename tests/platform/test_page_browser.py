@@ -31,6 +31,10 @@ from clickflow.registry import ledger, promote
 from clickflow.system.files import write_json
 from clickflow.system.paths import Paths
 
+PATIENCE = 60_000
+"""Milliseconds that the page may take: other tests run beside it."""
+expect.set_options(timeout=PATIENCE)
+
 pytestmark = [
     pytest.mark.platform,
     pytest.mark.timeout(240),
@@ -130,7 +134,7 @@ class Reader:
                 **context,
             }
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -149,7 +153,7 @@ class Reader:
 
     def settled(self) -> None:
         """Until nothing is loading."""
-        expect(self.page.locator(".loading")).to_have_count(0, timeout=60_000)
+        expect(self.page.locator(".loading")).to_have_count(0)
         expect(self.page.locator("[aria-busy]")).to_have_count(0)
 
     def faults(self) -> list[str]:
@@ -419,7 +423,7 @@ def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served:
     before = (home / "ledger.jsonl").read_bytes()
     page.keyboard.press("Enter")
     # versions of this workspace were never registered: the command line refuses, and the page says why and what next
-    expect(page.locator(".acts form")).to_contain_text("registry.mlflow_uri", timeout=60_000)
+    expect(page.locator(".acts form")).to_contain_text("registry.mlflow_uri")
     expect(page.get_by_label("Reason")).to_be_enabled()
     assert (home / "ledger.jsonl").read_bytes() == before
     page.get_by_role("button", name="Sign out").click()

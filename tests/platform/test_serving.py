@@ -72,7 +72,7 @@ class Server:
         self.log = folder / "serve.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out)
-        self.client = httpx.Client(base_url=self._address(), timeout=10, trust_env=False)
+        self.client = httpx.Client(base_url=self._address(), timeout=60, trust_env=False)
         self.until(lambda: self.client.get(self.up).status_code == 200)
 
     def _address(self) -> str:
@@ -385,7 +385,7 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
     with (tmp_path / "prometheus.log").open("wb") as out:
         prometheus = subprocess.Popen(["prometheus", *own], stdout=out, stderr=out)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60, trust_env=False) as client:
 
             def asked(query: str) -> Any:
                 return client.get("/query", params={"query": query}).json()
@@ -398,7 +398,7 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
             ready = f"http://127.0.0.1:{port}/-/ready"
             server.until(lambda: httpx.get(ready, trust_env=False).status_code == 200)
             server.until(answers)
-            assert asked("up")["data"]["result"][0]["value"][1] == "1"
+            server.until(lambda: asked("up")["data"]["result"][0]["value"][1] == "1")  # of the last second
             board = json.loads((folder / "dashboard.json").read_text())
             panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
             for expression in [*panels, *(each["expr"] for each in board["annotations"]["list"])]:
@@ -407,7 +407,7 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
                 assert said["status"] == "success", (expression, said)
     finally:
         prometheus.terminate()
-        prometheus.wait(30)
+        prometheus.wait(60)
     assert server.end() == []
 
 
