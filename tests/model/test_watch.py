@@ -259,3 +259,15 @@ def test_in_a_narrow_terminal_each_bound_stands_whole() -> None:
     assert said.count("≤1.041") == 5
     assert said.count(".863✗") == 5
     assert "300.8 days old" in said
+
+
+def test_a_page_says_of_a_loss_what_is_the_most_and_each_reason_once() -> None:
+    html = Path(report.__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
+    assert "bound|least" in html
+    least = {name: report._least(Bound(name=name, kind=rule.METRIC)) for name in ("next_action.log_loss", "recall@20")}
+    assert least == {"next_action.log_loss": False, "recall@20": True}
+    few = Bound(name="hour", kind="drift", why="3 sequences, 100 are needed")
+    window = Judged(
+        since="2026-02-01T00:00", until="2026-02-01T22:23", sequences=3, after_training=3, bounds=(few, few)
+    )
+    assert report._reasons([window, window]) == [(few.why, ["2026-02-01 22:23"] * 2)]

@@ -353,6 +353,23 @@ def test_status_names_champion_candidate_and_last_decision(here: Paths) -> None:
         assert text in shown
 
 
+def test_status_that_waited_for_mlflow_while_another_changed_the_champion_accuses_nobody(
+    here: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate(here, "one")
+    call("promote")
+    connect = mlflow_client.connect
+
+    def slow(*words: Any) -> Any:
+        monkeypatch.setattr(mlflow_client, "connect", connect)  # the next one waits no longer
+        call("rollback", MODEL, "--to", "0", "--reason", "meanwhile")
+        return connect(*words)
+
+    monkeypatch.setattr(mlflow_client, "connect", slow)
+    found = call("status")["models"][MODEL]
+    assert (found["champion"], found["last"]["why"]) == (None, "meanwhile")
+
+
 def test_an_alias_changed_by_hand_follows_the_ledger_again(here: Paths) -> None:
     candidate(here, "one")
     call("promote")

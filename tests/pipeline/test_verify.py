@@ -141,6 +141,7 @@ def test_the_lock_of_a_run_is_the_one_that_git_keeps(here: Paths, monkeypatch: p
     edit_rows(paths, "popularity", 40)
     judged(paths, MODEL, "promote")
     refused(paths, "dvc.lock of run run-7 changed after it was recorded", "git checkout -- dvc.lock")
+    refused(paths, "dvc.lock of run run-7 changed after it was recorded", "git commit -a")
     git(paths.root, "commit", "--quiet", "--all", "--amend", "--no-edit")
     refused(paths, "is not the record of run run-7: git keeps it as")
 

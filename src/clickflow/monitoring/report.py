@@ -80,10 +80,14 @@ def _table(verdict: Verdict) -> Any:
 def _cell(bound: Bound) -> str:
     if bound.value is None or bound.limit is None:
         return "[dim]–[/]"
-    least = bound.kind == LIVE or (bound.kind == METRIC and rule.sign(bound.name) > 0)
-    sign = "≥" if least else "≤"
+    sign = "≥" if _least(bound) else "≤"
     value = f"[bold red]{_brief(bound.value)}✗[/] " if bound.breach else f"{_brief(bound.value)} "
     return f"{value}[dim]{sign}{_brief(bound.limit)}[/]"
+
+
+def _least(bound: Bound) -> bool:
+    """Whether the limit is the least that the value may be."""
+    return bound.kind == LIVE or (bound.kind == METRIC and rule.sign(bound.name) > 0)
 
 
 def _brief(share: float) -> str:
@@ -101,7 +105,7 @@ def page(result: Mapping[str, Any], seen: Sequence[Seen]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"minute": minute, "named": title, "age": age}
+    environment.filters |= {"minute": minute, "named": title, "age": age, "least": _least}
     environment.filters["data_uri"], environment.filters["thousands"] = data_uri, lambda n: f"{n:,}"
     environment.filters["number"] = lambda value: "–" if value is None else f"{value:.4f}"
     template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
@@ -111,9 +115,13 @@ def page(result: Mapping[str, Any], seen: Sequence[Seen]) -> str:
     )
 
 
-def _reasons(window: Judged) -> list[str]:
-    """Why bounds of a window were not judged, each reason once."""
-    return list(dict.fromkeys(bound.why for bound in window.bounds if bound.why))
+def _reasons(windows: Sequence[Judged]) -> list[tuple[str, list[str]]]:
+    """Why bounds were not judged, each reason once with the ends of its windows."""
+    found: dict[str, list[str]] = {}
+    for window in windows:
+        for why in dict.fromkeys(bound.why for bound in window.bounds if bound.why):
+            found.setdefault(why, []).append(minute(window.until))
+    return list(found.items())
 
 
 def _draw(seen: Seen) -> list[Figure]:

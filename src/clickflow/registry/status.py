@@ -93,9 +93,25 @@ def collect(params: Params, paths: Paths) -> tuple[list[ModelStatus], str, str]:
     shown = mlflow_client.without_password(mlflow_client.uri_of(params, paths))
     store = None if mlflow_client.untouched(params, paths) and not entries else mlflow_client.connect(params, paths)
     if store:
-        for model in sorted(params.models):
-            followers.check(store, entries, model)
+        entries = _followed(store, paths, entries, sorted(params.models))
     return [_of(params, store, entries, model) for model in sorted(params.models)], shown, ledger.signing(entries)
+
+
+def _followed(store: Store, paths: Paths, entries: list[Entry], models: Sequence[str]) -> list[Entry]:
+    """The ledger that the registry has followed, read again where lines came while the registry was asked.
+
+    Raises DataError where it is not this one.
+    """
+    while True:
+        try:
+            for model in models:
+                followers.check(store, entries, model)
+            return entries
+        except DataError:
+            now = ledger.whole(paths)
+            if len(now) <= len(entries):
+                raise
+            entries = now
 
 
 def _of(params: Params, store: Store | None, entries: list[Entry], model: str) -> ModelStatus:

@@ -75,7 +75,8 @@ def _of_record(origin: Origin) -> Objection | None:
     if changed := [name for name in origin.files if name.startswith(_KEPT)]:
         return Objection(
             f"{', '.join(changed[:5])} of run {run} changed after it was recorded",
-            f"`git checkout -- {' '.join(changed[:5])}` puts back what the run had",
+            f"`git checkout -- {' '.join(changed[:5])}` puts back what the run had; "
+            "work of your own on top of it is committed first: `git switch -c NAME && git commit -a`",
         )
     return None
 
