@@ -78,12 +78,12 @@ class Boosting:
     horizon: int
     shared: Shared
 
-    def forecast(self, known: Panel) -> Array:
-        """Forecasts [s, h, 4] of all series of `known`."""
+    def forecast(self, known: Panel, held: Lags | None = None) -> Array:
+        """Forecasts [s, h, 4] of all series of `known`; `held`: its lags as fitted, where they are there."""
         import lightgbm
 
-        known = known.as_fitted(self.shared)
-        held = lags(known)
+        held = held or lags(known.as_fitted(self.shared))
+        known = held.panel
         series = len(known.values)
         rows = np.repeat(np.arange(series), self.horizon)
         origins = np.full(len(rows), known.periods)
@@ -96,11 +96,11 @@ class Boosting:
         return made
 
 
-def fit(known: Panel, horizon: int, *, seed: int = 0) -> Boosting | None:
-    """Train on all that `known` holds; None where that is too little."""
+def fit(known: Panel, horizon: int, *, seed: int = 0, held: Lags | None = None) -> Boosting | None:
+    """Train on all that `known` holds, `held` its lags where they are there; None where that is too little."""
     import lightgbm
 
-    held = lags(known)
+    held = held or lags(known)
     asked = training_questions(held, horizon, seed)
     if len(asked.rows) < LEAST:
         return None

@@ -5,23 +5,25 @@ series is of (fast, intermittent, short) and of the level, then moved to where t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, gru, naive, shared
+from clickflow.forecasting import boosting, gru, linear, naive, shared
 from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.gru import Gru
+from clickflow.forecasting.lags import lags
 from clickflow.forecasting.level import seasonal_level
+from clickflow.forecasting.linear import Linear
 from clickflow.forecasting.local import LOCAL, Method
 from clickflow.forecasting.panel import LEVELS, Panel, Shared
 from clickflow.forecasting.scores import pinball
 
 Array = NDArray[Any]
 
-BOOSTING, GRU = LEARNED = ("boosting", "gru")
+BOOSTING, LINEAR, GRU = LEARNED = ("boosting", "linear", "gru")
 """What learns from all series."""
 LEVEL = "seasonal_level"
 PARTS: Mapping[str, Method] = {
@@ -38,6 +40,8 @@ SHORT = {"day": 28, "week": 12, "month": 14}
 """Fewer periods are few."""
 BACKTESTS = 4
 """Origins before the end at which all methods are asked, where there are so many."""
+BEFORE = {"day": (2, 3), "week": (79, 100), "month": (2, 3)}
+"""Share of the panel that lies before the first of them: weeks have few years, and half a year less is another past."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
     "fast": {
         "ets": 2,
@@ -48,10 +52,11 @@ PRIOR: Mapping[str, Mapping[str, float]] = {
         "window": 1,
         LEVEL: 1,
         "theta": 1,
+        LINEAR: 2,
         GRU: 1,
     },
-    "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 2.5, "croston_sba": 0.5},
-    "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2},
+    "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 2.5, "croston_sba": 0.5, LINEAR: 0.5},
+    "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2, LINEAR: 1},
 }
 """Weights of the methods, up to a factor, before anything is known of the panel."""
 TRUST = 10
@@ -62,7 +67,7 @@ ALONE = {"day": (0.5, 1), "week": (0.5, 1), "month": (2.5, 3)}
 """Horizons backtested whose weights count as much as the prior's, and the power that they count with: what is wrong
 with one month is so for all series, so weights of little more than one horizon of months are hardly believed.
 """
-SPREAD_ALONE = {"day": 0.5, "week": 0.5, "month": 4.0}
+SPREAD_ALONE = {"day": 0.5, "week": 1.5, "month": 4.0}
 """The same for the spread."""
 STEPS, RATE = 250, 30.0
 """Of the search for weights."""
@@ -96,6 +101,7 @@ class Preset:
     whole: bool = False
     """Whether quantiles are whole, as the units are."""
     network: Gru | None = None
+    linear: Linear | None = None
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`: mean, then `LEVELS`; ordered, and none negative."""
@@ -104,7 +110,7 @@ class Preset:
 
     def each(self, known: Panel) -> Array:
         """What each method forecasts, [k, s, h, 4]."""
-        return candidates(known, self.horizon, (self.model, self.network), self.methods)
+        return candidates(known, self.horizon, (self.model, self.linear, self.network), self.methods)
 
     def mix(self, known: Panel, made: Array) -> Array:
         """The methods' forecasts [k, s, h, 4] of `known` to one."""
@@ -139,14 +145,16 @@ def rounded(forecast: Array) -> Array:
     return out
 
 
-Learned = tuple[Boosting | None, Gru | None]
+Learned = tuple[Boosting | None, Linear | None, Gru | None]
 """In the order of `LEARNED`."""
 
 
 def candidates(known: Panel, horizon: int, learned: Learned, methods: tuple[str, ...]) -> Array:
     """What each method forecasts, [k, s, h, 4]."""
-    models = {name: model for name, model in zip(LEARNED, learned, strict=True) if model}
-    made = [models[name].forecast(known) if name in models else PARTS[name](known, horizon) for name in methods]
+    models = {name: model for name, model in zip(LEARNED, learned, strict=True) if model and name in methods}
+    shared = next((model.shared for model in models.values()), None)
+    held = None if shared is None else lags(known.as_fitted(shared))
+    made = [models[name].forecast(known, held) if name in models else PARTS[name](known, horizon) for name in methods]
     return np.stack(made)
 
 
@@ -154,12 +162,17 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     """Choose weights and spread at the last origins of `known`, and train on all of it; a `network` too, or not."""
 
     def learn(panel: Panel) -> Learned:
-        return boosting.fit(panel, horizon, seed=seed), gru.fit(panel, horizon, seed=seed) if network else None
+        held = lags(panel)
+        return (
+            boosting.fit(panel, horizon, seed=seed, held=held),
+            linear.fit(panel, horizon, seed=seed, held=held),
+            gru.fit(panel, horizon, seed=seed) if network else None,
+        )
 
-    origins, (model, net) = backtests(known, horizon), learn(known)
-    early = learn(known.before(origins[0])) if origins else (model, net)
-    model, net = model if early[0] else None, net if early[1] else None
-    methods = (*PARTS, *(name for name, each in zip(LEARNED, (model, net), strict=True) if each))
+    origins, last = backtests(known, horizon), learn(known)
+    early = learn(asked_at(known, origins[0])) if origins else last
+    model, line, net = last = _both(last, early)
+    methods = (*PARTS, *(name for name, each in zip(LEARNED, last, strict=True) if each))
     weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
     spread = {group: np.ones(2) for group in GROUPS}
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
@@ -177,29 +190,44 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
             continue
         weights[group] = fit_weights(actual, made, weights[group][0], several)
         spread[group] = fit_spread(actual, mixed(weights[group], made), wide, OUTSIDE[group])
-    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known), net)
+    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known), net, line)
 
 
 def backtests(known: Panel, horizon: int) -> list[int]:
     """Origins inside the panel, the first one first, each with a whole horizon after it and enough before it.
 
-    A horizon apart, or nearer, so that two thirds of the panel lie before the first: what is chosen on a much shorter
+    A horizon apart, or nearer, so that `BEFORE` of the panel lies before the first: what is chosen on a much shorter
     past does not hold for this one.
     """
     least = max(2 * known.season if known.step == "month" else known.season, SHORT[known.step] // 2) + 2
     last = known.periods - horizon
     if last < least:
         return []
-    room = last - max(least, known.periods * 2 // 3)
+    share, of = BEFORE[known.step]
+    room = last - max(least, known.periods * share // of)
     apart = min(max(room // (BACKTESTS - 1), 1), horizon)
     return sorted(at for number in range(BACKTESTS) if (at := last - number * apart) >= least)
+
+
+def _both(late: Learned, early: Learned) -> Learned:
+    """What learned from all and from what was known earlier, too."""
+    (model, line, net), then = late, [each is not None for each in early]
+    return model if then[0] else None, line if then[1] else None, net if then[2] else None
+
+
+def asked_at(known: Panel, origin: int) -> Panel:
+    """What was known at `origin`, read with the season of `known` where it was as long as that: weights are of methods
+    that read a season or not as they will.
+    """
+    before = known.before(origin)
+    return replace(before, cycle=known.season) if before.periods > known.season + 2 else before
 
 
 def _asked(
     known: Panel, origin: int, horizon: int, learned: Learned, methods: tuple[str, ...]
 ) -> tuple[Array, Array, Array]:
     """What came [s, h], what each method said [k, s, h, 4], and the groups [s], as of an origin."""
-    before = known.before(origin)
+    before = asked_at(known, origin)
     actual = known.following(origin, horizon)
     return actual, candidates(before, horizon, learned, methods), groups(before)
 

@@ -15,6 +15,7 @@ from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.ensemble import GROUPS, LEVEL, SHORT, Preset
 from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.level import LEAST_FACTOR
+from clickflow.forecasting.linear import Linear
 from clickflow.forecasting.panel import Panel, Shared, Step
 from clickflow.forecasting.scores import naive_error
 
@@ -142,9 +143,15 @@ class Forecaster:
             "boosting": None if preset.model is None else list(preset.model.texts),
             "calibration": {name: list(pair) for name, pair in self.calibration.items()},
         }
-        if preset.network:
-            content["gru"] = {name: each.tolist() for name, each in preset.network.weights.items()}
+        for of, weights in self._numbers.items():
+            content[of] = {name: each.tolist() for name, each in weights.items()}
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+    @property
+    def _numbers(self) -> dict[str, Mapping[str, Array]]:
+        """The weights of what learned from all series, and is numbers alone."""
+        models = ((ensemble.GRU, self.preset.network), (ensemble.LINEAR, self.preset.linear))
+        return {name: model.weights for name, model in models if model}
 
     @property
     def parameters(self) -> int:
@@ -152,8 +159,7 @@ class Forecaster:
         texts = self.preset.model.texts if self.preset.model else ()
         lines = (line for text in texts for line in text.splitlines())
         trees = sum(line.count(" ") + 1 for line in lines if line.startswith(("leaf_value=", "threshold=")))
-        network = self.preset.network.weights if self.preset.network else {}
-        arrays = (self.preset.weights, self.preset.spread, network)
+        arrays = (self.preset.weights, self.preset.spread, *self._numbers.values())
         return trees + sum(each.size for part in arrays for each in part.values())
 
 
@@ -170,9 +176,12 @@ def loads(content: bytes) -> Forecaster:
     weights, spread = (
         {name: np.array(each, np.float64) for name, each in raw[part].items()} for part in ("weights", "spread")
     )
-    numbers = {name: np.array(each, np.float64) for name, each in raw.get(ensemble.GRU, {}).items()}
-    network = Gru(numbers, horizon, shared) if numbers else None
-    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]), network)
+    gru, line = (
+        {name: np.array(each, np.float64) for name, each in raw.get(of, {}).items()}
+        for of in (ensemble.GRU, ensemble.LINEAR)
+    )
+    network, linear = Gru(gru, horizon, shared) if gru else None, Linear(line, horizon, shared) if line else None
+    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]), network, linear)
     calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
     kin = {int(of): np.array(each, np.float64) for of, each in raw["kin"].items()}
     return Forecaster(preset, raw["step"], str(raw["column"]), calibration, kin)

@@ -40,10 +40,10 @@ class Gru:
     horizon: int
     shared: Shared
 
-    def forecast(self, known: Panel) -> Array:
-        """Forecasts [s, h, 4] of all series of `known`."""
-        known = known.as_fitted(self.shared)
-        held, series = lags(known), len(known.values)
+    def forecast(self, known: Panel, held: Lags | None = None) -> Array:
+        """Forecasts [s, h, 4] of all series of `known`; `held`: its lags as fitted, where they are there."""
+        held = held or lags(known.as_fitted(self.shared))
+        known, series = held.panel, len(held.panel.values)
         rows, origins = np.arange(series), np.full(series, known.periods)
         past, ahead = read(held, rows, origins, self.horizon)
         state = self._run("encoder", past, np.zeros((series, UNITS)))[-1]

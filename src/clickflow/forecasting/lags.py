@@ -23,6 +23,7 @@ LEVEL = {"day": 56, "week": 16, "month": 12}
 FEW = 6
 """Sales in these periods from which on their mean counts more than that of the whole series."""
 YEAR = {"day": 364, "week": 52, "month": 12}
+SHORTEST = 7
 SEASONS_BACK = 4
 """Values a season apart, before the target, that are read one by one."""
 
@@ -40,7 +41,9 @@ class Lags:
     since: Array
     """[s, t + 1]: periods since the last sale, before each period."""
     smoothed: Smoothed
-    """With the season of the panel."""
+    """With the season of a week alone: that of a year stands before its first cycles are over, and would tell them."""
+    missed: Array
+    """[s, t + 1]: of the squares of its errors one step ahead, before each period."""
     slow: Array
     """[s, t]: level of a slow smoothing."""
     annual: bool
@@ -49,23 +52,54 @@ class Lags:
     def level(self, rows: Array, origins: Array) -> Array:
         """What values of a series are divided by, as of these origins [n]; never 0."""
         width = LEVEL[self.panel.step]
-        mean = self._window(self.sums, rows, origins, width)
-        whole = self._window(self.sums, rows, origins, self.panel.periods)
-        sales = (1 - self._window(self.zeros, rows, origins, width)) * np.minimum(origins - self.first[rows], width)
+        mean = self.window(self.sums, rows, origins, width)
+        whole = self.window(self.sums, rows, origins, self.panel.periods)
+        sales = (1 - self.window(self.zeros, rows, origins, width)) * np.minimum(origins - self.first[rows], width)
         share = sales / (sales + FEW)
         both: Array = share * mean + (1 - share) * whole
         return np.maximum(both, 1e-3)
 
-    def _window(self, sums: Array, rows: Array, origins: Array, width: int) -> Array:
+    def window(self, sums: Array, rows: Array, origins: Array, width: int) -> Array:
         """The mean over the last periods before each origin, of those in which the series is."""
         low = np.maximum(origins - width, self.first[rows])
         mean: Array = (sums[rows, origins] - sums[rows, low]) / np.maximum(origins - low, 1)
         return mean
 
-    def _value(self, rows: Array, at: Array, origins: Array) -> Array:
+    def value(self, rows: Array, at: Array, origins: Array) -> Array:
         """Values at these periods; NaN where they are not before the origin, or before the series began."""
         there = (at < origins) & (at >= self.first[rows])
         return np.where(there, self.panel.values[rows, np.clip(at, 0, self.panel.periods - 1)], np.nan)
+
+    def ratio(self, rows: Array, origins: Array, target: Array) -> Array:
+        """What the season makes of the level at `target` [n], by the cycles that were over before each origin: values
+        a season apart over the mean of the season around each; NaN where there is none.
+        """
+        season = self.panel.season
+        back = np.maximum(-(-(target - origins + 1) // season), 1) * season
+        sold, usual = np.zeros(len(rows)), np.zeros(len(rows))
+        for k in range(SEASONS_BACK):
+            at = target - back - k * season
+            low = np.maximum(at - season // 2, self.first[rows])
+            high = np.minimum(low + season, origins)
+            low = np.maximum(np.minimum(low, high - season), self.first[rows])
+            there = (at >= self.first[rows]) & (high - low >= season * 3 // 4)
+            mean = (self.sums[rows, np.maximum(high, 0)] - self.sums[rows, low]) / np.maximum(high - low, 1)
+            sold += np.where(there, self.panel.values[rows, np.maximum(at, 0)], 0.0)
+            usual += np.where(there, mean, 0.0)
+        found: Array = np.divide(sold, usual, out=np.full(len(rows), np.nan), where=usual > 0)
+        return found
+
+    def seasonal(self, rows: Array, origins: Array, target: Array) -> Array:
+        """`ratio` of the target times the level of the last quarter of a season without its own; NaN as there."""
+        sold, usual = np.zeros(len(rows)), np.zeros(len(rows))
+        for lag in range(1, max(self.panel.season // 4, 2) + 1):
+            own, value = self.ratio(rows, origins, origins - lag), self.value(rows, origins - lag, origins)
+            there = ~np.isnan(own) & ~np.isnan(value)
+            sold += np.where(there, value, 0.0)
+            usual += np.where(there, own, 0.0)
+        level = np.divide(sold, usual, out=np.full(len(rows), np.nan), where=usual > 0)
+        made: Array = level * self.ratio(rows, origins, target)
+        return made
 
     def table(self, rows: Array, origins: Array, steps: Array) -> Array:
         """Features float32 [n, f] of the value `steps` (from 1 on) periods after each origin, whose last known period
@@ -75,29 +109,31 @@ class Lags:
         level = self.level(rows, origins)
         target = origins + steps - 1
         columns: list[Array] = [steps, np.log(level), origins - self.first[rows]]
-        columns += [self._value(rows, origins - lag, origins) / level for lag in range(1, RECENT[panel.step] + 1)]
+        columns += [self.value(rows, origins - lag, origins) / level for lag in range(1, RECENT[panel.step] + 1)]
         season = panel.season
         if season > 1:
             back = -(-steps // season) * season
-            apart = [self._value(rows, target - back - k * season, origins) / level for k in range(SEASONS_BACK)]
+            apart = [self.value(rows, target - back - k * season, origins) / level for k in range(SEASONS_BACK)]
             columns += apart
             stack = np.stack(apart)
             count = np.maximum((~np.isnan(stack)).sum(0), 1)
             columns.append(np.nansum(stack, 0) / count)
+        if season > SHORTEST:
+            columns += [self.ratio(rows, origins, target), self.seasonal(rows, origins, target) / level]
         if self.annual:
             year = YEAR[panel.step]
             back = -(-steps // year) * year
-            around = np.stack([self._value(rows, target - back + k, origins) for k in (-1, 0, 1)])
+            around = np.stack([self.value(rows, target - back + k, origins) for k in (-1, 0, 1)])
             columns += [around[1] / level, np.nansum(around, 0) / np.maximum((~np.isnan(around)).sum(0), 1) / level]
             then = origins - back
             inside = then - LEVEL[panel.step] // 2 >= self.first[rows]
-            old = self._window(self.sums, rows, np.maximum(then, 0), LEVEL[panel.step] // 2)
+            old = self.window(self.sums, rows, np.maximum(then, 0), LEVEL[panel.step] // 2)
             columns.append(np.where(inside, around[1] / np.maximum(old, 1e-3), np.nan))
         for width in WINDOWS[panel.step]:
-            mean = self._window(self.sums, rows, origins, width)
-            square = self._window(self.squares, rows, origins, width)
+            mean = self.window(self.sums, rows, origins, width)
+            square = self.window(self.squares, rows, origins, width)
             columns += [mean / level, np.sqrt(np.maximum(square - mean**2, 0)) / level]
-            columns.append(self._window(self.zeros, rows, origins, width))
+            columns.append(self.window(self.zeros, rows, origins, width))
         columns.append(self.since[rows, origins])
         columns.append(self.smoothed.ahead(rows, origins, steps) / level)
         columns.append(self.smoothed.level[rows, origins - 1] / level)
@@ -133,7 +169,7 @@ def lags(panel: Panel) -> Lags:
     periods = panel.periods
     sold = values > 0
     latest = np.maximum.accumulate(np.where(sold, np.arange(periods), -1), 1)
-    first = panel.first
+    first, smoothed = panel.first, smooth(panel.values, panel.season if panel.season <= SHORTEST else 1)
     latest = np.maximum(latest, first[:, None] - 1)
     since = np.concatenate([np.zeros((len(values), 1)), np.arange(periods) - latest], 1)
     return Lags(
@@ -143,7 +179,8 @@ def lags(panel: Panel) -> Lags:
         zeros=_sums(zero),
         first=first,
         since=since,
-        smoothed=smooth(panel.values, panel.season),
+        smoothed=smoothed,
+        missed=_sums(np.nan_to_num(smoothed.errors) ** 2),
         slow=_slow(panel.values, 0.05 if panel.step == "day" else 0.15),
         annual=panel.shared.annual if panel.shared else annual(panel),
     )

@@ -44,6 +44,7 @@ class Panel:
     `start`: the first period, as `datetime64[D]`.
     `groups` int64 [s]: which series are alike beside what they sell (a category); or None.
     `shared`: what a model was fitted with that reads them; None: they say it themselves, together.
+    `cycle`: periods of a season where that is given, 1 for none; None: as `shared` or their length say.
     """
 
     values: Array
@@ -53,6 +54,7 @@ class Panel:
     price: Array | None = None
     groups: Array | None = None
     shared: Shared | None = None
+    cycle: int | None = None
 
     @property
     def first(self) -> Array:
@@ -68,6 +70,8 @@ class Panel:
     @property
     def season(self) -> int:
         """Periods of a season, 1 where the panel is too short to have one."""
+        if self.cycle is not None:
+            return self.cycle
         if self.shared is not None:
             return self.shared.season
         longest = int((~np.isnan(self.values)).sum(1).max(initial=0))
