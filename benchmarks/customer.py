@@ -39,10 +39,10 @@ from clickflow.models import estimators
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.console import finite
 from clickflow.system.errors import DataError, UsageError
+from clickflow.system.moments import DAY
 
 Array = NDArray[Any]
 
-DAY = 86_400_000_000
 ACTIVE_DAYS = 365
 """Asked are those who bought in so many days before."""
 STORE = SimpleNamespace(actions=("purchase", "cancel"))

@@ -33,8 +33,8 @@ from clickflow.models import estimators
 from clickflow.orchestration.overrides import parse
 from clickflow.profiles import embedding, verb, worth
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system.moments import DAY
 
-DAY = 86_400_000_000
 THINGS = 10
 RESAMPLES = 500
 LEAST = 20

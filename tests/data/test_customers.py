@@ -26,12 +26,12 @@ from clickflow.params.file import check
 from clickflow.params.sequences import CustomerUnit, Sequences
 from clickflow.sequences import prepare, split
 from clickflow.sequences.card import NOW, SPLITS, Card
-from clickflow.sequences.features import DAY
 from clickflow.sequences.histories import Persons, histories
 from clickflow.sequences.store import Bounds, PackedSplit, open_split, owners, read_card
 from clickflow.sequences.units.unit import AsOf
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import sha256_folder, write_json
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 
 SMALL = CustomerUnit(horizon_days=5, every_days=3, active_days=20)

@@ -19,10 +19,10 @@ from sequences_reference import EPOCH, MONDAY, as_its_card_says, event, settings
 from clickflow.params.sequences import SeriesUnit
 from clickflow.sequences import prepare
 from clickflow.sequences.card import NOW, SPLITS, Card
-from clickflow.sequences.features import DAY
 from clickflow.sequences.store import open_split
 from clickflow.system.errors import DataError
 from clickflow.system.files import sha256_folder
+from clickflow.system.moments import DAY
 
 SMALL = SeriesUnit(horizon=4, every=3, least_sales=2, active_days=20)
 Line = dict[int, tuple[float, float | None]]

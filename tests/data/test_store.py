@@ -14,8 +14,7 @@ from clickflow.sequences import features
 from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.store import SPLITS, open_split, read_card
 from clickflow.system.errors import DataError
-
-HOUR = 3600 * features.MICROSECOND
+from clickflow.system.moments import HOUR
 
 
 @pytest.fixture

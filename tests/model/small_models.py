@@ -16,11 +16,11 @@ from clickflow.params.models import Model
 from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import integrity
+from clickflow.system.moments import HOUR
 from clickflow.training import associations
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS, KNOWN, MAX_LENGTH = 40, 36, 8
-HOUR = 3_600_000_000
 EVERY_FEATURE = ("action", "hour", "weekday", "gap", "since_start", "price", "category")
 
 

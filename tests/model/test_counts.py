@@ -21,11 +21,11 @@ from clickflow.online.why.explain import explain
 from clickflow.params.file import check
 from clickflow.params.file import load as load_params
 from clickflow.params.models import Model
-from clickflow.sequences.features import DAY
 from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import score
 from clickflow.system.errors import DataError, UsageError
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 from clickflow.training import counts as training
 from clickflow.training import stage

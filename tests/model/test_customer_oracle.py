@@ -13,6 +13,7 @@ from pyarrow import parquet
 from clickflow.evaluation import oracle
 from clickflow.heads import churn
 from clickflow.sources.simulator import simulate, truth
+from clickflow.system.moments import DAY
 
 
 def test_each_customer_and_cut_off_has_its_true_probability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +28,7 @@ def test_each_customer_and_cut_off_has_its_true_probability(tmp_path: Path, monk
         folder=tmp_path / "store",
         card=SimpleNamespace(own_settings={"horizon_days": 14}),
         questions=SimpleNamespace(sequence=np.arange(3)),
-        split=SimpleNamespace(cut_off=start + np.array([20, 34, 20]) * oracle.DAY),
+        split=SimpleNamespace(cut_off=start + np.array([20, 34, 20]) * DAY),
     )
     question: Any = SimpleNamespace(at=np.arange(3), head=churn.HEAD)
     stand_in = SimpleNamespace(baseline=lambda *_: (np.full((3, 2), -0.5, np.float32), True))

@@ -7,6 +7,7 @@ import pytest
 import small_models
 
 from clickflow.sequences.from_arrays import write_store
+from clickflow.system.moments import HOUR
 from clickflow.system.paths import Paths
 
 
@@ -15,7 +16,7 @@ def test_a_planted_cart_is_named_first(root: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "home"))
     import explain
 
-    week = 7 * 24 * small_models.HOUR
+    week = 7 * 24 * HOUR
     parts = {"train": small_models.split(1500, 0), "valid": small_models.split(200, 1, week)}
     source, own = Paths(tmp_path / "source").sequences("session"), tmp_path / "planted"
     write_store(source, parts | {"test": small_models.split(300, 2, 2 * week)})

@@ -30,12 +30,12 @@ from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import batch
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 from clickflow.training import forecasts
 from recorded import lock
 
 MODEL, HORIZON, SERIES, DAYS = "stock", 5, 16, 75
-DAY = 86_400_000_000
 START = 20_458 * DAY
 """A Monday."""
 ORIGINS = {"train": (40, 45, 50), "valid": (55, 60), "test": (65, 70), "now": (75,)}

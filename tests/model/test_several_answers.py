@@ -32,6 +32,7 @@ from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.store import open_split
 from clickflow.serving import batch, folder, score
 from clickflow.system.files import read_json
+from clickflow.system.moments import HOUR
 from clickflow.system.paths import Paths
 
 CATEGORY = 2 + np.arange(small_models.ITEMS) % 5
@@ -48,8 +49,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Paths,
         paths, model = Paths(tmp_path_factory.mktemp("several")), small_models.spec(heads=(HEAD.name,), copy=False)
         parts = {
             "train": small_models.split(300, 0),
-            "valid": small_models.split(40, 1, 80 * small_models.HOUR),
-            "test": small_models.split(60, 2, 160 * small_models.HOUR),
+            "valid": small_models.split(40, 1, 80 * HOUR),
+            "test": small_models.split(60, 2, 160 * HOUR),
         }
         write_store(paths.sequences("session"), parts, known=small_models.KNOWN, of_category=CATEGORY)
         small_models.trained(paths.trained("taste"), paths.sequences("session"), model)

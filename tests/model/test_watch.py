@@ -15,6 +15,7 @@ from clickflow.monitoring.rule import Bound, Judged, Verdict
 from clickflow.sequences.store import Bounds, PackedSplit
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 
 pytestmark = pytest.mark.slow
@@ -169,11 +170,11 @@ def test_a_single_breach_is_not_enough_nor_one_that_is_over(paths: Paths) -> Non
 
 
 def test_windows_of_customers_are_no_shorter_than_their_cut_offs_are_apart() -> None:
-    cut_off = np.repeat(np.arange(100, 205, 7), 3) * windows.DAY
+    cut_off = np.repeat(np.arange(100, 205, 7), 3) * DAY
     steps = np.arange(len(cut_off))
-    stored = {"test": PackedSplit(Bounds(steps, steps + 1, steps + 1, cut_off), "last", 30 * windows.DAY, time=cut_off)}
+    stored = {"test": PackedSplit(Bounds(steps, steps + 1, steps + 1, cut_off), "last", 30 * DAY, time=cut_off)}
     assert windows.spacing(stored) == 7
-    newest = int(cut_off[-1]) + 33 * windows.DAY
+    newest = int(cut_off[-1]) + 33 * DAY
     found = windows.cut(stored, until=newest, days=windows.spacing(stored), number=5, most=100)
     assert [window.sequences for window in found] == 5 * [3]
     visits = PackedSplit(offsets=np.arange(len(cut_off) + 1), time=cut_off)

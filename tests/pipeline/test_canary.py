@@ -23,9 +23,8 @@ from clickflow.online.live.log import Log
 from clickflow.registry import aliases, champion, ledger
 from clickflow.registry.lock import changing
 from clickflow.system.errors import UsageError
+from clickflow.system.moments import HOUR
 from clickflow.system.paths import Paths
-
-HOUR = 3_600_000_000
 
 
 @pytest.fixture

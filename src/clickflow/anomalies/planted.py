@@ -19,10 +19,11 @@ from clickflow.evaluation import vocabularies
 from clickflow.params.gate import AnomaliesRule
 from clickflow.sequences import features
 from clickflow.sequences.card import Card
-from clickflow.sequences.features import FEATURES, MICROSECOND
+from clickflow.sequences.features import FEATURES
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.system.errors import UsageError
+from clickflow.system.moments import SECOND
 
 VISITS, REFERENCE = 2_000, 20_000
 """Visits of the test part that are judged, and of the training part that the rules are fitted to, at most."""
@@ -114,7 +115,7 @@ def _stitched(split: PackedSplit, base: list[str], genuine: Ints, draw: np.rando
     columns, lengths = _steps(split, base, two, np.asarray(split.offsets, np.int64))
     first = int(lengths[0])
     time = columns["time"].copy()
-    time[first:] += time[first - 1] + 60 * MICROSECOND - time[first]
+    time[first:] += time[first - 1] + 60 * SECOND - time[first]
     return columns | {"time": time}, np.array([len(time)])
 
 
@@ -128,7 +129,7 @@ def _behaving(
     turn = [next((card.actions.index(each) for each in choice if each in card.actions), 0) for choice in kind.actions]
     gaps = kind.seconds * (1 + kind.spread * draw.uniform(-1, 1, steps))
     columns["action"] = np.resize(np.array(turn, columns["action"].dtype), steps)
-    columns["time"] = start + np.cumsum(np.round(gaps).astype(np.int64) * MICROSECOND)
+    columns["time"] = start + np.cumsum(np.round(gaps).astype(np.int64) * SECOND)
     return columns, np.array([steps])
 
 

@@ -17,13 +17,14 @@ from clickflow.evaluation import vocabularies
 from clickflow.params.gate import AnomaliesRule
 from clickflow.params.schema import Params
 from clickflow.registry import champion, ledger
-from clickflow.sequences.card import SPLITS, Card, iso
+from clickflow.sequences.card import SPLITS, Card
 from clickflow.sequences.exclusions import ROBOTS
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import console, integrity
 from clickflow.system.console import Advance
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import check_folder, replacing, sha256, write_json, write_text
+from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 
 if TYPE_CHECKING:

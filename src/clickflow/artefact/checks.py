@@ -32,13 +32,13 @@ from clickflow.artefact.windows import Ints, Questions, Translation, batch, bloc
 from clickflow.heads import outputs
 from clickflow.heads.head import SIZES
 from clickflow.params.export import Export
-from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, PackedSplit, open_split
 from clickflow.system import integrity
 from clickflow.system.console import emit, progress, say
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import replacing, sha256, write_json
+from clickflow.system.moments import iso
 
 STEPS = ("event_types", "drop_repeats")
 """Settings of a unit that say what of a history is a step, which its card repeats."""

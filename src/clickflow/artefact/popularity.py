@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit
+from clickflow.system.moments import HOUR
 
-HOURS, MICROS = 24, 3_600_000_000
+HOURS = 24
 MOST = 1000
 """Items that are kept of an hour, those with most steps."""
 PRIOR = 500.0
@@ -29,7 +30,7 @@ def write(train: PackedSplit, known: int, file: Path) -> None:
     counts = np.zeros(HOURS * known, np.int64)
     for start in range(0, len(train.item), BLOCK):
         item = np.asarray(train.item[start : start + BLOCK], np.int64)
-        hour = np.asarray(train.time[start : start + BLOCK], np.int64) // MICROS % HOURS
+        hour = np.asarray(train.time[start : start + BLOCK], np.int64) // HOUR % HOURS
         of_model = (item >= FIRST_ITEM) & (item < known)
         counts += np.bincount((hour * known + item)[of_model], minlength=HOURS * known)
     rows = []

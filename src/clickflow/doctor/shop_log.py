@@ -1,7 +1,6 @@
 """The shop's log and the key of its pseudonyms: what would make an ingest fail, checked before it is started."""
 
 import os
-from datetime import UTC, datetime, timedelta
 
 from clickflow.doctor.finding import Finding, fault, warning, well
 from clickflow.events import folders, sources
@@ -14,6 +13,7 @@ from clickflow.sequences.split import cut_offs
 from clickflow.sequences.units import UNITS
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import read_json
+from clickflow.system.moments import of_iso
 from clickflow.system.paths import Paths
 
 SOME = 20
@@ -59,7 +59,7 @@ def span(paths: Paths) -> list[Finding]:
     """Whether the log, as the last ingest found it, is long enough for the horizons of the units that are listed."""
     try:
         params, card = load(paths.params), read_json(paths.ingest_card)
-        first, last = (_microseconds(card[name]) for name in ("first_event", "last_event"))
+        first, last = (of_iso(card[name]) for name in ("first_event", "last_event"))
     except (ClickflowError, OSError, ValueError, KeyError, TypeError):
         return []  # `params` has said it, or nothing was ingested
     findings = []
@@ -71,11 +71,6 @@ def span(paths: Paths) -> list[Finding]:
         except DataError as error:
             findings.append(fault(f"unit {unit.name}", error.what, error.next_step))
     return findings
-
-
-def _microseconds(text: str) -> int:
-    """Of ISO 8601, since 1970."""
-    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def key(paths: Paths) -> list[Finding]:

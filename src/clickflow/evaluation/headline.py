@@ -9,6 +9,7 @@ from clickflow.heads import metrics, outputs
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
 from clickflow.sequences.store import Card
+from clickflow.system.moments import iso
 
 LOW_COVERAGE = 0.5
 """Below it a log is too short to recommend from: most next items were never seen, or too rarely."""
@@ -22,7 +23,6 @@ APART = 0.0005
 
 def data(card: Card) -> dict[str, Any]:
     """Where the data come from, and their dates (UTC): training from, training to, tested from, tested to."""
-    from clickflow.sequences.card import iso
 
     source = card.settings.get("source") or {}
     train, test = card.splits["train"], card.splits["test"]

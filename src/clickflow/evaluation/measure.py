@@ -22,9 +22,9 @@ from clickflow.heads import outputs
 from clickflow.heads.head import NOTHING, grouped, several
 from clickflow.heads.outputs import Output
 from clickflow.params.evaluation import Evaluation
-from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.console import Advance
+from clickflow.system.moments import iso
 
 
 @dataclass(frozen=True)

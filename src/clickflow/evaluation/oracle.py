@@ -15,9 +15,8 @@ from clickflow.evaluation.asking import ASKING
 from clickflow.evaluation.held_out import HeldOut, Question, Training
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.files import read_json
+from clickflow.system.moments import DAY
 
-DAY = 86_400_000_000
-"""Microseconds."""
 STAND_IN = "markov"
 """The baseline that answers where the truth knows no such event."""
 Found = tuple[Any, int]

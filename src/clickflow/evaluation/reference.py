@@ -6,7 +6,6 @@ later data with it. Shares and counts only: no session, no user, no item's name.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from clickflow.evaluation import distributions, headline
 from clickflow.evaluation.distributions import Cells, Values
 from clickflow.evaluation.systems import CANDIDATE
 from clickflow.heads import outputs
-from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, open_split
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json
+from clickflow.system.moments import iso, of_iso
 
 VERSION = 1
 
@@ -85,8 +84,8 @@ def read(file: Path, artefact: Artefact) -> Reference:
         reference = Reference(
             model_sha256=raw["model_sha256"],
             data_sha256=raw["data_sha256"],
-            trained_until=_microseconds(raw["trained_until"]),
-            seen_until=_microseconds(raw["seen_until"]),
+            trained_until=of_iso(raw["trained_until"]),
+            seen_until=of_iso(raw["seen_until"]),
             sequences=int(raw["sequences"]),
             settings=raw["settings"],
             cells=Cells(tuple(raw["actions"]), item_groups(artefact), np.array(raw["price_edges"], np.float64)),
@@ -117,8 +116,3 @@ def item_groups(artefact: Artefact) -> distributions.Ints:
 
 def _rounded(shares: Values) -> list[float]:
     return [round(float(share), 9) for share in np.nan_to_num(shares)]
-
-
-def _microseconds(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

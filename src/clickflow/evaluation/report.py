@@ -343,7 +343,7 @@ def _headline(content: Mapping[str, Any], head: str) -> list[str]:
 
 def _parts(store: Card) -> list[tuple[str, int, int, str, str]]:
     """Name, sequences, events, first and last time of each split."""
-    from clickflow.sequences.card import iso
+    from clickflow.system.moments import iso
 
     def day(time: int | None) -> str:
         return "–" if time is None else iso(time)[:16].replace("T", " ")

@@ -6,7 +6,6 @@ A version holds the end of its training and validation part, `seen_until`. On a 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from clickflow.artefact.artefact import Artefact, load
 from clickflow.evaluation.earlier import Earlier
 from clickflow.evaluation.held_out import HeldOut
 from clickflow.system.files import read_json
+from clickflow.system.moments import of_iso
 
 UNTIL = "seen_until"
 """Of an artefact's card, and of reference.json: ISO 8601."""
@@ -40,8 +40,7 @@ def rows(test: HeldOut, version: Artefact, answers: npt.NDArray[np.int64]) -> Ro
         return np.zeros(len(answers), np.bool_)
     if not version.card.get(UNTIL):
         return None
-    end = (datetime.fromisoformat(version.card[UNTIL]) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    inside: Rows = answers <= end
+    inside: Rows = answers <= of_iso(version.card[UNTIL])
     return inside
 
 

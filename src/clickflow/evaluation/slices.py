@@ -11,6 +11,7 @@ from clickflow.evaluation import customers
 from clickflow.evaluation.lengths import COARSE, names
 from clickflow.events import contract
 from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.system.moments import DAY
 
 HEAD, TORSO = 0.5, 0.8
 """Head: the most popular items that together make half of the training events; torso: up to 80%; tail: the rest."""
@@ -26,8 +27,6 @@ DIMENSIONS = ("length", "day", "hour", "popularity", "pace", *GROUPS)
 """What rows are cut by, as the evidence has it; a log without a clock has neither day nor hour."""
 PACES = ("fast", "intermittent", "new")
 """Of a series: seldom without a sale; often without; too young to say (`forecasting.ensemble.groups`)."""
-DAY = 86_400_000_000
-"""Microseconds in a day."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.features.feature import Asked, Feature, Names
-from clickflow.sequences.features import MICROSECOND, Array
+from clickflow.sequences.features import Array
 from clickflow.sequences.store import PackedSplit
+from clickflow.system.moments import DAY, HOUR, SECOND
 
 TYPES = ("view", "cart", "favourite", "remove", "purchase", "impression", "click")
 """Types that are counted one by one."""
@@ -19,7 +20,7 @@ BACK = 3
 """Last steps whose types are told apart."""
 CELLS = 1 << 21
 """Steps that are looked at together."""
-HOUR, DAY, WEEK = 3600 * MICROSECOND, 24 * 3600 * MICROSECOND, 7
+WEEK = 7
 FIRST_DAY = 3
 """1970-01-01 was a Thursday; Monday is 0."""
 
@@ -126,7 +127,7 @@ def _times(
     asked: Asked, there: NDArray[np.bool_], steps: Array, time: NDArray[np.int64], carts: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Times between steps, and since the first one and the last cart, in seconds."""
-    between = np.diff(time, axis=1) / MICROSECOND
+    between = np.diff(time, axis=1) / SECOND
     between[~there[:, :-1]] = np.nan
     width = between.shape[1]
     first = time[np.arange(len(time)), np.argmax(there, axis=1)]
@@ -137,12 +138,12 @@ def _times(
     nothing = np.full(len(time), np.nan)
     inside = np.nan_to_num(between)
     return {
-        "since_start": np.where(steps > 0, (asked.now - first) / MICROSECOND, np.nan),
+        "since_start": np.where(steps > 0, (asked.now - first) / SECOND, np.nan),
         "last_gap": between[:, -1] if width else nothing,
         "gap_before": between[:, -2] if width > 1 else nothing,
         "mean_gap": np.where(steps > 1, inside.sum(axis=1) / np.maximum(steps - 1, 1), np.nan),
         "longest_gap": np.where(steps > 1, inside.max(axis=1, initial=0.0), np.nan),
-        "since_cart": np.where(carted, (asked.now - last_cart) / MICROSECOND, np.nan),
+        "since_cart": np.where(carted, (asked.now - last_cart) / SECOND, np.nan),
         "steps_since_cart": np.where(carted, back, np.nan),
     }
 

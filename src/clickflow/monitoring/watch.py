@@ -22,12 +22,13 @@ from clickflow.monitoring.watched import Seen, Watched
 from clickflow.monitoring.windows import Window
 from clickflow.params.schema import Params
 from clickflow.registry import champion
-from clickflow.sequences.card import Card, iso
+from clickflow.sequences.card import Card
 from clickflow.sequences.store import PackedSplit, read_card
 from clickflow.system import console, integrity
 from clickflow.system.console import Advance
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import check_folder, replacing, write_json, write_text
+from clickflow.system.moments import DAY, HOUR, iso
 from clickflow.system.paths import Paths
 
 Asked = Callable[[str, Sequence[tuple[int, int]], int], Answered | None]
@@ -85,7 +86,7 @@ def watch(
     if not newest:
         raise DataError(f"there is no event at or before {iso(as_of)}", next_step="name a later --as-of, or ingest")
     clock = all(read_card(store).clock for store in stores.values())
-    hours = (as_of - newest) / 3_600_000_000 if clock else None
+    hours = (as_of - newest) / HOUR if clock else None
     seen = []
     for name in models:
         unit = params.model(name).unit
@@ -185,7 +186,7 @@ def judge(
     call, why = rule.decide(params.watch, judged)
     notes = [] if watched.reference else [f"{watched.why_no_drift}; the next version that is promoted has one"]
     notes += [] if card.clock else [NO_CLOCK]
-    if (days := (own_windows[-1].until - own_windows[-1].since) / windows.DAY) > params.watch.window_days + 1e-6:
+    if (days := (own_windows[-1].until - own_windows[-1].since) / DAY) > params.watch.window_days + 1e-6:
         notes.append(f"windows are of {days:g} days, as far apart as cut-offs: watch.window_days is shorter")
     verdict = Verdict(
         model=watched.model,

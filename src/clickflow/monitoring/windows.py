@@ -9,10 +9,8 @@ import numpy as np
 
 from clickflow.evaluation.distributions import Ints
 from clickflow.sequences.card import SPLITS
-from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.store import PackedSplit, open_split
-
-DAY = 24 * 3600 * MICROSECOND
+from clickflow.system.moments import DAY
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from clickflow.profiles import embedding as embeddings
 from clickflow.profiles import segments, stability, words, worth
 from clickflow.profiles.embedding import Customers, Embedding, Floats, Ints
 from clickflow.profiles.words import Trait
-from clickflow.sequences.card import NOW, Card, iso
+from clickflow.sequences.card import NOW, Card
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import visits
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import check_folder, replacing, sha256, write_json, write_text
+from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 
 if TYPE_CHECKING:

@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.files import read_json, sha256_json, write_json
+from clickflow.system.moments import iso, of_iso
 
 FILE = "card.json"
 SPLITS = ("train", "valid", "test")
 """The parts of a store, in the order of time."""
 NOW = "now"
 """The part of a unit with cut-offs that is read as of the end of the log: nothing is known of its answers yet."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +128,7 @@ def read_card(folder: Path) -> Card:
                     name: Part(**part | {"first": _microseconds(part["first"]), "last": _microseconds(part["last"])})
                     for name, part in raw["splits"].items()
                 },
-                "boundaries": {name: _microseconds(text) for name, text in raw["boundaries"].items()},
+                "boundaries": {name: of_iso(text) for name, text in raw["boundaries"].items()},
             }
         )
     except FileNotFoundError as error:
@@ -144,11 +142,6 @@ def read_card(folder: Path) -> Card:
 def write_card(folder: Path, card: Card) -> None:
     """Write card.json; times in ISO 8601 (UTC), so that a person can read them."""
     write_json(folder / FILE, _plain(card))
-
-
-def iso(time: int) -> str:
-    """Microseconds since 1970 as ISO 8601 in UTC."""
-    return (_EPOCH + timedelta(microseconds=time)).isoformat(timespec="microseconds")
 
 
 def _plain(card: Card) -> dict[str, Any]:
@@ -165,7 +158,7 @@ def _plain(card: Card) -> dict[str, Any]:
 
 
 def _microseconds(text: str | None) -> int | None:
-    return None if text is None else (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+    return None if text is None else of_iso(text)
 
 
 def _make(folder: Path) -> str:

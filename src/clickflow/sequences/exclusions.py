@@ -6,8 +6,8 @@ from typing import Any
 
 from clickflow.params.sequences import Robots
 from clickflow.sequences.engine import Actors
-from clickflow.sequences.features import MICROSECOND
 from clickflow.sequences.units.unit import Rules
+from clickflow.system.moments import DAY, SECOND
 
 ROBOTS = ("robot_rate", "robot_length", "robot_share")
 REASONS = (*ROBOTS, "basket", "too_short")
@@ -17,7 +17,6 @@ RATED_STEPS = 30
 """A session of fewer steps is not judged by its rate: people are quick for a moment."""
 VISITORS = 100
 """In a log of fewer, one visitor may well be a large share of it."""
-DAY = 24 * 60 * 60 * MICROSECOND
 TIES = 0.2
 """From this share of ties on, it is said what the order of equal times is."""
 
@@ -91,7 +90,7 @@ def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: 
 
     fast: Any = ibis.literal(False)
     if clock and bounds.max_steps_per_minute is not None:
-        minutes = groups.span / (60 * MICROSECOND)
+        minutes = groups.span / (60 * SECOND)
         fast = (groups.steps >= RATED_STEPS) & (groups.moves > bounds.max_steps_per_minute * minutes)
     long: Any = ibis.literal(False)
     if bounds.max_session_steps is not None:

@@ -12,12 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.system.moments import DAY, HOUR, SECOND
+
 Array = NDArray[Any]
 
-MICROSECOND = 1_000_000
-"""Microseconds in a second."""
-DAY = 86_400 * MICROSECOND
-"""Microseconds in a day."""
 CHUNK = 1 << 20
 """Steps summed at a time: fixed, so that the order of additions, and so the last bit, is always the same."""
 DIGITS = 6
@@ -68,21 +66,21 @@ def _gap(columns: Mapping[str, Array], offsets: Array) -> Array:
     gap = np.zeros(len(time), np.int64)
     np.subtract(time[1:], time[:-1], out=gap[1:])
     gap[offsets[:-1]] = 0
-    return gap / MICROSECOND
+    return gap / SECOND
 
 
 def _since_start(columns: Mapping[str, Array], offsets: Array) -> Array:
     time = columns["time"]
-    since: Array = (time - np.repeat(time[offsets[:-1]], np.diff(offsets))) / MICROSECOND
+    since: Array = (time - np.repeat(time[offsets[:-1]], np.diff(offsets))) / SECOND
     return since
 
 
 def _hour(columns: Mapping[str, Array], _: Array) -> Array:
-    return columns["time"] // (3600 * MICROSECOND) % 24
+    return columns["time"] // HOUR % 24
 
 
 def _weekday(columns: Mapping[str, Array], _: Array) -> Array:
-    return (columns["time"] // (24 * 3600 * MICROSECOND) + 3) % 7  # 1970-01-01 was a Thursday
+    return (columns["time"] // DAY + 3) % 7  # 1970-01-01 was a Thursday
 
 
 FEATURES: dict[str, Feature] = {

@@ -17,6 +17,7 @@ from clickflow.sequences.units.unit import Unit
 from clickflow.sequences.writer import SplitWriter, categories_schema, row_schema, vocabulary_schema, write_table
 from clickflow.system import integrity
 from clickflow.system.files import replacing
+from clickflow.system.moments import SECOND
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +112,7 @@ def _write_split(
     """
     offsets = np.asarray(arrays["offsets"], OFFSETS)
     n, lengths = int(offsets[-1]), np.diff(offsets)
-    time = np.asarray(arrays.get("time", np.arange(n) * features.MICROSECOND), np.int64)
+    time = np.asarray(arrays.get("time", np.arange(n) * SECOND), np.int64)
     held = features.held(unit.columns)
     steps: dict[str, Array] = {
         name: np.full(n, np.nan if feature.optional else 0, feature.stored)

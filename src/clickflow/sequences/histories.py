@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clickflow.sequences.card import NOW
-from clickflow.sequences.features import DAY, Array
+from clickflow.sequences.features import Array
 from clickflow.sequences.units.unit import AsOf
+from clickflow.system.moments import DAY
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clickflow.sequences.card import NOW, SPLITS
-from clickflow.sequences.features import DAY, MICROSECOND
 from clickflow.sequences.units.unit import AsOf
 from clickflow.system.errors import DataError
+from clickflow.system.moments import DAY, SECOND
 
 EMBARGOED = len(SPLITS)
 """The number of the part that holds what the embargo leaves out."""
@@ -100,7 +100,7 @@ def parts(sequences: Any, where: Boundaries, embargo_minutes: float) -> Any:
     """`sequences` with a column `part` int8: 0, 1, 2 as in `SPLITS`, or `EMBARGOED`."""
     import ibis
 
-    embargo = round(embargo_minutes * 60 * MICROSECOND)
+    embargo = round(embargo_minutes * 60 * SECOND)
     part = ibis.cases(
         (sequences.end <= where.train, 0),
         (sequences.end <= where.valid, 1),

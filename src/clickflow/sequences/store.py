@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.sequences import features
 from clickflow.sequences.card import SPLITS, Card, Part, read_card
 from clickflow.sequences.features import FEATURES, Array
 from clickflow.sequences.units import UNITS
 from clickflow.sequences.units.unit import Asks
 from clickflow.system.errors import DataError
+from clickflow.system.moments import DAY
 
 __all__ = [
     "SPLITS",
@@ -185,7 +185,7 @@ def open_split(folder: Path, split: str) -> PackedSplit:
     asks = UNITS[card.unit].asks if card.unit in UNITS else "every"
     held = map_columns(folder, split, part, [name for name in FEATURES if f"{split}/{name}.npy" in card.files])
     if f"{split}/begin.npy" in card.files:
-        horizon = round(card.own_settings.get("horizon_days", 0) * features.DAY)
+        horizon = round(card.own_settings.get("horizon_days", 0) * DAY)
         return PackedSplit(_bounds(folder / split, part), asks, horizon, **held)
     offsets = _map(folder / split / "offsets.npy", OFFSETS, part.sequences + 1)
     if offsets[0] != 0 or offsets[-1] != part.events:

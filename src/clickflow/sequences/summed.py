@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clickflow.sequences import engine, split
-from clickflow.sequences.features import DAY, Array
+from clickflow.sequences.features import Array
 from clickflow.sequences.histories import Persons
 from clickflow.sequences.numbering import KEPT, Numbered
 from clickflow.sequences.units.unit import AsOf, Sums
 from clickflow.system.errors import DataError
+from clickflow.system.moments import DAY
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -26,8 +26,7 @@ from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
 from clickflow.params.schema import Params
 from clickflow.registry import champion
-from clickflow.sequences.card import NOW, SPLITS, Card, iso
-from clickflow.sequences.features import MICROSECOND
+from clickflow.sequences.card import NOW, SPLITS, Card
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.sequences.units import UNITS
@@ -35,6 +34,7 @@ from clickflow.serving.forms import AMOUNTS, Kept, form
 from clickflow.serving.partitions import KIND, Batch, Line, Made, Target
 from clickflow.system import console, integrity
 from clickflow.system.files import check_folder
+from clickflow.system.moments import HOUR, iso
 from clickflow.system.paths import Paths
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def write(
     """
     card = read_card(store)
     newest = max(part.last for part in card.splits.values() if part.last is not None)
-    since = None if since_hours is None else newest - round(since_hours * 3600 * MICROSECOND)
+    since = None if since_hours is None else newest - round(since_hours * HOUR)
     answering = _Answering.of(artefact, store, card, top)
     extra = dict(sorted((beside or {}).items()))
     batch = _batch(answering, store, card, who=who, since_hours=since_hours, newest=newest, extra=list(extra))

@@ -15,7 +15,6 @@ from clickflow.heads import outputs
 from clickflow.heads.head import SIZES
 from clickflow.params.schema import Params
 from clickflow.registry import champion
-from clickflow.sequences.card import iso
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 from clickflow.sequences.units import UNITS
@@ -24,6 +23,7 @@ from clickflow.serving.forms import UNNAMED, Likeliest, form
 from clickflow.serving.identities import Kind
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError
+from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 
 SHOWN_STEPS = 12

@@ -5,7 +5,6 @@ from typing import Any
 
 from clickflow.events.engine import started
 from clickflow.params.schema import Params
-from clickflow.sequences.card import iso
 from clickflow.serving.identities import (
     KINDS,
     NOT_CHANGED,
@@ -18,6 +17,7 @@ from clickflow.serving.identities import (
 )
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
+from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 
 SHOWN = 5

@@ -22,11 +22,12 @@ from clickflow.models import counts
 from clickflow.models.counts import BOUGHT, EVER, MAX_LENGTH, POPULAR, SILENCE, Counts, Tables
 from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
-from clickflow.sequences.features import DAY, Array
+from clickflow.sequences.features import Array
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 from clickflow.sequences.store import Card, PackedSplit, open_split, read_card
 from clickflow.system import console
 from clickflow.system.errors import DataError
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 from clickflow.training.tracker import Tracker, in_one_go
 

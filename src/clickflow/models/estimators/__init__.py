@@ -17,6 +17,7 @@ from clickflow.models.estimators.problem import Folds, Problem
 from clickflow.models.estimators.trees import fit_hurdle, fit_trees, has_hurdle
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError, nearest
+from clickflow.system.moments import DAY
 
 __all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "ceiling", "fit", "load", "recency"]
 
@@ -88,7 +89,7 @@ def recency(times: Array) -> Array:
 
     Shops change with the season: of cut-offs weeks and months back the later ones say more of the next.
     """
-    weights: Array = 0.5 ** ((times.max(initial=0) - times) / (HALF_LIFE_DAYS * 86_400_000_000))
+    weights: Array = 0.5 ** ((times.max(initial=0) - times) / (HALF_LIFE_DAYS * DAY))
     return weights
 
 

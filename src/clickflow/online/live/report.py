@@ -9,10 +9,10 @@ from clickflow.online.live.metrics import Joined
 from clickflow.params.schema import Params
 from clickflow.registry import canary, ledger
 from clickflow.registry.ledger import Entry
-from clickflow.sequences.card import iso
 from clickflow.system import console
 from clickflow.system.errors import UsageError, nearest
 from clickflow.system.files import read_json, write_json
+from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 
 FILE = "live.json"
