@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from clickflow.system import files
+from clickflow.system import files, locks
 from clickflow.system.errors import ClickflowError, DataError
 from clickflow.system.paths import Paths
 
@@ -27,25 +25,20 @@ def scratch_of(paths: Paths) -> Path:
 def scratch(paths: Paths) -> Iterator[Path]:
     """An empty scratch folder for one ingest at a time, after whatever a killed one left has been put in order."""
     folder = scratch_of(paths)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(".ingest.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ClickflowError(
-            f"another ingest or replay is at work in {paths.root}",
-            kept="its outputs and yours are untouched",
-            next_step="wait for it to end, then try again",
-        ) from error
-    try:
-        recover(folder, paths)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)  # raw rows lie here meanwhile
-        yield folder
-    finally:
-        if not (folder / JOURNAL).exists():
+    refusal = ClickflowError(
+        f"another ingest or replay is at work in {paths.root}",
+        kept="its outputs and yours are untouched",
+        next_step="wait for it to end, then try again",
+    )
+    with locks.held(folder.with_name(".ingest.lock"), refusal):
+        try:
+            recover(folder, paths)
             shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+            folder.mkdir(mode=0o700)  # raw rows lie here meanwhile
+            yield folder
+        finally:
+            if not (folder / JOURNAL).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def commit(folder: Path, paths: Paths, outputs: dict[str, Path]) -> None:

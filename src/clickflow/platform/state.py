@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from clickflow.platform import settings
 from clickflow.platform.configuration import Ports
 from clickflow.platform.settings import Settings
-from clickflow.system import console
+from clickflow.system import locks
 from clickflow.system.errors import ClickflowError
 from clickflow.system.files import read_json, sha256_json, write_json
 from clickflow.system.paths import Paths
@@ -67,24 +67,14 @@ def asked(chosen: Settings) -> str:
 @contextmanager
 def alone(chosen: Settings) -> Iterator[None]:
     """One `up` or `down` of a platform at a time."""
-    from filelock import FileLock, Timeout
-
+    file = chosen.folder / "up.lock"
+    refusal = ClickflowError(
+        f"another `clickflow up` or `down` has been at work here for over {PATIENCE:.0f} s",
+        kept="nothing was changed",
+        next_step=f"see what it is doing: `fuser {file}` names it",
+    )
     chosen.folder.mkdir(parents=True, exist_ok=True)
     chosen.folder.chmod(0o700)
-    lock = FileLock(chosen.folder / "up.lock")
-    try:
-        try:
-            lock.acquire(timeout=0.2)
-        except Timeout:
-            console.say("another `clickflow up` or `down` is at work here; waiting for it")
-            lock.acquire(timeout=PATIENCE)
-    except Timeout as error:
-        raise ClickflowError(
-            f"another `clickflow up` or `down` has been at work here for over {PATIENCE:.0f} s",
-            kept="nothing was changed",
-            next_step=f"see what it is doing: `fuser {chosen.folder}/up.lock` names it",
-        ) from error
-    try:
+    waiting = "another `clickflow up` or `down` is at work here; waiting for it"
+    with locks.held(file, refusal, waiting=waiting, patience=PATIENCE):
         yield
-    finally:
-        lock.release()

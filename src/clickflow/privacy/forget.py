@@ -24,7 +24,7 @@ from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.people import People, Person
 from clickflow.privacy.search import holds
 from clickflow.serving.identities import existing_key
-from clickflow.system import console, files
+from clickflow.system import console, files, locks
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
 from clickflow.system.process import git
@@ -347,19 +347,10 @@ def _save(home: Path, state: dict[str, Any]) -> None:
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
     """One forget at a time in a home. Raises ClickflowError where another one is at work."""
-    from filelock import FileLock, Timeout
-
-    home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / "forget.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ClickflowError(
-            f"another `clickflow forget` is at work in {home}",
-            kept=NOT_CHANGED,
-            next_step="wait for it to end, then run this one",
-        ) from error
-    try:
+    refusal = ClickflowError(
+        f"another `clickflow forget` is at work in {home}",
+        kept=NOT_CHANGED,
+        next_step="wait for it to end, then run this one",
+    )
+    with locks.held(home / "forget.lock", refusal):
         yield
-    finally:
-        lock.release()

@@ -1,1 +1,1 @@
-"""What every room uses: console output, errors, files, moments, paths, processes."""
+"""What every room uses: console output, errors, files, locks, moments, paths, processes."""

@@ -19,6 +19,7 @@ from clickflow.params.file import with_values
 from clickflow.params.models import own
 from clickflow.params.schema import Params
 from clickflow.params.tuning import is_loss
+from clickflow.system import locks
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256, sha256_json, write_json
 from clickflow.tracking.experiment import flat_params
@@ -100,43 +101,36 @@ def opened(
     `fresh`: what there is of it is put aside. What was running when it was last left is tried again. Raises UsageError
     where another process works on it.
     """
-    from filelock import FileLock, Timeout
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
     about = parts(params, space, data)
     above = home / "tuning" / space.model
     folder = above / sha256_json(about)[:16]
-    above.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(str(above / f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            f"another `clickflow tune {space.model}` works on the same study, {folder}",
-            kept="it goes on",
-            next_step="wait for it or stop it; --jobs gives one study more processes",
-        ) from None
-    try:
-        if fresh and folder.exists():
-            aside = above / f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-            folder.rename(aside)
-            say(f"the study so far is put aside: {aside}")
-        if not (folder / CARD).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            _tell_change(above, about, say)
-            write_json(folder / CARD, {"id": uuid.uuid4().hex, "about": about, "begun": time.time()})
-        study = Study(folder, read_json(folder / CARD)["id"], params, space, _storage(folder, params))
-        _go_on(study, say)
-        yield study
-    except (SQLAlchemyError, StorageInternalError) as error:
-        raise ClickflowError(
-            f"the study {folder} cannot be read or written: {(str(error).splitlines() or [''])[0][:200]}",
-            kept="what it holds",
-            next_step="see that the disk has room; where the file is damaged, --fresh puts it aside and begins anew",
-        ) from error
-    finally:
-        lock.release()
+    refusal = UsageError(
+        f"another `clickflow tune {space.model}` works on the same study, {folder}",
+        kept="it goes on",
+        next_step="wait for it or stop it; --jobs gives one study more processes",
+    )
+    with locks.held(above / f".{folder.name}.lock", refusal):
+        try:
+            if fresh and folder.exists():
+                aside = above / f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+                folder.rename(aside)
+                say(f"the study so far is put aside: {aside}")
+            if not (folder / CARD).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                _tell_change(above, about, say)
+                write_json(folder / CARD, {"id": uuid.uuid4().hex, "about": about, "begun": time.time()})
+            study = Study(folder, read_json(folder / CARD)["id"], params, space, _storage(folder, params))
+            _go_on(study, say)
+            yield study
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise ClickflowError(
+                f"the study {folder} cannot be read or written: {(str(error).splitlines() or [''])[0][:200]}",
+                kept="what it holds",
+                next_step="see that the disk has room; a damaged file is put aside by --fresh, which begins anew",
+            ) from error
 
 
 def _tell_change(above: Path, about: Mapping[str, Any], say: Callable[[str], None]) -> None:
