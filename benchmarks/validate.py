@@ -23,11 +23,11 @@ import duckdb
 from outcome import hand_out, versions
 
 from clickflow.system.integrity import seal
+from clickflow.system.moments import DAY
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY = 1_767_225_600_000_000
 """2026-01-01, in microseconds since 1970."""
-DAY = 86_400_000_000
 
 
 def write_events(folder: Path, events: int, days: int) -> int:

@@ -9,10 +9,10 @@ import pytest
 
 from clickflow import features
 from clickflow.features import Asked
-from clickflow.features.customer import DAY
 from clickflow.sequences.features import Array
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.errors import UsageError
+from clickflow.system.moments import DAY
 
 STORE = SimpleNamespace(actions=("view", "cart", "purchase", "cancel"))
 VIEW, CART, PURCHASE, CANCEL = range(4)

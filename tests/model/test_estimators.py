@@ -12,6 +12,7 @@ from clickflow.models.estimators.lifetime import READS, Lifetime, fit_bgnbd
 from clickflow.models.estimators.linear import Column
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError
+from clickflow.system.moments import DAY
 
 ROWS, FEATURES = 600, 5
 QUICK: dict[str, Any] = {"most_rounds": 30, "boosters": 2, "folds": 3, "min_rows": 10}
@@ -211,7 +212,7 @@ def test_what_cannot_teach_is_one_clear_error(change: dict[str, Any], error: typ
 
 def test_rows_of_a_cut_off_count_half_as_much_every_120_days() -> None:
     days = np.array([0, 120, 240], np.int64)
-    np.testing.assert_allclose(estimators.recency(days * 86_400_000_000), [0.25, 0.5, 1.0])
+    np.testing.assert_allclose(estimators.recency(days * DAY), [0.25, 0.5, 1.0])
     x, target, groups = rows("probability")
     light = np.where(np.arange(ROWS) % 4 < 2, 1.0, 1e-6)  # whole groups that hardly count are as if left out
     some = np.flatnonzero(light == 1)

@@ -17,12 +17,12 @@ from clickflow.baselines import CLASSES, RANKING
 from clickflow.evaluation import customers, evaluate, examples, headline, held_out, report, scoring, vocabularies
 from clickflow.heads import outputs
 from clickflow.params.file import load as load_params
-from clickflow.sequences.card import iso
 from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256_folder, write_json
+from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 
 

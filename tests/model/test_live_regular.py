@@ -17,9 +17,10 @@ from clickflow.online.live.regular import Regular
 from clickflow.params.file import load
 from clickflow.params.schema import Params
 from clickflow.registry.ledger import Entry
+from clickflow.system.moments import DAY, HOUR
 from clickflow.system.paths import Paths
 
-MODEL, HOUR, DAY = "next_step", 3_600_000_000, 86_400_000_000
+MODEL = "next_step"
 START = 1_790_000_000_000_000
 
 

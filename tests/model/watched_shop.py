@@ -17,6 +17,7 @@ from clickflow.registry import ledger
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
 from clickflow.system.files import sha256_folder
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 from recorded import lock
 
@@ -118,7 +119,7 @@ def change_later(paths: Paths, days: float, change: Change) -> None:
         split = open_split(store, name)
         owner = np.repeat(np.arange(split.n_sequences), split.lengths)
         start = np.asarray(split.time)[split.offsets[:-1]]
-        late = (start > newest - days * 86_400_000_000)[owner]
+        late = (start > newest - days * DAY)[owner]
         columns = {column: np.array(getattr(split, column)) for column in ("item", "action", "hour", "price")}
         part = {column: values[late] for column, values in columns.items()}
         change(part | {"owner": owner[late]})

@@ -18,12 +18,12 @@ import online_shop
 from clickflow import cli
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question
-from clickflow.online.live import arms, live, log, rule
+from clickflow.online.live import arms, live, log
 from clickflow.online.live.log import Log
 from clickflow.registry import aliases, champion, ledger
 from clickflow.registry.lock import changing
 from clickflow.system.errors import UsageError
-from clickflow.system.moments import HOUR
+from clickflow.system.moments import HOUR, of_iso
 from clickflow.system.paths import Paths
 
 
@@ -59,7 +59,7 @@ def actions(paths: Paths) -> list[tuple[str, int, int]]:
 
 def visits(paths: Paths, test: int, clicks: tuple[float, float], number: int) -> int:
     """So many visitors of each version, a share of whom clicks; when all is known."""
-    now: int = rule.micros(ledger.whole(paths)[-1].time) + HOUR
+    now: int = of_iso(ledger.whole(paths)[-1].time) + HOUR
     own = Log(log.place(paths.home), clock=lambda: now * 1000)
     for each in range(2 * number):
         canary = bool(each % 2)

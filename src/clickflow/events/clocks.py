@@ -5,9 +5,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from clickflow.system.moments import DAY
+
 TWICE, NEVER = 1, -1
 
-DAY = 86_400_000_000
 FIRST, LAST = "1970-01-01", "2100-01-01"
 
 

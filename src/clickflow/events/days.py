@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.events.contract import COLUMNS, GROUPS, SCHEMA
-from clickflow.events.staging import DAY
+from clickflow.system.moments import DAY
 
 ROW_GROUP = 131_072
 KEPT = -1

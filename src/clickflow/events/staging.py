@@ -8,9 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from clickflow.events.contract import SCHEMA
-
-DAY = 86_400_000_000
-"""Microseconds."""
+from clickflow.system.moments import DAY
 
 STAGED = SCHEMA.append(pa.field("source", pa.int32())).append(pa.field("position", pa.int64()))
 """Canonical columns, and which raw row it was."""

@@ -10,9 +10,8 @@ import numpy as np
 from clickflow.features.feature import Asked, Feature, Names
 from clickflow.sequences.features import Array, amounts
 from clickflow.sequences.store import PackedSplit
+from clickflow.system.moments import DAY
 
-DAY = 86_400_000_000
-"""Microseconds."""
 WINDOWS = (7, 14, 30, 60, 90, 180, 365)
 """Days before the time of asking."""
 MONEY_WINDOWS = (30, 90, 180, 365)

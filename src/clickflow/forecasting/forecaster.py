@@ -18,11 +18,10 @@ from clickflow.forecasting.level import LEAST_FACTOR
 from clickflow.forecasting.linear import Linear
 from clickflow.forecasting.panel import Panel, Shared, Step
 from clickflow.forecasting.scores import naive_error
+from clickflow.system.moments import DAY
 
 Array = NDArray[Any]
 
-DAY = 86_400_000_000
-"""Microseconds."""
 DAYS: Mapping[str, int] = {"day": 1, "week": 7}
 """In a step of a packed store."""
 VERSION = 2

@@ -7,7 +7,7 @@ from typing import Any
 from clickflow.params.sequences import Robots
 from clickflow.sequences.engine import Actors
 from clickflow.sequences.units.unit import Rules
-from clickflow.system.moments import DAY, SECOND
+from clickflow.system.moments import DAY, MINUTE
 
 ROBOTS = ("robot_rate", "robot_length", "robot_share")
 REASONS = (*ROBOTS, "basket", "too_short")
@@ -90,7 +90,7 @@ def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: 
 
     fast: Any = ibis.literal(False)
     if clock and bounds.max_steps_per_minute is not None:
-        minutes = groups.span / (60 * SECOND)
+        minutes = groups.span / (MINUTE)
         fast = (groups.steps >= RATED_STEPS) & (groups.moves > bounds.max_steps_per_minute * minutes)
     long: Any = ibis.literal(False)
     if bounds.max_session_steps is not None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-SECOND, HOUR, DAY = 1_000_000, 3_600_000_000, 86_400_000_000
+SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 """Microseconds."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,6 +14,7 @@ from clickflow.online.http.settings import VIEW, Service
 from clickflow.online.ranking import Rules
 from clickflow.online.served import Served
 from clickflow.sequences.units.series import DAYS
+from clickflow.system.moments import DAY
 
 SOME = 10
 """Unknown names that an answer repeats."""
@@ -111,7 +112,7 @@ async def question_of(
 def _regular(served: Served, steps: Sequence[Step]) -> None:
     """Raises Refused where steps are not the periods of a series, one after the other: events would be read as days."""
     step = str(served.artefact.card["step"])
-    apart = DAYS[step] * 86_400_000_000
+    apart = DAYS[step] * DAY
     times = [step.time for step in steps]
     whole = all(step.quantity is not None for step in steps) and None not in times
     if not whole or any(later - time != apart for time, later in pairwise(times)):  # type: ignore[operator]

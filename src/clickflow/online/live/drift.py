@@ -17,11 +17,11 @@ from clickflow.monitoring import drift
 from clickflow.online.live import log
 from clickflow.online.live.metrics import Ints, Joined, Values
 from clickflow.params.schema import Params
+from clickflow.system.moments import DAY
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DAY = 86_400_000_000
 BOUND = 0.1
 """So much of one distribution may be otherwise."""
 STEPS = (0, 1, 2, 4, 8, 16)

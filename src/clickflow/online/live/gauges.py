@@ -7,7 +7,7 @@ from typing import Any
 
 from clickflow.online.live import log
 from clickflow.online.live import report as reports
-from clickflow.online.live.rule import DAY, micros
+from clickflow.system.moments import DAY, of_iso
 from clickflow.system.paths import Paths
 
 Values = dict[tuple[str, ...], float]
@@ -24,7 +24,7 @@ def of(
         name: {} for name in (*ENDS, "clickflow_live_requests", "clickflow_live_not_judged", "clickflow_live_moved")
     }
     shown["clickflow_live_report_timestamp_seconds"] = {(): 0.0}
-    began = {model: micros(on.time) / 1e6 if on else 0.0 for model, on in canaries.items()}
+    began = {model: of_iso(on.time) / 1e6 if on else 0.0 for model, on in canaries.items()}
     shown["clickflow_canary_started_timestamp_seconds"] = {(model,): at for model, at in began.items()}
     shown["clickflow_canary_ends_timestamp_seconds"] = {
         (model,): at and at + max_days * DAY / 1e6 for model, at in began.items()

@@ -25,14 +25,13 @@ from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 from clickflow.sequences.store import PackedSplit
 from clickflow.sequences.units import UNITS
 from clickflow.sequences.units.unit import Unit
+from clickflow.system.moments import DAY, MINUTE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
-MINUTE, DAY = 60_000_000, 86_400_000_000
-"""Microseconds."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from clickflow.registry.ledger import Entry
 from clickflow.system import console
 from clickflow.system.errors import UsageError, nearest
 from clickflow.system.files import read_json, write_json
-from clickflow.system.moments import iso
+from clickflow.system.moments import DAY, iso, of_iso
 from clickflow.system.paths import Paths
 
 FILE = "live.json"
 """The last report, in the folder of the log."""
-DAY = 86_400_000_000
 BESIDE = " beside a canary"
 """Of the champion, to the visitors that a canary is compared on; its other answers are a line of their own."""
 FEW = ("log_loss", "accuracy", "ece", "brier", "mae", "pinball")
@@ -73,7 +72,7 @@ def verdicts(params: Params, paths: Paths, entries: list[Entry], now: int) -> It
     """Of every canary that is on, from its first visitor on: what an earlier look saw, this one sees too."""
     on = {model: entry for model in params.models if (entry := canary.running(entries, model))}
     if on:
-        first = min(rule.micros(entry.time) for entry in on.values())
+        first = min(of_iso(entry.time) for entry in on.values())
         found = read(params, paths, now=now, days=(now - first) / DAY + 0.01)
         for entry in on.values():
             yield rule.verdict(params, found, entry, now)

@@ -8,8 +8,8 @@ from clickflow.online.live.metrics import Joined
 from clickflow.online.live.sequential import Evidence
 from clickflow.params.schema import Params
 from clickflow.registry.ledger import Entry
+from clickflow.system.moments import DAY, of_iso
 
-DAY = 86_400_000_000
 Call = Literal["promote", "stop", "wait"]
 
 
@@ -56,7 +56,7 @@ def verdict(params: Params, found: Joined, on: Entry, now: int) -> Verdict:
         sequential.by_turns(seen.candidate, seen.value), margin=params.live.margin, alpha=params.live.alpha
     )
     own = int(seen.candidate.sum())
-    call, why = _call(params, metric, own, len(seen.value) - own, told, (now - micros(on.time)) / DAY)
+    call, why = _call(params, metric, own, len(seen.value) - own, told, (now - of_iso(on.time)) / DAY)
     return Verdict(
         model=on.model,
         version=on.version,
@@ -87,10 +87,3 @@ def _call(params: Params, metric: str | None, own: int, others: int, told: Evide
     if min(own, others) < live.min_visitors:
         return "wait", f"{own:,} and {others:,} visitors, {live.min_visitors:,} of each are needed"
     return "wait", f"not decided: {shown}, e-values {told.better:,.1f} and {told.worse:,.1f} of {enough:,.0f}"
-
-
-def micros(time: str) -> int:
-    """Microseconds since 1970 UTC of an ISO time."""
-    from datetime import datetime
-
-    return round(datetime.fromisoformat(time).timestamp() * 1e6)

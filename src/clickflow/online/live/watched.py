@@ -10,9 +10,8 @@ from clickflow.monitoring.rule import Answered
 from clickflow.online.live import log, metrics
 from clickflow.online.live.metrics import Ints, Joined, Values
 from clickflow.params.schema import Params
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
-
-DAY = 86_400_000_000
 
 
 def asked(params: Params, paths: Paths) -> Callable[[str, Sequence[tuple[int, int]], int], Answered | None]:
