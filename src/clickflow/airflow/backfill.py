@@ -14,7 +14,7 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from clickflow.airflow import forms
-from clickflow.airflow.pipeline import compiled
+from clickflow.airflow.pipeline import compiled, kind_of
 from clickflow.airflow.windows import Windows
 from clickflow.orchestration import definition
 from clickflow.params.schema import Params
@@ -64,8 +64,7 @@ def _fields(params: Params) -> dict[str, Param]:
 def _window(context: Any, params: Params) -> forms.Asked:
     """The params of the run's window. Raises UsageError where the run has none."""
     end = context["dag_run"].data_interval_end
-    kind = context["dag_run"].run_type
-    if end is None or str(getattr(kind, "value", kind)) == "manual":
+    if end is None or kind_of(context) == "manual":
         raise UsageError(
             "this run has no data window: it was not started as a backfill",
             kept=forms.NOT_RUN,

@@ -36,16 +36,14 @@ def pipeline(root: Path, *, dag_id: str, about: str) -> DAG:
     committed = definition.read(root)
     params = committed.params
     news = EVENTS | DRIFT
-    cron = params.schedule.retrain
+    cron = by_cron(params.schedule.retrain)
     return compiled(
         root,
         committed,
         dag_id=dag_id,
         about=about,
         tags=["training"],
-        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=news)
-        if cron
-        else news,
+        schedule=AssetOrTimeSchedule(timetable=cron, assets=news) if cron else news,
         fields={**forms.source(params), **forms.training(params)},
         asks=_retrain,
     )
@@ -138,6 +136,17 @@ def _retrain(context: Any, params: Params) -> forms.Asked:
     return replace(request, reason=because or REASONS.get(kind, kind), by_itself=bool(because) or kind == "scheduled")
 
 
+def by_cron(cron: str | None) -> CronTriggerTimetable | None:
+    """A schedule of params.yaml, in UTC."""
+    return CronTriggerTimetable(cron, timezone="UTC") if cron else None
+
+
 def kind_of(context: Any) -> str:
     """Airflow's type of a run: a key of `REASONS`, or another."""
     return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+
+
+def asked_by_form(context: Any, params: Params) -> forms.Asked:
+    """What the form of a DAG run says, and what started the run."""
+    kind = kind_of(context)
+    return replace(forms.read(context["params"], params), reason=REASONS.get(kind, kind))

@@ -2,19 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import AirflowSkipException
 
 from clickflow.airflow import forms, outcome
 from clickflow.airflow.assets import PREDICTIONS
 from clickflow.airflow.operators import ClickflowOperator, pulled_run
-from clickflow.airflow.pipeline import REASONS, compiled, kind_of
+from clickflow.airflow.pipeline import asked_by_form, by_cron, compiled
 from clickflow.orchestration import definition, stores
 from clickflow.orchestration.tasks import Routing, Task
 from clickflow.params.schema import Params
@@ -108,14 +107,13 @@ def score(root: Path, *, dag_id: str, about: str) -> DAG:
         )
         steps[task.id] = task
         operators[task.id] = (ScoreOperator, {"model": name, "stage": stage, "outlets": [PREDICTIONS]})
-    cron = params.schedule.score
     return compiled(
         root,
         committed,
         dag_id=dag_id,
         about=about,
         tags=["scoring"],
-        schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
+        schedule=by_cron(params.schedule.score),
         fields=_fields(params),
         asks=_asks,
         steps=steps,
@@ -155,7 +153,7 @@ def _fields(params: Params) -> Mapping[str, Param]:
 
 
 def _asks(context: Any, params: Params) -> forms.Asked:
-    given, kind = context["params"], kind_of(context)
+    given = context["params"]
     top, since = given["top"], given["since_hours"]
     if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= 1000:
         raise UsageError(f"top: {top!r} is not a whole number from 1 to 1000", kept=forms.NOT_RUN)
@@ -163,4 +161,4 @@ def _asks(context: Any, params: Params) -> forms.Asked:
         raise UsageError(f"since_hours: {since!r} is no number of hours", kept=forms.NOT_RUN)
     if not isinstance(given["anomalies"], bool):
         raise UsageError(f"anomalies: {given['anomalies']!r} is neither true nor false", kept=forms.NOT_RUN)
-    return replace(forms.read(given, params), reason=REASONS.get(kind, kind))
+    return asked_by_form(context, params)

@@ -4,21 +4,19 @@ canary decided?
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 
 from clickflow.airflow import forms, links, outcome
 from clickflow.airflow.assets import CHAMPION, DRIFT
 from clickflow.airflow.operators import ClickflowOperator, pulled_run
-from clickflow.airflow.pipeline import REASONS, compiled, kind_of
+from clickflow.airflow.pipeline import asked_by_form, by_cron, compiled
 from clickflow.orchestration import definition, notices, pages, runs, stores, workspace
 from clickflow.orchestration.tasks import OPEN, PROMOTE, Routing, Task
-from clickflow.params.schema import Params
 from clickflow.system.process import Say
 
 WATCH, CALL, JUDGE = "watch", "call", "judge"
@@ -145,7 +143,7 @@ def watch(root: Path, *, dag_id: str, about: str) -> DAG:
             about="Ends canaries by the rule of params `live`: promotes or stops, each a line of the ledger. Skipped, "
             "with the reason, where no champion changes.",
         )
-    cron, general = params.schedule.watch, forms.training(params)
+    general = forms.training(params)
     fields = {
         "models": forms.models(params, "Watch only these champions."),
         **{name: general[name] for name in ("overrides", "note")},
@@ -156,9 +154,9 @@ def watch(root: Path, *, dag_id: str, about: str) -> DAG:
         dag_id=dag_id,
         about=about,
         tags=["monitoring"],
-        schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
+        schedule=by_cron(params.schedule.watch),
         fields=fields,
-        asks=_asks,
+        asks=asked_by_form,
         steps=steps,
         operators={
             WATCH: (WatchOperator, {}),
@@ -166,8 +164,3 @@ def watch(root: Path, *, dag_id: str, about: str) -> DAG:
             JUDGE: (JudgeOperator, {"outlets": [CHAMPION]}),
         },
     )
-
-
-def _asks(context: Any, params: Params) -> forms.Asked:
-    kind = kind_of(context)
-    return replace(forms.read(context["params"], params), reason=REASONS.get(kind, kind))
