@@ -34,7 +34,7 @@ from clickflow import features
 from clickflow.baselines import lifetime_value
 from clickflow.cli import guarded
 from clickflow.evaluation import calibration
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.models import estimators
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.console import finite
@@ -233,7 +233,7 @@ def asked_at(log: Log, horizon: int, now: int) -> Rows:
     customer = np.flatnonzero(active)
     past = np.bincount(owner[split.time < now], minlength=len(log.customers))[customer]
     begin = split.offsets[:-1][customer]
-    asked = Asked(begin, begin + past, np.full(len(customer), now - 1))
+    asked = Spans(begin, begin + past, np.full(len(customer), now - 1))
     later = bought & (split.time >= now) & (split.time < now + horizon * DAY)
     times = np.bincount(owner[later], minlength=len(log.customers))[customer]
     spent = np.bincount(owner[later], split.price[later], minlength=len(log.customers))[customer]

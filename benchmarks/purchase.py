@@ -169,12 +169,12 @@ def against(table: Any) -> dict[str, Any]:
     return found
 
 
-def cut(answers: probability.Said, rows: NDArray[np.int64]) -> probability.Said:
-    return probability.Said(answers.probability[rows], answers.loss[rows])
+def cut(answers: probability.Probabilities, rows: NDArray[np.int64]) -> probability.Probabilities:
+    return probability.Probabilities(answers.probability[rows], answers.loss[rows])
 
 
 def difference(
-    own: probability.Said, other: probability.Said, target: NDArray[np.int64], customer: NDArray[Any]
+    own: probability.Probabilities, other: probability.Probabilities, target: NDArray[np.int64], customer: NDArray[Any]
 ) -> dict[str, Any]:
     """{metric: [value, low, high]}."""
     index = np.unique(customer, return_inverse=True)[1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clickflow import features
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.sequences.features import Array
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.errors import UsageError
@@ -33,7 +33,7 @@ def split(steps: Sequence[tuple[float, int, int, float]], lengths: list[int]) ->
 
 
 def of(store: PackedSplit, begin: int, end: int, day: float) -> dict[str, float]:
-    asked = Asked(np.array([begin]), np.array([end]), np.array([int(day * DAY)]))
+    asked = Spans(np.array([begin]), np.array([end]), np.array([int(day * DAY)]))
     return dict(zip(NAMES, features.compute("customer", store, asked, STORE)[0].tolist(), strict=True))
 
 
@@ -73,7 +73,7 @@ def test_what_does_not_exist_is_missing_and_not_zero() -> None:
     assert of(split(HISTORY, [7]), 3, 3, 50)["purchases"] == 0
 
 
-def log(seed: int, customers: int = 30) -> tuple[PackedSplit, Asked]:
+def log(seed: int, customers: int = 30) -> tuple[PackedSplit, Spans]:
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 20, customers)
     days = np.concatenate([np.sort(random.integers(0, 400, length)) for length in lengths])
@@ -83,13 +83,13 @@ def log(seed: int, customers: int = 30) -> tuple[PackedSplit, Asked]:
     )  # fmt: skip
     store = split([(float(d), int(a), int(i), float(p)) for d, a, i, p in steps], lengths.tolist())
     end = store.offsets[1:]
-    return store, Asked(store.offsets[:-1], end, store.time[end - 1] + DAY)
+    return store, Spans(store.offsets[:-1], end, store.time[end - 1] + DAY)
 
 
 def test_nothing_after_the_time_of_asking_is_read() -> None:
     store, asked = log(1)
     now = asked.now - 60 * DAY
-    before = features.compute("customer", store, Asked(asked.begin, asked.end, now), STORE)
+    before = features.compute("customer", store, Spans(asked.begin, asked.end, now), STORE)
     customer = np.repeat(np.arange(len(now)), np.diff(store.offsets))
     later = store.time > now[customer]
     assert later.any()
@@ -98,10 +98,10 @@ def test_nothing_after_the_time_of_asking_is_read() -> None:
         action=np.where(later, PURCHASE, store.action).astype(np.uint8),
         time=np.where(later, store.time + 1000 * DAY, store.time),
     )
-    again = features.compute("customer", changed, Asked(asked.begin, asked.end, now), STORE)
+    again = features.compute("customer", changed, Spans(asked.begin, asked.end, now), STORE)
     np.testing.assert_array_equal(again, before)
     ends = asked.begin + np.bincount(customer[~later], minlength=len(now))
-    np.testing.assert_array_equal(features.compute("customer", store, Asked(asked.begin, ends, now), STORE), before)
+    np.testing.assert_array_equal(features.compute("customer", store, Spans(asked.begin, ends, now), STORE), before)
 
 
 def test_a_customer_does_not_depend_on_others_nor_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_a_later_question_sees_more_days_and_no_other_history() -> None:
     store, asked = log(3)
     found: dict[str, Array] = {}
     for days in (0, 10):
-        later: Any = Asked(asked.begin, asked.end, asked.now + days * DAY)
+        later: Any = Spans(asked.begin, asked.end, asked.now + days * DAY)
         found[str(days)] = features.compute("customer", store, later, STORE)
     first, second = (dict(zip(NAMES, found[days].T, strict=True)) for days in ("0", "10"))
     np.testing.assert_allclose(second["recency_days"], first["recency_days"] + 10, rtol=1e-5)

@@ -20,7 +20,7 @@ from sequences_reference import EPOCH, MONDAY, as_its_card_says, event, settings
 from clickflow import features
 from clickflow.doctor import shop_log
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.heads import churn
 from clickflow.params.file import check
 from clickflow.params.sequences import CustomerUnit, Sequences
@@ -237,7 +237,7 @@ def asked(steps: list[tuple[int, int, int, float]]) -> dict[tuple[int, int], tup
         actions, known, categories = EVENT_TYPES, 3, 3
 
     assert own.cut_off is not None
-    table = features.compute("customer", own, Asked(own.begin, own.end, own.cut_off), Names())
+    table = features.compute("customer", own, Spans(own.begin, own.end, own.cut_off), Names())
     answers = churn.targets(own, own.end - 1, own.until, Names())
     keys = zip(there[found.owner].tolist(), found.cut_off.tolist(), strict=True)
     return {key: (row.tolist(), int(one)) for key, row, one in zip(keys, table, answers, strict=True)}

@@ -117,7 +117,7 @@ def die(group: ProcessGroup) -> None:
 
 def test_the_death_of_one_is_said() -> None:
     with (
-        pytest.raises(ClickflowError, match=r"a process that trained along has ended: .*-9"),
+        pytest.raises(ClickflowError, match=r"a training process has died: .*-9"),
         process_group(2, "cpu", die) as group,
     ):
         work(plain(), group)

@@ -59,11 +59,11 @@ def test_metrics_are_those_of_scikit_learn_with_ties_too(rows: list[tuple[float,
 def test_a_budget_takes_the_likeliest_and_of_equal_ones_their_share() -> None:
     p = np.array([0.9, 0.5, 0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1])
     target = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0, 1])
-    found = probability.measures(probability.said(logs(p), target), target, [0.1, 0.3, 1.0])
+    found = probability.measures(probability.recorded(logs(p), target), target, [0.1, 0.3, 1.0])
     assert (found["precision@10%"], found["recall@10%"], found["lift@10%"]) == pytest.approx((1, 0.25, 2.5))
     assert (found["precision@30%"], found["recall@30%"]) == pytest.approx((2 / 3, 0.5)), "two of four equal ones"
     assert (found["precision@100%"], found["recall@100%"], found["lift@100%"]) == pytest.approx((0.4, 1, 1))
-    cells = probability.deciles(probability.said(logs(p), target).probability, target)
+    cells = probability.deciles(probability.recorded(logs(p), target).probability, target)
     assert [cell["share"] for cell in cells] == pytest.approx([1] + [0.5] * 4 + [0.2] * 5)
     assert cells[-1]["found"] == 1
     assert np.mean([cell["probability"] for cell in cells]) == pytest.approx(p.mean(), abs=1e-6)

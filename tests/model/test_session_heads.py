@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clickflow import features
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.heads import exit as leaving
 from clickflow.heads import propensity, purchase, spend
 from clickflow.heads.head import NOTHING
@@ -85,7 +85,7 @@ def test_features_of_a_prefix_do_not_see_what_is_later(visits: list[list[str]], 
     found = split(visits, seed)
     event, _ = asked(visits, found)
     begin = np.repeat(found.offsets[:-1], [len(visit) for visit in visits])
-    question = Asked(begin, event + 1, found.time)
+    question = Spans(begin, event + 1, found.time)
     names = features.names("session")
     values = features.compute("session", found, question, Store())
     assert values.dtype == np.float32
@@ -108,7 +108,7 @@ def test_features_of_a_prefix_do_not_see_what_is_later(visits: list[list[str]], 
         offsets=np.arange(len(first) + 1), **{name: np.asarray(each)[first] for name, each in found.columns.items()}
     )
     place = np.arange(len(first))
-    alone = features.compute("session", cut, Asked(place, place + 1, cut.time), Store())
+    alone = features.compute("session", cut, Spans(place, place + 1, cut.time), Store())
     np.testing.assert_array_equal(alone, values[first])
 
 
@@ -117,7 +117,7 @@ def test_long_and_short_prefixes_of_one_call_do_not_mix(monkeypatch: pytest.Monk
     found = split(visits)
     event, _ = asked(visits, found)
     begin = np.repeat(found.offsets[:-1], np.diff(found.offsets))
-    question = Asked(begin, event + 1, found.time)
+    question = Spans(begin, event + 1, found.time)
     whole = features.compute("session", found, question, Store())
     monkeypatch.setattr("clickflow.features.prefix.CELLS", 50)
     np.testing.assert_array_equal(features.compute("session", found, question, Store()), whole)

@@ -198,7 +198,7 @@ def test_what_came_after_as_of_is_not_looked_at(paths: Paths) -> None:
     newest = np.datetime64(call("watch")["newest_event"][:19])
     before = call("watch", "--as-of", f"{newest - np.timedelta64(24, 'h')}Z")
     assert np.datetime64(before["newest_event"][:19]) <= newest - np.timedelta64(24, "h")
-    with pytest.raises(UsageError, match="is no time"):
+    with pytest.raises(UsageError, match="is not a time"):
         call("watch", "--as-of", "yesterday")
 
 

@@ -30,8 +30,8 @@ def defaults(params: Params) -> dict[str, Any]:
 
 
 def test_a_form_that_nobody_filled_in_asks_for_nothing(params: Params) -> None:
-    assert forms.read(defaults(params), params) == forms.Asked({})
-    assert forms.read({}, params) == forms.Asked({})
+    assert forms.read(defaults(params), params) == forms.Request({})
+    assert forms.read({}, params) == forms.Request({})
 
 
 def test_every_field_says_what_it_is_for_and_stands_in_a_section(params: Params) -> None:
@@ -94,7 +94,7 @@ def test_epochs_are_those_of_the_chosen_models_or_of_all(params: Params) -> None
         ({"models": ["nxt_step"]}, "did you mean 'next_step'"),
         ({"models": "next_step"}, "no list of names"),
         ({"overrides": ["seed=1"]}, "no mapping"),
-        ({"since": "yesterday"}, "since: 'yesterday' is no moment"),
+        ({"since": "yesterday"}, "since: 'yesterday' is not a date or time"),
     ],
 )
 def test_what_contradicts_or_does_nothing_is_refused(params: Params, said: dict[str, Any], message: str) -> None:
@@ -144,7 +144,7 @@ def test_a_window_from_an_event_becomes_params(params: Params) -> None:
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "soon", 5])
 def test_a_moment_that_is_none_is_refused(params: Params, moment: Any) -> None:
-    with pytest.raises(UsageError, match=r"since: .* is no moment"):
+    with pytest.raises(UsageError, match=r"since: .* is not a date or time"):
         forms.read({"since": moment}, params)
 
 

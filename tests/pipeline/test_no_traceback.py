@@ -143,18 +143,18 @@ def test_too_little_memory_for_the_libraries_is_said_before_the_work(monkeypatch
     [
         (b"", "is empty"),
         (b"# nothing\n", "is empty"),
-        (b"\x00\x01\x02\x7fELF\xff", "is no text in UTF-8|is not valid YAML"),
-        ("seed: 1\n".encode("utf-16"), "is no text in UTF-8"),
+        (b"\x00\x01\x02\x7fELF\xff", "is not text in UTF-8|is not valid YAML"),
+        ("seed: 1\n".encode("utf-16"), "is not text in UTF-8"),
         (b"a: 1\n" * 100_000, "is larger than"),
         (b"a: " + b"[" * 50_000, "is nested too deeply"),
         (b"a: " + b"[" * 60 + b"]" * 60, "levels"),
         (b"seed: 1\nseed: 2\n", "line 2: seed stands twice"),
-        (b"a: &a [*a]\n", "an alias stands in itself"),
+        (b"a: &a [*a]\n", "an alias refers to itself"),
         (b"a: &a [1,1,1,1,1,1,1,1,1,1]\n" + b"".join(
             f"{chr(98 + n)}: &{chr(98 + n)} [{','.join([f'*{chr(97 + n)}'] * 10)}]\n".encode() for n in range(9)
         ), "holds more than"),
-        (b"a: 2026-13-45\n", "a value that cannot be"),
-        (b"a: " + b"1" * 5000, "a value that cannot be"),
+        (b"a: 2026-13-45\n", "an impossible value"),
+        (b"a: " + b"1" * 5000, "an impossible value"),
         (b"? [1, 2]\n: 3\n", "a name is no text"),
         (b"a: !!python/object:os.system 1\n", "is not valid YAML"),
     ],
@@ -174,7 +174,7 @@ def test_a_params_yaml_that_is_no_file(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (folder, pipe):
-        with pytest.raises(UsageError, match="is no file"):
+        with pytest.raises(UsageError, match="is not a file"):
             load(path)
     with pytest.raises(UsageError, match=r"there is no params\.yaml"):
         load(Paths(tmp_path).params)

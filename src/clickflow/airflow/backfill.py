@@ -61,7 +61,7 @@ def _fields(params: Params) -> dict[str, Param]:
     }
 
 
-def _window(context: Any, params: Params) -> forms.Asked:
+def _window(context: Any, params: Params) -> forms.Request:
     """The params of the run's window. Raises UsageError where the run has none."""
     end = context["dag_run"].data_interval_end
     if end is None or kind_of(context) == "manual":
@@ -74,7 +74,7 @@ def _window(context: Any, params: Params) -> forms.Asked:
     return of_window(context["params"], params, end)
 
 
-def of_window(given: Mapping[str, Any], params: Params, end: datetime) -> forms.Asked:
+def of_window(given: Mapping[str, Any], params: Params, end: datetime) -> forms.Request:
     """What a run of the window that ends at `end` asks for."""
     days = given.get("days")
     since = (end - timedelta(days=days)).isoformat() if days else None

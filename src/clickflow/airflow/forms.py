@@ -36,7 +36,7 @@ DATA, MODELS, MORE = "Which data", "Which models", "More"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What a run is asked to do.
 
     `values` by dotted names of params.yaml; `models`, none: all; `reason`: what started it. `by_itself`: nobody has
@@ -176,7 +176,7 @@ def check_keys(conf: Mapping[str, Any], known: Collection[str]) -> None:
             )
 
 
-def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | None = None) -> Asked:
+def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | None = None) -> Request:
     """What a filled-in form asks for; a field that is not there asks for nothing.
 
     `window`: `since` and `until` that came from elsewhere, such as an event. Raises UsageError where two fields
@@ -203,11 +203,11 @@ def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | N
         values |= {f"models.{name}.budget.epochs": epochs for name in by_epochs}
     overrides = given.get("overrides") or {}
     if not isinstance(overrides, Mapping):
-        raise UsageError(f"overrides: {overrides!r} is no mapping of names to values", kept=NOT_RUN)
+        raise UsageError(f"overrides: {overrides!r} is not a mapping of names to values", kept=NOT_RUN)
     _contradictions(values, overrides)
     asked = {**values, **overrides}
     _without_effect(asked, params.source)
-    return Asked(asked, tuple(models), words(given.get("note") or "", "note"))
+    return Request(asked, tuple(models), words(given.get("note") or "", "note"))
 
 
 def words(said: Any, name: str) -> str:
@@ -217,7 +217,7 @@ def words(said: Any, name: str) -> str:
     except (AttributeError, TypeError, UnicodeEncodeError):
         fine = False
     if not fine:
-        raise UsageError(f"{name}: is no text: it holds a NUL or half a letter", kept=NOT_RUN)
+        raise UsageError(f"{name}: is not text: it holds a NUL, or half of a surrogate pair", kept=NOT_RUN)
     return str(said)
 
 
@@ -232,7 +232,9 @@ def instant(said: Any, name: str) -> str:
         return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{name}: {said!r} is no moment", kept=NOT_RUN, next_step="write it as 2026-01-31 or 2026-01-31T06:00:00Z"
+            f"{name}: {said!r} is not a date or time",
+            kept=NOT_RUN,
+            next_step="write it as 2026-01-31 or 2026-01-31T06:00:00Z",
         ) from None
 
 
@@ -264,7 +266,7 @@ def _window(extra: Mapping[str, Any]) -> dict[str, str]:
 
 def _names(models: Any, params: Params) -> list[str]:
     if isinstance(models, str) or not isinstance(models, Sequence):
-        raise UsageError(f"models: {models!r} is no list of names", kept=NOT_RUN)
+        raise UsageError(f"models: {models!r} is not a list of names", kept=NOT_RUN)
     for name in models:
         params.model(str(name))
     return [name for name in params.models if name in models]

@@ -29,7 +29,7 @@ TIMEOUT_HINT = "next: raise meta.airflow.timeout_minutes of the stage in dvc.yam
 IN_PROCESS = "dag_test"
 """The user of `clickflow retrain`, as Airflow has it: whoever calls it, whom the ledger finds by itself."""
 
-Asks = Callable[[Any, Params], forms.Asked]
+Asks = Callable[[Any, Params], forms.Request]
 """What a DAG run's context asks for. Raises UsageError."""
 
 

@@ -124,7 +124,7 @@ def _own(task: Task, params: Params, stages: graph.Graph, asks: Asks) -> dict[st
     return framing.get(task.id, {})
 
 
-def _retrain(context: Any, params: Params) -> forms.Asked:
+def _retrain(context: Any, params: Params) -> forms.Request:
     """By hand what the form says; by an asset its default values, and the window of the event."""
     by_asset = {key.uri: [e.extra for e in events] for key, events in context["triggering_asset_events"].items()}
     news = by_asset.get(EVENTS.uri, [])
@@ -146,7 +146,7 @@ def kind_of(context: Any) -> str:
     return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
 
 
-def asked_by_form(context: Any, params: Params) -> forms.Asked:
+def request_of(context: Any, params: Params) -> forms.Request:
     """What the form of a DAG run says, and what started the run."""
     kind = kind_of(context)
     return replace(forms.read(context["params"], params), reason=REASONS.get(kind, kind))

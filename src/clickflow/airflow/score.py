@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from clickflow.airflow import forms, outcome
 from clickflow.airflow.assets import PREDICTIONS
 from clickflow.airflow.operators import ClickflowOperator, pulled_run
-from clickflow.airflow.pipeline import asked_by_form, by_cron, compiled
+from clickflow.airflow.pipeline import by_cron, compiled, request_of
 from clickflow.orchestration import definition, stores
 from clickflow.orchestration.tasks import Routing, Task
 from clickflow.params.schema import Params
@@ -26,7 +26,7 @@ TOP, SINCE = 20, 24.0
 """How many items a session, and how far back the sessions' last events lie, hours."""
 
 
-TOLD = ("model", "version", "batch", "path", "rows", "sessions", "newest_event", "files", "tables")
+SUMMARY = ("model", "version", "batch", "path", "rows", "sessions", "newest_event", "files", "tables")
 """What the event says."""
 
 
@@ -81,7 +81,7 @@ class ScoreOperator(ClickflowOperator):
         words += ["--sql"] if committed.score.sql else []
         (fragment,) = [context["ti"].xcom_pull(task_ids=name) for name in sorted(self.upstream_task_ids)]
         result = stores.verb(run, self.task_id, [self.stage], [fragment], words, say, secrets=database(committed.score))
-        summary = {key: result[key] for key in TOLD if key in result}
+        summary = {key: result[key] for key in SUMMARY if key in result}
         context["outlet_events"][PREDICTIONS].extra = {**summary, "run": run.id}
         outcome.note(context, f"{self.model}: {result['sessions']:,} sessions scored with version {result['version']}")
         say(f"{result['sessions']:,} sessions scored with version {result['version']}: {result['path']}")
@@ -152,13 +152,13 @@ def _fields(params: Params) -> Mapping[str, Param]:
     }
 
 
-def _asks(context: Any, params: Params) -> forms.Asked:
+def _asks(context: Any, params: Params) -> forms.Request:
     given = context["params"]
     top, since = given["top"], given["since_hours"]
     if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= 1000:
         raise UsageError(f"top: {top!r} is not a whole number from 1 to 1000", kept=forms.NOT_RUN)
     if since is not None and (not isinstance(since, int | float) or isinstance(since, bool) or since <= 0):
-        raise UsageError(f"since_hours: {since!r} is no number of hours", kept=forms.NOT_RUN)
+        raise UsageError(f"since_hours: {since!r} is not a number of hours above 0", kept=forms.NOT_RUN)
     if not isinstance(given["anomalies"], bool):
         raise UsageError(f"anomalies: {given['anomalies']!r} is neither true nor false", kept=forms.NOT_RUN)
-    return asked_by_form(context, params)
+    return request_of(context, params)

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from clickflow.airflow import forms, links, outcome
 from clickflow.airflow.assets import CHAMPION, DRIFT
 from clickflow.airflow.operators import ClickflowOperator, pulled_run
-from clickflow.airflow.pipeline import asked_by_form, by_cron, compiled
+from clickflow.airflow.pipeline import by_cron, compiled, request_of
 from clickflow.orchestration import definition, notices, pages, runs, stores, workspace
 from clickflow.orchestration.tasks import OPEN, PROMOTE, Routing, Task
 from clickflow.system.process import Say
@@ -156,7 +156,7 @@ def watch(root: Path, *, dag_id: str, about: str) -> DAG:
         tags=["monitoring"],
         schedule=by_cron(params.schedule.watch),
         fields=fields,
-        asks=asked_by_form,
+        asks=request_of,
         steps=steps,
         operators={
             WATCH: (WatchOperator, {}),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow import features
-from clickflow.features.feature import Asked
+from clickflow.features.feature import Spans
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -24,7 +24,7 @@ def table(split: Any, store: Any, chosen: Ints) -> Floats:
     """The hand-made features of whole sequences [N, F], 0 where a value does not exist; `store` is the store's card."""
     offsets = np.asarray(split.offsets, np.int64)
     begin, end = offsets[chosen], offsets[chosen + 1]
-    asked = Asked(begin, end, np.asarray(split.time, np.int64)[end - 1])
+    asked = Spans(begin, end, np.asarray(split.time, np.int64)[end - 1])
     values = np.asarray(features.compute("session", split, asked, store), np.float64)
     return np.nan_to_num(values)
 

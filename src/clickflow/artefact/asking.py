@@ -13,7 +13,7 @@ import numpy.typing as npt
 from clickflow import features
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.windows import Ints, Questions, Translation, batch
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.heads.head import Store
 from clickflow.system.errors import DataError
 
@@ -66,5 +66,5 @@ def hand_made(
     """
     event = asked.event[chosen]
     now = split.time[event] if split.cut_off is None else split.cut_off[asked.sequence[chosen]]
-    read = Asked(event - asked.position[chosen], event + 1, np.asarray(now, np.int64))
+    read = Spans(event - asked.position[chosen], event + 1, np.asarray(now, np.int64))
     return features.compute(unit, split, read, store, names)

@@ -13,7 +13,7 @@ from clickflow import features
 from clickflow.baselines.actions import fit_majority
 from clickflow.baselines.history import ClassScores
 from clickflow.baselines.positions import Positions
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.heads.head import LEVELS
 
 SEED = 0
@@ -31,7 +31,7 @@ RFM = ("recency_days", "purchases", "amount_mean")
 
 def read(positions: Positions) -> npt.NDArray[np.float32]:
     """The features of each position [N, F]."""
-    asked = Asked(positions.begin, positions.event + 1, positions.now)
+    asked = Spans(positions.begin, positions.event + 1, positions.now)
     table: npt.NDArray[np.float32] = features.compute(positions.unit, positions.split, asked, positions.store)
     return table
 

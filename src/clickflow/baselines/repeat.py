@@ -31,7 +31,7 @@ BLOCK = 1000
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenItems:
     """The distinct items of sessions, [E] each: the `row` of each, the `item`, how often it was seen (`count`; `late`:
     each time weighs less by `FADING` for every step ago), and how many steps ago `last` and `first`; `longest` is more.
     """
@@ -45,7 +45,7 @@ class Seen:
     longest: int
 
 
-ORDERS: Mapping[str, Callable[[Seen], npt.NDArray[Any]]] = {
+ORDERS: Mapping[str, Callable[[SeenItems], npt.NDArray[Any]]] = {
     "recency": lambda seen: seen.longest - seen.last,
     "first": lambda seen: seen.first,
     "count, recency": lambda seen: seen.count * seen.longest + seen.longest - seen.last,
@@ -102,7 +102,7 @@ def lengths(recent: Ints) -> Ints:
     return classes
 
 
-def distinct(recent: Ints) -> Seen:
+def distinct(recent: Ints) -> SeenItems:
     """The items of `recent` [N, L], newest first, each once, where it was seen last; row by row, the newest first."""
     longest = recent.shape[1]
     back = np.arange(longest)
@@ -116,10 +116,10 @@ def distinct(recent: Ints) -> Seen:
         parts.append((row + start, block[row, last], same.sum(-1), same @ FADING**back, last, first))
     none = np.zeros(0, np.int64)
     row, item, count, late, last, first = (np.concatenate([none, *(part[k] for part in parts)]) for k in range(6))
-    return Seen(row.astype(np.int64), item.astype(np.int64), count, late, last, first, longest + 1)
+    return SeenItems(row.astype(np.int64), item.astype(np.int64), count, late, last, first, longest + 1)
 
 
-def _gain(score: npt.NDArray[Any], seen: Seen, wanted: Ints) -> float:
+def _gain(score: npt.NDArray[Any], seen: SeenItems, wanted: Ints) -> float:
     """The sum of 1 / rank, 0 beyond `CUTOFF`, of the wanted items [N] among those of their sessions."""
     order = np.lexsort((-score, seen.row))
     start = np.searchsorted(seen.row, np.arange(len(wanted)))

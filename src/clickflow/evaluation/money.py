@@ -56,11 +56,11 @@ def payoff(costs: Costs, kind: Kind) -> Payoff:
 
 
 def _probability(answers: Any, target: Values) -> Values:
-    return probability.said(answers, target.astype(np.int64)).probability
+    return probability.recorded(answers, target.astype(np.int64)).probability
 
 
 def _amount(answers: Any, _: Values) -> Values:
-    return amount.said(answers)[:, 0]
+    return amount.recorded(answers)[:, 0]
 
 
 EXPECTED: Mapping[Kind, Any] = {"probability": _probability, "amount": _amount}

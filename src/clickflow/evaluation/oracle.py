@@ -19,7 +19,7 @@ from clickflow.system.moments import DAY
 
 STAND_IN = "markov"
 """The baseline that answers where the truth knows no such event."""
-Found = tuple[Any, int]
+TrueAnswers = tuple[Any, int]
 """The answers, in the form of their kind, and for how many of them something stands in."""
 
 
@@ -29,7 +29,7 @@ class Truth:
 
     folder: Path
 
-    def answers(self, test: HeldOut, question: Question, training: Training) -> Found | None:
+    def answers(self, test: HeldOut, question: Question, training: Training) -> TrueAnswers | None:
         """The true process asked the same; None where it knows nothing of such a question."""
         name = question.head.truth
         return None if name is None else TRUTHS[name](self.folder, test, question, training)
@@ -41,7 +41,7 @@ def available(folder: Path) -> bool:
     return card.is_file() and bool(read_json(card).get("available"))
 
 
-def _item(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+def _item(folder: Path, test: HeldOut, question: Question, training: Training) -> TrueAnswers:
     """The rank [n] of the item that followed, among the candidate's items; 0 where it has none."""
     from pyarrow import parquet
 
@@ -57,7 +57,7 @@ def _item(folder: Path, test: HeldOut, question: Question, training: Training) -
     return ranks.astype(np.int32), 0
 
 
-def _action(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+def _action(folder: Path, test: HeldOut, question: Question, training: Training) -> TrueAnswers:
     """Log-probabilities [n, actions + 1]; the stand-in's where the truth knows no such event."""
     actions = _truth(folder).action_probabilities(folder, _moments(folder, test, question), _kept(test))
     with np.errstate(divide="ignore"):
@@ -68,19 +68,19 @@ def _action(folder: Path, test: HeldOut, question: Question, training: Training)
     return logs, 0
 
 
-def _click(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+def _click(folder: Path, test: HeldOut, question: Question, training: Training) -> TrueAnswers:
     """Log-probabilities [n, 2] that an impression is not, and is, clicked; the stand-in's as `_action`."""
     yes = _truth(folder).click_probabilities(folder, _moments(folder, test, question))
     return _no_or_yes(yes, test, question, training)
 
 
-def _bought(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+def _bought(folder: Path, test: HeldOut, question: Question, training: Training) -> TrueAnswers:
     """Log-probabilities [n, 2] that no purchase, and that one, follows in the visit; the stand-in's as `_action`."""
     yes = _truth(folder).purchase_probabilities(folder, _moments(folder, test, question))
     return _no_or_yes(yes, test, question, training)
 
 
-def _stays_away(folder: Path, test: HeldOut, question: Question, training: Training) -> Found:
+def _stays_away(folder: Path, test: HeldOut, question: Question, training: Training) -> TrueAnswers:
     """Log-probabilities [n, 2] that a purchase, and that none, follows in the days after the cut-off."""
     from pyarrow import parquet
 
@@ -98,7 +98,7 @@ def _stays_away(folder: Path, test: HeldOut, question: Question, training: Train
     return _no_or_yes(yes, test, question, training)
 
 
-def _no_or_yes(yes: np.ndarray[Any, Any], test: HeldOut, question: Question, training: Training) -> Found:
+def _no_or_yes(yes: np.ndarray[Any, Any], test: HeldOut, question: Question, training: Training) -> TrueAnswers:
     logs = np.log(np.clip(np.stack([1 - yes, yes], axis=1), 1e-12, 1)).astype(np.float32)
     if not (unknown := np.isnan(yes)).any():
         return logs, 0
@@ -106,7 +106,7 @@ def _no_or_yes(yes: np.ndarray[Any, Any], test: HeldOut, question: Question, tra
     return np.where(unknown[:, None], other, logs), int(unknown.sum())
 
 
-TRUTHS: Mapping[str, Callable[[Path, HeldOut, Question, Training], Found]] = {
+TRUTHS: Mapping[str, Callable[[Path, HeldOut, Question, Training], TrueAnswers]] = {
     "item": _item,
     "action": _action,
     "click": _click,

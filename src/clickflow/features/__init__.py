@@ -6,7 +6,7 @@ A unit is one file with a `TABLE` of features and a function `compute`, and an e
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from clickflow.features.feature import Asked, Feature, Names
+from clickflow.features.feature import Feature, Names, Spans
 from clickflow.system.errors import UsageError, nearest
 
 if TYPE_CHECKING:  # params are checked by this room, also where DAGs are parsed
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # params are checked by this room, also where DAGs are parsed
 TABLES = ("customer", "session")
 """The units that have a table of features."""
 
-__all__ = ["TABLES", "Asked", "Feature", "Names", "compute", "names", "table"]
+__all__ = ["TABLES", "Feature", "Names", "Spans", "compute", "names", "table"]
 
 
 def _module(unit: str) -> Any:
@@ -43,7 +43,7 @@ def names(unit: str) -> tuple[str, ...]:
 
 
 def compute(
-    unit: str, split: "PackedSplit", asked: Asked, store: Names, chosen: Sequence[str] | None = None
+    unit: str, split: "PackedSplit", asked: Spans, store: Names, chosen: Sequence[str] | None = None
 ) -> "Array":
     """The `chosen` features (none given: all) of N questions, float32 [N, F], NaN where a value does not exist.
 

@@ -7,7 +7,7 @@ the steps of the question at times up to `now`.
 
 import numpy as np
 
-from clickflow.features.feature import Asked, Feature, Names
+from clickflow.features.feature import Feature, Names, Spans
 from clickflow.sequences.features import Array, amounts
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.moments import DAY
@@ -80,7 +80,7 @@ TABLE: tuple[Feature, ...] = (
 """In the order of the columns of `compute`."""
 
 
-def compute(split: PackedSplit, asked: Asked, store: Names) -> Array:
+def compute(split: PackedSplit, asked: Spans, store: Names) -> Array:
     """float32 [N, len(TABLE)]; NaN where a value does not exist, as every gap of a customer with one purchase."""
     out = np.full((len(asked), len(TABLE)), np.nan, np.float32)
     lengths = np.cumsum(asked.end - asked.begin)
@@ -95,7 +95,7 @@ def compute(split: PackedSplit, asked: Asked, store: Names) -> Array:
     return out
 
 
-def _columns(split: PackedSplit, asked: Asked, store: Names) -> dict[str, Array]:
+def _columns(split: PackedSplit, asked: Spans, store: Names) -> dict[str, Array]:
     n = len(asked)
     row, step = expanded(asked.begin, asked.end)
     kept = split.time[step] <= asked.now[row]

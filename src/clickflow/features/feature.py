@@ -1,4 +1,4 @@
-"""What a hand-made feature is, and what is asked of a store."""
+"""What a hand-made feature is, and which steps of a store it may read."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -20,8 +20,8 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """N questions about a split: each may read steps [begin, end) of the flat columns, at times up to `now`.
+class Spans:
+    """The steps that each of N questions may read: [begin, end) of the flat columns of a split, at times up to `now`.
 
     `begin`, `end` int64 [N] are bounds on the flat columns; `now` int64 [N] is the time of asking, in microseconds
     since 1970 UTC. The steps of a question are in the order of time.
@@ -38,9 +38,9 @@ class Asked:
     def __len__(self) -> int:
         return len(self.begin)
 
-    def part(self, first: int, last: int) -> "Asked":
+    def part(self, first: int, last: int) -> "Spans":
         """The questions [first, last)."""
-        return Asked(self.begin[first:last], self.end[first:last], self.now[first:last])
+        return Spans(self.begin[first:last], self.end[first:last], self.now[first:last])
 
 
 class Names(Protocol):

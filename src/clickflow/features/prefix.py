@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.features.feature import Asked, Feature, Names
+from clickflow.features.feature import Feature, Names, Spans
 from clickflow.sequences.features import Array
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.moments import DAY, HOUR, SECOND
 
 TYPES = ("view", "cart", "favourite", "remove", "purchase", "impression", "click")
-"""Types that are counted one by one."""
+"""Event types that are counted one by one."""
 BACK = 3
 """Last steps whose types are told apart."""
 CELLS = 1 << 21
@@ -64,11 +64,11 @@ TABLE: tuple[Feature, ...] = (
 """The features, in the order of the columns."""
 
 
-def compute(split: PackedSplit, asked: Asked, store: Names) -> Array:
+def compute(split: PackedSplit, asked: Spans, store: Names) -> Array:
     """float32 [N, features] of N questions; NaN where a value does not exist. Times are in microseconds."""
     found = np.full((len(asked), len(TABLE)), np.nan, np.float32)
     for rows in _blocks(asked.end - asked.begin):
-        columns = _columns(split, Asked(asked.begin[rows], asked.end[rows], asked.now[rows]), store)
+        columns = _columns(split, Spans(asked.begin[rows], asked.end[rows], asked.now[rows]), store)
         for place, feature in enumerate(TABLE):
             found[rows, place] = columns[feature.name]
     return found
@@ -88,7 +88,7 @@ def _blocks(lengths: Array) -> Iterator[NDArray[np.int64]]:
         start = stop
 
 
-def _columns(split: PackedSplit, asked: Asked, store: Names) -> dict[str, Any]:
+def _columns(split: PackedSplit, asked: Spans, store: Names) -> dict[str, Any]:
     """By feature its values [n]."""
     n, length = len(asked), max(1, int((asked.end - asked.begin).max(initial=1)))
     at = asked.end[:, None] - length + np.arange(length)
@@ -124,7 +124,7 @@ def _columns(split: PackedSplit, asked: Asked, store: Names) -> dict[str, Any]:
 
 
 def _times(
-    asked: Asked, there: NDArray[np.bool_], steps: Array, time: NDArray[np.int64], carts: NDArray[np.bool_]
+    asked: Spans, there: NDArray[np.bool_], steps: Array, time: NDArray[np.int64], carts: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Times between steps, and since the first one and the last cart, in seconds."""
     between = np.diff(time, axis=1) / SECOND

@@ -10,7 +10,7 @@ from clickflow.evaluation.report import data_uri
 from clickflow.events.refusals import named
 from clickflow.monitoring import plots, rule
 from clickflow.monitoring.rule import LIVE, METRIC, Bound, Judged, Verdict
-from clickflow.monitoring.watched import Seen
+from clickflow.monitoring.watched import Outcome
 
 TITLES = {
     "event_types": "event types",
@@ -100,7 +100,7 @@ def minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
-def page(result: Mapping[str, Any], seen: Sequence[Seen]) -> str:
+def page(result: Mapping[str, Any], seen: Sequence[Outcome]) -> str:
     """report.html; the same content gives the same bytes."""
     from jinja2 import Environment, StrictUndefined
 
@@ -124,7 +124,7 @@ def _reasons(windows: Sequence[Judged]) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-def _draw(seen: Seen) -> list[Figure]:
+def _draw(seen: Outcome) -> list[Figure]:
     verdict = seen.verdict
     names = [bound.name for bound in verdict.windows[0].bounds] if verdict.windows else []
     judged = [n for n, _ in enumerate(names) if any(window.bounds[n].value is not None for window in verdict.windows)]

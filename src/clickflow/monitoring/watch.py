@@ -18,7 +18,7 @@ from clickflow.evaluation.earlier import REFERENCE
 from clickflow.events import refusals
 from clickflow.monitoring import drift, live, report, rule, windows
 from clickflow.monitoring.rule import DRIFT, LIVE, METRIC, Answered, Judged, Verdict
-from clickflow.monitoring.watched import Seen, Watched
+from clickflow.monitoring.watched import Outcome, Watched
 from clickflow.monitoring.windows import Window
 from clickflow.params.schema import Params
 from clickflow.registry import champion
@@ -71,12 +71,12 @@ def moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"--as-of {text!r} is no time", next_step="such as 2026-02-01T12:00:00Z") from error
+        raise UsageError(f"--as-of {text!r} is not a time", next_step="such as 2026-02-01T12:00:00Z") from error
 
 
 def watch(
     params: Params, paths: Paths, models: list[str], now: datetime, asked: Asked = lambda *_: None
-) -> tuple[dict[str, Any], list[Seen]]:
+) -> tuple[dict[str, Any], list[Outcome]]:
     """All results, as JSON holds them, and what the report draws."""
     as_of = round(now.timestamp() * 1e6)
     stores = {unit: paths.sequences(unit) for unit in sorted({params.model(name).unit for name in models})}
@@ -117,10 +117,10 @@ def _model(
     splits: Mapping[str, PackedSplit],
     newest: int,
     asked: Asked,
-) -> Seen:
+) -> Outcome:
     if not champion.current(params, paths, model):
         why = "it has no champion yet: there is nothing to watch"
-        return Seen(None, Verdict(model=model, version=0, windows=(), breaches=0, retrain=False, why=why))
+        return Outcome(None, Verdict(model=model, version=0, windows=(), breaches=0, retrain=False, why=why))
     version, artefact = champion.loaded(params, paths, model)
     file = champion.evidence(params, paths, model, version, REFERENCE)
     card = read_card(store)
@@ -149,7 +149,7 @@ def judge(
     splits: Mapping[str, PackedSplit],
     own_windows: list[Window],
     answered: Answered | None = None,
-) -> Seen:
+) -> Outcome:
     """Hold each window against the champion's reference, and decide."""
     seen_until = watched.reference.seen_until if watched.reference else 0
     later = [window.after(seen_until, splits) for window in own_windows]
@@ -197,7 +197,7 @@ def judge(
         why=why,
         notes=tuple(notes),
     )
-    return Seen(watched, verdict, tuple(shares))
+    return Outcome(watched, verdict, tuple(shares))
 
 
 def _drift(

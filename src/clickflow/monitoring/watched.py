@@ -34,7 +34,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Outcome:
     """What was measured of one model: the verdict, and each window's shares by dimension, for the figures."""
 
     watched: Watched | None

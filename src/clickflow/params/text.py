@@ -29,7 +29,7 @@ def read(path: Path) -> Any:
     if not path.is_file():
         if os.path.lexists(path):
             raise UsageError(
-                f"{path} is no file",
+                f"{path} is not a file",
                 kept=NOT_RUN,
                 next_step="move it away, and bring the file back: `git checkout params.yaml`",
             )
@@ -46,7 +46,7 @@ def read(path: Path) -> Any:
         return parse(text.decode("utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is no text in UTF-8 (byte {error.start})", kept=NOT_RUN, next_step=f"save it as UTF-8; {_BACK}"
+            f"{path} is not text in UTF-8 (byte {error.start})", kept=NOT_RUN, next_step=f"save it as UTF-8; {_BACK}"
         ) from error
 
 
@@ -68,7 +68,7 @@ def parse(text: str, where: str) -> Any:
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply", kept=NOT_RUN, next_step=_BACK) from error
     except (ValueError, OverflowError) as error:  # a date that never was, a number of thousands of digits
-        raise UsageError(f"{where} holds a value that cannot be: {error}", kept=NOT_RUN, next_step=_BACK) from error
+        raise UsageError(f"{where} holds an impossible value: {error}", kept=NOT_RUN, next_step=_BACK) from error
     finally:
         loader.dispose()
 
@@ -96,7 +96,7 @@ def _measure(root: yaml.Node, where: str) -> None:
         """How many values and levels there are from a node on."""
         if id(node) in sizes:
             if not sizes[id(node)][0]:
-                raise UsageError(f"{_at(node, where)}: an alias stands in itself", kept=NOT_RUN, next_step=_BACK)
+                raise UsageError(f"{_at(node, where)}: an alias refers to itself", kept=NOT_RUN, next_step=_BACK)
             return sizes[id(node)]
         sizes[id(node)] = (0, 0)
         inner: list[yaml.Node] = []

@@ -24,20 +24,20 @@ GONE = '<p class="soft">Examples were taken out: a person in the data was forgot
 
 
 @dataclass(frozen=True)
-class Seen:
+class StoreMatch:
     """A packed store that was met: who of them it holds (by name), and which sequences of its test part are theirs."""
 
     names: tuple[str, ...]
     test: tuple[int, ...]
 
 
-def stores(paths: Paths, people: People, object_stores: list[Store]) -> dict[str, Seen]:
+def stores(paths: Paths, people: People, object_stores: list[Store]) -> dict[str, StoreMatch]:
     """Every packed store here (checkout, results, DVC caches), by the hash that models call it by."""
     folders = [*paths.root.glob("data/sequences/*"), *paths.home.glob("runs/*/data/sequences/*")]
     seen = {}
     for folder in folders:
         if (folder / "card.json").is_file():
-            seen.update(_seen(folder, {}, people))
+            seen.update(_match(folder, {}, people))
     with tempfile.TemporaryDirectory(prefix=".forget-", dir=paths.home) as scratch:
         for store in object_stores:
             for name in store.names() if store.fs is None else ():
@@ -48,17 +48,17 @@ def stores(paths: Paths, people: People, object_stores: list[Store]) -> dict[str
     return seen
 
 
-def _cached(store: Store, parts: Mapping[str, str], people: People, scratch: Path) -> dict[str, Seen]:
+def _cached(store: Store, parts: Mapping[str, str], people: People, scratch: Path) -> dict[str, StoreMatch]:
     files = {name: store.path(md5) for name, md5 in parts.items()}
     if not files["card.json"].is_file():
         return {}
     link = scratch / "card.json"
     link.unlink(missing_ok=True)
     link.symlink_to(files["card.json"])
-    return _seen(scratch, files, people)
+    return _match(scratch, files, people)
 
 
-def _seen(folder: Path, files: Mapping[str, Path], people: People) -> dict[str, Seen]:
+def _match(folder: Path, files: Mapping[str, Path], people: People) -> dict[str, StoreMatch]:
     from pyarrow import parquet
 
     try:
@@ -84,10 +84,10 @@ def _seen(folder: Path, files: Mapping[str, Path], people: People) -> dict[str, 
                 names.add(name)
         if split == "test":
             test = [at for at, hit in enumerate(mask.to_pylist()) if hit]
-    return {card.sha256: Seen(tuple(sorted(names)), tuple(test))}
+    return {card.sha256: StoreMatch(tuple(sorted(names)), tuple(test))}
 
 
-def mark(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen]) -> dict[str, list[int]]:
+def mark(params: Params, paths: Paths, people: People, seen: Mapping[str, StoreMatch]) -> dict[str, list[int]]:
     """Tag every registered version that learned from one of them, or may have; by model, those that are marked."""
     if mlflow_client.untouched(params, paths):
         return {}
@@ -109,7 +109,7 @@ def mark(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen])
     return marked
 
 
-def clean(params: Params, paths: Paths, people: People, seen: Mapping[str, Seen]) -> Iterator[Removed]:
+def clean(params: Params, paths: Paths, people: People, seen: Mapping[str, StoreMatch]) -> Iterator[Removed]:
     """Evaluation rows of their visits, examples of real sessions, and their names in Data Docs, out of what MLflow's
     runs keep.
     """

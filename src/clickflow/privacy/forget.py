@@ -94,7 +94,7 @@ def forget(
             _save(home, state)
 
     stores, unreached = objects.stores(origin, home)
-    seen = {name: experiments.Seen(tuple(s["names"]), tuple(s["test"])) for name, s in state["seen"].items()}
+    seen = {name: experiments.StoreMatch(tuple(s["names"]), tuple(s["test"])) for name, s in state["seen"].items()}
     seen |= {name: s for name, s in experiments.stores(paths, who, stores).items() if s.names or name not in seen}
     state["seen"] = {name: asdict(store) for name, store in seen.items()}
     doomed, unlooked = objects.search(stores, who, origin, home)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clickflow import features
 from clickflow.features.customer import expanded
-from clickflow.features.feature import Asked
+from clickflow.features.feature import Spans
 from clickflow.sequences.card import Card
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 from clickflow.sequences.store import open_split
@@ -93,7 +93,7 @@ def read(store: Path, card: Card, part: str, *, last: bool = False, taste: bool 
     cut_off = np.asarray(split.cut_off)
     rows = np.flatnonzero(cut_off == cut_off.max()) if last and len(cut_off) else np.arange(split.n_sequences)
     begin, end = np.asarray(split.begin)[rows], np.asarray(split.end)[rows]
-    values = features.compute(UNIT, split, Asked(begin, end, cut_off[rows]), card).astype(np.float64)
+    values = features.compute(UNIT, split, Spans(begin, end, cut_off[rows]), card).astype(np.float64)
     users = parquet.read_table(store / part / "sequences.parquet", columns=["user_id"])["user_id"].take(rows)
     return Customers(users.to_pylist(), part, rows, values, _seen(split, card, begin, end if taste else begin))
 

@@ -44,7 +44,7 @@ def committed(params: Params, origin: Origin) -> Params:
         return params
     if origin.committed is None:
         raise UsageError(
-            f"commit {origin.named['commit'][:10]} has no params.yaml that can be read: nobody knows its rules",
+            f"commit {origin.named['commit'][:10]} has no readable params.yaml: the rules of its gate are unknown",
             kept="nothing was registered",
             next_step="fetch that commit, or train again from one that is there",
         )

@@ -129,7 +129,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Made:
+class Packable:
     """What is packed: the stream of steps, and how it is split; `names` are those of the items, an Arrow array."""
 
     numbered: numbering.Numbered
@@ -153,7 +153,7 @@ class Tables:
 
 def _cut_up(
     connection: Any, events: Path, rules: Rules, settings: Sequences, unit: Unit, scratch: Path, *, clock: bool
-) -> Made:
+) -> Packable:
     """Of a unit whose steps are events."""
     numbered = numbering.number(connection, events, settings, by_person=unit.by_person)
     cut = _cut(connection, numbered, rules, unit, scratch)
@@ -164,10 +164,10 @@ def _cut_up(
         split_up = _parts_as_of(persons, cut.steps, numbered, how, settings, unit, scratch, clock=clock)
     names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
     groups = engine.groups(connection, numbered.table)
-    return Made(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up), groups=groups)
+    return Packable(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up), groups=groups)
 
 
-def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scratch: Path, *, clock: bool) -> Made:
+def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scratch: Path, *, clock: bool) -> Packable:
     """Of a unit whose steps are sums of events."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -196,7 +196,7 @@ def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scra
         "after_answers": int(made.events[inside & ~held].sum()),
     }
     counts = {"units_cancelled_beyond_sales": round(made.beyond), **split_up.counts}
-    return Made(
+    return Packable(
         made.numbered,
         made.steps,
         replace(split_up, counts=counts),
@@ -403,7 +403,7 @@ def _sizes(
 
 
 def _pack(
-    made: Made,
+    made: Packable,
     settings: Sequences,
     unit: Unit,
     scratch: Path,

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
-class _Told(Console):
+class _Unheard(Console):
     """Where nobody listens any more (a reader of the log that has ended), the work goes on."""
 
     def on_broken_pipe(self) -> None:
@@ -24,7 +24,7 @@ class _Told(Console):
 
 
 out = Console(highlight=False, soft_wrap=True)
-err = _Told(stderr=True, highlight=False, soft_wrap=True)
+err = _Unheard(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two progress lines where no terminal is attached."""

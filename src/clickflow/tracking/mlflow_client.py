@@ -1,4 +1,4 @@
-"""The MLflow client: where the store is, who signs in, and how what it raises is told.
+"""The MLflow client: where the store is, who signs in, and which errors its exceptions become.
 
 MLflow takes seconds to import and to start, so both happen at the first call, once a process.
 """
@@ -26,7 +26,7 @@ PATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """How long a server that does not answer is waited for: of who needs it, and of who can go on without."""
 SILENT = 5.0
-"""Seconds after which who waits is told for what."""
+"""Seconds of waiting after which it is said what for."""
 CONNECTING = "10"
 """Seconds that a PostgreSQL may take to let in: by itself it is waited for without end."""
 
@@ -94,7 +94,7 @@ def connect(params: Params, paths: Paths, *, patient: bool = True) -> Store:
                 client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             except ValueError as error:  # such as a port that is no number
                 raise UsageError(
-                    f"{without_password(uri)!r} is no address of an MLflow registry",
+                    f"{without_password(uri)!r} is not the address of an MLflow registry",
                     kept="nothing was changed",
                     next_step="mend registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI",
                 ) from error
@@ -111,7 +111,7 @@ _THEIRS = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "botocore",
 def reaching(uri: str) -> Iterator[None]:
     """Turn what MLflow, its database or its network raise into an error that names the store; who waits is told."""
     try:
-        with _told(uri):
+        with _announced(uri):
             yield
     except ClickflowError:
         raise
@@ -134,7 +134,7 @@ _waiting = threading.local()
 
 
 @contextmanager
-def _told(uri: str) -> Iterator[None]:
+def _announced(uri: str) -> Iterator[None]:
     """Say once for what is waited, where that takes longer than `SILENT`."""
     if getattr(_waiting, "told", False):  # within another one
         yield

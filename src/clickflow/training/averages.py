@@ -1,4 +1,4 @@
-"""The weights of late, averaged: what a rate that falls to nothing would end at, without a planned end.
+"""A running average of the latest weights: it ends where a learning rate that decays to 0 would, with no planned end.
 
 Polynomial-decay averaging (Shamir & Zhang 2013, "Stochastic gradient descent for non-smooth optimization"): the update
 number t has the weight (roll + 1) / (t + roll), so that the average is over about the last 1 / (roll + 1) of training,

@@ -1,9 +1,9 @@
-"""How long training goes on where params.yaml does not say: as long as the valid part bears out.
+"""How long training lasts where params.yaml names no number of epochs: until the valid part improves no more.
 
-The larger a log, the sooner it is learned by heart, but how soon is a matter of the log, not of its size alone. So the
-rate is constant after its rise, the weights are averaged (`training.averages`), which does what a falling rate would do
-without knowing the end, and a few times an epoch the valid part is asked; `budget.patience` says when to stop. Without
-a valid part the number of epochs follows from the size.
+The larger a log, the fewer epochs until a network overfits it, but how few depends on the log, not on its size alone.
+So the learning rate is constant after its warm-up; the weights are averaged (`training.averages`), which does what a
+decaying rate does and needs no planned end; and a few times an epoch the loss on the valid part is measured:
+`budget.patience` says when to stop. Without a valid part the number of epochs follows from the size.
 """
 
 MOST, LEAST = 6, 2

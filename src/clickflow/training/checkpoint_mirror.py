@@ -140,15 +140,15 @@ class Mirror:
         thread.start()
         thread.join(PATIENCE)
         if thread.is_alive():
-            self._told(f"no answer for {PATIENCE:.0f} s")
+            self._report_once(f"no answer for {PATIENCE:.0f} s")
 
     def _try(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception as error:  # every file system has errors of its own, and none may end a training
-            self._told(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            self._report_once(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
-    def _told(self, why: str) -> None:
+    def _report_once(self, why: str) -> None:
         if not self.said:
             self.said = True
             self.say(f"checkpoints stay on this machine, training goes on: the DVC remote does not take them ({why})")

@@ -1,4 +1,4 @@
-"""The code that can change what a training comes to: another code is another training, and another study of `tune`."""
+"""The source files that can change a model: where one changes, its training and its study of `tune` begin anew."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clickflow import features
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.heads import named
 from clickflow.heads.head import NOTHING, Head
 from clickflow.models import counts
@@ -81,7 +81,7 @@ def train(spec: Model, folder: Path, seed: int) -> TrainedCounts:
     split, since = (valid, 0) if len(_asked(valid)) else (train_part, _latest(train_part))
     if not len(_asked(split, since)) or card.known <= FIRST_ITEM:
         raise DataError(
-            f"{folder} has no question to learn from",
+            f"the training part of {folder} asks no question",
             next_step=f"run `clickflow sequences {spec.unit}`, or ingest more",
         )
     assert split.cut_off is not None
@@ -205,7 +205,7 @@ def _blocks(
         rows = asked[first : first + size]
         begin, end = (np.asarray(each, np.int64)[rows] for each in (split.begin, split.end))
         silence = features.compute(
-            model.spec.unit, split, Asked(begin, end, np.asarray(split.cut_off)[rows]), card, [SILENCE]
+            model.spec.unit, split, Spans(begin, end, np.asarray(split.cut_off)[rows]), card, [SILENCE]
         )
         length = np.minimum(end - begin, MAX_LENGTH)
         step = np.arange(int(length.max()))

@@ -1,4 +1,4 @@
-"""A figure of how training went."""
+"""The figure of the learning curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

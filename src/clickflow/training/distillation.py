@@ -1,10 +1,10 @@
 """What a teacher answers to the questions of the training part, for a smaller network to learn (Hinton et al. 2015).
 
-A teacher is an ensemble that was trained first. Of a ranking it teaches what its softmax says, not what it copies or
-knows from other sessions: the table of associations has counted the session that is asked about. What a student shall
-say is then a mean of what the log says and of the teacher's answers, the probabilities q at the temperature:
-sum_j q_j log p_j of the student's p at that temperature, times its square. Of a ranking the likeliest items alone are
-kept; what they leave unsaid is left to the log.
+A teacher is an ensemble that was trained first. The student's loss is a weighted mean of its loss on the log and of
+-sum_j q_j log p_j times the squared temperature, q being the teacher's probabilities and p the student's, both at that
+temperature. Of a ranking q is the teacher's softmax alone, without its copies of the session's items and without the
+associations, which have counted the very session that is asked about; and q is kept of the likeliest items only: what
+they lack to 1 is taught by the log.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherAnswers:
     """Of a head: the shares [E, k] that a teacher gives to the answers [E, k], at each step of a split; 0 where nothing
     is asked.
     """
@@ -47,7 +47,7 @@ class Taught:
         return Lesson(self.answers[at].astype(np.int64), shares, spec.weight, spec.temperature)
 
 
-def taught(network: Network | Ensemble, spec: Model, split: "PackedSplit") -> dict[str, Taught]:
+def taught(network: Network | Ensemble, spec: Model, split: "PackedSplit") -> dict[str, TeacherAnswers]:
     """What the teacher `network` says of every question of a split that the heads of `spec` ask, by head."""
     networks = network.networks if isinstance(network, Ensemble) else [network]
     known, device = network.sizes.known, next(network.parameters()).device
@@ -58,7 +58,7 @@ def taught(network: Network | Ensemble, spec: Model, split: "PackedSplit") -> di
         for name, each in asking.items()
     }
     found = {
-        name: Taught(np.zeros((split.n_events, k), np.int32), np.zeros((split.n_events, k), np.float32))
+        name: TeacherAnswers(np.zeros((split.n_events, k), np.int32), np.zeros((split.n_events, k), np.float32))
         for name, k in width.items()
     }
     at_once = max(1, SCORES // known)

@@ -97,9 +97,9 @@ def process_group(processes: int, kind: str, work: Callable[[ProcessGroup], Any]
             if not gone:
                 raise
             raise ClickflowError(
-                f"a process that trained along has ended: {', '.join(gone)}",
+                f"a training process has died: {', '.join(gone)}",
                 kept="the last checkpoint, from which training goes on",
-                next_step="look for a lack of memory; training.processes says how many there are",
+                next_step="see whether memory ran out (fewer training.processes need less), then run it again",
             ) from error
         finally:
             if distributed.is_initialized():

@@ -1,6 +1,8 @@
-"""Training of the kind of model that forecasts series: methods are weighed at the last origins of what is known, and
-boosted trees learn from all of it. What ships is fitted to the valid part, which holds the training part's days too;
-probabilities that are read off the forecast are put right by what the valid part makes of the training part's.
+"""Training of the kind of model that forecasts series: methods get their weights at the last origins of what is known,
+and boosted trees learn from all of it.
+
+What ships is fitted to the valid part, which holds the training part's days too. Probabilities that are read off the
+forecast are calibrated: a forecaster that knows the training part alone is compared with the valid part.
 """
 
 from collections.abc import Callable
@@ -65,7 +67,7 @@ def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = Tru
     column = next((HEADS[name].column for name in spec.heads if HEADS[name].column), "quantity")
     step, horizon = card.own_settings.get("step", "day"), ahead(card, folder)
     if split is None or not horizon:
-        raise DataError(f"the store {folder} asks nothing", next_step=f"run `clickflow sequences {spec.unit}`")
+        raise DataError(f"the store {folder} asks no question", next_step=f"run `clickflow sequences {spec.unit}`")
     model = forecaster.fit(split, column, step, horizon, seed, spec.forecast.gru)
     if final:
         model = replace(model, calibration=_calibration(spec, folder, card, model, seed))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow import features
-from clickflow.features import Asked
+from clickflow.features import Spans
 
 if TYPE_CHECKING:
     from clickflow.models.sizes import Sizes
@@ -47,14 +47,14 @@ class Reader:
 
     def _at_cut_off(self, split: "PackedSplit", sequence: Ints) -> Floats:
         assert split.cut_off is not None
-        asked = Asked(*(np.asarray(each)[sequence] for each in (split.begin, split.end, split.cut_off)))
+        asked = Spans(*(np.asarray(each)[sequence] for each in (split.begin, split.end, split.cut_off)))
         table: Floats = features.compute(self.unit, split, asked, self.sizes, self.sizes.hand_made)
         return table
 
     def _compute(self, split: "PackedSplit", event: Ints) -> Floats:
         offsets = np.asarray(split.offsets, np.int64)
         begin = offsets[np.searchsorted(offsets, event, side="right") - 1]
-        asked = Asked(begin, event + 1, np.asarray(split.time)[event])
+        asked = Spans(begin, event + 1, np.asarray(split.time)[event])
         table: Floats = features.compute(self.unit, split, asked, self.sizes, self.sizes.hand_made)
         return table
 

@@ -22,7 +22,7 @@ from clickflow.system.errors import UsageError
 from clickflow.training import device as devices
 from clickflow.training.batch_loss import Loss
 from clickflow.training.checkpoints import Checkpoints
-from clickflow.training.distillation import Taught, taught
+from clickflow.training.distillation import TeacherAnswers, taught
 from clickflow.training.distributed import ProcessGroup
 from clickflow.training.trainer import Trainer
 from clickflow.training.validation import weighted
@@ -207,7 +207,7 @@ def one_network(
     max_steps: int | None,
     group: ProcessGroup | None,
     last_pass: bool,
-    taught: Mapping[str, Taught] | None = None,
+    taught: Mapping[str, TeacherAnswers] | None = None,
 ) -> Trained:
     """One network, see `train`; `taught`: what its teacher says, by head."""
     device = devices.choose(settings)
@@ -291,7 +291,7 @@ def _settle(run: Trainer, pending: list[Loss], last: float) -> float:
         minimised = float(found.total)
         if not math.isfinite(minimised):
             raise UsageError(
-                f"training went astray: what is minimised is {minimised} at about step {state.progress.step:,}",
+                f"training diverged: the loss is {minimised} at about step {state.progress.step:,}",
                 kept="the last checkpoint, from before",
                 next_step="lower the model's optimiser.learning_rate or optimiser.clip_norm in params.yaml",
             )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from clickflow import features
-from clickflow.features import Asked
+from clickflow.features import Spans
 from clickflow.heads import named
 from clickflow.heads.head import NOTHING
 from clickflow.models import estimators, tabular
@@ -83,7 +83,7 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     parts = {part: drawn(open_split(folder, part), spec, seed, whose[part]) for part in PARTS}
     if not len(parts["train"].asked):
         raise DataError(
-            f"the training part of {folder} has no questions", next_step=f"run `clickflow sequences {spec.unit}`"
+            f"the training part of {folder} asks no question", next_step=f"run `clickflow sequences {spec.unit}`"
         )
     total = sum(len(part.asked) for part in parts.values())
     of = sum(part.of for part in parts.values())
@@ -115,7 +115,7 @@ class Drawn:
     """N questions of a split, of `of` that it has."""
 
     split: PackedSplit
-    asked: Asked
+    asked: Spans
     until: Array
     """[N] the index after the last step that answers come from."""
     of: int
@@ -138,7 +138,7 @@ def drawn(split: PackedSplit, spec: Model, seed: int, owner: Array) -> Drawn:
     begin, end, until = (np.asarray(each[sequence], np.int64) for each in (split.begin, split.end, split.until))
     end = end if last else where + 1
     now = split.time[end - 1] if split.cut_off is None else split.cut_off[sequence]
-    return Drawn(split, Asked(begin, end, np.asarray(now, np.int64)), until, of, owner[sequence])
+    return Drawn(split, Spans(begin, end, np.asarray(now, np.int64)), until, of, owner[sequence])
 
 
 def table(rows: Drawn, unit: str, card: Card, chosen: tuple[str, ...], advance: Advance) -> Array:

@@ -1,4 +1,4 @@
-"""Scores of a loss that is no likelihood (`bpr_max`, `bce`) as log-probabilities: the one number that this takes."""
+"""The temperature that makes log-probabilities of the scores of a loss that is no likelihood (`bpr_max`, `bce`)."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Who keeps how a training goes, and the name by which it is the same training again."""
+"""What records the progress of a training, and the fingerprint by which the same training is resumed."""
 
 import time
 from collections.abc import Callable, Mapping

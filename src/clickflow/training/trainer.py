@@ -22,7 +22,7 @@ from clickflow.training.answers import objectives
 from clickflow.training.answers.classes import ClassesObjective
 from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
 from clickflow.training.batches import Ints, Windows, gather, of_split, plan, random
-from clickflow.training.distillation import Taught
+from clickflow.training.distillation import TeacherAnswers
 from clickflow.training.distributed import ProcessGroup
 from clickflow.training.state import State
 from clickflow.training.temperature import fit_temperature
@@ -57,7 +57,7 @@ class Trainer:
         device: devices.Device,
         overfit: bool,
         group: ProcessGroup | None = None,
-        taught: Mapping[str, Taught] | None = None,
+        taught: Mapping[str, TeacherAnswers] | None = None,
     ) -> None:
         self.group, self.taught = group, taught or {}
         self.spec, self.sizes, self.training, self.validation = spec, sizes, training, validation

@@ -30,7 +30,7 @@ known, answered = answering.known, answering.answered
 next_step, unanswered = answering.next_step, answering.unanswered
 
 
-def said(answers: Any) -> Values:
+def recorded(answers: Any) -> Values:
     """Answers [n, 4] as the evidence has them."""
     return np.asarray(answers, np.float64).round(DECIMALS)
 
@@ -44,7 +44,7 @@ def values(metric: str, answers: Any, target: npt.NDArray[Any]) -> Values:
     """What each row [n] adds to a mean: the absolute error of the expected value; the pinball loss, a mean over the
     quantiles (Koenker & Bassett 1978); whether the amount lies between the outer quantiles.
     """
-    own = said(answers)
+    own = recorded(answers)
     if metric == "mae":
         away: Values = np.abs(own[:, 0] - target)
         return away
@@ -65,7 +65,7 @@ def pinball(quantiles: Values, target: npt.NDArray[Any]) -> Values:
 def summary(answered: Answers, customer: Ints, _: Evaluation, how: Resampling) -> dict[str, dict[str, Interval]]:
     """Every metric of the kind."""
     target = answered.target.astype(np.float64)
-    return {system: _intervals(said(each), target, customer, how) for system, each in answered.systems.items()}
+    return {system: _intervals(recorded(each), target, customer, how) for system, each in answered.systems.items()}
 
 
 def _intervals(own: Values, target: Values, customer: Ints, how: Resampling) -> dict[str, Interval]:
@@ -167,7 +167,7 @@ def details(answered: Answers, system: str) -> Mapping[str, Any]:  # noqa: ARG00
         "questions": len(target),
         "share_above_0": round(float((target > 0).mean()), 6) if len(target) else None,
         "mean": round(float(target.mean()), 6) if len(target) else None,
-        "deciles": {name: deciles(said(each), target) for name, each in answered.systems.items()},
+        "deciles": {name: deciles(recorded(each), target) for name, each in answered.systems.items()},
     }
 
 
@@ -200,7 +200,7 @@ def written(
     parts: Sequence[str] = PARTS,
 ) -> dict[str, Any]:
     """The `parts` of the answers, a column each."""
-    own = said(answers)
+    own = recorded(answers)
     return {f"{part}_{system}": own[:, k] for k, part in enumerate(parts)}
 
 
@@ -222,4 +222,4 @@ def measured(
     answers: Values, target: npt.NDArray[Any], _: npt.NDArray[Any], __: Sequence[str]
 ) -> tuple[dict[str, float], Mapping[str, float]]:
     """What follows from the rows."""
-    return (measures(said(answers), target.astype(np.float64)) if len(target) else {}), {}
+    return (measures(recorded(answers), target.astype(np.float64)) if len(target) else {}), {}

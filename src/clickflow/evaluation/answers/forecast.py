@@ -25,7 +25,7 @@ PARTS = (*amount.PARTS, "scale")
 """The columns of answers, as the evidence calls them."""
 Ints = npt.NDArray[np.integer]
 
-known, answered, next_step, said = amount.known, amount.answered, amount.next_step, amount.said
+known, answered, next_step, recorded = amount.known, amount.answered, amount.next_step, amount.recorded
 unanswered, written = amount.unanswered, partial(amount.written, parts=PARTS)
 columns, read = partial(amount.columns, parts=PARTS), partial(amount.read, parts=PARTS)
 
@@ -41,7 +41,7 @@ def values(metric: str, answers: Any, target: npt.NDArray[Any]) -> Values:
     2019); in a part of the rows it is over the mean of all of them. `mase`: the absolute error of the median over the
     scale (Hyndman and Koehler 2006).
     """
-    own = said(answers)
+    own = recorded(answers)
     if metric == "mase":
         error: Values = np.abs(own[:, 2] - target) / own[:, -1]
         return error
@@ -59,7 +59,7 @@ def summary(answered: Answers, customer: Ints, _: Evaluation, how: Resampling) -
     return {
         system: bootstrap.summaries(
             NAMES,
-            np.hstack([bootstrap.cells(index, 0, each, 1) for each in _added(said(own), target)]),
+            np.hstack([bootstrap.cells(index, 0, each, 1) for each in _added(recorded(own), target)]),
             _of_totals,
             resamples=how.resamples,
             confidence=how.confidence,
@@ -100,12 +100,12 @@ def details(answered: Answers, system: str) -> Mapping[str, Any]:
     metrics are by step ahead.
     """
     target = answered.target.astype(np.float64)
-    own, step = said(answered.systems[system]), np.ones(len(target)) if answered.step is None else answered.step
+    own, step = recorded(answered.systems[system]), np.ones(len(target)) if answered.step is None else answered.step
     return {
         "values": len(target),
         "share_above_0": round(float((target > 0).mean()), 6) if len(target) else None,
         "mean": round(float(target.mean()), 6) if len(target) else None,
-        "below": {name: _below(said(each), target) for name, each in answered.systems.items()} if len(target) else {},
+        "below": {name: _below(recorded(each), target) for name, each in answered.systems.items() if len(target)},
         "by_step": [
             {
                 "step": int(k),
@@ -134,4 +134,4 @@ def measured(
     answers: Values, target: npt.NDArray[Any], _: npt.NDArray[Any], __: Sequence[str]
 ) -> tuple[dict[str, float], Mapping[str, float]]:
     """What follows from the rows."""
-    return (measures(said(answers), target.astype(np.float64)) if len(target) else {}), {}
+    return (measures(recorded(answers), target.astype(np.float64)) if len(target) else {}), {}

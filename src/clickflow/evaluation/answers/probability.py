@@ -38,7 +38,7 @@ next_step, unanswered = answering.next_step, answering.unanswered
 
 
 @dataclass(frozen=True)
-class Said:
+class Probabilities:
     """What the rows [n] of the evidence say of one system: the probability of yes, and -ln p of the true answer."""
 
     probability: Values
@@ -48,12 +48,12 @@ class Said:
         return len(self.loss)
 
 
-def said(answers: Any, target: npt.NDArray[Any]) -> Said:
+def recorded(answers: Any, target: npt.NDArray[Any]) -> Probabilities:
     """Answers as the evidence has them."""
-    if isinstance(answers, Said):
+    if isinstance(answers, Probabilities):
         return answers
     loss = -answers[np.arange(len(target)), target]
-    return Said(np.exp(answers[:, 1].astype(np.float64)).round(DECIMALS), loss.astype(np.float64))
+    return Probabilities(np.exp(answers[:, 1].astype(np.float64)).round(DECIMALS), loss.astype(np.float64))
 
 
 def shown(_: Evaluation) -> list[str]:
@@ -63,18 +63,18 @@ def shown(_: Evaluation) -> list[str]:
 
 def values(metric: str, answers: Any, target: npt.NDArray[Any]) -> Values:
     """What each row [n] adds to log-loss or Brier score (Brier 1950, of yes: the squared distance from 0 or 1)."""
-    own = said(answers, target)
+    own = recorded(answers, target)
     return own.loss if metric == "log_loss" else (own.probability - target) ** 2
 
 
 def summary(answered: Answers, customer: Ints, settings: Evaluation, how: Resampling) -> dict[str, dict[str, Interval]]:
     """Every metric of the kind."""
-    own = {system: said(each, answered.target) for system, each in answered.systems.items()}
+    own = {system: recorded(each, answered.target) for system, each in answered.systems.items()}
     return {system: _intervals(each, answered.target, customer, settings.budgets, how) for system, each in own.items()}
 
 
 def _intervals(
-    own: Said, target: npt.NDArray[Any], customer: Ints, budgets: Sequence[float], how: Resampling
+    own: Probabilities, target: npt.NDArray[Any], customer: Ints, budgets: Sequence[float], how: Resampling
 ) -> dict[str, Interval]:
     """{metric: {value, low, high}}: values from the rows; intervals of ordered metrics from classes of probability,
     moved by what these take from the value.
@@ -118,7 +118,7 @@ def _of_totals(totals: Values, groups: int, budgets: Sequence[float]) -> Values:
     return np.column_stack([*_ordered(no, yes), *means.T, error, *_budgeted(no, yes, budgets)])
 
 
-def measures(own: Said, target: npt.NDArray[Any], budgets: Sequence[float]) -> dict[str, float]:
+def measures(own: Probabilities, target: npt.NDArray[Any], budgets: Sequence[float]) -> dict[str, float]:
     """Every metric of the rows, by name, in the order of `heads.metrics`; NaN where there is nothing to divide by."""
     no, yes = _counts(own.probability, target)
     truth, bins = target.astype(np.float64), calibration.bin_of(own.probability)
@@ -180,7 +180,7 @@ def _budgeted(no: Values, yes: Values, budgets: Sequence[float]) -> list[Values]
 def details(answered: Answers, system: str) -> Mapping[str, Any]:
     """How many said yes, the reliability curve, the deciles, and the precision-recall curve of every system."""
     target = answered.target
-    own = {name: said(each, target) for name, each in answered.systems.items()}
+    own = {name: recorded(each, target) for name, each in answered.systems.items()}
     return {
         "questions": len(target),
         "share_of_yes": round(float(target.mean()), 6) if len(target) else None,
@@ -192,20 +192,20 @@ def details(answered: Answers, system: str) -> Mapping[str, Any]:
     }
 
 
-def by_steps_seen(own: Mapping[str, Said], target: npt.NDArray[Any], seen: npt.NDArray[Any]) -> dict[str, Any]:
+def by_steps_seen(own: Mapping[str, Probabilities], target: npt.NDArray[Any], seen: npt.NDArray[Any]) -> dict[str, Any]:
     """By how many steps had been seen: how many questions, the share of yes, and the metrics of every system."""
     found: dict[str, Any] = {}
     for name, rows in _steps(seen):
         cell: dict[str, Any] = {COUNTED: len(rows), "share_of_yes": round(float(target[rows].mean()), 6)}
         for system, each in own.items():
-            part = Said(each.probability[rows], each.loss[rows])
+            part = Probabilities(each.probability[rows], each.loss[rows])
             values_ = measures(part, target[rows], ())
             cell[system] = {metric: bootstrap.number(value) for metric, value in values_.items()}
         found[name] = cell
     return found
 
 
-def by_lead(own: Mapping[str, Said], target: npt.NDArray[Any], lead: npt.NDArray[Any]) -> dict[str, Any]:
+def by_lead(own: Mapping[str, Probabilities], target: npt.NDArray[Any], lead: npt.NDArray[Any]) -> dict[str, Any]:
     """By how many steps before it came yes was asked for: how many, and of every system the mean probability and the
     part that is among the likeliest tenth of all rows.
     """
@@ -273,7 +273,7 @@ def curve(probability: Values, target: npt.NDArray[Any]) -> dict[str, list[float
 
 def written(system: str, answers: Logs, target: npt.NDArray[Any]) -> dict[str, Any]:
     """The probability of yes, and the loss, -ln p of the true answer."""
-    own = said(answers, target)
+    own = recorded(answers, target)
     return {f"probability_{system}": own.probability, f"loss_{system}": own.loss.round(6)}
 
 
@@ -282,18 +282,18 @@ def columns(system: str) -> list[str]:
     return [f"{what}_{system}" for what in ("probability", "loss")]
 
 
-def read(table: Any) -> tuple[dict[str, Said], dict[str, int]]:
+def read(table: Any) -> tuple[dict[str, Probabilities], dict[str, int]]:
     """By system; every row has an answer."""
     answers = {}
     for name in table.column_names:
         if (system := name.removeprefix("loss_")) != name:
             loss = table[name].to_numpy().astype(np.float64)
-            answers[system] = Said(table[f"probability_{system}"].to_numpy().astype(np.float64), loss)
+            answers[system] = Probabilities(table[f"probability_{system}"].to_numpy().astype(np.float64), loss)
     return answers, dict.fromkeys(answers, 0)
 
 
 def measured(
-    answers: Said, target: npt.NDArray[Any], _: npt.NDArray[Any], names: Sequence[str]
+    answers: Probabilities, target: npt.NDArray[Any], _: npt.NDArray[Any], names: Sequence[str]
 ) -> tuple[dict[str, float], Mapping[str, float]]:
     """What follows from the rows."""
     budgets = sorted({share for name in names if (share := metrics.budget_of(name)) is not None})

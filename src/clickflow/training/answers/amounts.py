@@ -17,7 +17,7 @@ from torch.nn import functional
 from clickflow.heads.head import NOTHING
 from clickflow.models.answers.amounts import NARROWEST, WIDEST, Amounts, summed_up
 from clickflow.system.errors import DataError
-from clickflow.training.answers.classes import Asked, Classified
+from clickflow.training.answers.classes import Classified, Labels
 from clickflow.training.answers.objective import CHUNK, Ints, Lesson, Objective, Part, Seen, Targets, ToDevice, picked
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ class AmountsObjective(Objective):
         random: np.random.Generator,  # noqa: ARG002
         to: ToDevice,
         lesson: Lesson | None = None,  # noqa: ARG002
-    ) -> tuple[Asked, list[Ints]]:
+    ) -> tuple[Labels, list[Ints]]:
         """As `Objective.prepare`."""
         (target,) = targets
-        return Asked(to(target.ravel().astype(np.float32)), int(np.count_nonzero(target != NOTHING))), []
+        return Labels(to(target.ravel().astype(np.float32)), int(np.count_nonzero(target != NOTHING))), []
 
-    def loss(self, module: Amounts, questions: Asked, vectors: Sequence[Tensor], seen: Seen) -> Part:  # noqa: ARG002
+    def loss(self, module: Amounts, questions: Labels, vectors: Sequence[Tensor], seen: Seen) -> Part:  # noqa: ARG002
         """As `Objective.loss`."""
         places = torch.nonzero(questions.target != NOTHING).squeeze(1)
         odds, mean, wide = module(picked(places, seen.flat))

@@ -24,7 +24,7 @@ REGRESSED, ROUNDS, PENALTY = 50_000, 60, 3e-3
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherShares:
     """What a teacher says: `shares` [B, T, C] of the classes; see `objective.Lesson`."""
 
     shares: Tensor
@@ -38,12 +38,12 @@ class Taught:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Labels:
     """`target` [B * T]: as in the batch; `of`: how many the whole batch asks; `taught`: what a teacher says of it."""
 
     target: Tensor
     of: int
-    taught: Taught | None = None
+    taught: TeacherShares | None = None
 
     @property
     def any(self) -> bool:
@@ -55,10 +55,10 @@ class Asked:
         """No item vectors are needed."""
         return []
 
-    def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Asked", list[Tensor]]:  # noqa: ARG002
+    def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Labels", list[Tensor]]:  # noqa: ARG002
         """As `Questions.part`."""
         taught = self.taught and replace(self.taught, shares=self.taught.shares[rank::size])
-        return Asked(self.target.view(shape)[rank::size].ravel(), self.of, taught), []
+        return Labels(self.target.view(shape)[rank::size].ravel(), self.of, taught), []
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ class ClassesObjective(Objective):
         random: np.random.Generator,  # noqa: ARG002
         to: ToDevice,
         lesson: Lesson | None = None,
-    ) -> tuple[Asked, list[Ints]]:
+    ) -> tuple[Labels, list[Ints]]:
         """As `Objective.prepare`."""
         (target,) = targets
-        taught = None if lesson is None else Taught(to(lesson.shares), lesson.weight, lesson.temperature)
-        return Asked(to(target.ravel()), int(np.count_nonzero(target != NOTHING)), taught), []
+        taught = None if lesson is None else TeacherShares(to(lesson.shares), lesson.weight, lesson.temperature)
+        return Labels(to(target.ravel()), int(np.count_nonzero(target != NOTHING)), taught), []
 
-    def loss(self, module: Classes, questions: Asked, vectors: Sequence[Tensor], seen: Seen) -> Part:  # noqa: ARG002
+    def loss(self, module: Classes, questions: Labels, vectors: Sequence[Tensor], seen: Seen) -> Part:  # noqa: ARG002
         """As `Objective.loss`."""
         places = torch.nonzero(questions.target != NOTHING).squeeze(1)
         logits = module(picked(places, seen.flat))

@@ -30,7 +30,7 @@ REGULARISATION, CALIBRATION = 1.0, 0.75
 
 
 @dataclass(frozen=True)
-class Asked:
+class ItemQuestions:
     """The questions about the items so many steps ahead, of P positions: `item` [B, T] as in the batch; `at` [P] flat
     positions; `without` pairs (question, negative) that are left out; `of` how many questions the whole batch has.
     """
@@ -42,7 +42,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherShares:
     """What a teacher says of the next item at P positions: `items` [P, k] and their `shares` [P, k], whose sum is what
     it says at all; see `objective.Lesson`.
     """
@@ -54,15 +54,15 @@ class Taught:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankingQuestions:
     """What a batch asks of a head: `asked` of the steps themselves, then of later ones; `bias`, `times` [K] of the
     negatives that stand for all items; `taught` what a teacher says of the first of `asked`.
     """
 
-    asked: list[Asked]
+    asked: list[ItemQuestions]
     bias: Tensor
     times: Tensor
-    taught: Taught | None = None
+    taught: TeacherShares | None = None
 
     @property
     def of(self) -> int:
@@ -80,7 +80,9 @@ class Ranked:
         lesson = [] if self.taught is None else [self.taught.items.numel()]
         return [*(len(asked.at) for asked in self.asked), len(self.bias), *lesson]
 
-    def part(self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size) -> tuple["Ranked", list[Tensor]]:
+    def part(
+        self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size
+    ) -> tuple["RankingQuestions", list[Tensor]]:
         """As `Questions.part`; the negatives are those of all."""
         targets, (negatives, *lesson) = places[: len(self.asked)], places[len(self.asked) :]
         length = shape[1]
@@ -91,14 +93,13 @@ class Ranked:
             question, negative = each.without
             left = keep[question]
             without = ((keep.cumsum(0) - 1)[question[left]], negative[left])
-            asked.append(
-                Asked(each.item[rank::size].contiguous(), (row // size * length + column)[keep], without, each.of)
-            )
+            at = (row // size * length + column)[keep]
+            asked.append(replace(each, item=each.item[rank::size].contiguous(), at=at, without=without))
             wanted.append(places_of[keep])
             if taught is not None and len(asked) == 1:
                 lesson = [lesson[0].view(taught.items.shape)[keep].ravel()]
                 taught = replace(taught, items=taught.items[keep], shares=taught.shares[keep])
-        return Ranked(asked, self.bias, self.times, taught), [*wanted, negatives, *lesson]
+        return RankingQuestions(asked, self.bias, self.times, taught), [*wanted, negatives, *lesson]
 
 
 class RankingObjective(Objective):
@@ -146,7 +147,7 @@ class RankingObjective(Objective):
         random: np.random.Generator,
         to: ToDevice,
         lesson: Lesson | None = None,
-    ) -> tuple[Ranked, list[Ints]]:
+    ) -> tuple[RankingQuestions, list[Ints]]:
         """As `Objective.prepare`. Where the scores of the session's own items are counted apart, these are no
         negatives either.
         """
@@ -166,18 +167,18 @@ class RankingObjective(Objective):
             pairs = np.stack([hit, place[hit]])
             if counts_own(self.params):
                 pairs = np.concatenate([pairs, _own(batch_items, at, negatives)], axis=1)
-            asked.append(Asked(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
-        taught: Taught | None = None
+            asked.append(ItemQuestions(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
+        taught: TeacherShares | None = None
         taught_by: list[Ints] = []
         if lesson is not None:
             at = np.flatnonzero(targets[0] != NOTHING)
             said = lesson.answers.reshape(-1, lesson.answers.shape[-1])[at]
             shares = lesson.shares.reshape(-1, lesson.shares.shape[-1])[at]
-            taught = Taught(to(said), to(shares), lesson.weight, lesson.temperature)
+            taught = TeacherShares(to(said), to(shares), lesson.weight, lesson.temperature)
             taught_by = [said.ravel() + self.first_row]
-        return Ranked(asked, to(bias), to(times), taught), [*needed, negatives + self.first_row, *taught_by]
+        return RankingQuestions(asked, to(bias), to(times), taught), [*needed, negatives + self.first_row, *taught_by]
 
-    def loss(self, module: Ranking, questions: Ranked, vectors: Sequence[Tensor], seen: Seen) -> Part:
+    def loss(self, module: Ranking, questions: RankingQuestions, vectors: Sequence[Tensor], seen: Seen) -> Part:
         """As `Objective.loss`; all the later steps together weigh as much as the next one."""
         targets, (negatives, *lesson) = vectors[: len(questions.asked)], vectors[len(questions.asked) :]
         sights = module.seen(seen.inputs["item"])
@@ -244,8 +245,8 @@ def _own(items: NDArray[np.int64], at: NDArray[np.int64], negatives: NDArray[np.
 def _item_loss(
     head: Ranking,
     spec: RankingHead,
-    questions: Ranked,
-    asked: Asked,
+    questions: RankingQuestions,
+    asked: ItemQuestions,
     seen: Seen,
     sights: Sights | None,
     readouts: Tensor,
@@ -291,8 +292,8 @@ def _item_loss(
 
 
 def _taught(
-    questions: Ranked,
-    asked: Asked,
+    questions: RankingQuestions,
+    asked: ItemQuestions,
     queries: Tensor,
     targets: Tensor,
     negatives: Tensor,
@@ -326,7 +327,7 @@ def _taught(
 
 def _of_own(
     head: Ranking,
-    asked: Asked,
+    asked: ItemQuestions,
     seen: Seen,
     sights: Sights | None,
     readouts: Tensor,
@@ -351,8 +352,8 @@ def _of_own(
 def _of_generator(
     head: Ranking,
     spec: RankingHead,
-    questions: Ranked,
-    asked: Asked,
+    questions: RankingQuestions,
+    asked: ItemQuestions,
     queries: Tensor,
     targets: Tensor,
     negatives: Tensor,
