@@ -31,7 +31,7 @@ def test_rows_of_all_heads_leave_mlflow(root: Path, tmp_path: Path, monkeypatch:
     store.client.log_artifact(docs, str(page), "data_docs")
 
     who = People((Person("ada", "PSEUDONYM-01"),), b"k" * 32)
-    gone = list(experiments.clean(params, paths, who, {"d": experiments.Seen(("ada",), (1,))}))
+    gone = list(experiments.clean(params, paths, who, {"d": experiments.StoreMatch(("ada",), (1,))}))
 
     assert sorted(each.rows for each in gone) == [1, *[2] * len(outputs.evidence())]
     kept = store.client.download_artifacts(docs, "data_docs/index.html", str(tmp_path))

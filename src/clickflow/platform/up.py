@@ -182,9 +182,9 @@ def _port(wanted: int, name: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _tail(log: Path, lines: int = 12) -> str:
+def _tail(log: Path) -> str:
     try:
-        said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
     except OSError:
         said = ["(no log)"]
     return "\n".join(f"  {line}" for line in said)

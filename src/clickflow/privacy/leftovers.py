@@ -14,7 +14,6 @@ from clickflow.privacy.canonical import without
 from clickflow.privacy.people import People
 from clickflow.privacy.search import holds
 from clickflow.serving.partitions import CARD, KIND
-from clickflow.system import console
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256, write_json
 from clickflow.system.integrity import SEAL, damaged, seal
@@ -66,7 +65,9 @@ def in_home(paths: Paths, people: People, *, dry: bool) -> Iterator[Removed]:
     """What lies in the home beside DVC's objects and MLflow's database: workspaces, results, logs, records."""
     home = paths.home
     for folder in sorted((home / "workspaces").glob("*/*")):
-        if folder.is_dir() and any(holds(file, people, raw=_is_data(file, folder)) for file in _files(folder)):
+        if folder.is_dir() and any(
+            holds(file, people, raw=file.is_relative_to(folder / "data")) for file in _files(folder)
+        ):
             yield Removed("workspaces", _shown(folder, home), "removed")
             if not dry:
                 workspace.remove(folder)
@@ -182,10 +183,6 @@ def _committed(root: Path) -> set[Path]:
     return {root / name for name in git(root, "ls-files", "-z").split("\0") if name}
 
 
-def _is_data(file: Path, workspace: Path) -> bool:
-    return file.is_relative_to(workspace / "data")
-
-
 def _is_raw(params: Params, paths: Paths, file: Path) -> bool:
     source = Path(params.source.path).expanduser()
     return params.source.kind == "files" and file.is_relative_to(
@@ -210,13 +207,3 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _shown(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def progress_of(things: Iterator[Removed], what: str) -> list[Removed]:
-    """All of them, shown as they go."""
-    done = []
-    with console.progress(what, 1) as advance:
-        for thing in things:
-            done.append(thing)
-            advance(0, thing.thing)
-    return done

@@ -58,9 +58,9 @@ def gains(answers: Ranks, cutoffs: Sequence[int]) -> Values:
     return np.stack(columns, axis=1) if columns else np.zeros((len(answers), 0))
 
 
-def recall_curve(answers: Ranks, longest: int = 100) -> Values:
-    """Recall at 1..`longest`, for the figure; zeros where there are no predictions."""
-    counts = np.bincount(answers[(answers >= 1) & (answers <= longest)], minlength=longest + 1)[1:]
+def recall_curve(answers: Ranks) -> Values:
+    """Recall at 1 to 100, for the figure; zeros where there are no predictions."""
+    counts = np.bincount(answers[(answers >= 1) & (answers <= 100)], minlength=101)[1:]
     curve: Values = np.cumsum(counts) / max(len(answers), 1)
     return curve
 

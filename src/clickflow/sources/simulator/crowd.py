@@ -169,11 +169,6 @@ def relative_rate(shop: Shop, user: Longs) -> Floats:
     return np.asarray((1 + SKEW) / np.sqrt(1 + 4 * SKEW * (1 + SKEW) * x))
 
 
-def alive_share(shop: Shop) -> float:
-    """The share of all customers that have joined and not lapsed, at any time."""
-    return float((HAZARD_SHARE / (1 + HAZARDS * shop.days)).sum())
-
-
 def visitors(shop: Shop, random: np.random.Generator, time: Longs) -> Longs:
     """A customer for each session that begins at `time`, from those alive then, by their rates; -1: guest.
 
