@@ -7,6 +7,7 @@ become pieces, each a sequence of its own.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -182,3 +183,12 @@ def _before(values: Array, last: int) -> Array:
 
 def _no_sequences() -> dict[str, Array]:
     return {name: np.zeros(0, np.int64) for name in SEQUENCE}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The stream of steps, mapped, and the file of the sequences in it."""
+
+    cutter: Cutter
+    steps: dict[str, Array]
+    sequences: Path

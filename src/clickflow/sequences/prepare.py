@@ -1,14 +1,14 @@
 """The stage `sequences@unit`: canonical events to the packed store of a unit, split by time.
 
-Number and sort (engine), cut by the unit's rules (cutting), or sum (summed), part (split), order (engine), count
+Number and sort (engine), cut by the unit's rules (cutting), or sum (summed), split (parts), order (engine), count
 (vocabulary), pack.
 """
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,20 @@ from clickflow.events import manifest, suspects
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
-from clickflow.sequences import coverage, cutting, engine, exclusions, features, numbering, pack, split, vocabulary
+from clickflow.sequences import coverage, cutting, engine, features, numbering, pack, parts, vocabulary
 from clickflow.sequences import summed as summing
-from clickflow.sequences.card import SPLITS, Card, Part, write_card
+from clickflow.sequences.card import Card, Part, write_card
 from clickflow.sequences.features import Array
-from clickflow.sequences.histories import Histories, Persons, histories
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.numbering import KEPT
 from clickflow.sequences.store import map_columns
 from clickflow.sequences.units import UNITS, named
-from clickflow.sequences.units.unit import AsOf, Rules, Unit
+from clickflow.sequences.units.unit import Rules, Unit
 from clickflow.sequences.vocabulary import Vocabulary
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, replacing
 from clickflow.system.paths import Paths
-
-FEWEST = 2
-"""Customers of a part: of one alone nothing is learned, and nothing is measured."""
-BASKETS_TO_ONE = 20
-"""A log with so many baskets for each sequence is one of baskets."""
 
 
 def run(params: Params, paths: Paths, unit: str) -> None:
@@ -72,17 +66,17 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
             else:
                 made = _cut_up(connection, events, rules, settings, unit, scratch, clock=clock)
         numbered, split_up = made.numbered, made.split_up
-        parts, tables, files = _pack(made, settings, unit, scratch, fresh, clock=clock)
-        covered = coverage.measure(parts, split_up.held, tables.items)
+        packed, tables, files = _pack(made, settings, unit, scratch, fresh, clock=clock)
+        covered = coverage.measure(packed, split_up.held, tables.items)
         card = Card(
             unit=unit.name,
             known=tables.items.known,
             items_total=len(tables.items.order),
             categories=FIRST_ITEM + len(tables.categories.order),
             actions=unit.actions or EVENT_TYPES,
-            splits=parts,
+            splits=packed,
             boundaries={"valid": split_up.where.train, "test": split_up.where.valid},
-            statistics=features.statistics(map_columns(fresh, "train", parts["train"], features.held(unit.columns))),
+            statistics=features.statistics(map_columns(fresh, "train", packed["train"], features.held(unit.columns))),
             events_read=numbered.events,
             left_out=made.left_out,
             counts=split_up.counts,
@@ -104,37 +98,12 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
 
 
 @dataclass(frozen=True)
-class Cut:
-    """The stream of steps, mapped, and the file of the sequences in it."""
-
-    cutter: cutting.Cutter
-    steps: dict[str, Array]
-    sequences: Path
-
-
-@dataclass(frozen=True)
-class Split:
-    """The ordered sequences of each split lie in `<split>.parquet` of the scratch folder."""
-
-    where: split.Boundaries
-    held: Mapping[str, pack.Support]
-    left_out: Mapping[str, Mapping[str, int]]
-    counts: Mapping[str, int]
-    tie_share: float
-    notes: Sequence[str] = ()
-    lying: Mapping[str, Histories] = field(default_factory=dict)
-    """Of a unit with cut-offs: its sequences, by part; the files then hold persons."""
-    repeated: int = 0
-    """As on the card."""
-
-
-@dataclass(frozen=True)
 class Packable:
     """What is packed: the stream of steps, and how it is split; `names` are those of the items, an Arrow array."""
 
     numbered: numbering.Numbered
     steps: Mapping[str, Array]
-    split_up: Split
+    split_up: parts.Split
     names: Any
     left_out: Mapping[str, Mapping[str, int]]
     summed: int | None = None
@@ -158,10 +127,10 @@ def _cut_up(
     numbered = numbering.number(connection, events, settings, by_person=unit.by_person)
     cut = _cut(connection, numbered, rules, unit, scratch)
     if unit.as_of is None:
-        split_up = _parts(connection, numbered, cut, settings, unit, scratch, clock=clock)
+        split_up = parts.by_time(connection, numbered, cut, settings, unit, scratch, clock=clock)
     else:
-        persons, how = _persons(connection, numbered, cut, scratch), unit.as_of(getattr(settings, unit.section))
-        split_up = _parts_as_of(persons, cut.steps, numbered, how, settings, unit, scratch, clock=clock)
+        persons, how = parts.persons_of(connection, numbered, cut, scratch), unit.as_of(getattr(settings, unit.section))
+        split_up = parts.as_of(persons, cut.steps, numbered, how, settings, unit, scratch, clock=clock)
     names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
     groups = engine.groups(connection, numbered.table)
     return Packable(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up), groups=groups)
@@ -179,7 +148,7 @@ def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scra
     log = numbering.number(connection, events, settings, with_actors=False)
     console.say(f"{unit.name}: summing {log.events - log.outside:,} events")
     made = summing.summed(connection, log, sums, how)
-    split_up = _parts_as_of(made.persons, made.steps, made.numbered, how, settings, unit, scratch, clock=clock)
+    split_up = parts.as_of(made.persons, made.steps, made.numbered, how, settings, unit, scratch, clock=clock)
     longest = np.max([each.held for each in split_up.lying.values()], axis=0)
     of = np.arange(len(made.events)) - np.repeat(made.persons.source, made.persons.length)
     held = of < np.repeat(longest, made.persons.length)
@@ -206,7 +175,7 @@ def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scra
     )
 
 
-def _cut(connection: Any, numbered: numbering.Numbered, rules: Rules, unit: Unit, scratch: Path) -> Cut:
+def _cut(connection: Any, numbered: numbering.Numbered, rules: Rules, unit: Unit, scratch: Path) -> cutting.Cut:
     inside = numbered.events - numbered.outside
     console.say(f"{unit.name}: sorting {inside:,} events")
     rows = engine.ordered_events(
@@ -223,7 +192,7 @@ def _cut(connection: Any, numbered: numbering.Numbered, rules: Rules, unit: Unit
         return _cut_rows(_rows(stream, advance), cutting.Cutter(rules, EVENT_TYPES, unit.columns), scratch)
 
 
-def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: cutting.Cutter, scratch: Path) -> Cut:
+def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: cutting.Cutter, scratch: Path) -> cutting.Cut:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -235,171 +204,7 @@ def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: cutting.Cutter, sc
             steps.append(cut)
             writer.write_table(pa.table(ended).select(schema.names))
         writer.write_table(pa.table(cutter.finish()).select(schema.names))
-    return Cut(cutter=cutter, steps=steps.map(), sequences=path)
-
-
-def _parts(
-    connection: Any,
-    numbered: numbering.Numbered,
-    cut: Cut,
-    settings: Sequences,
-    unit: Unit,
-    scratch: Path,
-    *,
-    clock: bool,
-) -> Split:
-    found = connection.read_parquet(str(cut.sequences))
-    judged = exclusions.judge(connection, found, numbered.actors, cut.cutter.rules, settings.robots, clock=clock)
-    kept = judged.kept
-    sizes = _sizes(_extent(kept)["sequences"], judged, numbered, cut, settings, unit)
-    where = split.boundaries(kept, sizes)
-    chosen = connection.create_table("sequences", split.parts(kept, where, settings.embargo_minutes), temp=True)
-    held = {}
-    for number, name in enumerate(SPLITS):
-        path = scratch / f"{name}.parquet"
-        engine.write(connection, engine.ordered_sequences(chosen, numbered.actors.named, number, list(unit.row)), path)
-        held[name] = pack.support(path, cut.steps, len(numbered.item_ids), len(numbered.paths))
-    _refuse_empty(held, settings)
-    packed = chosen.filter(chosen.part != split.EMBARGOED)
-    after = packed.length.sum() - (packed.piece == 1).sum()
-    share = packed.agg(share=1 - packed.moves.sum() / after.nullif(0)).to_pyarrow()["share"][0].as_py()
-    tie_share = round(share or 0.0, 6)
-    left_out = {**judged.left_out, "embargo": _extent(chosen.filter(chosen.part == split.EMBARGOED))}
-    counts = {
-        "sessions": _extent(found.filter(found.piece == 1))["sequences"],
-        "sessions_in_pieces": _extent(found.filter(found.piece == 2))["sequences"],
-        "sessions_user_known_in_part": numbered.actors.known_in_part,
-        "sessions_of_several_users": numbered.actors.of_several,
-        "baskets": judged.baskets,
-        "sequences_of_guests": sum(part.guests for part in held.values()),
-    }
-    baskets, section = cut.cutter.rules.baskets, f"sequences.{unit.section}"
-    return Split(
-        where=where,
-        held=held,
-        left_out=left_out,
-        counts=counts,
-        tie_share=tie_share,
-        notes=exclusions.notes(counts, left_out, tie_share, baskets=baskets, section=section, long=judged.long),
-    )
-
-
-def _persons(connection: Any, numbered: numbering.Numbered, cut: Cut, scratch: Path) -> Persons:
-    """Whose the sequences are, of a unit with cut-offs: one each."""
-    found = connection.read_parquet(str(cut.sequences)).mutate(part=0)
-    path = scratch / "persons.parquet"
-    engine.write(connection, engine.ordered_sequences(found, numbered.actors.named, 0, ["user_id", "length"]), path)
-    return Persons.read(path)
-
-
-def _parts_as_of(
-    persons: Persons,
-    steps: Mapping[str, Array],
-    numbered: numbering.Numbered,
-    how: AsOf,
-    settings: Sequences,
-    unit: Unit,
-    scratch: Path,
-    *,
-    clock: bool,
-) -> Split:
-    """The parts of whoever has steps."""
-    if not clock:
-        raise DataError(
-            f"the log has an order and no clock: the unit {unit.name} counts days",
-            kept=KEPT,
-            next_step="map a column with times (source.columns: {event_time: ...}), or take the unit out of units",
-        )
-    cut_offs = split.cut_offs(numbered.first, numbered.stop, how, settings.valid_share, settings.test_share)
-    lying = histories(persons, steps, (unit.actions or EVENT_TYPES).index(how.active), how, cut_offs)
-    _refuse_nobody(persons, lying, cut_offs, numbered, how, unit)
-    held = {}
-    for name, each in lying.items():
-        each.write_persons(scratch / f"{name}.parquet")
-        support = pack.support(scratch / f"{name}.parquet", steps, len(numbered.item_ids), len(numbered.paths))
-        held[name] = replace(support, sequences=len(each.owner))
-    longest = np.max([each.held for each in lying.values()], axis=0)
-    inside, packed = longest > 0, int(longest.sum())
-    first = [cut_offs[name][0] for name in ("valid", "test") if cut_offs[name]] or [numbered.stop]
-    return Split(
-        where=split.Boundaries(train=first[0] - 1, valid=first[-1] - 1),
-        held=held,
-        left_out={
-            "inactive": {"events": int(persons.length[~inside].sum()), "sequences": int((~inside).sum())},
-            "after_answers": {"events": int(persons.length[inside].sum()) - packed, "sequences": 0},
-        },
-        counts={
-            "persons" if unit.by_person else "keys": len(persons.length),
-            _them(unit): int(inside.sum()),
-            **{f"cut_offs_{name}": len(each) for name, each in cut_offs.items()},
-            **{f"{_them(unit)}_{name}": len(each.inside) for name, each in lying.items()},
-        },
-        tie_share=0.0,
-        lying=lying,
-        repeated=sum(part.events for part in held.values()) - packed,
-    )
-
-
-def _them(unit: Unit) -> str:
-    """Who has sequences as of cut-offs."""
-    return "customers" if unit.by_person else unit.name
-
-
-def _refuse_nobody(
-    persons: Persons,
-    lying: Mapping[str, Histories],
-    cut_offs: Mapping[str, Sequence[int]],
-    numbered: numbering.Numbered,
-    how: AsOf,
-    unit: Unit,
-) -> None:
-    """Raise DataError where nobody, or one alone, is in a part."""
-    if not len(persons.length):
-        raise DataError(
-            f"no event of the log names a user, so that nobody is a {unit.name} ({numbered.events:,} events)",
-            kept=KEPT,
-            next_step="map the column of customers (source.columns: {user_id: ...}), or take the unit out of units",
-        )
-    least = FEWEST if unit.by_person else 1
-    few = {name: len(lying[name].inside) for name in SPLITS if cut_offs[name] and len(lying[name].inside) < least}
-    if few:
-        said = "none" if not any(few.values()) else ""
-        said = said or ", ".join(f"{number} in the {name} part" for name, number in few.items())
-        asked = len(persons.length)
-        whom = ("person" if unit.by_person else "key") + "s" * (asked != 1)
-        raise DataError(
-            f"too few {_them(unit)}: {said}, of {asked:,} {whom}; a "
-            f"{unit.name} has a {how.active} in the {how.active_days} days before a cut-off"
-            + (f", and {how.least} before it" if how.least > 1 else ""),
-            kept=KEPT,
-            next_step=f"look at sequences.{unit.section} in params.yaml and at the event types of the log, or ingest "
-            "more",
-        )
-
-
-def _sizes(
-    enough: int, judged: exclusions.Judged, numbered: numbering.Numbered, cut: Cut, settings: Sequences, unit: Unit
-) -> tuple[int, int, int]:
-    """How many sequences go to train, valid, test. Raises DataError where there are too few, with what was left out."""
-    baskets = judged.left_out["basket"]["sequences"]
-    if baskets > BASKETS_TO_ONE * enough:
-        raise DataError(
-            f"the log holds baskets: in {baskets:,} of {baskets + enough:,} visits all steps have one time, as the "
-            f"lines of an order have, so there is no order in them to learn; {enough:,} sequences are left",
-            kept=KEPT,
-            next_step="map a column that says the order (source.columns: {order: ...}), ingest a log with the time of "
-            f"every event, or set sequences.{unit.section}.baskets: true, to learn the order in which the lines stand",
-        )
-    if enough:
-        return split.sizes(enough, settings.valid_share, settings.test_share)
-    left = ", ".join(f"{what['sequences']:,} {name}" for name, what in judged.left_out.items() if what["sequences"])
-    raise DataError(
-        f"no sequence has {cut.cutter.rules.min_length} steps ({numbered.events:,} events gave {cut.cutter.steps:,} "
-        f"steps; left out: {left or 'no sequence'})",
-        kept=KEPT,
-        next_step=f"look at sequences.{unit.section} (event_types, gap_minutes, min_length) and sequences.robots "
-        "in params.yaml, or ingest more",
-    )
+    return cutting.Cut(cutter=cutter, steps=steps.map(), sequences=path)
 
 
 def _pack(
@@ -425,11 +230,11 @@ def _pack(
             kept=KEPT,
             next_step="lower sequences.min_item_count in params.yaml, or ingest more",
         )
-    parts: dict[str, Part] = {}
+    packed: dict[str, Part] = {}
     files: dict[str, str] = {}
     with console.progress(f"{unit.name}: packing", sum(part.events for part in held.values())) as advance:
         for name in held:
-            parts[name], written = pack.pack_split(
+            packed[name], written = pack.pack_split(
                 out,
                 name,
                 scratch / f"{name}.parquet",
@@ -444,17 +249,17 @@ def _pack(
                 lying=split_up.lying.get(name),
             )
             files |= written
-    steps = map_columns(out, "train", parts["train"], features.held(unit.columns))
+    steps = map_columns(out, "train", packed["train"], features.held(unit.columns))
     brands = pack.brands(scratch / "train.parquet", made.steps, steps["item"], len(tables.items.order))
     brands = numbered.brand_names.take(brands)
     files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, made.names, brands, steps)
     files |= pack.write_categories(out, tables.categories, numbered.paths)
     if made.groups is not None:
         files |= pack.write_groups(out, "test", made.groups)
-    return parts, tables, files
+    return packed, tables, files
 
 
-def _left_out(numbered: numbering.Numbered, cut: Cut, split_up: Split) -> dict[str, Mapping[str, int]]:
+def _left_out(numbered: numbering.Numbered, cut: cutting.Cut, split_up: parts.Split) -> dict[str, Mapping[str, int]]:
     return {
         "outside_window": {"events": numbered.outside},
         "nobody": {"events": numbered.of_nobody},
@@ -474,24 +279,6 @@ def _rows(stream: Any, advance: Callable[[int], None]) -> Iterator[dict[str, Arr
         arrays["time"] = arrays["time"].view(pa.int64())
         yield {name: array.to_numpy(zero_copy_only=False) for name, array in arrays.items()}
         advance(len(batch))
-
-
-def _extent(sequences: Any) -> dict[str, int]:
-    """How many sequences a table has, and how many events they hold."""
-    row = sequences.agg(sequences=sequences.count(), events=sequences.length.sum().fill_null(0)).to_pyarrow()
-    return {name: int(row[name][0].as_py()) for name in ("events", "sequences")}
-
-
-def _refuse_empty(held: Mapping[str, pack.Support], settings: Sequences) -> None:
-    shares = {"train": 1.0, "valid": settings.valid_share, "test": settings.test_share}
-    empty = [name for name in SPLITS if shares[name] and not held[name].sequences]
-    if empty:
-        raise DataError(
-            f"no sequence is left for {' and '.join(empty)}: too many sequences end at one instant"
-            + (", or the embargo is too long for this log" if settings.embargo_minutes else ""),
-            kept=KEPT,
-            next_step="ingest more days, or change the shares or the embargo in params.yaml, sequences",
-        )
 
 
 def _settings(settings: Sequences, unit: Unit) -> dict[str, Any]:
