@@ -13,8 +13,10 @@ import yaml
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from clickflow.gate import stage
 from clickflow.params.file import check
 from clickflow.params.schema import Params
+from clickflow.registry import try_log
 from clickflow.system import integrity
 from clickflow.system.files import read_json, sha256, write_json
 from clickflow.system.paths import Paths
@@ -204,3 +206,21 @@ def decision(paths: Paths) -> dict[str, Any]:
 def verdicts(paths: Paths) -> dict[str, str]:
     """Rule to verdict."""
     return {rule["rule"]: rule["verdict"] for rule in decision(paths)["rules"]}
+
+
+MANY = sequences(1500)
+STRONG = ranks(MANY, 0.5, seed=1)
+WEAK = worse(STRONG, 0.3, seed=2)
+
+
+def decided(root: Path, paths: Paths, champion: int = 0, **rules: Any) -> str:
+    for folder in (paths.evaluation(MODEL), paths.exported(MODEL)):
+        integrity.seal(folder)  # as the stages leave them, whatever a test has made of them
+    stage.run(params_with(root, champion, **rules), paths, MODEL, try_log.record)
+    return str(decision(paths)["decision"])
+
+
+def rule(paths: Paths, start: str) -> dict[str, Any]:
+    found = [each for each in decision(paths)["rules"] if each["rule"].startswith(start)]
+    assert len(found) == 1, [each["rule"] for each in decision(paths)["rules"]]
+    return dict(found[0])
