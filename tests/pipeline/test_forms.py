@@ -92,8 +92,8 @@ def test_epochs_are_those_of_the_chosen_models_or_of_all(params: Params) -> None
         ({"source_path": "data/raw/a.csv"}, "source_path would have no effect: the source is simulator"),
         ({"preset": "otto"}, "preset would have no effect"),
         ({"models": ["nxt_step"]}, "did you mean 'next_step'"),
-        ({"models": "next_step"}, "no list of names"),
-        ({"overrides": ["seed=1"]}, "no mapping"),
+        ({"models": "next_step"}, "not a list of names"),
+        ({"overrides": ["seed=1"]}, "not a mapping"),
         ({"since": "yesterday"}, "since: 'yesterday' is not a date or time"),
     ],
 )
@@ -150,5 +150,5 @@ def test_a_moment_that_is_none_is_refused(params: Params, moment: Any) -> None:
 
 @pytest.mark.parametrize("note", ["a\0b", "a\ud800", 5, ["a"]])
 def test_a_note_that_git_cannot_keep_is_refused_before_the_work(params: Params, note: Any) -> None:
-    with pytest.raises(UsageError, match="note: is no text"):
+    with pytest.raises(UsageError, match="note: is not text"):
         forms.read({"note": note}, params)
