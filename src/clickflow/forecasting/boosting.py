@@ -3,6 +3,7 @@
 A quantile regression each (Koenker and Bassett 1978), weighted by the level, so that the loss is the one in units.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting import shared
 from clickflow.forecasting.lags import RECENT, Lags, lags
-from clickflow.forecasting.panel import LEVELS, Panel, Shared
+from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step
 
 Array = NDArray[Any]
 
@@ -33,7 +34,14 @@ COMMON = {
     "force_row_wise": True,
     "num_threads": 1,
 }
-ROUNDS = 100
+TREES: Mapping[Step, tuple[Mapping[str, bool], int, int]] = {
+    "day": ({}, 100, 1),
+    "week": ({"extra_trees": True}, 120, 2),
+    "month": ({"extra_trees": True}, 120, 2),
+}
+"""By step what else LightGBM is told, rounds, and how many times larger the least leaf is. Weeks and months have few
+periods to learn from: cuts drawn at random (Geurts, Ernst and Wehenkel 2006) follow what was so in one of them less.
+"""
 LARGEST = 30.0
 """Values more times the level than this are cut off in training."""
 OBJECTIVES: tuple[dict[str, Any], ...] = (
@@ -110,6 +118,8 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, held: Lags | None = None) 
     if not target.any():
         return None
     data = lightgbm.Dataset(features, target, weight=level / level.mean(), params=COMMON, free_raw_data=False)
-    common = COMMON | {"min_data_in_leaf": int(np.clip(len(target) // 300, 10, 200)), "seed": seed}
-    texts = [lightgbm.train(common | objective, data, ROUNDS).model_to_string() for objective in OBJECTIVES]
+    drawn, rounds, larger = TREES[known.step]
+    least = larger * int(np.clip(len(target) // 300, 10, 200))
+    common = {**COMMON, **drawn, "min_data_in_leaf": least, "seed": seed}
+    texts = [lightgbm.train(common | objective, data, rounds).model_to_string() for objective in OBJECTIVES]
     return Boosting(tuple(texts), horizon, shared.of(known))

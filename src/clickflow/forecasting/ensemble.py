@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, gru, linear, naive, shared
+from clickflow.forecasting import boosting, counts, gru, linear, naive, shared
 from clickflow.forecasting.boosting import Boosting
+from clickflow.forecasting.counts import Counts
 from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.lags import lags
 from clickflow.forecasting.level import seasonal_level
@@ -25,7 +26,9 @@ Array = NDArray[Any]
 
 BOOSTING, LINEAR, GRU = LEARNED = ("boosting", "linear", "gru")
 """What learns from all series."""
-LEVEL = "seasonal_level"
+LEVEL, COUNTS = "seasonal_level", "counts"
+MEANS = ("tsb", LEVEL, BOOSTING, LINEAR)
+"""The methods about whose mean, together, `COUNTS` spreads."""
 PARTS: Mapping[str, Method] = {
     **LOCAL,
     "window": naive.window,
@@ -53,10 +56,19 @@ PRIOR: Mapping[str, Mapping[str, float]] = {
         LEVEL: 1,
         "theta": 1,
         LINEAR: 2,
+        COUNTS: 3,
         GRU: 1,
     },
-    "intermittent": {"tsb": 2, "window": 3, "short_window": 1, "boosting": 2.5, "croston_sba": 0.5, LINEAR: 0.5},
-    "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2, LINEAR: 1},
+    "intermittent": {
+        "tsb": 2,
+        "window": 3,
+        "short_window": 1,
+        "boosting": 2.5,
+        "croston_sba": 0.5,
+        LINEAR: 0.5,
+        COUNTS: 2,
+    },
+    "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2, LINEAR: 1, COUNTS: 2},
 }
 """Weights of the methods, up to a factor, before anything is known of the panel."""
 TRUST = 10
@@ -102,6 +114,7 @@ class Preset:
     """Whether quantiles are whole, as the units are."""
     network: Gru | None = None
     linear: Linear | None = None
+    counts: Counts | None = None
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`: mean, then `LEVELS`; ordered, and none negative."""
@@ -110,7 +123,7 @@ class Preset:
 
     def each(self, known: Panel) -> Array:
         """What each method forecasts, [k, s, h, 4]."""
-        return candidates(known, self.horizon, (self.model, self.linear, self.network), self.methods)
+        return candidates(known, self.horizon, (self.model, self.linear, self.network), self.counts, self.methods)
 
     def mix(self, known: Panel, made: Array) -> Array:
         """The methods' forecasts [k, s, h, 4] of `known` to one."""
@@ -149,37 +162,46 @@ Learned = tuple[Boosting | None, Linear | None, Gru | None]
 """In the order of `LEARNED`."""
 
 
-def candidates(known: Panel, horizon: int, learned: Learned, methods: tuple[str, ...]) -> Array:
+def candidates(known: Panel, horizon: int, learned: Learned, about: Counts | None, methods: tuple[str, ...]) -> Array:
     """What each method forecasts, [k, s, h, 4]."""
     models = {name: model for name, model in zip(LEARNED, learned, strict=True) if model and name in methods}
     shared = next((model.shared for model in models.values()), None)
     held = None if shared is None else lags(known.as_fitted(shared))
-    made = [models[name].forecast(known, held) if name in models else PARTS[name](known, horizon) for name in methods]
-    return np.stack(made)
+    made = {
+        name: models[name].forecast(known, held) if name in models else PARTS[name](known, horizon)
+        for name in methods
+        if name != COUNTS
+    }
+    if about:
+        mean: Array = np.mean([made[name][..., 0] for name in MEANS if name in made], 0)
+        made[COUNTS] = about.about(known, mean, held)
+    return np.stack([made[name] for name in methods])
 
 
 def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> Preset:
     """Choose weights and spread at the last origins of `known`, and train on all of it; a `network` too, or not."""
 
-    def learn(panel: Panel) -> Learned:
+    def learn(panel: Panel) -> tuple[Learned, Counts | None]:
         held = lags(panel)
         return (
             boosting.fit(panel, horizon, seed=seed, held=held),
             linear.fit(panel, horizon, seed=seed, held=held),
             gru.fit(panel, horizon, seed=seed) if network else None,
-        )
+        ), counts.fit(panel, held=held)
 
-    origins, last = backtests(known, horizon), learn(known)
-    early = learn(asked_at(known, origins[0])) if origins else last
+    origins, (last, about) = backtests(known, horizon), learn(known)
+    early, then = learn(asked_at(known, origins[0])) if origins else (last, about)
+    about = about if then else None
     model, line, net = last = _both(last, early)
-    methods = (*PARTS, *(name for name, each in zip(LEARNED, last, strict=True) if each))
+    learned = (name for name, each in zip((*LEARNED, COUNTS), (*last, about), strict=True) if each)
+    methods = (*PARTS, *learned)
     weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
     spread = {group: np.ones(2) for group in GROUPS}
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
     half, power = ALONE[known.step]
     several = apart**power / (apart**power + half**power)
     wide = (apart / (apart + SPREAD_ALONE[known.step])) ** 2
-    asked = [_asked(known, origin, horizon, early, methods) for origin in origins]
+    asked = [_asked(known, origin, horizon, early, then if about else None, methods) for origin in origins]
     for number, group in enumerate(GROUPS):
         picked = [(actual[of == number], made[:, of == number]) for actual, made, of in asked]
         if sum(len(actual) for actual, _ in picked) < 5:
@@ -190,7 +212,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
             continue
         weights[group] = fit_weights(actual, made, weights[group][0], several)
         spread[group] = fit_spread(actual, mixed(weights[group], made), wide, OUTSIDE[group])
-    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known), net, line)
+    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known), net, line, about)
 
 
 def backtests(known: Panel, horizon: int) -> list[int]:
@@ -224,12 +246,12 @@ def asked_at(known: Panel, origin: int) -> Panel:
 
 
 def _asked(
-    known: Panel, origin: int, horizon: int, learned: Learned, methods: tuple[str, ...]
+    known: Panel, origin: int, horizon: int, learned: Learned, about: Counts | None, methods: tuple[str, ...]
 ) -> tuple[Array, Array, Array]:
     """What came [s, h], what each method said [k, s, h, 4], and the groups [s], as of an origin."""
     before = asked_at(known, origin)
     actual = known.following(origin, horizon)
-    return actual, candidates(before, horizon, learned, methods), groups(before)
+    return actual, candidates(before, horizon, learned, about, methods), groups(before)
 
 
 def _prior(group: str, methods: tuple[str, ...]) -> Array:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting import ensemble
 from clickflow.forecasting.boosting import Boosting
+from clickflow.forecasting.counts import Counts
 from clickflow.forecasting.ensemble import GROUPS, LEVEL, SHORT, Preset
 from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.level import LEAST_FACTOR
@@ -149,7 +150,8 @@ class Forecaster:
     @property
     def _numbers(self) -> dict[str, Mapping[str, Array]]:
         """The weights of what learned from all series, and is numbers alone."""
-        models = ((ensemble.GRU, self.preset.network), (ensemble.LINEAR, self.preset.linear))
+        preset = self.preset
+        models = ((ensemble.GRU, preset.network), (ensemble.LINEAR, preset.linear), (ensemble.COUNTS, preset.counts))
         return {name: model.weights for name, model in models if model}
 
     @property
@@ -168,19 +170,20 @@ def loads(content: bytes) -> Forecaster:
     if raw["version"] != VERSION or set(raw["weights"]) != set(GROUPS) or set(raw["spread"]) != set(GROUPS):
         raise ValueError("it is no forecaster of this version")
     methods, horizon = tuple(raw["methods"]), int(raw["horizon"])
-    if unknown := set(methods) - {*ensemble.PARTS, *ensemble.LEARNED}:
+    if unknown := set(methods) - {*ensemble.PARTS, *ensemble.LEARNED, ensemble.COUNTS}:
         raise ValueError(f"it mixes {', '.join(sorted(unknown))}, which this clickflow does not know")
     shared = Shared(**_read(raw["shared"]))
     model = Boosting(tuple(raw["boosting"]), horizon, shared) if raw["boosting"] else None
     weights, spread = (
         {name: np.array(each, np.float64) for name, each in raw[part].items()} for part in ("weights", "spread")
     )
-    gru, line = (
+    gru, line, about = (
         {name: np.array(each, np.float64) for name, each in raw.get(of, {}).items()}
-        for of in (ensemble.GRU, ensemble.LINEAR)
+        for of in (ensemble.GRU, ensemble.LINEAR, ensemble.COUNTS)
     )
     network, linear = Gru(gru, horizon, shared) if gru else None, Linear(line, horizon, shared) if line else None
-    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]), network, linear)
+    counts = Counts(about, shared) if about else None
+    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]), network, linear, counts)
     calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
     kin = {int(of): np.array(each, np.float64) for of, each in raw["kin"].items()}
     return Forecaster(preset, raw["step"], str(raw["column"]), calibration, kin)
