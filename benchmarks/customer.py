@@ -368,18 +368,30 @@ BASELINES: dict[str, Callable[[Rows, Rows, int], Answers]] = {
 
 
 def measured_churn(truth: Array, probability: Array) -> dict[str, float | None]:
-    """ROC-AUC, average precision, log loss and calibration error of a probability."""
+    """ROC-AUC, average precision, log loss and calibration error of a probability, and the error that so few customers
+    would have by chance if each were as likely as is said: the mean of `DRAWS` times that answers are drawn.
+    """
     from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
     both = len(np.unique(truth)) > 1
-    bins = calibration.bin_of(probability)
-    totals = np.concatenate([np.bincount(bins, weights, calibration.BINS) for weights in (probability, truth)])
+    drawn = np.random.default_rng(0).random((DRAWS, len(truth))) < probability
     return {
         "roc_auc": float(roc_auc_score(truth, probability)) if both else None,
         "average_precision": float(average_precision_score(truth, probability)) if both else None,
         "log_loss": float(log_loss(truth, np.clip(probability, 1e-7, 1 - 1e-7), labels=[0, 1])),
-        "ece": float(calibration.error(np.array([len(truth)]), totals[None])[0]),
+        "ece": calibration_error(truth, probability),
+        "ece_by_chance": float(np.mean([calibration_error(each, probability) for each in drawn])),
     }
+
+
+DRAWS = 50
+
+
+def calibration_error(truth: Array, probability: Array) -> float:
+    """The expected calibration error of a probability [N]."""
+    bins = calibration.bin_of(probability)
+    totals = np.concatenate([np.bincount(bins, weights, calibration.BINS) for weights in (probability, truth)])
+    return float(calibration.error(np.array([len(truth)]), totals[None])[0])
 
 
 def measured_spend(truth: Array, answers: Answers) -> dict[str, float | None]:

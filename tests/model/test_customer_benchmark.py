@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callabl
     assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
     result = json.loads((tmp_path / "one.json").read_text())
     assert set(result["churn"]) == set(result["spend"]) == {"preset", "mean", "rfm", "boosting", "bgnbd"}
-    assert set(result["churn"]["preset"]) == {"roc_auc", "average_precision", "log_loss", "ece"}
+    assert set(result["churn"]["preset"]) == {"roc_auc", "average_precision", "log_loss", "ece", "ece_by_chance"}
     assert {"mae", "spearman", "gini", "gini_without_largest", "sum_ratio", "coverage_80"} <= set(
         result["spend"]["preset"]
     )
@@ -60,6 +61,21 @@ def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callabl
     rows = list(csv.DictReader(said[0].splitlines()))
     assert len(rows) == result["customers"] and set(rows[0]) == {"customer_id", "churn", "spend"}
     assert all(0 <= float(row["churn"]) <= 1 and float(row["spend"]) >= 0 for row in rows)
+
+
+def test_the_error_of_calibration_by_chance_is_that_of_true_probabilities(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import customer
+
+    random = np.random.default_rng(1)
+    said = random.beta(2, 2, 2000)
+    true, lower = ((random.random(2000) < each).astype(float) for each in (said, said - 0.1))
+    found: Any = customer.measured_churn(true, said)
+    wrong: Any = customer.measured_churn(lower, said)
+    assert found["ece_by_chance"] == wrong["ece_by_chance"] == pytest.approx(found["ece"], abs=0.015)
+    assert wrong["ece"] > found["ece_by_chance"] + 0.05
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,16 @@ def test_one_order_of_a_billion_does_not_turn_the_ranking_of_all_others() -> Non
     assert estimators.ceiling(np.zeros(3)) == np.inf
 
 
+def test_a_blend_knows_the_day_on_which_a_bill_was_due() -> None:
+    random = np.random.default_rng(0)
+    days = random.uniform(0, 400, (6000, 1)).astype(np.float32)
+    due = (days[:, 0] > 200) & (days[:, 0] < 204)
+    yes = (random.random(6000) < np.where(due, 0.95, 0.05)).astype(np.float64)
+    fitted = estimators.fit("blend", days, yes, kind_of_answer="probability", params=QUICK | {"most_rounds": 200})
+    inside, after = np.exp(fitted.predict(np.array([[202], [206]], np.float32))[:, 1])
+    assert inside > 4 * after
+
+
 def test_trees_send_values_beside_a_threshold_to_the_same_leaf() -> None:
     import onnxruntime
 

@@ -24,7 +24,7 @@ __all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "ceiling", "fit", "load", 
 KINDS: dict[str, tuple[str, ...]] = {
     "logistic": ("linear",),
     "boosting": ("boosting",),
-    "blend": ("linear", "core", "lifetime", "boosting", "shallow"),
+    "blend": ("linear", "core", "lifetime", "sharp", "shallow"),
 }
 """By kind of model, the members that are fitted; `core` and `lifetime` where the features have what they read."""
 OF_AMOUNTS = ("lifetime", "boosting", "shallow", "hurdle")
@@ -54,6 +54,12 @@ CORE = (
 """What the member `core` reads beside the columns of `lifetime`: few features, for few customers."""
 SHALLOW = {"leaves": 6, "random_thresholds": True, "learning_rate": 0.06, "min_rows": 30, "most_rounds": 400}
 """What differs in the member `shallow`: small trees whose thresholds are drawn, which differ more from each other."""
+SHARP = {"feature_share": 1.0, "row_share": 1.0, "leaf_l2": 0.001, "bins": 255, "boosters": 1}
+"""And in `sharp`: nothing is left to chance, and thresholds are fine. Who is billed every month is gone a few
+days after the day on which the bill was due.
+"""
+TREES: dict[str, dict[str, Any]] = {"boosting": {}, "shallow": SHALLOW, "sharp": SHARP}
+"""By member that is of boosted trees, the params of its own."""
 ANSWERS = ("probability", "classes", "amount")
 """Kinds of answer that an estimator gives."""
 PARAMS: dict[str, Any] = {
@@ -71,6 +77,7 @@ PARAMS: dict[str, Any] = {
     "feature_share": 0.5,
     "row_share": 0.7,
     "leaf_l2": 20.0,
+    "bins": 63,
     "boosters": 2,
     "shrinkage": 0.003,
     "threads": 1,
@@ -255,8 +262,7 @@ def _members(
             if has_hurdle(problem, folds):
                 found[kind] = fit_hurdle(problem, settings, folds, seed)
         else:
-            own = SHALLOW if kind == "shallow" else {}
-            found[kind] = fit_trees(problem, settings | own, folds, seed)
+            found[kind] = fit_trees(problem, settings | TREES[kind], folds, seed)
     members = {kind: member for kind, (member, _) in found.items()}
     return members, np.stack([scores for _, scores in found.values()])
 

@@ -204,7 +204,7 @@ def _booster(problem: Problem, params: Mapping[str, Any], seed: int, rounds: int
         "bagging_fraction": params["row_share"],
         "bagging_freq": 1,
         "lambda_l2": params["leaf_l2"],
-        "max_bin": 63,
+        "max_bin": params["bins"],
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
