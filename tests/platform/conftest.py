@@ -1,6 +1,6 @@
 """Platforms for tests: a clone of this repository's commit with small params, `clickflow up` on free ports.
 
-What is not committed is not in the clone. Each platform has its own home, takes 1.3 GB and half a minute to start; it
+What is not committed is not in the clone. Each platform has its own home, takes 1.9 GB and half a minute to start; it
 is ended by `clickflow down` when the module is done, and no process may be left then.
 """
 
