@@ -123,6 +123,15 @@ def test_an_id_that_is_a_number_or_a_word_is_a_person_only_where_an_id_is_due(de
     assert from_nothing(desk) == made
 
 
+def test_a_row_whose_object_names_its_user_twice_is_of_both(tmp_path: Path, raw_params: dict[str, object]) -> None:
+    desk = Desk(tmp_path / "w", raw_params)
+    plain = '{"event_time":"2026-01-05 10:00:00","event_type":"view","item_id":"i1","user_id":"17"'
+    desk.put("a.jsonl", f'{plain}}}\n{plain},"user_id":"18"}}\n{plain.replace("17", "19")}}}\n'.encode())
+    assert desk.ingest().reasons() == {2: ["double_key"]}
+    assert forget(desk, "17")["rows"] == {"events": 1, "quarantine": 1, "raw": 2}
+    assert named(desk, '"17"', '"18"') == []
+
+
 def test_files_that_git_keeps_are_left_alone(desk: Desk) -> None:
     desk.ingest()
     root = desk.paths.root

@@ -3,18 +3,21 @@
 import csv
 import gzip
 import io
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clickflow.events.delimited import Delimited
-from clickflow.events.jsonlines import JsonLines
+from clickflow.events.jsonlines import JsonLines, parse
 from clickflow.events.rows import escaped, lines_of, reasons_of, unescaped
 from clickflow.events.storage import packing_of
+from clickflow.events.text_blocks import TextBlock
 
 COLUMNS = ("a", "b", "c")
 
@@ -157,3 +160,53 @@ def test_lines_of_positions() -> None:
     import numpy as np
 
     assert lines_of(np.array([5 << 20 | 3])).tolist() == [5]
+
+
+def _written(pairs: list[tuple[str, Any]], draw: st.DrawFn) -> str:
+    """An object as some program writes it: white space where it may stand, signs by their numbers."""
+    space = st.sampled_from(["", "", "", " ", "\t", " \t", "\r"])
+
+    def value_of(value: Any) -> str:
+        if isinstance(value, list):
+            return _written(value, draw)
+        text = json.dumps(value)
+        return text if "\\\\" in text or draw(st.booleans()) else text.replace(chr(92) + chr(34), "\\u0022")
+
+    return "{" + ",".join(f"{json.dumps(key)}{draw(space)}:{draw(space)}{value_of(v)}" for key, v in pairs) + "}"
+
+
+@st.composite
+def _objects_with_doubles(draw: st.DrawFn) -> tuple[str, bool]:
+    """A line, and whether a key that is wanted stands in it twice with two values."""
+    texts = st.sampled_from(['":', 'a":b', '" :', "\\", '\\":', "plain", ":", "{", "Ü", 7, 1.5, 1, True, None])
+    keys = st.sampled_from(["a", "b", "c", '":', "x"])
+    inner = st.lists(st.tuples(st.sampled_from(["y", "z"]), texts), max_size=3)
+    pairs = draw(st.lists(st.tuples(keys, texts | inner), max_size=6))
+    if draw(st.booleans()) and pairs:
+        pairs.append(draw(st.sampled_from(pairs)))
+    # of inner objects as they are read: the last of a key's values
+    plain = [(key, dict(value) if isinstance(value, list) else value) for key, value in pairs]
+    return _written(pairs, draw), any(
+        one[0] == other[0] and json.dumps(one[1]) != json.dumps(other[1])
+        for one in plain
+        for other in plain
+        if one[0] in "ab"
+    )
+
+
+@given(
+    st.lists(st.one_of(_objects_with_doubles(), st.just(("", False)), st.just((':"', False))), max_size=8),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_key_that_stands_twice_is_seen_in_any_writing(lines: list[tuple[str, bool]], end: str, closed: bool) -> None:
+    """Quotes within texts, quotes by their number, inner objects, white space before colons, lines that are no JSON."""
+    data = end.join(line for line, _ in lines) + (end if closed else "")
+    block = TextBlock(data.encode(), 1, len(lines) + 1, (), True, len(data))
+    rows = parse(block, {"item_id": "a", "user_id": "b"}, "")
+    places = lines_of(np.array(rows.refused.positions, np.int64)).tolist()
+    refused = dict(zip(places, map(reasons_of, rows.refused.masks), strict=True))
+    for number, (line, twice) in enumerate(lines, 1):
+        if line.startswith("{"):
+            assert (refused.get(number) == ["double_key"]) == twice, line

@@ -20,8 +20,14 @@ from clickflow.events.storage import PLAIN, Storage
 from clickflow.events.text_blocks import BLOCK, TextBlock, is_text, read_blocks
 from clickflow.events.texts import EXACT
 
+BATCH = 200
+"""Events whose columns are made at once: few enough that Python does not look among them for rubbish."""
+TEXTS = frozenset((str, type(None)))
 DEEPEST = 200
 """Levels that every parser and writer takes."""
+SHALLOW = 2 * DEEPEST
+"""Bytes; a shorter line has no room for the brackets of a deeper nest."""
+SPACED = re.compile(rb'"[ \t\r]+:')
 KEY = re.compile(rb'"[ \t\r\n]*:')
 """The end of a key; or what looks like it within a text, in which it stands in any writing of the value."""
 
@@ -69,12 +75,10 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
     """The rows of a block of JSON lines. A price or quantity that is a number gets `decimal`, as one in text has."""
     refused = Refused()
     positions: list[int] = []
-    columns: list[list[str | None]] = [[] for _ in wanted]
-    getters = [getter(field) for field in wanted.values()]
-    marked = [decimal != "." and name in ("price", "quantity") for name in wanted]
-    identities = [name in IDENTITIES for name in wanted]
+    columns: dict[str, list[str | None]] = {name: [] for name in wanted}
+    batch: list[tuple[dict[str, Any], bytes, int]] = []
     blank = 0
-    spaced = b'" :' in block.data or b'"\t:' in block.data
+    spaced = any(sign in block.data for sign in (b" :", b"\t:", b"\r:")) and SPACED.search(block.data) is not None
     lines = block.data.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -90,11 +94,11 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
         except ValueError:
             reason = "broken_encoding" if b"\0" in line or not is_text(line) else "bad_json"
         else:
-            events = [] if too_deep(line, value) else exploded(value, nested)
+            events = [] if len(line) >= SHALLOW and too_deep(line, value) else exploded(value, nested)
             reason = "" if 0 < len(events) <= MOST else "bad_json"
             # a flat object has as many ends of keys as keys
-            if not reason and (spaced or line.count(b'":') != len(value)):
-                twice = key_twice(line, value, spaced=spaced) and _differ(line, wanted, nested)
+            if not reason and ((ends := line.count(b'":')) != len(value) or spaced):
+                twice = _key_twice(line, value, ends, spaced=spaced) and _differ(line, wanted, nested)
                 reason = "double_key" if twice else ""
         if reason:
             raw = block.escaped(line) if reason == "broken_encoding" else line.decode()
@@ -102,30 +106,55 @@ def parse(block: TextBlock, wanted: Mapping[str, str], nested: str, decimal: str
             continue
         for ordinal, event in enumerate(events):
             positions.append(position_of(number, ordinal))
-            for column, get, mark, precise in zip(columns, getters, marked, identities, strict=True):
-                value = get(event)
-                if type(value) is float and (
-                    abs(value) >= EXACT or (precise and (not value.is_integer() or b"e+" in line.lower()))
-                ):
-                    value = get(exploded(_exact(line), nested)[ordinal])
-                text = as_text(value)
-                column.append(text.replace(".", decimal) if mark and text and type(value) is float else text)
+            batch.append((event, line, ordinal))
+        if len(batch) >= BATCH:
+            _add(columns, batch, wanted, nested, decimal)
+            batch = []
+    _add(columns, batch, wanted, nested, decimal)
 
-    table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(wanted, columns, strict=True)})
+    table = pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
     return Rows(table, np.array(positions, np.int64), refused, blank)
 
 
-def key_twice(line: bytes, value: Any, *, spaced: bool) -> bool:
+def _add(
+    columns: dict[str, list[str | None]],
+    batch: list[tuple[dict[str, Any], bytes, int]],
+    wanted: Mapping[str, str],
+    nested: str,
+    decimal: str,
+) -> None:
+    """The texts of some events, each with its line and its number in it, at the ends of their columns."""
+    events = [event for event, _, _ in batch]
+    for name, field in wanted.items():
+        get = getter(field)
+        values = [get(event) for event in events]
+        if not TEXTS.issuperset(map(type, values)):
+            mark = decimal != "." and name in ("price", "quantity")
+            precise = name in IDENTITIES
+            for at, value in enumerate(values):
+                if type(value) is float:
+                    _, line, ordinal = batch[at]
+                    if abs(value) >= EXACT or (precise and (not value.is_integer() or b"e+" in line.lower())):
+                        value = get(exploded(_exact(line), nested)[ordinal])
+                text = as_text(value)
+                values[at] = text.replace(".", decimal) if mark and text and type(value) is float else text
+        columns[name] += values
+
+
+def _key_twice(line: bytes, value: Any, ends: int, *, spaced: bool) -> bool:
     """Whether an object of a line may have a key twice: there are other keys in the text than in its value; `spaced`:
     white space may stand before its colons.
     """
+    # a quote or colon that is written by its number becomes what the end of a key looks like
+    if b"\\u00" in line:
+        return True
     try:
         plain = orjson.dumps(value)
     except TypeError:  # a whole number of more than 64 bits
         return True
     if spaced:
         return len(KEY.findall(line)) != len(KEY.findall(plain))
-    return line.count(b'":') != plain.count(b'":')
+    return ends != plain.count(b'":')
 
 
 class _Both(dict[str, Any]):
@@ -143,12 +172,20 @@ class _Both(dict[str, Any]):
     def values(self) -> Any:
         return [self]
 
+    def __repr__(self) -> str:
+        return "_Both()"
+
 
 def _both(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
-        made[key] = value if key not in made or made[key] == value else _Both()
+        made[key] = value if key not in made or _same(made[key], value) else _Both()
     return made
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are written alike: 1 and `true`, which are equal to Python, are not."""
+    return type(one) is not _Both and repr(one) == repr(other)
 
 
 def _differ(line: bytes, wanted: Mapping[str, str], nested: str) -> bool:

@@ -12,7 +12,7 @@ from clickflow.events.contract import REASONS
 BIT = {reason: 1 << index for index, reason in enumerate(REASONS)}
 """Reasons as bits of a mask."""
 
-NOT_READ = ("truncated", "wrong_columns", "bad_quotes", "bad_json", "broken_encoding")
+NOT_READ = ("truncated", "wrong_columns", "bad_quotes", "bad_json", "double_key", "broken_encoding")
 UNREAD_IDS = sum(BIT[reason] for reason in (*NOT_READ, "not_scalar", "inexact_id", "too_long"))
 """Where one of these is a row's fault, whose it is cannot be read, or may not be."""
 
