@@ -406,7 +406,8 @@ def test_one_id_in_several_forms_is_asked_about(desk: Desk, name: str) -> None:
     desk.put("a.csv", HEADER + b"".join(row(item=f"i{at}", user=user) for at, user in enumerate(forms)))
     (doubt,) = [each for each in found(desk.log)["not_sure_of"] if "each is another one" in each]
     assert doubt.startswith("user_id: ")
-    desk.put("a.csv", HEADER + b"".join(row(item=f"i{at}", user=f"u{at % 9}") for at in range(40)))
+    one = [(f"u{at % 9}", at) for at in range(40)] + [(f"{300 + at // 2}{'.0' * (at % 2)}", at) for at in range(40)]
+    desk.put("a.csv", HEADER + b"".join(row(item=f"i{at}", user=user) for user, at in one))
     assert not [each for each in found(desk.log)["not_sure_of"] if "each is another one" in each]
 
 

@@ -12,6 +12,7 @@ from clickflow.events import suspects
 from clickflow.events.inspect.form import Look
 from clickflow.events.inspect.time_forms import ENOUGH, Clock, clock_of
 from clickflow.events.inspect.words import CURRENCIES, NOBODY, PLACEHOLDERS, ZONES, column_named, plain, type_named
+from clickflow.events.texts import identity
 
 NAMED = 0.5
 """The share of values that have to be times where the column is called a time."""
@@ -217,7 +218,7 @@ def suspicions(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
     by_name = {column.name: column for column in columns}
     for canonical in ("user_id", "session_id"):
         if column := by_name.get(mapping.columns.get(canonical, "")):
-            yield from suspects.of_spelling(canonical, column.filled.unique())
+            yield from suspects.of_spelling(canonical, identity(column.filled.unique())[0].unique())
     for canonical in ("category", "brand", "campaign", "item_name"):
         if column := by_name.get(mapping.columns.get(canonical, "")):
             yield from suspects.of_addresses(canonical, column.filled.unique())
