@@ -1,6 +1,7 @@
 """Smaller forms of a model: each equals its own weights, is measured, and ships only where it may."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,31 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
     return root, replace(params, champion={"next_step": 0}, export=allowed)
 
 
+_variants, _made = networks.variants, dict[str, compression.Variant]()
+
+
+@pytest.fixture
+def _forms_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smaller forms of the network of `exported` are made once: to make one takes longer than to measure it."""
+
+    def variants(network: Any, store: Any, export: Any) -> Iterator[compression.Variant]:
+        for name in export.compression:
+            if name not in _made:
+                (_made[name],) = _variants(network, store, replace(export, compression=(name,)))
+            yield _made[name]
+
+    monkeypatch.setattr(networks, "variants", variants)
+
+
+@pytest.fixture(scope="module")
+def plain(exported: tuple[Path, Params], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace with the model exported as it was trained: for reading."""
+    root, params = exported
+    folder = tmp_path_factory.mktemp("plain")
+    card_of(root, replace(params, export=replace(params.export, compression=())), folder)
+    return folder
+
+
 def card_of(root: Path, params: Params, into: Path) -> dict[str, Any]:
     """What the export says, in a copy of the workspace."""
     shutil.copytree(root, into, dirs_exist_ok=True)
@@ -117,8 +143,9 @@ def card_of(root: Path, params: Params, into: Path) -> dict[str, Any]:
     return card
 
 
+@pytest.mark.usefixtures("_forms_once")
 def test_every_form_is_measured_and_the_best_within_the_budgets_ships(
-    exported: tuple[Path, Params], tmp_path: Path
+    exported: tuple[Path, Params], plain: Path, tmp_path: Path
 ) -> None:
     root, params = exported
     card = card_of(root, params, tmp_path / "free")
@@ -156,21 +183,16 @@ def test_every_form_is_measured_and_the_best_within_the_budgets_ships(
     served = Served.of("next_step", 1, folder)
     vectors = likeness.vectors(served)
     assert vectors is not None, "items have neighbours by their bytes"
-    first = likeness.vectors(Served.of("next_step", 1, _plain(root, params, tmp_path)))
+    first = likeness.vectors(Served.of("next_step", 1, Paths(plain).exported("next_step")))
     assert first is not None
     assert np.abs(vectors @ vectors.T - first @ first.T).max() < 0.1
 
 
-def _plain(root: Path, params: Params, into: Path) -> Path:
-    card_of(root, replace(params, export=replace(params.export, compression=())), into / "plain")
-    return Paths(into / "plain").exported("next_step")
+def test_without_it_the_card_is_as_it_was(plain: Path) -> None:
+    assert "compression" not in read_json(Paths(plain).exported("next_step") / "card.json")
 
 
-def test_without_it_the_card_is_as_it_was(exported: tuple[Path, Params], tmp_path: Path) -> None:
-    card = read_json(_plain(*exported, tmp_path) / "card.json")
-    assert "compression" not in card
-
-
+@pytest.mark.usefixtures("_forms_once")
 def test_a_form_that_loses_or_gains_too_little_is_off_and_the_card_says_why(
     exported: tuple[Path, Params], tmp_path: Path
 ) -> None:
@@ -190,12 +212,13 @@ def test_a_form_that_loses_or_gains_too_little_is_off_and_the_card_says_why(
     assert "the gate judges it" in card["compression"]["variants"]["none"]["why"]
 
 
+@pytest.mark.usefixtures("_forms_once")
 def test_a_form_that_is_not_its_own_network_stops_the_export(
-    exported: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: tuple[Path, Params], plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, params = exported
-    before = _plain(root, params, tmp_path)
-    held = sha256(before / "card.json")
+    params, paths = exported[1], Paths(shutil.copytree(plain, tmp_path / "plain"))
+    card = paths.exported("next_step") / "card.json"
+    held = sha256(card)
 
     def wrong(network: Any, store: Any, export: Any) -> Any:
         for variant in networks_variants(network, store, export):
@@ -205,14 +228,13 @@ def test_a_form_that_is_not_its_own_network_stops_the_export(
     monkeypatch.setattr(networks, "variants", wrong)
     asked = replace(params, export=replace(params.export, compression=("int8",)))
     with pytest.raises(ClickflowError, match="is not the trained one"):
-        export.run(asked, Paths(tmp_path / "plain"), "next_step")
-    assert sha256(before / "card.json") == held
+        export.run(asked, paths, "next_step")
+    assert sha256(card) == held
 
 
-def test_quality_is_that_of_the_evaluation(exported: tuple[Path, Params], tmp_path: Path) -> None:
-    root, params = exported
-    artefact = load(_plain(root, params, tmp_path))
-    folder = Paths(root).sequences("session")
+def test_quality_is_that_of_the_evaluation(plain: Path) -> None:
+    artefact = load(Paths(plain).exported("next_step"))
+    folder = Paths(plain).sequences("session")
     card, split = read_card(folder), open_split(folder, "valid")
     asked = of_split(split, np.arange(split.n_sequences), artefact.max_length)
     wanted = quality.metrics(artefact.outputs, Gate())

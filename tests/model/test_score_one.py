@@ -92,6 +92,7 @@ def test_a_log_with_names_shows_them(shop: Paths, root: Path, tmp_path: Path, mo
     watched_shop.param(named, "kind: simulator", "kind: files")
     watched_shop.param(named, "path: data/raw", "path: raw")
     watched_shop.param(named, "columns: {}", "columns: {item_name: title}")
+    watched_shop.param(named, "epochs: 2  ", "epochs: 1  ")
     call("ingest", as_json=False)
     call("sequences", "session", as_json=False)
     (answer,) = call("score", MODEL, "--limit", "1")["sessions"]
