@@ -41,6 +41,8 @@ def test_every_field_says_what_it_is_for_and_stands_in_a_section(params: Params)
         assert schema["section"] in (forms.DATA, forms.MODELS, forms.MORE), name
         assert len(field.description or schema["description_md"]) > 20, name
     assert fields(params)["models"].schema["examples"] == ["next_step", "other"]
+    allowed = fields(params)["overrides"].schema["description_md"]
+    assert all(f"`{pattern}`" in allowed for pattern in params.runs.overrides), "Markdown takes * for emphasis"
 
 
 def test_what_is_filled_in_becomes_params_that_are_valid(root: Path, params: Params) -> None:

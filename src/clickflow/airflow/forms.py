@@ -111,8 +111,9 @@ def training(params: Params) -> dict[str, Param]:
             {},
             type=["object", "null"],
             title="Other params",
-            description_md='Params by their dotted names, for this run alone: {"training.threads": 2}. Those that '
-            f"runs.overrides of params.yaml allows: {', '.join(params.runs.overrides) or 'none'}; any other, a wrong "
+            # in code: the UI reads Markdown, which would take `models.*, training.*` for emphasis
+            description_md='Params by their dotted names, for this run alone: `{"training.threads": 2}`. Those that '
+            f"`runs.overrides` of params.yaml allows: {_patterns(params)}; any other, a wrong "
             "name or value is refused before any work starts.",
             section=MORE,
         ),
@@ -126,6 +127,10 @@ def training(params: Params) -> dict[str, Param]:
         ),
     }
     return _allowed(fields, params)
+
+
+def _patterns(params: Params) -> str:
+    return ", ".join(f"`{pattern}`" for pattern in params.runs.overrides) or "none"
 
 
 def _allowed(fields: Mapping[str, Param], params: Params) -> dict[str, Param]:
