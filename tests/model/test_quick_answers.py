@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from clickflow.online.http.server import unlike_asked
 from clickflow.online.ranking import Rules, recommend
 from clickflow.online.served import Served
 from clickflow.online.table import Table
+from clickflow.online.waiting import Waiting
 from clickflow.params.serve import Serve
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system import process
@@ -207,3 +210,30 @@ def test_an_error_is_told_to_who_asked_for_it_alone(tmp_path: Path) -> None:
     assert isinstance(wrong, Exception)
     assert len(first.rankings["next_item"].items) == 3
     assert len(last.rankings["next_item"].items) == 2
+
+
+def test_a_second_thread_comes_in_where_many_wait_and_too_many_are_refused() -> None:
+    waiting = Waiting[int](together=3, few=2, most=4, seconds=60)
+    assert all(waiting.put(each) for each in range(4)) and not waiting.put(4)
+    assert waiting.take() == [0, 1, 2]
+    taken: list[list[int]] = []
+    other = threading.Thread(target=lambda: taken.append(waiting.take()))
+    other.start()
+    other.join(0.2)
+    assert not taken, "one that waits is left to who is at work"
+    assert waiting.put(5)
+    other.join(30)
+    assert taken == [[3, 5]]
+    assert waiting.put(6)
+    waiting.done()
+    waiting.done()
+    assert waiting.take() == [6]
+
+
+def test_where_the_first_has_waited_too_long_no_more_come_in() -> None:
+    waiting = Waiting[int](together=1, few=2, most=4, seconds=0)
+    assert waiting.put(1)
+    time.sleep(0.002)
+    assert not waiting.put(2)
+    assert waiting.take() == [1]
+    assert waiting.put(3)

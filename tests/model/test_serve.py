@@ -547,13 +547,25 @@ def test_who_was_forgotten_is_dropped_and_not_kept_again(tmp_path: Path, monkeyp
     assert asyncio.run(both("customer:ann")) == [0], "a list that is damaged leaves those of before"
 
 
+def test_where_too_many_wait_it_is_said_at_once_when_to_ask_again(served: Served) -> None:
+    memory = state.Memory(subjects=9, steps=9, keep_seconds=60)
+    settings = Settings(serve=Serve(), pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw))
+    ask = asking(app(Engine({served.model: served}, most=0), memory, settings))
+    for path, body in (("recommend", {}), ("recommend/batch", {"questions": [{}, {}]}), ("score", {"items": ["5"]})):
+        found = ask("POST", f"/v1/{path}", json=body)
+        assert (found.status_code, found.headers["retry-after"]) == (503, "2")
+        assert "too many questions wait" in found.json()["detail"]
+
+
 def test_off_loopback_keys_are_needed_and_workers_share_a_state(tmp_path: Path) -> None:
     from clickflow.system.errors import UsageError
     from clickflow.system.paths import Paths
 
     serve = Serve()
     server.check(serve, Paths(tmp_path))
-    for bad, word in ((replace(serve, host="0.0.0.0"), "keys"), (replace(serve, workers=2), "Redis")):
+    wrong = {"keys": {"host": "0.0.0.0"}, "Redis": {"workers": 2}, "max_batch": {"queue": serve.max_batch - 1}}
+    for word, given in wrong.items():
+        bad = replace(serve, **given)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match=word):
             server.check(bad, Paths(tmp_path))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clickflow.online.engine import Engine
+from clickflow.online.memory import trim
 from clickflow.online.served import Served
 from clickflow.params.schema import Params
 from clickflow.registry import champion, ledger
@@ -342,34 +343,6 @@ def _fetch_here(model: str, version: int) -> None:
     except (ClickflowError, OSError) as error:
         told = {name: str(getattr(error, name, "")) for name in ("kept", "next_step")} | {"what": _told(error)}
     print(json.dumps(told))
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-THRIFT = {M_ARENA_MAX: 2, M_MMAP_THRESHOLD: 4 << 20, M_TRIM_THRESHOLD: 64 << 20}
-"""What glibc is told: threads share two heaps, and what is large is mapped by itself and goes back when it is freed. By
-itself glibc learns not to map what was freed once, and the holes that versions leave stay.
-"""
-
-
-def thrift() -> None:
-    """From now on this process gives back what versions that are swapped out held."""
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        for name, value in THRIFT.items():
-            ctypes.CDLL("libc.so.6").mallopt(name, value)
-
-
-def trim() -> None:
-    """Give back what loading took for a while, and the version before held: glibc keeps it otherwise."""
-    import ctypes
-    import gc
-
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()  # what stays is not looked through again, which would hold up who answers
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _instead(now: Standing) -> str:

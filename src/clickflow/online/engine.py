@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +14,17 @@ import numpy.typing as npt
 from clickflow.online.history import Question
 from clickflow.online.ranking import NONE, Ranking, Rules, few, lacking, needed, recommend, similar
 from clickflow.online.served import Served
-from clickflow.system.errors import UsageError, nearest
+from clickflow.online.waiting import Waiting
+from clickflow.system.errors import ClickflowError, UsageError, nearest
 
 TOGETHER = 32
 """Questions that are answered at once, at most."""
+FEW = 6
+"""Of fewer that wait, a second thread leaves them to the one at work: together they take less of the processor."""
+MOST = 512
+"""Questions that wait for a model, at most."""
+LONGEST = 1.0
+"""Seconds that they wait: where the first has waited longer, no more are taken in, whatever an answer takes here."""
 WIDE = 512
 """Who asks for more items than so many is answered apart from those who do not."""
 THREADS = 2
@@ -43,14 +49,19 @@ class Answer:
     """Who answered, whatever has been swapped in since."""
 
 
+class Busy(ClickflowError):
+    """Too many questions wait for a model."""
+
+
 class Engine:
     """The versions that answer, by model; for many threads."""
 
-    def __init__(self, served: Mapping[str, Served], order: Iterable[str] = ()) -> None:
-        """`order`: that of `models`, whichever was loaded first."""
+    def __init__(self, served: Mapping[str, Served], order: Iterable[str] = (), *, most: int = MOST) -> None:
+        """`order`: that of `models`, whichever was loaded first; `most`: questions that wait for a model."""
         self._place = {name: place for place, name in enumerate(order)}
         self._served = dict(served)
-        self._queues: dict[str, SimpleQueue[_Asked]] = {}
+        self._most = most
+        self._queues: dict[str, Waiting[_Asked]] = {}
         self._one = threading.Lock()
         self.together: Callable[[int], object] = lambda _: None
         """Told how many questions were answered at once."""
@@ -86,30 +97,31 @@ class Engine:
         return answer
 
     async def ask(self, model: str, question: Question, rules: Rules | None = None) -> Answer:
-        """As `answer`, together with what others ask at the same time: whatever waits when the model is free."""
+        """As `answer`, together with what others ask at the same time: whatever waits when the model is free. Raises
+        Busy where too many wait, or the first of them for too long.
+        """
         served, loop = self.current(model), asyncio.get_running_loop()
         asked = _Asked(served, question, rules or Rules(), loop, loop.create_future())
-        queue = self._queues.get(model)
-        (queue or self._queue(model)).put(asked)
+        queue = self._queues.get(model) or self._queue(model)
+        if not queue.put(asked):
+            raise Busy(
+                f"too many questions wait for {model} already", kept="none of them is lost", next_step="try again"
+            )
         return await asked.future
 
-    def _queue(self, model: str) -> "SimpleQueue[_Asked]":
+    def _queue(self, model: str) -> "Waiting[_Asked]":
         """What is asked of a model; the threads that answer it are started with it."""
         with self._one:
             if model not in self._queues:
-                queue: SimpleQueue[_Asked] = SimpleQueue()
+                queue: Waiting[_Asked] = Waiting(together=TOGETHER, few=FEW, most=self._most, seconds=LONGEST)
                 for _ in range(min(THREADS, os.cpu_count() or 1)):
                     threading.Thread(target=self._run, args=(queue,), name=f"answers of {model}", daemon=True).start()
                 self._queues[model] = queue
             return self._queues[model]
 
-    def _run(self, queue: "SimpleQueue[_Asked]") -> None:
+    def _run(self, queue: "Waiting[_Asked]") -> None:
         while True:
-            waiting = [queue.get()]
-            with contextlib.suppress(Empty):
-                while len(waiting) < TOGETHER:
-                    waiting.append(queue.get_nowait())
-            waiting = [each for each in waiting if not each.future.cancelled()]
+            waiting = [each for each in queue.take() if not each.future.cancelled()]
             by_version: dict[int, list[_Asked]] = {}
             for each in waiting:
                 by_version.setdefault(id(each.served), []).append(each)
@@ -117,6 +129,7 @@ class Engine:
                 self.together(len(group))
                 _tell(group, _tried(group))
             waiting, by_version, group = [], {}, []  # a version that is swapped out does not stay for who waits here
+            queue.done()
 
     def similar(self, model: str, item: str, k: int) -> Ranking:
         """The `k` items most like one. Raises UsageError where the model does not know it."""

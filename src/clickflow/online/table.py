@@ -64,6 +64,7 @@ class Table:
         if len(self.vectors) >= SMALL and self._eight is None:
             graph, held, name = self._laid or _made(self.vectors, self.first)
             self._error, self._longest = held[f"{name}.worst"], float(held[f"{name}.longest"][0])
+            self._widest = float(self._error.max())
             self._kept = dict(_blocks(held[f"{name}.rows"], held[f"{name}.step"]))
             self._eight = _session(graph, self._kept, self._threads)
 
@@ -86,7 +87,7 @@ class Table:
         maxima, weights = self._eight.run(None, feed)
         maxima *= scale
         count = min(most, self._full)
-        at, group, found = self._again(queries, maxima, lengths[:, None] * self._error + slack[:, None], count)
+        at, group, found = self._again(queries, maxima, lengths, slack, count)
         tail = self.first + self._full * self._group
         beyond = queries @ np.asarray(self.vectors)[tail:].T
         total = weights.sum(axis=1).astype(np.float64) + np.exp(beyond.astype(np.float64)).sum(axis=1)
@@ -103,9 +104,12 @@ class Table:
             scores.append(every[there])
         return rows, scores, np.log(total)
 
-    def _again(self, queries: Floats, maxima: Floats, slack: Floats, count: int) -> tuple[Ints, Ints, Floats]:
+    def _again(
+        self, queries: Floats, maxima: Floats, lengths: Floats, slack: Floats, count: int
+    ) -> tuple[Ints, Ints, Floats]:
         """The groups that may hold some of the `count` best rows: of which query, which group, and the scores of its
-        rows in float32, [., group].
+        rows in float32, [., group]. A maximum is wrong by at most `slack` and the length of its query times the error
+        of its group.
         """
         if not count:
             return np.arange(0), np.arange(0), np.zeros((0, self._group), np.float32)
@@ -114,10 +118,13 @@ class Table:
         at, group = np.divmod(np.flatnonzero(maxima >= looks[:, None]), self._full)
         found = np.vecdot(self._groups[group], queries[at][:, None])
         ends = np.searchsorted(at, np.arange(len(queries) + 1)).tolist()
-        least = [np.partition(found[i:j].ravel(), -count)[-count] for i, j in itertools.pairwise(ends)]
-        there = maxima + slack >= np.array(least, np.float32)[:, None]
-        there &= maxima < looks[:, None]
-        too, more = np.divmod(np.flatnonzero(there), self._full)
+        least = np.array([np.partition(found[i:j].ravel(), -count)[-count] for i, j in itertools.pairwise(ends)])
+        # first by the largest error of all groups, which leaves few, then by their own
+        near = least - slack - lengths * self._widest
+        too, more = np.divmod(np.flatnonzero(maxima >= near[:, None]), self._full)
+        high = maxima[too, more]
+        there = (high + (lengths[too] * self._error[more] + slack[too]) >= least[too]) & (high < looks[too])
+        too, more = too[there], more[there]
         scored = np.vecdot(self._groups[more], queries[too][:, None])
         every = np.concatenate([at, too])
         order = np.argsort(every, kind="stable")

@@ -37,6 +37,9 @@ class Serve:
     max_history: Annotated[int, Meta("steps of a history that a request may carry", "steps", ge=1)] = 2000
     max_items: Annotated[int, Meta("items that a request may name in a list, and that it may ask for", ge=1)] = 1000
     max_batch: Annotated[int, Meta("questions of a batch", ge=1)] = 256
+    queue: Annotated[
+        int, Meta("questions that wait for a model, at most, and for a second; more get 503 at once", ge=1)
+    ] = 512
     rate: Annotated[float | None, Meta("requests a second of one key, on average; null: any", gt=0)] = None
     burst: Annotated[int, Meta("requests of one key at once, above that", ge=1)] = 200
     timeout_seconds: Annotated[float, Meta("after which a request is given up", "seconds", gt=0)] = 5

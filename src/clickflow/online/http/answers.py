@@ -91,6 +91,8 @@ async def _answered(service: Service, name: str, model: str, question: Any, rule
     if name != model:
         try:
             return await service.engine.ask(name, question, rules)
+        except engine.Busy:
+            raise
         except Exception as error:
             service.metrics.failed.labels("canary").inc()
             console.say(f"{name} failed, the champion answers: {type(error).__name__}: {error}")

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.responses import Response
 
+from clickflow.online.engine import Busy
 from clickflow.online.http import problems
 from clickflow.online.http.keys import Key, hashed
 from clickflow.online.http.problems import Refused
@@ -172,7 +173,7 @@ def refusal(error: BaseException, call: Call, *, reading: bool = False) -> Refus
             return Refused("malformed", "the body is nested too deeply" if nested else f"the body is no JSON: {error}")
         case TimeoutError():
             return Refused("too-slow", "the body did not come") if reading else Refused("timeout", "no answer in time")
-        case Away():
+        case Away() | Busy():
             return Refused("not-ready", error.what, error.next_step, retry_after=1)
         case UsageError():
             return Refused("not-found", error.what, error.next_step)

@@ -69,6 +69,12 @@ def check(serve: Serve, paths: Paths) -> None:
         )
     if serve.least_recall is not None:
         near.ready()
+    if serve.queue < serve.max_batch:
+        raise UsageError(
+            f"serve.queue is {serve.queue}, below serve.max_batch, {serve.max_batch}: no full batch could be answered",
+            kept="nothing was started",
+            next_step="raise the one, or lower the other, in params.yaml",
+        )
     if serve.workers > 1 and serve.redis is None:
         raise UsageError(
             f"{serve.workers} workers would each keep a part of what a visitor did",
@@ -137,12 +143,13 @@ def build(params: Params, paths: Paths) -> Any:
     """The application of one worker; its champions are followed in a thread."""
     import threadpoolctl
 
-    from clickflow.online.champions import Champions, thrift
+    from clickflow.online.champions import Champions
     from clickflow.online.http.app import app
     from clickflow.online.http.metrics import take_room
     from clickflow.online.http.settings import Settings
     from clickflow.online.http.tracing import tracer
     from clickflow.online.live.live import Live
+    from clickflow.online.memory import thrift
     from clickflow.online.remembering import Listed, Remembering
 
     if counted := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -158,7 +165,7 @@ def build(params: Params, paths: Paths) -> Any:
     sys.setswitchinterval(SWITCH)
     threadpoolctl.threadpool_limits(1)
     serve, key, found = params.serve, load_key(paths.home), tracer()
-    engine = Engine({}, order=serve.models or params.models)
+    engine = Engine({}, order=serve.models or params.models, most=serve.queue)
     champions = Champions(engine, params, paths, models=serve.models or None, recall=serve.least_recall)
     champions.refresh_here()
     stop = threading.Event()

@@ -64,6 +64,7 @@ FAULTS = (
     ("price_from {n1} is above price_to {n2}: no item is", "price_from {n1} 高于 price_to {n2}：没有这样的商品"),
     ("a time is from 1970 to 2100", "时间须在 1970 年至 2100 年之间"),
     ("a number that has lost digits, and may be another one's id", "此数字丢失了位数，可能是别人的编号"),
+    ("too many questions wait for {m} already", "已有太多问题在等待模型 {m}"),
     ("{n} {w} are being made already", "已有 {n} 项“{w}”正在进行"),
     ("there are no {k}", "没有 {k}"),
     ("'{m}' is no model", "没有模型 {m}"),
