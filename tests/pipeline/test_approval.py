@@ -15,9 +15,10 @@ from small_shop import commit, with_airflow
 from typer.testing import CliRunner
 
 from clickflow import cli
+from clickflow.airflow import approval
 from clickflow.orchestration import overrides
-from clickflow.system import process
-from clickflow.system.errors import UsageError
+from clickflow.system import integrity, process
+from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths
 from warm import Server
 
@@ -86,6 +87,19 @@ def test_a_rollback_is_no_way_past_a_person(here: Paths, said: str | None) -> No
     assert lines(here)[-1]["champion"] == 0
     promote(MODEL, "--approve", "looked again")
     assert lines(here)[-1]["champion"] == 1
+
+
+@pytest.mark.parametrize("which", ["gate", "measured"])
+def test_nobody_is_asked_by_figures_that_have_changed(here: Paths, which: str) -> None:
+    decision, measured = here.gate(MODEL) / "decision.json", here.measured(MODEL)
+    for file in (decision, measured):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('{"recall@20": 0.25}')
+        integrity.seal(file.parent)
+    approval.as_written(here, MODEL, here.home)
+    (decision if which == "gate" else measured).write_text('{"recall@20": 0.65}')
+    with pytest.raises(DataError, match="has changed"):
+        approval.as_written(here, MODEL, here.home)
 
 
 def test_no_answer_in_time_is_no_approval(here: Paths) -> None:

@@ -23,7 +23,7 @@ from clickflow.orchestration import graph, journal, notices, pages, runs
 from clickflow.orchestration.workspace import Run
 from clickflow.params.file import load
 from clickflow.params.schema import Params
-from clickflow.system import process
+from clickflow.system import integrity, process
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 from clickflow.system.process import Say
@@ -66,6 +66,7 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
             self.response_timeout = timedelta(hours=params.promotion.wait_hours)
             self.subject = f"Make the new {self.model} champion? It passed the gate"
             published = links.of_run(context["ti"])
+            as_written(paths, self.model, Path(run.home))
             self.body = question(paths, self.model, run, params.promotion.wait_hours, published)
             report = published.get(f"{self.model}/{pages.REPORT}")
             shown = f"its report: {report}" if report else "the figures stand in the question"
@@ -143,6 +144,13 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
             next_step=f"answer under Required Actions of the run, with {YES} or {NO}",
             say=say,
         )
+
+
+def as_written(paths: Paths, model: str, home: Path) -> None:
+    """Raise DataError where the figures that a person is to decide by are not those that evaluate and gate wrote."""
+    for folder, name in ((paths.gate(model), "decision.json"), (paths.evaluation(model), "metrics.json")):
+        if (folder / integrity.SEAL).is_file():  # without one promote refuses, whatever is answered
+            integrity.verify_files(folder, name, home=home)
 
 
 def question(paths: Paths, model: str, run: Run, hours: float, published: Mapping[str, str]) -> str:
