@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def crown(paths: Paths, artefacts: list[Path], number: int) -> None:
     facts = {"artefact_sha256": sha256_folder(artefacts[number - 1])}
     now = ledger.standing(entries, MODEL).champion
     line = {"version": number, "champion": number, "previous": now, "reason": "a test", "facts": facts}
-    ledger.append(ledger.path(paths), entries, action="promote", model=MODEL, **line)  # type: ignore[arg-type]
+    ledger.note(paths, entries, action="promote", model=MODEL, **line)
 
 
 def champions(paths: Paths, **settings: object) -> tuple[Engine, Champions]:
@@ -168,6 +169,27 @@ def test_the_last_good_champion_goes_on_where_the_new_one_cannot_be_had(
     found.refresh()
     assert "the ledger was changed" in found.health()[MODEL].problem
     assert engine.answer(MODEL, ASKED).version == 1
+
+
+def test_a_ledger_cut_back_to_what_was_true_once_is_said_and_changes_no_answer(
+    paths: Paths, artefacts: list[Path]
+) -> None:
+    """Every hash and signature of what is left holds: git has kept what was its newest line."""
+    subprocess.run(["git", "init", "--quiet", paths.root], check=True)
+    crown(paths, artefacts, 2)
+    engine, found = champions(paths)
+    assert (found.health()[MODEL].serving, found.health()[MODEL].problem) == (2, "")
+    file = ledger.path(paths)
+    whole = file.read_bytes()
+    file.write_bytes(whole.splitlines(keepends=True)[0])
+    found.refresh()
+    assert "the ledger lost lines: git keeps line 2" in found.health()[MODEL].problem
+    assert engine.answer(MODEL, ASKED).version == 2
+    _, fresh = champions(paths)
+    assert "the ledger lost lines" in fresh.health()[MODEL].problem, "a server that starts then says so too"
+    file.write_bytes(whole)
+    found.refresh()
+    assert (found.health()[MODEL].serving, found.health()[MODEL].problem) == (2, "")
 
 
 def test_a_registry_that_never_answers_holds_up_no_rollback_and_health_says_how_long(
