@@ -274,6 +274,31 @@ def of_the_first(route: sync_api.Route) -> None:
     route.continue_(post_data=json.dumps(dict(json.loads(route.request.post_data or "{}"), model=MODEL)))
 
 
+def late(route: sync_api.Route) -> None:
+    """As if the first model were slow."""
+    if json.loads(route.request.post_data or "{}")["model"] == MODEL:
+        route.request.frame.page.wait_for_timeout(500)
+    of_the_first(route)
+
+
+TURN = """([first, then]) => new Promise((done) => {
+  const choose = (name) => {
+    const models = document.querySelector("header.who select");
+    models.value = name;
+    models.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const pane = document.querySelector("section.subject");
+  new MutationObserver((_, observer) => {
+    if (pane.hasAttribute("aria-busy")) return;
+    observer.disconnect();
+    choose(then);
+    done();
+  }).observe(pane, { attributes: true, attributeFilter: ["aria-busy"] });
+  choose(first);
+})"""
+"""Choose a model, and another as soon as the first has answered."""
+
+
 def test_what_other_models_say_of_a_visit_stands_beside_and_is_shown_step_by_step(reader: Reader) -> None:
     page = reader.page
     page.route("**/v1/console", two_models)
@@ -290,6 +315,12 @@ def test_what_other_models_say_of_a_visit_stands_beside_and_is_shown_step_by_ste
     page.get_by_role("button", name=re.compile("Show .* step by step")).click()
     reader.settled()
     expect(page.locator("header.who select")).to_have_value(MODEL)
+
+    # the question why the first answers so waits for a moment: by then it may be another's turn
+    page.route("**/v1/console/answers", late)
+    page.evaluate(TURN, ["other", MODEL])
+    reader.settled()
+    expect(page.locator("#whyhead")).to_be_visible()
 
 
 def test_all_of_it_is_reached_by_keyboard(reader: Reader) -> None:

@@ -55,7 +55,8 @@ async function ask(method, path, body, signal) {
   let content = null;
   try {
     content = await answer.json();
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     // not JSON: the status says it
   }
   if (!answer.ok) {

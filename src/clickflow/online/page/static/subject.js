@@ -137,6 +137,7 @@ function show(pane, found, models, alive) {
   };
 
   const explain = debounced(WAIT, async (signal) => {
+    if (signal.aborted || !alive()) return; // another question, or another model, has come while this one waited
     const upTo = view.rows.slice(0, view.cursor + 1).filter(inNow);
     view.why = upTo.length ? "wait" : null;
     paintWhy();
@@ -152,6 +153,7 @@ function show(pane, found, models, alive) {
       view.why = { ...said, rows: upTo.map((row) => row.key) };
     } catch (problem) {
       if (problem.name === "AbortError" || !alive()) return;
+      if (!(problem instanceof Problem)) throw problem;
       view.why = problem;
     }
     paintWhy();
