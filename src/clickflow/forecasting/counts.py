@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.forecasting import shared
+from clickflow.forecasting.digits import rounded
 from clickflow.forecasting.lags import Lags, lags
 from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step
 
@@ -102,6 +103,6 @@ def fit(known: Panel, *, held: Lags | None = None) -> Counts | None:
     ratio = square[there] / size
     ratio = np.minimum(ratio, np.quantile(ratio, 0.995))
     parts = np.linalg.lstsq(np.stack([mean, mean**2], 1) / size[:, None], ratio, rcond=None)[0]
-    parts = np.array([float(f"{each:.6g}") for each in np.maximum(parts, (0.3, 0.01))])
+    parts = rounded(np.maximum(parts, (0.3, 0.01)))
     whole = not np.nansum(np.abs(known.values - np.round(known.values)))
     return Counts({"variance": parts, "whole": np.array([float(whole)])}, shared.of(known))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.forecasting import shared
+from clickflow.forecasting.digits import rounded
 from clickflow.forecasting.lags import LEVEL, Lags, lags
 from clickflow.forecasting.panel import LEVELS, Panel, Shared
 
@@ -28,8 +29,6 @@ BELOW = 0.2
 """The lowest quantile may reach so far below 0 before it is cut off there, so that it can be 0."""
 MEAN = 0.05
 """Weight of the mean's squared error beside the quantile loss."""
-DIGITS = 6
-"""Significant digits of a number that ships."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +182,3 @@ def _train(held: Lags, count: Array, horizon: int, rng: np.random.Generator) -> 
         optimiser.step()
         rate.step()
     return {name: rounded(each.numpy()) for name, each in net.state_dict().items()}
-
-
-def rounded(values: Array) -> Array:
-    """To `DIGITS` significant digits, float64."""
-    out = np.asarray(values, np.float64)
-    scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.maximum(np.abs(out), 1e-30))))
-    return np.where(out == 0, 0.0, np.round(out * scale) / scale)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.forecasting import shared
+from clickflow.forecasting.digits import rounded
 from clickflow.forecasting.lags import LEVEL, RECENT, SHORTEST, WINDOWS, YEAR, Lags, lags
 from clickflow.forecasting.panel import LEVELS, Panel, Shared
 
@@ -27,8 +28,6 @@ RIDGE = 3.0
 """Rows that weigh as much as that a coefficient is 0, of columns of one size."""
 LARGEST = 6.0
 """Values more times the level than this are cut off in training."""
-DIGITS = 6
-"""Significant digits of a number that ships."""
 SPREADS = 3
 """Windows whose deviation is read."""
 
@@ -181,9 +180,3 @@ def quantiles(ratio: Array, weight: Array) -> Array:
     share = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
     found: Array = np.interp(LEVELS, share, ratio[order])
     return found
-
-
-def rounded(values: Array) -> Array:
-    """To `DIGITS` significant digits, float64."""
-    scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.maximum(np.abs(values), 1e-30))))
-    return np.where(values == 0, 0.0, np.round(values * scale) / scale)
