@@ -2,24 +2,29 @@
 
 import asyncio
 import contextlib
+import json
+import re
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import online_shop
 import pytest
+from starlette.routing import Match
+from starlette.routing import Route as Place
 
 from clickflow.events.pseudonyms import load_key
 from clickflow.online import state
-from clickflow.online.engine import Engine
-from clickflow.online.http import keys, server
-from clickflow.online.http.app import app
+from clickflow.online.engine import Busy, Engine
+from clickflow.online.http import guard, keys, server
+from clickflow.online.http.app import ROUTES, Direct, app
 from clickflow.online.http.settings import Asked, Settings
 from clickflow.online.served import Served
 from clickflow.params.file import load
@@ -29,6 +34,8 @@ from clickflow.system import integrity
 from clickflow.system.paths import Paths
 
 KEY = b"k" * 32
+OWN = ("x-request-id", "content-length")
+"""Headers that are of one answer."""
 VISIT: list[dict[str, Any]] = [{"item": "5"}, {"item": "6", "action": "cart", "price": 3.5}]
 
 Ask = Callable[..., httpx.Response]
@@ -595,6 +602,154 @@ def test_hostile_requests_get_problem_details_and_never_a_500(served: Served, mo
     assert found["still_answers"]
     assert not found["faults"]
     assert {"400", "404", "413", "415", "422"} <= found["statuses"].keys()
+
+
+def both_ways(served: Served, **given: Any) -> list[Direct]:
+    """Two applications: as it is, and with Starlette's layers before every route."""
+    limits = Serve(**given.pop("serve", {}))
+    found = []
+    for _ in range(2):
+        memory = state.Memory(subjects=100, steps=50, keep_seconds=60)
+        settings = Settings(serve=limits, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw), **given)
+        found.append(app(Engine({served.model: served}), memory, settings))
+    assert found[1].endpoints
+    found[1].endpoints = {}
+    return found
+
+
+class Tracer:
+    """Keeps what spans it was told of."""
+
+    def __init__(self) -> None:
+        self.spans: list[list[Any]] = []
+
+    def start_span(self, name: str) -> Any:
+        """Of OpenTelemetry."""
+        span: list[Any] = [name]
+        self.spans.append(span)
+
+        def told(values: dict[str, Any]) -> None:
+            span.append({name: value for name, value in values.items() if name != "clickflow.request"})
+
+        return SimpleNamespace(set_attributes=told, end=lambda: span.append("ended"))
+
+
+def same(answer: tuple[int, dict[bytes, bytes], bytes]) -> tuple[Any, ...]:
+    """An answer without what is of its own time: ids, seconds, and the length of a body that names these."""
+    status, headers, body = answer
+    kept = {name: value for name, value in headers.items() if name not in (b"x-request-id", b"content-length")}
+    named = re.sub(rb"[0-9a-f]{8}-[0-9a-f]+(?=[\".])", b"ID", body)
+    return (
+        status,
+        kept,
+        b"request-id" in b"".join(headers),
+        re.sub(rb'("uptime_seconds"|"seconds"):[0-9.e-]+', b"", named),
+    )
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """Lines of the log without what is of their own time."""
+    own = ("time", "ms", "request")
+    return [{name: value for name, value in json.loads(line).items() if name not in own} for line in text.splitlines()]
+
+
+def counted(made: Any) -> dict[str, float]:
+    """How often each route answered with which status, how many were timed, and what was answered."""
+    registry = made.state.service.metrics.registry
+    return {
+        f"{each.name}{sorted(each.labels.items())}": each.value
+        for metric in registry.collect()
+        for each in metric.samples
+        if each.name in ("clickflow_requests_total", "clickflow_request_seconds_count", "clickflow_answers_total")
+    }
+
+
+def test_what_skips_starlettes_layers_answers_counts_logs_and_traces_as_through_them(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    import hostile
+
+    monkeypatch.setattr(guard, "LINES_A_SECOND", 1 << 30)
+    plain = b'{"history": [{"item": "5"}]}'
+    head = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    asked = [hostile.request(seed) for seed in range(40_000, 40_300)]
+    asked += [
+        ("method", (method, path, head, b"", plain))
+        for method in ("HEAD", "OPTIONS", "GET", "POST", "PUT")
+        for path in ("/v1/recommend", "/v1/models", "/healthz", "/v1/recommend/", "/V1/recommend", "//v1/recommend")
+    ]
+    asked += [("language", ("POST", "/v1/recommend", [*head, (b"accept-language", b"zh-CN")], b"", b"{"))]
+    found = []
+    for made in both_ways(served, serve={"log_requests": True}, extra={"tracer": (tracer := Tracer())}):
+        tracer.spans.clear()
+        answers = [asyncio.run(hostile.send(made, each, place)) for place, (_, each) in enumerate(asked)]
+        dynamic = ("/metrics", "/v1/live", "/v1/console")
+        kept = [
+            same(answer)[: 3 if each[1].startswith(dynamic) else 4]
+            for answer, (_, each) in zip(answers, asked, strict=True)
+        ]
+        found.append((kept, lines(capsys.readouterr().err), [*tracer.spans], counted(made)))
+    for one, other in zip(*found, strict=True):
+        assert one == other
+    statuses = {answer[0] for answer in found[0][0]}
+    assert {200, 400, 404, 405, 413, 415, 422} <= statuses
+    assert len(found[0][1]) > 100
+    assert len(found[0][2]) > 100
+
+
+@pytest.mark.parametrize("what", ["keys", "rate", "queue", "time", "fault", "unwritable"])
+def test_keys_limits_and_faults_are_the_same_on_the_way_that_skips_starlettes_layers(
+    what: str, served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {}
+    key = keys.make(tmp_path, "reader", ("events",))
+    if what == "keys":
+        given["keys"] = server.Keys(tmp_path).now
+    if what == "rate":
+        given["serve"] = {"rate": 0.001, "burst": 1}
+    broken: Any = {
+        "queue": Busy("too many questions wait", kept="none is lost", next_step="try again"),
+        "time": TimeoutError(),
+        "fault": ZeroDivisionError(),
+    }
+    wanted = {"keys": 401, "rate": 429, "queue": 503, "time": 504, "fault": 500, "unwritable": 500}
+    found: list[Any] = []
+    for made in both_ways(served, **given):
+        service, ask = made.state.service, asking(made)
+
+        async def ask_engine(*_: Any) -> Any:
+            raise broken[what]
+
+        if what in broken:
+            monkeypatch.setattr(service.engine, "ask", ask_engine)
+        if what == "unwritable":
+            monkeypatch.setattr(guard, "_encoder", SimpleNamespace(encode=lambda _: 1 / 0))
+        each = [
+            ask("POST", "/v1/recommend", json={"history": VISIT}),
+            ask("POST", "/v1/recommend", json={"history": VISIT}, headers={"Authorization": f"Bearer {key}"}),
+            ask("POST", "/v1/recommend", content=b"{", headers={"Host": "evil.example"}),
+        ]
+        told = [{name: text for name, text in one.headers.items() if name not in OWN} for one in each]
+        said = [one.json() | {"request": "", "detail": ""} for one in each]
+        if what == "rate":
+            told = [headers | {"retry-after": ""} for headers in told]
+        found.append(([one.status_code for one in each], told, said, counted(made)))
+    assert found[0] == found[1]
+    assert wanted[what] in found[0][0]
+    refused = found[0][1][found[0][0].index(wanted[what])]
+    assert refused["content-type"] == "application/problem+json"
+    assert ("retry-after" in refused) == (what in ("rate", "queue"))
+
+
+def test_a_path_of_one_text_has_one_route_and_no_other_before_it(served: Served) -> None:
+    made, through = both_ways(served)
+    assert len(made.endpoints) == sum("{" not in route.path for route in ROUTES)
+    for method, path in made.endpoints:
+        scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
+        first = next(place for place in through.routes if place.matches(scope)[0] is Match.FULL)
+        assert isinstance(first, Place)
+        assert first.path == path
 
 
 def test_the_schema_is_kept_by_what_schemathesis_sends(served: Served, tmp_path: Path) -> None:

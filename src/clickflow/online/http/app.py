@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Place
+from starlette.types import Receive, Scope, Send
 
 from clickflow.online.engine import Engine
 from clickflow.online.http import about, answers, guard, metrics, openapi, problems, shop
@@ -51,11 +53,30 @@ ROUTES: tuple[Route, ...] = (
 """Every route of the server; other modules add theirs here."""
 
 
+class Direct(Starlette):
+    """Routes whose path is one text are found by it: Starlette's layers try one route after the other, and catch what
+    an `Endpoint` catches itself. All that stands before and after a route is the endpoint's: a middleware of Starlette
+    would not see these requests, and there is none. Other methods and paths go through Starlette, which says what there
+    is not.
+    """
+
+    endpoints: Mapping[tuple[str, str], guard.Endpoint] = MappingProxyType({})
+    """By method and path."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Of ASGI."""
+        if scope["type"] == "http" and not scope.get("root_path"):
+            endpoint = self.endpoints.get((scope["method"], scope["path"]))
+            if endpoint is not None:
+                return await endpoint(scope, receive, send)
+        return await super().__call__(scope, receive, send)
+
+
 def _document() -> bytes:
     return msgspec.json.encode(openapi.document(ROUTES))
 
 
-def app(engine: Engine, state: State, settings: Settings) -> Starlette:
+def app(engine: Engine, state: State, settings: Settings) -> Direct:
     """The server's application; many may be made in one process."""
     counted = metrics.made()
     engine.together = counted.batches.observe
@@ -78,11 +99,13 @@ def app(engine: Engine, state: State, settings: Settings) -> Starlette:
         settings.at_end()
         service.observers.close()
 
-    made = Starlette(
-        routes=[Place(route.path, guard.Endpoint(service, route), methods=[route.method]) for route in ROUTES],
+    endpoints = [(route, guard.Endpoint(service, route)) for route in ROUTES]
+    made = Direct(
+        routes=[Place(route.path, endpoint, methods=[route.method]) for route, endpoint in endpoints],
         exception_handlers={HTTPException: _no_such, Exception: _fault},
         lifespan=lifespan,
     )
+    made.endpoints = {(route.method, route.path): own for route, own in endpoints if "{" not in route.path}
     made.state.service = service
     made.router.redirect_slashes = False
     return made

@@ -61,6 +61,7 @@ class Endpoint:
         try:
             async with asyncio.timeout(route.seconds or service.serve.timeout_seconds):
                 answer = await self._answered(call, scope, receive)
+            body = b"" if isinstance(answer, Response) else _encoder.encode(answer)
         except Gone:
             return
         except BaseException as error:
@@ -73,7 +74,6 @@ class Endpoint:
             await answer(scope, receive, send)
         else:
             status = route.status
-            body = _encoder.encode(answer)
             own = (b"x-request-id", call.request.encode())
             headers = [JSON, (b"content-length", b"%d" % len(body)), own, *PLAIN]
             await send({"type": "http.response.start", "status": status, "headers": headers})
