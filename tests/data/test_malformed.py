@@ -58,6 +58,11 @@ def test_an_error_is_no_longer_than_a_page_however_long_the_names_are(desk: Desk
     with pytest.raises(DataError) as caught:
         desk.ingest()
     assert len(str(caught.value)) < 5000
+    desk.put("a.csv", b"")
+    desk.put("b.jsonl", b'{"' + b"x" * 70_000 + b'":1}\n')
+    with pytest.raises(DataError) as caught:
+        desk.ingest(source__explode="items")
+    assert len(str(caught.value)) < 5000
 
 
 def test_only_what_is_nested_deeper_than_the_writer_goes_is_too_deep() -> None:

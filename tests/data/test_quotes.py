@@ -30,6 +30,11 @@ FILES = {
     "an array that is broken": (f'[{{"admin": "{WORD}"}}] {WORD}', "jsonl"),
     # a header's names are said: the file lies where the commit lets a run read
     "text": ("a header\n" + f"{WORD}\n{WORD};{WORD}\n" * 9, "csv"),
+    "a text without a header": (f"2026-01-05 10:00:00,view,{WORD},{WORD},{WORD}\n" * 3, "csv"),
+    "one whose row holds a value twice": (f"event_time,{WORD},{WORD},19.90\n" * 3, "csv"),
+    "rows with another delimiter": (f"2026-01-05 10:00:00;view;{WORD};s;i\n" * 3, "csv"),
+    "JSON that is read as CSV": (f'{{"admin": "{WORD}", "viewer": "x"}}\n' * 3, "csv"),
+    "objects by the people that they are of": (f'{{"{WORD}@shop.example": {{"item": 1}}}}\n' * 3, "jsonl"),
     "bytes that are no Parquet": (f"PAR1{WORD}PAR1", "parquet"),
     "prices": (
         "event_time,event_type,user_id,session_id,item_id,price\n" + GOOD.decode() * 3

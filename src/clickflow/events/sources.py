@@ -19,7 +19,7 @@ from clickflow.events.folders import format_of, member_of, partitions
 from clickflow.events.json_arrays import is_array
 from clickflow.events.json_arrays import sample as json_sample
 from clickflow.events.jsonlines import JsonLines, loaded, too_deep
-from clickflow.events.mapping import columns_of, constants_of, lacks
+from clickflow.events.mapping import MOST_NAMED, columns_of, constants_of, lacks, shortened
 from clickflow.events.presets import Layout, layout_of
 from clickflow.events.rows import Rows
 from clickflow.events.storage import (
@@ -285,7 +285,7 @@ def _delimited(
                 names = _split_names(remark, mark, quoting)
                 if len(names) != _first_line(head, below).count(mark) + 1:
                     raise
-                columns, skip, line = columns_of(layout, names, path, given=folders), below, number
+                columns, skip, line = columns_of(layout, names, path, given=folders, first_line=True), below, number
     else:
         sample = [row for row in head[skip:].split(b"\n")[:SAMPLE] if row.strip()]
         counts = [row.count(mark) + 1 for row in sample]
@@ -322,7 +322,8 @@ def _headed(
     if raw.count(mark) > MOST_COLUMNS:
         raise _too_wide(path, f"its first line has over {MOST_COLUMNS:,} columns")
     names = _split_names(raw, mark, quoting)
-    return names, columns_of(layout, names, path, given=folders), min(end + 1, len(head)), line + 1
+    columns = columns_of(layout, names, path, given=folders, first_line=True)
+    return names, columns, min(end + 1, len(head)), line + 1
 
 
 def _first_line(head: bytes, skip: int) -> bytes:
@@ -398,9 +399,10 @@ def _json(
                 seen |= dict.fromkeys(fields.paths(event))
             inside = inside or not layout.nested or isinstance(fields.getter(layout.nested)(value), list | dict)
     if not inside:
+        there = ", ".join(map(shortened, [*tops][:MOST_NAMED]))
         raise DataError(
             f"{path}: none of its first lines is a JSON object"
-            + (f" with a list of events in {layout.nested!r}; there is: {', '.join(tops)}" if tops else ""),
+            + (f" with a list of events in {layout.nested!r}; there is: {there}" if tops else ""),
             kept=UNTOUCHED,
             next_step="check source.format and source.preset: JSON lines have an object a line, an array has objects",
         )
