@@ -3,7 +3,7 @@ in a list of keys and values, or in an object.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\[\]]*)\]")
@@ -50,6 +50,20 @@ def getter(field: str) -> Callable[[dict[str, Any]], Any]:
         return _first(value) if steps[-1][1] else value
 
     return descend
+
+
+def read(events: Sequence[dict[str, Any]], field: str) -> list[Any]:
+    """What `getter` reads, of many objects; the usual fields without a call an object."""
+    get, steps = getter(field), steps_of(field)
+    if len(steps) == 1:
+        return [event.get(field) for event in events]
+    if len(steps) == 2 and not steps[0][1] and not steps[1][1]:
+        (first, _), (second, _) = steps
+        return [
+            inner.get(second) if type(inner := event.get(first)) is dict and field not in event else get(event)
+            for event in events
+        ]
+    return [get(event) for event in events]
 
 
 def _entry(value: Any, key: str) -> Any:
