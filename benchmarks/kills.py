@@ -115,8 +115,8 @@ class Shop:
         }
 
 
-def made(folder: Path, seed: int) -> Shop:
-    """The clone, its params and raw files, nothing run."""
+def made(folder: Path, seed: int, *, customers: bool = False) -> Shop:
+    """The clone, its params and raw files, nothing run; `customers`: a model of theirs too."""
     shop = Shop(folder / "at", folder / "kept")
     shop.folder.mkdir()
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(shop.root)], check=True)
@@ -128,6 +128,10 @@ def made(folder: Path, seed: int) -> Shop:
     raw["evaluation"] |= {"bootstrap": 100, "baselines": ["popularity"], "action_baselines": ["majority"]}
     raw["gate"] |= {"floors": {}, "max_latency_ms": 10_000, "beat_baselines": {}, "min_slice": 5}
     raw["quality"] |= {"max_quarantine_share": 0.5}
+    if customers:
+        raw["units"], raw["champion"] = ["session", "customer"], {MODEL: 0, "customers": 0}
+        raw["models"]["customers"] = {"unit": "customer", "kind": "logistic", "heads": {"churn": {}}}
+        raw["sequences"]["customer"] = {"horizon_days": 2, "every_days": 1}
     (shop.root / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     shop.run("clickflow", "simulate", "--events", "12000", "--seed", str(seed), "--days", "10", "--out", "../log")
     for file in (shop.folder / "log").glob("*.csv"):
@@ -188,7 +192,8 @@ def metrics(shop: Shop) -> Any:
 def files(shop: Shop) -> Any:
     """The hash of each file of predictions."""
     folder = shop.root / "predictions"
-    parts = {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.parquet")}
+    every = [path for path in folder.rglob("*.parquet") if path.is_file()]
+    parts = {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in every}
     assert parts, "nothing was scored"
     return parts
 
@@ -306,8 +311,8 @@ def main() -> None:
         (shop.folder / "somebody").write_text(name, encoding="utf-8")
         every = kinds(name)
         whole = undisturbed(shop, every, given.kinds)
-        for kind in given.kinds:
-            for _ in range(given.kills):
+        for _ in range(given.kills):
+            for kind in given.kinds:
                 found.append(kill(shop, kind, every[kind], whole[kind], rng))
                 print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     table = {kind: dict(Counter(line["outcome"] for line in found if line["kind"] == kind)) for kind in given.kinds}

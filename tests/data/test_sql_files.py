@@ -144,6 +144,54 @@ def test_what_is_sent_is_what_was_judged(dialect: str, query: str, sent: str | N
     assert found == sent if sent else not {"OUTFILE", "load_extension", "pg_read_file"} & set(re.split(r"\W", found))
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT ('/etc/passwd'::text).pg_read_file",
+        "SELECT (ARRAY['/etc/passwd'])[1].pg_read_file",
+        "SELECT (SELECT '/etc/passwd'::text).pg_read_file AS a",
+        "SELECT t.pg_read_file FROM unnest(ARRAY['/etc/passwd']) AS t",
+        "SELECT T.\"pg_read_file\" FROM upper('/etc/passwd') AS t(path)",
+        "SELECT a FROM t, LATERAL lower(t.a) AS u WHERE u.pg_ls_dir IS NULL",
+        "SELECT btrim.pg_read_file FROM trim('/etc/passwd')",
+        "SELECT t.pg_ls_dir FROM current_user AS t",
+        "SELECT u.pg_sleep FROM (SELECT 1) AS t, generate_series(9, 9) AS u, (SELECT 1 AS pg_sleep) AS u2",
+    ],
+)
+def test_a_call_that_is_written_as_a_column_is_none(query: str) -> None:
+    """PostgreSQL takes `(x).f` for f(x), and `t.f` too where t is what a function gives."""
+    with pytest.raises(UsageError, match=r"source\.sql_query reads "):
+        statements.check(query, "postgres")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT s.a, t.b FROM shop.clicks AS s JOIN t ON s.a = t.a",
+        "SELECT u.sku FROM t, LATERAL jsonb_to_recordset(t.items) AS u(sku TEXT, price DECIMAL)",
+        "SELECT j.key, j.value, g FROM t, jsonb_each_text(t.facts) AS j, generate_series(1, 2) AS g",
+        "SELECT l.b FROM t, LATERAL (SELECT t.a AS b) AS l",
+    ],
+)
+def test_columns_of_what_a_function_gives_are_read(query: str) -> None:
+    assert statements.check(query, "postgres").replace("JSONB", "jsonb").casefold() == query.casefold()
+
+
+@pytest.mark.parametrize("file", ["sqlite"], indirect=True)
+def test_an_error_about_a_path_of_json_quotes_no_row(desk: Desk, file: Path) -> None:
+    with pytest.raises(DataError, match="may quote a row") as error:
+        run(desk, "SELECT json_extract('{}', sku || '-secret') AS moment, kind, customer, sku FROM clicks")
+    assert "a-secret" not in str(error.value)
+    with pytest.raises(DataError, match="no such column: price_of"):
+        run(desk, "SELECT price_of FROM clicks")
+
+
+@pytest.mark.parametrize("file", ["sqlite"], indirect=True)
+def test_an_absolute_path_may_have_four_slashes(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_URL", f"sqlite:///{file}")
+    assert run(desk, "clicks").card["accepted"] == 2
+
+
 @both
 def test_an_error_of_the_database_quotes_no_row(desk: Desk, file: Path) -> None:
     with pytest.raises(DataError) as error:

@@ -129,6 +129,8 @@ ATTACKS = [
     "SELECT set_config('transaction_read_only', 'off', false), write_it()",
     "SELECT * FROM clicks FOR UPDATE",
     "SELECT lo_import('/etc/passwd')",
+    "SELECT ('/etc/passwd'::text).lo_import",
+    "SELECT t.lo_import FROM upper('/etc/passwd') AS t",
 ]
 
 
@@ -160,6 +162,13 @@ def test_an_error_of_the_database_quotes_no_row(desk: Desk) -> None:
     with pytest.raises(DataError, match="SQLSTATE 22P02") as error:
         run(desk, "SELECT at, kind, (sku || '-secret')::int AS customer FROM clicks")
     assert '-secret"' not in str(error.value)
+    for cast in ("regclass", "regtype", "regrole", "regnamespace", "tsquery", "jsonpath"):
+        value = "replace(sku, '-', '') || 'secret'" if cast.startswith("reg") else "sku || ' secret'"
+        with pytest.raises(DataError, match="may quote a row") as error:
+            run(desk, f"SELECT at, ({value})::{cast} AS kind, customer FROM clicks")
+        assert "secret" not in str(error.value).split("\n")[1], cast
+    with pytest.raises(DataError, match='column "price_of" does not exist'):
+        run(desk, "SELECT price_of FROM clicks")
 
 
 def test_faults_are_told_without_the_password(desk: Desk, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:

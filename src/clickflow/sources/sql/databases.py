@@ -14,9 +14,18 @@ _READ_ONLY = {"mysql": "SET SESSION TRANSACTION READ ONLY"}
 
 _NAMES_ONLY = ("08", "0A", "25", "28", "3D", "3F", "42", "53", "57")
 """Classes of SQLSTATE whose messages name tables, columns and hosts. Class 22 quotes the value that it cannot cast."""
+_OF_A_CAST = ("0A", "3F", "42")
+"""Those of them that a cast of a row's value raises too (`::regclass`): it points at no place of the query."""
+_NO_RIGHT = "42501"
 _ENSUING = ("34000", "25P02")
 """No such cursor, transaction aborted: what follows a fault."""
-_QUIET = ("ibis", "sqlglot", "sqlite3", "urllib")
+_QUIET = ("ibis", "sqlglot", "urllib")
+_QUIET_SQLITE = re.compile(
+    r"(no such (table|column|function|module): |near \"|ambiguous column|unable to open|file is not a database"
+    r"|database (disk image|table|schema|is|or)\b|incomplete input|unrecognized token|attempt to write|disk I/O"
+    r"|table \S+ (has|already)|(UNIQUE|NOT NULL|CHECK) constraint failed|cannot (start|commit|rollback))"
+)
+"""How those of its messages begin that speak of the query or the file; `bad JSON path: '…'` speaks of a row."""
 _QUIET_DUCKDB = ("CatalogException", "BinderException", "ParserException", "IOException", "PermissionException")
 
 
@@ -49,7 +58,7 @@ def connect(url: str) -> Any:
 def _kind(url: str) -> tuple[str, str]:
     """The kind of a database, and its file where it is one."""
     said = urlsplit(url)
-    file = unquote(said.netloc + said.path)
+    file = re.sub("^//+", "/", unquote(said.netloc + said.path))  # SQLAlchemy writes four for an absolute path
     scheme = said.scheme or _FILES.get(Path(file).suffix, "")
     if scheme in ("duckdb", "sqlite") and not file.startswith("md:"):
         return scheme, str(Path(file).expanduser().absolute())
@@ -59,20 +68,26 @@ def _kind(url: str) -> tuple[str, str]:
 def failed(what: str, error: Exception, url: str) -> DataError:
     """The error without what the URL keeps secret, and without words that may quote a row."""
     return DataError(
-        f"{what}\n  {said(error, url, connecting=what.startswith('cannot connect'))}",
+        f"{what}\n  {said(error, url, connecting=what.startswith('cannot connect'), queried=True)}",
         kept=UNTOUCHED,
         next_step="check the connection and the query, then run the ingest again",
     )
 
 
-def said(error: BaseException, url: str, *, connecting: bool = False) -> str:
-    """What a driver has said, on a line: without what the URL keeps secret, and without words that may quote a row."""
+def said(error: BaseException, url: str, *, connecting: bool = False, queried: bool = False) -> str:
+    """What a driver has said, on a line: without what the URL keeps secret, and without words that may quote a row.
+
+    `queried`: by a query that a person wrote, which may cast a row's value to the name of something.
+    """
     while getattr(error, "sqlstate", None) in _ENSUING and isinstance(error.__context__, Exception):
         error = error.__context__
     text = str(error).strip().split("\n")[0]
     state = str(getattr(error, "sqlstate", None) or "")
     module, name = type(error).__module__.partition(".")[0].lstrip("_"), type(error).__name__
     quiet = module in _QUIET or (module == "duckdb" and name in _QUIET_DUCKDB) or state[:2] in _NAMES_ONLY
+    quiet = quiet or (module == "sqlite3" and _QUIET_SQLITE.match(text) is not None)
+    if queried and state[:2] in _OF_A_CAST and state != _NO_RIGHT:
+        quiet = getattr(getattr(error, "diag", None), "statement_position", None) is not None
     if not (quiet or connecting):
         text = f"its words may quote a row and are left out{f'; SQLSTATE {state}' if state else ''}"
     return f"{name}: {without_secrets(text, url)}"

@@ -20,6 +20,16 @@ unixepoch width_bucket
 """
 READERS = frozenset(_READERS.split())
 """sqlglot knows the common functions; these are of one database each, and read or compute only."""
+ATTRIBUTES = ("postgres", "redshift", "materialize", "risingwave")
+"""Dialects in which `(x).f` calls f(x), and so does `t.f` of a function's result t."""
+COLUMNS = ("key", "value", "ordinality")
+"""What a function that returns rows calls its columns, where the query does not."""
+_NILADIC = """
+current_catalog current_date current_role current_schema current_time current_timestamp current_user localtime
+localtimestamp session_user system_user user
+"""
+NILADIC = frozenset(_NILADIC.split())
+"""Functions that are called without brackets."""
 
 
 def check(query: str, dialect: str) -> str:
@@ -40,7 +50,7 @@ def check(query: str, dialect: str) -> str:
     whole = parsed[0]
     if not isinstance(whole, exp.Query) or isinstance(whole.unnest(), exp.Values):
         raise _refused(f"is {_name(whole)} and no SELECT")
-    for why in _faults(whole):
+    for why in (*_faults(whole), *(_attributes(whole) if dialect in ATTRIBUTES else ())):
         raise _refused(why)
     return whole.sql(dialect, comments=False)
 
@@ -65,6 +75,42 @@ def _faults(whole: object) -> Iterator[str]:
             yield from _function(node)
         elif isinstance(node, exp.Dot) and isinstance(node.expression, exp.Func) and node.this.name != "pg_catalog":
             yield f"calls {node.sql()[:80]}, a function of a schema of its own, which may do more than read"
+
+
+def _attributes(whole: object) -> Iterator[str]:
+    """Calls that are written as a column: `('/etc/passwd'::text).pg_read_file`, `t.pg_ls_dir` of `FROM unnest(…) AS t`.
+
+    What PostgreSQL brings along takes no row of a table so, and a column of one cannot be told from a function.
+    """
+    from sqlglot import exp
+
+    results: dict[str, set[str]] = {}
+    for node in whole.walk():  # type: ignore[attr-defined]
+        if isinstance(node, exp.Table | exp.Lateral | exp.Unnest) and _is_call(node):
+            alias = node.args.get("alias")
+            if not node.alias:
+                yield "reads from a function without a name for its result, as in AS t(name)"
+            columns = {column.name.casefold() for column in alias.columns} if alias else set()
+            known = {node.alias.casefold(), *(columns or COLUMNS)}
+            results.setdefault(node.alias.casefold(), known).intersection_update(known)
+    for node in whole.walk():  # type: ignore[attr-defined]
+        name = node.name.casefold()
+        if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
+            yield f"reads .{node.expression.name[:80]} of an expression, which may call a function"
+        elif isinstance(node, exp.Column) and name not in results.get(node.table.casefold(), {name}):
+            yield f"reads {node.sql()[:80]} of a function's result: name its columns, as in AS t(name)"
+
+
+def _is_call(node: object) -> bool:
+    """Whether what stands behind FROM is a function's result."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.Unnest):
+        return not isinstance(node.parent, exp.Table | exp.Lateral)
+    read = node.this  # type: ignore[attr-defined]
+    if isinstance(read, exp.Identifier):
+        return not (read.quoted or node.args.get("db")) and read.name.casefold() in NILADIC  # type: ignore[attr-defined]
+    return not isinstance(read, exp.Query | exp.Subquery)
 
 
 def _function(node: object) -> Iterator[str]:
