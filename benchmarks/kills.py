@@ -40,7 +40,9 @@ OF = {"sequences": "session", **dict.fromkeys(STAGES[3:], MODEL)}
 LOAD = "from clickflow.events.pseudonyms import load_key"
 EARLIEST = 0.15
 """Of the time that the undisturbed run takes: before it nothing but Python has started."""
-SCRATCH = re.compile(r"(^|/)(\.git|cache|tmp|mlruns|mlartifacts|__pycache__)(/|$)|\.lock$|/verified|\.db-(wal|shm)$")
+SCRATCH = re.compile(
+    r"(^|/)(\.git|cache|tmp|mlruns|mlartifacts|tensorboard|__pycache__)(/|$)|\.lock$|/verified|\.db-(wal|shm)$"
+)
 """Where names differ from run to run."""
 
 

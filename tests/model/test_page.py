@@ -21,6 +21,7 @@ from clickflow.params.file import load
 from clickflow.params.schema import Params
 from clickflow.registry import ledger
 from clickflow.sequences.store import open_split
+from clickflow.system import integrity
 from clickflow.system.files import write_json
 from clickflow.system.paths import Paths
 
@@ -223,6 +224,17 @@ def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_
     write_json(here.gate(served.model) / "decision.json", {"decision": "reject", "summary": "", "rules": []})
     look()
     assert found["gate"]["decision"] == "reject", "of the checkout, where there is one"
+    file = here.gate(served.model) / "decision.json"
+    integrity.seal(file.parent)
+    look()
+    assert found["gate"]["decision"] == "reject"
+    file.write_text(file.read_text().replace("reject", "rejecu"))
+    for asked, said in (("en", "it is not what the stage wrote"), ("zh", "与该阶段写出的内容不符")):
+        shown = ask("GET", "/v1/console/models").json()
+        assert shown["models"][-1]["gate"] is None
+        assert str(file) in shown["note"][asked]
+        assert said in shown["note"][asked]
+    assert ask("GET", "/v1/console/models").status_code == 200
 
 
 def test_the_last_runs_are_those_that_the_command_line_lists(

@@ -13,6 +13,7 @@ from watched_shop import MODEL, call, change_later, param
 from clickflow.monitoring import report, rule, windows
 from clickflow.monitoring.rule import Bound, Judged, Verdict
 from clickflow.sequences.store import Bounds, PackedSplit
+from clickflow.system import integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json
 from clickflow.system.moments import DAY
@@ -56,6 +57,7 @@ def test_where_nothing_has_moved_nothing_is_called_for(drawn: Paths) -> None:
         assert latest[name]["low"] <= latest[name]["value"] <= latest[name]["high"]
 
     # the same once more is the same, and a person sees a table and where the report is
+    integrity.verify_files(drawn.watch, "watch.json", "report.html", home=None)
     report = (drawn.watch / "report.html").read_bytes()
     as_of = said["as_of"]
     assert call("watch", "--as-of", as_of) == said

@@ -59,7 +59,7 @@ def run(
     result, seen = watch(params, paths, models, now, asked)
     folder = out or paths.watch
     check_folder(folder, None, "report of a watch", RESULT)
-    with replacing(folder) as fresh:
+    with replacing(folder, seal=integrity.seal) as fresh:
         write_json(fresh / RESULT, result)
         write_text(fresh / PAGE, report.page(result, seen))
     written = {**result, "report": str((folder / PAGE).absolute())}

@@ -160,6 +160,7 @@ FAULTS = (
         "（MLFLOW_TRACKING_USERNAME、MLFLOW_TRACKING_PASSWORD）",
     ),
     ("then run the command again", "然后再运行该命令"),
+    ("{s}: it is not what the stage wrote", "{s}：与该阶段写出的内容不符"),
     ("the ledger was changed: {s}", "上线记录被改动过：{s}"),
     (
         "put the ledger back from a backup, with ledger.key and ledger.pub",

@@ -22,8 +22,8 @@ from clickflow.online.page import places
 from clickflow.online.page.chinese import both
 from clickflow.params.schema import Params
 from clickflow.registry import canary, ledger
-from clickflow.system import process
-from clickflow.system.errors import ClickflowError, UsageError
+from clickflow.system import integrity, process
+from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import read_json, sha256
 from clickflow.system.paths import Paths
 from clickflow.system.process import NO_TELEMETRY
@@ -51,7 +51,10 @@ class Registry:
         read is said in `note`.
         """
         entries, note = self._entries()
-        watch = _json(self._paths.watch / "watch.json") or {}
+        wrong: list[str] = []
+        watch = self._read(self._paths.watch, "watch.json", wrong) or {}
+        gates = {name: self._gate(name, wrong) for name in self._params.models}
+        note = note or next(iter(wrong), "")
         canaries = report.last(self._paths).get("canaries") or {}
         return {
             "models": [
@@ -62,7 +65,7 @@ class Registry:
                     "served": served.get(name, 0),
                     "champion": _champion(entries, name),
                     "canary": _canary(entries, name, canaries.get(name)),
-                    "gate": self._gate(name),
+                    "gate": gates[name],
                     "promotable": self._promotable(name, entries),
                     "ledger": [_line(entry) for entry in reversed(entries) if entry.model == name],
                     "watch": _watched(watch, name),
@@ -137,15 +140,27 @@ class Registry:
         except (ClickflowError, OSError) as error:
             return [], error.what if isinstance(error, ClickflowError) else f"the ledger cannot be read: {error}"
 
-    def _gate(self, model: str) -> dict[str, Any] | None:
-        """The last decision, that of the checkout or, where none was made there, of the last run."""
+    def _read(self, folder: Path, name: str, wrong: list[str]) -> Any:
+        """A file of JSON; None where it is not there, or not as it was written, which goes to `wrong`."""
+        try:
+            if (folder / integrity.SEAL).is_file():  # without one promote refuses
+                integrity.verify_files(folder, name, home=self._paths.home)
+        except DataError as error:
+            wrong.append(error.what)
+            return None
+        return _json(folder / name)
+
+    def _gate(self, model: str, wrong: list[str]) -> dict[str, Any] | None:
+        """The last decision, that of the checkout or, where none was made there, of the last run; none where that is
+        not as it was written.
+        """
         for place in places.of(self._paths, model):
-            decision = _json(place.gate(model) / "decision.json")
-            if decision is not None:
-                return self._decided(model, decision, place)
+            if (place.gate(model) / "decision.json").is_file():
+                decision = self._read(place.gate(model), "decision.json", wrong)
+                return None if decision is None else self._decided(model, decision, place, wrong)
         return None
 
-    def _decided(self, model: str, decision: dict[str, Any], place: Paths) -> dict[str, Any]:
+    def _decided(self, model: str, decision: dict[str, Any], place: Paths, wrong: list[str]) -> dict[str, Any]:
         shown = ("decision", "champion_version", "artefact_sha256")
         rules = [
             {
@@ -157,7 +172,7 @@ class Registry:
             }
             for rule in decision["rules"]
         ]
-        summary, sentence = both(decision.get("summary") or ""), self._sentence(model, decision, place)
+        summary, sentence = both(decision.get("summary") or ""), self._sentence(model, decision, place, wrong)
         return {
             **{name: decision.get(name) for name in shown},
             "summary": summary,
@@ -165,9 +180,9 @@ class Registry:
             "rules": rules,
         }
 
-    def _sentence(self, model: str, decision: dict[str, Any], place: Paths) -> dict[str, str]:
+    def _sentence(self, model: str, decision: dict[str, Any], place: Paths, wrong: list[str]) -> dict[str, str]:
         """The first paragraph of the report by language; as the decision has it where its report is not here."""
-        metrics = _json(place.evaluation(model) / "metrics.json") or {}
+        metrics = self._read(place.evaluation(model), "metrics.json", wrong) or {}
         own = (metrics.get("artefact") or {}).get("model_sha256")
         if own is None or own != decision.get("model_sha256"):
             return {"en": decision.get("sentence") or ""}
