@@ -29,6 +29,8 @@ Feed = Mapping[str, npt.NDArray[Any]]
 
 MORE = 8
 """So many times as many of the best are looked for where the graph names them all."""
+OFTEN, OFTEN_SHARE = 256, 4
+"""Items a row, and how often each of them is named, from which on each is looked up once."""
 NEVER = -1e9
 """The score of a column that is no item."""
 
@@ -190,7 +192,7 @@ class Cut:
         tops_at = np.searchsorted(keys, best)
         free[tops_at] = True
         narrow[row[tops_at], place[tops_at]] = high
-        narrow[row[~free], place[~free]] = np.vecdot(np.asarray(table.vectors)[items[~free]], queries[row[~free]])
+        narrow[row[~free], place[~free]] = _scores(np.asarray(table.vectors), items[~free], queries, row[~free])
         kept = np.exp(narrow[:, FIRST_ITEM:].astype(np.float64)).sum(axis=1)
         narrow[:, -1] = np.log(np.maximum(np.exp(total) - kept, 1e-30))
         feed: dict[str, Any] = {name: narrow} | {each: read[each] for each in mixer.others}
@@ -216,6 +218,19 @@ class Cut:
         items, logs = items[order], logs[order]
         own = [slice(*each) for each in itertools.pairwise(starts.tolist())]
         return [Ranked(items[part], logs[part], most) for part, most in zip(own, sure.tolist(), strict=True)]
+
+
+def _scores(vectors: Floats, items: Ints, queries: Floats, row: Ints) -> Floats:
+    """Of each of so many items the product with the query of its row. Where rows name the same items again and again,
+    as those of one history less a step do, each item's vector is read once.
+    """
+    if len(items) >= OFTEN * len(queries):
+        own, at = np.unique(items, return_inverse=True)
+        if len(own) * OFTEN_SHARE <= len(items):
+            scores: Floats = (queries @ vectors[own].T)[row, at]
+            return scores
+    found: Floats = np.vecdot(vectors[items], queries[row])
+    return found
 
 
 def _keys(items: Sequence[Ints], shift: Ints) -> Ints:

@@ -1,7 +1,10 @@
 """Many histories asked at once: of each answer what is explained, and on which side it lies; a table by kind."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +26,8 @@ CELLS = 1 << 23
 """Numbers of answers that are held at a time."""
 TOGETHER = 32
 """Histories that are asked of the best items at a time."""
+THREADS, APART = 2, 12
+"""Threads that ask of the best items, where there are so many cores, and histories that are worth one of their own."""
 LOOKED_AT = 16
 """Items that are among the best, at least."""
 LEAST, QUICK = 1e-9, 5e-4
@@ -53,6 +58,11 @@ class Form:
     def shown(self, value: float) -> float:
         """A probability, or the amount."""
         return float(np.exp(value)) if self.unit == "log_probability" else float(value)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "explaining")
 
 
 def _highest(answers: npt.NDArray[Any], first: int) -> Ints:
@@ -119,10 +129,14 @@ class Asker:
     def __call__(self, questions: Sequence[Question]) -> Asked:
         """All of them, so many at a time that `CELLS` numbers are held."""
         self.asked += len(questions)
-        size = TOGETHER if self.quick else max(1, CELLS // len(self.answers))
+        size = max(1, CELLS // len(self.answers))
+        if self.quick:
+            size = min(TOGETHER, max(APART, -(-len(questions) // THREADS)))
         blocks = [questions[at : at + size] for at in range(0, len(questions), size)]
-        ask = self._quick if self.quick else lambda block: self.read(self.served.answers(block)[self.output.name])
-        found = [ask(block) for block in blocks]
+        if self.quick:
+            found = list(_threads().map(self._quick, blocks)) if len(blocks) > 1 else [*map(self._quick, blocks)]
+        else:
+            found = [self.read(self.served.answers(block)[self.output.name]) for block in blocks]
         value, side = (
             np.concatenate([np.zeros(0, kind), *parts])
             for kind, parts in zip((np.float64, np.int64), zip(*found, strict=True) if found else ((), ()), strict=True)
