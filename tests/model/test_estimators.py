@@ -78,9 +78,23 @@ def test_an_amount_adds_up_and_its_quantiles_hold_what_they_say() -> None:
 
 def test_a_blend_of_amounts_has_a_hurdle_where_some_are_0_and_goes_without_where_none_is() -> None:
     x, target, groups = rows("amount")
-    assert "hurdle" in fitted("blend", "amount").members
+    assert {"hurdle", "linear_hurdle"} <= fitted("blend", "amount").members.keys()
     given: dict[str, Any] = {"kind_of_answer": "amount", "groups": groups, "params": QUICK}
-    assert "hurdle" not in estimators.fit("blend", x, target + 1, **given).members
+    without = estimators.fit("blend", x, target + 1, **given).members
+    assert "hurdle" not in without and "linear_hurdle" not in without
+
+
+@pytest.mark.parametrize("member", ["hurdle", "linear_hurdle"])
+def test_a_hurdle_knows_what_is_usual_where_a_few_orders_are_most_of_the_money(member: str) -> None:
+    from scipy.stats import spearmanr
+
+    random = np.random.default_rng(0)
+    x = random.normal(0, 1, (2000, 2)).astype(np.float32)
+    target = np.where(random.random(2000) < 0.5, np.exp(x[:, 0] + random.normal(0, 2.5, 2000)), 0.0)
+    assert np.sort(target)[-20:].sum() > target.sum() / 2
+    estimator = estimators.fit("blend", x, target, kind_of_answer="amount", params=QUICK | {"most_rounds": 200})
+    scores = estimator.members[member].scores(x)[:, 0]
+    assert spearmanr(scores, x[:, 0]).statistic > 0.85
 
 
 def test_one_order_of_a_billion_does_not_turn_the_ranking_of_all_others() -> None:

@@ -5,16 +5,18 @@
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clickflow.models.estimators import blending
 from clickflow.models.estimators.estimator import Estimator, Member, extended, load
+from clickflow.models.estimators.hurdle import Fit, fit_hurdle, has_hurdle
 from clickflow.models.estimators.lifetime import COLUMNS, READS, fit_lifetime
 from clickflow.models.estimators.linear import fit_column, fit_linear
 from clickflow.models.estimators.problem import Folds, Problem
-from clickflow.models.estimators.trees import fit_hurdle, fit_trees, has_hurdle
+from clickflow.models.estimators.trees import fit_trees
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError, nearest
 from clickflow.system.moments import DAY
@@ -27,10 +29,11 @@ KINDS: dict[str, tuple[str, ...]] = {
     "blend": ("linear", "core", "lifetime", "sharp", "shallow"),
 }
 """By kind of model, the members that are fitted; `core` and `lifetime` where the features have what they read."""
-OF_AMOUNTS = ("lifetime", "boosting", "shallow", "hurdle")
-"""The members of a blend of amounts: a log-linear regression ranks the few who spend most worse than trees do.
+OF_AMOUNTS = ("core", "lifetime", "boosting", "shallow", "hurdle", "linear_hurdle")
+"""The members of a blend of amounts. Regressions read few features or the logs of what is spent: one of money on all
+features ranks the few who spend most worse than trees do.
 
-`hurdle` parts whether somebody spends from how much: one large order does not say that its like come back.
+Both hurdles part whether somebody spends from how much: one large order does not say that its like come back.
 """
 AMOUNT_L2 = 10
 """How much stronger `l2` is for amounts, of which a few are very large."""
@@ -52,6 +55,28 @@ CORE = (
     "overdue",
 )
 """What the member `core` reads beside the columns of `lifetime`: few features, for few customers."""
+MONEY = (
+    *CORE,
+    "purchases_7d",
+    "purchases_365d",
+    "purchases_decayed_30d",
+    "purchases_decayed_90d",
+    "purchases_decayed_365d",
+    "purchase_rate",
+    "active_blocks",
+    "season_30d",
+    "season_90d",
+    "amount_largest",
+    "amount_last",
+    "amount_variation",
+    "amount_day_mean",
+    "amount_decayed_90d",
+    "amount_30d",
+    "amount_90d",
+    "amount_180d",
+    "amount_365d",
+)
+"""And what `linear_hurdle` reads, where they are there; else all."""
 SHALLOW = {"leaves": 6, "random_thresholds": True, "learning_rate": 0.06, "min_rows": 30, "most_rounds": 400}
 """What differs in the member `shallow`: small trees whose thresholds are drawn, which differ more from each other."""
 SHARP = {"feature_share": 1.0, "row_share": 1.0, "leaf_l2": 0.001, "bins": 255, "boosters": 1}
@@ -247,24 +272,39 @@ def _members(
     judged = len(kinds) > 1 or kinds == ("boosting",) or problem.answer == "amount"
     folds = _folds(problem, int(settings["folds"]), seed) if judged else []
     found: dict[str, tuple[Member, Array]] = {}
+    l2 = float(settings["l2"])
     for kind in kinds:
         if kind == "linear":
-            found[kind] = fit_linear(problem, settings, folds)
+            found[kind] = fit_linear(problem, l2, folds)
         elif kind == "core":
-            columns = [*map(names.index, CORE), *map(names.index, COLUMNS)] if {*CORE, *COLUMNS} <= {*names} else []
-            if columns:
-                found[kind] = fit_linear(problem, settings, folds, columns)
+            if columns := _columns((*CORE, *COLUMNS), names):
+                found[kind] = fit_linear(problem, l2, folds, columns)
         elif kind == "lifetime":
             column = "bgnbd_spend" if problem.answer == "amount" else "bgnbd_buys"
             if column in names and problem.width == 1:
                 found[kind] = fit_column(problem, names.index(column))
-        elif kind == "hurdle":
+        elif kind in ("hurdle", "linear_hurdle"):
             if has_hurdle(problem, folds):
-                found[kind] = fit_hurdle(problem, settings, folds, seed)
+                found[kind] = fit_hurdle(problem, *_parts(kind, settings, folds, seed, names))
         else:
             found[kind] = fit_trees(problem, settings | TREES[kind], folds, seed)
     members = {kind: member for kind, (member, _) in found.items()}
     return members, np.stack([scores for _, scores in found.values()])
+
+
+def _columns(wanted: Sequence[str], names: Sequence[str]) -> list[int] | None:
+    """Where they stand among `names`; None unless all do."""
+    return [names.index(name) for name in wanted] if {*wanted} <= {*names} else None
+
+
+def _parts(kind: str, settings: dict[str, Any], folds: Folds, seed: int, names: Sequence[str]) -> tuple[Fit, Fit]:
+    """How a hurdle fits whether and how much."""
+    if kind == "hurdle":
+        trees = partial(fit_trees, params=settings | SHALLOW, folds=folds, seed=seed)
+        return trees, trees
+    l2 = float(settings["l2"])
+    linear = partial(fit_linear, folds=folds, columns=_columns((*MONEY, *COLUMNS), names))
+    return partial(linear, l2=l2 / AMOUNT_L2), partial(linear, l2=l2)
 
 
 def _drawn(n: int, most: int, seed: int) -> Array:

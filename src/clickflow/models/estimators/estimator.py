@@ -14,9 +14,10 @@ import numpy as np
 
 from clickflow.models.estimators import lifetime as lifetimes
 from clickflow.models.estimators.graph import INPUT, Graph
+from clickflow.models.estimators.hurdle import Hurdle
 from clickflow.models.estimators.lifetime import Lifetime
 from clickflow.models.estimators.linear import Column, Linear
-from clickflow.models.estimators.trees import Hurdle, Trees
+from clickflow.models.estimators.trees import Trees
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError
 

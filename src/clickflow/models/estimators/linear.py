@@ -1,6 +1,8 @@
-"""Linear members: logistic regression of classes, log-linear Tweedie regression of amounts, and a column as it is."""
+"""Linear members: logistic regression of classes, log-linear Tweedie regression of amounts, ridge regression of their
+logs, and a column as it is.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,25 +57,30 @@ class Linear:
 
 
 def fit_linear(
-    problem: Problem, params: Mapping[str, Any], folds: Folds, columns: Sequence[int] | None = None
+    problem: Problem,
+    l2: float,
+    folds: Folds,
+    columns: Sequence[int] | None = None,
+    learned: Array | None = None,
 ) -> tuple[Linear, Array]:
     """Fitted on all rows, and the scores [N, S] of rows by fits that did not see them.
 
-    `columns`: of x (none given: all). `l2` is the weight of the penalty, per row of training.
+    `columns`: of x (none given: all). `l2`: the weight of the penalty, per row of training. `learned` [N] says which
+    rows are fitted to; all have scores.
     """
     read = tuple(range(problem.x.shape[1]) if columns is None else columns)
+    learned = np.ones(len(problem), bool) if learned is None else learned
     scores = np.full((len(problem), problem.width), np.nan)
     for fitted, asked in folds:
-        scores[asked] = _fitted(problem.part(fitted), read, float(params["l2"])).scores(problem.x[asked])
-    return _fitted(problem, read, float(params["l2"])), scores
+        scores[asked] = _fitted(problem.part(fitted[learned[fitted]]), read, l2).scores(problem.x[asked])
+    return _fitted(problem.part(np.flatnonzero(learned)), read, l2), scores
 
 
 def _fitted(problem: Problem, columns: tuple[int, ...], l2: float) -> Linear:
     problem = problem.columns(columns)
     scaling = fit_scaling(problem.x, problem.weights, problem.plain)
     z = scaling.apply(problem.x)
-    fit = _amount if problem.answer == "amount" else _classes
-    coefficients, intercepts = fit(z, problem, l2)
+    coefficients, intercepts = FITS.get(problem.answer, _classes)(z, problem, l2)
     return Linear(columns, scaling, tuple(map(tuple, coefficients.tolist())), tuple(intercepts.tolist()))
 
 
@@ -144,3 +151,16 @@ def _amount(z: Array, problem: Problem, l2: float) -> tuple[Array, Array]:
     model = TweedieRegressor(power=1.5, link="log", alpha=l2, max_iter=500, tol=1e-5)
     model.fit(z, problem.target / scale, sample_weight=problem.weights)
     return model.coef_[:, None], np.array([model.intercept_ + np.log(scale)])
+
+
+def _log(z: Array, problem: Problem, l2: float) -> tuple[Array, Array]:
+    w = problem.weights / problem.weights.sum()
+    middle, mean = w @ z, float(w @ problem.target)
+    away = z - middle
+    square = (away * w[:, None]).T @ away + l2 * np.eye(z.shape[1])
+    coefficients: Array = np.linalg.solve(square, (away * w[:, None]).T @ (problem.target - mean))
+    return coefficients[:, None], np.array([mean - middle @ coefficients])
+
+
+FITS = {"amount": _amount, "log": _log}
+"""By kind of answer, where it is no class: coefficients [width, 1] and an intercept."""

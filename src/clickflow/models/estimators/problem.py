@@ -24,9 +24,9 @@ class Problem:
     groups: Array
     """int64 [N]: rows of one group are never in two folds."""
     answer: str
-    """`probability`, `classes` or `amount`."""
+    """`probability`, `classes` or `amount`; within a hurdle also `log`, of an amount."""
     classes: int
-    """How many; 0 for amounts."""
+    """How many; 0 for amounts and their logs."""
     plain: tuple[bool, ...]
     """Which columns are logarithms already."""
 

@@ -5,7 +5,7 @@ parts the same values, and the exported trees send every row to the same leaf. O
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -117,51 +117,6 @@ def _below(threshold: float) -> float:
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 
 
-@dataclass(frozen=True)
-class Hurdle:
-    """Scores [N, 1]: the log of the probability that there is an amount at all, plus that of its expected size then."""
-
-    whether: Trees
-    size: Trees
-
-    def scores(self, x: Array) -> Array:
-        """float64 [N, 1]."""
-        found: Array = self.size.scores(x) - np.logaddexp(0.0, -self.whether.scores(x))
-        return found
-
-    def emit(self, graph: Graph, x: str) -> str:
-        """The same, as nodes."""
-        unlikely = graph.add("Softplus", graph.add("Neg", self.whether.emit(graph, x)))
-        return graph.add("Sub", self.size.emit(graph, x), unlikely)
-
-    def state(self) -> dict[str, Any]:
-        """What `restored` needs, as JSON has it."""
-        return {"whether": self.whether.state(), "size": self.size.state()}
-
-    @staticmethod
-    def restored(state: dict[str, Any]) -> "Hurdle":
-        """The reverse of `state`."""
-        return Hurdle(Trees.restored(state["whether"]), Trees.restored(state["size"]))
-
-
-def fit_hurdle(problem: Problem, params: Mapping[str, Any], folds: Folds, seed: int) -> tuple[Hurdle, Array]:
-    """Trees of whether an amount is above 0, and of those that are; and scores [N, 1] by trees that did not see them.
-
-    `has_hurdle` says whether the rows allow it.
-    """
-    some = problem.target > 0
-    either = replace(problem, target=some.astype(np.float64), answer="probability", classes=2)
-    whether, likely = fit_trees(either, params, folds, seed)
-    size, sizes = fit_trees(problem, params, folds, seed, some)
-    return Hurdle(whether, size), sizes - np.logaddexp(0.0, -likely)
-
-
-def has_hurdle(problem: Problem, folds: Folds) -> bool:
-    """Whether each fold has amounts of 0 and above it, both to fit on and to ask."""
-    some = problem.target > 0
-    return all(some[rows].any() and not some[rows].all() for fold in folds for rows in fold)
-
-
 def fit_trees(
     problem: Problem, params: Mapping[str, Any], folds: Folds, seed: int, learned: Array | None = None
 ) -> tuple[Trees, Array]:
@@ -193,8 +148,12 @@ def _booster(problem: Problem, params: Mapping[str, Any], seed: int, rounds: int
     import lightgbm
 
     several = {"objective": "multiclass", "num_class": problem.classes}
-    amount = {"objective": "tweedie", "tweedie_variance_power": POWER}
-    objective = amount if problem.answer == "amount" else several if problem.classes > 2 else {"objective": "binary"}
+    classes = several if problem.classes > 2 else {"objective": "binary"}
+    amounts: dict[str, dict[str, Any]] = {
+        "amount": {"objective": "tweedie", "tweedie_variance_power": POWER},
+        "log": {"objective": "regression"},
+    }
+    objective = amounts.get(problem.answer, classes)
     settings = {
         "learning_rate": params["learning_rate"],
         "num_leaves": params["leaves"],
