@@ -127,7 +127,7 @@ def test_exact_repeats_may_be_quantity(desk: Desk) -> None:
 @pytest.mark.parametrize("pattern", [None, "%Y-%m-%d %H:%M:%S %Z"])
 def test_letters_that_are_several_zones_are_no_time_and_others_are(pattern: str | None) -> None:
     """BST is Bangladesh's to DuckDB: a British log would be seven hours off all summer."""
-    zones = ["BST", "IST", "CST", "ist", "AST", "UTC", "GMT", "EST", "CET", "+01:00"]
+    zones = ["BST", "IST", "CST", "ist", "AST", "UTC", "GMT", "EST", "JST", "+01:00"]
     text = [f"2026-07-05 10:00:00 {zone}" for zone in zones[: None if pattern is None else -1]]
     _, known, clock = times.parse(pa.array(text), pattern, "UTC", DUCK)
     assert known.all()
@@ -135,6 +135,34 @@ def test_letters_that_are_several_zones_are_no_time_and_others_are(pattern: str 
         clock.tolist()
         == [clocks.TWICE if zone.upper() in {"BST", "IST", "CST", "AST"} else 0 for zone in zones][: len(text)]
     )
+
+
+@pytest.mark.parametrize("pattern", [None, "%Y-%m-%d %H:%M:%S %Z", "%a %b %d %H:%M:%S %Z %Y"])
+def test_a_zone_named_in_a_time_has_hours_twice_and_never_too(pattern: str | None) -> None:
+    """CET and PST in summer are winter's time to some, and the place's to others: an hour apart."""
+    text = {
+        "2026-10-25 02:30:00 Europe/Berlin": clocks.TWICE,
+        "2026-10-25 03:30:00 Europe/Berlin": 0,
+        "2026-03-29 02:30:00 Europe/Berlin": clocks.NEVER,
+        "2026-11-01 01:30:00 US/Eastern": clocks.TWICE,
+        "2026-07-05 10:00:00 America/New_York": 0,
+        "2026-04-05 01:45:00 Australia/Lord_Howe": clocks.TWICE,
+        "2026-07-05 10:00:00 CET": clocks.TWICE,
+        "2026-01-05 10:00:00 CET": 0,
+        "2026-07-05 10:00:00 PST": clocks.TWICE,
+        "2026-01-05 10:00:00 PST": 0,
+        "2026-01-05 10:00:00 BST": clocks.TWICE,
+        "2026-07-05 10:00:00 UTC": 0,
+    }
+    written = list(text)
+    if pattern and pattern.startswith("%a"):
+        moments = [datetime.datetime.fromisoformat(each[:19]) for each in written]
+        written = [f"{m:%a %b %d %H:%M:%S} {t[20:]} {m:%Y}" for m, t in zip(moments, written, strict=True)]
+    for zone in ("UTC", "Europe/Berlin"):
+        micros, known, clock = times.parse(pa.array(written), pattern, zone, DUCK)
+        assert known.all()
+        assert dict(zip(text, clock.tolist(), strict=True)) == text
+        assert micros[4] == int(datetime.datetime(2026, 7, 5, 14, tzinfo=datetime.UTC).timestamp()) * 1_000_000
 
 
 def test_a_moment_that_a_spreadsheet_has_rounded_is_none() -> None:

@@ -32,8 +32,15 @@ TWINS = {"%d/%m": "%m/%d", "%m/%d": "%d/%m", "%d-%m": "%m-%d", "%m-%d": "%d-%m"}
 """Patterns of a day and a month that could change places."""
 SPACED_ZONE = r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d[\d:.]*) +([+-]\d\d(?::?\d\d)?)$"
 """A zone with a space before it, which DuckDB does not read."""
-SEVERAL_ZONES = r"(?i)\d *(?:ACT|AET|AGT|ART|AST|BET|BST|CNT|CST|CTT|ECT|IET|IST|MIT|NET|NST|PNT|PRT|SST|VST)$"
+SEVERAL_ZONES = frozenset((
+    "ACT", "AET", "AGT", "ART", "AST", "BET", "BST", "CNT", "CST", "CTT", "ECT", "IET", "IST", "MIT", "NET", "NST",
+    "PNT", "PRT", "SST", "VST",
+))  # fmt: skip
 """Letters that DuckDB takes for one zone and others for another: BST is Dhaka's to it, and London's to a shop there."""
+NAMED_ZONE = r"\d\d(?:\.\d+)? *(?:[AaPp][Mm] +)?(?P<zone>[A-Za-z]{2,}[A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*)(?: \d{4})?$"
+"""The name of a zone at the end of a time, or before the year that Unix writes there."""
+LETTERS = re.compile("[A-Z]{3,5}|[a-z]{3,5}")
+"""Of those that are letters, such as CET or PST: some mean winter's time by them, others that of the year."""
 SCIENTIFIC = r"^[+-]?\d(?:\.\d*)?[eE]\+\d+$"
 AT_ONCE = 8_192
 """Values whose digits are looked at together: few enough to stay in the processor's cache."""
@@ -90,10 +97,10 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         micros, known, local = _by_duckdb(array, _strptime(time_format), timezone, con)
         found = _placed(micros, known, local, timezone)
         if "%Z" in time_format:
-            found.clock[_matches(array, SEVERAL_ZONES)] = clocks.TWICE
+            found.clock[:] = _of_named_zones(array, found, _strptime(time_format), con)
         return found
     micros, known = _usual(array)
-    several = np.zeros(len(array), bool)
+    named = np.zeros(len(array), np.int8)
     if timezone != "UTC" and known.any():
         # a time of the usual shape has a zone where it ends with Z or UTC
         local[known] = texts.DIGITS[texts.letters(array)[texts.bounds(array)[1:][known] - 1]]
@@ -103,9 +110,9 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         cast = "CASE WHEN x[1] BETWEEN '0' AND '9' THEN try_cast(x AS TIMESTAMPTZ) END"
         text = pc.replace_substring_regex(array.take(pa.array(rest)), SPACED_ZONE, r"\1\2")
         micros[rest], known[rest], local[rest] = _by_duckdb(text, cast, timezone, con)
-        several[rest] = _matches(text, SEVERAL_ZONES)
+        named[rest] = _of_named_zones(text, Times(micros[rest], known[rest], named[rest]), cast, con)
     found = _placed(micros, known, local, timezone)
-    found.clock[several] = clocks.TWICE
+    found.clock[named != 0] = named[named != 0]
     return found
 
 
@@ -189,6 +196,31 @@ def known_pattern(pattern: str, con: Any) -> bool:
 def _matches(array: pa.Array, pattern: str) -> NDArray[np.bool_]:
     found = pc.match_substring_regex(array, pattern).fill_null(False)
     return np.asarray(found.to_numpy(zero_copy_only=False), bool)
+
+
+def _of_named_zones(array: pa.Array, found: Times, expression: str, con: Any) -> NDArray[np.int8]:
+    """`Times.clock`, with those times that end with the name of a zone: whether its clock has them twice or never, or
+    the name is letters that mean several zones (other places', or one place's in winter and all year).
+    """
+    clock = found.clock.copy()
+    names = pc.struct_field(pc.extract_regex(array, NAMED_ZONE), "zone")
+    for name in names.unique().drop_null().to_pylist():
+        rows = np.flatnonzero(found.known & np.asarray(pc.equal(names, name).fill_null(False)))
+        if name.upper() in SEVERAL_ZONES:
+            clock[rows] = clocks.TWICE
+        if not len(rows) or clock[rows].all() or name.upper()[:3] in ("UTC", "GMT", "AM", "PM"):
+            continue
+        # what its own clock shows
+        text = pc.replace_substring(array.take(pa.array(rows)), name, "UTC")
+        local = _by_duckdb(text, expression, "UTC", con)[0]
+        if LETTERS.fullmatch(name):
+            at, before, after = clocks.changes(name)
+            place = np.searchsorted(at, found.micros[rows], side="right")
+            winter = np.minimum(np.append(before, after[-1]), np.append(after, after[-1]))[place]
+            clock[rows[local - found.micros[rows] != winter]] = clocks.TWICE
+        else:
+            clock[rows] = clocks.to_utc(local, name)[1]
+    return clock
 
 
 def _rounded(array: pa.Array, unit: int) -> NDArray[np.bool_]:
