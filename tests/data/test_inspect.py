@@ -512,3 +512,38 @@ def test_a_header_that_comes_again_in_another_order_stops(desk: Desk) -> None:
         desk.ingest(source__event_types={"*": "ignore"})
     desk.put("a.csv", (head + body + head + rows(20, 20).decode()).encode())
     assert desk.ingest().card["accepted"] == 40
+
+
+def test_every_file_of_a_folder_is_looked_at_and_what_differs_is_said(desk: Desk) -> None:
+    for day in range(20, 40):
+        desk.put(f"{day}.csv", HEADER + rows(20))
+    assert not any(" files (" in doubt for doubt in found(desk.log)["not_sure_of"])
+    desk.put("21.csv", (HEADER + rows(20)).replace(b",", b";"))
+    desk.put("22.csv", (HEADER + rows(20)).replace(b"item_id", b"sku"))
+    desk.put("23.csv", rows(20))
+    desk.put("24.csv", HEADER + rows(20).replace(b"i1", "é".encode("cp1252")))
+    desk.put("25.csv.gz", gzip.compress((HEADER + rows(20)).replace(b"price", b"colour")))
+    desk.put("26.csv", HEADER.replace(b"campaign", b"country") + rows(20))
+    desk.put("27.csv", HEADER.replace(b"campaign", b"brand") + rows(20))
+    desk.put("28.csv", b"")
+    desk.put("29.csv", json.dumps({"event_time": "2026-01-05 10:00", "item_id": "a"}).encode())
+    said = [doubt.split("): ", 1) for doubt in found(desk.log)["not_sure_of"] if " files (" in doubt]
+    by_file = {head.partition("(")[2]: text for head, text in said}
+    assert all(head.startswith("1 of 20 files (") for head, _ in said)
+    usual = "where 39.csv is csv with ',', utf-8"
+    assert by_file["21.csv"] == f"delimiter ';', {usual}"
+    assert by_file["22.csv"] == "no item_id, but sku: one name is read in all files, that of source.columns"
+    assert by_file["23.csv"] == f"without a header, {usual}"
+    assert by_file["24.csv"] == f"cp1252, {usual}"
+    assert by_file["26.csv"] == "country, which 39.csv has not, so that it is not read"
+    assert by_file["27.csv"].endswith("has two columns called 'brand'")
+    assert "29.csv" in by_file
+    assert "25.csv.gz" not in by_file, "the price is empty in all files, and not used"
+
+
+def test_a_header_that_names_a_column_twice_is_none_the_less_a_header(desk: Desk) -> None:
+    log = desk.put("a.csv", HEADER.replace(b"campaign", b"brand") + rows(20))
+    result = CliRunner().invoke(app, ["inspect", str(log)])
+    assert "two columns called 'brand'" in str(result.exception)
+    log = desk.put("a.csv", HEADER.replace(b"\n", b",,\n") + rows(20).replace(b"\n", b",,\n"))
+    assert found(log)["form"]["header"] is True, "columns without a name have none in common"

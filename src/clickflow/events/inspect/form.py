@@ -71,8 +71,8 @@ class Look:
     folders: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
-    """The form of a file, and about `rows` of its rows; `advance` is told of the bytes that were read.
+def form_of(name: str, path: Path) -> tuple[Form, Reader, Mapping[str, str | None]]:
+    """The form of a file by its first lines, what reads all of its columns, and what its folders say.
 
     Raises DataError where it is empty, or nothing that can be read.
     """
@@ -104,6 +104,15 @@ def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
     else:
         form, reader = _text(path, member, packing)
     _not_too_wide(path, len(form.names))
+    return form, reader, folders
+
+
+def look(name: str, path: Path, rows: int, advance: Advance) -> Look:
+    """The form of a file, and about `rows` of its rows; `advance` is told of the bytes that were read.
+
+    Raises DataError where it is empty, or nothing that can be read.
+    """
+    form, reader, folders = form_of(name, path)
     parts, read, done, whole = [], 0, 0, True
     for block in reader.blocks(BLOCK):
         if read >= rows:
@@ -306,6 +315,8 @@ def _delimited(
         first, header, why = named, True, ""
     elif below > start:
         doubts = (*doubts, f"{number - line} lines above its columns begin with # and are passed over")
+    if not header and len({meant[0] for name in first if (meant := column_named(name))}) >= 2:
+        no_column_twice(path, first)  # a header all the same
     if why:
         doubts = (*doubts, why)
     names = untyped(first) if header else tuple(str(at + 1) for at in range(width))
@@ -365,7 +376,8 @@ def header_of(first: tuple[str, ...], rest: list[list[str]]) -> tuple[bool, str]
     """Whether the first line names the columns, and what makes that unsure."""
     if all(TYPED.fullmatch(name) for name in first):
         return True, ""
-    if len(set(first)) < len(first) or any(NUMBER.fullmatch(name) for name in first):
+    filled_names = [name for name in first if name]
+    if len(set(filled_names)) < len(filled_names) or any(NUMBER.fullmatch(name) for name in first):
         return False, ""
     if sum(column_named(name) is not None for name in first) >= 2:
         return True, ""

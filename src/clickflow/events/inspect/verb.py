@@ -4,6 +4,7 @@ import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from clickflow.events import times
 from clickflow.events.engine import Engine, started
 from clickflow.events.folders import find_files
+from clickflow.events.inspect.differences import differences
 from clickflow.events.inspect.form import Look, look
 from clickflow.events.inspect.page import page
 from clickflow.events.inspect.proposal import Proposal, propose
@@ -86,6 +88,8 @@ def run(
         tried = spread(files)
         proposal = one_order(tried, looked, proposal, engine)
         doubts += proposal.doubts
+        with console.progress("comparing", len(files)) as advance:
+            doubts += differences(files, looked, proposal, partial(advance, 1))
         chosen = {**PLAIN, "path": path, "pattern": pattern, **proposal.values}
         source = replace(params.source, **chosen)
         trial, fault = None, None
