@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import re
 import threading
@@ -9,9 +10,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -23,7 +25,7 @@ from starlette.routing import Route as Place
 from clickflow.events.pseudonyms import load_key
 from clickflow.online import state
 from clickflow.online.engine import Busy, Engine
-from clickflow.online.http import guard, keys, server
+from clickflow.online.http import guard, keys, server, tracing
 from clickflow.online.http.app import ROUTES, Direct, app
 from clickflow.online.http.settings import Asked, Settings
 from clickflow.online.served import Served
@@ -623,8 +625,8 @@ class Tracer:
     def __init__(self) -> None:
         self.spans: list[list[Any]] = []
 
-    def start_span(self, name: str) -> Any:
-        """Of OpenTelemetry."""
+    def start_span(self, name: str, _: dict[str, str]) -> Any:
+        """Of `tracing.Tracer`."""
         span: list[Any] = [name]
         self.spans.append(span)
 
@@ -741,6 +743,79 @@ def test_keys_limits_and_faults_are_the_same_on_the_way_that_skips_starlettes_la
     refused = found[0][1][found[0][0].index(wanted[what])]
     assert refused["content-type"] == "application/problem+json"
     assert ("retry-after" in refused) == (what in ("rate", "queue"))
+
+
+def test_what_there_is_not_has_an_id_that_the_log_names(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    for method, path, status in (("GET", "/nowhere", 404), ("GET", "/v1/recommend", 405)):
+        capsys.readouterr()
+        found = ask(method, path)
+        (line,) = [json.loads(each) for each in capsys.readouterr().err.splitlines() if '"unmatched"' in each]
+        assert found.status_code == line["status"] == status
+        assert found.headers["x-content-type-options"] == "nosniff"
+        assert found.headers["x-request-id"] == found.json()["request"] == line["request"] != ""
+        assert "path" not in line
+
+
+class Collector(BaseHTTPRequestHandler):
+    """A collector of OpenTelemetry that keeps what it is sent."""
+
+    told: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        """A batch of spans."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.told.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+def test_spans_go_to_the_collector_that_a_variable_names_and_belong_to_the_trace_of_who_asks(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    assert tracing.tracer() is None
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        monkeypatch.setenv(tracing.VARIABLES[0], f"http://127.0.0.1:{collector.server_port}")
+        made = tracing.tracer()
+        assert made is not None
+        ask = client(served, extra={"tracer": made})
+        trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+        body = {"history": [{"item": "5"}], "session": "a-secret-visit"}
+        ask("POST", "/v1/recommend", json=body, headers={"traceparent": f"00-{trace}-{parent}-01"})
+        ask("POST", "/v1/recommend", json=VISIT, headers={"traceparent": "00-nonsense"})
+        ask("GET", "/v1/similar/5")
+        made.close()
+        collector.shutdown()
+    assert not any(b"a-secret-visit" in each for each in Collector.told)
+    spans = [
+        span
+        for each in Collector.told
+        for resource in ExportTraceServiceRequest.FromString(each).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    assert [span.name for span in spans] == ["POST /v1/recommend"] * 2 + ["GET /v1/similar/{item:path}"]
+    assert (spans[0].trace_id.hex(), spans[0].parent_span_id.hex()) == (trace, parent)
+    assert not spans[1].parent_span_id
+    status = [
+        value.value.int_value for span in spans for value in span.attributes if value.key == "http.response.status_code"
+    ]
+    assert status == [200, 422, 200]
+    assert {span.kind for span in spans} == {2}, "of a server"
+
+
+def test_a_collector_that_is_away_holds_nobody_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(tracing.VARIABLES[0], "http://127.0.0.1:9")
+    monkeypatch.setattr(tracing, "LAST", 0.2)
+    made = tracing.tracer()
+    assert made is not None
+    assert client(served, extra={"tracer": made})("GET", "/v1/models").status_code == 200
+    made.close()
 
 
 def test_a_path_of_one_text_has_one_route_and_no_other_before_it(served: Served) -> None:

@@ -25,6 +25,8 @@ from clickflow.online.page import routes as page
 from clickflow.online.state import State
 from clickflow.online.why import routes as why
 
+UNMATCHED = "unmatched"
+"""In counts and in the log, of what no route is for."""
 SHOWN = 5.0
 """Seconds between two looks at what gauges show."""
 
@@ -123,17 +125,20 @@ async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     wrong = error.status_code == 405
     name, detail = ("wrong-method", "the path has other methods") if wrong else ("not-found", "there is no such path")
-    return _told(request, Refused(name, detail), error.headers)
+    return _told(request, Call(guard.fresh(), UNMATCHED, {}), Refused(name, detail), error.headers)
 
 
 async def _fault(request: Request, error: Exception) -> Response:
     """What no route has caught."""
-    return _told(request, guard.refusal(error, Call("-", "unmatched", {})))
+    call = Call(guard.fresh(), UNMATCHED, {})
+    return _told(request, call, guard.refusal(error, call))
 
 
-def _told(request: Request, refused: Refused, headers: Any = None) -> Response:
-    answer = problems.response(refused, language=guard.language_of(request.scope))
-    answer.headers.update(headers or {})
+def _told(request: Request, call: Call, refused: Refused, headers: Any = None) -> Response:
+    answer = problems.response(refused, call.request, guard.language_of(request.scope))
+    own = {"x-content-type-options": "nosniff", "x-request-id": call.request}
+    answer.headers.update(own | dict(headers or {}))
     service: Service = request.app.state.service
-    service.metrics.requests.labels("unmatched", str(answer.status_code)).inc()
+    service.metrics.requests.labels(call.route, str(answer.status_code)).inc()
+    guard.log(call, answer.status_code, None, refused)
     return answer

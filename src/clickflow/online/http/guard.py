@@ -22,6 +22,7 @@ from clickflow.online.http.keys import Key, hashed
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
+from clickflow.online.http.tracing import HEADERS
 from clickflow.online.state import Away
 from clickflow.system.errors import ClickflowError, UsageError
 
@@ -55,14 +56,16 @@ class Endpoint:
         """Answer one request."""
         begun = time.perf_counter()
         service, route = self._service, self._route
-        call = Call(f"{_START}-{next(_NUMBER):x}", route.path, scope.get("path_params") or {})
-        span = trace(service, route, call)
+        call = Call(fresh(), route.path, scope.get("path_params") or {})
+        span = trace(service, route, call, scope)
         refused: Refused | None = None
         try:
             async with asyncio.timeout(route.seconds or service.serve.timeout_seconds):
                 answer = await self._answered(call, scope, receive)
             body = b"" if isinstance(answer, Response) else _encoder.encode(answer)
         except Gone:
+            if span is not None:
+                span(None)
             return
         except BaseException as error:
             refused = refusal(error, call, reading=self._decoder is not None and call.body is None)
@@ -199,15 +202,14 @@ class _Written:
 _written = _Written()
 
 
-def log(call: Call, status: int, seconds: float, refused: Refused | None) -> None:
-    """A line about a request: no path, body, address or id of a person."""
+def log(call: Call, status: int, seconds: float | None, refused: Refused | None) -> None:
+    """A line about a request: no path, body, address or id of a person. `seconds`: None of what no route has taken."""
     line: dict[str, Any] = {
         "level": "info" if status < 500 else "error",
         "request": call.request,
         "route": call.route,
         "status": status,
-        "ms": round(1000 * seconds, 2),
-    }
+    } | ({} if seconds is None else {"ms": round(1000 * seconds, 2)})
     known = {"key": call.key and call.key.name, "model": call.model, "version": call.version}
     line |= {name: value for name, value in known.items() if value}
     if refused is not None:
@@ -239,24 +241,34 @@ def _put(line: Mapping[str, Any]) -> None:
         return  # nobody reads the log: no reason to answer nobody
 
 
-def trace(service: Service, route: Route, call: Call) -> Callable[[int], None] | None:
-    """Open a span of OpenTelemetry; what is returned ends it. None where no tracer is set."""
+def trace(service: Service, route: Route, call: Call, scope: Scope) -> Callable[[int | None], None] | None:
+    """Open a span of OpenTelemetry, a part of the trace that the request names; what is returned ends it, of who has
+    hung up without a status. None where no tracer is set.
+    """
     tracer = service.settings.extra.get("tracer")
     if tracer is None:
         return None
-    span = tracer.start_span(f"{route.method} {route.path}")
+    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    span = tracer.start_span(f"{route.method} {route.path}", {name: named[name] for name in HEADERS if name in named})
 
-    def end(status: int) -> None:
-        span.set_attributes(
-            {
-                "http.request.method": route.method,
-                "http.route": route.path,
-                "http.response.status_code": status,
-                "clickflow.request": call.request,
-                "clickflow.model": call.model,
-                "clickflow.version": call.version,
-            }
-        )
+    def end(status: int | None) -> None:
+        told: dict[str, Any] = {
+            "http.request.method": route.method,
+            "http.route": route.path,
+            "clickflow.request": call.request,
+            "clickflow.model": call.model,
+            "clickflow.version": call.version,
+        }
+        if status is not None:
+            told["http.response.status_code"] = status
+        if status is None or status >= 500:
+            told["error.type"] = "gone" if status is None else str(status)
+        span.set_attributes(told)
         span.end()
 
     return end
+
+
+def fresh() -> str:
+    """An id for a request."""
+    return f"{_START}-{next(_NUMBER):x}"

@@ -185,6 +185,8 @@ def build(params: Params, paths: Paths) -> Any:
     def end() -> None:
         stop.set()
         live.close()
+        if found is not None:
+            found.close()
 
     settings = Settings(
         serve=serve,
