@@ -3,8 +3,10 @@
 import gzip
 import json
 import shutil
+import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +255,18 @@ def test_the_certificate_names_nobody_and_the_list_has_hashes_alone(desk: Desk, 
     assert stat.S_IMODE(listed.stat().st_mode) == 0o600
     day = next(thing for thing in said["removed"] if thing["thing"] == "day=2026-01-07")
     assert day["before"] and not day["after"]
+
+
+def test_a_database_in_the_checkout_that_names_them_is_not_called_done(desk: Desk) -> None:
+    desk.ingest()
+    file = desk.paths.root / "mine.sqlite"
+    with closing(sqlite3.connect(file)) as con:
+        con.execute("CREATE TABLE seen (user TEXT)")
+        con.execute("INSERT INTO seen VALUES ('customer-3')")
+        con.commit()
+    assert [line for line in forget(desk, "customer-3")["unreached"] if "mine.sqlite: a database" in line]
+    file.unlink()
+    assert forget(desk, "customer-3")["unreached"] == []
 
 
 def test_a_list_that_is_damaged_stops_the_ingest(desk: Desk) -> None:

@@ -95,6 +95,26 @@ def test_a_table_holds_what_the_files_hold(made: Made, tmp_path: Path, database:
     assert sorted(row[2] for row in found[LINES]) == list(range(7))
 
 
+def test_no_byte_of_a_forgotten_person_stays_in_the_file(made: Made, tmp_path: Path, database: Path) -> None:
+    """SQLite keeps the bytes of rows that are deleted until others take their place."""
+    scoring(*made, tmp_path / "out", sql=True)
+    session, other = sorted((row[2] for row in rows(database)[ACTIONS]), key=len)[-2:]  # no other begins so
+    assert session.encode() in database.read_bytes()
+    who: dict[str, Any] = {"users": (), "sessions": (session,)}
+    engine = tables.connect(Score())
+    assert tables.without(engine, Score(), **who, dry=True) == {ITEMS: 5, ACTIONS: 1}
+    assert tables.without(engine, Score(), **who, dry=False) == {ITEMS: 5, ACTIONS: 1}
+    assert session.encode() not in database.read_bytes()
+    with closing(sqlite3.connect(database)) as con:
+        con.execute("PRAGMA secure_delete = OFF")  # which some are built with, and most are not
+        con.execute(f"DELETE FROM {ITEMS}")
+        con.execute(f"DELETE FROM {ACTIONS}")
+        con.commit()
+    assert other.encode() in database.read_bytes()
+    assert tables.without(engine, Score(), (), (other,), dry=False) == {}
+    assert other.encode() not in database.read_bytes()
+
+
 def test_a_run_again_changes_nothing_and_says_so(
     made: Made, tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

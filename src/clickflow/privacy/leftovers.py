@@ -52,11 +52,7 @@ def in_checkout(params: Params, paths: Paths, people: People, tested: set[str], 
             for folder in (paths.evaluation(model), paths.gate(model)):
                 if folder.is_dir():
                     yield from _drop(folder, "evaluation that shows visits of theirs", paths.root, dry=dry)
-    ours = [paths.events, paths.quarantine, paths.truth, paths.root / "data/sequences", paths.home]
-    committed = _committed(paths.root)
-    for file in _files(paths.root):
-        if any(file.is_relative_to(folder) for folder in ours) or _is_raw(params, paths, file) or file in committed:
-            continue
+    for file in _of_checkout(params, paths):
         if holds(file, people):
             yield from _mend(file, people, paths.root, "checkout", dry=dry)
 
@@ -74,12 +70,30 @@ def in_home(paths: Paths, people: People, *, dry: bool) -> Iterator[Removed]:
     for folder in sorted((home / "runs").glob("*/data/sequences/*")):
         if any(holds(file, people) for file in folder.rglob("*")):
             yield from _drop(folder, "packed store", home, dry=dry)
-    ours = [home / name for name in ("dvc-cache", "dvc-remote", "repository.git", "workspaces", "forgotten")]
-    for file in _files(home):
-        if file.name in OWN or any(file.is_relative_to(folder) for folder in ours):
-            continue
+    for file in _of_home(home):
         if holds(file, people):
             yield from _mend(file, people, home, "home", dry=dry)
+
+
+def remaining(params: Params, paths: Paths, people: People) -> list[Path]:
+    """What names them still of the files that were searched: a database, or what was written meanwhile."""
+    return [file for file in (*_of_checkout(params, paths), *_of_home(paths.home)) if holds(file, people)]
+
+
+def _of_checkout(params: Params, paths: Paths) -> Iterator[Path]:
+    ours = [paths.events, paths.quarantine, paths.truth, paths.root / "data/sequences", paths.home]
+    committed = _committed(paths.root)
+    for file in _files(paths.root):
+        elsewhere = _is_raw(params, paths, file) or any(file.is_relative_to(folder) for folder in ours)
+        if not elsewhere and file not in committed:
+            yield file
+
+
+def _of_home(home: Path) -> Iterator[Path]:
+    ours = [home / name for name in ("dvc-cache", "dvc-remote", "repository.git", "workspaces", "forgotten")]
+    for file in _files(home):
+        if file.name not in OWN and not any(file.is_relative_to(folder) for folder in ours):
+            yield file
 
 
 def busy(home: Path) -> list[str]:
@@ -91,9 +105,7 @@ def busy(home: Path) -> list[str]:
 def _mend(file: Path, people: People, root: Path, place: str, *, dry: bool) -> Iterator[Removed]:
     """One file without them: rows of a table, names in a text; anything else is removed, but never a database."""
     name, before = _shown(file, root), sha256(file)
-    with file.open("rb") as opened:
-        head = opened.read(16)
-    if head.startswith(b"SQLite format 3"):
+    if is_database(file):
         yield Removed(place, name, "left: a database; see `unreached`", before=before)
         return
     if dry:
@@ -103,6 +115,12 @@ def _mend(file: Path, people: People, root: Path, place: str, *, dry: bool) -> I
     yield from _without(file, people, name, place, before)
     for folder in sealed:
         seal(folder)
+
+
+def is_database(file: Path) -> bool:
+    """Whether it is one of SQLite."""
+    with file.open("rb") as opened:
+        return opened.read(16).startswith(b"SQLite format 3")
 
 
 def _without(file: Path, people: People, name: str, place: str, before: str) -> Iterator[Removed]:

@@ -446,6 +446,7 @@ def without(
     engine: Engine, score: Score, users: Collection[str], sessions: Collection[str], *, dry: bool
 ) -> dict[str, int]:
     """Remove the rows of people, named by pseudonyms, from the tables of every batch (`dry`: count them), by table.
+    SQLite's file is then written anew: it goes on to hold the bytes of what is deleted, also of batches of before.
 
     Raises ClickflowError where the database is away or refuses; nothing is removed then.
     """
@@ -471,6 +472,9 @@ def without(
                     found[name] = int(count)
                     if not dry:
                         con.execute(table.delete().where(theirs))
+        if engine.engine.dialect.name == "sqlite" and not dry:
+            with engine.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as con:
+                con.exec_driver_sql("VACUUM")
     except sa.exc.DBAPIError as error:
         away = isinstance(error, _away()) and not _state(error.orig)
         text = databases.said(error.orig or error, engine.url, connecting=away)
