@@ -129,7 +129,7 @@ ROWS = st.lists(
 MAPPED = {"source__columns": {"order": "nr"}}
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, ROWS, ROWS)
 def test_append_replay_and_ingest_give_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory,

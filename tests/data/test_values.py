@@ -98,7 +98,7 @@ GOOD = st.tuples(
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     rows=st.lists(st.one_of(GOOD, st.tuples(*[FIELD] * len(COLUMNS))), min_size=1, max_size=12), size=st.integers(1, 99)
 )
@@ -139,7 +139,7 @@ def parquet(items: pa.Array) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(number=st.one_of(st.integers(), st.integers(-(2**60), 2**60), st.integers(-(10**37), 10**37)))
 @example(number=2**53)
 @example(number=2**53 - 1)

@@ -42,8 +42,14 @@ def with_optimiser(spec: Model, **choices: Any) -> Model:
     return replace(spec, optimiser=replace(spec.optimiser, **choices))
 
 
+def hasty(spec: Model) -> Model:
+    """Of three times the rates: a batch is known by heart in a third of the steps."""
+    network, embedding = spec.optimiser.learning_rate, spec.optimiser.embedding_learning_rate
+    return with_optimiser(spec, learning_rate=3 * network, embedding_learning_rate=3 * embedding)
+
+
 def test_it_overfits_one_batch() -> None:
-    spec = model(epochs=40, tokens=64)
+    spec = hasty(model(epochs=18, tokens=64))
     both = {name: replace(head, weight=1.0) for name, head in spec.heads.items()}
     trained = fit(replace(spec, heads=both), sessions=60, overfit=True)
     last = trained.history[-1]["train"]
@@ -69,8 +75,8 @@ def test_it_overfits_one_batch() -> None:
     ids=str,
 )
 def test_every_choice_overfits_one_batch(choices: dict[str, Any]) -> None:
-    spec = model(epochs=24, tokens=64, heads=("next_item",), **{"dropout": 0.0, "copy": False, **choices})
-    trained = fit(spec, sessions=60, overfit=True)
+    spec = model(epochs=10, tokens=64, heads=("next_item",), **{"dropout": 0.0, "copy": False, **choices})
+    trained = fit(hasty(spec), sessions=60, overfit=True)
     assert trained.history[-1]["train"]["next_item"] < 0.1 < trained.history[0]["train"]["next_item"]
 
 
@@ -155,7 +161,7 @@ def test_the_learning_rate_rises_then_falls_to_almost_nothing() -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(kind: str, layers: int, loss: str) -> None:
     spec = model(epochs=1, kind=kind, layers=layers)
     spec = replace(spec, heads={**spec.heads, "next_item": replace(spec.heads["next_item"], loss=loss)})  # type: ignore[call-arg]
-    first, second, other = fit(spec, valid=True), fit(spec, valid=True), fit(spec, valid=True, seed=1)
+    first, second, other = (fit(spec, sessions=120, valid=True, seed=seed) for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
     assert first.history == second.history
     assert not torch.equal(first.network.items, other.network.items)
