@@ -159,11 +159,11 @@ def tune(
     apply: Annotated[bool, typer.Option("--apply", help="Write the best params into params.yaml.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Search for better params of a model: each trial is a training, judged on the valid part.
+    """Search for better params of a model: each trial is a training, judged on the validation part.
 
     What may vary, and how it is judged, stands in params.yaml under `tuning`. The present params are the first trial,
-    so the result is never worse on the valid part; the test part is not used. Interrupted, the same command resumes.
-    The result is a table, a report and a patch to params.yaml; docs/howto/tune.md shows an example.
+    so the result is never worse on the validation part; the test part is not used. Interrupted, the same command
+    resumes. The result is a table, a report and a patch to params.yaml; docs/howto/tune.md shows an example.
     """
     params, paths = _open(model)
     from clickflow.tuning import tune as verb

@@ -18,11 +18,11 @@ from clickflow.training.loop import Trained, train
 
 
 def run(folder: Path | None, say: Callable[[str], None] = print) -> Trained:
-    """Train with dropout and a valid part, which is learned last; checkpoints, one a step, go to `folder`."""
+    """Train with dropout and a validation part, which is learned last; checkpoints, one a step, go to `folder`."""
     split = log(120, 0)
     kept = Checkpoints(folder, 0.0, say) if folder else None
     spec = model()
-    spec = replace(spec, budget=replace(spec.budget, epochs=None))  # the valid part decides; weights are averaged
+    spec = replace(spec, budget=replace(spec.budget, epochs=None))  # the validation part decides; weights are averaged
     given = {"seed": 0, "settings": CPU, "checkpoints": kept, "last_pass": True}
     return train(spec, sizes(split), split, log(40, 1), **given)  # type: ignore[arg-type]
 

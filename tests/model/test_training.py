@@ -224,7 +224,7 @@ def test_the_next_action_is_learned_where_it_follows() -> None:
 
 
 def test_it_stops_early_and_keeps_the_best_weights() -> None:
-    """The valid part contradicts the training part, so every epoch makes it worse."""
+    """The validation part contradicts the training part, so every epoch makes it worse."""
     training = packed([[2 + i % 30, 3 + i % 30] for i in range(400)])
     contrary = packed([[2 + i % 30, 2 + (i + 15) % 30] for i in range(40)])
     spec = model(epochs=12, patience=2, features=(), heads=("next_item",), copy=False)

@@ -25,7 +25,7 @@ def test_the_form_is_of_the_commit_and_says_so(shop: Path) -> None:
     params.write_text(params.read_text().replace("kind: simulator", "kind: files").replace("epochs: null", "epochs: 9"))
     during = described(shop)
     assert "params.yaml says **simulator**" in during
-    assert "(next_step: as the valid part decides)" in during
+    assert "(next_step: as the validation part decides)" in during
     commit_now = git(shop, "rev-parse", "--short=10", "HEAD").strip()
     assert f"params.yaml has changes that are not committed: this form and its run are of commit {commit_now}" in during
     commit(shop, "other params")

@@ -92,7 +92,7 @@ def source(params: Params) -> dict[str, Param]:
 def training(params: Params) -> dict[str, Param]:
     """Fields of the models and of what else may be changed; those alone that a run may set."""
     epochs = {
-        name: model.budget.epochs or "as the valid part decides"
+        name: model.budget.epochs or "as the validation part decides"
         for name, model in params.models.items()
         if _has_epochs(model)
     }

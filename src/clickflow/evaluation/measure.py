@@ -204,8 +204,8 @@ def _several(
 
 
 def _best_baseline(answers: Answers, valid: HeldOut, training: Training, settings: Evaluation) -> str | None:
-    """Of the head's baselines the one that brings the most on the valid part; None where nothing says what acting is
-    worth, or nothing is asked there.
+    """Of the head's baselines the one that brings the most on the validation part; None where nothing says what acting
+    is worth, or nothing is asked there.
     """
     head = answers.output.head
     if answers.output.kind not in money.EXPECTED or head.name not in settings.costs:

@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
         answers=COLUMNS,
     ),
     "blend": Kind(
-        what="boosting and logistic together, by weights fitted on the valid part",
+        what="boosting and logistic together, by weights fitted on the validation part",
         reads=(*TABLE, "boosting", "logistic"),
         answers=COLUMNS,
     ),

@@ -24,7 +24,7 @@ class Export:
         ),
     ] = ()
     max_quality_loss: Annotated[
-        float, Meta("relative, of the primary of any head on the valid part, beyond which one is off", ge=0, lt=1)
+        float, Meta("relative, of the primary of any head on the validation part, beyond which one is off", ge=0, lt=1)
     ] = 0.005
     min_compression: Annotated[float, Meta("times smaller, or quicker, without which one is off", ge=1, le=1000)] = 2.0
     sparsity: Annotated[

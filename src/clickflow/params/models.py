@@ -181,12 +181,14 @@ class Optimiser:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long training may go on; `epochs` None: as the valid part bears out (`training.budget`)."""
+    """How long training may go on; `epochs` None: as the validation part bears out (`training.budget`)."""
 
     epochs: Annotated[
         int | None,
         Meta(
-            "how often training goes over the data, at most; null: as long as the valid part gets better", ge=1, le=1e6
+            "how often training goes over the data, at most; null: as long as the validation part gets better",
+            ge=1,
+            le=1e6,
         ),
     ] = None
     batch_tokens: Annotated[int, Meta("steps in a batch, about", ge=1)] = 1024
@@ -283,7 +285,8 @@ class Model:
         Meta("that are read of a question, of those in docs/reference/features.md: all, or their names"),
     ] = "all"
     max_questions: Annotated[
-        int, Meta("of the training part, and of the valid part, that are learned from; of more, so many drawn", ge=100)
+        int,
+        Meta("of the training part, and of the validation part, that are learned from; of more, so many drawn", ge=100),
     ] = 50_000
     boosting: Boosting = field(default_factory=Boosting)
     logistic: Logistic = field(default_factory=Logistic)

@@ -40,7 +40,7 @@ def _space() -> dict[str, dict[str, Tuned]]:
 
 
 METRICS = ("mrr@20", "recall@20")
-"""Of heads of kind ranking, on the valid part."""
+"""Of heads of kind ranking, on the validation part."""
 
 
 def is_loss(objective: str) -> bool:
@@ -55,8 +55,8 @@ class Tuning:
     objective: Annotated[
         str,
         Meta(
-            "of the valid part: a head (its log loss), loss (of all heads; nats, less is better), or a metric: mrr@20, "
-            "recall@20; of a second ranking head <head>.mrr@20"
+            "of the validation part: a head (its log loss), loss (of all heads; nats, less is better), or a metric: "
+            "mrr@20, recall@20; of a second ranking head <head>.mrr@20"
         ),
     ] = "next_item"
     pruning: Annotated[

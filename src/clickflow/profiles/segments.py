@@ -10,7 +10,8 @@ from clickflow.profiles.embedding import Customers, Embedding, Floats, Ints
 
 CLUSTERED = ("recency_days", "purchases", "purchases_90d", "amount")
 """What segments differ by: few features, so that another sample of customers gives the same ones. Of seven sets, these
-were both steadier and better at who comes back than RFM on the valid part of UCI Online Retail (docs/heads/profile.md).
+were both steadier and better at who comes back than RFM on the validation part of UCI Online Retail
+(docs/heads/profile.md).
 """
 STARTS = 10
 """Of k-means."""

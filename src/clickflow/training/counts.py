@@ -1,8 +1,9 @@
 """Training of the kind of model that ranks items by counts (`models.counts`): tables are counted, weights fitted.
 
-Weights are fitted to the valid part, by tables of the training part, which ends before it: as old as they are when the
-model is used. What ships has tables of the valid part, which holds what the training part does of whoever still buys,
-and more. Where the valid part asks nothing, the latest fifth of the training part's cut-offs stands for it.
+Weights are fitted to the validation part, by tables of the training part, which ends before it: as old as they are when
+the model is used. What ships has tables of the validation part, which holds what the training part does of whoever
+still buys, and more. Where the validation part asks nothing, the latest fifth of the training part's cut-offs stands
+for it.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,8 +1,8 @@
 """Training of the kind of model that forecasts series: methods get their weights at the last origins of what is known,
 and boosted trees learn from all of it.
 
-What ships is fitted to the valid part, which holds the training part's days too. Probabilities that are read off the
-forecast are calibrated: a forecaster that knows the training part alone is compared with the valid part.
+What ships is fitted to the validation part, which holds the training part's days too. Probabilities that are read off
+the forecast are calibrated: a forecaster that knows the training part alone is compared with the validation part.
 """
 
 from collections.abc import Callable
@@ -59,8 +59,8 @@ class Trained:
 
 
 def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = True) -> Trained:
-    """Fit to the valid part of the store in `folder`, or where that is empty to the training part; not `final`: to the
-    training part alone, and say how it forecasts the valid part.
+    """Fit to the validation part of the store in `folder`, or where that is empty to the training part; not `final`: to
+    the training part alone, and say how it forecasts the validation part.
     """
     parts = ("valid", "train") if final else ("train",)
     split = next((each for each in (open_split(folder, part) for part in parts) if each.n_sequences), None)
@@ -84,8 +84,8 @@ def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = Tru
 
 
 def _calibration(spec: Model, folder: Path, card: Card, model: Forecaster, seed: int) -> dict[str, tuple[float, float]]:
-    """Of each head whose probability is read off the forecast how it is put right: as the valid part bears out what a
-    forecaster says that knows the training part alone.
+    """Of each head whose probability is read off the forecast how it is put right: as the validation part bears out
+    what a forecaster says that knows the training part alone.
     """
     read = {name: HEADS[name].of_forecast for name in spec.heads if HEADS[name].of_forecast}
     train_part, valid = (open_split(folder, part) for part in ("train", "valid"))

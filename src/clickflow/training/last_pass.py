@@ -1,8 +1,8 @@
-"""The last pass: a network also learns from the valid part, once that has chosen the length of training.
+"""The last pass: a network also learns from the validation part, once that has chosen the length of training.
 
-The sessions of the valid part are the latest, and so say more of those to come than any others do. They are added to
-the associations, and a short pass over them and the latest of the training part, at a learning rate that decays to 0,
-teaches the network their items. Nothing is measured on the valid part afterwards: the network has learned it.
+The sessions of the validation part are the latest, and so say more of those to come than any others do. They are added
+to the associations, and a short pass over them and the latest of the training part, at a learning rate that decays to
+0, teaches the network their items. Nothing is measured on the validation part afterwards: the network has learned it.
 """
 
 from typing import TYPE_CHECKING

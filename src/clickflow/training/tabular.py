@@ -6,7 +6,7 @@ is bounded whatever the log's size.
 
 What ships is fitted to both parts, for the newest days say most about the next ones: how many trees, and which weights
 of a blend, is decided by folds over people (`models.estimators`): all that is asked of one, in either part, is in one
-fold, and so is a visit of nobody known. `clickflow tune` fits to the training part alone, and asks the valid part,
+fold, and so is a visit of nobody known. `clickflow tune` fits to the training part alone, and asks the validation part,
 which comes after it.
 """
 
@@ -72,8 +72,8 @@ class TrainedTabular:
 
 
 def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True) -> TrainedTabular:
-    """Fit `spec` to the training and the valid part of the store in `folder`; not `final`: to the training part alone,
-    and say how it answers the valid part.
+    """Fit `spec` to the training and the validation part of the store in `folder`; not `final`: to the training part
+    alone, and say how it answers the validation part.
 
     Raises DataError where there is nothing to learn from, or a head's answer is always the same.
     """

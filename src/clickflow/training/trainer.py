@@ -1,4 +1,4 @@
-"""One network in training: what stays the same meanwhile, a step, and a look at the valid part."""
+"""One network in training: what stays the same meanwhile, a step, and a look at the validation part."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,8 +43,8 @@ VALID_SHARE = 0.05
 class Trainer:
     """What stays the same while training goes on, and the `state` that changes.
 
-    `open`: no end is planned, the valid part decides (`training.budget`); `epochs`, `steps`: how many at most; `looks`:
-    after how many of an epoch's batches the valid part is asked.
+    `open`: no end is planned, the validation part decides (`training.budget`); `epochs`, `steps`: how many at most;
+    `looks`: after how many of an epoch's batches the validation part is asked.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class Trainer:
         return {name: head.weight for name, head in self.spec.heads.items()}
 
     def look(self) -> None:
-        """Ask the valid part, keep the weights if they are the best so far, and stop when patience ends."""
+        """Ask the validation part, keep the weights if they are the best so far, and stop when patience ends."""
         progress, weights = self.state.progress, self.weights
         if self.asked is None or self.validation is None:
             return
@@ -275,7 +275,7 @@ class Trainer:
         progress.done = progress.worse >= self.spec.budget.patience * len(self.looks)
 
     def close_epoch(self) -> None:
-        """Make the epoch's record: losses in training, and the best look at the valid part in it."""
+        """Make the epoch's record: losses in training, and the best look at the validation part in it."""
         progress = self.state.progress
         losses = {name: total / count for name, (total, count) in sorted(progress.sums.items())}
         if not losses:

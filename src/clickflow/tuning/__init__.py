@@ -1,4 +1,4 @@
-"""Tuning: params of a model tried one after the other, and judged on the valid part.
+"""Tuning: params of a model tried one after the other, and judged on the validation part.
 
 `tune.py` and what it imports need no torch: only trials, which are processes of their own, load it.
 """

@@ -113,7 +113,7 @@ def _history(study: Study, path: Path) -> None:
         axis.axhline(present.value or 0.0, color="black", linewidth=0.8, linestyle=":", label="present params")
     objective = study.params.tuning.objective
     unit = f"{objective}: nats, less is better" if study.lower else f"{objective}: more is better"
-    axis.set(title=f"{study.space.model}: valid part", xlabel="trial", ylabel=unit)
+    axis.set(title=f"{study.space.model}: validation part", xlabel="trial", ylabel=unit)
     low, high = min(values), max(values)
     room = 0.1 * (high - low) or 0.01
     axis.set_ylim(low - room, high + room)  # what was pruned far off does not hide the rest

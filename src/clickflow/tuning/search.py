@@ -194,7 +194,7 @@ def _ended(search: Search, number: int, code: int) -> None:
     objective = search.study.params.tuning.objective
     value = one.done.get("valid", {}).get(objective, math.nan)
     if one.outcome == "finished" and not math.isfinite(value):
-        one.outcome, one.why = "failed", f"the valid part gives no {objective}"
+        one.outcome, one.why = "failed", f"the validation part gives no {objective}"
     elif not one.outcome:
         one.outcome, one.why = "failed", process.killed(code) or f"ended with exit code {code}"
     if one.outcome == "finished":

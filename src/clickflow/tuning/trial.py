@@ -70,7 +70,7 @@ def latest(split: PackedSplit, sequences: int | None) -> PackedSplit:
 
 
 def network(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:
-    """Train the model `name`, a network; its best epoch, and the figures of the valid part there."""
+    """Train the model `name`, a network; its best epoch, and the figures of the validation part there."""
     card = read_card(folder)
     spec = readable(replace(params.model(name), ensemble=()), card)
     codes = item_features.read(folder, spec.encoder.item_features, card.known)
@@ -87,7 +87,7 @@ def network(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, d
 
 
 def of_features(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:  # noqa: ARG001
-    """Fit the model `name`, which reads hand-made features, to the training part; the figures of the valid part."""
+    """Fit the model `name`, of hand-made features, to the training part; the figures of the validation part."""
     trained = tabular.train(name, params.model(name), folder, params.seed, final=False)
     tell({"parameters": parameters_of(trained.model.onnx()), "epochs": 1, "steps": 1, "why": "the CPU"})
     tell({"epoch": 1, "record": trained.record})
@@ -95,7 +95,7 @@ def of_features(params: Params, name: str, folder: Path, stop: Path) -> tuple[in
 
 
 def of_series(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:  # noqa: ARG001
-    """Fit the model `name`, which forecasts series, to the training part; the figures of the valid part."""
+    """Fit the model `name`, which forecasts series, to the training part; the figures of the validation part."""
     trained = forecasts.train(params.model(name), folder, read_card(folder), params.seed, final=False)
     tell({"parameters": trained.model.parameters, "epochs": 1, "steps": 1, "why": "the CPU"})
     tell({"epoch": 1, "record": trained.record})
@@ -103,7 +103,7 @@ def of_series(params: Params, name: str, folder: Path, stop: Path) -> tuple[int,
 
 
 def of_counts(params: Params, name: str, folder: Path, stop: Path) -> tuple[int, dict[str, Any]]:  # noqa: ARG001
-    """Fit the model `name`, of counts; the loss of the valid part, to which a few weights are fitted."""
+    """Fit the model `name`, of counts; the loss of the validation part, to which a few weights are fitted."""
     trained = counts.train(params.model(name), folder, params.seed)
     tell({"parameters": trained.model.weights.numel(), "epochs": 1, "steps": 1, "why": "the CPU"})
     record = trained.record | {"valid": trained.record["train"]}

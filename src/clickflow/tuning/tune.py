@@ -1,4 +1,4 @@
-"""`clickflow tune MODEL`: try other params for so many minutes, and name the best on the valid part."""
+"""`clickflow tune MODEL`: try other params for so many minutes, and name the best on the validation part."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def run(
     """Tune a model, report, and with `apply` write the best params into params.yaml.
 
     Raises UsageError where the space is wrong or another process tunes the same, DataError where there is no store or
-    no valid part, ClickflowError where no trial has ended.
+    no validation part, ClickflowError where no trial has ended.
     """
     tuned = space.of(params, name)
     space.check(params, tuned)
@@ -51,7 +51,7 @@ def run(
     card = read_card(store)
     if not card.splits["valid"].sequences:
         raise DataError(
-            f"the valid part of {store} has no sequences to judge by", next_step="raise sequences.valid_share"
+            f"the validation part of {store} has no sequences to judge by", next_step="raise sequences.valid_share"
         )
     raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))
     shares = None
@@ -166,7 +166,7 @@ def _gain(result: Mapping[str, Any], heads: Sequence[str]) -> str:
     if present is None:
         return f"trial {best['trial']} is the best; the present params have no finished trial to hold it against"
     if not result["changes"]:
-        return "nothing that was tried beats the present params on the valid part"
+        return "nothing that was tried beats the present params on the validation part"
     moved = []
     for key in dict.fromkeys([objective, *heads[:1], *METRICS]):
         if key in best["valid"]:
@@ -174,6 +174,6 @@ def _gain(result: Mapping[str, Any], heads: Sequence[str]) -> str:
             share = f" ({(is_ - was) / was:+.1%})" if was else ""
             moved.append(f"{key} {was:.4f} → {is_:.4f}{share}")
     return (
-        f"valid part: {', '.join(moved)}\n"
+        f"validation part: {', '.join(moved)}\n"
         "it was chosen by these very numbers, so on data that nobody has seen the gain will be smaller"
     )
