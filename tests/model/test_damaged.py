@@ -3,8 +3,10 @@
 `benchmarks/fuzz_models.py` asks the same of thousands; here are a few by chance.
 """
 
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import online_shop
 import pytest
@@ -12,6 +14,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import fuzz_models
+
+from clickflow.online.served import Served
+from clickflow.system.errors import DataError
+from clickflow.system.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +33,15 @@ def test_whatever_is_damaged_is_refused_or_changes_no_answer(
     for seed in range(50_000, 50_008):
         line = fuzz_models.attempt(kind, seed, artefact, tmp_path / "w")
         assert line["outcome"] in fuzz_models.KNOWN, line
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[], "view", {"event_types": "view"}, {"event_types": []}, {"event_types": ["waved"]}, {"drop_repeats": "no"}],
+)
+def test_a_card_that_says_oddly_what_a_step_is_is_refused(artefact: Path, tmp_path: Path, steps: Any) -> None:
+    folder = shutil.copytree(artefact, tmp_path / "exported")
+    card = read_json(folder / "card.json")
+    write_json(folder / "card.json", {**card, "steps": steps})
+    with pytest.raises(DataError, match="steps"):
+        Served.of("next_step", 1, folder)

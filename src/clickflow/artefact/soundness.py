@@ -42,6 +42,14 @@ def _heads(value: Any) -> bool:
     )
 
 
+def _steps(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _several(value.get("event_types", ["any"]))
+        and all(isinstance(value.get(name, True), bool) for name in ("clock", "drop_repeats"))
+    )
+
+
 def _hash(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
@@ -55,6 +63,7 @@ FORM: Mapping[str, Callable[[Any], bool]] = {
     "known": _count(FIRST_ITEM),
     "max_length": _count(1),
     "spec": lambda value: isinstance(value, dict) and all(isinstance(value.get(k, ""), str) for k in ("kind", "unit")),
+    "steps": _steps,
     "unit": lambda value: isinstance(value, str),
     "file": lambda value: isinstance(value, str),
     "model_sha256": _hash,
@@ -73,6 +82,9 @@ def of_card(card: Mapping[str, Any]) -> Iterator[str]:
         said = [output for head in card["heads"].values() for output in head["outputs"]]
         if sorted(said) != sorted(card["outputs"]):
             yield "its heads and its outputs are not the same"
+    if "actions" in card and not {"actions", "steps"} & set(wrong):
+        unknown = sorted(set(card.get("steps", {}).get("event_types", ())) - set(card["actions"]))
+        yield from (f"its steps are of a type that is none of its actions: {name[:40]!r}" for name in unknown[:1])
 
 
 def of_session(card: Mapping[str, Any], session: Any) -> Iterator[str]:
