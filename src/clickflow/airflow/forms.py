@@ -210,9 +210,9 @@ def read(given: Mapping[str, Any], params: Params, window: Mapping[str, Any] | N
     if not isinstance(overrides, Mapping):
         raise UsageError(f"overrides: {overrides!r} is not a mapping of names to values", kept=NOT_RUN)
     _contradictions(values, overrides)
-    asked = {**values, **overrides}
-    _without_effect(asked, params.source)
-    return Request(asked, tuple(models), words(given.get("note") or "", "note"))
+    chosen = {**values, **overrides}
+    _without_effect(chosen, params.source)
+    return Request(chosen, tuple(models), words(given.get("note") or "", "note"))
 
 
 def words(said: Any, name: str) -> str:

@@ -74,7 +74,7 @@ def plant(train: PackedSplit, test: PackedSplit, card: Card, seed: int) -> Cases
         raise UsageError("the training or the test part of the store is empty", kept="nothing was judged")
     genuine = np.sort(draw.permutation(test.n_sequences)[:VISITS])
     wanted = max(LEAST, round(SHARE * len(genuine)))
-    made = [list(KINDS)[k % len(KINDS)] for k in range(wanted)]
+    kinds = [list(KINDS)[k % len(KINDS)] for k in range(wanted)]
     last = np.full(int(max(np.max(train.item), np.max(test.item))) + 1, -1, np.int64)
     last[np.asarray(train.item)] = np.arange(train.n_events)  # the last step of each item
     sold = last[(last >= 0) & (np.arange(len(last)) >= FIRST_ITEM) & (np.arange(len(last)) < card.known)]
@@ -85,7 +85,7 @@ def plant(train: PackedSplit, test: PackedSplit, card: Card, seed: int) -> Cases
     own = {name for name, feature in FEATURES.items() if not feature.derive}
     base = [name for name in test.columns if name in own]
     parts = [_steps(test, base, genuine, np.asarray(test.offsets, np.int64))]
-    for name in made:
+    for name in kinds:
         start = int(test.time[int(test.offsets[draw.choice(genuine)])])
         parts.append(
             _stitched(test, base, genuine, draw)
@@ -95,7 +95,7 @@ def plant(train: PackedSplit, test: PackedSplit, card: Card, seed: int) -> Cases
     columns = {name: np.concatenate([part[0][name] for part in parts]) for name in base}
     offsets = np.concatenate([[0], np.cumsum(np.concatenate([part[1] for part in parts]))])
     columns |= features.derived(columns, offsets, clock=card.clock)
-    kind = np.array([""] * len(genuine) + made)
+    kind = np.array([""] * len(genuine) + kinds)
     return Cases(PackedSplit(None, test.asks, offsets=offsets, **{name: columns[name] for name in test.columns}), kind)
 
 

@@ -24,8 +24,8 @@ def table(split: Any, store: Any, chosen: Ints) -> Floats:
     """The hand-made features of whole sequences [N, F], 0 where a value does not exist; `store` is the store's card."""
     offsets = np.asarray(split.offsets, np.int64)
     begin, end = offsets[chosen], offsets[chosen + 1]
-    asked = Spans(begin, end, np.asarray(split.time, np.int64)[end - 1])
-    values = np.asarray(features.compute("session", split, asked, store), np.float64)
+    spans = Spans(begin, end, np.asarray(split.time, np.int64)[end - 1])
+    values = np.asarray(features.compute("session", split, spans, store), np.float64)
     return np.nan_to_num(values)
 
 

@@ -242,7 +242,7 @@ def find(
     pace = surprise.pace(train, len(card.actions)) if card.clock else None
     signs: list[Signs] = []
     rows: list[tuple[Any, ...]] = []
-    known, asked = 0, 0
+    known, questions = 0, 0
     session: list[str] = []
     user: list[str | None] = []
     for part in parts:
@@ -256,7 +256,8 @@ def find(
             own = surprise.of(artefact, split, card, translation, chosen, tick)
             signs.append(judged.of(own, pace, split))
             for channel in (each for each in own.channels.values() if each.came is None):
-                known, asked = known + int((~np.isnan(channel.surprise)).sum()), asked + int(own.asked.has_next.sum())
+                known += int((~np.isnan(channel.surprise)).sum())
+                questions += int(own.asked.has_next.sum())
         rows.append((np.full(len(wanted), part), wanted, begin[wanted], end[wanted], np.diff(offsets)[wanted]))
         table = parquet.read_table(store / part / "sequences.parquet", columns=["session_id", "user_id"]).take(wanted)
         session += table["session_id"].to_pylist()
@@ -265,7 +266,7 @@ def find(
         raise UsageError(f"there is no visit in the {' or '.join(parts)} part of {store}")
     values = [np.concatenate([getattr(each, name) for each in signs]) for name in ("value", "observed", "expected")]
     part_, sequence, begin, end, steps = (np.concatenate(column) for column in zip(*rows, strict=True))
-    share = known / asked if asked else None
+    share = known / questions if questions else None
     return Found(Signs(signs[0].names, *values), part_, sequence, session, user, begin, end, steps, share)
 
 
@@ -458,12 +459,12 @@ def _text(card: Mapping[str, Any], cases: Sequence[Case], people: Sequence[Mappi
 
 def _line(steps: Sequence[Step], most: int = 12) -> str:
     """Steps of one kind in a row are told together, and how long they took."""
-    told: list[tuple[str, int]] = []
+    runs: list[tuple[str, int]] = []
     for step in steps:
-        if told and told[-1][0] == step.action:
-            told[-1] = (step.action, told[-1][1] + 1)
+        if runs and runs[-1][0] == step.action:
+            runs[-1] = (step.action, runs[-1][1] + 1)
         else:
-            told.append((step.action, 1))
-    words = [f"{count} {action}s" if count > 1 else action for action, count in told]
+            runs.append((step.action, 1))
+    words = [f"{count} {action}s" if count > 1 else action for action, count in runs]
     took = sum(step.seconds or 0.0 for step in steps)
     return ", ".join(words[:most]) + (f" … {len(words) - most} more" if len(words) > most else "") + f"; {took:.0f} s"

@@ -116,10 +116,10 @@ def words(name: str, value: float, observed: float, expected: float) -> str:
     if is_class:
         return f"{observed:.0f} {kind}{'' if observed == 1 else 's'}, where {expected:.1f} were expected"
     if name == PACE:
-        told = "faster" if value < 0 else "slower"
-        return f"{told} than usual: {np.expm1(observed):.0f} s a step, where {np.expm1(expected):.0f} s are usual"
+        direction = "faster" if value < 0 else "slower"
+        return f"{direction} than usual: {np.expm1(observed):.0f} s a step, where {np.expm1(expected):.0f} s are usual"
     if name == EVENNESS:
-        told = "more" if value > 0 else "less"
-        return f"{told} even times between steps: their spread is {observed:.2f} of the usual one"
-    told = "less usual" if value > 0 else "more foreseeable"
-    return f"{told} by {head}: a surprise of {observed:.1f} nats a step, where {expected:.1f} were expected"
+        direction = "more" if value > 0 else "less"
+        return f"{direction} even times between steps: their spread is {observed:.2f} of the usual one"
+    direction = "less usual" if value > 0 else "more foreseeable"
+    return f"{direction} by {head}: a surprise of {observed:.1f} nats a step, where {expected:.1f} were expected"

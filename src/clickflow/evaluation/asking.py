@@ -92,10 +92,10 @@ def _baseline_ranks(
     answers = np.zeros(target.shape, np.int32)
     for place in _blocks(len(answers), size(2 * past.known)):
         chosen = question.at[place]
-        made = scores(recent(items, test.questions, chosen, longest))
+        scored = scores(recent(items, test.questions, chosen, longest))
         if groups is not None:
-            made = groups.summed(made, groups.code[: past.known])
-        answers[place] = _several(made, target[place])
+            scored = groups.summed(scored, groups.code[: past.known])
+        answers[place] = _several(scored, target[place])
         advance(len(chosen))
     return answers, True
 
@@ -132,10 +132,10 @@ def _forecasts(question: Question, _: Artefact, __: Translation) -> tuple[npt.ND
 
     def take(rows: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
         steps = np.arange(question.ahead)
-        made = values.reshape(len(values), -1, PARTS)
-        answers[(rows[:, None] + steps).ravel(), :PARTS] = made[:, np.minimum(steps, made.shape[1] - 1)].reshape(
-            -1, PARTS
-        )
+        forecast = values.reshape(len(values), -1, PARTS)
+        answers[(rows[:, None] + steps).ravel(), :PARTS] = forecast[
+            :, np.minimum(steps, forecast.shape[1] - 1)
+        ].reshape(-1, PARTS)
 
     return answers, take
 
@@ -150,9 +150,9 @@ def _baseline_forecasts(
     known = forecaster.whole(training.split, column, step).panel
     fitted = FORECAST[name]((known, question.ahead))
     for each in forecaster.origins(test.split, column, step, sequence):
-        made = fitted(each.panel)
+        forecast = fitted(each.panel)
         rows = np.flatnonzero(np.isin(sequence, each.sequences))
-        take(question.begins[rows], made[np.searchsorted(each.sequences, sequence[rows])])
+        take(question.begins[rows], forecast[np.searchsorted(each.sequences, sequence[rows])])
         advance(len(rows))
     return answers, True
 

@@ -94,7 +94,7 @@ def of(
     } | {EVERYBODY: np.ones(len(target), np.bool_)}
     firsts = {system: _first(acts, sequence) for system, acts in acting.items()}
     owner = np.unique(customer, return_inverse=True)[1]
-    asked = _summed(owner, firsts[EVERYBODY], np.ones(len(target)))
+    questions = _summed(owner, firsts[EVERYBODY], np.ones(len(target)))
     money = {system: _summed(owner, rows, worth) for system, rows in firsts.items()}
     acted = {system: len(rows) for system, rows in firsts.items()}
     named = {"threshold": pays.threshold, "fixed": pays.fixed, "slope": pays.slope}
@@ -103,7 +103,7 @@ def of(
         columns["gain"] = money[CANDIDATE] - money[best]
     found = bootstrap.summaries(
         list(columns),
-        np.column_stack([*columns.values(), asked]),
+        np.column_stack([*columns.values(), questions]),
         lambda totals: PER * totals[:, :-1] / np.maximum(totals[:, -1:], 1),
         resamples=how.resamples,
         confidence=how.confidence,

@@ -79,15 +79,15 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 def of(content: Mapping[str, Any], settings: Evaluation) -> str:
     """A sentence or two for each head of which one can act; empty where there is none."""
-    told = []
+    sentences = []
     for output in headline.answered(content):
         if output.ahead:
             continue
         money = content["money"].get(output.name)
         tell = _money if money else PLAIN.get(output.kind)
         if tell is not None:
-            told.append(tell(content, output, settings))
-    return ("" if settings.language == "zh" else " ").join(filter(None, told))
+            sentences.append(tell(content, output, settings))
+    return ("" if settings.language == "zh" else " ").join(filter(None, sentences))
 
 
 def _money(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:
@@ -147,11 +147,11 @@ def _ranking(content: Mapping[str, Any], output: Output, settings: Evaluation) -
 
 def _probability(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:
     """How much of yes is among the likeliest tenth."""
-    words, told = WORDS[settings.language], content["details"][output.name]
-    if not told["deciles"]:
+    words, details = WORDS[settings.language], content["details"][output.name]
+    if not details["deciles"]:
         return words["no_lift"]
-    first = told["deciles"][0]
-    shares = {"share": f"{100 * first['share']:.3g}%", "base": f"{100 * told['share_of_yes']:.3g}%"}
+    first = details["deciles"][0]
+    shares = {"share": f"{100 * first['share']:.3g}%", "base": f"{100 * details['share_of_yes']:.3g}%"}
     return words["lift"].format(**_names(output, settings), lift=f"{first['lift']:.1f}", **shares)
 
 
@@ -168,7 +168,7 @@ def _amount(content: Mapping[str, Any], output: Output, settings: Evaluation) ->
 
 def _forecast(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:
     """How many values came where they were said to, and how far off it is beside the best simple method."""
-    words, told = WORDS[settings.language], content["details"][output.name]
+    words, details = WORDS[settings.language], content["details"][output.name]
     metric = "weighted_quantile_loss"
     covered, own = (headline.value(content, output.name, CANDIDATE, name) for name in ("coverage_80", metric))
     if covered is None or own is None:
@@ -179,7 +179,7 @@ def _forecast(content: Mapping[str, Any], output: Output, settings: Evaluation) 
         baseline = words["forecast_baseline"].format(share=share, less=less, name=figures.title(best))
     names = _names(output, settings)
     return words["forecast"].format(
-        **names, steps=len(told["by_step"]), covered=f"{100 * covered:.0f}%", baseline=baseline
+        **names, steps=len(details["by_step"]), covered=f"{100 * covered:.0f}%", baseline=baseline
     )
 
 

@@ -138,7 +138,7 @@ def _of_amount(_: Measured, content: Mapping[str, Any], output: Output, __: Eval
 
 
 def _of_forecast(measured: Measured, content: Mapping[str, Any], output: Output, _: Evaluation) -> list[Figure]:
-    shown, told = bands.chosen(measured, output), content["details"][output.name]["by_step"]
+    shown, details = bands.chosen(measured, output), content["details"][output.name]["by_step"]
     drawn = [
         _figure(
             "bands",
@@ -148,10 +148,10 @@ def _of_forecast(measured: Measured, content: Mapping[str, Any], output: Output,
             (9.2, 1.9 * len(shown)),
         )
     ]
-    if len(told) > 1:
-        alt = f"Weighted quantile loss and coverage of {output.title.lower()} from 1 to {len(told)} steps ahead."
+    if len(details) > 1:
+        alt = f"Weighted quantile loss and coverage of {output.title.lower()} from 1 to {len(details)} steps ahead."
         title = f"{output.title}: by steps ahead"
-        drawn.append(_figure("ahead", title, alt, figures.ahead(told), (9.2, 3.2)))
+        drawn.append(_figure("ahead", title, alt, figures.ahead(details), (9.2, 3.2)))
     return drawn if shown else []
 
 
@@ -281,8 +281,8 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
             return section | {"classes": detail(content, output, "per_action")}
         if output.kind != "probability":
             return section
-        told = content["details"][output.name]
-        return section | {"by_steps_seen": told["by_steps_seen"], "by_lead": told["by_lead"]}
+        details = content["details"][output.name]
+        return section | {"by_steps_seen": details["by_steps_seen"], "by_lead": details["by_lead"]}
     every = [f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in cutoffs]
     areas = [name for name in ("roc_auc",) if name in content[output.name][CANDIDATE]]
     return section | {
@@ -298,10 +298,10 @@ def console_table(content: Mapping[str, Any]) -> Any:
     from rich import box
     from rich.table import Table
 
-    asked = (
+    size = (
         f"{content['predictions']:,} predictions" if headline.ranked(content) else f"{content['positions']:,} questions"
     )
-    title = f"{content['model']}: {asked}, {content['sequences']:,} sequences"
+    title = f"{content['model']}: {size}, {content['sequences']:,} sequences"
     if headline.ranked(content) and content["coverage"] is not None:
         title += f"\n{content['coverage']:.1%} of the {headline.items(content)} are known"
     table = Table(box=box.SIMPLE, title=title)

@@ -207,10 +207,10 @@ class _Both(dict[str, Any]):
 
 
 def _both(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     for key, value in pairs:
-        made[key] = value if key not in made or _same(made[key], value) else _Both()
-    return made
+        record[key] = value if key not in record or _same(record[key], value) else _Both()
+    return record
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -170,11 +170,11 @@ Rounded = Mapping[str, tuple[int, int, int, int]]
 
 def together(first: Rounded, second: Rounded) -> dict[str, tuple[int, int, int, int]]:
     """The counts of `texts.rounded` by column, of both."""
-    made = dict(first)
+    counts = dict(first)
     for name, (long, lost, sharp, differ) in second.items():
-        before = made.get(name, (0, 0, 0, 0))
-        made[name] = before[0] + long, before[1] + lost, before[2] + sharp, max(before[3], differ)
-    return made
+        before = counts.get(name, (0, 0, 0, 0))
+        counts[name] = before[0] + long, before[1] + lost, before[2] + sharp, max(before[3], differ)
+    return counts
 
 
 def cut_off(rounded: Rounded) -> Iterator[str]:

@@ -111,8 +111,8 @@ def _block(values: Array, season: int, horizon: int) -> Array:
     errors = np.zeros((len(values), values.shape[1]))
     for order in orders(season):
         ar, ma = _polynomials(order, season)
-        made = _errors(moved, ar, ma)
-        square = (np.where(skip[..., None], 0, made) ** 2).sum(0)
+        residuals = _errors(moved, ar, ma)
+        square = (np.where(skip[..., None], 0, residuals) ** 2).sum(0)
         room = np.maximum(count - order.free - 1, 1)
         score = count[:, None] * np.log(square / count[:, None] + 1e-9) + (2 * order.free * count / room)[:, None]
         at = np.argmin(score, 1)
@@ -121,7 +121,7 @@ def _block(values: Array, season: int, horizon: int) -> Array:
         if not len(rows):
             continue
         best[rows] = found[rows]
-        own = made[:, rows, at[rows]]
+        own = residuals[:, rows, at[rows]]
         pick = [{lag: weight[at[rows]] for lag, weight in side.items()} for side in (ar, ma)]
         mean[rows], wide[rows] = _ahead(moved[rows], own, pick[0], pick[1], horizon)
         mean[rows] += center[rows]

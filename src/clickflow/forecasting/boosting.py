@@ -109,12 +109,12 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, held: Lags | None = None) 
     import lightgbm
 
     held = held or lags(known)
-    asked = training_questions(held, horizon, seed)
-    if len(asked.rows) < LEAST:
+    questions = training_questions(held, horizon, seed)
+    if len(questions.rows) < LEAST:
         return None
-    features = held.table(asked.rows, asked.origins, asked.steps)
-    level = held.level(asked.rows, asked.origins)
-    target = np.minimum(known.values[asked.rows, asked.origins + asked.steps - 1] / level, LARGEST)
+    features = held.table(questions.rows, questions.origins, questions.steps)
+    level = held.level(questions.rows, questions.origins)
+    target = np.minimum(known.values[questions.rows, questions.origins + questions.steps - 1] / level, LARGEST)
     if not target.any():
         return None
     data = lightgbm.Dataset(features, target, weight=level / level.mean(), params=COMMON, free_raw_data=False)

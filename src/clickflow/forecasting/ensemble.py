@@ -167,15 +167,15 @@ def candidates(known: Panel, horizon: int, learned: Learned, about: Counts | Non
     models = {name: model for name, model in zip(LEARNED, learned, strict=True) if model and name in methods}
     shared = next((model.shared for model in models.values()), None)
     held = None if shared is None else lags(known.as_fitted(shared))
-    made = {
+    forecasts = {
         name: models[name].forecast(known, held) if name in models else PARTS[name](known, horizon)
         for name in methods
         if name != COUNTS
     }
     if about:
-        mean: Array = np.mean([made[name][..., 0] for name in MEANS if name in made], 0)
-        made[COUNTS] = about.about(known, mean, held)
-    return np.stack([made[name] for name in methods])
+        mean: Array = np.mean([forecasts[name][..., 0] for name in MEANS if name in forecasts], 0)
+        forecasts[COUNTS] = about.about(known, mean, held)
+    return np.stack([forecasts[name] for name in methods])
 
 
 def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> Preset:
@@ -201,17 +201,17 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     half, power = ALONE[known.step]
     several = apart**power / (apart**power + half**power)
     wide = (apart / (apart + SPREAD_ALONE[known.step])) ** 2
-    asked = [_asked(known, origin, horizon, early, then if about else None, methods) for origin in origins]
+    tried = [_asked(known, origin, horizon, early, then if about else None, methods) for origin in origins]
     for number, group in enumerate(GROUPS):
-        picked = [(actual[of == number], made[:, of == number]) for actual, made, of in asked]
+        picked = [(actual[of == number], forecasts[:, of == number]) for actual, forecasts, of in tried]
         if sum(len(actual) for actual, _ in picked) < 5:
             continue
         actual = np.concatenate([actual for actual, _ in picked])
-        made = np.concatenate([made for _, made in picked], 1)
+        forecasts = np.concatenate([forecasts for _, forecasts in picked], 1)
         if not np.nansum(actual):
             continue
-        weights[group] = fit_weights(actual, made, weights[group][0], several)
-        spread[group] = fit_spread(actual, mixed(weights[group], made), wide, OUTSIDE[group])
+        weights[group] = fit_weights(actual, forecasts, weights[group][0], several)
+        spread[group] = fit_spread(actual, mixed(weights[group], forecasts), wide, OUTSIDE[group])
     return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known), net, line, about)
 
 

@@ -115,8 +115,8 @@ class Forecaster:
     def calibrated(self, head: str, yes: Array) -> Array:
         """Probabilities [n] of a head as later days bore them out."""
         shift, slope = self.calibration.get(head, (0.0, 1.0))
-        made: Array = 1 / (1 + np.exp(-(shift + slope * odds(yes))))
-        return made
+        probability: Array = 1 / (1 + np.exp(-(shift + slope * odds(yes))))
+        return probability
 
     def forecast(self, known: AsOf) -> Array:
         """Forecasts [s, h, 4] of series as of an origin; young ones drawn to what was known of their category."""
@@ -220,9 +220,9 @@ def calibrate(yes: Array, came: Array) -> tuple[float, float]:
     said = np.stack([np.ones(len(yes)), odds(yes)], 1)
     pair, start = np.zeros(2), np.array([0.0, 1.0])  # from even odds the steps do not overshoot
     for _ in range(30):
-        made = 1 / (1 + np.exp(-said @ pair))
-        slope = said.T @ (made - came) + FEW * (pair - start)
-        curve = (said * (made * (1 - made))[:, None]).T @ said + FEW * np.eye(2)
+        probability = 1 / (1 + np.exp(-said @ pair))
+        slope = said.T @ (probability - came) + FEW * (pair - start)
+        curve = (said * (probability * (1 - probability))[:, None]).T @ said + FEW * np.eye(2)
         pair = pair - np.linalg.solve(curve, slope)
     return round(float(pair[0]), 9), round(float(pair[1]), 9)
 

@@ -49,13 +49,13 @@ class Gru:
         states = np.stack(self._run("decoder", ahead, state), 1)
         hidden = np.maximum(self._layer("hidden", np.concatenate([states, ahead], -1)), 0)
         over = answers(np.logaddexp(0, self._layer("out", hidden)))
-        made: Array = np.maximum(over, 0) * held.level(rows, origins)[:, None, None]
-        made[..., 1:] = np.sort(made[..., 1:], -1)
-        return made
+        units: Array = np.maximum(over, 0) * held.level(rows, origins)[:, None, None]
+        units[..., 1:] = np.sort(units[..., 1:], -1)
+        return units
 
     def _layer(self, name: str, values: Array) -> Array:
-        made: Array = np.einsum("...i,oi->...o", values, self.weights[f"{name}.weight"]) + self.weights[f"{name}.bias"]
-        return made
+        out: Array = np.einsum("...i,oi->...o", values, self.weights[f"{name}.weight"]) + self.weights[f"{name}.bias"]
+        return out
 
     def _run(self, name: str, values: Array, state: Array) -> list[Array]:
         """The state after each step of `values` [s, t, f]."""
@@ -171,11 +171,11 @@ def _train(held: Lags, count: Array, horizon: int, rng: np.random.Generator) -> 
         x, z, y, w = (torch.tensor(each, dtype=torch.float32) for each in drawn)
         states, _ = net["decoder"](z, net["encoder"](x)[1])
         hidden = nn.functional.dropout(torch.relu(net["hidden"](torch.cat([states, z], -1))), 0.1)
-        made = answers(nn.functional.softplus(net["out"](hidden)))
-        cut = torch.relu(made[..., 1:]) + 0.01 * torch.clamp(made[..., 1:], max=0)
+        forecast = answers(nn.functional.softplus(net["out"](hidden)))
+        cut = torch.relu(forecast[..., 1:]) + 0.01 * torch.clamp(forecast[..., 1:], max=0)
         over = y[..., None] - cut
         loss = torch.maximum(quantiles * over, (quantiles - 1) * over).mean(-1)
-        loss = loss + MEAN * ((y - made[..., 0]) ** 2).clamp(max=100)
+        loss = loss + MEAN * ((y - forecast[..., 0]) ** 2).clamp(max=100)
         optimiser.zero_grad()
         ((loss * w).sum() / (w > 0).sum()).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -31,12 +31,12 @@ def tsb(known: Panel, horizon: int) -> Array:
 
 
 def _best(values: Array, horizon: int, methods: list[Callable[[Array], Array]]) -> Array:
-    made = np.stack([method(values) for method in methods])  # [g, s, t + 1]: made before each period
-    errors = values[None] - made[..., :-1]
+    forecasts = np.stack([method(values) for method in methods])  # [g, s, t + 1]: made before each period
+    errors = values[None] - forecasts[..., :-1]
     half = values.shape[1] // 4
     chosen = np.argmin(np.nan_to_num(np.nansum(errors[..., half:] ** 2, 2)), 0)
     rows = np.arange(len(values))
-    mean = made[chosen, rows, -1]
+    mean = forecasts[chosen, rows, -1]
     error = errors[chosen, rows]
     weight = (1 - FORGET) ** np.arange(values.shape[1])[::-1] * ~np.isnan(error)
     variance = np.nansum(weight * error**2, 1) / np.maximum(weight.sum(1), 1e-9)

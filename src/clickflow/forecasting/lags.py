@@ -98,8 +98,8 @@ class Lags:
             sold += np.where(there, value, 0.0)
             usual += np.where(there, own, 0.0)
         level = np.divide(sold, usual, out=np.full(len(rows), np.nan), where=usual > 0)
-        made: Array = level * self.ratio(rows, origins, target)
-        return made
+        expected: Array = level * self.ratio(rows, origins, target)
+        return expected
 
     def table(self, rows: Array, origins: Array, steps: Array) -> Array:
         """Features float32 [n, f] of the value `steps` (from 1 on) periods after each origin, whose last known period

@@ -46,8 +46,8 @@ def seasonal_level(known: Panel, horizon: int) -> Array:
         origins = (~np.isnan(_errors(plain, level, int(steps[0]), begin))).sum(1)
         out[:, steps - 1, 1:] += (_quantiles(errors, origins) * root[:, -1:])[:, None]
     out *= factors[:, np.arange(horizon) % season, None]
-    made: Array = np.maximum(out, 0)
-    return made
+    forecast: Array = np.maximum(out, 0)
+    return forecast
 
 
 def usual(known: Panel) -> Array:
@@ -104,8 +104,8 @@ def _levels(plain: Array, season: int, horizon: int, begin: int) -> Array:
         for t in range(periods):
             now = plain[:, t]
             level[:, t + 1] = level[:, t] + alpha * np.where(np.isnan(now), 0.0, now - level[:, t])
-        asked = sorted({1, (horizon + 1) // 2, horizon})
-        squares = [np.nansum(_errors(plain, level, step, begin) ** 2, 1) for step in asked if step < periods - begin]
+        steps = sorted({1, (horizon + 1) // 2, horizon})
+        squares = [np.nansum(_errors(plain, level, step, begin) ** 2, 1) for step in steps if step < periods - begin]
         loss = np.sum(squares, 0) if squares else np.zeros(series)
         better = loss < best
         best[better], out[better] = loss[better], level[better]

@@ -80,5 +80,5 @@ def advice(forecast: Array, *, lead_time: int, every: int, service_level: float)
 
 def cost(actual: Array, stock: Array, costs: Costs) -> float:
     """What it would have cost to have `stock` [s] for the units `actual` [s, h] of the whole horizon."""
-    asked = np.nansum(actual, 1)
-    return float((costs.short * np.maximum(asked - stock, 0) + costs.left * np.maximum(stock - asked, 0)).sum())
+    demand = np.nansum(actual, 1)
+    return float((costs.short * np.maximum(demand - stock, 0) + costs.left * np.maximum(stock - demand, 0)).sum())

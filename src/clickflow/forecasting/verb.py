@@ -62,14 +62,16 @@ def run(params: Params, paths: Paths, asked: Asked, *, out: Path | None, top: in
 def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
     """A row a series, the largest first: units ahead by period, order advice, trend."""
     preset = ensemble.fit(held.panel, asked.horizon, seed=seed)
-    made = preset.forecast(held.panel)
+    forecasts = preset.forecast(held.panel)
     if asked.level == "item":
         parent = np.array(held.parent)
-        made = forecaster.young(preset, held.panel, parent, made, forecaster.kin(preset, held.panel, parent, made))
+        forecasts = forecaster.young(
+            preset, held.panel, parent, forecasts, forecaster.kin(preset, held.panel, parent, forecasts)
+        )
     level = asked.costs.service_level
-    order = stock.advice(made, lead_time=asked.lead_time, every=asked.every, service_level=level)
-    moving = trend.forecast_trend(held.panel, made)
-    mean, _ = stock.total(made)
+    order = stock.advice(forecasts, lead_time=asked.lead_time, every=asked.every, service_level=level)
+    moving = trend.forecast_trend(held.panel, forecasts)
+    mean, _ = stock.total(forecasts)
     return [
         {
             asked.level: held.panel.ids[row],
@@ -77,7 +79,7 @@ def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
             "expected": round(float(mean[row]), 2),
             "periods": [
                 dict(zip(("expected", "low_10", "middle", "high_90"), map(float, period.round(2)), strict=True))
-                for period in made[row]
+                for period in forecasts[row]
             ],
             "reorder_point": int(order.reorder_point[row]),
             "order_quantity": int(order.order_quantity[row]),
@@ -99,16 +101,16 @@ def past(held: Panel, asked: Asked, seed: int) -> dict[str, Any] | None:
     at = [origin for origin in at if origin >= shop.LEAST[asked.step]]
     if not at:
         return None
-    actual, scale, made = [], [], {name: [] for name in ("preset", *LOCAL)}  # type: ignore[var-annotated]
+    actual, scale, forecasts = [], [], {name: [] for name in ("preset", *LOCAL)}  # type: ignore[var-annotated]
     costs, named = {"preset": 0.0, "as_before": 0.0}, {"preset": [0, 0], "moving_average": [0, 0]}
     for origin in at:
         known, after = held.before(origin), held.following(origin, asked.horizon)
         preset = ensemble.fit(known, asked.horizon, seed=seed).forecast(known)
         actual.append(after)
         scale.append(scores.naive_error(known.values, known.season))
-        made["preset"].append(preset)
+        forecasts["preset"].append(preset)
         for name, method in LOCAL.items():
-            made[name].append(method(known, asked.horizon))
+            forecasts[name].append(method(known, asked.horizon))
         stocks = {
             "preset": stock.enough(preset, asked.costs.service_level),
             "as_before": np.nansum(known.values[:, -asked.horizon :], 1),
@@ -122,7 +124,7 @@ def past(held: Panel, asked: Asked, seed: int) -> dict[str, Any] | None:
         for name, moving in trends.items():
             named[name] = [a + b for a, b in zip(named[name], trend.precision(moving, known, after), strict=True)]
     truth, scales = np.concatenate(actual), np.concatenate(scale)
-    worth = {name: scores.summary(truth, np.concatenate(parts), scales) for name, parts in made.items()}
+    worth = {name: scores.summary(truth, np.concatenate(parts), scales) for name, parts in forecasts.items()}
     return {
         "origins": [str(day) for day in held.dates(np.array(at))],
         "preset": worth.pop("preset"),

@@ -50,8 +50,8 @@ def newest(parts: Mapping[str, PackedSplit], as_of: int | None) -> int | None:
 
 def spacing(stored: Mapping[str, PackedSplit]) -> float:
     """The days from one cut-off of a store to the next; 0 where it has fewer than two."""
-    asked = [np.unique(split.cut_off) for split in stored.values() if split.cut_off is not None]
-    gaps = np.diff(np.unique(np.concatenate(asked))) if asked else np.zeros(0)
+    cut_offs = [np.unique(split.cut_off) for split in stored.values() if split.cut_off is not None]
+    gaps = np.diff(np.unique(np.concatenate(cut_offs))) if cut_offs else np.zeros(0)
     return float(gaps.min()) / DAY if len(gaps) else 0.0
 
 

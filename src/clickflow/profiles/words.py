@@ -106,7 +106,7 @@ def traits(customers: Customers, embedding: Embedding, segment: Ints, count: int
     """Of each segment the traits, the farthest first; one that reads the same as for all is none."""
     standing = embedding.standing(customers)
     middle = standing.mean(axis=0)
-    found = []
+    of_segments = []
     for each in range(count):
         rows = np.flatnonzero(segment == each)
         told: list[Trait] = []
@@ -125,8 +125,8 @@ def traits(customers: Customers, embedding: Embedding, segment: Ints, count: int
                 "zh": f"{chinese.format(texts[0])}（全部顾客：{texts[1]}）",
             }
             told.append(Trait(name, own, every, float(away[k]), words))
-        found.append(told)
-    return found
+        of_segments.append(told)
+    return of_segments
 
 
 def _middle(values: "np.typing.NDArray[np.float64]") -> float:

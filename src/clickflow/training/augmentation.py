@@ -97,5 +97,5 @@ def unsaid(
     """
     beside, support = before
     same = batch.inputs["item"] == was.inputs["item"]
-    asked = batch.targets[head][0] == was.targets[head][0]
-    return beside * same[:, None, :] * asked[:, :, None], support * same
+    same_target = batch.targets[head][0] == was.targets[head][0]
+    return beside * same[:, None, :] * same_target[:, :, None], support * same

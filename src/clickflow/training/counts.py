@@ -125,15 +125,15 @@ def _latest(split: PackedSplit) -> int:
 
 def questions_of(head: Head, split: PackedSplit, card: Card, since: int = 0) -> tuple[Array, Array]:
     """The sequences with a right answer that is known, and all of these [n, most]; NOTHING in between and behind."""
-    asked = _asked(split, since)
-    event, end = (np.asarray(each, np.int64)[asked] for each in (split.end, split.until))
+    sequences = _asked(split, since)
+    event, end = (np.asarray(each, np.int64)[sequences] for each in (split.end, split.until))
     if head.all_targets is not None:
         target = head.all_targets(split, event - 1, end, card)
     else:
         target = head.targets(split, event - 1, end, card)[:, None]
     target = np.where((target >= FIRST_ITEM) & (target < card.known), target, NOTHING)
     some = (target != NOTHING).any(1)
-    return asked[some], target[some]
+    return sequences[some], target[some]
 
 
 def _categories(folder: Path) -> Array:

@@ -94,13 +94,13 @@ def _calibration(spec: Model, folder: Path, card: Card, model: Forecaster, seed:
     early = forecaster.fit(train_part, model.column, model.step, model.preset.horizon, seed, spec.forecast.gru)
     said: dict[str, list[tuple[Any, Any]]] = {name: [] for name in read}
     for known in forecaster.origins(valid, model.column, model.step):
-        made = early.forecast(known)
+        forecast = early.forecast(known)
         end, until = (np.asarray(each, np.int64)[known.sequences] for each in (valid.end, valid.until))
         for name, of_forecast in read.items():
             assert of_forecast is not None
             target = HEADS[name].targets(valid, end - 1, until, card)
             asks = target != NOTHING
-            yes = of_forecast(known.panel.values[:, -made.shape[1] :], made)
+            yes = of_forecast(known.panel.values[:, -forecast.shape[1] :], forecast)
             said[name].append((yes[asks], target[asks]))
     joined = {name: [np.concatenate(each) for each in zip(*pairs, strict=True)] for name, pairs in said.items()}
     return {name: forecaster.calibrate(yes, came) for name, (yes, came) in joined.items()}
@@ -108,13 +108,13 @@ def _calibration(spec: Model, folder: Path, card: Card, model: Forecaster, seed:
 
 def _ahead(model: Forecaster, split: PackedSplit, horizon: int) -> float:
     """The weighted quantile loss of all that a split asks."""
-    actual, made = [np.zeros((0, horizon))], [np.zeros((0, horizon, 4))]
+    actual, forecasts = [np.zeros((0, horizon))], [np.zeros((0, horizon, 4))]
     for known in forecaster.origins(split, model.column, model.step) if split.n_sequences else ():
         end = np.asarray(split.end)[known.sequences]
         actual.append(np.asarray(getattr(split, model.column)[end[:, None] + np.arange(horizon)], np.float64))
-        made.append(model.forecast(known))
+        forecasts.append(model.forecast(known))
     truth = np.concatenate(actual)
-    return scores.summary(truth, np.concatenate(made), np.ones(len(truth)))["weighted_quantile_loss"]
+    return scores.summary(truth, np.concatenate(forecasts), np.ones(len(truth)))["weighted_quantile_loss"]
 
 
 def ahead(card: Card, folder: Path) -> int:

@@ -47,15 +47,15 @@ class Reader:
 
     def _at_cut_off(self, split: "PackedSplit", sequence: Ints) -> Floats:
         assert split.cut_off is not None
-        asked = Spans(*(np.asarray(each)[sequence] for each in (split.begin, split.end, split.cut_off)))
-        table: Floats = features.compute(self.unit, split, asked, self.sizes, self.sizes.hand_made)
+        spans = Spans(*(np.asarray(each)[sequence] for each in (split.begin, split.end, split.cut_off)))
+        table: Floats = features.compute(self.unit, split, spans, self.sizes, self.sizes.hand_made)
         return table
 
     def _compute(self, split: "PackedSplit", event: Ints) -> Floats:
         offsets = np.asarray(split.offsets, np.int64)
         begin = offsets[np.searchsorted(offsets, event, side="right") - 1]
-        asked = Spans(begin, event + 1, np.asarray(split.time)[event])
-        table: Floats = features.compute(self.unit, split, asked, self.sizes, self.sizes.hand_made)
+        spans = Spans(begin, event + 1, np.asarray(split.time)[event])
+        table: Floats = features.compute(self.unit, split, spans, self.sizes, self.sizes.hand_made)
         return table
 
 

@@ -54,7 +54,7 @@ def _questions(
     known, device = network.sizes.known, network.items.device
     asking = {name: objectives(network.spec, network.sizes)[name]}
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    was_training, asked = network.training, 0
+    was_training, questions = network.training, 0
     network.eval()
     with torch.inference_mode():
         table = network.directions(network.items)
@@ -62,7 +62,7 @@ def _questions(
             batch = gather(split, windows.take(chosen), network.inputs, asking, known, reader(network))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
             targets = torch.from_numpy(batch.targets[name][0]).to(device)
-            row, column = (targets != NOTHING).nonzero()[: wanted - asked].unbind(1)
+            row, column = (targets != NOTHING).nonzero()[: wanted - questions].unbind(1)
             if not len(row):
                 continue
             reading = network.read(inputs, table)[name]
@@ -75,7 +75,7 @@ def _questions(
                 items, shares = head.added(read.mixture, reading.items, row, column)
                 more = (shares * (items == target)).sum(-1)
             parts.append((scores[:, FIRST_ITEM:], scores.gather(1, target).squeeze(1), share, more))
-            asked += len(row)
+            questions += len(row)
     network.train(was_training)
     if not parts:
         return None

@@ -88,17 +88,17 @@ class Trainer:
             if reader is not None and isinstance(objective, ClassesObjective):
                 objective.begin_hand_made(cast("Classes", head), training, reader)
         self.batches = len(self.plan(0))
-        asked = self.cut(validation) if validation is not None and validation.n_sequences else None
-        self.open = spec.budget.epochs is None and asked is not None and len(asked) > 0
+        held_out = self.cut(validation) if validation is not None and validation.n_sequences else None
+        self.open = spec.budget.epochs is None and held_out is not None and len(held_out) > 0
         self.epochs = spec.budget.epochs or (budget.OPEN if self.open else budget.by_size(training.n_events))
         self.steps = self.batches * self.epochs
         self.looks = budget.looks(self.batches) if self.open else [self.batches]
         self.asked: Windows | None = None
-        if asked is not None and len(asked):
+        if held_out is not None and len(held_out):
             low, high = VALID_QUESTIONS
             if self.open:
                 high = max(low, min(high, round(VALID_SHARE * training.n_events)))
-            self.asked = sample(asked, min(high, max(low, VALID_SCORES // sizes.known)))
+            self.asked = sample(held_out, min(high, max(low, VALID_SCORES // sizes.known)))
 
     def cut(self, split: "PackedSplit") -> Windows:
         """The windows of a split that this network reads."""
@@ -200,8 +200,8 @@ class Trainer:
         learned = self.state.log_variances
         if learned is None or (self.group and self.group.rank):
             return self.state.network.items.new_zeros(())
-        asked = learned.new_tensor([self.weights[name] * step.heads[name].any for name in self.spec.heads])
-        return (asked * learned).sum() / 2
+        weights = learned.new_tensor([self.weights[name] * step.heads[name].any for name in self.spec.heads])
+        return (weights * learned).sum() / 2
 
     def oppose(self, step: Step, rows: Tensor, rise: Tensor) -> None:
         """Add the gradients at the item vectors that a small move along `rise`, the loss's gradient, makes of `rows`.

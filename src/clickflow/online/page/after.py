@@ -106,8 +106,8 @@ def _ranking(
     for row, end in zip(logs, ends, strict=True):
         read = [index_of[step.item] for step in steps[:end] if step.item in index_of]
         if np.isnan(row).any() or not read:
-            asked = Question(tuple(steps[:end]))
-            instead = recommend(served, asked, Rules(k=k, output=output.name, exclude_seen=exclude_seen))
+            question = Question(tuple(steps[:end]))
+            instead = recommend(served, question, Rules(k=k, output=output.name, exclude_seen=exclude_seen))
             top.append(list(zip(instead.items, (round(score, 6) for score in instead.scores), strict=True)))
             fallback.append(instead.fallback)
         else:

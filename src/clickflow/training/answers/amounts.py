@@ -42,21 +42,21 @@ class AmountsObjective(Objective):
         """Set the bias of `module` to what the training part has: the share that is above 0, and the mean and deviation
         of the logs of these. DataError where none is.
         """
-        positive, logs, squares, asked = 0, 0.0, 0.0, 0
+        positive, logs, squares, count = 0, 0.0, 0.0, 0
         for event, end in training.asked_in_chunks(CHUNK):
             amount = self.head.targets(training, event, end, self.sizes)
-            asked += int((amount != NOTHING).sum())
+            count += int((amount != NOTHING).sum())
             own = np.log(amount[amount > 0])
             positive, logs, squares = positive + len(own), logs + own.sum(), squares + (own * own).sum()
         if not positive:
             raise DataError(
-                f"{self.head.name}: of {asked:,} answers of the training part none is above 0: nothing can be learned",
+                f"{self.head.name}: of {count:,} answers of the training part none is above 0: nothing can be learned",
                 kept="the last trained model",
                 next_step="take the head out of the model's heads, or ingest a log that has such answers",
             )
         mean = logs / positive
         wide = min(max(math.sqrt(max(squares / positive - mean * mean, 0.0)), 2 * NARROWEST), WIDEST)
-        share = (positive + 0.5) / (asked + 1)
+        share = (positive + 0.5) / (count + 1)
         with torch.no_grad():
             module.score.bias.copy_(torch.tensor([math.log(share / (1 - share)), mean, math.log(math.expm1(wide))]))
 

@@ -102,8 +102,8 @@ class ClassesObjective(Objective):
         for event, end in training.asked_in_chunks(CHUNK):
             then = self.head.targets(training, event, end, self.sizes)
             now = np.minimum(np.asarray(training.action[event]).astype(np.int64), codes - 1)
-            asked = then != NOTHING
-            pairs = (now * classes + np.minimum(then, classes - 1))[asked]
+            answered = then != NOTHING
+            pairs = (now * classes + np.minimum(then, classes - 1))[answered]
             counts += np.bincount(pairs, minlength=codes * classes).reshape(codes, classes)
         if self.head.kind == "probability" and not counts[:, 1].any():
             raise DataError(
@@ -127,8 +127,8 @@ class ClassesObjective(Objective):
         assert module.hand_made is not None
         event, end = (np.concatenate(each) for each in zip(*training.asked_in_chunks(CHUNK), strict=True))
         then = self.head.targets(training, event, end, self.sizes)
-        asked = np.flatnonzero(then != NOTHING)
-        rows = asked[:: max(1, len(asked) // REGRESSED)]
+        answered = np.flatnonzero(then != NOTHING)
+        rows = answered[:: max(1, len(answered) // REGRESSED)]
         target = torch.from_numpy(then[rows])
         read = reader.read(training, event[rows]) if training.cut_off is None else reader.as_of(training, rows)
         values = torch.from_numpy(read)

@@ -156,7 +156,7 @@ class RankingObjective(Objective):
         negatives, bias, times = self.draw(random)
         if not any((each != NOTHING).any() for each in targets):
             negatives, bias, times = negatives[:0], bias[:0], times[:0]
-        needed, asked = [], []
+        needed, questions = [], []
         for item in targets:
             at = np.flatnonzero(item != NOTHING)
             wanted = item.ravel()[at]
@@ -167,7 +167,7 @@ class RankingObjective(Objective):
             pairs = np.stack([hit, place[hit]])
             if counts_own(self.params):
                 pairs = np.concatenate([pairs, _own(batch_items, at, negatives)], axis=1)
-            asked.append(ItemQuestions(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
+            questions.append(ItemQuestions(to(item), to(at), (to(pairs[0]), to(pairs[1])), len(at)))
         taught: TeacherShares | None = None
         taught_by: list[Ints] = []
         if lesson is not None:
@@ -176,7 +176,11 @@ class RankingObjective(Objective):
             shares = lesson.shares.reshape(-1, lesson.shares.shape[-1])[at]
             taught = TeacherShares(to(said), to(shares), lesson.weight, lesson.temperature)
             taught_by = [said.ravel() + self.first_row]
-        return RankingQuestions(asked, to(bias), to(times), taught), [*needed, negatives + self.first_row, *taught_by]
+        return RankingQuestions(questions, to(bias), to(times), taught), [
+            *needed,
+            negatives + self.first_row,
+            *taught_by,
+        ]
 
     def loss(self, module: Ranking, questions: RankingQuestions, vectors: Sequence[Tensor], seen: Seen) -> Part:
         """As `Objective.loss`; all the later steps together weigh as much as the next one."""
