@@ -25,6 +25,7 @@ from clickflow.events.jsonlines import JsonLines
 from clickflow.events.rows import reasons_of
 from clickflow.events.shapes import shape
 from clickflow.events.tables import Table
+from clickflow.params import source
 from clickflow.system.errors import UsageError
 
 DUCK = duckdb.connect()
@@ -216,6 +217,9 @@ def test_placeholders_are_nobody(desk: Desk) -> None:
     assert desk.ingest().events["user_id"].null_count == 4
     nulls = {**desk.raw_params["source"]["nulls"], "user_id": ["0"]}  # type: ignore[index]
     assert desk.ingest(source__nulls=nulls).events["user_id"].null_count == 5
+    names = ["none", "NONE", "nil", "Undefined", "(Not Set)", "--", f"{0:08}-0000-0000-0000-{0:012}", "Nona", "u1"]
+    desk.put("a.csv", HEADER + b"".join(row(user=name, session=f"s{at}") for at, name in enumerate(names)))
+    assert desk.ingest(source__nulls={"*": source.NULLS}).events["user_id"].null_count == 7
     with pytest.raises(UsageError, match=r"source\.nulls: 'user' is no canonical column"):
         desk.ingest(source__nulls={"user": ["0"]})
 

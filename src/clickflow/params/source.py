@@ -13,6 +13,8 @@ NULLS = (
     *("null", "NULL", "Null", "None", "\\N", "nan", "NaN", "NaT", "<NA>", "NA", "N/A", "n/a", "#N/A"),
     *("#NAME?", "#REF!", "#VALUE!", "#NULL!", "#NUM!", "#DIV/0!"),
     *("undefined", "(not set)", "(none)", "(null)", "-", "—"),
+    *("none", "NONE", "nil", "Undefined", "UNDEFINED", "(Not Set)", "--", "–"),
+    "00000000-0000-0000-0000-000000000000",
 )
 """Texts that stand for nothing in most logs."""
 
