@@ -16,7 +16,7 @@ RULE = "answers all that the champion answers"
 def judge(gate: ResolvedGate, evidence: Evidence) -> Rule:
     """Every output of the champion's card is one of the candidate's, for as many steps; `may_drop` lets some go."""
     if not evidence.champion_version:
-        return Rule(rule=RULE, verdict="not_applicable", severity="hold", text="there is no champion yet")
+        return Rule(rule=RULE, verdict="not_applicable", severity="hold", text="params.yaml names no champion")
     version, said = evidence.champion_version, _said(evidence)
     if said is None:
         text = f"the evaluation does not say what version {version} answers: `dvc repro evaluate@MODEL` says it"

@@ -204,7 +204,7 @@ def _champion(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> Ru
     wanted = gate.champion
     rule = f"{'not inferior to' if wanted.rule == 'non_inferior' else 'better than'} the champion: {gate.primary}"
     if not evidence.champion_version:
-        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="there is no champion yet")
+        return Rule(rule=rule, verdict="not_applicable", severity="hold", text="params.yaml names no champion")
     if draws is None:
         return Rule(rule=rule, verdict="not_applicable", severity="hold", text=f"the model has no {gate.output} head")
     if reason := evidence.another_shop:

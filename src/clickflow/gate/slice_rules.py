@@ -22,7 +22,7 @@ def judge(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> list[R
     know are no slice here: it scores 0 there by definition, so they are judged overall, among all predictions.
     """
     if not evidence.champion_version or draws is None:
-        text = "there is no champion yet" if draws else f"the model has no {gate.output} head"
+        text = "params.yaml names no champion" if draws else f"the model has no {gate.output} head"
         return [Rule(rule="no slice drops", verdict="not_applicable", severity="hold", text=text)]
     if reason := (
         evidence.another_shop or draws.why_not(CANDIDATE, CHAMPION) or fairness.why_not(gate, evidence, draws)

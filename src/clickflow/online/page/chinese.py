@@ -70,6 +70,7 @@ FORMS = (
     ("the model has no {h} head, and version {v} has", "模型没有 {h} 这一项，而第 {v} 版有"),
     ("no baseline of {h} was evaluated", "没有评估 {h} 的任何基线"),
     ("there is no champion yet", "还没有线上模型"),
+    ("params.yaml names no champion", "params.yaml 没有指定可比较的线上模型"),
     ("a loss of at most {n} is shown", "已证明损失不超过 {n}"),
     ("a loss of at most {n} is not shown", "未能证明损失不超过 {n}"),
     ("a loss of at most {n} is not shown: the data do not tell", "未能证明损失不超过 {n}：数据不足以判断"),
