@@ -13,11 +13,23 @@ import small_models
 
 from clickflow.artefact import export
 from clickflow.artefact.artefact import load
+from clickflow.artefact.vectors import vectors
 from clickflow.baselines import CLASSES, RANKING
-from clickflow.evaluation import customers, evaluate, examples, headline, held_out, report, scoring, vocabularies
+from clickflow.evaluation import (
+    customers,
+    evaluate,
+    examples,
+    headline,
+    held_out,
+    overall,
+    report,
+    scoring,
+    vocabularies,
+)
 from clickflow.heads import outputs
 from clickflow.params.file import load as load_params
 from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
 from clickflow.system.errors import DataError
@@ -413,8 +425,10 @@ def test_two_figures_are_named_where_known_items_and_all_differ(evaluated):
 def test_the_report_shows_sessions_that_were_drawn_with_what_came_and_what_was_expected(evaluated):
     paths, params, _ = evaluated
     store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
-    made = evaluate.evaluate(artefact, store, lean(params), params.seed).examples
-    assert made == evaluate.evaluate(artefact, store, lean(params), params.seed).examples
+    measured = evaluate.evaluate(artefact, store, lean(params), params.seed)
+    again = evaluate.evaluate(artefact, store, lean(params), params.seed)
+    made = measured.examples
+    assert (made, measured.overall) == (again.examples, again.overall)
     assert len(made) == examples.SESSIONS
     page = (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
     split, steps = open_split(store, "test"), []
@@ -428,6 +442,30 @@ def test_the_report_shows_sessions_that_were_drawn_with_what_came_and_what_was_e
             assert len({item.id for item in answers}) == examples.ANSWERS
             if 1 <= each.ranks[system] <= examples.ANSWERS:
                 assert each.came in answers[: each.ranks[system]]
+
+
+def test_the_report_says_what_the_model_goes_by_and_which_items_it_takes_for_alike(evaluated):
+    paths, params, _ = evaluated
+    store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
+    found = evaluate.evaluate(artefact, store, lean(params), params.seed).overall
+    assert set(found.weights) == {"next_item", "next_action"}
+    for each in found.weights.values():
+        assert {weight.name for weight in each.heaviest} == set(artefact.inputs)
+        assert [weight.rise for weight in each.heaviest] == sorted((w.rise for w in each.heaviest), reverse=True)
+        assert each.questions > 100
+    first = found.weights["next_item"].heaviest[0]
+    assert first.name == "item"
+    assert first.rise > first.error, "without the items seen the next one is guessed worse"
+    table = vectors(artefact)
+    assert table is not None
+    own = table @ table[FIRST_ITEM]
+    own[[*range(FIRST_ITEM), FIRST_ITEM]] = -1
+    (item, near), *_ = found.alike[0].others
+    assert near == pytest.approx(own.max(), abs=1e-6)
+    assert len(found.alike) == overall.ITEMS
+    page = (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
+    assert "What the model goes by" in page
+    assert f"<code>{item.id}</code>" in page.split('id="alike"')[1]
 
 
 def test_what_a_champion_of_other_data_fits(shop, tmp_path):

@@ -65,7 +65,8 @@ def made(tmp_path_factory):
     drawn = report.draw(measured, content, settings)
 
     def page(changed):
-        return report.page(changed, drawn, measured.test.card, artefact.card, settings)
+        own = measured.examples, measured.overall
+        return report.page(changed, drawn, measured.test.card, artefact.card, settings, *own)
 
     return page, content, drawn
 

@@ -18,7 +18,7 @@ from clickflow import features
 from clickflow.artefact import asking, export
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import last, questions
-from clickflow.evaluation import headline, report, vocabularies
+from clickflow.evaluation import evaluate, headline, overall, report, vocabularies
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.models import estimators
 from clickflow.online import visits
@@ -49,6 +49,10 @@ class Shop:
     @property
     def artefact(self) -> Artefact:
         return load(self.paths.exported(MODEL))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return dict(read_json(self.paths.measured(MODEL)))
 
 
 def params_of(root: Path, kind: str, **model: Any) -> dict[str, Any]:
@@ -139,6 +143,24 @@ def test_what_each_feature_adds_sums_to_the_answer(shop: Shop) -> None:
         table = {each.feature: each for each in told.contributions.features}
         assert "steps" not in table or table["steps"].value == len(question.steps)
         assert not any("{" in line for line in words.sentences(told, "zh"))
+
+
+@pytest.mark.parametrize("shop", ["boosting"], indirect=True)
+def test_what_the_features_weigh_on_the_whole(shop: Shop) -> None:
+    params = check(yaml.safe_load(shop.paths.params.read_text(encoding="utf-8")))
+    artefact, store = shop.artefact, shop.paths.sequences("session")
+    found = evaluate.evaluate(artefact, store, params.evaluation, params.seed).overall
+    assert found is not None
+    assert not found.alike
+    assert set(found.weights) == set(HEADS)
+    for head, own in found.weights.items():
+        assert own.read == len(artefact.features)
+        assert len(own.heaviest) == min(overall.SHOWN, own.read)
+        assert own.value == pytest.approx(shop.metrics[head]["candidate"]["log_loss"]["value"], rel=0.3)
+        assert own.heaviest[0].rise > 0, head
+        assert own.heaviest[0].rise > own.heaviest[0].error, head
+    page = (shop.paths.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
+    assert all(each.name in page.split('id="overall"')[1] for own in found.weights.values() for each in own.heaviest)
 
 
 @pytest.mark.parametrize("shop", ["blend"], indirect=True)

@@ -14,6 +14,7 @@ from clickflow.evaluation import (
     held_out,
     measure,
     oracle,
+    overall,
     paragraph,
     reference,
     report,
@@ -152,7 +153,7 @@ def evaluate(
     if measured.ranked and (baseline := headline.best_baseline(measured.metrics, metric)):
         shown = examples.examples(test, training.history, candidate, measured.ranked, baseline, seed)
         measured = replace(measured, examples=shown)
-    return measured
+    return replace(measured, overall=overall.overall(test, candidate, measured.answers, seed))
 
 
 def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: Artefact, settings: Evaluation) -> None:
@@ -167,7 +168,7 @@ def write(folder: Path, measured: Measured, content: dict[str, Any], candidate: 
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
     write_text(
         folder / "report.html",
-        report.page(content, drawn, measured.test.card, candidate.card, settings, measured.examples),
+        report.page(content, drawn, measured.test.card, candidate.card, settings, measured.examples, measured.overall),
     )
 
 

@@ -64,7 +64,7 @@ def examples(
         CANDIDATE: _best(_of_artefact(test, artefact, answered.output.name, chosen)),
         baseline: _best(RANKING[baseline](past)(_recent(test, past, chosen))),
     }
-    items = _items(test.folder)
+    items = items_of(test.folder)
     shown = []
     for place, (row, question) in enumerate(zip(rows, chosen, strict=True)):
         end = int(held_out_questions.event[question])
@@ -106,7 +106,7 @@ def _best(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     return order + FIRST_ITEM
 
 
-def _items(folder: Path) -> Callable[[int], Item]:
+def items_of(folder: Path) -> Callable[[int], Item]:
     """From an index of the store to the item."""
     from pyarrow import parquet
 

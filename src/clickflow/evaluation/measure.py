@@ -16,6 +16,7 @@ from clickflow.evaluation.bootstrap import Resampling
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.held_out import HeldOut, Question, Training
 from clickflow.evaluation.oracle import Truth
+from clickflow.evaluation.overall import Overall
 from clickflow.evaluation.slices import Slicing
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ONE_STEP, ORACLE
 from clickflow.heads import outputs
@@ -42,6 +43,8 @@ class Measured:
     """By output and earlier version, whether it may have learned from each row; None where that is not known."""
     examples: Sequence[Example] = ()
     """A few sequences for the report; none without a ranking."""
+    overall: Overall | None = None
+    """What the candidate goes by on the whole, for the report."""
 
     @property
     def ranked(self) -> Answers | None:

@@ -11,6 +11,7 @@ from clickflow.evaluation.answers import KINDS, ranking
 from clickflow.evaluation.examples import Example
 from clickflow.evaluation.figures import Figure
 from clickflow.evaluation.measure import Measured
+from clickflow.evaluation.overall import Overall
 from clickflow.evaluation.systems import BEST, CANDIDATE, CHAMPION, ORACLE
 from clickflow.heads import metrics, outputs
 from clickflow.heads.head import Kind, several
@@ -229,6 +230,7 @@ def page(
     artefact: Mapping[str, Any],
     settings: Evaluation,
     examples: Sequence[Example] = (),
+    overall: Overall | None = None,
 ) -> str:
     """report.html; the same content gives the same bytes."""
     from jinja2 import Environment, StrictUndefined
@@ -253,6 +255,8 @@ def page(
         notes=headline.notes(content),
         dimensions=DIMENSIONS,
         examples=examples,
+        weights={} if overall is None else overall.weights,
+        alike=() if overall is None else overall.alike,
     )
 
 
@@ -261,6 +265,7 @@ def _section(content: Mapping[str, Any], output: Output, settings: Evaluation) -
     kind, cutoffs, first = KINDS[output.kind], sorted(settings.cutoffs), is_first(content, output)
     section: dict[str, Any] = {
         "head": output.head,
+        "output": output.name,
         "title": output.title,
         "id": PLACES[output.kind] if first else output.name,
         "figures": "" if first else f"{output.name}_",

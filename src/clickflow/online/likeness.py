@@ -1,13 +1,11 @@
 """How alike items are, to a model: the cosine of their vectors in its network; of a model without, by category."""
 
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from clickflow.artefact.artefact import MODEL
+from clickflow.artefact import vectors as in_graph
 from clickflow.online.cut import Cut
 from clickflow.online.table import highest
 from clickflow.sequences.indexes import FIRST_ITEM
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-TABLE = "items"
-"""The last part of the name of a network's table of item vectors, in the exported graph."""
-
 
 def vectors(served: "Served") -> Floats | None:
     """The vectors [known, D] of the items, each of length 1 (0: it has none); of an ensemble those of all networks side
@@ -29,7 +24,7 @@ def vectors(served: "Served") -> Floats | None:
     session = served.artefact.session
     if isinstance(session, Cut) and len(tables := session.tables) == 1:
         return tables[0]
-    return _read(served.artefact.folder, str(served.artefact.card["model_sha256"]), served.artefact.known)
+    return in_graph.vectors(served.artefact)
 
 
 def to(served: "Served", index: int, others: npt.NDArray[np.integer]) -> Floats:
@@ -60,25 +55,3 @@ def nearest(served: "Served", index: int, k: int) -> tuple[Ints, Floats] | None:
     rows, found = rows[others], found[others]
     order = np.lexsort((rows, -found))[:k]
     return rows[order], found[order]
-
-
-@lru_cache(maxsize=8)
-def _read(folder: Path, _: str, known: int) -> Floats | None:
-    """By the hash of the model beside the folder, so that another version there is another entry."""
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load(str(folder / MODEL)).graph
-    tables = [
-        np.array(numpy_helper.to_array(each), np.float32)
-        for each in graph.initializer
-        if each.name.split(".")[-1] == TABLE and len(each.dims) == 2 and each.dims[0] == known
-    ]
-    if not tables:
-        return None
-    lengths = [np.linalg.norm(table, axis=1, keepdims=True) for table in tables]
-    whole: Floats = np.concatenate(
-        [table / np.where(length > 0, length, 1) for table, length in zip(tables, lengths, strict=True)], axis=1
-    ) / np.sqrt(len(tables))
-    whole[:FIRST_ITEM] = 0  # padding and unknown are no items
-    return whole
