@@ -91,8 +91,9 @@ def train(
     `overfit` takes the same batch again and again, which must drive the loss down; `max_steps` ends training there.
     The networks of an ensemble are trained one after the other, the first as if it were alone; one that has ended is
     not trained again after a kill.
-    Where the spec names no number of epochs, `validation` decides how long it goes on (`training.budget`); with
-    `last_pass` it is learned too once it has decided (`training.last_pass`).
+    Where the spec names no number of epochs, `validation` decides how long it goes on (`training.budget`), and then how
+    the parts of an answer are mixed (`training.shares`); with `last_pass` it is learned too once it has decided
+    (`training.last_pass`).
     Raises DataError where there is nothing to learn, UsageError where the loss becomes infinite or no number.
     """
     if taught_by := teacher(spec):
@@ -240,6 +241,8 @@ def one_network(
                 checkpoints.save(progress.step, run.state.checkpoint())
         else:
             run.state.use_best()
+            if progress.done and not overfit:
+                run.fit_shares()
         run.fit_temperature()
     best = progress.best_epoch if progress.best_epoch is not None else progress.epoch
     return Trained(run.state.network.eval(), progress.history, (best,), progress.step, progress.questions)

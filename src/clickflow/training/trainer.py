@@ -24,6 +24,7 @@ from clickflow.training.batch_loss import Loss, Step, loss, part, prepare
 from clickflow.training.batches import Ints, Windows, gather, of_split, plan, random
 from clickflow.training.distillation import TeacherAnswers
 from clickflow.training.distributed import ProcessGroup
+from clickflow.training.shares import fit_shares
 from clickflow.training.state import State
 from clickflow.training.temperature import fit_temperature
 from clickflow.training.validation import answer, sample, weighted
@@ -226,6 +227,11 @@ class Trainer:
         else:
             fit_temperature(self.state.network, self.training, self.windows)
 
+    def fit_shares(self) -> None:
+        """How answers are mixed is fitted to what was held out, where that has chosen the length of training."""
+        if self.open and self.asked is not None and self.validation is not None:
+            fit_shares(self.state.network, self.validation, self.asked)
+
     def turn(self) -> None:
         """To the last pass, from the best weights; or back into it, where an earlier run was stopped in it."""
         state, progress, held_out = self.state, self.state.progress, self.validation
@@ -233,6 +239,7 @@ class Trainer:
             raise TypeError("the last pass is over what was held out, and nothing was")
         if not progress.last:
             state.use_best()
+            self.fit_shares()
             progress.batch, progress.sums, progress.last = 0, {}, True
         time = np.asarray(self.training.time), np.asarray(held_out.time)
         self.training = last_pass.joined(self.training, held_out)

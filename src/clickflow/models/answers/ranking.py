@@ -189,6 +189,18 @@ class Ranking(Answer):
             reads.append(self.decoder(readouts, reads[-1]))
         return reads[1:]
 
+    def weighing(self) -> list[Tensor]:
+        """What the parts of the answer are weighed by apart from what was read: a number each, or one by how many steps
+        ago; their weights by readout stay out.
+        """
+        weights: list[Tensor] = [self.gate.bias] if self.gate is not None else []
+        weights += [each for each in (self.returns, self.familiar) if each is not None]
+        if self.pointer is not None and self.sight is not None and self.habit is not None:
+            weights += [self.pointer.distance, self.sight.bias, self.habit.weight]
+        if self.associations is not None:
+            weights += [self.associations.attention.distance, self.associations.trust, self.associations.doubt]
+        return weights
+
     def scaled(self, queries: Tensor) -> Tensor:
         """Queries [..., D] whose products are log-probabilities, but for a constant."""
         return queries if self.sharpness is None else queries * self.sharpness.clamp(max=SHARPEST).exp()
