@@ -351,3 +351,12 @@ def test_the_verb_shows_all_that_holds_and_what_was_chosen(root, monkeypatch):
     assert "  training.threads: 1 " in page
     with pytest.raises(UsageError, match=r"no param 'trainin'; did you mean 'training'"):
         show.run(load(root / "params.yaml"), Paths(root), "trainin", as_json=True)
+
+
+def test_a_list_without_end_is_said_at_once_and_not_repeated(raw_params):
+    for name, least in (("cutoffs", 20), ("baselines", 1000)):
+        value = [1] * 30_000 if name == "cutoffs" else ["popularity"] * 30_000
+        section = {**raw_params["evaluation"], name: value}
+        with pytest.raises(UsageError, match=rf"evaluation.{name}: it has 30,000 entries, at most {least:,}") as caught:
+            check({**raw_params, "evaluation": section})
+        assert len(str(caught.value)) < 5000

@@ -59,6 +59,8 @@ def outside(value: Any, hint: Any, name: str = "", meta: Meta = NO_META) -> Iter
         for key, inner in value.items():
             yield from outside(inner, _inside(hint, Mapping), _dotted(name, key), meta)
     elif isinstance(value, tuple):
+        if len(value) > meta.most:
+            yield f"{name}: it has {len(value):,} entries, at most {meta.most:,} can be"
         for number, inner in enumerate(value):
             yield from outside(inner, _inside(hint, tuple), _dotted(name, number), meta)
     elif isinstance(value, float | int) and not isinstance(value, bool):

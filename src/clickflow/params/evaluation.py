@@ -48,7 +48,12 @@ class Costs:
 class Evaluation:
     """What is measured."""
 
-    cutoffs: Annotated[tuple[int, ...], Meta("the k of recall@k, mrr@k and ndcg@k", ge=1, le=1e6)] = (1, 5, 10, 20)
+    cutoffs: Annotated[tuple[int, ...], Meta("the k of recall@k, mrr@k and ndcg@k", ge=1, le=1e6, most=20)] = (
+        1,
+        5,
+        10,
+        20,
+    )
     budgets: Annotated[
         tuple[float, ...],
         Meta(

@@ -13,8 +13,8 @@ from clickflow.params.rules import rules
 from clickflow.params.schema import Params
 from clickflow.system.errors import UsageError, nearest
 
-SHOWN, LONGEST = 30, 200
-"""Faults in a message, and letters of a value."""
+SHOWN, LONGEST, LONGEST_LINE = 30, 200, 2000
+"""Faults in a message, letters of a value, and of a fault."""
 REMOVED: Mapping[str, str] = {"sequences.engine": "DuckDB is the only engine"}
 """Params of earlier versions that are accepted and do nothing, and why there is none any more."""
 
@@ -102,7 +102,7 @@ def _faults(params: Params) -> list[str]:
 
 
 def _faulty(where: str, faults: Sequence[str]) -> UsageError:
-    lines = [f"  {fault}" for fault in faults[:SHOWN]]
+    lines = [f"  {fault[:LONGEST_LINE]}{'…' * (len(fault) > LONGEST_LINE)}" for fault in faults[:SHOWN]]
     more = [f"  and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
     return UsageError(
         "\n".join([f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:", *lines, *more]),

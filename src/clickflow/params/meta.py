@@ -26,11 +26,16 @@ LARGEST: Mapping[str, float] = {
 """The largest number of a unit, where a field names no smaller one. The smallest is 0."""
 LONGEST_TEXT = 1000
 """Bytes."""
+LONGEST_LIST = 1000
+"""Entries."""
 
 
 @dataclass(frozen=True)
 class Meta:
-    """`text`: what it does. Bounds are of a number, or of each one in a list or mapping; `le` of a text: its bytes."""
+    """`text`: what it does. Bounds are of a number, or of each one in a list or mapping; `le` of a text: its bytes.
+
+    `most`: entries of a list.
+    """
 
     text: str
     unit: str = ""
@@ -38,6 +43,7 @@ class Meta:
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
+    most: int = LONGEST_LIST
 
     def fault(self, value: float) -> str:
         """Why a number is out of bounds; empty where it is not."""

@@ -39,7 +39,10 @@ class Source:
     encoding: Annotated[str, Meta("of text: utf-8, cp1252, latin-1, utf-16, gb18030 …")] = "utf-8"
     header: Annotated[
         tuple[str, ...] | None,
-        Meta('null: the first line names the columns; [user, item, …]: none does, these are they; []: none, "1", "2"'),
+        Meta(
+            'null: the first line names the columns; [user, item, …]: none does, these are they; []: none, "1", "2"',
+            most=10_000,
+        ),
     ] = None
     columns: Annotated[
         Mapping[str, str],
