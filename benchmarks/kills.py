@@ -7,7 +7,8 @@ changes what is kept is started as a person starts it, its whole process group k
 and run again as a person would. `equal`: the second run ends well, and what counts is as in the undisturbed run: of a
 stage dvc.lock, byte by byte; of promote and rollback the ledger's lines and the champion; of forget the events, and no
 byte of the person anywhere; of rotate-key the metrics of a model trained anew; of score the files, or the rows of the
-tables. `left`: files that the undisturbed run does not leave. A kill that came after the end is made again, earlier.
+tables. `left`: files that the undisturbed run does not leave. Where DVC's own lock was cut short, `clickflow doctor`
+is run first (`mended by`). A kill that came after the end is made again, earlier.
 """
 
 import argparse
@@ -288,6 +289,10 @@ def kill(shop: Shop, name: str, kind: Kind, whole: Mapping[str, Any], rng: rando
     except RuntimeError as error:
         # what a kill after the last effect leaves is done: a verb may say so, and refuse
         line["again"] = str(error)[-600:]
+        if "rwlock" in str(error):  # DVC's own, written in place: `clickflow doctor` removes it
+            shop.start(("clickflow", "doctor")).communicate()
+            shop.run(*kind.words)
+            line["mended by"] = "clickflow doctor"
     left = sorted(shop.listing() - whole["files"])
     line |= {"left": left} if left else {}
     try:
