@@ -118,8 +118,8 @@ class Shop:
         }
 
 
-def made(folder: Path, seed: int, *, customers: bool = False) -> Shop:
-    """The clone, its params and raw files, nothing run; `customers`: a model of theirs too."""
+def made(folder: Path, seed: int) -> Shop:
+    """The clone, its params and raw files, nothing run."""
     shop = Shop(folder / "at", folder / "kept")
     shop.folder.mkdir()
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(shop.root)], check=True)
@@ -131,10 +131,6 @@ def made(folder: Path, seed: int, *, customers: bool = False) -> Shop:
     raw["evaluation"] |= {"bootstrap": 100, "baselines": ["popularity"], "action_baselines": ["majority"]}
     raw["gate"] |= {"floors": {}, "max_latency_ms": 10_000, "beat_baselines": {}, "min_slice": 5}
     raw["quality"] |= {"max_quarantine_share": 0.5}
-    if customers:
-        raw["units"], raw["champion"] = ["session", "customer"], {MODEL: 0, "customers": 0}
-        raw["models"]["customers"] = {"unit": "customer", "kind": "logistic", "heads": {"churn": {}}}
-        raw["sequences"]["customer"] = {"horizon_days": 2, "every_days": 1}
     (shop.root / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     shop.run("clickflow", "simulate", "--events", "12000", "--seed", str(seed), "--days", "10", "--out", "../log")
     for file in (shop.folder / "log").glob("*.csv"):
