@@ -39,7 +39,13 @@ def statements(one_more: Callable[..., None]) -> None:
 
 
 def main(artefact: Path, store: Path, work: Path, count: int) -> None:
-    """Kill at `count` places, each in a folder of its own, and go on once; prints how many places there are."""
+    """Kill at `count` places, each in a folder of its own, and go on once; prints how many places there are.
+
+    Once is scored before, so that no process that is forked has a library to import.
+    """
+    (work / "first").mkdir()
+    os.environ["CLICKFLOW_SCORE_URL"] = f"sqlite:///{work}/first/scores.sqlite"
+    scoring(artefact, store, work / "first/predictions", sql=True)
 
     def scored(at: int, name: str = "") -> int:
         here = work / (name or f"at-{at}")
