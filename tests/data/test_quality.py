@@ -1,7 +1,9 @@
 """The stage `validate`: a clean log passes, and each fault breaks its own rule and no other."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -362,3 +364,33 @@ def test_an_empty_day_and_a_single_moment_are_no_crash(place: Path, raw_params: 
     pq.write_table(SCHEMA.empty_table(), paths.events / "day=2026-01-05/events.parquet")
     verdict = run(paths, raw_params, min_events=1)
     assert broken(verdict)["critical"] == ["enough_events", "accepted_rows_there"]
+
+
+KILLED = """
+import os, signal, sys
+from clickflow.cli import main
+from clickflow.quality import judge
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+judge.write_tables = die
+sys.argv = ["clickflow", "validate"]
+main()
+"""
+
+
+def test_what_a_killed_run_leaves_lies_in_the_checkout_until_the_next(
+    place: Path, root: Path, raw_params: dict[str, Any]
+) -> None:
+    paths = write(place, clean_rows())
+    shutil.copy(root / "params.yaml", place)
+    temporary = place / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=place, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert not any(temporary.iterdir()), "rows of the log lie where nobody looks"
+    assert list((place / "reports").glob(".*"))
+    run(paths, raw_params)
+    assert not list((place / "reports").glob(".*")), "what the killed run left is still there"

@@ -1,6 +1,5 @@
 """The stage `validate`: the events checked against the suites in expectations/."""
 
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,12 +39,12 @@ def run(params: Params, paths: Paths) -> None:
     dated = params.quality.max_age_days is not None and manifest.clock(paths.events)
     now = (as_of or datetime.now(UTC)) if dated else None
 
-    with tempfile.TemporaryDirectory(prefix="clickflow-validate-") as scratch:
-        log = open_log(day_files, params.quality.memory_gb, Path(scratch) / "spill")
+    with files.scratch_folder(paths.data_docs) as scratch:
+        log = open_log(day_files, params.quality.memory_gb, scratch / "spill")
         with console.progress("validating", total=len({file.parent for file in day_files})) as advance:
             profile = measure(log, rows, card, now, advance)
         tables = _tables(profile, log.columns, sample(log, int(profile.log["events"] or 0)))
-        context = Path(scratch) / "context"
+        context = scratch / "context"
         rules = suites.prepare(paths.root / "expectations", context, known, _columns(tables))
         judge.write_tables(context, tables)
         moment = profile.last_event or datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,10 +4,8 @@ Number and sort (engine), cut by the unit's rules (cutting), or sum (summed), sp
 (vocabulary), pack.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from clickflow.sequences.units.unit import Rules, Unit
 from clickflow.sequences.vocabulary import Vocabulary
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
-from clickflow.system.files import read_json, replacing
+from clickflow.system.files import read_json, replacing, scratch_folder
 from clickflow.system.paths import Paths
 
 
@@ -59,7 +57,7 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
     if rules is not None:
         _check(rules, unit)
     clock = manifest.clock(events)
-    with _scratch(out) as scratch, replacing(out, seal=integrity.seal) as fresh:
+    with scratch_folder(out) as scratch, replacing(out, seal=integrity.seal) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
             if rules is None:
                 made = _summed(connection, events, settings, unit, scratch, clock=clock)
@@ -312,15 +310,3 @@ def _check(rules: Rules, unit: Unit) -> None:
             f"there is {', '.join(EVENT_TYPES)}",
             kept="nothing was run",
         )
-
-
-@contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    """A folder beside `out` for what is too large for memory; it is removed, also what a killed run left in it."""
-    folder = out.with_name(f".{out.name}.scratch")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

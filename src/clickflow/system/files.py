@@ -268,6 +268,18 @@ def tidy(left: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for what is in the making; it is removed, also what a killed run left in it."""
+    folder = out.with_name(f".{out.name}.scratch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def alive(pid: int) -> bool:
     """Whether there is a process of that number."""
     try:
