@@ -59,9 +59,10 @@ REASONS = {
     "not_scalar": "a list or an object stands where one value is due",
     "inexact_id": "an id is a number that has lost digits: 2^53 or more as a floating number, or rounded (1.23457e+06)",
     "unparseable_time": "no time, not one of the given format, or before 1970",
-    "ambiguous_time": "the clock of source.timezone shows this time twice: it is put back there; or its zone is "
-    "letters of several zones (BST, CST, IST)",
-    "nonexistent_time": "the clock of source.timezone never shows this time: it is put forward there",
+    "ambiguous_time": "the clock of source.timezone, or of the zone that the time names (`Europe/Berlin`), shows this "
+    "time twice: it is put back there; or its zone is letters of several zones (BST, CST, IST), or of winter's time in "
+    "summer (CET, PST)",
+    "nonexistent_time": "that clock never shows this time: it is put forward there",
     "future_time": "later than source.as_of (or the clock) and the tolerance",
     "unknown_type": "the event type is missing, or neither canonical nor mapped by source.event_types",
     "null_item": "the type needs an item and there is none",
