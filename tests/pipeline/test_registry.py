@@ -1,6 +1,7 @@
 """Promote, rollback, open and status, through the command line, on a real MLflow over SQLite."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -421,6 +422,40 @@ def test_a_registry_that_cannot_be_reached_is_named(
         assert uri in said
         assert "MLFLOW_TRACKING_URI" in said
     assert lines(bare) == []
+
+
+OPENED = """
+import os, signal, sys
+from pathlib import Path
+from clickflow.params.file import load
+from clickflow.system.paths import Paths
+from clickflow.tracking import mlflow_client
+
+paths = Paths(Path.cwd())
+if sys.argv[1:] == ["killed"]:
+    import mlflow.store.db.utils as database
+
+    upgrade = database._upgrade_db
+    database._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)
+mlflow_client.connect(load(paths.params), paths)
+"""
+
+
+def test_a_new_store_is_opened_by_several_at_once_and_after_a_kill(bare: Paths) -> None:
+    """MLflow makes the tables of a new store step by step; two that did so at once, or a kill, spoilt it for good."""
+    command = [sys.executable, "-c", OPENED]
+    killed = subprocess.run([*command, "killed"], cwd=bare.root, capture_output=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (bare.home / "mlflow.db").exists()
+    several = [
+        subprocess.Popen(command, cwd=bare.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(3)
+    ]
+    for one in several:
+        said, _ = one.communicate(timeout=120)
+        assert one.returncode == 0, said
+    assert not list(bare.home.glob(".mlflow.db.*.new*")), "what the killed one left is still there"
+    assert mlflow_client.connect(params_of(bare), bare).client.search_experiments()
 
 
 def test_passwords_are_not_shown() -> None:

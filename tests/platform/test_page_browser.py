@@ -263,6 +263,23 @@ def test_a_visit_is_found_read_and_asked_why_and_what_if(reader: Reader) -> None
     assert page.locator("ol.ranked .what b").first.inner_text() != first, "what it says would change it does"
 
 
+def test_what_is_below_the_reasons_stays_where_it_is_while_others_are_awaited(reader: Reader) -> None:
+    """A press is lost where the button has moved from under it."""
+    reader.page.set_viewport_size({"width": 1000, "height": 900})  # too narrow for two columns
+    page = reader.see(f"session/{VISIT}")
+    expect(page.locator("#whyhead")).to_be_visible()
+    reader.settled()
+    asked: list[sync_api.Route] = []
+    page.route("**/v1/console/explain", lambda route: asked.append(route))
+    place = "document.querySelector('#answerhead').getBoundingClientRect().top + scrollY"
+    at = page.evaluate(place)
+    page.locator(".step .select").nth(1).click()
+    expect(page.locator(".why .loading")).to_have_count(1)
+    assert page.evaluate(place) == pytest.approx(at, abs=0.1)
+    asked[0].continue_()
+    reader.settled()
+
+
 def two_models(route: sync_api.Route) -> None:
     """As if a second model of visits answered too."""
     body = route.fetch().json()
@@ -312,6 +329,7 @@ def test_what_other_models_say_of_a_visit_stands_beside_and_is_shown_step_by_ste
     page.locator("header.who select").select_option("other")
     reader.settled()
     expect(page.locator(".chartbox .headline strong")).to_contain_text("%")
+    expect(page.locator("#whyhead")).to_be_visible()  # what is below it has its place
     page.get_by_role("button", name=re.compile("Show .* step by step")).click()
     reader.settled()
     expect(page.locator("header.who select")).to_have_value(MODEL)

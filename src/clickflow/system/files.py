@@ -237,6 +237,18 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 @contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """A name beside `file` under which another writes it: `file` is there once all of it is on disk, or is not."""
+    with _beside(file, ".new") as fresh:
+        try:
+            yield fresh
+            put_in_place(fresh, file)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
 def _beside(path: Path, ending: str) -> Iterator[Path]:
     """The name under which a new `path` is made; what ended processes left under such names is removed first."""
     for left in _left(path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.params.schema import Params
+from clickflow.system import files, locks
 from clickflow.system.console import say
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
@@ -27,6 +28,8 @@ IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOU
 """How long a server that does not answer is waited for: of who needs it, and of who can go on without."""
 SILENT = 5.0
 """Seconds of waiting after which it is said what for."""
+OPENING = 60.0
+"""Seconds that another process may take to open the same file."""
 CONNECTING = "10"
 """Seconds that a PostgreSQL may take to let in: by itself it is waited for without end."""
 
@@ -90,18 +93,45 @@ def connect(params: Params, paths: Paths, *, patient: bool = True) -> Store:
             warnings.simplefilter("ignore")
             from mlflow import MlflowClient
 
-            try:
-                client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            except ValueError as error:  # such as a port that is no number
-                raise UsageError(
-                    f"{without_password(uri)!r} is not the address of an MLflow registry",
-                    kept="nothing was changed",
-                    next_step="mend registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI",
-                ) from error
-            store = Store(uri, artifacts, client)
-            store.client.search_registered_models(max_results=1)
+            with _alone(uri):
+                try:
+                    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+                except ValueError as error:  # such as a port that is no number
+                    raise UsageError(
+                        f"{without_password(uri)!r} is not the address of an MLflow registry",
+                        kept="nothing was changed",
+                        next_step="mend registry.mlflow_uri in params.yaml or MLFLOW_TRACKING_URI",
+                    ) from error
+                store = Store(uri, artifacts, client)
+                store.client.search_registered_models(max_results=1)
         _opened[uri, artifacts] = store
     return _opened[uri, artifacts]
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """A SQLite store is opened by one process at a time, and one that is not there yet is made beside its place first:
+    MLflow changes the tables of a new store a hundred times, and neither a second process nor a kill may come between.
+    """
+    if not uri.startswith("sqlite:///") or "?" in uri:
+        yield
+        return
+    import mlflow.store.db.utils as database
+
+    file = Path(uri.removeprefix("sqlite:///"))
+    refusal = ClickflowError(
+        f"another process has been opening {file} for {OPENING:.0f} s",
+        kept="nothing was changed",
+        next_step="see which one it is (`fuser`), then run the command again",
+    )
+    lock = file.with_name(f".{file.name}.lock")
+    with locks.held(lock, refusal, waiting=f"another process is opening {file}", patience=OPENING):
+        if not file.exists():
+            with files.whole(file) as fresh:
+                engine = database.create_sqlalchemy_engine(f"sqlite:///{fresh}")
+                database._initialize_tables(engine)
+                engine.dispose()
+        yield
 
 
 _THEIRS = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "botocore", "boto3", "psycopg"}

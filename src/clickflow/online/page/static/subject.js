@@ -141,7 +141,7 @@ function show(pane, found, models, alive) {
     const upTo = view.rows.slice(0, view.cursor + 1).filter(inNow);
     view.why = upTo.length ? "wait" : null;
     paintWhy();
-    if (!upTo.length) return;
+    if (!upTo.length) return void (reasons.style.minHeight = "");
     try {
       const { output, target, kind } = view.question;
       const said = await post(
@@ -241,8 +241,10 @@ function show(pane, found, models, alive) {
     answers(right, view);
     paintWhy();
   }
+  /** Reasons that are awaited keep the room of the last ones: what stands below does not move while it is pressed. */
   function paintWhy() {
     paintChart();
+    reasons.style.minHeight = view.why === null || view.why === "wait" ? `${reasons.getBoundingClientRect().height}px` : "";
     why(reasons, view);
     steps.paint();
   }
