@@ -391,6 +391,7 @@ def test_what_a_killed_run_leaves_lies_in_the_checkout_until_the_next(
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=place, env=environment, capture_output=True, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert not any(temporary.iterdir()), "rows of the log lie where nobody looks"
-    assert list((place / "reports").glob(".*"))
+    (left,) = (place / "reports").glob(".*")
+    assert left.stat().st_mode & 0o777 == 0o700
     run(paths, raw_params)
     assert not list((place / "reports").glob(".*")), "what the killed run left is still there"

@@ -250,16 +250,17 @@ def _left(
     if dry:
         return left
     databases = leftovers.unvacuumed(paths.home, who)
-    left += [f"{file}: a database that names them" for file in databases]
-    for found in leftovers.remaining(params, paths, who):
-        if str(found) not in databases:
-            left.append(f"{found}: {'a database that' if leftovers.is_database(found) else 'it'} names them still")
+    left += [f"{found}: a database that names them" for found in databases]
+    again = [found for found in leftovers.remaining(params, paths, who) if found not in databases]
+    left += [
+        f"{found}: {'a database that' if leftovers.is_database(found) else 'it'} names them still" for found in again
+    ]
     folders = [paths.root / "data", paths.root / "reports", paths.root / "models"]
     known = {file.path for file in raw_files.values() if file.lines}
-    told = "\n".join(left)
+    said = {*known, *databases, *again}
     for folder in folders:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            if path not in known and path.is_file() and str(path) not in told and holds(path, who):
+            if path not in said and path.is_file() and holds(path, who):
                 left.append(f"{path.relative_to(paths.root)}: it names them still")
     origin, _ = workspace.places(paths.root)
     if repository.is_checkout(origin) and (Path(origin) / ".git").exists():

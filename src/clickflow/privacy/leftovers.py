@@ -174,7 +174,7 @@ def _whole(folder: Path) -> bool:
         return False
 
 
-def unvacuumed(home: Path, people: People) -> list[str]:
+def unvacuumed(home: Path, people: People) -> list[Path]:
     """Databases of the home that name them, their free pages too."""
     files = []
     for file in sorted([*home.glob("*.db"), *home.glob("airflow/*.db")]):
@@ -184,7 +184,7 @@ def unvacuumed(home: Path, people: People) -> list[str]:
         except sqlite3.Error:
             pass
         if holds(file, people):
-            files.append(str(file))
+            files.append(file)
     return files
 
 

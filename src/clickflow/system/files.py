@@ -285,7 +285,7 @@ def scratch_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` for what is in the making; it is removed, also what a killed run left in it."""
     folder = out.with_name(f".{out.name}.scratch")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700, parents=True)  # rows may lie here meanwhile
     try:
         yield folder
     finally:
