@@ -325,14 +325,14 @@ def _rows(folder: Path, table: Table, first: int) -> "pa.Table | None":
 
 def _checked(file: Path) -> "pa.Table":
     """The rows of a file, each page held against its checksum; files of before have none."""
-    from pyarrow import parquet
+    from pyarrow import ArrowException, parquet
 
     form = schema("answers" if file.parents[1].name == "answers" else "outcomes")
     try:
         return parquet.ParquetFile(file, page_checksum_verification=True).read().select(form.names).cast(form)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError) as error:  # of Arrow
+    except (ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise DataError(
             f"{file} of the log of answers cannot be read: {str(error).splitlines()[0]}",
             kept="the log is as it was",
