@@ -460,7 +460,7 @@ def test_what_ids_hold_is_asked_about_in_all_files(desk: Desk) -> None:
     desk.put("2.csv", HEADER + b"".join(row(f"2026-01-06 10:{n:02}:00", item=item) for n, item in enumerate(mail)))
     doubts = found(desk.log)["not_sure_of"]
     for part in (
-        "where case, forms of letters, quotes and zeros in front do not count, such as",
+        "where case, forms of letters, groups of digits, quotes and zeros in front do not count, such as",
         "ids are several other items in one, such as",
         "item_id: 8 values hold what looks like an e-mail address",
     ):

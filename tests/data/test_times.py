@@ -183,3 +183,34 @@ def test_few_events_long_before_all_others_are_said(desk: Desk) -> None:
     assert said.startswith("few events are of 1970-01-01, 2000-01-01, more than a year before all others")
     desk.put("a.csv", HEADER + early * 1 + b"".join(row(f"2026-01-05 10:00:{n:02}") for n in range(60)))
     assert desk.ingest().card["apart"] == [], "one in thirty is a part of the log"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "utc"),
+    [
+        (None, "2026-01-05 10:00:00 UTC+05:30", "04:30"),
+        (None, "2026-01-05T10:00:00 UTC-0330", "13:30"),
+        (None, "2026-01-05 10:00:00 GMT+05:45", "04:15"),
+        (None, "2026-01-05 10:00:00 UTC+1", "09:00"),
+        ("%d.%m.%Y %H:%M %Z", "05.01.2026 10:00 UTC+0530", "04:30"),
+        ("%a %b %d %H:%M:%S %Z %Y", "Mon Jan 05 10:00:00 UTC+12:45 2026", "21:15"),
+    ],
+)
+def test_a_distance_from_utc_keeps_its_minutes(pattern: str | None, text: str, utc: str) -> None:
+    for zone in ("UTC", "Europe/Berlin"):
+        found = times.parse(pa.array([text]), pattern, zone, DUCK)
+        assert found.known.all()
+        assert f"{datetime.datetime.fromtimestamp(found.micros[0] / 1e6, datetime.UTC):%H:%M}" == utc
+
+
+@pytest.mark.parametrize(
+    ("pattern", "full", "short"),
+    [
+        ("%Y%m%d", "20261105", "2026115"),
+        ("%Y%m%d%H%M%S", "20260105090000", "2026010590000"),
+        ("%Y-%m-%d %H%M", "2026-01-05 1105", "2026-01-05 115"),
+        ("%d%m%Y %H:%M", "05112026 9:05", "5112026 9:05"),
+    ],
+)
+def test_numbers_side_by_side_need_all_of_their_digits(pattern: str, full: str, short: str) -> None:
+    assert times.parse(pa.array([full, short, None]), pattern, "UTC", DUCK).known.tolist() == [True, False, False]

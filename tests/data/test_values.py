@@ -161,6 +161,8 @@ def test_an_integer_is_one_item_in_every_format(tmp_path_factory: Any, root: Pat
         "text.parquet": parquet(pa.array([exact])),
         "decimal.parquet": parquet(pa.array([Decimal(number)], pa.decimal256(76, 2))),
     }
+    if number == 0:
+        forms |= {"minus.csv": HEADER + row(item="-0"), "minus.jsonl": jsonl("-0"), "minus_text.jsonl": jsonl('"-0"')}
     if abs(number) < 2**63:
         forms["int.parquet"] = parquet(pa.array([number], pa.int64()))
     if abs(number) < 2**53:
@@ -351,6 +353,27 @@ def test_ids_that_may_not_mean_what_they_seem_are_named_and_no_address_is() -> N
     assert coded.startswith("item_id: 6 ids are 3 where")
     (quoted,) = suspects.of_items(pa.array(['"a"', "'b'", '"c"']))
     assert quoted.startswith("item_id: 3 ids stand in quotes")
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (
+            ["12", "999", "1,234", "5,678,901", "3,333"],
+            "3 ids are numbers whose digits stand in groups, such as '1,234'",
+        ),
+        (["1.234", "5.678", "3.333"], "3 ids are numbers whose digits stand in groups"),
+        (["7", "12e5", "3e4", "99E2"], "3 ids are numbers with an exponent, such as '12e5', and all others whole"),
+        (["1,234", "1234", "5,678", "5678", "7,777", "7777"], "6 ids are 3 where case, forms of letters, groups"),
+    ],
+)
+def test_ids_that_are_numbers_in_another_form_are_named(ids: list[str], said: str) -> None:
+    assert any(said in each for each in suspects.of_items(pa.array(ids)))
+
+
+@pytest.mark.parametrize("ids", [["12e5", "a7", "3e4", "99E2"], ["1.5", "2.25", "3.125"], ["1,2", "1", "2", "3,4"]])
+def test_codes_are_not_taken_for_such_numbers(ids: list[str]) -> None:
+    assert list(suspects.of_items(pa.array(ids))) == []
 
 
 def test_nan_in_json_lines_is_nothing_and_costs_no_event(desk: Desk) -> None:

@@ -21,16 +21,21 @@ DATED = (
     r"|(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]*[-. ]{1,2}\d{2})\.?$"
 )
 """What a spreadsheet makes of `1-3` and `MAR1`."""
+GROUPED, SMALL = r"^[1-9]\d{0,2}(?:[,.'’ \x{a0}\x{202f}]\d{3})+$", r"^\d{1,3}$"
+"""Numbers whose digits stand in groups, as spreadsheets and reports show them; and those too small for it."""
+EXPONENT, DIGITS = r"^\d+[eE]\d+$", r"^\d+$"
 ADDRESS = r"[^\s@:/?&=]+@[^\s@]+\.[A-Za-z]{2,}"
 
 
 def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
-    """Distinct ids that differ by case, by Unicode's forms of a letter or by zeros in front alone: each is another one,
+    """Distinct ids that differ by case, by Unicode's forms of a letter, by groups of digits or by zeros in front alone: each is another one,
     and one person, visit or item may be several.
     """
     folded = pc.utf8_lower(pc.utf8_normalize(_decoded(ids), form="NFKC"))
     folded = pc.replace_substring_regex(folded, r"""^(?:=?"(.*)"|'([^']*)'?)$""", r"\1\2")
     folded = pc.replace_substring_regex(folded, r"^0*([0-9]+?)(?:\.0)?$", r"\1")
+    grouped = pc.match_substring_regex(folded, GROUPED)
+    folded = pc.if_else(grouped, pc.replace_substring_regex(folded, r"[^0-9]", ""), folded)
     first = pc.index_in(folded, folded.unique())
     seen = len(folded.unique())
     if len(ids) - seen < max(FEW, SHARE * len(ids)):
@@ -39,10 +44,31 @@ def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
     twin = counted.field("values").filter(pc.greater(counted.field("counts"), 1))[0]
     one, other = ids.filter(pc.equal(first, twin)).to_pylist()[:2]
     yield (
-        f"{what}: {len(ids):,} ids are {seen:,} where case, forms of letters, quotes and zeros in front do not count, "
-        "such as "
-        f"{one!r} and {other!r}: each is another one; write them in one form"
+        f"{what}: {len(ids):,} ids are {seen:,} where case, forms of letters, groups of digits, quotes and zeros "
+        f"in front do not count, such as {one!r} and {other!r}: each is another one; write them in one form"
     )
+
+
+def of_numbers(what: str, ids: pa.Array) -> Iterator[str]:
+    """Distinct ids that are numbers in a form that other files, and other formats, do not have."""
+    grouped = _count(ids, GROUPED)
+    if grouped >= FEW and grouped + _count(ids, SMALL) >= PACKED_SHARE * len(ids):
+        some = ids.filter(pc.match_substring_regex(ids, GROUPED))[0].as_py()
+        yield (
+            f"{what}: {grouped:,} ids are numbers whose digits stand in groups, such as {some!r}: without them, as "
+            "other files may have it, each is another one; write them as plain digits"
+        )
+    powers = _count(ids, EXPONENT)
+    if powers >= FEW and powers + _count(ids, DIGITS) == len(ids):
+        some = ids.filter(pc.match_substring_regex(ids, EXPONENT))[0].as_py()
+        yield (
+            f"{what}: {powers:,} ids are numbers with an exponent, such as {some!r}, and all others whole numbers: "
+            "in text they are kept as they stand, in JSON they are their digits; write them as plain digits"
+        )
+
+
+def _count(ids: pa.Array, pattern: str) -> int:
+    return pc.sum(pc.match_substring_regex(ids, pattern)).as_py() or 0
 
 
 def of_items(ids: pa.Array | pa.ChunkedArray) -> Iterator[str]:
@@ -50,7 +76,9 @@ def of_items(ids: pa.Array | pa.ChunkedArray) -> Iterator[str]:
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
     yield from of_spelling("item_id", ids)
-    several = ids.filter(pc.match_substring_regex(ids, SEPARATED))[:LOOKED_AT]
+    yield from of_numbers("item_id", ids)
+    separated = pc.and_not(pc.match_substring_regex(ids, SEPARATED), pc.match_substring_regex(ids, GROUPED))
+    several = ids.filter(separated)[:LOOKED_AT]
     if len(several):
         parts = pc.split_pattern_regex(several, "[|;,]")
         known = pa.ListArray.from_arrays(parts.offsets, pc.is_in(parts.flatten(), ids).cast(pa.int8()))

@@ -121,10 +121,11 @@ def cleaned(array: pa.Array | pa.ChunkedArray, nulls: Sequence[str]) -> pa.Array
 def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
     """Cleaned texts in the one form that an identity has, and where a number has lost digits that would tell it apart.
 
-    A whole number with a point or an exponent (`123.0`, `1.23E2`) becomes its digits. It is inexact where it is 2^53 or
+    A whole number with a point or an exponent (`123.0`, `1.23E2`) becomes its digits, `-0` is 0. It is inexact where it is 2^53 or
     more, or where rounding may have taken digits (`1.23457e+06`). Everything else, leading zeros too, stays as it is.
     """
     inexact = np.zeros(len(array), bool)
+    array = _without_sign(array)
     text = letters(array)
     if not ((text == ord(".")) | (text == ord("+"))).any():
         return array, inexact
@@ -218,6 +219,17 @@ def _digits_of(text: str) -> str | None:
     if abs(value) >= EXACT or (plus and len(fraction or "") <= int(exponent)):
         return None
     return str(int(value))
+
+
+def _without_sign(array: pa.Array) -> pa.Array:
+    """With `0` for `-0`, which the formats that know numbers do not tell from it."""
+    some = np.flatnonzero(lengths(array) == 2)
+    if not len(some):
+        return array
+    text, start = letters(array), bounds(array)[some]
+    zero = some[text[start] == ord("-")]
+    zero = zero[text[bounds(array)[zero] + 1] == ord("0")]
+    return _replaced(array, zero, lambda part: pa.array(["0"] * len(part), pa.string())) if len(zero) else array
 
 
 def _without_point(array: pa.Array) -> pa.Array:

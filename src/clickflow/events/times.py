@@ -32,6 +32,8 @@ TWINS = {"%d/%m": "%m/%d", "%m/%d": "%d/%m", "%d-%m": "%m-%d", "%m-%d": "%d-%m"}
 """Patterns of a day and a month that could change places."""
 SPACED_ZONE = r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d[\d:.]*) +([+-]\d\d(?::?\d\d)?)$"
 """A zone with a space before it, which DuckDB does not read."""
+FROM_UTC = r"UTC([+-]\d)"
+"""DuckDB drops the minutes of `UTC+05:30`, and knows those of `GMT+05:30`."""
 SEVERAL_ZONES = frozenset((
     "ACT", "AET", "AGT", "ART", "AST", "BET", "BST", "CNT", "CST", "CTT", "ECT", "IET", "IST", "MIT", "NET", "NST",
     "PNT", "PRT", "SST", "VST",
@@ -41,6 +43,8 @@ NAMED_ZONE = r"\d\d(?:\.\d+)? *(?:[AaPp][Mm] +)?(?P<zone>[A-Za-z]{2,}[A-Za-z0-9_
 """The name of a zone at the end of a time, or before the year that Unix writes there."""
 LETTERS = re.compile("[A-Z]{3,5}|[a-z]{3,5}")
 """Of those that are letters, such as CET or PST: some mean winter's time by them, others that of the year."""
+NUMBERS = re.compile("(?:%[YymdHMS]){2,}")
+"""Parts of a pattern with nothing between: which digit is whose depends on each having all of its own."""
 SCIENTIFIC = r"^[+-]?\d(?:\.\d*)?[eE]\+\d+$"
 AT_ONCE = 8_192
 """Values whose digits are looked at together: few enough to stay in the processor's cache."""
@@ -94,7 +98,11 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         micros = np.round((np.where(known, value, EXCEL_EPOCH) - EXCEL_EPOCH) * 86_400_000).astype(np.int64) * 1000
         return _placed(micros, known, known.copy(), timezone)
     if time_format is not None:
+        if "%Z" in time_format:
+            array = pc.replace_substring_regex(array, FROM_UTC, r"GMT\1")
         micros, known, local = _by_duckdb(array, _strptime(time_format), timezone, con)
+        if NUMBERS.search(time_format):
+            known &= _matches(array, _in_full(time_format))
         found = _placed(micros, known, local, timezone)
         if "%Z" in time_format:
             found.clock[:] = _of_named_zones(array, found, _strptime(time_format), con)
@@ -109,6 +117,7 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         # DuckDB knows words such as "epoch" and "infinity" too: a time begins with a digit
         cast = "CASE WHEN x[1] BETWEEN '0' AND '9' THEN try_cast(x AS TIMESTAMPTZ) END"
         text = pc.replace_substring_regex(array.take(pa.array(rest)), SPACED_ZONE, r"\1\2")
+        text = pc.replace_substring_regex(text, FROM_UTC, r"GMT\1")
         micros[rest], known[rest], local[rest] = _by_duckdb(text, cast, timezone, con)
         named[rest] = _of_named_zones(text, Times(micros[rest], known[rest], named[rest]), cast, con)
     found = _placed(micros, known, local, timezone)
@@ -191,6 +200,18 @@ def known_pattern(pattern: str, con: Any) -> bool:
     except duckdb.Error:
         return False
     return re.search("%[a-zA-Z]", pattern) is not None
+
+
+def _in_full(pattern: str) -> str:
+    """What a time of a pattern looks like that has all digits where numbers stand side by side: by `%Y%m%d` 2026115
+    would be read as the 5th of November, and could be the 15th of January.
+    """
+    form, at = "", 0
+    for match in NUMBERS.finditer(pattern):
+        digits = sum(4 if part == "Y" else 2 for part in match[0][1::2])
+        form += ".*" * (match.start() > at) + f"[0-9]{{{digits}}}"
+        at = match.end()
+    return f"^{form}{'.*' * (at < len(pattern))}$"
 
 
 def _matches(array: pa.Array, pattern: str) -> NDArray[np.bool_]:

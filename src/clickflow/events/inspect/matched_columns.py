@@ -218,7 +218,9 @@ def suspicions(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
     by_name = {column.name: column for column in columns}
     for canonical in ("user_id", "session_id"):
         if column := by_name.get(mapping.columns.get(canonical, "")):
-            yield from suspects.of_spelling(canonical, identity(column.filled.unique())[0].unique())
+            ids = identity(column.filled.unique())[0].unique()
+            yield from suspects.of_spelling(canonical, ids)
+            yield from suspects.of_numbers(canonical, ids)
     for canonical in ("category", "brand", "campaign", "item_name"):
         if column := by_name.get(mapping.columns.get(canonical, "")):
             yield from suspects.of_addresses(canonical, column.filled.unique())
