@@ -28,8 +28,8 @@ ADDRESS = r"[^\s@:/?&=]+@[^\s@]+\.[A-Za-z]{2,}"
 
 
 def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
-    """Distinct ids that differ by case, by Unicode's forms of a letter, by groups of digits or by zeros in front alone: each is another one,
-    and one person, visit or item may be several.
+    """Distinct ids that differ by case, by Unicode's forms of a letter, by groups of digits or by zeros in front alone:
+    each is another one, and one person, visit or item may be several.
     """
     folded = pc.utf8_lower(pc.utf8_normalize(_decoded(ids), form="NFKC"))
     folded = pc.replace_substring_regex(folded, r"""^(?:=?"(.*)"|'([^']*)'?)$""", r"\1\2")

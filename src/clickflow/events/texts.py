@@ -121,8 +121,9 @@ def cleaned(array: pa.Array | pa.ChunkedArray, nulls: Sequence[str]) -> pa.Array
 def identity(array: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
     """Cleaned texts in the one form that an identity has, and where a number has lost digits that would tell it apart.
 
-    A whole number with a point or an exponent (`123.0`, `1.23E2`) becomes its digits, `-0` is 0. It is inexact where it is 2^53 or
-    more, or where rounding may have taken digits (`1.23457e+06`). Everything else, leading zeros too, stays as it is.
+    A whole number with a point or an exponent (`123.0`, `1.23E2`) becomes its digits, `-0` is 0. It is inexact where it
+    is 2^53 or more, or where rounding may have taken digits (`1.23457e+06`). Everything else, leading zeros too, stays
+    as it is.
     """
     inexact = np.zeros(len(array), bool)
     array = _without_sign(array)
