@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from ingest_setup import HEADER, Desk, row, rows
 
+from clickflow.events import forgotten
 from clickflow.events.pseudonyms import load_key, pseudonyms
 from clickflow.events.replay import replay
 from clickflow.privacy import forget as verb
@@ -275,6 +276,24 @@ def test_a_list_that_is_damaged_stops_the_ingest(desk: Desk) -> None:
     (desk.paths.home / "forgotten.json").write_text("{")
     with pytest.raises(ClickflowError, match="the list of forgotten people, cannot be read"):
         desk.ingest()
+
+
+def test_a_bit_of_the_list_that_flips_brings_nobody_back(desk: Desk) -> None:
+    """A hash of another letter is the hash of somebody else."""
+    desk.ingest()
+    forget(desk, "customer-3")
+    file, key = desk.paths.home / "forgotten.json", load_key(desk.paths.home)
+    data, listed = file.read_bytes(), forgotten.load(desk.paths.home, key)
+    for at in range(len(data)):
+        file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        try:
+            assert forgotten.load(desk.paths.home, key) == listed, at
+        except DataError as error:
+            assert str(file) in str(error)
+    whole = json.loads(data)
+    del whole["_sha256"]
+    file.write_text(json.dumps(whole))  # of a version that wrote no hash
+    assert forgotten.load(desk.paths.home, key) == listed
 
 
 def test_a_damaged_record_of_what_is_still_to_do_is_named(desk: Desk) -> None:

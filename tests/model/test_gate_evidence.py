@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from gate_workspace import (
@@ -18,6 +19,7 @@ from gate_workspace import (
 )
 from gate_workspace import metrics as ranked_metrics
 
+from clickflow.gate import evidence
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256_folder, write_json
 from clickflow.system.paths import Paths
@@ -26,6 +28,22 @@ from clickflow.system.paths import Paths
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     return Paths(tmp_path)
+
+
+def test_whatever_flips_in_a_footer_the_rows_are_refused_in_words(tmp_path: Path) -> None:
+    """Arrow has a class of its own for what it does not implement, which is no ValueError."""
+    file = tmp_path / "predictions.parquet"
+    pq.write_table(pa.table({"sequence": [1, 2], "target": [3, 4]}), file, store_schema=False)
+    data, refused = file.read_bytes(), 0
+    for bit in range(8 * len(data)):
+        spoilt = bytearray(data)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(spoilt)
+        try:
+            evidence._table(file)
+        except DataError:
+            refused += 1
+    assert refused > 1000
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ import httpx
 import msgspec
 import numpy as np
 import online_shop
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from clickflow.evaluation.answers import ranking
 from clickflow.events import forgotten
@@ -216,6 +218,42 @@ def test_every_bit_of_a_row_that_flips_is_noticed(tmp_path: Path) -> None:
             noticed, same = noticed + 1, file.name in str(error)
         assert same, at
     assert noticed > 20
+
+
+@pytest.mark.parametrize("unit", ["ns", "ms"])
+def test_times_of_another_unit_are_no_rows_of_the_log(tmp_path: Path, unit: Any) -> None:
+    """One bit of a file's footer says the unit, and no checksum covers it: answers of 1970 were read."""
+    logged = log.Log(tmp_path / "live")
+    logged.put("outcomes", kind="step", item="a")
+    logged.flush()
+    (file,) = (tmp_path / "live").glob("outcomes/hour=*/*.parquet")
+    table = parquet.read_table(file, partitioning=None)
+    at = table["at"].cast(pa.int64()).cast(pa.timestamp(unit, "UTC"))
+    log.write(file, table.set_column(0, "at", at))
+    with pytest.raises(DataError, match="its column at is of another kind"):
+        log.read(tmp_path / "live", "outcomes")
+
+
+def test_a_bit_that_flips_in_redis_is_no_other_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step(item="a", action="view", time=5, price=2.5)
+    kept: list[bytes] = []
+
+    async def asked(*words: Any) -> int:
+        kept.append(words[-1])
+        return 1
+
+    async def rows(*_: object) -> list[bytes]:
+        (whole,) = kept
+        return [whole, *(flipped(whole, bit) for bit in range(8 * len(whole))), msgspec.msgpack.encode(step)]
+
+    def flipped(row: bytes, bit: int) -> bytes:
+        return bytes(each ^ (1 << bit % 8 if at == bit // 8 else 0) for at, each in enumerate(row))
+
+    held = state.Redis("redis://127.0.0.1:1", steps=5, keep_seconds=60)
+    monkeypatch.setattr(held._client, "eval", asked)
+    monkeypatch.setattr(held._client, "lrange", rows)
+    asyncio.run(held.append("session:x", [step]))
+    assert list(asyncio.run(held.history("session:x"))) == [step, step], "the second is of a server of before"
 
 
 def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path: Path, params: Params) -> None:

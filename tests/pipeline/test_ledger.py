@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickflow.registry import ledger, origin
+from clickflow.registry import ledger, origin, try_log
 from clickflow.system.errors import DataError
+from clickflow.system.paths import Paths
 
 
 def write(file: Path, moves: list[tuple[str, int, int, int]], model: str = "m") -> list[ledger.Entry]:
@@ -57,12 +58,34 @@ def test_any_change_of_a_byte_shows(tmp_path_factory: pytest.TempPathFactory, da
     file = tmp_path_factory.mktemp("ledger") / "l"
     write(file, MOVES)
     raw = bytearray(file.read_bytes())
-    place = data.draw(st.integers(0, len(raw) - 2))  # without the last line break, see the torn line
+    place = data.draw(st.integers(0, len(raw) - 1))
     value = data.draw(st.integers(0, 255).filter(lambda byte: byte != raw[place]))
     raw[place] = value
     file.write_bytes(bytes(raw))
     with pytest.raises(DataError, match="was changed"):
         ledger.read(file)
+
+
+def test_a_last_line_break_that_has_changed_takes_no_champion_down(tmp_path: Path) -> None:
+    """It looked like a line that was being written when the power went, which is left out."""
+    file = tmp_path / "l"
+    write(file, MOVES)
+    file.write_bytes(file.read_bytes()[:-1] + b"\x0b")
+    with pytest.raises(DataError, match=r"line 4 of .* ends with what is no line break"):
+        ledger.read(file)
+
+
+def test_a_last_line_break_that_has_changed_loses_no_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "home"))
+    mine = {"model_sha256": "a", "window": "b", "data_sha256": "c"}
+    assert try_log.record(Paths(tmp_path), "m", mine) == 1
+    file = tmp_path / "home/tries.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"\x1a")
+    with pytest.raises(DataError, match=r"record of tries was changed: line 1 of .* ends with what is no line break"):
+        try_log.record(Paths(tmp_path), "m", {**mine, "model_sha256": "d"})
+    file.write_bytes(whole[:-5])  # the power went while it was written
+    assert try_log.record(Paths(tmp_path), "m", {**mine, "model_sha256": "d"}) == 1
 
 
 @pytest.mark.parametrize("change", ["drop first", "drop middle", "swap", "repeat", "forge"])

@@ -132,6 +132,15 @@ def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
     journal.answered(run, "approve.next_step", said)
     assert journal.as_answered(run, "approve.next_step", said) == said
 
+    opened = shop.parent / "home/logs/few-rights/run.json"
+    whole, other_name = opened.read_bytes(), opened.read_bytes().replace(b'"person"', b'"persom"')
+    for spoilt in (other_name, b"\xff" + whole[1:], whole[:-9]):
+        opened.write_bytes(spoilt)
+        assert journal.known(shop.parent / "home") == {"few-rights": {}}
+        with pytest.raises(UsageError, match="another run than was opened: its person"):  # git has it, too
+            pulled(person="ada")
+    opened.write_bytes(whole)
+
     monkeypatch.setenv("CLICKFLOW_HOME", str(shop.parent / "another"))  # of another machine
     assert pulled().travelling() == run.travelling()
     with pytest.raises(UsageError, match="is another run than was opened: its person"):

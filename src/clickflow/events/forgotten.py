@@ -6,7 +6,6 @@ are read, counted as `forgotten`, and kept nowhere.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +140,7 @@ def add(home: Path, key: bytes, names: Mapping[Kind, Iterable[str]]) -> Forgotte
     entry = content.setdefault(key_name(key), {})
     for kind in KINDS:
         entry[kind] = sorted({*entry.get(kind, ()), *(hashed(name, key) for name in names.get(kind, ()))})
-    files.write_text(file, json.dumps({"version": 1, "keys": content}, indent=1, sort_keys=True) + "\n", mode=0o600)
+    files.write_record(file, {"version": 1, "keys": content}, mode=0o600)
     return load(home, key)
 
 

@@ -164,9 +164,10 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
 def _table(file: Path, *needed: str) -> Any:
     try:
         table = pq.read_table(file)
-    except (OSError, ValueError) as error:
+        lacking = {"sequence", "target", *needed} - set(table.column_names)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{file} cannot be read: {error}", next_step="run `clickflow evaluate` again") from error
-    if lacking := {"sequence", "target", *needed} - set(table.column_names):
+    if lacking:
         raise DataError(
             f"{file} lacks the columns {', '.join(sorted(lacking))}", next_step="run `clickflow evaluate` again"
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from clickflow.orchestration import repository
 from clickflow.orchestration.workspace import Run, changed, running
-from clickflow.system.files import read_json, write_json
+from clickflow.system.files import read_json, unsealed, write_record
 
 FILE = "run.json"
 
@@ -25,6 +25,8 @@ def opened(run: Run) -> None:
 def as_opened(run: Run) -> Run:
     """The run. Raises UsageError where it was opened as another one."""
     was, now = _kept(run, _file(run)), json.loads(json.dumps(run.travelling()))
+    if not was and _file(run).is_file():
+        raise changed(f"cannot be held against how the run was opened: {_file(run)} is damaged, and git has no other")
     if was and (other := [name for name in now if name in was and was[name] != now[name]]):
         raise changed(f"is another run than was opened: its {', '.join(other)}")
     return run
@@ -56,14 +58,14 @@ def as_answered(run: Run, task: str, answer: Mapping[str, Any]) -> Mapping[str, 
 
 def skipped(run: Run, reason: str) -> None:
     """Note that the run was not done, and why."""
-    write_json(_file(run), {**_read(_file(run)), **run.travelling(), "skipped": reason})
+    write_record(_file(run), {**_read(_file(run)), **run.travelling(), "skipped": reason})
 
 
 def ended(home: Path, name: str, state: str, outcome: str) -> None:
     """Note that a run opened here has ended, `done` or `failed`, and what it came to; empty: it is at work again."""
     file = home / "logs" / name / FILE
     if file.is_file():
-        write_json(file, {**_read(file), "ended": state, "outcome": outcome})
+        write_record(file, {**_read(file), "ended": state, "outcome": outcome})
 
 
 def known(home: Path) -> dict[str, Mapping[str, Any]]:
@@ -92,7 +94,7 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
 
 
 def _keep(run: Run, file: Path, content: Mapping[str, Any]) -> None:
-    write_json(file, content)
+    write_record(file, content)
     repository.keep(run.repository, Path(run.home), file, _reference(run, file))
 
 
@@ -101,7 +103,7 @@ def _kept(run: Run, file: Path) -> dict[str, Any]:
     if here := _read(file):
         return here
     try:
-        content = json.loads(repository.kept(run.repository, Path(run.home), _reference(run, file)) or "{}")
+        content = unsealed(json.loads(repository.kept(run.repository, Path(run.home), _reference(run, file)) or "{}"))
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
@@ -121,7 +123,7 @@ def _file(run: Run) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = read_json(file)
-    except (OSError, json.JSONDecodeError):
+        content = unsealed(read_json(file))
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -18,7 +18,7 @@ def removed(home: Path) -> dict[str, str]:
 
 def note(home: Path, objects: Iterable[str], day: str) -> None:
     """Remember what is removed."""
-    files.write_json(home / NAME, {**dict.fromkeys(objects, day), **removed(home)})
+    files.write_record(home / NAME, {**dict.fromkeys(objects, day), **removed(home)})
 
 
 def among(lock: Fragments, home: Path) -> dict[str, str]:

@@ -5,7 +5,6 @@ holds them is written again or removed; at last every place is searched once mor
 `<home>/forget.json` (mode 0600) until all is done: a forget that was cut short is completed by the next one.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -347,7 +346,7 @@ def _pending(home: Path) -> dict[str, Any]:
 
 def _save(home: Path, state: dict[str, Any]) -> None:
     """On disk, and readable to this user alone: it names them."""
-    files.write_text(home / PENDING, json.dumps(state, indent=1) + "\n", mode=0o600)
+    files.write_record(home / PENDING, state, mode=0o600)
 
 
 @contextmanager

@@ -142,9 +142,22 @@ def signing(entries: Sequence[Entry]) -> str:
 
 def _lines(file: Path) -> list[bytes]:
     try:
-        return file.read_bytes().split(b"\n")[:-1]
+        *lines, rest = file.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
+    if not torn(rest):
+        raise _changed(file, len(lines) + 1, "ends with what is no line break")
+    return lines
+
+
+def torn(rest: bytes) -> bool:
+    """Whether what stands behind the last line break was being written when the power went: the begin of a line. A
+    whole line with one more byte is none; its line break has changed.
+    """
+    try:
+        return not isinstance(json.loads(rest[:-1]), dict)
+    except (ValueError, RecursionError):
+        return True
 
 
 def _changed(file: Path, number: int, why: str) -> DataError:
@@ -206,7 +219,7 @@ def append(
     content["key"] = signer.name
     content["hash"] = hash_of(content)
     entry = Entry(**content, signature=signer.sign(_signed(content)))
-    _cut_torn_line(file)
+    cut_torn_line(file)
     files.append(file, canonical(asdict(entry)) + b"\n")
     signatures.publish(file.parent, signer.public)
     entries.append(entry)
@@ -267,7 +280,8 @@ def actor() -> str:
         return f"uid {os.getuid()}"
 
 
-def _cut_torn_line(file: Path) -> None:
+def cut_torn_line(file: Path) -> None:
+    """Remove what a power cut left of a line that was being written: the next one would be written behind it."""
     if not file.exists():
         return
     raw = file.read_bytes()

@@ -38,6 +38,7 @@ def _append(paths: Paths, model: str, mine: Mapping[str, Any]) -> None:
         lines = _lines(paths)
         if mine not in _tried(lines, model):
             content = {"model": model, **mine, "actor": ledger.actor(), "before": lines[-1]["hash"] if lines else ""}
+            ledger.cut_torn_line(paths.home / FILE)
             files.append(paths.home / FILE, ledger.canonical({**content, "hash": ledger.hash_of(content)}) + b"\n")
 
 
@@ -67,9 +68,11 @@ def _lines(paths: Paths) -> list[dict[str, Any]]:
     """Every line. Raises DataError where one was changed, or those are missing that the ledger speaks of."""
     file = paths.home / FILE
     try:
-        raw = file.read_bytes().split(b"\n")[:-1]
+        *raw, rest = file.read_bytes().split(b"\n")
     except FileNotFoundError:
-        raw = []
+        raw, rest = [], b""
+    if not ledger.torn(rest):
+        raise _changed(f"line {len(raw) + 1} of {file} ends with what is no line break")
     lines: list[dict[str, Any]] = []
     for count, text in enumerate(raw, start=1):
         try:

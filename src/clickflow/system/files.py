@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 LEFT_BEHIND = re.compile(r"\.(.+)\.(\d+)\.(tmp|new|old)", re.DOTALL)
 """The names of what is not in its place yet, with the process that makes it."""
+SUM = "_sha256"
+"""Of a record: the hash of what else stands in it."""
 
 
 class NotWritten(ClickflowError, OSError):
@@ -88,6 +90,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def write_record(path: Path, content: Mapping[str, Any], *, mode: int = 0o666) -> None:
+    """`write_json` of an object that no folder's hashes cover, with its own hash: a bit that flips in it shows."""
+    whole = {**content, SUM: sha256_json(content)}
+    write_text(path, json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n", mode=mode)
+
+
 def read_json(path: Path) -> Any:
     """The JSON value in `path`. Raises OSError, and ValueError where it is none, or is nested too deeply."""
     try:
@@ -96,13 +104,23 @@ def read_json(path: Path) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def unsealed(content: Any) -> Any:
+    """What `write_record` was given; what has no hash in it, as it is. Raises ValueError where the hash is not its."""
+    if not isinstance(content, dict) or SUM not in content:
+        return content
+    rest = {name: value for name, value in content.items() if name != SUM}
+    if content[SUM] != sha256_json(rest):
+        raise ValueError("it is not what was written")
+    return rest
+
+
 def read_record(file: Path, what: str, *, key: str = "", kept: str, why: str) -> dict[str, Any]:
     """A JSON object that the home keeps (with `key`: what stands there under it); empty where there is none yet.
 
     Raises DataError where it is damaged: `what` it is, and `why` it must be put back from a backup.
     """
     try:
-        content = read_json(file)
+        content = unsealed(read_json(file))
         return dict(content[key] if key else content)
     except FileNotFoundError:
         return {}

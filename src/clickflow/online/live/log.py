@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -324,12 +325,21 @@ def _rows(folder: Path, table: Table, first: int) -> "pa.Table | None":
 
 
 def _checked(file: Path) -> "pa.Table":
-    """The rows of a file, each page held against its checksum; files of before have none."""
+    """The rows of a file, each page held against its checksum; files of before have none. No checksum covers what says
+    how a column is to be read, so that is held against what this program writes.
+    """
     from pyarrow import ArrowException, parquet
 
-    form = schema("answers" if file.parents[1].name == "answers" else "outcomes")
+    name: Table = "answers" if file.parents[1].name == "answers" else "outcomes"
+    form = schema(name)
     try:
-        return parquet.ParquetFile(file, page_checksum_verification=True).read().select(form.names).cast(form)
+        opened = parquet.ParquetFile(file, page_checksum_verification=True)
+        rows = opened.read().select(form.names)
+        other = [path.split(".")[0] for path, *_ in _kinds(opened.schema) - _written(name)]
+        other += [each.name for each in form if rows.schema.field(each.name).type != each.type]
+        if other := sorted({*other} & {*form.names}):
+            raise ValueError(f"its column {other[0]} is of another kind")
+        return rows.cast(form)
     except FileNotFoundError:
         raise
     except (ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
@@ -338,6 +348,23 @@ def _checked(file: Path) -> "pa.Table":
             kept="the log is as it was",
             next_step="move the file that is named away; the server goes on writing files of its own",
         ) from error
+
+
+def _kinds(of: Any) -> set[tuple[str, ...]]:
+    """The columns of a Parquet file, each with what says how its bytes are read."""
+    columns = (of.column(place) for place in range(len(of)))
+    return {(each.path, each.physical_type, str(each.logical_type)) for each in columns}
+
+
+@cache
+def _written(table: Table) -> set[tuple[str, ...]]:
+    """`_kinds` of the files that `write` writes."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sink = pa.BufferOutputStream()
+    parquet.write_table(schema(table).empty_table(), sink)
+    return _kinds(parquet.ParquetFile(pa.BufferReader(sink.getvalue())).schema)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from clickflow.registry import canary, ledger
 from clickflow.registry.ledger import Entry
 from clickflow.system import console
 from clickflow.system.errors import UsageError, nearest
-from clickflow.system.files import read_json, write_json
+from clickflow.system.files import read_json, unsealed, write_record
 from clickflow.system.moments import DAY, iso, of_iso
 from clickflow.system.paths import Paths
 
@@ -54,7 +54,7 @@ def report(params: Params, paths: Paths, now: int | None = None) -> dict[str, An
     }
     folder = log.place(paths.home)
     if folder.is_dir():
-        write_json(folder / FILE, result)
+        write_record(folder / FILE, result)
     return result
 
 
@@ -79,11 +79,13 @@ def verdicts(params: Params, paths: Paths, entries: list[Entry], now: int) -> It
 
 
 def last(paths: Paths) -> dict[str, Any]:
-    """The last report that was made; empty where none was."""
+    """The last report that was made; empty where none was. One that is damaged says nothing but that."""
     try:
-        content = read_json(log.place(paths.home) / FILE)
-    except (OSError, ValueError):
+        content = unsealed(read_json(log.place(paths.home) / FILE))
+    except OSError:
         return {}
+    except ValueError:
+        return {"made": None}
     return content if isinstance(content, dict) else {}
 
 
