@@ -258,7 +258,9 @@ def _effects(model: Served, question: Question) -> None:
     from clickflow.online.why import steps
 
     output = next(output for output in model.outputs if output.name == "next_item")
-    steps.effects(Asker(model, output, question, None, None))
+    left = list(steps.left_out(question.steps))
+    asker = Asker(model, output, question, None, None, [steps.without(question, places) for _, places in left])
+    steps.effects(asker, left, asker.ahead)
 
 
 def _q(values: Any, level: float) -> float:

@@ -51,9 +51,9 @@ def test_an_effect_is_the_answer_less_that_to_the_history_without(shop: tuple[Pa
         assert sizes == sorted(sizes, reverse=True)
 
 
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("apart", "tops"), [(False, 16), (True, 1)])
 def test_of_many_items_the_best_alone_are_asked_and_it_is_told_the_same(
-    apart: bool, shop: tuple[Path, Served], monkeypatch: pytest.MonkeyPatch
+    apart: bool, tops: int, shop: tuple[Path, Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, served = shop
     questions = [Question(online_shop.history(folder, served, sequence)) for sequence in range(8)]
@@ -62,11 +62,10 @@ def test_of_many_items_the_best_alone_are_asked_and_it_is_told_the_same(
     monkeypatch.setattr(reading, "SMALL", 1)
     monkeypatch.setattr(reading, "TOGETHER", 3)
     monkeypatch.setattr(reading, "QUICK", 1e-9)
-    if apart:  # two histories a block, in threads; and an item that several rows name is looked up once
+    monkeypatch.setattr(cut, "TOPS", tops)  # of one the graph names all for some history, and more are looked for
+    if apart:  # two histories a block, in threads
         monkeypatch.setattr(reading, "TOGETHER", 2)
         monkeypatch.setattr(reading, "APART", 1)
-        monkeypatch.setattr(cut, "OFTEN", 1)
-        monkeypatch.setattr(cut, "OFTEN_SHARE", 1)
     found = [explain(served, question, "next_item", target) for question in questions for target in (None, own)]
     for quick, slow in zip(found, right, strict=True):
         assert quick.target == slow.target

@@ -29,8 +29,8 @@ Feed = Mapping[str, npt.NDArray[Any]]
 
 MORE = 8
 """So many times as many of the best are looked for where the graph names them all."""
-OFTEN, OFTEN_SHARE = 256, 4
-"""Items a row, and how often each of them is named, from which on each is looked up once."""
+TOPS = 16
+"""The best by score that are looked for where questions are alike: so many, that the graph does not name them all."""
 NEVER = -1e9
 """The score of a column that is no item."""
 
@@ -43,6 +43,16 @@ class Ranked:
     logs: Floats
     sure: int
     """So many of the first are the best of all; those after them, too, but there may be others between."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Of questions that name much the same items: what is known of all items that any of them names."""
+
+    items: Ints
+    """[U] by index, the likeliest of each question among them."""
+    logs: Floats
+    """[N, U]."""
 
 
 class Cut:
@@ -143,6 +153,46 @@ class Cut:
             name: self._best(name, read, max(each), also) for name, each in most.items()
         }
 
+    def alike(self, output: str, feed: Feed, also: Ints) -> Alike:
+        """Of a ranking, for N questions that name much the same items, as those of one history less a step do: how
+        likely each item is that any of them names, or that is among the best of any, or in `also`.
+        """
+        read, most = self._read([output], feed), TOPS
+        while (found := self._alike(output, read, also, most)) is None:
+            most *= MORE
+        return found
+
+    def _alike(self, output: str, read: Feed, also: Ints, most: int) -> Alike | None:
+        """None: the graph names all of the best of some question, and what stands nowhere here may be better."""
+        mixer = self._mixers[output]
+        (name,) = mixer.scores
+        query, table = self._queries[name]
+        queries: Floats = read[query]
+        count, known = len(queries), len(table.vectors)
+        tops, scores, total = table.best(queries, most)
+        there = np.zeros(known, bool)
+        for each in (*(read[of] for of in mixer.indexes), *tops, also):
+            there[each] = True
+        there[:FIRST_ITEM] = False
+        items = np.flatnonzero(there)
+        place = np.arange(known)  # of an item in a row; what is none stays as it is
+        place[items] = np.arange(FIRST_ITEM, FIRST_ITEM + len(items))
+        row, best = np.repeat(np.arange(count), [len(each) for each in tops]), place[np.concatenate(tops)]
+        narrow = np.full((count, FIRST_ITEM + len(items) + 1), NEVER, np.float32)
+        narrow[:, FIRST_ITEM:-1] = queries @ np.asarray(table.vectors)[items].T
+        narrow[row, best] = np.concatenate(scores)
+        kept = np.exp(narrow[:, FIRST_ITEM:-1].astype(np.float64)).sum(axis=1)
+        narrow[:, -1] = np.log(np.maximum(np.exp(total) - kept, 1e-30))
+        feed: dict[str, Any] = {name: narrow} | {each: read[each] for each in mixer.others}
+        plain = np.ones(narrow.shape, bool)  # whether the graph does not name the item
+        for of in mixer.indexes:
+            feed[of] = place[read[of]]
+            np.put_along_axis(plain, feed[of], False, axis=1)
+        if 0 < most < known - FIRST_ITEM and len(np.unique(row[plain[row, best]])) < count:  # see `_best`
+            return None
+        (mixed,) = self._mixing[output].run(None, feed)
+        return Alike(items, mixed[:, FIRST_ITEM:-1])
+
     def _read(self, names: Sequence[str], feed: Feed) -> dict[str, Any]:
         wanted: dict[str, None] = {}
         for name in names:
@@ -192,7 +242,7 @@ class Cut:
         tops_at = np.searchsorted(keys, best)
         free[tops_at] = True
         narrow[row[tops_at], place[tops_at]] = high
-        narrow[row[~free], place[~free]] = _scores(np.asarray(table.vectors), items[~free], queries, row[~free])
+        narrow[row[~free], place[~free]] = np.vecdot(np.asarray(table.vectors)[items[~free]], queries[row[~free]])
         kept = np.exp(narrow[:, FIRST_ITEM:].astype(np.float64)).sum(axis=1)
         narrow[:, -1] = np.log(np.maximum(np.exp(total) - kept, 1e-30))
         feed: dict[str, Any] = {name: narrow} | {each: read[each] for each in mixer.others}
@@ -218,19 +268,6 @@ class Cut:
         items, logs = items[order], logs[order]
         own = [slice(*each) for each in itertools.pairwise(starts.tolist())]
         return [Ranked(items[part], logs[part], most) for part, most in zip(own, sure.tolist(), strict=True)]
-
-
-def _scores(vectors: Floats, items: Ints, queries: Floats, row: Ints) -> Floats:
-    """Of each of so many items the product with the query of its row. Where rows name the same items again and again,
-    as those of one history less a step do, each item's vector is read once.
-    """
-    if len(items) >= OFTEN * len(queries):
-        own, at = np.unique(items, return_inverse=True)
-        if len(own) * OFTEN_SHARE <= len(items):
-            scores: Floats = (queries @ vectors[own].T)[row, at]
-            return scores
-    found: Floats = np.vecdot(vectors[items], queries[row])
-    return found
 
 
 def _keys(items: Sequence[Ints], shift: Ints) -> Ints:

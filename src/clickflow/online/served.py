@@ -19,7 +19,7 @@ from clickflow.evaluation import groups
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
 from clickflow.online import cut, laid
-from clickflow.online.cut import Cut, Ranked
+from clickflow.online.cut import Alike, Cut, Ranked
 from clickflow.online.history import Question, Step
 from clickflow.online.near import Quality
 from clickflow.sequences import features
@@ -349,6 +349,11 @@ class Served:
         others = [output.name for output in self.outputs if output.kind != "ranking"]
         session: Cut = self.artefact.session
         return session.best(others, feed, most, also)
+
+    def alike(self, questions: Sequence[Question], output: str, also: Sequence[int] = ()) -> Alike:
+        """Of a ranking that is `quick`, see `Cut.alike`; of each of the questions the model reads something."""
+        session: Cut = self.artefact.session
+        return session.alike(output, self._feed(questions), np.array(also, np.int64))
 
     def _feed(self, questions: Sequence[Question], read: Sequence[Sequence[Step]] | None = None) -> dict[str, Any]:
         read = [self.steps(question) for question in questions] if read is None else read

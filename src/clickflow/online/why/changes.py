@@ -38,8 +38,7 @@ def search(asker: Asker, effects: Sequence[Effect], left: Sequence[Left], asked:
     if asker.form.sides and np.isnan(asker.threshold):
         return Search(change=None, tried=asker.asked, most=most, complete=complete, why_not="no_threshold")
     removed = [((_edit(asker, "remove", left[place][1][0]),), asker.question) for place in singles]
-    own = Asked(asked.value[singles], asked.other[singles], asked.side[singles])
-    change = _nearest(asker, removed, own)
+    change = _nearest(asker, removed, asked[singles])
     for tries in (_types, _added, _pairs):
         room = most - asker.asked
         if change is not None or room <= 0:

@@ -1,5 +1,6 @@
 """Why a version answers one question so: steps, changes, features, neighbours; numpy and onnxruntime alone."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from clickflow.online.ranking import similar
 from clickflow.online.served import Served
 from clickflow.online.why import changes, steps
 from clickflow.online.why.contributions import shapley
-from clickflow.online.why.reading import HALF, Asker
+from clickflow.online.why.reading import HALF, Asked, Asker
 from clickflow.online.why.schema import Association, Contribution, Contributions, Explanation, Neighbour
 from clickflow.sequences.units import UNITS
 from clickflow.system.errors import UsageError, nearest
@@ -44,9 +45,15 @@ def explain(
     given = threshold is not None
     if own.kind == "probability" and not given:
         threshold = HALF
-    asker = Asker(served, own, read, target, threshold)
-    found, left, asked = steps.effects(asker)
     ranked = own.kind == "ranking"
+    left = list(steps.left_out(read.steps))
+    known = _last_known(served, read) if ranked else []
+    variations = [steps.without(read, places) for _, places in left]
+    variations += [replace(read, steps=(read.steps[places[-1]],)) for places in known]
+    asker = Asker(served, own, read, target, threshold, variations)
+    asker.asked += len(left)
+    asked = asker.ahead[: len(left)]
+    found = steps.effects(asker, left, asked)
     return Explanation(
         model=served.model,
         version=served.version,
@@ -65,7 +72,7 @@ def explain(
         search=changes.search(asker, found, left, asked, tries),
         contributions=_contributions(asker),
         neighbours=_neighbours(asker) if ranked else (),
-        associated=_associated(asker) if ranked else (),
+        associated=_associated(asker, known, asker.ahead[len(left) :]),
         unknown=tuple(place for place, step in enumerate(read.steps) if step.item not in served.items.index_of),
     )
 
@@ -108,15 +115,18 @@ def _neighbours(asker: Asker) -> tuple[Neighbour, ...]:
     )
 
 
-def _associated(asker: Asker) -> tuple[Association, ...]:
-    """How likely the target is after each of the last items of the history alone; the likeliest first."""
-    items, question = asker.served.items, asker.question
+def _last_known(served: Served, question: Question) -> list[list[int]]:
+    """The places of each of the last items of a history that the model knows."""
     places: dict[str, list[int]] = {}
     for place, step in enumerate(question.steps):
-        if step.item in items.index_of:
+        if step.item in served.items.index_of:
             places.setdefault(step.item, []).append(place)
-    last = sorted(places.values(), key=lambda own: -own[-1])[:ASSOCIATED]
-    alone = asker([replace(question, steps=(question.steps[own[-1]],)) for own in last])
+    return sorted(places.values(), key=lambda own: -own[-1])[:ASSOCIATED]
+
+
+def _associated(asker: Asker, known: Sequence[list[int]], alone: Asked) -> tuple[Association, ...]:
+    """How likely the target is after each of the last items of the history alone; the likeliest first."""
+    items, question = asker.served.items, asker.question
     usual = max(int(items.count[asker.target]), 1) / max(int(items.count.sum()), 1)
     found = [
         Association(
@@ -126,7 +136,7 @@ def _associated(asker: Asker) -> tuple[Association, ...]:
             alone=asker.form.shown(value),
             lift=asker.form.shown(value) / usual,
         )
-        for own, value in zip(last, alone.value.tolist(), strict=True)
+        for own, value in zip(known, alone.value.tolist(), strict=True)
     ]
     return tuple(sorted(found, key=lambda each: -each.alone))
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
-from clickflow.online.cut import Ranked
+from clickflow.online.cut import Alike
 from clickflow.online.history import Question
 from clickflow.online.served import Served
 from clickflow.online.table import SMALL
@@ -29,7 +29,7 @@ TOGETHER = 32
 THREADS, APART = 2, 12
 """Threads that ask of the best items, where there are so many cores, and histories that are worth one of their own."""
 LOOKED_AT = 16
-"""Items that are among the best, at least."""
+"""Of the best items so many, from which those are taken that are likely to come."""
 LEAST, QUICK = 1e-9, 5e-4
 """Log-probabilities below which an effect is none: where all items are scored in float32, and where what all of them
 weigh together is known to 1e-4 or so (`online.table`).
@@ -88,14 +88,26 @@ class Asked:
     other: npt.NDArray[np.bool_]
     side: Ints
 
+    def __getitem__(self, part: slice | Sequence[int]) -> "Asked":
+        return Asked(self.value[part], self.other[part], self.side[part])
+
 
 class Asker:
     """One output of a version, asked about variations of one history."""
 
     def __init__(
-        self, served: Served, output: Output, question: Question, target: int | None, threshold: float | None
+        self,
+        served: Served,
+        output: Output,
+        question: Question,
+        target: int | None,
+        threshold: float | None,
+        ahead: Sequence[Question] = (),
     ) -> None:
-        """`target`: an item index or a class; None: the likeliest, or yes. Raises UsageError where there is no such."""
+        """`target`: an item index or a class; None: the likeliest, or yes. `ahead`: variations that are asked about in
+        any case, which costs less together with the history itself; `self.ahead` has their answers. Raises UsageError
+        where there is no such target.
+        """
         if output.kind not in FORMS:
             raise UsageError(
                 f"{output.name} answers of kind {output.kind}, which is not explained; {', '.join(FORMS)} are",
@@ -106,20 +118,27 @@ class Asker:
         self.asked = 1
         self.quick = output.kind == "ranking" and len(served.items) >= SMALL and served.quick([output.name])
         """Whether the answers are asked of the best items alone; then they are known to `QUICK`."""
+        self.width = served.width(output)
+        least = FIRST_ITEM if output.kind == "ranking" else 0
+        if target is not None and not least <= target < self.width:
+            raise UsageError(f"{output.name} has no answer {target}", kept="nothing was run")
         if self.quick:
-            (ranked,) = self._best([question], [] if target is None else [target], LOOKED_AT)
-            answers = np.full((1, served.width(output)), -np.inf, np.float32)
-            answers[0, ranked.items] = ranked.logs
+            parts = self._parts([question, *ahead], [] if target is None else [target])
+            self.side = int(parts[0].sides[0])
         else:
             answers = served.answers([question])[output.name]
-        self.side = int(self.form.side(answers, self.threshold)[0])
+            self.side = int(self.form.side(answers, self.threshold)[0])
         own = self.side if self.form.target is None else self.form.target
         self.target = own if target is None else target
-        least = FIRST_ITEM if output.kind == "ranking" else 0
-        if not least <= self.target < answers.shape[1]:
-            raise UsageError(f"{output.name} has no answer {self.target}", kept="nothing was run")
-        self.answers: npt.NDArray[Any] = answers[0]
-        self.value = float(answers[0, self.target])
+        if self.quick:
+            every = self._asked([self._of(part) for part in parts])
+            self.value = float(every.value[0])
+            self.ahead = every[1:]
+        else:
+            self.answers: npt.NDArray[Any] = answers[0]
+            self.value = float(answers[0, self.target])
+            self.ahead = self._asked(self._dense(ahead))
+        """The answers to them."""
 
     @property
     def least(self) -> float:
@@ -129,37 +148,35 @@ class Asker:
     def __call__(self, questions: Sequence[Question]) -> Asked:
         """All of them, so many at a time that `CELLS` numbers are held."""
         self.asked += len(questions)
-        size = max(1, CELLS // len(self.answers))
-        if self.quick:
-            size = min(TOGETHER, max(APART, -(-len(questions) // THREADS)))
-        blocks = [questions[at : at + size] for at in range(0, len(questions), size)]
-        if self.quick:
-            found = list(_threads().map(self._quick, blocks)) if len(blocks) > 1 else [*map(self._quick, blocks)]
-        else:
-            found = [self.read(self.served.answers(block)[self.output.name]) for block in blocks]
-        value, side = (
-            np.concatenate([np.zeros(0, kind), *parts])
-            for kind, parts in zip((np.float64, np.int64), zip(*found, strict=True) if found else ((), ()), strict=True)
-        )
+        if not self.quick:
+            return self._asked(self._dense(questions))
+        return self._asked([self._of(part) for part in self._parts(questions, [self.target])])
+
+    def _asked(self, found: Sequence[tuple[Floats, Ints]]) -> Asked:
+        value = np.concatenate([np.zeros(0, np.float64), *(own for own, _ in found)])
+        side = np.concatenate([np.zeros(0, np.int64), *(own for _, own in found)])
         return Asked(value, self._other(side) & ~np.isnan(value), side)
 
-    def _quick(self, questions: Sequence[Question]) -> tuple[Floats, Ints]:
-        """As `read`, NaN where nothing of a history is read."""
-        value, side = np.full(len(questions), np.nan), np.zeros(len(questions), np.int64)
-        there = [place for place, question in enumerate(questions) if not self.served.empty(question)]
-        for place, ranked in zip(
-            there, self._best([questions[place] for place in there], [self.target], 1), strict=True
-        ):
-            side[place] = ranked.items[0]
-            value[place] = ranked.logs[ranked.items == self.target][0]
-        return value, side
+    def _dense(self, questions: Sequence[Question]) -> list[tuple[Floats, Ints]]:
+        size = max(1, CELLS // self.width)
+        blocks = [questions[at : at + size] for at in range(0, len(questions), size)]
+        return [self.read(self.served.answers(block)[self.output.name]) for block in blocks]
 
-    def _best(self, questions: Sequence[Question], also: Sequence[int], most: int) -> list[Ranked]:
-        if not questions:
-            return []
-        name, count = self.output.name, len(questions)
-        _, best = self.served.best(questions, {name: [most] * count}, [np.array(also, np.int64)] * count)
-        return best[name]
+    def _parts(self, questions: Sequence[Question], also: Sequence[int]) -> list["_Part"]:
+        """Some of them each, in threads."""
+        size = min(TOGETHER, max(APART, -(-len(questions) // THREADS)))
+        blocks = [questions[at : at + size] for at in range(0, len(questions), size)]
+        ask = partial(_Part.of, self.served, self.output.name, also)
+        return list(_threads().map(ask, blocks)) if len(blocks) > 1 else [*map(ask, blocks)]
+
+    def _of(self, part: "_Part") -> tuple[Floats, Ints]:
+        """As `read`, NaN where nothing of a history is read."""
+        if part.there and self.target not in part.alike.items:  # nobody named it
+            part = _Part.of(self.served, self.output.name, [self.target], part.questions)
+        value = np.full(len(part.questions), np.nan)
+        if part.there:
+            value[part.there] = part.alike.logs[:, np.searchsorted(part.alike.items, self.target)]
+        return value, part.sides
 
     def read(self, answers: npt.NDArray[Any]) -> tuple[Floats, Ints]:
         """The value of the target and the side, of answers [N, A]."""
@@ -199,8 +216,35 @@ class Asker:
 
     def likeliest(self, k: int) -> list[int]:
         """Of a ranking, the first items that are not the target."""
+        if self.quick:
+            _, best = self.served.best([self.question], {self.output.name: [LOOKED_AT]}, [np.zeros(0, np.int64)])
+            (ranked,) = best[self.output.name]
+            return [item for item in ranked.items.tolist() if item != self.target][:k]
         logs = self.answers.copy()
         logs[[*range(FIRST_ITEM), self.target]] = -np.inf
-        best = np.argpartition(-logs, min(k, len(logs) - 1))[:k]
-        ordered: list[int] = best[np.argsort(-logs[best], kind="stable")].tolist()
+        best_of_all = np.argpartition(-logs, min(k, len(logs) - 1))[:k]
+        ordered: list[int] = best_of_all[np.argsort(-logs[best_of_all], kind="stable")].tolist()
         return ordered
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some variations of one history, and the items that are likely after any of them."""
+
+    questions: Sequence[Question]
+    there: list[int]
+    """Places of those of which the model reads something."""
+    alike: Alike
+    sides: Ints
+    """The likeliest item of each, 0 where nothing is read."""
+
+    @classmethod
+    def of(cls, served: Served, output: str, also: Sequence[int], questions: Sequence[Question]) -> "_Part":
+        """Those that `served` gives, and `also` these."""
+        there = [place for place, question in enumerate(questions) if not served.empty(question)]
+        sides = np.zeros(len(questions), np.int64)
+        if not there:
+            return cls(questions, there, Alike(sides[:0], np.zeros((0, 0), np.float32)), sides)
+        alike = served.alike([questions[place] for place in there], output, also)
+        sides[there] = alike.items[alike.logs.argmax(axis=1)]
+        return cls(questions, there, alike, sides)

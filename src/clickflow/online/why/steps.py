@@ -48,11 +48,9 @@ def without(question: Question, places: Sequence[int]) -> Question:
     return replace(question, steps=tuple(step for place, step in enumerate(question.steps) if place not in gone))
 
 
-def effects(asker: Asker) -> tuple[list[Effect], list[Left], Asked]:
-    """Effects of all that is left out of `asker.question`, largest first; and the answers themselves, in order."""
+def effects(asker: Asker, left: Sequence[Left], asked: Asked) -> list[Effect]:
+    """Effects of all that is `left` out of `asker.question`, largest first, by the answers to what remains."""
     question = asker.question
-    left = list(left_out(question.steps))
-    asked = asker([without(question, places) for _, places in left])
     difference = asker.value - asked.value
     alone = {
         places[0]: abs(own) for (what, places), own in zip(left, difference.tolist(), strict=True) if what == "step"
@@ -78,4 +76,4 @@ def effects(asker: Asker) -> tuple[list[Effect], list[Left], Asked]:
                 and abs(effect) > COVERING * together + asker.least,
             )
         )
-    return sorted(found, key=lambda each: (-abs(each.effect), each.steps)), left, asked
+    return sorted(found, key=lambda each: (-abs(each.effect), each.steps))
