@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest_setup import Desk
+from typer.testing import CliRunner
 
+from clickflow.cli import app
 from clickflow.events.replay import replay
 
 NAMES = ("event_time", "event_type", "user_id", "session_id", "item_id", "brand", "nr")
@@ -180,3 +182,59 @@ def _hold(found: list[dict[str, Any]], files: list[list[bytes]]) -> None:
         nr = "" if event["order"] is None else str(event["order"])
         by_actor.setdefault(actor, []).append((nr, event["event_type"], event["item_id"], event["brand"] or ""))
     assert sorted(by_actor.values()) == sorted(orders.values())
+
+
+def clicks(count: int = 90, day: int = 5) -> list[str]:
+    """Rows of visits with three clicks a minute, oldest first."""
+    return [f"2026-01-{day:02} 10:{n // 3:02}:00,view,u{n // 6},s{n // 6},{day}-{n},,\n" for n in range(count)]
+
+
+def test_a_file_that_begins_with_its_newest_events_is_said_and_turned_round(desk: Desk, capsys: Any) -> None:
+    rows = clicks()
+    desk.put("a.csv", HEADER + "".join(rows).encode())
+    straight = desk.ingest().events
+    (desk.log / "a.csv").unlink()
+    desk.put("a.csv", HEADER + "".join(reversed(rows)).encode())
+    capsys.readouterr()
+    assert items(desk)[:3] == ["5-2", "5-1", "5-0"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a.csv stands newest first, and 60 of its rows have the instant of the row before" in said
+    assert desk.ingest(source__newest_first=True).events.equals(straight)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "newest first" not in said
+    # what is appended is what a new ingest makes of all
+    desk.put("b.csv", HEADER + "".join(reversed([*clicks(day=6), rows[-1].replace("5-89", "new")])).encode())
+    outcome = desk.ingest(source__newest_first=True)
+    appended = desk.bytes()
+    shutil.rmtree(desk.paths.root / "data")
+    assert desk.ingest(source__newest_first=True).events.equals(outcome.events)
+    assert desk.bytes() == appended
+    assert outcome.events["item_id"].to_pylist()[87:91] == ["5-87", "5-88", "5-89", "new"]
+    # a file that stands the other way round is said too
+    desk.put("c.csv", HEADER + "".join(clicks(day=7)).encode())
+    capsys.readouterr()
+    desk.ingest(source__newest_first=True)
+    assert "c.csv stands oldest first" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_events_of_one_line_keep_their_order_where_files_stand_newest_first(desk: Desk) -> None:
+    lines = [
+        {
+            "event_time": "2026-01-05 10:00:00",
+            "event_type": "view",
+            "session_id": "s",
+            "items": [{"item_id": i} for i in t],
+        }
+        for t in ("cd", "ab")
+    ]
+    desk.put("a.jsonl", "".join(json.dumps(each) + "\n" for each in lines).encode())
+    assert items(desk, source__newest_first=True, source__explode="items") == ["a", "b", "c", "d"]
+
+
+def test_inspect_proposes_to_turn_it_round(desk: Desk, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.put("a.csv", HEADER + "".join(reversed(clicks())).encode())
+    desk.paths.params.write_text((root / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(desk.paths.root)
+    result = CliRunner().invoke(app, ["inspect", str(desk.log)])
+    assert "newest_first: true" in result.stdout
+    assert "their order is then the reverse of the file, which begins with the newest" in result.stdout

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clickflow.events.contract import COLUMNS, GROUPS, SCHEMA
+from clickflow.events.rows import ORDINAL_BITS
 from clickflow.system.moments import DAY
 
 ROW_GROUP = 131_072
@@ -54,8 +55,13 @@ def read_day(path: Path) -> pa.Table:
     return table.append_column("position", pa.array(np.arange(table.num_rows)))
 
 
-def write_day(staged: pa.Table, path: Path, slice_rows: int, *, keep_duplicates: bool = False) -> Day:
-    """Sort, drop duplicates where they are not kept, and write; at most about `slice_rows` rows are in work at once."""
+def write_day(
+    staged: pa.Table, path: Path, slice_rows: int, *, keep_duplicates: bool = False, newest_first: bool = False
+) -> Day:
+    """Sort, drop duplicates where they are not kept, and write; at most about `slice_rows` rows are in work at once.
+
+    `newest_first`: of one instant the lines of a source stand in the reverse of their order.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     sources, positions = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
     waiting: list[pa.Table] = []
@@ -67,7 +73,7 @@ def write_day(staged: pa.Table, path: Path, slice_rows: int, *, keep_duplicates:
             writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
 
         for part in _slices(staged, slice_rows):
-            ordered = _ordered(part)
+            ordered = _ordered(part, newest_first=newest_first)
             source, tie = ordered["source"].to_numpy(), _ties(ordered)
             beside_kept.append(_beside_kept(source, tie))
             double = np.zeros(0, np.int64) if keep_duplicates else _doubles(ordered, tie)
@@ -130,13 +136,19 @@ def _slices(staged: pa.Table, rows: int) -> Iterator[pa.Table]:
         yield staged.take(pa.array(np.flatnonzero(which == part)))
 
 
-def _ordered(table: pa.Table) -> pa.Table:
+def _ordered(table: pa.Table, *, newest_first: bool) -> pa.Table:
     """Sorted by time, session, user where there is no session, `order`, source and position."""
     session = table["session_id"]
     keys = ["event_time", "session_id", "order", "source", "position"]
     if session.null_count:
         alone = pc.if_else(session.is_null(), table["user_id"], None)
         table, keys = table.append_column("alone", alone), [*keys[:2], "alone", *keys[2:]]
+    if newest_first:
+        # lines of files backwards, the events of one line as they stand; rows of before are in order
+        position = table["position"].to_numpy()
+        line, ordinal = position >> ORDINAL_BITS, position & (1 << ORDINAL_BITS) - 1
+        place = np.where(table["source"].to_numpy() == KEPT, position, (-line << ORDINAL_BITS) + ordinal)
+        table, keys = table.append_column("place", pa.array(place)), [*keys[:-1], "place"]
     if table["order"].null_count == table.num_rows:
         keys.remove("order")
     return table.take(

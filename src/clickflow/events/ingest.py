@@ -173,6 +173,7 @@ def _take_in(
         _check_times(file, tallies[number])
         _check_order(file, tallies[number])
         _check_ids(file, tallies[number])
+        _say_direction(file, tallies[number], newest_first=params.source.newest_first)
     new = tuple(
         Ingested(
             name=name,
@@ -252,6 +253,19 @@ def _check_ids(file: SourceFile, tally: reading.Tally) -> None:
         )
 
 
+def _say_direction(file: SourceFile, tally: reading.Tally, *, newest_first: bool) -> None:
+    """Say where a file stands the other way round than its events of one instant are taken to be."""
+    against, along = (tally.rises, tally.falls) if newest_first else (tally.falls, tally.rises)
+    if not tally.tied or not reading.one_way(against, along):
+        return
+    way = ("oldest", "newest")[not newest_first]
+    console.say(
+        f"[bold yellow]note[/] {escape(file.name)} stands {way} first, and {tally.tied:,} of its rows have the instant "
+        f"of the row before: their order is taken to be {'the reverse of ' * newest_first}that of the file; "
+        f"source.newest_first: {str(not newest_first).lower()} turns it round"
+    )
+
+
 def work_of(
     params: Params,
     folder: Path,
@@ -280,6 +294,7 @@ def work_of(
         params.ingest.duplicates == "keep",
         key,
         "quarantine" in params.ingest.encrypt,
+        params.source.newest_first,
     )
 
 

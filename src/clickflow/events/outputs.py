@@ -46,6 +46,8 @@ class Work:
     key: bytes = field(repr=False)
     encrypted: bool
     """Whether quarantine is written so that only the key opens it."""
+    newest_first: bool = False
+    """See `source.newest_first`."""
 
 
 class RebuildNeeded(Exception):
@@ -88,7 +90,11 @@ def _write_days(work: Work, previous: Manifest | None, paths: Paths) -> dict[str
         if previous is not None and name in previous.days:
             staged = pa.concat_tables([days.read_day(old), staged])
         return name, days.write_day(
-            staged, events / name / "events.parquet", work.slice_rows, keep_duplicates=work.keep_duplicates
+            staged,
+            events / name / "events.parquet",
+            work.slice_rows,
+            keep_duplicates=work.keep_duplicates,
+            newest_first=work.newest_first,
         )
 
     doubles: list[tuple[np.ndarray, np.ndarray]] = []

@@ -25,6 +25,8 @@ from clickflow.system import console
 from clickflow.system.errors import DataError
 from clickflow.system.faults import of_file
 
+FEW_STEPS, ONE_WAY = 20, 0.9
+"""Of so many changes of time from a row to the next, the share in one direction that tells how a file stands."""
 FEW_IDS = 20
 """Different ids from which on zeros at their end are no chance."""
 
@@ -42,6 +44,10 @@ class Tally:
     early: int = 0
     """Of the good rows, those before `times.PLAUSIBLE`, and the time of one of them."""
     early_time: int = 0
+    rises: int = 0
+    """Good rows that are later than the row before, those that are earlier, and those of its instant."""
+    falls: int = 0
+    tied: int = 0
     swapped: int = 0
     """Times that would be some with day and month changed over."""
     rounded: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
@@ -111,6 +117,10 @@ def read_files(
             tally.rounded = together(tally.rounded, result.rounded)
             time = result.good["event_time"].cast(pa.int64()).to_numpy()
             early = time < PLAUSIBLE[0]
+            later, earlier = changes(time)
+            tally.rises += later
+            tally.falls += earlier
+            tally.tied += max(0, len(time) - 1) - later - earlier
             tally.good += len(time)
             if early.any():
                 tally.early += int(early.sum())
@@ -163,6 +173,16 @@ def check_block(number: int, file: SourceFile, block: Any, rules: Rules, con: An
         checked.swapped,
         checked.rounded,
     )
+
+
+def changes(time: NDArray[np.int64]) -> tuple[int, int]:
+    """How often a time is later, and how often earlier, than the one before."""
+    return int((time[1:] > time[:-1]).sum()), int((time[1:] < time[:-1]).sum())
+
+
+def one_way(these: int, others: int) -> bool:
+    """Whether nearly all changes of time in a file are `these`."""
+    return these >= FEW_STEPS and these >= ONE_WAY * (these + others)
 
 
 Rounded = Mapping[str, tuple[int, int, int, int]]

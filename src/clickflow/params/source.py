@@ -79,6 +79,12 @@ class Source:
         Mapping[str, str],
         Meta('of files whose times are written otherwise: {"us/*.csv": "%m/%d/%Y"}, by pattern of their names'),
     ] = field(default_factory=dict)
+    newest_first: Annotated[
+        bool,
+        Meta(
+            "files: they begin with the newest events, so that those of one instant are in the reverse of their order"
+        ),
+    ] = False
     timezone: Annotated[str, Meta("of times that carry none")] = "UTC"
     sql_url_env: Annotated[str, Meta("sql: the environment variable that holds the connection URL")] = (
         "CLICKFLOW_SQL_URL"

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from clickflow.events import suspects, times
 from clickflow.events.contract import COLUMNS
 from clickflow.events.engine import Engine
-from clickflow.events.reading import check_block, cut_off, together
+from clickflow.events.reading import changes, check_block, cut_off, one_way, together
 from clickflow.events.rows import lines_of, reasons_of
 from clickflow.events.rules import rules_for
 from clickflow.events.sources import open_files
@@ -60,6 +60,8 @@ class Trial:
     repeated: int = 0
     purchases: int = 0
     part: float = 1.0
+    newest_first: bool = False
+    """The files begin with their newest events."""
     doubts: tuple[str, ...] = ()
     """What the ids of items leave unsure."""
 
@@ -91,6 +93,7 @@ def attempt(
     good: list[pa.Table] = []
     read = accepted = refused = consumed = 0
     said: list[str] = []
+    rises = falls = 0
     for number, file in enumerate(open_files(source, files)):
         ruled = rules(file.layout)
         mine = done = swapped = 0
@@ -103,6 +106,8 @@ def attempt(
             accepted += result.good.num_rows
             refused += len(result.refused[0])
             good.append(result.good)
+            later, earlier = changes(result.good["event_time"].cast(pa.int64()).to_numpy())
+            rises, falls = rises + later, falls + earlier
             swapped += result.swapped
             rounded = together(rounded, result.rounded)
             lines = lines_of(result.refused[0]).tolist()
@@ -141,6 +146,7 @@ def attempt(
         days=days or 0.0,
         repeated=repeated,
         purchases=purchases,
+        newest_first=one_way(falls, rises),
         doubts=(*said, *suspects.of_items(pc.unique(pa.concat_tables(good)["item_id"]).drop_null())),
         part=min(1.0, consumed / max(1, sum(path.stat().st_size for _, path in files))),
     )

@@ -69,6 +69,7 @@ PLAIN: Mapping[str, Any] = {
     "currency": (),
     "time_format": None,
     "time_formats": {},
+    "newest_first": False,
 }
 """What `source` says where nothing is special; what is not listed stays as params.yaml has it."""
 
@@ -100,6 +101,7 @@ def run(
         except ClickflowError as error:
             fault = error.what
         if trial is not None:
+            source = replace(source, newest_first=trial.newest_first and trial.ties > TIES)
             doubts += list(_of_trial(trial, looked, proposal))
     changes = {
         f"source.{name}": plain(value)
@@ -267,7 +269,8 @@ def _of_trial(trial: Trial, looked: Look, proposal: Proposal) -> Iterator[str]:
     """What the rows themselves leave unsure."""
     yield from trial.doubts
     if trial.ties > TIES:
-        yield f"{trial.ties:.0%} of the steps have the time of the step before; their order is then that of the file"
+        order = "the reverse of the file, which begins with the newest" if trial.newest_first else "that of the file"
+        yield f"{trial.ties:.0%} of the steps have the time of the step before; their order is then {order}"
         if proposal.order:
             yield f"order: {', '.join(proposal.order)} may order the steps of one moment (source.columns.order)"
     if trial.repeated > REPEATED * trial.accepted:
