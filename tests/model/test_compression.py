@@ -222,7 +222,7 @@ def test_a_form_that_is_not_its_own_network_stops_the_export(
 
     def wrong(network: Any, store: Any, export: Any) -> Any:
         for variant in networks_variants(network, store, export):
-            yield replace(variant, expected=networks.asked_of(rounding.pruned(network, 0.9), store))
+            yield replace(variant, expected=networks.expected_of(rounding.pruned(network, 0.9), store))
 
     networks_variants = networks.variants
     monkeypatch.setattr(networks, "variants", wrong)

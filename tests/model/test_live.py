@@ -376,7 +376,7 @@ def test_live_metrics_are_what_the_evaluation_measures(tmp_path: Path, params: P
         each.output.name: each
         for each in join.judged(params, log.read(own.folder, "answers"), log.read(own.folder, "outcomes"), now)
     }
-    event, _, end = split.asked()
+    event, _, end = split.questions()
     target = HEADS["next_item"].targets(split, event, end, card)
     asked = np.flatnonzero(target >= 0)
     ranks = ranking.ranks(scores[asked], target[asked])

@@ -116,11 +116,11 @@ def test_live_metrics_that_fall_call_for_retraining(
     tmp_path: Path, params: Params, shares: list[float], calls: bool
 ) -> None:
     paths = Paths(tmp_path)
-    assert watched.asked(params, paths)(MODEL, [(START, START + DAY)], 50) is None, "nobody was answered"
+    assert watched.live_answers(params, paths)(MODEL, [(START, START + DAY)], 50) is None, "nobody was answered"
     answered(log.place(paths.home), shares)
     windows = [(START + day * DAY, START + (day + 1) * DAY) for day in range(4, 8)]
     params = replace(params, live=replace(params.live, metric={MODEL: "recall@20"}))
-    seen = watched.asked(params, paths)(MODEL, windows, 50)
+    seen = watched.live_answers(params, paths)(MODEL, windows, 50)
     assert seen is not None and seen.name == "live recall@20" and seen.before is not None
     assert abs(seen.before.value - 0.6) < 3 * seen.before.error < 0.3
     bounds = [list(rule.answered(0.15, seen, place, 0.05)) for place in range(4)]
@@ -131,7 +131,7 @@ def test_live_metrics_that_fall_call_for_retraining(
     assert all(own[0].kind == LIVE for own in bounds)
     found, why = rule.decide(params.watch, judged)
     assert found == calls, why
-    few = watched.asked(params, paths)(MODEL, windows, 61)
+    few = watched.live_answers(params, paths)(MODEL, windows, 61)
     assert few is not None and few.windows == (None,) * 4
     assert next(rule.answered(0.15, few, 0, 0.05)).why
 

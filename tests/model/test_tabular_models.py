@@ -227,11 +227,11 @@ def test_of_many_questions_some_are_drawn_over_the_whole_part(root: Path, tmp_pa
     split = open_split(paths.sequences("session"), "train")
     nobody = np.arange(split.n_sequences)
     drawn = tabular.drawn(split, spec, 0, nobody)
-    event = drawn.asked.end - 1
+    event = drawn.spans.end - 1
     assert (len(event), drawn.of) == (200, split.n_events)
     assert (np.diff(event) > 0).all()
     assert event.max() > 0.9 * split.n_events
-    assert not np.array_equal(event, tabular.drawn(split, spec, 1, nobody).asked.end - 1)
+    assert not np.array_equal(event, tabular.drawn(split, spec, 1, nobody).spans.end - 1)
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,11 @@ class Artefact:
         said: Mapping[str, Any] = self.card.get("heads") or described(
             self.outputs, _Sizes(self.known, tuple(self.card["actions"]))
         )
-        found = {
+        heads = {
             name: Answered(head["kind"], tuple(head["outputs"]), tuple(head.get("classes", ())))
             for name, head in said.items()
         }
-        return dict(sorted(found.items(), key=lambda head: self.outputs.index(head[1].outputs[0])))
+        return dict(sorted(heads.items(), key=lambda head: self.outputs.index(head[1].outputs[0])))
 
     @property
     def known(self) -> int:
@@ -324,15 +324,15 @@ def _refuse(path: Path, faults: Iterable[str]) -> None:
 
 def described(outputs: Sequence[str], store: Store) -> dict[str, dict[str, Any]]:
     """What a card says of the heads with those `outputs`; of a card from before it did, the same."""
-    found: dict[str, dict[str, Any]] = {}
+    described_heads: dict[str, dict[str, Any]] = {}
     for name in outputs:
         if name not in HEADS:
             continue
         head = HEADS[name]
         own = [each for each in outputs if each in (name, several(name))]
         classes = list(head.names(store))
-        found[name] = {"kind": head.kind, "outputs": own} | ({"classes": classes} if classes else {})
-    return found
+        described_heads[name] = {"kind": head.kind, "outputs": own} | ({"classes": classes} if classes else {})
+    return described_heads
 
 
 def _as(values: npt.NDArray[Any], kind: str) -> npt.NDArray[Any]:

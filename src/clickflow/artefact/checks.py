@@ -66,7 +66,7 @@ class Written:
     store: Path
     card: Card
     split: PackedSplit
-    asked: Questions
+    questions: Questions
 
 
 def write(
@@ -105,14 +105,14 @@ def write(
         }
         write_json(fresh / CARD, content)
         artefact = load(fresh)
-        split, asked = real(store, card, artefact.max_length, together=artefact.forecasts)
-        content["parity"] = digits(parity(expected, artefact, card, split, asked, export.tolerance))
-        causality(artefact, card, split, asked, export.tolerance)
-        taken = latencies(artefact, card, split, asked, export.latency_batch)
+        split, questions = real(store, card, artefact.max_length, together=artefact.forecasts)
+        content["parity"] = digits(parity(expected, artefact, card, split, questions, export.tolerance))
+        causality(artefact, card, split, questions, export.tolerance)
+        taken = latencies(artefact, card, split, questions, export.latency_batch)
         p95 = within(taken, 0.95)
         content["latency_ms_p95_class"], content["latency_batch"] = ladder(p95), export.latency_batch
         if smaller:
-            content |= smaller(Written(fresh, content, model, expected, taken, store, card, split, asked))
+            content |= smaller(Written(fresh, content, model, expected, taken, store, card, split, questions))
         write_json(fresh / CARD, content)
     name, counted = content["model"], f"{export.latency_batch} {card.unit}"
     if export.latency_batch > 1 and not card.unit.endswith("s"):
@@ -139,7 +139,7 @@ def steps_of(store: Card) -> dict[str, Any]:
 
 
 def parity(
-    expected: Expected, artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, tolerance: float
+    expected: Expected, artefact: Artefact, card: Card, split: PackedSplit, questions: Questions, tolerance: float
 ) -> float:
     """The largest difference of an answer between the trained model and the artefact, over blocks of several shapes.
 
@@ -148,14 +148,17 @@ def parity(
     worst = 0.0
     one_to_one = identity(split, card)
     for size in (1, 5, 64, 512):
-        for chosen in list(blocks(asked, size))[:: max(1, len(asked) // size // 4)]:
-            found, right = asking.answers(artefact, split, asked, chosen, one_to_one), expected(split, asked, chosen)
-            for name, values in found.items():
-                difference = _difference(name, values, right[name])
+        for chosen in list(blocks(questions, size))[:: max(1, len(questions) // size // 4)]:
+            exported, trained = (
+                asking.answers(artefact, split, questions, chosen, one_to_one),
+                expected(split, questions, chosen),
+            )
+            for name, values in exported.items():
+                difference = _difference(name, values, trained[name])
                 if not difference <= tolerance:
                     raise ClickflowError(
                         f"the exported model is not the trained one: {name} differs by {difference:.3g} in "
-                        f"{len(chosen)} questions about at most {int(asked.window[chosen].max())} steps; "
+                        f"{len(chosen)} questions about at most {int(questions.window[chosen].max())} steps; "
                         f"export.tolerance is {tolerance:g}",
                         kept="the trained model; the exported folder is as it was",
                         next_step="if the difference is acceptable raise export.tolerance in params.yaml",
@@ -164,44 +167,44 @@ def parity(
     return worst
 
 
-def causality(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, tolerance: float) -> None:
+def causality(artefact: Artefact, card: Card, split: PackedSplit, questions: Questions, tolerance: float) -> None:
     """Hold answers in the middle of a sequence against those of the sequence cut off there.
 
     Raises ClickflowError where a later step changed an answer: every metric would be worthless.
     """
     one_to_one = identity(split, card)
     if artefact.forecasts:
-        _of_the_past(artefact, card, split, asked, tolerance)
+        _of_the_past(artefact, card, split, questions, tolerance)
         return
-    inner = np.flatnonzero(asked.until > asked.event + 1)
+    inner = np.flatnonzero(questions.until > questions.event + 1)
     for k in inner[:: max(1, len(inner) // 16)]:
-        step, end = int(asked.column[k]) + 1, int(asked.event[k]) + 1
+        step, end = int(questions.column[k]) + 1, int(questions.event[k]) + 1
         ended = split.with_columns(**{name: values[:end] for name, values in split.columns.items()})
-        short = replace(asked, window=np.minimum(asked.window, asked.column + 1))
-        whole = asking.answers(artefact, split, asked, np.array([k]), one_to_one)
+        short = replace(questions, window=np.minimum(questions.window, questions.column + 1))
+        whole = asking.answers(artefact, split, questions, np.array([k]), one_to_one)
         before = asking.answers(artefact, ended, short, np.array([k]), one_to_one)
         for name, values in whole.items():
             difference = _difference(name, values, before[name])
             if not difference <= tolerance:
                 raise ClickflowError(
-                    f"the exported model looks ahead: {name} at step {step} of {asked.window[k]} changes by "
+                    f"the exported model looks ahead: {name} at step {step} of {questions.window[k]} changes by "
                     f"{difference:.3g} when the later steps are taken away",
                     kept="the trained model; the exported folder is as it was",
                     next_step="make the encoder, or the features, causal",
                 )
 
 
-def _of_the_past(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, tolerance: float) -> None:
+def _of_the_past(artefact: Artefact, card: Card, split: PackedSplit, questions: Questions, tolerance: float) -> None:
     """Hold the answers as of the first origin against those where all that came later was different. Series are read
     beside each other, so the later steps of all are changed.
     """
-    now = asked.now(split)
+    now = questions.now(split)
     chosen, one_to_one = np.flatnonzero(now == now.min()), identity(split, card)
     later = np.asarray(split.time) >= now.min()
     held = split.columns
     columns = {name: np.where(later, held[name] * 3 + 7, held[name]) for name in ("quantity", "price")}
     whole, other = (
-        asking.answers(artefact, each, asked, chosen, one_to_one) for each in (split, split.with_columns(**columns))
+        asking.answers(artefact, each, questions, chosen, one_to_one) for each in (split, split.with_columns(**columns))
     )
     for name, values in whole.items():
         difference = _difference(name, values, other[name])
@@ -217,19 +220,19 @@ def within(taken: npt.NDArray[np.float64], share: float) -> float:
     return float(np.quantile(taken, share, axis=1).min())
 
 
-def _panel_latency(artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int) -> float:
+def _panel_latency(artefact: Artefact, card: Card, split: PackedSplit, questions: Questions, sequences: int) -> float:
     """Milliseconds of processor time for so many series, of all of the last origin forecast together."""
-    now = asked.now(split)
+    now = questions.now(split)
     chosen = np.flatnonzero(now == now.max())
     fresh = split.with_columns()  # of which nothing is kept yet
     started = time.thread_time()
-    asking.answers(artefact, fresh, asked, chosen, identity(split, card))
+    asking.answers(artefact, fresh, questions, chosen, identity(split, card))
     series = int((np.asarray(split.cut_off) == now.max()).sum())
     return (time.thread_time() - started) * 1000 * sequences / max(series, sequences)
 
 
 def latencies(
-    artefact: Artefact, card: Card, split: PackedSplit, asked: Questions, sequences: int
+    artefact: Artefact, card: Card, split: PackedSplit, questions: Questions, sequences: int
 ) -> npt.NDArray[np.float64]:
     """Milliseconds of processor time that requests take on one thread, after a warm-up, [rounds, requests].
 
@@ -238,21 +241,21 @@ def latencies(
     together: theirs is their part of that time.
     """
     if artefact.forecasts:
-        return np.array([[_panel_latency(artefact, card, split, asked, sequences)]])
+        return np.array([[_panel_latency(artefact, card, split, questions, sequences)]])
     single = Artefact(
         artefact.folder,
         artefact.card,
         open_session((artefact.folder / MODEL).read_bytes(), threads=1, where=artefact.folder / MODEL),
     )
     one_to_one = identity(split, card)
-    last = np.flatnonzero(asked.position + 1 == asked.length)
+    last = np.flatnonzero(questions.position + 1 == questions.length)
     requests: list[Callable[[], object]] = []
     for start in range(min(len(last), REQUESTS)):
         chosen = np.resize(last[start:], sequences)
         if single.features:
-            requests.append(partial(asking.answers, single, split, asked, chosen, one_to_one))
+            requests.append(partial(asking.answers, single, split, questions, chosen, one_to_one))
         else:
-            requests.append(partial(single.scores, *batch(split, asked, chosen, single.inputs, one_to_one)))
+            requests.append(partial(single.scores, *batch(split, questions, chosen, single.inputs, one_to_one)))
     taken = []
     with progress("latency", WARM_UP + ROUNDS * REQUESTS) as advance:
         for k in range(WARM_UP + ROUNDS * REQUESTS):

@@ -50,7 +50,7 @@ def smaller(variants: Iterable[Variant], export: Export, gate: Gate, written: ch
     for variant in variants:
         content = _put(written, variant.model)
         artefact = load(written.folder)
-        held = (artefact, written.card, written.split, written.asked)
+        held = (artefact, written.card, written.split, written.questions)
         own = checks.parity(variant.expected, *held, variant.tolerance)
         apart = checks.parity(written.expected, *held, np.inf)
         checks.causality(*held, export.tolerance)
@@ -94,13 +94,13 @@ def _row(written: checks.Written, artefact: Artefact, taken: Any, wanted: Mappin
     most = quality.most_questions(written.card.known)
     each = max(1.0, split.n_events / split.n_sequences) if split.asks == "every" else 1.0
     spread = np.linspace(0, split.n_sequences - 1, min(split.n_sequences, max(1, round(most / each))))
-    asked = of_split(split, np.unique(spread.astype(np.int64)), artefact.max_length)
+    questions = of_split(split, np.unique(spread.astype(np.int64)), artefact.max_length)
     translation = checks.identity(split, written.card)
     times = {name: checks.within(taken, share) for name, share in (("p50", 0.5), ("p99", 0.99))}
     say(f"{artefact.card['size_bytes'] / 1e6:,.1f} MB, p50 {times['p50']:.3f} ms, p99 {times['p99']:.3f} ms")
     return {
-        "quality": quality.measure(artefact, split, asked, written.card, translation, wanted),
-        "questions": len(asked),
+        "quality": quality.measure(artefact, split, questions, written.card, translation, wanted),
+        "questions": len(questions),
         "size_bytes": artefact.card["size_bytes"],
         **{f"latency_ms_{name}_class": checks.ladder(value, STEPS, FASTEST) for name, value in times.items()},
     }

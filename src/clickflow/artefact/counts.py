@@ -2,7 +2,7 @@
 
 from clickflow.artefact import checks
 from clickflow.artefact.artefact import described
-from clickflow.artefact.networks import OPSET, asked_of, to_onnx
+from clickflow.artefact.networks import OPSET, expected_of, to_onnx
 from clickflow.models import counts
 from clickflow.models.saved import CARD, WEIGHTS
 from clickflow.params.schema import Params
@@ -34,4 +34,4 @@ def export_counts(params: Params, paths: Paths, name: str) -> None:
         "spec": trained_card["spec"],
         "weights_sha256": trained_card["weights_sha256"],
     }
-    checks.write(paths.exported(name), to_onnx(model), about, folder, store, asked_of(model, store), params.export)
+    checks.write(paths.exported(name), to_onnx(model), about, folder, store, expected_of(model, store), params.export)

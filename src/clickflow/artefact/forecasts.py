@@ -46,7 +46,7 @@ def export_forecaster(params: Params, paths: Paths, name: str) -> None:
         "weights_sha256": trained_card["weights_sha256"],
     }
 
-    def expected(split: PackedSplit, asked: Questions, chosen: Ints) -> Mapping[str, npt.NDArray[Any]]:
-        return own.answers(split, asked.sequence[chosen], trained_card["heads"])
+    def expected(split: PackedSplit, questions: Questions, chosen: Ints) -> Mapping[str, npt.NDArray[Any]]:
+        return own.answers(split, questions.sequence[chosen], trained_card["heads"])
 
     checks.write(paths.exported(name), content, about, folder, store, expected, params.export)

@@ -59,12 +59,12 @@ def with_float_products(whole: Any) -> Any:
     """
     from onnx import helper
 
-    made = {name: node for node in whole.graph.node for name in node.output}
+    maker = {name: node for node in whole.graph.node for name in node.output}
     outputs = [node.output[0].removesuffix(".sums") for node in whole.graph.node if node.op_type == "MatMulInteger"]
-    parts = {out: [made.get(f"{out}.{part}") for part in ("size", "table", "scale")] for out in outputs}
+    parts = {out: [maker.get(f"{out}.{part}") for part in ("size", "table", "scale")] for out in outputs}
     instead = {}
     for out, nodes in parts.items():
-        if None in nodes or out not in made:  # of another's making
+        if None in nodes or out not in maker:  # of another's making
             continue
         query, codes, scale = (node.input[0] for node in nodes if node is not None)
         instead[out] = [
@@ -164,8 +164,8 @@ class _Graph:
             name = self._turned(node.input[1]) if node.op_type == "MatMul" else ""
             if node.op_type == "Gather" and not _axis(node) and node.input[0] not in self.values:
                 name = node.input[0]
-            if name and name not in wanted and (found := self._fixed(name)) and _of_items(found[1]):
-                wanted[name] = found
+            if name and name not in wanted and (fixed := self._fixed(name)) and _of_items(fixed[1]):
+                wanted[name] = fixed
         tables: dict[str, tuple[str, str]] = {}
         for name, (nodes, roots) in wanted.items():
             value = self._computed(name, nodes, roots)

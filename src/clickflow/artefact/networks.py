@@ -61,37 +61,44 @@ def export_network(params: Params, paths: Paths, name: str) -> None:
     if params.export.compression:
         smaller = partial(compression.smaller, variants(network, store, params.export), params.export, params.gate)
     checks.write(
-        paths.exported(name), to_onnx(network), about, folder, store, asked_of(network, store), params.export, smaller
+        paths.exported(name),
+        to_onnx(network),
+        about,
+        folder,
+        store,
+        expected_of(network, store),
+        params.export,
+        smaller,
     )
 
 
 def variants(network: Network | Ensemble, store: Card, export: Export) -> Iterator[compression.Variant]:
     """The smaller forms of a network that params.yaml asks for, each with the network that it must equal."""
     for name in export.compression:
-        made = network
+        smaller = network
         if "pruned" in name:
-            made = rounding.pruned(made, export.sparsity)
+            smaller = rounding.pruned(smaller, export.sparsity)
         if "int8" in name:
-            made = rounding.rounded(made)
-        model = to_onnx(made)
+            smaller = rounding.rounded(smaller)
+        model = to_onnx(smaller)
         yield compression.Variant(
             name,
             int8.narrowed(model) if "int8" in name else model,
-            asked_of(made, store),
+            expected_of(smaller, store),
             max(export.tolerance, int8.TOLERANCE if "int8" in name else 0.0),
         )
 
 
-def asked_of(network: Network | Ensemble | Counts, store: Card) -> checks.Expected:
+def expected_of(network: Network | Ensemble | Counts, store: Card) -> checks.Expected:
     """What a network answers to questions about a split of the store with that card."""
     hand_made = network.sizes.hand_made
 
-    def expected(split: PackedSplit, asked: Questions, chosen: Ints) -> dict[str, npt.NDArray[Any]]:
-        inputs, rows, columns = batch(split, asked, chosen, network.inputs, checks.identity(split, store))
+    def expected(split: PackedSplit, questions: Questions, chosen: Ints) -> dict[str, npt.NDArray[Any]]:
+        inputs, rows, columns = batch(split, questions, chosen, network.inputs, checks.identity(split, store))
         tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
         features = None
         if hand_made:
-            table = asking.hand_made(network.spec.unit, hand_made, split, asked, chosen, store)
+            table = asking.hand_made(network.spec.unit, hand_made, split, questions, chosen, store)
             features = torch.from_numpy(table)
         with torch.no_grad():
             answers = network(tensors, torch.from_numpy(rows), torch.from_numpy(columns), features)
@@ -111,8 +118,8 @@ class _Positional(nn.Module):
         size = len(self.network.inputs)
         columns, (row, column, *more) = tensors[:size], tensors[size:]
         features = more[0] if more else None
-        found = self.network(dict(zip(self.network.inputs, columns, strict=True)), row, column, features)
-        return tuple(found[name] for name in self.network.answers)
+        answers = self.network(dict(zip(self.network.inputs, columns, strict=True)), row, column, features)
+        return tuple(answers[name] for name in self.network.answers)
 
 
 def to_onnx(network: Network | Ensemble | Counts) -> bytes:
@@ -122,20 +129,20 @@ def to_onnx(network: Network | Ensemble | Counts) -> bytes:
     import onnx
 
     steps = {name: torch.ones(2, 3, dtype=getattr(torch, FEATURES[name].tensor)) for name in network.inputs}
-    asked = {"row": torch.tensor([0, 1, 1]), "column": torch.tensor([0, 1, 2])}
+    questions = {"row": torch.tensor([0, 1, 1]), "column": torch.tensor([0, 1, 2])}
     if hand_made := network.sizes.hand_made:
-        asked["features"] = torch.zeros(3, len(hand_made))
+        questions["features"] = torch.zeros(3, len(hand_made))
     outputs = network.answers
-    free = {name: {0: "B", 1: "T"} for name in steps} | {name: {0: "N"} for name in (*asked, *outputs)}
+    free = {name: {0: "B", 1: "T"} for name in steps} | {name: {0: "N"} for name in (*questions, *outputs)}
     written = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that the tracing exporter is deprecated, and that a batch of 2 was traced
             torch.onnx.export(
                 _Positional(network).eval(),
-                (*steps.values(), *asked.values()),
+                (*steps.values(), *questions.values()),
                 written,  # type: ignore[arg-type]
-                input_names=[*steps, *asked],
+                input_names=[*steps, *questions],
                 output_names=outputs,
                 dynamic_axes=free,
                 opset_version=OPSET,

@@ -56,6 +56,6 @@ def shares(
         return whole
     hours, index, steps = by_hour
     own = hours == hour
-    found = PRIOR * whole
-    found[index[own]] += steps[own]
-    return found / max(float(found.sum()), 1e-12)
+    weights = PRIOR * whole
+    weights[index[own]] += steps[own]
+    return weights / max(float(weights.sum()), 1e-12)

@@ -37,24 +37,24 @@ def metrics(names: tuple[str, ...], gate: Gate) -> dict[str, str]:
     """What each head is measured by: its primary, where that is a mean over rows which is taken here; else its log
     loss, of an amount its mean absolute error.
     """
-    found = {}
+    metric_of = {}
     for output in outputs.of(names):
         if output.ahead:
             continue
         _, metric = outputs.place_of(outputs.primary(gate, output.head, names), names)
         if output.kind == "ranking":
-            found[output.name] = metric if re.fullmatch(r"(recall|mrr|ndcg)@\d+", metric) else output.head.primary
+            metric_of[output.name] = metric if re.fullmatch(r"(recall|mrr|ndcg)@\d+", metric) else output.head.primary
         elif output.kind in ("classes", "probability"):
-            found[output.name] = "accuracy" if metric == "accuracy" else "log_loss"
+            metric_of[output.name] = "accuracy" if metric == "accuracy" else "log_loss"
         else:
-            found[output.name] = "mae"
-    return found
+            metric_of[output.name] = "mae"
+    return metric_of
 
 
 def measure(
     artefact: Artefact,
     split: PackedSplit,
-    asked: Questions,
+    questions: Questions,
     card: Card,
     translation: Translation,
     wanted: Mapping[str, str],
@@ -66,15 +66,15 @@ def measure(
     for name in wanted:
         head = outputs.head(name)
         if head.all_targets is None:
-            targets[name] = head.targets(split, asked.event, asked.until, card)[:, None]
+            targets[name] = head.targets(split, questions.event, questions.until, card)[:, None]
         else:
-            targets[name] = head.all_targets(split, asked.event, asked.until, card)
+            targets[name] = head.all_targets(split, questions.event, questions.until, card)
     sums, counts = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0)
     there = np.flatnonzero(np.logical_or.reduce([(each != NOTHING).any(axis=1) for each in targets.values()]))
     size = max(1, min(512, BLOCK_BYTES // (4 * card.known)))
-    for block in blocks(_some(asked, there), size):
+    for block in blocks(_some(questions, there), size):
         chosen = there[block]
-        answers = asking.answers(artefact, split, asked, chosen, translation)
+        answers = asking.answers(artefact, split, questions, chosen, translation)
         for name, metric in wanted.items():
             row, place = np.nonzero(targets[name][chosen] != NOTHING)
             gains = _gains(metric, answers[name][row], targets[name][chosen][row, place])
@@ -83,8 +83,8 @@ def measure(
     return {name: sums[name] / counts[name] for name in wanted if counts[name]}
 
 
-def _some(asked: Questions, chosen: Ints) -> Questions:
-    return Questions(**{name: getattr(asked, name)[chosen] for name in Questions.__dataclass_fields__})
+def _some(questions: Questions, chosen: Ints) -> Questions:
+    return Questions(**{name: getattr(questions, name)[chosen] for name in Questions.__dataclass_fields__})
 
 
 def _gains(metric: str, answers: Floats, target: Ints) -> npt.NDArray[np.float64]:
@@ -114,9 +114,9 @@ def loss(before: Mapping[str, float], after: Mapping[str, float], wanted: Mappin
     """How much worse `after` is than `before`, relative, at that of the heads `wanted` that lost most; negative where
     all are better.
     """
-    found = []
+    losses = []
     for name, metric in wanted.items():
         if name in before:
             better = sign(outputs.head(name).kind, metric)
-            found.append(better * (before[name] - after[name]) / max(abs(before[name]), 1e-12))
-    return max(found, default=0.0)
+            losses.append(better * (before[name] - after[name]) / max(abs(before[name]), 1e-12))
+    return max(losses, default=0.0)

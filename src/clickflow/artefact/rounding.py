@@ -21,9 +21,9 @@ def networks_of(network: Network | Ensemble) -> list[Network]:
 
 def rounded(network: Network | Ensemble) -> Network | Ensemble:
     """A copy whose weights are such that bytes and a scale a row hold them."""
-    found = copy.deepcopy(network)
+    copied = copy.deepcopy(network)
     with torch.no_grad():
-        for member in networks_of(found):
+        for member in networks_of(copied):
             codes = member.directions(member.items)
             codes = torch.round(codes * (int8.ITEM / codes.abs().amax(-1, keepdim=True).clamp(min=1e-30)))
             if member.features is not None:  # what is known of an item is added before the direction is taken
@@ -37,19 +37,19 @@ def rounded(network: Network | Ensemble) -> Network | Ensemble:
                 if isinstance(head, Ranking) and head.associations is not None:
                     table = {name: tensor.numpy() for name, tensor in head.associations.table.items()}
                     head.associations.know(Table(**table | {"counts": int8.counts(*int8.count_codes(table["counts"]))}))
-    return found.eval()
+    return copied.eval()
 
 
 def pruned(network: Network | Ensemble, sparsity: float) -> Network | Ensemble:
     """A copy without the least frequent neighbours of each item, such a share of them: by magnitude, and by whole
     columns of the table, so that it gets smaller and quicker. What they said falls to the softmax.
     """
-    found = copy.deepcopy(network)
-    for member in networks_of(found):
+    copied = copy.deepcopy(network)
+    for member in networks_of(copied):
         for head in member.heads.values():
             if isinstance(head, Ranking) and head.associations is not None:
                 table = {name: tensor.numpy() for name, tensor in head.associations.table.items()}
                 kept = max(1, round(table["items"].shape[1] * (1 - sparsity)))
                 fewer = {name: np.ascontiguousarray(table[name][:, :kept]) for name in ("items", "counts")}
                 head.associations.know(Table(**table | fewer))
-    return found.eval()
+    return copied.eval()

@@ -75,25 +75,25 @@ class Forecasting:
         for known in forecaster.origins(split, own.column, own.step, new) if len(new) else ():
             own_names = known if categories is None else replace(known, parent=categories[known.parent])
             kept[int(origin[known.sequences[0]])] = known.sequences, self._all(own_names, heads)
-        found: dict[str, npt.NDArray[np.float32]] = {}
+        answers: dict[str, npt.NDArray[np.float32]] = {}
         for moment in np.unique(origin[sequences]).tolist():
             rows = np.flatnonzero(origin[sequences] == moment)
             place = np.searchsorted(kept[moment][0], sequences[rows])
             for name in heads:
                 values = kept[moment][1][name]
-                found.setdefault(name, np.empty((len(sequences), values.shape[1]), np.float32))[rows] = values[place]
-        return found
+                answers.setdefault(name, np.empty((len(sequences), values.shape[1]), np.float32))[rows] = values[place]
+        return answers
 
     def _all(self, known: AsOf, heads: Sequence[str]) -> dict[str, Array]:
         """The answers about all series of an origin."""
-        made = self.forecaster.forecast(known)
-        before = known.panel.values[:, -made.shape[1] :]
-        found: dict[str, Array] = {}
+        forecast = self.forecaster.forecast(known)
+        before = known.panel.values[:, -forecast.shape[1] :]
+        answers: dict[str, Array] = {}
         for name in heads:
             read = named(name).of_forecast
             if read is None:
-                found[name] = made.reshape(len(made), -1).astype(np.float32)
+                answers[name] = forecast.reshape(len(forecast), -1).astype(np.float32)
             else:
-                yes = np.clip(self.forecaster.calibrated(name, read(before, made)), LEAST, 1 - LEAST)
-                found[name] = np.log(np.stack([1 - yes, yes], 1)).astype(np.float32)
-        return found
+                yes = np.clip(self.forecaster.calibrated(name, read(before, forecast)), LEAST, 1 - LEAST)
+                answers[name] = np.log(np.stack([1 - yes, yes], 1)).astype(np.float32)
+        return answers

@@ -46,8 +46,8 @@ def export_tabular(params: Params, paths: Paths, name: str) -> None:
         "weights_sha256": trained_card["weights_sha256"],
     }
 
-    def expected(split: PackedSplit, asked: Questions, chosen: Ints) -> dict[str, npt.NDArray[Any]]:
-        table = asking.hand_made(model.unit, model.features, split, asked, chosen, store)
+    def expected(split: PackedSplit, questions: Questions, chosen: Ints) -> dict[str, npt.NDArray[Any]]:
+        table = asking.hand_made(model.unit, model.features, split, questions, chosen, store)
         return model.predict(table)
 
     checks.write(paths.exported(name), model.onnx(), about, folder, store, expected, params.export)
@@ -59,9 +59,9 @@ def typical(model: tabular.Tabular, folder: Path, store: Card) -> list[float | N
     """
     split = open_split(folder, "train")
     sequences = np.unique(np.linspace(0, split.n_sequences - 1, min(split.n_sequences, TYPICAL_OF)).astype(np.int64))
-    asked = of_split(split, sequences, LONGEST)
-    chosen = np.unique(np.linspace(0, len(asked) - 1, min(len(asked), TYPICAL_OF)).astype(np.int64))
-    table = asking.hand_made(model.unit, model.features, split, asked, chosen, store)
+    questions = of_split(split, sequences, LONGEST)
+    chosen = np.unique(np.linspace(0, len(questions) - 1, min(len(questions), TYPICAL_OF)).astype(np.int64))
+    table = asking.hand_made(model.unit, model.features, split, questions, chosen, store)
     # missing values come last: of a column with as many of them, the middle one is missing
     middle = np.sort(table, axis=0)[(len(table) - 1) // 2]
     return [None if np.isnan(value) else round(float(value), 6) for value in middle]

@@ -96,9 +96,9 @@ def of_split(split: Any, sequences: npt.ArrayLike, max_length: int) -> Questions
     return questions(split.offsets, sequences, max_length)
 
 
-def blocks(asked: Questions, size: int) -> Iterator[Ints]:
+def blocks(questions: Questions, size: int) -> Iterator[Ints]:
     """Indexes of questions, at most `size` together; those of one window and windows of one length lie together."""
-    order = np.lexsort((asked.event, asked.first, asked.window))
+    order = np.lexsort((questions.event, questions.first, questions.window))
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
@@ -118,14 +118,14 @@ class Translation:
 
 
 def batch(
-    split: Any, asked: Questions, chosen: Ints, names: Sequence[str], translation: Translation
+    split: Any, questions: Questions, chosen: Ints, names: Sequence[str], translation: Translation
 ) -> tuple[dict[str, npt.NDArray[Any]], Ints, Ints]:
     """The inputs `names` of the windows of some questions, right-padded with 0, and the rows and columns asked for.
 
     Returns ({name: [B, T]}, rows [N], columns [N]). Inputs have the types of `FEATURES`, numbers as they stand in the
     store (0 where one is missing).
     """
-    key = np.stack([asked.first[chosen], asked.window[chosen]], axis=1)
+    key = np.stack([questions.first[chosen], questions.window[chosen]], axis=1)
     windows, rows = np.unique(key, axis=0, return_inverse=True)
     first, length = windows[:, :1], windows[:, 1:]
     step = np.arange(int(length.max()))
@@ -137,14 +137,14 @@ def batch(
         if name in ("item", "action", "category"):
             column = getattr(translation, name)[column]
         inputs[name] = np.where(inside, np.nan_to_num(column), 0).astype(FEATURES[name].tensor)
-    return inputs, rows.reshape(-1).astype(np.int64), asked.column[chosen]
+    return inputs, rows.reshape(-1).astype(np.int64), questions.column[chosen]
 
 
-def recent(items: npt.NDArray[Any], asked: Questions, chosen: Ints, max_length: int) -> Ints:
+def recent(items: npt.NDArray[Any], questions: Questions, chosen: Ints, max_length: int) -> Ints:
     """The items read by some questions, newest first: [N, max_length], 0 where the sequence had not begun.
 
     `items` are the flat item indexes, in whatever vocabulary the caller reads.
     """
     back = np.arange(max_length)
-    inside = back <= asked.column[chosen][:, None]
-    return np.where(inside, items[np.where(inside, asked.event[chosen][:, None] - back, 0)], 0).astype(np.int64)
+    inside = back <= questions.column[chosen][:, None]
+    return np.where(inside, items[np.where(inside, questions.event[chosen][:, None] - back, 0)], 0).astype(np.int64)

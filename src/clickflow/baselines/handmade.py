@@ -31,8 +31,8 @@ RFM = ("recency_days", "purchases", "amount_mean")
 
 def read(positions: Positions) -> npt.NDArray[np.float32]:
     """The features of each position [N, F]."""
-    asked = Spans(positions.begin, positions.event + 1, positions.now)
-    table: npt.NDArray[np.float32] = features.compute(positions.unit, positions.split, asked, positions.store)
+    spans = Spans(positions.begin, positions.event + 1, positions.now)
+    table: npt.NDArray[np.float32] = features.compute(positions.unit, positions.split, spans, positions.store)
     return table
 
 
@@ -62,8 +62,8 @@ def _fit(kind: str, answer: str, chosen: tuple[str, ...], train: Positions) -> C
     )
 
     def answers(positions: Positions) -> npt.NDArray[np.float64]:
-        found = [estimator.predict(read(positions.only(rows))[:, columns]) for rows in _blocks(len(positions))]
-        values = np.concatenate(found).astype(np.float64) if found else np.zeros((0, estimator.answers))
+        predictions = [estimator.predict(read(positions.only(rows))[:, columns]) for rows in _blocks(len(positions))]
+        values = np.concatenate(predictions).astype(np.float64) if predictions else np.zeros((0, estimator.answers))
         return values if answer == "amount" else np.maximum(values, np.log(LEAST))
 
     return answers
@@ -72,8 +72,8 @@ def _fit(kind: str, answer: str, chosen: tuple[str, ...], train: Positions) -> C
 def fit_mean(train: Positions) -> ClassScores:
     """The mean amount and the quantiles of all, whoever is asked about."""
     target = train.target.astype(np.float64)
-    told = np.concatenate([[target.mean()], np.quantile(target, LEVELS)])
-    return lambda positions: np.repeat(told[None], len(positions), axis=0)
+    statistics = np.concatenate([[target.mean()], np.quantile(target, LEVELS)])
+    return lambda positions: np.repeat(statistics[None], len(positions), axis=0)
 
 
 def _blocks(total: int) -> Iterator[slice]:

@@ -37,11 +37,11 @@ def purchases(fitted: Lifetime, history: Array) -> Array:
     lasting = hyp2f1(r + x, b + x, a + b + x - 1, fitted.horizon / future)
     alive = 1 / (1 + np.exp(-fitted.columns(*history.T)[:, 1]))
     count = (a + b + x - 1) / (a - 1) * (1 - (past / future) ** (r + x) * lasting) * np.where(x > 0, alive, 1.0)
-    found: Array = np.maximum(count, 0.0)
-    return found
+    expected: Array = np.maximum(count, 0.0)
+    return expected
 
 
 def spend(fitted: Lifetime, history: Array) -> Array:
     """Value to be expected within the horizon, [N]."""
-    found: Array = purchases(fitted, history) * np.exp(fitted.columns(*history.T)[:, 3])
-    return found
+    expected: Array = purchases(fitted, history) * np.exp(fitted.columns(*history.T)[:, 3])
+    return expected

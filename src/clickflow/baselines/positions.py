@@ -69,7 +69,7 @@ def training(split: Any, head: Head, store: Store, max_length: int) -> Positions
     """Every position of a split at which `head`, of kind classes or probability, asks something, with windows of at
     most `max_length` steps.
     """
-    event, start, end = split.asked()
+    event, start, end = split.questions()
     target = head.targets(split, event, end, store)
     every = Positions(
         split,
@@ -87,7 +87,7 @@ def training(split: Any, head: Head, store: Store, max_length: int) -> Positions
 
 
 def _now(split: Any, event: Ints) -> Ints:
-    """When each of `split.asked()` is asked: at the cut-off, or at the time of the last step read."""
+    """When each of `split.questions()` is asked: at the cut-off, or at the time of the last step read."""
     if split.cut_off is None:
         return np.asarray(split.time)[event]
     return np.asarray(split.cut_off)[np.asarray(split.end) > np.asarray(split.begin)]

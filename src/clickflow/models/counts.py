@@ -98,13 +98,13 @@ class Counts(nn.Module):
     @property
     def names(self) -> list[str]:
         """What each weight is of, in the order of `columns`."""
-        found = []
+        names = []
         for action in self.read:
             bought = action == BOUGHT
-            found += [f"own_{action}_{days:g}d" for days in HALF_LIVES[bought]]
-            found += ["own_last", "own_ever", "own_ever_again", f"beside_{action}_ever"] if bought else []
-            found += [f"beside_{action}_{GOES_WITH:g}d", *([f"category_{action}"] if self.grouped else [])]
-        return [*found, *(f"popular_{BOUGHT if bought else 'others'}_{days:g}d" for bought, days in POPULAR)]
+            names += [f"own_{action}_{days:g}d" for days in HALF_LIVES[bought]]
+            names += ["own_last", "own_ever", "own_ever_again", f"beside_{action}_ever"] if bought else []
+            names += [f"beside_{action}_{GOES_WITH:g}d", *([f"category_{action}"] if self.grouped else [])]
+        return [*names, *(f"popular_{BOUGHT if bought else 'others'}_{days:g}d" for bought, days in POPULAR)]
 
     def columns(self, inputs: Mapping[str, Tensor], row: Tensor, column: Tensor, features: Tensor) -> Iterator[Tensor]:
         """The numbers of each item, a [N, K] or [1, K] for each of `names`; `features` [N, 1]: `SILENCE`."""
@@ -155,13 +155,13 @@ class Counts(nn.Module):
     def _goes_with(self, item: Tensor, values: Tensor) -> Tensor:
         """How well each item goes with those of steps that count so much, the mean of them as a log, [N, K]."""
         likeness = (values.unsqueeze(-1) * self.likeness[item]).flatten(1)
-        found = values.new_zeros(item.shape[0], self.known).scatter_add(1, self.beside[item].flatten(1), likeness)
-        return torch.log1p(SHARPER * found / (1 + values.sum(1, keepdim=True)))
+        likeness_of = values.new_zeros(item.shape[0], self.known).scatter_add(1, self.beside[item].flatten(1), likeness)
+        return torch.log1p(SHARPER * likeness_of / (1 + values.sum(1, keepdim=True)))
 
     def _of_category(self, item: Tensor, values: Tensor) -> Tensor:
         """How much steps count that are of the item's category, as a log, [N, K]; 0 for an item without."""
-        found = values.new_zeros(item.shape[0], self.categories).scatter_add(1, self.category[item], values)
-        return torch.log1p(found)[:, self.category] * (self.category >= FIRST_ITEM)
+        totals = values.new_zeros(item.shape[0], self.categories).scatter_add(1, self.category[item], values)
+        return torch.log1p(totals)[:, self.category] * (self.category >= FIRST_ITEM)
 
 
 def _faded(values: Tensor, days: Tensor, half_life: float) -> Tensor:

@@ -61,7 +61,7 @@ class LogNormaliser(torch.autograd.Function):
         queries, vectors, factors, *without, scores, total = ctx.saved_tensors
         weight, factors = _rounded(grads[0] / total).unsqueeze(1), factors.unsqueeze(1)
         weighted = (queries * weight).to(ctx.dtype)
-        asked, given = ctx.sizes
+        size, given = ctx.sizes
         if scores.numel():
             of_queries = scores @ (vectors * factors)
             of_vectors = weighted.t() @ scores if ctx.needs_input_grad[1] else None
@@ -73,7 +73,7 @@ class LogNormaliser(torch.autograd.Function):
                 scores = _exponentials(queries, vectors, (without[0], without[1]), start, start + rows)
                 of_queries[part] = scores @ (vectors * factors)
                 of_vectors.addmm_(weighted[part].t(), scores)
-        of_queries = of_queries[:asked].to(ctx.exact).mul_(weight[:asked])
+        of_queries = of_queries[:size].to(ctx.exact).mul_(weight[:size])
         if of_vectors is not None:
             of_vectors = of_vectors.t()[:given].to(ctx.exact) * factors[:given]
         return of_queries, of_vectors, None, None, None
@@ -162,8 +162,8 @@ class BprMax(torch.autograd.Function):
         size = torch.linalg.vecdot(weights, scores.square())
         ctx.save_for_backward(scores, weights, above, mean, size)
         ctx.regularisation = regularisation
-        found: Tensor = regularisation * size - torch.log(mean + SMALL)
-        return found
+        loss: Tensor = regularisation * size - torch.log(mean + SMALL)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:

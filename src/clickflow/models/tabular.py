@@ -105,8 +105,8 @@ def load(folder: Path) -> Tabular:
             next_step="run `dvc checkout`, or train again",
         )
     heads: Sequence[str] = card["heads"]
-    found = {name: estimators.load(folder / ESTIMATORS / name) for name in heads}
-    return Tabular(card["unit"], tuple(card["features"]), found)
+    by_head = {name: estimators.load(folder / ESTIMATORS / name) for name in heads}
+    return Tabular(card["unit"], tuple(card["features"]), by_head)
 
 
 def digest(folder: Path) -> str:

@@ -152,7 +152,7 @@ _FOUND: dict[tuple[str, int, int, str], dict[str, Any]] = {}
 def _ahead(store: Path, paths: Paths, served: Served, q: str) -> dict[str, Any]:
     integrity.verify(store, home=paths.home)
     card, step = read_card(store), str(served.artefact.card["step"])
-    (part,), horizon, days = card.asked, int(served.artefact.card["horizon"]), DAYS[step]
+    (part,), horizon, days = card.scored_parts, int(served.artefact.card["horizon"]), DAYS[step]
     if card.own_settings.get("step", step) != step:
         raise DataError(
             f"{served.model} forecasts {step}s, and the store holds {card.own_settings['step']}s",

@@ -76,7 +76,7 @@ class Card:
         return self.settings.get(self.unit) or {}
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def scored_parts(self) -> tuple[str, ...]:
         """The parts whose sequences are scored: all, or the one that is read as of the end of the log."""
         return (NOW,) if NOW in self.splits else SPLITS
 

@@ -147,7 +147,7 @@ class PackedSplit:
         """Steps that are read of each sequence, int64 [n]."""
         return np.diff(self.offsets) if self.bounds is None else self.bounds.end - self.bounds.begin
 
-    def asked(self) -> tuple[Array, Array, Array]:
+    def questions(self) -> tuple[Array, Array, Array]:
         """Where something is asked: the step read last, the first step of its sequence, and the index after the last
         step that the answer may come from, int64 [q] each.
         """
@@ -159,10 +159,10 @@ class PackedSplit:
         event = np.arange(lengths.sum()) + np.repeat(begin - before, lengths)
         return event, np.repeat(begin, lengths), np.repeat(until, lengths)
 
-    def asked_in_chunks(self, size: int) -> Iterator[tuple[Array, Array]]:
-        """The first and the last of `asked`, some `size` steps or sequences at a time."""
+    def questions_in_chunks(self, size: int) -> Iterator[tuple[Array, Array]]:
+        """The first and the last of `questions`, some `size` steps or sequences at a time."""
         if self.asks == "last":
-            event, _, until = self.asked()
+            event, _, until = self.questions()
             for start in range(0, len(event), size):
                 yield event[start : start + size], until[start : start + size]
             return

@@ -158,7 +158,7 @@ def _batch(
         "layout": LAYOUT,
     }
     about = {**_as_of(store, card), "newest_event": iso(newest), "max_length": artefact.max_length}
-    parts = sum(-(-card.splits[name].sequences // answering.size) for name in card.asked)
+    parts = sum(-(-card.splits[name].sequences // answering.size) for name in card.scored_parts)
     return Batch(key, parts + len(extra), schemas, about)
 
 
@@ -231,7 +231,7 @@ def _chunks(store: Path, since: int | None, size: int, wanted: set[int]) -> Iter
 
     card, number = read_card(store), 0
     earlier = _earlier_pieces(store) if NOW not in card.splits else {}
-    for name in card.asked:
+    for name in card.scored_parts:
         split, start = open_split(store, name), 0
         ends = split.end - 1
         with parquet.ParquetFile(store / name / "sequences.parquet") as file:

@@ -61,10 +61,10 @@ def existing_key(paths: Paths) -> bytes:
         )
     key = load_key(paths.home)
     try:
-        made_with = read_json(paths.events / manifest.NAME)["settings"]["key"]
+        events_key = read_json(paths.events / manifest.NAME)["settings"]["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return key  # no events yet, or older ones
-    if made_with != key_name(key):
+    if events_key != key_name(key):
         where = VARIABLE if os.environ.get(VARIABLE) else file
         raise UsageError(
             f"the key in {where} is not the one that the events were made with",

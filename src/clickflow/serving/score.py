@@ -106,7 +106,7 @@ def score(artefact: Artefact, store: Path, limit: int) -> list[Answer]:
 
     Store and artefact may come from different trainings: items, categories and actions are matched by their names.
     """
-    part = read_card(store).asked[-1]
+    part = read_card(store).scored_parts[-1]
     split = open_split(store, part)
     if not split.n_sequences:
         raise DataError(f"the {part} part of {store} is empty", next_step="raise sequences.test_share, or ingest more")

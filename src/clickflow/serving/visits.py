@@ -72,7 +72,7 @@ def _last(store: Path, kind: Kind, pseudonym: str) -> Visit | None:
 
     card = read_card(store)  # says what to do where there is no store
     visits, sessions = [], set()
-    for part in card.asked:
+    for part in card.scored_parts:
         table = sequences(store, part)
         whom = "people" if "user_id" in table.column_names else card.unit
         if f"{kind}_id" not in table.column_names:

@@ -43,8 +43,8 @@ class Before:
         at = np.minimum(window.start[:, None] + steps, last)
         back = steps[:, None] - steps
         near = (back >= 0) & (back < REACH)
-        found = self.beside[np.minimum(at + 1, last)[:, :, None], np.where(near, back, 0)]
-        return np.where(near, found, np.float16(0)).astype(np.float32), self.support[at]
+        values = self.beside[np.minimum(at + 1, last)[:, :, None], np.where(near, back, 0)]
+        return np.where(near, values, np.float16(0)).astype(np.float32), self.support[at]
 
 
 def count(split: "PackedSplit", known: int) -> tuple[Table, Before]:
@@ -69,8 +69,8 @@ def count(split: "PackedSplit", known: int) -> tuple[Table, Before]:
     support = _before(item, session, own)
     support[item < FIRST_ITEM] = 0
     one, other, counts = (np.concatenate(each) for each in zip(*tables, strict=True))
-    found, kept = _most(one, other, counts, known)
-    return Table(found, kept, total.astype(np.float32)), Before(beside, support.astype(np.float32))
+    strength, kept = _most(one, other, counts, known)
+    return Table(strength, kept, total.astype(np.float32)), Before(beside, support.astype(np.float32))
 
 
 def _rank(split: "PackedSplit") -> Ints:
@@ -104,9 +104,11 @@ def _before(group: Ints, session: Ints, weight: NDArray[np.floating[Any]]) -> ND
     n = np.arange(len(order))
     new = np.append(True, groups[1:] != groups[:-1])[: len(order)]
     first = new | np.append(True, sessions[1:] != sessions[:-1])[: len(order)]
-    found = np.empty(len(order))
-    found[order] = sums[np.maximum.accumulate(np.where(first, n, 0))] - sums[np.maximum.accumulate(np.where(new, n, 0))]
-    return np.maximum(found, 0)
+    before = np.empty(len(order))
+    before[order] = (
+        sums[np.maximum.accumulate(np.where(first, n, 0))] - sums[np.maximum.accumulate(np.where(new, n, 0))]
+    )
+    return np.maximum(before, 0)
 
 
 Neighbours = tuple[Ints, Ints, NDArray[np.float64]]
@@ -135,8 +137,8 @@ def _most(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     place = _places(one, other, counts)
     width = max(1, min(MOST, ENTRIES // known, int(place.max(initial=0)) + 1))
-    items, found = np.zeros((known, width), np.int32), np.zeros((known, width), np.float32)
+    items, strengths = np.zeros((known, width), np.int32), np.zeros((known, width), np.float32)
     kept = place < width
     items[one[kept], place[kept]] = other[kept]
-    found[one[kept], place[kept]] = counts[kept]
-    return items, found
+    strengths[one[kept], place[kept]] = counts[kept]
+    return items, strengths

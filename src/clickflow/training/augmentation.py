@@ -78,13 +78,13 @@ def _reordered(batch: Batch, share: float, draw: np.random.Generator) -> Batch:
     # what step t is asked is what the step before the one that stands at t + 1 now was asked; the last keeps its own
     behind = np.concatenate([order[:, 1:] - 1, np.full((len(item), 1), length - 1)], axis=1)
 
-    def moved(asked: Ints) -> Ints:
-        return np.where(behind < 0, NOTHING, np.take_along_axis(asked, np.maximum(behind, 0), 1))
+    def moved(target: Ints) -> Ints:
+        return np.where(behind < 0, NOTHING, np.take_along_axis(target, np.maximum(behind, 0), 1))
 
     still = ~swap.any(1, keepdims=True)
     targets = {
-        name: (moved(asked), *(np.where(still, each, NOTHING) for each in later))
-        for name, (asked, *later) in batch.targets.items()
+        name: (moved(first), *(np.where(still, each, NOTHING) for each in later))
+        for name, (first, *later) in batch.targets.items()
     }
     return replace(batch, inputs=inputs, targets=targets)
 

@@ -61,17 +61,17 @@ class Batch:
     unknown: dict[str, int]
 
     @property
-    def asked(self) -> NDArray[np.bool_]:
+    def question_mask(self) -> NDArray[np.bool_]:
         """Whether a head asks something at a step, [B, T]."""
-        found = np.zeros(self.inputs["item"].shape, bool)
+        positions = np.zeros(self.inputs["item"].shape, bool)
         for targets, *_ in self.targets.values():
-            found |= targets != NOTHING
-        return found
+            positions |= targets != NOTHING
+        return positions
 
     @property
     def tokens(self) -> int:
         """Steps with a question."""
-        return int(np.count_nonzero(self.asked))
+        return int(np.count_nonzero(self.question_mask))
 
 
 def windows(offsets: Ints, max_length: int, *, to_the_end: bool, overlap: int | None = None) -> Windows:
@@ -100,7 +100,7 @@ def of_split(split: "PackedSplit", max_length: int, *, at_end: bool) -> Windows:
     """
     if split.asks == "every":
         return windows(split.offsets, max_length, to_the_end=at_end)
-    event, begin, until = split.asked()
+    event, begin, until = split.questions()
     length = np.minimum(event + 1 - begin, max_length)
     sequence = None if split.cut_off is None else np.arange(len(event))
     return Windows(event + 1 - length, length, length - 1, until, sequence)
@@ -159,9 +159,9 @@ def gather(
         values = hand_made.read(split, at[real])
         read[NAME] = np.zeros((*at.shape, values.shape[1]), np.float32)
         read[NAME][real] = values
-    asked = real & (step >= window.first[:, None])
+    positions = real & (step >= window.first[:, None])
     end = np.broadcast_to(window.end[:, None], at.shape)
-    targets = {name: objective.targets(split, at, end, asked) for name, objective in objectives.items()}
+    targets = {name: objective.targets(split, at, end, positions) for name, objective in objectives.items()}
     return Batch(
         read, {name: each for name, (each, _) in targets.items()}, {name: n for name, (_, n) in targets.items()}
     )

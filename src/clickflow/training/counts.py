@@ -79,37 +79,37 @@ def train(spec: Model, folder: Path, seed: int) -> TrainedCounts:
     """Fit `spec` to the store in `folder`; see the module. Raises DataError where nothing is asked."""
     card, category = read_card(folder), _categories(folder)
     train_part, valid = open_split(folder, "train"), open_split(folder, "valid")
-    split, since = (valid, 0) if len(_asked(valid)) else (train_part, _latest(train_part))
-    if not len(_asked(split, since)) or card.known <= FIRST_ITEM:
+    split, since = (valid, 0) if len(_readable(valid)) else (train_part, _latest(train_part))
+    if not len(_readable(split, since)) or card.known <= FIRST_ITEM:
         raise DataError(
             f"the training part of {folder} asks no question",
             next_step=f"run `clickflow sequences {spec.unit}`, or ingest more",
         )
     assert split.cut_off is not None
-    until = int(np.asarray(split.cut_off)[_asked(split, since)].min())
+    until = int(np.asarray(split.cut_off)[_readable(split, since)].min())
     action = np.asarray(train_part.action)
     read = [each for code, each in enumerate(card.actions) if (action == code).mean() >= LEAST_SHARE or each == BOUGHT]
     model = Counts(spec.unit, list(spec.heads), card.actions, read, tables(train_part, card, category, until))
     losses, questions, of = {}, 0, 0
     for place, name in enumerate(model.answers):
-        asked, target = questions_of(named(name), split, card, since)
-        of += len(asked)
-        if not len(asked):
+        sequences, target = questions_of(named(name), split, card, since)
+        of += len(sequences)
+        if not len(sequences):
             raise DataError(f"{name}: no answer is an item that the model knows", next_step="ingest more days")
         most = max(1, min(spec.max_questions, CELLS // card.known))
-        if len(asked) > most:
-            some = np.sort(np.random.default_rng(seed).choice(len(asked), most, replace=False))
-            asked, target = asked[some], target[some]
-        questions += len(asked)
+        if len(sequences) > most:
+            some = np.sort(np.random.default_rng(seed).choice(len(sequences), most, replace=False))
+            sequences, target = sequences[some], target[some]
+        questions += len(sequences)
         with console.progress(f"fit {name}", ROUNDS) as advance:
-            losses[name] = _fit(model, place, split, card, asked, target, advance)
+            losses[name] = _fit(model, place, split, card, sequences, target, advance)
     if split is valid:
         model.know(tables(valid, card, category, int(np.asarray(valid.time).max(initial=until)) + 1))
     record = {"epoch": 1, "train": {"loss": sum(losses.values()), **losses}}
     return TrainedCounts(model.eval(), record, questions, of)
 
 
-def _asked(split: PackedSplit, since: int = 0) -> Array:
+def _readable(split: PackedSplit, since: int = 0) -> Array:
     """The sequences of which something is read, as of a cut-off from `since` on."""
     if split.cut_off is None:  # a part that is empty may have none
         return np.zeros(0, np.int64)
@@ -125,7 +125,7 @@ def _latest(split: PackedSplit) -> int:
 
 def questions_of(head: Head, split: PackedSplit, card: Card, since: int = 0) -> tuple[Array, Array]:
     """The sequences with a right answer that is known, and all of these [n, most]; NOTHING in between and behind."""
-    sequences = _asked(split, since)
+    sequences = _readable(split, since)
     event, end = (np.asarray(each, np.int64)[sequences] for each in (split.end, split.until))
     if head.all_targets is not None:
         target = head.all_targets(split, event - 1, end, card)
@@ -192,18 +192,18 @@ def _neighbours(person: Array, item: Array, known: int) -> tuple[Array, Array]:
     row, other, like = row[order], other[order], like[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     first = rank < NEIGHBOURS
-    items, found = np.zeros((known, NEIGHBOURS), np.int64), np.zeros((known, NEIGHBOURS), np.float32)
-    items[row[first], rank[first]], found[row[first], rank[first]] = other[first], like[first]
-    return items, found
+    items, likeness = np.zeros((known, NEIGHBOURS), np.int64), np.zeros((known, NEIGHBOURS), np.float32)
+    items[row[first], rank[first]], likeness[row[first], rank[first]] = other[first], like[first]
+    return items, likeness
 
 
 def _blocks(
-    model: Counts, split: PackedSplit, card: Card, asked: Array, target: Array
+    model: Counts, split: PackedSplit, card: Card, sequences: Array, target: Array
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Of some questions together: the numbers of all items [n, K - 2, W], and the right ones [n, most], from 0 on."""
     size = max(1, BLOCK // card.known)
-    for first in range(0, len(asked), size):
-        rows = asked[first : first + size]
+    for first in range(0, len(sequences), size):
+        rows = sequences[first : first + size]
         begin, end = (np.asarray(each, np.int64)[rows] for each in (split.begin, split.end))
         silence = features.compute(
             model.spec.unit, split, Spans(begin, end, np.asarray(split.cut_off)[rows]), card, [SILENCE]
@@ -224,7 +224,7 @@ def _blocks(
 
 
 def _fit(
-    model: Counts, place: int, split: PackedSplit, card: Card, asked: Array, target: Array, advance: console.Advance
+    model: Counts, place: int, split: PackedSplit, card: Card, sequences: Array, target: Array, advance: console.Advance
 ) -> float:
     """Put the likeliest weights of a head into `model`; the mean negative log-likelihood of an answer with them.
 
@@ -235,7 +235,7 @@ def _fit(
     weights = kept = torch.zeros(width, dtype=torch.float64)
     best = loss = float("inf")
     with torch.no_grad():
-        held = list(_blocks(model, split, card, asked, target))
+        held = list(_blocks(model, split, card, sequences, target))
         for _ in range(ROUNDS):
             slope, curve = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
             total, answers = 0.0, 0

@@ -57,7 +57,7 @@ def taught(network: Network | Ensemble, spec: Model, split: "PackedSplit") -> di
         name: min(spec.distillation.top, known) if each.head.kind == "ranking" else len(each.head.names(network.sizes))
         for name, each in asking.items()
     }
-    found = {
+    answers_of = {
         name: TeacherAnswers(np.zeros((split.n_events, k), np.int32), np.zeros((split.n_events, k), np.float32))
         for name, k in width.items()
     }
@@ -68,15 +68,15 @@ def taught(network: Network | Ensemble, spec: Model, split: "PackedSplit") -> di
             window = windows.take(chosen)
             batch = gather(split, window, network.inputs, asking, known, reader(networks[0]))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
-            rows, columns = np.nonzero(batch.asked)
+            rows, columns = np.nonzero(batch.question_mask)
             readings = [each.read(inputs, table) for each, table in zip(networks, tables, strict=True)]
             for start in range(0, len(rows), at_once):
                 row, column = rows[start : start + at_once], columns[start : start + at_once]
                 event = window.start[row] + column
                 for name in asking:
                     answers, shares = _said(networks, readings, name, row, column, spec.distillation)
-                    found[name].answers[event], found[name].shares[event] = answers, shares
-    return found
+                    answers_of[name].answers[event], answers_of[name].shares[event] = answers, shares
+    return answers_of
 
 
 def _said(

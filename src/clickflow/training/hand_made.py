@@ -65,5 +65,5 @@ def reader(network: Any) -> Reader | None:
         return None
     if "_hand_made_reader" not in vars(network):
         vars(network)["_hand_made_reader"] = Reader(network.spec.unit, network.sizes)
-    found: Reader = vars(network)["_hand_made_reader"]
-    return found
+    own_reader: Reader = vars(network)["_hand_made_reader"]
+    return own_reader

@@ -112,10 +112,10 @@ def train(
             group=group,
             last_pass=last_pass,
         )
-    found: list[Trained] = []
+    trained: list[Trained] = []
     for index, member in enumerate(members(spec)):
-        before = sum(len(each.history) for each in found)
-        found.append(
+        before = sum(len(each.history) for each in trained)
+        trained.append(
             one_network(
                 member,
                 sizes,
@@ -132,15 +132,15 @@ def train(
             )
         )
     if not spec.ensemble:
-        return found[0]
-    networks = [each.network for each in found if isinstance(each.network, Network)]
-    earlier = [sum(len(each.history) for each in found[:index]) for index in range(len(found))]
+        return trained[0]
+    networks = [each.network for each in trained if isinstance(each.network, Network)]
+    earlier = [sum(len(each.history) for each in trained[:index]) for index in range(len(trained))]
     return Trained(
         Ensemble(spec, networks[0].sizes, networks).eval(),
-        [_numbered(record, index, earlier[index]) for index, each in enumerate(found) for record in each.history],
-        tuple(each.best_epoch + epochs for each, epochs in zip(found, earlier, strict=True)),
-        sum(each.steps for each in found),
-        sum(each.questions for each in found),
+        [_numbered(record, index, earlier[index]) for index, each in enumerate(trained) for record in each.history],
+        tuple(each.best_epoch + epochs for each, epochs in zip(trained, earlier, strict=True)),
+        sum(each.steps for each in trained),
+        sum(each.questions for each in trained),
     )
 
 
@@ -258,12 +258,12 @@ def _epoch(run: Trainer, checkpoints: Checkpoints | None, watcher: Watcher | Non
         if max_steps is not None and progress.step >= max_steps:
             _settle(run, pending, last)
             return False
-        asked, found = run.step(chosen)
-        pending.append(found)
+        count, losses = run.step(chosen)
+        pending.append(losses)
         progress.step += 1
         progress.batch += 1
-        progress.questions += asked
-        steps, questions = steps + 1, questions + asked
+        progress.questions += count
+        steps, questions = steps + 1, questions + count
         if progress.batch in run.looks:
             last = _settle(run, pending, last)
             run.look()
@@ -290,18 +290,18 @@ def _settle(run: Trainer, pending: list[Loss], last: float) -> float:
     infinite or no number.
     """
     state = run.state
-    for found in pending:
-        minimised = float(found.total)
+    for losses in pending:
+        minimised = float(losses.total)
         if not math.isfinite(minimised):
             raise UsageError(
                 f"training diverged: the loss is {minimised} at about step {state.progress.step:,}",
                 kept="the last checkpoint, from before",
                 next_step="lower the model's optimiser.learning_rate or optimiser.clip_norm in params.yaml",
             )
-        for name, (value, count) in found.heads.items():
+        for name, (value, count) in losses.heads.items():
             total, questions = state.progress.sums.get(name, (0.0, 0))
             state.progress.sums[name] = [total + float(value) * count, questions + count]
-        if found.heads:
-            last = weighted({name: float(value) for name, (value, _) in found.heads.items()}, run.weights)
+        if losses.heads:
+            last = weighted({name: float(value) for name, (value, _) in losses.heads.items()}, run.weights)
     pending.clear()
     return last

@@ -81,17 +81,17 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     chosen = features.names(spec.unit) if spec.features == "all" else tuple(spec.features)
     whose = owners(folder, PARTS)
     parts = {part: drawn(open_split(folder, part), spec, seed, whose[part]) for part in PARTS}
-    if not len(parts["train"].asked):
+    if not len(parts["train"].spans):
         raise DataError(
             f"the training part of {folder} asks no question", next_step=f"run `clickflow sequences {spec.unit}`"
         )
-    total = sum(len(part.asked) for part in parts.values())
+    total = sum(len(part.spans) for part in parts.values())
     of = sum(part.of for part in parts.values())
     if total < of:
         console.say(f"{name}: {total:,} of {of:,} questions are drawn and learned from (models.{name}.max_questions)")
     with console.progress(f"features of {name}", total) as advance:
         tables = {part: table(rows, spec.unit, card, chosen, advance) for part, rows in parts.items()}
-    learned = ("train", "valid") if final and len(parts["valid"].asked) else ("train",)
+    learned = ("train", "valid") if final and len(parts["valid"].spans) else ("train",)
     with console.progress(f"train {name}", len(spec.heads)) as advance:
         heads, losses = {}, {}
         for head in spec.heads:
@@ -106,7 +106,7 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
         each = {head: loss[part] for head, loss in losses.items()}
         record[part] = {"loss": sum(each.values()), **each}
     return TrainedTabular(
-        Tabular(spec.unit, chosen, heads), record, {part: len(rows.asked) for part, rows in parts.items()}
+        Tabular(spec.unit, chosen, heads), record, {part: len(rows.spans) for part, rows in parts.items()}
     )
 
 
@@ -115,7 +115,7 @@ class Drawn:
     """N questions of a split, of `of` that it has."""
 
     split: PackedSplit
-    asked: Spans
+    spans: Spans
     until: Array
     """[N] the index after the last step that answers come from."""
     of: int
@@ -124,7 +124,7 @@ class Drawn:
 
     def targets(self, head: str, card: Card) -> Array:
         """[N] the answers of a head; NOTHING where it asks nothing."""
-        return np.asarray(named(head).targets(self.split, self.asked.end - 1, self.until, card))
+        return np.asarray(named(head).targets(self.split, self.spans.end - 1, self.until, card))
 
 
 def drawn(split: PackedSplit, spec: Model, seed: int, owner: Array) -> Drawn:
@@ -143,12 +143,12 @@ def drawn(split: PackedSplit, spec: Model, seed: int, owner: Array) -> Drawn:
 
 def table(rows: Drawn, unit: str, card: Card, chosen: tuple[str, ...], advance: Advance) -> Array:
     """The features of drawn questions, float32 [N, F]."""
-    found = np.empty((len(rows.asked), len(chosen)), np.float32)
-    for first in range(0, len(found), CHUNK):
-        last = min(first + CHUNK, len(found))
-        found[first:last] = features.compute(unit, rows.split, rows.asked.part(first, last), card, chosen)
+    values = np.empty((len(rows.spans), len(chosen)), np.float32)
+    for first in range(0, len(values), CHUNK):
+        last = min(first + CHUNK, len(values))
+        values[first:last] = features.compute(unit, rows.split, rows.spans.part(first, last), card, chosen)
         advance(last - first)
-    return found
+    return values
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class _Fitting:
             x.append(self.tables[part][asks])
             target.append(answer[asks])
             group.append(self.parts[part].owner[asks])
-            now.append(self.parts[part].asked.now[asks])
+            now.append(self.parts[part].spans.now[asks])
         return np.concatenate(x), np.concatenate(target), np.concatenate(group), np.concatenate(now)
 
     def fit(self, parts: tuple[str, ...]) -> Estimator:

@@ -38,10 +38,10 @@ def fit_temperature(network: Network, split: "PackedSplit", windows: Windows) ->
     for name, head in network.heads.items():
         if not isinstance(head, Ranking) or head.sharpness is None:
             continue
-        found = _questions(network, name, head, split, sample(windows, wanted), wanted)
-        if found is not None:
+        questions = _questions(network, name, head, split, sample(windows, wanted), wanted)
+        if questions is not None:
             with torch.inference_mode():
-                best = _least(partial(_loss, *found), FLATTEST, SHARPEST)
+                best = _least(partial(_loss, *questions), FLATTEST, SHARPEST)
             head.sharpness.data.fill_(best)
 
 

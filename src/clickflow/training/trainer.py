@@ -94,12 +94,12 @@ class Trainer:
         self.epochs = spec.budget.epochs or (budget.OPEN if self.open else budget.by_size(training.n_events))
         self.steps = self.batches * self.epochs
         self.looks = budget.looks(self.batches) if self.open else [self.batches]
-        self.asked: Windows | None = None
+        self.judged_windows: Windows | None = None
         if held_out is not None and len(held_out):
             low, high = VALID_QUESTIONS
             if self.open:
                 high = max(low, min(high, round(VALID_SHARE * training.n_events)))
-            self.asked = sample(held_out, min(high, max(low, VALID_SCORES // sizes.known)))
+            self.judged_windows = sample(held_out, min(high, max(low, VALID_SCORES // sizes.known)))
 
     def cut(self, split: "PackedSplit") -> Windows:
         """The windows of a split that this network reads."""
@@ -222,15 +222,15 @@ class Trainer:
 
     def fit_temperature(self) -> None:
         """Scores of a loss that is no likelihood become probabilities, by what was not trained on if there is any."""
-        if self.asked is not None and self.validation is not None:
-            fit_temperature(self.state.network, self.validation, self.asked)
+        if self.judged_windows is not None and self.validation is not None:
+            fit_temperature(self.state.network, self.validation, self.judged_windows)
         else:
             fit_temperature(self.state.network, self.training, self.windows)
 
     def fit_shares(self) -> None:
         """How answers are mixed is fitted to what was held out, where that has chosen the length of training."""
-        if self.open and self.asked is not None and self.validation is not None:
-            fit_shares(self.state.network, self.validation, self.asked)
+        if self.open and self.judged_windows is not None and self.validation is not None:
+            fit_shares(self.state.network, self.validation, self.judged_windows)
 
     def turn(self) -> None:
         """To the last pass, from the best weights; or back into it, where an earlier run was stopped in it."""
@@ -261,10 +261,10 @@ class Trainer:
     def look(self) -> None:
         """Ask the validation part, keep the weights if they are the best so far, and stop when patience ends."""
         progress, weights = self.state.progress, self.weights
-        if self.asked is None or self.validation is None:
+        if self.judged_windows is None or self.validation is None:
             return
         with self.state.average.inside():
-            valid = answer(self.state.network, self.validation, self.asked).metrics(weights)
+            valid = answer(self.state.network, self.validation, self.judged_windows).metrics(weights)
             better = progress.best_loss is None or valid["loss"] < progress.best_loss
             if better:
                 self.state.keep_best()

@@ -69,7 +69,7 @@ def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, 
             batch = gather(split, windows.take(chosen), network.inputs, asking, known, reader(network))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
             unknown = {name: count + batch.unknown[name] for name, count in unknown.items()}
-            rows, columns = np.nonzero(batch.asked)
+            rows, columns = np.nonzero(batch.question_mask)
             reading: Any = network.read(inputs, ready)
             for start in range(0, len(rows), at_once):
                 row, column = rows[start : start + at_once], columns[start : start + at_once]

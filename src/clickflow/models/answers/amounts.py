@@ -57,12 +57,12 @@ def summed_up(odds: Tensor, mean: Tensor, wide: Tensor) -> Tensor:
     The quantile of level q is 0 up to 1 - p, then exp(m + s z) with z the normal's quantile of (q - 1 + p) / p.
     """
     p = odds.sigmoid()
-    found = [p * (mean + wide.square() / 2).clamp(max=LARGEST).exp()]
+    columns = [p * (mean + wide.square() / 2).clamp(max=LARGEST).exp()]
     for level in LEVELS:
         share = (level - 1 + p) / p.clamp(min=NEAREST)
         quantile = (mean + wide * normal_quantile(share.clamp(NEAREST, 1 - NEAREST))).clamp(max=LARGEST).exp()
-        found.append(torch.where(share > 0, quantile, torch.zeros_like(quantile)))
-    return torch.stack(found, dim=-1)
+        columns.append(torch.where(share > 0, quantile, torch.zeros_like(quantile)))
+    return torch.stack(columns, dim=-1)
 
 
 def normal_quantile(p: Tensor) -> Tensor:

@@ -147,11 +147,11 @@ class Ranking(Answer):
         if ahead:
             flat = readouts.reshape(-1, readouts.shape[-1])
             reads += [read.view(readouts.shape) for read in self.ahead(flat)]
-        found = [
+        reads_ahead = [
             Read(read, self.mixture(read, encoded.states, items, seen, later=back > 0))
             for back, read in enumerate(reads)
         ]
-        return Reading(table, items, self.returning(seen), found)
+        return Reading(table, items, self.returning(seen), reads_ahead)
 
     def ask(self, name: str, reading: Reading, row: Tensor, column: Tensor) -> dict[str, Tensor]:
         """Log-probabilities [N, K] of the next item, and with a horizon of one that is picked evenly from the next

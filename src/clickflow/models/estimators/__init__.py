@@ -169,15 +169,15 @@ def fit(
         problem = _with_columns(problem, extended(problem.x, lifetime, reads))
         names = (*names, *COLUMNS)
     members, scores = _members(_kinds(kind, kind_of_answer), problem, settings, seed, names)
-    asked = np.flatnonzero(~np.isnan(scores[0, :, 0]))
+    judged = np.flatnonzero(~np.isnan(scores[0, :, 0]))
     if len(members) > 1 or kind_of_answer == "amount":
-        share, bias = blending.blend(scores[:, asked], problem.part(asked), float(settings["shrinkage"]))
+        share, bias = blending.blend(scores[:, judged], problem.part(judged), float(settings["shrinkage"]))
     else:
         share, bias = (1.0,) * len(members), 0.0
     curves = None
     if kind_of_answer == "amount":
-        log_mean = np.tensordot(np.array(share), scores[:, asked, 0], axes=1) + bias
-        curves = blending.curves(log_mean, problem.part(asked))
+        log_mean = np.tensordot(np.array(share), scores[:, judged, 0], axes=1) + bias
+        curves = blending.curves(log_mean, problem.part(judged))
     return Estimator(
         kind=kind,
         answer=kind_of_answer,
@@ -271,25 +271,25 @@ def _members(
     """The members, fitted to all rows, and their scores [M, N, S] of rows that they were not fitted to."""
     judged = len(kinds) > 1 or kinds == ("boosting",) or problem.answer == "amount"
     folds = _folds(problem, int(settings["folds"]), seed) if judged else []
-    found: dict[str, tuple[Member, Array]] = {}
+    scored: dict[str, tuple[Member, Array]] = {}
     l2 = float(settings["l2"])
     for kind in kinds:
         if kind == "linear":
-            found[kind] = fit_linear(problem, l2, folds)
+            scored[kind] = fit_linear(problem, l2, folds)
         elif kind == "core":
             if columns := _columns((*CORE, *COLUMNS), names):
-                found[kind] = fit_linear(problem, l2, folds, columns)
+                scored[kind] = fit_linear(problem, l2, folds, columns)
         elif kind == "lifetime":
             column = "bgnbd_spend" if problem.answer == "amount" else "bgnbd_buys"
             if column in names and problem.width == 1:
-                found[kind] = fit_column(problem, names.index(column))
+                scored[kind] = fit_column(problem, names.index(column))
         elif kind in ("hurdle", "linear_hurdle"):
             if has_hurdle(problem, folds):
-                found[kind] = fit_hurdle(problem, *_parts(kind, settings, folds, seed, names))
+                scored[kind] = fit_hurdle(problem, *_parts(kind, settings, folds, seed, names))
         else:
-            found[kind] = fit_trees(problem, settings | TREES[kind], folds, seed)
-    members = {kind: member for kind, (member, _) in found.items()}
-    return members, np.stack([scores for _, scores in found.values()])
+            scored[kind] = fit_trees(problem, settings | TREES[kind], folds, seed)
+    members = {kind: member for kind, (member, _) in scored.items()}
+    return members, np.stack([scores for _, scores in scored.values()])
 
 
 def _columns(wanted: Sequence[str], names: Sequence[str]) -> list[int] | None:
@@ -315,14 +315,14 @@ def _drawn(n: int, most: int, seed: int) -> Array:
 
 def _folds(problem: Problem, n: int, seed: int) -> Folds:
     """Folds whose rows to fit on can teach something; DataError where there is none."""
-    found = []
-    for fitted, asked in problem.folds(n, seed):
+    folds = []
+    for fitted, held in problem.folds(n, seed):
         target = problem.target[fitted]
-        if len(asked) and len(fitted) > 1 and len(np.unique(target)) > 1 and (target > 0).any():
-            found.append((fitted, asked))
-    if not found:
+        if len(held) and len(fitted) > 1 and len(np.unique(target)) > 1 and (target > 0).any():
+            folds.append((fitted, held))
+    if not folds:
         raise DataError(
             f"{len(np.unique(problem.groups)):,} customers or visits are too few to learn from",
             next_step="take a longer log",
         )
-    return found
+    return folds

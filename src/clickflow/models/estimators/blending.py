@@ -35,8 +35,8 @@ def blend(scores: Array, problem: Problem, shrinkage: float) -> tuple[tuple[floa
 
     start = np.array([equal] * members + [0.0])
     bounds: list[tuple[float | None, float | None]] = [(0.0, 2.0)] * members + [(None, None)]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return tuple(float(value) for value in found[:-1]), float(found[-1])
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return tuple(float(value) for value in optimum[:-1]), float(optimum[-1])
 
 
 def _loss(score: Array, problem: Problem) -> tuple[Array, Array]:

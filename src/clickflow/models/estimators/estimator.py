@@ -123,8 +123,8 @@ class Estimator:
         """float32 [N, F] to float32 [N, answers]: log-probabilities of the classes, of two (no, yes); or an expected
         amount and its quantiles `LEVELS`.
         """
-        found: Array = self._answers(self.score(x)).astype(np.float32)
-        return found
+        answers: Array = self._answers(self.score(x)).astype(np.float32)
+        return answers
 
     def _answers(self, score: Array) -> Array:
         if self.answer == "amount":

@@ -36,8 +36,8 @@ class Hurdle:
 
     def scores(self, x: Array) -> Array:
         """float64 [N, 1]."""
-        found: Array = self.size.scores(x) - np.logaddexp(0.0, -self.whether.scores(x))
-        return found
+        scores: Array = self.size.scores(x) - np.logaddexp(0.0, -self.whether.scores(x))
+        return scores
 
     def emit(self, graph: Graph, x: str) -> str:
         """The same, as nodes."""

@@ -137,8 +137,8 @@ def fit_bgnbd(x: Array, span: Array, tenure: Array) -> tuple[float, float, float
         each = of_rate + np.where(repeated, np.logaddexp(stays, left), stays)
         return float(-(counts * each).sum() / counts.sum() + PENALTY * (logs**2).sum())
 
-    found = minimize(loss, np.zeros(4), method="L-BFGS-B", bounds=[(-8.0, 8.0)] * 4)
-    r, alpha, a, b = np.exp(found.x)
+    optimum = minimize(loss, np.zeros(4), method="L-BFGS-B", bounds=[(-8.0, 8.0)] * 4)
+    r, alpha, a, b = np.exp(optimum.x)
     return float(r), float(alpha * scale), float(a), float(b)
 
 
@@ -163,8 +163,8 @@ def fit_gamma_gamma(n: Array, value: Array) -> tuple[float, float, float]:
         )
         return float(-each.mean() + PENALTY * (logs**2).sum())
 
-    found = minimize(loss, np.zeros(3), method="L-BFGS-B", bounds=[(-8.0, 8.0)] * 3)
-    return float(np.exp(found.x[0])), float(1 + np.exp(found.x[1])), float(np.exp(found.x[2]) * scale)
+    optimum = minimize(loss, np.zeros(3), method="L-BFGS-B", bounds=[(-8.0, 8.0)] * 3)
+    return float(np.exp(optimum.x[0])), float(1 + np.exp(optimum.x[1])), float(np.exp(optimum.x[2]) * scale)
 
 
 def state(lifetime: Lifetime | None) -> list[float] | None:

@@ -28,8 +28,8 @@ class Linear:
     def scores(self, x: Array) -> Array:
         """float64 [N, S]."""
         z = self.scaling.apply(x[:, list(self.columns)])
-        found: Array = z @ np.array(self.coefficients) + np.array(self.intercepts)
-        return found
+        scores: Array = z @ np.array(self.coefficients) + np.array(self.intercepts)
+        return scores
 
     def emit(self, graph: Graph, x: str) -> str:
         """The same, as nodes."""
@@ -71,8 +71,8 @@ def fit_linear(
     read = tuple(range(problem.x.shape[1]) if columns is None else columns)
     learned = np.ones(len(problem), bool) if learned is None else learned
     scores = np.full((len(problem), problem.width), np.nan)
-    for fitted, asked in folds:
-        scores[asked] = _fitted(problem.part(fitted[learned[fitted]]), read, l2).scores(problem.x[asked])
+    for fitted, held in folds:
+        scores[held] = _fitted(problem.part(fitted[learned[fitted]]), read, l2).scores(problem.x[held])
     return _fitted(problem.part(np.flatnonzero(learned)), read, l2), scores
 
 
@@ -93,8 +93,8 @@ class Column:
 
     def scores(self, x: Array) -> Array:
         """float64 [N, 1]."""
-        found: Array = self.sign * np.nan_to_num(x[:, [self.column]].astype(np.float64))
-        return found
+        scores: Array = self.sign * np.nan_to_num(x[:, [self.column]].astype(np.float64))
+        return scores
 
     def emit(self, graph: Graph, x: str) -> str:
         """The same, as nodes."""
@@ -121,8 +121,8 @@ def fit_column(problem: Problem, column: int) -> tuple[Column, Array]:
     there = ~np.isnan(problem.x[:, column])
     value, target = rankdata(problem.x[there, column]), rankdata(problem.target[there])
     sign = -1.0 if float(np.mean((value - value.mean()) * (target - target.mean()))) < 0 else 1.0
-    found = Column(column, sign)
-    return found, found.scores(problem.x)
+    column_scorer = Column(column, sign)
+    return column_scorer, column_scorer.scores(problem.x)
 
 
 def _classes(z: Array, problem: Problem, l2: float) -> tuple[Array, Array]:

@@ -54,5 +54,5 @@ class Problem:
         names, owner = np.unique(self.groups, return_inverse=True)
         fold = np.random.default_rng(seed).permutation(len(names)) % n
         for each in range(n):
-            asked = fold[owner] == each
-            yield np.flatnonzero(~asked), np.flatnonzero(asked)
+            held = fold[owner] == each
+            yield np.flatnonzero(~held), np.flatnonzero(held)

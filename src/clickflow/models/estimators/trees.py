@@ -91,14 +91,14 @@ def _numbered(root: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any], int, 
 
 
 def _write(
-    found: tuple[int, dict[str, Any], int, int],
+    split: tuple[int, dict[str, Any], int, int],
     tree: int,
     nodes: dict[str, list[Any]],
     leaves: dict[str, list[Any]],
     target: int,
     share: float,
 ) -> None:
-    number, node, left, right = found
+    number, node, left, right = split
     leaf = left < 0
     threshold = 0.0 if leaf else _below(node["threshold"])
     # without missing values in training LightGBM reads a missing one as 0
@@ -128,13 +128,13 @@ def fit_trees(
     learned = np.ones(len(problem), bool) if learned is None else learned
     scores = np.full((len(problem), problem.width), np.nan)
     rounds = []
-    for fitted, asked in folds:
-        beside = problem.part(asked[learned[asked]])
+    for fitted, held in folds:
+        beside = problem.part(held[learned[held]])
         own = problem.part(fitted[learned[fitted]])
         booster = _booster(own, params, seed, int(params["most_rounds"]), beside)
         rounds.append(booster.best_iteration)
-        raw = booster.predict(problem.x[asked], raw_score=True, num_threads=1)
-        scores[asked] = raw.reshape(len(asked), problem.width)
+        raw = booster.predict(problem.x[held], raw_score=True, num_threads=1)
+        scores[held] = raw.reshape(len(held), problem.width)
     best = max(round(float(np.mean(rounds))), 1)
     whole = problem.part(np.flatnonzero(learned))
     texts = [
@@ -144,7 +144,7 @@ def fit_trees(
     return Trees(tuple(texts), problem.width), scores
 
 
-def _booster(problem: Problem, params: Mapping[str, Any], seed: int, rounds: int, asked: Problem | None = None) -> Any:
+def _booster(problem: Problem, params: Mapping[str, Any], seed: int, rounds: int, held: Problem | None = None) -> Any:
     import lightgbm
 
     several = {"objective": "multiclass", "num_class": problem.classes}
@@ -172,8 +172,8 @@ def _booster(problem: Problem, params: Mapping[str, Any], seed: int, rounds: int
         **objective,
     }
     data = lightgbm.Dataset(problem.x, problem.target, weight=problem.weights)
-    if asked is None:
+    if held is None:
         return lightgbm.train(settings, data, rounds)
-    beside = lightgbm.Dataset(asked.x, asked.target, weight=asked.weights, reference=data)
+    beside = lightgbm.Dataset(held.x, held.target, weight=held.weights, reference=data)
     stop = lightgbm.early_stopping(int(params["patience"]), verbose=False)
     return lightgbm.train(settings, data, rounds, valid_sets=[beside], callbacks=[stop])

@@ -69,11 +69,11 @@ class Log:
         card = read_card(store)
         wanted = (*IDS, "end", "length", "piece")
         tables = {}
-        for part in card.asked:
+        for part in card.scored_parts:
             file = store / part / "sequences.parquet"
             names = [name for name in wanted if name in parquet.read_schema(file).names]
             tables[part] = parquet.read_table(file, columns=names).combine_chunks()
-        splits = {part: open_split(store, part) for part in card.asked}
+        splits = {part: open_split(store, part) for part in card.scored_parts}
         return cls(store, card, splits, tables)
 
     @cached_property

@@ -43,7 +43,7 @@ class AmountsObjective(Objective):
         of the logs of these. DataError where none is.
         """
         positive, logs, squares, count = 0, 0.0, 0.0, 0
-        for event, end in training.asked_in_chunks(CHUNK):
+        for event, end in training.questions_in_chunks(CHUNK):
             amount = self.head.targets(training, event, end, self.sizes)
             count += int((amount != NOTHING).sum())
             own = np.log(amount[amount > 0])
@@ -82,14 +82,14 @@ class AmountsObjective(Objective):
         away = (amount[some].log() - mean[some]) / wide[some]
         loss = (loss + (away.square() / 2 + wide[some].log()).sum()) / of
         with torch.no_grad():
-            told = deviance(amount, summed_up(odds, mean, wide)[:, 0]).sum() / of
-        return Part([self.params.weight * loss], told)
+            deviation = deviance(amount, summed_up(odds, mean, wide)[:, 0]).sum() / of
+        return Part([self.params.weight * loss], deviation)
 
     def measure(self, answers: Tensor, target: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """As `Objective.measure`."""
         amount = torch.from_numpy(np.asarray(target, np.float32)).to(answers.device)
         return {"losses": deviance(amount, answers[:, 0]).double().cpu().numpy()}
 
-    def measured(self, found: Mapping[str, NDArray[Any]], unknown: int) -> Classified:  # noqa: ARG002
+    def measured(self, answers: Mapping[str, NDArray[Any]], unknown: int) -> Classified:  # noqa: ARG002
         """As `Objective.measured`."""
-        return Classified(found["losses"])
+        return Classified(answers["losses"])

@@ -99,7 +99,7 @@ class ClassesObjective(Objective):
         """
         codes, classes = module.codes, module.score.out_features
         counts = np.zeros((codes, classes))
-        for event, end in training.asked_in_chunks(CHUNK):
+        for event, end in training.questions_in_chunks(CHUNK):
             then = self.head.targets(training, event, end, self.sizes)
             now = np.minimum(np.asarray(training.action[event]).astype(np.int64), codes - 1)
             answered = then != NOTHING
@@ -125,7 +125,7 @@ class ClassesObjective(Objective):
         know. The table of actions, and the reading of the encoder, begin at 0.
         """
         assert module.hand_made is not None
-        event, end = (np.concatenate(each) for each in zip(*training.asked_in_chunks(CHUNK), strict=True))
+        event, end = (np.concatenate(each) for each in zip(*training.questions_in_chunks(CHUNK), strict=True))
         then = self.head.targets(training, event, end, self.sizes)
         answered = np.flatnonzero(then != NOTHING)
         rows = answered[:: max(1, len(answered) // REGRESSED)]
@@ -176,6 +176,6 @@ class ClassesObjective(Objective):
         own = answers.gather(1, code.unsqueeze(1))
         return {"losses": -own.squeeze(1).double().cpu().numpy()}
 
-    def measured(self, found: Mapping[str, NDArray[Any]], unknown: int) -> Classified:  # noqa: ARG002
+    def measured(self, answers: Mapping[str, NDArray[Any]], unknown: int) -> Classified:  # noqa: ARG002
         """As `Objective.measured`."""
-        return Classified(found["losses"])
+        return Classified(answers["losses"])

@@ -112,14 +112,14 @@ class Objective:
     def begin(self, module: Any, training: "PackedSplit") -> None:
         """Set the first weights of the head."""
 
-    def targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
+    def targets(self, split: "PackedSplit", at: Ints, end: Ints, positions: NDArray[np.bool_]) -> tuple[Targets, int]:
         """The targets of a batch, see `Batch`, and how many answers the model cannot give."""
         if split.asks == "every":
-            return (np.where(asked, self.head.targets(split, at, end, self.sizes), NOTHING),), 0
-        own = self.head.targets(split, at[asked], end[asked], self.sizes)
-        found = np.full(at.shape, NOTHING, own.dtype)  # at few steps of many
-        found[asked] = own
-        return (found,), 0
+            return (np.where(positions, self.head.targets(split, at, end, self.sizes), NOTHING),), 0
+        own = self.head.targets(split, at[positions], end[positions], self.sizes)
+        targets = np.full(at.shape, NOTHING, own.dtype)  # at few steps of many
+        targets[positions] = own
+        return (targets,), 0
 
     def prepare(
         self,
@@ -142,6 +142,6 @@ class Objective:
         """Of answers [n, answers] to the questions with those targets [n]: arrays [n] by name."""
         raise NotImplementedError
 
-    def measured(self, found: Mapping[str, NDArray[Any]], unknown: int) -> Measured:
+    def measured(self, answers: Mapping[str, NDArray[Any]], unknown: int) -> Measured:
         """All that was measured."""
         raise NotImplementedError

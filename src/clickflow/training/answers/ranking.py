@@ -55,11 +55,11 @@ class TeacherShares:
 
 @dataclass(frozen=True)
 class RankingQuestions:
-    """What a batch asks of a head: `asked` of the steps themselves, then of later ones; `bias`, `times` [K] of the
-    negatives that stand for all items; `taught` what a teacher says of the first of `asked`.
+    """What a batch asks of a head: `by_step` of the steps themselves, then of later ones; `bias`, `times` [K] of the
+    negatives that stand for all items; `taught` what a teacher says of the first of `by_step`.
     """
 
-    asked: list[ItemQuestions]
+    by_step: list[ItemQuestions]
     bias: Tensor
     times: Tensor
     taught: TeacherShares | None = None
@@ -67,39 +67,39 @@ class RankingQuestions:
     @property
     def of(self) -> int:
         """As `Questions.of`."""
-        return self.asked[0].of
+        return self.by_step[0].of
 
     @property
     def any(self) -> bool:
         """As `Questions.any`."""
-        return any(asked.of for asked in self.asked)
+        return any(question.of for question in self.by_step)
 
     @property
     def sizes(self) -> list[int]:
-        """The targets of each of `asked`, the negatives, then a teacher's items."""
+        """The targets of each of `by_step`, the negatives, then a teacher's items."""
         lesson = [] if self.taught is None else [self.taught.items.numel()]
-        return [*(len(asked.at) for asked in self.asked), len(self.bias), *lesson]
+        return [*(len(question.at) for question in self.by_step), len(self.bias), *lesson]
 
     def part(
         self, places: Sequence[Tensor], rank: int, size: int, shape: torch.Size
     ) -> tuple["RankingQuestions", list[Tensor]]:
         """As `Questions.part`; the negatives are those of all."""
-        targets, (negatives, *lesson) = places[: len(self.asked)], places[len(self.asked) :]
+        targets, (negatives, *lesson) = places[: len(self.by_step)], places[len(self.by_step) :]
         length = shape[1]
-        asked, wanted, taught = [], [], self.taught
-        for each, places_of in zip(self.asked, targets, strict=True):
+        by_step, wanted, taught = [], [], self.taught
+        for each, places_of in zip(self.by_step, targets, strict=True):
             row, column = each.at // length, each.at % length
             keep = row % size == rank
             question, negative = each.without
             left = keep[question]
             without = ((keep.cumsum(0) - 1)[question[left]], negative[left])
             at = (row // size * length + column)[keep]
-            asked.append(replace(each, item=each.item[rank::size].contiguous(), at=at, without=without))
+            by_step.append(replace(each, item=each.item[rank::size].contiguous(), at=at, without=without))
             wanted.append(places_of[keep])
-            if taught is not None and len(asked) == 1:
+            if taught is not None and len(by_step) == 1:
                 lesson = [lesson[0].view(taught.items.shape)[keep].ravel()]
                 taught = replace(taught, items=taught.items[keep], shares=taught.shares[keep])
-        return RankingQuestions(asked, self.bias, self.times, taught), [*wanted, negatives, *lesson]
+        return RankingQuestions(by_step, self.bias, self.times, taught), [*wanted, negatives, *lesson]
 
 
 class RankingObjective(Objective):
@@ -115,29 +115,31 @@ class RankingObjective(Objective):
         """Draws are by how often the training part has an item."""
         self.draw = negatives_of(self.params, self.sizes.known, training.item)
 
-    def targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
+    def targets(self, split: "PackedSplit", at: Ints, end: Ints, positions: NDArray[np.bool_]) -> tuple[Targets, int]:
         """As `Objective.targets`; of a horizon, what is asked at the steps after this one."""
         if self.head.all_targets is not None:
-            return self._all_targets(split, at, end, asked)
-        found, unknown = [], 0
+            return self._all_targets(split, at, end, positions)
+        targets, unknown = [], 0
         for back in range(self.params.horizon):
             there = at + back < end
             item = self.head.targets(split, np.where(there, at + back, at), end, self.sizes)
             known = (item >= FIRST_ITEM) & (item < self.sizes.known)
             if not back:
-                unknown = int(np.count_nonzero(asked & (item != NOTHING) & ~known))
-            found.append(np.where(asked & there & known, item, NOTHING))
-        return tuple(found), unknown
+                unknown = int(np.count_nonzero(positions & (item != NOTHING) & ~known))
+            targets.append(np.where(positions & there & known, item, NOTHING))
+        return tuple(targets), unknown
 
-    def _all_targets(self, split: "PackedSplit", at: Ints, end: Ints, asked: NDArray[np.bool_]) -> tuple[Targets, int]:
+    def _all_targets(
+        self, split: "PackedSplit", at: Ints, end: Ints, positions: NDArray[np.bool_]
+    ) -> tuple[Targets, int]:
         """Of a question with several right answers, those that are known first."""
         assert self.head.all_targets is not None
-        own = self.head.all_targets(split, at[asked], end[asked], self.sizes)
+        own = self.head.all_targets(split, at[positions], end[positions], self.sizes)
         known = (own >= FIRST_ITEM) & (own < self.sizes.known)
         unknown = int(np.count_nonzero((own != NOTHING).any(-1) & ~known.any(-1)))  # one answer of each is measured
         every = np.full((*at.shape, own.shape[-1]), NOTHING, np.int64)
         own = np.where(known, own, NOTHING)
-        every[asked] = np.take_along_axis(own, np.argsort(own == NOTHING, axis=-1, kind="stable"), axis=-1)
+        every[positions] = np.take_along_axis(own, np.argsort(own == NOTHING, axis=-1, kind="stable"), axis=-1)
         return tuple(np.moveaxis(every, -1, 0)), unknown
 
     def prepare(
@@ -184,24 +186,26 @@ class RankingObjective(Objective):
 
     def loss(self, module: Ranking, questions: RankingQuestions, vectors: Sequence[Tensor], seen: Seen) -> Part:
         """As `Objective.loss`; all the later steps together weigh as much as the next one."""
-        targets, (negatives, *lesson) = vectors[: len(questions.asked)], vectors[len(questions.asked) :]
+        targets, (negatives, *lesson) = vectors[: len(questions.by_step)], vectors[len(questions.by_step) :]
         sights = module.seen(seen.inputs["item"])
         flats = [seen.flat, *module.ahead(seen.flat)]
         reads = [seen.readouts, *(read.view(seen.readouts.shape) for read in flats[1:])]
         terms, first = [], None
-        for back, (asked, read, rows, wanted) in enumerate(zip(questions.asked, reads, flats, targets, strict=True)):
-            if not len(asked.at):
+        for back, (question, read, rows, wanted) in enumerate(
+            zip(questions.by_step, reads, flats, targets, strict=True)
+        ):
+            if not len(question.at):
                 continue
-            share = len(asked.at) / asked.of
+            share = len(question.at) / question.of
             minimised, mean = _item_loss(
                 module,
                 self.params,
                 questions,
-                asked,
+                question,
                 seen,
                 sights,
                 read,
-                picked(asked.at, rows),
+                picked(question.at, rows),
                 wanted,
                 negatives,
                 lesson if back == 0 else [],
@@ -222,9 +226,9 @@ class RankingObjective(Objective):
             "losses": -own.squeeze(1).double().cpu().numpy(),
         }
 
-    def measured(self, found: Mapping[str, NDArray[Any]], unknown: int) -> Ranks:
+    def measured(self, answers: Mapping[str, NDArray[Any]], unknown: int) -> Ranks:
         """As `Objective.measured`."""
-        return Ranks(found["ranks"].astype(np.int64), found["losses"], unknown)
+        return Ranks(answers["ranks"].astype(np.int64), answers["losses"], unknown)
 
 
 def _one_of(targets: Targets, random: np.random.Generator) -> Ints:
@@ -250,7 +254,7 @@ def _item_loss(
     head: Ranking,
     spec: RankingHead,
     questions: RankingQuestions,
-    asked: ItemQuestions,
+    question: ItemQuestions,
     seen: Seen,
     sights: Sights | None,
     readouts: Tensor,
@@ -266,15 +270,24 @@ def _item_loss(
     `readouts` [B, T, D] are of that many steps ahead, `asking` [P, D] those of the positions asked.
     """
     bias = head.returning(sights)
-    own = _of_own(head, asked, seen, sights, readouts, bias)
+    own = _of_own(head, question, seen, sights, readouts, bias)
     objective, likelihood = _of_generator(
-        head, spec, questions, asked, head.query(asking), targets, negatives, own, seen.scores
+        head, spec, questions, question, head.query(asking), targets, negatives, own, seen.scores
     )
     if questions.taught is not None and lesson:
         heat = questions.taught.temperature
-        cooler = own if heat == 1 else _of_own(head, asked, seen, sights, readouts, bias, heat)
+        cooler = own if heat == 1 else _of_own(head, question, seen, sights, readouts, bias, heat)
         said = _taught(
-            questions, asked, head.query(asking) / heat, targets, negatives, lesson[0], cooler, seen, bias, likelihood
+            questions,
+            question,
+            head.query(asking) / heat,
+            targets,
+            negatives,
+            lesson[0],
+            cooler,
+            seen,
+            bias,
+            likelihood,
         )
         mass = questions.taught.shares.sum(-1)
         weight = questions.taught.weight
@@ -283,21 +296,21 @@ def _item_loss(
     items, beside, support = seen.inputs["item"], None, None
     if seen.before is not None:
         beside, support = seen.before
-    found = head.mixture(readouts, seen.states, items, sights, support=support, later=later)
-    if found is None:
+    mixture_at = head.mixture(readouts, seen.states, items, sights, support=support, later=later)
+    if mixture_at is None:
         return item_loss, -likelihood.mean()
     added = readouts.new_zeros(items.shape)
-    if found.copied is not None:
-        added = added + (found.copied * (items.unsqueeze(1) == asked.item.unsqueeze(2))).sum(-1)
-    if found.worth is not None and beside is not None:
-        added = added + (found.worth * beside).sum(-1)
-    mixture = -mixed(likelihood, found.softmax.ravel()[asked.at], added.ravel()[asked.at]).mean()
+    if mixture_at.copied is not None:
+        added = added + (mixture_at.copied * (items.unsqueeze(1) == question.item.unsqueeze(2))).sum(-1)
+    if mixture_at.worth is not None and beside is not None:
+        added = added + (mixture_at.worth * beside).sum(-1)
+    mixture = -mixed(likelihood, mixture_at.softmax.ravel()[question.at], added.ravel()[question.at]).mean()
     return mixture + AUXILIARY * item_loss, mixture
 
 
 def _taught(
     questions: RankingQuestions,
-    asked: ItemQuestions,
+    question: ItemQuestions,
     queries: Tensor,
     targets: Tensor,
     negatives: Tensor,
@@ -320,18 +333,18 @@ def _taught(
     if own is not None:
         score = score + own.bias
     if heat != 1:
-        likelihood = generated(queries, targets, negatives, questions.bias, asked.without, own, seen.scores)
-    found = (queries * mean).sum(-1) - shares.sum(-1) * (score - likelihood)
+        likelihood = generated(queries, targets, negatives, questions.bias, question.without, own, seen.scores)
+    cross_entropy = (queries * mean).sum(-1) - shares.sum(-1) * (score - likelihood)
     if bias is None:
-        return found
+        return cross_entropy
     items = seen.inputs["item"]
-    said = (taught.items.unsqueeze(2) == items[asked.at // items.shape[1]].unsqueeze(1)) * shares.unsqueeze(2)
-    return found + (said.sum(1) * bias.flatten(0, 1)[asked.at]).sum(-1) / heat
+    said = (taught.items.unsqueeze(2) == items[question.at // items.shape[1]].unsqueeze(1)) * shares.unsqueeze(2)
+    return cross_entropy + (said.sum(1) * bias.flatten(0, 1)[question.at]).sum(-1) / heat
 
 
 def _of_own(
     head: Ranking,
-    asked: ItemQuestions,
+    question: ItemQuestions,
     seen: Seen,
     sights: Sights | None,
     readouts: Tensor,
@@ -349,15 +362,15 @@ def _of_own(
     queries = head.query(readouts) if heat == 1 else head.query(readouts) / heat
     scores = queries @ seen.read_items.transpose(1, 2) + bias
     total = (scores.exp() * latest).sum(-1)
-    same = latest & (items.unsqueeze(1) == asked.item.unsqueeze(2))
-    return Own(*(each.ravel()[asked.at] for each in (total, (bias * same).sum(-1), same.any(-1))))
+    same = latest & (items.unsqueeze(1) == question.item.unsqueeze(2))
+    return Own(*(each.ravel()[question.at] for each in (total, (bias * same).sum(-1), same.any(-1))))
 
 
 def _of_generator(
     head: Ranking,
     spec: RankingHead,
     questions: RankingQuestions,
-    asked: ItemQuestions,
+    question: ItemQuestions,
     queries: Tensor,
     targets: Tensor,
     negatives: Tensor,
@@ -366,7 +379,7 @@ def _of_generator(
 ) -> tuple[Tensor, Tensor]:
     """What is maximised of the scores, and the log-likelihoods that they mean, both [P]."""
     if spec.loss in LIKELIHOODS:
-        likelihood = generated(queries, targets, negatives, questions.bias, asked.without, own, dtype)
+        likelihood = generated(queries, targets, negatives, questions.bias, question.without, own, dtype)
         if not spec.label_smoothing:
             return likelihood, likelihood
         share = spec.label_smoothing
@@ -374,13 +387,13 @@ def _of_generator(
     score, scores = (queries * targets).sum(-1), queries @ negatives.t()
     if spec.loss == "bpr_max":
         strength = REGULARISATION if spec.regularisation is None else spec.regularisation
-        found = bpr_max(score, scores, questions.times, asked.without, strength)
+        loss = bpr_max(score, scores, questions.times, question.without, strength)
     else:
         offset = score.new_zeros(()) if head.offset is None else head.offset
         score, scores = score + offset, scores + offset
         calibration = CALIBRATION if spec.calibration is None else spec.calibration
-        found = bce(score, scores, questions.times, asked.without, calibration, head.items)
+        loss = bce(score, scores, questions.times, question.without, calibration, head.items)
     # only the inverse temperature learns by likelihood: the scores are the loss's own
     still = head.scaled(queries.detach())
-    likelihood = generated(still, targets.detach(), negatives.detach(), questions.bias, asked.without)
-    return likelihood - found, likelihood
+    likelihood = generated(still, targets.detach(), negatives.detach(), questions.bias, question.without)
+    return likelihood - loss, likelihood

@@ -21,24 +21,24 @@ class Ranks:
     unknown: int = 0
 
     @property
-    def asked(self) -> int:
+    def questions(self) -> int:
         """Questions, about items known or not."""
         return len(self.ranks) + self.unknown
 
     def recall(self, k: int) -> float:
         """The share of true items that are among the first `k`."""
-        return float((self.ranks <= k).sum()) / max(1, self.asked)
+        return float((self.ranks <= k).sum()) / max(1, self.questions)
 
     def mrr(self, k: int) -> float:
         """The mean of 1 / rank, 0 beyond `k`."""
-        return float(np.where(self.ranks <= k, 1.0 / self.ranks, 0.0).sum()) / max(1, self.asked)
+        return float(np.where(self.ranks <= k, 1.0 / self.ranks, 0.0).sum()) / max(1, self.questions)
 
     def figures(self, k: int = 20) -> dict[str, float]:
         """By the names of the evaluation: `recall@k` and `mrr@k` are over all questions, those that end in `_known`
         over the known items, `coverage` is the share of these.
         """
-        if not self.asked:
+        if not self.questions:
             return {}
-        known = len(self.ranks) / self.asked
+        known = len(self.ranks) / self.questions
         values = {f"recall@{k}": self.recall(k), f"mrr@{k}": self.mrr(k), "coverage": known}
         return values | {f"{name}_known": values[name] / (known or 1.0) for name in (f"recall@{k}", f"mrr@{k}")}
