@@ -533,10 +533,10 @@ def watch(
     """Check freshness, drift and live metrics of the champions: is it time to retrain?"""
     params, paths = _open(*models or ())
     from clickflow.monitoring import watch as verb
-    from clickflow.online.live.watched import asked
+    from clickflow.online.live.watched import live_answers
 
     chosen = models or sorted(params.models)
-    verb.run(params, paths, chosen, out=out, as_of=as_of, as_json=as_json, asked=asked(params, paths))
+    verb.run(params, paths, chosen, out=out, as_of=as_of, as_json=as_json, live_answers=live_answers(params, paths))
 
 
 @app.command(rich_help_panel=STAGES)

@@ -21,7 +21,7 @@ class Band:
     name: str
     past: npt.NDArray[np.float64]
     came: npt.NDArray[np.float64]
-    made: npt.NDArray[np.float64]
+    forecast: npt.NDArray[np.float64]
 
 
 def chosen(measured: Measured, output: Output) -> list[Band]:
@@ -46,12 +46,12 @@ def chosen(measured: Measured, output: Output) -> list[Band]:
     names = parquet.read_table(test.folder / "vocabulary.parquet", columns=["item_id", "name"]).to_pylist()
     values = np.asarray(getattr(test.split, output.head.column), np.float64)
     own_answers = answers.systems[CANDIDATE].reshape(-1, steps, answers.systems[CANDIDATE].shape[1])
-    found = []
+    bands = []
     for row in wanted:
         at = question[row]
         end, begin = int(test.questions.event[at]) + 1, int(test.questions.begin[at])
         item = names[int(test.split.item[end - 1]) - 2]
         label = " ".join(filter(None, (item["item_id"], item["name"])))
         past, came = values[max(begin, end - PAST * steps) : end], answers.target.reshape(-1, steps)[row]
-        found.append(Band(f"{label} ({pace[row]})", past, came.astype(np.float64), own_answers[row][:, :4]))
-    return found
+        bands.append(Band(f"{label} ({pace[row]})", past, came.astype(np.float64), own_answers[row][:, :4]))
+    return bands

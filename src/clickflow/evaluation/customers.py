@@ -79,24 +79,24 @@ def attributes(store: Path, split: str) -> dict[str, npt.NDArray[np.str_]]:
     file = store / split / "groups.parquet"
     if not file.is_file():
         return {}
-    found = {}
+    groups = {}
     for name, column in zip((table := parquet.read_table(file)).column_names, table.columns, strict=True):
         said = column.drop_null().to_pylist()
         often = sorted(set(said), key=lambda each: (-said.count(each), each))[:MOST_GROUPS]
         if said:
-            found[name] = np.array(
+            groups[name] = np.array(
                 [NOBODY if each is None else each if each in often else OTHER for each in column.to_pylist()]
             )
-    return found
+    return groups
 
 
 def _first(owner: npt.NDArray[Any], time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The first time of each row's owner [n]; its own where that is not known, below 0."""
     first = np.full(int(owner.max(initial=-1)) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first, owner[owner >= 0], time[owner >= 0])
-    found: npt.NDArray[np.int64] = time.copy()
-    found[owner >= 0] = first[owner[owner >= 0]]
-    return found
+    firsts: npt.NDArray[np.int64] = time.copy()
+    firsts[owner >= 0] = first[owner[owner >= 0]]
+    return firsts
 
 
 def _microseconds(column: Any) -> npt.NDArray[np.int64]:

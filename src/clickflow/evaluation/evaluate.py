@@ -146,7 +146,7 @@ def evaluate(
     measured.metrics["champion_fit"] = None
     if champion:
         answered = {CANDIDATE: measure.answered(candidate), CHAMPION: measure.answered(champion)}
-        fit = vocabularies.fit(store, card, champion, measure.items_asked(test))
+        fit = vocabularies.fit(store, card, champion, measure.items_in_question(test))
         measured.metrics["champion_fit"] = {**fit, "answered": answered}
     measured.metrics["summary"] = paragraph.of(measured.metrics, settings)
     metric = f"recall@{max(settings.cutoffs)}"

@@ -237,7 +237,7 @@ def bands(shown: Sequence[Any]) -> Draw:
     def draw(page: Any) -> None:
         for axes, each in zip(page.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
             before, steps = np.arange(-len(each.past), 0), np.arange(len(each.came))
-            mean, low, middle, high = each.made.T
+            mean, low, middle, high = each.forecast.T
             axes.fill_between(steps, low, high, color=colour("candidate"), alpha=0.18, linewidth=0, label=".1 to .9")
             axes.plot(before, each.past, color=TEXT, linewidth=1)
             axes.plot(steps, each.came, color=TEXT, linewidth=1, marker="o", markersize=3, label="sold")
@@ -253,13 +253,13 @@ def bands(shown: Sequence[Any]) -> Draw:
     return draw
 
 
-def ahead(told: Sequence[Mapping[str, Any]]) -> Draw:
+def ahead(pinball_rows: Sequence[Mapping[str, Any]]) -> Draw:
     """Loss and coverage along the steps ahead, of one system."""
 
     def draw(page: Any) -> None:
         for axes, name in zip(_row(page, 2), ("weighted_quantile_loss", "coverage_80"), strict=True):
-            values = [np.nan if each[name] is None else each[name] for each in told]
-            axes.plot([each["step"] for each in told], values, marker="o", markersize=3.5, **_line("candidate"))
+            values = [np.nan if each[name] is None else each[name] for each in pinball_rows]
+            axes.plot([each["step"] for each in pinball_rows], values, marker="o", markersize=3.5, **_line("candidate"))
             axes.set_title(name)
             axes.set_xlabel("steps ahead")
             axes.set_ylim(bottom=0)

@@ -82,24 +82,24 @@ class Own:
         from pyarrow import parquet
 
         several = [each for each in outputs.of(artefact.outputs) if each.head.all_targets is not None]
-        made = {grouped(each.head.name): each.name for each in several if not each.second}
-        if not made:
+        items_output = {grouped(each.head.name): each.name for each in several if not each.second}
+        if not items_output:
             return cls((), np.zeros(0, np.int64), {})
         names = parquet.read_table(artefact.folder / "categories.parquet", columns=["category"])["category"].to_pylist()
         if len(names) < 2:
             return cls((), np.zeros(0, np.int64), {})
-        return cls(("", "?", *names), _codes(artefact.folder, names)[: artefact.known], made)
+        return cls(("", "?", *names), _codes(artefact.folder, names)[: artefact.known], items_output)
 
     def added(self, scores: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
         """With the log-probabilities [N, categories] of each category's items together."""
-        found = dict(scores)
+        with_categories = dict(scores)
         order = np.argsort(self.code, kind="stable")
         there, begins = np.unique(self.code[order], return_index=True)
         for name, items in self.of.items():
             summed = np.zeros((len(scores[items]), len(self.names)))
             summed[:, there] = np.add.reduceat(np.exp(scores[items].astype(np.float64))[:, order], begins, axis=1)
-            found[name] = np.log(np.maximum(summed, LEAST)).astype(np.float32)
-        return found
+            with_categories[name] = np.log(np.maximum(summed, LEAST)).astype(np.float32)
+        return with_categories
 
 
 def _codes(folder: Path, names: Any) -> Ints:

@@ -244,8 +244,8 @@ def _of_forecast(content: Mapping[str, Any], head: str) -> dict[str, float | Non
 
 def least(content: Mapping[str, Any], head: str, metric: str) -> str | None:
     """The baseline of the least error."""
-    found = {name: value(content, head, name, metric) for name in content[head] if name not in NO_BASELINE}
-    known = {name: each for name, each in found.items() if each is not None}
+    values = {name: value(content, head, name, metric) for name in content[head] if name not in NO_BASELINE}
+    known = {name: each for name, each in values.items() if each is not None}
     return min(known, key=lambda name: known[name], default=None)
 
 

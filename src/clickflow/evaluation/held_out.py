@@ -161,9 +161,9 @@ class Training:
         if (head.name, name) not in self._fitted:
             with warnings.catch_warnings(record=True) as raised:
                 warnings.simplefilter("always")
-                found = BASELINES[head.kind][name](self.positions(head))
+                scores = BASELINES[head.kind][name](self.positions(head))
             converged = not any(each.category.__name__ == "ConvergenceWarning" for each in raised)
-            self._fitted[head.name, name] = found, converged
+            self._fitted[head.name, name] = scores, converged
         return self._fitted[head.name, name]
 
 

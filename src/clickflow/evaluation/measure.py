@@ -151,12 +151,12 @@ def measure(
         first = next(iter(marked.values()))
         measured.metrics["seen"] = {version: seen.summary(each, first[version]) for version, each in earlier.items()}
     if truth is not None:
-        found_best = {
+        best_possible = {
             output.name: (measured.metrics[output.name] or {}).pop(ORACLE, None)
             for output in outputs.every()
             if output.head.truth and not output.ahead and output.name in measured.metrics
         }
-        measured.metrics["oracle"] = {**found_best, "unanswered": unanswered}
+        measured.metrics["oracle"] = {**best_possible, "unanswered": unanswered}
     return measured
 
 
@@ -283,7 +283,7 @@ def _summed_up(
     )
 
 
-def items_asked(test: HeldOut) -> npt.NDArray[np.int64]:
+def items_in_question(test: HeldOut) -> npt.NDArray[np.int64]:
     """The items that the unit's first ranking asks for; none where it has no ranking."""
     head = outputs.head(outputs.main((), "ranking"))
     return test.question(head).target[:, 0] if head.unit == test.card.unit else np.zeros(0, np.int64)
@@ -300,7 +300,7 @@ def _unasked(test: HeldOut, training: Training) -> Answers | None:
 def _by_group(answers: Answers, slicing: Slicing, settings: Evaluation) -> dict[str, Any]:
     """{dimension: {group: {counted, metric}}} of the candidate: every metric of the kind, without intervals."""
     kind, own = KINDS[answers.output.kind], answers.systems[CANDIDATE]
-    found: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for dimension in slices.GROUPS:
         for label in slicing.order.get(dimension, ()):
             rows = np.flatnonzero(slicing.labels[dimension] == label)
@@ -313,8 +313,8 @@ def _by_group(answers: Answers, slicing: Slicing, settings: Evaluation) -> dict[
             part = replace(answers, **of_rows)
             summed = kind.summary(part, np.arange(len(rows)), settings, Resampling(0, settings.confidence, 0))
             values = {metric: each["value"] for metric, each in summed[CANDIDATE].items()}
-            found.setdefault(dimension, {})[label] = {kind.COUNTED: len(rows), **values}
-    return found
+            cells.setdefault(dimension, {})[label] = {kind.COUNTED: len(rows), **values}
+    return cells
 
 
 def _details(answers: Mapping[str, Answers]) -> dict[str, Any]:

@@ -70,11 +70,11 @@ EXPECTED: Mapping[Kind, Any] = {"probability": _probability, "amount": _amount}
 def best_baseline(answers: Answers, sequence: Ints, costs: Costs) -> str | None:
     """Which baseline brings the most; None where there is none. `sequence` [n]: of rows."""
     pays, target = payoff(costs, answers.output.kind), answers.target.astype(np.float64)
-    worth, found = pays.fixed + pays.slope * target, {}
+    worth, money = pays.fixed + pays.slope * target, {}
     for system, own in answers.systems.items():
         if system not in (CANDIDATE, CHAMPION, BEST, ORACLE):
-            found[system] = worth[_first(pays.acts(EXPECTED[answers.output.kind](own, target)), sequence)].sum()
-    return max(found, key=lambda system: (found[system], system), default=None)
+            money[system] = worth[_first(pays.acts(EXPECTED[answers.output.kind](own, target)), sequence)].sum()
+    return max(money, key=lambda system: (money[system], system), default=None)
 
 
 def of(
@@ -101,7 +101,7 @@ def of(
     columns = dict(money)
     if best is not None:
         columns["gain"] = money[CANDIDATE] - money[best]
-    found = bootstrap.summaries(
+    summaries = bootstrap.summaries(
         list(columns),
         np.column_stack([*columns.values(), questions]),
         lambda totals: PER * totals[:, :-1] / np.maximum(totals[:, -1:], 1),
@@ -109,9 +109,9 @@ def of(
         confidence=how.confidence,
         seed=how.seed,
     )
-    gain = found.pop("gain", None)
+    gain = summaries.pop("gain", None)
     sequences = acted[EVERYBODY]
-    systems = {name: {**each, "acted": round(acted[name] / max(sequences, 1), 6)} for name, each in found.items()}
+    systems = {name: {**each, "acted": round(acted[name] / max(sequences, 1), 6)} for name, each in summaries.items()}
     return {
         **{name: None if number is None else round(number, 6) for name, number in named.items()},
         "act_on": _where(pays),

@@ -79,12 +79,12 @@ def overall(test: HeldOut, artefact: Artefact, answers: Mapping[str, Answers], s
     """Of a candidate; nothing of a model of whole series, which reads no questions apart."""
     if artefact.forecasts:
         return Overall({}, ())
-    found = {
-        name: made
+    by_output = {
+        name: weights
         for name, each in answers.items()
-        if each.step is None and (made := _weights(test, artefact, each, seed)) is not None
+        if each.step is None and (weights := _weights(test, artefact, each, seed)) is not None
     }
-    return Overall(found, alike(test, artefact))
+    return Overall(by_output, alike(test, artefact))
 
 
 def _weights(test: HeldOut, artefact: Artefact, answered: Answers, seed: int) -> Weights | None:
@@ -97,29 +97,29 @@ def _weights(test: HeldOut, artefact: Artefact, answered: Answers, seed: int) ->
     rows = np.sort(draw.permutation(rows)[:most])
     if len(rows) < 2:
         return None
-    asked = _Asked(test, artefact, answered.at[rows])
+    questions = _Inputs(test, artefact, answered.at[rows])
     target = answered.target[rows]
 
     def loss(given: Mapping[str, Any], features: Any) -> Values:
-        said = artefact.scores(given, asked.row, asked.column, features=features)[answered.output.name]
+        said = artefact.scores(given, questions.row, questions.column, features=features)[answered.output.name]
         if kind == "ranking":
             return -said[np.arange(len(target)), target].astype(np.float64)
         return KINDS[kind].values(LOSSES[kind], said, target)
 
-    usual = loss(asked.inputs, asked.features)
-    found = []
-    for what, name, given, features in asked.shuffled(draw):
+    usual = loss(questions.inputs, questions.features)
+    losses = []
+    for what, name, given, features in questions.shuffled(draw):
         rise = loss(given, features) - usual
         error = SURE * float(rise.std(ddof=1)) / np.sqrt(len(rise))
-        found.append(Weight(what, name, float(rise.mean()), float(error)))
-    if not found:
+        losses.append(Weight(what, name, float(rise.mean()), float(error)))
+    if not losses:
         return None
-    heaviest = sorted(found, key=lambda each: (-each.rise, each.name))[:SHOWN]
+    heaviest = sorted(losses, key=lambda each: (-each.rise, each.name))[:SHOWN]
     name = "log_loss" if kind == "ranking" else LOSSES[kind]
-    return Weights(name, float(usual.mean()), len(rows), len(found), tuple(heaviest))
+    return Weights(name, float(usual.mean()), len(rows), len(losses), tuple(heaviest))
 
 
-class _Asked:
+class _Inputs:
     """What an artefact reads of some questions, and the same with one thing of other questions."""
 
     def __init__(self, test: HeldOut, artefact: Artefact, chosen: npt.NDArray[np.int64]) -> None:
@@ -159,11 +159,11 @@ def alike(test: HeldOut, artefact: Artefact) -> list[Alike]:
     if table is None:
         return []
     items = items_of(test.folder)
-    found = []
+    neighbours = []
     for index in range(FIRST_ITEM, min(FIRST_ITEM + ITEMS, artefact.known)):  # the most frequent come first
         near = table @ table[index]
         near[[*range(FIRST_ITEM), index]] = -np.inf
         best = np.argsort(-near, kind="stable")[:NEAR]
         others = tuple((items(int(other)), float(near[other])) for other in best if np.isfinite(near[other]))
-        found.append(Alike(items(index), others))
-    return found
+        neighbours.append(Alike(items(index), others))
+    return neighbours

@@ -162,8 +162,8 @@ def _amount(content: Mapping[str, Any], output: Output, settings: Evaluation) ->
     ratio = headline.value(content, output.name, CANDIDATE, "sum_ratio")
     if not cells or ratio is None:
         return words["no_lift"]
-    found = f"{100 * cells[0]['found']:.0f}%"
-    return words["decile"].format(**_names(output, settings), found=found, ratio=f"{100 * ratio:.0f}%")
+    captured = f"{100 * cells[0]['found']:.0f}%"
+    return words["decile"].format(**_names(output, settings), found=captured, ratio=f"{100 * ratio:.0f}%")
 
 
 def _forecast(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:

@@ -93,9 +93,9 @@ def slicing(
 
 def _by_size(labels: npt.NDArray[np.str_]) -> list[str]:
     """The labels, the most frequent first, and what is no group last."""
-    found, count = np.unique(labels, return_counts=True)
+    names, count = np.unique(labels, return_counts=True)
     last = (customers.OTHER, customers.NOBODY)
-    return sorted(found.tolist(), key=lambda each: (each in last, -count[found.tolist().index(each)], each))
+    return sorted(names.tolist(), key=lambda each: (each in last, -count[names.tolist().index(each)], each))
 
 
 def cells(

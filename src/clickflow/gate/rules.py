@@ -74,13 +74,13 @@ def check_names(gate: ResolvedGate, evidence: Evidence) -> None:
         for key in sorted((evidence.metrics.get(name) or {}).get(CANDIDATE) or {}):
             every.append(gate.full(name, key))
             by_row += [gate.full(name, key)] * metrics.by_row(rows.output.kind, key)
-    asked_for = {
+    metric_names = {
         "gate.primary": gate.primary,
         **{f"gate.beat_baselines: {name}": name for name in gate.beat_baselines},
         **{f"gate.floors.{name}": name for name in gate.floors},
     }
     lacking = {output.name: output.kind for output in outputs.every() if output.name not in evidence.rows}
-    for place, name in asked_for.items():
+    for place, name in metric_names.items():
         head, key = gate.place_of(name)
         valid = every if place.startswith("gate.floors") else by_row
         if gate.full(head, key) in valid or (head in lacking and metrics.of(lacking[head], key)):

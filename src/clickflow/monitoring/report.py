@@ -117,11 +117,11 @@ def page(result: Mapping[str, Any], seen: Sequence[Outcome]) -> str:
 
 def _reasons(windows: Sequence[Judged]) -> list[tuple[str, list[str]]]:
     """Why bounds were not judged, each reason once with the ends of its windows."""
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for window in windows:
         for why in dict.fromkeys(bound.why for bound in window.bounds if bound.why):
-            found.setdefault(why, []).append(minute(window.until))
-    return list(found.items())
+            reasons.setdefault(why, []).append(minute(window.until))
+    return list(reasons.items())
 
 
 def _draw(seen: Outcome) -> list[Figure]:

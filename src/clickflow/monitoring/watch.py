@@ -31,7 +31,7 @@ from clickflow.system.files import check_folder, replacing, write_json, write_te
 from clickflow.system.moments import DAY, HOUR, iso
 from clickflow.system.paths import Paths
 
-Asked = Callable[[str, Sequence[tuple[int, int]], int], Answered | None]
+LiveAnswers = Callable[[str, Sequence[tuple[int, int]], int], Answered | None]
 """From a model, windows (since, until], microseconds, and the fewest visitors of one: what became of a server's
 answers; None: it answered nobody.
 """
@@ -47,7 +47,7 @@ def run(
     out: Path | None,
     as_of: str | None,
     as_json: bool,
-    asked: Asked = lambda *_: None,
+    live_answers: LiveAnswers = lambda *_: None,
 ) -> None:
     """Watch the champions of `models`; the report goes to `out`, none given: reports/watch.
 
@@ -56,7 +56,7 @@ def run(
     """
     now = moment(as_of) if as_of else params.source.as_of or datetime.now(UTC)
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
-    result, seen = watch(params, paths, models, now, asked)
+    result, seen = watch(params, paths, models, now, live_answers)
     folder = out or paths.watch
     check_folder(folder, None, "report of a watch", RESULT)
     with replacing(folder, seal=integrity.seal) as fresh:
@@ -75,7 +75,7 @@ def moment(text: str) -> datetime:
 
 
 def watch(
-    params: Params, paths: Paths, models: list[str], now: datetime, asked: Asked = lambda *_: None
+    params: Params, paths: Paths, models: list[str], now: datetime, live_answers: LiveAnswers = lambda *_: None
 ) -> tuple[dict[str, Any], list[Outcome]]:
     """All results, as JSON holds them, and what the report draws."""
     as_of = round(now.timestamp() * 1e6)
@@ -90,7 +90,7 @@ def watch(
     seen = []
     for name in models:
         unit = params.model(name).unit
-        seen.append(_model(params, paths, name, stores[unit], splits[unit], newest, asked))
+        seen.append(_model(params, paths, name, stores[unit], splits[unit], newest, live_answers))
     limit = params.watch.max_age_hours
     stale = limit is not None and hours is not None and hours > limit
     retrain = [each.verdict.model for each in seen if each.verdict.retrain]
@@ -116,7 +116,7 @@ def _model(
     store: Path,
     splits: Mapping[str, PackedSplit],
     newest: int,
-    asked: Asked,
+    live_answers: LiveAnswers,
 ) -> Outcome:
     if not champion.current(params, paths, model):
         why = "it has no champion yet: there is nothing to watch"
@@ -137,7 +137,7 @@ def _model(
     own_windows = windows.cut(splits, until=newest, days=days, number=settings.windows, most=most)
     answered = None
     if settings.max_live_drop is not None and card.clock:
-        answered = asked(model, [(each.since, each.until) for each in own_windows], settings.min_sequences)
+        answered = live_answers(model, [(each.since, each.until) for each in own_windows], settings.min_sequences)
     return judge(params, watched, store, card, splits, own_windows, answered)
 
 

@@ -45,8 +45,8 @@ class Experiment:
 
     def search(self, wanted: str, most: int = 1000) -> list[str]:
         """The runs that fit `wanted` (MLflow's filter), the newest first."""
-        found = self.store.client.search_runs([self.id], wanted, max_results=most)
-        return [run.info.run_id for run in found]
+        matches = self.store.client.search_runs([self.id], wanted, max_results=most)
+        return [run.info.run_id for run in matches]
 
     def begin(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
         """A new run; `params` as they are read in MLflow's tables."""
@@ -86,18 +86,18 @@ class Experiment:
 
 def flat_metrics(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """A record of the history as metrics: {"valid": {"mrr@20": x}} becomes {"valid/mrr_at_20": x}."""
-    found: dict[str, float] = {}
+    flat: dict[str, float] = {}
     for name, value in record.items():
         if isinstance(value, Mapping):
-            found |= flat_metrics(value, f"{prefix}{name}/")
+            flat |= flat_metrics(value, f"{prefix}{name}/")
         elif name != "epoch":
-            found[f"{prefix}{name.replace('@', '_at_').replace('%', '_percent')}"] = float(value)
-    return found
+            flat[f"{prefix}{name.replace('@', '_at_').replace('%', '_percent')}"] = float(value)
+    return flat
 
 
 def flat_params(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested params as flat ones: {"encoder": {"units": 100}} becomes {"encoder.units": 100}."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in spec.items():
-        found |= flat_params(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+        flat |= flat_params(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat

@@ -166,7 +166,7 @@ _waiting = threading.local()
 @contextmanager
 def _announced(uri: str) -> Iterator[None]:
     """Say once for what is waited, where that takes longer than `SILENT`."""
-    if getattr(_waiting, "told", False):  # within another one
+    if getattr(_waiting, "announced", False):  # within another one
         yield
         return
 
@@ -180,11 +180,11 @@ def _announced(uri: str) -> Iterator[None]:
     timer = threading.Timer(SILENT, tell)
     timer.daemon = True
     timer.start()
-    _waiting.told = True
+    _waiting.announced = True
     try:
         yield
     finally:
-        _waiting.told = False
+        _waiting.announced = False
         timer.cancel()
 
 
@@ -192,8 +192,8 @@ def experiment(store: Store, name: str) -> str:
     """The id of an experiment, made where it is missing; over a database its artifacts go to the home."""
     from mlflow.exceptions import MlflowException
 
-    if found := store.client.get_experiment_by_name(name):
-        return str(found.experiment_id)
+    if existing := store.client.get_experiment_by_name(name):
+        return str(existing.experiment_id)
     place = None if is_server(store.uri) else store.artifacts.as_uri()
     try:
         return str(store.client.create_experiment(name, artifact_location=place))

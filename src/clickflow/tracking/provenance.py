@@ -19,20 +19,20 @@ def of(root: Path) -> dict[str, str]:
     the checkout's, and `code` is `changed` where tracked code differs from it.
     """
     names = {"commit": "CLICKFLOW_COMMIT", "run_id": "CLICKFLOW_RUN_ID", "dag_run": "CLICKFLOW_DAG_RUN"}
-    found = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
-    if "commit" in found:
-        return found
+    origin = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+    if "commit" in origin:
+        return origin
     commit = git(root, "rev-parse", "HEAD")
     if commit is None:
-        return found
+        return origin
     changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", "src", "dvc.yaml", "constraints.txt")
-    return {**found, "commit": commit, "code": "changed" if changed else "as committed"}
+    return {**origin, "commit": commit, "code": "changed" if changed else "as committed"}
 
 
 def tags(origin: Mapping[str, str], data_sha256: str | None = None) -> dict[str, str]:
     """The same as tags of an MLflow run, `clickflow.commit` and so on, with the hash of the data that it is about."""
-    found = {**origin, "data_sha256": data_sha256} if data_sha256 else origin
-    return {f"clickflow.{name}": value for name, value in found.items()}
+    tags_of_run = {**origin, "data_sha256": data_sha256} if data_sha256 else origin
+    return {f"clickflow.{name}": value for name, value in tags_of_run.items()}
 
 
 RUN = "<!-- run -->"

@@ -39,14 +39,14 @@ class Version:
 def versions(store: Store, model: str) -> list[Version]:
     """Every registered version of `model`, the oldest first; none where it was never registered."""
     with reaching(store.uri):
-        found: list[Version] = []
+        listed: list[Version] = []
         token = None
         while True:
             page = store.client.search_model_versions(f"name = '{model}'", page_token=token)
-            found.extend(_version(item) for item in page)
+            listed.extend(_version(item) for item in page)
             token = page.token
             if not token:
-                return sorted(found, key=lambda version: version.number)
+                return sorted(listed, key=lambda version: version.number)
 
 
 def version(store: Store, model: str, number: int) -> Version | None:

@@ -105,18 +105,18 @@ def _of_totals(totals: Values, sizes: Sequence[int], first: int) -> dict[str, Va
     """The metrics [R] of totals."""
     expected, amount, count = totals[:, 3], totals[:, 4], totals[:, 5]
     with np.errstate(all="ignore"):
-        found = {name: totals[:, k] / count for k, name in enumerate(NAMES[:3])}
-        found["sum_ratio"] = expected / amount
+        metrics = {name: totals[:, k] / count for k, name in enumerate(NAMES[:3])}
+        metrics["sum_ratio"] = expected / amount
         means = totals[:, 6:11] / count[:, None]
         shared = means[:, 2] - means[:, 0] * means[:, 1]
         spread = np.sqrt((means[:, 3] - means[:, 0] ** 2) * (means[:, 4] - means[:, 1] ** 2))
-        found["spearman"] = shared / spread
+        metrics["spearman"] = shared / spread
         ginis = []
         for size in sizes:
             ginis.append(_gini(totals[:, first : first + size], totals[:, first + size : first + 2 * size]))
             first += 2 * size
-        found["gini"] = ginis[0] / ginis[1]
-    return found
+        metrics["gini"] = ginis[0] / ginis[1]
+    return metrics
 
 
 def measures(own: Values, target: Values) -> dict[str, float]:
@@ -124,16 +124,16 @@ def measures(own: Values, target: Values) -> dict[str, float]:
     if not len(target):
         return dict.fromkeys(NAMES, float("nan"))
     with np.errstate(all="ignore"):
-        found = {name: float(values(name, own, target).mean()) for name in NAMES[:3]}
-        found["sum_ratio"] = float(own[:, 0].sum() / target.sum()) if target.sum() else float("nan")
+        metrics = {name: float(values(name, own, target).mean()) for name in NAMES[:3]}
+        metrics["sum_ratio"] = float(own[:, 0].sum() / target.sum()) if target.sum() else float("nan")
         ranks = np.stack([_ranks(own[:, 0]), _ranks(target)])
         centred = ranks - ranks.mean(axis=1, keepdims=True)
         spread = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
         # the same for all is no order, which is as good as guessing
-        found["spearman"] = float((centred[0] * centred[1]).sum() / spread) if spread else 0.0
+        metrics["spearman"] = float((centred[0] * centred[1]).sum() / spread) if spread else 0.0
         ginis = [_gini(*_totals(each, target))[0] for each in (own[:, 0], target)]
-        found["gini"] = float(ginis[0] / ginis[1]) if ginis[1] else float("nan")
-    return {name: found[name] for name in NAMES}
+        metrics["gini"] = float(ginis[0] / ginis[1]) if ginis[1] else float("nan")
+    return {name: metrics[name] for name in NAMES}
 
 
 def _ranks(values_: Values) -> Values:
@@ -155,8 +155,8 @@ def _gini(rows: Values, amounts: Values) -> Values:
     """Twice the area between the curve of amounts found, as rows are taken, and the diagonal, [R] of [R, G]."""
     with np.errstate(all="ignore"):
         share = rows / rows.sum(axis=1, keepdims=True)
-        found = amounts / amounts.sum(axis=1, keepdims=True)
-    area: Values = (share * (found.cumsum(axis=1) - found / 2)).sum(axis=1)
+        captured = amounts / amounts.sum(axis=1, keepdims=True)
+    area: Values = (share * (captured.cumsum(axis=1) - captured / 2)).sum(axis=1)
     return 2 * area - 1
 
 
@@ -181,13 +181,15 @@ def deciles(own: Values, target: Values) -> list[dict[str, Any]]:
     _, expected = (each[0] for each in _totals(own[:, 0], own[:, 0]))
     edges, seen = np.linspace(0, 1, DECILES + 1) * len(target), np.concatenate([[0], rows.cumsum()])
     size = len(target) / DECILES
-    told, came = (np.interp(edges, seen, np.concatenate([[0], each.cumsum()])) for each in (expected, amounts))
+    expected_sums, amount_sums = (
+        np.interp(edges, seen, np.concatenate([[0], each.cumsum()])) for each in (expected, amounts)
+    )
     return [
         {
             "decile": k + 1,
-            "expected": round(float((told[k + 1] - told[k]) / size), 6),
-            "amount": round(float((came[k + 1] - came[k]) / size), 6),
-            "found": round(float(came[k + 1] / came[-1]), 6),
+            "expected": round(float((expected_sums[k + 1] - expected_sums[k]) / size), 6),
+            "amount": round(float((amount_sums[k + 1] - amount_sums[k]) / size), 6),
+            "found": round(float(amount_sums[k + 1] / amount_sums[-1]), 6),
         }
         for k in range(DECILES)
     ]

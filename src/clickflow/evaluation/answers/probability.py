@@ -126,10 +126,10 @@ def measures(own: Probabilities, target: npt.NDArray[Any], budgets: Sequence[flo
     error = calibration.error(np.array([len(target)], np.float64), np.concatenate(totals)[None])
     with np.errstate(all="ignore"):
         means = [np.array([values(name, own, target).sum()]) / len(target) for name in MEANS]
-    found = np.concatenate([*_ordered(no, yes), *means, error, *_budgeted(no, yes, budgets)])
+    measured = np.concatenate([*_ordered(no, yes), *means, error, *_budgeted(no, yes, budgets)])
     names = [*ORDERED, *MEANS, metrics.CALIBRATION]
     names += [metrics.at_budget(name, share) for share in budgets for name in ("precision", "recall", "lift")]
-    return dict(zip(names, found.tolist(), strict=True))
+    return dict(zip(names, measured.tolist(), strict=True))
 
 
 def _counts(probability: Values, target: npt.NDArray[Any]) -> tuple[Values, Values]:
@@ -146,11 +146,11 @@ def _ordered(no: Values, yes: Values) -> tuple[Values, Values]:
     Average precision is the sum over G of the gain in recall times the precision (as in scikit-learn); in the area a
     pair of equal ones counts half.
     """
-    found, seen = yes.cumsum(axis=1), (no + yes).cumsum(axis=1)
+    hits, seen = yes.cumsum(axis=1), (no + yes).cumsum(axis=1)
     with np.errstate(all="ignore"):
-        precision = np.where(seen > 0, found / seen, 0.0)
-        average = (yes * precision).sum(axis=1) / found[:, -1] if yes.shape[1] else np.full(len(yes), np.nan)
-        pairs = (no * (found - yes / 2)).sum(axis=1)
+        precision = np.where(seen > 0, hits / seen, 0.0)
+        average = (yes * precision).sum(axis=1) / hits[:, -1] if yes.shape[1] else np.full(len(yes), np.nan)
+        pairs = (no * (hits - yes / 2)).sum(axis=1)
         area = pairs / (yes.sum(axis=1) * no.sum(axis=1))
     return average, area
 
@@ -159,9 +159,9 @@ def captured(no: Values, yes: Values, shares: Sequence[float]) -> Values:
     """How many yes are among the likeliest rows, such shares of them, [R, shares]."""
     zero = np.zeros((len(yes), 1))
     seen = np.concatenate([zero, (no + yes).cumsum(axis=1)], axis=1)
-    found = np.concatenate([zero, yes.cumsum(axis=1)], axis=1)
+    yes_seen = np.concatenate([zero, yes.cumsum(axis=1)], axis=1)
     at = np.asarray(shares, np.float64)
-    return np.stack([np.interp(at * rows[-1], rows, hits) for rows, hits in zip(seen, found, strict=True)])
+    return np.stack([np.interp(at * rows[-1], rows, hits) for rows, hits in zip(seen, yes_seen, strict=True)])
 
 
 def _budgeted(no: Values, yes: Values, budgets: Sequence[float]) -> list[Values]:
@@ -169,12 +169,12 @@ def _budgeted(no: Values, yes: Values, budgets: Sequence[float]) -> list[Values]
     if not len(budgets):
         return []
     hits, rows, all_yes = captured(no, yes, budgets), (no + yes).sum(axis=1), yes.sum(axis=1)
-    found: list[Values] = []
+    columns: list[Values] = []
     with np.errstate(all="ignore"):
         for k, share in enumerate(budgets):
             precision = hits[:, k] / (share * rows)
-            found += [precision, hits[:, k] / all_yes, precision * rows / all_yes]
-    return found
+            columns += [precision, hits[:, k] / all_yes, precision * rows / all_yes]
+    return columns
 
 
 def details(answered: Answers, system: str) -> Mapping[str, Any]:
@@ -194,15 +194,15 @@ def details(answered: Answers, system: str) -> Mapping[str, Any]:
 
 def by_steps_seen(own: Mapping[str, Probabilities], target: npt.NDArray[Any], seen: npt.NDArray[Any]) -> dict[str, Any]:
     """By how many steps had been seen: how many questions, the share of yes, and the metrics of every system."""
-    found: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for name, rows in _steps(seen):
         cell: dict[str, Any] = {COUNTED: len(rows), "share_of_yes": round(float(target[rows].mean()), 6)}
         for system, each in own.items():
             part = Probabilities(each.probability[rows], each.loss[rows])
             values_ = measures(part, target[rows], ())
             cell[system] = {metric: bootstrap.number(value) for metric, value in values_.items()}
-        found[name] = cell
-    return found
+        cells[name] = cell
+    return cells
 
 
 def by_lead(own: Mapping[str, Probabilities], target: npt.NDArray[Any], lead: npt.NDArray[Any]) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def by_lead(own: Mapping[str, Probabilities], target: npt.NDArray[Any], lead: np
     """
     yes = np.flatnonzero((target == 1) & (lead > 0))
     bounds = {system: np.quantile(each.probability, 0.9) if len(target) else 0.0 for system, each in own.items()}
-    found: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for name, rows in _steps(lead[yes]):
         cell: dict[str, Any] = {COUNTED: len(rows)}
         for system, each in own.items():
@@ -220,8 +220,8 @@ def by_lead(own: Mapping[str, Probabilities], target: npt.NDArray[Any], lead: np
                 "probability": round(float(own_rows.mean()), 6),
                 "found": round(float((own_rows >= bounds[system]).mean()), 6),
             }
-        found[name] = cell
-    return found
+        cells[name] = cell
+    return cells
 
 
 def _steps(number: npt.NDArray[Any]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
@@ -261,13 +261,13 @@ def deciles(probability: Values, target: npt.NDArray[Any]) -> list[dict[str, Any
 def curve(probability: Values, target: npt.NDArray[Any]) -> dict[str, list[float]]:
     """Precision against recall, at most `POINTS` of them, by falling probability; empty where no row says yes."""
     no, yes = _counts(probability, target)
-    found, seen = yes[0].cumsum(), (no + yes)[0].cumsum()
-    if not len(found) or not found[-1]:
+    hits, seen = yes[0].cumsum(), (no + yes)[0].cumsum()
+    if not len(hits) or not hits[-1]:
         return {"recall": [], "precision": []}
-    at = np.unique(np.linspace(0, len(found) - 1, POINTS).astype(np.int64))
+    at = np.unique(np.linspace(0, len(hits) - 1, POINTS).astype(np.int64))
     return {
-        "recall": (found[at] / found[-1]).round(6).tolist(),
-        "precision": (found[at] / seen[at]).round(6).tolist(),
+        "recall": (hits[at] / hits[-1]).round(6).tolist(),
+        "precision": (hits[at] / seen[at]).round(6).tolist(),
     }
 
 

@@ -86,9 +86,9 @@ def summary(
     """Of every cutoff, over all predictions and over known items alone; and the areas of questions with several right
     answers.
     """
-    found = intervals(answered.systems, customer, answered.known, settings.cutoffs, how)
+    by_system = intervals(answered.systems, customer, answered.known, settings.cutoffs, how)
     areas = _areas(answered, customer, how) if answered.ranked else {}
-    return {system: of | areas.get(system, {}) for system, of in found.items()}
+    return {system: of | areas.get(system, {}) for system, of in by_system.items()}
 
 
 def area(answers: Ranks, question: npt.NDArray[np.integer], ranked: int) -> tuple[Values, Values]:
@@ -109,9 +109,9 @@ def area(answers: Ranks, question: npt.NDArray[np.integer], ranked: int) -> tupl
     wrong = ranked - right
     part = np.where(known & (wrong > 0), 1 / np.maximum(right, 1), 0.0)
     value = part * (1 - (rank - 1 - right_before) / np.maximum(wrong, 1))
-    found = np.zeros((2, len(order)))
-    found[:, order] = value, part
-    return found[0], found[1]
+    areas = np.zeros((2, len(order)))
+    areas[:, order] = value, part
+    return areas[0], areas[1]
 
 
 def _areas(answered: Answers, customer: npt.NDArray[np.integer], how: Resampling) -> dict[str, dict[str, Interval]]:

@@ -14,7 +14,7 @@ from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 
 
-def asked(params: Params, paths: Paths) -> Callable[[str, Sequence[tuple[int, int]], int], Answered | None]:
+def live_answers(params: Params, paths: Paths) -> Callable[[str, Sequence[tuple[int, int]], int], Answered | None]:
     """For `monitoring.watch`: of a model, windows (since, until], microseconds, and the fewest visitors of one."""
 
     def of(model: str, windows: Sequence[tuple[int, int]], fewest: int) -> Answered | None:
