@@ -148,7 +148,7 @@ def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
     with pytest.raises(UsageError, match=r"is not what approve\.next_step was answered"):
         journal.as_answered(pulled(), "approve.next_step", {**said, "by": "eve"})
     assert journal.as_answered(pulled(), "approve.next_step", said) == said
-    journal.asked_anew(pulled(), "approve.next_step")
+    journal.forget_answer(pulled(), "approve.next_step")
     (shop.parent / "home/logs/few-rights/approve.next_step.answer.json").unlink()
     with pytest.raises(UsageError, match="is not what"):
         journal.as_answered(run, "approve.next_step", said)

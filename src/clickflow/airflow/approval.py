@@ -59,7 +59,7 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         """Ask, and let go of the worker; skipped where nobody is to be asked."""
         with speaking(self, context) as say:
             run = pulled_run(context)
-            paths, params = self._asked(context, run, say)
+            paths, params = self._ready(context, run, say)
             if answered := self._answered_before(context, run):
                 say(f"answered already: {answered['answer']}, {answered['by']}")
                 return answered
@@ -83,7 +83,7 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         """Airflow gives the task up: end what it has started."""
         process.stop_all()
 
-    def _asked(self, context: Any, run: Run, say: Say) -> tuple[Paths, Params]:
+    def _ready(self, context: Any, run: Run, say: Say) -> tuple[Paths, Params]:
         """The run's results and params. Skips where the gate alone decides, or has decided otherwise."""
         if run.models and self.model not in run.models:
             raise AirflowSkipException(f"this run is of {', '.join(run.models)}")
@@ -108,7 +108,7 @@ class ApproveOperator(HITLOperator):  # type: ignore[misc]  # Airflow is not typ
         """
         ti = context["ti"]
         if ti.try_number == ti.max_tries - self.retries + 1:
-            journal.asked_anew(run, self.task_id)
+            journal.forget_answer(run, self.task_id)
         return journal.answer(run, self.task_id) or None
 
     def _word(self, context: Any, event: Mapping[str, Any], say: Say) -> Any:
@@ -167,7 +167,7 @@ def question(paths: Paths, model: str, run: Run, hours: float, published: Mappin
     lines = [
         f"**{model}** of run `{run.id}`: {decision['summary']}.",
         f"The champion is version {version}." if version else "There is no champion yet.",
-        _asked_for(run),
+        _requested_by(run),
         "",
         shown,
         "",
@@ -182,7 +182,7 @@ def question(paths: Paths, model: str, run: Run, hours: float, published: Mappin
     return "\n".join(lines)
 
 
-def _asked_for(run: Run) -> str:
+def _requested_by(run: Run) -> str:
     """Who started the run, and what it sets beside its commit: whoever agrees should see that it was no usual one."""
     sets = ", ".join(f"`{name}={json.dumps(value)}`" for name, value in run.overrides.items())
     who = f"Asked for by {run.person}" if run.person else f"Started {run.reason}" if run.reason else "Started by itself"
@@ -194,7 +194,7 @@ def _figures(headline: Mapping[str, float], metrics: Mapping[str, Any]) -> list[
     names = [output.name for output in outputs.every() if metrics.get(output.name)]
     places = {name: outputs.place_of(name, names) for name in headline if name != "coverage"}
     heads = {head: metrics.get(head) or {} for head, _ in places.values()}
-    who = list(dict.fromkeys(name for head in heads.values() for name, found in head.items() if found))
+    who = list(dict.fromkeys(name for head in heads.values() for name, figures in head.items() if figures))
     who.sort(key=lambda name: ["candidate", "champion"].index(name) if name in ("candidate", "champion") else 2)
     rows = [f"| | {' | '.join(places)} |", "| --- |" + " --- |" * len(places)]
     for name in who:

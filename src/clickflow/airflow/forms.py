@@ -249,12 +249,12 @@ def window_of(events: Sequence[Mapping[str, Any] | None]) -> dict[str, str]:
     Raises UsageError where an event's `window` is not understood.
     """
     windows = [_window(extra or {}) for extra in events]
-    found: dict[str, str] = {}
+    bounds: dict[str, str] = {}
     for end, widest in (("since", min), ("until", max)):
         said = [window[end] for window in windows if end in window]
         if said and len(said) == len(windows):
-            found[end] = widest(said)
-    return found
+            bounds[end] = widest(said)
+    return bounds
 
 
 def _window(extra: Mapping[str, Any]) -> dict[str, str]:

@@ -40,19 +40,19 @@ def database(score: Score) -> dict[str, str]:
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        found = Connection.get(score.sql_connection)
+        connection = Connection.get(score.sql_connection)
     except AirflowNotFoundException:
         raise UsageError(
             f"Airflow has no connection {score.sql_connection} (score.sql_connection)",
             kept="nothing was scored",
             next_step=f"add it under Admin > Connections, or set {score.sql_url_env} on the worker",
         ) from None
-    kind = {"postgres": "postgresql"}.get(found.conn_type, found.conn_type)
+    kind = {"postgres": "postgresql"}.get(connection.conn_type, connection.conn_type)
     if kind == "sqlite":
-        return {score.sql_url_env: f"sqlite:///{found.host or ''}"}
-    login = quote(found.login or "", "") + (f":{quote(found.password, '')}" if found.password else "")
-    where = f"{found.host or ''}{f':{found.port}' if found.port else ''}/{found.schema or ''}"
-    mode = found.extra_dejson.get("sslmode")
+        return {score.sql_url_env: f"sqlite:///{connection.host or ''}"}
+    login = quote(connection.login or "", "") + (f":{quote(connection.password, '')}" if connection.password else "")
+    where = f"{connection.host or ''}{f':{connection.port}' if connection.port else ''}/{connection.schema or ''}"
+    mode = connection.extra_dejson.get("sslmode")
     return {score.sql_url_env: f"{kind}://{f'{login}@' if login else ''}{where}{f'?sslmode={mode}' if mode else ''}"}
 
 

@@ -93,10 +93,10 @@ class JudgeOperator(ClickflowOperator):
             workspace.remove(folder)
         text = "; ".join(f"{model}: {line['text']}" for model, line in done.items()) or "no canary is on"
         say(text)
-        if not (made := {model: line["version"] for model, line in done.items() if line["call"] == PROMOTE}):
+        if not (promoted := {model: line["version"] for model, line in done.items() if line["call"] == PROMOTE}):
             raise AirflowSkipException(text)
         outcome.note(context, text)
-        context["outlet_events"][CHAMPION].extra = {"run": run.id, "canary": text, "models": made}
+        context["outlet_events"][CHAMPION].extra = {"run": run.id, "canary": text, "models": promoted}
         return done
 
 

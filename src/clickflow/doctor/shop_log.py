@@ -76,7 +76,7 @@ def span(paths: Paths) -> list[Finding]:
 def key(paths: Paths) -> list[Finding]:
     """Whether the key is the one that the events were made with."""
     try:
-        made_with = read_json(paths.events / MANIFEST)["settings"]["key"]
+        events_key = read_json(paths.events / MANIFEST)["settings"]["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return []  # no events: the first ingest makes a key
     file = paths.home / "pseudonym.key"
@@ -85,7 +85,7 @@ def key(paths: Paths) -> list[Finding]:
     if where != VARIABLE and not file.exists():
         return [fault("pseudonym key", f"there is no {file}, and the events were made with one", mend)]
     try:
-        same = key_name(load_key(paths.home)) == made_with
+        same = key_name(load_key(paths.home)) == events_key
     except (ClickflowError, OSError) as error:
         return [fault("pseudonym key", getattr(error, "what", str(error)), mend)]
     return [well("pseudonym key", where) if same else fault("pseudonym key", f"{where} made other events", mend)]

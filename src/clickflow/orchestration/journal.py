@@ -42,7 +42,7 @@ def answer(run: Run, task: str) -> dict[str, Any]:
     return _kept(run, _answer(run, task))
 
 
-def asked_anew(run: Run, task: str) -> None:
+def forget_answer(run: Run, task: str) -> None:
     """What was answered before counts no more."""
     _answer(run, task).unlink(missing_ok=True)
     if _kept(run, _answer(run, task)):

@@ -203,11 +203,11 @@ def _keys_at(location: tuple[Any, ...]) -> list[str]:
 
 def _dataclasses(kind: Any) -> list[Any]:
     """`kind` and every dataclass its fields lead to."""
-    found, todo = [], [kind, *(head.params for head in heads().values())]
+    kinds, todo = [], [kind, *(head.params for head in heads().values())]
     while todo:
         current = todo.pop()
         todo.extend(get_args(current))
-        if isinstance(current, type) and is_dataclass(current) and current not in found:
-            found.append(current)
+        if isinstance(current, type) and is_dataclass(current) and current not in kinds:
+            kinds.append(current)
             todo.extend(get_type_hints(current).values())
-    return found
+    return kinds

@@ -154,7 +154,7 @@ def dataclass_in(kind: Any) -> Any:
     if get_origin(kind) is Mapping:
         return dataclass_in(get_args(kind)[1])
     if get_origin(kind) in (Union, UnionType):
-        return next((found for each in get_args(kind) if (found := dataclass_in(each)) is not None), None)
+        return next((inner for each in get_args(kind) if (inner := dataclass_in(each)) is not None), None)
     return None
 
 

@@ -156,7 +156,7 @@ class ByName:
             for name, head in heads().items()
         }
         return core_schema.no_info_after_validator_function(
-            lambda found: {name: head for name, head in found.items() if head is not None},
+            lambda value: {name: head for name, head in value.items() if head is not None},
             core_schema.typed_dict_schema(known, extra_behavior="forbid"),
         )
 

@@ -24,10 +24,10 @@ def apply(text: str, values: Mapping[str, Any]) -> str:
     parsed = parse(text, "params.yaml as it would be")
     check(parsed, "params.yaml as it would be")
     for name, value in values.items():
-        found = parsed
+        section = parsed
         for part in name.split("."):
-            found = found[part]
-        if found != value:
+            section = section[part]
+        if section != value:
             raise ClickflowError(f"{name} could not be changed safely", kept="params.yaml is unchanged")
     return text
 

@@ -105,8 +105,8 @@ def _measure(root: yaml.Node, where: str) -> None:
             inner = [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             inner = node.value
-        found = [measure(each) for each in inner]
-        size, depth = 1 + sum(each for each, _ in found), 1 + max((depth for _, depth in found), default=0)
+        inner_sizes = [measure(each) for each in inner]
+        size, depth = 1 + sum(each for each, _ in inner_sizes), 1 + max((depth for _, depth in inner_sizes), default=0)
         if depth > DEEPEST:
             raise UsageError(f"{_at(node, where)} has over {DEEPEST} levels", kept=NOT_RUN, next_step=_BACK)
         if size > MOST_VALUES:

@@ -21,16 +21,16 @@ PATIENCE = 900.0
 
 @dataclass(frozen=True)
 class Running:
-    """A platform that runs. `settings`: those it was started with; `asked`: a hash of all that it was started by."""
+    """A platform that runs. `settings`: those it was started with; `fingerprint`: a hash of what it was started by."""
 
     settings: Settings
     ports: Ports
-    asked: str
+    fingerprint: str
 
 
 def save(chosen: Settings, ports: Ports) -> None:
     """Note what is being started."""
-    said = {"ports": asdict(ports), "executor": chosen.executor, "users": chosen.users, "asked": asked(chosen)}
+    said = {"ports": asdict(ports), "executor": chosen.executor, "users": chosen.users, "asked": fingerprint_of(chosen)}
     write_json(chosen.folder / FILE, said)
 
 
@@ -54,7 +54,7 @@ def load(paths: Paths) -> Running:
         ) from error
 
 
-def asked(chosen: Settings) -> str:
+def fingerprint_of(chosen: Settings) -> str:
     """A hash of the settings and of the variables that services and tasks read: another one means a restart."""
     env = {
         name: value

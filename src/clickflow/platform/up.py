@@ -42,7 +42,7 @@ def up(paths: Paths, *, as_json: bool = False) -> None:
         raise UsageError(f"{chosen.root} has no dags/", next_step="run this in a checkout of the repository")
     with state.alone(chosen):
         if supervisor.running(chosen) and (chosen.folder / state.FILE).exists():
-            _again(state.load(paths), state.asked(chosen))
+            _again(state.load(paths), state.fingerprint_of(chosen))
         else:
             _fresh(chosen)
     show.services(state.load(paths), as_json=as_json)
@@ -71,7 +71,7 @@ def _fresh(chosen: Settings) -> None:
 
 
 def _again(running: Running, requested: str) -> None:
-    if running.asked != requested:
+    if running.fingerprint != requested:
         console.say("up: it runs with other settings than the variables ask for now; to use them: clickflow down, up")
     for name, service in supervisor.states(running.settings).items():
         if service.name in ("FATAL", "EXITED", "STOPPED", "BACKOFF"):

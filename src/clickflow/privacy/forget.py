@@ -249,10 +249,10 @@ def _left(
     if dry:
         return left
     databases = leftovers.unvacuumed(paths.home, who)
-    left += [f"{found}: a database that names them" for found in databases]
-    again = [found for found in leftovers.remaining(params, paths, who) if found not in databases]
+    left += [f"{place}: a database that names them" for place in databases]
+    again = [place for place in leftovers.remaining(params, paths, who) if place not in databases]
     left += [
-        f"{found}: {'a database that' if leftovers.is_database(found) else 'it'} names them still" for found in again
+        f"{place}: {'a database that' if leftovers.is_database(place) else 'it'} names them still" for place in again
     ]
     folders = [paths.root / "data", paths.root / "reports", paths.root / "models"]
     known = {file.path for file in raw_files.values() if file.lines}

@@ -50,9 +50,9 @@ def rotate(params: Params, paths: Paths) -> dict[str, Any]:
             next_step="wait until they end (`clickflow runs`), then rotate",
         )
     old = load_key(paths.home)
-    made_with = _made_with(paths)
+    events_key = _events_key(paths)
     # retired, and the key of now: killed between the two files that say so
-    begun = made_with != key_name(old) and made_with in [key_name(each) for each in retired(paths.home)]
+    begun = events_key != key_name(old) and events_key in [key_name(each) for each in retired(paths.home)]
     file, list_of_old = paths.home / KEY, paths.home / RETIRED
     text = file.read_text(encoding="utf-8")
     before = list_of_old.read_text(encoding="utf-8") if list_of_old.exists() else ""
@@ -61,7 +61,7 @@ def rotate(params: Params, paths: Paths) -> dict[str, Any]:
         files.write_text(list_of_old, "".join(f"{line}\n" for line in [*lines, text.strip()]), mode=0o600)
         files.write_text(file, secrets.token_hex(32) + "\n", mode=0o600)
     try:
-        card = ingest(params, paths, rebuild=True) if made_with else None
+        card = ingest(params, paths, rebuild=True) if events_key else None
     except BaseException as error:
         if not begun:
             files.write_text(file, text, mode=0o600)
@@ -70,14 +70,14 @@ def rotate(params: Params, paths: Paths) -> dict[str, Any]:
             error.kept = f"{error.kept}; the key of before, which is in place again" if error.kept else "the old key"
         raise
     return {
-        "before": made_with if begun else key_name(old),
+        "before": events_key if begun else key_name(old),
         "key": key_name(load_key(paths.home)),
         "read": card["read"] if card else 0,
         "accepted": card["accepted"] if card else 0,
     }
 
 
-def _made_with(paths: Paths) -> str | None:
+def _events_key(paths: Paths) -> str | None:
     """The name of the key under which the events lie; None where there are none."""
     try:
         return str(read_json(paths.events / "_manifest.json")["settings"]["key"])

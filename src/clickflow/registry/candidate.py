@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from clickflow.artefact.artefact import CARD, model_file
 from clickflow.registry.approval import Word
-from clickflow.registry.origin import Origin, asked
+from clickflow.registry.origin import Origin, requester
 from clickflow.system import integrity
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256, sha256_folder
@@ -130,7 +130,7 @@ def _data(candidate: Candidate) -> str:
 def _description(candidate: Candidate, word: Word, source: Origin) -> str:
     """What a person reads in MLflow, in Markdown."""
     came = [f"{name} `{source.named[name]}`" for name in ("run_id", "dag_run", "commit") if name in source.named]
-    came += [asked(source.person)] if source.person else []
+    came += [requester(source.person)] if source.person else []
     changed = ", ".join(f"{name} `{value}`" for name, value in source.overrides.items())
     lines = [
         str(candidate.content.get("sentence") or ""),

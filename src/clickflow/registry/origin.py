@@ -104,7 +104,7 @@ def words(facts: Mapping[str, Any]) -> str:
         filter(
             None,
             [
-                asked(str(facts["asked_by"])) if facts.get("asked_by") else "",
+                requester(str(facts["asked_by"])) if facts.get("asked_by") else "",
                 f"{verb} {answer.get('by')}" if verb else "",
                 "with " + ", ".join(f"{name}={value}" for name, value in changed.items()) if changed else "",
                 f"params.yaml was not as committed: {', '.join(params)}" if params else "",
@@ -115,7 +115,7 @@ def words(facts: Mapping[str, Any]) -> str:
     )
 
 
-def asked(by: str) -> str:
+def requester(by: str) -> str:
     """`Origin.person` in words: `by` is a person, or what started a run, such as `by hand`, `because of …`."""
     return f"started {by}" if by.startswith(("by ", "because ", "as ")) else f"asked for by {by}"
 

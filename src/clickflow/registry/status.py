@@ -169,7 +169,7 @@ def _champion(number: int, previous: int, entry: Entry | None, versions: Mapping
         why=f"{entry.action}: {entry.reason}" if entry else None,
         metrics=dict(facts.get("metrics", {})),
         origin=named,
-        asked=_asked(entry) if entry else {},
+        asked=_request(entry) if entry else {},
     )
 
 
@@ -180,11 +180,11 @@ def _decision(entry: Entry) -> Decision:
         time=entry.time,
         actor=entry.actor,
         why=entry.reason,
-        asked=_asked(entry),
+        asked=_request(entry),
     )
 
 
-def _asked(entry: Entry) -> dict[str, Any]:
+def _request(entry: Entry) -> dict[str, Any]:
     return {name: entry.facts[name] for name in origin.RECORDED if name in entry.facts}
 
 
