@@ -43,7 +43,7 @@ def names(unit: str) -> tuple[str, ...]:
 
 
 def compute(
-    unit: str, split: "PackedSplit", asked: Spans, store: Names, chosen: Sequence[str] | None = None
+    unit: str, split: "PackedSplit", spans: Spans, store: Names, chosen: Sequence[str] | None = None
 ) -> "Array":
     """The `chosen` features (none given: all) of N questions, float32 [N, F], NaN where a value does not exist.
 
@@ -58,7 +58,7 @@ def compute(
                 kept="nothing was run",
                 next_step="choose of docs/reference/features.md",
             )
-    values: Array = _module(unit).compute(split, asked, store)
+    values: Array = _module(unit).compute(split, spans, store)
     if columns == list(known):
         return values
     return values[:, [known.index(name) for name in columns]].copy("C")

@@ -64,14 +64,14 @@ TABLE: tuple[Feature, ...] = (
 """The features, in the order of the columns."""
 
 
-def compute(split: PackedSplit, asked: Spans, store: Names) -> Array:
+def compute(split: PackedSplit, spans: Spans, store: Names) -> Array:
     """float32 [N, features] of N questions; NaN where a value does not exist. Times are in microseconds."""
-    found = np.full((len(asked), len(TABLE)), np.nan, np.float32)
-    for rows in _blocks(asked.end - asked.begin):
-        columns = _columns(split, Spans(asked.begin[rows], asked.end[rows], asked.now[rows]), store)
+    table = np.full((len(spans), len(TABLE)), np.nan, np.float32)
+    for rows in _blocks(spans.end - spans.begin):
+        columns = _columns(split, Spans(spans.begin[rows], spans.end[rows], spans.now[rows]), store)
         for place, feature in enumerate(TABLE):
-            found[rows, place] = columns[feature.name]
-    return found
+            table[rows, place] = columns[feature.name]
+    return table
 
 
 def _blocks(lengths: Array) -> Iterator[NDArray[np.int64]]:
@@ -88,11 +88,11 @@ def _blocks(lengths: Array) -> Iterator[NDArray[np.int64]]:
         start = stop
 
 
-def _columns(split: PackedSplit, asked: Spans, store: Names) -> dict[str, Any]:
+def _columns(split: PackedSplit, spans: Spans, store: Names) -> dict[str, Any]:
     """By feature its values [n]."""
-    n, length = len(asked), max(1, int((asked.end - asked.begin).max(initial=1)))
-    at = asked.end[:, None] - length + np.arange(length)
-    there = at >= asked.begin[:, None]
+    n, length = len(spans), max(1, int((spans.end - spans.begin).max(initial=1)))
+    at = spans.end[:, None] - length + np.arange(length)
+    there = at >= spans.begin[:, None]
     at = np.where(there, at, 0)
     steps = there.sum(axis=1)
     seen = np.maximum(steps, 1)
@@ -106,25 +106,25 @@ def _columns(split: PackedSplit, asked: Spans, store: Names) -> dict[str, Any]:
     of = {name: there & (action == code) for code, name in enumerate(store.actions)}
     of |= {name: np.zeros_like(there) for name in TYPES if name not in of}
     counts = {name: of[name].sum(axis=1) for name in TYPES}
-    found: dict[str, Any] = {"steps": steps, **{f"{name}s": counts[name] for name in TYPES}}
-    found["cart_share"] = counts["cart"] / seen
+    columns: dict[str, Any] = {"steps": steps, **{f"{name}s": counts[name] for name in TYPES}}
+    columns["cart_share"] = counts["cart"] / seen
     for back in range(1, BACK + 1):
         for name in TYPES[:4]:
             own = of[name][:, -back] if back <= length else np.zeros(n, bool)
-            found[f"{name}_{back}_back"] = np.where(steps >= back, own, np.nan)
-    found |= _times(asked, there, steps, time, of["cart"])
-    found |= _items(there, steps, item, category, of)
-    found["open_carts"] = np.maximum(counts["cart"] - counts["remove"] - counts["purchase"], 0)
-    found |= _prices(price, of["cart"])
-    hour = asked.now // HOUR % 24
+            columns[f"{name}_{back}_back"] = np.where(steps >= back, own, np.nan)
+    columns |= _times(spans, there, steps, time, of["cart"])
+    columns |= _items(there, steps, item, category, of)
+    columns["open_carts"] = np.maximum(counts["cart"] - counts["remove"] - counts["purchase"], 0)
+    columns |= _prices(price, of["cart"])
+    hour = spans.now // HOUR % 24
     angle = hour * (2 * np.pi / 24)
-    found |= {"hour": hour, "hour_sine": np.sin(angle), "hour_cosine": np.cos(angle)}
-    found["weekday"] = (asked.now // DAY + FIRST_DAY) % WEEK
-    return found
+    columns |= {"hour": hour, "hour_sine": np.sin(angle), "hour_cosine": np.cos(angle)}
+    columns["weekday"] = (spans.now // DAY + FIRST_DAY) % WEEK
+    return columns
 
 
 def _times(
-    asked: Spans, there: NDArray[np.bool_], steps: Array, time: NDArray[np.int64], carts: NDArray[np.bool_]
+    spans: Spans, there: NDArray[np.bool_], steps: Array, time: NDArray[np.int64], carts: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Times between steps, and since the first one and the last cart, in seconds."""
     between = np.diff(time, axis=1) / SECOND
@@ -138,12 +138,12 @@ def _times(
     nothing = np.full(len(time), np.nan)
     inside = np.nan_to_num(between)
     return {
-        "since_start": np.where(steps > 0, (asked.now - first) / SECOND, np.nan),
+        "since_start": np.where(steps > 0, (spans.now - first) / SECOND, np.nan),
         "last_gap": between[:, -1] if width else nothing,
         "gap_before": between[:, -2] if width > 1 else nothing,
         "mean_gap": np.where(steps > 1, inside.sum(axis=1) / np.maximum(steps - 1, 1), np.nan),
         "longest_gap": np.where(steps > 1, inside.max(axis=1, initial=0.0), np.nan),
-        "since_cart": np.where(carted, (asked.now - last_cart) / SECOND, np.nan),
+        "since_cart": np.where(carted, (spans.now - last_cart) / SECOND, np.nan),
         "steps_since_cart": np.where(carted, back, np.nan),
     }
 

@@ -37,14 +37,14 @@ def measure(parts: Mapping[str, Part], held: Mapping[str, Support], items: Vocab
 
 
 def notes(
-    found: Mapping[str, Any], held: Mapping[str, Support], items: Vocabulary, settings: Sequences, *, clock: bool
+    measured: Mapping[str, Any], held: Mapping[str, Support], items: Vocabulary, settings: Sequences, *, clock: bool
 ) -> list[str]:
     """What a person must know before believing a figure measured on this store, a sentence each.
 
     Raises DataError where no step of a later part is on a known item, so that nothing could be measured.
     """
     said = []
-    shares = {name: share for name, share in found["known_share"].items() if share is not None}
+    shares = {name: share for name, share in measured["known_share"].items() if share is not None}
     bound = settings.min_known_share
     if bound is not None:
         total, n = len(items.order), items.known - FIRST_ITEM
@@ -63,7 +63,7 @@ def notes(
             said.append(
                 f"the log is too short or too thin: {n:,} of {total:,} items are known (have "
                 f"{_steps(settings)} in training), and {steps} are on one: too few to judge a model. "
-                + _wanted(times, found, held, f"to know the items of {bound:.0%} of the steps", clock=clock)
+                + _wanted(times, measured, held, f"to know the items of {bound:.0%} of the steps", clock=clock)
             )
     few = settings.min_part_sequences
     thin = [name for name in shares if few is not None and held[name].sequences < few]
@@ -72,11 +72,11 @@ def notes(
         parts = " and ".join(f"the {name} part has {held[name].sequences:,} sequences" for name in thin)
         said.append(
             f"{parts}: a share measured on {least:,} is known to ±{0.98 / least**0.5:.2f} at best. "
-            + _wanted((few or 0) / least, found, held, f"for {few:,} sequences in each", clock=clock)
+            + _wanted((few or 0) / least, measured, held, f"for {few:,} sequences in each", clock=clock)
         )
-    if clock and found["span_days"] < SHORT.days:
+    if clock and measured["span_days"] < SHORT.days:
         said.append(
-            f"the log spans {found['span_days'] * 24:.1f} hours: nothing is learned of days, and nothing shows "
+            f"the log spans {measured['span_days'] * 24:.1f} hours: nothing is learned of days, and nothing shows "
             "whether a model holds on the next one; at least a week is wanted"
         )
     return said
@@ -96,10 +96,10 @@ def _steps(settings: Sequences) -> str:
     return "a step" if settings.min_item_count == 1 else f"{settings.min_item_count} steps"
 
 
-def _wanted(times: float, found: Mapping[str, Any], held: Mapping[str, Support], what: str, *, clock: bool) -> str:
+def _wanted(times: float, measured: Mapping[str, Any], held: Mapping[str, Support], what: str, *, clock: bool) -> str:
     """So much of such a log is wanted."""
     sequences = _up(times * sum(part.sequences for part in held.values()))
-    days = times * found["span_days"]
+    days = times * measured["span_days"]
     span = (f"{_up(days):,} days" if days >= 2 else f"{_up(days * 24):,} hours") + " or " if clock else ""
     return f"About {span}{sequences:,} sequences of this kind are wanted {what}"
 

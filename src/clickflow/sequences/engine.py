@@ -135,22 +135,22 @@ def groups(connection: Any, events: Any) -> "pa.Table | None":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = {}
+    tables = {}
     for column in GROUPS:
         said = events.filter(events.user_id.notnull() & events[column].notnull())
         counted = said.group_by("user_id", group=said[column]).agg(events=said.count())
         window = ibis.window(group_by="user_id", order_by=[counted.events.desc(), counted.group])
         first = counted.mutate(place=ibis.row_number().over(window)).filter(lambda each: each.place == 0)
         query = str(connection.compile(first.select("user_id", "group").order_by("user_id")))
-        found[column] = connection.con.sql(query).to_arrow_table()
+        tables[column] = connection.con.sql(query).to_arrow_table()
     users = pc.unique(
-        pa.chunked_array([each for table in found.values() for each in table["user_id"].chunks], pa.string())
+        pa.chunked_array([each for table in tables.values() for each in table["user_id"].chunks], pa.string())
     )
     if not len(users):
         return None
     columns = {
         name: table["group"].combine_chunks().take(pc.index_in(users, table["user_id"]))
-        for name, table in found.items()
+        for name, table in tables.items()
     }
     return pa.table({"user_id": users, **columns})
 
@@ -194,16 +194,16 @@ def number_actors(connection: Any, events: Any) -> Actors:
     import ibis
 
     somebody = events.filter(events.user_id.notnull() | events.session_id.notnull())
-    found = somebody.group_by("user_id", "session_id").agg(first=somebody.event_time.min())
-    found = connection.create_table("found_pairs", found, temp=True)
-    given = found.filter(found.session_id.notnull())
+    event_pairs = somebody.group_by("user_id", "session_id").agg(first=somebody.event_time.min())
+    event_pairs = connection.create_table("event_pairs", event_pairs, temp=True)
+    given = event_pairs.filter(event_pairs.session_id.notnull())
     users = given.group_by("session_id").agg(users=given.user_id.count(), rows=given.count(), only=given.user_id.max())
     users = connection.create_table("session_users", users.filter(users.rows > 1), temp=True)
     known_in_part, of_several = _count(users.filter(users.users == 1)), _count(users.filter(users.users > 1))
     if not known_in_part:
-        named = _numbered(connection, "actors", found, "actor", by="first").drop("first")
+        named = _numbered(connection, "actors", event_pairs, "actor", by="first").drop("first")
         return Actors(named, named, known_in_part, of_several)
-    joined = found.left_join(users, "session_id")
+    joined = event_pairs.left_join(users, "session_id")
     only = ibis.ifelse((joined.users == 1).fill_null(False), joined.only, joined.user_id)
     owned = joined.select("first", "user_id", "session_id", owner=only)
     owned = connection.create_table("owned_pairs", owned, temp=True)

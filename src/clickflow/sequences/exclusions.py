@@ -34,22 +34,22 @@ class Judged:
     long: tuple[int, float] = (0, 0.0)
 
 
-def judge(connection: Any, found: Any, actors: Actors, rules: Rules, robots: Robots, *, clock: bool) -> Judged:
-    """Take out of `found` (`cutting.SEQUENCE`) what is left out.
+def judge(connection: Any, sequences: Any, actors: Actors, rules: Rules, robots: Robots, *, clock: bool) -> Judged:
+    """Take out of `sequences` (`cutting.SEQUENCE`) what is left out.
 
     A group is judged as a whole, whatever pieces it is cut into; robots by visitor, that is by the user, and where
     there is none by the session. Without a `clock` nobody is too fast.
     """
     import ibis
 
-    enough = found.length >= rules.min_length
-    groups = found.group_by("group").agg(
-        actor=found.actor.min(),
-        steps=found.length.sum(),
-        moves=found.moves.sum(),
+    enough = sequences.length >= rules.min_length
+    groups = sequences.group_by("group").agg(
+        actor=sequences.actor.min(),
+        steps=sequences.length.sum(),
+        moves=sequences.moves.sum(),
         long_sequences=enough.sum(),
-        long_steps=ibis.ifelse(enough, found.length, 0).sum(),
-        span=found.end.max() - found.group_start.min(),
+        long_steps=ibis.ifelse(enough, sequences.length, 0).sum(),
+        span=sequences.end.max() - sequences.group_start.min(),
     )
     groups = groups.mutate(basket=(groups.steps > 1) & (groups.moves == 0))
     groups = connection.create_table("groups", groups, temp=True)
@@ -65,12 +65,12 @@ def judge(connection: Any, found: Any, actors: Actors, rules: Rules, robots: Rob
         )
         left = left.union(baskets.select("group", "reason", "visitor"))
     out = connection.create_table("groups_out", left, temp=True)
-    others = found.anti_join(out, "group")
+    others = sequences.anti_join(out, "group")
     short = others.filter(others.length < rules.min_length).mutate(
         reason=ibis.literal(REASONS.index("too_short"), "int8"), visitor=ibis.literal(0, "int64")
     )
     columns = ("reason", "visitor", "length")
-    left = found.join(out, "group").select(*columns).union(short.select(*columns))
+    left = sequences.join(out, "group").select(*columns).union(short.select(*columns))
     counts = left.group_by("reason").agg(
         events=left.length.sum(), sequences=left.count(), visitors=left.visitor.nunique()
     )
@@ -120,8 +120,8 @@ def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: 
         if total["visitors"][0].as_py() >= VISITORS:
             most = {name: bounds.max_log_share * total[name][0].as_py() for name in ("steps", "sequences")}
             share = (visitors.steps > most["steps"]) | (visitors.sequences > most["sequences"])
-    asked = (visitors.fast, visitors.long, share)
-    reason = ibis.cases(*((rule, place) for place, rule in enumerate(asked)), else_=-1).cast("int8")
+    rules_in_order = (visitors.fast, visitors.long, share)
+    reason = ibis.cases(*((rule, place) for place, rule in enumerate(rules_in_order)), else_=-1).cast("int8")
     robots = visitors.mutate(reason=reason)
     robots = robots.filter(robots.reason >= 0).select("reason", "visitor", robot_user="user_id", robot_guest="guest")
     robots = connection.create_table("robots", robots, temp=True)

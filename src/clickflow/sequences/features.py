@@ -158,7 +158,7 @@ def statistics(columns: Mapping[str, Array]) -> dict[str, dict[str, float]]:
     A column without a value, or whose values hardly differ (`SPREAD`), has the deviation 1, so that scaling by it
     changes nothing.
     """
-    found = {}
+    scales = {}
     for name in columns:
         if name not in FEATURES or FEATURES[name].kind != "number":
             continue
@@ -171,8 +171,8 @@ def statistics(columns: Mapping[str, Array]) -> dict[str, dict[str, float]]:
         mean = total / count if count else 0.0
         deviation = max(squares / count - mean * mean, 0.0) ** 0.5 if count else 0.0
         deviation = round(deviation, DIGITS)
-        found[name] = {"mean": round(mean, DIGITS), "std": deviation if deviation >= SPREAD else 1.0}
-    return found
+        scales[name] = {"mean": round(mean, DIGITS), "std": deviation if deviation >= SPREAD else 1.0}
+    return scales
 
 
 def _chunks(values: Array) -> Iterator[Array]:

@@ -119,7 +119,7 @@ def histories(
     """
     moments = np.unique(np.concatenate([np.array(each, np.int64) for each in cut_offs.values()]))
     ends = moments + how.horizon_days * DAY
-    found: dict[str, list[tuple[Array, ...]]] = {name: [] for name in cut_offs}
+    parts: dict[str, list[tuple[Array, ...]]] = {name: [] for name in cut_offs}
     for first in range(0, len(persons.length), PERSONS):
         chosen = slice(first, first + PERSONS)
         where = _places(persons.source[chosen], persons.length[chosen])
@@ -138,8 +138,8 @@ def histories(
             before = read[person, at]
             until = before if name == NOW else answered[person, at]
             last = time[offsets[person] + before - 1]
-            found[name].append((first + person, before, until, moments[at], time[offsets[person]], last))
-    return {name: _ordered(persons, each) for name, each in found.items()}
+            parts[name].append((first + person, before, until, moments[at], time[offsets[person]], last))
+    return {name: _ordered(persons, each) for name, each in parts.items()}
 
 
 def _ordered(persons: Persons, parts: list[tuple[Array, ...]]) -> Histories:

@@ -89,8 +89,8 @@ def _microseconds(table: Any, moment: Any) -> int:
     """A moment of a table, since 1970 UTC."""
     import pyarrow as pa
 
-    found = table.agg(moment=moment).to_pyarrow()["moment"]
-    return int(found.cast(pa.timestamp("us", tz=found.type.tz)).cast(pa.int64())[0].as_py())
+    column = table.agg(moment=moment).to_pyarrow()["moment"]
+    return int(column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())[0].as_py())
 
 
 def _count(table: Any) -> int:

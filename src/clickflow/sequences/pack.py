@@ -157,8 +157,8 @@ def brands(path: Path, steps: Mapping[str, Array], item: Array, items: int) -> "
         for batch in _batches(path):
             where, _ = _places(batch)
             file.write((steps["brand"][where] + 1).data)
-    found = modes(item, np.memmap(codes, np.int32, mode="r"), items)
-    return pa.array(found - 1, mask=found == NONE)
+    codes_of_items = modes(item, np.memmap(codes, np.int32, mode="r"), items)
+    return pa.array(codes_of_items - 1, mask=codes_of_items == NONE)
 
 
 def write_groups(folder: Path, split: str, groups: "pa.Table") -> dict[str, str]:
@@ -171,9 +171,9 @@ def write_groups(folder: Path, split: str, groups: "pa.Table") -> dict[str, str]
 
     users = parquet.read_table(folder / split / "sequences.parquet", columns=["user_id"])["user_id"]
     place = pc.index_in(users, groups["user_id"].combine_chunks())
-    found = groups.drop_columns("user_id").take(place.combine_chunks())
+    rows = groups.drop_columns("user_id").take(place.combine_chunks())
     name = f"{split}/groups.parquet"
-    return {name: write_table(folder / name, [found], pa.schema([(each, pa.string()) for each in found.schema.names]))}
+    return {name: write_table(folder / name, [rows], pa.schema([(each, pa.string()) for each in rows.schema.names]))}
 
 
 def write_vocabulary(

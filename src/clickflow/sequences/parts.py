@@ -53,8 +53,8 @@ def by_time(
     clock: bool,
 ) -> Split:
     """The parts of sequences of events: what is left out (robots, baskets, too short) goes first."""
-    found = connection.read_parquet(str(cut.sequences))
-    judged = exclusions.judge(connection, found, numbered.actors, cut.cutter.rules, settings.robots, clock=clock)
+    sequences = connection.read_parquet(str(cut.sequences))
+    judged = exclusions.judge(connection, sequences, numbered.actors, cut.cutter.rules, settings.robots, clock=clock)
     kept = judged.kept
     sizes = _sizes(_extent(kept)["sequences"], judged, numbered, cut, settings, unit)
     where = split.boundaries(kept, sizes)
@@ -71,8 +71,8 @@ def by_time(
     tie_share = round(share or 0.0, 6)
     left_out = {**judged.left_out, "embargo": _extent(chosen.filter(chosen.part == split.EMBARGOED))}
     counts = {
-        "sessions": _extent(found.filter(found.piece == 1))["sequences"],
-        "sessions_in_pieces": _extent(found.filter(found.piece == 2))["sequences"],
+        "sessions": _extent(sequences.filter(sequences.piece == 1))["sequences"],
+        "sessions_in_pieces": _extent(sequences.filter(sequences.piece == 2))["sequences"],
         "sessions_user_known_in_part": numbered.actors.known_in_part,
         "sessions_of_several_users": numbered.actors.of_several,
         "baskets": judged.baskets,
@@ -91,9 +91,9 @@ def by_time(
 
 def persons_of(connection: Any, numbered: numbering.Numbered, cut: cutting.Cut, scratch: Path) -> Persons:
     """Whose the sequences are, of a unit with cut-offs: one each."""
-    found = connection.read_parquet(str(cut.sequences)).mutate(part=0)
+    sequences = connection.read_parquet(str(cut.sequences)).mutate(part=0)
     path = scratch / "persons.parquet"
-    engine.write(connection, engine.ordered_sequences(found, numbered.actors.named, 0, ["user_id", "length"]), path)
+    engine.write(connection, engine.ordered_sequences(sequences, numbered.actors.named, 0, ["user_id", "length"]), path)
     return Persons.read(path)
 
 
@@ -170,10 +170,10 @@ def _refuse_nobody(
     if few:
         said = "none" if not any(few.values()) else ""
         said = said or ", ".join(f"{number} in the {name} part" for name, number in few.items())
-        asked = len(persons.length)
-        whom = ("person" if unit.by_person else "key") + "s" * (asked != 1)
+        persons_count = len(persons.length)
+        whom = ("person" if unit.by_person else "key") + "s" * (persons_count != 1)
         raise DataError(
-            f"too few {_them(unit)}: {said}, of {asked:,} {whom}; a "
+            f"too few {_them(unit)}: {said}, of {persons_count:,} {whom}; a "
             f"{unit.name} has a {how.active} in the {how.active_days} days before a cut-off"
             + (f", and {how.least} before it" if how.least > 1 else ""),
             kept=KEPT,

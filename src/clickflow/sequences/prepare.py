@@ -60,11 +60,11 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
     with scratch_folder(out) as scratch, replacing(out, seal=integrity.seal) as fresh:
         with engine.engine(scratch, memory_gb=settings.memory_gb, threads=threads) as connection:
             if rules is None:
-                made = _summed(connection, events, settings, unit, scratch, clock=clock)
+                packable = _summed(connection, events, settings, unit, scratch, clock=clock)
             else:
-                made = _cut_up(connection, events, rules, settings, unit, scratch, clock=clock)
-        numbered, split_up = made.numbered, made.split_up
-        packed, tables, files = _pack(made, settings, unit, scratch, fresh, clock=clock)
+                packable = _cut_up(connection, events, rules, settings, unit, scratch, clock=clock)
+        numbered, split_up = packable.numbered, packable.split_up
+        packed, tables, files = _pack(packable, settings, unit, scratch, fresh, clock=clock)
         covered = coverage.measure(packed, split_up.held, tables.items)
         card = Card(
             unit=unit.name,
@@ -76,14 +76,14 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
             boundaries={"valid": split_up.where.train, "test": split_up.where.valid},
             statistics=features.statistics(map_columns(fresh, "train", packed["train"], features.held(unit.columns))),
             events_read=numbered.events,
-            left_out=made.left_out,
+            left_out=packable.left_out,
             counts=split_up.counts,
             settings={**_settings(settings, unit), "source": _source(events)},
             files=files,
             clock=clock,
             coverage=covered | {"tie_share": split_up.tie_share},
             repeated=split_up.repeated,
-            summed=made.summed,
+            summed=packable.summed,
             notes=(
                 *split_up.notes,
                 *(suspects.of_items(numbered.item_ids) if rules is not None else ()),
@@ -145,31 +145,31 @@ def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scra
     sums, how = unit.sums(section), unit.as_of(section)
     log = numbering.number(connection, events, settings, with_actors=False)
     console.say(f"{unit.name}: summing {log.events - log.outside:,} events")
-    made = summing.summed(connection, log, sums, how)
-    split_up = parts.as_of(made.persons, made.steps, made.numbered, how, settings, unit, scratch, clock=clock)
+    series = summing.summed(connection, log, sums, how)
+    split_up = parts.as_of(series.persons, series.steps, series.numbered, how, settings, unit, scratch, clock=clock)
     longest = np.max([each.held for each in split_up.lying.values()], axis=0)
-    of = np.arange(len(made.events)) - np.repeat(made.persons.source, made.persons.length)
-    held = of < np.repeat(longest, made.persons.length)
-    inside = np.repeat(longest > 0, made.persons.length)
+    of = np.arange(len(series.events)) - np.repeat(series.persons.source, series.persons.length)
+    held = of < np.repeat(longest, series.persons.length)
+    inside = np.repeat(longest > 0, series.persons.length)
     if sums.level == "item":
         every = engine.item_names(connection, log.table, log.items, split_up.where.train)
-        names = every.take(pc.index_in(made.numbered.item_ids, log.item_ids))
+        names = every.take(pc.index_in(series.numbered.item_ids, log.item_ids))
     else:
-        names = pa.nulls(len(made.numbered.item_ids), pa.string())
+        names = pa.nulls(len(series.numbered.item_ids), pa.string())
     reasons = {
         "outside_window": log.outside,
-        **made.left_out,
-        "inactive": int(made.events[~inside].sum()),
-        "after_answers": int(made.events[inside & ~held].sum()),
+        **series.left_out,
+        "inactive": int(series.events[~inside].sum()),
+        "after_answers": int(series.events[inside & ~held].sum()),
     }
-    counts = {"units_cancelled_beyond_sales": round(made.beyond), **split_up.counts}
+    counts = {"units_cancelled_beyond_sales": round(series.beyond), **split_up.counts}
     return Packable(
-        made.numbered,
-        made.steps,
+        series.numbered,
+        series.steps,
         replace(split_up, counts=counts),
         names,
         {name: {"events": number} for name, number in reasons.items()},
-        int(made.events[held].sum()),
+        int(series.events[held].sum()),
     )
 
 
@@ -206,7 +206,7 @@ def _cut_rows(batches: Iterable[Mapping[str, Array]], cutter: cutting.Cutter, sc
 
 
 def _pack(
-    made: Packable,
+    packable: Packable,
     settings: Sequences,
     unit: Unit,
     scratch: Path,
@@ -214,7 +214,7 @@ def _pack(
     *,
     clock: bool,
 ) -> tuple[dict[str, Part], Tables, dict[str, str]]:
-    numbered, split_up = made.numbered, made.split_up
+    numbered, split_up = packable.numbered, packable.split_up
     held = split_up.held
     train = held["train"]
     later = np.sum([held[name].items for name in held if name != "train"], axis=0)
@@ -236,7 +236,7 @@ def _pack(
                 out,
                 name,
                 scratch / f"{name}.parquet",
-                made.steps,
+                packable.steps,
                 n_sequences=held[name].sequences,
                 n_events=held[name].events,
                 items=tables.items,
@@ -248,12 +248,12 @@ def _pack(
             )
             files |= written
     steps = map_columns(out, "train", packed["train"], features.held(unit.columns))
-    brands = pack.brands(scratch / "train.parquet", made.steps, steps["item"], len(tables.items.order))
+    brands = pack.brands(scratch / "train.parquet", packable.steps, steps["item"], len(tables.items.order))
     brands = numbered.brand_names.take(brands)
-    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, made.names, brands, steps)
+    files |= pack.write_vocabulary(out, tables.items, numbered.item_ids, packable.names, brands, steps)
     files |= pack.write_categories(out, tables.categories, numbered.paths)
-    if made.groups is not None:
-        files |= pack.write_groups(out, "test", made.groups)
+    if packable.groups is not None:
+        files |= pack.write_groups(out, "test", packable.groups)
     return packed, tables, files
 
 
@@ -295,11 +295,11 @@ def _settings(settings: Sequences, unit: Unit) -> dict[str, Any]:
 def _source(events: Path) -> dict[str, Any]:
     """Where the events come from, as their manifest says; `key` names the key of the pseudonyms. Empty without one."""
     try:
-        found = read_json(events / manifest.NAME)["settings"]
+        settings = read_json(events / manifest.NAME)["settings"]
     except (OSError, ValueError, KeyError):
         return {}
-    named = {name: found.get(name) for name in ("kind", "preset", "key")}
-    return named | {name: found[name] for name in ("former_keys",) if name in found}
+    named = {name: settings.get(name) for name in ("kind", "preset", "key")}
+    return named | {name: settings[name] for name in ("former_keys",) if name in settings}
 
 
 def _check(rules: Rules, unit: Unit) -> None:

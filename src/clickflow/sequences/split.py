@@ -39,14 +39,14 @@ def cut_offs(first: int, stop: int, how: AsOf, valid_share: float, test_share: f
             kept="the store made before, if there was one",
             next_step=f"shorten {how.param} in params.yaml, or ingest more days",
         )
-    found: dict[str, list[int]] = {}
+    moments: dict[str, list[int]] = {}
     end = latest - horizon
     for name, share in shares.items():
         number = 1 + round(share * (room // every)) if share else 0
-        found[name] = [end - back * every for back in reversed(range(number))]
-        end = found[name][0] - horizon if number else end
-    found["train"] = [end - back * every for back in reversed(range((end - earliest) // every + 1))]
-    return {name: found[name] for name in SPLITS} | {NOW: [latest if how.now == "last" else -(-stop // DAY) * DAY]}
+        moments[name] = [end - back * every for back in reversed(range(number))]
+        end = moments[name][0] - horizon if number else end
+    moments["train"] = [end - back * every for back in reversed(range((end - earliest) // every + 1))]
+    return {name: moments[name] for name in SPLITS} | {NOW: [latest if how.now == "last" else -(-stop // DAY) * DAY]}
 
 
 def phase(how: AsOf) -> int:

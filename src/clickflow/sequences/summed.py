@@ -127,9 +127,9 @@ def _pairs(rows: "pa.Table", numbered: Numbered, sums: Sums, how: AsOf) -> tuple
 
 def _spread(values: Array, at: Array, total: int, otherwise: float) -> Array:
     """The values at their places, `otherwise` elsewhere."""
-    found = np.full(total, otherwise, values.dtype)
-    found[at] = values
-    return found
+    column = np.full(total, otherwise, values.dtype)
+    column[at] = values
+    return column
 
 
 def _carried(values: Array, start: Array, missing: float) -> Array:

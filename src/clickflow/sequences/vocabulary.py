@@ -47,9 +47,9 @@ def of_categories(train: Array) -> Vocabulary:
     """`train` int64: steps of each category in the training part, by the engine's number. The rest are unknown (1)."""
     numbers = np.flatnonzero(train)
     order = numbers[np.lexsort((numbers, -train[numbers]))]
-    found = _vocabulary(order, train, len(order))
-    found.index[found.index == 0] = UNKNOWN
-    return found
+    categories = _vocabulary(order, train, len(order))
+    categories.index[categories.index == 0] = UNKNOWN
+    return categories
 
 
 def _vocabulary(order: Array, count: Array, known: int) -> Vocabulary:
@@ -63,7 +63,7 @@ def medians(item: Array, price: Array, items: int) -> Array:
 
     `item` int32 [e] and `price` float32 [e] >= 0 are the packed training part; the values come in float32 precision.
     """
-    found = np.full(items, np.nan)
+    prices = np.full(items, np.nan)
     for first, last in _ranges(item, items):
         # float32 >= 0 sort like their bits, so that one sort of integers orders by item and by price
         keys = _sorted_keys(item, price, lambda values: ~np.isnan(values), first, last)
@@ -72,21 +72,21 @@ def medians(item: Array, price: Array, items: int) -> Array:
         values = (keys & 0xFFFFFFFF).astype(np.uint32).view(np.float32).astype(np.float64)
         some = np.flatnonzero(size)
         low, high = start[some] + (size[some] - 1) // 2, start[some] + size[some] // 2
-        found[first - FIRST_ITEM + some] = (values[low] + values[high]) / 2
-    return found
+        prices[first - FIRST_ITEM + some] = (values[low] + values[high]) / 2
+    return prices
 
 
 def modes(item: Array, value: Array, items: int) -> Array:
     """The most frequent value of each item, int32 [items] by index - 2; equals: the smaller one; 0: none."""
-    found = np.full(items, NONE, np.int32)
+    most_frequent = np.full(items, NONE, np.int32)
     for first, last in _ranges(item, items):
         keys = _sorted_keys(item, value, lambda values: values != NONE, first, last)
         pairs, count = np.unique(keys, return_counts=True)
         owner, choice = (pairs >> 32).astype(np.int64), (pairs & 0xFFFFFFFF).astype(np.int32)
         best = np.lexsort((choice, -count, owner))
         heads = best[np.flatnonzero(np.diff(owner[best], prepend=-1))]
-        found[owner[heads] - FIRST_ITEM] = choice[heads]
-    return found
+        most_frequent[owner[heads] - FIRST_ITEM] = choice[heads]
+    return most_frequent
 
 
 def _ranges(item: Array, items: int) -> Iterator[tuple[int, int]]:

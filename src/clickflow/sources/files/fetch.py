@@ -10,8 +10,8 @@ from clickflow.system.paths import Paths
 
 def fetch(params: Params, paths: Paths, _scratch: Path) -> list[tuple[str, Path]]:
     """Name and path of each, sorted. Raises UsageError where there is none, or a run may not read it."""
-    found = find_files(params.source, paths.root)
+    files = find_files(params.source, paths.root)
     if allowed := roots.of_run(paths.root):
-        for _, path in found:
+        for _, path in files:
             allowed.check(path)
-    return found
+    return files
