@@ -194,7 +194,7 @@ def test_the_gate_holds_a_list_that_rules_beat_or_another_training_would_not_giv
     store = paths.sequences("session")
     shown = planted.judge(artefact, store, 0, artefact)
     assert set(shown["average_precision"]) == {"surprise", *rules.RULES} and shown["stability"]["spearman"] == 1.0
-    assert shown == planted.judge(artefact, store, 0, artefact) and "Spearman" in planted.told(shown)
+    assert shown == planted.judge(artefact, store, 0, artefact) and "Spearman" in planted.credibility(shown)
     less = {
         **shown,
         "more_than_best_rule": {"low": -0.2, "high": -0.1},

@@ -151,11 +151,11 @@ def judge(artefact: Artefact, store: Path, seed: int, other: Artefact | None) ->
 
     draw = np.random.default_rng(seed)
     known = rules.table(train, card, np.sort(draw.permutation(train.n_sequences)[:REFERENCE]))
-    asked = rules.table(cases.split, card, everybody)
+    planted_rows = rules.table(cases.split, card, everybody)
     own = surprised(artefact)
-    scores = {"surprise": own} | {name: rule(known, asked) for name, rule in rules.RULES.items()}
-    found = {name: float(average_precision_score(odd, score)) for name, score in scores.items()}
-    best = max(rules.RULES, key=lambda name: found[name])
+    scores = {"surprise": own} | {name: rule(known, planted_rows) for name, rule in rules.RULES.items()}
+    precision = {name: float(average_precision_score(odd, score)) for name, score in scores.items()}
+    best = max(rules.RULES, key=lambda name: precision[name])
     both = [np.flatnonzero(odd), np.flatnonzero(~odd)]
     rows = [np.concatenate([draw.choice(each, len(each)) for each in both]) for _ in range(RESAMPLES)]
     more = [
@@ -166,7 +166,7 @@ def judge(artefact: Artefact, store: Path, seed: int, other: Artefact | None) ->
     return {
         "visits": int((~odd).sum()),
         "planted": int(odd.sum()),
-        "average_precision": {name: round(value, 4) for name, value in found.items()},
+        "average_precision": {name: round(value, 4) for name, value in precision.items()},
         "best_rule": best,
         "more_than_best_rule": {"low": round(float(low), 4), "high": round(float(high), 4)},
         "stability": None if other is None else agreement(own[~odd], surprised(other)[~odd]),
@@ -183,50 +183,50 @@ def agreement(one: Floats, other: Floats) -> dict[str, float]:
     return {"spearman": round(alike, 4), "common_top": round(len(tops[0] & tops[1]) / count, 4)}
 
 
-def worse(found: Mapping[str, Any]) -> bool:
+def worse(judgement: Mapping[str, Any]) -> bool:
     """Whether a rule is shown to find the planted cases better: the whole interval is below 0."""
-    return float(found["more_than_best_rule"]["high"]) < 0
+    return float(judgement["more_than_best_rule"]["high"]) < 0
 
 
-def refused(rule: AnomaliesRule, found: Mapping[str, Any]) -> list[str]:
+def refused(rule: AnomaliesRule, judgement: Mapping[str, Any]) -> list[str]:
     """Why the rule of the gate keeps the list from being handed out, a phrase a reason; none: it may be."""
-    why, stable = [], found["stability"]
+    why, stable = [], judgement["stability"]
     if rule.min_stability is not None and stable is not None and stable["spearman"] < rule.min_stability:
         why.append(
             f"another training ranks the visits otherwise, Spearman {stable['spearman']:.2f}, "
             f"gate.anomalies.min_stability {rule.min_stability:g}"
         )
-    if rule.worse_than_rules == "hold" and worse(found):
-        why.append(f"{_less(found)} (gate.anomalies.worse_than_rules)")
+    if rule.worse_than_rules == "hold" and worse(judgement):
+        why.append(f"{_less(judgement)} (gate.anomalies.worse_than_rules)")
     return why
 
 
-def notes(rule: AnomaliesRule, found: Mapping[str, Any]) -> list[str]:
+def notes(rule: AnomaliesRule, judgement: Mapping[str, Any]) -> list[str]:
     """What is to be known of a list that is not held."""
-    said = [f"{_less(found)}: look at the rates first"] if worse(found) else []
-    if rule.min_stability is not None and found["stability"] is None:
+    said = [f"{_less(judgement)}: look at the rates first"] if worse(judgement) else []
+    if rule.min_stability is not None and judgement["stability"] is None:
         said.append("no other version of the model is there, so whether another training ranks alike is not judged")
     return said
 
 
-def _less(found: Mapping[str, Any]) -> str:
-    own, best = found["average_precision"], found["best_rule"]
+def _less(judgement: Mapping[str, Any]) -> str:
+    own, best = judgement["average_precision"], judgement["best_rule"]
     return (
         f"{best.replace('_', ' ')} finds planted cases better than the model, average precision "
         f"{own[best]:.3f} and {own['surprise']:.3f}"
     )
 
 
-def told(found: Mapping[str, Any]) -> str:
+def credibility(judgement: Mapping[str, Any]) -> str:
     """How far the list may be believed, in a sentence."""
-    own = found["average_precision"]
+    own = judgement["average_precision"]
     others = ", ".join(f"{name.replace('_', ' ')} {own[name]:.3f}" for name in rules.RULES)
-    stable = found["stability"]
+    stable = judgement["stability"]
     alike = (
         "" if stable is None else f"; another training ranks the visits alike to {stable['spearman']:.2f} (Spearman)"
     )
     return (
-        f"checked with {found['planted']} cases that were planted, in memory, among {found['visits']:,} visits of the "
-        f"test part: average precision {own['surprise']:.3f} "
+        f"checked with {judgement['planted']} cases that were planted, in memory, among {judgement['visits']:,} visits "
+        f"of the test part: average precision {own['surprise']:.3f} "
         f"({others}){alike}"
     )

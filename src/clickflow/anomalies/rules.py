@@ -29,19 +29,19 @@ def table(split: Any, store: Any, chosen: Ints) -> Floats:
     return np.nan_to_num(values)
 
 
-def rates(reference: Floats, asked: Floats) -> Floats:
+def rates(reference: Floats, features_of: Floats) -> Floats:
     """The largest of some counts and rates, each as -ln of the share of the reference's sequences that reach it."""
-    known, own = _rated(reference), _rated(asked)
+    known, own = _rated(reference), _rated(features_of)
     scores = np.zeros(own.shape)
     for k in range(own.shape[1]):
         column = np.sort(known[:, k])
         reach = len(column) - np.searchsorted(column, own[:, k], side="left")
         scores[:, k] = -np.log((reach + 0.5) / (len(column) + 1))
-    found: Floats = scores.max(axis=1)
-    return found
+    worst: Floats = scores.max(axis=1)
+    return worst
 
 
-def isolation_forest(reference: Floats, asked: Floats) -> Floats:
+def isolation_forest(reference: Floats, features_of: Floats) -> Floats:
     """How few cuts at random separate a sequence from others (Liu et al. 2008), on the logs of the features."""
     from sklearn.ensemble import IsolationForest
     from threadpoolctl import threadpool_limits
@@ -49,8 +49,8 @@ def isolation_forest(reference: Floats, asked: Floats) -> Floats:
     with threadpool_limits(1):
         forest = IsolationForest(n_estimators=TREES, max_samples=min(SAMPLE, len(reference)), random_state=0, n_jobs=1)
         forest.fit(_log(reference))
-        found: Floats = -forest.score_samples(_log(asked))
-    return found
+        oddness: Floats = -forest.score_samples(_log(features_of))
+    return oddness
 
 
 def _log(values: Floats) -> Floats:

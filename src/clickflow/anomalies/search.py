@@ -74,7 +74,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Found:
+class ScoredVisits:
     """All visits of some parts of a store; arrays [N] in the order of parts and sequences."""
 
     signs: Signs
@@ -141,25 +141,25 @@ def run(
         )
     parts = SPLITS if every else ("test",)
     with console.progress("judging", sum(read_card(store).splits[part].events for part in parts)) as tick:
-        found = find(artefact, store, parts, tick)
-    cases = explain(artefact, store, found, np.argsort(-found.signs.score, kind="stable")[:top])
-    names, score, worst, visits = found.customers()
+        scored = find(artefact, store, parts, tick)
+    cases = explain(artefact, store, scored, np.argsort(-scored.signs.score, kind="stable")[:top])
+    names, score, worst, visits = scored.customers()
     people = [
         {
             "user": names[k],
             "score": round(float(score[k]), 2),
             "visits": int(visits[k]),
-            "session": found.session[worst[k]],
-            "reasons": found.reasons(int(worst[k])),
+            "session": scored.session[worst[k]],
+            "reasons": scored.reasons(int(worst[k])),
         }
         for k in np.argsort(-score, kind="stable")[:top].tolist()
     ]
-    card = {"model": model, "version": version, "visits": len(found.session), "customers": len(names)}
-    card |= {"known": None if found.known is None else round(found.known, 6), "robots_left_out": _unseen(store)[0]}
+    card = {"model": model, "version": version, "visits": len(scored.session), "customers": len(names)}
+    card |= {"known": None if scored.known is None else round(scored.known, 6), "robots_left_out": _unseen(store)[0]}
     rule = params.gate.anomalies
     trusted = planted.judge(artefact, store, params.seed, another(params, paths, model, artefact, version))
     card |= {"judged": trusted}
-    for note in (*notes(found, *_unseen(store)), *planted.notes(rule, trusted)):
+    for note in (*notes(scored, *_unseen(store)), *planted.notes(rule, trusted)):
         console.say(f"warning {note}")
     if out is not None and (held := planted.refused(rule, trusted)):
         raise DataError(
@@ -169,7 +169,7 @@ def run(
         )
     if out is not None:
         with replacing(out) as fresh:
-            write(fresh, found, cases, card | {"model_sha256": artefact.card["model_sha256"]})
+            write(fresh, scored, cases, card | {"model_sha256": artefact.card["model_sha256"]})
     console.emit(
         {**card, "cases": [asdict(case) for case in cases], "people": people},
         as_json=as_json,
@@ -194,12 +194,12 @@ def another(params: Params, paths: Paths, model: str, artefact: Artefact, versio
     return other if surprise.heads(other) and not same else None
 
 
-def notes(found: Found, robots: int, short: int = 0) -> list[str]:
+def notes(scored: ScoredVisits, robots: int, short: int = 0) -> list[str]:
     """What the list does not show by itself."""
     said = []
-    if found.known is not None and found.known < KNOWN_LEAST:
+    if scored.known is not None and scored.known < KNOWN_LEAST:
         said.append(
-            f"the model knows the items of {found.known:.1%} of the steps: it is of another shop or time, and what it "
+            f"the model knows the items of {scored.known:.1%} of the steps: it is of another shop or time, and what it "
             "does not know does not surprise it"
         )
     if robots:
@@ -230,7 +230,7 @@ def find(
     parts: Sequence[str],
     tick: Advance = lambda _: None,
     since: int | None = None,
-) -> Found:
+) -> ScoredVisits:
     """Judge every sequence of these parts of the store that ends at `since` (microseconds since 1970) or later.
 
     Raises UsageError where there is none.
@@ -257,7 +257,7 @@ def find(
             signs.append(judged.of(own, pace, split))
             for channel in (each for each in own.channels.values() if each.came is None):
                 known += int((~np.isnan(channel.surprise)).sum())
-                questions += int(own.asked.has_next.sum())
+                questions += int(own.questions.has_next.sum())
         rows.append((np.full(len(wanted), part), wanted, begin[wanted], end[wanted], np.diff(offsets)[wanted]))
         table = parquet.read_table(store / part / "sequences.parquet", columns=["session_id", "user_id"]).take(wanted)
         session += table["session_id"].to_pylist()
@@ -267,27 +267,27 @@ def find(
     values = [np.concatenate([getattr(each, name) for each in signs]) for name in ("value", "observed", "expected")]
     part_, sequence, begin, end, steps = (np.concatenate(column) for column in zip(*rows, strict=True))
     share = known / questions if questions else None
-    return Found(Signs(signs[0].names, *values), part_, sequence, session, user, begin, end, steps, share)
+    return ScoredVisits(Signs(signs[0].names, *values), part_, sequence, session, user, begin, end, steps, share)
 
 
-def explain(artefact: Artefact, store: Path, found: Found, chosen: Ints) -> list[Case]:
-    """The visits `chosen` (rows of `found`), step by step."""
+def explain(artefact: Artefact, store: Path, scored: ScoredVisits, chosen: Ints) -> list[Case]:
+    """The visits `chosen` (rows of `scored`), step by step."""
     card = read_card(store)
     translation, names = vocabularies.translation(store, card, artefact), _items(store)
     cases = []
-    rank = found.rank
+    rank = scored.rank
     for row in chosen.tolist():
-        split = open_split(store, str(found.part[row]))
-        own = surprise.of(artefact, split, card, translation, found.sequence[row : row + 1], lambda _: None)
+        split = open_split(store, str(scored.part[row]))
+        own = surprise.of(artefact, split, card, translation, scored.sequence[row : row + 1], lambda _: None)
         cases.append(
             Case(
-                session=found.session[row],
-                user=found.user[row],
-                part=str(found.part[row]),
-                score=round(float(found.signs.score[row]), 2),
+                session=scored.session[row],
+                user=scored.user[row],
+                part=str(scored.part[row]),
+                score=round(float(scored.signs.score[row]), 2),
                 odder_than=round(float(rank[row]), 6),
-                reasons=found.reasons(row),
-                steps=_steps(own, split, card, names, int(found.sequence[row])),
+                reasons=scored.reasons(row),
+                steps=_steps(own, split, card, names, int(scored.sequence[row])),
             )
         )
     return cases
@@ -320,11 +320,11 @@ def _items(store: Path) -> list[str]:
     return ["", "?", *parquet.read_table(store / "vocabulary.parquet", columns=["item_id"])["item_id"].to_pylist()]
 
 
-def write(folder: Path, found: Found, cases: Sequence[Case], card: Mapping[str, Any]) -> None:
+def write(folder: Path, scored: ScoredVisits, cases: Sequence[Case], card: Mapping[str, Any]) -> None:
     """visits.parquet, customers.parquet, cases.json, anomalies.html and card.json into the existing `folder`."""
     from pyarrow import parquet
 
-    for name, table in zip(("visits.parquet", "customers.parquet"), tables(found), strict=True):
+    for name, table in zip(("visits.parquet", "customers.parquet"), tables(scored), strict=True):
         parquet.write_table(table, folder / name, compression="zstd")
     write_json(folder / "cases.json", [asdict(case) for case in cases])
     write_text(folder / "anomalies.html", page(cases, card))
@@ -347,38 +347,38 @@ def beside(params: Params, paths: Paths, model: str) -> 'Callable[[Artefact, Pat
                 console.say(f"warning the list of odd visits is held, and none is written: {'; '.join(held)}")
                 return {}
         with console.progress("judging", None) as tick:
-            found = find(artefact, store, SPLITS, tick, since)
-        for note in notes(found, *_unseen(store)):
+            scored = find(artefact, store, SPLITS, tick, since)
+        for note in notes(scored, *_unseen(store)):
             console.say(f"warning {note}")
-        visits, customers = tables(found)
+        visits, customers = tables(scored)
         return {"odd_visits.parquet": visits, "odd_customers.parquet": customers}
 
     return judged_odd
 
 
-def tables(found: Found) -> "tuple[pa.Table, pa.Table]":
+def tables(scored: ScoredVisits) -> "tuple[pa.Table, pa.Table]":
     """The scores of visits and of customers, a row each."""
     import pyarrow as pa
 
     stamp = pa.timestamp("us", tz="UTC")
     visits = pa.table(
         {
-            "session_id": pa.array(found.session, pa.string()),
-            "user_id": pa.array(found.user, pa.string()),
-            "first_event": pa.array(found.begin, stamp),
-            "last_event": pa.array(found.end, stamp),
-            "steps": pa.array(found.steps, pa.int32()),
-            "score": found.signs.score.round(6),
-            **{f"sign_{name}": found.signs.value[:, k].round(4) for k, name in enumerate(found.signs.names)},
+            "session_id": pa.array(scored.session, pa.string()),
+            "user_id": pa.array(scored.user, pa.string()),
+            "first_event": pa.array(scored.begin, stamp),
+            "last_event": pa.array(scored.end, stamp),
+            "steps": pa.array(scored.steps, pa.int32()),
+            "score": scored.signs.score.round(6),
+            **{f"sign_{name}": scored.signs.value[:, k].round(4) for k, name in enumerate(scored.signs.names)},
         }
     )
-    names, score, worst, count = found.customers()
+    names, score, worst, count = scored.customers()
     customers = pa.table(
         {
             "user_id": pa.array(names, pa.string()),
             "score": score.round(6),
             "visits": pa.array(count, pa.int32()),
-            "oddest_session_id": pa.array([found.session[k] for k in worst], pa.string()),
+            "oddest_session_id": pa.array([scored.session[k] for k in worst], pa.string()),
         }
     )
     return visits, customers
@@ -392,7 +392,7 @@ def page(cases: Sequence[Case], card: Mapping[str, Any]) -> str:
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     shown = [{"case": case, "dots": _dots(case)} for case in cases]
     return environment.from_string(template).render(
-        cases=shown, card=card, colours=COLOURS, told=planted.told(card["judged"])
+        cases=shown, card=card, colours=COLOURS, credibility=planted.credibility(card["judged"])
     )
 
 
@@ -454,7 +454,7 @@ def _text(card: Mapping[str, Any], cases: Sequence[Case], people: Sequence[Mappi
             escape(one["user"]), f"{one['score']:.0f}", str(one["visits"]), escape(one["session"]), escape(reasons)
         )
     written = [f"{out}: visits.parquet, customers.parquet, cases.json, anomalies.html"] if out is not None else []
-    return Group(visits, customers, planted.told(card["judged"]), *written)
+    return Group(visits, customers, planted.credibility(card["judged"]), *written)
 
 
 def _line(steps: Sequence[Step], most: int = 12) -> str:

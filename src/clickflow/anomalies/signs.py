@@ -45,10 +45,10 @@ class Signs:
 
 def of(surprise: Surprise, pace: Pace | None, split: Any) -> Signs:
     """The signs of the sequences of a split, in the order in which they were asked about."""
-    asked = surprise.asked
-    _, place = np.unique(asked.sequence, return_inverse=True)
+    questions = surprise.questions
+    _, place = np.unique(questions.sequence, return_inverse=True)
     count = int(place.max(initial=-1)) + 1
-    found: dict[str, tuple[Floats, Floats, Floats]] = {}
+    signs: dict[str, tuple[Floats, Floats, Floats]] = {}
 
     def total(values: Floats | npt.NDArray[np.bool_]) -> Floats:
         return np.asarray(np.bincount(place, np.nan_to_num(np.asarray(values, np.float64)), count), np.float64)
@@ -59,27 +59,27 @@ def of(surprise: Surprise, pace: Pace | None, split: Any) -> Signs:
         if channel.probability is None or channel.came is None:
             own, mean = total(channel.surprise), total(np.where(known, channel.mean, 0))
             spread = np.sqrt(total(np.where(known, channel.variance, 0)) + PRIOR)
-            found[name] = (own - mean) / spread, own / steps, mean / steps
+            signs[name] = (own - mean) / spread, own / steps, mean / steps
             continue
         for code, kind in enumerate(channel.classes):
             p = channel.probability[:, code].astype(np.float64) * known
             observed, expected = total((channel.came == code) & known), total(p)
-            found[f"{name}={kind}"] = (
+            signs[f"{name}={kind}"] = (
                 (observed - expected) / np.sqrt(total(p * (1 - p)) + PRIOR),
                 observed,
                 expected,
             )
     if pace is not None:
-        found |= _times(pace, split, surprise, place, count)
-    stacked = [np.stack([each[k] for each in found.values()], axis=1) for k in range(3)]
-    return Signs(tuple(found), *stacked)
+        signs |= _times(pace, split, surprise, place, count)
+    stacked = [np.stack([each[k] for each in signs.values()], axis=1) for k in range(3)]
+    return Signs(tuple(signs), *stacked)
 
 
 def _times(
     pace: Pace, split: Any, surprise: Surprise, place: Ints, count: int
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
     """The times between steps: too fast or too slow, and too even or too uneven."""
-    log, mean, deviation = pace.gaps(split, surprise.asked)
+    log, mean, deviation = pace.gaps(split, surprise.questions)
     there = ~np.isnan(log)
     z = np.where(there, (log - mean) / deviation, 0.0)
     gaps = np.bincount(place, there, count)

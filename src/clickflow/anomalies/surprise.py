@@ -55,7 +55,7 @@ class Channel:
 class Surprise:
     """Of some sequences of a split: after each step what was thought of the next, the end of the sequence included."""
 
-    asked: Questions
+    questions: Questions
     channels: Mapping[str, Channel]
     """By the name of the head."""
 
@@ -74,15 +74,15 @@ def of(artefact: Artefact, split: Any, store: Any, translation: Translation, cho
 
     Memory: a block of scores, and a few numbers a step.
     """
-    asked = questions(split.offsets, chosen, artefact.max_length)
+    chosen_questions = questions(split.offsets, chosen, artefact.max_length)
     own = heads(artefact)
-    found = {head.name: _Answers.of(head, artefact, split, store, translation, asked) for head in own}
-    for rows in blocks(asked, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
-        answers = asking.answers(artefact, split, asked, rows, translation)
+    collected = {head.name: _Answers.of(head, artefact, split, store, translation, chosen_questions) for head in own}
+    for rows in blocks(chosen_questions, max(1, min(BLOCK, BLOCK_BYTES // (4 * artefact.known)))):
+        answers = asking.answers(artefact, split, chosen_questions, rows, translation)
         for head in own:
-            found[head.name].take(rows, answers[head.name])
+            collected[head.name].take(rows, answers[head.name])
         tick(len(rows))
-    return Surprise(asked, {name: answers.channel() for name, answers in found.items()})
+    return Surprise(chosen_questions, {name: answers.channel() for name, answers in collected.items()})
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,12 @@ class _Answers:
 
     @staticmethod
     def of(
-        head: Head, artefact: Artefact, split: Any, store: Any, translation: Translation, asked: Questions
+        head: Head, artefact: Artefact, split: Any, store: Any, translation: Translation, questions: Questions
     ) -> "_Answers":
-        target, classes = head.targets(split, asked.event, asked.until, store), artefact.heads[head.name].classes
+        target, classes = (
+            head.targets(split, questions.event, questions.until, store),
+            artefact.heads[head.name].classes,
+        )
         if head.kind == "ranking":
             came = np.where(target == NOTHING, -1, translation.item[np.maximum(target, 0)])
             came = np.where(came > UNKNOWN, came, -1)
@@ -108,8 +111,8 @@ class _Answers:
             place = {name: code for code, name in enumerate(classes)}
             codes = np.array([place.get(name, -1) for name in head.names(store)], np.int64)
             came = np.where(target == NOTHING, -1, codes[np.maximum(target, 0)])
-        table = np.zeros((len(asked), len(classes)), np.float32) if classes else None
-        return _Answers(came.astype(np.int64), np.full((3, len(asked)), np.nan), classes, table)
+        table = np.zeros((len(questions), len(classes)), np.float32) if classes else None
+        return _Answers(came.astype(np.int64), np.full((3, len(questions)), np.nan), classes, table)
 
     def take(self, rows: Ints, logs: npt.NDArray[np.float32]) -> None:
         """Answers [N, A] to some questions."""
@@ -136,12 +139,12 @@ class Pace:
     """[actions, actions]"""
     deviation: Floats
 
-    def gaps(self, split: Any, asked: Questions) -> tuple[Floats, Floats, Floats]:
+    def gaps(self, split: Any, questions: Questions) -> tuple[Floats, Floats, Floats]:
         """[Q] the log gap after each step (NaN after the last), its usual value and deviation."""
-        after = np.minimum(asked.event + 1, len(split.item) - 1)
-        pair = np.asarray(split.action[asked.event]), np.asarray(split.action[after])
+        after = np.minimum(questions.event + 1, len(split.item) - 1)
+        pair = np.asarray(split.action[questions.event]), np.asarray(split.action[after])
         log = np.log1p(np.asarray(split.gap[after], np.float64))
-        return np.where(asked.has_next, log, np.nan), self.mean[pair], self.deviation[pair]
+        return np.where(questions.has_next, log, np.nan), self.mean[pair], self.deviation[pair]
 
 
 def pace(split: Any, actions: int) -> Pace:
