@@ -110,7 +110,7 @@ def cli_page() -> str:
     from clickflow.cli import app
 
     group = typer.main.get_command(app)
-    lines = ["# clickflow VERB", "", "Made from `src/clickflow/cli.py` by `python scripts/reference.py`.", ""]
+    lines = ["# clickflow VERB", "", "Made from `src/clickflow/verbs` by `python scripts/reference.py`.", ""]
     lines += [
         "Exit codes: 0 done, 1 failed (trying again may help), 2 wrong use or parameter, 3 the data is not fit for",
         "use, 130 stopped by Ctrl-C. An error has three parts: what happened to which file, row, param or task; what",

@@ -19,7 +19,7 @@ from clickflow.training.code import CODE
 ORDER = """
     system params events sources quality sequences features heads forecasting models training artefact baselines
     evaluation gate tracking registry tuning serving anomalies profiles monitoring online orchestration privacy
-    airflow platform doctor cli
+    airflow platform doctor verbs cli
 """.split()  # noqa: SIM905
 """The rooms; each imports only those before it."""
 
