@@ -85,7 +85,7 @@ def one(way: str, folder: Path, top: int) -> dict[str, Any]:
     """A way, in this process."""
     from clickflow.artefact.artefact import load
     from clickflow.params.score import Score
-    from clickflow.serving import batch, tables
+    from clickflow.serving import batch, score_database, tables
     from clickflow.serving.folder import Folder
     from clickflow.system.paths import Paths
 
@@ -99,7 +99,7 @@ def one(way: str, folder: Path, top: int) -> dict[str, Any]:
     else:
         out = folder / ("files" if way == "again" else way)
         sql = way in ("sqlite", "postgresql")
-        engine = tables.connect(Score()) if sql else None
+        engine = score_database.connect(Score()) if sql else None
         opening: list[Any] = [lambda b: tables.Tables(engine, Score(), b)] if engine else [lambda b: Folder(out, b)]
         batch.write(artefact, store, opening, who=WHO, top=top, since_hours=None)
     seconds = time.perf_counter() - started

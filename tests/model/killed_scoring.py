@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clickflow.artefact.artefact import load
 from clickflow.params.score import Score
-from clickflow.serving import batch, folder, tables
+from clickflow.serving import batch, folder, score_database, tables
 from killing import killed
 
 SIZE = 64
@@ -24,7 +24,7 @@ def scoring(artefact: Path, store: Path, out: Path | None, *, sql: bool, top: in
     if out is not None:
         opening.append(lambda each: folder.Folder(out, each))
     if sql:
-        engine = tables.connect(Score())
+        engine = score_database.connect(Score())
         opening.append(lambda each: tables.Tables(engine, Score(), each))
     batch.PARTITION = SIZE
     return batch.write(load(artefact, threads=1), store, opening, who=WHO, top=top, since_hours=None)

@@ -20,7 +20,7 @@ from clickflow.artefact.artefact import load
 from clickflow.params.file import load as load_params
 from clickflow.params.score import Score
 from clickflow.sequences.store import read_card
-from clickflow.serving import batch, folder, tables
+from clickflow.serving import batch, folder, score_database, tables
 from clickflow.serving.partitions import Batch
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256_folder
@@ -101,7 +101,7 @@ def test_no_byte_of_a_forgotten_person_stays_in_the_file(made: Made, tmp_path: P
     session, other = sorted((row[2] for row in rows(database)[ACTIONS]), key=len)[-2:]  # no other begins so
     assert session.encode() in database.read_bytes()
     who: dict[str, Any] = {"users": (), "sessions": (session,)}
-    engine = tables.connect(Score())
+    engine = score_database.connect(Score())
     assert tables.without(engine, Score(), **who, dry=True) == {ITEMS: 5, ACTIONS: 1}
     assert tables.without(engine, Score(), **who, dry=False) == {ITEMS: 5, ACTIONS: 1}
     assert session.encode() not in database.read_bytes()
@@ -202,7 +202,7 @@ def test_two_runs_at_once_do_not_double(made: Made, tmp_path: Path, database: Pa
 
 def test_the_second_of_two_leaves_the_rows_of_the_first(made: Made, database: Path) -> None:
     """Both have begun before either has written."""
-    score, engine = Score(), tables.connect(Score())
+    score, engine = Score(), score_database.connect(Score())
     artefact = load(made[0], threads=1)
 
     class Late(tables.Tables):
@@ -279,7 +279,7 @@ def test_a_database_that_refuses_and_one_that_is_away(
 def test_no_such_url_is_an_error_without_it(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("CLICKFLOW_SCORE_URL", url)
     with pytest.raises(UsageError, match="CLICKFLOW_SCORE_URL") as error:
-        tables.connect(Score())
+        score_database.connect(Score())
     assert "s3cret" not in str(error.value)
 
 
@@ -296,7 +296,7 @@ def test_values_of_rows_are_in_no_error(made: Made, database: Path) -> None:
 def test_every_name_fits_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
-    engine = tables.connect(Score())
+    engine = score_database.connect(Score())
     for columns in (["batch"], ["Yes", "yes"], ["x" * 64]):
         schema = pa.schema([("user_id", pa.string()), *((name, pa.float32()) for name in columns)])
         each = Batch({"model": MODEL, "version": 1}, 1, {"it.parquet": schema}, {})
@@ -337,4 +337,4 @@ def test_the_manifest_says_what_is_done(made: Made, tmp_path: Path, monkeypatch:
     assert first["key"]["version"] == 1 and len(first["key"]["data_sha256"]) == 64
     assert [line["partition"] for line in lines] == [0, 1]
     assert all(len(digest) == 64 for line in lines for digest in line["files"].values())
-    assert sa.inspect(tables.connect(Score()).engine).get_table_names() == []
+    assert sa.inspect(score_database.connect(Score()).engine).get_table_names() == []

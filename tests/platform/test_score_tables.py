@@ -22,7 +22,7 @@ from small_models import shop, spec, trained
 from clickflow.artefact import export
 from clickflow.params.file import load as load_params
 from clickflow.params.score import Score
-from clickflow.serving import batch, tables
+from clickflow.serving import batch, score_database, tables
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
 from killing import killed
@@ -83,7 +83,7 @@ def test_the_tables_hold_what_the_files_hold_and_a_run_again_nothing_else(
         scoring(*made, None, sql=True)
         assert con.execute(f"SELECT written_at, xmin::text FROM {LINES} ORDER BY partition").fetchall() == before
     assert rows(server) == found
-    gone = tables.without(tables.connect(Score()), Score(), {"nobody"}, {"train-0"}, dry=False)
+    gone = tables.without(score_database.connect(Score()), Score(), {"nobody"}, {"train-0"}, dry=False)
     assert gone == {ITEMS: 5, ACTIONS: 1}
 
 

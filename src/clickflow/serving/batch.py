@@ -31,7 +31,7 @@ from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import PackedSplit, open_split, read_card
 from clickflow.sequences.units import UNITS
 from clickflow.serving.forms import AMOUNTS, Kept, form
-from clickflow.serving.partitions import KIND, Batch, Line, Made, Target
+from clickflow.serving.partitions import KIND, Batch, Line, Partition, Target
 from clickflow.system import console, integrity
 from clickflow.system.files import check_folder
 from clickflow.system.moments import HOUR, iso
@@ -80,7 +80,7 @@ def run(
     `out` holds something else, or the database refuses; DataError where store or champion are not what they were
     recorded as; ClickflowError where the database is away.
     """
-    from clickflow.serving import folder, tables
+    from clickflow.serving import folder, score_database, tables
 
     spec = params.model(model)
     opening: list[Opening] = []
@@ -88,7 +88,7 @@ def run(
         check_folder(out, KIND, "predictions")
         opening.append(lambda batch: folder.Folder(out, batch))
     if sql:
-        engine = tables.connect(params.score)
+        engine = score_database.connect(params.score)
         opening.append(lambda batch: tables.Tables(engine, params.score, batch))
     store = paths.sequences(spec.unit)
     integrity.verify(store, home=paths.home)
@@ -125,9 +125,9 @@ def write(
         _fill(answering, store, since, targets, batch.partitions - len(extra))
         for number, makes in enumerate(extra.values(), batch.partitions - len(extra)):
             if lacking := [target for target in targets if number not in target.lines]:
-                made = Made(number, 0, makes(artefact, store, since))
+                partition = Partition(number, 0, makes(artefact, store, since))
                 for target in lacking:
-                    target.take(made)
+                    target.take(partition)
         result = _card(batch, targets[0].lines, since)
         for target in targets:
             result |= target.finish(result)
@@ -178,10 +178,10 @@ def _fill(answering: "_Answering", store: Path, since: int | None, targets: Sequ
     with console.progress("scoring", count) as advance:
         for number, chunk in enumerate(_chunks(store, since, answering.size, missing)):
             if chunk is not None:
-                made = Made(number, len(chunk.chosen), answering.tables(chunk))
+                partition = Partition(number, len(chunk.chosen), answering.tables(chunk))
                 for target in targets:
                     if number not in target.lines:
-                        target.take(made)
+                        target.take(partition)
             done += 1
             advance(1, f"{done:,} of {count:,} partitions")
 
@@ -392,8 +392,8 @@ def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:
 
 def _text(card: Mapping[str, Any]) -> str:
     within = f" with an event since {card['since'][:16].replace('T', ' ')} UTC" if card["since"] else ""
-    asked = f"{card['sessions']:,} {card['unit'].removesuffix('s')}s"
-    lines = [f"{card['model']}, version {card['version']}: {asked}{within}"]
+    amount = f"{card['sessions']:,} {card['unit'].removesuffix('s')}s"
+    lines = [f"{card['model']}, version {card['version']}: {amount}{within}"]
     if "path" in card:
         lines += [f"  {Path(card['path']) / name}: {rows:,} rows" for name, rows in card["rows"].items()]
     lines += [f"  table {name}: {rows:,} rows, batch {card['batch']}" for name, rows in card.get("tables", {}).items()]

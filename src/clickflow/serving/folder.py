@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clickflow.serving.partitions import CARD, Batch, Line, Made
+from clickflow.serving.partitions import CARD, Batch, Line, Partition
 from clickflow.system import console
 from clickflow.system.errors import UsageError
 from clickflow.system.files import (
@@ -50,8 +50,8 @@ class Folder:
             if left.name.startswith(f".{self.out.name}."):
                 tidy(left)
         self._lock = self._locked()
-        self._placed = self._is_made(self.out)
-        if not self._placed and not self._is_made(self._partial):
+        self._placed = self._is_whole(self.out)
+        if not self._placed and not self._is_whole(self._partial):
             self._go_on()
         return self
 
@@ -63,21 +63,21 @@ class Folder:
         (self._partial / LOCK).unlink(missing_ok=True)
         os.close(self._lock)
 
-    def take(self, made: Made) -> None:
+    def take(self, partition: Partition) -> None:
         """Write the files, then the line. The first partition, and what stands beside, have files without rows too."""
         from pyarrow import parquet
 
         files = {}
-        for name, table in made.tables.items():
-            if len(table) or made.number == 0 or name not in self.batch.schemas:
-                file = self._partial / name / f"part-{made.number:05d}.parquet"
+        for name, table in partition.tables.items():
+            if len(table) or partition.number == 0 or name not in self.batch.schemas:
+                file = self._partial / name / f"part-{partition.number:05d}.parquet"
                 file.parent.mkdir(exist_ok=True)
                 fresh = file.with_name(f".{file.name}.tmp")
                 parquet.write_table(table, fresh, compression="zstd", row_group_size=len(table) or None)
                 put_in_place(fresh, file)
                 files[file.relative_to(self._partial).as_posix()] = sha256(file)
-        append(self._partial / MANIFEST, _line(made.number, made.sequences, made.rows, files))
-        self.lines[made.number], self._files[made.number] = Line(made.sequences, made.rows), files
+        append(self._partial / MANIFEST, _line(partition.number, partition.sequences, partition.rows, files))
+        self.lines[partition.number], self._files[partition.number] = Line(partition.sequences, partition.rows), files
 
     def finish(self, card: Mapping[str, Any]) -> dict[str, Any]:
         """Put the folder in its place, unless it is there."""
@@ -109,7 +109,7 @@ class Folder:
         ]
         write_json(self._partial / CARD, {**card, "key": dict(self.batch.key), "done": done, "files": files})
 
-    def _is_made(self, folder: Path) -> bool:
+    def _is_whole(self, folder: Path) -> bool:
         """Whether a folder is whole, and of this batch; its lines are known then."""
         try:
             card = read_json(folder / CARD)

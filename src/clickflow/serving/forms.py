@@ -125,9 +125,9 @@ def _forecast_rows(who: list[Any], kept: Kept, _: Any) -> list[Any]:
 
     n, size = kept[0].shape
     steps = size // len(AMOUNTS)
-    again, made = pa.array(np.repeat(np.arange(n), steps)), kept[0].reshape(-1, len(AMOUNTS))
+    again, numbers = pa.array(np.repeat(np.arange(n), steps)), kept[0].reshape(-1, len(AMOUNTS))
     ahead = pa.array(np.tile(np.arange(1, steps + 1, dtype=np.int16), n))
-    return [*(column.take(again) for column in who), ahead, *(pa.array(column) for column in made.T)]
+    return [*(column.take(again) for column in who), ahead, *(pa.array(column) for column in numbers.T)]
 
 
 def _steps(values: Any, _: Sequence[str]) -> Likeliest:
@@ -141,13 +141,13 @@ def _steps(values: Any, _: Sequence[str]) -> Likeliest:
 
 def _by_step(answers: Iterable[tuple[str, float]], _: About) -> Any:
     """A mapping of its numbers for each step ahead."""
-    found: list[dict[str, float]] = []
+    steps: list[dict[str, float]] = []
     for called, value in answers:
         name, step = called.split("@")
-        if int(step) > len(found):
-            found.append({"step": int(step)})
-        found[-1][name] = round(value, 4)
-    return found
+        if int(step) > len(steps):
+            steps.append({"step": int(step)})
+        steps[-1][name] = round(value, 4)
+    return steps
 
 
 def _in_brief(answers: Likeliest) -> Likeliest:

@@ -135,14 +135,14 @@ def _met(raw: pa.Table, checked: pa.Table, wanted: Mapping[str, Kind]) -> dict[s
     return met
 
 
-def record(paths: Paths, verb: str, asked: str, who: Collection[Identity], by: str | None = None) -> Path:
+def record(paths: Paths, verb: str, given: str, who: Collection[Identity], by: str | None = None) -> Path:
     """Append a line for each identity to the log of such questions; it is on disk when this returns.
 
-    `asked`: `id` (a pseudonym was given) or `pseudonym` (a raw id was given). `by`: who asks; None: `ledger.actor`.
+    `given`: `id` (a pseudonym was given) or `pseudonym` (a raw id was given). `by`: who asks; None: `ledger.actor`.
     """
     file = paths.home / "who.jsonl"
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    common = {"time": now, "actor": by or actor(), "verb": verb, "asked": asked}
+    common = {"time": now, "actor": by or actor(), "verb": verb, "asked": given}
     lines = [json.dumps({**common, "kind": one.kind, "pseudonym": one.pseudonym}, sort_keys=True) for one in who]
     try:
         append(file, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)

@@ -16,8 +16,8 @@ KIND = "clickflow predictions"
 
 
 @dataclass(frozen=True)
-class Made:
-    """A partition's tables by the name of their file; a table may have no row."""
+class Partition:
+    """The predictions of a partition: its tables by the name of their file; a table may have no row."""
 
     number: int
     sequences: int
@@ -63,7 +63,7 @@ class Target(Protocol):
     def __enter__(self) -> "Target": ...
     def __exit__(self, *_: object) -> None: ...
 
-    def take(self, made: Made) -> None:
+    def take(self, partition: Partition) -> None:
         """Keep a partition, whole or not at all, and have a line of it."""
 
     def finish(self, card: Mapping[str, Any]) -> Mapping[str, Any]:
