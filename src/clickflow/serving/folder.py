@@ -19,11 +19,11 @@ from clickflow.system.errors import UsageError
 from clickflow.system.files import (
     append,
     left_behind,
-    put_in_place,
     read_json,
     sha256,
     sync_folder,
     tidy,
+    whole,
     write_json,
     write_text,
 )
@@ -72,9 +72,8 @@ class Folder:
             if len(table) or partition.number == 0 or name not in self.batch.schemas:
                 file = self._partial / name / f"part-{partition.number:05d}.parquet"
                 file.parent.mkdir(exist_ok=True)
-                fresh = file.with_name(f".{file.name}.tmp")
-                parquet.write_table(table, fresh, compression="zstd", row_group_size=len(table) or None)
-                put_in_place(fresh, file)
+                with whole(file) as fresh:
+                    parquet.write_table(table, fresh, compression="zstd", row_group_size=len(table) or None)
                 files[file.relative_to(self._partial).as_posix()] = sha256(file)
         append(self._partial / MANIFEST, _line(partition.number, partition.sequences, partition.rows, files))
         self.lines[partition.number], self._files[partition.number] = Line(partition.sequences, partition.rows), files
@@ -113,15 +112,15 @@ class Folder:
         """Whether a folder is whole, and of this batch; its lines are known then."""
         try:
             card = read_json(folder / CARD)
-            whole = card["key"] == self.batch.key and all(
+            complete = card["key"] == self.batch.key and all(
                 sha256(folder / name) == digest for name, digest in card["files"].items()
             )
             lines = {number: Line(each["sequences"], each["rows"]) for number, each in enumerate(card["done"])}
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        if whole:
+        if complete:
             self.lines = lines
-        return whole
+        return complete
 
     def _go_on(self) -> None:
         """Read the manifest; of another batch's nothing is kept."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clickflow.system.files import put_in_place
+from clickflow.system.files import whole
 
 VARIABLE = "CLICKFLOW_CHECKPOINT_REMOTE"
 """A folder with .dvc/; its default remote takes the checkpoints."""
@@ -24,6 +24,10 @@ def mirror(mark: str, say: Callable[[str], None]) -> "Mirror | None":
     """The mirror of a training's checkpoints; None where the environment names no remote."""
     folder = os.environ.get(VARIABLE, "")
     return Mirror(Path(folder), mark, say) if folder else None
+
+
+class _Ended(Exception):
+    """Training has ended meanwhile: what was being fetched is not put in its place."""
 
 
 class Mirror:
@@ -84,8 +88,8 @@ class Mirror:
             if not path.exists():
                 return  # training has overtaken the copy; the next one comes
             fs.put_file(str(path), fs.join(place, path.name))
-        whole = sorted(name for name in self._names() if name.endswith(".json"))
-        kept = {Path(name).stem for name in whole[-2:]}
+        complete = sorted(name for name in self._names() if name.endswith(".json"))
+        kept = {Path(name).stem for name in complete[-2:]}
         for name in self._names():
             if Path(name).stem not in kept:
                 fs.remove(fs.join(place, name))
@@ -97,11 +101,10 @@ class Mirror:
         for name in reversed(newer):
             folder.mkdir(parents=True, exist_ok=True)
             for part in (Path(name).with_suffix(".safetensors").name, name):
-                temporary = folder / f".{part}.{os.getpid()}.tmp"
-                fs.get_file(fs.join(place, part), str(temporary))
-                if self.ended:
-                    return
-                put_in_place(temporary, folder / part)
+                with whole(folder / part) as fresh:
+                    fs.get_file(fs.join(place, part), str(fresh))
+                    if self.ended:
+                        raise _Ended
         if newer:
             self.say(f"{len(newer)} checkpoints came from {fs.unstrip_protocol(place)}")
 
@@ -145,6 +148,8 @@ class Mirror:
     def _try(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except _Ended:
+            pass
         except Exception as error:  # every file system has errors of its own, and none may end a training
             self._report_once(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 

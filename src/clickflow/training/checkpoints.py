@@ -6,7 +6,6 @@ JSON is written last, so a checkpoint without it does not exist; one whose hash 
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clickflow.system.files import put_in_place, sha256, sha256_json, write_text
+from clickflow.system.files import sha256, sha256_json, whole, write_text
 from clickflow.training.checkpoint_mirror import Mirror
 
 KEEP = 2
@@ -63,9 +62,8 @@ class Checkpoints:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = self.folder / f"step-{step:09d}.safetensors"
-        temporary = self.folder / f".{tensors.name}.{os.getpid()}.tmp"
-        save_file({name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, temporary)
-        put_in_place(temporary, tensors)
+        with whole(tensors) as fresh:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, fresh)
         content = {"state": checkpoint.state, "sha256": sha256(tensors)}
         content["seal"] = _seal(content)
         write_text(tensors.with_suffix(".json"), json.dumps(content, sort_keys=True))
