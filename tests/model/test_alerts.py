@@ -27,7 +27,7 @@ def rules(folder: Path) -> list[dict[str, Any]]:
 
 def exported() -> dict[str, str]:
     """By family of what a server shows, its type."""
-    text = metrics.made().text().decode()
+    text = metrics.new().text().decode()
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 
 

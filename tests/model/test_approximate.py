@@ -12,7 +12,7 @@ from clickflow.online import near
 from clickflow.online.cut import Cut
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question
-from clickflow.online.http.server import unlike_asked
+from clickflow.online.http.server import not_as_chosen
 from clickflow.online.ranking import Rules, recommend
 from clickflow.online.served import Served
 from clickflow.online.table import Table
@@ -131,5 +131,5 @@ def test_an_index_below_the_floor_does_not_answer_and_health_says_so(
     found, right = (Engine({each.model: each}).answer(each.model, asked, Rules(k=5)) for each in (served, exact))
     assert found.rankings == right.rankings
     engine = Engine({served.model: served})
-    assert list(unlike_asked(engine, Serve(index="approximate"))) == [f"index of {served.model}"]
-    assert not unlike_asked(engine, Serve())
+    assert list(not_as_chosen(engine, Serve(index="approximate"))) == [f"index of {served.model}"]
+    assert not not_as_chosen(engine, Serve())

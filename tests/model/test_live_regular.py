@@ -64,7 +64,7 @@ def group(arm: str, version: int, test: int = 0, recall: float = 0.3) -> dict[st
 
 
 def test_gauges_show_the_version_that_answers_and_nothing_that_is_over() -> None:
-    counted = shown.made()
+    counted = shown.new()
 
     def show(report: dict[str, Any], on: Entry | None) -> str:
         for name, values in gauges.of(report, {MODEL: on}, {MODEL: 2}, 14).items():

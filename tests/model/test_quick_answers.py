@@ -19,7 +19,7 @@ from clickflow.online import engine as engines
 from clickflow.online import served as serving
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question, Step
-from clickflow.online.http.server import unlike_asked
+from clickflow.online.http.server import not_as_chosen
 from clickflow.online.ranking import Rules, recommend
 from clickflow.online.served import Served
 from clickflow.online.table import Table
@@ -170,7 +170,7 @@ def test_processes_map_the_same_files_of_a_large_model(tmp_path: Path, monkeypat
     assert np.array_equal(alone, table)
     assert apart.unshared
     assert not served.unshared
-    found = {workers: unlike_asked(Engine({"m": apart}), Serve(workers=workers)) for workers in (1, 2)}
+    found = {workers: not_as_chosen(Engine({"m": apart}), Serve(workers=workers)) for workers in (1, 2)}
     assert (list(found[1]), list(found[2])) == ([], ["memory of m"])  # health says it
 
 

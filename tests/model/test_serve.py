@@ -27,7 +27,7 @@ from clickflow.online import state
 from clickflow.online.engine import Busy, Engine
 from clickflow.online.http import guard, keys, server, tracing
 from clickflow.online.http.app import ROUTES, Direct, app
-from clickflow.online.http.settings import Asked, Settings
+from clickflow.online.http.settings import Answered, Settings
 from clickflow.online.served import Served
 from clickflow.params.file import load
 from clickflow.params.schema import Params
@@ -387,7 +387,7 @@ def test_a_key_asks_as_often_as_it_may(served: Served) -> None:
 
 
 def test_observers_see_every_answer_and_no_raw_id(served: Served) -> None:
-    seen: list[Asked] = []
+    seen: list[Answered] = []
     ask = client(served, observers=[seen.append])
     ask("POST", "/v1/recommend", json={"customer": "ann@example.com", "session": "s1"})
     until = time.monotonic() + 60

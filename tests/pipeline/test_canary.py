@@ -217,7 +217,7 @@ def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
         kept.observe(
             SimpleNamespace(
                 name=MODEL,
-                found=kept.engine.answer(MODEL, question, None),
+                reply=kept.engine.answer(MODEL, question, None),
                 question=question,
                 rules=None,
                 request=f"r{number}",

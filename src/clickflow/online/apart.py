@@ -73,13 +73,13 @@ def parts(model: bytes, held: Mapping[str, Array], known: int, make: Make, where
     types = {name: each.elem_type for name, each in graph.tensors.items()}
     mixers: dict[str, Mixer] = {}
     for output in [each for each in graph.outputs if each in mixed]:
-        found = graph.mixing(output, mixed, known)
-        if found is None:
+        mixing = graph.mixing(output, mixed, known)
+        if mixing is None:
             return None
-        own = graph.part({name: types[name] for names in found for name in names}, {output: types[output]})
+        own = graph.part({name: types[name] for names in mixing for name in names}, {output: types[output]})
         if own.held:
             return None
-        scores, indexes, others = (tuple(names) for names in found)
+        scores, indexes, others = (tuple(names) for names in mixing)
         mixers[output] = Mixer(scores, indexes, others, own)
     gathers = [node for node in graph.nodes if _reads_items(graph, node, known)]
     sources = {node.output[0]: graph.table_of(node.input[1]) for node in products}
@@ -119,7 +119,7 @@ class _Graph:
         self.model, self.large = model, large
         self.nodes = list(model.graph.node)
         self.held = {each.name: each for each in model.graph.initializer}
-        self.made = {name: node for node in self.nodes for name in node.output}
+        self.maker = {name: node for node in self.nodes for name in node.output}
         self.outputs = [each.name for each in model.graph.output]
         self.fixed = set(self.held)
         """What no input changes."""
@@ -129,13 +129,13 @@ class _Graph:
 
     def products(self, known: int) -> list[Any]:
         """The nodes that score all items: products with a transposed table."""
-        found = []
+        products = []
         for node in self.nodes:
             if node.op_type == "MatMul" and node.input[0] not in self.fixed and node.input[1] in self.fixed:
-                made = self.made.get(node.input[1])
-                if made is not None and made.op_type == "Transpose" and self.of_items(made.input[0], known):
-                    found.append(node)
-        return found
+                maker = self.maker.get(node.input[1])
+                if maker is not None and maker.op_type == "Transpose" and self.of_items(maker.input[0], known):
+                    products.append(node)
+        return products
 
     def of_items(self, name: str, known: int) -> bool:
         """Whether a fixed tensor comes of one that has a row for each item."""
@@ -149,21 +149,21 @@ class _Graph:
                 shape = self.held[name].dims
                 if len(shape) == 2 and shape[0] >= known and shape[0] % known == 0:
                     return True
-            elif name in self.made:
-                waiting.extend(self.made[name].input)
+            elif name in self.maker:
+                waiting.extend(self.maker[name].input)
         return False
 
     def table_of(self, transposed: str) -> str:
         """What was transposed."""
-        return str(self.made[transposed].input[0])
+        return str(self.maker[transposed].input[0])
 
     def after(self, names: set[str]) -> set[str]:
         """These, and all that follows from them."""
-        found = set(names)
+        names_after = set(names)
         for node in self.nodes:
-            if not found.isdisjoint(node.input):
-                found.update(node.output)
-        return found
+            if not names_after.isdisjoint(node.input):
+                names_after.update(node.output)
+        return names_after
 
     def mixing(self, output: str, mixed: set[str], known: int) -> tuple[list[str], list[str], list[str]] | None:
         """The scores, the indexes of items and what else the part of the graph reads that makes a ranking; None where
@@ -178,7 +178,7 @@ class _Graph:
             if name in seen:
                 continue
             seen.add(name)
-            node = self.made[name]
+            node = self.maker[name]
             if node.op_type == "MatMul":
                 scores[name] = None
                 continue
@@ -219,9 +219,9 @@ class _Graph:
                 light.input.append(onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims))
             else:
                 light.initializer.append(each)
-        made = onnx.ModelProto(ir_version=self.model.ir_version, graph=light)
-        made.opset_import.extend(self.model.opset_import)
-        inferred = onnx.shape_inference.infer_shapes(made).graph
+        model = onnx.ModelProto(ir_version=self.model.ir_version, graph=light)
+        model.opset_import.extend(self.model.opset_import)
+        inferred = onnx.shape_inference.infer_shapes(model).graph
         every = (*inferred.value_info, *inferred.input, *inferred.output)
         return {each.name: each.type.tensor_type for each in every}
 
@@ -276,9 +276,9 @@ class _Graph:
                 large.add(name)
             elif name in self.held:
                 weights.add(name)
-            elif (place := id(self.made[name])) not in nodes:
+            elif (place := id(self.maker[name])) not in nodes:
                 nodes.add(place)
-                waiting.extend(self.made[name].input)
+                waiting.extend(self.maker[name].input)
         graph = onnx.GraphProto(name="part")
         graph.node.extend(node for node in self.nodes if id(node) in nodes)
         graph.initializer.extend(self.held[name] for name in self.held if name in weights)
@@ -290,9 +290,9 @@ class _Graph:
             own = self.held[name]
             graph.input.append(onnx.helper.make_tensor_value_info(name, own.data_type, own.dims))
         graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items())
-        made = onnx.ModelProto(ir_version=self.model.ir_version, graph=graph)
-        made.opset_import.extend(self.model.opset_import)
-        return Piece(made.SerializeToString(), tuple(sorted(large)))
+        model = onnx.ModelProto(ir_version=self.model.ir_version, graph=graph)
+        model.opset_import.extend(self.model.opset_import)
+        return Piece(model.SerializeToString(), tuple(sorted(large)))
 
 
 def _without_weights(graph: Any) -> Any:
@@ -316,10 +316,10 @@ def _reads_items(graph: _Graph, node: Any, known: int) -> bool:
         name = waiting.pop()
         if name == "item":
             from_items = True
-        elif name in graph.made:
-            if graph.made[name].op_type not in ("Where", "Less", "Shape", "ConstantOfShape", "Constant"):
+        elif name in graph.maker:
+            if graph.maker[name].op_type not in ("Where", "Less", "Shape", "ConstantOfShape", "Constant"):
                 return False
-            waiting.extend(graph.made[name].input)
+            waiting.extend(graph.maker[name].input)
         elif name not in graph.held:
             return False
     return from_items

@@ -87,26 +87,26 @@ class Champions:
         self._again: dict[str, tuple[int, float, float]] = {}
         self._away: tuple[float, float, ClickflowError] | None = None
         self._seen: dict[str, tuple[Path, object]] = {}
-        self._asked: tuple[str, int, float] | None = None
+        self._request: tuple[str, int, float] | None = None
         """What the registry is asked for now: model, version (0: which one is champion), since when."""
-        self._told: object = None
+        self._announced: object = None
         self._trims = 0
         self._ledger: tuple[object, list[ledger.Entry]] = (None, [])
         self._one, self._asking = threading.Lock(), threading.Lock()
 
     def health(self) -> dict[str, Standing]:
         """How each model stands, as of the last `refresh`, and what has been waited for too long."""
-        found = dict(self._standing)
-        if (asked := self._asked) is None or time.monotonic() - asked[2] < SLOW:
-            return found
-        model, version, since = asked
-        now = found[model]
+        standing = dict(self._standing)
+        if (request := self._request) is None or time.monotonic() - request[2] < SLOW:
+            return standing
+        model, version, since = request
+        now = standing[model]
         if version and version != now.champion:  # it was rolled back meanwhile
-            return found
+            return standing
         what = f"version {version}, the champion, to come" if version else "the registry to say who is champion"
         problem = f"{time.monotonic() - since:.0f} s have been waited for {what}; {_instead(now)}"
-        found[model] = replace(now, champion=version or now.champion, problem=problem, next=WAITING, waiting=False)
-        return found
+        standing[model] = replace(now, champion=version or now.champion, problem=problem, next=WAITING, waiting=False)
+        return standing
 
     def refresh(self) -> None:
         """Bring every model to its champion; whatever is wrong is kept for `health`, and said once."""
@@ -118,7 +118,7 @@ class Champions:
                 except Exception as error:
                     with self._one:
                         now = self._standing[model]
-                        self._settle(model, replace(now, problem=_told(error), next=_next(error), waiting=False))
+                        self._settle(model, replace(now, problem=_reason(error), next=_next(error), waiting=False))
             if self._trims:  # what was under way at the swap held the version before
                 self._trims -= 1
                 trim()
@@ -179,10 +179,10 @@ class Champions:
     def _follow_here(self, seconds: float, stop: threading.Event) -> None:
         while not stop.wait(seconds):
             self.refresh_here()
-            asked = self._asked
-            if asked is not None and asked[:2] != self._told and time.monotonic() - asked[2] >= SLOW:
-                self._told = asked[:2]
-                say(f"warning: {asked[0]}: {self.health()[asked[0]].problem or 'the registry is waited for'}")
+            request = self._request
+            if request is not None and request[:2] != self._announced and time.monotonic() - request[2] >= SLOW:
+                self._announced = request[:2]
+                say(f"warning: {request[0]}: {self.health()[request[0]].problem or 'the registry is waited for'}")
 
     def _bring(self, model: str) -> None:
         """Bring a model to its champion. The registry is asked while nothing is held: others go on."""
@@ -218,7 +218,7 @@ class Champions:
                 if self._ledgers(model) not in (None, wanted):
                     return
                 self._again[model] = (wanted, time.monotonic() + pause, pause)
-                problem = f"version {wanted}, the champion, cannot be loaded: {_told(error)}; {_instead(now)}"
+                problem = f"version {wanted}, the champion, cannot be loaded: {_reason(error)}; {_instead(now)}"
                 self._settle(model, replace(self._standing[model], champion=wanted, problem=problem, next=_next(error)))
 
     def _loaded(self, model: str, number: int, folder: Path) -> Standing:
@@ -229,11 +229,11 @@ class Champions:
 
     @contextlib.contextmanager
     def _waiting(self, model: str, version: int) -> Iterator[None]:
-        self._asked = (model, version, time.monotonic())
+        self._request = (model, version, time.monotonic())
         try:
             yield
         finally:
-            self._asked = None
+            self._request = None
 
     def _ledgers(self, model: str) -> int | None:
         """The champion by the ledger; None where it has no line on one."""
@@ -243,8 +243,8 @@ class Champions:
     def _entries(self) -> list[ledger.Entry]:
         """The ledger, read and checked again where it has changed."""
         try:
-            found = ledger.path(self._paths).stat()
-            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+            stat = ledger.path(self._paths).stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         except OSError:
             return ledger.whole(self._paths)
         if stamp != self._ledger[0]:
@@ -262,13 +262,13 @@ class Champions:
             raise last
         try:
             with self._waiting(model, 0):
-                found = champion.current(self._params, self._paths, model, patient=False)
+                version = champion.current(self._params, self._paths, model, patient=False)
         except ClickflowError as error:
             pause = min(2 * pause, LONGEST_PAUSE)
             self._away = (time.monotonic() + pause, pause, error)
             raise
         self._away = None
-        return found
+        return version
 
     def _swap(self, served: Served) -> None:
         self._engine.swap(served)
@@ -288,8 +288,8 @@ class Champions:
                 self._swap(Served.of(model, number, folder, threads=self._threads, recall=self._recall))
             except Exception:
                 continue
-            told = now.problem.removesuffix(f"; {NOTHING}")
-            problem = f"{told}; version {number}, an earlier champion, answers"
+            before = now.problem.removesuffix(f"; {NOTHING}")
+            problem = f"{before}; version {number}, an earlier champion, answers"
             return replace(now, serving=number, since=time.time(), problem=problem)
         return now
 
@@ -325,12 +325,12 @@ def fetched(paths: Paths, model: str, version: int) -> Path:
     env = {**mlflow_client.IMPATIENT, **os.environ, "CLICKFLOW_HOME": str(paths.home)}
     done = process.run(command, cwd=paths.root, env=env, say=said.append, capture=True, limit=LONGEST_FETCH)
     try:
-        told = json.loads(done.stdout)
+        outcome = json.loads(done.stdout)
     except ValueError:
         raise ClickflowError(f"version {version} of {model} could not be fetched: {process.last_words(done)}") from None
-    if "folder" not in told:
-        raise DataError(told["what"], kept=told["kept"], next_step=told["next_step"])
-    return Path(told["folder"])
+    if "folder" not in outcome:
+        raise DataError(outcome["what"], kept=outcome["kept"], next_step=outcome["next_step"])
+    return Path(outcome["folder"])
 
 
 def _fetch_here(model: str, version: int) -> None:
@@ -339,17 +339,17 @@ def _fetch_here(model: str, version: int) -> None:
 
     paths = Paths(Path.cwd())
     try:
-        told = {"folder": str(champion.fetch(load(paths.params), paths, model, version))}
+        outcome = {"folder": str(champion.fetch(load(paths.params), paths, model, version))}
     except (ClickflowError, OSError) as error:
-        told = {name: str(getattr(error, name, "")) for name in ("kept", "next_step")} | {"what": _told(error)}
-    print(json.dumps(told))
+        outcome = {name: str(getattr(error, name, "")) for name in ("kept", "next_step")} | {"what": _reason(error)}
+    print(json.dumps(outcome))
 
 
 def _instead(now: Standing) -> str:
     return f"version {now.serving} goes on answering" if now.serving else NOTHING
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """In one line."""
     if isinstance(error, ClickflowError):
         return error.what

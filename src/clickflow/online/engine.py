@@ -61,7 +61,7 @@ class Engine:
         self._place = {name: place for place, name in enumerate(order)}
         self._served = dict(served)
         self._most = most
-        self._queues: dict[str, Waiting[_Asked]] = {}
+        self._queues: dict[str, Waiting[_Pending]] = {}
         self._one = threading.Lock()
         self.together: Callable[[int], object] = lambda _: None
         """Told how many questions were answered at once."""
@@ -83,9 +83,9 @@ class Engine:
 
     def swap(self, served: Served) -> None:
         """Let this version answer from now on; questions under way are answered by the one before."""
-        found = {**self._served, served.model: served}
+        every = {**self._served, served.model: served}
         last = len(self._place)
-        self._served = {name: found[name] for name in sorted(found, key=lambda name: self._place.get(name, last))}
+        self._served = {name: every[name] for name in sorted(every, key=lambda name: self._place.get(name, last))}
 
     def withdraw(self, model: str) -> None:
         """Let `model` answer no more."""
@@ -101,28 +101,28 @@ class Engine:
         Busy where too many wait, or the first of them for too long.
         """
         served, loop = self.current(model), asyncio.get_running_loop()
-        asked = _Asked(served, question, rules or Rules(), loop, loop.create_future())
+        pending = _Pending(served, question, rules or Rules(), loop, loop.create_future())
         queue = self._queues.get(model) or self._queue(model)
-        if not queue.put(asked):
+        if not queue.put(pending):
             raise Busy(
                 f"too many questions wait for {model} already", kept="none of them is lost", next_step="try again"
             )
-        return await asked.future
+        return await pending.future
 
-    def _queue(self, model: str) -> "Waiting[_Asked]":
+    def _queue(self, model: str) -> "Waiting[_Pending]":
         """What is asked of a model; the threads that answer it are started with it."""
         with self._one:
             if model not in self._queues:
-                queue: Waiting[_Asked] = Waiting(together=TOGETHER, few=FEW, most=self._most, seconds=LONGEST)
+                queue: Waiting[_Pending] = Waiting(together=TOGETHER, few=FEW, most=self._most, seconds=LONGEST)
                 for _ in range(min(THREADS, os.cpu_count() or 1)):
                     threading.Thread(target=self._run, args=(queue,), name=f"answers of {model}", daemon=True).start()
                 self._queues[model] = queue
             return self._queues[model]
 
-    def _run(self, queue: "Waiting[_Asked]") -> None:
+    def _run(self, queue: "Waiting[_Pending]") -> None:
         while True:
             waiting = [each for each in queue.take() if not each.future.cancelled()]
-            by_version: dict[int, list[_Asked]] = {}
+            by_version: dict[int, list[_Pending]] = {}
             for each in waiting:
                 by_version.setdefault(id(each.served), []).append(each)
             for group in by_version.values():
@@ -137,7 +137,7 @@ class Engine:
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Pending:
     """A question that waits."""
 
     served: Served
@@ -147,16 +147,16 @@ class _Asked:
     future: "asyncio.Future[Answer]"
 
 
-def _tried(asked: Sequence[_Asked]) -> Sequence[Answer | BaseException]:
+def _tried(pending: Sequence[_Pending]) -> Sequence[Answer | BaseException]:
     """The answers to some questions to one version; where that fails, each by itself, for its own error."""
     try:
-        return answers(asked[0].served, [(each.question, each.rules) for each in asked])
+        return answers(pending[0].served, [(each.question, each.rules) for each in pending])
     except BaseException as error:
-        return [error] if len(asked) == 1 else [_tried([each])[0] for each in asked]
+        return [error] if len(pending) == 1 else [_tried([each])[0] for each in pending]
 
 
-def _tell(asked: Sequence[_Asked], found: Sequence[Answer | BaseException]) -> None:
-    def tell(pairs: Sequence[tuple[_Asked, Answer | BaseException]]) -> None:
+def _tell(pending: Sequence[_Pending], replies: Sequence[Answer | BaseException]) -> None:
+    def tell(pairs: Sequence[tuple[_Pending, Answer | BaseException]]) -> None:
         for each, answer in pairs:
             if each.future.done():
                 continue
@@ -165,24 +165,24 @@ def _tell(asked: Sequence[_Asked], found: Sequence[Answer | BaseException]) -> N
             else:
                 each.future.set_result(answer)
 
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Asked, Answer | BaseException]]] = {}
-    for each, answer in zip(asked, found, strict=True):
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Pending, Answer | BaseException]]] = {}
+    for each, answer in zip(pending, replies, strict=True):
         by_loop.setdefault(each.loop, []).append((each, answer))
     for loop, pairs in by_loop.items():
         with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
             loop.call_soon_threadsafe(tell, pairs)
 
 
-def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Answer]:
+def answers(served: Served, questions: Sequence[tuple[Question, Rules]]) -> list[Answer]:
     """What a version answers to some questions at once."""
     ranked = [output.name for output in served.outputs if output.kind == "ranking"]
-    wanted = [[rules.output] if rules.output else ranked for _, rules in asked]
-    read = [served.steps(question) for question, _ in asked]
-    values: list[dict[str, Any]] = [{} for _ in asked]
-    rankings: list[dict[str, Ranking]] = [{} for _ in asked]
+    wanted = [[rules.output] if rules.output else ranked for _, rules in questions]
+    read = [served.steps(question) for question, _ in questions]
+    values: list[dict[str, Any]] = [{} for _ in questions]
+    rankings: list[dict[str, Ranking]] = [{} for _ in questions]
     quick: list[int] = []
     if served.quick(ranked):
-        needs = [needed(served, question, rules) for question, rules in asked]
+        needs = [needed(served, question, rules) for question, rules in questions]
         quick = [place for place, need in enumerate(needs) if read[place] and (need or not wanted[place])]
     wide = [place for place in quick if (need := needs[place]) and max(need[0], len(need[1])) > WIDE]
     for part in (wide, [place for place in quick if place not in wide]):
@@ -194,22 +194,23 @@ def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Ans
             if any(name in wanted[place] for place in part)
         }
         also = [need[1] if (need := needs[place]) else NONE for place in part]
-        found, best = served.best([asked[place][0] for place in part], most, also, [read[place] for place in part])
+        histories = [questions[place][0] for place in part]
+        numbers, best = served.best(histories, most, also, [read[place] for place in part])
         for at, place in enumerate(part):
-            question, rules = asked[place]
-            values[place] = {name: row[at] for name, row in found.items()}
+            question, rules = questions[place]
+            values[place] = {name: row[at] for name, row in numbers.items()}
             if lacking(served, question, read[place]) is None:
-                made = {name: few(served, question, _of(rules, name), best[name][at]) for name in wanted[place]}
-                rankings[place] = {name: ranking for name, ranking in made.items() if ranking is not None}
-    slow = [place for place in range(len(asked)) if place not in quick]
-    dense = served.answers([asked[place][0] for place in slow]) if any(read[place] for place in slow) else {}
+                lists = {name: few(served, question, _of(rules, name), best[name][at]) for name in wanted[place]}
+                rankings[place] = {name: ranking for name, ranking in lists.items() if ranking is not None}
+    slow = [place for place in range(len(questions)) if place not in quick]
+    dense = served.answers([questions[place][0] for place in slow]) if any(read[place] for place in slow) else {}
     for at, place in enumerate(slow):
         for output in served.outputs:
             if output.kind != "ranking":
                 width = served.width(output)
                 values[place][output.name] = dense[output.name][at] if dense else np.full(width, np.nan, np.float32)
-    grouped: list[dict[str, Any]] = [{} for _ in asked]
-    for place, (question, rules) in enumerate(asked):
+    grouped: list[dict[str, Any]] = [{} for _ in questions]
+    for place, (question, rules) in enumerate(questions):
         if rules.groups and dense and lacking(served, question) is None:
             at = slow.index(place)
             own = served.groups.added({name: dense[name][at : at + 1] for name in served.groups.of.values()})
@@ -222,7 +223,7 @@ def answers(served: Served, asked: Sequence[tuple[Question, Rules]]) -> list[Ans
         Answer(
             served.model, served.version, values[k], rankings[k], grouped[k], None if read[k] else "no_history", served
         )
-        for k in range(len(asked))
+        for k in range(len(questions))
     ]
 
 

@@ -51,11 +51,11 @@ def out(file: Path, sha: str, known: int) -> Taken:
     if file.stat().st_size >= LEAST:
         folder = file.parent.parent / f".cut-{sha[:16]}-{_code()}"
         with contextlib.suppress(OSError, ClickflowError):
-            return _read(folder) or _made_apart(file, sha, known, folder)
-    return made(file, sha, known, lambda _, shape, kind: np.empty(shape, kind))
+            return _read(folder) or _built_apart(file, sha, known, folder)
+    return build(file, sha, known, lambda _, shape, kind: np.empty(shape, kind))
 
 
-def made(file: Path, sha: str, known: int, make: Make) -> Taken:
+def build(file: Path, sha: str, known: int, make: Make) -> Taken:
     """As `out`, by this process; arrays are those that `make` gives. Raises OSError where the file is not that one."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -83,16 +83,16 @@ def made(file: Path, sha: str, known: int, make: Make) -> Taken:
     return parts, arrays
 
 
-def _made_apart(file: Path, sha: str, known: int, folder: Path) -> Taken:
+def _built_apart(file: Path, sha: str, known: int, folder: Path) -> Taken:
     from filelock import FileLock
 
     with FileLock(folder.with_name(".cut.lock"), timeout=LONGEST):
-        if found := _read(folder):  # another process has made it meanwhile
-            return found
+        if taken := _read(folder):  # another process has made it meanwhile
+            return taken
         command = [sys.executable, "-m", "clickflow.online.laid", str(file), sha, str(known), str(folder)]
         done = process.run(command, cwd=file.parent, env=os.environ, say=lambda _: None, capture=True, limit=LONGEST)
-        if found := _read(folder):
-            return found
+        if taken := _read(folder):
+            return taken
     raise OSError(process.last_words(done))
 
 
@@ -128,7 +128,7 @@ def write(file: Path, sha: str, known: int, folder: Path) -> None:
                 own = places[name] = fresh / f"{len(places)}.npy"
             return np.lib.format.open_memmap(own, "w+", kind, shape)
 
-        parts, arrays = made(file, sha, known, make)
+        parts, arrays = build(file, sha, known, make)
         del arrays
         body = msgspec.json.encode(_Plan(parts, {name: sha256(own) for name, own in places.items()}))
         (fresh / "plan").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

@@ -44,14 +44,14 @@ def nearest(served: "Served", index: int, k: int) -> tuple[Ints, Floats] | None:
     """
     session = served.artefact.session
     if isinstance(session, Cut) and len(tables := session.exact) == 1:
-        (rows,), (found,), _ = tables[0].best(np.asarray(tables[0].vectors[index])[None], k + 1)
+        (rows,), (cosines,), _ = tables[0].best(np.asarray(tables[0].vectors[index])[None], k + 1)
     elif (table := vectors(served)) is not None:
         every = np.asarray(table[FIRST_ITEM:] @ table[index], np.float32)
         rows = highest(every, k + 1)
-        rows, found = rows + FIRST_ITEM, every[rows]
+        rows, cosines = rows + FIRST_ITEM, every[rows]
     else:
         return None
     others = rows != index
-    rows, found = rows[others], found[others]
-    order = np.lexsort((rows, -found))[:k]
-    return rows[order], found[order]
+    rows, cosines = rows[others], cosines[others]
+    order = np.lexsort((rows, -cosines))[:k]
+    return rows[order], cosines[order]

@@ -73,5 +73,5 @@ def _full() -> Iterator[int]:
 def _anonymous() -> Iterator[tuple[int, int]]:
     """Where what is in no file and may be written lies."""
     for line in Path("/proc/self/maps").read_text().splitlines():
-        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(\[heap\])?$", line):
-            yield int(found[1], 16), int(found[2], 16)
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(\[heap\])?$", line):
+            yield int(match[1], 16), int(match[2], 16)

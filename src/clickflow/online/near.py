@@ -73,14 +73,14 @@ class Near:
         count = len(self.vectors) - self.first
         if most * SHARE > count:
             return self.table.best(queries, most)
-        found = searched(self._index, queries, max(SPARE * most, LOOKED_AT))
-        there = found >= 0
-        scores = np.vecdot(np.asarray(self.vectors)[self.first + np.maximum(found, 0)], queries[:, None])
+        candidates = searched(self._index, queries, max(SPARE * most, LOOKED_AT))
+        there = candidates >= 0
+        scores = np.vecdot(np.asarray(self.vectors)[self.first + np.maximum(candidates, 0)], queries[:, None])
         scores[~there] = -np.inf
         own = [highest(row, most) for row in scores]
-        rows = [self.first + each[at] for each, at in zip(found, own, strict=True)]
+        rows = [self.first + each[at] for each, at in zip(candidates, own, strict=True)]
         lacking = there.sum(axis=1) < most  # the lists that were read hold too few
-        total = self._total(queries, found, there, scores)
+        total = self._total(queries, candidates, there, scores)
         high = [row[at] for row, at in zip(scores, own, strict=True)]
         if lacking.any():
             places = np.flatnonzero(lacking)
@@ -88,11 +88,11 @@ class Near:
                 rows[place], high[place], total[place] = exact
         return rows, high, total
 
-    def _total(self, queries: Floats, found: Ints, there: Any, scores: Floats) -> npt.NDArray[np.float64]:
+    def _total(self, queries: Floats, rows: Ints, there: Any, scores: Floats) -> npt.NDArray[np.float64]:
         sampled = queries @ self._sample.T
         peak = np.maximum(sampled.max(axis=1), scores.max(axis=1))[:, None]
         weights = np.exp(sampled - peak)
-        place = np.where(there, self._place[np.maximum(found, 0)], -1)
+        place = np.where(there, self._place[np.maximum(rows, 0)], -1)
         both = place >= 0
         row = np.broadcast_to(np.arange(len(queries))[:, None], place.shape)
         weights[row[both], place[both]] = 0
@@ -120,8 +120,8 @@ def ready() -> Any:
 def searched(index: Any, queries: Floats, count: int) -> Ints:
     """The places [N, count] that look best to each query, -1 where there are no more; in the thread that calls."""
     ready().omp_set_num_threads(1)  # of this thread: others have their own
-    found: Ints = index.search(np.ascontiguousarray(queries, np.float32), count)[1]
-    return found
+    rows: Ints = index.search(np.ascontiguousarray(queries, np.float32), count)[1]
+    return rows
 
 
 def made(table: Table, queries: Floats, least: float, file: Path) -> tuple[Near | None, Quality | None]:
@@ -154,8 +154,8 @@ def _widths(lists: int) -> Iterator[int]:
 
 def _exact(table: Table, queries: Floats) -> tuple[list[Ints], npt.NDArray[np.float64]]:
     """The best rows and the log of all rows' weight of each query, a few queries at a time."""
-    found = [table.exact(queries[at : at + 8], BEST) for at in range(0, len(queries), 8)]
-    return [row for rows, _, _ in found for row in rows], np.concatenate([total for _, _, total in found])
+    blocks = [table.exact(queries[at : at + 8], BEST) for at in range(0, len(queries), 8)]
+    return [row for rows, _, _ in blocks for row in rows], np.concatenate([total for _, _, total in blocks])
 
 
 def _index(table: Table, file: Path) -> tuple[Any, int]:

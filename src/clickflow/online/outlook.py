@@ -52,8 +52,8 @@ def segment_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
     row = _row(paths, user)
     if row is None or paths is None:
         return None
-    told = read_json(paths.root / "reports" / SEGMENTS / "segments.json")["segments"]
-    named = {each["name"]["en"]: each["name"] for each in told}
+    segments = read_json(paths.root / "reports" / SEGMENTS / "segments.json")["segments"]
+    named = {each["name"]["en"]: each["name"] for each in segments}
     name = row["segment_name"]
     return {"name": named.get(name, {"en": name}), "similar": [each for each in row["similar"][:5] if each]}
 
@@ -94,8 +94,8 @@ def forecasts(paths: Paths | None, served: Sequence[Served], q: str, source: str
     if paths is None or not name:
         return MISSING
     champion = next((one for one in served if one.model == name), None)
-    found = reported(paths, q) if champion is None or name == DEMAND else ahead_of(paths, champion, q)
-    return {**found, "source": name, "sources": known}
+    content = reported(paths, q) if champion is None or name == DEMAND else ahead_of(paths, champion, q)
+    return {**content, "source": name, "sources": known}
 
 
 def reported(paths: Paths, q: str) -> dict[str, Any]:
@@ -159,19 +159,19 @@ def _ahead(store: Path, paths: Paths, served: Served, q: str) -> dict[str, Any]:
             next_step="train a model on this store, or make the store again (sequences.series.step)",
         )
     rows = _selling(store, part, horizon, q)
-    asked = visits.questions(store, part, rows[:SERIES])
-    answers = served.answers(asked) if asked else {}
+    questions = visits.questions(store, part, rows[:SERIES])
+    answers = served.answers(questions) if questions else {}
     (ahead,) = (output.name for output in served.outputs if output.kind == "forecast")
     others = [output for output in served.outputs if output.kind == "probability"]
-    found = []
-    for place, each in enumerate(asked):
+    series = []
+    for place, each in enumerate(questions):
         last = datetime.fromtimestamp((each.steps[-1].time or 0) / 1e6, UTC).date()
         numbers = np.round(answers[ahead][place].reshape(-1, len(AMOUNTS)).astype(float), 2).tolist()
         periods = [
             {"period": str(last + timedelta(days * (number + 1))), **dict(zip(AMOUNTS, row, strict=True))}
             for number, row in enumerate(numbers)
         ]
-        found.append(
+        series.append(
             {
                 "id": each.steps[-1].item,
                 "category": each.steps[-1].category,
@@ -181,18 +181,18 @@ def _ahead(store: Path, paths: Paths, served: Served, q: str) -> dict[str, Any]:
                 "says": {output.name: round(float(np.exp(answers[output.name][place][1])), 4) for output in others},
             }
         )
-    found.sort(key=lambda each: -each["expected"])
+    series.sort(key=lambda each: -each["expected"])
     return {
         "model": served.model,
         "version": served.version,
         "level": card.own_settings.get("level", "item"),
         "step": step,
         "horizon": horizon,
-        "from": found[0]["periods"][0]["period"] if found else None,
+        "from": series[0]["periods"][0]["period"] if series else None,
         "count": len(rows),
         "coverage": _covered(paths, served, ahead),
         "means": {output.name: dict(output.head.means) for output in others},
-        "series": found,
+        "series": series,
     }
 
 
@@ -203,9 +203,9 @@ def _covered(paths: Paths, served: Served, output: str) -> float | None:
     with suppress(ClickflowError, OSError):
         lines = [e for e in ledger.read(ledger.path(paths)) if (e.model, e.version) == (served.model, served.version)]
         for line in reversed(lines):
-            found = (line.facts.get("metrics") or {}).get(f"{output}.coverage_80")
-            if found is not None:
-                return float(found)
+            coverage = (line.facts.get("metrics") or {}).get(f"{output}.coverage_80")
+            if coverage is not None:
+                return float(coverage)
     return None
 
 

@@ -290,21 +290,21 @@ def similar(served: Served, item: str, k: int) -> Ranking:
             kept="nothing was answered",
             next_step="ask for one of its vocabulary",
         )
-    found = likeness.nearest(served, index, k)
-    if found is None:
+    likest = likeness.nearest(served, index, k)
+    if likest is None:
         every = np.arange(len(served.items))
         alike = every[(likeness.to(served, index, every) > 0) & (every != index)]
         order = alike[np.argsort(-served.items.count[alike], kind="stable")][:k]
         score = np.ones(len(order), np.float32)
     else:
-        order, score = found
+        order, score = likest
     return Ranking(
         tuple(served.items.ids[at] for at in order.tolist()),
         tuple(score.tolist()),
-        "category" if found is None else None,
+        "category" if likest is None else None,
         served.model,
         served.version,
-        "no_vectors" if found is None else None,
+        "no_vectors" if likest is None else None,
     )
 
 
@@ -322,6 +322,6 @@ def _allowed(served: Served, question: Question, rules: Rules) -> npt.NDArray[np
 
 
 def _marked(served: Served, names: frozenset[str]) -> npt.NDArray[np.bool_]:
-    found = np.zeros(len(served.items), bool)
-    found[_indexes(served, names)] = True
-    return found
+    marks = np.zeros(len(served.items), bool)
+    marks[_indexes(served, names)] = True
+    return marks

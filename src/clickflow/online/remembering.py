@@ -46,10 +46,10 @@ class Listed:
 
     def _seen(self) -> tuple[int, int, int] | None:
         try:
-            found = (self._home / forgotten.NAME).stat()
+            stat = (self._home / forgotten.NAME).stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
 class Remembering:

@@ -62,7 +62,7 @@ class Table:
     def scan(self) -> None:
         """Have all rows in eight bits, where they are many, so that `best` scores them all first in these."""
         if len(self.vectors) >= SMALL and self._eight is None:
-            graph, held, name = self._laid or _made(self.vectors, self.first)
+            graph, held, name = self._laid or _built(self.vectors, self.first)
             self._error, self._longest = held[f"{name}.worst"], float(held[f"{name}.longest"][0])
             self._widest = float(self._error.max())
             self._kept = dict(_blocks(held[f"{name}.rows"], held[f"{name}.step"]))
@@ -87,18 +87,18 @@ class Table:
         maxima, weights = self._eight.run(None, feed)
         maxima *= scale
         count = min(most, self._full)
-        at, group, found = self._again(queries, maxima, lengths, slack, count)
+        at, group, own_scores = self._again(queries, maxima, lengths, slack, count)
         tail = self.first + self._full * self._group
         beyond = queries @ np.asarray(self.vectors)[tail:].T
         total = weights.sum(axis=1).astype(np.float64) + np.exp(beyond.astype(np.float64)).sum(axis=1)
-        again = np.exp(found.astype(np.float64)).sum(axis=1) - weights[at, group]
+        again = np.exp(own_scores.astype(np.float64)).sum(axis=1) - weights[at, group]
         total += np.bincount(at, again, len(queries))
         own = (self.first + group * self._group)[:, None] + np.arange(self._group)
         rest, starts = np.arange(tail, len(self.vectors)), np.searchsorted(at, np.arange(len(queries) + 1))
         rows, scores = [], []
         for k in range(len(queries)):
             part = slice(starts[k], starts[k + 1])
-            every = np.concatenate([found[part].ravel(), beyond[k]])
+            every = np.concatenate([own_scores[part].ravel(), beyond[k]])
             there = highest(every, most)
             rows.append(np.concatenate([own[part].ravel(), rest])[there])
             scores.append(every[there])
@@ -116,9 +116,9 @@ class Table:
         # of the groups that look best, the row that is the last of the best is at least as good as the last of all
         looks = _at_least(maxima, count)
         at, group = np.divmod(np.flatnonzero(maxima >= looks[:, None]), self._full)
-        found = np.vecdot(self._groups[group], queries[at][:, None])
+        scores = np.vecdot(self._groups[group], queries[at][:, None])
         ends = np.searchsorted(at, np.arange(len(queries) + 1)).tolist()
-        least = np.array([np.partition(found[i:j].ravel(), -count)[-count] for i, j in itertools.pairwise(ends)])
+        least = np.array([np.partition(scores[i:j].ravel(), -count)[-count] for i, j in itertools.pairwise(ends)])
         # first by the largest error of all groups, which leaves few, then by their own
         near = least - slack - lengths * self._widest
         too, more = np.divmod(np.flatnonzero(maxima >= near[:, None]), self._full)
@@ -128,7 +128,7 @@ class Table:
         scored = np.vecdot(self._groups[more], queries[too][:, None])
         every = np.concatenate([at, too])
         order = np.argsort(every, kind="stable")
-        return every[order], np.concatenate([group, more])[order], np.concatenate([found, scored])[order]
+        return every[order], np.concatenate([group, more])[order], np.concatenate([scores, scored])[order]
 
     def exact(self, queries: Floats, most: int) -> tuple[list[Ints], list[Floats], npt.NDArray[np.float64]]:
         """As `best`, by all scores in float32."""
@@ -168,7 +168,7 @@ def _group(rows: int) -> int:
     return group
 
 
-def _made(vectors: Floats, first: int) -> tuple[bytes, Mapping[str, Any], str]:
+def _built(vectors: Floats, first: int) -> tuple[bytes, Mapping[str, Any], str]:
     held: dict[str, Any] = {}
     return eight_bits(vectors, first, "", lambda name, *how: held.setdefault(name, np.empty(*how))), held, ""
 
@@ -192,11 +192,11 @@ def eight_bits(vectors: Floats, first: int, name: str, make: Callable[[str, tupl
         eight = np.rint(block * (STEPS / np.maximum(np.abs(block).max(axis=1, keepdims=True), 1e-30)))
         along = np.vecdot(eight, block)
         step = np.where(along > 0, np.vecdot(block, block) / np.maximum(along, 1e-30), 0).astype(np.float32)
-        made = eight * step[:, None]
-        longest[0] = max(longest[0], np.sqrt(np.vecdot(made, made).max()))
-        made -= block
+        rounded = eight * step[:, None]
+        longest[0] = max(longest[0], np.sqrt(np.vecdot(rounded, rounded).max()))
+        rounded -= block
         end = at + len(block)
-        worst[at // group : end // group] = np.sqrt(np.vecdot(made, made)).reshape(-1, group).max(axis=1)
+        worst[at // group : end // group] = np.sqrt(np.vecdot(rounded, rounded)).reshape(-1, group).max(axis=1)
         # the first rows of all groups, then the second ones: maxima of groups are then maxima of whole vectors
         order = np.arange(len(block)).reshape(-1, group).T.ravel()
         rows[at * columns : end * columns] = eight.astype(np.int8)[order].T.ravel()
@@ -255,9 +255,9 @@ def _elsewhere(name: str, array: npt.NDArray[Any]) -> Any:
     from onnx import TensorProto, helper
 
     kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-    made = TensorProto(name=name, data_type=kind, dims=array.shape, data_location=TensorProto.EXTERNAL)
-    made.external_data.add(key="location", value="held")
-    return made
+    tensor = TensorProto(name=name, data_type=kind, dims=array.shape, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="held")
+    return tensor
 
 
 def _session(graph: bytes, held: Mapping[str, Any], threads: int) -> Any:

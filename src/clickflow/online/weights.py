@@ -53,11 +53,11 @@ def _graph(data: memoryview, at: int, end: int, held: dict[str, Array]) -> bytes
 
 def _constant(data: memoryview, at: int, end: int, held: dict[str, Array]) -> bytes | None:
     """A node that is a constant as a tensor of a graph; None where it is another one."""
-    found = {number: (body, stop) for number, _, body, stop in _fields(data, at, end)}
-    if not {OUTPUT, OPERATOR, ATTRIBUTE} <= found.keys() or bytes(data[slice(*found[OPERATOR])]) != b"Constant":
+    fields = {number: (body, stop) for number, _, body, stop in _fields(data, at, end)}
+    if not {OUTPUT, OPERATOR, ATTRIBUTE} <= fields.keys() or bytes(data[slice(*fields[OPERATOR])]) != b"Constant":
         return None
-    name = bytes(data[slice(*found[OUTPUT])]).decode()
-    for number, _, body, stop in _fields(data, *found[ATTRIBUTE]):
+    name = bytes(data[slice(*fields[OUTPUT])]).decode()
+    for number, _, body, stop in _fields(data, *fields[ATTRIBUTE]):
         if number == TENSOR:
             return _tensor(data, body, stop, held, name)
     return None

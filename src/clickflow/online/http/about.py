@@ -27,7 +27,7 @@ NEXT = {
 async def models(service: Service, _: Call) -> schema.Models:
     """All that answer."""
     served = [service.engine.current(name) for name in service.engine.models]
-    found = [
+    listed = [
         schema.Model(
             one.model,
             one.version,
@@ -41,7 +41,7 @@ async def models(service: Service, _: Call) -> schema.Models:
         )
         for one in served
     ]
-    return schema.Models(found, await wrong_of(service))
+    return schema.Models(listed, await wrong_of(service))
 
 
 async def wrong_of(service: Service) -> dict[str, str]:

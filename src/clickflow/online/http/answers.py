@@ -28,7 +28,7 @@ from clickflow.online.http.questions import (
     unknown_of,
 )
 from clickflow.online.http.route import Call, Route
-from clickflow.online.http.settings import Asked, Service
+from clickflow.online.http.settings import Answered, Service
 from clickflow.online.ranking import Ranking, Rules
 from clickflow.online.served import Served
 from clickflow.sequences.indexes import FIRST_ITEM
@@ -41,7 +41,7 @@ RANKING: Kind = "ranking"
 async def _ask(
     service: Service,
     call: Call,
-    asked: schema.Question,
+    body: schema.Question,
     served: Served,
     rules: Rules,
     make: Callable[[engine.Answer, Served], Any],
@@ -51,26 +51,26 @@ async def _ask(
     items and categories of the question, by field.
     """
     begun = time.perf_counter()
-    question, session, customer = await question_of(service, asked, served)
+    question, session, customer = await question_of(service, body, served)
     model = served.model
     if service.settings.choose is not None:
         model = service.settings.choose(model, customer or session)
-    found: engine.Answer = await _answered(service, model, served.model, question, rules)
-    name = found.model
-    who = found.served or served
-    answer = make(found, who)
+    reply: engine.Answer = await _answered(service, model, served.model, question, rules)
+    name = reply.model
+    who = reply.served or served
+    answer = make(reply, who)
     answer.model = served.model  # a canary's name is the engine's own: who is asked is the model, `version` says which
-    answer.unknown = unknown_of(who, question, seen=may_see(call, asked), **named)
+    answer.unknown = unknown_of(who, question, seen=may_see(call, body), **named)
     for each in answer.unknown or ():
-        service.metrics.unknown.labels(found.model, each.where).inc(each.count)
+        service.metrics.unknown.labels(reply.model, each.where).inc(each.count)
     fallback: str | None = answer.fallback
-    call.model, call.version = found.model, found.version
-    service.metrics.answers.labels(found.model, found.version, fallback or "").inc()
+    call.model, call.version = reply.model, reply.version
+    service.metrics.answers.labels(reply.model, reply.version, fallback or "").inc()
     service.observers.tell(
-        Asked(
+        Answered(
             route=call.route,
-            model=found.model,
-            version=found.version,
+            model=reply.model,
+            version=reply.version,
             question=question,
             answer=answer,
             request=call.request,
@@ -79,7 +79,7 @@ async def _ask(
             session=session,
             customer=customer,
             name=name,
-            found=found,
+            reply=reply,
             rules=rules,
         )
     )
@@ -99,85 +99,85 @@ async def _answered(service: Service, name: str, model: str, question: Any, rule
     return await service.engine.ask(model, question, rules)
 
 
-def _ranking(found: engine.Answer, output: str) -> Ranking:
-    if output not in found.rankings:
-        raise Refused("not-ready", f"version {found.version}, which came meanwhile, has no {output}", retry_after=0)
-    return found.rankings[output]
+def _ranking(reply: engine.Answer, output: str) -> Ranking:
+    if output not in reply.rankings:
+        raise Refused("not-ready", f"version {reply.version}, which came meanwhile, has no {output}", retry_after=0)
+    return reply.rankings[output]
 
 
-async def _recommend(service: Service, call: Call, asked: schema.Recommend) -> schema.Ranking:
-    served = model_of(service, asked, RANKING)
+async def _recommend(service: Service, call: Call, body: schema.Recommend) -> schema.Ranking:
+    served = model_of(service, body, RANKING)
     output = served.ranking
-    rules = rules_of(service, asked, output)
+    rules = rules_of(service, body, output)
 
-    def make(found: engine.Answer, who: Served) -> schema.Ranking:
-        ranking = _ranking(found, output)
+    def make(reply: engine.Answer, who: Served) -> schema.Ranking:
+        ranking = _ranking(reply, output)
         items = items_of(who, ranking.items, ranking.scores)
         return schema.Ranking(
-            found.model,
-            found.version,
+            reply.model,
+            reply.version,
             items,
             ranking.fallback,
             ranking.reason,
             approximate=ranking.approximate or UNSET,
         )
 
-    named = {"exclude": asked.exclude, "only": asked.only, "categories": asked.categories}
-    answer: schema.Ranking = await _ask(service, call, asked, served, rules, make, **named)
+    named = {"exclude": body.exclude, "only": body.only, "categories": body.categories}
+    answer: schema.Ranking = await _ask(service, call, body, served, rules, make, **named)
     return answer
 
 
-async def _score(service: Service, call: Call, asked: schema.Score) -> schema.Scores:
-    if len(asked.items) > service.serve.max_items:
+async def _score(service: Service, call: Call, body: schema.Score) -> schema.Scores:
+    if len(body.items) > service.serve.max_items:
         raise Refused("too-large", f"items has over {service.serve.max_items:,} entries", where="$.items")
-    served = model_of(service, asked, RANKING)
+    served = model_of(service, body, RANKING)
     output = served.ranking
-    candidates = tuple(dict.fromkeys(item for item in asked.items if item in served.items.index_of))
+    candidates = tuple(dict.fromkeys(item for item in body.items if item in served.items.index_of))
 
-    def make(found: engine.Answer, _: Served) -> schema.Scores:
-        ranking = _ranking(found, output)
+    def make(reply: engine.Answer, _: Served) -> schema.Scores:
+        ranking = _ranking(reply, output)
         by_item = dict(zip(ranking.items, ranking.scores, strict=True))
-        scores = [by_item.get(item) for item in asked.items]
+        scores = [by_item.get(item) for item in body.items]
         near = ranking.approximate or UNSET
-        return schema.Scores(found.model, found.version, scores, ranking.fallback, ranking.reason, approximate=near)
+        return schema.Scores(reply.model, reply.version, scores, ranking.fallback, ranking.reason, approximate=near)
 
     rules = Rules(k=len(candidates), output=output, candidates=candidates)
-    answer: schema.Scores = await _ask(service, call, asked, served, rules, make, items=asked.items)
+    answer: schema.Scores = await _ask(service, call, body, served, rules, make, items=body.items)
     return answer
 
 
-async def _predict(service: Service, call: Call, asked: schema.Predict) -> schema.Prediction:
-    served = model_of(service, asked)
+async def _predict(service: Service, call: Call, body: schema.Predict) -> schema.Prediction:
+    served = model_of(service, body)
     names = [output.name for output in served.told]
-    if asked.outputs is not None and (unknown := [name for name in asked.outputs if name not in names]):
+    if body.outputs is not None and (unknown := [name for name in body.outputs if name not in names]):
         raise Refused(
             "invalid",
             f"model {served.model!r} has no output {unknown[0]!r}; it has: {', '.join(names)}",
             where="$.outputs",
         )
-    wanted = [output for output in served.told if asked.outputs is None or output.name in asked.outputs]
+    wanted = [output for output in served.told if body.outputs is None or output.name in body.outputs]
 
-    rules = Rules(k=asked.k, groups=any(output.by for output in wanted))
+    rules = Rules(k=body.k, groups=any(output.by for output in wanted))
 
-    def make(found: engine.Answer, who: Served) -> schema.Prediction:
-        answers = {output.name: own for output in wanted if (own := _of(who, output, found, asked.k)) is not None}
-        return schema.Prediction(found.model, found.version, answers, found.fallback)
+    def make(reply: engine.Answer, who: Served) -> schema.Prediction:
+        answers = {output.name: own for output in wanted if (own := _of(who, output, reply, body.k)) is not None}
+        return schema.Prediction(reply.model, reply.version, answers, reply.fallback)
 
-    answer: schema.Prediction = await _ask(service, call, asked, served, rules, make)
+    answer: schema.Prediction = await _ask(service, call, body, served, rules, make)
     return answer
 
 
-def _of(served: Served, output: Output, found: engine.Answer, k: int) -> schema.Answer | None:
+def _of(served: Served, output: Output, reply: engine.Answer, k: int) -> schema.Answer | None:
     """The answer of one output in the schema; None where there is none, of who has no history."""
     if output.by:
-        return _categories(served, found.groups.get(output.name), k)
+        return _categories(served, reply.groups.get(output.name), k)
     if output.kind == RANKING:
-        ranking = _ranking(found, output.name)
+        ranking = _ranking(reply, output.name)
         items = items_of(served, ranking.items, ranking.scores)
         return schema.ItemsAnswer(items, ranking.fallback, ranking.reason, ranking.approximate or UNSET)
-    if output.name not in found.values:  # swapped in between for a version that does not answer it
+    if output.name not in reply.values:  # swapped in between for a version that does not answer it
         return None
-    values = found.values[output.name]
+    values = reply.values[output.name]
     return None if np.isnan(values).any() else KINDS[output.kind](values, served.artefact.heads[output.name].classes)
 
 
@@ -217,17 +217,17 @@ async def _each(
             where="$.questions",
         )
 
-    async def one(place: int, asked: Any) -> Any:
+    async def one(place: int, body: Any) -> Any:
         own = replace(call, request=f"{call.request}.{place}")
         try:
-            answer = await ask(service, own, asked)
+            answer = await ask(service, own, body)
             call.model, call.version = own.model, own.version
             return answer
         except Refused as refused:
             refused.where = f"$.questions[{place}]{refused.where.removeprefix('$')}"
             raise
 
-    tasks = [asyncio.ensure_future(one(place, asked)) for place, asked in enumerate(questions)]
+    tasks = [asyncio.ensure_future(one(place, question)) for place, question in enumerate(questions)]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
@@ -282,10 +282,10 @@ async def similar(service: Service, call: Call) -> schema.Ranking:
     if item not in served.items.index_of:
         service.metrics.unknown.labels(served.model, "similar").inc()
         raise Refused("not-found", f"model {served.model!r} does not know the item", "ask for one of its vocabulary")
-    found = await asyncio.to_thread(service.engine.similar, served.model, item, min(query.k, service.serve.max_items))
-    call.model, call.version = found.model, found.version
-    items = items_of(served, found.items, found.scores)
-    return schema.Ranking(found.model, found.version, items, found.fallback, found.reason)
+    ranking = await asyncio.to_thread(service.engine.similar, served.model, item, min(query.k, service.serve.max_items))
+    call.model, call.version = ranking.model, ranking.version
+    items = items_of(served, ranking.items, ranking.scores)
+    return schema.Ranking(ranking.model, ranking.version, items, ranking.fallback, ranking.reason)
 
 
 async def events(service: Service, call: Call) -> schema.Kept:

@@ -80,7 +80,7 @@ def _document() -> bytes:
 
 def app(engine: Engine, state: State, settings: Settings) -> Direct:
     """The server's application; many may be made in one process."""
-    counted = metrics.made()
+    counted = metrics.new()
     engine.together = counted.batches.observe
     if (live := settings.extra.get("live")) is not None:
         live.log.counted = counted.lost.inc
@@ -102,15 +102,15 @@ def app(engine: Engine, state: State, settings: Settings) -> Direct:
         service.observers.close()
 
     endpoints = [(route, guard.Endpoint(service, route)) for route in ROUTES]
-    made = Direct(
+    direct = Direct(
         routes=[Place(route.path, endpoint, methods=[route.method]) for route, endpoint in endpoints],
         exception_handlers={HTTPException: _no_such, Exception: _fault},
         lifespan=lifespan,
     )
-    made.endpoints = {(route.method, route.path): own for route, own in endpoints if "{" not in route.path}
-    made.state.service = service
-    made.router.redirect_slashes = False
-    return made
+    direct.endpoints = {(route.method, route.path): own for route, own in endpoints if "{" not in route.path}
+    direct.state.service = service
+    direct.router.redirect_slashes = False
+    return direct
 
 
 async def _shown(service: Service) -> None:
@@ -125,16 +125,16 @@ async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     wrong = error.status_code == 405
     name, detail = ("wrong-method", "the path has other methods") if wrong else ("not-found", "there is no such path")
-    return _told(request, Call(guard.fresh(), UNMATCHED, {}), Refused(name, detail), error.headers)
+    return _refusal(request, Call(guard.fresh(), UNMATCHED, {}), Refused(name, detail), error.headers)
 
 
 async def _fault(request: Request, error: Exception) -> Response:
     """What no route has caught."""
     call = Call(guard.fresh(), UNMATCHED, {})
-    return _told(request, call, guard.refusal(error, call))
+    return _refusal(request, call, guard.refusal(error, call))
 
 
-def _told(request: Request, call: Call, refused: Refused, headers: Any = None) -> Response:
+def _refusal(request: Request, call: Call, refused: Refused, headers: Any = None) -> Response:
     answer = problems.response(refused, call.request, guard.language_of(request.scope))
     own = {"x-content-type-options": "nosniff", "x-request-id": call.request}
     answer.headers.update(own | dict(headers or {}))

@@ -252,7 +252,7 @@ def trace(service: Service, route: Route, call: Call, scope: Scope) -> Callable[
     span = tracer.start_span(f"{route.method} {route.path}", {name: named[name] for name in HEADERS if name in named})
 
     def end(status: int | None) -> None:
-        told: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "http.request.method": route.method,
             "http.route": route.path,
             "clickflow.request": call.request,
@@ -260,10 +260,10 @@ def trace(service: Service, route: Route, call: Call, scope: Scope) -> Callable[
             "clickflow.version": call.version,
         }
         if status is not None:
-            told["http.response.status_code"] = status
+            attributes["http.response.status_code"] = status
         if status is None or status >= 500:
-            told["error.type"] = "gone" if status is None else str(status)
-        span.set_attributes(told)
+            attributes["error.type"] = "gone" if status is None else str(status)
+        span.set_attributes(attributes)
         span.end()
 
     return end

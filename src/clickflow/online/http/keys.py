@@ -91,8 +91,8 @@ def make(home: Path, name: str, scopes: tuple[str, ...]) -> str:
         load(home)
         rows = read_json(file) if file.exists() else {}
         key = PREFIX + secrets.token_urlsafe(32)
-        made = datetime.now(UTC).isoformat(timespec="seconds")
-        rows[name] = {"sha256": hashed(key).hex(), "scopes": sorted(scopes), "made": made}
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        rows[name] = {"sha256": hashed(key).hex(), "scopes": sorted(scopes), "made": moment}
         write_bytes(file, (json.dumps(rows, indent=2, sort_keys=True) + "\n").encode(), mode=0o600)
     return key
 

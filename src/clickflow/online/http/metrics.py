@@ -105,14 +105,14 @@ def take_room(folder: Path) -> None:
     for kind in ("counter", "histogram", *dict.fromkeys(f"gauge_{mode}" for _, _, mode in GAUGES.values())):
         file = folder / f"{kind}_{os.getpid()}.db"
         try:
-            with file.open("ab") as made:
-                os.posix_fallocate(made.fileno(), 0, ROOM)
+            with file.open("ab") as room:
+                os.posix_fallocate(room.fileno(), 0, ROOM)
         except OSError:
             file.unlink(missing_ok=True)  # a short one could not be read
             raise
 
 
-def made() -> Metrics:
+def new() -> Metrics:
     """New ones, at 0."""
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

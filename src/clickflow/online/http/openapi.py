@@ -58,7 +58,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route, at: Mapping[Any, Any], components: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{path_of(route)}").strip("_"),
         "summary": route.summary,
         "responses": {str(route.status): _given(route, at), **_faults(route, at)},
@@ -74,14 +74,14 @@ def _operation(route: Route, at: Mapping[Any, Any], components: Mapping[str, Any
             for name, schema in own["properties"].items()
         ]
     if parameters:
-        made["parameters"] = parameters
+        operation["parameters"] = parameters
     if route.takes is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": at[route.takes]}}}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": at[route.takes]}}}
     if route.scope is None:
-        made["security"] = []
+        operation["security"] = []
     else:
-        made["description"] = f"Where there are keys, one with the scope `{route.scope}`."
-    return made
+        operation["description"] = f"Where there are keys, one with the scope `{route.scope}`."
+    return operation
 
 
 def _of_query(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,15 +25,15 @@ def clock() -> int:
     return time.time_ns() // 1000
 
 
-def model_of(service: Service, asked: schema.Question, kind: str | None = None) -> Served:
+def model_of(service: Service, body: schema.Question, kind: str | None = None) -> Served:
     """The model that is asked: the one named, else the first that answers, of those with an answer of this kind.
 
     Raises UsageError where the name is none of a served model, Refused where no model has such an answer.
     """
-    if asked.model is not None:
-        served = service.engine.current(asked.model)
+    if body.model is not None:
+        served = service.engine.current(body.model)
         if kind and not any(output.kind == kind for output in served.outputs):
-            raise Refused("invalid", f"model {asked.model!r} has no answer of kind {kind}", where="$.model")
+            raise Refused("invalid", f"model {body.model!r} has no answer of kind {kind}", where="$.model")
         return served
     for name in service.engine.models:
         served = service.engine.current(name)
@@ -55,13 +55,13 @@ def steps_of(
     if len(given) > most:
         raise Refused("too-large", f"{where} has {len(given):,} steps; at most {most:,} are taken", where=where)
     try:
-        found = []
+        kept = []
         for step in given:
             word = None if step.action is UNSET else step.action
             kind = word or VIEW if canonical else action(word)
             if kind is not None:
-                found.append(step.step(kind))
-        return tuple(found)
+                kept.append(step.step(kind))
+        return tuple(kept)
     except ValueError as error:
         raise Refused("invalid", f"{error}", where=where) from error
 
@@ -75,28 +75,28 @@ def subject(service: Service, kind: str, raw: str | None) -> str | None:
 
 
 async def question_of(
-    service: Service, asked: schema.Question, served: Served, *, canonical: bool = False
+    service: Service, body: schema.Question, served: Served, *, canonical: bool = False
 ) -> tuple[Question, str | None, str | None]:
     """The question, and the pseudonyms of session and customer.
 
     Steps of earlier events are read as of `now`, or of the clock; those of a history as of its last step where no
     `now` is given. Raises Refused where both are given, and Away where the state cannot be reached.
     """
-    session, customer = subject(service, "session", asked.session), subject(service, "customer", asked.customer)
+    session, customer = subject(service, "session", body.session), subject(service, "customer", body.customer)
     now = None
-    if asked.now is not None:
+    if body.now is not None:
         try:
-            now = schema.micros(asked.now)
+            now = schema.micros(body.now)
         except ValueError as error:
             raise Refused("invalid", f"{error}", where="$.now") from error
-    if asked.history is not None:
-        steps = steps_of(service, asked.history, "$.history", canonical=canonical)
+    if body.history is not None:
+        steps = steps_of(service, body.history, "$.history", canonical=canonical)
         if now is None and all(step.time is None for step in steps):
             now = clock()
-        found = _filled(served, steps)
+        filled = _filled(served, steps)
         if served.artefact.forecasts:
-            _regular(served, found)
-        return Question(found, now), session, customer
+            _regular(served, filled)
+        return Question(filled, now), session, customer
     if session is None and customer is None:
         return Question((), clock() if now is None else now), None, None
     kind, name = ("customer", customer) if served.unit == "customer" or session is None else ("session", session)
@@ -135,20 +135,20 @@ def _regular(served: Served, steps: Sequence[Step]) -> None:
 
 def _filled(served: Served, steps: Sequence[Step]) -> tuple[Step, ...]:
     """With the category and price that an item had in training where nothing was said of them."""
-    items, found = served.items, []
+    items, filled = served.items, []
     for step in steps:
         index = items.index_of.get(step.item)
         if index is not None and (step.category is None or step.price is None):
             category = step.category if step.category is not None else items.categories[items.category[index]]
             price = step.price if step.price is not None else float(items.price[index])
             step = Step(step.item, step.action, step.time, category, price, step.quantity)
-        found.append(step)
-    return tuple(found)
+        filled.append(step)
+    return tuple(filled)
 
 
-def may_see(call: Call, asked: schema.Question) -> bool:
+def may_see(call: Call, body: schema.Question) -> bool:
     """Whether who asks may be told what the history holds: it is theirs, nobody's, or they may look at people."""
-    own = asked.history is not None or (asked.session is None and asked.customer is None)
+    own = body.history is not None or (body.session is None and body.customer is None)
     return own or call.key is None or "people" in call.key.scopes
 
 
@@ -162,14 +162,14 @@ def unknown_of(
         "actions": (step.action for step in question.steps),
         **named,
     }
-    found: list[schema.Unknown] = []
+    unknown: list[schema.Unknown] = []
     for where, names in said.items():
         own = known.get(where, served.items.index_of)
         lacking = list(dict.fromkeys(name for name in names or () if name not in own))
         if lacking:
             some = lacking[:SOME] if seen or where in named else []
-            found.append(schema.Unknown(where, len(lacking), some))  # type: ignore[arg-type]
-    return found or UNSET
+            unknown.append(schema.Unknown(where, len(lacking), some))  # type: ignore[arg-type]
+    return unknown or UNSET
 
 
 def _latest(steps: tuple[Step, ...], gap: int | None, now: int) -> tuple[Step, ...]:
@@ -185,34 +185,34 @@ def _latest(steps: tuple[Step, ...], gap: int | None, now: int) -> tuple[Step, .
     return steps
 
 
-def rules_of(service: Service, asked: schema.Recommend, output: str) -> Rules:
+def rules_of(service: Service, body: schema.Recommend, output: str) -> Rules:
     """Raises Refused where a list is longer than the server takes."""
     most = service.serve.max_items
     for name in ("exclude", "only", "categories"):
-        if len(getattr(asked, name) or ()) > most:
+        if len(getattr(body, name) or ()) > most:
             raise Refused("too-large", f"{name} has over {most:,} entries", where=f"$.{name}")
-    if asked.k > most:
-        raise Refused("too-large", f"k is {asked.k:,}; at most {most:,} items are given", where="$.k")
-    low, high = asked.price_from, asked.price_to
+    if body.k > most:
+        raise Refused("too-large", f"k is {body.k:,}; at most {most:,} items are given", where="$.k")
+    low, high = body.price_from, body.price_to
     if low is not None and high is not None and low > high:
         raise Refused("invalid", f"price_from {low:g} is above price_to {high:g}: no item is", where="$.price_from")
     return Rules(
-        k=asked.k,
+        k=body.k,
         output=output,
-        exclude=frozenset(asked.exclude),
-        only=None if asked.only is None else frozenset(asked.only),
-        exclude_seen=asked.exclude_seen,
-        categories=None if asked.categories is None else frozenset(asked.categories),
+        exclude=frozenset(body.exclude),
+        only=None if body.only is None else frozenset(body.only),
+        exclude_seen=body.exclude_seen,
+        categories=None if body.categories is None else frozenset(body.categories),
         price=(low, high),
-        per_category=asked.per_category,
-        diversity=asked.diversity,
+        per_category=body.per_category,
+        diversity=body.diversity,
     )
 
 
 def items_of(served: Served, ids: Sequence[str], scores: Sequence[float]) -> list[schema.Item]:
     """Items with what the vocabulary knows of them."""
-    found, index_of, said = [], served.items.index_of.get, served.items.said
+    items, index_of, said = [], served.items.index_of.get, served.items.said
     for item, score in zip(ids, scores, strict=True):
         index = index_of(item)
-        found.append(schema.Item(item, score) if index is None else schema.Item(item, score, **said(index)))
-    return found
+        items.append(schema.Item(item, score) if index is None else schema.Item(item, score, **said(index)))
+    return items

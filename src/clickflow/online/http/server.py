@@ -95,9 +95,9 @@ def is_loopback(host: str) -> bool:
 
 def free_port(host: str) -> int:
     """A port that nobody listens on."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        found.bind((host, 0))
-        return int(found.getsockname()[1])
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 def listen(make: Callable[[], Any], serve: Serve) -> None:
@@ -164,7 +164,7 @@ def build(params: Params, paths: Paths) -> Any:
     thrift()
     sys.setswitchinterval(SWITCH)
     threadpoolctl.threadpool_limits(1)
-    serve, key, found = params.serve, load_key(paths.home), tracer()
+    serve, key, spans = params.serve, load_key(paths.home), tracer()
     engine = Engine({}, order=serve.models or params.models, most=serve.queue)
     champions = Champions(engine, params, paths, models=serve.models or None, recall=serve.least_recall)
     champions.refresh_here()
@@ -174,19 +174,19 @@ def build(params: Params, paths: Paths) -> Any:
     held = Keys(paths.home, shut=not is_loopback(serve.host))
 
     def wrong() -> Mapping[str, str]:
-        found = {
+        problems = {
             model: each.problem
             for model, each in champions.health().items()
             if each.problem and (not each.waiting or model in serve.models)
         }
         said = {"keys": held.wrong} if held.wrong else {}
-        return {**found, **unlike_asked(engine, serve), **live.wrong(), **rotated(paths.home, key), **said}
+        return {**problems, **not_as_chosen(engine, serve), **live.wrong(), **rotated(paths.home, key), **said}
 
     def end() -> None:
         stop.set()
         live.close()
-        if found is not None:
-            found.close()
+        if spans is not None:
+            spans.close()
 
     settings = Settings(
         serve=serve,
@@ -199,28 +199,28 @@ def build(params: Params, paths: Paths) -> Any:
         wrong=wrong,
         champions=lambda: {model: each.champion for model, each in champions.health().items()},
         next=lambda: {
-            **{name: MENDS[name.split()[0]] for name in unlike_asked(engine, serve)},
+            **{name: MENDS[name.split()[0]] for name in not_as_chosen(engine, serve)},
             **{model: each.next for model, each in champions.health().items() if each.next},
         },
         at_end=end,
         extra={"live": live, "costs": params.evaluation.costs, "params": params, "paths": paths}
-        | ({} if found is None else {"tracer": found}),
+        | ({} if spans is None else {"tracer": spans}),
     )
     return app(engine, Remembering(state_of(serve), Listed(paths.home, key)), settings)
 
 
-def unlike_asked(engine: Engine, serve: Serve) -> Mapping[str, str]:
+def not_as_chosen(engine: Engine, serve: Serve) -> Mapping[str, str]:
     """The models whose items are all scored because an approximate index would find too few of the best, and those
     whose items each worker holds for itself.
     """
-    found = {model: engine.current(model) for model in engine.models}
+    current = {model: engine.current(model) for model in engine.models}
     apart = (
         "its vectors are not shared by the workers, each holds its own: their file beside the model is not to be had"
     )
-    return {f"memory of {model}": apart for model, each in found.items() if serve.workers > 1 and each.unshared} | {
+    return {f"memory of {model}": apart for model, each in current.items() if serve.workers > 1 and each.unshared} | {
         f"index of {model}": f"an index that reads {each.index.read} of {each.index.lists} lists finds "
         f"{each.index.recall:.1%} of the best 20 items, below serve.recall: all items are scored"
-        for model, each in found.items()
+        for model, each in current.items()
         if serve.least_recall is not None and each.index is not None and not each.approximate
     }
 
@@ -355,10 +355,10 @@ class Keys:
     def _read(self) -> None:
         before = self.wrong
         try:
-            found = keys.load(self._home)
-            gone = self._shut and not found
+            keys_now = keys.load(self._home)
+            gone = self._shut and not keys_now
             self.wrong = f"there is no key any more in {keys.file_of(self._home)}; {KEPT}" if gone else ""
-            self._held = self._held if gone else found
+            self._held = self._held if gone else keys_now
         except (ClickflowError, OSError) as error:
             said = error.what if isinstance(error, ClickflowError) else f"the keys cannot be read: {error}"
             self.wrong = f"{said}; {KEPT}"
@@ -367,7 +367,7 @@ class Keys:
 
     def _seen(self) -> tuple[int, int, int]:
         try:
-            found = keys.file_of(self._home).stat()
+            stat = keys.file_of(self._home).stat()
         except OSError:
             return (0, 0, 0)
-        return (found.st_mtime_ns, found.st_ino, found.st_size)
+        return (stat.st_mtime_ns, stat.st_ino, stat.st_size)

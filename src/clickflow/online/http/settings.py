@@ -28,7 +28,7 @@ WAITING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Answered:
     """An answer that was given, for observers. `session`, `customer`: pseudonyms."""
 
     route: str
@@ -45,12 +45,12 @@ class Asked:
     customer: str | None = None
     name: str = ""
     """What the engine calls who answered: the model, or its canary."""
-    found: Any = None
+    reply: Any = None
     """The engine's answer."""
     rules: Any = None
 
 
-Observer = Callable[[Asked], None]
+Observer = Callable[[Answered], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +91,18 @@ class Observers:
 
     def __init__(self, observers: Sequence[Observer], metrics: Metrics) -> None:
         self._observers, self._metrics = tuple(observers), metrics
-        self._queue: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Answered | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         if observers:
             self._thread = threading.Thread(target=self._run, name="observers", daemon=True)
             self._thread.start()
 
-    def tell(self, asked: Asked) -> None:
+    def tell(self, answered: Answered) -> None:
         """Never waits: what finds no room is dropped, and counted."""
         if self._thread is None:
             return
         if self._queue.qsize() < WAITING:
-            self._queue.put(asked)
+            self._queue.put(answered)
         else:
             self._metrics.dropped.inc()
 
@@ -113,12 +113,12 @@ class Observers:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        while (asked := self._queue.get()) is not None:
+        while (answered := self._queue.get()) is not None:
             if self._queue.empty():
                 time.sleep(PAUSE)
             for observer in self._observers:
                 try:
-                    observer(asked)
+                    observer(answered)
                 except Exception as error:  # an observer's fault is not the answer's; it is counted and said
                     self._metrics.failed.labels(getattr(observer, "__name__", type(observer).__name__)).inc()
                     console.say(f"an observer of answers failed: {type(error).__name__}: {error}")

@@ -107,28 +107,28 @@ async def segments(service: Service, _: Call) -> Segments:
 async def segment(service: Service, call: Call) -> SegmentOf:
     """The segment of a customer."""
     name = subject(service, "customer", call.body.customer)
-    found = await asyncio.to_thread(outlook.row_of, _paths(service), name or "")
-    if found is None:
+    row = await asyncio.to_thread(outlook.row_of, _paths(service), name or "")
+    if row is None:
         raise Refused("not-found", "no segment is known of this customer", MADE_BY["segments"])
-    return msgspec.convert(found, SegmentOf)
+    return msgspec.convert(row, SegmentOf)
 
 
 async def forecasts(service: Service, call: Call) -> Forecasts:
     """Demand ahead."""
     served = [service.engine.current(name) for name in service.engine.models]
-    found = await asyncio.to_thread(outlook.forecasts, _paths(service), served, call.query.q)
-    _there(found, "forecasts")
-    return msgspec.convert({**found, "series": found["series"][: call.query.k]}, Forecasts)
+    content = await asyncio.to_thread(outlook.forecasts, _paths(service), served, call.query.q)
+    _there(content, "forecasts")
+    return msgspec.convert({**content, "series": content["series"][: call.query.k]}, Forecasts)
 
 
 def _paths(service: Service) -> Any:
     return service.settings.extra.get("paths")
 
 
-def _there(found: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    if found.get("missing"):
+def _there(content: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    if content.get("missing"):
         raise Refused("not-found", f"there are no {what}", MADE_BY[what])
-    return found
+    return content
 
 
 ROUTES = (

@@ -51,11 +51,11 @@ def candidate(entries: Sequence[Entry], model: str) -> int:
     """The version that answers in the shadow: the canary, or the last one registered since the champion; 0: none."""
     if on := canary.running(entries, model):
         return on.version
-    found = 0
+    version = 0
     for entry in entries:
         if entry.model == model:
-            found = 0 if entry.moves else entry.version or found
-    return found
+            version = 0 if entry.moves else entry.version or version
+    return version
 
 
 @dataclass

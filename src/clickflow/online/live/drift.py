@@ -40,19 +40,19 @@ class Dimensions:
 
     def shares(self, totals: Values) -> dict[str, Values]:
         """As `monitoring.drift.Cells`."""
-        found = {}
+        shares = {}
         for (name, size), end in zip(self.sizes.items(), accumulate(self.sizes.values()), strict=True):
             part = totals[..., end - size : end]
             with np.errstate(all="ignore"):
-                found[name] = part / part.sum(axis=-1, keepdims=True)
-        return found
+                shares[name] = part / part.sum(axis=-1, keepdims=True)
+        return shares
 
 
-def moved(params: Params, found: Joined, outcomes: "pa.Table", now: int) -> list[dict[str, Any]]:
+def moved(params: Params, joined: Joined, outcomes: "pa.Table", now: int) -> list[dict[str, Any]]:
     """By model, group and dimension: distance, noise, and whether that is beyond the bound."""
-    at = found.answers["at"].cast("int64").to_numpy()
-    arms = np.array([group.arm for group in found.groups], dtype=str)[found.group]
-    of = np.array([group.model for group in found.groups], dtype=str)[found.group]
+    at = joined.answers["at"].cast("int64").to_numpy()
+    arms = np.array([group.arm for group in joined.groups], dtype=str)[joined.group]
+    of = np.array([group.model for group in joined.groups], dtype=str)[joined.group]
     result = []
     for model in params.models:
         mine = of == model
@@ -62,27 +62,27 @@ def moved(params: Params, found: Joined, outcomes: "pa.Table", now: int) -> list
         for name, (rows, others) in sides.items():
             if name != LAST_DAY and rows.any():
                 others &= at >= at[rows].min()  # of the same time
-            result += list(_compared(params, found, outcomes, model, name, rows, others))
+            result += list(_compared(params, joined, outcomes, model, name, rows, others))
     return result
 
 
 def _compared(
-    params: Params, found: Joined, outcomes: "pa.Table", model: str, name: str, rows: Any, others: Any
+    params: Params, joined: Joined, outcomes: "pa.Table", model: str, name: str, rows: Any, others: Any
 ) -> Iterator[dict[str, Any]]:
     least = params.watch.min_sequences
-    if min(len(np.unique(found.owner[side])) for side in (rows, others)) < least:
+    if min(len(np.unique(joined.owner[side])) for side in (rows, others)) < least:
         return
     both = np.flatnonzero(rows | others)
-    cells, counts = _counted(found, both, _acted(outcomes) if name != log.SHADOW else {})
-    new, old = (_by_visitor(found.owner[both][side[both]], counts[side[both]]) for side in (rows, others))
+    cells, counts = _counted(joined, both, _acted(outcomes) if name != log.SHADOW else {})
+    new, old = (_by_visitor(joined.owner[both][side[both]], counts[side[both]]) for side in (rows, others))
     shares = cells.shares(old.sum(axis=0))
     kept = {dimension: share for dimension, share in shares.items() if not np.isnan(share).any()}
     if not kept:
         return
     reference = {**shares, **kept}
     level = (1 - params.watch.confidence) / len(kept)
-    found_by = drift.distances(cells, new, reference, sequences=len(old), alpha=level, seed=params.seed)
-    for dimension, each in found_by.items():
+    distances = drift.distances(cells, new, reference, sequences=len(old), alpha=level, seed=params.seed)
+    for dimension, each in distances.items():
         if dimension in kept and not (name == log.SHADOW and dimension in ("asked", "steps")):  # the same requests
             yield {
                 "model": model,
@@ -104,18 +104,18 @@ def _by_visitor(owner: Ints, counts: Values) -> Values:
 
 def _acted(outcomes: "pa.Table") -> dict[str, list[str]]:
     """By session, or customer where there is none, the actions that were told."""
-    found: dict[str, list[str]] = {}
+    actions: dict[str, list[str]] = {}
     columns = (outcomes[name].to_pylist() for name in ("kind", "session_id", "user_id", "action"))
     for kind, session, user, action in zip(*columns, strict=True):
         if kind == log.STEP and (who := session or user):
-            found.setdefault(who, []).append(action)
-    return found
+            actions.setdefault(who, []).append(action)
+    return actions
 
 
-def _counted(found: Joined, rows: Ints, acted: Mapping[str, Sequence[str]]) -> tuple[Dimensions, Values]:
+def _counted(joined: Joined, rows: Ints, acted: Mapping[str, Sequence[str]]) -> tuple[Dimensions, Values]:
     """Each of these rows in cells, [n, cells]. What is asked, and done, counts once a request."""
     names = ["request", "arm", "session_id", "user_id", "steps", "last_action", "output", "kind", "labels", "scores"]
-    table = found.answers.select(names).take(rows).to_pylist()
+    table = joined.answers.select(names).take(rows).to_pylist()
     classes: dict[str, list[str]] = {}
     for row in table:
         if row["kind"] in ("classes", "probability"):
@@ -127,7 +127,7 @@ def _counted(found: Joined, rows: Ints, acted: Mapping[str, Sequence[str]]) -> t
     sizes |= {f"answer {name}": len(FIRST) for name in ranked} | ({"outcome": len(EVENT_TYPES)} if acted else {})
     starts = dict(zip(sizes, [0, *accumulate(sizes.values())], strict=False))
     counts = np.zeros((len(table), sum(sizes.values())))
-    asked: set[tuple[str, str]] = set()
+    requests: set[tuple[str, str]] = set()
     for at, row in enumerate(table):
         start = starts.get(f"answer {row['output']}")
         if start is not None and row["kind"] == "ranking" and row["scores"]:
@@ -135,13 +135,13 @@ def _counted(found: Joined, rows: Ints, acted: Mapping[str, Sequence[str]]) -> t
         elif start is not None:
             for label, score in zip(row["labels"], row["scores"], strict=True):
                 counts[at, start + classes[row["output"]].index(label)] += score
-        if (key := (row["request"], row["arm"])) in asked:
+        if (key := (row["request"], row["arm"])) in requests:
             continue
-        asked.add(key)
+        requests.add(key)
         action = row["last_action"] if row["last_action"] in EVENT_TYPES else "none"
         counts[at, ACTIONS.index(action)] += 1
         counts[at, starts["steps"] + np.searchsorted(STEPS, row["steps"] or 0, side="right") - 1] += 1
-        for told in acted.get(row["session_id"] or row["user_id"] or "", ()):
-            if told in EVENT_TYPES:
-                counts[at, starts["outcome"] + EVENT_TYPES.index(told)] += 1
+        for action_told in acted.get(row["session_id"] or row["user_id"] or "", ()):
+            if action_told in EVENT_TYPES:
+                counts[at, starts["outcome"] + EVENT_TYPES.index(action_told)] += 1
     return Dimensions(sizes), counts

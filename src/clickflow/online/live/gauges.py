@@ -44,8 +44,8 @@ def of(
             key = (line["model"], line["group"])
             shown["clickflow_live_moved"][key] = shown["clickflow_live_moved"].get(key, 0.0) + line["moved"]
         if "made" in report:
-            made = datetime.fromisoformat(report["made"]).timestamp()
-            shown["clickflow_live_report_timestamp_seconds"] = {(): made}
+            moment = datetime.fromisoformat(report["made"]).timestamp()
+            shown["clickflow_live_report_timestamp_seconds"] = {(): moment}
     return shown
 
 

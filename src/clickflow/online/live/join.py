@@ -81,11 +81,11 @@ def judged(params: Params, answers: "pa.Table", outcomes: "pa.Table", now: int) 
         named = answers["output"].take(of_model).combine_chunks().dictionary_encode()
         for code, name in enumerate(named.dictionary.to_pylist()):
             row = of_model[np.flatnonzero(named.indices.to_numpy() == code)]
-            found = outputs.of([name])
-            if not found or found[0].ahead or found[0].kind not in FORMS:
+            named_outputs = outputs.of([name])
+            if not named_outputs or named_outputs[0].ahead or named_outputs[0].kind not in FORMS:
                 continue
             sequences = sequences or Sequences.of(params, UNITS[spec.unit], answers.take(of_model), steps, of_model)
-            yield sequences.judge(found[0], answers, row, now)
+            yield sequences.judge(named_outputs[0], answers, row, now)
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,12 @@ class Sequences:
         table, person = table.filter(known), _rank(who.filter(known))
         at, row = table["at"].cast(pa.int64()).to_numpy(), table["row"].to_numpy()
         order = np.lexsort((row >= 0, at, person))
-        table, person, at, asked = table.take(pa.array(order)), person[order], at[order], row[order] >= 0
+        table, person, at, is_question = table.take(pa.array(order)), person[order], at[order], row[order] >= 0
         new = np.diff(person, prepend=-1) != 0
         if not as_of:
             new |= np.diff(at, prepend=0) > horizon
         # the client sent the history of who is asked about first: its last step stands for it
-        packed = ~asked | new
+        packed = ~is_question | new
         if kept.drop_repeats:
             place = np.flatnonzero(packed)
             own = [_codes(table[name].take(pa.array(place)))[0] for name in ("item", "action")]
@@ -167,11 +167,11 @@ class Sequences:
         own, time = sequence[packed], at[packed]
         offsets = np.searchsorted(own, np.arange(own.max(initial=-1) + 2))
         asks = row >= 0
-        event, asked, of = np.cumsum(packed)[asks] - 1, at[asks], sequence[asks]
+        event, asked_at, of = np.cumsum(packed)[asks] - 1, at[asks], sequence[asks]
         end = offsets[of + 1]
         if ahead is not None:
-            end = np.maximum(event + 1, _until((own, time), (of, asked + ahead)))
-        last = asked if ahead is not None else np.maximum(asked, time[end - 1])
+            end = np.maximum(event + 1, _until((own, time), (of, asked_at + ahead)))
+        last = asked_at if ahead is not None else np.maximum(asked_at, time[end - 1])
         place = np.full((int(row.max(initial=-1)) + 1, 3), -1, np.int64)
         place[row[asks]] = np.stack([event, end, last + horizon], axis=1)
         names = Names(FIRST_ITEM + len(items), FIRST_ITEM + len(categories))
@@ -183,15 +183,15 @@ class Sequences:
         row = row[self.place[row, 0] >= 0]
         places = self.place[row]
         over = places[:, 2] < now
-        asked, (event, end, _) = row[over], places[over].T
+        question, (event, end, _) = row[over], places[over].T
         head = output.head
         target = np.asarray((head.all_targets or head.targets)(self.split, event, end, self.names))
         many = target.reshape(len(target), int(np.prod(target.shape[1:])))  # of no question at all, too
         if head.kind != "amount":
             which, column = np.nonzero(many != NOTHING)
-            asked, many = asked[which], many[which, column][:, None]
-        found, length = _answered(output, answers.take(asked), many[:, 0], self)
-        return Judged(output, *found, asked, length, int((~over).sum()))
+            question, many = question[which], many[which, column][:, None]
+        pair, length = _answered(output, answers.take(question), many[:, 0], self)
+        return Judged(output, *pair, question, length, int((~over).sum()))
 
 
 def _constant(count: int, value: int) -> "pa.Array":
@@ -228,15 +228,15 @@ def _codes(column: "pa.ChunkedArray") -> tuple[Ints, "pa.Array"]:
     return coded.indices.fill_null(-1).to_numpy().astype(np.int64), coded.dictionary
 
 
-def _until(steps: tuple[Ints, Ints], asked: tuple[Ints, Ints]) -> Ints:
+def _until(steps: tuple[Ints, Ints], questions: tuple[Ints, Ints]) -> Ints:
     """How many of the steps, sorted by sequence and time, come not after each (sequence, time) asked."""
-    sequence, time = (np.concatenate(pair) for pair in zip(steps, asked, strict=True))
-    late = np.repeat([False, True], [len(steps[0]), len(asked[0])])
+    sequence, time = (np.concatenate(pair) for pair in zip(steps, questions, strict=True))
+    late = np.repeat([False, True], [len(steps[0]), len(questions[0])])
     order = np.lexsort((late, time, sequence))
     count = np.empty(len(order), np.int64)
     count[order] = np.cumsum(~late[order])
-    found: Ints = count[late]
-    return found
+    steps_until: Ints = count[late]
+    return steps_until
 
 
 def _answered(

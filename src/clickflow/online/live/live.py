@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.online.champions import fetched
-from clickflow.online.engine import Answer as Found
-from clickflow.online.engine import Engine
+from clickflow.online.engine import Answer, Engine
 from clickflow.online.history import Step
 from clickflow.online.live import gauges, log, report
 from clickflow.online.live.arms import Arms, arm_of, place
@@ -32,16 +31,16 @@ WAITING = 64
 PARTS = ("expected", "quantile_10", "quantile_50", "quantile_90")
 
 
-def rows(found: Found, served: Served) -> Iterator[dict[str, Any]]:
+def rows(answer: Answer, served: Served) -> Iterator[dict[str, Any]]:
     """Of each answer: its output, kind, labels, scores and fallback, as the log has them."""
     for output in served.outputs:
-        row: dict[str, Any] = {"output": output.name, "kind": output.kind, "fallback": found.fallback}
+        row: dict[str, Any] = {"output": output.name, "kind": output.kind, "fallback": answer.fallback}
         if output.kind == "ranking":
-            if (ranking := found.rankings.get(output.name)) is not None:
+            if (ranking := answer.rankings.get(output.name)) is not None:
                 items = {"labels": list(ranking.items), "scores": [float(score) for score in ranking.scores]}
                 yield {**row, **items, "fallback": ranking.fallback}
             continue
-        values = found.values.get(output.name)
+        values = answer.values.get(output.name)
         if values is None or output.kind not in ("classes", "probability", "amount") or np.isnan(values).any():
             continue
         if output.kind == "amount":
@@ -120,30 +119,30 @@ class Live:
         said = {f"live {name}": what for name, what in self.arms.wrong.items()} | self.regular.wrong
         return said | ({"live log": self.log.wrong} if self.log.wrong else {})
 
-    def observe(self, asked: Any) -> None:
-        """An observer of the application (`http.settings.Asked`): logs, and hands on to the shadow."""
-        if asked.found is None:
+    def observe(self, answered: Any) -> None:
+        """An observer of the application (`http.settings.Answered`): logs, and hands on to the shadow."""
+        if answered.reply is None:
             return
-        model, arm = arm_of(asked.name)
+        model, arm = arm_of(answered.name)
         # who could not have been in the canary is not compared with who is
-        test = self.arms.test(model) if self.choose(model, asked.customer or asked.session) == asked.name else 0
-        test = test if asked.customer or asked.session else 0
-        if test and asked.found.version != self.arms.compared(model, arm):
+        subject = answered.customer or answered.session
+        test = self.arms.test(model) if subject and self.choose(model, subject) == answered.name else 0
+        if test and answered.reply.version != self.arms.compared(model, arm):
             test = 0  # the canary became champion, or another did, and the ledger was not read again yet
-        self._put(asked, asked.found, asked.found.served, arm, test)
+        self._put(answered, answered.reply, answered.reply.served, arm, test)
         shadow = self.arms.shadows.get(model)
         if shadow is None or arm != log.CHAMPION or self.section.shadow <= 0:
             return
-        if place(asked.request, "shadow", 0) < self.section.shadow:
+        if place(answered.request, "shadow", 0) < self.section.shadow:
             try:
-                self._shadow.put_nowait((asked, test))
+                self._shadow.put_nowait((answered, test))
             except queue.Full:
                 self.unseen += 1
 
     def happened(
         self, session: str | None, customer: str | None, steps: Sequence[Step], name: str | None = None
     ) -> None:
-        """Steps that were told (`POST /v1/events`); pseudonyms. `name`: of these, as of `told`."""
+        """Steps that were told (`POST /v1/events`); pseudonyms. `name`: of these, as of `feedback`."""
         own = hashlib.blake2b(f"{session}\0{customer}\0{name}".encode(), digest_size=16).hexdigest()
         for number, step in enumerate(steps if self.section.log else ()):
             self.log.put(
@@ -160,7 +159,7 @@ class Live:
                 quantity=step.quantity,
             )
 
-    def told(self, request: str, said: Mapping[str, Sequence[str]], value: float | None, name: str | None) -> int:
+    def feedback(self, request: str, said: Mapping[str, Sequence[str]], value: float | None, name: str | None) -> int:
         """A word of feedback on an answer (`POST /v1/feedback`): the items by kind; how many rows were kept. `name`: of
         this word, so that one that is sent twice counts once.
         """
@@ -172,36 +171,36 @@ class Live:
                 kept += self.log.put("outcomes", id=own, kind=kind, request=request, item=item, value=money)
         return kept
 
-    def _put(self, asked: Any, found: Found, served: Served, arm: str, test: int) -> None:
+    def _put(self, answered: Any, answer: Answer, served: Served, arm: str, test: int) -> None:
         if not self.section.log:
             return
-        last = asked.question.steps[-1] if asked.question.steps else None
-        for row in rows(found, served):
+        last = answered.question.steps[-1] if answered.question.steps else None
+        for row in rows(answer, served):
             self.log.put(
                 "answers",
                 **row,
-                request=asked.request,
-                user_id=asked.customer,
-                session_id=asked.session,
-                model=arm_of(found.model)[0],
-                version=found.version,
+                request=answered.request,
+                user_id=answered.customer,
+                session_id=answered.session,
+                model=arm_of(answer.model)[0],
+                version=answer.version,
                 arm=arm,
                 test=test,
-                steps=len(asked.question.steps),
+                steps=len(answered.question.steps),
                 last_item=last.item if last else None,
                 last_action=last.action if last else None,
-                plain=plain(asked.rules),
-                seconds=asked.seconds,
+                plain=plain(answered.rules),
+                seconds=answered.seconds,
             )
 
     def _work(self) -> None:
         while (each := self._shadow.get()) is not None:
-            asked, test = each
-            served = self.arms.shadows.get(arm_of(asked.name)[0])
+            answered, test = each
+            served = self.arms.shadows.get(arm_of(answered.name)[0])
             try:
                 if served is not None:
-                    found = Engine({served.model: served}).answer(served.model, asked.question, asked.rules)
-                    self._put(asked, found, served, log.SHADOW, test)
+                    answer = Engine({served.model: served}).answer(served.model, answered.question, answered.rules)
+                    self._put(answered, answer, served, log.SHADOW, test)
             except Exception as error:
                 self.unseen += 1
                 say(f"warning: the shadow could not answer: {type(error).__name__}: {error}")

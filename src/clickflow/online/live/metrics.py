@@ -146,46 +146,46 @@ def shown(params: Params, answers: "pa.Table", outcomes: "pa.Table") -> Shown:
         said = {request: rest for request, *rest in con.execute(SAID).fetchall()}
     says = any(each[0] for each in said.values())  # a shop that tells of clicks alone leaves no other answer out
     kept = [(row, said.get(request)) for request, row in first.items() if not says or request in said]
-    found = [given[1:] if given is not None else owned.get(row, (False, False, 0.0)) for row, given in kept]
+    outcome = [given[1:] if given is not None else owned.get(row, (False, False, 0.0)) for row, given in kept]
     return Shown(
         np.array([row for row, _ in kept], np.int64),
-        np.array([bool(each[0] or each[1]) for each in found], bool),
-        np.array([bool(each[1]) for each in found], bool),
-        np.array([float(each[2]) for each in found], np.float64),
+        np.array([bool(each[0] or each[1]) for each in outcome], bool),
+        np.array([bool(each[1]) for each in outcome], bool),
+        np.array([float(each[2]) for each in outcome], np.float64),
     )
 
 
-def summary(params: Params, found: Joined) -> list[dict[str, Any]]:
+def summary(params: Params, joined: Joined) -> list[dict[str, Any]]:
     """Every group, as JSON holds it."""
     how = Resampling(params.evaluation.bootstrap, params.evaluation.confidence, params.seed)
-    at = found.answers["at"].cast("int64").to_numpy()
+    at = joined.answers["at"].cast("int64").to_numpy()
     result = []
-    for number, group in enumerate(found.groups):
-        own = np.flatnonzero(found.group == number)
-        requests = len(set(found.answers["request"].take(own).to_pylist()))
+    for number, group in enumerate(joined.groups):
+        own = np.flatnonzero(joined.group == number)
+        requests = len(set(joined.answers["request"].take(own).to_pylist()))
         line: dict[str, Any] = {
             "model": group.model,
             "version": group.version,
             "arm": group.arm,
             "test": group.test,
             "requests": requests,
-            "visitors": len(np.unique(found.owner[own])),
+            "visitors": len(np.unique(joined.owner[own])),
             "since": int(at[own].min()),
             "until": int(at[own].max()),
-            "heads": dict(_heads(params, found, number, how)),
+            "heads": dict(_heads(params, joined, number, how)),
         }
         if group.arm != log.SHADOW:
-            line["shown"] = _of_shown(found, number, how)
+            line["shown"] = _of_shown(joined, number, how)
         result.append(line)
     return result
 
 
-def _heads(params: Params, found: Joined, number: int, how: Resampling) -> Iterator[tuple[str, dict[str, Any]]]:
-    for each in found.judged:
-        own = found.group[each.row] == number
+def _heads(params: Params, joined: Joined, number: int, how: Resampling) -> Iterator[tuple[str, dict[str, Any]]]:
+    for each in joined.judged:
+        own = joined.group[each.row] == number
         if own.any() or each.waiting:
             rows = each.row[own]
-            cells = measured(params, each, own, found.owner[rows], how)
+            cells = measured(params, each, own, joined.owner[rows], how)
             yield each.output.name, {"questions": int(own.sum()), "metrics": cells}
 
 
@@ -207,7 +207,7 @@ def _summed(
     if not own.any():
         return {}
     kind, target = KINDS[each.output.kind], each.target[own]
-    asked = Answers(
+    rows = Answers(
         output=each.output,
         at=each.row[own],
         target=target,
@@ -215,17 +215,17 @@ def _summed(
         known=np.ones(len(target), bool),
         classes=each.output.head.names(join.Names(0, 0)),
     )
-    cells = kind.summary(asked, owner, settings, how)["live"]
+    cells = kind.summary(rows, owner, settings, how)["live"]
     return {name: cell for name, cell in cells.items() if not name.endswith("_known") and cell["value"] is not None}
 
 
-def _of_shown(found: Joined, number: int, how: Resampling) -> dict[str, Any]:
-    own = found.group[found.shown.row] == number
-    each = found.shown
+def _of_shown(joined: Joined, number: int, how: Resampling) -> dict[str, Any]:
+    own = joined.group[joined.shown.row] == number
+    each = joined.shown
     if not own.any():
         return {"answers": 0}
     columns = np.stack([np.ones(own.sum()), each.clicked[own], each.bought[own], each.revenue[own]], axis=1)
-    sums, _ = bootstrap.per_sequence(found.owner[each.row[own]], columns.astype(np.float64))
+    sums, _ = bootstrap.per_sequence(joined.owner[each.row[own]], columns.astype(np.float64))
     cells = bootstrap.summaries(
         [CTR, CONVERSION, REVENUE],
         sums,
@@ -237,15 +237,15 @@ def _of_shown(found: Joined, number: int, how: Resampling) -> dict[str, Any]:
     return {"answers": int(own.sum()), **cells}
 
 
-def agreement(found: Joined) -> list[dict[str, Any]]:
+def agreement(joined: Joined) -> list[dict[str, Any]]:
     """How far the shadow's answers are the champion's, to the same requests: by output the share of the items of a
     ranking that both have; of the others 1 less half the sum of what their probabilities differ by.
     """
     import pyarrow.compute as pc
 
     names = ["request", "model", "version", "arm", "output", "kind", "labels", "scores"]
-    shadowed = pc.unique(found.answers["request"].filter(pc.equal(found.answers["arm"], log.SHADOW)))
-    rows = found.answers.select(names).filter(pc.is_in(found.answers["request"], shadowed)).to_pylist()
+    shadowed = pc.unique(joined.answers["request"].filter(pc.equal(joined.answers["arm"], log.SHADOW)))
+    rows = joined.answers.select(names).filter(pc.is_in(joined.answers["request"], shadowed)).to_pylist()
     served = {(row["request"], row["model"], row["output"]): row for row in rows if row["arm"] == log.CHAMPION}
     shares: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
@@ -293,25 +293,25 @@ class Visitors:
 NOBODY = Visitors(np.zeros(0, bool), np.zeros(0), 0)
 
 
-def visitors(params: Params, found: Joined, model: str, groups: Mapping[int, bool], metric: str, now: int) -> Visitors:
+def visitors(params: Params, joined: Joined, model: str, groups: Mapping[int, bool], metric: str, now: int) -> Visitors:
     """Of the groups (by number: whether it is the candidate's), who has been there for `visitor_hours` and what is
     asked of them is known: the mean of a metric over their rows of those hours.
     """
-    row, value = rows_of(params, found, model, metric)
-    at = found.answers["at"].cast("int64").to_numpy()
-    asked = np.flatnonzero(np.isin(found.group, list(groups)))
+    row, value = rows_of(params, joined, model, metric)
+    at = joined.answers["at"].cast("int64").to_numpy()
+    own_rows = np.flatnonzero(np.isin(joined.group, list(groups)))
     first: dict[int, int] = {}
     seen: dict[int, set[bool]] = {}
-    for each in asked.tolist():
-        who = int(found.owner[each])
+    for each in own_rows.tolist():
+        who = int(joined.owner[each])
         first[who] = min(first.get(who, 1 << 62), int(at[each]))
-        seen.setdefault(who, set()).add(groups[int(found.group[each])])
+        seen.setdefault(who, set()).add(groups[int(joined.group[each])])
     hours = round(params.live.visitor_hours * 3_600_000_000)
     over = hours + join.window(params, UNITS[params.models[model].unit])
     values: dict[int, list[float]] = {}
     for each, gained in zip(row.tolist(), value.tolist(), strict=True):
-        who = int(found.owner[each])
-        if int(found.group[each]) in groups and at[each] <= first[who] + hours and first[who] + over < now:
+        who = int(joined.owner[each])
+        if int(joined.group[each]) in groups and at[each] <= first[who] + hours and first[who] + over < now:
             values.setdefault(who, []).append(gained)
     order = sorted((first[who], who) for who in values if len(seen[who]) == 1)
     return Visitors(
@@ -321,37 +321,37 @@ def visitors(params: Params, found: Joined, model: str, groups: Mapping[int, boo
     )
 
 
-def paired(params: Params, found: Joined, model: str, metric: str, version: int) -> Values:
+def paired(params: Params, joined: Joined, model: str, metric: str, version: int) -> Values:
     """Differences [n] in [-1, 1] of a shadow and the champion, visitor by visitor, on requests that both answered."""
-    row, value = rows_of(params, found, model, metric)
+    row, value = rows_of(params, joined, model, metric)
     if not len(row):
         return np.zeros(0)
-    request = found.answers["request"].take(row).to_pylist()
-    at = found.answers["at"].cast("int64").to_numpy()
+    request = joined.answers["request"].take(row).to_pylist()
+    at = joined.answers["at"].cast("int64").to_numpy()
     sides: dict[bool, dict[str, tuple[int, float]]] = {True: {}, False: {}}
     for each, name, gained in zip(row.tolist(), request, value.tolist(), strict=True):
-        group = found.groups[found.group[each]]
+        group = joined.groups[joined.group[each]]
         if group.arm == log.CHAMPION or (group.arm == log.SHADOW and group.version == version):
             sides[group.arm == log.SHADOW][name] = (each, gained)
     of: dict[int, list[tuple[int, float]]] = {}
     for name, (each, gained) in sides[True].items():
         if name in sides[False]:
-            of.setdefault(int(found.owner[each]), []).append((int(at[each]), gained - sides[False][name][1]))
+            of.setdefault(int(joined.owner[each]), []).append((int(at[each]), gained - sides[False][name][1]))
     order = sorted((min(times)[0], float(np.mean([gained for _, gained in times]))) for times in of.values())
     return np.array([gained for _, gained in order], np.float64)
 
 
-def rows_of(params: Params, found: Joined, model: str, metric: str, *, whole: bool = False) -> tuple[Ints, Values]:
+def rows_of(params: Params, joined: Joined, model: str, metric: str, *, whole: bool = False) -> tuple[Ints, Values]:
     """The rows of a model's answers that a metric is of, and what each adds, in [0, 1], more is better. `whole`: of
     `recall@20` and the like, of answers that have so many items alone.
     """
     if metric in (CTR, CONVERSION):
-        value = found.shown.clicked if metric == CTR else found.shown.bought
-        return found.shown.row, value.astype(np.float64)
+        value = joined.shown.clicked if metric == CTR else joined.shown.bought
+        return joined.shown.row, value.astype(np.float64)
     output, name = outputs.place_of(metric, _outputs(params, model))
     rows, values = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for each in found.judged:
-        mine = np.array([found.groups[group].model == model for group in found.group[each.row]], bool)
+    for each in joined.judged:
+        mine = np.array([joined.groups[group].model == model for group in joined.group[each.row]], bool)
         _, _, cutoff = name.partition("@")
         if whole and cutoff:
             mine &= each.length >= int(cutoff)

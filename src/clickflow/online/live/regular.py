@@ -66,10 +66,10 @@ class Regular:
                 return False
             os.pwrite(handle, f"{self.clock():<31.3f}".encode(), 0)
             for words in self.verbs:
-                self._told(" ".join(words), (self.verb or self._run)(words))
+                self._note(" ".join(words), (self.verb or self._run)(words))
         return True
 
-    def _told(self, name: str, why: str) -> None:
+    def _note(self, name: str, why: str) -> None:
         name = f"live {name}" if name != "live" else "live report"
         before = self.wrong.get(name, "")
         self.wrong = {key: value for key, value in self.wrong.items() if key != name} | ({name: why} if why else {})
@@ -87,7 +87,7 @@ class Regular:
             try:
                 self.tick()
             except Exception as error:
-                self._told("live", f"{type(error).__name__}: {error}")
+                self._note("live", f"{type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -46,7 +46,7 @@ async def feedback(service: Service, call: Call) -> Noted:
     said: dict[str, list[str]] = {log.CLICKED: body.clicked, log.BOUGHT: body.bought}
     if body.shown is not None:
         said = {log.SHOWN: body.shown, **said}
-    return Noted(_live(service).told(body.request, said, body.value, body.name))
+    return Noted(_live(service).feedback(body.request, said, body.value, body.name))
 
 
 async def last(service: Service, _: Call) -> Response:

@@ -31,14 +31,14 @@ class Verdict:
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
-        found = asdict(self)
-        for name, value in found["evidence"].items():
+        plain = asdict(self)
+        for name, value in plain["evidence"].items():
             if isinstance(value, float):
-                found["evidence"][name] = round(min(value, 1e12), 6)
-        return found
+                plain["evidence"][name] = round(min(value, 1e12), 6)
+        return plain
 
 
-def verdict(params: Params, found: Joined, on: Entry, now: int) -> Verdict:
+def verdict(params: Params, joined: Joined, on: Entry, now: int) -> Verdict:
     """Of the canary that began with the line `on`; `now`: microseconds since 1970 UTC.
 
     It becomes champion where its visitors have refuted that it is worse by more than `margin`, and is stopped where
@@ -48,15 +48,15 @@ def verdict(params: Params, found: Joined, on: Entry, now: int) -> Verdict:
     metric = metrics.metric_of(params, on.model)
     groups = {
         number: group.arm == log.CANARY
-        for number, group in enumerate(found.groups)
+        for number, group in enumerate(joined.groups)
         if group.model == on.model and group.test == on.number and group.arm in (log.CHAMPION, log.CANARY)
     }
-    seen = metrics.visitors(params, found, on.model, groups, metric, now) if metric and groups else metrics.NOBODY
-    told = sequential.evidence(
+    seen = metrics.visitors(params, joined, on.model, groups, metric, now) if metric and groups else metrics.NOBODY
+    evidence = sequential.evidence(
         sequential.by_turns(seen.candidate, seen.value), margin=params.live.margin, alpha=params.live.alpha
     )
     own = int(seen.candidate.sum())
-    call, why = _call(params, metric, own, len(seen.value) - own, told, (now - of_iso(on.time)) / DAY)
+    call, why = _call(params, metric, own, len(seen.value) - own, evidence, (now - of_iso(on.time)) / DAY)
     return Verdict(
         model=on.model,
         version=on.version,
@@ -66,24 +66,28 @@ def verdict(params: Params, found: Joined, on: Entry, now: int) -> Verdict:
         visitors=len(seen.value),
         candidate_visitors=own,
         mixed=seen.mixed,
-        evidence=told,
+        evidence=evidence,
         call=call,
         why=why,
     )
 
 
-def _call(params: Params, metric: str | None, own: int, others: int, told: Evidence, days: float) -> tuple[Call, str]:
+def _call(
+    params: Params, metric: str | None, own: int, others: int, evidence: Evidence, days: float
+) -> tuple[Call, str]:
     live, enough = params.live, 1 / params.live.alpha
     if metric is None:
         return "wait", "no head of it has a metric that versions can be compared by: name one in live.metric"
-    shown = "" if told.mean is None else f"{metric} {told.mean:+.4f} [{told.low:+.3f}, {told.high:+.3f}]"
+    shown = ""
+    if evidence.mean is not None:
+        shown = f"{metric} {evidence.mean:+.4f} [{evidence.low:+.3f}, {evidence.high:+.3f}]"
     if min(own, others) >= live.min_visitors:
-        if told.worse >= enough:
-            return "stop", f"worse: {shown}, e-value {told.worse:,.0f} of {enough:,.0f}"
-        if told.better >= enough:
-            return "promote", f"not worse by {live.margin:g}: {shown}, e-value {told.better:,.0f} of {enough:,.0f}"
+        if evidence.worse >= enough:
+            return "stop", f"worse: {shown}, e-value {evidence.worse:,.0f} of {enough:,.0f}"
+        if evidence.better >= enough:
+            return "promote", f"not worse by {live.margin:g}: {shown}, e-value {evidence.better:,.0f} of {enough:,.0f}"
     if days >= live.max_days:
         return "stop", f"not decided in {live.max_days:g} days: {shown or 'nobody has come'}"
     if min(own, others) < live.min_visitors:
         return "wait", f"{own:,} and {others:,} visitors, {live.min_visitors:,} of each are needed"
-    return "wait", f"not decided: {shown}, e-values {told.better:,.1f} and {told.worse:,.1f} of {enough:,.0f}"
+    return "wait", f"not decided: {shown}, e-values {evidence.better:,.1f} and {evidence.worse:,.1f} of {enough:,.0f}"

@@ -76,12 +76,12 @@ def by_turns(candidate: Sequence[bool] | npt.NDArray[np.bool_], values: Values) 
     mean less the other's. Where it ends depends on who was put where and on nothing that they did, so its mean is the
     difference of the groups'; and both halves of it are of the same hour, whatever the hour does to all.
     """
-    found: list[float] = []
+    differences: list[float] = []
     sums, counts = [0.0, 0.0], [0, 0]
     for group, value in zip(candidate, values, strict=True):
         sums[bool(group)] += float(value)
         counts[bool(group)] += 1
         if min(counts) >= TURN:
-            found.append(sums[1] / counts[1] - sums[0] / counts[0])
+            differences.append(sums[1] / counts[1] - sums[0] / counts[0])
             sums, counts = [0.0, 0.0], [0, 0]
-    return np.array(found, np.float64)
+    return np.array(differences, np.float64)

@@ -25,27 +25,27 @@ def live_answers(params: Params, paths: Paths) -> Callable[[str, Sequence[tuple[
             return None
         # what came up to now is known, so that the newest window is judged as far as it can be
         now = max(int(table["at"].cast("int64").to_numpy().max(initial=0)) for table in (answers, outcomes))
-        found = metrics.joined(params, answers, outcomes, max(now, windows[-1][1]))
-        return measured(params, found, model, [(since, windows[0][0]), *windows], fewest)
+        joined = metrics.joined(params, answers, outcomes, max(now, windows[-1][1]))
+        return measured(params, joined, model, [(since, windows[0][0]), *windows], fewest)
 
     return of
 
 
 def measured(
-    params: Params, found: Joined, model: str, windows: Sequence[tuple[int, int]], fewest: int
+    params: Params, joined: Joined, model: str, windows: Sequence[tuple[int, int]], fewest: int
 ) -> Answered | None:
     """The champion's answers in windows, the first of them the days before; rankings shorter than a cutoff are none."""
     metric = metrics.metric_of(params, model)
     if metric is None:
         return None
-    row, value = metrics.rows_of(params, found, model, metric, whole=True)
-    arms = np.array([group.arm for group in found.groups])
-    kept = arms[found.group[row]] == log.CHAMPION
+    row, value = metrics.rows_of(params, joined, model, metric, whole=True)
+    arms = np.array([group.arm for group in joined.groups])
+    kept = arms[joined.group[row]] == log.CHAMPION
     row, value = row[kept], value[kept]
-    at = found.answers["at"].cast("int64").to_numpy()[row]
+    at = joined.answers["at"].cast("int64").to_numpy()[row]
     confidence = params.evaluation.confidence
     cells = [
-        mean(value[own], found.owner[row[own]], fewest, confidence)
+        mean(value[own], joined.owner[row[own]], fewest, confidence)
         for since, until in windows
         for own in [(at > since) & (at <= until)]
     ]

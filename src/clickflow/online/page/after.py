@@ -40,14 +40,14 @@ def after_each(
     first = len(steps) - count
     ends = [first + place + 1 for place in range(count)]
     questions = [Question(tuple(steps[:end]), now if end == len(steps) else None) for end in ends]
-    found: dict[str, list[dict[str, Any]]] = {output.name: [] for output in served.outputs}
+    answers_of: dict[str, list[dict[str, Any]]] = {output.name: [] for output in served.outputs}
     for begin, block in _blocks(served, questions):
         answers = served.answers(block)
         for output in served.outputs:
             own = [ends[begin + place] for place in range(len(block))]
-            made = KINDS[output.kind](served, output, answers[output.name], steps, own, k, exclude_seen, watch)
-            found[output.name].append(made)
-    joined = {name: _joined(parts) for name, parts in found.items() if parts}
+            answer = KINDS[output.kind](served, output, answers[output.name], steps, own, k, exclude_seen, watch)
+            answers_of[output.name].append(answer)
+    joined = {name: _joined(parts) for name, parts in answers_of.items() if parts}
     if not steps:
         joined = {output.name: _before(served, output, k, watch) for output in served.outputs}
     return {
@@ -166,5 +166,5 @@ def _before(served: Served, output: Output, k: int, watch: Sequence[str]) -> dic
     }
 
 
-def _named(found: dict[str, Any]) -> list[str]:
-    return sorted({item for own in found.values() for best in own.get("top", ()) for item, _ in best})
+def _named(outputs: dict[str, Any]) -> list[str]:
+    return sorted({item for own in outputs.values() for best in own.get("top", ()) for item, _ in best})

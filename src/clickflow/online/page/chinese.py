@@ -257,10 +257,10 @@ FORMS = (
 
 def chinese(text: str) -> str | None:
     """A text in Chinese; None where no clause of it is known."""
-    found = [(clause, _clause(clause)) for clause in text.split("; ")]
-    if all(said is None for _, said in found):
+    clauses = [(clause, _clause(clause)) for clause in text.split("; ")]
+    if all(said is None for _, said in clauses):
         return None
-    return "；".join(said or clause for clause, said in found)
+    return "；".join(said or clause for clause, said in clauses)
 
 
 def both(text: str) -> dict[str, str]:
@@ -271,8 +271,8 @@ def both(text: str) -> dict[str, str]:
 
 def _clause(text: str) -> str | None:
     for pattern, form in _patterns():
-        if found := pattern.fullmatch(text):
-            return form.format(**{name: _word(name, said) for name, said in found.groupdict().items()})
+        if match := pattern.fullmatch(text):
+            return form.format(**{name: _word(name, said) for name, said in match.groupdict().items()})
     at = text.find(": ")
     while at > 0:  # the rules that say something, then what
         names, said = _list(text[:at]), _clause(text[at + 2 :])

@@ -13,12 +13,12 @@ from clickflow.system.paths import Paths
 def of(paths: Paths, model: str | None = None) -> Iterator[Paths]:
     """The checkout, then the results of runs (of `model`) whose folders are in the home, the latest first."""
     yield paths
-    told: set[str] = set()
+    seen: set[str] = set()
     for entry in reversed(_entries(paths)):
         run = entry.facts.get("run_id") or ""
-        if run in told or run != Path(run).name or model not in (None, entry.model):
+        if run in seen or run != Path(run).name or model not in (None, entry.model):
             continue
-        told.add(run)
+        seen.add(run)
         if (paths.home / "runs" / run).is_dir():
             yield Paths(paths.home / "runs" / run)
 

@@ -222,8 +222,8 @@ def _canary(entries: Sequence[ledger.Entry], model: str, said: dict[str, Any] | 
     on = canary.running(entries, model)
     if on is None:
         return None
-    found = {"version": on.version, "since": on.time, "share": on.facts.get("share"), "call": None, "why": None}
-    return found if said is None else {**found, "call": said["call"], "why": both(said["why"])}
+    shown = {"version": on.version, "since": on.time, "share": on.facts.get("share"), "call": None, "why": None}
+    return shown if said is None else {**shown, "call": said["call"], "why": both(said["why"])}
 
 
 def _line(entry: ledger.Entry) -> dict[str, Any]:

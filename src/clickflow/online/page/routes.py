@@ -104,8 +104,8 @@ def _once(service: Service, name: str, make: Callable[[], T]) -> T:
     held = service.settings.extra.setdefault("page", {}) if isinstance(service.settings.extra, dict) else {}
     if name not in held:
         held[name] = make()
-    found: T = held[name]
-    return found
+    value: T = held[name]
+    return value
 
 
 def _logs(service: Service) -> Logs:
@@ -124,10 +124,10 @@ def _json(value: Any) -> Response:
 async def page(_: Service, call: Call) -> Response:
     """A file of the page."""
     name = call.path.get("name", "index.html")
-    found = static_files.every().get(name)
-    if found is None:
+    file = static_files.every().get(name)
+    if file is None:
         raise Refused("not-found", "the page has no such file", "open / in a browser")
-    content, media = found
+    content, media = file
     return Response(content, media_type=None, headers={**static_files.HEADERS, "Content-Type": media})
 
 
@@ -215,19 +215,19 @@ async def subjects(service: Service, call: Call) -> Response:
             return []
         return log.search(names, query.limit) if query.q else log.latest(query.limit)
 
-    found = [*live, *await asyncio.to_thread(of_log)]
-    told = revealed(named, found[: query.limit])
-    if told and paths:
+    people = [*live, *await asyncio.to_thread(of_log)]
+    identities_shown = revealed(named, people[: query.limit])
+    if identities_shown and paths:
         by = call.key.name if call.key else None
-        await asyncio.to_thread(identities.record, paths, "page", "pseudonym", told, by)
-    return _json({"subjects": [asdict(each) for each in found[: query.limit]], "note": note})
+        await asyncio.to_thread(identities.record, paths, "page", "pseudonym", identities_shown, by)
+    return _json({"subjects": [asdict(each) for each in people[: query.limit]], "note": note})
 
 
 async def _live(service: Service, kind: str, names: list[str], most: int) -> list[str]:
-    found: list[str] = []
+    names_found: list[str] = []
     for name in names:
-        found += await service.state.subjects(f"{kind}:{name}", most)
-    return list(dict.fromkeys(each.removeprefix(f"{kind}:") for each in found))[:most]
+        names_found += await service.state.subjects(f"{kind}:{name}", most)
+    return list(dict.fromkeys(each.removeprefix(f"{kind}:") for each in names_found))[:most]
 
 
 async def subject(service: Service, call: Call) -> Response:
@@ -246,24 +246,24 @@ async def subject(service: Service, call: Call) -> Response:
         log = _logs(service).of(unit)
         return None if log is None else log.history(name)
 
-    found = await asyncio.to_thread(of_log)
-    if steps and (found is None or (steps[-1].time or 0) >= (found.subject.last or 0)):
+    history = await asyncio.to_thread(of_log)
+    if steps and (history is None or (steps[-1].time or 0) >= (history.subject.last or 0)):
         own = Subject(name, unit, "live", len(steps), steps[-1].time, steps[-1].action)
-        found = History(own, steps, None, found.others if found else ())
-    if found is None and away is not None:
+        history = History(own, steps, None, history.others if history else ())
+    if history is None and away is not None:
         raise away
-    if found is None:
+    if history is None:
         raise Refused("not-found", f"nobody is called {name!r} here", "search for the first letters of a pseudonym")
     served = next((one for one in map(service.engine.current, service.engine.models) if one.unit == unit), None)
     segment = await asyncio.to_thread(
-        outlook.segment_of, paths, name if unit == "customer" else found.subject.user or ""
+        outlook.segment_of, paths, name if unit == "customer" else history.subject.user or ""
     )
     return _json(
         {
-            **asdict(found.subject),
-            "steps": [_step(served, step) for step in found.steps],
-            "now": found.now,
-            "others": found.others,
+            **asdict(history.subject),
+            "steps": [_step(served, step) for step in history.steps],
+            "now": history.now,
+            "others": history.others,
             "segment": segment,
         }
     )
@@ -288,31 +288,31 @@ async def after(service: Service, call: Call) -> Response:
         raise Refused("invalid", f"{error}", where="$.now") from error
     begun = time.perf_counter()
     ask = partial(after_each, served, steps, now=now, k=body.k, exclude_seen=body.exclude_seen, watch=body.watch)
-    found = await service.explanations.run(ask)
+    answers = await service.explanations.run(ask)
     call.model, call.version = served.model, served.version
-    return _json({**found, "milliseconds": round(1000 * (time.perf_counter() - begun), 1)})
+    return _json({**answers, "milliseconds": round(1000 * (time.perf_counter() - begun), 1)})
 
 
 async def items(service: Service, call: Call) -> Response:
     """Items by id, name, brand or category, the most frequent first."""
     query: FindItem = call.query
     served = service.engine.current(query.model)
-    found = await asyncio.to_thread(_search_items, served, query.q, query.limit)
-    return _json({"items": found})
+    matches = await asyncio.to_thread(_search_items, served, query.q, query.limit)
+    return _json({"items": matches})
 
 
 def _search_items(served: Served, q: str, limit: int) -> list[dict[str, Any]]:
-    found, exact, q = [], served.items.index_of.get(q), q.casefold()
+    matches, exact, q = [], served.items.index_of.get(q), q.casefold()
     if exact is not None:
-        found.append(_item(served, exact))
+        matches.append(_item(served, exact))
     for index in served.items.popular.tolist():
-        if len(found) >= limit:
+        if len(matches) >= limit:
             break
         if index != exact:
             own = _item(served, index)
             if not q or any(q in str(own[name] or "").casefold() for name in ("item", "name", "brand", "category")):
-                found.append(own)
-    return found
+                matches.append(own)
+    return matches
 
 
 async def segments(service: Service, _: Call) -> Response:
@@ -350,10 +350,10 @@ async def _verb(service: Service, name: str, ask: Callable[[Registry], dict[str,
     registry = _registry(service)
     if registry is None:
         return _json({name: {} if name == "models" else [], "note": ""})
-    asked: dict[str, asyncio.Task[Any]] = _once(service, "asked", dict)
-    if name not in asked or asked[name].done():  # whoever asks meanwhile gets the same answer
-        asked[name] = asyncio.create_task(service.changes.run(ask, registry))
-    return _json(await asyncio.shield(asked[name]))
+    tasks: dict[str, asyncio.Task[Any]] = _once(service, "asked", dict)
+    if name not in tasks or tasks[name].done():  # whoever asks meanwhile gets the same answer
+        tasks[name] = asyncio.create_task(service.changes.run(ask, registry))
+    return _json(await asyncio.shield(tasks[name]))
 
 
 async def promote(service: Service, call: Call) -> Response:

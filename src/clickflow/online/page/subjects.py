@@ -93,7 +93,7 @@ class Log:
         """Those whose id, or whose customer's, begins with one of `names`; the newest part first."""
         import pyarrow.compute as pc
 
-        found: list[Subject] = []
+        matches: list[Subject] = []
         for part in reversed(self.tables):
             table = self.tables[part]
             mask = np.zeros(table.num_rows, bool)
@@ -103,10 +103,10 @@ class Log:
                         mask |= pc.starts_with(table[column], name).fill_null(False).to_numpy(zero_copy_only=False)
             rows = np.flatnonzero(mask)
             ends = table["end"].cast("int64").to_numpy()[rows]
-            found += [self._subject(part, row) for row in rows[np.argsort(-ends, kind="stable")][:most].tolist()]
-            if len(found) >= most:
+            matches += [self._subject(part, row) for row in rows[np.argsort(-ends, kind="stable")][:most].tolist()]
+            if len(matches) >= most:
                 break
-        return found[:most]
+        return matches[:most]
 
     def history(self, name: str) -> History | None:
         """All that one did, the pieces of a long visit one after the other; None where nobody is called so."""
@@ -173,20 +173,20 @@ def pseudonyms(name: str, make: Any) -> dict[str, Kind | None]:
     """What one may be called by `name`: that itself, and its pseudonyms, with their kinds, where it is the id of a
     log.
     """
-    found: dict[str, Kind | None] = {name: None}
+    kinds: dict[str, Kind | None] = {name: None}
     for kind, own in KINDS.items():
         try:
-            made = make(kind, name)
+            pseudonym = make(kind, name)
         except (UsageError, ClickflowError, ValueError):
             continue
-        if made is not None:
-            found.setdefault(made, own)
-    return found
+        if pseudonym is not None:
+            kinds.setdefault(pseudonym, own)
+    return kinds
 
 
-def revealed(names: Mapping[str, Kind | None], found: Sequence[Subject]) -> list[Identity]:
+def revealed(names: Mapping[str, Kind | None], subjects: Sequence[Subject]) -> list[Identity]:
     """Of which pseudonyms made of a raw id an answer tells that there is somebody."""
-    said = [name for each in found for name in (each.id, each.user) if name]
+    said = [name for each in subjects for name in (each.id, each.user) if name]
     return [
         Identity(kind, name)
         for name, kind in names.items()
