@@ -24,6 +24,8 @@ from clickflow.verbs import runs  # noqa: F401
 from clickflow.verbs import platform  # noqa: F401
 # isort: on
 
+__all__ = ["app", "guarded", "main"]
+
 
 def _version(wanted: bool) -> None:
     if wanted:

@@ -52,8 +52,8 @@ def currencies(column: pa.Array, named: Sequence[str]) -> pa.Array:
     own = [re.escape(text) for text in sorted(named, key=len, reverse=True)]
     sign = "|".join([*own, r"[A-Z]{0,2}\p{Sc}", CODES])
     form = rf"^[+-]?(?P<before>{sign})?{SPACE}*[+-]?[0-9.,][^A-Za-z\p{{Sc}}]*?{SPACE}*(?P<after>{sign})?$"
-    found = pc.extract_regex(column, form)
-    seen = [pc.struct_field(found, name) for name in ("before", "after")]
+    groups = pc.extract_regex(column, form)
+    seen = [pc.struct_field(groups, name) for name in ("before", "after")]
     one = pc.if_else(pc.equal(seen[0], ""), seen[1], seen[0]).dictionary_encode()
     names = pa.array([SAME.get(name, name) or None for name in one.dictionary.to_pylist()], pa.string())
     return names.take(one.indices)

@@ -249,8 +249,8 @@ def _time(table: pa.Table, session: pa.Array, rules: Rules, con: Any) -> tuple[t
     if rules.time_format == "order":
         micros, known = times.in_order(session, text, con)
         return times.Times(micros, known, np.zeros(len(micros), np.int8)), 0
-    found = times.parse(text, rules.time_format, rules.timezone, con)
-    return found, times.swapped(text, found.known, rules.time_format, con)
+    moments = times.parse(text, rules.time_format, rules.timezone, con)
+    return moments, times.swapped(text, moments.known, rules.time_format, con)
 
 
 def _types(column: pa.Array, mapped: Mapping[str, str]) -> tuple[NDArray[np.int64], Mask, Mask, dict[str, int]]:

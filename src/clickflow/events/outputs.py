@@ -111,8 +111,8 @@ def _write_days(work: Work, previous: Manifest | None, paths: Paths) -> dict[str
 
 def _refuse_duplicates(work: Work, doubles: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
     """Find the texts of duplicates again, and refuse them."""
-    source = np.concatenate([np.zeros(0, np.int32), *(found for found, _ in doubles)])
-    position = np.concatenate([np.zeros(0, np.int64), *(found for _, found in doubles)])
+    source = np.concatenate([np.zeros(0, np.int32), *(each for each, _ in doubles)])
+    position = np.concatenate([np.zeros(0, np.int64), *(each for _, each in doubles)])
     mask = BIT["duplicate"]
     old = source < len(work.kept)
     for number, at in zip(source[old].tolist(), position[old].tolist(), strict=True):
@@ -216,14 +216,14 @@ def _apart(days: Mapping[str, Mapping[str, int]]) -> list[str]:
     """The first days, where they have few events and the rest begins more than a year after them."""
     days = {name.removeprefix("day="): counts for name, counts in days.items()}
     names = sorted(days)
-    total, passed, found = sum(day["rows"] for day in days.values()), 0, 0
+    total, passed, early = sum(day["rows"] for day in days.values()), 0, 0
     for at in range(1, len(names)):
         passed += days[names[at - 1]]["rows"]
         if passed > APART_SHARE * total:
             break
         if date.fromisoformat(names[at]) - date.fromisoformat(names[at - 1]) > APART:
-            found = at
-    return names[:found]
+            early = at
+    return names[:early]
 
 
 def _link(old: Path, new: Path) -> None:

@@ -75,8 +75,8 @@ def clock_of(column: pa.Array, con: Any, enough: float = ENOUGH) -> Clock | None
     if (pc.count_distinct(column).as_py() or 0) > MANY:
         column = column.take(pa.array(np.linspace(0, len(column) - 1, MANY).astype(np.int64)))
     values = column.unique()
-    found = _epoch(values, con, enough) or _iso(values, con, enough) or _pattern(values, con, enough)
-    return found or (_serial(values, con) if enough < ENOUGH else None)
+    clock = _epoch(values, con, enough) or _iso(values, con, enough) or _pattern(values, con, enough)
+    return clock or (_serial(values, con) if enough < ENOUGH else None)
 
 
 def could_be_order(column: pa.Array, con: Any, most: float = 1e8) -> bool:
