@@ -80,32 +80,32 @@ TABLE: tuple[Feature, ...] = (
 """In the order of the columns of `compute`."""
 
 
-def compute(split: PackedSplit, asked: Spans, store: Names) -> Array:
+def compute(split: PackedSplit, spans: Spans, store: Names) -> Array:
     """float32 [N, len(TABLE)]; NaN where a value does not exist, as every gap of a customer with one purchase."""
-    out = np.full((len(asked), len(TABLE)), np.nan, np.float32)
-    lengths = np.cumsum(asked.end - asked.begin)
+    out = np.full((len(spans), len(TABLE)), np.nan, np.float32)
+    lengths = np.cumsum(spans.end - spans.begin)
     first = 0
-    while first < len(asked):
+    while first < len(spans):
         done = lengths[first - 1] if first else 0
         last = max(int(np.searchsorted(lengths, done + CHUNK, side="right")), first + 1)
-        columns = _columns(split, asked.part(first, last), store)
+        columns = _columns(split, spans.part(first, last), store)
         for index, feature in enumerate(TABLE):
             out[first:last, index] = columns[feature.name]
         first = last
     return out
 
 
-def _columns(split: PackedSplit, asked: Spans, store: Names) -> dict[str, Array]:
-    n = len(asked)
-    row, step = expanded(asked.begin, asked.end)
-    kept = split.time[step] <= asked.now[row]
+def _columns(split: PackedSplit, spans: Spans, store: Names) -> dict[str, Array]:
+    n = len(spans)
+    row, step = expanded(spans.begin, spans.end)
+    kept = split.time[step] <= spans.now[row]
     row, step = row[kept], step[kept]
     time, action = np.asarray(split.time[step]), np.asarray(split.action[step])
     bought = action == _code(store, "purchase")
-    ages = (asked.now[row] - time) / DAY
+    ages = (spans.now[row] - time) / DAY
     lines = _Lines(split, row[bought], step[bought], time[bought], ages[bought], n)
     return {
-        **_occasions(lines, asked.now, n),
+        **_occasions(lines, spans.now, n),
         **_baskets(split, lines, n),
         **_others(split, store, row, step, action, ages, lines, n),
     }
@@ -147,7 +147,7 @@ def _occasions(lines: _Lines, now: Array, n: int) -> dict[str, Array]:
     new_day[1:] = (row[1:] != row[:-1]) | (day[1:] != day[:-1])
     days = np.bincount(row[new_day], minlength=n).astype(np.float64)
     first_day = _at(day.astype(np.float64), first)
-    found = {
+    columns = {
         "tenure_days": tenure,
         "recency_days": recency,
         "purchases": count,
@@ -156,28 +156,28 @@ def _occasions(lines: _Lines, now: Array, n: int) -> dict[str, Array]:
         "first_day_tenure": now // DAY - first_day,
         "last_day_span": _at(day.astype(np.float64), last) - first_day,
     }
-    found |= _gaps(row, age, recency, n)
+    columns |= _gaps(row, age, recency, n)
     for window in WINDOWS:
-        found[f"purchases_{window}d"] = total(age < window)
+        columns[f"purchases_{window}d"] = total(age < window)
     for decay in DECAYS:
-        found[f"purchases_decayed_{decay}d"] = total(np.exp(-age / decay))
-    found["amount_decayed_90d"] = total(value * np.exp(-age / 90))
-    found["purchase_rate"] = np.log(some / (tenure + 14))
+        columns[f"purchases_decayed_{decay}d"] = total(np.exp(-age / decay))
+    columns["amount_decayed_90d"] = total(value * np.exp(-age / 90))
+    columns["purchase_rate"] = np.log(some / (tenure + 14))
     block = (age // BLOCK).astype(np.int64)
     recent = block < BLOCKS
     active = np.bincount(_pairs(row[recent], block[recent])[0], minlength=n)
-    found["active_blocks"] = active / np.minimum(tenure // BLOCK + 1, BLOCKS)
+    columns["active_blocks"] = active / np.minimum(tenure // BLOCK + 1, BLOCKS)
     before = total((age >= 90) & (age < 180))
-    found["purchases_90d_trend"] = np.log((found["purchases_90d"] + 0.5) / (before + 0.5))
+    columns["purchases_90d_trend"] = np.log((columns["purchases_90d"] + 0.5) / (before + 0.5))
     for season in (30, 90):
         there = tenure >= 365
-        found[f"season_{season}d"] = np.where(there, total((age <= 365) & (age > 365 - season)), np.nan)
+        columns[f"season_{season}d"] = np.where(there, total((age <= 365) & (age > 365 - season)), np.nan)
     mean = total(value) / some
     spread = np.sqrt(np.maximum(total(value * value) / some - mean * mean, 0))
     largest = np.full(n, np.nan)
     largest[row] = -np.inf
     np.maximum.at(largest, row, value)
-    found |= {
+    columns |= {
         "amount": total(value),
         "amount_mean": mean,
         "amount_largest": largest,
@@ -187,8 +187,8 @@ def _occasions(lines: _Lines, now: Array, n: int) -> dict[str, Array]:
         "weekend_share": total((day + 3) % 7 >= 5) / some,
     }
     for window in MONEY_WINDOWS:
-        found[f"amount_{window}d"] = total(value * (age < window))
-    return found
+        columns[f"amount_{window}d"] = total(value * (age < window))
+    return columns
 
 
 def _gaps(row: Array, age: Array, recency: Array, n: int) -> dict[str, Array]:
@@ -290,8 +290,8 @@ def _at(values: Array, index: Array) -> Array:
 
 
 def _share(part: Array, whole: Array) -> Array:
-    found: Array = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-    return found
+    share: Array = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return share
 
 
 def _entropy(row: Array, value: Array, n: int) -> Array:
@@ -300,8 +300,8 @@ def _entropy(row: Array, value: Array, n: int) -> Array:
     whole = np.bincount(owner, counts, minlength=n)
     share = counts / np.maximum(whole[owner], 1)
     entropy = np.bincount(owner, -share * np.log(share), minlength=n)
-    found: Array = np.where(whole > 0, entropy, np.nan)
-    return found
+    values: Array = np.where(whole > 0, entropy, np.nan)
+    return values
 
 
 def _pairs(row: Array, value: Array) -> tuple[Array, Array]:

@@ -16,8 +16,8 @@ def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "NDArray[An
     import numpy as np
 
     steps = int((end - event - 1).max(initial=0))
-    found: NDArray[Any] = np.asarray(split.quantity[event[:, None] + np.arange(1, steps + 1)], np.float64)
-    return found
+    units: NDArray[Any] = np.asarray(split.quantity[event[:, None] + np.arange(1, steps + 1)], np.float64)
+    return units
 
 
 HEAD = Head(

@@ -28,5 +28,5 @@ def rises(before: "NDArray[Any]", forecast: "NDArray[Any]") -> "NDArray[Any]":
     from scipy import stats
 
     mean, deviation = total(forecast)
-    found: NDArray[Any] = stats.norm.cdf((mean - np.nansum(before, 1)) / np.maximum(deviation, 1e-9))
-    return found
+    probability: NDArray[Any] = stats.norm.cdf((mean - np.nansum(before, 1)) / np.maximum(deviation, 1e-9))
+    return probability

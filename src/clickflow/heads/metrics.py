@@ -82,14 +82,14 @@ def of(kind: Kind, name: str) -> Metric | None:
 
 def by_row(kind: Kind, name: str) -> bool:
     """Whether the kind has such a metric, and it is a mean over rows."""
-    found = of(kind, name)
-    return found is not None and found.by_row
+    metric = of(kind, name)
+    return metric is not None and metric.by_row
 
 
 def sign(kind: Kind, name: str) -> int:
     """1 where more is better, -1 where less is."""
-    found = of(kind, name)
-    return -1 if found is not None and found.less_is_better else 1
+    metric = of(kind, name)
+    return -1 if metric is not None and metric.less_is_better else 1
 
 
 def names(kind: Kind, cutoffs: Sequence[int], budgets: Sequence[float] = (), *, rows: bool = False) -> Iterator[str]:
@@ -107,5 +107,5 @@ def at_budget(name: str, share: float) -> str:
 
 def budget_of(name: str) -> float | None:
     """The share of the rows that a metric is of; None where it is of all."""
-    found = re.fullmatch(r"\w+@(\d+(?:\.\d+)?)%", name)
-    return float(found[1]) / 100 if found else None
+    match = re.fullmatch(r"\w+@(\d+(?:\.\d+)?)%", name)
+    return float(match[1]) / 100 if match else None

@@ -62,14 +62,14 @@ class Output:
 
 def every() -> list[Output]:
     """All that there can be, in the order in which they are shown."""
-    found = []
+    listed = []
     for head in heads.HEADS.values():
-        found.append(Output(head.name, head))
+        listed.append(Output(head.name, head))
         if head.kind == "ranking":
-            found.append(Output(several(head.name), head, ahead=True))
+            listed.append(Output(several(head.name), head, ahead=True))
         if head.all_targets is not None:
-            found.append(Output(grouped(head.name), head, by="category"))
-    return found
+            listed.append(Output(grouped(head.name), head, by="category"))
+    return listed
 
 
 def of(names: Iterable[str]) -> list[Output]:

@@ -43,9 +43,9 @@ def bought(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":
     start = np.searchsorted(owner[kept], owner[kept])
     column = np.arange(len(kept)) - start
     some = column < MOST
-    found = np.full((len(count), MOST), NOTHING, np.int64)
-    found[owner[kept][some], column[some]] = item[kept][some]
-    return found.reshape(*event.shape, MOST)
+    items = np.full((len(count), MOST), NOTHING, np.int64)
+    items[owner[kept][some], column[some]] = item[kept][some]
+    return items.reshape(*event.shape, MOST)
 
 
 def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "Ints":

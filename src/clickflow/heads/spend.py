@@ -25,8 +25,8 @@ def targets(split: Any, event: "Ints", end: "Ints", store: Store) -> "NDArray[An
     import numpy as np
 
     before = _value_before(split, store)
-    found: NDArray[Any] = np.maximum(before[end] - before[event + 1], 0.0).round(DECIMALS)
-    return found
+    spent: NDArray[Any] = np.maximum(before[end] - before[event + 1], 0.0).round(DECIMALS)
+    return spent
 
 
 def _value_before(split: Any, store: Store) -> "NDArray[Any]":
