@@ -142,7 +142,7 @@ def test_rising_and_falling_series_are_named_and_noise_is_not() -> None:
 
 
 def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tmp_path: Path) -> None:
-    asked = verb.Asked(
+    asked = verb.Request(
         level="item",
         step="day",
         horizon=4,
@@ -171,7 +171,7 @@ def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tm
 
 
 def test_a_row_is_named_by_its_level(log: Path) -> None:
-    asked = verb.Asked(
+    asked = verb.Request(
         level="category",
         step="day",
         horizon=2,

@@ -83,13 +83,13 @@ def _errors(values: Array, ar: Mapping[int, Array], ma: Mapping[int, Array]) -> 
     longest = max(ar, default=0)
     known = np.where(np.isnan(values), np.nan, values)
     for t in range(longest, periods):
-        made = np.zeros((len(values), count))
+        predicted = np.zeros((len(values), count))
         for lag, weight in ar.items():
-            made += known[:, t - lag, None] * weight
+            predicted += known[:, t - lag, None] * weight
         for lag, weight in ma.items():
             if t >= lag:
-                made += out[t - lag] * weight
-        out[t] = np.nan_to_num(values[:, t, None] - made)
+                predicted += out[t - lag] * weight
+        out[t] = np.nan_to_num(values[:, t, None] - predicted)
     return out
 
 
@@ -116,11 +116,11 @@ def _block(values: Array, season: int, horizon: int) -> Array:
         room = np.maximum(count - order.free - 1, 1)
         score = count[:, None] * np.log(square / count[:, None] + 1e-9) + (2 * order.free * count / room)[:, None]
         at = np.argmin(score, 1)
-        found = score[np.arange(len(values)), at]
-        rows = np.flatnonzero(found < best)
+        least = score[np.arange(len(values)), at]
+        rows = np.flatnonzero(least < best)
         if not len(rows):
             continue
-        best[rows] = found[rows]
+        best[rows] = least[rows]
         own = residuals[:, rows, at[rows]]
         pick = [{lag: weight[at[rows]] for lag, weight in side.items()} for side in (ar, ma)]
         mean[rows], wide[rows] = _ahead(moved[rows], own, pick[0], pick[1], horizon)

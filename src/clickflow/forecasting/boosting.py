@@ -100,8 +100,8 @@ class Boosting:
         models = [lightgbm.Booster(model_str=text) for text in self.texts]
         out = np.stack([model.predict(features, num_threads=1) for model in models], 1) * level[:, None]
         out[:, 1:] = np.sort(out[:, 1:], 1)
-        made: Array = np.maximum(out, 0).reshape(series, self.horizon, 4)
-        return made
+        forecast: Array = np.maximum(out, 0).reshape(series, self.horizon, 4)
+        return forecast
 
 
 def fit(known: Panel, horizon: int, *, seed: int = 0, held: Lags | None = None) -> Boosting | None:

@@ -60,8 +60,8 @@ class Counts:
 
 def variance(parts: Array, mean: Array) -> Array:
     """Of counts of that mean."""
-    found: Array = parts[0] * mean + parts[1] * mean**2
-    return found
+    variance: Array = parts[0] * mean + parts[1] * mean**2
+    return variance
 
 
 def errors(held: Lags) -> tuple[Array, Array]:

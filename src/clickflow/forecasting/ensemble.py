@@ -125,13 +125,13 @@ class Preset:
         """What each method forecasts, [k, s, h, 4]."""
         return candidates(known, self.horizon, (self.model, self.linear, self.network), self.counts, self.methods)
 
-    def mix(self, known: Panel, made: Array) -> Array:
+    def mix(self, known: Panel, forecasts: Array) -> Array:
         """The methods' forecasts [k, s, h, 4] of `known` to one."""
-        out = np.empty(made.shape[1:])
+        out = np.empty(forecasts.shape[1:])
         of = groups(known)
         for number, group in enumerate(GROUPS):
             rows = np.flatnonzero(of == number)
-            out[rows] = spread_out(mixed(self.weights[group], made[:, rows]), self.spread[group])
+            out[rows] = spread_out(mixed(self.weights[group], forecasts[:, rows]), self.spread[group])
         out[np.nansum(np.abs(known.values), 1) == 0] = 0.0  # never sold: a trace above 0 would never hold
         return rounded(out) if self.whole else out
 
@@ -190,7 +190,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
         ), counts.fit(panel, held=held)
 
     origins, (last, about) = backtests(known, horizon), learn(known)
-    early, then = learn(asked_at(known, origins[0])) if origins else (last, about)
+    early, then = learn(as_of(known, origins[0])) if origins else (last, about)
     about = about if then else None
     model, line, net = last = _both(last, early)
     learned = (name for name, each in zip((*LEARNED, COUNTS), (*last, about), strict=True) if each)
@@ -201,7 +201,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     half, power = ALONE[known.step]
     several = apart**power / (apart**power + half**power)
     wide = (apart / (apart + SPREAD_ALONE[known.step])) ** 2
-    tried = [_asked(known, origin, horizon, early, then if about else None, methods) for origin in origins]
+    tried = [_backtest(known, origin, horizon, early, then if about else None, methods) for origin in origins]
     for number, group in enumerate(GROUPS):
         picked = [(actual[of == number], forecasts[:, of == number]) for actual, forecasts, of in tried]
         if sum(len(actual) for actual, _ in picked) < 5:
@@ -237,7 +237,7 @@ def _both(late: Learned, early: Learned) -> Learned:
     return model if then[0] else None, line if then[1] else None, net if then[2] else None
 
 
-def asked_at(known: Panel, origin: int) -> Panel:
+def as_of(known: Panel, origin: int) -> Panel:
     """What was known at `origin`, read with the season of `known` where it was as long as that: weights are of methods
     that read a season or not as they will.
     """
@@ -245,11 +245,11 @@ def asked_at(known: Panel, origin: int) -> Panel:
     return replace(before, cycle=known.season) if before.periods > known.season + 2 else before
 
 
-def _asked(
+def _backtest(
     known: Panel, origin: int, horizon: int, learned: Learned, about: Counts | None, methods: tuple[str, ...]
 ) -> tuple[Array, Array, Array]:
     """What came [s, h], what each method said [k, s, h, 4], and the groups [s], as of an origin."""
-    before = asked_at(known, origin)
+    before = as_of(known, origin)
     actual = known.following(origin, horizon)
     return actual, candidates(before, horizon, learned, about, methods), groups(before)
 
@@ -260,16 +260,16 @@ def _prior(group: str, methods: tuple[str, ...]) -> Array:
     return prior
 
 
-def mixed(weights: Array, made: Array) -> Array:
+def mixed(weights: Array, forecasts: Array) -> Array:
     """The weighted mean of forecasts [k, s, h, 4] by weights [4, k]; quantiles in order."""
-    out: Array = np.zeros(made.shape[1:])
-    for weight, each in zip(weights.T, made, strict=True):  # in this order, however many series there are
+    out: Array = np.zeros(forecasts.shape[1:])
+    for weight, each in zip(weights.T, forecasts, strict=True):  # in this order, however many series there are
         out += weight * each
     out[..., 1:] = np.sort(out[..., 1:], -1)
     return out
 
 
-def fit_weights(actual: Array, made: Array, prior: Array, several: float) -> Array:
+def fit_weights(actual: Array, forecasts: Array, prior: Array, several: float) -> Array:
     """Weights [4, k], none negative and 1 together, of least quantile loss, drawn to the prior where little is known.
 
     Those of a level are drawn to those that serve all levels; the mean has the median's. `several`: how much is known
@@ -277,7 +277,7 @@ def fit_weights(actual: Array, made: Array, prior: Array, several: float) -> Arr
     """
     known = ~np.isnan(actual)
     truth = actual[known]
-    said = made[:, known][..., 1:]  # [k, n, 3]
+    said = forecasts[:, known][..., 1:]  # [k, n, 3]
     levels = np.array(LEVELS)
     share = several * len(actual) / (len(actual) + TRUST)
     shared = share * _search(truth, said, levels, prior) + (1 - share) * prior
@@ -306,8 +306,8 @@ def _search(truth: Array, said: Array, levels: Array, start: Array) -> Array:
         weight /= weight.sum()
         if step >= STEPS // 2:
             average += weight
-    found: Array = average / average.sum()
-    return found
+    weights: Array = average / average.sum()
+    return weights
 
 
 def spread_out(forecast: Array, factors: Array) -> Array:

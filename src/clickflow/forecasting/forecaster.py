@@ -92,8 +92,8 @@ def facts(split: Any, sequences: Array, column: str, step: Step) -> tuple[Array,
     """Of some sequences [n]: what MASE divides their errors by, and their group, an index of `ensemble.GROUPS`."""
     scale, group = np.ones(split.n_sequences), np.zeros(split.n_sequences, np.int64)
     for each in origins(split, column, step, sequences):
-        found = naive_error(each.panel.values, each.panel.season)
-        scale[each.sequences] = np.where(np.isnan(found), NEVER_CHANGED, found)
+        error = naive_error(each.panel.values, each.panel.season)
+        scale[each.sequences] = np.where(np.isnan(error), NEVER_CHANGED, error)
         group[each.sequences] = ensemble.groups(each.panel)
     return scale[sequences], group[sequences]
 
@@ -209,8 +209,8 @@ def fit(split: Any, column: str, step: Step, horizon: int, seed: int, network: b
 def odds(yes: Array) -> Array:
     """The log-odds of probabilities, none surer than `SUREST`."""
     kept = np.clip(yes, 1 - SUREST, SUREST)
-    found: Array = np.log(kept / (1 - kept))
-    return found
+    log_odds: Array = np.log(kept / (1 - kept))
+    return log_odds
 
 
 def calibrate(yes: Array, came: Array) -> tuple[float, float]:
@@ -227,24 +227,24 @@ def calibrate(yes: Array, came: Array) -> tuple[float, float]:
     return round(float(pair[0]), 9), round(float(pair[1]), 9)
 
 
-def kin(preset: Preset, panel: Panel, parent: Array, made: Array) -> dict[Any, Array]:
+def kin(preset: Preset, panel: Panel, parent: Array, forecasts: Array) -> dict[Any, Array]:
     """By `parent` [s] the mean forecast a period [4] of its series that are not young, without the season, of forecasts
     [s, h, 4]; a parent that is empty, or 0, is none.
     """
     old = panel.periods - panel.first >= SHORT[panel.step]
-    plain = made / _season(preset, panel, made.shape[1])
+    plain = forecasts / _season(preset, panel, forecasts.shape[1])
     return {of: plain[old & (parent == of)].mean((0, 1)) for of in np.unique(parent[old]).tolist() if of}
 
 
-def young(preset: Preset, panel: Panel, parent: Array, made: Array, of: Mapping[Any, Array]) -> Array:
+def young(preset: Preset, panel: Panel, parent: Array, forecasts: Array, of: Mapping[Any, Array]) -> Array:
     """Forecasts [s, h, 4] of young series drawn to their kin's, `of` their `parent` [s], the more so the younger."""
-    age, out, least = panel.periods - panel.first, made.copy(), SHORT[panel.step]
-    season = _season(preset, panel, made.shape[1])
+    age, out, least = panel.periods - panel.first, forecasts.copy(), SHORT[panel.step]
+    season = _season(preset, panel, forecasts.shape[1])
     for row in np.flatnonzero(age < least):
         level = of.get(parent[row].item())
         if level is not None:
             share = age[row] / (age[row] + least)
-            out[row] = share * made[row] + (1 - share) * level * season
+            out[row] = share * forecasts[row] + (1 - share) * level * season
     return out
 
 

@@ -40,8 +40,8 @@ def _best(values: Array, horizon: int, methods: list[Callable[[Array], Array]]) 
     error = errors[chosen, rows]
     weight = (1 - FORGET) ** np.arange(values.shape[1])[::-1] * ~np.isnan(error)
     variance = np.nansum(weight * error**2, 1) / np.maximum(weight.sum(1), 1e-9)
-    made_of = negative_binomial(mean, variance)
-    return np.repeat(made_of[:, None, :], horizon, 1)
+    ahead = negative_binomial(mean, variance)
+    return np.repeat(ahead[:, None, :], horizon, 1)
 
 
 def negative_binomial(mean: Array, variance: Array) -> Array:

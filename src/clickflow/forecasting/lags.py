@@ -86,8 +86,8 @@ class Lags:
             mean = (self.sums[rows, np.maximum(high, 0)] - self.sums[rows, low]) / np.maximum(high - low, 1)
             sold += np.where(there, self.panel.values[rows, np.maximum(at, 0)], 0.0)
             usual += np.where(there, mean, 0.0)
-        found: Array = np.divide(sold, usual, out=np.full(len(rows), np.nan), where=usual > 0)
-        return found
+        ratio: Array = np.divide(sold, usual, out=np.full(len(rows), np.nan), where=usual > 0)
+        return ratio
 
     def seasonal(self, rows: Array, origins: Array, target: Array) -> Array:
         """`ratio` of the target times the level of the last quarter of a season without its own; NaN as there."""

@@ -80,8 +80,8 @@ def _factors(values: Array, season: int, shared: Array | None) -> Array:
     shared = _shared(own, moving) if shared is None else shared
     cycles = there.sum(1, keepdims=True) / season
     share = cycles / (cycles + CYCLES)
-    found = share * np.where(moving > 0, own / np.maximum(moving, 1e-9), shared) + (1 - share) * shared
-    factors: Array = np.maximum(found / np.maximum(found.mean(1, keepdims=True), 1e-9), LEAST_FACTOR)
+    raw = share * np.where(moving > 0, own / np.maximum(moving, 1e-9), shared) + (1 - share) * shared
+    factors: Array = np.maximum(raw / np.maximum(raw.mean(1, keepdims=True), 1e-9), LEAST_FACTOR)
     return factors
 
 
@@ -127,14 +127,14 @@ def _quantiles(errors: Array, origins: Array) -> Array:
     count = np.maximum((~np.isnan(errors)).sum(1), 1)
     held = np.nan_to_num(np.sort(errors, 1))  # what is not known comes last
     rows = np.arange(len(held))
-    found = []
+    quantiles = []
     for level in LEVELS:
         place = level * (count - 1)
         under = place.astype(np.int64)
         over = np.minimum(under + 1, count - 1)
-        found.append(held[rows, under] + (place - under) * (held[rows, over] - held[rows, under]))
+        quantiles.append(held[rows, under] + (place - under) * (held[rows, over] - held[rows, under]))
     deviation = np.sqrt(np.nansum(errors**2, 1) / count)
     share = (origins / (origins + TRUST))[:, None]
-    both: Array = share * np.stack(found, 1) + (1 - share) * deviation[:, None] * np.array(NORMAL)
+    both: Array = share * np.stack(quantiles, 1) + (1 - share) * deviation[:, None] * np.array(NORMAL)
     both.sort(axis=1)
     return both

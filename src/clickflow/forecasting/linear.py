@@ -54,8 +54,8 @@ class Linear:
             out[:, at, 0] = mean
             out[:, at, 1:] = mean[:, None] + size[:, None] * self.weights["quantiles"][at]
         out[..., 1:] = np.sort(out[..., 1:], -1)
-        made: Array = np.maximum(out, 0) * level[:, None]
-        return made
+        forecast: Array = np.maximum(out, 0) * level[:, None]
+        return forecast
 
 
 def read(held: Lags, rows: Array, origins: Array, step: int) -> tuple[Array, Array]:
@@ -108,8 +108,8 @@ def calendar(panel: Panel, at: Array) -> list[Array]:
 
 def sizes(spread: Array, weights: Array) -> Array:
     """How large errors are, over the level [n]: never less than a fifth of that of the steps before."""
-    found: Array = np.maximum((spread * weights).sum(1), 0.2 * spread[:, 1] + 1e-3)
-    return found
+    size: Array = np.maximum((spread * weights).sum(1), 0.2 * spread[:, 1] + 1e-3)
+    return size
 
 
 def fit(known: Panel, horizon: int, *, seed: int = 0, held: Lags | None = None) -> Linear | None:
@@ -170,13 +170,13 @@ def _ridge(features: Array, target: Array, weight: Array) -> Array:
     over = features / scale
     penalty = np.full(features.shape[1], RIDGE)
     square = (over * weight[:, None]).T @ over + np.diag(penalty)
-    found: Array = np.linalg.solve(square, (over * weight[:, None]).T @ target) / scale
-    return found
+    weights: Array = np.linalg.solve(square, (over * weight[:, None]).T @ target) / scale
+    return weights
 
 
 def quantiles(ratio: Array, weight: Array) -> Array:
     """`LEVELS` of values [n] that weigh so much, [3]."""
     order = np.argsort(ratio, kind="stable")
     share = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
-    found: Array = np.interp(LEVELS, share, ratio[order])
-    return found
+    quantile: Array = np.interp(LEVELS, share, ratio[order])
+    return quantile

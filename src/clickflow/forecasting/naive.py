@@ -44,8 +44,8 @@ def window(known: Panel, horizon: int, widths: Mapping[Step, int] = WINDOW, name
     level = values / np.maximum(by[:, ago % 7], LEAST_FACTOR)
     levels = np.nanquantile(level, (0.1, 0.5, 0.9), axis=1)
     out = np.stack([np.nanmean(level, 1), *levels], 1)[:, None, :] * by[:, np.arange(horizon) % 7, None]
-    made: Array = np.maximum(out, 0)
-    return made
+    forecast: Array = np.maximum(out, 0)
+    return forecast
 
 
 def short_window(known: Panel, horizon: int) -> Array:

@@ -17,7 +17,7 @@ def of(known: Panel) -> Shared:
     """That of a panel; what it says already where it says it."""
     if known.shared is not None:
         return known.shared
-    found = {
+    factors_of = {
         "window": naive.usual(known, naive.WINDOW),
         "short_window": naive.usual(known, naive.SHORT_WINDOW),
         "seasonal_level": level.usual(known),
@@ -28,5 +28,5 @@ def of(known: Panel) -> Shared:
         season=known.season,
         annual=lags.annual(known),
         priced=known.price is not None,
-        factors={name: np.roll(factors, known.periods) for name, factors in found.items()},
+        factors={name: np.roll(factors, known.periods) for name, factors in factors_of.items()},
     )

@@ -73,8 +73,8 @@ class Smoothed:
         damped = DAMPING * (1 - DAMPING**steps) / (1 - DAMPING)
         at = origins - 1
         slot = (at + steps) % self.season.shape[2]
-        found: Array = self.level[rows, at] + damped * self.trend[rows, at] + self.season[rows, at, slot]
-        return found
+        ahead: Array = self.level[rows, at] + damped * self.trend[rows, at] + self.season[rows, at, slot]
+        return ahead
 
 
 def smooth(values: Array, season: int) -> Smoothed:
@@ -192,6 +192,6 @@ def _forecast(values: Array, season: int, horizon: int, log: Array | None = None
     wide = deviation[:, None] * deviations(fit.chosen, season, horizon)
     if log is None:
         return forecast(mean, wide, shape), np.nanmean(fit.errors**2, 1)
-    made = np.expm1(np.clip(forecast(mean, wide, shape), 0, 60))
-    made[..., 0] = np.expm1(np.minimum(mean + np.minimum(wide, 1) ** 2 / 2, 60))
-    return np.maximum(made, 0), np.nanmean((log - np.expm1(np.minimum(values - fit.errors, 60))) ** 2, 1)
+    units = np.expm1(np.clip(forecast(mean, wide, shape), 0, 60))
+    units[..., 0] = np.expm1(np.minimum(mean + np.minimum(wide, 1) ** 2 / 2, 60))
+    return np.maximum(units, 0), np.nanmean((log - np.expm1(np.minimum(values - fit.errors, 60))) ** 2, 1)

@@ -23,9 +23,9 @@ def standardised(errors: Array) -> tuple[Array, Array]:
     deviation = np.sqrt(square / np.maximum(count, 1))
     ratio = errors / np.maximum(deviation, 1e-12)[:, None]
     filled = np.where(count[:, None] > 0, ratio, 0.0)
-    found = np.nanquantile(filled, (0.1, 0.5, 0.9), axis=1).T
+    shape = np.nanquantile(filled, (0.1, 0.5, 0.9), axis=1).T
     share = (count / (count + TRUST))[:, None]
-    return deviation, share * found + (1 - share) * np.array(NORMAL)
+    return deviation, share * shape + (1 - share) * np.array(NORMAL)
 
 
 def forecast(mean: Array, deviation: Array, shape: Array) -> Array:

@@ -53,9 +53,9 @@ def factors(values: Array, season: int) -> Array:
     error = np.sqrt((1 + 2 * (auto[:, :-1] ** 2).sum(1)) / np.maximum(count, 1))
     own, moving, _ = place_sums(values, season)
     seasonal = (np.abs(auto[:, -1]) > SURE * error) & (count >= 2 * season) & (moving > 0).all(1)
-    found = own / np.maximum(moving, 1e-9)
-    found = np.maximum(found / np.maximum(found.mean(1, keepdims=True), 1e-9), LEAST_FACTOR)
-    return np.where(seasonal[:, None], found, none)
+    raw = own / np.maximum(moving, 1e-9)
+    raw = np.maximum(raw / np.maximum(raw.mean(1, keepdims=True), 1e-9), LEAST_FACTOR)
+    return np.where(seasonal[:, None], raw, none)
 
 
 def _lines(plain: Array, first: Array, horizon: int) -> tuple[Array, Array]:

@@ -28,8 +28,8 @@ BEFORE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked."""
+class Request:
+    """What is to be forecast, and for which orders."""
 
     level: Level
     step: Step
@@ -42,40 +42,40 @@ class Asked:
     costs: Costs
 
 
-def run(params: Params, paths: Paths, asked: Asked, *, out: Path | None, top: int, as_json: bool) -> None:
+def run(params: Params, paths: Paths, request: Request, *, out: Path | None, top: int, as_json: bool) -> None:
     """Forecast what follows the log, write it to `out`, and say the largest. Raises UsageError, DataError."""
-    asked.costs.service_level  # noqa: B018  # raises before anything is read
-    _check(out, asked)
+    request.costs.service_level  # noqa: B018  # raises before anything is read
+    _check(out, request)
     integrity.verify(paths.events, home=paths.home)
-    held = shop.series(paths.events, asked.level, asked.step, asked.least_sales)
-    _told(held, asked)
-    found, before = forecast(held, asked, params.seed), past(held.panel, asked, params.seed)
+    held = shop.series(paths.events, request.level, request.step, request.least_sales)
+    _warn(held, request)
+    rows, before = forecast(held, request, params.seed), past(held.panel, request, params.seed)
     if before is not None and trend.refuted(**before["trend"]["preset"]):
-        found = [row | {"trend": "not sure"} for row in found]
-    result = {"kind": KIND, **_card(held, asked), "past": before, "series": found[:top]}
+        rows = [row | {"trend": "not sure"} for row in rows]
+    result = {"kind": KIND, **_card(held, request), "past": before, "series": rows[:top]}
     if out is not None:
         with replacing(out, seal=integrity.seal) as fresh:
-            _write(fresh, held, found, {key: value for key, value in result.items() if key != "series"})
+            _write(fresh, held, rows, {key: value for key, value in result.items() if key != "series"})
     console.emit(result, as_json=as_json, text=lambda: _table(result))
 
 
-def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
+def forecast(held: Series, request: Request, seed: int) -> list[dict[str, Any]]:
     """A row a series, the largest first: units ahead by period, order advice, trend."""
-    preset = ensemble.fit(held.panel, asked.horizon, seed=seed)
+    preset = ensemble.fit(held.panel, request.horizon, seed=seed)
     forecasts = preset.forecast(held.panel)
-    if asked.level == "item":
+    if request.level == "item":
         parent = np.array(held.parent)
         forecasts = forecaster.young(
             preset, held.panel, parent, forecasts, forecaster.kin(preset, held.panel, parent, forecasts)
         )
-    level = asked.costs.service_level
-    order = stock.advice(forecasts, lead_time=asked.lead_time, every=asked.every, service_level=level)
+    level = request.costs.service_level
+    order = stock.advice(forecasts, lead_time=request.lead_time, every=request.every, service_level=level)
     moving = trend.forecast_trend(held.panel, forecasts)
     mean, _ = stock.total(forecasts)
     return [
         {
-            asked.level: held.panel.ids[row],
-            **({"category": held.parent[row] or None} if asked.level == "item" else {}),
+            request.level: held.panel.ids[row],
+            **({"category": held.parent[row] or None} if request.level == "item" else {}),
             "expected": round(float(mean[row]), 2),
             "periods": [
                 dict(zip(("expected", "low_10", "middle", "high_90"), map(float, period.round(2)), strict=True))
@@ -91,36 +91,36 @@ def forecast(held: Series, asked: Asked, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def past(held: Panel, asked: Asked, seed: int) -> dict[str, Any] | None:
+def past(held: Panel, request: Request, seed: int) -> dict[str, Any] | None:
     """How good the same forecasts were at the last origins, beside the local methods; None where nothing is asked.
 
     `stock_costs`: a stock for the whole horizon at the service level, by the preset, and by what was sold in as many
     periods just before. `trend`: directions named, and how many of them came true.
     """
-    at = [held.periods - asked.horizon * number for number in range(asked.origins, 0, -1)]
-    at = [origin for origin in at if origin >= shop.LEAST[asked.step]]
+    at = [held.periods - request.horizon * number for number in range(request.origins, 0, -1)]
+    at = [origin for origin in at if origin >= shop.LEAST[request.step]]
     if not at:
         return None
     actual, scale, forecasts = [], [], {name: [] for name in ("preset", *LOCAL)}  # type: ignore[var-annotated]
     costs, named = {"preset": 0.0, "as_before": 0.0}, {"preset": [0, 0], "moving_average": [0, 0]}
     for origin in at:
-        known, after = held.before(origin), held.following(origin, asked.horizon)
-        preset = ensemble.fit(known, asked.horizon, seed=seed).forecast(known)
+        known, after = held.before(origin), held.following(origin, request.horizon)
+        preset = ensemble.fit(known, request.horizon, seed=seed).forecast(known)
         actual.append(after)
         scale.append(scores.naive_error(known.values, known.season))
         forecasts["preset"].append(preset)
         for name, method in LOCAL.items():
-            forecasts[name].append(method(known, asked.horizon))
+            forecasts[name].append(method(known, request.horizon))
         stocks = {
-            "preset": stock.enough(preset, asked.costs.service_level),
-            "as_before": np.nansum(known.values[:, -asked.horizon :], 1),
+            "preset": stock.enough(preset, request.costs.service_level),
+            "as_before": np.nansum(known.values[:, -request.horizon :], 1),
         }
         trends = {
             "preset": trend.forecast_trend(known, preset),
-            "moving_average": trend.moving_average(known, asked.horizon),
+            "moving_average": trend.moving_average(known, request.horizon),
         }
         for name, units in stocks.items():
-            costs[name] += stock.cost(after, units, asked.costs)
+            costs[name] += stock.cost(after, units, request.costs)
         for name, moving in trends.items():
             named[name] = [a + b for a, b in zip(named[name], trend.precision(moving, known, after), strict=True)]
     truth, scales = np.concatenate(actual), np.concatenate(scale)
@@ -134,30 +134,30 @@ def past(held: Panel, asked: Asked, seed: int) -> dict[str, Any] | None:
     }
 
 
-def _told(held: Series, asked: Asked) -> None:
+def _warn(held: Series, request: Request) -> None:
     """What is not in the series, where people look."""
     for count, what in (
         (
             held.units_of_the_open_period,
-            f"units of the {asked.step} in which the log ends are left out: it may not be over",
+            f"units of the {request.step} in which the log ends are left out: it may not be over",
         ),
-        (held.units_without_key, f"units bought of no {asked.level} are in no series"),
-        (held.series_of_few_sales, f"series of fewer than {asked.least_sales} days with sales are not forecast"),
+        (held.units_without_key, f"units bought of no {request.level} are in no series"),
+        (held.series_of_few_sales, f"series of fewer than {request.least_sales} days with sales are not forecast"),
     ):
         if count:
             console.say(f"warning {count:,} {what}")
 
 
-def _card(held: Series, asked: Asked) -> dict[str, Any]:
+def _card(held: Series, request: Request) -> dict[str, Any]:
     return {
-        "level": asked.level,
-        "step": asked.step,
-        "horizon": asked.horizon,
+        "level": request.level,
+        "step": request.step,
+        "horizon": request.horizon,
         "from": str(held.ends),
         "count": len(held.panel.values),
-        "service_level": round(asked.costs.service_level, 4),
-        "lead_time": asked.lead_time,
-        "periods_between_orders": asked.every,
+        "service_level": round(request.costs.service_level, 4),
+        "lead_time": request.lead_time,
+        "periods_between_orders": request.every,
         "left_out": {
             "units_of_the_open_period": held.units_of_the_open_period,
             "units_without_key": held.units_without_key,
@@ -167,19 +167,19 @@ def _card(held: Series, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _check(out: Path | None, asked: Asked) -> None:
+def _check(out: Path | None, request: Request) -> None:
     """Raise UsageError before anything is read."""
-    if asked.lead_time + asked.every > asked.horizon:
+    if (together := request.lead_time + request.every) > request.horizon:
         raise UsageError(
-            f"--lead-time and --every are {asked.lead_time + asked.every} periods together, --horizon {asked.horizon}",
+            f"--lead-time and --every are {together} periods together, --horizon {request.horizon}",
             kept="nothing was run",
-            next_step=f"ask for a longer --horizon, or for a shorter --lead-time and --every (in {asked.step}s)",
+            next_step=f"ask for a longer --horizon, or for a shorter --lead-time and --every (in {request.step}s)",
         )
     if out is not None:
         check_folder(out, KIND, "forecasts")
 
 
-def _write(folder: Path, held: Series, found: list[dict[str, Any]], card: dict[str, Any]) -> None:
+def _write(folder: Path, held: Series, rows_of_series: list[dict[str, Any]], card: dict[str, Any]) -> None:
     """forecasts.parquet (a row a series and period), sold.parquet (the same of the periods before), stock.parquet (a
     row a series), card.json.
     """
@@ -190,7 +190,7 @@ def _write(folder: Path, held: Series, found: list[dict[str, Any]], card: dict[s
     days = held.panel.dates(np.arange(card["horizon"]) + held.panel.periods)
     rows = [
         {level: row[level], "period": str(day), **period}
-        for row in found
+        for row in rows_of_series
         for day, period in zip(days, row["periods"], strict=True)
     ]
     parquet.write_table(pa.Table.from_pylist(rows), folder / "forecasts.parquet")
@@ -203,7 +203,7 @@ def _write(folder: Path, held: Series, found: list[dict[str, Any]], card: dict[s
         "units": held.panel.values[:, first:][known],
     }
     parquet.write_table(pa.table(sold), folder / "sold.parquet")
-    plain = [{name: value for name, value in row.items() if name != "periods"} for row in found]
+    plain = [{name: value for name, value in row.items() if name != "periods"} for row in rows_of_series]
     parquet.write_table(pa.Table.from_pylist(plain), folder / "stock.parquet")
     write_json(folder / CARD, card)
 

@@ -90,7 +90,7 @@ def demand(
     from clickflow.forecasting import verb
     from clickflow.forecasting.stock import Costs
 
-    asked = verb.Asked(
+    request = verb.Request(
         level=level,  # type: ignore[arg-type]
         step=step,  # type: ignore[arg-type]
         horizon=horizon,
@@ -100,7 +100,7 @@ def demand(
         every=every,
         costs=Costs(short=cost_short, left=cost_left),
     )
-    verb.run(params, paths, asked, out=out, top=top, as_json=as_json)
+    verb.run(params, paths, request, out=out, top=top, as_json=as_json)
 
 
 @app.command(rich_help_panel=DATA)
