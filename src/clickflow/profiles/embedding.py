@@ -74,8 +74,8 @@ class Customers:
 
     def column(self, name: str) -> Floats:
         """One feature [N]."""
-        found: Floats = self.values[:, features.names(UNIT).index(name)]
-        return found
+        column: Floats = self.values[:, features.names(UNIT).index(name)]
+        return column
 
     def take(self, rows: Ints) -> "Customers":
         """Some of them; the same one more than once, where they are drawn."""
@@ -143,15 +143,15 @@ class Embedding:
 
     def standing(self, customers: Customers) -> Floats:
         """[N, B] the standardised behaviour, 0 (the mean) where a value does not exist."""
-        found = (_logs(customers, self.behaviour) - self.mean) / self.deviation
-        return np.asarray(np.nan_to_num(np.clip(found, -LIMIT, LIMIT)))
+        standing = (_logs(customers, self.behaviour) - self.mean) / self.deviation
+        return np.asarray(np.nan_to_num(np.clip(standing, -LIMIT, LIMIT)))
 
     def tastes(self, customers: Customers) -> Floats:
         """[N, T]; zeros of somebody who has nothing that is known."""
         rows = _weighted(customers.seen, self.weight)
         there = np.diff(rows.indptr) > 0
-        found: Floats = np.where(there[:, None], (rows @ self.direction - self.middle) * self.scale, 0.0)
-        return found
+        tastes: Floats = np.where(there[:, None], (rows @ self.direction - self.middle) * self.scale, 0.0)
+        return tastes
 
     def of(self, customers: Customers) -> Floats:
         """[N, B + T]."""
@@ -215,7 +215,7 @@ def similar(embedded: Floats, rows: Ints, count: int) -> tuple[Ints, Floats]:
     length = np.linalg.norm(embedded, axis=1, keepdims=True)
     unit = embedded / np.maximum(length, 1e-12)
     count = min(count, len(unit) - 1)
-    found, cosines = np.empty((len(rows), count), np.int64), np.empty((len(rows), count))
+    nearest, cosines = np.empty((len(rows), count), np.int64), np.empty((len(rows), count))
     block = max(1, BLOCK // len(unit))
     for start in range(0, len(rows), block):
         own = rows[start : start + block]
@@ -223,6 +223,6 @@ def similar(embedded: Floats, rows: Ints, count: int) -> tuple[Ints, Floats]:
         away[np.arange(len(own)), own] = np.inf
         some = np.sort(np.argpartition(away, min(count, len(unit) - 1), axis=1)[:, :count], axis=1)
         order = np.argsort(np.take_along_axis(away, some, axis=1), axis=1, kind="stable")
-        found[start : start + block] = np.take_along_axis(some, order, axis=1)
-        cosines[start : start + block] = -np.take_along_axis(away, found[start : start + block], axis=1)
-    return found, cosines
+        nearest[start : start + block] = np.take_along_axis(some, order, axis=1)
+        cosines[start : start + block] = -np.take_along_axis(away, nearest[start : start + block], axis=1)
+    return nearest, cosines

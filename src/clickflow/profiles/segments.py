@@ -112,7 +112,7 @@ def _rank(known: Floats, own: Floats) -> Floats:
 def standings(customers: Customers, segment: Ints, count: int) -> list[Mapping[str, float]]:
     """Of each segment the rank (0 to 1) of its median customer among all, by feature, and the median of purchases."""
     names = ("recency_days", "tenure_days", "purchases", "amount", "amount_mean")
-    found: list[Mapping[str, float]] = []
+    standings: list[Mapping[str, float]] = []
     for each in range(count):
         rows = np.flatnonzero(segment == each)
         own = {
@@ -121,5 +121,5 @@ def standings(customers: Customers, segment: Ints, count: int) -> list[Mapping[s
             if len(rows)
         }
         once = float(np.median(customers.column("purchases")[rows])) if len(rows) else 0.0
-        found.append({**own, "bought": once})
-    return found
+        standings.append({**own, "bought": once})
+    return standings

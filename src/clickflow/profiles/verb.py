@@ -83,12 +83,12 @@ def run(
     if user is not None:
         visit = visits.find(params, paths, store, "user", user)
     with console.progress("profiling", None):
-        found = find(store, card, count, params.seed)
+        profiles = find(store, card, count, params.seed)
     language = params.evaluation.language
-    result = _card(found, card, store)
-    for note in notes(found):
+    result = _card(profiles, card, store)
+    for note in notes(profiles):
         console.say(f"warning {note}")
-    held = refused(params.gate.profiles, found.stability, found.compared)
+    held = refused(params.gate.profiles, profiles.stability, profiles.compared)
     if out is not None and held:
         raise DataError(
             f"the segments are held: {'; '.join(held)}",
@@ -96,16 +96,16 @@ def run(
             next_step="ask for fewer (--segments), take a longer log, or change gate.profiles in params.yaml",
         )
     if user is not None:
-        rows = np.flatnonzero(found.customers.sequence == visit.index)
-        if visit.part != found.customers.part or not len(rows):
+        rows = np.flatnonzero(profiles.customers.sequence == visit.index)
+        if visit.part != profiles.customers.part or not len(rows):
             raise UsageError(
                 f"{user} is no customer as of the end of the log: no purchase in sequences.customer.active_days",
                 kept="nothing was written",
             )
-        result["customer"] = one(found, int(rows[0]), similar)
+        result["customer"] = one(profiles, int(rows[0]), similar)
     if out is not None:
         with replacing(out, seal=integrity.seal) as fresh:
-            write(fresh, found, result, similar, language)
+            write(fresh, profiles, result, similar, language)
     console.emit(result, as_json=as_json, text=lambda: _text(result, language))
 
 
@@ -132,7 +132,7 @@ def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
     named = words.names(segments.standings(now, segment, own.count))
     traits = words.traits(now, learned, segment, own.count)
     sizes = np.bincount(segment, minlength=own.count)
-    told = [
+    named_segments = [
         Segment(key, name, int(sizes[k]), round(float(sizes[k]) / len(now), 4), traits[k], seen)
         for k, ((key, name), seen) in enumerate(zip(named, worth.by_segment(judged["segments"], how), strict=True))
     ]
@@ -142,7 +142,7 @@ def find(store: Path, card: Card, count: int, seed: int) -> Profiles:
         embedded=learned.of(now),
         segment=segment,
         rfm=rfm.of(now),
-        segments=told,
+        segments=named_segments,
         compared=worth.compare(judged, how),
         stability=stability.measure(known, now, count, seed),
     )
@@ -216,21 +216,22 @@ def beside(params: Params, model: str, count: int) -> Callable[[Any, Path, "int 
     return segmented
 
 
-def one(found: Profiles, row: int, similar: int) -> dict[str, Any]:
+def one(profiles: Profiles, row: int, similar: int) -> dict[str, Any]:
     """A customer, and who is most like them; all by pseudonym."""
-    near, cosine = embeddings.similar(found.embedded, np.array([row]), similar)
-    middle = {name: float(np.nanmedian(found.customers.column(name))) for name in SHOWN}
+    near, cosine = embeddings.similar(profiles.embedded, np.array([row]), similar)
+    middle = {name: float(np.nanmedian(profiles.customers.column(name))) for name in SHOWN}
     return {
-        "user": found.customers.user[row],
-        "segment": found.segments[found.segment[row]].name,
+        "user": profiles.customers.user[row],
+        "segment": profiles.segments[profiles.segment[row]].name,
         "values": {
-            name: {"own": _number(found.customers.column(name)[row]), "all": round(middle[name], 2)} for name in SHOWN
+            name: {"own": _number(profiles.customers.column(name)[row]), "all": round(middle[name], 2)}
+            for name in SHOWN
         },
         "similar": [
             {
-                "user": found.customers.user[k],
+                "user": profiles.customers.user[k],
                 "cosine": round(float(c), 4),
-                "segment": found.segments[found.segment[k]].name,
+                "segment": profiles.segments[profiles.segment[k]].name,
             }
             for k, c in zip(near[0].tolist(), cosine[0], strict=True)
         ],
@@ -241,28 +242,28 @@ SHOWN = ("recency_days", "tenure_days", "purchases", "amount", "amount_mean")
 """What is told of one customer."""
 
 
-def notes(found: Profiles) -> list[str]:
+def notes(profiles: Profiles) -> list[str]:
     """What the table does not show by itself."""
     said = []
-    if found.stability["segments"] < UNSTABLE:
+    if profiles.stability["segments"] < UNSTABLE:
         said.append(
-            f"another sample of customers gives other segments (adjusted Rand index {found.stability['segments']:.2f}, "
-            "1 is the same): ask for fewer (--segments)"
+            "another sample of customers gives other segments (adjusted Rand index "
+            f"{profiles.stability['segments']:.2f}, 1 is the same): ask for fewer (--segments)"
         )
-    thin = [each.name["en"] for each in found.segments if each.later["later_rows"] == 0]
+    thin = [each.name["en"] for each in profiles.segments if each.later["later_rows"] == 0]
     if thin:
         said.append(f"nobody of the test part is in {', '.join(thin)}: nothing is known of what they do later")
-    if _worse_than_rfm(found.compared):
+    if _worse_than_rfm(profiles.compared):
         said.append("RFM segments say more of who comes back than these do (log loss, interval above 0)")
     return said
 
 
-def _card(found: Profiles, card: Card, store: Path) -> dict[str, Any]:
+def _card(profiles: Profiles, card: Card, store: Path) -> dict[str, Any]:
     return {
         "as_of": iso(int(np.asarray(_cut_off(store)).max())),
-        "customers": len(found.customers),
+        "customers": len(profiles.customers),
         "horizon_days": card.own_settings.get("horizon_days"),
-        "embedding": list(found.learned.names),
+        "embedding": list(profiles.learned.names),
         "segments": [
             {
                 "key": each.key,
@@ -281,10 +282,10 @@ def _card(found: Profiles, card: Card, store: Path) -> dict[str, Any]:
                 ],
                 **each.later,
             }
-            for each in found.segments
+            for each in profiles.segments
         ],
-        "compared": found.compared,
-        "stability": found.stability,
+        "compared": profiles.compared,
+        "stability": profiles.stability,
         "store_sha256": card.sha256,
     }
 
@@ -297,24 +298,24 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
 
 
-def write(folder: Path, found: Profiles, result: Mapping[str, Any], similar: int, language: str) -> None:
+def write(folder: Path, profiles: Profiles, result: Mapping[str, Any], similar: int, language: str) -> None:
     """profiles.parquet (a row a customer), segments.json, profiles.html and card.json into the existing `folder`."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    near, cosine = embeddings.similar(found.embedded, np.arange(len(found.customers)), similar)
-    users = np.asarray(found.customers.user)
-    names = [each.name[language] for each in found.segments]
+    near, cosine = embeddings.similar(profiles.embedded, np.arange(len(profiles.customers)), similar)
+    users = np.asarray(profiles.customers.user)
+    names = [each.name[language] for each in profiles.segments]
     table = pa.table(
         {
-            "user_id": pa.array(found.customers.user, pa.string()),
-            "segment": pa.array([found.segments[k].key for k in found.segment], pa.string()),
-            "segment_name": pa.array([names[k] for k in found.segment], pa.string()),
-            "rfm": pa.array(found.rfm, pa.int8()),
-            **{name: pa.array(found.customers.column(name).round(4), pa.float64()) for name in SHOWN},
+            "user_id": pa.array(profiles.customers.user, pa.string()),
+            "segment": pa.array([profiles.segments[k].key for k in profiles.segment], pa.string()),
+            "segment_name": pa.array([names[k] for k in profiles.segment], pa.string()),
+            "rfm": pa.array(profiles.rfm, pa.int8()),
+            **{name: pa.array(profiles.customers.column(name).round(4), pa.float64()) for name in SHOWN},
             "similar": pa.array(users[near].tolist(), pa.list_(pa.string())),
             "cosine": pa.array(cosine.round(4).tolist(), pa.list_(pa.float64())),
-            "embedding": pa.array(found.embedded.round(5).astype(np.float32).tolist(), pa.list_(pa.float32())),
+            "embedding": pa.array(profiles.embedded.round(5).astype(np.float32).tolist(), pa.list_(pa.float32())),
         }
     )
     parquet.write_table(table, folder / "profiles.parquet")
@@ -333,7 +334,7 @@ def page(result: Mapping[str, Any], language: str) -> str:
 
     template = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(result=result, language=language, told=_told(result))
+    return environment.from_string(template).render(result=result, language=language, credibility=_credibility(result))
 
 
 def _text(result: Mapping[str, Any], language: str) -> Any:
@@ -357,7 +358,7 @@ def _text(result: Mapping[str, Any], language: str) -> Any:
         f"{each['name'][language]}: {'; '.join(trait['words'][language] for trait in each['traits']) or '-'}"
         for each in result["segments"]
     ]
-    parts: list[Any] = [table, Text("\n".join(said) + "\n"), Text(_told(result))]
+    parts: list[Any] = [table, Text("\n".join(said) + "\n"), Text(_credibility(result))]
     if "customer" in result:
         own = result["customer"]
         people = Table(title=f"{own['user']}: {own['segment'][language]}")
@@ -380,7 +381,7 @@ def _point(value: Mapping[str, float | None], form: str) -> str:
     return "-" if value["value"] is None else format(value["value"], form)
 
 
-def _told(result: Mapping[str, Any]) -> str:
+def _credibility(result: Mapping[str, Any]) -> str:
     """How far this may be believed."""
     systems, held = result["compared"]["systems"], result["stability"]
     own, rfm = (systems[name] for name in SYSTEMS)

@@ -55,18 +55,18 @@ def names(standings: Sequence[Standing]) -> list[tuple[str, dict[str, str]]]:
         next((key, words) for key, words, fits in NAMES if fits(own)) if "purchases" in own else ("nobody", EMPTY)
         for own in standings
     ]
-    found = []
+    named = []
     for k, (key, words) in enumerate(base):
         same = [j for j, (other, _) in enumerate(base) if other == key]
         if len(same) == 1:
-            found.append((key, dict(words)))
+            named.append((key, dict(words)))
             continue
         place = sorted(same, key=lambda j: (-standings[j].get("amount_mean", 0.0), j)).index(k)
         size = 0 if place == 0 else 2 if place == len(same) - 1 else 1
         number = f" {place}" if size == 1 and len(same) > 3 else ""
         said = {tongue: f"{text}{JOIN[tongue]}{ORDERS[size][tongue]}{number}" for tongue, text in words.items()}
-        found.append((f"{key}_{place + 1}", said))
-    return found
+        named.append((f"{key}_{place + 1}", said))
+    return named
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ def traits(customers: Customers, embedding: Embedding, segment: Ints, count: int
     of_segments = []
     for each in range(count):
         rows = np.flatnonzero(segment == each)
-        told: list[Trait] = []
+        own_traits: list[Trait] = []
         away = standing[rows].mean(axis=0) - middle if len(rows) else np.zeros(len(middle))
         for k in np.argsort(-np.abs(away), kind="stable").tolist():
             name = embedding.behaviour[k]
-            if abs(away[k]) < LEAST or name not in SAID or len(told) == MOST:
+            if abs(away[k]) < LEAST or name not in SAID or len(own_traits) == MOST:
                 continue
             own, every = (_middle(customers.column(name)[which]) for which in (rows, slice(None)))
             english, chinese, form = SAID[name]
@@ -124,8 +124,8 @@ def traits(customers: Customers, embedding: Embedding, segment: Ints, count: int
                 "en": f"{english.format(texts[0])} (of all customers: {texts[1]})",
                 "zh": f"{chinese.format(texts[0])}（全部顾客：{texts[1]}）",
             }
-            told.append(Trait(name, own, every, float(away[k]), words))
-        of_segments.append(told)
+            own_traits.append(Trait(name, own, every, float(away[k]), words))
+        of_segments.append(own_traits)
     return of_segments
 
 

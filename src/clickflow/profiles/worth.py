@@ -85,10 +85,8 @@ def _lift(size: Floats, value: Floats, expected: Floats) -> Floats:
     left = TOP * size.sum(axis=1, keepdims=True) - (np.cumsum(size, axis=1) - size)
     share = np.clip(np.divide(left, size, out=np.zeros_like(size), where=size > 0), 0.0, 1.0)
     whole = value.sum(axis=1)
-    found: Floats = np.divide(
-        (share * value).sum(axis=1), whole * TOP, out=np.full(len(whole), np.nan), where=whole > 0
-    )
-    return found
+    lift: Floats = np.divide((share * value).sum(axis=1), whole * TOP, out=np.full(len(whole), np.nan), where=whole > 0)
+    return lift
 
 
 def compare(ways: Mapping[str, Judged], how: Resampling) -> dict[str, Any]:
@@ -98,16 +96,16 @@ def compare(ways: Mapping[str, Judged], how: Resampling) -> dict[str, Any]:
     drawn = np.split(bootstrap.resampled(joined, how.resamples, how.seed), _ends(rows), axis=1)
     points = {name: measures(own.sums.sum(axis=0, keepdims=True), own) for name, own in ways.items()}
     samples = {name: measures(part, ways[name]) for name, part in zip(ways, drawn, strict=True)}
-    found = {name: {m: _told(points[name][m], samples[name][m], how) for m in points[name]} for name in ways}
+    systems = {name: {m: _interval(points[name][m], samples[name][m], how) for m in points[name]} for name in ways}
     first = next(iter(ways))
     less = {
         other: {
-            m: _told(points[first][m] - points[other][m], samples[first][m] - samples[other][m], how)
+            m: _interval(points[first][m] - points[other][m], samples[first][m] - samples[other][m], how)
             for m in points[first]
         }
         for other in list(ways)[1:]
     }
-    return {"systems": found, f"{first}_less": less}
+    return {"systems": systems, f"{first}_less": less}
 
 
 def _ends(rows: Mapping[str, Floats]) -> list[int]:
@@ -125,7 +123,7 @@ def by_segment(own: Judged, how: Resampling) -> list[dict[str, Any]]:
     return [
         {
             "later_rows": int(size[k]),
-            **{name: _told(point[name][:, k], samples[name][:, k], how) for name in point},
+            **{name: _interval(point[name][:, k], samples[name][:, k], how) for name in point},
         }
         for k in range(len(size))
     ]
@@ -139,7 +137,7 @@ def _shares(totals: Floats) -> dict[str, Floats]:
     return {"came_back": back / some, "value": value / some, "lift": lift}
 
 
-def _told(point: Floats, samples: Floats, how: Resampling) -> dict[str, float | None]:
+def _interval(point: Floats, samples: Floats, how: Resampling) -> dict[str, float | None]:
     there = samples[~np.isnan(samples)]
     low, high = bootstrap.interval(there, how.confidence) if len(there) else (np.nan, np.nan)
     values = {"value": point[0], "low": low, "high": high}
