@@ -63,7 +63,7 @@ def measured(vectors: Any, queries: Any, asked: argparse.Namespace) -> dict[str,
     with tempfile.TemporaryDirectory() as scratch:
         began = time.process_time()
         table = Table(vectors, FIRST_ITEM, scan=False)
-        made, quality = near.made(table, own, asked.recall, Path(scratch, ".near-one.faiss"))
+        made, quality = near.build(table, own, asked.recall, Path(scratch, ".near-one.faiss"))
         result["approximate"] = {"seconds": round(time.process_time() - began, 1), "answers": made is not None}
         if quality is not None:
             result["approximate"] |= {"lists": quality.lists, "read": quality.read, "recall": quality.recall}

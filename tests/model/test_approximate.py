@@ -34,7 +34,7 @@ def clustered(rows: int = 20_100, columns: int = 32) -> tuple[Table, Any]:
 
 def test_an_index_finds_nearly_all_of_the_best_and_weighs_all_items(tmp_path: Path) -> None:
     table, queries = clustered()
-    made, quality = near.made(table, queries, 0.95, tmp_path / ".near-a.faiss")
+    made, quality = near.build(table, queries, 0.95, tmp_path / ".near-a.faiss")
     assert made is not None
     assert quality is not None
     rows, scores, total = made.best(queries, 20)
@@ -58,7 +58,7 @@ def test_an_index_that_finds_too_few_is_left_and_its_quality_told(tmp_path: Path
     draw = np.random.default_rng(0)
     vectors = draw.standard_normal((20_100, 32)).astype(np.float32)  # no neighbourhoods at all
     queries = draw.standard_normal((16, 32)).astype(np.float32)
-    made, quality = near.made(Table(vectors, FIRST_ITEM, scan=False), queries, 0.999, tmp_path / ".near-a.faiss")
+    made, quality = near.build(Table(vectors, FIRST_ITEM, scan=False), queries, 0.999, tmp_path / ".near-a.faiss")
     assert made is None
     assert quality is not None
     assert quality.recall < 0.999
@@ -67,12 +67,12 @@ def test_an_index_that_finds_too_few_is_left_and_its_quality_told(tmp_path: Path
 def test_processes_share_the_file_of_an_index_and_a_spoilt_one_is_made_again(tmp_path: Path) -> None:
     table, queries = clustered()
     file = tmp_path / ".near-a.faiss"
-    first, _ = near.made(table, queries, 0.9, file)
+    first, _ = near.build(table, queries, 0.9, file)
     stamp = file.stat().st_mtime_ns
-    second, _ = near.made(table, queries, 0.9, file)
+    second, _ = near.build(table, queries, 0.9, file)
     assert file.stat().st_mtime_ns == stamp
     file.write_bytes(file.read_bytes()[:-9] + b"spoilt!!!")
-    third, _ = near.made(table, queries, 0.9, file)
+    third, _ = near.build(table, queries, 0.9, file)
     assert file.stat().st_mtime_ns != stamp
     assert json.loads(file.with_suffix(".json").read_bytes())["rows"] == 20_098
     assert first is not None

@@ -103,10 +103,10 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         micros, known, local = _by_duckdb(array, _strptime(time_format), timezone, con)
         if NUMBERS.search(time_format):
             known &= _matches(array, _in_full(time_format))
-        found = _placed(micros, known, local, timezone)
+        moments = _placed(micros, known, local, timezone)
         if "%Z" in time_format:
-            found.clock[:] = _of_named_zones(array, found, _strptime(time_format), con)
-        return found
+            moments.clock[:] = _of_named_zones(array, moments, _strptime(time_format), con)
+        return moments
     micros, known = _usual(array)
     named = np.zeros(len(array), np.int8)
     if timezone != "UTC" and known.any():
@@ -120,9 +120,9 @@ def parse(array: pa.Array, time_format: str | None, timezone: str, con: Any) -> 
         text = pc.replace_substring_regex(text, FROM_UTC, r"GMT\1")
         micros[rest], known[rest], local[rest] = _by_duckdb(text, cast, timezone, con)
         named[rest] = _of_named_zones(text, Times(micros[rest], known[rest], named[rest]), cast, con)
-    found = _placed(micros, known, local, timezone)
-    found.clock[named != 0] = named[named != 0]
-    return found
+    moments = _placed(micros, known, local, timezone)
+    moments.clock[named != 0] = named[named != 0]
+    return moments
 
 
 def swapped(array: pa.Array, known: NDArray[np.bool_], time_format: str | None, con: Any) -> int:
@@ -215,18 +215,18 @@ def _in_full(pattern: str) -> str:
 
 
 def _matches(array: pa.Array, pattern: str) -> NDArray[np.bool_]:
-    found = pc.match_substring_regex(array, pattern).fill_null(False)
-    return np.asarray(found.to_numpy(zero_copy_only=False), bool)
+    matches = pc.match_substring_regex(array, pattern).fill_null(False)
+    return np.asarray(matches.to_numpy(zero_copy_only=False), bool)
 
 
-def _of_named_zones(array: pa.Array, found: Times, expression: str, con: Any) -> NDArray[np.int8]:
+def _of_named_zones(array: pa.Array, moments: Times, expression: str, con: Any) -> NDArray[np.int8]:
     """`Times.clock`, with those times that end with the name of a zone: whether its clock has them twice or never, or
     the name is letters that mean several zones (other places', or one place's in winter and all year).
     """
-    clock = found.clock.copy()
+    clock = moments.clock.copy()
     names = pc.struct_field(pc.extract_regex(array, NAMED_ZONE), "zone")
     for name in names.unique().drop_null().to_pylist():
-        rows = np.flatnonzero(found.known & np.asarray(pc.equal(names, name).fill_null(False)))
+        rows = np.flatnonzero(moments.known & np.asarray(pc.equal(names, name).fill_null(False)))
         if name.upper() in SEVERAL_ZONES:
             clock[rows] = clocks.TWICE
         if not len(rows) or clock[rows].all() or name.upper()[:3] in ("UTC", "GMT", "AM", "PM"):
@@ -236,9 +236,9 @@ def _of_named_zones(array: pa.Array, found: Times, expression: str, con: Any) ->
         local = _by_duckdb(text, expression, "UTC", con)[0]
         if LETTERS.fullmatch(name):
             at, before, after = clocks.changes(name)
-            place = np.searchsorted(at, found.micros[rows], side="right")
+            place = np.searchsorted(at, moments.micros[rows], side="right")
             winter = np.minimum(np.append(before, after[-1]), np.append(after, after[-1]))[place]
-            clock[rows[local - found.micros[rows] != winter]] = clocks.TWICE
+            clock[rows[local - moments.micros[rows] != winter]] = clocks.TWICE
         else:
             clock[rows] = clocks.to_utc(local, name)[1]
     return clock

@@ -111,20 +111,21 @@ class Cut:
 
     def approximated(self, feed: Feed, least: float, file: Path) -> "Cut":
         """The same with an index in the place of its largest table, if that is one of rankings that are `quick`: see
-        `near.made`. `feed`: some questions, by which it is measured; else all its tables `scan`.
+        `near.build`. `feed`: some questions, by which it is measured; else all its tables `scan`.
         """
         quick = [self._mixers[name].scores[0] for name in self._mixers if self.quick(name)]
         tables = {id(self._queries[name][1]): name for name in quick}
-        made: Near | None = None
+        near_one: Near | None = None
         if len(tables) == 1:
             ((own, name),) = tables.items()
             query, table = self._queries[name]
             assert isinstance(table, Table)
             (queries,) = self._reader.run([query], self._full(feed))
-            made, self.index = near.made(table, queries, least, file)
-            if made is not None:
+            near_one, self.index = near.build(table, queries, least, file)
+            if near_one is not None:
                 self._queries = {
-                    each: (query, made if id(table) == own else table) for each, (query, table) in self._queries.items()
+                    each: (query, near_one if id(table) == own else table)
+                    for each, (query, table) in self._queries.items()
                 }
         for _, each in self._queries.values():
             if isinstance(each, Table):
@@ -158,9 +159,9 @@ class Cut:
         likely each item is that any of them names, or that is among the best of any, or in `also`.
         """
         read, most = self._read([output], feed), TOPS
-        while (found := self._alike(output, read, also, most)) is None:
+        while (alike := self._alike(output, read, also, most)) is None:
             most *= MORE
-        return found
+        return alike
 
     def _alike(self, output: str, read: Feed, also: Ints, most: int) -> Alike | None:
         """None: the graph names all of the best of some question, and what stands nowhere here may be better."""
@@ -215,8 +216,8 @@ class Cut:
         mixer = self._mixers[name]
         feed = {each: scores[each] for each in mixer.scores}
         feed |= {each: read[each] for each in (*mixer.indexes, *mixer.others)}
-        found: npt.NDArray[Any] = self._mixing[name].run([name], feed)[0]
-        return found
+        mixed: npt.NDArray[Any] = self._mixing[name].run([name], feed)[0]
+        return mixed
 
     def _best(self, output: str, read: Feed, most: int, also: Sequence[Ints]) -> list[Ranked]:
         mixer = self._mixers[output]

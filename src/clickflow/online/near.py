@@ -124,7 +124,7 @@ def searched(index: Any, queries: Floats, count: int) -> Ints:
     return rows
 
 
-def made(table: Table, queries: Floats, least: float, file: Path) -> tuple[Near | None, Quality | None]:
+def build(table: Table, queries: Floats, least: float, file: Path) -> tuple[Near | None, Quality | None]:
     """The index of a table that finds `least` of the best, measured on `queries` [N, D], kept in `file` for other
     processes and later starts; None where that takes too many lists. The quality is that of the widest that was tried;
     None: there are so few items that none was.

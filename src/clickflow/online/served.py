@@ -80,12 +80,12 @@ class Items:
         """From the index of an item to what is known of it, its price too; kept of those asked latest."""
 
         @lru_cache(maxsize=SAID)
-        def found(index: int) -> Mapping[str, Any]:
+        def about_of(index: int) -> Mapping[str, Any]:
             about: dict[str, Any] = {name: text for name, text in self.about(index).items() if text}
             price = round(float(self.price[index]), 4)  # it is kept in 32 bits: 33.51, not 33.5099983215332
             return about if np.isnan(price) else about | {"price": price}
 
-        return found
+        return about_of
 
     @cached_property
     def popular(self) -> Ints:
@@ -99,7 +99,7 @@ class Items:
         """
 
         @lru_cache(maxsize=WITHINS)
-        def found(categories: frozenset[str] | None, least: float | None, most: float | None) -> Within:
+        def kept(categories: frozenset[str] | None, least: float | None, most: float | None) -> Within:
             allowed = np.ones(len(self), bool)
             if categories is not None:
                 wanted = np.zeros(max(len(self.categories), FIRST_ITEM), bool)
@@ -113,7 +113,7 @@ class Items:
             count = int(allowed.sum())
             return Within(allowed, count, np.flatnonzero(allowed) if count <= FEW else None)
 
-        return found
+        return kept
 
     @property
     def hourly(self) -> bool:
@@ -125,10 +125,10 @@ class Items:
         """From an hour of the day (UTC; None: all) to the share [known] of each item in the steps of training."""
 
         @lru_cache(maxsize=3)
-        def found(hour: int | None) -> npt.NDArray[np.float32]:
+        def share_of(hour: int | None) -> npt.NDArray[np.float32]:
             return popularity.shares(self.count, self._by_hour, hour).astype(np.float32)
 
-        return found
+        return share_of
 
     @classmethod
     def read(cls, artefact: Artefact, *, hourly: bool | None = None) -> "Items":
@@ -207,15 +207,15 @@ class Served:
         draw, items = np.random.default_rng(0), self.items
         weight = items.count[FIRST_ITEM:] + 1.0
         action = next(iter(self.action_of))
-        found = []
+        drawn = []
         for length in draw.integers(1, 11, MEASURED).tolist():
             own = FIRST_ITEM + draw.choice(len(weight), length, p=weight / weight.sum())
             steps = [
                 Step(items.ids[at], action, None, items.categories[items.category[at]], float(items.price[at]))
                 for at in own.tolist()
             ]
-            found.append(Question(tuple(steps), HOUR_OF_DRAWN))
-        return found
+            drawn.append(Question(tuple(steps), HOUR_OF_DRAWN))
+        return drawn
 
     @cached_property
     def unit(self) -> str:
@@ -228,7 +228,7 @@ class Served:
         return outputs.of(self.artefact.outputs)
 
     @cached_property
-    def told(self) -> list[Output]:
+    def shown_outputs(self) -> list[Output]:
         """What it answers, and what is made of it for categories."""
         return outputs.of((*self.artefact.outputs, *self.groups.of))
 
@@ -254,16 +254,16 @@ class Served:
         unit that has one, and where training read only the first of repeated steps, that.
         """
         own = self.action_of
-        found = [step for step in question.steps if step.action in own]
+        steps = [step for step in question.steps if step.action in own]
         if self._as_of and question.now is not None:
-            found = [step for step in found if step.time is None or step.time < question.now]
+            steps = [step for step in steps if step.time is None or step.time < question.now]
         if self._how.get("drop_repeats"):
-            found = [
+            steps = [
                 step
-                for place, step in enumerate(found)
-                if not place or (step.item, step.action) != (found[place - 1].item, found[place - 1].action)
+                for place, step in enumerate(steps)
+                if not place or (step.item, step.action) != (steps[place - 1].item, steps[place - 1].action)
             ]
-        return found
+        return steps
 
     @property
     def _how(self) -> Mapping[str, Any]:
@@ -290,12 +290,12 @@ class Served:
         others: dict[str, int] = {}
         index, known = self.items.index_of, self.artefact.known
         item = [
-            found if (found := index.get(step.item)) is not None else others.setdefault(step.item, known + len(others))
+            code if (code := index.get(step.item)) is not None else others.setdefault(step.item, known + len(others))
             for step in steps
         ]
         columns: dict[str, Any] = {
             "action": [self.action_of[step.action] for step in steps],
-            "time": [time for each, asked in zip(read, questions, strict=True) for time in _times(each, asked)],
+            "time": [time for each, question in zip(read, questions, strict=True) for time in _times(each, question)],
             "item": item,
             "category": [
                 self.items.category_of.get(step.category, UNKNOWN) if step.category else NO_CATEGORY for step in steps
@@ -310,7 +310,9 @@ class Served:
         if not self._as_of:
             return PackedSplit(None, asks, offsets=offsets, **columns)
         ends = columns["time"][offsets[1:] - 1] + 1
-        now = np.array([end if asked.now is None else asked.now for end, asked in zip(ends, questions, strict=True)])
+        now = np.array(
+            [end if question.now is None else question.now for end, question in zip(ends, questions, strict=True)]
+        )
         return PackedSplit(Bounds(offsets[:-1], offsets[1:], offsets[1:], now), asks, **columns)
 
     def answers(self, questions: Sequence[Question]) -> dict[str, npt.NDArray[np.float32]]:
@@ -319,15 +321,16 @@ class Served:
         """
         read = [self.steps(question) for question in questions]
         there = [place for place, steps in enumerate(read) if steps]
-        found = self._answered([read[place] for place in there], [questions[place] for place in there]) if there else {}
+        own = [questions[place] for place in there]
+        answers = self._answered([read[place] for place in there], own) if there else {}
         if len(there) == len(questions):
-            return found
+            return answers
         whole = {}
         for output in self.outputs:
-            width = found[output.name].shape[1] if found else self.width(output)
+            width = answers[output.name].shape[1] if answers else self.width(output)
             whole[output.name] = np.full((len(questions), width), np.nan, np.float32)
-            if found:
-                whole[output.name][there] = found[output.name]
+            if answers:
+                whole[output.name][there] = answers[output.name]
         return whole
 
     def quick(self, outputs: Sequence[str]) -> bool:
@@ -358,15 +361,15 @@ class Served:
     def _feed(self, questions: Sequence[Question], read: Sequence[Sequence[Step]] | None = None) -> dict[str, Any]:
         read = [self.steps(question) for question in questions] if read is None else read
         split, every = self._packed(read, questions), np.arange(len(questions))
-        asked = last(split, every, self.artefact.max_length)
-        return asking.feed(self.artefact, split, asked, every, self._translation(split))
+        positions = last(split, every, self.artefact.max_length)
+        return asking.feed(self.artefact, split, positions, every, self._translation(split))
 
     def features(self, questions: Sequence[Question]) -> npt.NDArray[np.float32]:
         """The hand-made features [N, F] that the model reads of N histories, none of which may be empty."""
         split, every = self.split(questions), np.arange(len(questions))
-        asked, store = last(split, every, self.artefact.max_length), self._translation(split).store
+        positions, store = last(split, every, self.artefact.max_length), self._translation(split).store
         assert store is not None
-        return asking.hand_made(self.unit, self.artefact.features, split, asked, every, store)
+        return asking.hand_made(self.unit, self.artefact.features, split, positions, every, store)
 
     def empty(self, question: Question) -> bool:
         """Whether the model reads nothing of a history."""
@@ -383,8 +386,8 @@ class Served:
         self, read: Sequence[Sequence[Step]], questions: Sequence[Question]
     ) -> dict[str, npt.NDArray[np.float32]]:
         split, every = self._packed(read, questions), np.arange(len(questions))
-        asked = last(split, every, self.artefact.max_length)
-        return asking.answers(self.artefact, split, asked, every, self._translation(split))
+        positions = last(split, every, self.artefact.max_length)
+        return asking.answers(self.artefact, split, positions, every, self._translation(split))
 
     @cached_property
     def _own(self) -> Ints:
@@ -399,11 +402,11 @@ class Served:
         return Translation(item, np.arange(len(actions)), np.arange(categories), _Names(known, actions, categories))
 
 
-def _times(steps: Sequence[Step], asked: Question) -> list[int]:
+def _times(steps: Sequence[Step], question: Question) -> list[int]:
     """A time for each step: its own, or that of the nearest before it, or after it, that has one."""
-    first = next((step.time for step in steps if step.time is not None), asked.now or 0)
-    found, before = [], first
+    first = next((step.time for step in steps if step.time is not None), question.now or 0)
+    times, before = [], first
     for step in steps:
         before = before if step.time is None else step.time
-        found.append(before)
-    return found
+        times.append(before)
+    return times

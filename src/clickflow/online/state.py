@@ -174,9 +174,9 @@ class Redis:
 
     async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
         """As `State`."""
-        told = KEPT + _once(subject, name or secrets.token_hex(16))
+        key_of_name = KEPT + _once(subject, name or secrets.token_hex(16))
         given = [self._steps, self._keep, TRIED if name is None else self._keep, *map(_packed, steps)]
-        return int(await self._ask(self._client.eval(APPEND, 2, PREFIX + subject, told, *given)))
+        return int(await self._ask(self._client.eval(APPEND, 2, PREFIX + subject, key_of_name, *given)))
 
     async def forget(self, subject: str) -> bool:
         """As `State`."""
@@ -185,7 +185,7 @@ class Redis:
     async def subjects(self, prefix: str, most: int) -> list[str]:
         """As `State`; by no order, for a Redis keeps none."""
 
-        async def found() -> list[str]:
+        async def scanned() -> list[str]:
             pattern = PREFIX + re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
             names: list[str] = []
             async for name in self._client.scan_iter(match=pattern, count=1000):
@@ -194,7 +194,7 @@ class Redis:
                     break
             return names
 
-        return list(await self._ask(found()))
+        return list(await self._ask(scanned()))
 
     async def wrong(self) -> str:
         """As `State`."""
@@ -211,11 +211,11 @@ class Redis:
         """Hang up."""
         await self._client.aclose()
 
-    async def _ask(self, asked: Any) -> Any:
+    async def _ask(self, reply: Any) -> Any:
         from redis.exceptions import RedisError
 
         try:
-            return await asked
+            return await reply
         except (RedisError, OSError, TimeoutError) as error:
             raise Away(
                 f"Redis, which keeps what visitors did, does not answer: {type(error).__name__}",

@@ -35,7 +35,7 @@ async def models(service: Service, _: Call) -> schema.Models:
             len(one.items),
             [
                 schema.Output(output.name, "categories" if output.by else output.kind, output.head.question)
-                for output in one.told
+                for output in one.shown_outputs
             ],
             UNSET if one.index is None else schema.Index(one.approximate, **asdict(one.index)),
         )

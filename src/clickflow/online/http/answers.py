@@ -148,14 +148,14 @@ async def _score(service: Service, call: Call, body: schema.Score) -> schema.Sco
 
 async def _predict(service: Service, call: Call, body: schema.Predict) -> schema.Prediction:
     served = model_of(service, body)
-    names = [output.name for output in served.told]
+    names = [output.name for output in served.shown_outputs]
     if body.outputs is not None and (unknown := [name for name in body.outputs if name not in names]):
         raise Refused(
             "invalid",
             f"model {served.model!r} has no output {unknown[0]!r}; it has: {', '.join(names)}",
             where="$.outputs",
         )
-    wanted = [output for output in served.told if body.outputs is None or output.name in body.outputs]
+    wanted = [output for output in served.shown_outputs if body.outputs is None or output.name in body.outputs]
 
     rules = Rules(k=body.k, groups=any(output.by for output in wanted))
 

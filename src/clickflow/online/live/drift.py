@@ -141,7 +141,7 @@ def _counted(joined: Joined, rows: Ints, acted: Mapping[str, Sequence[str]]) -> 
         action = row["last_action"] if row["last_action"] in EVENT_TYPES else "none"
         counts[at, ACTIONS.index(action)] += 1
         counts[at, starts["steps"] + np.searchsorted(STEPS, row["steps"] or 0, side="right") - 1] += 1
-        for action_told in acted.get(row["session_id"] or row["user_id"] or "", ()):
-            if action_told in EVENT_TYPES:
-                counts[at, starts["outcome"] + EVENT_TYPES.index(action_told)] += 1
+        for action_of in acted.get(row["session_id"] or row["user_id"] or "", ()):
+            if action_of in EVENT_TYPES:
+                counts[at, starts["outcome"] + EVENT_TYPES.index(action_of)] += 1
     return Dimensions(sizes), counts

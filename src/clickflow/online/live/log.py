@@ -121,7 +121,7 @@ class Log:
     def __post_init__(self) -> None:
         self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._rows: list[Row] = []
-        self._last = self._number = self._told = 0
+        self._last = self._number = self._reported = 0
         self._parts: dict[Path, list[Path]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="live-log", daemon=True)
@@ -167,7 +167,7 @@ class Log:
         with self._flushing:
             with self._lock:
                 rows, self._rows = self._rows, []
-                lost = self.dropped - self._told
+                lost = self.dropped - self._reported
             try:
                 with shared(self.folder):
                     self._write(rows, lost)
@@ -177,7 +177,7 @@ class Log:
             except Exception as error:
                 self._failed(rows, error, keep=False)
             else:
-                self._told += lost
+                self._reported += lost
                 if lost:
                     say(f"warning: the log of answers dropped {lost:,} rows: more than live.queue came at once")
                 if self.wrong:
@@ -402,14 +402,14 @@ def users(folder: Path, names: Iterable[str]) -> set[str]:
 
 def visits(folder: Path, users: list[str]) -> dict[str, list[str]]:
     """By user, the sessions of the log that name nobody else; all pseudonyms."""
-    found: dict[str, dict[str, set[str]]] = {}
+    owners: dict[str, dict[str, set[str]]] = {}
     for table in COLUMNS:
         rows = read(folder, table).select(["user_id", "session_id"])
         for user, session in zip(rows["user_id"].to_pylist(), rows["session_id"].to_pylist(), strict=True):
             if user and session:
-                found.setdefault(session, {}).setdefault("users", set()).add(user)
+                owners.setdefault(session, {}).setdefault("users", set()).add(user)
     by_user: dict[str, list[str]] = {}
-    for session, who in sorted(found.items()):
+    for session, who in sorted(owners.items()):
         if len(who["users"]) == 1 and (user := next(iter(who["users"]))) in users:
             by_user.setdefault(user, []).append(session)
     return by_user

@@ -38,19 +38,19 @@ def report(params: Params, paths: Paths, now: int | None = None) -> dict[str, An
     entries = ledger.whole(paths)
     since = now - round(params.live.window_days * DAY)
     outcomes = log.read(log.place(paths.home), "outcomes", since=since)
-    found = read(params, paths, now=now, days=params.live.window_days)
-    groups = metrics.summary(params, found)
+    joined = read(params, paths, now=now, days=params.live.window_days)
+    groups = metrics.summary(params, joined)
     for line in groups:
         line["since"], line["until"] = iso(line["since"]), iso(line["until"])
     result = {
         "made": iso(now),
         "days": params.live.window_days,
         "groups": groups,
-        "agreement": [_compared(params, found, line) for line in metrics.agreement(found)],
+        "agreement": [_compared(params, joined, line) for line in metrics.agreement(joined)],
         "canaries": {each.model: each.plain() for each in verdicts(params, paths, entries, now)},
-        "drift": drift.moved(params, found, outcomes, now),
-        "waiting": {each.output.name: each.waiting for each in found.judged},
-        "dropped": found.dropped,
+        "drift": drift.moved(params, joined, outcomes, now),
+        "waiting": {each.output.name: each.waiting for each in joined.judged},
+        "dropped": joined.dropped,
     }
     folder = log.place(paths.home)
     if folder.is_dir():
@@ -58,14 +58,15 @@ def report(params: Params, paths: Paths, now: int | None = None) -> dict[str, An
     return result
 
 
-def _compared(params: Params, found: Joined, line: dict[str, Any]) -> dict[str, Any]:
+def _compared(params: Params, joined: Joined, line: dict[str, Any]) -> dict[str, Any]:
     """With what the shadow's answers would have been worth, visitor by visitor."""
     metric = metrics.metric_of(params, line["model"]) if line["model"] in params.models else None
     if metric is None or metrics.output_of(params, line["model"], metric) != line["output"]:
         return line
-    apart = metrics.paired(params, found, line["model"], metric, line["shadow"])
-    told = sequential.evidence(apart, margin=params.live.margin, alpha=params.live.alpha)
-    return line | {"metric": metric, "visitors": told.pairs, "mean": told.mean, "low": told.low, "high": told.high}
+    apart = metrics.paired(params, joined, line["model"], metric, line["shadow"])
+    evidence = sequential.evidence(apart, margin=params.live.margin, alpha=params.live.alpha)
+    ends = {"mean": evidence.mean, "low": evidence.low, "high": evidence.high}
+    return line | {"metric": metric, "visitors": evidence.pairs, **ends}
 
 
 def verdicts(params: Params, paths: Paths, entries: list[Entry], now: int) -> Iterator[rule.Verdict]:
@@ -73,9 +74,9 @@ def verdicts(params: Params, paths: Paths, entries: list[Entry], now: int) -> It
     on = {model: entry for model in params.models if (entry := canary.running(entries, model))}
     if on:
         first = min(of_iso(entry.time) for entry in on.values())
-        found = read(params, paths, now=now, days=(now - first) / DAY + 0.01)
+        joined = read(params, paths, now=now, days=(now - first) / DAY + 0.01)
         for entry in on.values():
-            yield rule.verdict(params, found, entry, now)
+            yield rule.verdict(params, joined, entry, now)
 
 
 def last(paths: Paths) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def run(params: Params, paths: Paths, *, as_json: bool) -> None:
 
 def lines(result: Mapping[str, Any], model: str) -> list[str]:
     """What a report says of a model, a line a version and arm: what `clickflow status` shows beside the gate's word."""
-    found = []
+    lines_of = []
     own = [group for group in result.get("groups", ()) if group["model"] == model]
     names = [
         f"version {each['version']}, {each['arm']}{BESIDE if each['test'] and each['arm'] == log.CHAMPION else ''}"
@@ -110,36 +111,36 @@ def lines(result: Mapping[str, Any], model: str) -> list[str]:
                 ends = "" if cell["low"] is None else f" [{cell['low']:.4f}, {cell['high']:.4f}]"
                 parts.append(f"{name} {cell['value']:.4f}{ends}")
         again = f", since {group['since'][:16].replace('T', ' ')}" if names.count(named) > 1 else ""
-        found.append(f"{named}{again}: {', '.join(parts)}")
-    found += [
+        lines_of.append(f"{named}{again}: {', '.join(parts)}")
+    lines_of += [
         f"shadow {line['shadow']} answers as the champion {line['champion']}: {line['output']} "
         f"{line['agreement']:.3f} of {_number(line['requests'])} requests"
         for line in result.get("agreement", ())
         if line["model"] == model
     ]
-    found += [
+    lines_of += [
         f"{line['group']}: {line['dimension']} has moved, by {line['distance']:.3f} (noise {line['noise']:.3f}, "
         f"{_number(line['visitors'])} visitors)"
         for line in result.get("drift", ())
         if line["model"] == model and line["moved"]
     ]
     if on := result.get("canaries", {}).get(model):
-        found.append(f"canary, version {on['version']}: {on['call']}: {on['why']}")
-    return found
+        lines_of.append(f"canary, version {on['version']}: {on['call']}: {on['why']}")
+    return lines_of
 
 
 def beside(params: Params, paths: Paths) -> dict[str, list[str]]:
     """By model, the lines of the last report and when it was made; models that were not answered for are not there."""
     result = last(paths)
     try:
-        found = {model: lines(result, model) for model in params.models}
-        made = f"as of {result['made'][:16].replace('T', ' ')} UTC" if result else ""
+        lines_of = {model: lines(result, model) for model in params.models}
+        when = f"as of {result['made'][:16].replace('T', ' ')} UTC" if result else ""
     except (KeyError, TypeError, AttributeError, ValueError):  # a file that somebody, or another version, wrote
         return {
             model: [f"{log.place(paths.home) / FILE} is no report: `clickflow live` makes it"]
             for model in params.models
         }
-    return {model: [*told, made] for model, told in found.items() if told}
+    return {model: [*own, when] for model, own in lines_of.items() if own}
 
 
 def _headline(heads: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,16 +159,16 @@ def _number(value: int) -> str:
 
 def _text(result: Mapping[str, Any]) -> str:
     models = dict.fromkeys([*(group["model"] for group in result["groups"]), *result["canaries"]])
-    told = [f"answers of the last {result['days']:g} days, as of {result['made'][:16].replace('T', ' ')} UTC"]
+    text = [f"answers of the last {result['days']:g} days, as of {result['made'][:16].replace('T', ' ')} UTC"]
     for model in models:
-        told += [model, *(f"  {line}" for line in lines(result, model))]
+        text += [model, *(f"  {line}" for line in lines(result, model))]
     if not models:
-        told.append("  nobody was answered: `clickflow serve` answers, and logs where live.log is true")
+        text.append("  nobody was answered: `clickflow serve` answers, and logs where live.log is true")
     if waiting := {name: count for name, count in result["waiting"].items() if count}:
-        told.append("not judged yet: " + ", ".join(f"{_number(count)} of {name}" for name, count in waiting.items()))
+        text.append("not judged yet: " + ", ".join(f"{_number(count)} of {name}" for name, count in waiting.items()))
     if result["dropped"]:
-        told.append(f"the log lost {_number(result['dropped'])} rows: live.queue is too small, or its disk was full")
-    return "\n".join(told)
+        text.append(f"the log lost {_number(result['dropped'])} rows: live.queue is too small, or its disk was full")
+    return "\n".join(text)
 
 
 ACTIONS = ("start", "stop", "status", "judge")
@@ -190,8 +191,8 @@ def of_canary(
     names = models or list(params.models)
     done = {"start": _started, "stop": _stopped, "status": _seen, "judge": _judged}[action]
     result = done(params, paths, names, version, reason)
-    told = "\n".join(f"{model}: {line['text']}" for model, line in result.items()) or "no canary is on"
-    console.emit({"canaries": result}, as_json=as_json, text=lambda: told)
+    text = "\n".join(f"{model}: {line['text']}" for model, line in result.items()) or "no canary is on"
+    console.emit({"canaries": result}, as_json=as_json, text=lambda: text)
 
 
 def _started(params: Params, paths: Paths, models: list[str], version: int | None, reason: str) -> dict[str, Any]:
@@ -218,10 +219,10 @@ def _stopped(params: Params, paths: Paths, models: list[str], _: int | None, rea
 
 
 def _seen(params: Params, paths: Paths, models: list[str], _: int | None, __: str) -> dict[str, Any]:
-    found = verdicts(params, paths, ledger.whole(paths), time.time_ns() // 1000)
+    canaries = verdicts(params, paths, ledger.whole(paths), time.time_ns() // 1000)
     return {
         each.model: {**each.plain(), "text": f"version {each.version}: {each.call}: {each.why}"}
-        for each in found
+        for each in canaries
         if each.model in models
     }
 

@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from clickflow.online.history import Question, Step
-from clickflow.online.why.reading import Asked, Asker
+from clickflow.online.why.reading import Asker, Outcomes
 from clickflow.online.why.schema import Change, Edit, Effect, Search
 from clickflow.online.why.steps import Left, without
 
@@ -31,34 +31,36 @@ PAUSE = 30_000_000
 Tried = tuple[tuple[Edit, ...], Question]
 
 
-def search(asker: Asker, effects: Sequence[Effect], left: Sequence[Left], asked: Asked, most: int = MOST) -> Search:
+def search(
+    asker: Asker, effects: Sequence[Effect], left: Sequence[Left], outcomes: Outcomes, most: int = MOST
+) -> Search:
     """The nearest change of `asker.question`, within `most` histories; the rest is what `steps.effects` gave."""
     singles = [place for place, (what, _) in enumerate(left) if what == "step"]
     complete = len(singles) == len(asker.question.steps) or len(asker.question.steps) == 1
     if asker.form.sides and np.isnan(asker.threshold):
-        return Search(change=None, tried=asker.asked, most=most, complete=complete, why_not="no_threshold")
+        return Search(change=None, tried=asker.tried, most=most, complete=complete, why_not="no_threshold")
     removed = [((_edit(asker, "remove", left[place][1][0]),), asker.question) for place in singles]
-    change = _nearest(asker, removed, asked[singles])
+    change = _nearest(asker, removed, outcomes[singles])
     for tries in (_types, _added, _pairs):
-        room = most - asker.asked
+        room = most - asker.tried
         if change is not None or room <= 0:
             break
         tried = list(tries(asker, effects))[:room]
         change = _nearest(asker, tried, asker([question for _, question in tried]))
     why_not = None if change else "not_within"
-    return Search(change=change, tried=asker.asked, most=most, complete=complete, why_not=why_not)
+    return Search(change=change, tried=asker.tried, most=most, complete=complete, why_not=why_not)
 
 
-def _nearest(asker: Asker, tried: Sequence[Tried], asked: Asked) -> Change | None:
-    places = np.flatnonzero(asked.other)
+def _nearest(asker: Asker, tried: Sequence[Tried], outcomes: Outcomes) -> Change | None:
+    places = np.flatnonzero(outcomes.other)
     if not len(places):
         return None
-    best = int(places[np.argmax(np.abs(asked.value[places] - asker.value))])
+    best = int(places[np.argmax(np.abs(outcomes.value[places] - asker.value))])
     return Change(
         edits=tried[best][0],
         before=asker.says(asker.side),
-        after=asker.says(int(asked.side[best])),
-        value=asker.form.shown(float(asked.value[best])),
+        after=asker.says(int(outcomes.side[best])),
+        value=asker.form.shown(float(outcomes.value[best])),
     )
 
 

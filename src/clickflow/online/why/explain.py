@@ -12,7 +12,7 @@ from clickflow.online.ranking import similar
 from clickflow.online.served import Served
 from clickflow.online.why import changes, steps
 from clickflow.online.why.contributions import shapley
-from clickflow.online.why.reading import HALF, Asked, Asker
+from clickflow.online.why.reading import HALF, Asker, Outcomes
 from clickflow.online.why.schema import Association, Contribution, Contributions, Explanation, Neighbour
 from clickflow.sequences.units import UNITS
 from clickflow.system.errors import UsageError, nearest
@@ -51,9 +51,9 @@ def explain(
     variations = [steps.without(read, places) for _, places in left]
     variations += [replace(read, steps=(read.steps[places[-1]],)) for places in known]
     asker = Asker(served, own, read, target, threshold, variations)
-    asker.asked += len(left)
-    asked = asker.ahead[: len(left)]
-    found = steps.effects(asker, left, asked)
+    asker.tried += len(left)
+    outcomes = asker.ahead[: len(left)]
+    effects = steps.effects(asker, left, outcomes)
     return Explanation(
         model=served.model,
         version=served.version,
@@ -67,9 +67,9 @@ def explain(
         threshold=threshold if asker.form.sides else None,
         threshold_of=("costs" if given else "half") if asker.form.sides and threshold is not None else None,
         length=len(read.steps),
-        effects=tuple(each for each in found if each.what == "step" or each.covering),
-        groups=tuple(each for each in found if each.what != "step"),
-        search=changes.search(asker, found, left, asked, tries),
+        effects=tuple(each for each in effects if each.what == "step" or each.covering),
+        groups=tuple(each for each in effects if each.what != "step"),
+        search=changes.search(asker, effects, left, outcomes, tries),
         contributions=_contributions(asker),
         neighbours=_neighbours(asker) if ranked else (),
         associated=_associated(asker, known, asker.ahead[len(left) :]),
@@ -106,12 +106,12 @@ def _as_read(served: Served, question: Question) -> Question:
 
 def _neighbours(asker: Asker) -> tuple[Neighbour, ...]:
     """The items most like the target; none of a model without vectors, which knows of no likeness."""
-    found = similar(asker.served, asker.named(asker.target), NEIGHBOURS)
-    if found.fallback:
+    ranking = similar(asker.served, asker.named(asker.target), NEIGHBOURS)
+    if ranking.fallback:
         return ()
     return tuple(
         Neighbour(item=item, name=asker.name(item), likeness=score)
-        for item, score in zip(found.items, found.scores, strict=True)
+        for item, score in zip(ranking.items, ranking.scores, strict=True)
     )
 
 
@@ -124,11 +124,11 @@ def _last_known(served: Served, question: Question) -> list[list[int]]:
     return sorted(places.values(), key=lambda own: -own[-1])[:ASSOCIATED]
 
 
-def _associated(asker: Asker, known: Sequence[list[int]], alone: Asked) -> tuple[Association, ...]:
+def _associated(asker: Asker, known: Sequence[list[int]], alone: Outcomes) -> tuple[Association, ...]:
     """How likely the target is after each of the last items of the history alone; the likeliest first."""
     items, question = asker.served.items, asker.question
     usual = max(int(items.count[asker.target]), 1) / max(int(items.count.sum()), 1)
-    found = [
+    associations = [
         Association(
             item=question.steps[own[-1]].item,
             name=asker.name(question.steps[own[-1]].item),
@@ -138,7 +138,7 @@ def _associated(asker: Asker, known: Sequence[list[int]], alone: Asked) -> tuple
         )
         for own, value in zip(known, alone.value.tolist(), strict=True)
     ]
-    return tuple(sorted(found, key=lambda each: -each.alone))
+    return tuple(sorted(associations, key=lambda each: -each.alone))
 
 
 def _contributions(asker: Asker) -> Contributions | None:
@@ -152,10 +152,10 @@ def _contributions(asker: Asker) -> Contributions | None:
     def ask(rows: np.ndarray) -> np.ndarray:
         return asker.read(artefact.scores({}, features=rows)[asker.output.name])[0]
 
-    found = shapley(ask, own, typical)
+    values = shapley(ask, own, typical)
     table = {feature.name: feature for feature in features.table(asker.served.unit)}
     rows = zip(
-        artefact.features, own.tolist(), typical.tolist(), found.values.tolist(), found.error.tolist(), strict=True
+        artefact.features, own.tolist(), typical.tolist(), values.values.tolist(), values.error.tolist(), strict=True
     )
     named = [
         Contribution(
@@ -172,4 +172,4 @@ def _contributions(asker: Asker) -> Contributions | None:
         if effect
     ]
     named.sort(key=lambda each: -abs(each.effect))
-    return Contributions(typical=asker.form.shown(found.typical), features=tuple(named))
+    return Contributions(typical=asker.form.shown(values.typical), features=tuple(named))

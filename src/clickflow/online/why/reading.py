@@ -79,7 +79,7 @@ FORMS: Mapping[Kind, Form] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class Outcomes:
     """Of N histories: `value` [N] of the target, NaN where there is no answer; `other` [N]: whether the answer is
     another than that to the history as it is; `side` [N]: which.
     """
@@ -88,8 +88,8 @@ class Asked:
     other: npt.NDArray[np.bool_]
     side: Ints
 
-    def __getitem__(self, part: slice | Sequence[int]) -> "Asked":
-        return Asked(self.value[part], self.other[part], self.side[part])
+    def __getitem__(self, part: slice | Sequence[int]) -> "Outcomes":
+        return Outcomes(self.value[part], self.other[part], self.side[part])
 
 
 class Asker:
@@ -115,7 +115,7 @@ class Asker:
             )
         self.served, self.output, self.form, self.question = served, output, FORMS[output.kind], question
         self.threshold = np.nan if threshold is None else threshold
-        self.asked = 1
+        self.tried = 1
         self.quick = output.kind == "ranking" and len(served.items) >= SMALL and served.quick([output.name])
         """Whether the answers are asked of the best items alone; then they are known to `QUICK`."""
         self.width = served.width(output)
@@ -131,13 +131,13 @@ class Asker:
         own = self.side if self.form.target is None else self.form.target
         self.target = own if target is None else target
         if self.quick:
-            every = self._asked([self._of(part) for part in parts])
+            every = self._outcomes([self._of(part) for part in parts])
             self.value = float(every.value[0])
             self.ahead = every[1:]
         else:
             self.answers: npt.NDArray[Any] = answers[0]
             self.value = float(answers[0, self.target])
-            self.ahead = self._asked(self._dense(ahead))
+            self.ahead = self._outcomes(self._dense(ahead))
         """The answers to them."""
 
     @property
@@ -145,17 +145,17 @@ class Asker:
         """An effect below is none."""
         return QUICK if self.quick else LEAST
 
-    def __call__(self, questions: Sequence[Question]) -> Asked:
+    def __call__(self, questions: Sequence[Question]) -> Outcomes:
         """All of them, so many at a time that `CELLS` numbers are held."""
-        self.asked += len(questions)
+        self.tried += len(questions)
         if not self.quick:
-            return self._asked(self._dense(questions))
-        return self._asked([self._of(part) for part in self._parts(questions, [self.target])])
+            return self._outcomes(self._dense(questions))
+        return self._outcomes([self._of(part) for part in self._parts(questions, [self.target])])
 
-    def _asked(self, found: Sequence[tuple[Floats, Ints]]) -> Asked:
-        value = np.concatenate([np.zeros(0, np.float64), *(own for own, _ in found)])
-        side = np.concatenate([np.zeros(0, np.int64), *(own for _, own in found)])
-        return Asked(value, self._other(side) & ~np.isnan(value), side)
+    def _outcomes(self, parts: Sequence[tuple[Floats, Ints]]) -> Outcomes:
+        value = np.concatenate([np.zeros(0, np.float64), *(own for own, _ in parts)])
+        side = np.concatenate([np.zeros(0, np.int64), *(own for _, own in parts)])
+        return Outcomes(value, self._other(side) & ~np.isnan(value), side)
 
     def _dense(self, questions: Sequence[Question]) -> list[tuple[Floats, Ints]]:
         size = max(1, CELLS // self.width)

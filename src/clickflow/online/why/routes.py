@@ -6,9 +6,9 @@ from clickflow.online.http.questions import may_see, model_of, question_of
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
 from clickflow.online.why import changes, words
-from clickflow.online.why.asked import place, thresholds
 from clickflow.online.why.explain import explain
 from clickflow.online.why.schema import Explained
+from clickflow.online.why.targets import place, thresholds
 
 LONGEST = 500
 """Steps of a history that is explained: some two hundred others are made of it, while who else is asked waits."""
@@ -32,15 +32,15 @@ async def why(service: Service, call: Call) -> Explained:
 
 async def of(service: Service, call: Call, *, canonical: bool = False) -> Explained:
     """Explain one answer, in a thread of its own; `canonical`: see `steps_of`."""
-    asked: Explain = call.body
-    if call.key is not None and not may_see(call, asked):  # it would be told what they did
+    body: Explain = call.body
+    if call.key is not None and not may_see(call, body):  # it would be told what they did
         detail = (
             f"the key {call.key.name} lacks the scope people, by which the history of a session or customer is seen"
         )
         raise Refused("not-allowed", detail, "send the history, or use a key with the scope people")
-    served = model_of(service, asked)
-    question, _, _ = await question_of(service, asked, served, canonical=canonical)
-    if asked.history is not None and (left := len(asked.history) - len(question.steps)):
+    served = model_of(service, body)
+    question, _, _ = await question_of(service, body, served, canonical=canonical)
+    if body.history is not None and (left := len(body.history) - len(question.steps)):
         detail = f"{left:,} steps are of types that source.event_types leaves out: none is explained"
         raise Refused("invalid", detail, "send the others, for an explanation names steps by their places", "$.history")
     if len(question.steps) > LONGEST:
@@ -48,13 +48,13 @@ async def of(service: Service, call: Call, *, canonical: bool = False) -> Explai
         raise Refused("too-large", detail, "send the newest", where="$.history")
     if served.empty(question):
         raise Refused("invalid", f"{served.model!r} reads nothing of this history: there is nothing to explain")
-    output = asked.output or served.outputs[0].name
+    output = body.output or served.outputs[0].name
     threshold = thresholds(served, service.settings.extra.get(COSTS, {})).get(output)
-    target = place(served, output, asked.target)
+    target = place(served, output, body.target)
     call.model, call.version = served.model, served.version
     tried = {"threshold": threshold, "tries": changes.MOST}
-    found = await service.explanations.run(explain, served, question, output, target, **tried)
-    return words.explained(found)
+    explanation = await service.explanations.run(explain, served, question, output, target, **tried)
+    return words.explained(explanation)
 
 
 ROUTES = (

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from clickflow.online.history import Question, Step
-from clickflow.online.why.reading import Asked, Asker
+from clickflow.online.why.reading import Asker, Outcomes
 from clickflow.online.why.schema import Effect, What
 
 NEWEST = 60
@@ -48,21 +48,21 @@ def without(question: Question, places: Sequence[int]) -> Question:
     return replace(question, steps=tuple(step for place, step in enumerate(question.steps) if place not in gone))
 
 
-def effects(asker: Asker, left: Sequence[Left], asked: Asked) -> list[Effect]:
+def effects(asker: Asker, left: Sequence[Left], outcomes: Outcomes) -> list[Effect]:
     """Effects of all that is `left` out of `asker.question`, largest first, by the answers to what remains."""
     question = asker.question
-    difference = asker.value - asked.value
+    difference = asker.value - outcomes.value
     alone = {
         places[0]: abs(own) for (what, places), own in zip(left, difference.tolist(), strict=True) if what == "step"
     }
-    found = []
-    for (what, places), effect, value in zip(left, difference.tolist(), asked.value.tolist(), strict=True):
+    effects = []
+    for (what, places), effect, value in zip(left, difference.tolist(), outcomes.value.tolist(), strict=True):
         if np.isnan(effect):
             continue
         step = question.steps[places[0]]
         item = step.item if what in ("step", "item") else None
         together = sum(alone.get(place, 0.0) for place in places)
-        found.append(
+        effects.append(
             Effect(
                 what=what,
                 steps=places,
@@ -76,4 +76,4 @@ def effects(asker: Asker, left: Sequence[Left], asked: Asked) -> list[Effect]:
                 and abs(effect) > COVERING * together + asker.least,
             )
         )
-    return sorted(found, key=lambda each: (-abs(each.effect), each.steps))
+    return sorted(effects, key=lambda each: (-abs(each.effect), each.steps))

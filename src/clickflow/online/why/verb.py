@@ -5,9 +5,9 @@ import msgspec
 from clickflow.online import visits as histories
 from clickflow.online.served import Items, Served
 from clickflow.online.why import words
-from clickflow.online.why.asked import place, thresholds
 from clickflow.online.why.explain import explain
 from clickflow.online.why.schema import Explanation
+from clickflow.online.why.targets import place, thresholds
 from clickflow.online.why.words import Language
 from clickflow.params.schema import Params
 from clickflow.registry import champion
@@ -45,17 +45,19 @@ def run(
     question = histories.question(store, visit.part, visit.index)
     wanted = [output] if output else [each.name for each in served.outputs if not each.ahead]
     at = thresholds(served, params.evaluation.costs)
-    found = [explain(served, question, name, place(served, name, target), threshold=at.get(name)) for name in wanted]
-    told = msgspec.to_builtins([words.explained(each) for each in found])
+    explanations = [
+        explain(served, question, name, place(served, name, target), threshold=at.get(name)) for name in wanted
+    ]
+    plain = msgspec.to_builtins([words.explained(each) for each in explanations])
     console.emit(
-        {"model": model, "champion": version, "explanations": told},
+        {"model": model, "champion": version, "explanations": plain},
         as_json=as_json,
-        text=lambda: _text(f"{model}, version {version}, after {visit}", found, language),
+        text=lambda: _text(f"{model}, version {version}, after {visit}", explanations, language),
     )
 
 
-def _text(title: str, found: list[Explanation], language: Language) -> str:
+def _text(title: str, explanations: list[Explanation], language: Language) -> str:
     from rich.markup import escape
 
-    blocks = ["\n  ".join([each.output, *words.sentences(each, language)]) for each in found]
+    blocks = ["\n  ".join([each.output, *words.sentences(each, language)]) for each in explanations]
     return escape("\n\n".join([title, *blocks]))

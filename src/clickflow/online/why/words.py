@@ -103,8 +103,8 @@ WHO: dict[Language, dict[str, str]] = {
 def sentences(explanation: Explanation, language: Language = "en") -> list[str]:
     """What an explanation says, in order of weight; the last sentence says what it is and is not."""
     head, form, who = outputs.head(explanation.output), FORMS[language], WHO[language]
-    told = _sentences(structs.replace(explanation, question=head.asks(language)), form)
-    return [*told, form["note"].format(who=who.get(head.unit, who["session"]))]
+    sentences = _sentences(structs.replace(explanation, question=head.asks(language)), form)
+    return [*sentences, form["note"].format(who=who.get(head.unit, who["session"]))]
 
 
 def explained(explanation: Explanation) -> Explained:
@@ -132,12 +132,12 @@ def _effects(own: Explanation, form: dict[str, str]) -> Iterator[str]:
     if own.length == 1:
         yield form["one"]
         return
-    told = [*own.effects, *(each for each in own.groups if each.what == "earlier")]
-    told.sort(key=lambda each: -abs(each.effect))
-    told = [each for each in told if abs(each.effect) >= TELLING * abs(told[0].effect) and each.effect]
-    if not told:
+    effects = [*own.effects, *(each for each in own.groups if each.what == "earlier")]
+    effects.sort(key=lambda each: -abs(each.effect))
+    effects = [each for each in effects if abs(each.effect) >= TELLING * abs(effects[0].effect) and each.effect]
+    if not effects:
         yield form["nothing"]
-    for each in told[:SHOWN]:
+    for each in effects[:SHOWN]:
         does = "for" if each.effect > 0 else "against"
         sentence = form[does].format(what=_what(each, form), without=_value(own, each.without))
         yield sentence + (form["covering"] if each.covering else "")

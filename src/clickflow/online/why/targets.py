@@ -10,13 +10,13 @@ from clickflow.system.errors import UsageError, nearest
 
 def thresholds(served: Served, costs: Mapping[str, Costs]) -> dict[str, float]:
     """By output, the answer at which acting on it is worth nothing, of those of which `evaluation.costs` says it."""
-    found = {}
+    thresholds = {}
     for output in served.outputs:
         if output.name in costs:
             at = money.payoff(costs[output.name], output.kind).threshold
             if at is not None:
-                found[output.name] = at
-    return found
+                thresholds[output.name] = at
+    return thresholds
 
 
 def place(served: Served, output: str, target: str | None) -> int | None:
