@@ -12,7 +12,7 @@ from typing import Any
 import online_shop
 import pytest
 import small_models
-from test_serve import Ask, client
+from http_app import Ask, client
 
 from clickflow.online.http import about, keys, problems, server
 from clickflow.online.page import after, chinese, chinese_faults, registry, static_files, subjects
