@@ -1,7 +1,6 @@
 """The unit `session`: sessions, splits, vocabulary, features and packing, held against a slow reference."""
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,12 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as run
 from hypothesis import strategies as st
-from pyarrow import parquet
+from sequences_log import adds_up, build, everything, random_log, visit, visits
 from sequences_reference import (
-    EPOCH,
     MINUTE,
     MONDAY,
-    Sequence,
     as_its_card_says,
     by_name,
     event,
@@ -26,82 +23,15 @@ from sequences_reference import (
     settings,
     unpacked,
     with_known_categories,
-    write_events,
 )
 
 from clickflow.events.contract import EVENT_TYPES
-from clickflow.params.file import check
-from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences, SessionUnit
-from clickflow.sequences import prepare, vocabulary
 from clickflow.sequences.cutting import Cutter, step_types
-from clickflow.sequences.features import statistics
-from clickflow.sequences.store import SPLITS, Card, open_split, read_card
+from clickflow.sequences.store import SPLITS, open_split
 from clickflow.sequences.units import session
-from clickflow.system import integrity
-from clickflow.system.errors import ClickflowError, DataError, UsageError
+from clickflow.system.errors import DataError
 from clickflow.system.files import sha256_folder
-from clickflow.system.paths import Paths
-
-SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
-
-
-def build(folder: Path, events: list[dict[str, Any]], chosen: Sequences, **more: Any) -> Card:
-    """The store of some events, in folder/session."""
-    log = write_events(folder / "events", events)
-    return prepare.build(log, chosen, "session", folder / "session", **more)
-
-
-def everything(folder: Path) -> list[Sequence]:
-    return [sequence for name in SPLITS for sequence in unpacked(folder / "session", name)]
-
-
-def adds_up(card: Card) -> None:
-    packed = sum(part.events for part in card.splits.values())
-    assert card.events_read == packed + sum(reason["events"] for reason in card.left_out.values())
-    card.add_up()
-    with pytest.raises(ClickflowError, match="do not add up"):
-        replace(card, events_read=card.events_read + 1).add_up()
-
-
-def visits(count: int, *, items: str = "abc", apart: timedelta = timedelta(hours=2)) -> list[dict[str, Any]]:
-    """So many visits of two steps, one user, each visit `apart` from the one before."""
-    return [
-        event(MONDAY + number * apart + step * MINUTE, item=items[(number + step) % len(items)])
-        for number in range(count)
-        for step in range(2)
-    ]
-
-
-def random_log(events: int, seed: int) -> list[dict[str, Any]]:
-    """Visits over three days: guests and users, given sessions and none, ties, repeats, prices, categories."""
-    rng = np.random.default_rng(seed)
-    rows: list[dict[str, Any]] = []
-    while len(rows) < events:
-        user = None if rng.random() < 0.2 else f"u{rng.integers(events // 20)}"
-        session = f"s{len(rows)}" if user is None or rng.random() < 0.4 else None
-        time = MONDAY + int(rng.integers(0, 3 * 24 * 3600)) * SECOND
-        for _ in range(rng.geometric(0.15)):
-            time += int(rng.exponential(200)) * SECOND
-            kind = str(rng.choice(["view", "view", "view", "cart", "purchase", "search"]))
-            number = int(30 * rng.random() ** 2)
-            item = None if kind == "search" or rng.random() < 0.05 else f"item-{number}"
-            price = None if rng.random() < 0.2 else round(float(rng.random()) * 100, 2)
-            category = f"c.{number % 7}" if number % 5 else None
-            brand = str(rng.choice(["acme", "éclair", "日"])) if number % 3 else None
-            rows.append(event(time, kind, item, user, session, price, category, brand))
-    return rows[:events]
-
-
-def visit(who: tuple[str | None, str | None], start: int, steps: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """One visit; a step is minutes since the one before, type, item, price, category."""
-    times = itertools.accumulate((step[0] for step in steps), initial=start)
-    next(times)
-    return [
-        event(MONDAY + minute * MINUTE, kind, item, *who, price, category)
-        for minute, (_, kind, item, price, category) in zip(times, steps, strict=True)
-    ]
-
 
 STEP = st.tuples(
     st.sampled_from([0, 5, 10, 20]),
@@ -110,10 +40,16 @@ STEP = st.tuples(
     st.sampled_from([None, 0.0, -0.0, 19.99]),
     st.sampled_from([None, "x", "x.y"]),
 )
+
+
 WHO = st.tuples(st.sampled_from(["u", "v", "w", None]), st.sampled_from(["s", "t", None, None, None]))
+
+
 LOGS = st.lists(
     st.builds(visit, WHO, st.integers(0, 600), st.lists(STEP, min_size=1, max_size=8)), min_size=4, max_size=14
 ).map(lambda several: [row for one in several for row in one])
+
+
 SETTINGS = st.builds(
     settings,
     since=st.sampled_from([None, None, MONDAY + 100 * MINUTE]),
@@ -308,163 +244,6 @@ def test_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
     assert sha256_folder(tmp_path / "1/session") == sha256_folder(tmp_path / "4/session")
 
 
-def test_shares_are_shares_of_sequences_in_the_order_of_their_ends(tmp_path: Path) -> None:
-    card = build(tmp_path, visits(40), settings(valid_share=0.1, test_share=0.2))
-    assert [card.splits[name].sequences for name in SPLITS] == [28, 4, 8]
-    assert card.boundaries["valid"] == card.splits["train"].last
-    assert card.boundaries["test"] == card.splits["valid"].last
-
-
-def test_a_sequence_over_a_boundary_belongs_to_the_later_part_or_to_the_embargo(tmp_path: Path) -> None:
-    long = [
-        event(MONDAY + timedelta(hours=hours), item=item, user="v", session="long")
-        for hours, item in ((1, "a"), (70, "b"))
-    ]
-    card = build(tmp_path / "kept", visits(40) + long, settings())
-    straddling = next(s for s in unpacked(tmp_path / "kept" / "session", "valid") if s.session_id == "long")
-    assert straddling.start < card.boundaries["valid"] < straddling.end
-    card = build(tmp_path / "out", visits(40) + long, settings(embargo_minutes=1.0))
-    assert card.left_out["embargo"] == {"events": 2, "sequences": 1}
-    assert all(s.session_id != "long" for s in everything(tmp_path / "out"))
-    card = build(tmp_path / "more", visits(40) + long, settings(embargo_minutes=3 * 60.0))
-    assert card.left_out["embargo"]["sequences"] == 3  # the first visit of each later part as well
-    for part, boundary in (("valid", card.boundaries["valid"]), ("test", card.boundaries["test"])):
-        assert min(s.start for s in unpacked(tmp_path / "more" / "session", part)) >= boundary + 3 * 3600 * 1_000_000
-    adds_up(card)
-
-
-def test_no_event_is_in_two_splits_and_training_sees_no_future(tmp_path: Path) -> None:
-    rows = random_log(4000, seed=1)
-    # each event can be told from every other by its price
-    rows = [row | {"price": float(n)} for n, row in enumerate(rows)]
-    card = build(tmp_path, rows, settings(drop_repeats=False, event_types=("view", "cart", "purchase", "search")))
-    prices = [step[3] for sequence in everything(tmp_path) for step in sequence.steps]
-    assert len(set(prices)) == len(prices) == sum(part.events for part in card.splits.values()) > 2000
-    train, valid, test = (open_split(tmp_path / "session", name) for name in SPLITS)
-    assert train.time.max() == card.boundaries["valid"]
-    assert card.boundaries["valid"] < valid.time[valid.offsets[1:] - 1].min()
-    assert valid.time.max() == card.boundaries["test"]
-    assert card.boundaries["test"] < test.time[test.offsets[1:] - 1].min()
-    for split in (train, valid, test):
-        assert (split.gap >= 0).all()
-        assert (np.diff(split.time[split.offsets[:-1]]) >= 0).all()
-
-
-def test_what_is_known_comes_from_the_training_part_alone(tmp_path: Path) -> None:
-    rows = random_log(3000, seed=2)
-    chosen = settings(min_item_count=50, drop_repeats=False)
-    card = build(tmp_path / "as it is", rows, chosen)
-    one, two = tmp_path / "as it is" / "session", tmp_path / "altered" / "session"
-    trained_on = {
-        (s.user_id, None if "@" in s.session_id else s.session_id, step[0])
-        for s in unpacked(one, "train")
-        for step in s.steps
-    }
-    altered = [
-        row
-        if (row["user_id"], row["session_id"], (row["event_time"] - EPOCH) // MICROSECOND) in trained_on
-        else row | {"item_id": row["item_id"] and "new", "price": 5.0, "category": "new"}
-        for row in rows
-    ]
-    other = build(tmp_path / "altered", altered, chosen)
-    assert sha256_folder(one / "test") != sha256_folder(two / "test")
-    assert sha256_folder(one / "train") == sha256_folder(two / "train")
-    assert card.statistics == other.statistics
-    assert (card.known, card.categories) == (other.known, other.categories)
-    assert (one / "categories.parquet").read_bytes() == (two / "categories.parquet").read_bytes()
-    known = slice(0, card.known - 2)
-    tables = [parquet.read_table(folder / "vocabulary.parquet").to_pylist()[known] for folder in (one, two)]
-    assert tables[0] == tables[1]
-    assert 3 < card.known < card.items_total
-
-
-def test_an_items_brand_is_what_most_of_its_events_in_the_training_part_say(tmp_path: Path) -> None:
-    said = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["日", "é", "日", "é"]}
-    events = [
-        event(MONDAY + n * MINUTE, item=item, brand=brand)
-        for n, (item, brand) in enumerate((item, brand) for item, brands in said.items() for brand in brands)  # type: ignore[attr-defined]
-    ]
-    later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, brand="x") for n, item in enumerate("acaceac")]
-    build(tmp_path, events + later, settings(valid_share=0.0, drop_repeats=False))
-    found = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
-    brands = {row["item_id"]: row["brand"] for row in found}
-    assert brands == {"a": "y", "b": "x", "c": None, "d": "é", "e": None}, "of equals the first by its text"
-
-
-def test_an_items_name_is_its_most_frequent_by_the_training_part_else_of_later(tmp_path: Path) -> None:
-    said = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["Tür, weiß", None]}
-    events = [
-        event(MONDAY + n * MINUTE, item=item, name=name)
-        for n, (item, name) in enumerate((item, name) for item, names in said.items() for name in names)  # type: ignore[attr-defined]
-    ]
-    later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, name="new") for n, item in enumerate("aaaeb")]
-    later += [event(MONDAY + timedelta(days=1), kind="search", item=None, name="of nothing")]
-    build(tmp_path, events + later, settings(valid_share=0.0, drop_repeats=False))
-    found = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
-    names = {row["item_id"]: row["name"] for row in found}
-    assert names == {"a": "y", "b": "x", "c": None, "d": "Tür, weiß", "e": "new"}, "of equals the first by its text"
-
-
-def test_vocabulary_orders_by_support_and_keeps_rare_items_apart(tmp_path: Path) -> None:
-    train = "bb" + "aa" + "ccc" + "d"  # support of the training part
-    events = [
-        event(MONDAY + n * MINUTE, item=item, price=float(n), category="k" if item == "b" else None)
-        for n, item in enumerate(train)
-    ]
-    events += [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, category="z") for n, item in enumerate("ea")]
-    card = build(tmp_path, events, settings(valid_share=0.0, drop_repeats=False, min_item_count=2))
-    assert parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist() == [
-        {"item_id": "c", "index": 2, "count": 3, "category": 0, "price": 5.0, "brand": None, "name": None},
-        {"item_id": "a", "index": 3, "count": 2, "category": 0, "price": 2.5, "brand": None, "name": None},
-        {"item_id": "b", "index": 4, "count": 2, "category": 2, "price": 0.5, "brand": None, "name": None},
-        {"item_id": "d", "index": 5, "count": 1, "category": 0, "price": 7.0, "brand": None, "name": None},
-        {"item_id": "e", "index": 6, "count": 0, "category": 0, "price": None, "brand": None, "name": None},
-    ]
-    assert parquet.read_table(tmp_path / "session" / "categories.parquet").to_pylist() == [
-        {"category": "k", "index": 2, "count": 2}
-    ]
-    assert (card.known, card.items_total, card.categories) == (5, 5, 3)
-    test = open_split(tmp_path / "session", "test")
-    assert (test.item.tolist(), test.category.tolist()) == ([6, 3], [1, 1])
-
-
-@given(
-    st.lists(st.tuples(st.integers(2, 6), st.sampled_from([np.nan, 0.0, -0.0, 1.5, 2.5, 1e6])), max_size=30),
-    st.integers(1, 8),
-)
-def test_medians_and_modes_whatever_fits_at_once(steps: list[tuple[int, float]], at_once: int) -> None:
-    item = np.array([step[0] for step in steps], np.int32)
-    price = np.array([step[1] for step in steps], np.float32)
-    category = np.nan_to_num(price).astype(np.int32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabulary, "MOST_KEYS", at_once)
-        patch.setattr(vocabulary, "CHUNK", 3)
-        medians, modes = vocabulary.medians(item, price, 5), vocabulary.modes(item, category, 5)
-    for index in range(5):
-        own = price[(item == index + 2) & ~np.isnan(price)]
-        assert medians[index] == np.median(own.astype(np.float64)) if len(own) else np.isnan(medians[index])
-        named = sorted(category[(item == index + 2) & (category > 0)].tolist())
-        assert modes[index] == (max(named, key=lambda code: (named.count(code), -code)) if named else 0)
-
-
-def test_features_and_statistics_are_those_of_the_clock(tmp_path: Path) -> None:
-    build(tmp_path, random_log(2000, seed=3), settings())
-    for name in SPLITS:
-        split = open_split(tmp_path / "session", name)
-        for first, last in itertools.pairwise(split.offsets.tolist()):
-            times = [MONDAY.fromtimestamp(int(t) / 1_000_000, MONDAY.tzinfo) for t in split.time[first:last]]
-            assert split.hour[first:last].tolist() == [time.hour for time in times]
-            assert split.weekday[first:last].tolist() == [time.weekday() for time in times]
-            since = [(time - times[0]).total_seconds() for time in times]
-            assert split.since_start[first:last].tolist() == since
-            assert split.gap[first:last].tolist() == [0.0, *np.diff(since)]
-    train = open_split(tmp_path / "session", "train")
-    measured = read_card(tmp_path / "session").statistics
-    assert measured == statistics(train.columns)
-    assert measured["gap"]["mean"] == pytest.approx(np.log1p(train.gap.astype(float)).mean(), abs=1e-6)
-    assert measured["price"]["std"] == pytest.approx(np.nanstd(np.log1p(train.price.astype(float))), abs=1e-6)
-
-
 def test_the_bytes_depend_on_neither_memory_nor_threads(tmp_path: Path) -> None:
     rows = random_log(20_000, seed=4)
     build(tmp_path / "one", rows, settings(memory_gb=2.0), threads=2)
@@ -484,110 +263,3 @@ def test_guests_alone_make_a_store(tmp_path: Path) -> None:
     card = build(tmp_path, rows, settings())
     assert card.counts["sequences_of_guests"] == 20
     assert all(sequence.user_id is None for sequence in everything(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("events", "changes", "message"),
-    [
-        (visits(1), {}, "1 sequence of sufficient length"),
-        (visits(20), {"min_length": 3}, "no sequence has 3 steps"),
-        (visits(20), {"event_types": ("cart",)}, "no sequence has 2 steps"),
-        (visits(20), {"min_item_count": 50}, "no item has 50 steps in the training part"),
-        (visits(20), {"embargo_minutes": 1e5}, "no sequence is left for valid and test: .* the embargo is too long"),
-        (visits(20, apart=timedelta(0)), {"drop_repeats": False}, "1 sequence of"),
-    ],
-    ids=["one session", "none long enough", "no type", "all rare", "embargo", "one instant"],
-)
-def test_a_log_that_gives_no_store_is_refused_and_the_old_one_kept(
-    tmp_path: Path, events: list[dict[str, Any]], changes: dict[str, Any], message: str
-) -> None:
-    build(tmp_path, visits(30), settings())
-    before = sha256_folder(tmp_path / "session")
-    log = write_events(tmp_path / "bad", events)
-    with pytest.raises(DataError, match=message) as raised:
-        prepare.build(log, settings(**changes), "session", tmp_path / "session")
-    assert raised.value.kept
-    assert raised.value.next_step
-    assert sha256_folder(tmp_path / "session") == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "events", "session"]
-
-
-def test_a_window_gives_what_a_log_of_that_window_alone_gives(tmp_path: Path) -> None:
-    log = random_log(4000, seed=4)
-    since, until = MONDAY + timedelta(hours=9), MONDAY + timedelta(hours=60, minutes=7)
-    inside = [row for row in log if since <= row["event_time"] < until]
-    card = build(tmp_path / "whole", log, settings(since=since, until=until.replace(tzinfo=None)))
-    cut = build(tmp_path / "cut", inside, settings())
-    assert card.left_out["outside_window"] == {"events": len(log) - len(inside)}
-    assert 0 < len(inside) < len(log)
-    adds_up(card)
-    # Every byte but the card's: times, vocabulary, statistics and splits know nothing of what lies outside.
-    assert card.files == cut.files
-    assert card.statistics == cut.statistics
-    assert card.boundaries == cut.boundaries
-    assert card.settings["until"] == until.isoformat()
-
-
-def test_an_event_at_the_end_of_a_window_is_of_the_next_one(tmp_path: Path) -> None:
-    log = visits(20)
-    middle = log[20]["event_time"]
-    before = build(tmp_path / "before", log, settings(until=middle))
-    after = build(tmp_path / "after", log, settings(since=middle))
-    assert before.packed + after.packed == len(log)
-    assert max(s.end for s in everything(tmp_path / "before")) < min(s.start for s in everything(tmp_path / "after"))
-
-
-def test_a_window_without_events_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of 40 events lies in the window") as refusal:
-        build(tmp_path, visits(20), settings(until=MONDAY))
-    assert "sequences.until" in refusal.value.next_step
-
-
-def test_no_events_and_broken_files_are_said(tmp_path: Path) -> None:
-    def of(name: str) -> None:
-        prepare.build(tmp_path / name, settings(), "session", tmp_path / "session")
-
-    with pytest.raises(UsageError, match="there are no canonical events"):
-        of("nowhere")
-    write_events(tmp_path / "broken", visits(2))
-    file = next((tmp_path / "broken").glob("*/*.parquet"))
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(DataError, match="canonical events cannot be read") as raised:
-        of("broken")
-    assert "Parquet" in str(raised.value) or "parquet" in str(raised.value)
-
-
-def test_too_little_memory_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ClickflowError, match="memory") as raised:
-        build(tmp_path, random_log(2000, seed=5), settings(memory_gb=0.001))
-    assert "sequences.memory_gb" in raised.value.next_step
-
-
-def test_an_unknown_type_or_unit_is_a_usage_error(tmp_path: Path, raw_params: Any) -> None:
-    with pytest.raises(UsageError, match="event_types: viw; there is view, cart"):
-        build(tmp_path, visits(3), settings(event_types=("viw", "view")))
-    with pytest.raises(UsageError, match="no unit 'custmer'; there is: session, customer"):
-        prepare.run(check(raw_params), Paths(tmp_path), "custmer")
-
-
-def test_the_stage_writes_into_the_workspace(tmp_path: Path, raw_params: Any) -> None:
-    params: Params = check(raw_params)
-    integrity.seal(write_events(tmp_path / "data" / "events", visits(60)))
-    prepare.run(params, Paths(tmp_path), "session")
-    card = as_its_card_says(Paths(tmp_path).sequences("session"))
-    assert card.settings["session"]["gap_minutes"] == params.sequences.session.gap_minutes
-    assert sum(part.events for part in card.splits.values()) == 120
-
-
-@pytest.mark.parametrize(
-    ("place", "key", "value", "message"),
-    [
-        ("sequences", "min_item_count", 0, "sequences.min_item_count: 0 is not at least 1"),
-        ("sequences", "embargo_minutes", -1, "sequences.embargo_minutes: -1.0 is not between 0 and"),
-        ("session", "max_length", 1, "sequences.session.max_length: is less than min_length"),
-    ],
-)
-def test_params_without_a_sense_are_refused(raw_params: Any, place: str, key: str, value: int, message: str) -> None:
-    (raw_params["sequences"] if place == "sequences" else raw_params["sequences"]["session"])[key] = value
-    with pytest.raises(UsageError, match=message):
-        check(raw_params)
