@@ -1,4 +1,4 @@
-"""Would the list find what is known to be odd, and would another training give the same list?
+"""How far the list of odd visits may be trusted: does it find planted cases, and does a second training agree?
 
 A log does not say who was a robot, so cases are planted among visits of its own test part, in memory: they take items,
 prices and lengths from the shop and behave as in `KINDS`. Average precision is asked of the surprise and of both rules.

@@ -1,4 +1,4 @@
-"""What a search for odd sequences is held against: simple rates, and an isolation forest on hand-made features.
+"""Baselines of the search for odd sequences: simple rates, and an isolation forest on hand-made features.
 
 Each gives a score [N], the higher the odder.
 """

@@ -1,4 +1,4 @@
-"""How an artefact is asked: what its card says it reads is taken from a packed split, and the model is run on it.
+"""Inference with an artefact on a packed split: the inputs that its card names are gathered, and the model is run.
 
 Everything that asks a model (evaluation, the checks of the export, serving, monitoring) goes through `answers`, so that
 nobody else knows what a model reads.

@@ -1,5 +1,5 @@
-"""What every export writes, and checks on real sequences, whatever the kind of model: it answers as what was trained,
-does not look ahead, and so quickly.
+"""What every export does, whatever the kind of model: write the artefact, and check on real sequences that it equals
+the trained model, does not look ahead, and how fast it answers.
 """
 
 import math

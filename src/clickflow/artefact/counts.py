@@ -1,4 +1,4 @@
-"""A trained model of counts (`models.counts`) to the artefact that ships: a graph as a network's."""
+"""Export of a trained model of counts (`models.counts`): an ONNX graph, as of a network."""
 
 from clickflow.artefact import checks
 from clickflow.artefact.artefact import described

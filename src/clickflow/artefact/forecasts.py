@@ -1,5 +1,5 @@
-"""A trained model of series to the artefact that ships: no ONNX model, which cannot hold methods that search their
-parameters series by series, but numbers and LightGBM's own text (docs/decisions/0018-forecasts-that-ship.md).
+"""Export of a trained model of series. It is no ONNX model, which cannot hold methods that search their parameters
+series by series, but numbers and LightGBM's own text (docs/decisions/0018-forecasts-that-ship.md).
 """
 
 from collections.abc import Mapping

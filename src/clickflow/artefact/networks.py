@@ -1,4 +1,4 @@
-"""A trained network to the artefact that ships.
+"""Export of a trained network to ONNX.
 
 The graph is traced (torch.onnx with dynamo=False): for these networks it equals what the dynamo exporter makes, in
 0.5 s instead of 10 to 20, and its batch, length and number of questions stay free.

@@ -1,6 +1,4 @@
-"""Networks that are smaller than the one that was trained, each a network like any other: weights that bytes hold, and
-fewer neighbours of an item.
-"""
+"""Smaller variants of a trained network: weights rounded so that a byte holds each, and fewer neighbours per item."""
 
 import copy
 

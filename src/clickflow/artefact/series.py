@@ -1,4 +1,4 @@
-"""The session of an artefact that forecasts series: what an onnxruntime session is to others.
+"""The inference session of an artefact that forecasts series, in place of an onnxruntime session.
 
 An origin's series are forecast together and once, which is quicker: answers are kept as long as the split is that they
 are about. Each is what it would be alone.

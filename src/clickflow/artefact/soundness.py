@@ -1,4 +1,4 @@
-"""What must hold of an artefact beyond its hashes: whoever wrote it, it is asked only as what it is."""
+"""Checks of an artefact beyond its hashes: its card, model and tables must fit each other, whoever wrote them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args

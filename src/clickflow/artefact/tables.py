@@ -1,4 +1,4 @@
-"""A trained model of hand-made features to the artefact that ships."""
+"""Export of a trained model of hand-made features."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a baseline of classes may look at: positions of sequences, each with its window, and what came before in it."""
+"""The input of baselines of classes: positions of sequences, each with its window and what came before in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

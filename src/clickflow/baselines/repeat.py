@@ -1,5 +1,4 @@
-"""What was seen is seen again: the items of the session, in the order that the training part bears out, then the most
-popular ones.
+"""The items of the session itself, in the order that fits the training part best, then the most popular ones.
 
 In one shop visitors go back to what they just saw, in another to what they saw most often, or first; and in a long
 visit to others than in a short one. So each order of `ORDERS` is tried on training positions, and the one with the best

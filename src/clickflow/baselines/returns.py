@@ -1,4 +1,4 @@
-"""How often visitors come back to an item of the same session: what a session-kNN cannot see in its neighbours.
+"""How often visitors return to an item of the same session: what a session-kNN cannot learn from its neighbours.
 
 In some shops' logs the item just seen is never the next one, in others it is every fifth time. Neighbours have it in
 any case, for it is why they are neighbours. So the scores of the session's own items are multiplied by a factor for

@@ -1,4 +1,4 @@
-"""Training sessions laid out for the search of neighbours: by item, and what each session has to say.
+"""An index of the training sessions for the search of neighbours: by item, and by session.
 
 Sessions have a *place*, 0 the most recent. A *pair* is a session and one of its items; pairs lie by place, then by
 where the item was last seen in the session.

@@ -1,4 +1,4 @@
-"""VSTAN: V-SKNN that also minds when a session was and how far an item stands from what is shared.
+"""VSTAN: V-SKNN that also weighs how old a session is, and how far an item stands from the shared ones.
 
 STAN (Garg et al. 2019, arXiv:1910.12781) with V-SKNN's weights (Ludewig et al. 2021, doi 10.1007/s11257-020-09277-1;
 their session-rec). The similarity of a past session is the sum over the shared items of exp(-steps since seen / λ),

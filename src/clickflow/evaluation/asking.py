@@ -1,4 +1,4 @@
-"""How answers of each kind are collected: of an artefact in blocks, and of a baseline fitted on the training part."""
+"""How answers of each kind are computed: by an artefact in blocks, and by a baseline fitted on the training part."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace

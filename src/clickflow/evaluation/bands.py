@@ -1,4 +1,4 @@
-"""Which forecasts of the test part a report draws, and the past before them."""
+"""The forecasts of the test part that a report draws, each with the past before it."""
 
 from dataclasses import dataclass
 

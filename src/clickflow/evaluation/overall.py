@@ -1,5 +1,5 @@
-"""What a model goes by on the whole: how much worse it answers without each thing that it reads, and which items it
-takes for alike. Why it answers one question so is `clickflow.online.why`.
+"""What a model relies on as a whole: how much worse it answers without each of its inputs (permutation importance), and
+which items it takes for alike. For reasons of a single answer see `clickflow.online.why`.
 """
 
 from collections.abc import Mapping, Sequence

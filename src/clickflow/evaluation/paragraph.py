@@ -1,4 +1,4 @@
-"""The paragraph that a report opens with: what the one who runs the shop can do by it, in English or Chinese."""
+"""The opening paragraph of a report, for the shop manager: what the model can be used for, in English or Chinese."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a new ingest may build on: the events that lie there, as long as the same raw bytes would give them again."""
+"""Which events of an earlier ingest a new one may keep: those that the same raw bytes would give again."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime

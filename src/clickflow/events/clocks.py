@@ -1,4 +1,4 @@
-"""Local times to UTC, where clocks are put forward and back: an hour that is there twice, and one that never is."""
+"""Local times to UTC across daylight saving: the hour that occurs twice, and the one that never does."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""What a shop's word for a type of event is read as: a canonical type, one that is left out, or none.
+"""From a shop's word for an event to its canonical type; some are left out, others are unknown.
 
 One piece for rows of a log (`clickflow.events.checks`) and for events that a server is told.
 """

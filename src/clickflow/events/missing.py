@@ -1,4 +1,4 @@
-"""Sources that an earlier ingest took in, and that are gone or other ones now."""
+"""Sources of an earlier ingest that are gone, or have changed since."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a person should know of single files of a source, after an ingest."""
+"""Remarks on single files of a source, for people to read after an ingest."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

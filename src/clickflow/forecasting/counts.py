@@ -1,4 +1,4 @@
-"""Units as counts about a mean that other methods made, as wide as all series say that such a mean is missed.
+"""Forecasts as distributions of counts: around the mean of other methods, with a width learned from all series.
 
 The variance of a count is a part of its mean and a part of its square (the negative binomial distribution; Cameron and
 Trivedi 2013, Regression Analysis of Count Data, section 3.3). Both parts are those of all series together, as one has

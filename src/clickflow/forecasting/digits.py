@@ -1,4 +1,4 @@
-"""The numbers of a model that ships, to as many digits as they need."""
+"""Rounding of the numbers of a model that ships, to as many digits as they need."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The preset: local methods and the boosting model, mixed by weights that the last periods before the origin chose.
+"""The preset: local methods and the boosting model, mixed with weights fitted to the last periods of the past.
 
 The quantiles of all are averaged (Lichtendahl, Grushka-Cockayne and Winkler 2013), by weights of the group that a
 series is of (fast, intermittent, short) and of the level, then moved to where the last periods say that they belong.

@@ -1,5 +1,5 @@
-"""What ships of the preset: it reads the series of a packed split as of an origin, all of them together, and is one
-JSON file of numbers and of LightGBM's own text. The same file gives the same answers; nothing in it is code.
+"""The fitted preset as it ships: it forecasts all series of a packed split as of an origin, together. It is one JSON
+file of numbers and of LightGBM's own text; the same file gives the same answers, and nothing in it is code.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Level after the season is taken out, its errors read at every step ahead.
+"""Exponential smoothing of the deseasonalised level; its errors are measured at every step ahead.
 
 The season's factors are ratios to the moving mean (Hyndman and Athanasopoulos 2021, Forecasting: Principles and
 Practice, section 3.4), drawn to those of all series; the level is an exponential smoothing of what is left.

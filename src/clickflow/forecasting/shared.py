@@ -1,5 +1,5 @@
-"""What a panel decides for all of its series, taken once, when a model is fitted: an answer must not depend on which
-other series are asked about beside it.
+"""What is decided once for all series of a panel, when a model is fitted: an answer must not depend on which other
+series are asked about beside it.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The gate's rule on what is answered: a candidate takes no answer away from those who ask the champion.
+"""The gate's rule on coverage of answers: a candidate must answer whatever the champion answers.
 
 A run may set its model's heads. Without this rule, a candidate that lacks a head would be judged by the others alone.
 """

@@ -1,4 +1,4 @@
-"""The hash of a file or folder as DVC takes it, so that it can be held against dvc.lock without loading DVC."""
+"""The hash of a file or folder as DVC computes it, to compare with dvc.lock without loading DVC."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What sessions held beside the items of this one: a table of the training part, mixed into the answer.
+"""Which items occur in sessions together: a table counted on the training part, mixed into the answer.
 
 Rare items are where a network knows least and a look into past sessions most, which is why nearest neighbours are so
 hard to beat. Two different items of a session count for each other by 1 / distance, up to `REACH` steps apart, in

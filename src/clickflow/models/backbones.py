@@ -1,4 +1,4 @@
-"""What carries the steps of a sequence into states: one module a kind of encoder, all with the same face.
+"""From the steps of a sequence to hidden states: one module per kind of encoder, all with the same interface.
 
 `backbone(spec, width, max_length)` makes one; it reads steps [B, T, width] and gives states [B, T, D], of which the
 state at t depends on the steps 0 to t alone (torch's own recurrent networks give the last state beside). B sequences,

@@ -1,4 +1,4 @@
-"""What reads a sequence: step features, a backbone (`backbones`), an attention readout over its states.
+"""The encoder of a sequence: step features, a backbone (`backbones`), an attention readout over its states.
 
 Shapes: B sequences, T steps (right-padded), D units. Every part is causal: what stands at step t depends on the steps
 0 to t alone, so padding on the right changes nothing before it.

@@ -1,4 +1,4 @@
-"""What training minimises.
+"""Loss functions.
 
 Shapes: N questions, D units, K items that stand for all (sampled, or simply all).
 """

@@ -1,4 +1,4 @@
-"""What a store says about the size of a model that reads it."""
+"""The sizes of a model that follow from the store it reads: items, actions, categories, statistics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

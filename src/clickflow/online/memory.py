@@ -1,5 +1,5 @@
-"""The memory of a process that answers: what versions that are swapped out held goes back, and what stays lies in large
-pages, so that a pass over all items looks up fewer addresses.
+"""Memory of a serving process: that of replaced versions is returned to the system, and what stays lies in large pages,
+so that a pass over all items needs fewer address look-ups.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Who was forgotten is kept by no server: `clickflow forget` lists them, and a state that holds them drops them."""
+"""Servers do not remember who was forgotten: `clickflow forget` lists them, and a state that holds them drops them."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What waits for an answer: the threads that answer take it together, and what is too much is refused."""
+"""The queue of questions for a model: its threads take several together, and refuse those that are too many."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""On which recorded run a new one builds, so that only what is new is read, and whether there is anything to do at all.
+"""Which recorded run a new one continues, so that only new data is read; and whether there is anything to do.
 
 A run starts from the entries of dvc.lock of the newest recorded run whose lasting outputs (`persist: true`: the events)
 were made by the same code with the same params. DVC then skips what has not changed, and `ingest` finds what it took in

@@ -1,4 +1,4 @@
-"""What this machine has for trainings."""
+"""The resources of this machine for training."""
 
 import os
 import subprocess

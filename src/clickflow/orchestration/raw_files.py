@@ -1,4 +1,4 @@
-"""The raw files that a run reads: how they come into a workspace, where a relative path cannot lead, where none may."""
+"""The raw files of a run: how they get into a workspace, which a relative path cannot reach; and which are refused."""
 
 import json
 import os

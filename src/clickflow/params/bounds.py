@@ -1,4 +1,4 @@
-"""What no param can be: a number that is none, or out of bounds, and a text that is longer than any name.
+"""Checks of single values: a number must be one and within its bounds, a text must not be longer than any name.
 
 Bounds stand beside each field (`params.meta`), values that must fit each other in `params.rules`.
 """

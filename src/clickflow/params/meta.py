@@ -1,4 +1,4 @@
-"""What a type does not say of a param: one line about it, its unit, its bounds.
+"""What belongs to a param beside its type: one line about it, its unit, its bounds.
 
 It stands beside the field, as `events: Annotated[int, Meta("events to make, about", ge=1)] = 160_000`. Standard library
 only, as the sections are: the training core reads them where pydantic is not.

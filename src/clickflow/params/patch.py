@@ -1,4 +1,4 @@
-"""Other values in the text of a params.yaml, and nothing else changed: comments, quotes and layout stay."""
+"""Change values in the text of a params.yaml and nothing else: comments, quotes and layout stay."""
 
 import difflib
 from collections.abc import Mapping, Sequence

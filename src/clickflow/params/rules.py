@@ -1,4 +1,4 @@
-"""What types and bounds alone do not say of params.yaml: texts of a form, and values that must fit each other.
+"""Rules of params.yaml beyond types and bounds: the form of texts, and values that must fit each other.
 
 Each function yields a line a fault, with its place.
 """

@@ -1,4 +1,4 @@
-"""The verb `params`: all that holds, what was chosen and what is a default, and what each does."""
+"""The verb `params`: every value that holds, whether it was chosen or is a default, and what it does."""
 
 from collections.abc import Mapping
 from typing import Any

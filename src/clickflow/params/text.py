@@ -1,4 +1,4 @@
-"""The text of a params.yaml as values: what is no plain YAML of a sensible size is refused before it can do harm."""
+"""Parse the text of a params.yaml: anything but plain YAML of a sensible size is refused before it can do harm."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is left out before the split, and why: what robots did, baskets, what is too short."""
+"""Sequences that are left out before the split, and why: robots, baskets, too short ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""FEATURES: what the store holds of a step, and who reads it how; and the statistics by which networks scale numbers.
+"""The columns of a step in the store (FEATURES), how each is read, and the statistics by which networks scale numbers.
 
 A new step feature is one entry here, and its name in `params.models.Feature`. Pure numpy, so that the training core
 reads the same table. A feature of a step is made from that step and earlier ones of its sequence, never from later

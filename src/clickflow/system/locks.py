@@ -1,4 +1,4 @@
-"""Locks between processes, as files: what is said, and raised, where another process holds one."""
+"""File locks between processes, and the error where another process holds one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

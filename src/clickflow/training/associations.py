@@ -1,4 +1,4 @@
-"""Counts of items beside each other in the training part, and what each of its steps could have known of them.
+"""Counts of items that occur together in the training part, and for each step the counts as they stood before it.
 
 A step is answered from the counts of sessions that had ended before its own: as it will be when the model is used, and
 never from itself. Counts of all sessions are the table that the model takes with it.

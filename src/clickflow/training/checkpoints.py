@@ -1,4 +1,4 @@
-"""What training needs to go on after a kill: written whole or not at all, found again by what is being trained.
+"""Checkpoints of a training, written whole or not at all, found again by the fingerprint of what is being trained.
 
 A folder per fingerprint; in it `step-N.safetensors` (tensors) and `step-N.json` (the rest, with the tensors' hash). The
 JSON is written last, so a checkpoint without it does not exist; one whose hash does not fit is passed over.

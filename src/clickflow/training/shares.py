@@ -1,5 +1,5 @@
-"""What an answer is mixed of, learned again on held-out sessions: how far a head trusts its softmax, its copy and its
-associations, and how it ranks the session's own items.
+"""Mixture weights, fitted again to held-out sessions: how far a head trusts its softmax, its copy and its associations,
+and how it ranks the session's own items.
 
 In training the softmax answers about sessions that it has read several times, so the other parts seem to be worth less,
 and returns rarer, than they are for sessions to come. So once the weights are chosen, a hundred numbers that say how

@@ -1,4 +1,4 @@
-"""All that changes while training goes on, and how it becomes a checkpoint and back."""
+"""The state of a training, to a checkpoint and back."""
 
 from dataclasses import dataclass, field
 from typing import Any

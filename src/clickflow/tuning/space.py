@@ -1,4 +1,4 @@
-"""What a trial may set: the space of params.yaml, checked against the model, and drawn from.
+"""The search space of params.yaml, checked against the model, and drawn from.
 
 A setting is a mapping of dotted names below `models.<name>` to JSON values, one for every param of the space.
 """

@@ -1,4 +1,4 @@
-"""Where files of a folder are of other forms, or have other columns, than the one that a proposal was read off."""
+"""Files of a folder whose form or columns differ from those of the file that a proposal was made from."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""In which form a file is: packing, encoding, format, delimiter, header; and some of its rows as columns of text."""
+"""The form of a file: packing, encoding, format, delimiter, header; and some of its rows as columns of text."""
 
 import codecs
 import re

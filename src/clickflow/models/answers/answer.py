@@ -1,4 +1,4 @@
-"""What every kind of answer is: a module that reads what an encoder has read, and is asked at some of the steps."""
+"""The interface of every kind of answer: a module that reads an encoder's states, and answers at some of the steps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""An ONNX graph, written node by node: what an estimator's parts add themselves to."""
+"""A builder of ONNX graphs, node by node; each part of an estimator adds its own nodes."""
 
 from typing import Any
 

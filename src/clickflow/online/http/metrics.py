@@ -1,4 +1,4 @@
-"""What Prometheus is told; of several workers together where PROMETHEUS_MULTIPROC_DIR says where they keep theirs."""
+"""Prometheus metrics of the server, of all its workers together where PROMETHEUS_MULTIPROC_DIR names their folder."""
 
 import os
 from collections.abc import Mapping

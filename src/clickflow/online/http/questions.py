@@ -1,4 +1,4 @@
-"""From what the schema says to what the engine is asked."""
+"""From the body of a request to a question for the engine."""
 
 import time
 from collections.abc import Container, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a server is told once, and what it holds while it runs."""
+"""The settings of the server, and what its routes share while it runs."""
 
 import asyncio
 import queue

@@ -1,4 +1,4 @@
-"""In Chinese what the gate, a canary's rule, a watch and a server found, which they write in English.
+"""Translation into Chinese of what the gate, a canary's rule, a watch and a server write in English.
 
 Sentences are read back by `FORMS`, clause by clause: a table beside the rooms that write them, so that a word of
 Chinese judges no candidate anew. A clause without a form stays as it is, and a test finds those of the gate and of the

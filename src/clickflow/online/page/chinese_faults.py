@@ -1,4 +1,6 @@
-"""In Chinese what a server says of its health, and why it does not answer a question: forms as of `chinese`."""
+"""Translation into Chinese of a server's faults: its health, and why a question is not answered. Forms as in
+`chinese`.
+"""
 
 AGAIN = "请再试一次"
 

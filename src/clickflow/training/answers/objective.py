@@ -1,4 +1,4 @@
-"""What every kind of answer is in training: its targets, its loss, where its weights begin, and how it is measured."""
+"""The interface of a kind of answer in training: targets, loss, initial weights, metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
