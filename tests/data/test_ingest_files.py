@@ -341,7 +341,7 @@ FAULTS: dict[str, Fault] = {
     "parquet as csv": (
         {"a.csv": parquet()},
         {},
-        r"a\.csv is no text but Parquet",
+        r"a\.csv is not text but Parquet",
         EXIT_DATA,
     ),
     "parquet column": (
@@ -395,7 +395,7 @@ FAULTS: dict[str, Fault] = {
     "time zone": (
         {"a.csv": HEADER + row()},
         {"source__timezone": "Mars/Base"},
-        r"'Mars/Base' is no time zone",
+        r"'Mars/Base' is not a time zone",
         EXIT_USAGE,
     ),
     "time format": (

@@ -85,14 +85,14 @@ def test_what_cannot_be_unpacked_is_said(desk: Desk) -> None:
     with pytest.raises(DataError, match=r"its member 'a\.csv' cannot be unpacked .*encrypted"):
         desk.ingest()
     desk.put("a.zip", zipped({"[Content_Types].xml": b"x", "xl/workbook.xml": b"x"}))
-    with pytest.raises(DataError, match="is a workbook, no log"):
+    with pytest.raises(DataError, match="is a workbook, not a log"):
         desk.ingest()
 
 
 @pytest.mark.parametrize("data", [b"7z\xbc\xaf\x27\x1c rest", b"Obj\x01 rest", b"SQLite format 3\0", b"\0\1\2\3" * 400])
 def test_no_binary_is_read_as_text(desk: Desk, data: bytes) -> None:
     desk.put("log.csv", data)
-    with pytest.raises(DataError, match=r"log\.csv is no text") as error:
+    with pytest.raises(DataError, match=r"log\.csv is not text") as error:
         desk.ingest()
     assert str(error.value).isprintable() or "\n" in str(error.value)
     assert not any(ord(letter) < 32 and letter != "\n" for letter in str(error.value))

@@ -83,7 +83,7 @@ def test_a_damaged_key_is_named(tmp_path: Path) -> None:
     load_key(tmp_path)
     file = tmp_path / "pseudonym.key"
     file.write_bytes(b"\xb6" + file.read_bytes()[1:])
-    with pytest.raises(UsageError, match=r"pseudonym\.key is no text any more"):
+    with pytest.raises(UsageError, match=r"pseudonym\.key is not text any more"):
         load_key(tmp_path)
 
 

@@ -66,7 +66,7 @@ def test_where_the_source_cannot_be_read_again_the_old_key_stays(desk: Desk) -> 
     (desk.log / "a.csv").unlink()
     with pytest.raises(ClickflowError) as fault:
         verb.rotate(desk.params(), desk.paths)
-    assert "the key of before" in fault.value.kept
+    assert "the old key" in fault.value.kept
     assert load_key(desk.paths.home) == was and desk.bytes() == before
 
 

@@ -55,7 +55,7 @@ UNSEEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda log: os.close(os.open(bytes(log / "x") + b"\xff.csv", os.O_CREAT)),
         r"\\xff\.csv: its name is no",
     ),
-    "a pipe": (lambda log: os.mkfifo(log / "p.csv"), r"p\.csv is no file, but a pipe"),
+    "a pipe": (lambda log: os.mkfifo(log / "p.csv"), r"p\.csv is not a file, but a pipe"),
 }
 
 

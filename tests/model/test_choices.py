@@ -34,7 +34,7 @@ def with_choices(raw: Any, place: tuple[str, ...], choices: dict[str, Any]) -> A
         (ENCODER, {"kind": "attention", "layers": 2}, "encoder.layers: kind attention has one layer"),
         (HEAD, {"regularisation": 0.5}, "regularisation: only loss bpr_max reads it, and this is sampled"),
         (HEAD, {"loss": "bpr_max", "regularisation": -1.0}, "regularisation: -1.0 is not between 0 and"),
-        (HEAD, {"loss": "bpr_max", "regularisation": float("nan")}, "regularisation: nan is no number"),
+        (HEAD, {"loss": "bpr_max", "regularisation": float("nan")}, "regularisation: nan is not a number"),
         (HEAD, {"loss": "bpr_max", "calibration": 0.5}, "calibration: only loss bce reads it, and this is bpr_max"),
         (HEAD, {"loss": "bce", "calibration": 1.5}, "calibration: 1.5 is not between 0 and 1"),
         (HEAD, {"loss": "bce", "label_smoothing": 0.1}, "label_smoothing: loss bce has no labels to smooth"),

@@ -154,7 +154,7 @@ def test_the_same_store_gives_the_same_weights_and_the_seed_only_draws(tmp_path:
 def test_without_a_valid_part_the_latest_cut_offs_of_training_stand_for_it(tmp_path: Path) -> None:
     trained = training.train(SPEC, store(tmp_path / "customer", train=(40, 50, 60, 70, 80)), 0)
     assert 0 < trained.questions <= PEOPLE
-    with pytest.raises(DataError, match="asks no question"):
+    with pytest.raises(DataError, match="holds no question to learn from"):
         training.train(SPEC, store(tmp_path / "empty" / "customer", train=(0,)), 0)
 
 

@@ -225,7 +225,7 @@ def test_a_tampered_file_is_refused(workspace, name):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"{name} is not the file its card speaks of") as caught:
+    with pytest.raises(DataError, match=f"{name} is not the file that its card describes") as caught:
         load(paths.exported("next_step"))
     assert caught.value.next_step
 

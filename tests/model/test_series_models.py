@@ -190,7 +190,7 @@ def test_what_ships_is_the_file_that_was_trained_and_no_other_is_loaded(shop: Pa
         (other / file.name).write_bytes(file.read_bytes())
     text = (other / "forecast.json").read_text()
     (other / "forecast.json").write_text(text.replace('"horizon": 5', '"horizon": 6'))
-    with pytest.raises(DataError, match=r"forecast\.json is not the file its card speaks of"):
+    with pytest.raises(DataError, match=r"forecast\.json is not the file that its card describes"):
         load(other)
     card = read_json(other / "card.json")
     (other / "card.json").write_text(json.dumps(card | {"file": "../forecast.json"}))

@@ -59,8 +59,8 @@ def test_keys_that_are_gone_let_nobody_in_where_the_server_can_be_reached(
     for spoil in (lambda: file.write_text("{"), file.unlink, lambda: file.write_text("{}")):
         spoil()
         assert ask("GET", "/v1/models").status_code == 401
-        assert ask("GET", "/v1/models", headers=own).status_code == 200, "those of before hold"
-        assert "those of before hold" in held.wrong
+        assert ask("GET", "/v1/models", headers=own).status_code == 200, "the earlier ones still hold"
+        assert "the earlier ones still hold" in held.wrong
     again = server.Keys(tmp_path, shut=True)  # a worker that is started again
     assert client(served, "localhost", keys=again.now)("GET", "/v1/models", headers=own).status_code == 401
     key = keys.make(tmp_path, "shop", ("read",))

@@ -150,4 +150,4 @@ def test_who_was_forgotten_is_dropped_and_not_kept_again(tmp_path: Path, monkeyp
     assert asyncio.run(memory.subjects("", 9)) == ["customer:bob"], "dropped, whoever was asked about"
     assert asyncio.run(both("customer:ann", "session:hers", "session:ann")) == [0, 0, 1]
     (tmp_path / forgotten.NAME).write_text("{", encoding="utf-8")
-    assert asyncio.run(both("customer:ann")) == [0], "a list that is damaged leaves those of before"
+    assert asyncio.run(both("customer:ann")) == [0], "a list that is damaged leaves the earlier ones"

@@ -177,7 +177,7 @@ def test_scalars_read_as_dvc_reads_them(tmp_path: Path, scalar: str) -> None:
         ),
         ({"a": {"cmd": "c", "wdir": "sub"}}, "'wdir' is not among what a compiled stage may have"),
         ({"a": {"deps": ["x"]}}, "stage a has no cmd"),
-        ({"a": {"foreach": "${models.m.unit}", "do": {"cmd": "c"}}}, "is no list and no mapping"),
+        ({"a": {"foreach": "${models.m.unit}", "do": {"cmd": "c"}}}, "neither a list nor a mapping"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, stages: dict[str, Any], message: str) -> None:

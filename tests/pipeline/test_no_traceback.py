@@ -155,7 +155,7 @@ def test_too_little_memory_for_the_libraries_is_said_before_the_work(monkeypatch
         ), "holds more than"),
         (b"a: 2026-13-45\n", "an impossible value"),
         (b"a: " + b"1" * 5000, "an impossible value"),
-        (b"? [1, 2]\n: 3\n", "a name is no text"),
+        (b"? [1, 2]\n: 3\n", "a name is not text"),
         (b"a: !!python/object:os.system 1\n", "is not valid YAML"),
     ],
 )  # fmt: skip
@@ -213,7 +213,7 @@ def test_no_number_is_without_bounds(raw_params, value):
         ("pattern", "a**/b", "is no pattern"),
         ("timezone", "x" * 2000, "it has 2,000 bytes"),
         ("as_of", "0001-01-01T00:00:00", "between the years"),
-        ("columns", {"item_id": "\ud800"}, "is no text"),
+        ("columns", {"item_id": "\ud800"}, "is not text"),
         ("columns", {"x" * 500: "a"}, "a name has at most"),
     ],
 )

@@ -195,7 +195,7 @@ def load(folder: Path, *, threads: int = 0, opened: Callable[[Path, Mapping[str,
     """The artefact in `folder`, its files checked against the card; `threads` 0 leaves their number to onnxruntime.
     `opened`: from the file of an ONNX model and its card to what is asked in a session's place.
 
-    Raises DataError where a file is missing, is not the one its card speaks of, or is no such model.
+    Raises DataError where a file is missing, is not the one that its card describes, or is no such model.
     """
     card = _card(folder)
     content: dict[str, bytes] = {}
@@ -211,7 +211,8 @@ def load(folder: Path, *, threads: int = 0, opened: Callable[[Path, Mapping[str,
             digest = hashlib.sha256(content[name]).hexdigest()
         if digest != card[entry]:
             raise DataError(
-                f"{path} is not the file its card speaks of: sha256 {digest[:12]}…, the card says {card[entry][:12]}…",
+                f"{path} is not the file that its card describes: sha256 {digest[:12]}…, "
+                f"the card says {card[entry][:12]}…",
                 kept=NOT_LOADED,
                 next_step=_AGAIN,
             )

@@ -330,12 +330,14 @@ def same_data(trained: Path, trained_card: Mapping[str, Any], folder: Path, stor
 
 
 def weights(file: Path, expected: str | None) -> str:
-    """The sha256 of a trained model's file. Raises DataError where it is not the one that its card speaks of; a card
+    """The sha256 of a trained model's file. Raises DataError where it is not the one that its card describes; a card
     of before has none (None).
     """
     digest = sha256(file)
     if expected is not None and digest != expected:
-        raise DataError(f"{file} is not the file its card speaks of", next_step="run `dvc checkout`, or train again")
+        raise DataError(
+            f"{file} is not the file that its card describes", next_step="run `dvc checkout`, or train again"
+        )
     return digest
 
 

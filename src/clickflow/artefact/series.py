@@ -42,7 +42,7 @@ class Forecasting:
             return Forecasting(forecaster.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{where} is no forecaster of this clickflow: {error}",
+                f"{where} is not a forecaster of this version of clickflow: {error}",
                 kept="nothing was loaded",
                 next_step="train the model again, then export it (`clickflow train MODEL`, `clickflow export MODEL`)",
             ) from error

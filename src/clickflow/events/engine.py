@@ -38,7 +38,7 @@ def started(memory_gb: float) -> Iterator[Engine]:
     if 0 <= limit < LIBRARIES:
         raise UsageError(
             f"this process may have {limit / 1e9:.1f} GB of address space, and its libraries alone map more",
-            kept="nothing was begun",
+            kept="nothing was started",
             next_step=f"raise the limit (`ulimit -v`) to {LIBRARIES / 1e9:.1f} GB and more",
         )
     with duckdb.connect(":memory:", config={"threads": 1, "memory_limit": f"{memory_gb / 2}GB"}) as root:

@@ -309,7 +309,7 @@ def check_source(source: Source, engine: Engine) -> None:
     con = engine.cursor()
     if not times.known_timezone(source.timezone, con):
         raise UsageError(
-            f"source.timezone: {source.timezone!r} is no time zone",
+            f"source.timezone: {source.timezone!r} is not a time zone",
             kept=UNTOUCHED,
             next_step="use a name such as Europe/Amsterdam, or UTC",
         )

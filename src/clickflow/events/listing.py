@@ -77,7 +77,7 @@ def _walk(
                 yield from _walk(path, inside, further, passed_over, faults)
         elif not further and not passed_over(inside) and _named(path, faults):
             if not stat.S_ISREG(mode):
-                faults.append((f"{shown(path)} is no file, but a pipe, socket or device", "remove it"))
+                faults.append((f"{shown(path)} is not a file, but a pipe, socket or device", "remove it"))
             elif not os.access(path, os.R_OK):
                 faults.append((f"{shown(path)} is not to be read by this user", f"chmod a+r {shown(path)}"))
             else:

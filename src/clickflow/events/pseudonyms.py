@@ -54,7 +54,7 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is no text any more (byte {error.start}): it holds a key of the pseudonyms",
+            f"{path} is not text any more (byte {error.start}): it holds a key of the pseudonyms",
             kept="nothing was read, the outputs are as they were",
             next_step="put it back from a backup: another key gives everybody another pseudonym",
         ) from error

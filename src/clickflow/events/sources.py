@@ -241,7 +241,7 @@ def _is_text(path: Path, head: bytes, storage: Storage) -> None:
     """Raise DataError where a file is plainly no text of its encoding."""
     kind = foreign(head)
     if kind is not None:
-        raise DataError(f"{path} is no text but {kind}", kept=UNTOUCHED, next_step="unpack it, or set source.format")
+        raise DataError(f"{path} is not text but {kind}", kept=UNTOUCHED, next_step="unpack it, or set source.format")
     if storage.encoding != UTF8:
         return
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -249,7 +249,7 @@ def _is_text(path: Path, head: bytes, storage: Storage) -> None:
     first = head[:400]
     if first.count(0) > len(first) // 10:
         raise DataError(
-            f"{path} is no text: it is full of NULs",
+            f"{path} is not text: it is full of NULs",
             kept=UNTOUCHED,
             next_step="if it is text in UTF-16 or UTF-32, set source.encoding (utf-16-le, utf-16-be, utf-32)",
         )
@@ -337,7 +337,9 @@ def _split_names(raw: bytes, mark: bytes, quoting: bool) -> tuple[str, ...]:
 
 
 def _too_wide(path: Path, why: str) -> DataError:
-    return DataError(f"{path}: {why}; this is no log", kept=UNTOUCHED, next_step="check source.delimiter and the file")
+    return DataError(
+        f"{path}: {why}; this is not a log", kept=UNTOUCHED, next_step="check source.delimiter and the file"
+    )
 
 
 def untyped(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -124,7 +124,7 @@ def members(path: Path) -> list[str] | None:
     except ZIP_FAULTS as error:
         raise _broken(path, "zip", error) from error
     if "[Content_Types].xml" in names:
-        raise DataError(f"{path} is a workbook, no log", kept=UNTOUCHED, next_step="save its sheet as CSV")
+        raise DataError(f"{path} is a workbook, not a log", kept=UNTOUCHED, next_step="save its sheet as CSV")
     return [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
 
 

@@ -79,7 +79,7 @@ def read_blocks(
             cut = len(data) if final else data.rfind(b"\n") + 1
             if not cut and len(data) > MAX_LINE:
                 raise DataError(
-                    f"{path}, line {line}: no line end within {MAX_LINE >> 20} MB; this is no text log",
+                    f"{path}, line {line}: no line end within {MAX_LINE >> 20} MB; this is not a text log",
                     kept=UNTOUCHED,
                     next_step="check source.format and the file",
                 )

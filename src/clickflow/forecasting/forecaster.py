@@ -168,7 +168,7 @@ def loads(content: bytes) -> Forecaster:
     """What `dumps` wrote. Raises ValueError, KeyError or TypeError where it is something else."""
     raw = json.loads(content)
     if raw["version"] != VERSION or set(raw["weights"]) != set(GROUPS) or set(raw["spread"]) != set(GROUPS):
-        raise ValueError("it is no forecaster of this version")
+        raise ValueError("it is not a forecaster of this version")
     methods, horizon = tuple(raw["methods"]), int(raw["horizon"])
     if unknown := set(methods) - {*ensemble.PARTS, *ensemble.LEARNED, ensemble.COUNTS}:
         raise ValueError(f"it mixes {', '.join(sorted(unknown))}, which this clickflow does not know")

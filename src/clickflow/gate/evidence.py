@@ -135,7 +135,7 @@ def read(paths: Paths, model: str, champion_version: int) -> Evidence:
     ):
         if recorded != hashed:
             raise DataError(
-                f"{model}: {name} speaks of another artefact than the one in {exported}: {recorded} is not {hashed}",
+                f"{model}: {name} describes another artefact than the one in {exported}: {recorded} is not {hashed}",
                 kept="no decision was written",
                 next_step=f"run `dvc repro gate@{model}`, which exports and evaluates again where needed",
             )

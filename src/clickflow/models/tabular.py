@@ -101,7 +101,7 @@ def load(folder: Path) -> Tabular:
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     if card["weights_sha256"] != digest(folder):
         raise DataError(
-            f"{folder / ESTIMATORS} does not hold the estimators its card speaks of",
+            f"{folder / ESTIMATORS} does not hold the estimators that its card describes",
             next_step="run `dvc checkout`, or train again",
         )
     heads: Sequence[str] = card["heads"]

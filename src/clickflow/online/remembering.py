@@ -29,7 +29,7 @@ class Listed:
     def now(self) -> tuple[Forgotten, bool]:
         """Those that are listed, and whether they are others than at the last call.
 
-        A list that cannot be read any more leaves those of before, which is said.
+        A list that cannot be read any more leaves the earlier ones, which is said.
         """
         at = time.monotonic()
         if self._looked and at - self._looked < AGE:
@@ -41,7 +41,7 @@ class Listed:
         try:
             self._people = forgotten.load(self._home, self._key)
         except ClickflowError as error:
-            console.say(f"forgotten people: {error.what}; those of before hold")
+            console.say(f"forgotten people: {error.what}; the earlier ones still hold")
         return self._people, True
 
     def _seen(self) -> tuple[int, int, int] | None:

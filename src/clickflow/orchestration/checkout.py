@@ -105,7 +105,7 @@ def _check(folder: Path, kept: Recorded, opened: Run) -> None:
         raise UsageError(
             f"{changed or data} {'differs from the commit' if changed else 'is in no DVC cache'}, and would be lost",
             kept="nothing was changed",
-            next_step=f"commit it, or bring the run into another folder: "
+            next_step=f"commit it, or restore the run into another folder: "
             f"clickflow checkout {kept.id} --into ../{kept.id}",
         )
 
@@ -140,8 +140,8 @@ def _pull(opened: Run, folder: Path, env: dict[str, str], remote: str) -> None:
             done = dvc(["pull", "--force", *source, name], cwd=folder, env=env, say=lambda _: None)
             if done.code:
                 raise ClickflowError(
-                    f"outputs of stage {name} of run {opened.id} could not be brought: {runs.last_words(done)}",
-                    kept=f"{folder} has the run's code, params and dvc.lock, and what was brought before",
+                    f"outputs of stage {name} of run {opened.id} could not be fetched: {runs.last_words(done)}",
+                    kept=f"{folder} has the run's code, params and dvc.lock, and what was fetched before",
                     next_step=f"see that the DVC remote can be reached, then `dvc pull` in {folder}",
                 )
             advance(weight, name)

@@ -127,7 +127,7 @@ def _foreach(group: str, over: Any, variables: Variables) -> Iterator[tuple[str,
         for number, item in enumerate(over):
             yield (str(number) if composite else text(item)), {"item": item}
     else:
-        raise UsageError(f"{FILE}: stage {group}: foreach is over {text(over)!r}, which is no list and no mapping")
+        raise UsageError(f"{FILE}: stage {group}: foreach is over {text(over)!r}, neither a list nor a mapping")
 
 
 def _matrix(group: str, over: Any, variables: Variables) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -100,7 +100,7 @@ def _lay_out(run: Run, folder: Path, say: Say, *, everything: bool = False) -> N
     done = dvc(["pull", *paths], cwd=folder, env=workspace.environment(run, folder), say=say)
     if done.code:
         raise ClickflowError(
-            f"results of run {run.id} could not be brought: {last_words(done)}",
+            f"results of run {run.id} could not be fetched: {last_words(done)}",
             kept="every stage's outputs, in the cache of the worker that made them and in the DVC remote",
             next_step="see that the remote can be reached, then clear the task; "
             f"by hand: cd {shlex.quote(str(folder))} && dvc pull",

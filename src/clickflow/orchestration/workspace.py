@@ -87,7 +87,7 @@ def changed(how: str) -> UsageError:
     return UsageError(
         f"what this task was handed {how}",
         kept="nothing was run",
-        next_step="start the run again; somebody who may write Airflow's XComs has changed one",
+        next_step="start the run again; somebody with write access to Airflow's XComs has changed one",
     )
 
 

@@ -37,7 +37,7 @@ def beyond(value: Any, name: str = "") -> Iterator[str]:
             yield from beyond(inner, _dotted(name, number))
     elif isinstance(value, float | int) and not isinstance(value, bool):
         if isinstance(value, float) and not math.isfinite(value):
-            yield f"{name}: {value} is no number that a param can have"
+            yield f"{name}: {value} is not a number that a param can have"
         elif not -NUMBERS <= value <= NUMBERS:
             yield f"{name}: {Meta('', ge=-NUMBERS, le=NUMBERS).fault(value)}"
     elif isinstance(value, str):
@@ -88,7 +88,7 @@ def _text(name: str, value: str) -> Iterator[str]:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        yield f"{name}: {ascii(value)[:SHOWN]} is no text"
+        yield f"{name}: {ascii(value)[:SHOWN]} is not text"
         return
     if size > TEXTS:
         yield f"{name}: it has {size:,} bytes, at most {TEXTS:,} can be"

@@ -82,7 +82,7 @@ def _removed(raw: Any) -> list[str]:
 def _truths(raw: Any, read: Any, name: str = "") -> Iterator[str]:
     """A line for every yes or no that was taken for 1 or 0: `seed: true` is a slip, and no seed."""
     if isinstance(raw, bool) and not isinstance(read, bool) and isinstance(read, int | float):
-        yield f"{name}: {str(raw).lower()} is no number"
+        yield f"{name}: {str(raw).lower()} is not a number"
     elif isinstance(raw, Mapping):
         for key, inner in raw.items():
             of = getattr(read, str(key), None) if is_dataclass(read) else read.get(key) if _maps(read) else None

@@ -318,7 +318,7 @@ def _tuned_rules(at: str, tuned: Tuned, kind: Any) -> Any:
         return
     kinds = {kind, *get_args(kind)}
     if not kinds & {int, float}:
-        yield f"{at}: is no number; give choices"
+        yield f"{at}: is not a number; give choices"
     elif tuned.low is None or tuned.high is None:
         yield f"{at}.{'high' if tuned.high is None else 'low'}: is missing; a range has low and high, or give choices"
     elif not tuned.low < tuned.high:

@@ -123,7 +123,7 @@ def _no_key_twice(node: yaml.MappingNode, where: str) -> None:
     seen: set[tuple[str, str]] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise UsageError(f"{_at(key, where)}: a name is no text", kept=NOT_RUN, next_step=_BACK)
+            raise UsageError(f"{_at(key, where)}: a name is not text", kept=NOT_RUN, next_step=_BACK)
         name = (key.tag, key.value)
         if name in seen:
             raise UsageError(

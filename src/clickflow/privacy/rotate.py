@@ -45,7 +45,7 @@ def rotate(params: Params, paths: Paths) -> dict[str, Any]:
         )
     if works := leftovers.busy(paths.home):
         raise ClickflowError(
-            f"{len(works)} runs are at work, under the key of now: {', '.join(works[:5])}",
+            f"{len(works)} runs are at work, under the current key: {', '.join(works[:5])}",
             kept=NOT_CHANGED,
             next_step="wait until they end (`clickflow runs`), then rotate",
         )
@@ -67,7 +67,7 @@ def rotate(params: Params, paths: Paths) -> dict[str, Any]:
             files.write_text(file, text, mode=0o600)
             files.write_text(list_of_old, before, mode=0o600)
         if isinstance(error, ClickflowError):
-            error.kept = f"{error.kept}; the key of before, which is in place again" if error.kept else "the old key"
+            error.kept = f"{error.kept}; the old key, which is in place again" if error.kept else "the old key"
         raise
     return {
         "before": events_key if begun else key_name(old),

@@ -99,7 +99,7 @@ def run(
         rows = np.flatnonzero(profiles.customers.sequence == visit.index)
         if visit.part != profiles.customers.part or not len(rows):
             raise UsageError(
-                f"{user} is no customer as of the end of the log: no purchase in sequences.customer.active_days",
+                f"{user} is not a customer as of the end of the log: no purchase in sequences.customer.active_days",
                 kept="nothing was written",
             )
         result["customer"] = one(profiles, int(rows[0]), similar)

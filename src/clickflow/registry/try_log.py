@@ -86,7 +86,7 @@ def _lines(paths: Paths) -> list[dict[str, Any]]:
     known = {line["hash"] for line in lines}
     for entry in ledger.read(ledger.path(paths)):
         if (newest_try := entry.facts.get(HASH)) and newest_try not in known:
-            raise _changed(f"{file} lacks the try that line {entry.number} of the ledger speaks of")
+            raise _changed(f"{file} lacks the try that line {entry.number} of the ledger names")
     return lines
 
 

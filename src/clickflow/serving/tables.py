@@ -81,7 +81,7 @@ class Tables:
                 raise ClickflowError(
                     f"{self.where}: {self.batch.partitions - len(self.lines):,} partitions of batch {self.batch.id} "
                     "were removed while it was written",
-                    kept="the others; the current batch is the one of before",
+                    kept="the others; the current batch is still the previous one",
                     next_step="run the same again: it makes what is missing",
                 )
             with self.database.engine.begin() as con:
@@ -234,7 +234,7 @@ class Tables:
         away = isinstance(error, score_database.away())
         text = databases.said(orig, self.database.url, connecting=away and not score_database.state(orig))
         have = f"{len(self.lines):,} of {self.batch.partitions:,} partitions are in the tables, each of them whole"
-        kept = f"{have}; readers see the batch of before as the current one"
+        kept = f"{have}; readers still see the previous batch as the current one"
         if score_database.refused(orig):
             return UsageError(
                 f"{self.where} does not let the predictions be {what}\n  {text}",

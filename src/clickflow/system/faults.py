@@ -51,7 +51,7 @@ FILES: dict[int, tuple[type[ClickflowError], str, str]] = {
     errno.ENFILE: (ClickflowError, "this machine has too many files open, {} is one more", "close other programs"),
     errno.ENAMETOOLONG: (UsageError, "the name {} is longer than the file system allows", "use a shorter path"),
     errno.ENOENT: (UsageError, "there is no {}", "make it, or check the path that leads to it"),
-    errno.ENOTDIR: (UsageError, "{} is no folder, or a part of its path is none", "check the path"),
+    errno.ENOTDIR: (UsageError, "{} is not a folder, or a part of its path is not", "check the path"),
     errno.EISDIR: (UsageError, "{} is a folder, where a file is due", "move it away, or check the path"),
     errno.EEXIST: (UsageError, "{} is there already", "move it away"),
     errno.ELOOP: (UsageError, "{} is a link that leads to itself", "correct the link"),

@@ -82,7 +82,7 @@ def train(spec: Model, folder: Path, seed: int) -> TrainedCounts:
     split, since = (valid, 0) if len(_readable(valid)) else (train_part, _latest(train_part))
     if not len(_readable(split, since)) or card.known <= FIRST_ITEM:
         raise DataError(
-            f"the training part of {folder} asks no question",
+            f"the training part of {folder} holds no question to learn from",
             next_step=f"run `clickflow sequences {spec.unit}`, or ingest more",
         )
     assert split.cut_off is not None

@@ -67,7 +67,9 @@ def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = Tru
     column = next((HEADS[name].column for name in spec.heads if HEADS[name].column), "quantity")
     step, horizon = card.own_settings.get("step", "day"), ahead(card, folder)
     if split is None or not horizon:
-        raise DataError(f"the store {folder} asks no question", next_step=f"run `clickflow sequences {spec.unit}`")
+        raise DataError(
+            f"the store {folder} holds no question to learn from", next_step=f"run `clickflow sequences {spec.unit}`"
+        )
     model = forecaster.fit(split, column, step, horizon, seed, spec.forecast.gru)
     if final:
         model = replace(model, calibration=_calibration(spec, folder, card, model, seed))

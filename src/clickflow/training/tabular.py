@@ -83,7 +83,8 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     parts = {part: drawn(open_split(folder, part), spec, seed, whose[part]) for part in PARTS}
     if not len(parts["train"].spans):
         raise DataError(
-            f"the training part of {folder} asks no question", next_step=f"run `clickflow sequences {spec.unit}`"
+            f"the training part of {folder} holds no question to learn from",
+            next_step=f"run `clickflow sequences {spec.unit}`",
         )
     total = sum(len(part.spans) for part in parts.values())
     of = sum(part.of for part in parts.values())

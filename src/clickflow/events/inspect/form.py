@@ -188,7 +188,7 @@ def _text(path: Path, member: str, packing: str | None) -> tuple[Form, Reader]:
     if not body.strip():
         raise EmptyFile(f"{path} is empty", kept=UNTOUCHED, next_step="inspect another file")
     if body.count(0) > len(body) // 20:
-        raise DataError(f"{path} is no text", kept=UNTOUCHED, next_step="convert it to CSV or Parquet")
+        raise DataError(f"{path} is not text", kept=UNTOUCHED, next_step="convert it to CSV or Parquet")
     if body.lstrip()[:1] in b"{[" and _objects(body):
         return _json(path, body, skip, storage, packing, encoding, doubts)
     return _delimited(path, body, skip, storage, packing, encoding, doubts)

@@ -216,4 +216,4 @@ def load(folder: Path) -> Estimator:
             reads=tuple(raw["reads"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no estimator: {error!r}", next_step="train the model again") from error
+        raise DataError(f"{path} is not an estimator: {error!r}", next_step="train the model again") from error

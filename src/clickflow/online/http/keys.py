@@ -79,7 +79,7 @@ def make(home: Path, name: str, scopes: tuple[str, ...]) -> str:
     """
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name of a key: letters, digits, _ . and -, at most 64", kept="no key was made"
+            f"{name!r} is not a name for a key: letters, digits, _ . and -, at most 64", kept="no key was made"
         )
     if unknown := sorted(set(scopes) - set(SCOPES)):
         raise UsageError(f"there is no scope {unknown[0]!r}; there is: {', '.join(SCOPES)}", kept="no key was made")

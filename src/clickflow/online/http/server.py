@@ -38,7 +38,7 @@ MENDS = {
 """What mends a model's index or memory."""
 KEYS_AGE = 2.0
 """Seconds after which a change of the keys is seen."""
-KEPT = "those of before hold"
+KEPT = "the earlier ones still hold"
 WORDS = 4096
 """Words for what was done whose types are kept."""
 
@@ -230,7 +230,7 @@ def rotated(home: Path, key: bytes) -> Mapping[str, str]:
     try:
         same = load_key(home) == key
     except (ClickflowError, OSError) as error:
-        return {"pseudonyms": f"the key cannot be read any more: {error}; the one of before is used"}
+        return {"pseudonyms": f"the key cannot be read any more: {error}; the earlier one is used"}
     return {} if same else {"pseudonyms": "the key is another since this server began: start it again"}
 
 

@@ -137,7 +137,7 @@ def beside(params: Params, paths: Paths) -> dict[str, list[str]]:
         when = f"as of {result['made'][:16].replace('T', ' ')} UTC" if result else ""
     except (KeyError, TypeError, AttributeError, ValueError):  # a file that somebody, or another version, wrote
         return {
-            model: [f"{log.place(paths.home) / FILE} is no report: `clickflow live` makes it"]
+            model: [f"{log.place(paths.home) / FILE} is not a report: `clickflow live` makes one"]
             for model in params.models
         }
     return {model: [*own, when] for model, own in lines_of.items() if own}

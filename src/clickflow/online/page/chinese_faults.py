@@ -69,7 +69,7 @@ FAULTS = (
     ("too many questions wait for {m} already", "已有太多问题在等待模型 {m}"),
     ("{n} {w} are being made already", "已有 {n} 项“{w}”正在进行"),
     ("there are no {k}", "没有 {k}"),
-    ("'{m}' is no model", "没有模型 {m}"),
+    ("'{m}' is not a model", "没有模型 {m}"),
     ("no segment is known of this customer", "不知道此顾客的分群"),
     ("{s} may ask again in {n} s", "{s} 可在 {n} 秒后再问"),
     ("the body's Content-Type is not application/json", "请求的 Content-Type 不是 application/json"),
@@ -185,7 +185,7 @@ FAULTS = (
     ("memory of {m}", "{m} 的内存"),
     ("live {m}", "{m} 的灰度与影子版本"),
     ("there is no key any more in {s}", "{s} 中不再有密钥"),
-    ("those of before hold", "此前的仍然有效"),
+    ("the earlier ones still hold", "此前的仍然有效"),
     ("the keys cannot be read: {s}", "无法读取密钥：{s}"),
     (
         "put serving-keys.json back, or make a key with `clickflow serve --new-key`",
@@ -207,7 +207,7 @@ FAULTS = (
     ("start the server again", "请重新启动服务器"),
     ("the key is another since this server began: start it again", "此服务器启动后密钥已更换：请重新启动"),
     ("the key cannot be read any more: {s}", "密钥无法再读取：{s}"),
-    ("the one of before is used", "仍使用此前的密钥"),
+    ("the earlier one is used", "仍使用此前的密钥"),
     (
         "its vectors are not shared by the workers, each holds its own: their file beside the model is not to be had",
         "各工作进程没有共用它的向量，而是各存一份：模型旁的文件无法取得",

@@ -118,7 +118,7 @@ class Registry:
     def _known(self, model: str) -> None:
         self._params.model(model)
         if model.startswith("-"):
-            raise UsageError(f"{model!r} is no model")
+            raise UsageError(f"{model!r} is not a model")
 
     def _verb(self, words: Sequence[str], person: str | None = None) -> Any:
         """What `clickflow …` prints as JSON; `person`: who asks, of what changes something."""
