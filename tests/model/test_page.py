@@ -298,7 +298,7 @@ def test_all_that_a_server_says_is_wrong_is_said_in_chinese_too(root: Path) -> N
     every = "\0".join(re.sub(r"\{\w+\}", "\0", english) for english, _ in known())
     online = root / "src/clickflow/online"
     files = [online / "champions.py", *(online / "http").glob("*.py"), *(online / "page").glob("*.py")]
-    files += [online / "why/routes.py", online / "why/asked.py", online / "state.py"]
+    files += [online / "why/routes.py", online / "why/targets.py", online / "state.py"]
     own = ("http/server.py", "http/keys.py")  # beside what they say of health: faults of who starts it
     unknown = {clause for file in files if not str(file).endswith(own) for clause in refused_in(file)} | set(
         said_in(online / "champions.py")
