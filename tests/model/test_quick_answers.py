@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from clickflow.artefact.artefact import load
-from clickflow.online import cut, laid, ranking, table, weights
+from clickflow.online import cut, laid, narrow, ranking, table, weights
 from clickflow.online import engine as engines
 from clickflow.online import served as serving
 from clickflow.online.engine import Engine
@@ -71,6 +71,7 @@ def test_a_cut_network_answers_as_the_whole_one(
         near = 1e-2
     served = online_shop.exported(tmp_path, **choices)
     assert isinstance(served.artefact.session, cut.Cut)
+    assert served.artefact.session.of_one_step
     whole = load(served.artefact.folder)
     plain = Served(served.model, served.version, whole, served.items)
     asked = [Question(online_shop.history(tmp_path, served, k)) for k in range(20)]
@@ -142,6 +143,34 @@ def test_what_is_asked_together_is_answered_as_if_alone(
         assert alone.rankings["next_item"].items == right.items
         for name, values in alone.values.items():
             assert np.allclose(answer.values[name], values, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "mingru", "transformer", "attention"])
+def test_a_graph_of_one_step_is_held_against_the_whole(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = online_shop.exported(tmp_path, kind=kind, attention="additive")
+    plain, session = load(served.artefact.folder), served.artefact.session
+    asked = [Question(online_shop.history(tmp_path, served, k)) for k in range(12)]
+    right = Served(served.model, 1, plain, served.items).answers(asked)
+    assert session.of_one_step
+    for name, values in served.answers(asked).items():
+        assert np.allclose(values, right[name], atol=1e-5)
+    feed = served._feed(asked[:4])
+    several = feed | {"row": np.array([1, 0, 3, 3]), "column": np.zeros(4, np.int64)}  # any step may still be asked
+    for found, same in zip(session.run(None, several), plain.session.run(None, several), strict=True):
+        assert np.allclose(found, same, atol=1e-5)
+
+    def spoilt(model: bytes, shapes: Any) -> bytes | None:
+        made = onnx.load_from_string(made_well(model, shapes) or b"")
+        held = max(made.graph.initializer, key=lambda each: len(each.raw_data))
+        held.raw_data = (numpy_helper.to_array(held) * np.float32(1.5)).tobytes()
+        return bytes(made.SerializeToString())
+
+    made_well = narrow.last
+    for wrong in (spoilt, lambda *_: b"no graph", lambda *_: None):
+        monkeypatch.setattr(narrow, "last", wrong)
+        assert not Served.of("m", 2, served.artefact.folder).artefact.session.of_one_step
 
 
 def test_processes_map_the_same_files_of_a_large_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

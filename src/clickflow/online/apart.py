@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import int8
+from clickflow.online import narrow
 from clickflow.online.parts import Array, Make, Mixer, Parts, Piece, Said
 from clickflow.online.table import eight_bits
 from clickflow.sequences.indexes import FIRST_ITEM
@@ -92,11 +93,14 @@ def parts(model: bytes, held: Mapping[str, Array], known: int, make: Make, where
     wanted += [each for mixer in mixers.values() for each in (*mixer.indexes, *mixer.others)]
     vectors_of = {node.output[0]: tables[node.input[0]] for node in gathers}
     inputs = {each.name: each.type.tensor_type.elem_type for each in whole.graph.input}
+    reader = graph.part(
+        inputs | dict.fromkeys(vectors_of, onnx.TensorProto.FLOAT),
+        {each: types[each] for each in dict.fromkeys(wanted)},
+    )
+    widths = {name: vectors[table].shape[1] for name, table in vectors_of.items()}
     return Parts(
-        reader=graph.part(
-            inputs | dict.fromkeys(vectors_of, onnx.TensorProto.FLOAT),
-            {each: types[each] for each in dict.fromkeys(wanted)},
-        ),
+        reader=reader,
+        last=narrow.checked(reader, widths, held, known, where),
         vectors=vectors_of,
         queries={node.output[0]: (node.input[0], tables[sources[node.output[0]]]) for node in products},
         scans={name: eight_bits(vectors[name], FIRST_ITEM, name, make) for name in scored},

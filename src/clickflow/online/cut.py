@@ -10,6 +10,7 @@ made for them. Tests hold all answers against the whole graph.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ class Cut:
         """
         self._known = parts.known
         self._inputs, self._outputs = parts.inputs, parts.outputs
-        self._reader = parts.reader.opened(threads=threads, where=where)
+        self._open = partial(parts.reader.opened, threads=threads, where=where)
+        self._last = parts.last.opened(threads=threads, where=where) if parts.last else None
         self._vectors = {name: held[table] for name, table in parts.vectors.items()}
         tables = {
             name: Table(held[name], FIRST_ITEM, threads=threads, scan=scan, laid=(parts.scans[name], held, name))
@@ -105,6 +107,11 @@ class Cut:
         return output in self._mixers and len(self._mixers[output].scores) == 1
 
     @property
+    def of_one_step(self) -> bool:
+        """Whether histories are read for the step that is asked alone (`narrow`)."""
+        return self._last is not None
+
+    @property
     def approximate(self) -> bool:
         """Whether some of the best items may be missing from what `best` says, and weights are estimates."""
         return any(isinstance(table, Near) for _, table in self._queries.values())
@@ -120,7 +127,7 @@ class Cut:
             ((own, name),) = tables.items()
             query, table = self._queries[name]
             assert isinstance(table, Table)
-            (queries,) = self._reader.run([query], self._full(feed))
+            (queries,) = self._run([query], feed)
             near_one, self.index = near.build(table, queries, least, file)
             if near_one is not None:
                 self._queries = {
@@ -203,7 +210,19 @@ class Cut:
             else:
                 wanted |= dict.fromkeys((*mixer.indexes, *mixer.others))
                 wanted |= {self._queries[each][0]: None for each in mixer.scores}
-        return dict(zip(wanted, self._reader.run(list(wanted), self._full(feed)), strict=True))
+        return dict(zip(wanted, self._run(list(wanted), feed), strict=True))
+
+    def _run(self, names: list[str], feed: Feed) -> list[npt.NDArray[Any]]:
+        row = feed.get("row")
+        each_its_own = row is not None and len(row) == len(feed["item"]) and bool((row == np.arange(len(row))).all())
+        reader = self._last if self._last is not None and each_its_own else self._reader
+        found: list[npt.NDArray[Any]] = reader.run(names, self._full(feed))
+        return found
+
+    @cached_property
+    def _reader(self) -> Any:
+        """What reads histories and is asked at any of their steps."""
+        return self._open()
 
     def _full(self, feed: Feed) -> dict[str, Any]:
         full = {**feed, **self._given}

@@ -28,7 +28,7 @@ KEPT = 3
 """Of so many models beside each other, those that were asked for latest."""
 LONGEST = 900.0
 """Seconds that the other process may take."""
-CODE = ("apart.py", "laid.py", "parts.py", "table.py", "weights.py", "../artefact/int8.py")
+CODE = ("apart.py", "laid.py", "narrow.py", "parts.py", "table.py", "weights.py", "../artefact/int8.py")
 """Files of the source that say what is laid out: where one is another, so is that."""
 
 

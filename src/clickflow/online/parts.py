@@ -47,6 +47,8 @@ class Parts(msgspec.Struct, frozen=True):
     """A graph that was taken apart; its large constants are held apart, by name."""
 
     reader: Piece
+    last: Piece | None
+    """The same of one step of each history alone, see `narrow`."""
     vectors: dict[str, str]
     """Inputs of `reader` in the place of vectors of the items of steps, and of which table."""
     queries: dict[str, tuple[str, str]]
