@@ -2,7 +2,8 @@
 
 from export_form import Export
 from export_ids import IDS
+from export_meanings import MEANINGS
 from export_spreadsheets import SPREADSHEETS
 from export_tools import TOOLS
 
-EXPORTS: dict[str, Export] = {**TOOLS, **SPREADSHEETS, **IDS}
+EXPORTS: dict[str, Export] = {**TOOLS, **SPREADSHEETS, **IDS, **MEANINGS}

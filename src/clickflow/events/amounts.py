@@ -31,7 +31,15 @@ Amounts = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]
 def of_text(column: pa.Array, con: Any) -> Amounts:
     """Cleaned texts, in the plain form."""
     value, known = times.numbers(column, con)
+    lost = np.flatnonzero(texts.valid(column) & ~known)
+    if len(lost) and pc.any(pc.ends_with(column.take(pa.array(lost)), "-")).as_py():
+        value[lost], known[lost] = times.numbers(_sign_first(column.take(pa.array(lost))), con)
     return value, known, texts.valid(column) & ~known
+
+
+def _sign_first(column: pa.Array) -> pa.Array:
+    """With the minus before that stands behind, as SAP writes it: `12.50-`."""
+    return pc.replace_substring_regex(column, r"^([^-]*[0-9][^-]*)-$", r"-\1")
 
 
 def of_numbers(column: pa.Array) -> Amounts:
@@ -66,6 +74,7 @@ def plain(column: pa.Array, decimal: str, thousands: str | None, currency: Seque
     """
     if decimal == "." and thousands is None and not currency:
         return column
+    column = _sign_first(column)
     group = "" if thousands is None else SPACE if thousands.isspace() else re.escape(thousands)
     whole = rf"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]+" if group else "[0-9]+"
     mark = re.escape(decimal)

@@ -18,7 +18,8 @@ from clickflow.events.inspect.matched_columns import (
     suspicions,
 )
 from clickflow.events.inspect.time_forms import could_be_order
-from clickflow.events.inspect.words import column_named, order_named, type_named
+from clickflow.events.inspect.unread_columns import sayings
+from clickflow.events.inspect.words import column_named, order_named, time_of_sale, type_named
 from clickflow.events.presets import ANY_TYPE, PRESETS, Layout
 from clickflow.events.storage import UTF8
 from clickflow.events.times import MOST_SESSION
@@ -105,6 +106,7 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
         for canonical, texts in nobody.items():
             doubts.append(f"{canonical}: {', '.join(map(repr, texts))} stand for nothing, by `nulls`")
     doubts += suspicions(columns, mapping)
+    doubts += sayings(columns, mapping)
     _absent(mapping, doubts)
     if mapping.clock and mapping.clock.zoned < 1:
         some = f"{1 - mapping.clock.zoned:.0%} of its times carry" if mapping.clock.zoned else "its times carry"
@@ -170,8 +172,11 @@ def _types(
         sales = [c for c in OF_SALES if c in mapping.columns]
         session = mapping.columns.get("session_id")
         bought = bool(sales) and ("quantity" in sales or (session is not None and order_named(session)))
-        every = "purchase" if bought else "view"
-        why = f"it has {' and '.join(sales)}" if bought else "nothing speaks for purchases"
+        time = mapping.columns.get("event_time", "")
+        of_time = not bought and time_of_sale(time)
+        every = "purchase" if bought or of_time else "view"
+        why = f"its time is {time}" if of_time else "nothing speaks for purchases"
+        why = f"it has {' and '.join(sales)}" if bought else why
         doubts.append(f"no column is a type: every row is taken for a {every}, {why}")
         return {ANY_TYPE: every}, ()
     lower = {name.lower(): kind for name, kind in layout.event_types.items()}

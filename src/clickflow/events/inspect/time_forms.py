@@ -1,6 +1,6 @@
 """In which form the times of a column are written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
@@ -38,6 +38,12 @@ MANY = 20_000
 """Values that a pattern is tried on, first and last."""
 ENOUGH = 0.95
 """The share of values that have to be times."""
+MANY_HOURS = 50
+"""Different times, of which some are of the other half of the day."""
+LOST_HALF = (
+    "no hour of its times is 0 or above 12: where a clock of twelve hours wrote them without AM and PM, half of them "
+    "are read twelve hours off"
+)
 EPOCHS = (("s", 1e8, 5e9), ("ms", 1e11, 5e12), ("us", 1e14, 5e15))
 """Whole numbers between are times since 1970, from 1973 to 2128."""
 SERIALS = (29_221, 73_051)
@@ -76,7 +82,19 @@ def clock_of(column: pa.Array, con: Any, enough: float = ENOUGH) -> Clock | None
         column = column.take(pa.array(np.linspace(0, len(column) - 1, MANY).astype(np.int64)))
     values = column.unique()
     clock = _epoch(values, con, enough) or _iso(values, con, enough) or _pattern(values, con, enough)
-    return clock or (_serial(values, con) if enough < ENOUGH else None)
+    clock = clock or (_serial(values, con) if enough < ENOUGH else None)
+    if clock is not None and _half_a_day(values):
+        clock = replace(clock, doubts=(*clock.doubts, LOST_HALF))
+    return clock
+
+
+def _half_a_day(values: pa.Array) -> bool:
+    """Whether times have the hours 1 to 12 alone, and nothing says whether before or after noon."""
+    if len(values) < MANY_HOURS or pc.any(pc.match_substring_regex(values, r"(?i)\d *[ap]\.?m\b|上午|下午")).as_py():
+        return False
+    hours = pc.struct_field(pc.extract_regex(values, r"^[^:]*?[ T]?(?P<hour>\d{1,2}):\d\d"), "hour").drop_null()
+    distinct = set(map(int, hours.unique().to_pylist()))
+    return len(hours) == len(values) and distinct <= set(range(1, 13)) and len(distinct) >= 11
 
 
 def could_be_order(column: pa.Array, con: Any, most: float = 1e8) -> bool:

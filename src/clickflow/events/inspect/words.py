@@ -31,7 +31,8 @@ COLUMN_NAMES = {
     "item_id": """item_id item product_id product sku sku_id article_id article aid stock_code asin iid goods_id
         content_id movie_id item_sku product_code article_no article_number item_no item_number product_no
         lineitem_sku product_view_sku product_number part_no part_number
-        material_number variant_id ean gtin upc isbn itemid produkt_id
+        material_number material_no material materialnummer materialnr matnr
+        variant_id ean gtin upc isbn itemid produkt_id
         produkt produktnummer artikel_id artikelnummer artikelnr artikel pzn id_produit produit reference
         reference_produit ref_produit id_producto producto id_articulo articulo 商品id 商品编号 商品 产品id 产品
         物品id 货号""",
@@ -93,6 +94,11 @@ VISITS = (
 )
 """Of the names of a session, those of a visit; the others name an order: rows of it that have a price were bought."""
 
+SALES = """order_date order_time purchase_date purchased_at purchase_time transaction_d transaction_time invoice_date
+    sale_date sold_at bestelldatum kaufdatum rechnungsdatum date_commande date_achat fecha_compra fecha_pedido 下单时间
+    支付时间 购买时间"""
+"""Within the names of times, what speaks of a sale."""
+
 ZONES = frozenset(("timezone", "tz", "utcoffset", "timezoneoffset", "gmtoffset", "zeitzone", "fuseauhoraire", "时区"))
 """What a column is called that says in which zone a time is, as `plain` writes it."""
 
@@ -153,6 +159,12 @@ def column_named(name: str) -> tuple[str, int] | None:
 def order_named(name: str) -> bool:
     """Whether a column of sessions is called as orders, invoices and receipts are."""
     return plain(name.rpartition(".")[2]) not in map(plain, VISITS.split())
+
+
+def time_of_sale(name: str) -> bool:
+    """Whether a column of times is called as that of an order is."""
+    letters = plain(name.rpartition(".")[2])
+    return any(plain(each) in letters for each in SALES.split())
 
 
 def type_named(value: str) -> str | None:
