@@ -3,10 +3,11 @@
 import resource
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from clickflow.system.errors import UsageError
 
@@ -41,5 +42,7 @@ def started(memory_gb: float) -> Iterator[Engine]:
             kept="nothing was started",
             next_step=f"raise the limit (`ulimit -v`) to {LIBRARIES / 1e9:.1f} GB and more",
         )
+    with suppress(NotImplementedError):  # Arrow's default gives pages back, and asks for them again, for every block
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
     with duckdb.connect(":memory:", config={"threads": 1, "memory_limit": f"{memory_gb / 2}GB"}) as root:
         yield Engine(root)
