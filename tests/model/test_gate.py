@@ -74,6 +74,21 @@ def test_not_above_a_baseline_is_rejected(root: Path, paths: Paths, baseline: An
     assert rule(paths, "beats vsknn: recall@20")["passed"] is False
 
 
+def test_a_tie_at_the_best_that_can_be_is_no_defeat(root: Path, paths: Paths) -> None:
+    """Of twenty items every one is among the first twenty, whoever ranks them."""
+    rng = np.random.default_rng(0)
+    own, theirs = (rng.integers(1, last, len(MANY)).astype(STRONG.dtype) for last in (6, 21))
+    measured(paths, MANY, {"candidate": own, "popularity": theirs, "vsknn": theirs})
+    assert decided(root, paths, beat_baselines={"recall@20": "reject", "mrr@20": "reject"}) == "promote"
+    level = rule(paths, "beats vsknn: recall@20")
+    assert level["passed"] is True
+    assert "recall@20 is 1.0000, vsknn 1.0000" in level["text"]
+    assert level["text"].endswith("the best that can be, which nothing beats")
+    theirs[0] = own[0] = 21
+    measured(paths, MANY, {"candidate": own, "popularity": theirs, "vsknn": theirs})
+    assert decided(root, paths, beat_baselines={"recall@20": "reject"}) == "reject"
+
+
 def test_a_defeat_in_next_action_is_seen_and_leads_to_what_params_say(root: Path, paths: Paths) -> None:
     """Below the majority in accuracy: a word in the summary by default, a hold or a rejection where it is asked for."""
     n = len(MANY)

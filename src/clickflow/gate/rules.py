@@ -183,10 +183,13 @@ def _beaten(gate: ResolvedGate, evidence: Evidence, drawn: Drawn | None, name: s
         outcome = f"not shown to be {better} it"
         if comparison.proven or comparison.refuted:
             outcome = f"{better} it" if comparison.proven else f"shown to be {worse} it"
+        level = _best_possible(comparison, drawn.sign(metric))
+        if level:
+            outcome = "the best that can be, which nothing beats"
         rules.append(
             Rule(
                 rule=rule,
-                verdict=verdict(comparison.proven),
+                verdict=verdict(comparison.proven or level),
                 severity=severity,
                 text=f"{name} is {comparison.candidate:.4f}, {baseline} {comparison.reference:.4f}: "
                 f"{_change(comparison)}, {outcome}",
@@ -194,6 +197,11 @@ def _beaten(gate: ResolvedGate, evidence: Evidence, drawn: Drawn | None, name: s
             )
         )
     return rules
+
+
+def _best_possible(comparison: Comparison, sign: int) -> bool:
+    """Whether both have every row right: a share of 1, or an error of 0. A tie there is no defeat."""
+    return comparison.candidate == comparison.reference == (1.0 if sign > 0 else 0.0)
 
 
 def _champion(gate: ResolvedGate, evidence: Evidence, draws: Draws | None) -> Rule:
