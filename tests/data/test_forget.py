@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from clickflow.events.pseudonyms import load_key, pseudonyms
 from clickflow.events.replay import replay
 from clickflow.privacy import forget as verb
 from clickflow.privacy import leftovers
-from clickflow.system import integrity
+from clickflow.system import files, integrity
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
 LOG = (
@@ -268,6 +269,48 @@ def test_a_database_in_the_checkout_that_names_them_is_not_called_done(desk: Des
     assert [line for line in forget(desk, "customer-3")["unreached"] if "mine.sqlite: a database" in line]
     file.unlink()
     assert forget(desk, "customer-3")["unreached"] == []
+
+
+@pytest.mark.parametrize("name", ["mine.parquet", "mine.csv.gz", "reports/mine.zip"])
+def test_what_is_damaged_and_may_name_them_is_not_called_done(desk: Desk, name: str) -> None:
+    """Its bytes do not name them, what they unpack to may."""
+    desk.ingest()
+    file = desk.paths.root / name
+    if file.suffix == ".parquet":
+        ids = pa.table({"user_id": [f"customer-{number}" for number in range(900)]})
+        pq.write_table(ids, file, compression="zstd", write_statistics=False, use_dictionary=False)
+    elif file.suffix == ".gz":
+        file.write_bytes(gzip.compress(LOG))
+    else:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.csv", LOG)
+    data = file.read_bytes()
+    file.write_bytes(data[:60] + bytes(9) + data[69:])
+    (left,) = forget(desk, "customer-3")["unreached"]
+    assert name in left and "is damaged, or packed as nothing here unpacks it" in left
+    file.unlink()
+    assert forget(desk, "customer-3")["unreached"] == []
+
+
+def test_a_damaged_table_that_names_them_is_removed(desk: Desk) -> None:
+    """It ended the command in its midst, every time: its footer names them, and its pages cannot be read."""
+    desk.ingest()
+    file = desk.paths.root / "mine.parquet"
+    pq.write_table(pa.table({"user_id": ["customer-3"] * 50}), file)
+    data = file.read_bytes()
+    file.write_bytes(data[:-30] + bytes(22) + data[-8:])
+    assert b"customer-3" in data[:-30]
+    said = forget(desk, "customer-3")
+    assert said["unreached"] == [] and not file.exists()
+
+
+def test_a_record_that_named_them_holds_the_hash_of_what_is_left(desk: Desk) -> None:
+    desk.ingest()
+    file = desk.paths.home / "logs/april/run.json"
+    files.write_record(file, {"id": "april", "note": "asked by customer-3"})
+    forget(desk, "customer-3")
+    left = files.unsealed(files.read_json(file))
+    assert left["id"] == "april" and "customer-3" not in left["note"]
 
 
 def test_a_list_that_is_damaged_stops_the_ingest(desk: Desk) -> None:

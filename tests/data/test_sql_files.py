@@ -113,6 +113,12 @@ def test_a_query_reads_and_does_nothing_else(
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["'/etc/passwd'", '"clicks.csv"', "'s3://a/b'", '"x*"', "(FROM 'a/b')", "'C:\\a'"])
+def test_a_file_that_is_written_as_a_table_is_none(name: str) -> None:
+    with pytest.raises(UsageError, match="a file and no table"):
+        statements.check(f"SELECT * FROM {name}", "duckdb")
+
+
 @pytest.mark.parametrize("dialect", ["postgres", "duckdb", "sqlite", "mysql"])
 def test_queries_that_only_read_are_read(dialect: str) -> None:
     for query in (

@@ -198,14 +198,18 @@ def without(path: Path, people: People, *, checksums: bool = False) -> int:
         names = file.schema_arrow.names
         if not {"user_id", "session_id"} & set(names) or not file.metadata.num_row_groups:
             return 0
-        with parquet.ParquetWriter(
-            fresh, file.schema_arrow, compression=packing(file), write_page_checksum=checksums
-        ) as writer:
-            for number in range(file.num_row_groups):
-                table = file.read_row_group(number)
-                theirs = people.rows(table)
-                gone += int(theirs.sum().as_py() or 0)
-                writer.write_table(table.filter(pc.invert(theirs)))
+        try:
+            with parquet.ParquetWriter(
+                fresh, file.schema_arrow, compression=packing(file), write_page_checksum=checksums
+            ) as writer:
+                for number in range(file.num_row_groups):
+                    table = file.read_row_group(number)
+                    theirs = people.rows(table)
+                    gone += int(theirs.sum().as_py() or 0)
+                    writer.write_table(table.filter(pc.invert(theirs)))
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
     if gone:
         fresh.chmod(path.stat().st_mode & 0o777)
         fresh.replace(path)

@@ -21,7 +21,7 @@ from clickflow.params.schema import Params
 from clickflow.privacy import canonical, certificate, experiments, leftovers, objects, people, raw, scored, served
 from clickflow.privacy.leftovers import Removed
 from clickflow.privacy.people import People, Person
-from clickflow.privacy.search import holds
+from clickflow.privacy.search import holds, looked_into
 from clickflow.serving.identities import existing_key
 from clickflow.system import console, files, locks
 from clickflow.system.errors import ClickflowError, UsageError
@@ -250,17 +250,16 @@ def _left(
         return left
     databases = leftovers.unvacuumed(paths.home, who)
     left += [f"{place}: a database that names them" for place in databases]
-    again = [place for place in leftovers.remaining(params, paths, who) if place not in databases]
-    left += [
-        f"{place}: {'a database that' if leftovers.is_database(place) else 'it'} names them still" for place in again
-    ]
+    remaining = leftovers.remaining(params, paths, who)
+    again = {place: why for place, why in remaining.items() if place not in databases}
+    left += [f"{place}: {why}" for place, why in again.items()]
     folders = [paths.root / "data", paths.root / "reports", paths.root / "models"]
     known = {file.path for file in raw_files.values() if file.lines}
     said = {*known, *databases, *again}
     for folder in folders:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            if path not in said and path.is_file() and holds(path, who):
-                left.append(f"{path.relative_to(paths.root)}: it names them still")
+            if path not in said and path.is_file() and (named := looked_into(path, who)) is not False:
+                left.append(f"{path.relative_to(paths.root)}: {'it names them still' if named else leftovers.CLOSED}")
     origin, _ = workspace.places(paths.root)
     if repository.is_checkout(origin) and (Path(origin) / ".git").exists():
         listed = set(filter(None, git(Path(origin), "ls-files", "-z").split("\0")))

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from clickflow.orchestration import journal, workspace
 from clickflow.params.schema import Params
 from clickflow.privacy.canonical import without
 from clickflow.privacy.people import People
-from clickflow.privacy.search import holds
+from clickflow.privacy.search import UNREADABLE, holds, looked_into
 from clickflow.serving.partitions import CARD, KIND
 from clickflow.system.errors import DataError
-from clickflow.system.files import read_json, sha256, write_json
+from clickflow.system.files import SUM, read_json, sha256, write_json, write_record
 from clickflow.system.integrity import SEAL, damaged, seal
 from clickflow.system.paths import Paths
 from clickflow.system.process import git
@@ -23,6 +24,7 @@ from clickflow.system.process import git
 OWN = ("pseudonym.key", RETIRED, forgotten.NAME, "forget.json")
 """Files of the home that are not looked into: secrets, and what is removed when all is done."""
 TEXT = (".log", ".jsonl", ".txt", ".json", ".md", ".csv", ".html", ".out", ".err", ".yaml")
+CLOSED = "it is damaged, or packed as nothing here unpacks it: whether it names them is not known"
 PASSED_OVER = (".git", ".venv", ".dvc", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 
 
@@ -75,9 +77,16 @@ def in_home(paths: Paths, people: People, *, dry: bool) -> Iterator[Removed]:
             yield from _mend(file, people, home, "home", dry=dry)
 
 
-def remaining(params: Params, paths: Paths, people: People) -> list[Path]:
-    """What names them still of the files that were searched: a database, or what was written meanwhile."""
-    return [file for file in (*_of_checkout(params, paths), *_of_home(paths.home)) if holds(file, people)]
+def remaining(params: Params, paths: Paths, people: People) -> dict[Path, str]:
+    """What names them still of the files that were searched, or may, and why: a database, what was written meanwhile,
+    what cannot be opened.
+    """
+    every = ((file, looked_into(file, people)) for file in (*_of_checkout(params, paths), *_of_home(paths.home)))
+    return {file: CLOSED if found is None else _still(file) for file, found in every if found is not False}
+
+
+def _still(file: Path) -> str:
+    return f"{'a database that' if is_database(file) else 'it'} names them still"
 
 
 def _of_checkout(params: Params, paths: Paths) -> Iterator[Path]:
@@ -124,24 +133,38 @@ def is_database(file: Path) -> bool:
 
 
 def _without(file: Path, people: People, name: str, place: str, before: str) -> Iterator[Removed]:
+    from pyarrow import ArrowException
+
     with file.open("rb") as opened:
         head = opened.read(16)
     checksums = place == "home"  # those of the log of answers
-    if head[:4] == b"PAR1" and (rows := without(file, people, checksums=checksums)) and not holds(file, people):
-        _predictions(file, rows)
-        yield Removed(place, name, "rewritten", rows, before, sha256(file))
-        return
+    if head[:4] == b"PAR1":
+        with suppress(ArrowException, *UNREADABLE):  # one that is damaged is removed
+            if (rows := without(file, people, checksums=checksums)) and not holds(file, people):
+                _predictions(file, rows)
+                yield Removed(place, name, "rewritten", rows, before, sha256(file))
+                return
     if file.suffix in TEXT and b"\0" not in head:
         text, mode = file.read_bytes(), file.stat().st_mode & 0o777
         fresh = file.with_name(f".{file.name}.forget.tmp")
         fresh.write_bytes(people.hidden(text))
         fresh.chmod(mode)
         fresh.replace(file)
+        _own_hash(file, mode)
         if not holds(file, people):
             yield Removed(place, name, "rewritten", len(people.needles.findall(text)), before, sha256(file))
             return
     file.unlink(missing_ok=True)
     yield Removed(place, name, "removed", before=before)
+
+
+def _own_hash(file: Path, mode: int) -> None:
+    """A record that held its own hash holds that of what stands in it now."""
+    with suppress(OSError, ValueError):
+        content = read_json(file) if file.suffix == ".json" else None
+        if isinstance(content, dict) and content.pop(SUM, None):
+            write_record(file, content, mode=mode)
+            file.chmod(mode)
 
 
 def _predictions(file: Path, rows: int) -> None:

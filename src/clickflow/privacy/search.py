@@ -22,6 +22,8 @@ OURS = IDS | {"item_id"}
 """Columns that may hold ids in tables that have one of these."""
 DOCUMENT = 64 << 20
 CHUNK = 16 << 20
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, MemoryError)
+"""What readers raise of bytes that are not what they seem."""
 OVERLAP = 1 << 10
 
 
@@ -30,21 +32,32 @@ def holds(path: Path, people: People, *, raw: bool = False) -> bool:
 
     `raw`: it may be a copy of raw rows, in which an id that is a number or a plain word is an id.
     """
+    return bool(looked_into(path, people, raw=raw))
+
+
+def looked_into(path: Path, people: People, *, raw: bool = False) -> bool | None:
+    """As `holds`; None where its bytes name nobody, and what they are packed in cannot be opened: it may."""
     if path.is_symlink() or not path.is_file():
         return False
+    blind: list[str] = []
     try:
         with reading(path, people.key) as file:
             words = people.words if raw else None
-            return any(
+            found = any(
                 people.needles.search(part) or (rows and words is not None and words.search(part))
-                for part, rows in _parts(file, path)
+                for part, rows in _parts(file, path, blind)
             )
+            return found or (None if blind else False)
     except FileNotFoundError:
         return False
 
 
-def _parts(file: IO[bytes], path: Path | None) -> Iterator[tuple[bytes, bool]]:
-    """Parts of a file, and whether they may be raw rows: lines of text, or columns that may hold ids."""
+def _parts(file: IO[bytes], path: Path | None, blind: list[str]) -> Iterator[tuple[bytes, bool]]:
+    """Parts of a file, and whether they may be raw rows: lines of text, or columns that may hold ids. `blind`: what
+    could not be unpacked is noted in it.
+    """
+    from pyarrow import ArrowException
+
     head = file.read(1024)
     file.seek(0)
     packing = packing_of(head)
@@ -61,12 +74,12 @@ def _parts(file: IO[bytes], path: Path | None) -> Iterator[tuple[bytes, bool]]:
             with zipfile.ZipFile(file) as archive:
                 for name in archive.namelist():
                     with archive.open(name) as member:
-                        yield from _parts(io.BytesIO(member.read()), None)
+                        yield from _parts(io.BytesIO(member.read()), None, blind)
         elif packing:
             file.seek(0)
             yield from ((part, True) for part in _chunks(_unpacked(file, packing)))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, sqlite3.Error, ValueError, RuntimeError):
-        return  # it only looks like one: its bytes were searched
+    except (ArrowException, zlib.error, lzma.LZMAError, zipfile.BadZipFile, sqlite3.Error, *UNREADABLE) as error:
+        blind.append(type(error).__name__)  # its bytes were searched, and not what they unpack to
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

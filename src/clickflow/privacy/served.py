@@ -37,9 +37,8 @@ async def _removed(params: Params, people: People, *, dry: bool) -> list[Removed
     state = Redis(str(serve.redis), steps=serve.steps, keep_seconds=serve.keep_hours * 3600)
     subjects = [*(f"customer:{user}" for user in people.users), *(f"session:{each}" for each in people.sessions)]
     try:
-        held = [subject for subject in sorted(subjects) if await state.history(subject)]
-        if not dry:
-            held = [subject for subject in held if await state.forget(subject)]
+        # dry: what can be read of them; else what there is, whether it can be read or not
+        held = [each for each in sorted(subjects) if await (state.history(each) if dry else state.forget(each))]
     finally:
         await state.close()
     return [Removed(PLACE, "steps of a " + subject.partition(":")[0], "removed", 1) for subject in held]

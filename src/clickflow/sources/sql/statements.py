@@ -24,6 +24,8 @@ ATTRIBUTES = ("postgres", "redshift", "materialize", "risingwave")
 """Dialects in which `(x).f` calls f(x), and so does `t.f` of a function's result t."""
 COLUMNS = ("key", "value", "ordinality")
 """What a function that returns rows calls its columns, where the query does not."""
+FILE_LETTERS = "./\\:*?"
+"""Of the names of tables: what DuckDB would open as a file has one of them."""
 _NILADIC = """
 current_catalog current_date current_role current_schema current_time current_timestamp current_user localtime
 localtimestamp session_user system_user user
@@ -50,7 +52,8 @@ def check(query: str, dialect: str) -> str:
     whole = parsed[0]
     if not isinstance(whole, exp.Query) or isinstance(whole.unnest(), exp.Values):
         raise _refused(f"is {_name(whole)} and no SELECT")
-    for why in (*_faults(whole), *(_attributes(whole) if dialect in ATTRIBUTES else ())):
+    more = (*(_attributes(whole) if dialect in ATTRIBUTES else ()), *(_files(whole) if dialect == "duckdb" else ()))
+    for why in (*_faults(whole), *more):
         raise _refused(why)
     return whole.sql(dialect, comments=False)
 
@@ -75,6 +78,15 @@ def _faults(whole: object) -> Iterator[str]:
             yield from _function(node)
         elif isinstance(node, exp.Dot) and isinstance(node.expression, exp.Func) and node.this.name != "pg_catalog":
             yield f"calls {node.sql()[:80]}, a function of a schema of its own, which may do more than read"
+
+
+def _files(whole: object) -> Iterator[str]:
+    """Files that are written as a table, as DuckDB takes them: `FROM 'clicks.csv'`."""
+    from sqlglot import exp
+
+    for table in whole.find_all(exp.Table):  # type: ignore[attr-defined]
+        if any(letter in part.name for part in table.parts for letter in FILE_LETTERS):
+            yield f"reads {table.sql('duckdb')[:80]}, a file and no table"
 
 
 def _attributes(whole: object) -> Iterator[str]:
