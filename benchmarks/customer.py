@@ -94,15 +94,27 @@ def main() -> None:
     log = read(asked.log)
     as_of = day_of(asked.as_of, log, asked.horizon_days)
     train, test = rows_of(log, asked.horizon_days, as_of)
-    answers = answer(train, test, asked.horizon_days, asked.seed, PRESETS[asked.preset])
+    days = learned_days(log, asked.horizon_days, as_of)
+    learned = train
+    if days < asked.horizon_days:
+        learned = together([asked_at(log, days, int(day)) for day in cut_offs(log, days, as_of)])
+        sys.stderr.write(
+            f"{(as_of - log.first) // DAY:,} days of log are few for a horizon of {asked.horizon_days}: the "
+            f"preset learns from answers of {days} days, and BG/NBD says how much more comes within the others\n"
+        )
+    answers = {
+        "preset": preset(learned, test, days, asked.horizon_days, asked.seed, PRESETS[asked.preset]),
+        **{name: baseline(train, test, asked.horizon_days) for name, baseline in BASELINES.items()},
+    }
     result = {
         "churn": {name: measured_churn(test.churn, each["churn"]) for name, each in answers.items()},
         "spend": {name: measured_spend(test.spend, each) for name, each in answers.items()},
         "customers": len(test),
         "churned": float(test.churn.mean()),
         "largest_share": float(test.spend.max() / test.spend.sum()) if test.spend.any() else None,
-        "training_rows": len(train),
-        "cut_offs": len(np.unique(train.cut_off)),
+        "training_rows": len(learned),
+        "cut_offs": len(np.unique(learned.cut_off)),
+        "learned_days": days,
         "as_of": str(np.datetime64(as_of, "us").astype("datetime64[D]")),
         "horizon_days": asked.horizon_days,
         "preset": asked.preset,
@@ -111,7 +123,7 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
     if asked.importance:
-        result["importance"] = importance(train, asked.horizon_days, asked.seed, PRESETS[asked.preset])
+        result["importance"] = importance(learned, days, asked.seed, PRESETS[asked.preset])
     text = json.dumps(finite(result), indent=2, allow_nan=False)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
@@ -203,11 +215,25 @@ EVERY, LEAST_PAST, MOST_CUT_OFFS = 7, 30, 26
 """Days between cut-offs of training, at least; days of log before the first of them; how many there are at most."""
 
 
+def learned_days(log: Log, horizon: int, as_of: int) -> int:
+    """The horizon of the answers that the preset learns from: the one that is asked about, or half of it where the log
+    before the as-of day is shorter than `WHOLE` horizons: answers of whole ones are then of the log's first days alone.
+    """
+    return horizon if as_of - log.first >= WHOLE * horizon * DAY else max(horizon // 2, 1)
+
+
+WHOLE = 2.5
+
+
+def together(parts: list[Rows]) -> Rows:
+    """The rows of several days."""
+    return Rows(*(np.concatenate([getattr(p, name) for p in parts]) for name in Rows.__dataclass_fields__))
+
+
 def rows_of(log: Log, horizon: int, as_of: int) -> tuple[Rows, Rows]:
     """The rows of training and those that are asked."""
     parts = [asked_at(log, horizon, int(day)) for day in (*cut_offs(log, horizon, as_of), as_of)]
-    train = Rows(*(np.concatenate([getattr(p, name) for p in parts[:-1]]) for name in Rows.__dataclass_fields__))
-    test = parts[-1]
+    train, test = together(parts[:-1]), parts[-1]
     day = str(np.datetime64(as_of, "us").astype("datetime64[D]"))
     for what, rows in ((f"as of {day}", test), ("before that, to learn from,", train)):
         customers = len(np.unique(rows.customer))
@@ -245,26 +271,18 @@ Answers = dict[str, Array]
 """`churn` [N] probabilities, `spend` [N] money, and `low`, `high` [N]: an interval that holds 80% of the amounts."""
 
 
-def answer(train: Rows, test: Rows, horizon: int, seed: int, kind: str) -> dict[str, Answers]:
-    """The answers of the preset and of every baseline."""
-    return {
-        "preset": preset(train, test, horizon, seed, kind),
-        **{name: baseline(train, test, horizon) for name, baseline in BASELINES.items()},
-    }
-
-
 PRESETS = {"default": "blend", "logistic": "logistic", "boosting": "boosting"}
 """By name, the kind of model."""
 
 
-def preset(train: Rows, test: Rows, horizon: int, seed: int, kind: str) -> Answers:
-    """What the graph ships for churn and spend."""
+def preset(train: Rows, test: Rows, days: int, horizon: int, seed: int, kind: str) -> Answers:
+    """What the graph ships for churn and spend within the horizon, by answers of so many days."""
     given: dict[str, Any] = {
         "groups": train.customer,
         "weights": estimators.recency(train.cut_off),
         "names": features.names(UNIT),
         "seed": seed,
-        "params": {"horizon_days": horizon},
+        "params": {"horizon_days": days, "asked_days": horizon},
     }
     churn = estimators.fit(kind, train.x, train.churn, kind_of_answer="probability", **given).predict(test.x)
     spender = estimators.fit(kind, train.x, train.spend, kind_of_answer="amount", **given)

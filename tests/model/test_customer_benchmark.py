@@ -15,15 +15,21 @@ from clickflow.system.errors import ClickflowError
 HORIZON = 30
 
 
-def log(path: Path, *, customers: int = 80, days: int = 300, extra: tuple[str, ...] = ()) -> Path:
+def log(path: Path, *, customers: int = 80, days: int = 300, extra: tuple[str, ...] = (), leave: float = 0.0) -> Path:
+    """Purchases 10 or 60 days apart; with `leave`, each customer has gaps of their own, and each purchase may be the
+    last.
+    """
     random = np.random.default_rng(0)
     start = np.datetime64("2025-01-01T08:00:00")
     lines = ["customer_id,time,amount"]
     for customer in range(customers):
         at = float(random.integers(0, 200))
+        own = random.choice([10, 40, 160]) if leave else 0
         while at < days:
             lines.append(f"c{customer},{start + np.timedelta64(int(at * 86400), 's')},{random.lognormal(3, 1):.2f}")
-            at += random.exponential(random.choice([10, 60]))
+            at += random.exponential(own or random.choice([10, 60]))
+            if leave and random.random() < leave:
+                break
     path.write_text("\n".join([*lines, *extra]) + "\n", encoding="utf-8")
     return path
 
@@ -61,6 +67,21 @@ def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callabl
     rows = list(csv.DictReader(said[0].splitlines()))
     assert len(rows) == result["customers"] and set(rows[0]) == {"customer_id", "churn", "spend"}
     assert all(0 <= float(row["churn"]) <= 1 and float(row["spend"]) >= 0 for row in rows)
+
+
+def test_where_the_log_is_short_for_the_horizon_answers_of_fewer_days_are_learned_from(
+    measure: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, to = log(tmp_path / "log.csv", customers=600, leave=0.1), tmp_path / "found.json"
+    measure("--log", str(file), "--horizon-days", "140", "--preset", "logistic", "--json", str(to))
+    short = json.loads(to.read_text())
+    assert short["learned_days"] == 70 and short["cut_offs"] >= 2
+    assert "the preset learns from answers of" in capsys.readouterr().err
+    assert short["churn"]["preset"]["roc_auc"] > short["churn"]["rfm"]["roc_auc"] + 0.02
+    assert short["churn"]["preset"]["log_loss"] < short["churn"]["rfm"]["log_loss"] - 0.05
+    measure("--log", str(file), "--horizon-days", str(HORIZON), "--preset", "logistic", "--json", str(to))
+    assert json.loads(to.read_text())["learned_days"] == HORIZON
+    assert not capsys.readouterr().err
 
 
 def test_the_error_of_calibration_by_chance_is_that_of_true_probabilities(

@@ -209,6 +209,66 @@ def test_columns_of_lifetime_are_those_of_the_model_that_made_the_purchases() ->
     assert answers.mean() == pytest.approx(bought.mean(), abs=0.01)
 
 
+def shoppers(n: int, horizons: tuple[int, ...]) -> tuple[Array, dict[int, Array], dict[int, Array]]:
+    """Histories [n, 4] as `READS` of customers who buy at random and leave after a purchase by chance, and by horizon
+    whether nothing is bought in it, and for how much.
+    """
+    random = np.random.default_rng(0)
+    tenure = random.uniform(60, 360, n).round()
+    rate, drop, worth = random.gamma(0.6, 1 / 25, n), random.beta(1.0, 3.0, n), random.lognormal(3, 0.6, n)
+    history = np.stack([np.zeros(n), np.zeros(n), tenure, worth], axis=1).astype(np.float32)
+    spent = {days: np.zeros(n) for days in horizons}
+    for i in range(n):
+        at = 0.0
+        while random.random() > drop[i] or at == 0.0:
+            at += random.exponential(1 / rate[i])
+            if at <= tenure[i]:
+                history[i, :2] = history[i, 0] + 1, at
+            for days in horizons:
+                spent[days][i] += worth[i] * random.lognormal(0, 0.3) * (tenure[i] < at <= tenure[i] + days)
+            if at > tenure[i] + max(horizons):
+                break
+    return history, {days: (each == 0).astype(np.float64) for days, each in spent.items()}, spent
+
+
+@pytest.mark.parametrize("kind", ["logistic", "blend"])
+def test_answers_of_thirty_days_say_what_comes_within_half_a_year(kind: str) -> None:
+    import onnxruntime
+
+    table, gone, spent = shoppers(4000, (30, 180))
+    asked = np.concatenate([table, np.full((1, 4), np.nan, np.float32)])
+    given: dict[str, Any] = {"names": READS, "params": QUICK | {"horizon_days": 30, "asked_days": 180}}
+    churn = estimators.fit(kind, table, gone[30], kind_of_answer="probability", **given)
+    said = np.exp(churn.predict(table)[:, 1])
+    assert gone[30].mean() > gone[180].mean() + 0.15
+    assert said.mean() == pytest.approx(gone[180].mean(), abs=0.03)
+    for some in (said < np.median(said), said >= np.median(said)):
+        assert said[some].mean() == pytest.approx(gone[180][some].mean(), abs=0.05)
+    spend = estimators.fit(kind, table, spent[30], kind_of_answer="amount", **given)
+    assert spend.predict(table)[:, 0].sum() / spent[180].sum() == pytest.approx(1, abs=0.2)
+    low, high = spend.interval(table).T
+    assert np.mean((low <= spent[180]) & (spent[180] <= high)) == pytest.approx(0.8, abs=0.06)
+    for estimator in (churn, spend):
+        session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
+        answers = session.run(None, {"features": asked})[0]
+        np.testing.assert_allclose(answers, estimator.predict(asked), rtol=2e-3, atol=2e-4)
+
+
+def test_answers_of_a_shorter_horizon_need_the_features_of_purchases(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="repeat_days"):
+        estimators.fit(
+            "logistic",
+            *rows("probability")[:2],
+            kind_of_answer="probability",
+            params=QUICK | {"horizon_days": 30, "asked_days": 180},
+        )
+    table, gone, _ = shoppers(600, (30,))
+    params = QUICK | {"horizon_days": 30, "asked_days": 180}
+    estimator = estimators.fit("logistic", table, gone[30], kind_of_answer="probability", names=READS, params=params)
+    estimator.save(tmp_path)
+    np.testing.assert_array_equal(estimators.load(tmp_path).predict(table), estimator.predict(table))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [

@@ -28,17 +28,8 @@ def churn(fitted: Lifetime, history: Array) -> Array:
 
 def purchases(fitted: Lifetime, history: Array) -> Array:
     """Purchases to be expected within the horizon, [N]."""
-    from scipy.special import hyp2f1
-
-    x, _, tenure, _ = history.T
-    r, alpha, a, b = fitted.r, fitted.alpha, fitted.a, fitted.b
-    a = a if abs(a - 1) > 1e-6 else a + 1e-6  # the formula has a hole there, its limit none
-    past, future = alpha + tenure, alpha + tenure + fitted.horizon
-    lasting = hyp2f1(r + x, b + x, a + b + x - 1, fitted.horizon / future)
-    alive = 1 / (1 + np.exp(-fitted.columns(*history.T)[:, 1]))
-    count = (a + b + x - 1) / (a - 1) * (1 - (past / future) ** (r + x) * lasting) * np.where(x > 0, alive, 1.0)
-    expected: Array = np.maximum(count, 0.0)
-    return expected
+    x, span, tenure, _ = history.T
+    return fitted.purchases(x, span, tenure)
 
 
 def spend(fitted: Lifetime, history: Array) -> Array:

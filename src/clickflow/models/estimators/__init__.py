@@ -12,6 +12,7 @@ import numpy as np
 
 from clickflow.models.estimators import blending
 from clickflow.models.estimators.estimator import Estimator, Member, extended, load
+from clickflow.models.estimators.further import fit_further, fit_growth
 from clickflow.models.estimators.hurdle import Fit, fit_hurdle, has_hurdle
 from clickflow.models.estimators.lifetime import COLUMNS, READS, fit_lifetime
 from clickflow.models.estimators.linear import fit_column, fit_linear
@@ -89,6 +90,7 @@ ANSWERS = ("probability", "classes", "amount")
 """Kinds of answer that an estimator gives."""
 PARAMS: dict[str, Any] = {
     "horizon_days": 0,
+    "asked_days": 0,
     "classes": 0,
     "folds": 3,
     "most_rows": 50_000,
@@ -108,7 +110,8 @@ PARAMS: dict[str, Any] = {
     "threads": 1,
 }
 """What `fit` may be told, and the defaults. `horizon_days`: adds the columns of `lifetime`, where the features
-have what it reads; 0: not. `classes`: how many; 0: as the target has.
+have what it reads; 0: not. `asked_days`: the horizon that is asked about, where it is longer than that of the answers
+(`further`); 0: the same. `classes`: how many; 0: as the target has.
 """
 
 
@@ -152,7 +155,8 @@ def fit(
     How many rounds and which weights of members is decided by folds over `groups` (customers, visits; none given: each
     row is its own), so that no answer is judged by a model that saw it. `valid` (x, target) joins the rows at their
     end; `groups` and `weights` are then of both. `names` of the features let it find those that `lifetime` reads.
-    Raises UsageError for an unknown kind or param, DataError where the rows cannot teach anything.
+    Raises UsageError for an unknown kind or param, and where answers are of a shorter horizon than is asked about and
+    those features are not there; DataError where the rows cannot teach anything.
     """
     settings = _settings(kind, kind_of_answer, params or {})
     problem = _problem(x, target, valid, groups, weights, kind_of_answer, settings)
@@ -168,16 +172,26 @@ def fit(
         lifetime = fit_lifetime(history, float(settings["horizon_days"]))
         problem = _with_columns(problem, extended(problem.x, lifetime, reads))
         names = (*names, *COLUMNS)
+    days = float(settings["asked_days"])
+    shorter = days > settings["horizon_days"]
+    if shorter and not lifetime:
+        raise UsageError(f"answers about {days:g} days from those of fewer need a horizon and {', '.join(READS)}")
     members, scores = _members(_kinds(kind, kind_of_answer), problem, settings, seed, names)
     judged = np.flatnonzero(~np.isnan(scores[0, :, 0]))
     if len(members) > 1 or kind_of_answer == "amount":
         share, bias = blending.blend(scores[:, judged], problem.part(judged), float(settings["shrinkage"]))
     else:
         share, bias = (1.0,) * len(members), 0.0
-    curves = None
+    curves = further = growth = None
     if kind_of_answer == "amount":
+        rows = problem.part(judged)
+        if shorter and lifetime:
+            growth = fit_growth(lifetime, rows.x[:, reads].astype(np.float64), rows.weights, days)
+            bias += float(np.log(growth.more))
         log_mean = np.tensordot(np.array(share), scores[:, judged, 0], axes=1) + bias
-        curves = blending.curves(log_mean, problem.part(judged))
+        curves = blending.curves(log_mean, rows, growth)
+    elif shorter:
+        further = fit_further(problem, names.index("bgnbd_buys"), days)
     return Estimator(
         kind=kind,
         answer=kind_of_answer,
@@ -189,6 +203,7 @@ def fit(
         curves=curves,
         lifetime=lifetime,
         reads=reads,
+        further=further,
     )
 
 

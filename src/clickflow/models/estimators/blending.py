@@ -3,6 +3,7 @@
 import numpy as np
 
 from clickflow.models.estimators.estimator import CURVES, Curves
+from clickflow.models.estimators.further import Growth
 from clickflow.models.estimators.problem import Problem
 from clickflow.models.estimators.trees import POWER
 from clickflow.sequences.features import Array
@@ -60,14 +61,15 @@ def _loss(score: Array, problem: Problem) -> tuple[Array, Array]:
     return -log_p[rows, target], slope
 
 
-def curves(log_mean: Array, problem: Problem, levels: tuple[float, ...] = CURVES) -> Curves:
-    """Quantiles of the target in bins of rows of like expected amount; they do not fall from bin to bin."""
+def curves(log_mean: Array, problem: Problem, growth: Growth | None = None) -> Curves:
+    """Quantiles `CURVES` of the target in bins of rows of like expected amount; they do not fall from bin to bin.
+    With a `growth`, those of what the target becomes.
+    """
     order = np.argsort(log_mean, kind="stable")
     bins = [b for b in np.array_split(order, int(np.clip(len(order) // SMALLEST_BIN, 1, BINS))) if len(b)]
     knots = np.array([float(np.median(log_mean[rows])) for rows in bins])
-    values = np.array(
-        [[_quantile(problem.target[rows], problem.weights[rows], level) for rows in bins] for level in levels]
-    )
+    held = [growth.later(rows, problem) if growth else (problem.target[rows], problem.weights[rows]) for rows in bins]
+    values = np.array([[_quantile(*each, level) for each in held] for level in CURVES])
     kept = np.concatenate([[True], np.diff(knots) > 1e-6])
     knots, values = knots[kept], values[:, kept]
     if len(knots) == 1:

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from clickflow.models.estimators import further as furthers
 from clickflow.models.estimators import lifetime as lifetimes
+from clickflow.models.estimators.further import Further
 from clickflow.models.estimators.graph import INPUT, Graph
 from clickflow.models.estimators.hurdle import Hurdle
 from clickflow.models.estimators.lifetime import Lifetime
@@ -99,6 +101,8 @@ class Estimator:
     lifetime: Lifetime | None = None
     reads: tuple[int, ...] = ()
     """Where `lifetime.READS` stand among the features."""
+    further: Further | None = None
+    """Of probabilities that were learned within a shorter horizon than is asked about."""
 
     @property
     def answers(self) -> int:
@@ -116,6 +120,8 @@ class Estimator:
         """The blended scores, float64 [N, S]."""
         x = self.extended(x)
         parts = [w * member.scores(x) for w, member in zip(self.weights, self.members.values(), strict=True)]
+        if self.further and self.lifetime:
+            parts.append(self.further.scores(self.lifetime, x[:, self.reads].astype(np.float64)))
         total: Array = np.sum(parts, axis=0) + self.bias
         return total
 
@@ -156,6 +162,8 @@ class Estimator:
             graph.add("Mul", member.emit(graph, x), graph.constant(weight))
             for weight, member in zip(self.weights, self.members.values(), strict=True)
         ]
+        if self.further and self.lifetime:
+            parts.append(self.further.emit(graph, INPUT, self.lifetime, self.reads))
         score = graph.add("Add", graph.total(parts), graph.constant(self.bias))
         return graph.model(self._emitted(graph, score), features=self.features, answers=self.answers)
 
@@ -181,6 +189,7 @@ class Estimator:
             "curves": None if self.curves is None else [self.curves.knots, self.curves.values],
             "lifetime": lifetimes.state(self.lifetime),
             "reads": self.reads,
+            "further": furthers.state(self.further),
         }
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -214,6 +223,7 @@ def load(folder: Path) -> Estimator:
             curves=None if curves is None else Curves(tuple(curves[0]), tuple(map(tuple, curves[1]))),
             lifetime=None if raw["lifetime"] is None else Lifetime(*raw["lifetime"]),
             reads=tuple(raw["reads"]),
+            further=None if raw.get("further") is None else Further(*raw["further"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not an estimator: {error!r}", next_step="train the model again") from error

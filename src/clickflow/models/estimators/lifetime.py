@@ -53,6 +53,19 @@ class Lifetime:
         log_odds = np.clip(np.log(buys) - np.log1p(-buys), -LIMIT, LIMIT)
         return np.stack([log_odds, alive, count, worth, count + worth], axis=1)
 
+    def purchases(self, x: Array, span: Array, tenure: Array) -> Array:
+        """Purchases to be expected of N customers within the horizon, [N]: equation 10 of Fader, Hardie, Lee (2005)."""
+        from scipy.special import hyp2f1
+
+        a = self.a if abs(self.a - 1) > 1e-6 else self.a + 1e-6  # the formula has a hole there, its limit none
+        past, future = self.alpha + tenure, self.alpha + tenure + self.horizon
+        lasting = hyp2f1(self.r + x, self.b + x, a + self.b + x - 1, self.horizon / future)
+        gone = -self._alive(x, self.r + x, np.log(past), span)
+        alive = np.where(x > 0, 1 / (1 + np.exp(gone)), 1.0)
+        count = (a + self.b + x - 1) / (a - 1) * (1 - (past / future) ** (self.r + x) * lasting) * alive
+        expected: Array = np.maximum(count, 0.0)
+        return expected
+
     def _alive(self, x: Array, rate: Array, past: Array, span: Array) -> Array:
         """Log-odds of being a customer still."""
         gone = np.log(self.a / (self.b + np.maximum(x, 1.0) - 1)) + rate * (past - np.log(self.alpha + span))
