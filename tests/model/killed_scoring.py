@@ -38,19 +38,20 @@ def statements(one_more: Callable[..., None]) -> None:
         sa.event.listen(sa.Engine, name, one_more)
 
 
-def main(artefact: Path, store: Path, work: Path, count: int) -> None:
-    """Kill at `count` places, each in a folder of its own, and go on once; prints how many places there are.
+def main(artefact: Path, store: Path, work: Path, count: int, kind: str = "sqlite") -> None:
+    """Kill at `count` places, each in a folder of its own, and go on once; prints how many places there are. `kind`: of
+    the database, a file.
 
     Once is scored before, so that no process that is forked has a library to import.
     """
     (work / "first").mkdir()
-    os.environ["CLICKFLOW_SCORE_URL"] = f"sqlite:///{work}/first/scores.sqlite"
+    os.environ["CLICKFLOW_SCORE_URL"] = f"{kind}:///{work}/first/scores.{kind}"
     scoring(artefact, store, work / "first/predictions", sql=True)
 
     def scored(at: int, name: str = "") -> int:
         here = work / (name or f"at-{at}")
         here.mkdir(exist_ok=True)
-        os.environ["CLICKFLOW_SCORE_URL"] = f"sqlite:///{here}/scores.sqlite"
+        os.environ["CLICKFLOW_SCORE_URL"] = f"{kind}:///{here}/scores.{kind}"
         return killed(at, lambda: scoring(artefact, store, here / "predictions", sql=True), f"{here.name}/", statements)
 
     places = scored(0)
@@ -62,4 +63,4 @@ def main(artefact: Path, store: Path, work: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

@@ -12,7 +12,7 @@ class Score:
 
     sql: Annotated[bool, Meta("the DAG writes to tables too; by hand --sql says so")] = False
     sql_url_env: Annotated[
-        str, Meta("the environment variable that holds the URL of the database: PostgreSQL or SQLite")
+        str, Meta("the environment variable that holds the URL of the database: PostgreSQL, SQLite or DuckDB")
     ] = "CLICKFLOW_SCORE_URL"
     sql_connection: Annotated[
         str | None, Meta("the connection of Airflow that the DAG takes where the variable is not set; null: none")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
+DUCKDB = "clickflow_duckdb"
+"""What SQLAlchemy calls the dialect of `duckdb_dialect`."""
 WAIT = 60
 """Seconds that another writer is waited for, and that a database may be silent."""
 
@@ -56,11 +58,12 @@ def connect(score: Score) -> Database:
         dialect = ""
     if dialect not in DIALECTS:
         raise UsageError(
-            f"{variable} holds no URL of PostgreSQL or SQLite",
+            f"{variable} holds no URL of PostgreSQL, SQLite or DuckDB",
             kept="nothing was scored",
-            next_step=f"{example}, or sqlite:////folder/predictions.sqlite",
+            next_step=f"{example}, or sqlite:////folder/predictions.sqlite, or duckdb:////folder/predictions.duckdb",
         )
     own = DIALECTS[dialect]
+    sa.dialects.registry.register(DUCKDB, "clickflow.serving.duckdb_dialect", "DuckDB")
     engine = sa.create_engine(
         url.set(drivername=own.driver), poolclass=sa.NullPool, hide_parameters=True, connect_args=dict(own.connecting)
     )
@@ -102,6 +105,43 @@ def _executemany(connection: Any, table: "sa.Table", rows: "pa.Table") -> None:
         connection.exec_driver_sql(words, list(zip(*(column.to_pylist() for column in values), strict=True)))
 
 
+def _arrow(connection: Any, table: "sa.Table", rows: "pa.Table") -> None:
+    """As Arrow's own memory, in the transaction that is open; times without their zone, which is UTC."""
+    import duckdb
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+    quoted = connection.dialect.identifier_preparer
+    columns = ", ".join(quoted.quote(name) for name in rows.column_names)
+    words = f"INSERT INTO {quoted.format_table(table)} ({columns}) SELECT {columns} FROM clickflow_rows"
+    own = connection.connection.driver_connection.own
+    plain = pa.schema(
+        [
+            each.with_type(pa.timestamp(each.type.unit)) if pa.types.is_timestamp(each.type) else each
+            for each in rows.schema
+        ]
+    )
+    try:
+        own.register("clickflow_rows", rows.cast(plain))
+        own.execute(words)
+        own.unregister("clickflow_rows")
+    except duckdb.Error as error:  # as SQLAlchemy raises those of its own statements
+        raise sa.exc.DBAPIError.instance(words, None, error, duckdb.Error, hide_parameters=True) from error
+
+
+def _vacuumed(engine: "sa.Engine") -> None:
+    """SQLite's file written anew: it goes on to hold the bytes of what is deleted, also of batches of before."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as con:
+        con.exec_driver_sql("VACUUM")
+
+
+def _copied(engine: "sa.Engine") -> None:
+    """As `_vacuumed`, of DuckDB, whose VACUUM leaves them."""
+    from clickflow.serving import duckdb_dialect
+
+    duckdb_dialect.written_anew(engine)
+
+
 @dataclass(frozen=True)
 class Dialect:
     """One kind of database's."""
@@ -109,6 +149,8 @@ class Dialect:
     driver: str
     connecting: Mapping[str, Any]
     insert: Callable[[Any, "sa.Table", "pa.Table"], None]
+    emptied: Callable[["sa.Engine"], None] | None = None
+    """What lets a file hold no byte of deleted rows."""
 
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -117,7 +159,8 @@ DIALECTS: Mapping[str, Dialect] = {
         {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": WAIT * 1000},
         _copy,
     ),
-    "sqlite": Dialect("sqlite+pysqlite", {"timeout": WAIT}, _executemany),
+    "sqlite": Dialect("sqlite+pysqlite", {"timeout": WAIT}, _executemany, _vacuumed),
+    "duckdb": Dialect(DUCKDB, {}, _arrow, _copied),
 }
 
 

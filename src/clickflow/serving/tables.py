@@ -1,4 +1,4 @@
-"""Predictions as tables of PostgreSQL or SQLite: each partition once, whole or not at all.
+"""Predictions as tables of PostgreSQL, SQLite or DuckDB: each partition once, whole or not at all.
 
 A file of predictions is a table, `<prefix><model>_<file>`; before its columns stand `batch` and `partition`. A
 partition and its line in `<prefix>score_partitions`, whose key is model, batch and partition, are one transaction: who
@@ -97,7 +97,9 @@ class Tables:
         """One statement, which also locks the model's line: who ends in the same moment waits, and finds it done."""
         from sqlalchemy.dialects import postgresql, sqlite
 
-        insert: Any = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[self.database.engine.dialect.name]
+        insert: Any = {"postgresql": postgresql.insert, "sqlite": sqlite.insert, "duckdb": postgresql.insert}[
+            self.database.engine.dialect.name
+        ]
         new = insert(self._current).values(
             model=self._model,
             batch=self.batch.id,
@@ -259,7 +261,8 @@ def without(
     store: Database, score: Score, users: Collection[str], sessions: Collection[str], *, dry: bool
 ) -> dict[str, int]:
     """Remove the rows of people, named by pseudonyms, from the tables of every batch (`dry`: count them), by table.
-    SQLite's file is then written anew: it goes on to hold the bytes of what is deleted, also of batches of before.
+    A file of SQLite or DuckDB is then written anew: it goes on to hold the bytes of what is deleted, also of batches of
+    before.
 
     Raises ClickflowError where the database is away or refuses; nothing is removed then.
     """
@@ -285,9 +288,8 @@ def without(
                     removed[name] = int(count)
                     if not dry:
                         con.execute(table.delete().where(theirs))
-        if store.engine.dialect.name == "sqlite" and not dry:
-            with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as con:
-                con.exec_driver_sql("VACUUM")
+        if store.dialect.emptied and not dry:
+            store.dialect.emptied(store.engine)
     except sa.exc.DBAPIError as error:
         away = isinstance(error, score_database.away()) and not score_database.state(error.orig)
         text = databases.said(error.orig or error, store.url, connecting=away)

@@ -1,0 +1,137 @@
+"""Predictions as tables in a file of DuckDB: each partition once, whatever is killed, and whoever else writes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from killed_scoring import SIZE, scoring
+from pyarrow import parquet
+from small_models import shop, spec, trained
+
+from clickflow.artefact import export
+from clickflow.params.file import load as load_params
+from clickflow.params.score import Score
+from clickflow.serving import batch, duckdb_dialect, score_database, tables
+from clickflow.system.errors import ClickflowError
+from clickflow.system.paths import Paths
+
+ITEMS, ACTIONS = "clickflow_next_step_items", "clickflow_next_step_actions"
+LINES, CURRENT = "clickflow_score_partitions", "clickflow_score_current"
+Made = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Made:
+    """The folders of an artefact, and of the store it was made from."""
+    paths = Paths(tmp_path_factory.mktemp("shop"))
+    shop(paths.sequences("session"))
+    trained(paths.trained("next_step"), paths.sequences("session"), spec())
+    export.run(load_params(root / "params.yaml"), paths, "next_step")
+    return paths.exported("next_step"), paths.sequences("session")
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "scores.duckdb"
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"duckdb:///{file}")
+    monkeypatch.setattr(batch, "PARTITION", SIZE)
+    return file
+
+
+def rows(file: Path) -> dict[str, list[Any]]:
+    """All tables, in order, without the times of writing."""
+    found = {}
+    with duckdb.connect(str(file), read_only=True) as con:
+        for name in (ITEMS, ACTIONS, LINES, CURRENT):
+            columns = [each[0] for each in con.execute(f"DESCRIBE {name}").fetchall() if each[0] != "written_at"]
+            quoted = ", ".join(f'"{column}"' for column in columns)
+            found[name] = sorted(con.execute(f"SELECT {quoted} FROM {name}").fetchall(), key=str)
+    return found
+
+
+def test_a_table_holds_what_the_files_hold_and_a_run_again_nothing_else(
+    made: Made, tmp_path: Path, database: Path
+) -> None:
+    card = scoring(*made, tmp_path / "out", sql=True)
+    assert card["tables"] == {ITEMS: 2000, ACTIONS: 400}
+    found = rows(database)
+    files = parquet.read_table(tmp_path / "out/items.parquet").to_pylist()
+    own = [(r["session_id"], r["last_event"].replace(tzinfo=None), r["rank"], r["item_id"]) for r in files]
+    assert sorted(own) == sorted((row[2], row[4], row[5], row[6]) for row in found[ITEMS])
+    assert {round(row["probability"], 6) for row in files} == {round(row[7], 6) for row in found[ITEMS]}
+    assert (len(found[LINES]), len(found[CURRENT])) == (7, 1)
+    scoring(*made, None, sql=True)
+    assert rows(database) == found
+    with duckdb.connect(str(database)) as con:  # whose rows are not all there is made again
+        con.execute(f"DELETE FROM {ITEMS} WHERE partition = 3")
+    scoring(*made, None, sql=True)
+    assert rows(database) == found
+
+
+@pytest.mark.slow
+def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been(made: Made, tmp_path: Path, database: Path) -> None:
+    scoring(*made, None, sql=True)
+    words = [sys.executable, str(Path(__file__).with_name("killed_scoring.py")), *map(str, made), str(tmp_path)]
+    done = subprocess.run([*words, "5", "duckdb"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
+    want = rows(database)
+    for here in tmp_path.glob("at-*"):
+        assert rows(here / "scores.duckdb") == want, here
+
+
+def test_two_processes_that_write_to_one_file_do_not_double(made: Made, tmp_path: Path, database: Path) -> None:
+    scoring(*made, None, sql=True)
+    words = [sys.executable, "-c", "import sys, pathlib, killed_scoring as k; a = pathlib.Path\n"
+             "k.scoring(a(sys.argv[1]), a(sys.argv[2]), None, sql=True)"]  # fmt: skip
+    both = tmp_path / "both.duckdb"
+    env = {**os.environ, "CLICKFLOW_SCORE_URL": f"duckdb:///{both}", "PYTHONPATH": str(Path(__file__).parent)}
+    started = [subprocess.Popen([*words, *map(str, made)], env=env, stderr=subprocess.PIPE) for _ in range(2)]
+    for each in started:
+        _, said = each.communicate()
+        assert each.returncode == 0, said.decode()
+    assert rows(both) == rows(database)
+
+
+def test_who_finds_the_file_taken_waits_and_then_says_so(
+    made: Made, tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_dialect, "WAIT", 0.2)
+    holds, go = tmp_path / "holds", tmp_path / "go"
+    code = (
+        "import duckdb, pathlib, sys, time; con = duckdb.connect(sys.argv[1]); pathlib.Path(sys.argv[2]).touch()\n"
+        "while not pathlib.Path(sys.argv[3]).exists(): time.sleep(.02)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(database), str(holds), str(go)])
+    try:
+        while not holds.exists():
+            time.sleep(0.02)
+        with pytest.raises(ClickflowError, match="could not be prepared"):
+            scoring(*made, None, sql=True)
+        monkeypatch.setattr(duckdb_dialect, "WAIT", 60.0)
+        go.touch()
+        assert scoring(*made, None, sql=True)["partitions"] == 7
+    finally:
+        go.touch()
+        other.wait(30)
+
+
+def test_no_byte_of_a_forgotten_person_stays_in_the_file(made: Made, database: Path) -> None:
+    scoring(*made, None, sql=True)
+    before = rows(database)
+    session = max((row[2] for row in before[ACTIONS]), key=len)
+    who: dict[str, Any] = {"users": (), "sessions": (session,)}
+    engine = score_database.connect(Score())
+    assert tables.without(engine, Score(), **who, dry=True) == {ITEMS: 5, ACTIONS: 1}
+    assert tables.without(engine, Score(), **who, dry=False) == {ITEMS: 5, ACTIONS: 1}
+    found = rows(database)
+    assert found[ACTIONS] == [row for row in before[ACTIONS] if row[2] != session]
+    assert session not in str(found)
+    assert session.encode() not in b"".join(each.read_bytes() for each in database.parent.glob("*duckdb*"))
+    scoring(*made, None, sql=True)  # keys are there still: what was removed is made again, once
+    assert len(rows(database)[LINES]) == 7
