@@ -547,3 +547,17 @@ def test_a_header_that_names_a_column_twice_is_none_the_less_a_header(desk: Desk
     assert "two columns called 'brand'" in str(result.exception)
     log = desk.put("a.csv", HEADER.replace(b"\n", b",,\n") + rows(20).replace(b"\n", b",,\n"))
     assert found(log)["form"]["header"] is True, "columns without a name have none in common"
+
+
+def test_the_order_of_files_by_their_names_is_said_where_it_decides(desk: Desk) -> None:
+    for number in (1, 2, 10):
+        rows = "".join(f"2026-01-05,view,u1,p{number}-{at}\n" for at in range(3))
+        desk.put(f"part-{number}.csv", f"date,event,user,sku\n{rows}".encode())
+    assert "part-10.csv before part-2.csv" in said_of(desk)
+    (desk.log / "part-10.csv").unlink()
+    assert "part-2.csv, and so are" not in said_of(desk)
+
+
+def said_of(desk: Desk) -> str:
+    """What inspect is not sure of in a folder."""
+    return CliRunner().invoke(app, ["inspect", str(desk.log)]).stdout

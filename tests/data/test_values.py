@@ -366,6 +366,11 @@ def test_ids_that_may_not_mean_what_they_seem_are_named_and_no_address_is() -> N
         ),
         (["1.234", "5.678", "3.333"], "3 ids are numbers whose digits stand in groups"),
         (["7", "12e5", "3e4", "99E2"], "3 ids are numbers with an exponent, such as '12e5', and all others whole"),
+        (["u1", "u2", "u\u00ad1", "u\u200e2", "u3", "u3\u200d"], "6 ids are 3 where case, forms of letters"),
+        (
+            [f"https://x.example/p/{n}{end}" for n in range(9) for end in ("", "?utm_source=a", "/", "#top")],
+            "36 ids are addresses of 9 pages where what follows ? and #",
+        ),
         (["1,234", "1234", "5,678", "5678", "7,777", "7777"], "6 ids are 3 where case, forms of letters, groups"),
     ],
 )
@@ -373,7 +378,16 @@ def test_ids_that_are_numbers_in_another_form_are_named(ids: list[str], said: st
     assert any(said in each for each in suspects.of_items(pa.array(ids)))
 
 
-@pytest.mark.parametrize("ids", [["12e5", "a7", "3e4", "99E2"], ["1.5", "2.25", "3.125"], ["1,2", "1", "2", "3,4"]])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["12e5", "a7", "3e4", "99E2"],
+        ["1.5", "2.25", "3.125"],
+        ["1,2", "1", "2", "3,4"],
+        ["/p?id=1", "/q", "/r"],
+        [f"/p?id={n}" for n in range(40)],
+    ],
+)
 def test_codes_are_not_taken_for_such_numbers(ids: list[str]) -> None:
     assert list(suspects.of_items(pa.array(ids))) == []
 

@@ -23,6 +23,11 @@ DATED = (
 """What a spreadsheet makes of `1-3` and `MAR1`."""
 GROUPED, SMALL = r"^[1-9]\d{0,2}(?:[,.'’ \x{a0}\x{202f}]\d{3})+$", r"^\d{1,3}$"
 """Numbers whose digits stand in groups, as spreadsheets and reports show them; and those too small for it."""
+UNSEEN = r"\p{Cf}"
+"""Letters that nobody sees: soft hyphens, marks of the direction of writing."""
+PAGE, BEYOND_PAGE = r"^(?:https?://|www\.|/)[^\s]*$", r"^(?:https?://)?(?:www\.)?([^?#]*?)/*(?:[?#].*)?$"
+"""Addresses of pages; what they are without their beginning, and without what follows `?` and `#`."""
+MOST_OF_PAGE = 10
 EXPONENT, DIGITS = r"^\d+[eE]\d+$", r"^\d+$"
 ADDRESS = r"[^\s@:/?&=]+@[^\s@]+\.[A-Za-z]{2,}"
 
@@ -32,6 +37,7 @@ def of_spelling(what: str, ids: pa.Array) -> Iterator[str]:
     each is another one, and one person, visit or item may be several.
     """
     folded = pc.utf8_lower(pc.utf8_normalize(_decoded(ids), form="NFKC"))
+    folded = pc.replace_substring_regex(folded, UNSEEN, "")
     folded = pc.replace_substring_regex(folded, r"""^(?:=?"(.*)"|'([^']*)'?)$""", r"\1\2")
     folded = pc.replace_substring_regex(folded, r"^0*([0-9]+?)(?:\.0)?$", r"\1")
     grouped = pc.match_substring_regex(folded, GROUPED)
@@ -67,6 +73,21 @@ def of_numbers(what: str, ids: pa.Array) -> Iterator[str]:
         )
 
 
+def of_pages(what: str, ids: pa.Array) -> Iterator[str]:
+    """Distinct ids that are addresses: by what campaigns and places on a page add to them one page is several."""
+    pages = ids.filter(pc.match_substring_regex(ids, PAGE))
+    if len(pages) < PACKED_SHARE * len(ids):
+        return
+    alone = pc.count_distinct(pc.replace_substring_regex(pages, BEYOND_PAGE, r"\1")).as_py()
+    # of many more addresses than pages the item stands behind the `?`
+    if len(pages) - alone >= max(FEW, SHARE * len(pages)) and MOST_OF_PAGE * alone >= len(pages):
+        some = pages.filter(pc.match_substring_regex(pages, r"[?#]|/$"))[0].as_py()
+        yield (
+            f"{what}: {len(pages):,} ids are addresses of {alone:,} pages where what follows ? and #, and a last "
+            f"slash, do not count, such as {some!r}: each is another one; write the page's own name"
+        )
+
+
 def _count(ids: pa.Array, pattern: str) -> int:
     return pc.sum(pc.match_substring_regex(ids, pattern)).as_py() or 0
 
@@ -77,6 +98,7 @@ def of_items(ids: pa.Array | pa.ChunkedArray) -> Iterator[str]:
         ids = ids.combine_chunks()
     yield from of_spelling("item_id", ids)
     yield from of_numbers("item_id", ids)
+    yield from of_pages("item_id", ids)
     separated = pc.and_not(pc.match_substring_regex(ids, SEPARATED), pc.match_substring_regex(ids, GROUPED))
     several = ids.filter(separated)[:LOOKED_AT]
     if len(several):

@@ -1,6 +1,7 @@
 """The verb `inspect`: files looked at once, and what params.yaml should say of them."""
 
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +37,7 @@ FEW_ROWS = 2000
 """Rows that are looked at to say what is wrong."""
 FILES = 5
 """At most so many files of a folder are tried, evenly spread."""
+NUMBERS = re.compile("([0-9]+)")
 LONGEST = 2000
 """Letters of advice: what is longer is none."""
 TIES, REPEATED, SHORT_DAYS = 0.05, 0.02, 2.0
@@ -103,6 +105,7 @@ def run(
         if trial is not None:
             source = replace(source, newest_first=trial.newest_first and trial.ties > TIES)
             doubts += list(_of_trial(trial, looked, proposal))
+            doubts += list(_of_names([name for name, _ in files], trial))
     changes = {
         f"source.{name}": plain(value)
         for name, value in asdict(source).items()
@@ -263,6 +266,17 @@ def _targets(targets: Sequence[Path], probe: Source) -> tuple[Path, str, list[tu
     more = {path for _, path in files} - set(full)
     doubts = [f"{pattern} in {base} takes {len(more)} files more than were named"] if more else []
     return base, pattern, files, doubts
+
+
+def _of_names(names: Sequence[str], trial: Trial) -> Iterator[str]:
+    """Where events of one moment may stand in several files, and the numbers in their names count otherwise."""
+    counted = sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in NUMBERS.split(name)])
+    apart = next((at for at, (name, other) in enumerate(zip(names, counted, strict=True)) if name != other), None)
+    if trial.ties > TIES and apart is not None:
+        yield (
+            f"files are read in the order of their names as texts, {names[apart]} before {counted[apart]}, and so are "
+            "events of one moment: give the numbers in them as many digits each (02, 10)"
+        )
 
 
 def _of_trial(trial: Trial, looked: Look, proposal: Proposal) -> Iterator[str]:
