@@ -137,7 +137,8 @@ def test_what_the_file_does_not_name_is_written_in_its_section(name: str, value:
     assert found == value
     kept = [line for line in SHORT.splitlines() if line not in changed.splitlines()]
     assert all(line.rstrip().endswith("{}") for line in kept), "only an empty mapping has another line"
-    one = [line for line in leaves(check(parse_yaml(SHORT))) if line not in list(leaves(check(parse_yaml(changed))))]
+    after = list(leaves(check(parse_yaml(changed))))
+    one = [line for line in leaves(check(parse_yaml(SHORT))) if line not in after]
     assert [each[0] for each in one] == [name]
 
 

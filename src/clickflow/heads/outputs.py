@@ -1,6 +1,6 @@
 """The outputs of a model by name: the answer of each head, and of a ranking its list for several next steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from clickflow import heads
@@ -60,16 +60,25 @@ class Output:
         return self.head.written_ahead if self.ahead else self.head.written
 
 
+_listed: tuple[list[Head], list[Output]] = ([], [])
+"""Heads, and their outputs: params ask for them a thousand times, and a head is seldom added."""
+
+
 def every() -> list[Output]:
     """All that there can be, in the order in which they are shown."""
-    listed = []
-    for head in heads.HEADS.values():
-        listed.append(Output(head.name, head))
-        if head.kind == "ranking":
-            listed.append(Output(several(head.name), head, ahead=True))
-        if head.all_targets is not None:
-            listed.append(Output(grouped(head.name), head, by="category"))
-    return listed
+    global _listed
+    known = list(heads.HEADS.values())
+    if known != _listed[0]:
+        _listed = known, [output for head in known for output in _outputs(head)]
+    return list(_listed[1])
+
+
+def _outputs(head: Head) -> Iterator[Output]:
+    yield Output(head.name, head)
+    if head.kind == "ranking":
+        yield Output(several(head.name), head, ahead=True)
+    if head.all_targets is not None:
+        yield Output(grouped(head.name), head, by="category")
 
 
 def of(names: Iterable[str]) -> list[Output]:
@@ -92,8 +101,9 @@ def main(names: Iterable[str], kind: Kind) -> str:
     """The first head of a kind among these outputs, whose results stand without its name; where there is none, the
     first of that kind that there can be.
     """
-    first = [output.name for output in (*of(names), *every()) if output.kind == kind and not output.second]
-    return first[0] if first else kind
+    some = of(names) if names else ()
+    first = (output.name for output in (*some, *every()) if output.head.kind == kind and not output.second)
+    return next(first, kind)
 
 
 def is_plain(name: str, names: Iterable[str]) -> bool:

@@ -4,6 +4,7 @@ Bounds stand beside each field (`params.meta`), values that must fit each other 
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
@@ -20,11 +21,20 @@ YEARS = (1970, 2199)
 SHOWN = 60
 """Letters of a value in a message."""
 NO_META = Meta("")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that no text of a param has."""
 
 
 def beyond(value: Any, name: str = "") -> Iterator[str]:
     """A line for every value of a tree, as a file has it, that no param can have: asked before anything computes."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):  # the most frequent first: to ask whether something is a mapping takes longest
+        yield from _text(name, value)
+    elif isinstance(value, float | int) and not isinstance(value, bool):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{name}: {value} is not a number that a param can have"
+        elif not -NUMBERS <= value <= NUMBERS:
+            yield f"{name}: {Meta('', ge=-NUMBERS, le=NUMBERS).fault(value)}"
+    elif isinstance(value, Mapping):
         for key, inner in value.items():
             if len(str(key).encode("utf-8", "replace")) > NAME:
                 yield f"{_dotted(name, str(key)[:SHOWN])} …: a name has at most {NAME} bytes"
@@ -35,13 +45,6 @@ def beyond(value: Any, name: str = "") -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from beyond(inner, _dotted(name, number))
-    elif isinstance(value, float | int) and not isinstance(value, bool):
-        if isinstance(value, float) and not math.isfinite(value):
-            yield f"{name}: {value} is not a number that a param can have"
-        elif not -NUMBERS <= value <= NUMBERS:
-            yield f"{name}: {Meta('', ge=-NUMBERS, le=NUMBERS).fault(value)}"
-    elif isinstance(value, str):
-        yield from _text(name, value)
     elif isinstance(value, date) and not YEARS[0] <= value.year <= YEARS[1]:
         yield f"{name}: {value} is not between the years {YEARS[0]} and {YEARS[1]}"
 
@@ -50,7 +53,14 @@ def outside(value: Any, hint: Any, name: str = "", meta: Meta = NO_META) -> Iter
     """A line for every number or text below `value`, which is of type `hint`, that its field does not allow."""
     hint, own = plain(hint)
     meta = own or meta
-    if is_dataclass(value):
+    if isinstance(value, str):
+        size, most = len(value.encode()), int(meta.le or LONGEST_TEXT)
+        if size > most:
+            yield f"{name}: it has {size:,} bytes, at most {most:,} can be"
+    elif isinstance(value, float | int) and not isinstance(value, bool):
+        if fault := meta.fault(value):
+            yield f"{name}: {fault}{f' ({meta.text})' if meta.text else ''}"
+    elif is_dataclass(value):
         kind: Any = type(value)
         kinds = hints(kind)
         for each in fields(value):
@@ -63,13 +73,6 @@ def outside(value: Any, hint: Any, name: str = "", meta: Meta = NO_META) -> Iter
             yield f"{name}: it has {len(value):,} entries, at most {meta.most:,} can be"
         for number, inner in enumerate(value):
             yield from outside(inner, _inside(hint, tuple), _dotted(name, number), meta)
-    elif isinstance(value, float | int) and not isinstance(value, bool):
-        if fault := meta.fault(value):
-            yield f"{name}: {fault}{f' ({meta.text})' if meta.text else ''}"
-    elif isinstance(value, str):
-        size, most = len(value.encode()), int(meta.le or LONGEST_TEXT)
-        if size > most:
-            yield f"{name}: it has {size:,} bytes, at most {most:,} can be"
 
 
 def _inside(hint: Any, of: Any) -> Any:
@@ -92,5 +95,5 @@ def _text(name: str, value: str) -> Iterator[str]:
         return
     if size > TEXTS:
         yield f"{name}: it has {size:,} bytes, at most {TEXTS:,} can be"
-    elif any(ord(letter) < 32 and letter not in "\t\n\r" for letter in value):
+    elif CONTROL.search(value):
         yield f"{name}: {value[:SHOWN]!r} holds a control character"
