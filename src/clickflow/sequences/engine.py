@@ -5,10 +5,11 @@ events: the sorted rows are cut and packed by `cutting` and `pack`, which are th
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +69,44 @@ def batches(connection: Any, expression: Any) -> "pa.RecordBatchReader":
     return connection.con.sql(str(connection.compile(expression))).to_arrow_reader(BATCH)
 
 
-def write(connection: Any, expression: Any, path: Path) -> None:
-    """Stream the rows of an expression, in its order, into a scratch Parquet file."""
+def keep(connection: Any, name: str, expression: Any) -> Any:
+    """The rows of an expression as the temporary table `name`. `create_table` of Ibis makes the same one, and asks the
+    database five things more: that takes longer than a small table does.
+    """
+    from ibis.expr import operations
+
+    schema = expression.schema()
+    columns = ", ".join(each.sql(connection.name) for each in schema.to_sqlglot_column_defs(connection.dialect))
+    connection.con.execute(f'CREATE TEMPORARY TABLE "{name}" ({columns})')
+    connection.con.execute(f'INSERT INTO "{name}" {connection.compile(expression)}').fetchall()
+    where = operations.Namespace(catalog="temp", database="main")
+    return operations.DatabaseTable(name, schema=schema, source=connection, namespace=where).to_expr()
+
+
+def facts(connection: Any, table: Any, **numbers: Any) -> dict[str, Any]:
+    """Numbers that aggregate all rows of a table, in one look at them."""
+    (row,) = connection.to_pyarrow(table.agg(**numbers)).to_pylist()
+    result: dict[str, Any] = row
+    return result
+
+
+def write(connection: Any, expression: Any, *paths: Path) -> None:
+    """Stream the rows of an expression, in its order, into scratch Parquet files: those whose `part` is the place of
+    a path, by which they are sorted, without that column.
+    """
+    import pyarrow as pa
     from pyarrow import parquet
 
     reader = batches(connection, expression)
-    with parquet.ParquetWriter(path, reader.schema, compression="none") as writer:
+    schema = pa.schema([field for field in reader.schema if field.name != "part"])
+    with ExitStack() as opened:
+        writers = [opened.enter_context(parquet.ParquetWriter(path, schema, compression="none")) for path in paths]
         for batch in reader:
-            writer.write_batch(batch)
+            ends = np.searchsorted(batch["part"].to_numpy(), np.arange(len(paths) + 1))
+            rows = batch.select(schema.names)
+            for writer, (first, end) in zip(writers, pairwise(ends.tolist()), strict=True):
+                if end > first:
+                    writer.write_batch(rows.slice(first, end - first))
 
 
 def read_events(connection: Any, folder: Path) -> Any:
@@ -95,12 +126,15 @@ def read_events(connection: Any, folder: Path) -> Any:
 
 
 def within(events: Any, since: datetime | None, until: datetime | None) -> Any:
-    """The events in [since, until); None leaves an end open. Rows without a time are in no window but the open one."""
-    if since:
-        events = events.filter(events.event_time >= since)
-    if until:
-        events = events.filter(events.event_time < until)
-    return events
+    """Which events are in [since, until); None leaves an end open. Rows without a time are in no window but the open
+    one.
+    """
+    import ibis
+
+    inside = [ibis.literal(True)] if since is None and until is None else []
+    inside += [events.event_time >= since] if since else []
+    inside += [events.event_time < until] if until else []
+    return ibis.and_(*inside)
 
 
 def without_sessions(events: Any) -> Any:
@@ -112,35 +146,40 @@ def without_sessions(events: Any) -> Any:
 
 def number_items(connection: Any, events: Any) -> Any:
     """Table `item_id`, `item`: 0.. in the order of the ids."""
-    return _numbered(connection, "items", events.filter(events.item_id.notnull()).select("item_id").distinct(), "item")
+    return _numbered(connection, "items", _distinct(events, "item_id"), "item")
 
 
 def number_categories(connection: Any, events: Any) -> Any:
     """Table `category`, `code`: 0.. in the order of the paths."""
-    named = events.filter(events.category.notnull())
-    return _numbered(connection, "categories", named.select("category").distinct(), "code")
+    return _numbered(connection, "categories", _distinct(events, "category"), "code")
 
 
 def number_brands(connection: Any, events: Any) -> Any:
     """Table `brand`, `brand_code`: 0.. in the order of the texts."""
-    named = events.filter(events.brand.notnull())
-    return _numbered(connection, "brands", named.select("brand").distinct(), "brand_code")
+    return _numbered(connection, "brands", _distinct(events, "brand"), "brand_code")
 
 
-def groups(connection: Any, events: Any) -> "pa.Table | None":
+def _distinct(events: Any, column: str) -> Any:
+    values = events.select(column)
+    return values.filter(values[column].notnull()).distinct()
+
+
+def groups(connection: Any, events: Any, said: Collection[str]) -> "pa.Table | None":
     """Of each user the country and the device of most of their events, of equals the first by its text, null where
-    none says it: `user_id` and a column of each of `GROUPS`; None where no event does.
+    none says it: `user_id` and a column of each of `GROUPS`; None where no event of a user does. `said`: those that
+    any event does.
     """
     import ibis
     import pyarrow as pa
     import pyarrow.compute as pc
 
     tables = {}
-    for column in GROUPS:
-        said = events.filter(events.user_id.notnull() & events[column].notnull())
-        counted = said.group_by("user_id", group=said[column]).agg(events=said.count())
+    for column in said:
+        each = events.select("user_id", column)
+        each = each.filter(each.user_id.notnull() & each[column].notnull())
+        counted = each.group_by("user_id", group=each[column]).agg(events=each.count())
         window = ibis.window(group_by="user_id", order_by=[counted.events.desc(), counted.group])
-        first = counted.mutate(place=ibis.row_number().over(window)).filter(lambda each: each.place == 0)
+        first = counted.mutate(place=ibis.row_number().over(window)).filter(lambda ranked: ranked.place == 0)
         query = str(connection.compile(first.select("user_id", "group").order_by("user_id")))
         tables[column] = connection.con.sql(query).to_arrow_table()
     users = pc.unique(
@@ -148,10 +187,9 @@ def groups(connection: Any, events: Any) -> "pa.Table | None":
     )
     if not len(users):
         return None
-    columns = {
-        name: table["group"].combine_chunks().take(pc.index_in(users, table["user_id"]))
-        for name, table in tables.items()
-    }
+    columns = {name: pa.nulls(len(users), pa.string()) for name in GROUPS}
+    for name, table in tables.items():
+        columns[name] = table["group"].combine_chunks().take(pc.index_in(users, table["user_id"]))
     return pa.table({"user_id": users, **columns})
 
 
@@ -162,7 +200,8 @@ def item_names(connection: Any, events: Any, items: Any, until: int) -> "pa.Arra
     """
     import ibis
 
-    named = events.filter(events.item_id.notnull() & events.item_name.notnull())
+    named = events.select("item_id", "item_name", "event_time")
+    named = named.filter(named.item_id.notnull() & named.item_name.notnull())
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=until)
     counted = named.group_by("item_id", "item_name").agg(early=(named.event_time <= moment).sum(), every=named.count())
     order = [counted.early.desc(), ibis.ifelse(counted.early > 0, 0, counted.every).desc(), counted.item_name]
@@ -193,37 +232,37 @@ def number_actors(connection: Any, events: Any) -> Actors:
     """Number whoever has an event."""
     import ibis
 
+    events = events.select("user_id", "session_id", "event_time")
     somebody = events.filter(events.user_id.notnull() | events.session_id.notnull())
     event_pairs = somebody.group_by("user_id", "session_id").agg(first=somebody.event_time.min())
-    event_pairs = connection.create_table("event_pairs", event_pairs, temp=True)
+    event_pairs = keep(connection, "event_pairs", event_pairs)
     given = event_pairs.filter(event_pairs.session_id.notnull())
     users = given.group_by("session_id").agg(users=given.user_id.count(), rows=given.count(), only=given.user_id.max())
-    users = connection.create_table("session_users", users.filter(users.rows > 1), temp=True)
-    known_in_part, of_several = _count(users.filter(users.users == 1)), _count(users.filter(users.users > 1))
+    users = keep(connection, "session_users", users.filter(users.rows > 1))
+    number = facts(
+        connection, users, one=users.count(where=users.users == 1), several=users.count(where=users.users > 1)
+    )
+    known_in_part, of_several = number["one"], number["several"]
     if not known_in_part:
         named = _numbered(connection, "actors", event_pairs, "actor", by="first").drop("first")
         return Actors(named, named, known_in_part, of_several)
     joined = event_pairs.left_join(users, "session_id")
     only = ibis.ifelse((joined.users == 1).fill_null(False), joined.only, joined.user_id)
     owned = joined.select("first", "user_id", "session_id", owner=only)
-    owned = connection.create_table("owned_pairs", owned, temp=True)
+    owned = keep(connection, "owned_pairs", owned)
     named = owned.group_by("owner", "session_id").agg(first=owned["first"].min())
     named = _numbered(connection, "actors", named, "actor", by="first").rename(user_id="owner").drop("first")
     owners = named.rename(owner="user_id", of_session="session_id")
     same = [owned.owner.identical_to(owners.owner), owned.session_id.identical_to(owners.of_session)]
     pairs = owned.join(owners, same).select("user_id", "session_id", "actor")
-    return Actors(named, connection.create_table("pairs", pairs, temp=True), known_in_part, of_several)
-
-
-def _count(table: Any) -> int:
-    return int(table.count().to_pyarrow().as_py())
+    return Actors(named, keep(connection, "pairs", pairs), known_in_part, of_several)
 
 
 def _numbered(connection: Any, name: str, table: Any, number: str, *, by: str | None = None) -> Any:
     import ibis
 
     position = ibis.row_number().over(ibis.window(order_by=by or table.columns[0]))
-    return connection.create_table(name, table.mutate(**{number: position.cast("int32")}), temp=True)
+    return keep(connection, name, table.mutate(**{number: position.cast("int32")}))
 
 
 def ordered_events(
@@ -298,8 +337,9 @@ def sales(events: Any, sums: Sums) -> Any:
     return counted.order_by("key", "day")
 
 
-def ordered_sequences(sequences: Any, actors: Any, part: int, row: list[str]) -> Any:
-    """The sequences of one part, the columns `row` and `source`, in the order of the store: by start, end and content.
+def ordered_sequences(sequences: Any, actors: Any, row: list[str]) -> Any:
+    """The sequences, the columns `row`, `source` and `part`, by part and then in the order of the store: by start, end
+    and content.
 
     So the order is the same under every key of the pseudonyms; sequences of equal steps stand by session, user, piece.
     `sequences` has the columns `cutting.SEQUENCE` and `part`. A session that the source did not name is called
@@ -307,12 +347,12 @@ def ordered_sequences(sequences: Any, actors: Any, part: int, row: list[str]) ->
     """
     import ibis
 
-    chosen = sequences.filter(sequences.part == part).join(actors, "actor")
+    chosen = sequences.join(actors, "actor")
     name = ibis.ifelse(
         chosen.session_id.isnull(),
         chosen.user_id.concat("@", chosen.group_start.cast("string")),
         chosen.session_id,
     )
     named = chosen.mutate(session_id=name)
-    named = named.order_by("start", "end", "content", "session_id", "user_id", "piece")
-    return named.select(*row, "source")
+    named = named.order_by("part", "start", "end", "content", "session_id", "user_id", "piece")
+    return named.select(*row, "source", "part")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clickflow.params.sequences import Robots
+from clickflow.sequences import engine
 from clickflow.sequences.engine import Actors
 from clickflow.sequences.units.unit import Rules
 from clickflow.system.moments import DAY, MINUTE
@@ -12,6 +13,8 @@ from clickflow.system.moments import DAY, MINUTE
 ROBOTS = ("robot_rate", "robot_length", "robot_share")
 REASONS = (*ROBOTS, "basket", "too_short")
 """In the order in which they are asked: a sequence is left out for the first that holds."""
+GOES_ON = len(REASONS)
+"""The place of no reason."""
 ROBOT_DID = ("faster than max_steps_per_minute", "a longer session than max_session_steps", "more than max_log_share")
 RATED_STEPS = 30
 """A session of fewer steps is not judged by its rate: people are quick for a moment."""
@@ -23,12 +26,13 @@ TIES = 0.2
 
 @dataclass(frozen=True)
 class Judged:
-    """`kept`: the sequences that go on, an Ibis table; `left_out`: events and sequences by reason, for robots visitors
-    too; `baskets`: sessions of two steps or more that all tie, read or not; `long`: sessions of more than a day, and
-    the days of the longest.
+    """`kept`: the sequences that go on, an Ibis table of `number` rows; `left_out`: events and sequences by reason, for
+    robots visitors too; `baskets`: sessions of two steps or more that all tie, read or not; `long`: sessions of more
+    than a day, and the days of the longest.
     """
 
     kept: Any
+    number: int
     left_out: Mapping[str, Mapping[str, int]]
     baskets: int
     long: tuple[int, float] = (0, 0.0)
@@ -52,36 +56,37 @@ def judge(connection: Any, sequences: Any, actors: Actors, rules: Rules, robots:
         span=sequences.end.max() - sequences.group_start.min(),
     )
     groups = groups.mutate(basket=(groups.steps > 1) & (groups.moves == 0))
-    groups = connection.create_table("groups", groups, temp=True)
+    groups = engine.keep(connection, "groups", groups)
+    number = engine.facts(
+        connection,
+        groups,
+        baskets=groups.count(where=groups.basket),
+        long=groups.count(where=groups.span > DAY),
+        longest=groups.span.max(),
+    )
+    long = (number["long"], number["longest"] / DAY) if clock and number["long"] else (0, 0.0)
     left = _robots(connection, groups, actors, rules, robots, clock=clock)
-    baskets = groups.filter(groups.basket)
-    number = int(baskets.count().to_pyarrow().as_py())
-    over = groups.filter(groups.span > DAY)
-    spans = over.agg(count=over.count(), longest=over.span.max()).to_pyarrow().to_pylist()[0] if clock else {"count": 0}
-    long = (int(spans["count"]), spans["longest"] / DAY) if spans["count"] else (0, 0.0)
+    out = left.select("reason", "visitor", group_out="group")
+    judged = sequences.left_join(out, sequences.group == out.group_out)
+    reasons = [(judged.group_out.notnull(), judged.reason)]
     if not rules.baskets:
-        baskets = baskets.anti_join(left, "group").mutate(
-            reason=ibis.literal(REASONS.index("basket"), "int8"), visitor=ibis.literal(0, "int64")
-        )
-        left = left.union(baskets.select("group", "reason", "visitor"))
-    out = connection.create_table("groups_out", left, temp=True)
-    others = sequences.anti_join(out, "group")
-    short = others.filter(others.length < rules.min_length).mutate(
-        reason=ibis.literal(REASONS.index("too_short"), "int8"), visitor=ibis.literal(0, "int64")
+        baskets = groups.filter(groups.basket).select(basket="group")
+        judged = judged.left_join(baskets, judged.group == baskets.basket)
+        reasons = [(judged.group_out.notnull(), judged.reason), (judged.basket.notnull(), REASONS.index("basket"))]
+    reasons.append((judged.length < rules.min_length, REASONS.index("too_short")))
+    reason = ibis.cases(*reasons, else_=GOES_ON).cast("int8")
+    judged = engine.keep(connection, "judged", judged.select(*sequences.columns, "visitor", why=reason))
+    counts = judged.group_by("why").agg(
+        events=judged.length.sum(), sequences=judged.count(), visitors=judged.visitor.nunique()
     )
-    columns = ("reason", "visitor", "length")
-    left = sequences.join(out, "group").select(*columns).union(short.select(*columns))
-    counts = left.group_by("reason").agg(
-        events=left.length.sum(), sequences=left.count(), visitors=left.visitor.nunique()
-    )
-    by_reason = {row.pop("reason"): row for row in counts.to_pyarrow().to_pylist()}
+    by_reason = {row.pop("why"): row for row in counts.to_pyarrow().to_pylist()}
     left_out = {}
     for place, name in enumerate(REASONS):
         row = by_reason.get(place, {"events": 0, "sequences": 0, "visitors": 0})
         left_out[name] = {what: int(row[what]) for what in row if what != "visitors" or name in ROBOTS}
-    # it is read several times
-    kept = connection.create_table("kept", others.filter(others.length >= rules.min_length), temp=True)
-    return Judged(kept, left_out, number, long)
+    kept = judged.filter(judged.why == GOES_ON).select(*sequences.columns)
+    goes_on = by_reason.get(GOES_ON, {"sequences": 0})["sequences"]
+    return Judged(kept, goes_on, left_out, number["baskets"], long)
 
 
 def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: Robots, *, clock: bool) -> Any:
@@ -104,7 +109,9 @@ def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: 
         entering_steps=ibis.ifelse(enters, groups.long_steps, 0),
         entering_sequences=ibis.ifelse(enters, groups.long_sequences, 0),
     ).join(named, "actor")
-    rated = rated.mutate(guest=ibis.ifelse(rated.user_id.isnull(), rated.actor, -1))
+    guest = ibis.ifelse(rated.user_id.isnull(), rated.actor, -1)
+    columns = ("group", "actor", "user_id", "fast", "long", "entering_steps", "entering_sequences")
+    rated = engine.keep(connection, "rated", rated.select(*columns, guest=guest))
     visitors = rated.group_by("user_id", "guest").agg(
         visitor=rated.actor.min(),
         fast=rated.fast.any(),
@@ -112,19 +119,21 @@ def _robots(connection: Any, groups: Any, actors: Actors, rules: Rules, bounds: 
         steps=rated.entering_steps.sum(),
         sequences=rated.entering_sequences.sum(),
     )
-    visitors = connection.create_table("visitors", visitors, temp=True)
+    visitors = engine.keep(connection, "visitors", visitors)
     share: Any = ibis.literal(False)
     if bounds.max_log_share is not None:
         seen = visitors.filter(visitors.sequences > 0)
-        total = seen.agg(visitors=seen.count(), steps=seen.steps.sum(), sequences=seen.sequences.sum()).to_pyarrow()
-        if total["visitors"][0].as_py() >= VISITORS:
-            most = {name: bounds.max_log_share * total[name][0].as_py() for name in ("steps", "sequences")}
+        total = engine.facts(
+            connection, seen, visitors=seen.count(), steps=seen.steps.sum(), sequences=seen.sequences.sum()
+        )
+        if total["visitors"] >= VISITORS:
+            most = {name: bounds.max_log_share * total[name] for name in ("steps", "sequences")}
             share = (visitors.steps > most["steps"]) | (visitors.sequences > most["sequences"])
     rules_in_order = (visitors.fast, visitors.long, share)
     reason = ibis.cases(*((rule, place) for place, rule in enumerate(rules_in_order)), else_=-1).cast("int8")
     robots = visitors.mutate(reason=reason)
     robots = robots.filter(robots.reason >= 0).select("reason", "visitor", robot_user="user_id", robot_guest="guest")
-    robots = connection.create_table("robots", robots, temp=True)
+    robots = engine.keep(connection, "robots", robots)
     same = [rated.user_id.identical_to(robots.robot_user), rated.guest == robots.robot_guest]
     return rated.join(robots, same).select("group", "reason", visitor=robots.visitor.cast("int64"))
 

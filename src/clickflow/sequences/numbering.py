@@ -1,15 +1,19 @@
 """The events of the window, with numbers for who and what."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from clickflow.events.contract import GROUPS
 from clickflow.params.sequences import Sequences
 from clickflow.sequences import engine
 from clickflow.system.errors import DataError
 
 FOREVER = 1 << 62
 KEPT = "the store made before, if there was one"
+OPTIONAL = ("order", "item_name", *GROUPS)
+"""Columns that many a log has not: nothing more is asked of those that are null everywhere."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Numbered:
     """The end of what is known of the log: after its last event, or where the window ends before that."""
     ordered: bool
     """Whether the source gives an order within an instant."""
+    said: frozenset[str]
+    """Which of `OPTIONAL` are there in an event of the window."""
 
 
 def number(
@@ -48,20 +54,31 @@ def number(
     Raises DataError where none lies in the window.
     """
     whole = engine.read_events(connection, events)
-    table = engine.within(whole, *settings.window)
-    read, inside = _count(whole), _count(table)
-    if not inside:
+    inside = engine.within(whole, *settings.window)
+    nobody = whole.user_id.isnull() & (whole.session_id.isnull() | by_person)
+    facts = engine.facts(
+        connection,
+        whole,
+        read=whole.count(),
+        inside=whole.count(where=inside),
+        of_nobody=whole.count(where=inside & nobody),
+        first=whole.event_time.min(where=inside),
+        last=whole.event_time.max(),
+        **{name: whole[name].count(where=inside) for name in OPTIONAL},
+    )
+    read = facts["read"]
+    if not facts["inside"]:
         since, until = settings.window
         raise DataError(
             f"none of {read:,} events lies in the window from {since or 'the first'} to {until or 'the last'}",
             kept=KEPT,
             next_step="change sequences.since and sequences.until in params.yaml, or ingest the days they name",
         )
+    table = whole if settings.window == (None, None) else whole.filter(inside)
     if by_person:
         table = engine.without_sessions(table)
     items, categories = engine.number_items(connection, table), engine.number_categories(connection, table)
     brands = engine.number_brands(connection, table)
-    nobody = table.filter(table.user_id.isnull() & table.session_id.isnull())
     return Numbered(
         table=table,
         actors=engine.number_actors(connection, table) if with_actors else None,
@@ -72,11 +89,12 @@ def number(
         paths=categories.order_by("code").category.to_pyarrow(),
         brand_names=brands.order_by("brand_code").brand.to_pyarrow(),
         events=read,
-        outside=read - inside,
-        of_nobody=_count(nobody),
-        first=_microseconds(table, table.event_time.min()),
-        stop=min(_microseconds(whole, whole.event_time.max()) + 1, _until(settings)),
-        ordered=_count(table.filter(table.order.notnull())) > 0,
+        outside=read - facts["inside"],
+        of_nobody=facts["of_nobody"],
+        first=_microseconds(facts["first"]),
+        stop=min(_microseconds(facts["last"]) + 1, _until(settings)),
+        ordered=facts["order"] > 0,
+        said=frozenset(name for name in OPTIONAL if facts[name]),
     )
 
 
@@ -85,13 +103,6 @@ def _until(settings: Sequences) -> int:
     return FOREVER if until is None else round(until.timestamp() * 1_000_000)
 
 
-def _microseconds(table: Any, moment: Any) -> int:
-    """A moment of a table, since 1970 UTC."""
-    import pyarrow as pa
-
-    column = table.agg(moment=moment).to_pyarrow()["moment"]
-    return int(column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())[0].as_py())
-
-
-def _count(table: Any) -> int:
-    return int(table.count().to_pyarrow().as_py())
+def _microseconds(moment: datetime) -> int:
+    """Since 1970 UTC."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -56,23 +56,39 @@ def by_time(
     sequences = connection.read_parquet(str(cut.sequences))
     judged = exclusions.judge(connection, sequences, numbered.actors, cut.cutter.rules, settings.robots, clock=clock)
     kept = judged.kept
-    sizes = _sizes(_extent(kept)["sequences"], judged, numbered, cut, settings, unit)
-    where = split.boundaries(kept, sizes)
-    chosen = connection.create_table("sequences", split.parts(kept, where, settings.embargo_minutes), temp=True)
-    held = {}
-    for number, name in enumerate(SPLITS):
-        path = scratch / f"{name}.parquet"
-        engine.write(connection, engine.ordered_sequences(chosen, numbered.actors.named, number, list(unit.row)), path)
-        held[name] = pack.support(path, cut.steps, len(numbered.item_ids), len(numbered.paths))
-    _refuse_empty(held, settings)
+    sizes = _sizes(judged.number, judged, numbered, cut, settings, unit)
+    ends = engine.batches(connection, kept.select("end").order_by("end"))
+    where = split.boundaries((batch["end"].to_numpy() for batch in ends), sizes)
+    chosen = engine.keep(connection, "sequences", split.parts(kept, where, settings.embargo_minutes))
+    files = {name: scratch / f"{name}.parquet" for name in SPLITS}
     packed = chosen.filter(chosen.part != split.EMBARGOED)
-    after = packed.length.sum() - (packed.piece == 1).sum()
-    share = packed.agg(share=1 - packed.moves.sum() / after.nullif(0)).to_pyarrow()["share"][0].as_py()
-    tie_share = round(share or 0.0, 6)
-    left_out = {**judged.left_out, "embargo": _extent(chosen.filter(chosen.part == split.EMBARGOED))}
+    engine.write(connection, engine.ordered_sequences(packed, numbered.actors.named, list(unit.row)), *files.values())
+    held = {
+        name: pack.support(path, cut.steps, len(numbered.item_ids), len(numbered.paths)) for name, path in files.items()
+    }
+    _refuse_empty(held, settings)
+    inside, embargoed = chosen.part != split.EMBARGOED, chosen.part == split.EMBARGOED
+    number = engine.facts(
+        connection,
+        chosen,
+        steps=chosen.length.sum(where=inside),
+        sessions=chosen.count(where=inside & (chosen.piece == 1)),
+        moves=chosen.moves.sum(where=inside),
+        sequences=chosen.count(where=embargoed),
+        events=chosen.length.sum(where=embargoed).fill_null(0),
+    )
+    after = (number["steps"] or 0) - number["sessions"]
+    tie_share = round(1 - number["moves"] / after, 6) if after else 0.0
+    left_out = {**judged.left_out, "embargo": {name: number[name] for name in ("events", "sequences")}}
+    cut_up = engine.facts(
+        connection,
+        sequences,
+        sessions=sequences.count(where=sequences.piece == 1),
+        more=sequences.count(where=sequences.piece == 2),
+    )
     counts = {
-        "sessions": _extent(sequences.filter(sequences.piece == 1))["sequences"],
-        "sessions_in_pieces": _extent(sequences.filter(sequences.piece == 2))["sequences"],
+        "sessions": cut_up["sessions"],
+        "sessions_in_pieces": cut_up["more"],
         "sessions_user_known_in_part": numbered.actors.known_in_part,
         "sessions_of_several_users": numbered.actors.of_several,
         "baskets": judged.baskets,
@@ -93,7 +109,7 @@ def persons_of(connection: Any, numbered: numbering.Numbered, cut: cutting.Cut, 
     """Whose the sequences are, of a unit with cut-offs: one each."""
     sequences = connection.read_parquet(str(cut.sequences)).mutate(part=0)
     path = scratch / "persons.parquet"
-    engine.write(connection, engine.ordered_sequences(sequences, numbered.actors.named, 0, ["user_id", "length"]), path)
+    engine.write(connection, engine.ordered_sequences(sequences, numbered.actors.named, ["user_id", "length"]), path)
     return Persons.read(path)
 
 
@@ -210,12 +226,6 @@ def _sizes(
         next_step=f"look at sequences.{unit.section} (event_types, gap_minutes, min_length) and sequences.robots "
         "in params.yaml, or ingest more",
     )
-
-
-def _extent(sequences: Any) -> dict[str, int]:
-    """How many sequences a table has, and how many events they hold."""
-    row = sequences.agg(sequences=sequences.count(), events=sequences.length.sum().fill_null(0)).to_pyarrow()
-    return {name: int(row[name][0].as_py()) for name in ("events", "sequences")}
 
 
 def _refuse_empty(held: Mapping[str, pack.Support], settings: Sequences) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from rich.markup import escape
 
 from clickflow.events import manifest, suspects
-from clickflow.events.contract import EVENT_TYPES
+from clickflow.events.contract import EVENT_TYPES, GROUPS
 from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
 from clickflow.sequences import coverage, cutting, engine, features, numbering, pack, parts, vocabulary
@@ -129,8 +129,8 @@ def _cut_up(
     else:
         persons, how = parts.persons_of(connection, numbered, cut, scratch), unit.as_of(getattr(settings, unit.section))
         split_up = parts.as_of(persons, cut.steps, numbered, how, settings, unit, scratch, clock=clock)
-    names = engine.item_names(connection, numbered.table, numbered.items, split_up.where.train)
-    groups = engine.groups(connection, numbered.table)
+    names = _names(connection, numbered, split_up.where.train)
+    groups = engine.groups(connection, numbered.table, [name for name in GROUPS if name in numbered.said])
     return Packable(numbered, cut.steps, split_up, names, _left_out(numbered, cut, split_up), groups=groups)
 
 
@@ -152,7 +152,7 @@ def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scra
     held = of < np.repeat(longest, series.persons.length)
     inside = np.repeat(longest > 0, series.persons.length)
     if sums.level == "item":
-        every = engine.item_names(connection, log.table, log.items, split_up.where.train)
+        every = _names(connection, log, split_up.where.train)
         names = every.take(pc.index_in(series.numbered.item_ids, log.item_ids))
     else:
         names = pa.nulls(len(series.numbered.item_ids), pa.string())
@@ -171,6 +171,15 @@ def _summed(connection: Any, events: Path, settings: Sequences, unit: Unit, scra
         {name: {"events": number} for name, number in reasons.items()},
         int(series.events[held].sum()),
     )
+
+
+def _names(connection: Any, numbered: numbering.Numbered, until: int) -> Any:
+    """`engine.item_names`, of a log that has any."""
+    import pyarrow as pa
+
+    if "item_name" not in numbered.said:
+        return pa.nulls(len(numbered.item_ids), pa.string())
+    return engine.item_names(connection, numbered.table, numbered.items, until)
 
 
 def _cut(connection: Any, numbered: numbering.Numbered, rules: Rules, unit: Unit, scratch: Path) -> cutting.Cut:

@@ -6,10 +6,12 @@ With an embargo, sequences of a later part that start before the boundary plus t
 a sequence that begins before a boundary and ends after it belongs, whole, to the later part.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from clickflow.sequences.card import NOW, SPLITS
+from clickflow.sequences.features import Array
 from clickflow.sequences.units.unit import AsOf
 from clickflow.system.errors import DataError
 from clickflow.system.moments import DAY, SECOND
@@ -85,15 +87,14 @@ def sizes(sequences: int, valid_share: float, test_share: float) -> tuple[int, i
     return train, valid, test
 
 
-def boundaries(sequences: Any, counts: tuple[int, int, int]) -> Boundaries:
-    """Find the boundaries; `sequences` is an Ibis table with `end`, `counts` as from `sizes`."""
-    ends = sequences.order_by("end").select("end")
-
-    def nth(position: int) -> int:
-        return int(ends.limit(1, offset=position).to_pyarrow().column("end")[0].as_py())
-
+def boundaries(ends: Iterable[Array], counts: tuple[int, int, int]) -> Boundaries:
+    """Find the boundaries; `ends` are those of the sequences, sorted, in pieces, `counts` as from `sizes`."""
     train, valid, _ = counts
-    return Boundaries(train=nth(train - 1), valid=nth(train + valid - 1))
+    wanted, moments, before = (train - 1, train + valid - 1), [], 0
+    for piece in ends:
+        moments += [int(piece[each - before]) for each in wanted if before <= each < before + len(piece)]
+        before += len(piece)
+    return Boundaries(*moments)
 
 
 def parts(sequences: Any, where: Boundaries, embargo_minutes: float) -> Any:
