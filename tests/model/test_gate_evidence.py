@@ -86,7 +86,7 @@ def test_metrics_that_their_rows_do_not_give_are_refused_for_every_head(
         decided(root, paths)
 
 
-@pytest.mark.parametrize("fault", ["artefact", "champion", "figures", "gone", "torn"])
+@pytest.mark.parametrize("fault", ["artefact", "champion", "figures", "gone", "model", "torn"])
 def test_evidence_that_does_not_belong_together_is_refused_and_the_old_decision_kept(
     root: Path, paths: Paths, fault: str
 ) -> None:
@@ -99,6 +99,8 @@ def test_evidence_that_does_not_belong_together_is_refused_and_the_old_decision_
         (paths.exported(MODEL) / "model.onnx").write_bytes(b"other weights")
     elif fault == "champion":
         metrics["champion_version"] = 2
+    elif fault == "model":  # with an artefact and predictions that fit it
+        metrics["model"] = "another"
     elif fault == "figures":
         metrics["next_item"]["candidate"]["recall@20"]["value"] += 0.01
     elif fault == "gone":

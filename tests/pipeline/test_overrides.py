@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from clickflow.orchestration import overrides
 from clickflow.orchestration.variables import parse_yaml
+from clickflow.params import patch
 from clickflow.params.file import check, load
 from clickflow.params.meta import leaves
 from clickflow.params.source import Source
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import ClickflowError, UsageError
 
 TEXT = (Path(__file__).resolve().parents[2] / "tests/assets/params_long.yaml").read_text(encoding="utf-8")
 
@@ -38,6 +39,48 @@ def test_values_are_read_as_yaml() -> None:
 def test_what_is_no_setting_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         overrides.parse(words)
+
+
+ANCHORED = """\
+seed: 0
+source: {kind: simulator, path: data/raw}
+simulator: {}
+ingest: {}
+quality: {}
+sequences: {}
+training: {}
+export: {}
+evaluation: {}
+gate: {}
+promotion: {}
+units: [session]
+models:
+  a: {unit: session, encoder: &both {kind: gru, units: 16}, heads: {next_item: {}}}
+  b: {unit: session, encoder: *both, heads: {next_item: {}}}
+  c: {unit: session, encoder: {<<: *both, units: 8}, heads: {next_item: {}}}
+champion: {a: 0, b: 0, c: 0}
+"""
+
+
+@pytest.mark.parametrize("name", ["models.a.encoder.units", "models.a.encoder.dropout", "models.b.encoder.kind"])
+def test_what_an_anchor_shares_is_no_run_s_to_set(name: str) -> None:
+    """Who may set one model's params set another's with it, of which nobody was told."""
+    value = {"units": 32, "dropout": 0.5, "kind": "lstm"}[name.rpartition(".")[2]]
+    for apply in (overrides.apply, patch.apply):
+        try:
+            changed = apply(ANCHORED, {name: value})
+        except ClickflowError as error:
+            assert "in one (`&name`, `*name`)" in error.what
+        else:  # where it is written beside what is shared
+            before, after = parse_yaml(ANCHORED), parse_yaml(changed)
+            assert patch.moved(before, after, [name]) == []
+    assert parse_yaml(overrides.apply(ANCHORED, {"models.c.encoder.units": 4}))["models"]["a"]["encoder"]["units"] == 16
+
+
+def test_a_text_that_yaml_reads_as_another_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"source\.path: YAML reads another value than was given"):
+        overrides.apply(TEXT, {"source.path": "a\u0085b"})
+    assert overrides.apply(TEXT, {"source": {"kind": "files"}, "source.path": "x"})
 
 
 def test_only_the_lines_that_are_set_change() -> None:

@@ -123,6 +123,12 @@ class Evidence:
 def read(paths: Paths, model: str, champion_version: int) -> Evidence:
     """Read it. Raises DataError where a file is missing, or was made from another artefact or another champion."""
     metrics = _json(paths.measured(model), f"clickflow evaluate {model}")
+    if metrics.get("model", model) != model:
+        raise DataError(
+            f"{paths.measured(model)} is the evaluation of {metrics['model']}, not of {model}",
+            kept="no decision was written",
+            next_step=f"run `dvc repro evaluate@{model}`, then the gate",
+        )
     exported = paths.exported(model)
     card = _json(exported / "card.json", f"clickflow export {model}")
     onnx = exported / card.get("file", "model.onnx")

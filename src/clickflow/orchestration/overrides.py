@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import reduce
 from typing import Any
 
 import yaml
@@ -10,7 +11,7 @@ import yaml
 from clickflow.orchestration.variables import parse_yaml
 from clickflow.params.bounds import beyond
 from clickflow.params.file import SHOWN, check
-from clickflow.params.patch import plain
+from clickflow.params.patch import APART, moved, plain, shared
 from clickflow.params.schema import Params
 from clickflow.system.errors import UsageError, nearest
 
@@ -68,6 +69,14 @@ def _applied(text: str, params: Params, overrides: Overrides) -> str:
         check(parse_yaml(changed), "params.yaml with the values of this run")
     except UsageError as error:
         raise UsageError(error.what, kept="nothing was run", next_step=_hint(error, overrides)) from error
+    after = parse_yaml(changed)
+    for name, value in overrides.items():
+        if any(other.startswith(f"{name}.") for other in overrides):
+            continue
+        if reduce(lambda inner, part: inner[part], name.split("."), after) != value:
+            raise UsageError(f"{name}: YAML reads another value than was given", kept="nothing was run")
+    if more := moved(parse_yaml(text), after, overrides):
+        raise UsageError(shared(more, overrides), kept="nothing was run", next_step=f"{APART}, and commit that")
     return changed
 
 

@@ -1,7 +1,7 @@
 """Change values in the text of a params.yaml and nothing else: comments, quotes and layout stay."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -19,9 +19,12 @@ def apply(text: str, values: Mapping[str, Any]) -> str:
 
     Raises ClickflowError where one is written over several lines, UsageError where the whole would be invalid.
     """
+    before = text
     for name, value in values.items():
         text = _with(text, name.split("."), value)
     parsed = parse(text, "params.yaml as it would be")
+    if more := moved(parse(before, "params.yaml"), parsed, values):
+        raise ClickflowError(shared(more, values), kept="params.yaml is unchanged", next_step=APART)
     check(parsed, "params.yaml as it would be")
     for name, value in values.items():
         section = parsed
@@ -30,6 +33,46 @@ def apply(text: str, values: Mapping[str, Any]) -> str:
         if section != value:
             raise ClickflowError(f"{name} could not be changed safely", kept="params.yaml is unchanged")
     return text
+
+
+APART = "write it out in its own place"
+
+
+def shared(more: Sequence[str], names: Iterable[str]) -> str:
+    """That setting `names` would set `more`, too."""
+    return f"params.yaml has {more[0]} and {next(iter(names))} in one (`&name`, `*name`): both would change"
+
+
+def moved(before: Any, after: Any, names: Iterable[str]) -> list[str]:
+    """What is another in `after` and is none of the params called `names`, by dotted name: two places of a file may be
+    one, by an anchor.
+    """
+    paths = [tuple(name.split(".")) for name in names]
+    above = {path[:depth] for path in paths for depth in range(len(path))}
+    fresh = [place for place in above if not isinstance(_at(before, place), Mapping)]
+    own = (*paths, *fresh)
+    was, now = dict(_leaves(before, ())), dict(_leaves(after, ()))
+    return [
+        ".".join(map(str, place))
+        for place in [*was, *(place for place in now if place not in was)]
+        if (place not in was or place not in now or was[place] != now[place])
+        and place not in above
+        and not any(place[: len(each)] == each for each in own)
+    ]
+
+
+def _at(value: Any, place: Sequence[str]) -> Any:
+    for part in place:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _leaves(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*place, key))
+    else:
+        yield place, value
 
 
 def _with(text: str, path: Sequence[str], value: Any) -> str:
