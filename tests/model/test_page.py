@@ -224,10 +224,11 @@ def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_
     write_json(here.gate(served.model) / "decision.json", {"decision": "reject", "summary": "", "rules": []})
     look()
     assert found["gate"]["decision"] == "reject", "of the checkout, where there is one"
+    assert not found["gate"]["sealed"], "promote refuses it, and the page says why"
     file = here.gate(served.model) / "decision.json"
     integrity.seal(file.parent)
     look()
-    assert found["gate"]["decision"] == "reject"
+    assert (found["gate"]["decision"], found["gate"]["sealed"]) == ("reject", True)
     file.write_text(file.read_text().replace("reject", "rejecu"))
     for asked, said in (("en", "it is not what the stage wrote"), ("zh", "与该阶段写出的内容不符")):
         shown = ask("GET", "/v1/console/models").json()

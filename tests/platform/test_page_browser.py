@@ -447,6 +447,7 @@ def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader
     expect(page.locator(".runs li")).to_contain_text("failed")
     page.get_by_label("Language").select_option("zh")
     reader.settled()
+    expect(section.locator(".unsealed")).to_contain_text("没有封存")  # nobody has sealed the decision of this shop
     section.locator(".gate summary").click()
     expect(section.locator(".gate table.rules").last).to_contain_text("下限：mrr@20")
     expect(page.locator(".runs li")).to_contain_text("手动启动")

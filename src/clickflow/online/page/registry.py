@@ -178,6 +178,7 @@ class Registry:
             "summary": summary,
             "sentence": sentence,
             "rules": rules,
+            "sealed": (place.gate(model) / integrity.SEAL).is_file(),
         }
 
     def _sentence(self, model: str, decision: dict[str, Any], place: Paths, wrong: list[str]) -> dict[str, str]:

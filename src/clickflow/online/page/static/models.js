@@ -210,6 +210,7 @@ function gate({ name, gate: decision }) {
     "section",
     { class: "gate" },
     h("h3", {}, t("gate"), " ", h("span", { class: `decision is-${decision.decision}` }, t(`gate.${decision.decision}`)), " ", h("span", { class: "soft" }, against)),
+    decision.sealed ? null : h("p", { class: "unsealed" }, sentence(t("gate.unsealed"))),
     h("p", {}, local(decision.sentence)),
     h("p", { class: "soft" }, sentence(local(decision.summary))),
     told.length ? table(told.slice(0, 5), `${t("gate")}: ${name}`) : null,
@@ -290,7 +291,7 @@ function acts(each, again) {
       h(
         "div",
         { class: "buttons" },
-        each.gate?.decision === "promote" && each.promotable ? button(t("act.promote"), () => ask("promote", t("act.promote"), t("act.promote.what"), {}), { "data-key": `promote ${each.name}` }) : null,
+        each.gate?.decision === "promote" && each.gate.sealed && each.promotable ? button(t("act.promote"), () => ask("promote", t("act.promote"), t("act.promote.what"), {}), { "data-key": `promote ${each.name}` }) : null,
         previous ? button(t("act.rollback", { n: String(previous) }), () => ask("rollback", t("act.rollback", { n: String(previous) }), t("act.rollback.what", { n: String(previous) }), { to: previous }), { "data-key": `rollback ${each.name}` }) : null,
       ),
     );

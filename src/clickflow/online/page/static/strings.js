@@ -272,6 +272,10 @@ export const TABLE = {
   "canary.wait": ["it goes on", "继续观察"],
   "gate": ["Last decision of the gate", "门禁的最近决定"],
   "gate.none": ["No decision lies here. `dvc repro` makes one.", "此处没有决定。运行 `dvc repro` 即可产生。"],
+  "gate.unsealed": [
+    "This decision is unsealed: beside it `_hashes.json` is gone, by which its bytes are checked. `clickflow promote` refuses it; `dvc checkout` puts the file back, or `dvc repro` decides anew.",
+    "此决定没有封存：用于核对其字节的 `_hashes.json` 已不在旁边。`clickflow promote` 会拒绝它；`dvc checkout` 可放回该文件，或用 `dvc repro` 重新判定。",
+  ],
   "gate.promote": ["Promote", "上线"],
   "gate.hold": ["Hold", "暂缓"],
   "gate.reject": ["Reject", "拒绝"],
