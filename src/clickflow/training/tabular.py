@@ -10,7 +10,9 @@ fold, and so is a visit of nobody known. `clickflow tune` fits to the training p
 which comes after it.
 """
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +56,34 @@ def train_tabular(params: Params, paths: Paths, name: str, track: Callable[..., 
         extra = {"spec": own(spec), "seed": params.seed, "data_sha256": card.sha256, "questions": trained.questions}
         tabular.save(trained.model, fresh, sizes | extra)
 
-    trained, seconds = in_one_go(
-        params, paths, name, track, lambda folder, _: train(name, spec, folder, params.seed), write
-    )
+    with convergence(name):
+        trained, seconds = in_one_go(
+            params, paths, name, track, lambda folder, _: train(name, spec, folder, params.seed), write
+        )
     losses = ", ".join(f"{head} {loss:.4f}" for head, loss in trained.record["train"].items() if head != "loss")
     about = f"{spec.kind} on {len(trained.model.features)} features of {sum(trained.questions.values()):,} questions"
     console.say(f"{name}: {about}, trained in {seconds:,.0f} s; loss of what was learned: {losses}")
+
+
+@contextmanager
+def convergence(name: str) -> Iterator[None]:
+    """Say where a fit of a model ends before it has converged; other warnings are shown as ever."""
+    shown, early = warnings.showwarning, 0
+
+    def show(message: Any, category: Any, *more: Any, **rest: Any) -> None:
+        nonlocal early
+        if category.__name__ != "ConvergenceWarning":
+            shown(message, category, *more, **rest)
+        early += category.__name__ == "ConvergenceWarning"
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+    if early:
+        console.say(
+            f"[bold yellow]note[/] {name}: a regression ended before it had converged: it may be weaker than it could "
+            "be"
+        )
 
 
 @dataclass(frozen=True)
