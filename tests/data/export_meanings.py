@@ -34,6 +34,16 @@ MEANINGS: dict[str, Export] = {
         },
         says=("is_bot marks 20 of the 60 rows: it is not read", "exclude_hit marks 15 of the 60 rows"),
     ),
+    "money that was given back": Export(
+        files={
+            "sales.csv": table(
+                f"{LOG},amount",
+                f"{ISO}|purchase|u{{u}}|p{{i}}|{{a}}",
+                a=lambda n: ("9.50", "-9.50", "(4.00)", "3.00-")[n % 8 % 4 if n % 8 < 4 else 0],
+            ).encode()
+        },
+        says=("amount is below zero in 24 rows, as of what was given back: it is not read",),
+    ),
     "a report of ga4 with counts": Export(
         files={
             "report.csv": (

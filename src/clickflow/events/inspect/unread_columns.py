@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import pyarrow.compute as pc
+
 from clickflow.events.inspect.matched_columns import Column, Mapped
 from clickflow.events.inspect.words import plain, type_named
 
@@ -40,6 +42,14 @@ COUNTS = _names(
     frequency click_count view_count page_view_count num_events ereignisanzahl 事件数 次数"""
 )
 """What a column is called that says how many events a row stands for."""
+AMOUNTS = _names(
+    """amount total revenue value turnover net_amount gross_amount line_total line_amount total_price total_amount
+    order_value subtotal sales net_sales sum betrag gesamt umsatz summe gesamtbetrag montant total_ttc total_ht
+    importe valor 金额 总金额"""
+)
+"""What a column is called that holds the money of a row."""
+NEGATIVE = r"^[^\d.,+-]{0,4}(?:-[^\d]{0,4}\d|\(\d)|^[^-]*\d-$"
+"""Also in brackets, as books have it, and with the minus behind."""
 
 
 def sayings(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
@@ -68,6 +78,13 @@ def sayings(columns: Sequence[Column], mapping: Mapped) -> Iterator[str]:
                 yield (
                     f"{column.name} marks {marked:,} of the {column.rows:,} rows: it is not read, and they are taken "
                     "like all others; leave them out of the export"
+                )
+        elif name in AMOUNTS and column.numeric > 0.5:
+            below = pc.sum(pc.match_substring_regex(column.filled, NEGATIVE)).as_py() or 0
+            if 0 < below < 0.5 * len(column.filled):
+                yield (
+                    f"{column.name} is below zero in {below:,} rows, as of what was given back: it is not read, and "
+                    "they are taken like all others; leave them out of the export, or write their type into a column"
                 )
         elif name in COUNTS and column.numeric > 0.99:
             more = sum(n for value, n in column.counts.items() if value.strip("0. ") not in ("", "1"))
