@@ -216,8 +216,8 @@ class Cut:
         row = feed.get("row")
         each_its_own = row is not None and len(row) == len(feed["item"]) and bool((row == np.arange(len(row))).all())
         reader = self._last if self._last is not None and each_its_own else self._reader
-        found: list[npt.NDArray[Any]] = reader.run(names, self._full(feed))
-        return found
+        answers: list[npt.NDArray[Any]] = reader.run(names, self._full(feed))
+        return answers
 
     @cached_property
     def _reader(self) -> Any:

@@ -32,10 +32,10 @@ CHECKED, STEPS, NEAR = 3, 4, 1e-4
 def checked(whole: Piece, tables: Mapping[str, int], held: Mapping[str, Any], known: int, where: Path) -> Piece | None:
     """What `last` makes of a piece, if it gives the `same`; None where it does not, or nothing is gained."""
     try:
-        made = last(whole.graph, {name: ("windows", "steps", width) for name, width in tables.items()})
-        if made is None:
+        graph = last(whole.graph, {name: ("windows", "steps", width) for name, width in tables.items()})
+        if graph is None:
             return None
-        narrow = Piece(made, whole.held)
+        narrow = Piece(graph, whole.held)
         first, second = (each.opened(threads=1, where=where) for each in (whole, narrow))
         return narrow if same(first, second, {name: held[name] for name in whole.held}, tables, known) else None
     except Exception:  # onnxruntime has a class of its own for every fault; the whole graph is there
@@ -51,8 +51,8 @@ def last(model: bytes, shapes: Mapping[str, Sequence[int | str]]) -> bytes | Non
     whole = onnx.load_from_string(model)
     if not {ROW, COLUMN, ITEM} <= {each.name for each in whole.graph.input}:
         return None
-    made = _Narrow(whole, shapes).made_narrow()
-    return None if made is None else made.SerializeToString()
+    narrowed = _Narrow(whole, shapes).narrowed()
+    return None if narrowed is None else narrowed.SerializeToString()
 
 
 def same(whole: Any, narrow: Any, given: Mapping[str, npt.NDArray[Any]], tables: Mapping[str, int], known: int) -> bool:
@@ -109,9 +109,9 @@ class _Narrow:
         for name, value in self.held.items():
             self.dims[name] = list(value.shape)
         self.fresh: list[Any] = []
-        self.found: dict[tuple[str, int], str | None] = {}
+        self.picked: dict[tuple[str, int], str | None] = {}
 
-    def made_narrow(self) -> Any:
+    def narrowed(self) -> Any:
         """The model; None where nothing of it is asked at one step."""
         import onnx
 
@@ -125,21 +125,21 @@ class _Narrow:
             return None
         steps = self._steps()
         for node in self.nodes:  # who asks for a shape alone is told it without the numbers
-            if node.op_type == "Shape" and not node.attribute and (narrow := self.found.get((node.input[0], 1))):
+            if node.op_type == "Shape" and not node.attribute and (narrow := self.picked.get((node.input[0], 1))):
                 ones = [np.array([1], np.int64)] * len(self.dims[node.input[0]])
                 parts: list[Any] = [self._constant(each) for each in ones]
                 parts[1] = steps
                 every = self._node("Concat", parts, axis=0)
                 gone[node.output[0]] = self._node("Mul", [self._node("Shape", [narrow]), every])
-        made = onnx.ModelProto()
-        made.CopyFrom(self.model)
-        del made.graph.node[:]
-        made.graph.node.extend(self._ordered(gone))
-        read = {name for node in made.graph.node for name in node.input}
-        kept = [each for each in made.graph.initializer if each.name in read]
-        del made.graph.initializer[:]
-        made.graph.initializer.extend(kept)
-        return made
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        del model.graph.node[:]
+        model.graph.node.extend(self._ordered(gone))
+        read = {name for node in model.graph.node for name in node.input}
+        kept = [each for each in model.graph.initializer if each.name in read]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+        return model
 
     def _ordered(self, gone: Mapping[str, str]) -> list[Any]:
         """The nodes that the outputs need, each after what it reads."""
@@ -214,7 +214,7 @@ class _Narrow:
 
     def _are_sizes(self, factors: Sequence[str], but: str, source: str, axes: Sequence[int]) -> bool:
         """Whether the factors are `but` and the sizes of these axes of `source`."""
-        found = []
+        sized_axes = []
         for each in factors:
             node = self.by.get(each)
             if each == but:
@@ -225,15 +225,15 @@ class _Narrow:
             place = self.held.get(node.input[1])
             if place is None or place.size != 1:
                 return False
-            found.append(int(place.ravel()[0]))
-        return sorted(found) == sorted(axes) and len(found) == len(factors) - 1
+            sized_axes.append(int(place.ravel()[0]))
+        return sorted(sized_axes) == sorted(axes) and len(sized_axes) == len(factors) - 1
 
     def of(self, name: str, axis: int) -> str | None:
         """A tensor [B, ..., T, ...] at the asked step of `axis`, which has size 1 then; None: it cannot be picked."""
         key = (name, axis)
-        if key not in self.found:
-            self.found[key] = self._made(name, axis) or self._here(name, axis)
-        return self.found[key]
+        if key not in self.picked:
+            self.picked[key] = self._picked_from(name, axis) or self._here(name, axis)
+        return self.picked[key]
 
     def _here(self, name: str, axis: int) -> str | None:
         """Picked of its numbers."""
@@ -243,8 +243,8 @@ class _Narrow:
         place = self._node("Unsqueeze", [COLUMN, self._constant(np.array([1, 2], np.int64))])
         return self._node("GatherND", [name, place], batch_dims=1)
 
-    def _made(self, name: str, axis: int) -> str | None:
-        """Made of what its node reads, picked there."""
+    def _picked_from(self, name: str, axis: int) -> str | None:
+        """Picked from what its node reads."""
         node, dims = self.by.get(name), self.dims.get(name)
         if node is None or dims is None or len(node.output) != 1:
             return None
@@ -325,10 +325,10 @@ class _Narrow:
         if axis != 1:
             return None
         key = (name, 0)
-        if key not in self.found:  # the same for all windows: a row of each step
+        if key not in self.picked:  # the same for all windows: a row of each step
             row = self._node("Gather", [name, COLUMN], axis=0)
-            self.found[key] = self._node("Unsqueeze", [row, self._constant(np.array([1], np.int64))])
-        return self.found[key]
+            self.picked[key] = self._node("Unsqueeze", [row, self._constant(np.array([1], np.int64))])
+        return self.picked[key]
 
     def _first(self, node: Any, axis: int) -> str | None:
         source = self.of(node.input[0], axis)

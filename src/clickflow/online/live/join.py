@@ -167,11 +167,11 @@ class Sequences:
         own, time = sequence[packed], at[packed]
         offsets = np.searchsorted(own, np.arange(own.max(initial=-1) + 2))
         asks = row >= 0
-        event, asked_at, of = np.cumsum(packed)[asks] - 1, at[asks], sequence[asks]
+        event, moments, of = np.cumsum(packed)[asks] - 1, at[asks], sequence[asks]
         end = offsets[of + 1]
         if ahead is not None:
-            end = np.maximum(event + 1, _until((own, time), (of, asked_at + ahead)))
-        last = asked_at if ahead is not None else np.maximum(asked_at, time[end - 1])
+            end = np.maximum(event + 1, _until((own, time), (of, moments + ahead)))
+        last = moments if ahead is not None else np.maximum(moments, time[end - 1])
         place = np.full((int(row.max(initial=-1)) + 1, 3), -1, np.int64)
         place[row[asks]] = np.stack([event, end, last + horizon], axis=1)
         names = Names(FIRST_ITEM + len(items), FIRST_ITEM + len(categories))

@@ -224,10 +224,10 @@ async def subjects(service: Service, call: Call) -> Response:
 
 
 async def _live(service: Service, kind: str, names: list[str], most: int) -> list[str]:
-    names_found: list[str] = []
+    subjects: list[str] = []
     for name in names:
-        names_found += await service.state.subjects(f"{kind}:{name}", most)
-    return list(dict.fromkeys(each.removeprefix(f"{kind}:") for each in names_found))[:most]
+        subjects += await service.state.subjects(f"{kind}:{name}", most)
+    return list(dict.fromkeys(each.removeprefix(f"{kind}:") for each in subjects))[:most]
 
 
 async def subject(service: Service, call: Call) -> Response:
