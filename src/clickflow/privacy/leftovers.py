@@ -82,7 +82,7 @@ def remaining(params: Params, paths: Paths, people: People) -> dict[Path, str]:
     what cannot be opened.
     """
     every = ((file, looked_into(file, people)) for file in (*_of_checkout(params, paths), *_of_home(paths.home)))
-    return {file: CLOSED if found is None else _still(file) for file, found in every if found is not False}
+    return {file: CLOSED if named is None else _still(file) for file, named in every if named is not False}
 
 
 def _still(file: Path) -> str:

@@ -43,11 +43,11 @@ def looked_into(path: Path, people: People, *, raw: bool = False) -> bool | None
     try:
         with reading(path, people.key) as file:
             words = people.words if raw else None
-            found = any(
+            named = any(
                 people.needles.search(part) or (rows and words is not None and words.search(part))
                 for part, rows in _parts(file, path, blind)
             )
-            return found or (None if blind else False)
+            return named or (None if blind else False)
     except FileNotFoundError:
         return False
 

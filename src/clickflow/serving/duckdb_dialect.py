@@ -162,13 +162,13 @@ class DuckDB(default.DefaultDialect):
 
     def get_columns(self, connection: Any, table_name: str, schema: str | None = None, **_: Any) -> Any:
         """Of SQLAlchemy."""
-        found = self._columns(connection, table_name, schema)
-        if not found:
+        described = self._columns(connection, table_name, schema)
+        if not described:
             raise sa.exc.NoSuchTableError(table_name)
         return [
             {"name": name, "type": self.ischema_names.get(kind, sa.types.NullType)(), "nullable": null == "YES",
              "default": None, "autoincrement": False, "comment": None}
-            for name, kind, null in found
+            for name, kind, null in described
         ]  # fmt: skip
 
     def _columns(self, connection: Any, table: str, schema: str | None) -> list[Any]:
