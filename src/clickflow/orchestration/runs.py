@@ -4,6 +4,7 @@ The bytes travel through DVC's cache and remote, the state as fragments, the his
 knows Airflow: `clickflow.airflow` calls these functions, one a task.
 """
 
+import itertools
 import json
 import re
 import shlex
@@ -191,12 +192,17 @@ def verb(run: Run, folder: Path, words: list[str], say: Say, *, secrets: Mapping
     if done.code:
         killed = process.killed(done.code)
         raise StageFailed(
-            f"`{' '.join(command)}` {killed or 'failed'}: {last_words(done)}",
+            f"`{_plain(command)}` {killed or 'failed'}: {last_words(done)}",
             exit_code=EXIT_FAILED if killed else done.code,
             kept="what was recorded stays",
             next_step="clear the task: it goes on where it was" if killed else "mend what it says, then clear the task",
         )
     return done
+
+
+def _plain(command: list[str]) -> str:
+    """A command as a person would type it: without options, among which are answers as JSON and folders of a run."""
+    return " ".join(itertools.takewhile(lambda word: not word.startswith("-"), command))
 
 
 def _check_graph(folder: Path, compiled: graph.Graph | None) -> None:
