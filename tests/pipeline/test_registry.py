@@ -2,9 +2,11 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +275,26 @@ def test_rollback_to_a_version_whose_files_are_spoilt_changes_nothing(here: Path
     assert "not what was registered" in call("rollback", MODEL, "--reason", "x", fails=3)
     assert state(here)["aliases"]["champion"] == 2
     assert not (home_of() / "models" / MODEL / "1").exists()
+
+
+@pytest.mark.parametrize("metrics", ['{"mrr@20": 0.9}', '{"mrr@20": 0.2'])
+def test_a_rollback_signs_what_was_signed_and_not_what_mlflow_says_now(here: Paths, metrics: str) -> None:
+    """A flipped bit of MLflow's database was signed into the ledger, and the version could not be fetched any more."""
+    for number, content in enumerate(("one", "two")):
+        candidate(here, content, champion=number)
+        call("promote")
+    with closing(sqlite3.connect(home_of() / "mlflow.db")) as con, con:
+        changed = "UPDATE model_version_tags SET value = ? WHERE key = ? AND version = 1"
+        for key, value in (("metrics", metrics), ("artefact_sha256", "0" * 64), ("model_sha256", "1" * 64)):
+            assert con.execute(changed, [value, key]).rowcount == 1
+    assert call("rollback", MODEL, "--reason", "clicks fell")["champion"] == 1
+    first, last = lines(here)[0]["facts"], lines(here)[-1]["facts"]
+    for name in ("metrics", "artefact_sha256", "model_sha256"):
+        assert last[name] == first[name]
+    assert champion.fetch(params_of(here), here, MODEL, 1).is_dir()
+    candidate(here, "one", champion=1)  # the same model again
+    call("promote")
+    assert champion.fetch(params_of(here), here, MODEL, 1).is_dir()
 
 
 def test_fetch_gives_the_registered_bytes_and_mends_its_copy(here: Paths) -> None:

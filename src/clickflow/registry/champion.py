@@ -162,12 +162,8 @@ def past(params: Params, paths: Paths, model: str) -> tuple[Earlier | None, Earl
 
 
 def _recorded_hash(paths: Paths, model: str, version: int) -> str | None:
-    hashes = [
-        str(entry.facts["artefact_sha256"])
-        for entry in ledger.whole(paths)
-        if entry.model == model and entry.version == version and "artefact_sha256" in entry.facts
-    ]
-    return hashes[-1] if hashes else None
+    recorded = ledger.facts_of(ledger.whole(paths), model, version).get("artefact_sha256")
+    return None if recorded is None else str(recorded)
 
 
 def freeze(params: Params, paths: Paths, as_json: bool) -> None:

@@ -242,6 +242,12 @@ def standing(entries: Iterable[Entry], model: str) -> Standing:
     return latest
 
 
+def facts_of(entries: Iterable[Entry], model: str, version: int) -> Mapping[str, Any]:
+    """What the last line on a version that recorded its files says of it; empty where none did."""
+    of = [e.facts for e in entries if e.model == model and e.version == version and "artefact_sha256" in e.facts]
+    return of[-1] if of else {}
+
+
 def foretell(frozen: Mapping[str, int], paths: Paths) -> None:
     """Say, before work begins, where the gate's decision could not be promoted: params.yaml names another champion.
 

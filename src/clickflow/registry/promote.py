@@ -161,7 +161,9 @@ def _one(
         return Outcome(model, "refused", 0, standing.champion, standing.previous, objection.reason, objection.next_step)
     registered = register(store, paths, candidate, word, source)
     version = registered.number
-    facts["artefact_sha256"] = registered.tags["artefact_sha256"]
+    # of a model that is registered already, what was signed when it was, and not what its tags say now
+    signed = ledger.facts_of(entries, model, version)
+    facts["artefact_sha256"] = signed.get("artefact_sha256") or registered.tags["artefact_sha256"]
     registered_models.point(store, model, CANDIDATE, version)
     if word.decision == "promote" and share is not None and standing.champion:
         _note(paths, entries, "canary", model, version, standing, reason, {**facts, "share": share})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from clickflow.params.schema import Params
 from clickflow.registry import aliases, canary, champion, ledger
@@ -50,7 +51,9 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
             raise UsageError(f"version {target} of {model} is champion already", kept=kept)
         tags = _tags(params, paths, store, entries, model, target, kept=kept) if target else {}
         names = ("artefact_sha256", "model_sha256", "data_sha256", "commit", "run_id", "dag_run")
-        facts = {name: tags[name] for name in names if name in tags}
+        # what was signed then; of a version of before there was a ledger, what its tags in MLflow say
+        signed = ledger.facts_of(entries, model, target)
+        facts = {name: known for name in names if (known := signed.get(name) or tags.get(name))}
         ledger.note(
             paths,
             entries,
@@ -60,10 +63,19 @@ def run(params: Params, paths: Paths, model: str, *, reason: str, to: int | None
             champion=target,
             previous=standing.champion,
             reason=reason.strip(),
-            facts={**facts, **by, "metrics": json.loads(tags.get("metrics", "{}"))},
+            facts={**facts, **by, "metrics": signed.get("metrics") or _metrics(tags)},
         )
         aliases.follow(store, entries, model)
     _say(model, target, standing.champion, reason.strip(), as_json=as_json)
+
+
+def _metrics(tags: Mapping[str, str]) -> Any:
+    """Those that a version was registered with; none where they cannot be read."""
+    try:
+        return json.loads(tags.get("metrics", "{}"))
+    except ValueError:
+        console.say("warning: the metrics in the version's tags in MLflow cannot be read: the ledger's line has none")
+        return {}
 
 
 def _tags(
