@@ -150,3 +150,19 @@ def test_what_a_program_leaves_behind_does_not_hold_the_task_up(folder: Path) ->
     done = process.run(["sh", "-c", "setsid sleep 4321 & echo done"], cwd=folder, env=os.environ, say=lambda line: None)
     assert done == process.Finished(0, ("done",))
     gone(folder)
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        (["error: bad", "  next: this", "ERROR: failed to reproduce 'x': failed to run", "dvc repro ended with 1"],
+         "bad\n  next: this"),
+        (["WARNING: failed to collect 'workspace', skipping", "ERROR: failed to reproduce 'x': 'raw' does not exist",
+          "dvc repro ended with exit code 255"], "ERROR: failed to reproduce 'x': 'raw' does not exist"),
+        (["WARNING: shaky", "killed"], "killed"),
+        (["WARNING: shaky"], "WARNING: shaky"),
+        ([], "it said nothing"),
+    ],
+)  # fmt: skip
+def test_the_last_words_of_a_program_are_its_reason(tail: list[str], words: str) -> None:
+    assert process.last_words(process.Finished(1, tuple(tail))) == words

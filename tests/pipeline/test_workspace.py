@@ -14,6 +14,7 @@ from small_shop import CHECK, commit, dvc, git
 
 from clickflow.orchestration import dvc_storage, fragments, graph, overrides, runs, workspace
 from clickflow.orchestration.workspace import Run
+from clickflow.params import patch
 from clickflow.params.file import load
 from clickflow.system.errors import ClickflowError, UsageError
 
@@ -141,6 +142,15 @@ def test_the_log_of_a_stage_ends_without_advice_to_do_by_hand_what_the_run_does(
     text = "\n".join(lines)
     assert "Running stage 'ingest'" in text
     assert not re.search(r"git add|core\.autostage|dvc push`|track the changes", text), text
+
+
+@pytest.mark.parametrize("path", ["data/nowhere", "/nowhere/at/all"])
+def test_a_source_that_is_not_there_is_said_before_dvc_speaks_of_its_stages(shop: Path, path: str) -> None:
+    params = shop / "params.yaml"
+    params.write_text(patch.apply(params.read_text(), {"source.kind": "files", "source.path": path}))
+    commit(shop)
+    with pytest.raises(UsageError, match=f"source.path: {path} is not there"):
+        runs.run_stage(open_run(shop, "nowhere"), "ingest", [], quiet)
 
 
 def test_raw_files_kept_by_dvc_are_those_of_the_commit(shop: Path) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
@@ -34,16 +35,37 @@ def check(run: Run, folder: Path) -> None:
             next_step="give it as an absolute path, or put the files below the repository",
         )
     check_roots(run, folder)
+    if path is not None and repository.is_checkout(run.repository) and not _kept(folder, path):
+        check_there(folder, _bases(run, folder))
     if path is None or repository.is_checkout(run.repository) or _source(folder).get("kind") != "files":
         return
     tracked = [name for name in git(folder, "ls-files", "-z", "--", path).split("\0") if name]
-    if any(not name.endswith(_NO_DATA) for name in tracked) or any(overlap(out, path) for _, out in _dvc_files(folder)):
+    if any(not name.endswith(_NO_DATA) for name in tracked) or _kept(folder, path):
         return
     raise UsageError(
         f"source.path: {path} is relative, and {repository.shown(run.repository)} holds no file below it",
         kept="nothing was run",
         next_step="give an absolute path or a URL that every worker can read, or `dvc add` the files and push them",
     )
+
+
+def check_there(folder: Path, bases: Iterable[Path]) -> None:
+    """Raises UsageError where `source.path` is below none of `bases`: DVC would speak of its own stages then."""
+    source = _source(folder)
+    path = str(source.get("path") or "")
+    if source.get("kind") != "files" or not path or "://" in path:
+        return
+    if not any((base / Path(path).expanduser()).exists() for base in bases):
+        raise UsageError(
+            f"source.path: {path} is not there, on {platform.node() or 'this machine'}",
+            kept="nothing was read",
+            next_step="`clickflow inspect FOLDER --write` names the files that are; commit params.yaml then",
+        )
+
+
+def _kept(folder: Path, path: str) -> bool:
+    """Whether DVC keeps some of the files at a relative path."""
+    return any(overlap(out, path) for _, out in _dvc_files(folder))
 
 
 def check_roots(run: Run, folder: Path) -> None:

@@ -145,6 +145,7 @@ def run_stage(run: Run, stage: str, parts: Iterable[fragments.Fragments], say: S
     if reads:
         raw_files.bring(run, folder, env, say)
         raw_files.check_roots(run, folder)
+        raw_files.check_there(folder, [folder])
         env |= raw_files.environment(run, folder)
     _bring_persistent(plan.stages[stage], folder, env, say)
     if not fragments.fits(fragments.read(folder).get(stage, {}), given):

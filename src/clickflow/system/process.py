@@ -247,4 +247,7 @@ def last_words(done: Finished) -> str:
     )
     lines = [line for line in done.tail if line.strip() and not line.startswith(closing)]
     starts = [number for number, line in enumerate(lines) if line.lower().startswith("error:")]
-    return "\n".join(lines[starts[-1] :][:12] if starts else lines[-5:]).removeprefix("error: ") or "it said nothing"
+    said = lines[starts[-1] :][:12] if starts else [line for line in lines if not line.startswith("WARNING:")][-5:]
+    # where DVC could not even begin, its closing line has the reason
+    said = said or [line for line in done.tail if line.startswith(closing[:2])][-1:] or lines[-5:]
+    return "\n".join(said).removeprefix("error: ") or "it said nothing"
