@@ -90,3 +90,21 @@ def test_a_preset_of_weeks_mixes_it_and_one_of_days_does_not() -> None:
     assert week.model is not None and "[extra_trees: 1]" in week.model.texts[1]
     assert day.model is not None and "[extra_trees: 0]" in day.model.texts[1]
     assert boosting.TREES.keys() == {"day", "week", "month"}
+
+
+def test_the_preset_covers_what_is_sold_now_and_then_in_months_too_few_for_a_season() -> None:
+    """Until spreads were checked without a season, too many zeros lay below the lower quantiles: coverage .65."""
+    draw = np.random.default_rng(21)
+    chance, size = draw.beta(1.5, 3.5, 250)[:, None], draw.lognormal(0.8, 0.7, 250)[:, None]
+    values = np.where(draw.random((250, 30)) < chance, 1 + draw.poisson(size, (250, 30)), 0).astype(float)
+    known = Panel(values, "month", np.datetime64("2024-01-01"))
+    assert not ensemble.backtests(known.before(24), 6) and ensemble.backtests(known.before(24), 6, seasons=False)
+    preset = ensemble.fit(known.before(24), 6)
+    said, later = preset.forecast(known.before(24)), values[:, 24:]
+    assert 0.75 < np.mean((later >= said[..., 1]) & (later <= said[..., 3])) < 0.87
+    assert (preset.weights["intermittent"][1] == preset.weights["intermittent"][3]).all()  # the prior's
+
+
+def test_the_lower_quantile_of_few_units_is_believed_more_than_that_of_many() -> None:
+    few, many = (ensemble.believed(1.2, "month", small) for small in (True, False))
+    assert few[0] > 0.4 and few[1] == many[1] == many[0] < 0.1

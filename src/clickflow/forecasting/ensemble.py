@@ -19,7 +19,7 @@ from clickflow.forecasting.lags import lags
 from clickflow.forecasting.level import seasonal_level
 from clickflow.forecasting.linear import Linear
 from clickflow.forecasting.local import LOCAL, Method
-from clickflow.forecasting.panel import LEVELS, Panel, Shared
+from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step
 from clickflow.forecasting.scores import pinball
 
 Array = NDArray[Any]
@@ -81,6 +81,16 @@ with one month is so for all series, so weights of little more than one horizon 
 """
 SPREAD_ALONE = {"day": 0.5, "week": 1.5, "month": 4.0}
 """The same for the spread."""
+FEW = 10.0
+"""Whole units of a smaller mean: what lies below their lower quantile is mostly the chance of one sale more or less,
+and that is not of the month. Days and weeks have backtests enough.
+"""
+SPREAD_ALONE_FEW = 0.15
+"""Times so much is `SPREAD_ALONE` of their lower quantile."""
+FACTORS = np.arange(0.3, 2.61, 0.05)
+"""Of the spread, that are tried."""
+NEAR_ONE = np.arange(0.86, 1.145, 0.01)
+"""And of few units, whose lower quantiles are many just below a whole number, and just above."""
 STEPS, RATE = 250, 30.0
 """Of the search for weights."""
 VALUES = 8_000
@@ -95,6 +105,8 @@ leaves this share outside.
 """
 OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1}
 """A tenth on either side; less where the weights, chosen on the same values, fit them closer than the next ones."""
+TENTH = 0.1
+"""Of few units, whose noise is not fitted by weights."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +202,11 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
         ), counts.fit(panel, held=held)
 
     origins, (last, about) = backtests(known, horizon), learn(known)
+    seasons = bool(origins)
+    origins = origins or backtests(known, horizon, seasons=False)
     early, then = learn(as_of(known, origins[0])) if origins else (last, about)
+    if not seasons and [each is None for each in (*early, then)] != [each is None for each in (*last, about)]:
+        origins, early, then = [], last, about
     about = about if then else None
     model, line, net = last = _both(last, early)
     learned = (name for name, each in zip((*LEARNED, COUNTS), (*last, about), strict=True) if each)
@@ -200,8 +216,10 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
     half, power = ALONE[known.step]
     several = apart**power / (apart**power + half**power)
-    wide = (apart / (apart + SPREAD_ALONE[known.step])) ** 2
+    whole = whole_units(known)
     tried = [_backtest(known, origin, horizon, early, then if about else None, methods) for origin in origins]
+    if not seasons:  # what is a short series then, and is none now, is of the group of now
+        tried = [(*each[:2], groups(known)[known.running(at)]) for each, at in zip(tried, origins, strict=True)]
     for number, group in enumerate(GROUPS):
         picked = [(actual[of == number], forecasts[:, of == number]) for actual, forecasts, of in tried]
         if sum(len(actual) for actual, _ in picked) < 5:
@@ -210,18 +228,37 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
         forecasts = np.concatenate([forecasts for _, forecasts in picked], 1)
         if not np.nansum(actual):
             continue
-        weights[group] = fit_weights(actual, forecasts, weights[group][0], several)
-        spread[group] = fit_spread(actual, mixed(weights[group], forecasts), wide, OUTSIDE[group])
-    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole_units(known), net, line, about)
+        if seasons:
+            weights[group] = fit_weights(actual, forecasts, weights[group][0], several)
+        mix = mixed(weights[group], forecasts)
+        small = whole and few(mix) and (known.step == "month" or not seasons)
+        wide = believed(apart, known.step, small) if seasons or small else np.zeros(2)
+        factors = np.concatenate([FACTORS, NEAR_ONE]) if small else FACTORS
+        spread[group] = fit_spread(actual, mix, wide, TENTH if small else OUTSIDE[group], factors)
+    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole, net, line, about)
 
 
-def backtests(known: Panel, horizon: int) -> list[int]:
+def few(mix: Array) -> bool:
+    """Whether the usual series of forecasts [s, h, 4] has a mean below `FEW`."""
+    return bool(len(mix) and np.median(mix[..., 0].mean(1)) < FEW)
+
+
+def believed(apart: float, step: Step, small: bool) -> Array:
+    """How far the factors of the spread, below and above, are believed, [2]; `small`: of few units."""
+    alone = SPREAD_ALONE[step] * np.array([SPREAD_ALONE_FEW if small else 1.0, 1.0])
+    found: Array = (apart / (apart + alone)) ** 2
+    return found
+
+
+def backtests(known: Panel, horizon: int, *, seasons: bool = True) -> list[int]:
     """Origins inside the panel, the first one first, each with a whole horizon after it and enough before it.
 
     A horizon apart, or nearer, so that `BEFORE` of the panel lies before the first: what is chosen on a much shorter
-    past does not hold for this one.
+    past does not hold for this one. Without `seasons` there need be none before the first: no weights are chosen by
+    such origins, but the chance of a sale more or less is as large in them.
     """
-    least = max(2 * known.season if known.step == "month" else known.season, SHORT[known.step] // 2) + 2
+    season = 2 * known.season if known.step == "month" else known.season
+    least = max(season if seasons else 0, SHORT[known.step] // 2) + 2
     last = known.periods - horizon
     if last < least:
         return []
@@ -318,16 +355,15 @@ def spread_out(forecast: Array, factors: Array) -> Array:
     return np.maximum(out, 0.0)
 
 
-def fit_spread(actual: Array, mix: Array, wide: float, beyond: float) -> Array:
+def fit_spread(actual: Array, mix: Array, wide: Array, beyond: float, tried: Array = FACTORS) -> Array:
     """Factors [2], below and above, of least quantile loss, and of those near it the one that leaves the share `beyond`
-    outside on its side; drawn to 1 as far as `wide` says (1: not at all): what is too wide in one season is too narrow
-    in the next.
+    outside on its side; drawn to 1 as far as `wide` [2] says (1: not at all): what is too wide in one season is too
+    narrow in the next.
     """
     known = ~np.isnan(actual)
     truth, said = actual[known], mix[known]
     share = wide * len(actual) / (len(actual) + TRUST)
     out = np.ones(2)
-    tried = np.arange(0.3, 2.61, 0.05)
     for side, level in enumerate((0, 2)):
         loss, outside = np.empty(len(tried)), np.empty(len(tried))
         for at, factor in enumerate(tried):
