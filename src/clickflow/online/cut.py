@@ -32,6 +32,8 @@ MORE = 8
 """So many times as many of the best are looked for where the graph names them all."""
 TOPS = 16
 """The best by score that are looked for where questions are alike: so many, that the graph does not name them all."""
+SEVERAL = 3
+"""So many times as many of the best are looked for by each score, where an item has several."""
 NEVER = -1e9
 """The score of a column that is no item."""
 
@@ -103,7 +105,11 @@ class Cut:
         return [table.table if isinstance(table, Near) else table for table in held]
 
     def quick(self, output: str) -> bool:
-        """Whether `best` answers this output: one whose every item has one score."""
+        """Whether `best` answers this output."""
+        return output in self._mixers
+
+    def single(self, output: str) -> bool:
+        """Whether every item has one score in this output, and not one of each network or step ahead."""
         return output in self._mixers and len(self._mixers[output].scores) == 1
 
     @property
@@ -120,7 +126,7 @@ class Cut:
         """The same with an index in the place of its largest table, if that is one of rankings that are `quick`: see
         `near.build`. `feed`: some questions, by which it is measured; else all its tables `scan`.
         """
-        quick = [self._mixers[name].scores[0] for name in self._mixers if self.quick(name)]
+        quick = [self._mixers[name].scores[0] for name in self._mixers if self.single(name)]
         tables = {id(self._queries[name][1]): name for name in quick}
         near_one: Near | None = None
         if len(tables) == 1:
@@ -158,7 +164,8 @@ class Cut:
         """
         read = self._read([*names, *most], feed)
         return {name: read[name] for name in names}, {
-            name: self._best(name, read, max(each), also) for name, each in most.items()
+            name: (self._best if self.single(name) else self._best_of_several)(name, read, max(each), also)
+            for name, each in most.items()
         }
 
     def alike(self, output: str, feed: Feed, also: Ints) -> Alike:
@@ -284,10 +291,67 @@ class Cut:
         sure = np.bincount(row[logs >= last[row]], minlength=count)
         whole = np.diff(starts) == known - FIRST_ITEM
         sure[whole] = np.diff(starts)[whole]
-        order = np.lexsort((-logs, row))
-        items, logs = items[order], logs[order]
-        own = [slice(*each) for each in itertools.pairwise(starts.tolist())]
-        return [Ranked(items[part], logs[part], most) for part, most in zip(own, sure.tolist(), strict=True)]
+        return _ranked(items, logs, row, starts, sure)
+
+    def _exact(self, score: str) -> Table:
+        _, table = self._queries[score]
+        return table.table if isinstance(table, Near) else table
+
+    def _best_of_several(self, output: str, read: Feed, most: int, also: Sequence[Ints]) -> list[Ranked]:
+        """As `_best`, where an item has several scores: one of each network of an ensemble, or of each step ahead. The
+        best of all together need not be the best by any of them, but no item that is among the best of none is better
+        than one would be that has the last score of each; such a one stands beside the items, as a bound.
+        """
+        mixer, looked = self._mixers[output], min(SEVERAL * most, self._known)
+        queries = [read[self._queries[name][0]] for name in mixer.scores]
+        tables = [self._exact(name) for name in mixer.scores]
+        found = [table.best(query, looked) for query, table in zip(queries, tables, strict=True)]
+        count, known = len(queries[0]), self._known
+        shift = np.arange(count) * known
+        named = [(each, read[each] + shift[:, None]) for each in mixer.indexes]
+        keys = np.concatenate(
+            [
+                *(each[read[of] >= FIRST_ITEM] for of, each in named),
+                *(_keys(own, shift) for own in [also, *(f[0] for f in found)]),
+            ]
+        )
+        keys = np.unique(keys)
+        starts = np.searchsorted(keys, np.arange(count + 1) * known)
+        row = np.repeat(np.arange(count), np.diff(starts))
+        items, place = keys - shift[row], np.arange(len(keys)) - starts[row] + FIRST_ITEM
+        width = int(np.diff(starts).max(initial=0)) + FIRST_ITEM + 2
+        whole = np.diff(starts) == known - FIRST_ITEM
+        feed: dict[str, Any] = {each: read[each] for each in mixer.others}
+        for name, query, table, (_, scores, total) in zip(mixer.scores, queries, tables, found, strict=True):
+            narrow = np.full((count, width), NEVER, np.float32)
+            narrow[row, place] = np.vecdot(np.asarray(table.vectors)[items], query[row])
+            every = np.exp(total)
+            rest = every - np.exp(narrow[:, FIRST_ITEM:].astype(np.float64)).sum(axis=1)
+            # what all others weigh is known to a share of the whole; none of them weighs more
+            last = np.array([each.min(initial=np.inf) for each in scores])
+            bound = np.minimum(last, np.log(np.maximum(rest, 0) + table.rough * every))
+            narrow[:, -2] = bound
+            narrow[:, -1] = np.log(np.maximum(rest - np.exp(bound), 1e-30))
+            narrow[whole, -2:] = NEVER
+            feed[name] = narrow
+        for each, key in named:
+            there = read[each] >= FIRST_ITEM
+            feed[each] = read[each].copy()
+            feed[each][there] = place[np.searchsorted(keys, key[there])]
+        (mixed,) = self._mixing[output].run(None, feed)
+        logs = mixed[row, place]
+        sure = np.bincount(row[logs >= mixed[row, -2]], minlength=count)
+        sure[whole] = np.diff(starts)[whole]
+        if (sure < min(most, known - FIRST_ITEM)).any():
+            return self._best_of_several(output, read, MORE * most, also)
+        return _ranked(items, logs, row, starts, sure)
+
+
+def _ranked(items: Ints, logs: Floats, row: Ints, starts: Ints, sure: Ints) -> list[Ranked]:
+    order = np.lexsort((-logs, row))
+    items, logs = items[order], logs[order]
+    own = [slice(*each) for each in itertools.pairwise(starts.tolist())]
+    return [Ranked(items[part], logs[part], most) for part, most in zip(own, sure.tolist(), strict=True)]
 
 
 def _keys(items: Sequence[Ints], shift: Ints) -> Ints:

@@ -338,6 +338,11 @@ class Served:
         session = self.artefact.session
         return isinstance(session, Cut) and all(session.quick(output) for output in outputs)
 
+    def single(self, output: str) -> bool:
+        """Whether `alike` answers this ranking."""
+        session = self.artefact.session
+        return isinstance(session, Cut) and session.single(output)
+
     def best(
         self,
         questions: Sequence[Question],

@@ -30,6 +30,8 @@ FOLDED = 512
 """Maxima of a query that are put in order, at least."""
 STEPS = 127
 """Of eight bits, on either side of 0."""
+FLOAT, EIGHT_BITS = 1e-6, 2e-4
+"""By what share the weight of all rows may be off, where they are scored in these."""
 SAFE = 1e-4
 """Added to the bound, for what float32 itself rounds off."""
 
@@ -58,6 +60,11 @@ class Table:
         self._eight: Any = None
         if scan:
             self.scan()
+
+    @property
+    def rough(self) -> float:
+        """By what share the weight of all rows may be off."""
+        return FLOAT if self._eight is None else EIGHT_BITS
 
     def scan(self) -> None:
         """Have all rows in eight bits, where they are many, so that `best` scores them all first in these."""
