@@ -89,6 +89,10 @@ FORMS = (
     ("{m} is {n1}, {b} {n2}: {n3}, not shown to be below it", "{m} 为 {n1}，{b} 为 {n2}：{n3}，未证明低于它"),
     ("{m} is {n1}, {b} {n2}: {n3}, shown to be above it", "{m} 为 {n1}，{b} 为 {n2}：{n3}，已证明高于它"),
     ("{m} is {n1}, {b} {n2}: {n3}, shown to be below it", "{m} 为 {n1}，{b} 为 {n2}：{n3}，已证明低于它"),
+    (
+        "{m} is {n1}, {b} {n2}: {n3}, the best that can be, which nothing beats",
+        "{m} 为 {n1}，{b} 为 {n2}：{n3}，已是最好，无可更好",
+    ),
     ("it is try {k} on this test window, so shown means at {n}", "这是在此测试窗口上的第 {k} 次尝试，“证明”须达到 {n}"),
     # why nothing could be compared
     (
