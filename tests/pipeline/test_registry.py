@@ -1,6 +1,7 @@
 """Promote, rollback, open and status, through the command line, on a real MLflow over SQLite."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from registry_workspace import MODEL, candidate, home_of, lines, params_of, state, with_store, workspace
 from typer.testing import CliRunner
 
+import forks
 from clickflow import cli
 from clickflow.registry import champion, ledger, pages
 from clickflow.system import integrity
@@ -446,36 +448,32 @@ def test_a_registry_that_cannot_be_reached_is_named(
     assert lines(bare) == []
 
 
-OPENED = """
-import os, signal, sys
-from pathlib import Path
-from clickflow.params.file import load
-from clickflow.system.paths import Paths
-from clickflow.tracking import mlflow_client
+def opening(root: str, home: str, *, killed: bool = False) -> None:
+    """In a process of its own: open the store, or be killed while its tables are made."""
+    os.environ["CLICKFLOW_HOME"] = home
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    paths = Paths(Path(root))
+    if killed:
+        import mlflow.store.db.utils as database
 
-paths = Paths(Path.cwd())
-if sys.argv[1:] == ["killed"]:
-    import mlflow.store.db.utils as database
-
-    upgrade = database._upgrade_db
-    database._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)
-mlflow_client.connect(load(paths.params), paths)
-"""
+        database._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)
+    mlflow_client.connect(params_of(paths), paths)
 
 
 def test_a_new_store_is_opened_by_several_at_once_and_after_a_kill(bare: Paths) -> None:
     """MLflow makes the tables of a new store step by step; two that did so at once, or a kill, spoilt it for good."""
-    command = [sys.executable, "-c", OPENED]
-    killed = subprocess.run([*command, "killed"], cwd=bare.root, capture_output=True, timeout=120)
-    assert killed.returncode == -signal.SIGKILL
+    context, where = forks.context(), (str(bare.root), str(bare.home))
+    killed = context.Process(target=opening, args=where, kwargs={"killed": True})
+    killed.start()
+    killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL
     assert not (bare.home / "mlflow.db").exists()
-    several = [
-        subprocess.Popen(command, cwd=bare.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(3)
-    ]
+    several = [context.Process(target=opening, args=where) for _ in range(3)]
     for one in several:
-        said, _ = one.communicate(timeout=120)
-        assert one.returncode == 0, said
+        one.start()
+    for one in several:
+        one.join(120)
+    assert [one.exitcode for one in several] == [0, 0, 0]
     assert not list(bare.home.glob(".mlflow.db.*.new*")), "what the killed one left is still there"
     assert mlflow_client.connect(params_of(bare), bare).client.search_experiments()
 

@@ -154,6 +154,7 @@ def gone(find, folder) -> bool:
     return not find(folder)
 
 
+@pytest.mark.usefixtures("quick")  # the command that is killed is a process of its own, with real trials
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_mid_trial_it_goes_on_with_what_it_had(shop, capsys, processes, how):
