@@ -92,6 +92,22 @@ def test_a_cut_file_is_found_on_opening(store: Path) -> None:
     assert "dvc checkout" in raised.value.next_step
 
 
+def test_whatever_flips_in_a_header_is_found_on_opening(store: Path) -> None:
+    """NumPy reads an array's header as Python, whose parser has errors of its own."""
+    file = store / "train/item.npy"
+    data, refused = file.read_bytes(), 0
+    for bit in range(0, 8 * 128, 3):
+        spoilt = bytearray(data)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(spoilt)
+        try:
+            open_split(store, "train")
+        except DataError as error:
+            assert "item.npy" in error.what
+            refused += 1
+    assert refused > 300
+
+
 def test_a_column_of_another_type_or_length_is_found_on_opening(store: Path) -> None:
     np.save(store / "train" / "gap.npy", np.zeros(5, np.float64))
     with pytest.raises(DataError, match=r"float64 \[5\] where the card says float32 \[5\]"):

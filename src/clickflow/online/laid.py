@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import msgspec
@@ -111,7 +112,7 @@ def _read(folder: Path) -> Taken | None:
             held[name] = np.load(file, mmap_mode="r")
         with contextlib.suppress(OSError):
             os.utime(folder)
-    except (OSError, ValueError, msgspec.MsgspecError):
+    except (OSError, ValueError, MemoryError, SyntaxError, TokenError, msgspec.MsgspecError):
         return None
     return plan.parts, held
 

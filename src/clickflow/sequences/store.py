@@ -7,6 +7,7 @@ store/{train,valid,test}/offsets.npy, item.npy, …, sequences.parquet
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -241,7 +242,7 @@ def _map(path: Path, kind: "np.dtype[Any]", length: int) -> Array:
     try:
         # an empty file cannot be mapped
         array: Array = np.load(path, mmap_mode="r" if length else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError, TokenError) as error:  # the last of its header
         raise DataError(f"{path} cannot be read: {error}", next_step=_AGAIN) from error
     if array.dtype != kind or array.shape != (length,):
         raise DataError(
