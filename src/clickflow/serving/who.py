@@ -121,7 +121,7 @@ def _text(result: Mapping[str, Any]) -> str:
             lines.append("  no event: is it written as in the source?")
             continue
         first, last = (one[end][:16].replace("T", " ") for end in ("first_event", "last_event"))
-        lines.append(f"  {one['events']:,} events, {first} to {last} UTC")
+        lines.append(f"  {one['events']:,} event{'s' * (one['events'] != 1)}, {first} to {last} UTC")
         other = "session" if one["kind"] == "user" else "user"
         count, some = one[f"{other}s"], one[f"latest_{other}s"]
         if some:
