@@ -246,8 +246,8 @@ def few(mix: Array) -> bool:
 def believed(apart: float, step: Step, small: bool) -> Array:
     """How far the factors of the spread, below and above, are believed, [2]; `small`: of few units."""
     alone = SPREAD_ALONE[step] * np.array([SPREAD_ALONE_FEW if small else 1.0, 1.0])
-    found: Array = (apart / (apart + alone)) ** 2
-    return found
+    share: Array = (apart / (apart + alone)) ** 2
+    return share
 
 
 def backtests(known: Panel, horizon: int, *, seasons: bool = True) -> list[int]:

@@ -305,14 +305,14 @@ class Cut:
         mixer, looked = self._mixers[output], min(SEVERAL * most, self._known)
         queries = [read[self._queries[name][0]] for name in mixer.scores]
         tables = [self._exact(name) for name in mixer.scores]
-        found = [table.best(query, looked) for query, table in zip(queries, tables, strict=True)]
+        ranked = [table.best(query, looked) for query, table in zip(queries, tables, strict=True)]
         count, known = len(queries[0]), self._known
         shift = np.arange(count) * known
         named = [(each, read[each] + shift[:, None]) for each in mixer.indexes]
         keys = np.concatenate(
             [
                 *(each[read[of] >= FIRST_ITEM] for of, each in named),
-                *(_keys(own, shift) for own in [also, *(f[0] for f in found)]),
+                *(_keys(own, shift) for own in [also, *(f[0] for f in ranked)]),
             ]
         )
         keys = np.unique(keys)
@@ -322,7 +322,7 @@ class Cut:
         width = int(np.diff(starts).max(initial=0)) + FIRST_ITEM + 2
         whole = np.diff(starts) == known - FIRST_ITEM
         feed: dict[str, Any] = {each: read[each] for each in mixer.others}
-        for name, query, table, (_, scores, total) in zip(mixer.scores, queries, tables, found, strict=True):
+        for name, query, table, (_, scores, total) in zip(mixer.scores, queries, tables, ranked, strict=True):
             narrow = np.full((count, width), NEVER, np.float32)
             narrow[row, place] = np.vecdot(np.asarray(table.vectors)[items], query[row])
             every = np.exp(total)
