@@ -1,17 +1,20 @@
 """What is left when a stage or a verb is killed, and does the next run end where an undisturbed one does?
 
-python benchmarks/kills.py [--kills 5] [--kinds ingest promote …] [--seed 0] --json FILE
+python benchmarks/kills.py [--kills 5] [--kinds ingest promote train@stock …] [--shop FOLDER] [--seed 0] --json FILE
 
-A small shop in a clone of this repository, with a home of its own. Each stage (`dvc repro STAGE`) and each verb that
+A small shop in a clone of this repository, with a home of its own; where a stage of customers or series is among the
+kinds, it has a model of each, and a verb is asked of all of them. Each stage (`dvc repro STAGE`) and each verb that
 changes what is kept is started as a person starts it, its whole process group killed with SIGKILL at a random moment,
 and run again as a person would. `equal`: the second run ends well, and what counts is as in the undisturbed run: of a
 stage dvc.lock, byte by byte; of promote and rollback the ledger's lines and the champion; of forget the events, and no
 byte of the person anywhere; of rotate-key the metrics of a model trained anew; of score the files, or the rows of the
 tables. `left`: files that the undisturbed run does not leave. Where DVC's own lock was cut short, `clickflow doctor`
-is run first (`mended by`). A kill that came after the end is made again, earlier.
+is run first (`mended by`). `--shop`: a finished shop that benchmarks/flips.py has kept, from which a stage is taken
+back before it is killed, in place of one that is made. A kill that came after the end is made again, earlier.
 """
 
 import argparse
+import difflib
 import json
 import os
 import random
@@ -38,6 +41,11 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = "next_step"
 STAGES = ("ingest", "validate", "sequences", "train", "export", "evaluate", "gate")
 OF = {"sequences": "session", **dict.fromkeys(STAGES[3:], MODEL)}
+OTHERS = {"customer": "customers", "series": "stock"}
+"""By unit, its model."""
+WIDE = tuple(
+    f"{stage}@{unit if stage == 'sequences' else model}" for unit, model in OTHERS.items() for stage in STAGES[2:]
+)
 LOAD = "from clickflow.events.pseudonyms import load_key"
 EARLIEST = 0.15
 """Of the time that the undisturbed run takes: before it nothing but Python has started."""
@@ -118,8 +126,28 @@ class Shop:
         }
 
 
-def made(folder: Path, seed: int) -> Shop:
-    """The clone, its params and raw files, nothing run."""
+class Finished(Shop):
+    """One of which a state before a stage is had by taking that stage back: outputs, lock, checkpoints, run cache."""
+
+    def put_back(self, name: str) -> None:
+        """As `Shop`."""
+        super().put_back("finished")
+        stage = name.removeprefix("before ")
+        if stage == name:
+            return
+        stage = f"{stage}@{OF[stage]}" if stage in OF else stage
+        lock = self.root / "dvc.lock"
+        content = yaml.safe_load(lock.read_text(encoding="utf-8"))
+        for out in content["stages"].pop(stage)["outs"]:
+            path = self.root / out["path"]
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        lock.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        for folder in (self.root / ".dvc/cache/runs", self.home / "checkpoints"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def made(folder: Path, seed: int, *, wide: bool = False) -> Shop:
+    """The clone, its params and raw files, nothing run. `wide`: with models of customers and of series."""
     shop = Shop(folder / "at", folder / "kept")
     shop.folder.mkdir()
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(shop.root)], check=True)
@@ -131,8 +159,16 @@ def made(folder: Path, seed: int) -> Shop:
     raw["evaluation"] |= {"bootstrap": 100, "baselines": ["popularity"], "action_baselines": ["majority"]}
     raw["gate"] |= {"floors": {}, "max_latency_ms": 10_000, "beat_baselines": {}, "min_slice": 5}
     raw["quality"] |= {"max_quarantine_share": 0.5}
+    if wide:
+        raw["units"] += list(OTHERS)
+        raw["models"]["customers"] = {"unit": "customer", "kind": "logistic", "heads": {"churn": {}}}
+        raw["models"]["stock"] = {"unit": "series", "kind": "forecast", "heads": {"demand": {}}}
+        raw["champion"] |= dict.fromkeys(OTHERS.values(), 0)
+        raw["sequences"]["customer"] = {"horizon_days": 3, "every_days": 2}
+        raw["sequences"]["series"] = {"level": "category", "horizon": 3, "every": 2, "least_sales": 2}
     (shop.root / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    shop.run("clickflow", "simulate", "--events", "12000", "--seed", str(seed), "--days", "10", "--out", "../log")
+    days = "40" if wide else "10"
+    shop.run("clickflow", "simulate", "--events", "12000", "--seed", str(seed), "--days", days, "--out", "../log")
     for file in (shop.folder / "log").glob("*.csv"):
         shutil.copy(file, shop.root / "data/raw")
     shutil.rmtree(shop.folder / "log")
@@ -167,8 +203,9 @@ def ledger(shop: Shop) -> Any:
     """What the ledger's lines did, and who is champion by status, which checks hashes, signatures, git and MLflow."""
     lines = [json.loads(line) for line in (shop.home / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
     names = ("action", "model", "version", "champion", "previous")
-    champion = said(shop, "status")["models"][MODEL]["champion"]
-    return [[line[name] for name in names] for line in lines], champion and champion["version"]
+    models = said(shop, "status")["models"]
+    standing = {model: (each["champion"] or {}).get("version") for model, each in models.items()}
+    return [[line[name] for name in names] for line in lines], standing
 
 
 def events(shop: Shop) -> Any:
@@ -217,15 +254,15 @@ class Kind:
     seen: Callable[[Shop], Any]
 
 
-def kinds(somebody: str) -> dict[str, Kind]:
-    """By name."""
+def kinds(somebody: str, *, wide: bool = False) -> dict[str, Kind]:
+    """By name. `wide`: of a shop with all its models, of which verbs are then asked."""
     stages = {
         name: Kind(("dvc", "repro", f"{name}@{OF[name]}" if name in OF else name), f"before {name}", lock)
-        for name in STAGES
+        for name in (*STAGES, *(WIDE if wide else ()))
     }
     score = ("clickflow", "score", MODEL, "--all")
     verbs = {
-        "promote": Kind(("clickflow", "promote", MODEL), "judged", ledger),
+        "promote": Kind(("clickflow", "promote", *(() if wide else (MODEL,))), "judged", ledger),
         "rollback": Kind(("clickflow", "rollback", MODEL, "--to", "0", "--reason", "a trial"), "promoted", ledger),
         "forget": Kind(("clickflow", "forget", "--", somebody), "promoted", events),
         "rotate-key": Kind(("clickflow", "rotate-key"), "judged", metrics),
@@ -238,6 +275,14 @@ def kinds(somebody: str) -> dict[str, Kind]:
 def undisturbed(shop: Shop, every: Mapping[str, Kind], chosen: list[str]) -> dict[str, dict[str, Any]]:
     """Each kind once, and the states kept: what is seen then, the files, the seconds."""
     found: dict[str, dict[str, Any]] = {}
+    if isinstance(shop, Finished):
+        for name in chosen:
+            shop.put_back(every[name].before)
+            started = time.monotonic()
+            shop.run(*every[name].words)
+            found[name] = {"seconds": time.monotonic() - started, "files": shop.listing()}
+            found[name]["seen"] = every[name].seen(shop)
+        return found
 
     def once(name: str) -> None:
         started = time.monotonic()
@@ -249,14 +294,15 @@ def undisturbed(shop: Shop, every: Mapping[str, Kind], chosen: list[str]) -> dic
             found[name] = {"seen": every[name].seen(shop), "files": here, "seconds": seconds}
             shop.put_back("meanwhile")
 
-    for name in STAGES:
+    stages = [name for name in every if every[name].words[0] == "dvc"]
+    for name in stages:
         shop.keep(f"before {name}")
         once(name)
     shop.keep("judged")
     once("promote")
     shop.keep("promoted")
     for name in every:
-        if name not in (*STAGES, "promote") and name in chosen:
+        if name not in (*stages, "promote") and name in chosen:
             shop.put_back(every[name].before)
             once(name)
     return found
@@ -292,7 +338,10 @@ def kill(shop: Shop, name: str, kind: Kind, whole: Mapping[str, Any], rng: rando
     left = sorted(shop.listing() - whole["files"])
     line |= {"left": left} if left else {}
     try:
-        equal = kind.seen(shop) == whole["seen"]
+        seen = kind.seen(shop)
+        equal = seen == whole["seen"]
+        if not equal and isinstance(seen, str):
+            line["differs"] = list(difflib.unified_diff(whole["seen"].splitlines(), seen.splitlines(), n=0))
     except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as error:
         return {**line, "outcome": "broken", "why": str(error)[-600:]}
     return {**line, "outcome": "equal" if equal else "another"}
@@ -301,21 +350,32 @@ def kill(shop: Shop, name: str, kind: Kind, whole: Mapping[str, Any], rng: rando
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = list(kinds(""))
+    names = list(kinds("", wide=True))
     parser.add_argument("--kills", type=int, default=5, help="of each kind")
-    parser.add_argument("--kinds", nargs="+", default=names, choices=names)
+    narrow = [name for name in names if name not in WIDE]
+    parser.add_argument("--kinds", nargs="+", default=narrow, choices=names)
+    parser.add_argument("--seconds", type=float, default=1e9, help="no kill is begun after so many")
+    parser.add_argument("--shop", type=Path, help="a finished one, that flips.py --shop has kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rng, started, found = random.Random(given.seed), time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="kills") as scratch:
-        shop = made(Path(scratch), given.seed)
+        wide = given.shop is not None or any(kind in WIDE for kind in given.kinds)
+        if given.shop:
+            shop: Shop = Finished(given.shop / "at", given.shop / "kept")
+            shop.put_back("finished")
+        else:
+            shop = made(Path(scratch), given.seed, wide=wide)
         name = somebody(shop)
-        (shop.folder / "somebody").write_text(name, encoding="utf-8")
-        every = kinds(name)
+        for folder in [shop.folder, *([shop.kept / "finished"] if given.shop else [])]:
+            (folder / "somebody").write_text(name, encoding="utf-8")
+        every = kinds(name, wide=wide)
         whole = undisturbed(shop, every, given.kinds)
         for _ in range(given.kills):
             for kind in given.kinds:
+                if time.monotonic() - started > given.seconds:
+                    break
                 found.append(kill(shop, kind, every[kind], whole[kind], rng))
                 print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     table = {kind: dict(Counter(line["outcome"] for line in found if line["kind"] == kind)) for kind in given.kinds}
