@@ -1,6 +1,5 @@
 """The program: `clickflow VERB`. The verbs stand in `clickflow.verbs`; each stage of dvc.yaml is one of them."""
 
-import atexit
 import gc
 import os
 import signal
@@ -76,8 +75,7 @@ def guarded(function: Callable[[], Result]) -> Result:
 
 def main() -> None:
     """The console script."""
-    gc.set_threshold(50_000)  # libraries make many objects as they start, of which none goes,
-    atexit.register(gc.freeze)  # and at the end nothing is to be looked through once more
+    gc.set_threshold(50_000)  # libraries make many objects as they start, of which none goes
     console.fit()
     files.withhold()
     # A shell that is no terminal's starts its background jobs with SIGINT ignored, and children inherit that: neither
