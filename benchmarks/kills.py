@@ -132,6 +132,8 @@ class Finished(Shop):
     def put_back(self, name: str) -> None:
         """As `Shop`."""
         super().put_back("finished")
+        # what DVC remembers of files by inode and time is of copies that are gone
+        shutil.rmtree(self.folder.with_name("dvc"), ignore_errors=True)
         stage = name.removeprefix("before ")
         if stage == name:
             return
