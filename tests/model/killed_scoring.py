@@ -15,7 +15,10 @@ from killing import killed
 
 SIZE = 64
 """Sequences of a partition: seven of them."""
-WHO = {"model": "next_step", "version": 1}
+MODEL = "next_step"
+WHO = {"model": MODEL, "version": 1}
+ITEMS, ACTIONS = "clickflow_next_step_items", "clickflow_next_step_actions"
+LINES, CURRENT = "clickflow_score_partitions", "clickflow_score_current"
 
 
 def scoring(artefact: Path, store: Path, out: Path | None, *, sql: bool, top: int = 5) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
+from clickflow.artefact import export
 from clickflow.heads import HEADS
 from clickflow.models import ensemble, item_features, network, saved
 from clickflow.models.sizes import Sizes
@@ -17,10 +18,12 @@ from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import integrity
 from clickflow.system.moments import HOUR
+from clickflow.system.paths import Paths
 from clickflow.training import associations
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS, KNOWN, MAX_LENGTH = 40, 36, 8
+Made = tuple[Path, Path]
 EVERY_FEATURE = ("action", "hour", "weekday", "gap", "since_start", "price", "category")
 
 
@@ -106,3 +109,12 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
     saved.save(made, folder, {"data_sha256": card.sha256, "seed": seed})
     integrity.seal(folder)
     return made.eval()  # type: ignore[return-value]
+
+
+def exported(folder: Path, name: str = "next_step") -> Made:
+    """The folders of an artefact, and of the store it was made from."""
+    paths = Paths(folder)
+    shop(paths.sequences("session"))
+    trained(paths.trained(name), paths.sequences("session"), spec())
+    export.run(load(ROOT / "params.yaml"), paths, name)
+    return paths.exported(name), paths.sequences("session")

@@ -9,30 +9,19 @@ from typing import Any
 
 import duckdb
 import pytest
-from killed_scoring import SIZE, scoring
+from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, SIZE, scoring
 from pyarrow import parquet
-from small_models import shop, spec, trained
+from small_models import Made, exported
 
-from clickflow.artefact import export
-from clickflow.params.file import load as load_params
 from clickflow.params.score import Score
 from clickflow.serving import batch, duckdb_dialect, score_database, tables
 from clickflow.system.errors import ClickflowError
-from clickflow.system.paths import Paths
-
-ITEMS, ACTIONS = "clickflow_next_step_items", "clickflow_next_step_actions"
-LINES, CURRENT = "clickflow_score_partitions", "clickflow_score_current"
-Made = tuple[Path, Path]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The folders of an artefact, and of the store it was made from."""
-    paths = Paths(tmp_path_factory.mktemp("shop"))
-    shop(paths.sequences("session"))
-    trained(paths.trained("next_step"), paths.sequences("session"), spec())
-    export.run(load_params(root / "params.yaml"), paths, "next_step")
-    return paths.exported("next_step"), paths.sequences("session")
+    return exported(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +124,19 @@ def test_no_byte_of_a_forgotten_person_stays_in_the_file(made: Made, database: P
     assert session.encode() not in b"".join(each.read_bytes() for each in database.parent.glob("*duckdb*"))
     scoring(*made, None, sql=True)  # keys are there still: what was removed is made again, once
     assert len(rows(database)[LINES]) == 7
+
+
+def test_a_file_that_is_written_anew_keeps_its_rights_and_stays_behind_its_link(
+    made: Made, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scoring(*made, None, sql=True)
+    session = rows(database)[ACTIONS][0][2]
+    database.chmod(0o600)
+    link = database.with_name("link.duckdb")
+    link.symlink_to(database)
+    monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"duckdb:///{link}")
+    tables.without(score_database.connect(Score()), Score(), users=(), sessions=(session,), dry=False)
+    assert link.is_symlink()
+    assert database.stat().st_mode & 0o777 == 0o600
+    assert session not in str(rows(database))
+    assert sorted(each.name for each in database.parent.glob("*duckdb*")) == ["link.duckdb", "scores.duckdb"]

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from killed_scoring import SIZE, WHO, scoring
+from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, MODEL, SIZE, WHO, scoring
 from pyarrow import parquet
-from small_models import shop, spec, trained
+from small_models import Made, exported
 
-from clickflow.artefact import export
 from clickflow.artefact.artefact import load
 from clickflow.params.file import load as load_params
 from clickflow.params.score import Score
@@ -24,22 +23,12 @@ from clickflow.serving import batch, folder, score_database, tables
 from clickflow.serving.partitions import Batch
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import read_json, sha256_folder
-from clickflow.system.paths import Paths
-
-MODEL = "next_step"
-ITEMS, ACTIONS = "clickflow_next_step_items", "clickflow_next_step_actions"
-LINES, CURRENT = "clickflow_score_partitions", "clickflow_score_current"
-Made = tuple[Path, Path]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The folders of an artefact, and of the store it was made from."""
-    paths = Paths(tmp_path_factory.mktemp("shop"))
-    shop(paths.sequences("session"))
-    trained(paths.trained(MODEL), paths.sequences("session"), spec())
-    export.run(load_params(root / "params.yaml"), paths, MODEL)
-    return paths.exported(MODEL), paths.sequences("session")
+    return exported(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(autouse=True)

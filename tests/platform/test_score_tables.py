@@ -16,21 +16,15 @@ from pyarrow import parquet
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
 import postgres_server
-from killed_scoring import SIZE, scoring, statements
-from small_models import shop, spec, trained
+from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, SIZE, scoring, statements
+from small_models import Made, exported
 
-from clickflow.artefact import export
-from clickflow.params.file import load as load_params
 from clickflow.params.score import Score
 from clickflow.serving import batch, score_database, tables
 from clickflow.system.errors import ClickflowError, UsageError
-from clickflow.system.paths import Paths
 from killing import killed
 
 pytestmark = pytest.mark.platform
-ITEMS, ACTIONS = "clickflow_next_step_items", "clickflow_next_step_actions"
-LINES, CURRENT = "clickflow_score_partitions", "clickflow_score_current"
-Made = tuple[Path, Path]
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +34,9 @@ def server() -> Iterator[postgres_server.Server]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The folders of an artefact, and of the store it was made from."""
-    paths = Paths(tmp_path_factory.mktemp("shop"))
-    shop(paths.sequences("session"))
-    trained(paths.trained("next_step"), paths.sequences("session"), spec())
-    export.run(load_params(root / "params.yaml"), paths, "next_step")
-    return paths.exported("next_step"), paths.sequences("session")
+    return exported(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(autouse=True)

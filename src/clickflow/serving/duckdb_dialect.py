@@ -4,8 +4,8 @@ A file of DuckDB is one process's at a time: who finds it taken waits, up to `WA
 transaction.
 """
 
-import os
 import random
+import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import base as postgresql
 from sqlalchemy.engine import default
 from sqlalchemy.sql import compiler
+
+from clickflow.system import files
 
 WAIT = 60.0
 """Seconds that another process is waited for."""
@@ -195,20 +197,18 @@ class DuckDB(default.DefaultDialect):
 
 def written_anew(engine: sa.Engine) -> None:
     """The file without the bytes of what was deleted, which DuckDB keeps; nobody else has it meanwhile."""
-    file = Path(str(engine.url.database))
-    fresh = file.with_name(f".{file.name}.{os.getpid()}.new")
-    fresh.unlink(missing_ok=True)
+    file = Path(str(engine.url.database)).resolve()
     connection = opened(str(file))
     try:
-        name = connection.own.execute("SELECT current_database()").fetchone()[0].replace('"', '""')
-        quoted = str(fresh).replace("'", "''")
-        connection.own.execute(f"ATTACH '{quoted}' AS clickflow_fresh")
-        connection.own.execute(f'COPY FROM DATABASE "{name}" TO clickflow_fresh')
-        connection.own.execute("DETACH clickflow_fresh")
-        connection.own.execute("CHECKPOINT")
-        fresh.replace(file)
+        with files.whole(file) as fresh:
+            name = connection.own.execute("SELECT current_database()").fetchone()[0].replace('"', '""')
+            quoted = str(fresh).replace("'", "''")
+            connection.own.execute(f"ATTACH '{quoted}' AS clickflow_fresh")
+            connection.own.execute(f'COPY FROM DATABASE "{name}" TO clickflow_fresh')
+            connection.own.execute("DETACH clickflow_fresh")
+            connection.own.execute("CHECKPOINT")
+            shutil.copymode(file, fresh)
     except duckdb.Error as error:  # as SQLAlchemy raises those of its own statements
         raise sa.exc.DBAPIError.instance("", None, error, duckdb.Error, hide_parameters=True) from error
     finally:
         connection.close()
-        fresh.unlink(missing_ok=True)
