@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,27 @@ def test_the_death_of_one_is_said() -> None:
         process_group(2, "cpu", die) as group,
     ):
         work(plain(), group)
+
+
+def end(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_that_dies_on_its_way_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clickflow.training.distributed._member", end)
+    with pytest.raises(ClickflowError, match=r"a training process has died: .*-9"), process_group(2, "cpu", die):
+        pass
+
+
+def test_after_a_group_that_never_came_about_the_next_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch numbers its groups; these processes met under two numbers, and waited for half an hour."""
+    with monkeypatch.context() as patch:
+        patch.setattr("clickflow.training.distributed.PATIENCE", timedelta(milliseconds=1))
+        patch.setattr("clickflow.training.distributed._await", lambda *_: None)
+        patch.setattr("clickflow.training.distributed._member", end)
+        with pytest.raises(ClickflowError, match="a training process has died"), process_group(2, "cpu", die):
+            pass
+    together(2, (plain(), {}))
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 4, reason="there are so many GPUs")

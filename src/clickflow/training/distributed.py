@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +81,17 @@ def process_group(processes: int, kind: str, work: Callable[[ProcessGroup], Any]
     context = get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="clickflow-training-") as folder:
         meeting = str(Path(folder) / "meeting")
+        ready, arrival = context.Pipe(duplex=False)
         others = [
-            context.Process(target=_member, args=(ProcessGroup(rank, processes), kind, meeting, work), daemon=True)
+            context.Process(
+                target=_member, args=(ProcessGroup(rank, processes), kind, meeting, arrival, work), daemon=True
+            )
             for rank in range(1, processes)
         ]
         for other in others:
             other.start()
         try:
+            _await(others, ready)
             _join(ProcessGroup(0, processes), kind, meeting)
             yield ProcessGroup(0, processes)
             for other in others:
@@ -102,17 +108,33 @@ def process_group(processes: int, kind: str, work: Callable[[ProcessGroup], Any]
                 next_step="see whether memory ran out (fewer training.processes need less), then run it again",
             ) from error
         finally:
-            if distributed.is_initialized():
-                distributed.destroy_process_group()
+            # torch numbers groups, and counts one that never came about: the next one's processes would wait for each
+            # other under two numbers. To destroy a group sets that back, so there must be one.
+            if not distributed.is_initialized():
+                distributed.init_process_group("gloo", init_method=f"file://{meeting}-alone", rank=0, world_size=1)
+            distributed.destroy_process_group()
             for other in others:
                 other.terminate()
                 other.join()
 
 
-def _member(group: ProcessGroup, kind: str, meeting: str, work: Callable[[ProcessGroup], Any]) -> None:
+def _await(others: Sequence[SpawnProcess], ready: Connection) -> None:
+    """Until all others are about to join. torch would wait `PATIENCE` for one that has died on its way there."""
+    coming = len(others)
+    while coming:
+        if ready not in wait([ready, *(other.sentinel for other in others)]):
+            raise RuntimeError("one of the others has ended")
+        ready.recv()
+        coming -= 1
+
+
+def _member(
+    group: ProcessGroup, kind: str, meeting: str, arrival: Connection, work: Callable[[ProcessGroup], Any]
+) -> None:
     """What another process does. It has nothing to say: what goes wrong goes wrong in the first one too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first, which ends the others
     try:
+        arrival.send(group.rank)
         _join(group, kind, meeting)
         work(group)
     except (ClickflowError, RuntimeError):
