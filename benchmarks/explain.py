@@ -12,15 +12,16 @@ the planted one (of a purchase: above .45); `first_of_answered`: the share among
 would give. `twice`: the cause stands in the history twice, so that each step covers for the other: how often one of
 them is the first of the single steps, and how often all that is named first holds both.
 
-`speed`: milliseconds of an explanation of a history of 50 steps by an untrained network of so many items (weights do
-not matter to the time): median, 90th, 95th and 99th percentile of `--rounds`, with `--threads` threads, and the
-processor time of all threads, which a busy machine changes less.
+`speed`: milliseconds of an explanation of a history of 50 steps by an untrained network of so many items, or by an
+`--ensemble` (weights do not matter to the time): median, 90th, 95th and 99th percentile of `--rounds`, with `--threads`
+threads, and the processor time of all threads, which a busy machine changes less.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -191,8 +192,17 @@ def planted(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return found
 
 
-def untrained(folder: Path, items: int, units: int, seed: int) -> Served:
-    """A network of the shipped params with random weights."""
+def untrained(
+    folder: Path,
+    items: int,
+    units: int,
+    seed: int,
+    change: Callable[[Any], object] = lambda _: None,
+    kinds: tuple[Any, ...] = (),
+) -> Served:
+    """A network of the shipped params with random weights, or an ensemble of encoders of such `kinds`; `change`: what
+    is done to it before it is exported.
+    """
     import torch
 
     from clickflow.models import ensemble, saved
@@ -210,7 +220,7 @@ def untrained(folder: Path, items: int, units: int, seed: int) -> Served:
     card = write_store(store, {"train": part, "valid": {"offsets": part["offsets"][:9], "item": part["item"][:400]}})
     params = load(ROOT / "params.yaml")
     model = params.models["next_step"]
-    model = replace(model, encoder=replace(model.encoder, units=units))
+    model = replace(model, encoder=replace(model.encoder, units=units), ensemble=kinds)
     torch.manual_seed(seed)
     made = ensemble.build(
         model,
@@ -223,6 +233,7 @@ def untrained(folder: Path, items: int, units: int, seed: int) -> Served:
             associations=associations.count(open_split(store, "train"), card.known)[0],
         ),
     )
+    change(made)
     paths.trained("m").mkdir(parents=True)
     saved.save(made, paths.trained("m"), {"data_sha256": card.sha256, "seed": seed})
     integrity.seal(paths.trained("m"))
@@ -279,6 +290,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30, help="of training, at most")
     parser.add_argument("--items", default="10000,100000", help="of the networks that are timed; empty: none")
     parser.add_argument("--units", type=int, default=128)
+    parser.add_argument("--ensemble", default="", metavar="KIND,KIND", help="time an ensemble of such encoders")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--no-planted", action="store_true")
@@ -295,7 +307,8 @@ def main() -> None:
         threadpool_limits(1)  # as in a server
         result["speed"] = {}
         for size in sizes:
-            model = untrained(folder / f"items{size}", size, asked.units, asked.seed)
+            kinds = tuple(kind for kind in asked.ensemble.split(",") if kind)
+            model = untrained(folder / f"items{size}", size, asked.units, asked.seed, kinds=kinds)
             fast = Served.of("m", 1, model.artefact.folder, threads=asked.threads)
             result["speed"][str(size)] = speed(fast, asked.rounds, asked.seed)
     hand_out(result | {"versions": versions("torch", "onnxruntime", "numpy")}, file)

@@ -25,21 +25,23 @@ from clickflow.online import near
 from clickflow.online.table import Table
 from clickflow.sequences.indexes import FIRST_ITEM
 
-UNITS, LOUD, SPREAD, ASKED, BEST = 128, 10, 0.8, 128, 20
+UNITS, LOUD, SPREAD, ASKED, BEST, SIZE = 128, 10, 0.8, 128, 20, 100
 
 
-def drawn(items: int, *, near_each_other: bool, seed: int) -> tuple[Any, Any]:
-    """Vectors of items, and of twice `ASKED` questions."""
+def drawn(
+    items: int, *, near_each_other: bool, seed: int, size: int = SIZE, units: int = UNITS, asked: int = 2 * ASKED
+) -> tuple[Any, Any]:
+    """Vectors of items, and of `asked` questions; `size`: of a neighbourhood, about."""
     draw = np.random.default_rng(seed)
-    middles = draw.standard_normal((max(items // 100, 50), UNITS)).astype(np.float32)
+    middles = draw.standard_normal((max(items // size, 50), units)).astype(np.float32)
 
     def some(count: int, length: float) -> Any:
-        found = SPREAD * draw.standard_normal((count, UNITS)).astype(np.float32)
+        found = SPREAD * draw.standard_normal((count, units)).astype(np.float32)
         if near_each_other:
             found += middles[draw.integers(0, len(middles), count)]
         return found * (length / np.linalg.norm(found, axis=1, keepdims=True))
 
-    return some(items, 1), some(2 * ASKED, LOUD)
+    return some(items, 1), some(asked, LOUD)
 
 
 def taken(best: Callable[[Any, int], Any], queries: Any, together: int, rounds: int) -> float:

@@ -19,6 +19,13 @@ where these differ, others were at work, and latencies are to be read as ratios.
 processes, and the generator, took of the processor for a request, which others change less: two cores can give no more
 than 2,000 ms a second. Requests go out by a Poisson process whatever the server does, so that time in the queue counts.
 
+`--neighbourhoods SIZE`: an untrained network's items lie anywhere, which no index can use. So they are laid in
+neighbourhoods of about so many, as benchmarks/index.py lays them, and the recurrent layer and its readout are set to
+say mostly what the last step's item was, so that questions lie among them, as those of a trained network do.
+`--index exact,approximate` then has both measured, each by a server of its own, one after the other: `index` is what
+the server says of it (`recall` of the best 20, lists read, whether it answers), `recall_of_exact` how many of the 20
+items that the exact server answers are among the 20 of the approximate one, over `COMPARED` questions.
+
 `--soak`: so many seconds at half of the aim's rate, with another champion every 20 seconds: errors, memory every 5
 seconds. `--models FOLDER` keeps the models for the next time: that of 1,000,000 items takes minutes to make.
 """
@@ -26,6 +33,7 @@ seconds. `--models FOLDER` keeps the models for the next time: that of 1,000,000
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import re
@@ -61,7 +69,12 @@ DEEPEST = 16
 """Times below the first that no rate is tried."""
 LEAST_ASKED, LONGEST_TRY = 600, 30
 """Requests by which a p99 is judged, and seconds that a try has for them: of 70 the p99 is the slowest."""
+EXACT = "exact"
 SWAP_EVERY, SAMPLE_EVERY = 20.0, 5.0
+KEPT_ON, LOUD_STEP = 0.15, 0.5
+"""Of a planted network: what a state keeps of the one before, about, and the factor of an item's vector in it."""
+COMPARED = 200
+"""Questions by which what an index answers is held against all scores."""
 SERVED_BY_MLFLOW = """
 import json
 
@@ -93,15 +106,42 @@ def progress(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def two_versions(folder: Path, items: int, units: int, seed: int) -> list[Path]:
+def plant(network: Any, size: int, seed: int) -> None:
+    """Lay a network's items in neighbourhoods of about `size`, and let it say mostly what the last item was."""
+    import torch
+    from index import drawn
+
+    rows, units = network.items.shape
+    assert isinstance(network.encoder.recurrent, torch.nn.GRU), "the shipped params have another encoder now"
+    layer: Any = network.encoder.recurrent
+    readout = network.encoder.readout
+    with torch.no_grad():
+        network.items.copy_(torch.from_numpy(drawn(rows, near_each_other=True, seed=seed, size=size, units=units)[0]))
+        # its gates stand as reset, update, new; the new state is (1 - update) new + update state
+        _, update, new = (slice(at * units, (at + 1) * units) for at in range(3))
+        layer.weight_ih_l0[new] = 0
+        layer.weight_ih_l0[new, :units] = LOUD_STEP * torch.eye(units)
+        layer.bias_ih_l0[update] += logit(KEPT_ON)
+        readout.weight[:, :units] += torch.eye(units)
+
+
+def logit(share: float) -> float:
+    """What a sigmoid makes that share of."""
+    return math.log(share / (1 - share))
+
+
+def two_versions(folder: Path, items: int, asked: argparse.Namespace) -> list[Path]:
     """The artefact of an untrained network and another that differs in its hash alone."""
-    first, second = folder / f"{items}-{units}-{seed}", folder / f"{items}-{units}-{seed}-again"
+    units, seed, size = asked.units, asked.seed, asked.neighbourhoods
+    name = f"{items}-{units}-{seed}" + (f"-by{size}" if size else "")
+    first, second = folder / name, folder / f"{name}-again"
     if not (second / CARD).is_file():
         from explain import untrained
 
         progress(f"{items:,} items: making a network")
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = untrained(Path(scratch), items, units, seed).artefact.folder
+            change = partial(plant, size=size, seed=seed) if size else lambda _: None
+            made = untrained(Path(scratch), items, units, seed, change).artefact.folder
             shutil.copytree(made, first, dirs_exist_ok=True)
         import onnx
 
@@ -290,6 +330,24 @@ def swapped(shop: Shop, ask: Ask, body: str, rate: float, seconds: float) -> dic
     return {"seconds": took, "under_load": found}
 
 
+def fetched(url: str, body: str | None = None) -> Any:
+    """What a server answers."""
+    asked = Request(url, body.encode() if body else None, {"Content-Type": "application/json"})
+    return json.loads(build_opener(ProxyHandler({})).open(asked, timeout=30).read())
+
+
+def about_index(shop: Shop) -> Any:
+    """What a server says of its index of items; None: it has none."""
+    (model,) = (each for each in fetched(f"{shop.url}/v1/models")["models"] if each["model"] == NAME)
+    return model.get("index")
+
+
+def named(shop: Shop, bodies: list[str]) -> list[set[str]]:
+    """The items that it answers to some questions."""
+    answers = (fetched(f"{shop.url}/v1/recommend", body) for body in bodies[:COMPARED])
+    return [{item["item"] for item in answer["items"]} for answer in answers]
+
+
 def soaked(shop: Shop, bodies: list[str], rate: float, seconds: float) -> dict[str, Any]:
     """A long load with swaps: errors, and memory as it goes."""
     stop, memory, swaps = threading.Event(), list[float](), [0]
@@ -371,16 +429,17 @@ def machine() -> dict[str, float]:
     return {"by_clock": wall, "processor": own, "load_average": round(os.getloadavg()[0], 1)}
 
 
-def measured(asked: argparse.Namespace, folder: Path, items: int, aim: tuple[float, float]) -> dict[str, Any]:
-    """All of one number of items."""
-    rate, p99 = aim
-    kept = asked.models or folder
-    made = two_versions(kept, items, asked.units, asked.seed)
+def measured(asked: argparse.Namespace, folder: Path, items: int, index: str, right: list[set[str]]) -> dict[str, Any]:
+    """All of one number of items, by one way to find the best. `right`: what `named` gave of all scores, or, of these
+    themselves, where that goes.
+    """
+    rate, p99 = asked.aims.get(items, (100.0, 25.0))
+    made = two_versions(asked.models or folder, items, asked)
     visits = histories(items, asked.seed)
     bodies = [json.dumps({"history": visit, "k": K}) for visit in visits]
-    place = folder / f"shop{items}"
+    place = folder / f"shop{items}{index}"
     place.mkdir()
-    shop = Shop.made(place, made, asked.serve)
+    shop = Shop.made(place, made, asked.serve | ({} if index == EXACT else {"index": index}))
 
     def easy() -> float:
         """A rate that is no overload, also where others are at work."""
@@ -401,13 +460,21 @@ def measured(asked: argparse.Namespace, folder: Path, items: int, aim: tuple[flo
     try:
         ask(rate=0, seconds=min(2.0, asked.seconds))
         result["memory_mb"] = shop.memory()
+        if index == EXACT:
+            right += named(shop, bodies) if len(asked.index) > 1 else []
+        else:
+            result["index"] = about_index(shop)
+            progress(f"{items:,} items: index: {json.dumps(result['index'])}")
+            if right:
+                both = [len(one & other) / K for one, other in zip(right, named(shop, bodies), strict=True)]
+                result["recall_of_exact"] = round(sum(both) / len(both), 4)
         for name, step in steps.items():
-            progress(f"{items:,} items: {name}")
+            progress(f"{items:,} items, {index}: {name}")
             result[name] = step(ask)
         result["memory_after_mb"] = shop.memory()
     finally:
         shop.stop()
-    if asked.mlflow:
+    if asked.mlflow and index == EXACT:
         progress(f"{items:,} items: mlflow models serve")
         result["mlflow"] = beside(asked, place, made[0], visits, p99)
         if "skipped" not in result["mlflow"]:
@@ -438,6 +505,12 @@ def main() -> None:
         "--aims", type=aims, default="10000=1500@10,100000=1500@10,1000000=500@25", metavar="ITEMS=RATE@MS,..."
     )
     parser.add_argument(
+        "--neighbourhoods", type=int, default=0, metavar="SIZE", help="lay items in such, about so many each; 0: none"
+    )
+    parser.add_argument(
+        "--index", type=lambda text: text.split(","), default=EXACT, metavar="exact,approximate", help="serve.index"
+    )
+    parser.add_argument(
         "--serve", type=json.loads, default="{}", metavar="JSON", help="values of section serve of params.yaml"
     )
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="where models are kept, and taken from")
@@ -448,6 +521,8 @@ def main() -> None:
     file = asked.json.resolve() if asked.json else None
     if asked.seconds > 60:
         parser.error("--seconds: at most 60 a step")
+    if not {EXACT, "approximate"} >= set(asked.index):
+        parser.error("--index: exact, approximate, or both")
     if asked.models:
         asked.models = asked.models.resolve()
         asked.models.mkdir(parents=True, exist_ok=True)
@@ -455,10 +530,12 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "serving", "settings": shown, "items": {}}
     with tempfile.TemporaryDirectory(prefix="clickflow-serving-") as scratch:
         for size in (int(each) for each in asked.items.split(",")):
-            aim = asked.aims.get(size, (100.0, 25.0))
-            result["items"][str(size)] = measured(asked, Path(scratch), size, aim)
-            if file:  # what is known so far is kept, whatever comes
-                file.write_text(json.dumps(result, indent=2) + "\n")
+            right: list[set[str]] = []
+            for index in asked.index:
+                name = str(size) if index == EXACT else f"{size} {index}"
+                result["items"][name] = measured(asked, Path(scratch), size, index, right)
+                if file:  # what is known so far is kept, whatever comes
+                    file.write_text(json.dumps(result, indent=2) + "\n")
     hand_out(result | {"versions": versions("onnxruntime", "numpy", "granian", "starlette", "mlflow")}, file)
 
 

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.platform
 SMALL = [
     "integrity --events 20000 --flips 1",
     "prepare --events 100000",
+    "serving --items 20200 --units 16 --seconds 1 --search 1 --aims 20200=20@2000 --neighbourhoods 100 "
+    "--index exact,approximate --no-mlflow",
     "simulate --sizes 20000 --formats csv --repeat 1",
     "training_speed --items 2000",
     "validate --events 20000",
