@@ -1,6 +1,7 @@
 """The quick way to the best items gives what the straightforward one gives: all scores, sorted."""
 
 import asyncio
+import json
 import shutil
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import online_shop
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -57,6 +59,25 @@ def test_a_table_has_the_best_rows_and_the_weight_of_all(loudness: float) -> Non
         assert np.sort(scores[k])[-20] == pytest.approx(least, abs=1e-4)
         assert np.allclose(scores[k], row[rows[k]], atol=1e-4)
         assert total[k] == pytest.approx(np.logaddexp.reduce(row), abs=5e-4)
+
+
+def test_items_are_scored_block_by_block(tmp_path: Path) -> None:
+    """onnxruntime first made the weights of all blocks, and kept their scores until it looked for maxima."""
+    vectors = np.random.default_rng(0).standard_normal((3 * table.BLOCK, 8)).astype(np.float32)
+    held: dict[str, Any] = {}
+    graph = table.eight_bits(vectors, FIRST_ITEM, "t", lambda name, *how: held.setdefault(name, np.empty(*how)))
+    blocks = dict(table._blocks(held["t.rows"], held["t.step"]))
+    options = table._session(graph, blocks, 1).get_session_options()
+    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "run")
+    options.add_external_initializers(
+        list(blocks), [onnxruntime.OrtValue.ortvalue_from_numpy(each) for each in blocks.values()]
+    )
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session.run(None, {"query": np.ones((2, 8), np.uint8), "scale": np.ones((2, 1, 1), np.float32)})
+    nodes = [each for each in json.loads(Path(session.end_profiling()).read_text()) if each["cat"] == "Node"]
+    run = [each["args"]["op_name"] for each in sorted(nodes, key=lambda each: each["ts"]) if "kernel" in each["name"]]
+    products = [place for place, name in enumerate(run) if name == "MatMulIntegerToFloat"]
+    assert max(run.index("Exp"), run.index("ReduceMax")) < products[1]
 
 
 @pytest.mark.parametrize("choices", KINDS)

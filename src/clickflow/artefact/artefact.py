@@ -247,10 +247,16 @@ def model_file(folder: Path) -> Path:
 
 
 def open_session(
-    model: bytes, *, threads: int = 0, where: Path, held: Mapping[str, npt.NDArray[Any]] | None = None
+    model: bytes,
+    *,
+    threads: int = 0,
+    where: Path,
+    held: Mapping[str, npt.NDArray[Any]] | None = None,
+    in_order: bool = False,
 ) -> Any:
     """An onnxruntime session on the CPU. `held`: the constants of the model that lie elsewhere; they have to stay as
-    long as the session. Raises DataError where the bytes are no ONNX model.
+    long as the session. `in_order`: nodes are run as they stand in the graph. Raises DataError where the bytes are
+    no ONNX model.
     """
     import onnxruntime
 
@@ -260,6 +266,8 @@ def open_session(
     options.log_severity_level = 3
     # threads that spin while they wait take the processor from every other process
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if in_order:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     if held:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(each) for each in held.values()]
         options.add_external_initializers(list(held), values)

@@ -270,4 +270,5 @@ def _elsewhere(name: str, array: npt.NDArray[Any]) -> Any:
 def _session(graph: bytes, held: Mapping[str, Any], threads: int) -> Any:
     from clickflow.artefact.artefact import open_session
 
-    return open_session(graph, threads=threads, where=Path("the table of items"), held=held)
+    # block by block: by itself onnxruntime keeps the scores of all blocks until it has all weights
+    return open_session(graph, threads=threads, where=Path("the table of items"), held=held, in_order=True)
