@@ -1,7 +1,6 @@
 """Forecasts of many series: what must hold of every method and of the preset."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from clickflow.forecasting import ensemble, scores
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
-from clickflow.system.errors import DataError
 
 HORIZON = 4
 
@@ -152,21 +150,6 @@ def test_what_was_never_sold_is_forecast_as_nothing(known: Panel, preset: ensemb
     np.testing.assert_array_equal(preset.forecast(replace(known, values=values))[1], 0)
 
 
-def test_the_benchmark_refuses_a_file_without_a_sale(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(root / "benchmarks")
-    import demand
-
-    file = tmp_path / "zeros.csv"
-    zeros = "series_id,date,units\n" + "".join(f"NA,2025-01-{day:02},0\n" for day in range(1, 31))
-    file.write_text(zeros)
-    with pytest.raises(DataError, match="holds no sale"):
-        demand.read(file, "day")
-    file.write_text(zeros + "007,2025-01-30,3\n", encoding="utf-8-sig")
-    assert demand.read(file, "day").ids == ("007", "NA")
-
-
 def test_a_preset_of_whole_units_says_whole_medians_and_is_in_order(known: Panel, preset: ensemble.Preset) -> None:
     made = preset.forecast(known)
     apart = np.abs(made[..., 2:] - np.round(made[..., 2:]))
@@ -187,3 +170,30 @@ def test_a_level_without_its_season_is_whole_in_order_and_finds_the_season() -> 
     values = 50 + 30 * np.sin(np.arange(120) * 2 * np.pi / 7)[None] + np.random.default_rng(0).normal(0, 1, (4, 120))
     made = seasonal_level(Panel(values[:, :106], "day", np.datetime64("2025-01-01")), 14)
     assert np.abs(made[..., 2] - values[:, 106:]).mean() < 5
+
+
+def test_one_order_of_a_million_does_not_move_the_preset_by_more_than_a_large_one() -> None:
+    plain, large, huge = shop(periods=90), shop(periods=90), shop(periods=90)
+    large.values[0, 80], huge.values[0, 80] = 200, 1e6
+    answers = [ensemble.fit(each, HORIZON).forecast(each) for each in (plain, large, huge)]
+    assert answers[2][0, :, 2].max() < 4 * answers[0][0, :, 2].max()
+    np.testing.assert_allclose(answers[2], answers[1], rtol=0.5, atol=2)
+    changed = ensemble.tamed(huge).values - np.where(np.isnan(huge.values), 0, huge.values)
+    assert np.flatnonzero(changed < 0).tolist() == [80]
+    np.testing.assert_array_equal(ensemble.tamed(plain).values, plain.values)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_units_may_be_grams_or_tons(known: Panel, unit: float) -> None:
+    halves = replace(known, values=known.values + 0.5)
+    other = replace(halves, values=halves.values * unit)
+    made, also = (ensemble.fit(each, HORIZON).forecast(each) for each in (halves, other))
+    assert np.abs(also / unit - made).mean() < 0.05 * made.mean()
+
+
+def test_a_backtest_at_which_no_series_runs_is_none() -> None:
+    values = np.full((2, 90), 5.0)
+    values[0, 60:], values[1, :80] = np.nan, np.nan
+    relay = Panel(values, "day", np.datetime64("2025-01-01"))
+    assert all(len(relay.running(at)) for at in ensemble.backtests(relay, HORIZON))
+    assert np.isfinite(ensemble.fit(relay, HORIZON).forecast(relay.rows(np.array([1])))).all()

@@ -107,6 +107,14 @@ OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1
 """A tenth on either side; less where the weights, chosen on the same values, fit them closer than the next ones."""
 TENTH = 0.1
 """Of few units, whose noise is not fitted by weights."""
+SPIKE = 10.0
+"""Values of a series more times its usual largest one than this are read as so much: one order of a million would else
+be half of what some method forecasts, and so of the mixture.
+"""
+USUAL_LARGEST = 0.95
+"""Share of a series' sales that are no larger than its usual largest one."""
+FEW_SALES = 5
+"""Sales of a series from which on it has one."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,8 @@ class Preset:
     network: Gru | None = None
     linear: Linear | None = None
     counts: Counts | None = None
+    unit: float = 1.0
+    """What is one to the methods: less than 1 where usual sales are (`unit_of`)."""
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`: mean, then `LEVELS`; ordered, and none negative."""
@@ -135,7 +145,8 @@ class Preset:
 
     def each(self, known: Panel) -> Array:
         """What each method forecasts, [k, s, h, 4]."""
-        return candidates(known, self.horizon, (self.model, self.linear, self.network), self.counts, self.methods)
+        learned, read = (self.model, self.linear, self.network), tamed(known, self.unit)
+        return candidates(read, self.horizon, learned, self.counts, self.methods) * self.unit
 
     def mix(self, known: Panel, forecasts: Array) -> Array:
         """The methods' forecasts [k, s, h, 4] of `known` to one."""
@@ -159,6 +170,24 @@ def groups(known: Panel) -> Array:
 def whole_units(known: Panel) -> bool:
     """Whether all units are whole."""
     return not np.nansum(np.abs(known.values - np.round(known.values)))
+
+
+def tamed(known: Panel, unit: float = 1.0) -> Panel:
+    """As the methods read it: no value above `SPIKE` times the usual largest one of its series, and in `unit`s."""
+    sold = np.sort(np.where(known.values > 0, known.values, np.inf), 1)
+    count = (known.values > 0).sum(1)
+    at = (USUAL_LARGEST * np.maximum(count - 1, 0)).astype(np.int64)
+    usual = np.where(count >= FEW_SALES, sold[np.arange(len(sold)), at], np.inf)
+    return replace(known, values=np.minimum(known.values, SPIKE * usual[:, None]) / unit)
+
+
+def unit_of(known: Panel) -> float:
+    """1, or the power of ten by which usual sales that are smaller are ten or more: what methods do not tell from
+    nothing is no matter of kilograms or tons.
+    """
+    sold = known.values[known.values > 0]
+    usual = float(np.median(sold)) if len(sold) else 1.0
+    return 1.0 if usual >= 1 else float(10.0 ** (np.floor(np.log10(usual)) - 1))
 
 
 def rounded(forecast: Array) -> Array:
@@ -192,6 +221,8 @@ def candidates(known: Panel, horizon: int, learned: Learned, about: Counts | Non
 
 def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> Preset:
     """Choose weights and spread at the last origins of `known`, and train on all of it; a `network` too, or not."""
+    whole, unit = whole_units(known), unit_of(known)
+    known = tamed(known, unit)
 
     def learn(panel: Panel) -> tuple[Learned, Counts | None]:
         held = lags(panel)
@@ -216,7 +247,6 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
     half, power = ALONE[known.step]
     several = apart**power / (apart**power + half**power)
-    whole = whole_units(known)
     tried = [_backtest(known, origin, horizon, early, then if about else None, methods) for origin in origins]
     if not seasons:  # what is a short series then, and is none now, is of the group of now
         tried = [(*each[:2], groups(known)[known.running(at)]) for each, at in zip(tried, origins, strict=True)]
@@ -235,7 +265,7 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
         wide = believed(apart, known.step, small) if seasons or small else np.zeros(2)
         factors = np.concatenate([FACTORS, NEAR_ONE]) if small else FACTORS
         spread[group] = fit_spread(actual, mix, wide, TENTH if small else OUTSIDE[group], factors)
-    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole, net, line, about)
+    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole, net, line, about, unit)
 
 
 def few(mix: Array) -> bool:
@@ -265,7 +295,8 @@ def backtests(known: Panel, horizon: int, *, seasons: bool = True) -> list[int]:
     share, of = BEFORE[known.step]
     room = last - max(least, known.periods * share // of)
     apart = min(max(room // (BACKTESTS - 1), 1), horizon)
-    return sorted(at for number in range(BACKTESTS) if (at := last - number * apart) >= least)
+    at = (last - number * apart for number in range(BACKTESTS))
+    return sorted(origin for origin in at if origin >= least and len(known.running(origin)))
 
 
 def _both(late: Learned, early: Learned) -> Learned:

@@ -134,6 +134,7 @@ class Forecaster:
             "weights": {name: each.tolist() for name, each in preset.weights.items()},
             "spread": {name: each.tolist() for name, each in preset.spread.items()},
             "whole": preset.whole,
+            "unit": preset.unit,
             "shared": {
                 **vars(preset.shared),
                 "start": str(preset.shared.start),
@@ -183,7 +184,19 @@ def loads(content: bytes) -> Forecaster:
     )
     network, linear = Gru(gru, horizon, shared) if gru else None, Linear(line, horizon, shared) if line else None
     counts = Counts(about, shared) if about else None
-    preset = Preset(methods, weights, spread, model, horizon, shared, bool(raw["whole"]), network, linear, counts)
+    preset = Preset(
+        methods,
+        weights,
+        spread,
+        model,
+        horizon,
+        shared,
+        bool(raw["whole"]),
+        network,
+        linear,
+        counts,
+        float(raw.get("unit", 1.0)),
+    )
     calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
     kin = {int(of): np.array(each, np.float64) for of, each in raw["kin"].items()}
     return Forecaster(preset, raw["step"], str(raw["column"]), calibration, kin)
