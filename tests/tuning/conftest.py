@@ -66,6 +66,13 @@ def quick(_warm: warm.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "PROGRAM", (sys.executable, "-c", _warm.ask(TRIAL)))
 
 
+@pytest.fixture
+def small(_warm: warm.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such trials, of which none may have more than 40 GB."""
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, 2 * (40 << 30,)){TRIAL}"
+    monkeypatch.setattr(search, "PROGRAM", (sys.executable, "-c", _warm.ask(limited)))
+
+
 Shop = Callable[..., Paths]
 
 
