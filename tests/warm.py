@@ -89,8 +89,22 @@ DVC = """
 import dvc.cachemgr, dvc.cli.parser, dvc.data_cloud, dvc.lock, dvc.repo.artifacts, dvc.repo.brancher, dvc.repo.datasets
 import dvc.repo.graph, dvc.repo.index, dvc.repo.metrics, dvc.repo.params, dvc.repo.plots, dvc.repo.reproduce
 import dvc.repo.stage, dvc.repo.trie, dvc.repo.worktree, dvc.rwlock, dvc.scm, dvc.stage.cache, dvc_http, networkx
+import configobj, dulwich.ignore, dulwich.index, dulwich.worktree, dvc.daemon, dvc.repo.open_repo, dvc.utils.strictyaml
+import dvc_data.hashfile.db.local, dvc_data.hashfile.status, dvc_data.index.checkout, dvc_data.index.collect
+import dvc_data.index.fetch, dvc_data.index.push, fsspec.implementations.memory, platformdirs.unix, pyparsing
+import ruamel.yaml
+from dvc.cli.parser import get_main_parser
+get_main_parser()  # kept
 """
-"""What DVC imports."""
+"""What DVC imports, as it starts and at work, and what reads its commands."""
+
+CLICKFLOW = """
+import clickflow.cli, clickflow.registry.champion
+from clickflow.heads import HEADS
+from clickflow.params.file import _adapter
+_adapter(tuple(HEADS))
+"""
+"""What a run's own verbs import, and what checks params."""
 
 AIRFLOW = """
 import airflow.dag_processing.dagbag, airflow.sdk.execution_time.task_runner, airflow.serialization.serialized_objects

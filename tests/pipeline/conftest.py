@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_shop import CHECK, PARAMS, PIPELINE, commit, dvc, git
@@ -14,13 +15,31 @@ import warm
 from clickflow.system import process
 from once import once
 
+VERB = """
+import sys
+for number, name in ((1, "stdout"), (2, "stderr")):  # the server's own may be of another kind
+    setattr(sys, name, open(number, "w", buffering=1, encoding="utf-8", closefd=False))
+from clickflow.cli import main
+main()
+"""
+
 
 @pytest.fixture(scope="session")
 def _dvc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What runs in the test's own process need not import DVC anew for each command."""
-    server = warm.serving(tmp_path_factory, "dvc", warm.DVC)
+    """What runs in the test's own process need not import anew, for each command, DVC and, where the shop's commit
+    brings no code, this repository's `clickflow`.
+    """
+    server = warm.serving(tmp_path_factory, "dvc", warm.DVC + warm.CLICKFLOW)
+    verb, run = server.ask(VERB), process.run
+
+    def asked(command: Sequence[str], *, cwd: Path, **more: Any) -> process.Finished:
+        if command[0] == "clickflow" and not (cwd / "src/clickflow").exists():
+            command = [sys.executable, "-c", verb, *command[1:]]
+        return run(command, cwd=cwd, **more)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "_DVC", server.ask(process._DVC))
+        patch.setattr(process, "run", asked)
         yield
 
 

@@ -1,6 +1,7 @@
 """A small shop of its own: a git and DVC repository whose stages are plain commands, done in milliseconds."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -85,9 +86,10 @@ def git(folder: Path, *words: str) -> str:
 
 
 def dvc(folder: Path, *words: str) -> str:
-    """What `dvc …` says in a folder; by the server, where there is one."""
+    """What `dvc …` says in a folder, and to nobody else; by the server, where there is one."""
     command = [sys.executable, "-c", process._DVC, json.dumps([words])]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    env = {**os.environ, **process.NO_TELEMETRY}
+    return subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True, text=True).stdout
 
 
 def commit(folder: Path, message: str = "more") -> None:

@@ -90,7 +90,8 @@ def test_lock_files_that_a_killed_dvc_left_behind_stop_nobody(shop: Path) -> Non
     blocked = f'{{"write": {{"{shop}/data/events": {{"pid": 999999, "cmd": "dvc repro"}}}}, "read": {{}}}}'
     for left in (blocked, '{"write": {"cut'):
         (locks / "rwlock").write_text(left)
-        done = process.dvc(["repro", "--force", "ingest"], cwd=shop, env=os.environ, say=quiet)
+        env = {**os.environ, **process.NO_TELEMETRY}
+        done = process.dvc(["repro", "--force", "ingest"], cwd=shop, env=env, say=quiet)
         assert done.code == 0, done.tail
 
 
