@@ -1,11 +1,13 @@
 """Which version answers online: the champion of the ledger, or the last good one where that cannot be had."""
 
 import asyncio
+import gc
 import json
 import shutil
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +22,9 @@ from clickflow.online.engine import Engine
 from clickflow.online.history import Question, Step
 from clickflow.online.http.app import app
 from clickflow.online.http.settings import Settings
+from clickflow.online.ranking import Rules
 from clickflow.online.state import Memory
+from clickflow.online.why.explain import explain
 from clickflow.params.file import load
 from clickflow.registry import ledger
 from clickflow.system.errors import ClickflowError, UsageError
@@ -101,6 +105,29 @@ def test_a_new_champion_is_swapped_in_and_back(paths: Paths, artefacts: list[Pat
     crown(paths, artefacts, 1)
     found.refresh()
     assert engine.answer(MODEL, ASKED).rankings["next_item"] == first.rankings["next_item"]
+
+
+def test_a_version_that_is_swapped_out_goes_without_the_collector(paths: Paths, artefacts: list[Path]) -> None:
+    """Which does not look through what was frozen at a swap before: that would hold up who answers."""
+    engine, found = champions(paths)
+    gc.disable()
+    try:
+        for number, other in ((1, 2), (2, 1)):
+            served = engine.current(MODEL)
+            assert served.version == number
+            within, items = Rules(k=3, categories=frozenset({"a"}), price=(0.0, 1e9)), served.items
+            for rules in (Rules(k=3), within, Rules(k=3, exclude_seen=True)):
+                engine.answer(MODEL, ASKED, rules)
+            explain(served, ASKED, "next_item")
+            assert items.said(2) is not None and len(items.shares(None)) == len(items.popular) + 2
+            gone = [weakref.ref(each) for each in (served, served.items, served.artefact.session)]
+            del served, items
+            crown(paths, artefacts, other)
+            found.refresh()
+            assert engine.current(MODEL).version == other
+            assert [each() for each in gone] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_no_request_fails_while_champions_are_swapped_and_rolled_back(paths: Paths, artefacts: list[Path]) -> None:

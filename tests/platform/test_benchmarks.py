@@ -16,6 +16,7 @@ SMALL = [
     "serving --items 20200 --units 16 --seconds 1 --search 1 --aims 20200=20@2000 --neighbourhoods 100 "
     "--index exact,approximate --no-mlflow",
     "simulate --sizes 20000 --formats csv --repeat 1",
+    "swaps --items 2000 --units 16 --swaps 2 --every 3 --rate 5",
     "training_speed --items 2000",
     "validate --events 20000",
     "watch --events 20000 --trials 3 --sizes 50",

@@ -3,7 +3,7 @@
 Nothing is read but the artefact's own folder; numpy and onnxruntime alone are needed once it is loaded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -32,6 +32,8 @@ MEASURED, HOUR_OF_DRAWN = 128, 1_700_000_000_000_000
 """Questions by which an index is measured, and when they are asked."""
 SAID = 1 << 16
 """Items of which what is said of them is kept."""
+PIECE = 1 << 12
+"""Texts that are made of a column at once."""
 FEW, WITHINS = 4096, 32
 """Items that are all scored where no others are allowed; rules on categories and prices of which the items are kept."""
 NO_CATEGORY = 0
@@ -71,18 +73,18 @@ class Items:
 
     def about(self, index: int) -> dict[str, str | None]:
         """Name, brand and category of an item."""
-        own = int(self.category[index])
-        said = {name: self._texts[name][index - FIRST_ITEM].as_py() for name in ("name", "brand")}
-        return {**said, "category": self.categories[own] or None}
+        return _about(self._texts, self.category, self.categories, index)
 
+    # what is kept refers to columns, never to `self`: a version that is swapped out has to go without the collector
     @cached_property
     def said(self) -> Callable[[int], Mapping[str, Any]]:
         """From the index of an item to what is known of it, its price too; kept of those asked latest."""
+        of, prices = partial(_about, self._texts, self.category, self.categories), self.price
 
         @lru_cache(maxsize=SAID)
         def about_of(index: int) -> Mapping[str, Any]:
-            about: dict[str, Any] = {name: text for name, text in self.about(index).items() if text}
-            price = round(float(self.price[index]), 4)  # it is kept in 32 bits: 33.51, not 33.5099983215332
+            about: dict[str, Any] = {name: text for name, text in of(index).items() if text}
+            price = round(float(prices[index]), 4)  # it is kept in 32 bits: 33.51, not 33.5099983215332
             return about if np.isnan(price) else about | {"price": price}
 
         return about_of
@@ -97,18 +99,20 @@ class Items:
         """From categories (None: all), a least and a most price (None: none) to the items of these; kept of those asked
         latest.
         """
+        category, of, price = self.category, self.category_of, self.price
+        items, named = len(self), len(self.categories)
 
         @lru_cache(maxsize=WITHINS)
         def kept(categories: frozenset[str] | None, least: float | None, most: float | None) -> Within:
-            allowed = np.ones(len(self), bool)
+            allowed = np.ones(items, bool)
             if categories is not None:
-                wanted = np.zeros(max(len(self.categories), FIRST_ITEM), bool)
-                wanted[[self.category_of[name] for name in categories if name in self.category_of]] = True
-                allowed = wanted[self.category]
+                wanted = np.zeros(max(named, FIRST_ITEM), bool)
+                wanted[[of[name] for name in categories if name in of]] = True
+                allowed = wanted[category]
             if least is not None:
-                allowed &= self.price >= least
+                allowed &= price >= least
             if most is not None:
-                allowed &= self.price <= most
+                allowed &= price <= most
             allowed[:FIRST_ITEM] = False
             count = int(allowed.sum())
             return Within(allowed, count, np.flatnonzero(allowed) if count <= FEW else None)
@@ -123,10 +127,11 @@ class Items:
     @cached_property
     def shares(self) -> Callable[[int | None], npt.NDArray[np.float32]]:
         """From an hour of the day (UTC; None: all) to the share [known] of each item in the steps of training."""
+        count, by_hour = self.count, self._by_hour
 
         @lru_cache(maxsize=3)
         def share_of(hour: int | None) -> npt.NDArray[np.float32]:
-            return popularity.shares(self.count, self._by_hour, hour).astype(np.float32)
+            return popularity.shares(count, by_hour, hour).astype(np.float32)
 
         return share_of
 
@@ -137,7 +142,7 @@ class Items:
         """
         hourly = OF_RANKINGS.keys() <= artefact.card.keys() if hourly is None else hourly
         table, named = artefact.tables()
-        ids, categories = ["", "", *table["item_id"].to_pylist()], ["", "", *named["category"].to_pylist()]
+        ids, categories = ["", "", *_texts(table["item_id"])], ["", "", *named["category"].to_pylist()]
 
         def numbers(name: str, kind: Any, before: float) -> Any:
             return np.concatenate([np.full(FIRST_ITEM, before, kind), table[name].to_numpy().astype(kind)])
@@ -153,6 +158,17 @@ class Items:
             {name: table[name].combine_chunks() for name in ("name", "brand")},
             artefact.by_hour() if hourly else None,
         )
+
+
+def _texts(column: Any) -> Iterator[str]:
+    """A piece at a time: Arrow holds Python's lock while it makes texts, .1 s of a million, and somebody answers."""
+    for at in range(0, len(column), PIECE):
+        yield from column.slice(at, PIECE).to_pylist()
+
+
+def _about(texts: Any, category: Ints, categories: Sequence[str], index: int) -> dict[str, str | None]:
+    said = {name: texts[name][index - FIRST_ITEM].as_py() for name in ("name", "brand")}
+    return {**said, "category": categories[int(category[index])] or None}
 
 
 @dataclass(frozen=True)
