@@ -7,6 +7,7 @@ import pytest
 import yaml
 from export_layouts import EXPORTS
 from ingest_setup import Desk
+from inspecting import workspace_of
 from typer.testing import CliRunner
 
 from clickflow.cli import app
@@ -17,12 +18,7 @@ from clickflow.system.errors import ClickflowError
 
 @pytest.fixture
 def desk(tmp_path: Path, raw_params: dict[str, object], root: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A workspace with the repository's params.yaml, which is the working directory."""
-    made = Desk(tmp_path / "w", raw_params)
-    made.paths.params.write_text((root / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    (made.paths.root / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
-    monkeypatch.chdir(made.paths.root)
-    return made
+    return workspace_of(tmp_path, raw_params, root / "params.yaml", monkeypatch)
 
 
 @pytest.mark.parametrize("name", EXPORTS)

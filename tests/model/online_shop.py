@@ -14,7 +14,6 @@ import small_models
 from clickflow.artefact import export
 from clickflow.online.history import Step
 from clickflow.online.served import Items, Served
-from clickflow.params.file import load
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import open_split
 from clickflow.system.paths import Paths
@@ -32,10 +31,7 @@ def exported(folder: Path, *, version: int = 1, seed: int = 0, **choices: Any) -
     if key not in _made:
         _made[key] = Path(mkdtemp())
         atexit.register(shutil.rmtree, _made[key], ignore_errors=True)
-        paths, model = Paths(_made[key]), small_models.spec(**choices)
-        small_models.shop(paths.sequences("session"))
-        small_models.trained(paths.trained(MODEL), paths.sequences("session"), model, seed=seed)
-        params = replace(load(small_models.ROOT / "params.yaml"), models={MODEL: model}, champion={MODEL: 0})
+        paths, params = small_models.workspace(_made[key], seed=seed, **choices)
         export.run(replace(params, export=replace(params.export, tolerance=1e-3)), paths, MODEL)
     shutil.copytree(_made[key], folder, dirs_exist_ok=True)
     return Served.of(MODEL, version, Paths(folder).exported(MODEL))

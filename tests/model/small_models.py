@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from clickflow.models import ensemble, item_features, network, saved
 from clickflow.models.sizes import Sizes
 from clickflow.params.file import load
 from clickflow.params.models import Model
+from clickflow.params.schema import Params
 from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.store import Card, open_split, read_card
 from clickflow.system import integrity
@@ -111,10 +113,16 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
     return made.eval()  # type: ignore[return-value]
 
 
-def exported(folder: Path, name: str = "next_step") -> Made:
+def workspace(folder: Path, *, seed: int = 0, test: int = 60, **choices: Any) -> tuple[Paths, Params]:
+    """A store and an untrained model next_step of `spec(**choices)`, and params in which it is the only model."""
+    paths, model = Paths(folder), spec(**choices)
+    shop(paths.sequences("session"), test=test)
+    trained(paths.trained("next_step"), paths.sequences("session"), model, seed=seed)
+    return paths, replace(load(ROOT / "params.yaml"), models={"next_step": model}, champion={"next_step": 0})
+
+
+def exported(folder: Path, **choices: Any) -> Made:
     """The folders of an artefact, and of the store it was made from."""
-    paths = Paths(folder)
-    shop(paths.sequences("session"))
-    trained(paths.trained(name), paths.sequences("session"), spec())
-    export.run(load(ROOT / "params.yaml"), paths, name)
-    return paths.exported(name), paths.sequences("session")
+    paths, params = workspace(folder, **choices)
+    export.run(params, paths, "next_step")
+    return paths.exported("next_step"), paths.sequences("session")

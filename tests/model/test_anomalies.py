@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow import parquet
-from small_models import shop, spec, trained
+from small_models import workspace
 
 from clickflow.anomalies import planted, rules, search, signs, surprise
 from clickflow.artefact import asking, export
@@ -28,12 +28,10 @@ MODEL = "next_step"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> tuple[Artefact, Paths]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Paths]:
     """An artefact with random weights, and the paths of its shop."""
-    paths = Paths(tmp_path_factory.mktemp("shop"))
-    shop(paths.sequences("session"))
-    trained(paths.trained(MODEL), paths.sequences("session"), spec())
-    export.run(load_params(root / "params.yaml"), paths, MODEL)
+    paths, params = workspace(tmp_path_factory.mktemp("shop"))
+    export.run(params, paths, MODEL)
     return load(paths.exported(MODEL), threads=1), paths
 
 

@@ -7,25 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_history import KNOWN, history
 
 from clickflow.artefact.windows import questions, recent
 from clickflow.baselines import RANKING, itemknn, popularity, repeat
 from clickflow.baselines.history import History
 from clickflow.evaluation.answers import ranking
-
-KNOWN = 9
-
-
-def history(sessions, ends=None, known=KNOWN):
-    """A history of lists of items."""
-    lengths = [len(session) for session in sessions]
-    flat = np.array([item for session in sessions for item in session], np.int64)
-    return History(
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        item=flat,
-        time=np.repeat(np.array(ends if ends is not None else range(len(sessions)), np.int64), lengths),
-        known=known,
-    )
 
 
 def newest_first(session, width=10):

@@ -23,7 +23,6 @@ from clickflow.online import likeness
 from clickflow.online.cut import Cut, opened
 from clickflow.online.served import Served
 from clickflow.params.export import Compression
-from clickflow.params.file import load as load_params
 from clickflow.params.gate import Gate
 from clickflow.params.schema import Params
 from clickflow.sequences.store import open_split, read_card
@@ -102,12 +101,9 @@ def test_the_graph_in_int8_equals_the_network_with_its_weights(
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
     """A workspace with a trained model, and params that allow every form, however bad."""
     root = tmp_path_factory.mktemp("made")
-    paths, model = Paths(root), small_models.spec(units=48)
-    small_models.shop(paths.sequences("session"))
-    small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
-    params = replace(load_params(small_models.ROOT / "params.yaml"), models={"next_step": model})
+    _, params = small_models.workspace(root, units=48)
     allowed = replace(params.export, compression=EVERY, max_quality_loss=0.9, min_compression=1.0)
-    return root, replace(params, champion={"next_step": 0}, export=allowed)
+    return root, replace(params, export=allowed)
 
 
 _variants, _made = networks.variants, dict[str, compression.Variant]()

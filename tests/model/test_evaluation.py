@@ -27,7 +27,6 @@ from clickflow.evaluation import (
     vocabularies,
 )
 from clickflow.heads import outputs
-from clickflow.params.file import load as load_params
 from clickflow.sequences.from_arrays import write_store
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.store import open_split, read_card
@@ -41,11 +40,7 @@ from clickflow.system.paths import Paths
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """A workspace with an exported model: (paths, params)."""
-    paths, model = Paths(tmp_path_factory.mktemp("shop")), small_models.spec()
-    small_models.shop(paths.sequences("session"))
-    small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
-    params = load_params(small_models.ROOT / "params.yaml")
-    params = replace(params, models={"next_step": model}, champion={"next_step": 0})
+    paths, params = small_models.workspace(tmp_path_factory.mktemp("shop"))
     params = replace(params, evaluation=replace(params.evaluation, bootstrap=100))
     export.run(params, paths, "next_step")
     return paths, params
@@ -348,10 +343,8 @@ def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
 def test_a_model_of_one_head_is_evaluated(shop, tmp_path):
     _, params = shop
     for head, other in (("next_item", "next_action"), ("next_action", "next_item")):
-        paths, model = Paths(tmp_path / head), small_models.spec(features=("price",), heads=(head,))
-        small_models.shop(paths.sequences("session"), test=20)
-        small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
-        alone = replace(params, models={"next_step": model}, evaluation=lean(params))
+        paths, alone = small_models.workspace(tmp_path / head, test=20, features=("price",), heads=(head,))
+        alone = replace(alone, evaluation=lean(params))
         export.run(alone, paths, "next_step")
         evaluate.run(alone, paths, "next_step")
         metrics = read_json(paths.measured("next_step"))

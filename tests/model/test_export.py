@@ -16,7 +16,6 @@ from clickflow.artefact import checks, export, networks
 from clickflow.artefact.artefact import load, open_session
 from clickflow.artefact.windows import Translation, batch, questions
 from clickflow.heads import HEADS
-from clickflow.params.file import load as load_params
 from clickflow.sequences.card import write_card
 from clickflow.sequences.store import open_split, read_card
 from clickflow.system import integrity
@@ -27,22 +26,18 @@ from clickflow.system.paths import Paths
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A workspace in which a model with every feature was exported: (its folder, the network, params)."""
-    root = tmp_path_factory.mktemp("made")
-    paths, model = Paths(root), small_models.spec()
-    small_models.shop(paths.sequences("session"))
-    network = small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
-    params = replace(load_params(small_models.ROOT / "params.yaml"), models={"next_step": model})
-    params = replace(params, champion={"next_step": 0}, export=replace(params.export, tolerance=1e-4))
+    """A workspace in which a model with every feature was exported: (its folder, params)."""
+    paths, params = small_models.workspace(tmp_path_factory.mktemp("made"))
+    params = replace(params, export=replace(params.export, tolerance=1e-4))
     export.run(params, paths, "next_step")
-    return root, network, params
+    return paths.root, params
 
 
 @pytest.fixture
 def workspace(made, tmp_path):
     """A copy of it, to be spoilt: (paths, params)."""
     shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
-    return Paths(tmp_path), made[2]
+    return Paths(tmp_path), made[1]
 
 
 CASES = [
@@ -118,7 +113,7 @@ def test_the_artefact_equals_the_network_in_shapes_it_was_not_traced_with(tmp_pa
 
 
 def test_the_stage_writes_a_card_that_holds(made):
-    paths, params = Paths(made[0]), made[2]
+    paths, params = Paths(made[0]), made[1]
     folder = paths.exported("next_step")
     assert sorted(path.name for path in folder.iterdir()) == [
         "_hashes.json",

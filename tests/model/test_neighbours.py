@@ -6,24 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_history import KNOWN, history
 
 from clickflow.baselines import NEIGHBOURS, neighbours, returns, session_index, vsknn, vstan
-from clickflow.baselines.history import History
 
-KNOWN = 9
 SESSIONS = st.lists(st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=6), min_size=1, max_size=14)
 ASKED = st.lists(st.lists(st.integers(1, KNOWN - 1), max_size=9), min_size=1, max_size=5)
-
-
-def history(sessions, ends=None, known=KNOWN):
-    lengths = [len(session) for session in sessions]
-    flat = np.array([item for session in sessions for item in session], np.int64)
-    return History(
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        item=flat,
-        time=np.repeat(np.array(ends if ends is not None else range(len(sessions)), np.int64), lengths),
-        known=known,
-    )
 
 
 def newest_first(asked, width=10):

@@ -12,8 +12,6 @@ import small_models
 from clickflow.artefact import export
 from clickflow.artefact.artefact import load
 from clickflow.evaluation import evaluate, figures, report
-from clickflow.params.file import load as load_params
-from clickflow.system.paths import Paths
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 OPTIONAL = {"html", "li", "dt", "dd", "tr", "td", "th", "tbody", "thead", "p"}
@@ -42,13 +40,9 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A page about a candidate beside a champion and (here another measurement stands in) the best possible."""
-    paths, model = Paths(tmp_path_factory.mktemp("report")), small_models.spec()
-    store = paths.sequences("session")
-    small_models.shop(store)
-    small_models.trained(paths.trained("next_step"), store, model)
-    params = load_params(small_models.ROOT / "params.yaml")
-    settings = replace(params.evaluation, bootstrap=50)
-    export.run(replace(params, models={"next_step": model}), paths, "next_step")
+    paths, params = small_models.workspace(tmp_path_factory.mktemp("report"))
+    store, settings = paths.sequences("session"), replace(params.evaluation, bootstrap=50)
+    export.run(params, paths, "next_step")
     artefact = load(paths.exported("next_step"))
     measured = evaluate.evaluate(artefact, store, settings, 0, champion=artefact)
     content = measured.metrics | {

@@ -9,31 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
-from small_models import KNOWN, shop, spec, trained
+from small_models import KNOWN, exported, shop
 
-from clickflow.artefact import asking, export
+from clickflow.artefact import asking
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.artefact.windows import last
-from clickflow.params.file import load as load_params
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import batch, folder, forms
 from clickflow.serving.score import score
 from clickflow.system.errors import DataError
 from clickflow.system.files import read_json, sha256, sha256_folder
-from clickflow.system.paths import Paths
 
 MODEL = "next_step"
 ITEMS, AHEAD, ACTIONS = "items.parquet", "items_ahead.parquet", "actions.parquet"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, root: Path) -> tuple[Artefact, Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Path]:
     """An artefact with random weights, and the store it was made from."""
-    paths = Paths(tmp_path_factory.mktemp("shop"))
-    shop(paths.sequences("session"))
-    trained(paths.trained(MODEL), paths.sequences("session"), spec())
-    export.run(load_params(root / "params.yaml"), paths, MODEL)
-    return load(paths.exported(MODEL), threads=1), paths.sequences("session")
+    artefact, store = exported(tmp_path_factory.mktemp("shop"))
+    return load(artefact, threads=1), store
 
 
 def written(made: tuple[Artefact, Path], out: Path, **options: Any) -> dict[str, Any]:
@@ -74,21 +69,18 @@ def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path:
         )
 
 
-def test_a_model_that_looks_ahead_has_a_ranking_more(tmp_path: Path, root: Path) -> None:
-    paths = Paths(tmp_path)
-    shop(paths.sequences("session"))
-    trained(paths.trained(MODEL), paths.sequences("session"), spec(item={"horizon": 3}))
-    export.run(load_params(root / "params.yaml"), paths, MODEL)
-    answering = load(paths.exported(MODEL), threads=1)
-    card, items, _ = scored((answering, paths.sequences("session")), tmp_path / "out")
+def test_a_model_that_looks_ahead_has_a_ranking_more(tmp_path: Path) -> None:
+    artefact, store = exported(tmp_path, item={"horizon": 3})
+    answering = load(artefact, threads=1)
+    card, items, _ = scored((answering, store), tmp_path / "out")
     ahead = parquet.read_table(tmp_path / "out" / AHEAD)
     assert card["rows"][AHEAD] == len(ahead) == len(items)
     who = ["session_id", "last_event", "rank"]
     assert ahead.select(who).equals(items.select(who))
     assert not ahead["probability"].equals(items["probability"])
-    steps = open_split(paths.sequences("session"), "train")
+    steps = open_split(store, "train")
     asked = last(steps, [0], answering.max_length)
-    names = batch.vocabularies.translation(paths.sequences("session"), read_card(paths.sequences("session")), answering)
+    names = batch.vocabularies.translation(store, read_card(store), answering)
     logs = asking.answers(answering, steps, asked, np.array([0]), names)["next_items"][0]
     best = np.argsort(-logs[2:], kind="stable")[:5] + 2
     assert ahead["item_id"].to_pylist()[:5] == [str(index) for index in best]

@@ -22,25 +22,28 @@ from clickflow.system.paths import Paths
 from recorded import lock
 
 MODEL = "next_step"
-SMALL = {
-    "events: 160000": "events: 30000",
-    "items: 2000": "items: 200",
-    "dirt: 0.002": "dirt: 0.0",
-    "units: 128": "units: 24",
-    "negatives: 2048": "negatives: 64",
-    "epochs: null  ": "epochs: 2  ",
+LENIENT = {
     "recall@20: 0.05": "recall@20: 0.0",
     "recall@20: reject": "recall@20: warn",
     "mrr@20: reject": "mrr@20: warn",
     "majority: hold": "majority: warn",
     "max_calibration_error: 0.1": "max_calibration_error: 1.0",
     "max_latency_ms: 50": "max_latency_ms: 5000",
-    "bootstrap: 1000": "bootstrap: 200",
     "baselines: [popularity, repeat, markov, vsknn]": "baselines: [popularity]",
     "action_baselines: [majority, markov, logistic, boosting]": "action_baselines: [majority]",
+}
+"""Of params.yaml: a gate that lets the first candidate through, and baselines that are quick."""
+SMALL = LENIENT | {
+    "events: 160000": "events: 30000",
+    "items: 2000": "items: 200",
+    "dirt: 0.002": "dirt: 0.0",
+    "units: 128": "units: 24",
+    "negatives: 2048": "negatives: 64",
+    "epochs: null  ": "epochs: 2  ",
+    "bootstrap: 1000": "bootstrap: 200",
     "min_sequences: 100": "min_sequences: 50",
 }
-"""Of params.yaml: a shop that is made in seconds, and a gate that lets the first candidate through."""
+"""The same, and a shop that is made in seconds."""
 
 
 def make(folder: Path, root: Path) -> Paths:

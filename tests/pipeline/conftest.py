@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import registry_workspace
 from small_shop import CHECK, PARAMS, PIPELINE, commit, dvc, git
 
 import warm
 from clickflow.system import process
+from clickflow.system.paths import Paths
 from once import once
 
 VERB = """
@@ -93,3 +95,19 @@ def airflow(_migrated: Path) -> None:
     folder.mkdir()
     for file in (*_migrated.glob("airflow.db*"), _migrated / "migrated"):
         shutil.copy(file, folder)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A workspace with a registry's params, whose home is empty still."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLICKFLOW_ACTOR", "ada")
+    monkeypatch.setenv("CLICKFLOW_COMMIT", "c0ffee")
+    monkeypatch.setenv("CLICKFLOW_RUN_ID", "run-7")
+    return registry_workspace.workspace(tmp_path, root)
+
+
+@pytest.fixture
+def here(bare: Paths) -> Paths:
+    """The same with MLflow's database."""
+    return registry_workspace.with_store(bare)

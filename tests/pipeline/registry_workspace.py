@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
+from typer.testing import CliRunner
 
 import mlflow_database
+from clickflow import cli
 from clickflow.evaluation.answers import ranking
 from clickflow.gate import stage
 from clickflow.params.file import load
@@ -18,6 +20,7 @@ from clickflow.params.schema import Params
 from clickflow.registry import ledger, try_log
 from clickflow.registry.champion import with_champions
 from clickflow.system import integrity
+from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.files import sha256, write_json
 from clickflow.system.paths import Paths
 from clickflow.tracking import mlflow_client, registered_models
@@ -159,3 +162,23 @@ def lines(paths: Paths) -> list[dict[str, Any]]:
 def home_of() -> Path:
     """The home of this test, see tests/conftest.py."""
     return Path(os.environ["CLICKFLOW_HOME"])
+
+
+def call(*arguments: str, fails: int = 0) -> Any:
+    """The verb's JSON, or its error text where it should fail."""
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
+    if fails:
+        assert isinstance(result.exception, ClickflowError), result.output
+        assert result.exception.exit_code == fails
+        return str(result.exception)
+    if result.exception:
+        raise result.exception
+    return json.loads(result.stdout)
+
+
+def refusal() -> str:
+    """Why `promote` refuses."""
+    result = CliRunner().invoke(cli.app, ["promote", "--json"])
+    assert isinstance(result.exception, UsageError)
+    assert json.loads(result.stdout)["models"][0]["outcome"] == "refused"
+    return str(result.exception)

@@ -1,6 +1,5 @@
 """A canary from its beginning to its end, on a real registry; a server follows the ledger."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from registry_workspace import MODEL, candidate, home_of, params_of, with_store, workspace
+from registry_workspace import MODEL, call, candidate, home_of, params_of, with_store, workspace
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
@@ -43,14 +42,6 @@ def here(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     paths.params.write_text(paths.params.read_text(encoding="utf-8") + chosen, encoding="utf-8")
     candidate(paths, "two", champion=1, mrr=0.25)
     return paths
-
-
-def call(*arguments: str) -> Any:
-    """The verb's JSON."""
-    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
-    if result.exception:
-        raise result.exception
-    return json.loads(result.stdout)
 
 
 def actions(paths: Paths) -> list[tuple[str, int, int]]:

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from page_reader import DESK, PHONE, Reader
 from playwright import sync_api
 from playwright.sync_api import expect
 from test_serving import Server, crown
@@ -31,10 +31,6 @@ from clickflow.registry import ledger, promote
 from clickflow.system.files import write_json
 from clickflow.system.paths import Paths
 
-PATIENCE = 60_000
-"""Milliseconds that the page may take: other tests run beside it."""
-expect.set_options(timeout=PATIENCE)
-
 pytestmark = [
     pytest.mark.platform,
     pytest.mark.timeout(240),
@@ -42,15 +38,10 @@ pytestmark = [
 ]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-PHONE: Any = {"width": 360, "height": 740}
-DESK: Any = {"width": 1360, "height": 900}
 VISIT = "test-51"
 EVIL = "<img src=x onerror=document.title='owned'>"
 TURNED = "\u202egnp.exe\"'`${1}"
 """What a shop may call an item; the second begins with a character that turns the text after it around."""
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-AXE = f"""async () => (await axe.run(document, {{runOnly: {RULES}}})).violations.map(each =>
-    each.id + ': ' + each.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary).join('; '))"""
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
@@ -119,55 +110,6 @@ def browser() -> Iterator[sync_api.Browser]:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         yield browser
         browser.close()
-
-
-class Reader:
-    """A person before the page, and what the browser complains of."""
-
-    def __init__(self, browser: sync_api.Browser, served: Server, **context: Any) -> None:
-        self.context = browser.new_context(
-            **{
-                "viewport": DESK,
-                "locale": "en-GB",
-                "timezone_id": "UTC",
-                "base_url": str(served.client.base_url),
-                **context,
-            }
-        )
-        self.context.set_default_timeout(PATIENCE)
-        self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.elsewhere(request.url, served))
-
-    def elsewhere(self, url: str, served: Server) -> None:
-        if not url.startswith(str(served.client.base_url)):
-            self.said.append(f"asked {url}")
-
-    def see(self, route: str) -> sync_api.Page:
-        """Go somewhere, and wait until all of it is there."""
-        self.page.goto(f"/#/{route}")
-        self.settled()
-        return self.page
-
-    def settled(self) -> None:
-        """Until nothing is loading."""
-        expect(self.page.locator(".loading")).to_have_count(0)
-        expect(self.page.locator("[aria-busy]")).to_have_count(0)
-
-    def faults(self) -> list[str]:
-        """What axe finds on what is shown; the driver runs it, for the page's policy lets no script in."""
-        found = find_spec("axe_playwright_python")
-        assert found is not None and found.submodule_search_locations
-        axe = Path(found.submodule_search_locations[0]) / "axe.min.js"
-        self.page.evaluate(axe.read_text(encoding="utf-8"))
-        violations: list[str] = self.page.evaluate(AXE)
-        return violations
-
-    def end(self) -> None:
-        self.context.close()
-        assert self.said == []
 
 
 @pytest.fixture
