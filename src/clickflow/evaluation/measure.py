@@ -138,18 +138,8 @@ def measure(
     }
     measured = _summed_up(test, training, answers, settings, seed, simplest)
     measured.metrics["not_converged"] = not_converged
-    measured.metrics["seen"] = None
     earlier = {name: each for name, each in ((CHAMPION, champion), (BEST, best_champion)) if each is not None}
-    if earlier:
-        times = {
-            name: test.answer_time(each.at, 1 if each.step is None else each.step) for name, each in answers.items()
-        }
-        marked = {
-            name: {version: seen.rows(test, each, times[name]) for version, each in earlier.items()} for name in answers
-        }
-        measured = replace(measured, seen=marked)
-        first = next(iter(marked.values()))
-        measured.metrics["seen"] = {version: seen.summary(each, first[version]) for version, each in earlier.items()}
+    measured = _marked(measured, test, earlier)
     if truth is not None:
         best_possible = {
             output.name: (measured.metrics[output.name] or {}).pop(ORACLE, None)
@@ -158,6 +148,20 @@ def measure(
         }
         measured.metrics["oracle"] = {**best_possible, "unanswered": unanswered}
     return measured
+
+
+def _marked(measured: Measured, test: HeldOut, earlier: Mapping[str, Artefact]) -> Measured:
+    """With the rows that earlier versions may have learned from; the first answer's are summed up in the metrics."""
+    measured.metrics["seen"] = None
+    if not earlier:
+        return measured
+    marked = {}
+    for name, each in measured.answers.items():
+        times = test.answer_time(each.at, 1 if each.step is None else each.step)
+        marked[name] = {system: seen.rows(test, version, times) for system, version in earlier.items()}
+    first = next(iter(marked.values()))
+    measured.metrics["seen"] = {system: seen.summary(version, first[system]) for system, version in earlier.items()}
+    return replace(measured, seen=marked)
 
 
 def work(test: HeldOut, candidate: Artefact, settings: Evaluation, earlier: int) -> int:

@@ -3,7 +3,7 @@
 A row's faults are a mask of `rows.BIT`; 0 is a good row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,29 +119,7 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         elif bad.any():
             unread.append((name, reason, bad, values))
 
-    text = {name: _text(table, name, rules) for name in ("event_type", *IDENTITIES)}
-    for name, column in text.items():
-        if column.null_count == count:
-            continue
-        flag("broken_encoding", _has_nul(column))
-        faults = {"not_scalar": texts.structures(column)}
-        long = texts.lengths(column) > rules.max_text_length
-        if name == "item_name":  # a title may be long: that is no fault of the event
-            faults["too_long"] = long
-        else:
-            flag("too_long", long)
-        if name in IDENTITIES:
-            text[name], faults["inexact_id"] = texts.identity(column)
-        if name not in OPTIONAL or rules.bad_optional == "quarantine":
-            for reason, bad in faults.items():
-                flag(reason, bad)
-            continue
-        gone = np.zeros(count, bool)
-        for reason, bad in faults.items():
-            spoil(name, reason, bad & ~gone, column)
-            gone |= bad
-        if gone.any():
-            text[name] = texts.with_nulls(text[name], gone | ~texts.valid(column))
+    text = _texts(table, rules, flag, spoil)
     rounded = {name: texts.rounded(text[name]) for name in ("user_id", "session_id", "item_id")}
     (micros, known, clock), swapped = _time(table, text["session_id"], rules, con)
     known &= micros >= 0
@@ -213,6 +191,40 @@ def check(table: pa.Table, rules: Rules, con: Any) -> Checked:
         [(name, reason, rows, values.take(pa.array(rows))) for name, reason, rows, values in left if len(rows)],
         _currencies(prices, np.flatnonzero(written & good), rules),
     )
+
+
+def _texts(
+    table: pa.Table,
+    rules: Rules,
+    flag: Callable[[str, Mask], None],
+    spoil: Callable[[str, str, Mask, pa.Array], None],
+) -> dict[str, pa.Array]:
+    """The columns of text as they are kept, their faults flagged: of an optional value that is spoilt, none."""
+    count = table.num_rows
+    text = {name: _text(table, name, rules) for name in ("event_type", *IDENTITIES)}
+    for name, column in text.items():
+        if column.null_count == count:
+            continue
+        flag("broken_encoding", _has_nul(column))
+        faults = {"not_scalar": texts.structures(column)}
+        long = texts.lengths(column) > rules.max_text_length
+        if name == "item_name":  # a title may be long: that is no fault of the event
+            faults["too_long"] = long
+        else:
+            flag("too_long", long)
+        if name in IDENTITIES:
+            text[name], faults["inexact_id"] = texts.identity(column)
+        if name not in OPTIONAL or rules.bad_optional == "quarantine":
+            for reason, bad in faults.items():
+                flag(reason, bad)
+            continue
+        gone = np.zeros(count, bool)
+        for reason, bad in faults.items():
+            spoil(name, reason, bad & ~gone, column)
+            gone |= bad
+        if gone.any():
+            text[name] = texts.with_nulls(text[name], gone | ~texts.valid(column))
+    return text
 
 
 def _currencies(prices: pa.Array, rows: NDArray[np.int64], rules: Rules) -> dict[str, int]:

@@ -25,6 +25,7 @@ from clickflow.params.models import (
     units,
 )
 from clickflow.params.schema import Params
+from clickflow.params.source import Source
 from clickflow.params.tuning import METRICS, Tuned
 from clickflow.system.errors import nearest
 
@@ -48,6 +49,18 @@ def rules(params: Params) -> Any:
     yield from _tuning_rules(params)
     # the room of heads stands above this one: heads join it from outside, so it is asked late
     yield from import_module("clickflow.heads.checks").checks(params)
+    yield from _sequences_rules(params)
+    yield from _source_rules(params.source)
+    yield from _unit_rules(params.units)
+    yield from _hand_made_rules(params)
+    for name, model in params.models.items():
+        yield from _model_rules(params, name, model)
+    for name in params.champion:
+        if name not in params.models:
+            yield f"champion.{name}: no such model{nearest(name, params.models)}"
+
+
+def _sequences_rules(params: Params) -> Any:
     parts = 1 + bool(params.sequences.valid_share) + bool(params.sequences.test_share)
     for unit in (units()[name] for name in params.units if name in units() and units()[name].as_of):
         days = unit.as_of(getattr(params.sequences, unit.section)).horizon_days
@@ -61,69 +74,67 @@ def rules(params: Params) -> Any:
         yield "sequences.customer.event_types: purchase is missing; whoever bought is a customer"
     if params.sequences.session.max_length < params.sequences.session.min_length:
         yield "sequences.session.max_length: is less than min_length"
-    if params.source.delimiter is not None and (
-        not 0 < len(params.source.delimiter.encode()) <= MOST_DELIMITER or set(params.source.delimiter) & set('"\r\n')
+
+
+def _source_rules(source: Source) -> Any:
+    if source.delimiter is not None and (
+        not 0 < len(source.delimiter.encode()) <= MOST_DELIMITER or set(source.delimiter) & set('"\r\n')
     ):
-        yield f"source.delimiter: {params.source.delimiter!r} is not one plain character, or a few"
-    yield from _pattern_rules(params.source.pattern)
-    if any(len(part.encode()) > PART for part in params.source.path.split("/")):
+        yield f"source.delimiter: {source.delimiter!r} is not one plain character, or a few"
+    yield from _pattern_rules(source.pattern)
+    if any(len(part.encode()) > PART for part in source.path.split("/")):
         yield f"source.path: a part of the path has more than {PART} bytes"
-    if not is_encoding(params.source.encoding):
-        yield f"source.encoding: {params.source.encoding!r} is no encoding of text; utf-8, cp1252 and gb18030 are some"
-    header = params.source.header or ()
+    if not is_encoding(source.encoding):
+        yield f"source.encoding: {source.encoding!r} is no encoding of text; utf-8, cp1252 and gb18030 are some"
+    header = source.header or ()
     for name in sorted({name for name in header if header.count(name) > 1}):
         yield f"source.header: two columns are called {name!r}"
-    if params.source.thousands is not None and (
-        len(params.source.thousands) != 1
-        or params.source.thousands == params.source.decimal
-        or params.source.thousands in "+-eE0123456789"
+    if source.thousands is not None and (
+        len(source.thousands) != 1 or source.thousands == source.decimal or source.thousands in "+-eE0123456789"
     ):
-        yield f"source.thousands: {params.source.thousands!r} must be one character: no digit, sign or decimal mark"
-    if params.source.kind == "sql" and not params.source.sql_query:
+        yield f"source.thousands: {source.thousands!r} must be one character: no digit, sign or decimal mark"
+    if source.kind == "sql" and not source.sql_query:
         yield "source.sql_query: a table or a SELECT is needed where source.kind is sql"
-    yield from _unit_rules(params.units)
-    yield from _hand_made_rules(params)
-    for name, model in params.models.items():
-        at = f"models.{name}"
-        if not NAME.fullmatch(name):
-            yield f"{at}: a model's name is lower-case letters, digits and underscores"
-        for what, chosen, table in (("unit", model.unit, units()), ("kind", model.kind, model_kinds())):
-            if chosen not in table:
-                known = ", ".join(table)
-                yield f"{at}.{what}: there is no {what} {chosen!r}; there is: {known}{nearest(chosen, table)}"
-        if model.unit in units() and model.unit not in params.units:
-            listed = ", ".join((*params.units, model.unit))
-            yield f"{at}.unit: {model.unit!r} is not among units, so that its store is not made: units: [{listed}]"
-        elsewhere = {column for unit in units().values() for column in unit.columns}
-        for feature in model.encoder.features:
-            if model.unit in units() and feature in elsewhere - set(units()[model.unit].columns):
-                yield f"{at}.encoder.features: the unit {model.unit!r} has no {feature!r}"
-        if name not in params.champion:
-            yield f"champion.{name}: is missing; 0 says that there is none yet"
-        if not model.heads:
-            yield f"{at}.heads: a model needs at least one head"
-        if model.kind in model_kinds():
-            yield from _kind_rules(at, model)
-        yield from _encoder_rules(f"{at}.encoder", model.encoder)
-        yield from _augmentation_rules(at, model)
-        for part, kinds in (("ensemble", model.ensemble), ("distillation.teacher", model.distillation.teacher)):
-            for kind in dict.fromkeys(kinds):
-                for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
-                    yield f"{fault} (of the {kind} in {at}.{part})"
-        yield from _distillation_rules(f"{at}.distillation", model)
-        if model.loss_weights == "learned" and len(model.heads) < 2:
-            yield f"{at}.loss_weights: weighs several heads against each other, and this model has one; given leaves it"
-        for key, head in model.heads.items():
-            if isinstance(head, RankingHead):
-                yield from _loss_rules(f"{at}.heads.{key}", head)
-            if isinstance(head, RankingHead) and head.associations and not heads()[key].next_step:
-                yield (
-                    f"{at}.heads.{key}.associations: are counted of the very next step, which this head does not ask "
-                    "about; false leaves them out"
-                )
-    for name in params.champion:
-        if name not in params.models:
-            yield f"champion.{name}: no such model{nearest(name, params.models)}"
+
+
+def _model_rules(params: Params, name: str, model: Model) -> Any:
+    at = f"models.{name}"
+    if not NAME.fullmatch(name):
+        yield f"{at}: a model's name is lower-case letters, digits and underscores"
+    for what, chosen, table in (("unit", model.unit, units()), ("kind", model.kind, model_kinds())):
+        if chosen not in table:
+            known = ", ".join(table)
+            yield f"{at}.{what}: there is no {what} {chosen!r}; there is: {known}{nearest(chosen, table)}"
+    if model.unit in units() and model.unit not in params.units:
+        listed = ", ".join((*params.units, model.unit))
+        yield f"{at}.unit: {model.unit!r} is not among units, so that its store is not made: units: [{listed}]"
+    elsewhere = {column for unit in units().values() for column in unit.columns}
+    for feature in model.encoder.features:
+        if model.unit in units() and feature in elsewhere - set(units()[model.unit].columns):
+            yield f"{at}.encoder.features: the unit {model.unit!r} has no {feature!r}"
+    if name not in params.champion:
+        yield f"champion.{name}: is missing; 0 says that there is none yet"
+    if not model.heads:
+        yield f"{at}.heads: a model needs at least one head"
+    if model.kind in model_kinds():
+        yield from _kind_rules(at, model)
+    yield from _encoder_rules(f"{at}.encoder", model.encoder)
+    yield from _augmentation_rules(at, model)
+    for part, kinds in (("ensemble", model.ensemble), ("distillation.teacher", model.distillation.teacher)):
+        for kind in dict.fromkeys(kinds):
+            for fault in _encoder_rules(f"{at}.encoder", replace(model.encoder, kind=kind)):
+                yield f"{fault} (of the {kind} in {at}.{part})"
+    yield from _distillation_rules(f"{at}.distillation", model)
+    if model.loss_weights == "learned" and len(model.heads) < 2:
+        yield f"{at}.loss_weights: weighs several heads against each other, and this model has one; given leaves it"
+    for key, head in model.heads.items():
+        if isinstance(head, RankingHead):
+            yield from _loss_rules(f"{at}.heads.{key}", head)
+        if isinstance(head, RankingHead) and head.associations and not heads()[key].next_step:
+            yield (
+                f"{at}.heads.{key}.associations: are counted of the very next step, which this head does not ask "
+                "about; false leaves them out"
+            )
 
 
 def _unit_rules(listed: tuple[str, ...]) -> Any:

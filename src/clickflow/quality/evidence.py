@@ -1,7 +1,7 @@
 """For a figure that breaks its bound: the number of rows concerned and a few examples, from DuckDB."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -26,6 +26,21 @@ class Evidence:
     examples: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True)
+class Source:
+    """What evidence is read from; `bound` is that of the rule, `card` reports/ingest.json."""
+
+    figure: str
+    bound: Mapping[str, Any]
+    log: Log
+    profile: Profile
+    card: Mapping[str, Any]
+
+    def counted(self, unit: str, examples: Sequence[Mapping[str, Any]], name: str = "") -> Evidence:
+        """The profile's count of `name`, or of the figure itself."""
+        return Evidence(int(self.profile.log[name or self.figure] or 0), unit, tuple(examples[:EXAMPLES]))
+
+
 def of_figure(
     figure: str,
     bound: Mapping[str, Any],
@@ -38,76 +53,127 @@ def of_figure(
 
     `card` is reports/ingest.json.
     """
+    source = Source(figure, bound, log, profile, card)
     for row in rows:
         if figure in (row.name, f"{row.name}_share"):
             query = (
                 f"SELECT {ROW} FROM events WHERE {row.predicate} ORDER BY filename, file_row_number LIMIT {EXAMPLES}"
             )
-            return Evidence(int(profile.log[row.name] or 0), row.unit, _rows(log, query))
-    if figure == "duplicates":
-        return Evidence(int(profile.log[figure] or 0), "events that are there more than once", _twice(log, profile))
-    if figure == "unsorted":
-        unit = "events earlier than the row above them"
-        return Evidence(int(profile.log[figure] or 0), unit, _at(log, profile.unsorted_rows))
-    if figure in ("ties", "tie_share"):
-        unit = "steps at the instant of the step before; they stand in the order of the file: map source.columns.order"
-        return Evidence(int(profile.log["ties"] or 0), unit, _at(log, profile.tied_rows))
-    if figure == "longest_session":
-        unit = "sessions with more events; clickflow sequences leaves out what sequences.robots names"
-        return _sessions(log, f"events > {float(bound.get('max_value') or 0)}", unit)
-    if figure in ("single_event_sessions", "single_event_session_share"):
-        return _sessions(log, "events = 1", "sessions of one event")
-    if figure in ("user_share", "session_share", "item_share"):
-        column = f"{figure.removesuffix('_share')}_id"
-        most = _rows(
-            log,
-            f"SELECT {column}, count(*) AS events, min(event_time) AS first_event FROM events "
-            f"WHERE {column} IS NOT NULL GROUP BY {column} ORDER BY events DESC, {column} LIMIT {EXAMPLES}",
-        )
-        return Evidence(int(most[0]["events"]) if most else 0, f"events of one {figure.removesuffix('_share')}", most)
-    if figure == "duplicate_share":
-        repeats = [
-            {"file": source["source"], "repeats": source["reasons"].get("duplicate", 0), "read": source["read"]}
-            for source in card["sources"]
-        ]
-        repeats = sorted((file for file in repeats if file["repeats"]), key=lambda file: -file["repeats"])
-        return Evidence(int(profile.log["repeated"] or 0), "rows that repeat another", tuple(repeats[:EXAMPLES]))
-    if figure == "unread_share":
-        left: list[Mapping[str, Any]] = [
-            {"column": column, "reason": reason, **seen}
-            for column, reasons in card["unread"].items()
-            for reason, seen in reasons.items()
-        ]
-        return Evidence(sum(each["count"] for each in left), "values left empty", tuple(left[:EXAMPLES]))
-    if figure == "currencies":
-        written = tuple({"currency": name, "prices": count} for name, count in card["currencies"].items())
-        return Evidence(sum(card["currencies"].values()), "prices with a currency", written[:EXAMPLES])
-    if figure in ("quarantined", "quarantine_share"):
-        worst = sorted(card["reasons"].items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
-        counted = tuple({"reason": code, "rows": count} for code, count in worst)
-        return Evidence(int(profile.log["quarantined"] or 0), "rows in quarantine", counted)
-    if figure in ("partly_refused_files", "refused_files"):
-        whole = figure == "refused_files"
-        files = [file for file in profile.refused_files if not whole or file["refused"] == file["read"]]
-        return Evidence(len(files), "files", tuple(files[:EXAMPLES]))
-    if figure in ("unaccounted_rows", "card_difference"):
-        shown = {
-            name: profile.log[name] for name in ("read", "accepted", "quarantined", "ignored", "forgotten", "events")
-        }
-        return Evidence(abs(int(profile.log[figure] or 0)), "rows", (shown,))
-    if figure == "events":
-        return Evidence(int(profile.log[figure] or 0), "events in all", profile.days[:EXAMPLES])
-    if figure == "age_days" and profile.last_event:
-        query = f"SELECT {ROW} FROM events ORDER BY event_time DESC NULLS LAST, filename, file_row_number LIMIT 1"
-        return Evidence(int(profile.log["events"] or 0), "events, the newest of which is old", _rows(log, query))
-    if figure == "volume_ratio" and profile.newest_full_day:
-        day = {"day": profile.newest_full_day.isoformat(), **profile.drift}
-        day.pop("type_mix_distance")
-        return Evidence(int(profile.drift["newest_day_events"] or 0), "events on the newest full day", (day,))
-    if figure == "type_mix_distance":
-        moved = sorted(profile.types, key=lambda t: -abs(t.get("share_newest", 0) - t.get("share_before", 0)))
-        return Evidence(len(profile.types), "event types", tuple(moved[:EXAMPLES]))
-    return None
+            return source.counted(row.unit, _rows(log, query), row.name)
+    return FIGURES[figure](source) if figure in FIGURES else None
+
+
+def _ties(source: Source) -> Evidence:
+    unit = "steps at the instant of the step before; they stand in the order of the file: map source.columns.order"
+    return source.counted(unit, _at(source.log, source.profile.tied_rows), "ties")
+
+
+def _long_sessions(source: Source) -> Evidence:
+    unit = "sessions with more events; clickflow sequences leaves out what sequences.robots names"
+    return _sessions(source.log, f"events > {float(source.bound.get('max_value') or 0)}", unit)
+
+
+def _short_sessions(source: Source) -> Evidence:
+    return _sessions(source.log, "events = 1", "sessions of one event")
+
+
+def _share_of_one(source: Source) -> Evidence:
+    """Of one user, session or item."""
+    kind = source.figure.removesuffix("_share")
+    most = _rows(
+        source.log,
+        f"SELECT {kind}_id, count(*) AS events, min(event_time) AS first_event FROM events "
+        f"WHERE {kind}_id IS NOT NULL GROUP BY {kind}_id ORDER BY events DESC, {kind}_id LIMIT {EXAMPLES}",
+    )
+    return Evidence(int(most[0]["events"]) if most else 0, f"events of one {kind}", most)
+
+
+def _repeats(source: Source) -> Evidence:
+    repeats = [
+        {"file": file["source"], "repeats": file["reasons"].get("duplicate", 0), "read": file["read"]}
+        for file in source.card["sources"]
+    ]
+    repeats = sorted((file for file in repeats if file["repeats"]), key=lambda file: -file["repeats"])
+    return source.counted("rows that repeat another", repeats, "repeated")
+
+
+def _unread(source: Source) -> Evidence:
+    left: list[Mapping[str, Any]] = [
+        {"column": column, "reason": reason, **seen}
+        for column, reasons in source.card["unread"].items()
+        for reason, seen in reasons.items()
+    ]
+    return Evidence(sum(each["count"] for each in left), "values left empty", tuple(left[:EXAMPLES]))
+
+
+def _currencies(source: Source) -> Evidence:
+    counts = source.card["currencies"]
+    written = tuple({"currency": name, "prices": count} for name, count in counts.items())
+    return Evidence(sum(counts.values()), "prices with a currency", written[:EXAMPLES])
+
+
+def _quarantined(source: Source) -> Evidence:
+    worst = sorted(source.card["reasons"].items(), key=lambda item: (-item[1], item[0]))
+    return source.counted(
+        "rows in quarantine", [{"reason": code, "rows": count} for code, count in worst], "quarantined"
+    )
+
+
+def _refused_files(source: Source) -> Evidence:
+    whole = source.figure == "refused_files"
+    files = [file for file in source.profile.refused_files if not whole or file["refused"] == file["read"]]
+    return Evidence(len(files), "files", tuple(files[:EXAMPLES]))
+
+
+def _unaccounted(source: Source) -> Evidence:
+    names = ("read", "accepted", "quarantined", "ignored", "forgotten", "events")
+    shown = {name: source.profile.log[name] for name in names}
+    return Evidence(abs(int(source.profile.log[source.figure] or 0)), "rows", (shown,))
+
+
+def _newest(source: Source) -> Evidence | None:
+    if not source.profile.last_event:
+        return None
+    query = f"SELECT {ROW} FROM events ORDER BY event_time DESC NULLS LAST, filename, file_row_number LIMIT 1"
+    return source.counted("events, the newest of which is old", _rows(source.log, query), "events")
+
+
+def _newest_day(source: Source) -> Evidence | None:
+    if not source.profile.newest_full_day:
+        return None
+    day = {"day": source.profile.newest_full_day.isoformat(), **source.profile.drift}
+    day.pop("type_mix_distance")
+    return Evidence(int(source.profile.drift["newest_day_events"] or 0), "events on the newest full day", (day,))
+
+
+def _type_mix(source: Source) -> Evidence:
+    types = source.profile.types
+    moved = sorted(types, key=lambda t: -abs(t.get("share_newest", 0) - t.get("share_before", 0)))
+    return Evidence(len(types), "event types", tuple(moved[:EXAMPLES]))
+
+
+FIGURES: Mapping[str, Callable[[Source], Evidence | None]] = {
+    "duplicates": lambda source: source.counted(
+        "events that are there more than once", _twice(source.log, source.profile)
+    ),
+    "unsorted": lambda source: source.counted(
+        "events earlier than the row above them", _at(source.log, source.profile.unsorted_rows)
+    ),
+    **dict.fromkeys(("ties", "tie_share"), _ties),
+    "longest_session": _long_sessions,
+    **dict.fromkeys(("single_event_sessions", "single_event_session_share"), _short_sessions),
+    **dict.fromkeys(("user_share", "session_share", "item_share"), _share_of_one),
+    "duplicate_share": _repeats,
+    "unread_share": _unread,
+    "currencies": _currencies,
+    **dict.fromkeys(("quarantined", "quarantine_share"), _quarantined),
+    **dict.fromkeys(("partly_refused_files", "refused_files"), _refused_files),
+    **dict.fromkeys(("unaccounted_rows", "card_difference"), _unaccounted),
+    "events": lambda source: source.counted("events in all", source.profile.days),
+    "age_days": _newest,
+    "volume_ratio": _newest_day,
+    "type_mix_distance": _type_mix,
+}
 
 
 def of_table(result: Mapping[str, Any], name: str, table: Sequence[Mapping[str, Any]]) -> Evidence | None:
