@@ -31,11 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow import features
-from clickflow.baselines import lifetime_value
 from clickflow.cli import guarded
 from clickflow.evaluation import calibration
 from clickflow.features import Spans
 from clickflow.models import estimators
+from clickflow.models.estimators.lifetime import READS, fit_lifetime
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.console import finite
 from clickflow.system.errors import DataError, UsageError
@@ -372,9 +372,11 @@ def boosting(train: Rows, test: Rows, _: int) -> Answers:
 
 def bgnbd(_: Rows, test: Rows, horizon: int) -> Answers:
     """BG/NBD and Gamma-Gamma of the histories as of the as-of day."""
-    history = test.x[:, [features.names(UNIT).index(name) for name in lifetime_value.READS]].astype(np.float64)
-    fitted = lifetime_value.fit(history, horizon)
-    return {"churn": lifetime_value.churn(fitted, history), "spend": lifetime_value.spend(fitted, history)}
+    history = test.x[:, [features.names(UNIT).index(name) for name in READS]].astype(np.float64)
+    fitted = fit_lifetime(history, horizon)
+    log_odds, _, _, log_value, _ = fitted.columns(*history.T).T
+    spend = fitted.purchases(*history.T[:3]) * np.exp(log_value)
+    return {"churn": 1 / (1 + np.exp(log_odds)), "spend": spend}
 
 
 BASELINES: dict[str, Callable[[Rows, Rows, int], Answers]] = {

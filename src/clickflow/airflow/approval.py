@@ -1,7 +1,7 @@
 """The task `approve.<model>`: a candidate that the gate lets through waits for a person's word.
 
-While it waits it holds no worker; the question stands under Required Actions in Airflow. No answer in time is none:
-the candidate is registered, and is not made champion.
+While it waits it holds no worker; the question stands under Required Actions in Airflow. Without an answer in time
+the candidate is registered, and does not become champion.
 """
 
 import json

@@ -39,6 +39,8 @@ REASONS = 3
 SIGN = 2.0
 KNOWN_LEAST = 0.5
 """Of the steps, whose items the model should know."""
+SHOWN_RUNS = 12
+"""Of a visit's kinds of step in a line of the report."""
 SHOWN_STEPS = 200
 """Steps of a case that are written out, at most; the first ones."""
 
@@ -457,7 +459,7 @@ def _text(card: Mapping[str, Any], cases: Sequence[Case], people: Sequence[Mappi
     return Group(visits, customers, planted.credibility(card["judged"]), *written)
 
 
-def _line(steps: Sequence[Step], most: int = 12) -> str:
+def _line(steps: Sequence[Step]) -> str:
     """Steps of one kind in a row are told together, and how long they took."""
     runs: list[tuple[str, int]] = []
     for step in steps:
@@ -467,4 +469,5 @@ def _line(steps: Sequence[Step], most: int = 12) -> str:
             runs.append((step.action, 1))
     words = [f"{count} {action}s" if count > 1 else action for action, count in runs]
     took = sum(step.seconds or 0.0 for step in steps)
-    return ", ".join(words[:most]) + (f" … {len(words) - most} more" if len(words) > most else "") + f"; {took:.0f} s"
+    more = f" … {len(words) - SHOWN_RUNS} more" if len(words) > SHOWN_RUNS else ""
+    return ", ".join(words[:SHOWN_RUNS]) + f"{more}; {took:.0f} s"

@@ -1,6 +1,6 @@
 """From a shop's word for an event to its canonical type; some are left out, others are unknown.
 
-One piece for rows of a log (`clickflow.events.checks`) and for events that a server is told.
+The same code serves the rows of a log (`clickflow.events.checks`) and the events that a server receives.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -30,8 +30,8 @@ FEW_STEPS, ONE_WAY = 20, 0.9
 FEW_IDS = 20
 """Different ids from which on zeros at their end are no chance."""
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 @dataclass
@@ -261,12 +261,12 @@ def fetch(
     return in_order(work, blocks(), threads)
 
 
-def in_order(work: Callable[[Given], Made], tasks: Iterable[Given], threads: int) -> Iterator[Made]:
+def in_order(work: Callable[[Input], Output], tasks: Iterable[Input], threads: int) -> Iterator[Output]:
     """`work` on every task by several threads; results in the order of the tasks, and never many more at once than
     there are threads.
     """
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[Made]] = deque()
+        pending: deque[Future[Output]] = deque()
         try:
             for task in tasks:
                 pending.append(pool.submit(work, task))

@@ -67,7 +67,7 @@ def roots(named: Iterable[str], bases: Iterable[Path], workspace: Path, env: Map
     return Roots(tuple(folders), own, Path(os.path.realpath(workspace)))
 
 
-def of_run(workspace: Path, env: Mapping[str, str] = os.environ) -> Roots | None:
+def of_run(workspace: Path) -> Roots | None:
     """What the run that this process works for may read; None where it works for a person."""
-    said = env.get(VARIABLE)
-    return None if said is None else roots(json.loads(said), [workspace], workspace, env)
+    said = os.environ.get(VARIABLE)
+    return None if said is None else roots(json.loads(said), [workspace], workspace)

@@ -1,5 +1,7 @@
-"""What is made of a model before it answers, laid out once: files beside the artefact, which all processes of a machine
-map, and later starts too. Another process makes them, so that who answers goes on, and does not grow.
+"""Files that a server needs of a model before it can answer, written once beside the artefact.
+
+All processes of a machine map them, later starts too. A process of its own writes them: the server goes on answering
+meanwhile, and its memory does not grow.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A graph that reads histories, made to read what is asked alone.
+"""An exported graph that answers at every step of a history, reduced to answer at the last one alone.
 
 An exported network answers at any step of a window, so it makes what every step looks back at. Who asks a served model
 asks at one step of each history, the last. Then attention is one row a history, and not one for each step, and what is

@@ -102,16 +102,7 @@ def _start(
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     words = [str(paths.root / "dags"), DAG, moment.isoformat(), json.dumps(conf), str(progress)]
-    with (logs / "airflow.log").open("wb") as log:
-        return subprocess.Popen(
-            [*PROGRAM, *words],
-            cwd=folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    return process.detached([*PROGRAM, *words], cwd=folder, env=env, log=logs / "airflow.log")
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:

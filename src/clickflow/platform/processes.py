@@ -53,7 +53,7 @@ def end(find: Callable[[], Iterable[Process]], *, patience: float) -> list[Proce
         if time.monotonic() > deadline:
             for process in running:
                 send(process.id, signal.SIGKILL)
-            _gone(find, 5)
+            _gone(find)
             return running
         for process in running:
             if process.id not in interrupted:
@@ -94,8 +94,8 @@ def holder(port: int) -> str:
     return ""
 
 
-def _gone(find: Callable[[], Iterable[Process]], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _gone(find: Callable[[], Iterable[Process]]) -> None:
+    deadline = time.monotonic() + 5
     while list(find()) and time.monotonic() < deadline:
         time.sleep(0.05)
 

@@ -1,7 +1,6 @@
 """supervisord: started in a session of its own, controlled over its socket."""
 
 import contextlib
-import subprocess
 import sys
 import time
 import xmlrpc.client
@@ -13,6 +12,7 @@ from typing import Any
 from clickflow.platform import configuration, processes
 from clickflow.platform.settings import Settings
 from clickflow.system.errors import ClickflowError
+from clickflow.system.process import detached
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,12 @@ def start(settings: Settings, file: Path, env: Mapping[str, str]) -> None:
     socket.unlink(missing_ok=True)
     settings.logs.mkdir(parents=True, exist_ok=True)
     log = settings.logs / "supervisor.out"
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "clickflow.platform.supervise", "-n", "-c", str(file)],
-            cwd=settings.folder,
-            env={**env, processes.SERVICE: "supervisor"},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    child = detached(
+        [sys.executable, "-m", "clickflow.platform.supervise", "-n", "-c", str(file)],
+        cwd=settings.folder,
+        env={**env, processes.SERVICE: "supervisor"},
+        log=log,
+    )
     deadline = time.monotonic() + 20
     while not running(settings):
         if child.poll() is not None or time.monotonic() > deadline:

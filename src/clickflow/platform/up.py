@@ -2,7 +2,6 @@
 
 import math
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ from clickflow.platform.state import Running
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
+from clickflow.system.process import detached
 
 GIVE_UP = 25.0
 """Seconds of failing starts after which a service is given up; the supervisor goes on, for a disk may be full."""
@@ -110,16 +110,9 @@ def _prepare(chosen: Settings, ports: Ports, env: dict[str, str]) -> None:
     if chosen.executor == "edge":
         for program in configuration.programs(chosen, ports):
             words += ["--gone", program.name] if program.name.startswith(launch.KEEP) else []
-    with console.progress("up: Airflow's database", None) as advance, log.open("wb") as out:
-        child = subprocess.Popen(
-            [sys.executable, *words],
-            cwd=chosen.folder,
-            env={**env, processes.SERVICE: "prepare"},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with console.progress("up: Airflow's database", None) as advance:
+        env = {**env, processes.SERVICE: "prepare"}
+        child = detached([sys.executable, *words], cwd=chosen.folder, env=env, log=log)
         while child.poll() is None:
             advance(0)
             time.sleep(0.2)

@@ -192,29 +192,20 @@ def without(path: Path, people: People, *, checksums: bool = False) -> int:
     """Write a Parquet file again without the rows that name them in `user_id` or `session_id`; how many they were."""
     from pyarrow import parquet
 
-    fresh = path.with_name(f".{path.name}.forget.tmp")
-    gone = 0
     with parquet.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        if not {"user_id", "session_id"} & set(names) or not file.metadata.num_row_groups:
+        named = sorted({"user_id", "session_id"} & set(file.schema_arrow.names))
+        groups = range(file.num_row_groups if named else 0)
+        gone: int = sum(people.rows(file.read_row_group(number, named)).sum().as_py() or 0 for number in groups)
+        if not gone:
             return 0
-        try:
+        with files.whole(path) as fresh:
             with parquet.ParquetWriter(
                 fresh, file.schema_arrow, compression=packing(file), write_page_checksum=checksums
             ) as writer:
-                for number in range(file.num_row_groups):
+                for number in groups:
                     table = file.read_row_group(number)
-                    theirs = people.rows(table)
-                    gone += int(theirs.sum().as_py() or 0)
-                    writer.write_table(table.filter(pc.invert(theirs)))
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
-    if gone:
-        fresh.chmod(path.stat().st_mode & 0o777)
-        fresh.replace(path)
-    else:
-        fresh.unlink()
+                    writer.write_table(table.filter(pc.invert(people.rows(table))))
+            shutil.copymode(path, fresh)
     return gone
 
 

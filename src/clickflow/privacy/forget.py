@@ -6,7 +6,7 @@ holds them is written again or removed; at last every place is searched once mor
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,9 +172,10 @@ def _rewritten(
     refused: dict[str, int],
 ) -> list[Removed]:
     before = {day: files.sha256(paths.events / day / "events.parquet") for day in by_day}
+    was = {name: files.sha256(file.path) for name, file in todo.items()}
     things = []
-    with started(params.ingest.memory_gb) as engine:
-        ready = {name: raw.blanked(file) for name, file in todo.items()}
+    with started(params.ingest.memory_gb) as engine, ExitStack() as stack:
+        ready = {name: stack.enter_context(raw.blanked(file)) for name, file in todo.items()}
         rewritten = {
             name: canonical.Rewritten(
                 fresh.stat().st_size,
@@ -194,12 +195,10 @@ def _rewritten(
                 now = files.sha256(file) if file.is_file() else ""
                 things.append(Removed("events", day, "rewritten", rows, before[day], now))
             things += [Removed("quarantine", source, "rewritten", rows) for source, rows in refused.items()]
-        for name, fresh in ready.items():
-            path = raw_files[name].path
-            was = files.sha256(path)
-            fresh.replace(path)
-            state["rows"]["raw"] += raw_files[name].rows
-            things.append(Removed("raw files", str(path), "rewritten", raw_files[name].rows, was, files.sha256(path)))
+    for name, match in todo.items():
+        state["rows"]["raw"] += match.rows
+        now = files.sha256(match.path)
+        things.append(Removed("raw files", str(match.path), "rewritten", match.rows, was[name], now))
     return things
 
 

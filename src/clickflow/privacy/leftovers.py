@@ -16,7 +16,7 @@ from clickflow.privacy.people import People
 from clickflow.privacy.search import UNREADABLE, holds, looked_into
 from clickflow.serving.partitions import CARD, KIND
 from clickflow.system.errors import DataError
-from clickflow.system.files import SUM, read_json, sha256, write_json, write_record
+from clickflow.system.files import SUM, read_json, sha256, write_bytes, write_json, write_record
 from clickflow.system.integrity import SEAL, damaged, seal
 from clickflow.system.paths import Paths
 from clickflow.system.process import git
@@ -146,10 +146,8 @@ def _without(file: Path, people: People, name: str, place: str, before: str) -> 
                 return
     if file.suffix in TEXT and b"\0" not in head:
         text, mode = file.read_bytes(), file.stat().st_mode & 0o777
-        fresh = file.with_name(f".{file.name}.forget.tmp")
-        fresh.write_bytes(people.hidden(text))
-        fresh.chmod(mode)
-        fresh.replace(file)
+        write_bytes(file, people.hidden(text), mode=mode)
+        file.chmod(mode)
         _own_hash(file, mode)
         if not holds(file, people):
             yield Removed(place, name, "rewritten", len(people.needles.findall(text)), before, sha256(file))

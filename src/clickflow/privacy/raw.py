@@ -8,7 +8,7 @@ encoding of two bytes a letter, a line that holds others too) is left, and said 
 import bz2
 import gzip
 import lzma
-import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +32,7 @@ from clickflow.privacy import canonical
 from clickflow.privacy.people import People
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError
+from clickflow.system.files import whole
 from clickflow.system.paths import Paths
 
 
@@ -156,19 +157,17 @@ def obstacle(match: Matches) -> str:
     return ""
 
 
-def blanked(match: Matches) -> Path:
-    """A new file beside the old one, without them; it is not in place yet."""
-    path = match.path
-    fresh = path.with_name(f".{path.name}.forget.tmp")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    os.close(descriptor)
-    if isinstance(match.source.reader, Table):
-        _cut(match, fresh)
-    else:
-        _blank(match, fresh)
-    fresh.chmod(path.stat().st_mode & 0o777)
-    return fresh
+@contextmanager
+def blanked(match: Matches) -> Iterator[Path]:
+    """A new file beside the old one, without them; it takes the old one's place in the end."""
+    with whole(match.path) as fresh:
+        fresh.touch(0o600)
+        if isinstance(match.source.reader, Table):
+            _cut(match, fresh)
+        else:
+            _blank(match, fresh)
+        shutil.copymode(match.path, fresh)
+        yield fresh
 
 
 def _cut(match: Matches, fresh: Path) -> None:
@@ -223,5 +222,3 @@ def _packed(path: Path, fresh: Path) -> Iterator[Any]:
         yield packed
         if packed is not file:
             packed.close()
-        file.flush()
-        os.fsync(file.fileno())

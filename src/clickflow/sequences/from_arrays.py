@@ -29,7 +29,6 @@ def write_store(
     *,
     known: int | None = None,
     items: list[str] | None = None,
-    actions: tuple[str, ...] | None = None,
     clock: bool = True,
     settings: Mapping[str, Any] | None = None,
     of_category: Array | None = None,
@@ -39,14 +38,12 @@ def write_store(
     `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), and `now`, each as `_write_split`
     takes it; the name of the folder is the unit's, of those that there are, or they are sessions;
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
-    the training part). `items` are the ids of indexes 2.. (none given: the index as text). `actions` are the codes'
-    names (none given: those of the unit, or the event types of the contract). `clock`: see `Card`. `settings`: those of
-    the unit itself. `of_category`: the category of each item (none given: none).
+    the training part). `items` are the ids of indexes 2.. (none given: the index as text). `clock`:
+    see `Card`. `settings`: those of the unit itself. `of_category`: the category of each item (none given: none).
     """
     import pyarrow as pa
 
     unit = UNITS.get(folder.name, session.UNIT)
-    actions = actions or unit.actions or EVENT_TYPES
     empty: dict[str, Array] = {"offsets": np.zeros(1, OFFSETS), "item": np.zeros(0, np.int32)}
     splits = {name: splits.get(name, empty) for name in (*SPLITS, *({NOW} & splits.keys()))}
     train = np.asarray(splits["train"]["item"])
@@ -85,7 +82,7 @@ def write_store(
             known=known,
             items_total=len(ids),
             categories=named,
-            actions=actions,
+            actions=unit.actions or EVENT_TYPES,
             splits=parts,
             boundaries={later: parts[earlier].last or 0 for earlier, later in (("train", "valid"), ("valid", "test"))},
             statistics=features.statistics(map_columns(fresh, "train", parts["train"], features.held(unit.columns))),

@@ -1,7 +1,7 @@
-"""DuckDB for SQLAlchemy: as much of it as tables of predictions need, so that no package is.
+"""DuckDB for SQLAlchemy, without a further package: as much of a dialect as tables of predictions need.
 
-A file of DuckDB is one process's at a time: who finds it taken waits, up to `WAIT`, and whoever writes has it for one
-transaction.
+One process at a time may open a DuckDB file. A process that finds it taken waits, up to `WAIT` seconds; one that writes
+holds it for one transaction.
 """
 
 import random
@@ -18,10 +18,9 @@ from sqlalchemy.dialects.postgresql import base as postgresql
 from sqlalchemy.engine import default
 from sqlalchemy.sql import compiler
 
+from clickflow.serving.partitions import WAIT
 from clickflow.system import files
 
-WAIT = 60.0
-"""Seconds that another process is waited for."""
 PAUSE = 0.02
 TAKEN = "Could not set lock on file"
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 CARD = "card.json"
 KIND = "clickflow predictions"
 """What card.json says of the folder, so that no other folder is ever replaced by one."""
+WAIT = 60
+"""Seconds that another writer of a database is waited for, and that one may be silent."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clickflow.params.score import Score
+from clickflow.serving.partitions import WAIT
 from clickflow.system.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 DUCKDB = "clickflow_duckdb"
 """What SQLAlchemy calls the dialect of `duckdb_dialect`."""
-WAIT = 60
-"""Seconds that another writer is waited for, and that a database may be silent."""
 
 
 @dataclass(frozen=True)

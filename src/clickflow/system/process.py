@@ -98,6 +98,20 @@ def run(
         return Finished(code, tuple(tail), kept.read())
 
 
+def detached(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a program in a session of its own, without input; what it says goes to a new file `log`."""
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def stop(child: "subprocess.Popen[str]") -> None:
     """End a program and its children: SIGINT, SIGTERM, then SIGKILL by the leash. Nothing to do where it has ended."""
     for number, seconds in _GRACE:

@@ -19,6 +19,7 @@ from clickflow.training.hand_made import reader
 if TYPE_CHECKING:
     from clickflow.sequences.store import PackedSplit
 
+BATCH_TOKENS = 4096
 SCORES = 1 << 22
 """How many log-probabilities are computed at once: about what a cache holds."""
 
@@ -54,7 +55,7 @@ def weighted(losses: Mapping[str, float], weights: Mapping[str, float]) -> float
     return sum(weights[name] * value for name, value in losses.items())
 
 
-def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, *, batch_tokens: int = 4096) -> Answers:
+def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows) -> Answers:
     """Ask all questions of `windows`, as `Network.forward` answers them, in float32."""
     known, device = network.sizes.known, next(network.parameters()).device
     asking = objectives(network.spec, network.sizes)
@@ -65,7 +66,7 @@ def answer(network: Network | Ensemble, split: "PackedSplit", windows: Windows, 
     network.eval()
     with torch.inference_mode():
         ready: Any = network.ready()
-        for chosen in plan(windows.length, batch_tokens, random(0, 0)):
+        for chosen in plan(windows.length, BATCH_TOKENS, random(0, 0)):
             batch = gather(split, windows.take(chosen), network.inputs, asking, known, reader(network))
             inputs = {name: torch.from_numpy(values).to(device) for name, values in batch.inputs.items()}
             unknown = {name: count + batch.unknown[name] for name, count in unknown.items()}

@@ -116,7 +116,7 @@ class Sequences:
         named = ["at", "user_id", "session_id", "item", "action", "category", "price", "quantity"]
         table = pa.concat_tables(
             [
-                steps.select(named).filter(read).append_column("row", _constant(int(pc.sum(read).as_py() or 0), -1)),
+                steps.select(named).filter(read),  # of no row
                 asking.append_column("row", pa.array(rows, pa.int64())),
             ],
             promote_options="default",
@@ -125,7 +125,7 @@ class Sequences:
         # who nobody knows has no sequence: nothing that is in the log came after
         known = pc.not_equal(who, "")
         table, person = table.filter(known), _rank(who.filter(known))
-        at, row = table["at"].cast(pa.int64()).to_numpy(), table["row"].to_numpy()
+        at, row = table["at"].cast(pa.int64()).to_numpy(), table["row"].fill_null(-1).to_numpy()
         order = np.lexsort((row >= 0, at, person))
         table, person, at, is_question = table.take(pa.array(order)), person[order], at[order], row[order] >= 0
         new = np.diff(person, prepend=-1) != 0
@@ -192,12 +192,6 @@ class Sequences:
             question, many = question[which], many[which, column][:, None]
         pair, length = _answered(output, answers.take(question), many[:, 0], self)
         return Judged(output, *pair, question, length, int((~over).sum()))
-
-
-def _constant(count: int, value: int) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(np.full(count, value, np.int64))
 
 
 def _who(unit: Unit, table: "pa.Table") -> "pa.ChunkedArray":

@@ -32,9 +32,9 @@ def read(params: Params, paths: Paths, *, now: int, days: float) -> Joined:
     )
 
 
-def report(params: Params, paths: Paths, now: int | None = None) -> dict[str, Any]:
+def report(params: Params, paths: Paths) -> dict[str, Any]:
     """All of it, as JSON holds it; it is written beside the log, too."""
-    now = time.time_ns() // 1000 if now is None else now
+    now = time.time_ns() // 1000
     entries = ledger.whole(paths)
     since = now - round(params.live.window_days * DAY)
     outcomes = log.read(log.place(paths.home), "outcomes", since=since)

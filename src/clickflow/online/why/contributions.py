@@ -34,8 +34,6 @@ def shapley(
     ask: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]],
     x: npt.NDArray[np.float32],
     typical: npt.NDArray[np.float32],
-    *,
-    pairs: int = PAIRS,
 ) -> Shapley:
     """Of one question with features `x` [F] beside the features `typical` [F]; `ask` answers rows [n, F] with [n].
 
@@ -49,7 +47,7 @@ def shapley(
         (both,) = ask(x[None]).astype(np.float64)
         return Shapley(values, error, float(both), float(both))
     # of one or two features that differ a pair is all orders there are
-    orders = _orders(count, pairs if count > 2 else 1)
+    orders = _orders(count, PAIRS if count > 2 else 1)
     place = np.argsort(orders, axis=1)
     # row s of an order has taken its first s features from x
     taken = place[:, None, :] < np.arange(count + 1)[:, None]

@@ -1,7 +1,7 @@
 """A head of kind amount in training: the likelihood of a zero-inflated log-normal (Wang, Liu & Miao 2019).
 
-What is told of it, in training and validation, is the deviance of the expected value, which the exported answer gives
-too: Tweedie's with power 1.5, of sums of which many are 0. Its unit is the root of the amount's.
+The metric of training and validation is the deviance of the expected value, which the exported answer gives too:
+Tweedie's with power 1.5, of sums of which many are 0. Its unit is the root of the amount's.
 """
 
 import math
