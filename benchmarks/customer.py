@@ -9,6 +9,9 @@ those). The preset is trained on what lies before the as-of day alone, and so ar
 (logistic, or log-linear Tweedie, on recency, frequency, money), `boosting` (LightGBM on all features, as it comes) and
 `bgnbd` (BG/NBD and Gamma-Gamma).
 
+The default preset learns from answers within the horizon and within half of it, and answers the mean; where the log
+before the as-of day is shorter than 2.5 horizons, from those of the half alone.
+
     --as-of 2011-11-01                   another day than H days before the end of the log
     --predictions answers.csv            customer_id,churn,spend of the preset
     --importance                         and by how much the log loss of churn rises as a feature's values are shuffled
@@ -94,16 +97,17 @@ def main() -> None:
     log = read(asked.log)
     as_of = day_of(asked.as_of, log, asked.horizon_days)
     train, test = rows_of(log, asked.horizon_days, as_of)
-    days = learned_days(log, asked.horizon_days, as_of)
-    learned = train
-    if days < asked.horizon_days:
-        learned = together([asked_at(log, days, int(day)) for day in cut_offs(log, days, as_of)])
+    learned = learned_rows(log, asked.horizon_days, as_of, train, PRESETS[asked.preset])
+    if asked.horizon_days not in learned:
         sys.stderr.write(
-            f"{(as_of - log.first) // DAY:,} days of log are few for a horizon of {asked.horizon_days}: the "
-            f"preset learns from answers of {days} days, and BG/NBD says how much more comes within the others\n"
+            f"{(as_of - log.first) // DAY:,} days of log are few for a horizon of {asked.horizon_days}: the preset "
+            f"learns from answers of {min(learned)} days, and BG/NBD says how much more comes within the others\n"
         )
+    fitting = time.perf_counter()
+    own = preset(learned, test, asked.horizon_days, asked.seed, PRESETS[asked.preset])
+    fitting = time.perf_counter() - fitting
     answers = {
-        "preset": preset(learned, test, days, asked.horizon_days, asked.seed, PRESETS[asked.preset]),
+        "preset": own,
         **{name: baseline(train, test, asked.horizon_days) for name, baseline in BASELINES.items()},
     }
     result = {
@@ -112,18 +116,19 @@ def main() -> None:
         "customers": len(test),
         "churned": float(test.churn.mean()),
         "largest_share": float(test.spend.max() / test.spend.sum()) if test.spend.any() else None,
-        "training_rows": len(learned),
-        "cut_offs": len(np.unique(learned.cut_off)),
-        "learned_days": days,
+        "training_rows": {days: len(rows) for days, rows in learned.items()},
+        "cut_offs": {days: len(np.unique(rows.cut_off)) for days, rows in learned.items()},
         "as_of": str(np.datetime64(as_of, "us").astype("datetime64[D]")),
         "horizon_days": asked.horizon_days,
         "preset": asked.preset,
         "seed": asked.seed,
         "seconds": round(time.perf_counter() - started, 1),
+        "preset_seconds": round(fitting, 1),
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
     if asked.importance:
-        result["importance"] = importance(learned, days, asked.seed, PRESETS[asked.preset])
+        days = max(learned)
+        result["importance"] = importance(learned[days], days, asked.seed, PRESETS[asked.preset])
     text = json.dumps(finite(result), indent=2, allow_nan=False)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(text + "\n", encoding="utf-8")
@@ -215,11 +220,16 @@ EVERY, LEAST_PAST, MOST_CUT_OFFS = 7, 30, 26
 """Days between cut-offs of training, at least; days of log before the first of them; how many there are at most."""
 
 
-def learned_days(log: Log, horizon: int, as_of: int) -> int:
-    """The horizon of the answers that the preset learns from: the one that is asked about, or half of it where the log
-    before the as-of day is shorter than `WHOLE` horizons: answers of whole ones are then of the log's first days alone.
+def learned_rows(log: Log, horizon: int, as_of: int, whole: Rows, kind: str) -> dict[int, Rows]:
+    """What the preset learns from, by the days of the answers: the horizon that is asked about, of which the rows are
+    given, and, of a blend, half of it; half of it alone where the log before the as-of day is shorter than `WHOLE`
+    horizons: answers of whole ones are then of the log's first days alone.
     """
-    return horizon if as_of - log.first >= WHOLE * horizon * DAY else max(horizon // 2, 1)
+    half = horizon // 2
+    found = {horizon: whole} if not half or as_of - log.first >= WHOLE * horizon * DAY else {}
+    if half and (kind == "blend" or not found):
+        found[half] = together([asked_at(log, half, int(day)) for day in cut_offs(log, half, as_of)])
+    return found
 
 
 WHOLE = 2.5
@@ -275,17 +285,26 @@ PRESETS = {"default": "blend", "logistic": "logistic", "boosting": "boosting"}
 """By name, the kind of model."""
 
 
-def preset(train: Rows, test: Rows, days: int, horizon: int, seed: int, kind: str) -> Answers:
-    """What the graph ships for churn and spend within the horizon, by answers of so many days."""
-    given: dict[str, Any] = {
-        "groups": train.customer,
-        "weights": estimators.recency(train.cut_off),
-        "names": features.names(UNIT),
-        "seed": seed,
-        "params": {"horizon_days": days, "asked_days": horizon},
-    }
-    churn = estimators.fit(kind, train.x, train.churn, kind_of_answer="probability", **given).predict(test.x)
-    spender = estimators.fit(kind, train.x, train.spend, kind_of_answer="amount", **given)
+def preset(learned: dict[int, Rows], test: Rows, horizon: int, seed: int, kind: str) -> Answers:
+    """What the graph ships for churn and spend within the horizon, of answers of so many days."""
+
+    def fitted(what: str, kind_of_answer: str) -> estimators.Estimator:
+        first, *second = (
+            estimators.Rows(each.x, getattr(each, what), each.customer, estimators.recency(each.cut_off), days)
+            for days, each in learned.items()
+        )
+        return estimators.fit_horizons(
+            kind,
+            first,
+            second[0] if second else None,
+            horizon=horizon,
+            kind_of_answer=kind_of_answer,
+            names=features.names(UNIT),
+            seed=seed,
+        )
+
+    churn = fitted("churn", "probability").predict(test.x)
+    spender = fitted("spend", "amount")
     low, high = spender.interval(test.x).T
     return {"churn": np.exp(churn[:, 1]), "spend": spender.predict(test.x)[:, 0], "low": low, "high": high}
 

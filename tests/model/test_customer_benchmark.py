@@ -75,12 +75,29 @@ def test_where_the_log_is_short_for_the_horizon_answers_of_fewer_days_are_learne
     file, to = log(tmp_path / "log.csv", customers=600, leave=0.1), tmp_path / "found.json"
     measure("--log", str(file), "--horizon-days", "140", "--preset", "logistic", "--json", str(to))
     short = json.loads(to.read_text())
-    assert short["learned_days"] == 70 and short["cut_offs"] >= 2
+    assert list(short["cut_offs"]) == list(short["training_rows"]) == ["70"] and short["cut_offs"]["70"] >= 2
     assert "the preset learns from answers of" in capsys.readouterr().err
     assert short["churn"]["preset"]["roc_auc"] > short["churn"]["rfm"]["roc_auc"] + 0.02
     assert short["churn"]["preset"]["log_loss"] < short["churn"]["rfm"]["log_loss"] - 0.05
     measure("--log", str(file), "--horizon-days", str(HORIZON), "--preset", "logistic", "--json", str(to))
-    assert json.loads(to.read_text())["learned_days"] == HORIZON
+    assert list(json.loads(to.read_text())["training_rows"]) == [str(HORIZON)]
+    assert not capsys.readouterr().err
+
+
+def test_the_preset_learns_answers_of_the_horizon_and_of_half_of_it(
+    measure: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, later = [], ("c1,2025-10-20T00:00:00,9999", "new,2025-10-20,5")
+    for name, extra in (("one", ()), ("two", later)):
+        file = log(tmp_path / f"{name}.csv", customers=60, days=290, leave=0.1, extra=extra)
+        to = ("--json", str(tmp_path / f"{name}.json"), "--predictions", str(tmp_path / f"{name}_answers.csv"))
+        measure("--log", str(file), "--horizon-days", str(HORIZON), "--as-of", "2025-09-15", *to)
+        said.append((tmp_path / f"{name}_answers.csv").read_text())
+    assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
+    found = json.loads((tmp_path / "one.json").read_text())
+    assert list(found["cut_offs"]) == [str(HORIZON), str(HORIZON // 2)]
+    assert found["cut_offs"][str(HORIZON // 2)] > found["cut_offs"][str(HORIZON)]
+    assert found["churn"]["preset"]["roc_auc"] > 0.6 and found["preset_seconds"] > 0
     assert not capsys.readouterr().err
 
 

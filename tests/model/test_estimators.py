@@ -1,5 +1,6 @@
 """Estimators: what they learn, that ONNX answers as they do (missing values too), and that the same comes back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,47 @@ def test_answers_of_thirty_days_say_what_comes_within_half_a_year(kind: str) -> 
         session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
         answers = session.run(None, {"features": asked})[0]
         np.testing.assert_allclose(answers, estimator.predict(asked), rtol=2e-3, atol=2e-4)
+
+
+def both(answer: str, half: Array, n: int = 1200) -> tuple[Array, estimators.Estimator]:
+    """Features, and what is learned of answers within 60 days and, of `half`, within 30."""
+    table, gone, spent = shoppers(n, (30, 60))
+    whole = gone[60] if answer == "probability" else spent[60]
+    ids, ones = np.arange(n), np.ones(n)
+    rows = (estimators.Rows(table, target, ids, ones, days) for target, days in ((whole, 60), (half, 30)))
+    given: dict[str, Any] = {"kind_of_answer": answer, "names": READS, "params": QUICK}
+    return table, estimators.fit_horizons("blend", *rows, horizon=60, **given)
+
+
+@pytest.mark.parametrize("answer", ["probability", "amount"])
+def test_answers_of_both_horizons_are_answered_by_the_mean(answer: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    _, gone, spent = shoppers(1200, (30, 60))
+    table, estimator = both(answer, gone[30] if answer == "probability" else spent[30])
+    assert estimator.nearer and not estimator.nearer.nearer
+    one, two = replace(estimator, nearer=None), estimator.nearer
+    parts = (estimator, one, two)
+    np.testing.assert_allclose(estimator.score(table), (one.score(table) + two.score(table)) / 2)
+    assert not np.allclose(one.score(table), two.score(table))
+    asked = np.concatenate([table, np.full((1, 4), np.nan, np.float32)])
+    said = estimator.predict(asked)
+    if answer == "amount":
+        np.testing.assert_allclose(said[:, 1:], (one.predict(asked) + two.predict(asked))[:, 1:] / 2, rtol=1e-5)
+        held = [np.mean((spent[60] >= a) & (spent[60] <= b)) for a, b in (each.interval(table).T for each in parts)]
+        assert min(held[1:]) - 0.02 <= held[0] <= max(held[1:]) + 0.02
+    session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"features": asked})[0], said, rtol=2e-3, atol=2e-4)
+    estimator.save(tmp_path)
+    again = estimators.load(tmp_path)
+    np.testing.assert_array_equal(again.predict(asked), said)
+    assert again.onnx() == estimator.onnx()
+
+
+def test_where_half_the_horizon_teaches_nothing_the_whole_answers_alone() -> None:
+    table, estimator = both("probability", np.ones(1200))
+    assert estimator.nearer is None
+    assert np.isfinite(estimator.predict(table)).all()
 
 
 def test_answers_of_a_shorter_horizon_need_the_features_of_purchases(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from clickflow.sequences.store import open_split, read_card
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.files import read_json, sha256_folder
 from clickflow.system.paths import Paths
+from clickflow.training import questions as questions_of
 from clickflow.training import stage, tabular
 from undrawn import undraw
 
@@ -226,12 +227,12 @@ def test_of_many_questions_some_are_drawn_over_the_whole_part(root: Path, tmp_pa
     spec = check(params_of(root, "logistic", max_questions=200)).model(MODEL)
     split = open_split(paths.sequences("session"), "train")
     nobody = np.arange(split.n_sequences)
-    drawn = tabular.drawn(split, spec, 0, nobody)
+    drawn = questions_of.drawn(split, spec, 0, nobody)
     event = drawn.spans.end - 1
     assert (len(event), drawn.of) == (200, split.n_events)
     assert (np.diff(event) > 0).all()
     assert event.max() > 0.9 * split.n_events
-    assert not np.array_equal(event, tabular.drawn(split, spec, 1, nobody).spans.end - 1)
+    assert not np.array_equal(event, questions_of.drawn(split, spec, 1, nobody).spans.end - 1)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +313,70 @@ def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeyp
     other = asking.answers(artefact, split.with_columns(price=later), asked, every, translation)
     for head, values in whole.items():
         np.testing.assert_array_equal(values, other[head])
+
+
+def customers(folder: Path, **changed: Any) -> Path:
+    """A store of customers who are asked about 30 days."""
+    splits = {"train": histories(300, 0, (60, 75, 90)) | changed, "valid": histories(100, 1, (120,))}
+    settings = {"horizon_days": 30, "active_days": 100}
+    write_store(folder / "customer", splits, known=12, settings=settings)
+    return folder / "customer"
+
+
+def test_halves_of_an_answer_are_asked_about_as_of_its_begin_and_its_middle(root: Path, tmp_path: Path) -> None:
+    day, raw = 86_400_000_000, params_of(root, "blend", unit="customer", heads={"churn": {}, "spend": {}})
+    spec, names = check(raw).model(MODEL), features.names("customer")
+    store = customers(tmp_path)
+    split, card = open_split(store, "train"), read_card(store)
+    whole = questions_of.drawn(split, spec, 0, np.arange(split.n_sequences))
+    assert questions_of.half_of(spec, card, names) == 15
+    first, second = questions_of.halves(whole, 15, card)
+    assert 0.8 * len(whole.spans) < len(second.spans) < len(whole.spans), "who did not buy for 100 days is left out"
+    assert set(second.spans.now) == {(at + 15) * day for at in (60, 75, 90)}
+    for each in (first, second):
+        columns = (each.spans.begin, each.spans.end, each.until, each.spans.now)
+        for begin, end, until, now in zip(*columns, strict=True):
+            assert (split.time[begin:end] < now).all() and split.time[end - 1] >= now - 115 * day
+            assert ((split.time[end:until] >= now) & (split.time[end:until] < now + 15 * day)).all()
+    value = [rows.targets("spend", card).sum() for rows in (whole, first, second)]
+    assert value[0] == pytest.approx(value[1] + value[2], rel=0.05), "but for those who are left out"
+    assert (second.targets("churn", card) == (second.until == second.spans.end)).all()
+
+
+def test_what_comes_after_the_middle_of_an_answer_changes_no_feature_of_it(root: Path, tmp_path: Path) -> None:
+    store, names, draw = customers(tmp_path), features.names("customer"), np.random.default_rng(0)
+    split, card = open_split(store, "train"), read_card(store)
+    spec = check(params_of(root, "blend", unit="customer", heads={"churn": {}})).model(MODEL)
+    _, half = questions_of.halves(questions_of.drawn(split, spec, 0, np.arange(split.n_sequences)), 15, card)
+    whole = tabular.table(half, "customer", card, names, lambda _: None)
+    for row in draw.choice(len(half.spans), 12, replace=False):
+        end, until = half.spans.end[row], half.until[row]
+        later = {name: np.array(values) for name, values in split.columns.items()}
+        later["time"][end:] += 86_400_000_000
+        later["price"][end:until] *= 100
+        other = replace(half, split=split.with_columns(**later))
+        np.testing.assert_array_equal(tabular.table(other, "customer", card, names, lambda _: None)[row], whole[row])
+
+
+@pytest.mark.parametrize(
+    ("model", "both"),
+    [
+        ({}, True),
+        ({"blend": {"half_horizon": False}}, False),
+        ({"features": ["recency_days", "purchases", "amount", "tenure_days"]}, False),
+    ],
+)
+def test_answers_of_half_the_horizon_join_where_they_are_asked_for(
+    root: Path, tmp_path: Path, model: dict[str, Any], both: bool
+) -> None:
+    raw = params_of(root, "blend", unit="customer", heads={"churn": {}}, boosting={"trees": 4}, **model)
+    trained = tabular.train(MODEL, check(raw).model(MODEL), customers(tmp_path), 0)
+    churn = trained.model.heads["churn"]
+    assert (churn.nearer is not None) == both
+    assert trained.questions["train"] > trained.questions["valid"] > 0
+    if churn.nearer:
+        assert churn.nearer.lifetime and churn.nearer.further
+        assert (churn.nearer.lifetime.horizon, churn.nearer.further.days) == (15, 30)
 
 
 def test_a_person_is_in_one_fold_whichever_part_asks(

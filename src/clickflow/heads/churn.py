@@ -32,6 +32,7 @@ HEAD = Head(
     baselines=("majority", "logistic", "boosting"),
     primary="log_loss",
     at_end=True,
+    of_purchases=True,
     beat_baselines={"log_loss": {"majority": "hold", "*": "warn"}},
     truth="stays_away",
     means={"en": "not coming back", "zh": "流失"},

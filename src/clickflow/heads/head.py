@@ -121,6 +121,10 @@ class Head:
     """Of kind ranking, of a question with several right answers: asked as `targets`, all of them [..., most], NOTHING
     behind the last; each is a prediction. None: there is one.
     """
+    of_purchases: bool = False
+    """Whether its answer is of the purchases within a horizon, yes or no or how much: within a longer one it is another
+    as BG/NBD says (`clickflow.models.estimators.further`).
+    """
     needs: tuple[str, ...] = ()
     """Types of event that its unit's sequences must keep, as the section of the unit says, for there to be answers."""
     next_step: bool = False

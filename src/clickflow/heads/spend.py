@@ -55,6 +55,7 @@ HEAD = Head(
     baselines=("mean", "rfm", "boosting"),
     primary="pinball",
     at_end=True,
+    of_purchases=True,
     needs=(BOUGHT,),
     beat_baselines={"pinball": {"mean": "hold", "*": "warn"}},
     means={"en": "spend", "zh": "消费额"},

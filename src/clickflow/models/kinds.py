@@ -45,7 +45,7 @@ KINDS: dict[str, Kind] = {
     ),
     "blend": Kind(
         what="boosting and logistic together, by weights fitted on the validation part",
-        reads=(*TABLE, "boosting", "logistic"),
+        reads=(*TABLE, "boosting", "logistic", "blend"),
         answers=COLUMNS,
     ),
     "counts": Kind(

@@ -247,6 +247,19 @@ class Logistic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blend:
+    """What is mixed, of kind blend."""
+
+    half_horizon: Annotated[
+        bool,
+        Meta(
+            "heads of purchases (churn, spend) learn from answers of half the horizon too, also as of half a horizon "
+            "later, and answer the mean: two to three times the time"
+        ),
+    ] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """What is mixed, of kind forecast."""
 
@@ -259,7 +272,7 @@ class Forecast:
 class Model:
     """One model: what it reads, how, and what it answers.
 
-    `encoder` to `distillation` are of kind network, `features` to `logistic` of the kinds that read hand-made features.
+    `encoder` to `distillation` are of kind network, `features` to `blend` of the kinds that read hand-made features.
     """
 
     unit: Annotated[str, Meta("what one sequence is: docs/reference/sequences.md")]
@@ -290,6 +303,7 @@ class Model:
     ] = 50_000
     boosting: Boosting = field(default_factory=Boosting)
     logistic: Logistic = field(default_factory=Logistic)
+    blend: Blend = field(default_factory=Blend)
     forecast: Forecast = field(default_factory=Forecast)
 
 

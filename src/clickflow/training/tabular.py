@@ -4,6 +4,9 @@ An estimator a head, all on the same questions: every step of a unit that asks a
 cut-off of a unit that asks there. Of more than `max_questions`, so many are drawn, evenly over the part, so that memory
 is bounded whatever the log's size.
 
+Of a blend, heads of purchases learn both halves of each answer too, the second one as of half a horizon later
+(`questions.halves`): its answers are newer, and the mean of both is what ships (docs/decisions/0026).
+
 What ships is fitted to both parts, for the newest days say most about the next ones: how many trees, and which weights
 of a blend, is decided by folds over people (`models.estimators`): all that is asked of one, in either part, is in one
 fold, and so is a visit of nobody known. `clickflow tune` fits to the training part alone, and asks the validation part,
@@ -11,7 +14,7 @@ which comes after it.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +23,20 @@ from typing import Any
 import numpy as np
 
 from clickflow import features
-from clickflow.features import Spans
 from clickflow.heads import named
 from clickflow.heads.head import NOTHING
 from clickflow.models import estimators, tabular
-from clickflow.models.estimators import Estimator
+from clickflow.models.estimators import Estimator, Rows
 from clickflow.models.tabular import Tabular
 from clickflow.params.models import Model, own
 from clickflow.params.schema import Params
 from clickflow.sequences.features import Array
-from clickflow.sequences.store import Card, PackedSplit, open_split, owners, read_card
+from clickflow.sequences.store import Card, open_split, owners, read_card
 from clickflow.system import console
 from clickflow.system.console import Advance
 from clickflow.system.errors import DataError
 from clickflow.system.paths import Paths
+from clickflow.training.questions import Drawn, drawn, half_of, halves
 from clickflow.training.tracker import Tracker, in_one_go
 
 CHUNK = 1 << 15
@@ -114,13 +117,17 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     of = sum(part.of for part in parts.values())
     if total < of:
         console.say(f"{name}: {total:,} of {of:,} questions are drawn and learned from (models.{name}.max_questions)")
-    with console.progress(f"features of {name}", total) as advance:
-        tables = {part: table(rows, spec.unit, card, chosen, advance) for part, rows in parts.items()}
     learned = ("train", "valid") if final and len(parts["valid"].spans) else ("train",)
+    half = half_of(spec, card, chosen)
+    split = [(part, *halves(parts[part], half, card)) for part in learned] if half else []
+    with console.progress(f"features of {name}", total + sum(len(second.spans) for *_, second in split)) as advance:
+        tables = {part: table(rows, spec.unit, card, chosen, advance) for part, rows in parts.items()}
+        of_halves = [(first, tables[part]) for part, first, _ in split]
+        of_halves += [(second, table(second, spec.unit, card, chosen, advance)) for *_, second in split]
     with console.progress(f"train {name}", len(spec.heads)) as advance:
         heads, losses = {}, {}
         for head in spec.heads:
-            fitting = _Fitting(spec, head, card, chosen, parts, tables, seed)
+            fitting = _Fitting(spec, head, card, chosen, parts, tables, half, of_halves, seed)
             heads[head] = fitting.fit(learned)
             losses[head] = {"train": fitting.loss(heads[head], learned)}
             if not final:
@@ -133,37 +140,6 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     return TrainedTabular(
         Tabular(spec.unit, chosen, heads), record, {part: len(rows.spans) for part, rows in parts.items()}
     )
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """N questions of a split, of `of` that it has."""
-
-    split: PackedSplit
-    spans: Spans
-    until: Array
-    """[N] the index after the last step that answers come from."""
-    of: int
-    owner: Array
-    """[N] whose each is, by a number that is the same in every part (`store.owners`)."""
-
-    def targets(self, head: str, card: Card) -> Array:
-        """[N] the answers of a head; NOTHING where it asks nothing."""
-        return np.asarray(named(head).targets(self.split, self.spans.end - 1, self.until, card))
-
-
-def drawn(split: PackedSplit, spec: Model, seed: int, owner: Array) -> Drawn:
-    """At most `spec.max_questions` of a split, evenly spread by chance, in their order; `owner` [n]: of sequences."""
-    last = split.asks == "last"
-    where = np.flatnonzero(np.asarray(split.end) > np.asarray(split.begin)) if last else np.arange(split.n_events)
-    of = len(where)
-    if of > spec.max_questions:
-        where = where[np.sort(np.random.default_rng(seed).choice(of, spec.max_questions, replace=False))]
-    sequence = where if last else np.searchsorted(np.asarray(split.offsets), where, side="right") - 1
-    begin, end, until = (np.asarray(each[sequence], np.int64) for each in (split.begin, split.end, split.until))
-    end = end if last else where + 1
-    now = split.time[end - 1] if split.cut_off is None else split.cut_off[sequence]
-    return Drawn(split, Spans(begin, end, np.asarray(now, np.int64)), until, of, owner[sequence])
 
 
 def table(rows: Drawn, unit: str, card: Card, chosen: tuple[str, ...], advance: Advance) -> Array:
@@ -186,23 +162,36 @@ class _Fitting:
     features: tuple[str, ...]
     parts: Mapping[str, Drawn]
     tables: Mapping[str, Array]
+    half: int
+    """Days of half the horizon, whose questions and features `of_halves` are; 0: none."""
+    of_halves: Sequence[tuple[Drawn, Array]]
     seed: int
 
-    def rows(self, parts: tuple[str, ...]) -> tuple[Array, Array, Array, Array]:
-        """Features, targets, whose they are, and times of asking: of the questions of some parts that the head asks."""
+    def rows(self, parts: tuple[str, ...]) -> Rows:
+        """The questions of some parts that the head asks."""
+        horizon = self.card.own_settings.get("horizon_days", 0)
+        return self._rows([(self.parts[part], self.tables[part]) for part in parts], horizon)
+
+    def _rows(self, questions: Sequence[tuple[Drawn, Array]], days: float) -> Rows:
         x, target, group, now = [], [], [], []
-        for part in parts:
-            answer = self.parts[part].targets(self.head, self.card)
+        for asked, values in questions:
+            answer = asked.targets(self.head, self.card)
             asks = np.flatnonzero(answer != NOTHING)
-            x.append(self.tables[part][asks])
+            x.append(values[asks])
             target.append(answer[asks])
-            group.append(self.parts[part].owner[asks])
-            now.append(self.parts[part].spans.now[asks])
-        return np.concatenate(x), np.concatenate(target), np.concatenate(group), np.concatenate(now)
+            group.append(asked.owner[asks])
+            now.append(asked.spans.now[asks])
+        # cut-offs months back are of another season; visits of a few days are all alike
+        aged = self.parts["train"].split.cut_off is not None
+        weights = estimators.recency(np.concatenate(now)) if aged else np.ones(sum(map(len, target)))
+        return Rows(np.concatenate(x), np.concatenate(target), np.concatenate(group), weights, days)
 
     def fit(self, parts: tuple[str, ...]) -> Estimator:
         """An estimator of the head, fitted to some parts."""
-        head, (x, target, group, now) = named(self.head), self.rows(parts)
+        head, rows, half = named(self.head), self.rows(parts), None
+        horizon, target = rows.days, rows.target
+        if head.of_purchases and self.half:
+            half = self._rows(self.of_halves, self.half)
         if head.kind == "amount" and (huge := int((target > (most := estimators.ceiling(target))).sum())):
             console.say(
                 f"{head.name}: {huge:,} of {len(target):,} amounts are above {most:,.0f}, {estimators.HUGE} times the "
@@ -211,17 +200,14 @@ class _Fitting:
         params = {
             "most_rows": 2 * self.spec.max_questions,
             "classes": len(head.names(self.card)),
-            "horizon_days": self.card.own_settings.get("horizon_days", 0),
         }
         try:
-            return estimators.fit(
+            estimator = estimators.fit_horizons(
                 self.spec.kind,
-                x,
-                target,
+                rows,
+                half,
+                horizon=horizon,
                 kind_of_answer=head.kind,
-                groups=group,
-                # cut-offs months back are of another season; visits of a few days are all alike
-                weights=estimators.recency(now) if self.parts["train"].split.cut_off is not None else None,
                 names=self.features,
                 seed=self.seed,
                 params=params | _settings(self.spec) | ({"folds": 2, "boosters": 1} if len(target) > MANY else {}),
@@ -233,11 +219,15 @@ class _Fitting:
                 next_step=error.next_step
                 or "take the head out of the model's heads, ask about other days, or ingest more of the log",
             ) from error
+        if half and not estimator.nearer:
+            console.say(f"{head.name}: answers of half the horizon teach nothing, and are left out")
+        return estimator
 
     def loss(self, estimator: Estimator, parts: tuple[str, ...]) -> float:
         """The mean loss of an estimator's answers to some parts."""
-        x, target, *_ = self.rows(parts)
-        return LOSSES[named(self.head).kind](estimator.predict(x), target) if len(target) else float("nan")
+        rows = self.rows(parts)
+        loss = LOSSES[named(self.head).kind]
+        return loss(estimator.predict(rows.x), rows.target) if len(rows.target) else float("nan")
 
 
 def _settings(spec: Model) -> dict[str, Any]:

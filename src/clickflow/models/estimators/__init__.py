@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,19 @@ from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError, nearest
 from clickflow.system.moments import DAY
 
-__all__ = ["ANSWERS", "KINDS", "PARAMS", "Estimator", "ceiling", "fit", "load", "recency"]
+__all__ = [
+    "ANSWERS",
+    "KINDS",
+    "PARAMS",
+    "Estimator",
+    "Rows",
+    "ceiling",
+    "fit",
+    "fit_horizons",
+    "load",
+    "reads_histories",
+    "recency",
+]
 
 KINDS: dict[str, tuple[str, ...]] = {
     "logistic": ("linear",),
@@ -207,6 +220,64 @@ def fit(
     )
 
 
+@dataclass(frozen=True)
+class Rows:
+    """N questions and what came of each within `days`; as `fit` takes them."""
+
+    x: Array
+    target: Array
+    groups: Array
+    weights: Array
+    days: float
+
+
+def fit_horizons(
+    kind: str,
+    rows: Rows,
+    nearer: Rows | None,
+    *,
+    horizon: float,
+    kind_of_answer: str,
+    names: Sequence[str] = (),
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+) -> Estimator:
+    """Fit a `kind` to answers within the `horizon` that is asked about, or within a shorter one, moved on to the whole
+    of it; with the rows of a `nearer` one beside them, to each: what is answered is the mean. Answers of half a horizon
+    are there of later days, and of more of them.
+
+    Where the nearer ones cannot teach anything, the others are all that there is: the estimator has no `nearer` then.
+    Raises what `fit` raises for `rows`; those of a shorter horizon need features as `reads_histories` says.
+    """
+
+    def fitted(each: Rows) -> Estimator:
+        settings = dict(params or {}) | {"horizon_days": each.days, "asked_days": horizon}
+        return fit(
+            kind,
+            each.x,
+            each.target,
+            kind_of_answer=kind_of_answer,
+            groups=each.groups,
+            weights=each.weights,
+            names=names,
+            seed=seed,
+            params=settings,
+        )
+
+    estimator = fitted(rows)
+    if nearer is None:
+        return estimator
+    try:
+        return replace(estimator, nearer=fitted(nearer))
+    except DataError:
+        return estimator
+
+
+def reads_histories(names: Sequence[str]) -> bool:
+    """Whether features have what BG/NBD reads, without which no answer is moved to a longer horizon."""
+    return bool(_reads(names))
+
+
 def _kinds(kind: str, answer: str) -> tuple[str, ...]:
     return OF_AMOUNTS if (kind, answer) == ("blend", "amount") else KINDS[kind]
 
@@ -275,8 +346,6 @@ def _latest(problem: Problem, tenure: int) -> Array:
 
 
 def _with_columns(problem: Problem, x: Array) -> Problem:
-    from dataclasses import replace
-
     return replace(problem, x=x, plain=problem.plain + (True,) * len(COLUMNS))
 
 

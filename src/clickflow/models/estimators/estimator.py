@@ -103,6 +103,10 @@ class Estimator:
     """Where `lifetime.READS` stand among the features."""
     further: Further | None = None
     """Of probabilities that were learned within a shorter horizon than is asked about."""
+    nearer: "Estimator | None" = None
+    """Of the same question, from answers of a shorter horizon: what is answered is the mean of both, of their scores
+    and of their quantiles.
+    """
 
     @property
     def answers(self) -> int:
@@ -118,6 +122,15 @@ class Estimator:
 
     def score(self, x: Array) -> Array:
         """The blended scores, float64 [N, S]."""
+        total: Array = np.mean([each._own_score(x) for each in self._both], axis=0)
+        return total
+
+    @property
+    def _both(self) -> "tuple[Estimator, ...]":
+        """The estimators whose mean is answered: this one, and one of a shorter horizon where there is one."""
+        return (self,) if self.nearer is None else (self, self.nearer)
+
+    def _own_score(self, x: Array) -> Array:
         x = self.extended(x)
         parts = [w * member.scores(x) for w, member in zip(self.weights, self.members.values(), strict=True)]
         if self.further and self.lifetime:
@@ -125,17 +138,24 @@ class Estimator:
         total: Array = np.sum(parts, axis=0) + self.bias
         return total
 
+    def _amounts(self, x: Array) -> tuple[Array, Array]:
+        """Expected amounts [N, 1] and their quantiles [N, CURVES]."""
+        scores = [each._own_score(x) for each in self._both]
+        curves = [each.curves.at(score[:, 0]) for each, score in zip(self._both, scores, strict=True) if each.curves]
+        return np.exp(np.mean(scores, axis=0)), np.mean(curves, axis=0)
+
     def predict(self, x: Array) -> Array:
         """float32 [N, F] to float32 [N, answers]: log-probabilities of the classes, of two (no, yes); or an expected
         amount and its quantiles `LEVELS`.
         """
-        answers: Array = self._answers(self.score(x)).astype(np.float32)
+        answers: Array = self._answers(x).astype(np.float32)
         return answers
 
-    def _answers(self, score: Array) -> Array:
+    def _answers(self, x: Array) -> Array:
         if self.answer == "amount":
-            assert self.curves is not None
-            return np.hstack([np.exp(score), self.curves.at(score[:, 0])[:, ANSWERED]])
+            expected, quantiles = self._amounts(x)
+            return np.hstack([expected, quantiles[:, ANSWERED]])
+        score = self.score(x)
         if self.classes == 2:
             both: Array = -np.logaddexp(0.0, np.hstack([score, -score]))
             return both
@@ -149,12 +169,16 @@ class Estimator:
         """
         if self.curves is None:
             raise UsageError(f"an estimator of {self.answer} has no interval; one of amounts has")
-        low, _, inner, high = self.curves.at(self.score(x)[:, 0]).T
+        low, _, inner, high = self._amounts(x)[1].T
         return np.stack([low, np.where(low > 0, high, inner)], axis=1)
 
     def onnx(self) -> bytes:
         """The same as an ONNX model: `features` [N, F] float32, NaN allowed, to `answers` [N, answers] float32."""
         graph = Graph()
+        scores = [each._emitted_score(graph) for each in self._both]
+        return graph.model(self._emitted(graph, scores), features=self.features, answers=self.answers)
+
+    def _emitted_score(self, graph: Graph) -> str:
         x = INPUT
         if self.lifetime is not None:
             x = graph.side_by_side([x, self.lifetime.emit(graph, x, self.reads)])
@@ -164,13 +188,13 @@ class Estimator:
         ]
         if self.further and self.lifetime:
             parts.append(self.further.emit(graph, INPUT, self.lifetime, self.reads))
-        score = graph.add("Add", graph.total(parts), graph.constant(self.bias))
-        return graph.model(self._emitted(graph, score), features=self.features, answers=self.answers)
+        return graph.add("Add", graph.total(parts), graph.constant(self.bias))
 
-    def _emitted(self, graph: Graph, score: str) -> str:
+    def _emitted(self, graph: Graph, scores: list[str]) -> str:
+        score = graph.mean(scores)
         if self.answer == "amount":
-            assert self.curves is not None
-            return graph.side_by_side([graph.add("Exp", score), self.curves.emit(graph, score)])
+            curves = [each.curves.emit(graph, own) for each, own in zip(self._both, scores, strict=True) if each.curves]
+            return graph.side_by_side([graph.add("Exp", score), graph.mean(curves)])
         if self.classes == 2:
             both = graph.side_by_side([score, graph.add("Neg", score)])
             return graph.add("Neg", graph.add("Softplus", both))
@@ -178,7 +202,11 @@ class Estimator:
 
     def save(self, folder: Path) -> None:
         """Write estimator.json."""
-        content = {
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(json.dumps(self._state(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "kind": self.kind,
             "answer": self.answer,
             "features": self.features,
@@ -190,9 +218,8 @@ class Estimator:
             "lifetime": lifetimes.state(self.lifetime),
             "reads": self.reads,
             "further": furthers.state(self.further),
+            "nearer": self.nearer._state() if self.nearer else None,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _name(member: Member) -> str:
@@ -209,21 +236,24 @@ def load(folder: Path) -> Estimator:
     """The estimator that `save` wrote into a folder. Raises DataError where there is none."""
     path = folder / FILE
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        members = {name: RESTORED[kind](state) for name, kind, state in raw["members"]}
-        curves = raw["curves"]
-        return Estimator(
-            kind=raw["kind"],
-            answer=raw["answer"],
-            features=raw["features"],
-            classes=raw["classes"],
-            members=members,
-            weights=tuple(raw["weights"]),
-            bias=raw["bias"],
-            curves=None if curves is None else Curves(tuple(curves[0]), tuple(map(tuple, curves[1]))),
-            lifetime=None if raw["lifetime"] is None else Lifetime(*raw["lifetime"]),
-            reads=tuple(raw["reads"]),
-            further=None if raw.get("further") is None else Further(*raw["further"]),
-        )
+        return _restored(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not an estimator: {error!r}", next_step="train the model again") from error
+
+
+def _restored(raw: Mapping[str, Any]) -> Estimator:
+    curves = raw["curves"]
+    return Estimator(
+        kind=raw["kind"],
+        answer=raw["answer"],
+        features=raw["features"],
+        classes=raw["classes"],
+        members={name: RESTORED[kind](state) for name, kind, state in raw["members"]},
+        weights=tuple(raw["weights"]),
+        bias=raw["bias"],
+        curves=None if curves is None else Curves(tuple(curves[0]), tuple(map(tuple, curves[1]))),
+        lifetime=None if raw["lifetime"] is None else Lifetime(*raw["lifetime"]),
+        reads=tuple(raw["reads"]),
+        further=None if raw.get("further") is None else Further(*raw["further"]),
+        nearer=None if raw.get("nearer") is None else _restored(raw["nearer"]),
+    )

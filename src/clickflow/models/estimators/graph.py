@@ -44,6 +44,10 @@ class Graph:
         """The sum of values of one shape."""
         return values[0] if len(values) == 1 else self.add("Sum", *values)
 
+    def mean(self, values: list[str]) -> str:
+        """The mean of values of one shape."""
+        return values[0] if len(values) == 1 else self.add("Mean", *values)
+
     def model(self, output: str, *, features: int, answers: int) -> bytes:
         """The bytes of the model: `features` [N, features] float32 to `answers` [N, answers] float32."""
         from onnx import TensorProto, checker, helper
