@@ -61,6 +61,16 @@ def test_a_table_has_the_best_rows_and_the_weight_of_all(loudness: float) -> Non
         assert total[k] == pytest.approx(np.logaddexp.reduce(row), abs=5e-4)
 
 
+def test_products_are_those_of_each_query_with_its_own_rows() -> None:
+    draw = np.random.default_rng(0)
+    queries = draw.standard_normal((3, 16)).astype(np.float32)
+    for rows in (draw.standard_normal((50, 16)).astype(np.float32), draw.standard_normal((50, 4, 16), np.float32)):
+        index, ends = draw.integers(0, 50, 9), [0, 4, 4, 9]
+        own = np.repeat(queries, [4, 0, 5], axis=0).reshape(9, *[1] * (rows.ndim - 2), 16)
+        assert (table.products(rows, index, queries, ends) == np.vecdot(rows[index], own)).all()
+    assert table.products(rows, index[:0], queries[:0], [0]).shape == (0, 4)
+
+
 def test_items_are_scored_block_by_block(tmp_path: Path) -> None:
     """onnxruntime first made the weights of all blocks, and kept their scores until it looked for maxima."""
     vectors = np.random.default_rng(0).standard_normal((3 * table.BLOCK, 8)).astype(np.float32)

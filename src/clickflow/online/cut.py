@@ -21,7 +21,7 @@ from clickflow.artefact.artefact import open_session
 from clickflow.online import laid, near
 from clickflow.online.near import Near
 from clickflow.online.parts import Array, Parts
-from clickflow.online.table import Table
+from clickflow.online.table import Table, products
 from clickflow.sequences.indexes import FIRST_ITEM, UNKNOWN
 
 Floats = npt.NDArray[np.float32]
@@ -269,7 +269,9 @@ class Cut:
         tops_at = np.searchsorted(keys, best)
         free[tops_at] = True
         narrow[row[tops_at], place[tops_at]] = high
-        narrow[row[~free], place[~free]] = np.vecdot(np.asarray(table.vectors)[items[~free]], queries[row[~free]])
+        others, of = items[~free], row[~free]
+        ends = np.searchsorted(of, np.arange(count + 1)).tolist()
+        narrow[of, place[~free]] = products(np.asarray(table.vectors), others, queries, ends)
         kept = np.exp(narrow[:, FIRST_ITEM:].astype(np.float64)).sum(axis=1)
         narrow[:, -1] = np.log(np.maximum(np.exp(total) - kept, 1e-30))
         feed: dict[str, Any] = {name: narrow} | {each: read[each] for each in mixer.others}
@@ -324,7 +326,7 @@ class Cut:
         feed: dict[str, Any] = {each: read[each] for each in mixer.others}
         for name, query, table, (_, scores, total) in zip(mixer.scores, queries, tables, ranked, strict=True):
             narrow = np.full((count, width), NEVER, np.float32)
-            narrow[row, place] = np.vecdot(np.asarray(table.vectors)[items], query[row])
+            narrow[row, place] = products(np.asarray(table.vectors), items, query, starts.tolist())
             every = np.exp(total)
             rest = every - np.exp(narrow[:, FIRST_ITEM:].astype(np.float64)).sum(axis=1)
             # what all others weigh is known to a share of the whole; none of them weighs more

@@ -7,7 +7,7 @@ what all rows weigh together is known to about 1e-4: by so much a probability ma
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,8 @@ class Table:
         # of the groups that look best, the row that is the last of the best is at least as good as the last of all
         looks = _at_least(maxima, count)
         at, group = np.divmod(np.flatnonzero(maxima >= looks[:, None]), self._full)
-        scores = np.vecdot(self._groups[group], queries[at][:, None])
         ends = np.searchsorted(at, np.arange(len(queries) + 1)).tolist()
+        scores = products(self._groups, group, queries, ends)
         least = np.array([np.partition(scores[i:j].ravel(), -count)[-count] for i, j in itertools.pairwise(ends)])
         # first by the largest error of all groups, which leaves few, then by their own
         near = least - slack - lengths * self._widest
@@ -132,7 +132,7 @@ class Table:
         high = maxima[too, more]
         there = (high + (lengths[too] * self._error[more] + slack[too]) >= least[too]) & (high < looks[too])
         too, more = too[there], more[there]
-        scored = np.vecdot(self._groups[more], queries[too][:, None])
+        scored = products(self._groups, more, queries, np.searchsorted(too, np.arange(len(queries) + 1)).tolist())
         every = np.concatenate([at, too])
         order = np.argsort(every, kind="stable")
         return every[order], np.concatenate([group, more])[order], np.concatenate([scores, scored])[order]
@@ -144,6 +144,17 @@ class Table:
         total = np.log(np.exp(scores - peak).sum(axis=1, dtype=np.float64)) + peak[:, 0]
         own = [highest(row, most) for row in scores]
         return [each + self.first for each in own], [row[each] for row, each in zip(scores, own, strict=True)], total
+
+
+def products(rows: Floats, index: Ints, queries: Floats, ends: Sequence[int]) -> Floats:
+    """Of `rows` [R, ..., D] those of `index` [n], times queries [N, D]: the k-th with those from `ends[k]` to the next
+    end; [n, ...]. One query after the other: what is gathered for one stays in the processor's cache.
+    """
+    scores = np.empty((len(index), *rows.shape[1:-1]), np.float32)
+    for query, (first, end) in zip(queries, itertools.pairwise(ends), strict=True):
+        # every index is one of `rows`; to check that numpy would copy them once more
+        np.vecdot(rows.take(index[first:end], axis=0, mode="clip"), query, out=scores[first:end])
+    return scores
 
 
 def _at_least(maxima: Floats, count: int) -> Floats:
