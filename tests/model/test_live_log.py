@@ -99,6 +99,18 @@ def test_what_finds_no_room_is_counted_in_the_log_itself(tmp_path: Path, capsys:
     assert "dropped 2 rows" in capsys.readouterr().err
 
 
+def test_many_rows_of_one_flush_are_one_file_in_order(tmp_path: Path) -> None:
+    own = Log(log.place(tmp_path), clock=Clock())
+    for number in range(2 * log.AT_ONCE + 7):
+        own.put("answers", **answer(f"r{number}", labels=(f"i{number}",), scores=(number / 8,)))
+    own.flush()
+    (file,) = own.folder.rglob("*.parquet")
+    assert parquet.ParquetFile(file).num_row_groups == 1
+    rows = log.read(own.folder, "answers").to_pylist()
+    assert [row["request"] for row in rows] == [f"r{number}" for number in range(2 * log.AT_ONCE + 7)]
+    assert all(row["labels"] == [f"i{n}"] and row["scores"] == [n / 8] for n, row in enumerate(rows))
+
+
 def test_a_full_disk_takes_no_answer_away_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Log(log.place(tmp_path), most=4, clock=Clock())
     own.put("answers", **answer("r0"))

@@ -254,6 +254,11 @@ class Served:
         return groups.Own.by(self.artefact)
 
     @cached_property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        """By head the names of its classes; none of one of another kind."""
+        return {name: head.classes for name, head in self.artefact.heads.items()}
+
+    @cached_property
     def ranking(self) -> str:
         """Its main ranking, or the name of the first that there could be."""
         return outputs.main(self.artefact.outputs, "ranking")

@@ -178,7 +178,7 @@ def _of(served: Served, output: Output, reply: engine.Answer, k: int) -> schema.
     if output.name not in reply.values:  # swapped in between for a version that does not answer it
         return None
     values = reply.values[output.name]
-    return None if np.isnan(values).any() else KINDS[output.kind](values, served.artefact.heads[output.name].classes)
+    return None if np.isnan(values).any() else KINDS[output.kind](values, served.classes[output.name])
 
 
 def _categories(served: Served, logs: Any, k: int) -> schema.Answer | None:

@@ -37,17 +37,16 @@ def rows(answer: Answer, served: Served) -> Iterator[dict[str, Any]]:
         row: dict[str, Any] = {"output": output.name, "kind": output.kind, "fallback": answer.fallback}
         if output.kind == "ranking":
             if (ranking := answer.rankings.get(output.name)) is not None:
-                items = {"labels": list(ranking.items), "scores": [float(score) for score in ranking.scores]}
-                yield {**row, **items, "fallback": ranking.fallback}
+                row |= {"labels": ranking.items, "scores": ranking.scores, "fallback": ranking.fallback}
+                yield row
             continue
         values = answer.values.get(output.name)
         if values is None or output.kind not in ("classes", "probability", "amount") or np.isnan(values).any():
             continue
         if output.kind == "amount":
-            yield {**row, "labels": list(PARTS), "scores": [float(value) for value in values]}
+            yield row | {"labels": PARTS, "scores": values.tolist()}
         else:
-            names = served.artefact.heads[output.name].classes
-            yield {**row, "labels": list(names), "scores": np.exp(values).tolist()}
+            yield row | {"labels": served.classes[output.name], "scores": np.exp(values).tolist()}
 
 
 def plain(rules: Rules | None) -> bool:
@@ -175,23 +174,22 @@ class Live:
         if not self.section.log:
             return
         last = answered.question.steps[-1] if answered.question.steps else None
+        same = {
+            "request": answered.request,
+            "user_id": answered.customer,
+            "session_id": answered.session,
+            "model": arm_of(answer.model)[0],
+            "version": answer.version,
+            "arm": arm,
+            "test": test,
+            "steps": len(answered.question.steps),
+            "last_item": last.item if last else None,
+            "last_action": last.action if last else None,
+            "plain": plain(answered.rules),
+            "seconds": answered.seconds,
+        }
         for row in rows(answer, served):
-            self.log.put(
-                "answers",
-                **row,
-                request=answered.request,
-                user_id=answered.customer,
-                session_id=answered.session,
-                model=arm_of(answer.model)[0],
-                version=answer.version,
-                arm=arm,
-                test=test,
-                steps=len(answered.question.steps),
-                last_item=last.item if last else None,
-                last_action=last.action if last else None,
-                plain=plain(answered.rules),
-                seconds=answered.seconds,
-            )
+            self.log.put("answers", **row, **same)
 
     def _work(self) -> None:
         while (each := self._shadow.get()) is not None:

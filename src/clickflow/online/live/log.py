@@ -36,6 +36,8 @@ STEP, SHOWN, CLICKED, BOUGHT, DROPPED = "step", "shown", "clicked", "bought", "d
 """Kinds of outcome; dropped: so many rows, `value`, are missing."""
 Row = tuple[Table, tuple[Any, ...]]
 HOUR, DAY = 3600, 86_400
+AT_ONCE = 500
+"""Rows that become columns without a pause: nothing else of Python runs meanwhile, and answers wait."""
 LEFT = 60
 """Seconds after which nobody writes a file that is not in its place any more."""
 PREFIX = "hour="
@@ -83,6 +85,8 @@ COLUMNS: dict[Table, dict[str, str]] = {
 `scores` are the first items with their probabilities, the classes with theirs, or the parts of an amount; `plain` says
 that no rule of the shop had a say in it. Of an outcome: `time` is the event's own, `value` money, or how many.
 """
+NAMES: dict[Table, tuple[str, ...]] = {table: tuple(columns)[1:] for table, columns in COLUMNS.items()}
+"""The columns after `at`."""
 KEYS: dict[Table, str] = {"answers": "request, arm, model, output", "outcomes": "id"}
 """What makes a row the one it is."""
 
@@ -159,7 +163,7 @@ class Log:
             if table == "outcomes" and row["id"] is None:
                 self._number += 1
                 row["id"] = f"{self.worker}-{self._number}"
-            self._rows.append((table, (self._last, *(row.get(name) for name in list(COLUMNS[table])[1:]))))
+            self._rows.append((table, (self._last, *map(row.get, NAMES[table]))))
         return True
 
     def flush(self) -> None:
@@ -202,7 +206,7 @@ class Log:
     def _write(self, rows: list[Row], lost: int) -> None:
         if lost:
             given = {"id": f"{self.worker}-lost-{self.dropped}", "kind": DROPPED, "value": float(lost)}
-            line = (self.now(), *(given.get(name) for name in list(COLUMNS["outcomes"])[1:]))
+            line = (self.now(), *map(given.get, NAMES["outcomes"]))
             rows = [*rows, ("outcomes", line)]
         by: dict[tuple[Table, int], list[tuple[Any, ...]]] = {}
         for table, row in rows:
@@ -257,8 +261,12 @@ def _table(table: Table, rows: list[tuple[Any, ...]]) -> "pa.Table":
     import pyarrow as pa
 
     form = schema(table)
-    columns = zip(form, zip(*rows, strict=True), strict=True)
-    return pa.table([pa.array(values, field.type) for field, values in columns], schema=form)
+
+    def part(own: list[tuple[Any, ...]]) -> "pa.Table":
+        columns = zip(form, zip(*own, strict=True), strict=True)
+        return pa.table([pa.array(values, field.type) for field, values in columns], schema=form)
+
+    return pa.concat_tables([part(rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE)])
 
 
 def write(file: Path, table: "pa.Table") -> None:
