@@ -105,6 +105,26 @@ def test_what_is_left_is_what_an_ingest_makes_that_knows_the_list(desk: Desk) ->
     assert from_nothing(desk) == made
 
 
+def test_a_raw_parquet_file_is_read_anew_for_its_rows_have_other_numbers(desk: Desk) -> None:
+    for file in desk.log.iterdir():
+        file.unlink()
+    names = HEADER.decode().strip().split(",")
+    lines = [
+        row(user="ann", session="s1"),
+        row(user="bob", session="s2"),
+        row(user="bob", session="s3", kind="strange"),
+    ]
+    table = pa.table(
+        dict(zip(names, zip(*(line.decode()[:-1].split(",") for line in lines), strict=True), strict=True))
+    )
+    pq.write_table(table, desk.log / "a.parquet")
+    assert desk.ingest().reasons() == {3: ["unknown_type"]}
+    assert forget(desk, "ann")["rows"] == {"events": 1, "quarantine": 0, "raw": 1}
+    assert desk.ingest().reasons() == {2: ["unknown_type"]}
+    again = desk.bytes()
+    assert from_nothing(desk) == again
+
+
 @pytest.mark.parametrize("name", ["17", "20017", "import"])
 def test_an_id_that_is_a_number_or_a_word_is_a_person_only_where_an_id_is_due(desk: Desk, name: str) -> None:
     root = desk.paths.root

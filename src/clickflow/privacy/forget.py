@@ -15,6 +15,7 @@ from typing import Any
 from clickflow.events import forgotten
 from clickflow.events.commit import scratch
 from clickflow.events.engine import started
+from clickflow.events.tables import Table
 from clickflow.online.live import log
 from clickflow.orchestration import removed_objects, repository, workspace
 from clickflow.params.schema import Params
@@ -179,7 +180,9 @@ def _rewritten(
         rewritten = {
             name: canonical.Rewritten(
                 fresh.stat().st_size,
-                "" if raw_files[name].uncounted or fresh.suffix == ".parquet" else files.sha256(fresh),
+                ""
+                if raw_files[name].uncounted or isinstance(raw_files[name].source.reader, Table)
+                else files.sha256(fresh),
                 raw_files[name].rows,
                 sum(raw_files[name].lines.values()),
             )

@@ -111,20 +111,7 @@ def measure(
         most = f"SELECT count(*) AS n FROM events WHERE {column} IS NOT NULL GROUP BY {column} ORDER BY n DESC LIMIT 1"
         figures[f"{name}_share"] = _share(_one(log, f"SELECT coalesce(max(n), 0) FROM ({most})")[0], events)
 
-    figures |= {name: card[name] for name in ("read", "accepted", "quarantined")}
-    wanted = card["read"] - card.get("ignored", 0) - card.get("forgotten", 0)
-    figures["repeated"] = card.get("reasons", {}).get("duplicate", 0)
-    figures["quarantine_share"] = _share(card["quarantined"] - figures["repeated"], wanted)
-    figures["duplicate_share"] = _share(figures["repeated"], wanted)
-    unread = [sum(seen["count"] for seen in reasons.values()) for reasons in card.get("unread", {}).values()]
-    figures["unread_share"] = _share(max(unread, default=0), card["accepted"])
-    figures["currencies"] = len(card.get("currencies", {}))
-    refused = card.get("refused_files", ())
-    figures["partly_refused_files"] = len(refused)
-    figures["refused_files"] = sum(file["refused"] == file["read"] for file in refused)
-    figures |= {name: card.get(name, 0) for name in ("ignored", "forgotten")}
-    figures["unaccounted_rows"] = wanted - card["accepted"] - card["quarantined"]
-    figures["card_difference"] = card["accepted"] - events
+    figures |= _of_ingest(card, events)
     figures["age_days"] = round((now - last) / timedelta(days=1), 3) if now and last else None
 
     full_day, volume = _volume(counted_days, last)
@@ -140,12 +127,31 @@ def measure(
         unsorted_rows=tuple(unsorted_rows[:5]),
         tied_rows=tuple(tied_rows[:5]),
         duplicate_days=tuple(repeats),
-        refused_files=tuple(refused),
+        refused_files=tuple(card.get("refused_files", ())),
     )
 
 
+def _of_ingest(card: Mapping[str, Any], events: int) -> dict[str, int | float | None]:
+    """What ingest counted, held against the events that there are."""
+    figures = {name: card[name] for name in ("read", "accepted", "quarantined")}
+    wanted = card["read"] - card.get("ignored", 0) - card.get("forgotten", 0)
+    figures["repeated"] = card.get("reasons", {}).get("duplicate", 0)
+    figures["quarantine_share"] = _share(card["quarantined"] - figures["repeated"], wanted)
+    figures["duplicate_share"] = _share(figures["repeated"], wanted)
+    unread = [sum(seen["count"] for seen in reasons.values()) for reasons in card.get("unread", {}).values()]
+    figures["unread_share"] = _share(max(unread, default=0), card["accepted"])
+    figures["currencies"] = len(card.get("currencies", {}))
+    refused = card.get("refused_files", ())
+    figures["partly_refused_files"] = len(refused)
+    figures["refused_files"] = sum(file["refused"] == file["read"] for file in refused)
+    figures |= {name: card.get(name, 0) for name in ("ignored", "forgotten")}
+    figures["unaccounted_rows"] = wanted - card["accepted"] - card["quarantined"]
+    figures["card_difference"] = card["accepted"] - events
+    return figures
+
+
 def sample(log: Log, events: int) -> pa.Table:
-    """About SAMPLE_ROWS events in their order: every so-manieth row of each file, so always the same ones."""
+    """About SAMPLE_ROWS events in their order: every n-th row of each file, so always the same ones."""
     step = max(1, -(-events // SAMPLE_ROWS))
     result: pa.Table = log.connection.sql(
         f"SELECT {EVERY_COLUMN} FROM events WHERE file_row_number % {step} = 0 ORDER BY filename, file_row_number"

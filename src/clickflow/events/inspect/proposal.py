@@ -1,6 +1,6 @@
 """The block `source` of params.yaml that a file seems to need, with its reasons and doubts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from clickflow.events.inspect.matched_columns import (
     placeholders,
     suspicions,
 )
-from clickflow.events.inspect.time_forms import could_be_order
+from clickflow.events.inspect.time_forms import Clock, could_be_order
 from clickflow.events.inspect.unread_columns import sayings
 from clickflow.events.inspect.words import column_named, order_named, time_of_sale, type_named
 from clickflow.events.presets import ANY_TYPE, PRESETS, Layout
@@ -55,17 +55,7 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
     layout = next(iter(PRESETS[preset])) if preset else Layout()
     if preset:
         values["preset"] = preset
-    by_suffix = format_of(look.name)
-    if form.format != (layout.format or by_suffix):
-        values["format"] = form.format
-    if form.nested and not preset:
-        values["explode"] = form.nested
-        doubts.append(f"every element of {form.nested} is taken for an event of its own")
-    usual = {"csv": ",", "tsv": "\t"}.get(form.format)
-    if form.delimiter is not None and form.delimiter != usual:
-        values["delimiter"] = form.delimiter
-    if form.encoding != UTF8:
-        values["encoding"] = form.encoding
+    values |= _of_form(look, layout, preset, doubts)
     if preset and layout.header:
         # the columns of a preset without a header have its names
         names = dict(zip(form.names, layout.header, strict=False))
@@ -108,11 +98,8 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
     doubts += suspicions(columns, mapping)
     doubts += sayings(columns, mapping)
     _absent(mapping, doubts)
-    if mapping.clock and mapping.clock.zoned < 1:
-        some = f"{1 - mapping.clock.zoned:.0%} of its times carry" if mapping.clock.zoned else "its times carry"
-        doubts.append(f"{some} no zone: they are read as UTC, unless source.timezone says another")
-    if mapping.clock and mapping.clock.date_only:
-        doubts.append("its times are dates alone: steps of one day have no order but that of the file")
+    if mapping.clock:
+        doubts += _of_clock(mapping.clock)
     if preset:
         doubts = [doubt for doubt in doubts if "by its values alone" not in doubt and "has no header" not in doubt]
     back = {field: canonical for canonical, field in mapping.columns.items()}
@@ -122,6 +109,31 @@ def propose(look: Look, nulls: Mapping[str, Sequence[str]], con: Any) -> Proposa
     lines = tuple((c.name, back.get(c.name, ""), why[c.name]) for c in columns)
     order = tuple(order_choices(columns, mapping))
     return Proposal(values=values, columns=lines, types=counts, order=order, doubts=tuple(dict.fromkeys(doubts)))
+
+
+def _of_form(look: Look, layout: Layout, preset: str | None, doubts: list[str]) -> dict[str, Any]:
+    """How the file is packed, where that is not what its name or the preset says."""
+    form, values = look.form, dict[str, Any]()
+    if form.format != (layout.format or format_of(look.name)):
+        values["format"] = form.format
+    if form.nested and not preset:
+        values["explode"] = form.nested
+        doubts.append(f"every element of {form.nested} is taken for an event of its own")
+    usual = {"csv": ",", "tsv": "\t"}.get(form.format)
+    if form.delimiter is not None and form.delimiter != usual:
+        values["delimiter"] = form.delimiter
+    if form.encoding != UTF8:
+        values["encoding"] = form.encoding
+    return values
+
+
+def _of_clock(clock: Clock) -> Iterator[str]:
+    """What times leave unsure."""
+    if clock.zoned < 1:
+        some = f"{1 - clock.zoned:.0%} of its times carry" if clock.zoned else "its times carry"
+        yield f"{some} no zone: they are read as UTC, unless source.timezone says another"
+    if clock.date_only:
+        yield "its times are dates alone: steps of one day have no order but that of the file"
 
 
 def _left(column: Column) -> str:
