@@ -195,7 +195,8 @@ def test_the_real_command_line_is_quiet(bare: Paths) -> None:
     done = subprocess.run([*command, "promote", "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["models"][0]["outcome"] == "promoted"
-    said = [line for line in done.stderr.splitlines() if "ledger.key" not in line and "ledger.pub" not in line]
+    own = ("ledger.key", "ledger.pub", "has been waited for")  # the last on a machine that is busy
+    said = [line for line in done.stderr.splitlines() if not any(words in line for words in own)]
     assert not said, "MLflow and its migrations speak"
 
 
