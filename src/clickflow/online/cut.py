@@ -31,7 +31,9 @@ Feed = Mapping[str, npt.NDArray[Any]]
 MORE = 8
 """So many times as many of the best are looked for where the graph names them all."""
 TOPS = 16
-"""The best by score that are looked for where questions are alike: so many, that the graph does not name them all."""
+"""The best by each score that are looked for where questions are alike: so many, that the graph does not name them all,
+and the best of several scores is among them.
+"""
 SEVERAL = 3
 """So many times as many of the best are looked for by each score, where an item has several."""
 NEVER = -1e9
@@ -105,7 +107,7 @@ class Cut:
         return [table.table if isinstance(table, Near) else table for table in held]
 
     def quick(self, output: str) -> bool:
-        """Whether `best` answers this output."""
+        """Whether `best` and `alike` answer this output."""
         return output in self._mixers
 
     def single(self, output: str) -> bool:
@@ -178,35 +180,47 @@ class Cut:
         return alike
 
     def _alike(self, output: str, read: Feed, also: Ints, most: int) -> Alike | None:
-        """None: the graph names all of the best of some question, and what stands nowhere here may be better."""
+        """None: of some question what stands nowhere here may be better than all that does."""
         mixer = self._mixers[output]
-        (name,) = mixer.scores
-        query, table = self._queries[name]
-        queries: Floats = read[query]
-        count, known = len(queries), len(table.vectors)
-        tops, scores, total = table.best(queries, most)
+        queries: list[Floats] = [read[self._queries[name][0]] for name in mixer.scores]
+        tables = [self._queries[name][1] for name in mixer.scores]
+        ranked = [table.best(query, most) for query, table in zip(queries, tables, strict=True)]
+        count, known, several = len(queries[0]), self._known, len(mixer.scores) > 1
         there = np.zeros(known, bool)
-        for each in (*(read[of] for of in mixer.indexes), *tops, also):
+        for each in (*(read[of] for of in mixer.indexes), *(top for tops, _, _ in ranked for top in tops), also):
             there[each] = True
         there[:FIRST_ITEM] = False
         items = np.flatnonzero(there)
         place = np.arange(known)  # of an item in a row; what is none stays as it is
         place[items] = np.arange(FIRST_ITEM, FIRST_ITEM + len(items))
-        row, best = np.repeat(np.arange(count), [len(each) for each in tops]), place[np.concatenate(tops)]
-        narrow = np.full((count, FIRST_ITEM + len(items) + 1), NEVER, np.float32)
-        narrow[:, FIRST_ITEM:-1] = queries @ np.asarray(table.vectors)[items].T
-        narrow[row, best] = np.concatenate(scores)
-        kept = np.exp(narrow[:, FIRST_ITEM:-1].astype(np.float64)).sum(axis=1)
-        narrow[:, -1] = np.log(np.maximum(np.exp(total) - kept, 1e-30))
-        feed: dict[str, Any] = {name: narrow} | {each: read[each] for each in mixer.others}
-        plain = np.ones(narrow.shape, bool)  # whether the graph does not name the item
+        own = slice(FIRST_ITEM, FIRST_ITEM + len(items))
+        row = np.repeat(np.arange(count), [len(each) for each in ranked[0][0]])
+        best = place[np.concatenate(ranked[0][0])]
+        feed: dict[str, Any] = {each: read[each] for each in mixer.others}
+        for name, query, table, (tops, scores, total) in zip(mixer.scores, queries, tables, ranked, strict=True):
+            narrow = np.full((count, own.stop + 1 + several), NEVER, np.float32)
+            narrow[:, own] = query @ np.asarray(table.vectors)[items].T
+            at = np.repeat(np.arange(count), [len(each) for each in tops])
+            narrow[at, place[np.concatenate(tops)]] = np.concatenate(scores)
+            every = np.exp(total)
+            rest = every - np.exp(narrow[:, own].astype(np.float64)).sum(axis=1)
+            if several:
+                rest = _bounded(narrow, scores, rest, self._exact(name).rough * every)
+            narrow[:, -1] = np.log(np.maximum(rest, 1e-30))
+            if several and len(items) == known - FIRST_ITEM:
+                narrow[:, own.stop :] = NEVER
+            feed[name] = narrow
+        plain = np.ones((count, own.stop + 1 + several), bool)  # whether the graph does not name the item
         for of in mixer.indexes:
             feed[of] = place[read[of]]
             np.put_along_axis(plain, feed[of], False, axis=1)
-        if 0 < most < known - FIRST_ITEM and len(np.unique(row[plain[row, best]])) < count:  # see `_best`
-            return None
         (mixed,) = self._mixing[output].run(None, feed)
-        return Alike(items, mixed[:, FIRST_ITEM:-1])
+        logs: Floats = mixed[:, own]
+        if several:
+            hidden = bool((mixed[:, own.stop] > logs.max(axis=1, initial=NEVER)).any())
+        else:  # see `_best`
+            hidden = 0 < most < known - FIRST_ITEM and len(np.unique(row[plain[row, best]])) < count
+        return None if hidden else Alike(items, logs)
 
     def _read(self, names: Sequence[str], feed: Feed) -> dict[str, Any]:
         wanted: dict[str, None] = {}
@@ -329,11 +343,7 @@ class Cut:
             narrow[row, place] = products(np.asarray(table.vectors), items, query, starts.tolist())
             every = np.exp(total)
             rest = every - np.exp(narrow[:, FIRST_ITEM:].astype(np.float64)).sum(axis=1)
-            # what all others weigh is known to a share of the whole; none of them weighs more
-            last = np.array([each.min(initial=np.inf) for each in scores])
-            bound = np.minimum(last, np.log(np.maximum(rest, 0) + table.rough * every))
-            narrow[:, -2] = bound
-            narrow[:, -1] = np.log(np.maximum(rest - np.exp(bound), 1e-30))
+            narrow[:, -1] = np.log(np.maximum(_bounded(narrow, scores, rest, table.rough * every), 1e-30))
             narrow[whole, -2:] = NEVER
             feed[name] = narrow
         for each, key in named:
@@ -347,6 +357,17 @@ class Cut:
         if (sure < min(most, known - FIRST_ITEM)).any():
             return self._best_of_several(output, read, MORE * most, also)
         return _ranked(items, logs, row, starts, sure)
+
+
+def _bounded(narrow: Floats, scores: Sequence[Floats], rest: Any, rough: Any) -> Any:
+    """Put before the last column of `narrow` a made-up item: no item that is not among the best of a row, whose
+    `scores` these are, has a higher score. What is left for others of the weight `rest`, known to `rough`; none of them
+    weighs more.
+    """
+    last = np.array([each.min(initial=np.inf) for each in scores])
+    bound = np.minimum(last, np.log(np.maximum(rest, 0) + rough))
+    narrow[:, -2] = bound
+    return rest - np.exp(bound)
 
 
 def _ranked(items: Ints, logs: Floats, row: Ints, starts: Ints, sure: Ints) -> list[Ranked]:

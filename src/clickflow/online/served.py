@@ -355,14 +355,9 @@ class Served:
         return whole
 
     def quick(self, outputs: Sequence[str]) -> bool:
-        """Whether `best` answers these rankings."""
+        """Whether `best` and `alike` answer these rankings."""
         session = self.artefact.session
         return isinstance(session, Cut) and all(session.quick(output) for output in outputs)
-
-    def single(self, output: str) -> bool:
-        """Whether `alike` answers this ranking."""
-        session = self.artefact.session
-        return isinstance(session, Cut) and session.single(output)
 
     def best(
         self,

@@ -116,7 +116,7 @@ class Asker:
         self.served, self.output, self.form, self.question = served, output, FORMS[output.kind], question
         self.threshold = np.nan if threshold is None else threshold
         self.tried = 1
-        self.quick = output.kind == "ranking" and len(served.items) >= SMALL and served.single(output.name)
+        self.quick = output.kind == "ranking" and len(served.items) >= SMALL and served.quick([output.name])
         """Whether the answers are asked of the best items alone; then they are known to `QUICK`."""
         self.width = served.width(output)
         least = FIRST_ITEM if output.kind == "ranking" else 0
