@@ -140,7 +140,7 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
                 sys.stderr.write(f"  {name} took {spent:.0f} s\n")
         started = time.perf_counter()
         preset = ensemble.fit(known, horizon, seed=seed, network=network)
-        each = preset.each(known)
+        each = preset.each(known, {name: made[name][-1] for name in LOCAL})
         made["preset"].append(preset.mix(known, each))
         seconds["preset"] += time.perf_counter() - started
         for name, forecast in zip(preset.methods, each, strict=True):

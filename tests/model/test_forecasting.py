@@ -197,3 +197,48 @@ def test_a_backtest_at_which_no_series_runs_is_none() -> None:
     relay = Panel(values, "day", np.datetime64("2025-01-01"))
     assert all(len(relay.running(at)) for at in ensemble.backtests(relay, HORIZON))
     assert np.isfinite(ensemble.fit(relay, HORIZON).forecast(relay.rows(np.array([1])))).all()
+
+
+def test_backtests_of_very_many_series_ask_some_of_each_group_and_the_longest() -> None:
+    few = shop()
+    np.testing.assert_array_equal(ensemble.drawn(few), np.arange(12))
+    many = few.rows(np.tile(np.arange(12), 300))
+    many.values[-1, :] = 1.0
+    many.values[:-1, :3] = np.nan
+    rows, of = ensemble.drawn(many), ensemble.groups(many)
+    assert 900 < len(rows) < 1600 and len(many.values) - 1 in rows
+    assert (np.bincount(of[rows], minlength=3) >= np.minimum(np.bincount(of, minlength=3), 200)).all()
+
+
+def test_what_local_methods_have_said_is_not_asked_twice(known: Panel, preset: ensemble.Preset) -> None:
+    spiked = replace(known, values=known.values.copy())
+    spiked.values[1, 50] = 1e5
+    for each in (known, spiked):
+        said = {name: LOCAL[name](each, HORIZON) for name in LOCAL}
+        np.testing.assert_array_equal(preset.each(each, said), preset.each(each))
+
+
+def test_a_fifth_of_counts_of_few_units_lies_outside_though_most_lower_quantiles_are_0() -> None:
+    rng = np.random.default_rng(3)
+    level = rng.lognormal(-0.5, 0.7, (60, 1))
+    values = rng.poisson(level, (60, 150)).astype(float)
+    panel_of = Panel(values[:, :140], "day", np.datetime64("2025-01-01"))
+    preset = ensemble.fit(panel_of, 10)
+    made = preset.forecast(panel_of)
+    without = replace(preset, least={}).forecast(panel_of)
+    found, before = (scores.summary(values[:, 140:], each, np.ones(60)) for each in (made, without))
+    assert abs(found["coverage_80"] - 0.8) < 0.04
+    assert found["weighted_quantile_loss"] < before["weighted_quantile_loss"] * 1.005
+    assert (np.diff(made[..., 1:], axis=-1) >= 0).all()
+
+
+def test_lower_quantiles_are_above_zero_where_means_are_largest_and_as_many_as_a_fifth_wants() -> None:
+    mean = np.repeat(np.linspace(0.1, 2.0, 200)[:, None], 5, 1)
+    actual = np.random.default_rng(0).poisson(mean).astype(float)
+    mix = np.stack([mean, mean * 0.0, np.round(mean), np.full_like(mean, 4.0)], -1)
+    least = ensemble.fit_least(actual, mix)
+    assert least is not None and 0.5 < least < 2
+    low = ensemble.parted(mix, least)[..., 1]
+    assert (low[mean < least] == 0).all() and (low[mean >= least] == ensemble.TRACE).all()
+    assert abs(np.mean(actual < low) - ensemble.BELOW[1]) < 0.01
+    assert ensemble.fit_least(actual[:10], mix[:10]) is None

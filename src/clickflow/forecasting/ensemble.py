@@ -5,7 +5,7 @@ series is of (fast, intermittent, short) and of the level, then moved to where t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,10 @@ FACTORS = np.arange(0.3, 2.61, 0.05)
 """Of the spread, that are tried."""
 NEAR_ONE = np.arange(0.86, 1.145, 0.01)
 """And of few units, whose lower quantiles are many just below a whole number, and just above."""
+ASKED, ASKED_GROUP = 1_000, 200
+"""Series that backtests ask about, of more about so many, and of a group no fewer: more choose no other weights, and
+take minutes.
+"""
 STEPS, RATE = 250, 30.0
 """Of the search for weights."""
 VALUES = 8_000
@@ -107,6 +111,12 @@ OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1
 """A tenth on either side; less where the weights, chosen on the same values, fit them closer than the next ones."""
 TENTH = 0.1
 """Of few units, whose noise is not fitted by weights."""
+TRACE = 0.01
+"""Units of a lower quantile that a zero lies below."""
+BELOW = (0.05, 0.15)
+"""Bounds of the share that is to lie below the lower quantiles of whole units."""
+FEW_VALUES = 100
+"""Fewer values of backtests say nothing of that."""
 SPIKE = 10.0
 """Values of a series more times its usual largest one than this are read as so much: one order of a million would else
 be half of what some method forecasts, and so of the mixture.
@@ -137,16 +147,23 @@ class Preset:
     counts: Counts | None = None
     unit: float = 1.0
     """What is one to the methods: less than 1 where usual sales are (`unit_of`)."""
+    least: Mapping[str, float] = field(default_factory=dict)
+    """By group the mean from which on lower quantiles below 1 are above 0 (`fit_least`); none: left as they are."""
 
     def forecast(self, known: Panel) -> Array:
         """Forecasts [s, h, 4] of all series of `known`: mean, then `LEVELS`; ordered, and none negative."""
         known = known.as_fitted(self.shared)
         return self.mix(known, self.each(known))
 
-    def each(self, known: Panel) -> Array:
-        """What each method forecasts, [k, s, h, 4]."""
+    def each(self, known: Panel, said: Mapping[str, Array] | None = None) -> Array:
+        """What each method forecasts, [k, s, h, 4]; `said`: what local methods forecast of `known` as it is."""
         learned, read = (self.model, self.linear, self.network), tamed(known, self.unit)
-        return candidates(read, self.horizon, learned, self.counts, self.methods) * self.unit
+        said = said if said and self.unit == 1 else {}
+        changed = np.flatnonzero((read.values < known.values).any(1))
+        if len(changed):
+            few = replace(read.rows(changed), cycle=known.season)
+            said = {name: _put(forecast, changed, PARTS[name](few, self.horizon)) for name, forecast in said.items()}
+        return candidates(read, self.horizon, learned, self.counts, self.methods, said) * self.unit
 
     def mix(self, known: Panel, forecasts: Array) -> Array:
         """The methods' forecasts [k, s, h, 4] of `known` to one."""
@@ -154,7 +171,8 @@ class Preset:
         of = groups(known)
         for number, group in enumerate(GROUPS):
             rows = np.flatnonzero(of == number)
-            out[rows] = spread_out(mixed(self.weights[group], forecasts[:, rows]), self.spread[group])
+            made = spread_out(mixed(self.weights[group], forecasts[:, rows]), self.spread[group])
+            out[rows] = parted(made, self.least[group]) if group in self.least else made
         out[np.nansum(np.abs(known.values), 1) == 0] = 0.0  # never sold: a trace above 0 would never hold
         return rounded(out) if self.whole else out
 
@@ -170,6 +188,12 @@ def groups(known: Panel) -> Array:
 def whole_units(known: Panel) -> bool:
     """Whether all units are whole."""
     return not np.nansum(np.abs(known.values - np.round(known.values)))
+
+
+def _put(forecast: Array, rows: Array, others: Array) -> Array:
+    out = forecast.copy()
+    out[rows] = others
+    return out
 
 
 def tamed(known: Panel, unit: float = 1.0) -> Panel:
@@ -203,16 +227,22 @@ Learned = tuple[Boosting | None, Linear | None, Gru | None]
 """In the order of `LEARNED`."""
 
 
-def candidates(known: Panel, horizon: int, learned: Learned, about: Counts | None, methods: tuple[str, ...]) -> Array:
-    """What each method forecasts, [k, s, h, 4]."""
+def candidates(
+    known: Panel,
+    horizon: int,
+    learned: Learned,
+    about: Counts | None,
+    methods: tuple[str, ...],
+    said: Mapping[str, Array] | None = None,
+) -> Array:
+    """What each method forecasts, [k, s, h, 4]; `said`: of those that are known already."""
     models = {name: model for name, model in zip(LEARNED, learned, strict=True) if model and name in methods}
     shared = next((model.shared for model in models.values()), None)
     held = None if shared is None else lags(known.as_fitted(shared))
-    forecasts = {
-        name: models[name].forecast(known, held) if name in models else PARTS[name](known, horizon)
-        for name in methods
-        if name != COUNTS
-    }
+    forecasts = dict(said or {})
+    for name in methods:
+        if name not in forecasts and name != COUNTS:
+            forecasts[name] = models[name].forecast(known, held) if name in models else PARTS[name](known, horizon)
     if about:
         mean: Array = np.mean([forecasts[name][..., 0] for name in MEANS if name in forecasts], 0)
         forecasts[COUNTS] = about.about(known, mean, held)
@@ -244,12 +274,14 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     methods = (*PARTS, *learned)
     weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
     spread = {group: np.ones(2) for group in GROUPS}
+    least: dict[str, float] = {}
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
     half, power = ALONE[known.step]
     several = apart**power / (apart**power + half**power)
-    tried = [_backtest(known, origin, horizon, early, then if about else None, methods) for origin in origins]
+    judged = known.rows(drawn(known))
+    tried = [_backtest(judged, origin, horizon, early, then if about else None, methods) for origin in origins]
     if not seasons:  # what is a short series then, and is none now, is of the group of now
-        tried = [(*each[:2], groups(known)[known.running(at)]) for each, at in zip(tried, origins, strict=True)]
+        tried = [(*each[:2], groups(judged)[judged.running(at)]) for each, at in zip(tried, origins, strict=True)]
     for number, group in enumerate(GROUPS):
         picked = [(actual[of == number], forecasts[:, of == number]) for actual, forecasts, of in tried]
         if sum(len(actual) for actual, _ in picked) < 5:
@@ -265,7 +297,20 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
         wide = believed(apart, known.step, small) if seasons or small else np.zeros(2)
         factors = np.concatenate([FACTORS, NEAR_ONE]) if small else FACTORS
         spread[group] = fit_spread(actual, mix, wide, TENTH if small else OUTSIDE[group], factors)
-    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole, net, line, about, unit)
+        mean = fit_least(actual, spread_out(mix, spread[group])) if whole else None
+        if mean is not None:
+            least[group] = mean
+    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole, net, line, about, unit, least)
+
+
+def drawn(known: Panel) -> Array:
+    """The series that backtests ask about, [s]: all, or evenly some of each group where they are very many, and the
+    longest, which says whether there is a season.
+    """
+    every, of = -(-len(known.values) // ASKED), groups(known)
+    rows = [np.flatnonzero(of == number) for number in range(len(GROUPS))]
+    some = [row[:: max(1, min(every, len(row) // ASKED_GROUP))] for row in rows]
+    return np.unique(np.concatenate([*some, [np.argmax((~np.isnan(known.values)).sum(1))]]))
 
 
 def few(mix: Array) -> bool:
@@ -384,6 +429,35 @@ def spread_out(forecast: Array, factors: Array) -> Array:
     below, above = factors
     out: Array = np.stack([mean, middle - below * (middle - low), middle, middle + above * (high - middle)], -1)
     return np.maximum(out, 0.0)
+
+
+def parted(forecast: Array, least: float) -> Array:
+    """Lower quantiles below 1 are 0 where the mean is below `least`, and above 0 elsewhere; [..., 4] as it came."""
+    out = forecast.copy()
+    mean, low = forecast[..., 0], forecast[..., 1]
+    out[..., 1] = np.where(low < 1, np.where(mean < least, 0.0, np.maximum(low, TRACE)), low)
+    return out
+
+
+def fit_least(actual: Array, mix: Array) -> float | None:
+    """The mean by which `parted` leaves so many of the values [s, h] below the lower quantiles of whole units `mix`
+    [s, h, 4] that the share outside both is a fifth; None where there are few values.
+
+    A zero lies below a lower quantile of a trace and within one of 0, which cost the same; so which are which decides
+    coverage alone. Those of the largest means are above 0: of them the fewest are zeros.
+    """
+    known = ~np.isnan(actual)
+    truth, said = actual[known], mix[known]
+    if len(truth) < FEW_VALUES:
+        return None
+    above = np.mean(truth > rounded(said)[:, 3])
+    wanted = float(np.clip(2 * TENTH - above, *BELOW))
+    small = said[:, 1] < 1
+    order = np.argsort(-said[small, 0], kind="stable")
+    below = np.cumsum(truth[small][order] < 1) + np.sum(truth[~small] < said[~small, 1])
+    at = int(np.searchsorted(below / len(truth), wanted))
+    means = said[small, 0][order]
+    return float(means[at]) if at < len(means) else 0.0
 
 
 def fit_spread(actual: Array, mix: Array, wide: Array, beyond: float, tried: Array = FACTORS) -> Array:

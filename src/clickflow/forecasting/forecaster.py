@@ -135,6 +135,7 @@ class Forecaster:
             "spread": {name: each.tolist() for name, each in preset.spread.items()},
             "whole": preset.whole,
             "unit": preset.unit,
+            "least": dict(preset.least),
             "shared": {
                 **vars(preset.shared),
                 "start": str(preset.shared.start),
@@ -196,6 +197,7 @@ def loads(content: bytes) -> Forecaster:
         linear,
         counts,
         float(raw.get("unit", 1.0)),
+        {str(group): float(mean) for group, mean in raw.get("least", {}).items()},
     )
     calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
     kin = {int(of): np.array(each, np.float64) for of, each in raw["kin"].items()}
