@@ -9,8 +9,8 @@ those). The preset is trained on what lies before the as-of day alone, and so ar
 (logistic, or log-linear Tweedie, on recency, frequency, money), `boosting` (LightGBM on all features, as it comes) and
 `bgnbd` (BG/NBD and Gamma-Gamma).
 
-The default preset learns from answers within the horizon and within half of it, and answers the mean; where the log
-before the as-of day is shorter than 2.5 horizons, from those of the half alone.
+Where the log before the as-of day is shorter than 6 horizons, the default preset learns from answers within the horizon
+and within half of it, and answers the mean; where it is shorter than 2.5, from those of the half alone.
 
     --as-of 2011-11-01                   another day than H days before the end of the log
     --predictions answers.csv            customer_id,churn,spend of the preset
@@ -222,12 +222,12 @@ EVERY, LEAST_PAST, MOST_CUT_OFFS = 7, 30, 26
 
 def learned_rows(log: Log, horizon: int, as_of: int, whole: Rows, kind: str) -> dict[int, Rows]:
     """What the preset learns from, by the days of the answers: the horizon that is asked about, of which the rows are
-    given, and, of a blend, half of it; half of it alone where the log before the as-of day is shorter than `WHOLE`
-    horizons: answers of whole ones are then of the log's first days alone.
+    given, and, of a blend, half of it where the log is few horizons long; half of it alone where the log before the
+    as-of day is shorter than `WHOLE` horizons: answers of whole ones are then of the log's first days alone.
     """
-    half = horizon // 2
-    found = {horizon: whole} if not half or as_of - log.first >= WHOLE * horizon * DAY else {}
-    if half and (kind == "blend" or not found):
+    half, span = horizon // 2, (as_of - log.first) / DAY
+    found = {horizon: whole} if not half or span >= WHOLE * horizon else {}
+    if half and (not found or (kind == "blend" and estimators.few_answers(span, horizon))):
         found[half] = together([asked_at(log, half, int(day)) for day in cut_offs(log, half, as_of)])
     return found
 

@@ -329,7 +329,9 @@ def test_halves_of_an_answer_are_asked_about_as_of_its_begin_and_its_middle(root
     store = customers(tmp_path)
     split, card = open_split(store, "train"), read_card(store)
     whole = questions_of.drawn(split, spec, 0, np.arange(split.n_sequences))
-    assert questions_of.half_of(spec, card, names) == 15
+    assert questions_of.half_of(spec, card, names, [whole]) == 15
+    early = replace(whole, spans=replace(whole.spans, now=whole.spans.now + 90 * day))
+    assert questions_of.half_of(spec, card, names, [whole, early]) == 0, "a log of six horizons has answers enough"
     first, second = questions_of.halves(whole, 15, card)
     assert 0.8 * len(whole.spans) < len(second.spans) < len(whole.spans), "who did not buy for 100 days is left out"
     assert set(second.spans.now) == {(at + 15) * day for at in (60, 75, 90)}

@@ -253,8 +253,8 @@ class Blend:
     half_horizon: Annotated[
         bool,
         Meta(
-            "heads of purchases (churn, spend) learn from answers of half the horizon too, also as of half a horizon "
-            "later, and answer the mean: two to three times the time"
+            "in a log of less than 6 horizons, heads of purchases (churn, spend) learn from answers of half of one "
+            "too, also as of half of one later, and answer the mean: two to three times the time"
         ),
     ] = True
 

@@ -1,5 +1,6 @@
 """What models of hand-made features learn from: questions drawn from a part of a store, each as of a moment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +46,17 @@ def drawn(split: PackedSplit, spec: Model, seed: int, owner: Array) -> Drawn:
     return Drawn(split, Spans(begin, end, np.asarray(now, np.int64)), until, of, owner[sequence])
 
 
-def half_of(spec: Model, card: Card, chosen: tuple[str, ...]) -> int:
+def half_of(spec: Model, card: Card, chosen: tuple[str, ...], parts: Sequence[Drawn]) -> int:
     """The days of half the horizon of a store, where a model of the `chosen` features learns from answers of these too
-    (`models.*.blend.half_horizon`); 0: it does not.
+    (`models.*.blend.half_horizon`), for the parts that it learns from are few horizons long; 0: it does not.
     """
     horizon = int(card.own_settings.get("horizon_days", 0))
     wanted = spec.kind == "blend" and spec.blend.half_horizon and any(named(head).of_purchases for head in spec.heads)
-    return horizon // 2 if wanted and estimators.reads_histories(chosen) else 0
+    if not (wanted and horizon and estimators.reads_histories(chosen)):
+        return 0
+    first = min(int(rows.split.time[rows.spans.begin].min()) for rows in parts)
+    last = max(int(rows.spans.now.max()) for rows in parts)
+    return horizon // 2 if estimators.few_answers((last - first) / DAY + horizon, horizon) else 0
 
 
 def halves(rows: Drawn, half: int, card: Card) -> tuple[Drawn, Drawn]:

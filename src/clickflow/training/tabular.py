@@ -4,8 +4,8 @@ An estimator a head, all on the same questions: every step of a unit that asks a
 cut-off of a unit that asks there. Of more than `max_questions`, so many are drawn, evenly over the part, so that memory
 is bounded whatever the log's size.
 
-Of a blend, heads of purchases learn both halves of each answer too, the second one as of half a horizon later
-(`questions.halves`): its answers are newer, and the mean of both is what ships (docs/decisions/0026).
+Of a blend, heads of purchases learn both halves of each answer too where the log is few horizons long, the second one
+as of half a horizon later (`questions.halves`); the mean of both is what ships (docs/decisions/0026).
 
 What ships is fitted to both parts, for the newest days say most about the next ones: how many trees, and which weights
 of a blend, is decided by folds over people (`models.estimators`): all that is asked of one, in either part, is in one
@@ -118,7 +118,7 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     if total < of:
         console.say(f"{name}: {total:,} of {of:,} questions are drawn and learned from (models.{name}.max_questions)")
     learned = ("train", "valid") if final and len(parts["valid"].spans) else ("train",)
-    half = half_of(spec, card, chosen)
+    half = half_of(spec, card, chosen, [parts[part] for part in learned])
     split = [(part, *halves(parts[part], half, card)) for part in learned] if half else []
     with console.progress(f"features of {name}", total + sum(len(second.spans) for *_, second in split)) as advance:
         tables = {part: table(rows, spec.unit, card, chosen, advance) for part, rows in parts.items()}

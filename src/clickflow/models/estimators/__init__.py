@@ -30,6 +30,7 @@ __all__ = [
     "Estimator",
     "Rows",
     "ceiling",
+    "few_answers",
     "fit",
     "fit_horizons",
     "load",
@@ -271,6 +272,17 @@ def fit_horizons(
         return replace(estimator, nearer=fitted(nearer))
     except DataError:
         return estimator
+
+
+MANY = 6
+"""Horizons of log, from which on answers of half of one tell nothing that whole ones do not."""
+
+
+def few_answers(log_days: float, horizon: float) -> bool:
+    """Whether a log of so many days before the day that is asked about is short for its horizon, so that a `nearer` one
+    is worth its time: there are few moments with whole answers then, and the last of them lies far back.
+    """
+    return log_days < MANY * horizon
 
 
 def reads_histories(names: Sequence[str]) -> bool:
