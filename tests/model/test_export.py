@@ -14,7 +14,7 @@ import torch
 
 from clickflow.artefact import checks, export, networks
 from clickflow.artefact.artefact import load, open_session
-from clickflow.artefact.windows import Translation, batch, questions
+from clickflow.artefact.windows import Translation, batch, last, questions
 from clickflow.heads import HEADS
 from clickflow.sequences.card import write_card
 from clickflow.sequences.store import open_split, read_card
@@ -292,3 +292,20 @@ def test_a_window_is_the_last_steps_and_holds_no_padding_before_them(tmp_path):
         seen = inputs["item"][rows[k], : columns[k] + 1]
         assert seen.tolist() == item[split.item[first : event + 1]].tolist()
         assert inputs["gap"][rows[k], columns[k]] == split.gap[event]
+
+
+def test_windows_are_the_same_whatever_the_order_of_questions(tmp_path):
+    """Those that are in order, a window each, are not looked for."""
+    small_models.shop(tmp_path / "store")
+    split = open_split(tmp_path / "store", "test")
+    asked, every = last(split, np.arange(split.n_sequences), small_models.MAX_LENGTH), np.arange(split.n_sequences)
+    translation = Translation(item=np.arange(small_models.ITEMS + 2), action=np.arange(9), category=np.arange(9))
+    names = ("item", "action", "price")
+    ordered, rows, columns = batch(split, asked, every, names, translation)
+    assert rows.tolist() == every.tolist()
+    turned, at, places = batch(split, asked, every[::-1], names, translation)
+    assert columns.tolist() == places[::-1].tolist()
+    for name in names:
+        assert np.array_equal(ordered[name][rows], turned[name][at[::-1]])
+    twice, at, _ = batch(split, asked, np.array([2, 2, 3]), names, translation)
+    assert (len(twice["item"]), at.tolist()) == (2, [0, 0, 1])
