@@ -1,19 +1,76 @@
 """For tests of models."""
 
+import io
+import pickle
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import watched_shop
 
+from clickflow.artefact import checks, networks
 from once import once
-from undrawn import undraw
+from undrawn import rendered, undraw, unrender
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Small products: more threads only wait for each other, and tests run beside others."""
     torch.set_num_threads(1)
+
+
+class _Pickler(pickle.Pickler):
+    """Whose bytes are the same for the same content, wherever it lies."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return repr, ((str(value.dtype), tuple(value.shape), value.detach().numpy().tobytes()),)
+        return NotImplemented
+
+
+def _content(network: Any) -> str:
+    written = io.BytesIO()
+    pickler = _Pickler(written)
+    pickler.fast = True  # whatever shares it
+    pickler.dump(network)
+    return sha256(written.getvalue()).hexdigest()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_exports() -> Iterator[None]:
+    """An export takes a second: half to make the graph, which is made once of one network, and a quarter for requests
+    whose time no test asks for, which are fewer.
+    """
+    made, graphs = networks.to_onnx, dict[str, bytes]()
+
+    def to_onnx(network: Any) -> bytes:
+        key = _content(network)
+        if key not in graphs:
+            graphs[key] = made(network)
+        return graphs[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "to_onnx", to_onnx)
+        patch.setattr(checks, "WARM_UP", 4)
+        patch.setattr(checks, "REQUESTS", 8)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unrendered() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        unrender(patch)
+        yield
+
+
+@pytest.fixture
+def figures_rendered() -> Iterator[None]:
+    """For a test that is about figures."""
+    with rendered():
+        yield
 
 
 @pytest.fixture

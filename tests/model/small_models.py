@@ -1,15 +1,19 @@
 """A small shop and untrained networks for tests: what a stage would find, without training anything."""
 
+import atexit
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 
-from clickflow.artefact import export
+from clickflow.artefact import export, networks
 from clickflow.heads import HEADS
 from clickflow.models import ensemble, item_features, network, saved
 from clickflow.models.sizes import Sizes
@@ -121,8 +125,23 @@ def workspace(folder: Path, *, seed: int = 0, test: int = 60, **choices: Any) ->
     return paths, replace(load(ROOT / "params.yaml"), models={"next_step": model}, champion={"next_step": 0})
 
 
+def graph(folder: Path, out: Path) -> None:
+    """Write the ONNX graph of the network trained into a folder, as a process of its own would."""
+    out.write_bytes(networks.to_onnx(saved.load_trained(folder)))
+
+
+_made: dict[str, Path] = {}
+"""Workspaces, made once for each choice: an export takes half a second."""
+
+
 def exported(folder: Path, **choices: Any) -> Made:
     """The folders of an artefact, and of the store it was made from."""
-    paths, params = workspace(folder, **choices)
-    export.run(params, paths, "next_step")
+    key = json.dumps(choices, sort_keys=True)
+    if key not in _made:
+        _made[key] = Path(mkdtemp())
+        atexit.register(shutil.rmtree, _made[key], ignore_errors=True)
+        made, params = workspace(_made[key], **choices)
+        export.run(params, made, "next_step")
+    shutil.copytree(_made[key], folder, dirs_exist_ok=True)
+    paths = Paths(folder)
     return paths.exported("next_step"), paths.sequences("session")

@@ -167,7 +167,8 @@ def test_every_form_is_measured_and_the_best_within_the_budgets_ships(
     assert figures["int8.size_mb"] < figures["none.size_mb"]  # type: ignore[operator]
     assert figures["int8.valid.mrr@20"] == rows["int8"]["quality"]["mrr@20"]
 
-    tight = replace(params, gate=replace(params.gate, max_size_mb=(rows["int8_pruned"]["size_bytes"] + 1) / 1e6))
+    smallest = replace(params, export=replace(params.export, compression=("int8_pruned",)))
+    tight = replace(smallest, gate=replace(params.gate, max_size_mb=(rows["int8_pruned"]["size_bytes"] + 1) / 1e6))
     card = card_of(root, tight, tmp_path / "tight")
     folder = Paths(tmp_path / "tight").exported("next_step")
     assert card["compression"]["chosen"] == "int8_pruned"
@@ -202,7 +203,7 @@ def test_a_form_that_loses_or_gains_too_little_is_off_and_the_card_says_why(
         card = card_of(root, replace(params, export=asked), tmp_path / why[:4])
         assert card["compression"]["chosen"] == "none"
         assert why in card["compression"]["variants"]["int8"]["why"]
-    nothing = replace(params, gate=replace(params.gate, max_size_mb=1e-6))
+    nothing = replace(params, export=alone, gate=replace(params.gate, max_size_mb=1e-6))
     card = card_of(root, nothing, tmp_path / "nothing")
     assert card["compression"]["chosen"] == "none"
     assert "the gate judges it" in card["compression"]["variants"]["none"]["why"]

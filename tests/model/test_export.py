@@ -2,8 +2,6 @@
 
 import itertools
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +10,7 @@ import pytest
 import small_models
 import torch
 
+import forks
 from clickflow.artefact import checks, export, networks
 from clickflow.artefact.artefact import load, open_session
 from clickflow.artefact.windows import Translation, batch, last, questions
@@ -41,11 +40,12 @@ def workspace(made, tmp_path):
 
 
 CASES = [
-    *(
+    *(  # half of all, in which any three of the choices meet in every way
         {"kind": kind, "layers": layers, "attention": attention, "copy": copy}
         for kind, layers, attention, copy in itertools.product(
             ["gru", "lstm"], [1, 2], ["none", "bilinear"], [True, False]
         )
+        if ((kind == "gru") + layers + (attention == "none") + copy) % 2
     ),
     {"kind": "rnn", "layers": 2, "attention": "additive"},
     {"kind": "gru", "attention": "self", "attention_heads": 3},
@@ -135,16 +135,12 @@ def test_the_stage_writes_a_card_that_holds(made):
     assert artefact.max_length == small_models.MAX_LENGTH
 
 
-def test_the_same_weights_give_the_same_bytes_in_another_process(made):
+def test_the_same_weights_give_the_same_bytes_in_another_process(made, tmp_path):
     paths = Paths(made[0])
-    program = (
-        "import sys; from pathlib import Path; from clickflow.artefact import networks; "
-        "from clickflow.models import saved; "
-        "sys.stdout.buffer.write(networks.to_onnx(saved.load_trained(Path(sys.argv[1]))))"
-    )
-    again = subprocess.run(
-        [sys.executable, "-c", program, str(paths.trained("next_step"))], capture_output=True, check=True
-    ).stdout
+    other = forks.context().Process(target=small_models.graph, args=(paths.trained("next_step"), tmp_path / "again"))
+    other.start()
+    other.join()
+    again = (tmp_path / "again").read_bytes()
     assert again == (paths.exported("next_step") / "model.onnx").read_bytes()
     assert str(paths.root).encode() not in again
     assert b"site-packages" not in again

@@ -12,6 +12,7 @@ import small_models
 from clickflow.artefact import export
 from clickflow.artefact.artefact import load
 from clickflow.evaluation import evaluate, figures, report
+from undrawn import rendered
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 OPTIONAL = {"html", "li", "dt", "dd", "tr", "td", "th", "tbody", "thead", "p"}
@@ -56,7 +57,8 @@ def made(tmp_path_factory):
     best = {"next_item": measured.metrics["next_item"]["vsknn"], "next_action": None, "unanswered": 2}
     content["oracle"] = best
     measured = replace(measured, answers={**measured.answers, "next_item": replace(answers, systems=ranks)})
-    drawn = report.draw(measured, content, settings)
+    with rendered():
+        drawn = report.draw(measured, content, settings)
 
     def page(changed):
         own = measured.examples, measured.overall

@@ -34,6 +34,7 @@ from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 from clickflow.training import forecasts
 from recorded import lock
+from undrawn import rendered
 
 MODEL, HORIZON, SERIES, DAYS = "stock", 5, 16, 75
 START = 20_458 * DAY
@@ -126,8 +127,9 @@ def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Paths:
         patch.chdir(folder)
         patch.setenv("CLICKFLOW_HOME", str(folder / "home"))
         mlflow_database.empty_into(paths.home)
-        for verb in ("train", "export", "evaluate", "gate"):
-            call(verb, MODEL, as_json=False)
+        with rendered():
+            for verb in ("train", "export", "evaluate", "gate"):
+                call(verb, MODEL, as_json=False)
         lock(paths, MODEL)
         assert call("promote")["models"][0]["champion"] == 1
     return paths

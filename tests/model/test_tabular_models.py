@@ -280,6 +280,7 @@ def histories(people: int, seed: int, cut_offs: Sequence[int]) -> dict[str, Any]
     return arrays | {"item": item, "price": price, "action": np.full(n, EVENT_TYPES.index("purchase"), np.uint8)}
 
 
+@pytest.mark.usefixtures("figures_rendered")
 def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = params_of(root, "blend", unit="customer", heads={"churn": {}, "spend": {}}, boosting={"trees": 8})
     raw["units"], raw["gate"]["primary"] = ["customer"], {"churn": "log_loss"}

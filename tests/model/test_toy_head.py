@@ -29,7 +29,7 @@ from clickflow.system.errors import UsageError
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 from clickflow.training import stage
-from undrawn import undraw
+from undrawn import render, undraw
 
 ALONE: dict[str, Any] = {"returning": {"weight": 1.0}}
 SEVERAL: dict[str, Any] = {"later_item": {"negatives": 16, "output": "separate"}, **ALONE}
@@ -106,9 +106,11 @@ def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
         stage.run(params, paths, MODEL)
         export.run(params, paths, MODEL)
         for _ in range(2):
-            with pytest.MonkeyPatch.context() as blank:
-                if not decisions:  # the figures are drawn of the second, which has a champion too
-                    undraw(blank)
+            with pytest.MonkeyPatch.context() as figures:
+                if not decisions:
+                    undraw(figures)
+                elif "later_item" in asked:  # of the second, which has a champion too, and of all heads together
+                    render(figures)
                 for verb in ("evaluate", "gate"):
                     call(verb, MODEL, as_json=False)
             decisions.append(read_json(paths.gate(MODEL) / "decision.json"))

@@ -28,6 +28,7 @@ def params(root: Path) -> Params:
     return replace(whole, models={"next_step": replace(spec, budget=replace(spec.budget, epochs=2))})
 
 
+@pytest.mark.usefixtures("figures_rendered")
 def test_the_same_bytes_whatever_becomes_of_mlflow(
     params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

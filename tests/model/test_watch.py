@@ -44,6 +44,7 @@ def bounds(said: Any, window: int = -1) -> dict[str, Any]:
     return {bound["name"]: bound for bound in said["models"][MODEL]["windows"][window]["bounds"]}
 
 
+@pytest.mark.usefixtures("figures_rendered")
 def test_where_nothing_has_moved_nothing_is_called_for(drawn: Paths) -> None:
     said = call("watch")
     assert said["retrain"] == []
