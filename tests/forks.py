@@ -10,6 +10,7 @@ IMPORTED = (
     *("clickflow.training.loop", "clickflow.training.distributed", "clickflow.training.stage"),
     *(f"mlflow.store.{name}.sqlalchemy_store" for name in ("tracking", "model_registry")),
     "clickflow.registry.promote",
+    *("clickflow.serving.batch", "clickflow.serving.score_database", "onnxruntime"),
 )
 
 

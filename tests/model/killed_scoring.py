@@ -8,6 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import forks
 from clickflow.artefact.artefact import load
 from clickflow.params.score import Score
 from clickflow.serving import batch, folder, score_database, tables
@@ -31,6 +32,22 @@ def scoring(artefact: Path, store: Path, out: Path | None, *, sql: bool, top: in
         opening.append(lambda each: tables.Tables(engine, Score(), each))
     batch.PARTITION = SIZE
     return batch.write(load(artefact, threads=1), store, opening, who=WHO, top=top, since_hours=None)
+
+
+def into(url: str, artefact: Path, store: Path) -> None:
+    """To the tables of a database: for a process of its own."""
+    os.environ["CLICKFLOW_SCORE_URL"] = url
+    scoring(artefact, store, None, sql=True)
+
+
+def together(url: str, artefact: Path, store: Path) -> None:
+    """Two processes that write to one database at once."""
+    started = [forks.context().Process(target=into, args=(url, artefact, store)) for _ in range(2)]
+    for each in started:
+        each.start()
+    for each in started:
+        each.join()
+    assert [each.exitcode for each in started] == [0, 0]
 
 
 def statements(one_more: Callable[..., None]) -> None:

@@ -1,6 +1,5 @@
 """Predictions as tables in a file of DuckDB: each partition once, whatever is killed, and whoever else writes."""
 
-import os
 import subprocess
 import sys
 import time
@@ -9,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, SIZE, scoring
+from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, SIZE, scoring, together
 from pyarrow import parquet
 from small_models import Made, exported
 
@@ -76,14 +75,8 @@ def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been(made: Made, tm
 
 def test_two_processes_that_write_to_one_file_do_not_double(made: Made, tmp_path: Path, database: Path) -> None:
     scoring(*made, None, sql=True)
-    words = [sys.executable, "-c", "import sys, pathlib, killed_scoring as k; a = pathlib.Path\n"
-             "k.scoring(a(sys.argv[1]), a(sys.argv[2]), None, sql=True)"]  # fmt: skip
     both = tmp_path / "both.duckdb"
-    env = {**os.environ, "CLICKFLOW_SCORE_URL": f"duckdb:///{both}", "PYTHONPATH": str(Path(__file__).parent)}
-    started = [subprocess.Popen([*words, *map(str, made)], env=env, stderr=subprocess.PIPE) for _ in range(2)]
-    for each in started:
-        _, said = each.communicate()
-        assert each.returncode == 0, said.decode()
+    together(f"duckdb:///{both}", *made)
     assert rows(both) == rows(database)
 
 

@@ -1,7 +1,6 @@
 """Predictions as files and as tables: each partition once, whatever is killed, and by whom else they are written."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, MODEL, SIZE, WHO, scoring
+from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, MODEL, SIZE, WHO, scoring, together
 from pyarrow import parquet
 from small_models import Made, exported
 
@@ -179,13 +178,7 @@ def test_two_runs_at_once_do_not_double(made: Made, tmp_path: Path, database: Pa
     scoring(*made, None, sql=True)
     want = rows(database)
     both = tmp_path / "both.sqlite"
-    words = [sys.executable, "-c", "import sys, pathlib, killed_scoring as k; a = pathlib.Path\n"
-             "k.scoring(a(sys.argv[1]), a(sys.argv[2]), None, sql=True)"]  # fmt: skip
-    env = {**os.environ, "CLICKFLOW_SCORE_URL": f"sqlite:///{both}", "PYTHONPATH": str(Path(__file__).parent)}
-    started = [subprocess.Popen([*words, *map(str, made)], env=env, stderr=subprocess.PIPE) for _ in range(2)]
-    for each in started:
-        _, said = each.communicate()
-        assert each.returncode == 0, said.decode()
+    together(f"sqlite:///{both}", *made)
     assert rows(both) == want
 
 
