@@ -56,6 +56,7 @@ def test_an_engine_answers_each_output_by_its_kind(shop: tuple[Path, Served]) ->
     assert {*answer.values, *answer.rankings} == set(served.artefact.outputs)
     ranking = answer.rankings["next_item"]
     assert len(set(ranking.items)) == 5
+    assert [served.items.ids[at] for at in ranking.indexes] == list(ranking.items)
     assert ranking.fallback is None
     assert not {step.item for step in asked.steps} & set(ranking.items)
     cold = engine.answer(served.model, Question()).rankings["next_item"]
@@ -132,12 +133,13 @@ def test_diversity_gives_up_score_for_likeness(shop: tuple[Path, Served]) -> Non
 
 def test_similar_items_are_those_with_the_nearest_vectors(shop: tuple[Path, Served]) -> None:
     _, served = shop
-    found = Engine({served.model: served}).similar(served.model, "5", 4)
+    found = similar(served, "5", 4)
     table = likeness.vectors(served)
     assert table is not None
     own = served.items.index_of["5"]
     right = [served.items.ids[at] for at in np.argsort(-(table @ table[own]), kind="stable") if at not in (0, 1, own)]
     assert list(found.items) == right[:4]
+    assert [served.items.ids[at] for at in found.indexes] == right[:4]
     assert list(found.scores) == sorted(found.scores, reverse=True)
     with pytest.raises(UsageError, match="does not know"):
         similar(served, "nothing", 4)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.online.history import Question
-from clickflow.online.ranking import NONE, Ranking, Rules, few, lacking, needed, recommend, similar
+from clickflow.online.ranking import NONE, Ranking, Rules, few, lacking, needed, recommend
 from clickflow.online.served import Served
 from clickflow.online.waiting import Waiting
 from clickflow.system.errors import ClickflowError, UsageError, nearest
@@ -130,10 +130,6 @@ class Engine:
                 _tell(group, _tried(group))
             waiting, by_version, group = [], {}, []  # a version that is swapped out does not stay for who waits here
             queue.done()
-
-    def similar(self, model: str, item: str, k: int) -> Ranking:
-        """The `k` items most like one. Raises UsageError where the model does not know it."""
-        return similar(self.current(model), item, k)
 
 
 @dataclass(slots=True)

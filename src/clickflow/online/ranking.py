@@ -83,6 +83,8 @@ class Ranking:
     """
     approximate: bool = False
     """Whether an index found them: some of the best may be missing, and scores are near (`Served.index` says how)."""
+    indexes: tuple[int, ...] = ()
+    """Of the items, in the vocabulary of the version that answered."""
 
 
 def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArray[np.float32] | None = None) -> Ranking:
@@ -164,8 +166,9 @@ def _named(
 ) -> Ranking:
     ids = served.items.ids
     scores = tuple(np.exp(logs).tolist())
-    names = tuple([ids[index] for index in best.tolist()])
-    return Ranking(names, scores, fallback, served.model, served.version, reason, approximate)
+    indexes = tuple(best.tolist())
+    names = tuple([ids[index] for index in indexes])
+    return Ranking(names, scores, fallback, served.model, served.version, reason, approximate, indexes)
 
 
 def _wanted(rules: Rules) -> frozenset[str]:
@@ -305,6 +308,7 @@ def similar(served: Served, item: str, k: int) -> Ranking:
         served.model,
         served.version,
         "no_vectors" if likest is None else None,
+        indexes=tuple(order.tolist()),
     )
 
 

@@ -13,6 +13,7 @@ from clickflow.events.contract import EVENT_TYPES
 from clickflow.heads.head import Kind
 from clickflow.heads.outputs import Output
 from clickflow.online import engine
+from clickflow.online import ranking as ranked
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.questions import (
@@ -112,7 +113,7 @@ async def _recommend(service: Service, call: Call, body: schema.Recommend) -> sc
 
     def make(reply: engine.Answer, who: Served) -> schema.Ranking:
         ranking = _ranking(reply, output)
-        items = items_of(who, ranking.items, ranking.scores)
+        items = items_of(who, ranking)
         return schema.Ranking(
             reply.model,
             reply.version,
@@ -173,7 +174,7 @@ def _of(served: Served, output: Output, reply: engine.Answer, k: int) -> schema.
         return _categories(served, reply.groups.get(output.name), k)
     if output.kind == RANKING:
         ranking = _ranking(reply, output.name)
-        items = items_of(served, ranking.items, ranking.scores)
+        items = items_of(served, ranking)
         return schema.ItemsAnswer(items, ranking.fallback, ranking.reason, ranking.approximate or UNSET)
     if output.name not in reply.values:  # swapped in between for a version that does not answer it
         return None
@@ -282,9 +283,9 @@ async def similar(service: Service, call: Call) -> schema.Ranking:
     if item not in served.items.index_of:
         service.metrics.unknown.labels(served.model, "similar").inc()
         raise Refused("not-found", f"model {served.model!r} does not know the item", "ask for one of its vocabulary")
-    ranking = await asyncio.to_thread(service.engine.similar, served.model, item, min(query.k, service.serve.max_items))
+    ranking = await asyncio.to_thread(ranked.similar, served, item, min(query.k, service.serve.max_items))
     call.model, call.version = ranking.model, ranking.version
-    items = items_of(served, ranking.items, ranking.scores)
+    items = items_of(served, ranking)
     return schema.Ranking(ranking.model, ranking.version, items, ranking.fallback, ranking.reason)
 
 

@@ -11,7 +11,7 @@ from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.route import Call
 from clickflow.online.http.settings import VIEW, Service
-from clickflow.online.ranking import Rules
+from clickflow.online.ranking import Ranking, Rules
 from clickflow.online.served import Served
 from clickflow.sequences.units.series import DAYS
 from clickflow.system.moments import DAY
@@ -209,10 +209,8 @@ def rules_of(service: Service, body: schema.Recommend, output: str) -> Rules:
     )
 
 
-def items_of(served: Served, ids: Sequence[str], scores: Sequence[float]) -> list[schema.Item]:
-    """Items with what the vocabulary knows of them."""
-    items, index_of, said = [], served.items.index_of.get, served.items.said
-    for item, score in zip(ids, scores, strict=True):
-        index = index_of(item)
-        items.append(schema.Item(item, score) if index is None else schema.Item(item, score, **said(index)))
-    return items
+def items_of(served: Served, ranking: Ranking) -> list[schema.Item]:
+    """The items of a ranking of this version, with what the vocabulary knows of them."""
+    said = served.items.said
+    rows = zip(ranking.items, ranking.scores, ranking.indexes, strict=True)
+    return [schema.Item(item, score, **said(index)) for item, score, index in rows]
