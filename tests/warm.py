@@ -112,10 +112,12 @@ from airflow import models, settings
 from airflow.sdk.execution_time import supervisor
 models.import_all_models()
 supervisor.in_process_api_server().app._cadwyn_initialize()
+import a2wsgi, airflow.jobs.scheduler_job_runner, airflow.sdk.execution_time.timeout, anyio._backends._asyncio, jinja2.ext
+import clickflow.airflow.inprocess, clickflow.airflow.pipeline
 settings.dispose_orm()
 settings.configure_orm()  # without a connection
 """
-"""What Airflow imports for a DAG run in one process, and the application that its tasks talk to."""
+"""What Airflow and its DAGs import for a run in one process, and the application that its tasks talk to."""
 
 IN_ANY_HOME: Mapping[str, str] = {"AIRFLOW_HOME": "/proc/self/cwd"}
 """Of Airflow's server: the home of each program is the folder in which it runs."""
