@@ -112,7 +112,8 @@ from airflow import models, settings
 from airflow.sdk.execution_time import supervisor
 models.import_all_models()
 supervisor.in_process_api_server().app._cadwyn_initialize()
-import a2wsgi, airflow.jobs.scheduler_job_runner, airflow.sdk.execution_time.timeout, anyio._backends._asyncio, jinja2.ext
+import a2wsgi, airflow.jobs.scheduler_job_runner, airflow.sdk.execution_time.timeout, anyio._backends._asyncio
+import jinja2.ext
 import clickflow.airflow.inprocess, clickflow.airflow.pipeline
 settings.dispose_orm()
 settings.configure_orm()  # without a connection

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from clickflow import cli
 from clickflow.registry import champion
+from clickflow.system.errors import ClickflowError
 from clickflow.system.paths import Paths
 
 
@@ -56,6 +57,13 @@ def test_open_changes_only_the_numbers(bare: Paths, raw_params: dict[str, Any], 
     body = head.replace("models:\n", "models:\n  other_one: &m\n" + _indented(head) + "\n", 1)
     found = champion.with_champions(body + block + "\n", {"next_step": 12, "other_one": 3})
     assert found == body + expected + "\n"
+
+
+@pytest.mark.parametrize("value", ['"0"', "&here 0", "0x0", "+0"])
+def test_open_leaves_a_number_alone_that_is_not_plain(bare: Paths, value: str) -> None:
+    text = bare.params.read_text(encoding="utf-8").replace("next_step: 0", f"next_step: {value}")
+    with pytest.raises(ClickflowError, match=r"line \d+: champion\.next_step is not written as a plain number"):
+        champion.with_champions(text, {"next_step": 12})
 
 
 def _indented(head: str) -> str:

@@ -1,13 +1,10 @@
-"""A training in a process of its own, as on a worker: `python travelling_training.py REPOSITORY HOME OUT [STORE]`.
-
-With STORE, the folder in which the remote keeps its files, it waits for each checkpoint to be there, and is killed when
-there are two.
-"""
+"""A training in a process of its own, as on a worker."""
 
 import os
 import signal
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
@@ -50,7 +47,11 @@ def kill_with_two(store: Path) -> None:
     patch.object(Checkpoints, "save", saving).start()
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 4:
-        kill_with_two(Path(sys.argv[4]))
-    run(*(Path(word) for word in sys.argv[1:4]))
+def main(said: Path, repository: Path, home: Path, out: Path, store: Path | None = None) -> None:
+    """Train, what is said in a file. With `store`, the folder in which the remote keeps its files, wait for each
+    checkpoint to be there, and be killed when there are two.
+    """
+    if store:
+        kill_with_two(store)
+    with said.open("w", encoding="utf-8") as file, redirect_stdout(file):
+        run(repository, home, out)

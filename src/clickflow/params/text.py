@@ -73,6 +73,11 @@ def parse(text: str, where: str) -> Any:
         loader.dispose()
 
 
+def nodes(text: str) -> Any:
+    """The nodes of a text that `parse` takes; each says where it stands."""
+    return yaml.compose(text, _LOADER)
+
+
 _BACK = "correct it; `git diff params.yaml` shows what has changed"
 
 

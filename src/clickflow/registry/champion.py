@@ -1,11 +1,13 @@
 """The champion: which version it is, its files, and its freezing into params.yaml when a run opens."""
 
 from pathlib import Path
+from typing import Any
 
 from clickflow.artefact.artefact import Artefact, load
 from clickflow.evaluation.earlier import REFERENCE, Earlier
 from clickflow.params.file import check
 from clickflow.params.schema import Params
+from clickflow.params.text import nodes, parse
 from clickflow.registry import ledger, try_log
 from clickflow.system import console, integrity
 from clickflow.system.errors import ClickflowError, DataError, UsageError
@@ -192,17 +194,16 @@ def freeze(params: Params, paths: Paths, as_json: bool) -> None:
 def with_champions(text: str, versions: dict[str, int]) -> str:
     """`text`, a params.yaml, with other numbers under `champion:`.
 
-    ruamel.yaml says where they stand; writing the whole document back with it would lay other lines out anew.
+    The parser says where they stand; writing the whole document back would lay other lines out anew.
     """
-    from ruamel.yaml import YAML
-
     lines = text.splitlines(keepends=True)
-    block = YAML(typ="rt").load(text)["champion"]
-    places = sorted(((block.lc.value(model), model) for model in versions), reverse=True)
-    for (row, column), model in places:  # from the end, so that earlier places stay where they are
+    block = _entries(_entries(nodes(text))["champion"])
+    marks = {model: block[model].start_mark for model in versions}
+    # from the end, so that earlier places stay where they are
+    for model in sorted(marks, key=lambda model: (marks[model].line, marks[model].column), reverse=True):
+        row, column, old = marks[model].line, marks[model].column, str(block[model].value)
         line = lines[row]
-        old = str(block[model])
-        if not line[column:].startswith(old):
+        if not (old.isascii() and old.isdigit() and line[column:].startswith(old)):
             raise ClickflowError(
                 f"params.yaml, line {row + 1}: champion.{model} is not written as a plain number",
                 kept="params.yaml is unchanged",
@@ -210,8 +211,12 @@ def with_champions(text: str, versions: dict[str, int]) -> str:
             )
         lines[row] = f"{line[:column]}{versions[model]}{line[column + len(old) :]}"
     result = "".join(lines)
-    parsed = YAML(typ="safe").load(result)
-    champions = check(parsed).champion
+    champions = check(parse(result, "params.yaml as it would be")).champion
     if any(champions[model] != number for model, number in versions.items()):
         raise ClickflowError("params.yaml could not be changed safely", kept="params.yaml is unchanged")
     return result
+
+
+def _entries(mapping: Any) -> dict[str, Any]:
+    """The nodes of a mapping, by the names that they have there."""
+    return {key.value: value for key, value in mapping.value}
