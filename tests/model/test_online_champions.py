@@ -107,6 +107,22 @@ def test_a_new_champion_is_swapped_in_and_back(paths: Paths, artefacts: list[Pat
     assert engine.answer(MODEL, ASKED).rankings["next_item"] == first.rankings["next_item"]
 
 
+def test_health_of_a_server_without_a_champion_says_where_the_gate_told_why() -> None:
+    """Promote had held the first candidate, and health said to promote it."""
+    made = app(
+        Engine({}), Memory(subjects=1, steps=1, keep_seconds=1), Settings(pseudonym=lambda _, raw: raw, wrong=dict)
+    )
+
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(made)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.get("/readyz")
+
+    answer = asyncio.run(asked())
+    assert answer.status_code == 503
+    assert answer.json()["next"]["models"].endswith("where the gate holds a candidate `clickflow status` says why")
+
+
 def test_a_version_that_is_swapped_out_goes_without_the_collector(paths: Paths, artefacts: list[Path]) -> None:
     """Which does not look through what was frozen at a swap before: that would hold up who answers."""
     engine, found = champions(paths)

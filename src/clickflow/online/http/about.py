@@ -19,7 +19,7 @@ NEXT = {
     "live report": "run `clickflow live` on this machine: it says what is in its way",
     "live canary judge": "run `clickflow canary judge`; a server that may not promote leaves it to the DAG watch",
     "pseudonyms": "start the server again",
-    "models": "run `dvc repro`, then `clickflow promote`",
+    "models": "run `dvc repro`, then `clickflow promote`; where the gate holds a candidate `clickflow status` says why",
 }
 """What mends each part; see docs/runbooks/serving.md."""
 

@@ -128,6 +128,10 @@ FAULTS = (
         "都还没有线上模型：运行 `clickflow promote` 可设定第一个",
     ),
     ("run `dvc repro`, then `clickflow promote`", "请运行 `dvc repro`，再运行 `clickflow promote`"),
+    (
+        "where the gate holds a candidate `clickflow status` says why",
+        "若候选模型被门禁暂缓，`clickflow status` 会说明原因",
+    ),
     ("{n} s have been waited for version {v}, the champion, to come", "等待线上的第 {v} 版已 {n} 秒"),
     ("{n} s have been waited for the registry to say who is champion", "等待登记处说明线上模型已 {n} 秒"),
     ("version {v} goes on answering", "第 {v} 版继续应答"),
