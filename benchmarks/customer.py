@@ -9,10 +9,10 @@ those). The preset is trained on what lies before the as-of day alone, and so ar
 (logistic, or log-linear Tweedie, on recency, frequency, money), `boosting` (LightGBM on all features, as it comes) and
 `bgnbd` (BG/NBD and Gamma-Gamma).
 
-Where the log before the as-of day is shorter than 6 horizons, the default preset learns from answers within the horizon
-and within half of it, and answers the mean; where it is shorter than 2.5, from those of the half alone.
+Where the log before the as-of day is shorter than 2.5 horizons, the preset learns from answers within half of one.
 
     --as-of 2011-11-01                   another day than H days before the end of the log
+    --half-horizon                       where it is shorter than 6 horizons, learn from answers within half of one too
     --predictions answers.csv            customer_id,churn,spend of the preset
     --importance                         and by how much the log loss of churn rises as a feature's values are shuffled
                                          over customers: at the latest cut-off of training, by a model of those before
@@ -92,12 +92,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--importance", action="store_true")
+    parser.add_argument("--half-horizon", action="store_true")
     asked = parser.parse_args()
     started = time.perf_counter()
     log = read(asked.log)
     as_of = day_of(asked.as_of, log, asked.horizon_days)
     train, test = rows_of(log, asked.horizon_days, as_of)
-    learned = learned_rows(log, asked.horizon_days, as_of, train, PRESETS[asked.preset])
+    learned = learned_rows(log, asked.horizon_days, as_of, train, both=asked.half_horizon)
     if asked.horizon_days not in learned:
         sys.stderr.write(
             f"{(as_of - log.first) // DAY:,} days of log are few for a horizon of {asked.horizon_days}: the preset "
@@ -220,14 +221,14 @@ EVERY, LEAST_PAST, MOST_CUT_OFFS = 7, 30, 26
 """Days between cut-offs of training, at least; days of log before the first of them; how many there are at most."""
 
 
-def learned_rows(log: Log, horizon: int, as_of: int, whole: Rows, kind: str) -> dict[int, Rows]:
+def learned_rows(log: Log, horizon: int, as_of: int, whole: Rows, *, both: bool) -> dict[int, Rows]:
     """What the preset learns from, by the days of the answers: the horizon that is asked about, of which the rows are
-    given, and, of a blend, half of it where the log is few horizons long; half of it alone where the log before the
+    given, and, for `both`, half of it where the log is few horizons long; half of it alone where the log before the
     as-of day is shorter than `WHOLE` horizons: answers of whole ones are then of the log's first days alone.
     """
     half, span = horizon // 2, (as_of - log.first) / DAY
     found = {horizon: whole} if not half or span >= WHOLE * horizon else {}
-    if half and (not found or (kind == "blend" and estimators.few_answers(span, horizon))):
+    if half and (not found or (both and estimators.few_answers(span, horizon))):
         found[half] = together([asked_at(log, half, int(day)) for day in cut_offs(log, half, as_of)])
     return found
 

@@ -84,14 +84,14 @@ def test_where_the_log_is_short_for_the_horizon_answers_of_fewer_days_are_learne
     assert not capsys.readouterr().err
 
 
-def test_the_preset_learns_answers_of_the_horizon_and_of_half_of_it(
+def test_the_preset_may_learn_answers_of_the_horizon_and_of_half_of_it(
     measure: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said, later = [], ("c1,2025-11-20T00:00:00,9999", "new,2025-11-20,5")
     for name, extra in (("one", ()), ("two", later)):
         file = log(tmp_path / f"{name}.csv", customers=60, days=320, leave=0.1, extra=extra)
         to = ("--json", str(tmp_path / f"{name}.json"), "--predictions", str(tmp_path / f"{name}_answers.csv"))
-        measure("--log", str(file), "--horizon-days", "60", "--as-of", "2025-09-15", *to)
+        measure("--log", str(file), "--horizon-days", "60", "--as-of", "2025-09-15", "--half-horizon", *to)
         said.append((tmp_path / f"{name}_answers.csv").read_text())
     assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
     found = json.loads((tmp_path / "one.json").read_text())

@@ -316,6 +316,9 @@ def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeyp
         np.testing.assert_array_equal(values, other[head])
 
 
+HALF: dict[str, Any] = {"blend": {"half_horizon": True}}
+
+
 def customers(folder: Path, **changed: Any) -> Path:
     """A store of customers who are asked about 30 days."""
     splits = {"train": histories(300, 0, (60, 75, 90)) | changed, "valid": histories(100, 1, (120,))}
@@ -325,7 +328,7 @@ def customers(folder: Path, **changed: Any) -> Path:
 
 
 def test_halves_of_an_answer_are_asked_about_as_of_its_begin_and_its_middle(root: Path, tmp_path: Path) -> None:
-    day, raw = 86_400_000_000, params_of(root, "blend", unit="customer", heads={"churn": {}, "spend": {}})
+    day, raw = 86_400_000_000, params_of(root, "blend", unit="customer", heads={"churn": {}, "spend": {}}, **HALF)
     spec, names = check(raw).model(MODEL), features.names("customer")
     store = customers(tmp_path)
     split, card = open_split(store, "train"), read_card(store)
@@ -364,9 +367,9 @@ def test_what_comes_after_the_middle_of_an_answer_changes_no_feature_of_it(root:
 @pytest.mark.parametrize(
     ("model", "both"),
     [
-        ({}, True),
-        ({"blend": {"half_horizon": False}}, False),
-        ({"features": ["recency_days", "purchases", "amount", "tenure_days"]}, False),
+        ({"blend": {"half_horizon": True}}, True),
+        ({}, False),
+        ({"blend": {"half_horizon": True}, "features": ["recency_days", "purchases", "amount", "tenure_days"]}, False),
     ],
 )
 def test_answers_of_half_the_horizon_join_where_they_are_asked_for(

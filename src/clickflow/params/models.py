@@ -256,7 +256,7 @@ class Blend:
             "in a log of less than 6 horizons, heads of purchases (churn, spend) learn from answers of half of one "
             "too, also as of half of one later, and answer the mean: two to three times the time"
         ),
-    ] = True
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

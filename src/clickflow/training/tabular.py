@@ -4,8 +4,8 @@ An estimator a head, all on the same questions: every step of a unit that asks a
 cut-off of a unit that asks there. Of more than `max_questions`, so many are drawn, evenly over the part, so that memory
 is bounded whatever the log's size.
 
-Of a blend, heads of purchases learn both halves of each answer too where the log is few horizons long, the second one
-as of half a horizon later (`questions.halves`); the mean of both is what ships (docs/decisions/0026).
+Of a blend, heads of purchases may learn both halves of each answer too, the second one as of half a horizon later
+(`questions.halves`), and answer the mean (docs/decisions/0026).
 
 What ships is fitted to both parts, for the newest days say most about the next ones: how many trees, and which weights
 of a blend, is decided by folds over people (`models.estimators`): all that is asked of one, in either part, is in one
