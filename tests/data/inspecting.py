@@ -36,6 +36,11 @@ def found(*arguments: str | Path) -> dict[str, Any]:
 def ingested(desk: Desk, *targets: str | Path) -> dict[str, Any]:
     """The card of an ingest by the params that `--write` leaves."""
     inspect(*targets, "--write")
+    return ingested_as_written(desk)
+
+
+def ingested_as_written(desk: Desk) -> dict[str, Any]:
+    """The card of an ingest by the params that lie there."""
     params = load(desk.paths.params)
     desk.raw_params["source"] = yaml.safe_load(desk.paths.params.read_text(encoding="utf-8"))["source"]
     source = params.source

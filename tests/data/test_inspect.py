@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from ingest_setup import HEADER, Desk, row, rows
-from inspecting import found, ingested, inspect, workspace_of
+from inspecting import found, ingested, ingested_as_written, inspect, workspace_of
 from typer.testing import CliRunner
 
 from clickflow.cli import app
@@ -43,10 +43,10 @@ SHOP = [
 
 @pytest.mark.parametrize(("name", "expected"), SHOP, ids=[name for name, _ in SHOP])
 def test_every_real_log(desk: Desk, shop_data: Path, name: str, expected: dict[str, Any]) -> None:
-    source = found(shop_data / name)["source"]
-    assert {key: source[key] for key in expected} == expected
-    card = ingested(desk, shop_data / name)
     path = shop_data / name
+    source = found(path, "--write")["source"]
+    assert {key: source[key] for key in expected} == expected
+    card = ingested_as_written(desk)
     files = sorted(path.glob("*.gz")) if path.is_dir() else [path]
     texts = [gzip.decompress(file.read_bytes()).decode() for file in files]
     if name == "otto_slice":
