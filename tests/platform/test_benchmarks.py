@@ -13,7 +13,7 @@ pytestmark = pytest.mark.platform
 SMALL = [
     "integrity --events 20000 --flips 1",
     "prepare --events 100000",
-    "serving --items 20200 --units 16 --seconds 1 --search 1 --aims 20200=20@2000 --neighbourhoods 100 "
+    "serving --items 20200 --units 16 --seconds 1 --search 1 --aims 20200=20@0.1 --neighbourhoods 100 "
     "--index exact,approximate --no-mlflow",
     "simulate --sizes 20000 --formats csv --repeat 1",
     "swaps --items 2000 --units 16 --swaps 2 --every 3 --rate 5",
