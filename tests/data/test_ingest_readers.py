@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clickflow.events.delimited import Delimited
@@ -194,6 +194,8 @@ def _objects_with_doubles(draw: st.DrawFn) -> tuple[str, bool]:
     )
 
 
+@example([('{"a":{"z":1,"y":"\\u0022:"},"a":{"z":2,"y":"\\u0022:","z":1}}', False)], "\n", False)
+@example([('{"a":{"z":1,"z":2},"a":{"z":1,"z":3}}', True)], "\n", False)
 @given(
     st.lists(st.one_of(_objects_with_doubles(), st.just(("", False)), st.just((':"', False))), max_size=8),
     st.sampled_from(["\n", "\r\n"]),

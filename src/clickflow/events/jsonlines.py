@@ -188,7 +188,13 @@ def _key_twice(line: bytes, value: Any, *, spaced: bool) -> bool:
 
 
 class _Both(dict[str, Any]):
-    """What a key has that stands twice with two values; whatever lies in it is so too."""
+    """What a key has that stands twice with two values; whatever lies in it is so too. It is read as the last of them,
+    and written so.
+    """
+
+    def __init__(self, last: Any) -> None:
+        super().__init__()
+        self.last = last
 
     def get(self, _name: str, _default: Any = None) -> Any:
         return self
@@ -203,13 +209,13 @@ class _Both(dict[str, Any]):
         return [self]
 
     def __repr__(self) -> str:
-        return "_Both()"
+        return repr(self.last)
 
 
 def _both(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for key, value in pairs:
-        record[key] = value if key not in record or _same(record[key], value) else _Both()
+        record[key] = value if key not in record or _same(record[key], value) else _Both(value)
     return record
 
 
