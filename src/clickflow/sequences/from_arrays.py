@@ -38,8 +38,8 @@ def write_store(
     `splits` holds `train` and, where wanted, `valid` and `test` (empty otherwise), and `now`, each as `_write_split`
     takes it; the name of the folder is the unit's, of those that there are, or they are sessions;
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
-    the training part). `items` are the ids of indexes 2.. (none given: the index as text). `clock`:
-    see `Card`. `settings`: those of the unit itself. `of_category`: the category of each item (none given: none).
+    the training part). `items` are the ids of indexes 2.. (none given: the index as text). `clock`: see `Card`.
+    `settings`: those of the unit itself. `of_category`: the category of each item (none given: none).
     """
     import pyarrow as pa
 

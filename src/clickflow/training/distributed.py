@@ -108,11 +108,8 @@ def process_group(processes: int, kind: str, work: Callable[[ProcessGroup], Any]
                 next_step="see whether memory ran out (fewer training.processes need less), then run it again",
             ) from error
         finally:
-            # torch numbers groups, and counts one that never came about: the next one's processes would wait for each
-            # other under two numbers. To destroy a group sets that back, so there must be one.
-            if not distributed.is_initialized():
-                distributed.init_process_group("gloo", init_method=f"file://{meeting}-alone", rank=0, world_size=1)
-            distributed.destroy_process_group()
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
             for other in others:
                 other.terminate()
                 other.join()
@@ -146,10 +143,17 @@ def _join(group: ProcessGroup, kind: str, meeting: str) -> None:
 
     if kind == "cuda":
         torch.cuda.set_device(group.rank)
-    distributed.init_process_group(
-        "nccl" if kind == "cuda" else "gloo",
-        init_method=f"file://{meeting}",
-        rank=group.rank,
-        world_size=group.size,
-        timeout=PATIENCE,
-    )
+    try:
+        distributed.init_process_group(
+            "nccl" if kind == "cuda" else "gloo",
+            init_method=f"file://{meeting}",
+            rank=group.rank,
+            world_size=group.size,
+            timeout=PATIENCE,
+        )
+    except RuntimeError:
+        # torch numbers groups, and counts one that never came about: the next one's processes would wait for each other
+        # under two numbers. To destroy a group sets that back, so there has to be one.
+        distributed.init_process_group("gloo", init_method=f"file://{meeting}-alone", rank=0, world_size=1)
+        distributed.destroy_process_group()
+        raise
