@@ -125,7 +125,7 @@ const FORMS = {
     const about = view.now.items;
     const earlier = new Map((before?.own.top[before.place] || []).map(([item, value], index) => [item, { index, value }]));
     const most = top[0]?.[1] || 1;
-    const asked = view.question?.output === output.name ? view.question.target : null;
+    const target = view.question?.output === output.name ? view.question.target : null;
     const next = view.rows.slice(view.cursor + 1).find((row) => !row.removed)?.step.item;
     return [
       own.fallback[place] ? h("p", { class: "soft small" }, t(view.rows.some((row) => !row.removed) ? "answer.fallback" : "answer.popular")) : null,
@@ -137,7 +137,7 @@ const FORMS = {
           const moved = !before ? null : old === undefined ? "new" : old.index - index;
           return h(
             "li",
-            { class: [item === asked ? "asked" : "", item === next ? "next" : ""].join(" ") },
+            { class: [item === target ? "asked" : "", item === next ? "next" : ""].join(" ") },
             h("span", { class: "place" }, number(index + 1)),
             h(
               "span",

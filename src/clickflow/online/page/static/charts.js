@@ -35,7 +35,7 @@ const joined = (values, x, y) =>
     .map(([index, value], n) => `${n ? "L" : "M"}${round(x(index))} ${round(y(value))}`)
     .join("");
 
-const last = (values) => values.reduce((found, value, index) => (value === null || value === undefined ? found : index), -1);
+const last = (values) => values.reduce((place, value, index) => (value === null || value === undefined ? place : index), -1);
 
 /**
  * Lines over steps. `series`: [{name, values, strong, quiet: not named at its end, before, band: [low[], high[]]}], `format` of a value,
@@ -50,8 +50,8 @@ export function lines({ series, labels, format, selected = null, onselect, title
   const draw = (width) => {
     const small = width < 460;
     const shown = series.filter((each) => last(each.values) >= 0);
-    const told = shown.filter((each) => !each.quiet);
-    const longest = told.length > 1 ? Math.max(...told.map((each) => breadth(each.name))) : 0;
+    const named = shown.filter((each) => !each.quiet);
+    const longest = named.length > 1 ? Math.max(...named.map((each) => breadth(each.name))) : 0;
     const right = Math.min(small ? 124 : 180, 56 + 6.8 * longest);
     const whole = height + (effects ? STRIP : 0);
     const [left, top, bottom] = [40, 12, 22];
@@ -95,7 +95,7 @@ export function lines({ series, labels, format, selected = null, onselect, title
       if (here !== null && here !== undefined)
         svg.append(s("circle", { class: each.strong ? "here strong" : "here", cx: x(selected), cy: y(here), r: each.strong ? 5 : 3 }));
     }
-    const ends = told.map((each) => ({ ...each, at: last(each.values) })).sort((a, b) => b.strong - a.strong || b.values[b.at] - a.values[a.at]).slice(0, LABELS);
+    const ends = named.map((each) => ({ ...each, at: last(each.values) })).sort((a, b) => b.strong - a.strong || b.values[b.at] - a.values[a.at]).slice(0, LABELS);
     const places = apart(ends.map((each) => y(each.values[each.at]) + 4), 14, height - bottom + 4);
     ends.forEach((each, index) =>
       svg.append(
@@ -103,7 +103,7 @@ export function lines({ series, labels, format, selected = null, onselect, title
           "text",
           { class: each.strong ? "label strong" : "label", x: width - right + 10, y: places[index] },
           s("tspan", { class: "value" }, format(each.values[each.at])),
-          told.length > 1 ? ` ${each.name}` : "",
+          named.length > 1 ? ` ${each.name}` : "",
         ),
       ),
     );
@@ -142,10 +142,10 @@ const breadth = (text) => [...text].reduce((sum, letter) => sum + (letter > "\u2
 
 /** A step on the line: what was put in the cart is a ring, what was bought a diamond. */
 function point(x, y, mark, label, value) {
-  const told = s("title", {}, [label, mark?.text, value].filter(Boolean).join(" · "));
-  if (mark?.kind === "purchase") return s("path", { class: "dot purchase", d: `M${round(x)} ${round(y - 6.5)}l6.5 6.5l-6.5 6.5l-6.5 -6.5Z` }, told);
-  if (mark?.kind === "cart") return s("circle", { class: "dot cart", cx: x, cy: y, r: 4.5 }, told);
-  return s("circle", { class: "dot", cx: x, cy: y, r: 2.5 }, told);
+  const title = s("title", {}, [label, mark?.text, value].filter(Boolean).join(" · "));
+  if (mark?.kind === "purchase") return s("path", { class: "dot purchase", d: `M${round(x)} ${round(y - 6.5)}l6.5 6.5l-6.5 6.5l-6.5 -6.5Z` }, title);
+  if (mark?.kind === "cart") return s("circle", { class: "dot cart", cx: x, cy: y, r: 4.5 }, title);
+  return s("circle", { class: "dot", cx: x, cy: y, r: 2.5 }, title);
 }
 
 /** A bar a step: up for what raises, down for what lowers. */

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { debounced, h, named } from "./dom.js";
 import { money, t } from "./strings.js";
 
-let made = 0;
+let boxes = 0;
 
 /** Name, brand and category of an item, the last part of its path; what there is. */
 export const words = (about) =>
@@ -12,7 +12,7 @@ export const words = (about) =>
 
 /** `onchoose` is told {item, name, brand, category, price}. */
 export function itemBox({ model, label, value, onchoose }) {
-  const id = `box${made++}`;
+  const id = `box${boxes++}`;
   let choices = [];
   let active = -1;
   const list = h("ul", { id, role: "listbox", class: "choices", "aria-label": label, hidden: true });

@@ -13,7 +13,7 @@ export function models(main, server, alive) {
   swap(main, box);
   const load = async () => {
     try {
-      const [found, live] = await Promise.all([get("console/models"), get("live").catch(() => null)]);
+      const [registry, live] = await Promise.all([get("console/models"), get("live").catch(() => null)]);
       if (!alive()) return;
       const late = get("console/status").catch((problem) => ({ models: {}, note: problem.detail || t("fault") }));
       const note = h("div", { role: "status" });
@@ -21,8 +21,8 @@ export function models(main, server, alive) {
       swap(
         box,
         h("h1", { class: "unseen" }, t("nav.models")),
-        h("div", {}, wrong(server.health), found.note ? h("p", { class: "note" }, sentence(local(found.note))) : null, note, elsewhere(server)),
-        found.models.length ? found.models.map((each) => model(each, server, live, late, load)) : empty(t("fault.models"), t("fault.models.next")),
+        h("div", {}, wrong(server.health), registry.note ? h("p", { class: "note" }, sentence(local(registry.note))) : null, note, elsewhere(server)),
+        registry.models.length ? registry.models.map((each) => model(each, server, live, late, load)) : empty(t("fault.models"), t("fault.models.next")),
         runs(server.links.airflow, alive),
       );
     } catch (problem) {
@@ -178,7 +178,7 @@ const MARKS = { passed: "✓", failed: "✗", warned: "!", not_applicable: "–"
 
 function gate({ name, gate: decision }) {
   if (!decision) return h("section", { class: "gate" }, h("h3", {}, t("gate")), h("p", { class: "soft" }, sentence(t("gate.none"))));
-  const told = decision.rules.filter((rule) => rule.mark !== "passed" && rule.mark !== "not_applicable");
+  const remarkable = decision.rules.filter((rule) => rule.mark !== "passed" && rule.mark !== "not_applicable");
   const against = decision.champion_version ? t("gate.against", { n: String(decision.champion_version) }) : t("gate.against.none");
   const rows = (rules) =>
     rules.map((rule) =>
@@ -213,7 +213,7 @@ function gate({ name, gate: decision }) {
     decision.sealed ? null : h("p", { class: "unsealed" }, sentence(t("gate.unsealed"))),
     h("p", {}, local(decision.sentence)),
     h("p", { class: "soft" }, sentence(local(decision.summary))),
-    told.length ? table(told.slice(0, 5), `${t("gate")}: ${name}`) : null,
+    remarkable.length ? table(remarkable.slice(0, 5), `${t("gate")}: ${name}`) : null,
     all,
   );
 }

@@ -18,10 +18,10 @@ async function part(section, name, path, draw, alive) {
   const head = h("h2", { id: name }, t(name));
   swap(section, head, loading());
   try {
-    const found = await get(path);
+    const reply = await get(path);
     if (!alive()) return;
-    if (found.missing) swap(section, head, empty(t(`${name}.none`), t(`${name}.next`)));
-    else draw(section, head, found);
+    if (reply.missing) swap(section, head, empty(t(`${name}.none`), t(`${name}.next`)));
+    else draw(section, head, reply);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (alive()) swap(section, head, fault(problem, () => part(section, name, path, draw, alive)));
@@ -33,24 +33,24 @@ const twice = (value) => number(value, 2);
 const spanned = (value, form) =>
   !value || value.value === null ? "–" : h("span", {}, form(value.value), value.low === null ? null : h("span", { class: "soft" }, ` ${form(value.low)}–${form(value.high)}`));
 
-function drawSegments(section, head, found) {
-  const most = Math.max(...found.segments.map((each) => each.share));
+function drawSegments(section, head, reply) {
+  const most = Math.max(...reply.segments.map((each) => each.share));
   const names = ["segments.name", "segments.size", "segments.back", "segments.value", "segments.lift", "segments.what"];
   swap(
     section,
     head,
-    h("p", { class: "soft" }, t("segments.as.of", { n: found.customers, day: day(found.as_of) })),
+    h("p", { class: "soft" }, t("segments.as.of", { n: reply.customers, day: day(reply.as_of) })),
     h(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": `${t("segments")}: ${t("segments.what")}` },
       h(
         "table",
         { class: "wide" },
-        h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, t(name, { n: found.horizon_days }))))),
+        h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, t(name, { n: reply.horizon_days }))))),
         h(
           "tbody",
           {},
-          found.segments.map((each) =>
+          reply.segments.map((each) =>
             h(
               "tr",
               {},
@@ -69,13 +69,13 @@ function drawSegments(section, head, found) {
 }
 
 function drawForecasts(section, head, first) {
-  let found = first;
-  let chosen = found.series[0]?.id;
+  let reply = first;
+  let chosen = reply.series[0]?.id;
   let q = "";
   const list = h("div", { class: "serieslist" });
   const pane = h("div", { class: "seriespane" });
   const drawList = async () => {
-    const { series } = q ? await get("console/forecasts", { q, source: found.source }) : found;
+    const { series } = q ? await get("console/forecasts", { q, source: reply.source }) : reply;
     swap(
       list,
       h(
@@ -111,7 +111,7 @@ function drawForecasts(section, head, first) {
           ["forecasts.trend", each.trend ? `${t(`forecasts.${each.trend}`)} (${share(Math.max(each.rises, 1 - each.rises))})` : null],
         ]
           .map(([name, value]) => [t(name), typeof value === "number" ? number(value) : value])
-          .concat(Object.entries(each.says || {}).map(([name, p]) => [t("forecasts.likely", { what: local(found.means[name]) || name }), percent(p)]))
+          .concat(Object.entries(each.says || {}).map(([name, p]) => [t("forecasts.likely", { what: local(reply.means[name]) || name }), percent(p)]))
           .filter(([, value]) => value !== null)
           .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
       ),
@@ -129,25 +129,25 @@ function drawForecasts(section, head, first) {
     );
   };
   const draw = async (source) => {
-    found = await get("console/forecasts", { source });
-    [chosen, q] = [found.series[0]?.id, ""];
+    reply = await get("console/forecasts", { source });
+    [chosen, q] = [reply.series[0]?.id, ""];
     frame();
   };
   const soon = debounced(200, () => drawList().catch(() => {}));
-  const by = (source) => (source === found.source && found.model ? t("answer.by", { model: source, n: String(found.version) }) : source === "demand" ? "clickflow demand" : source);
+  const by = (source) => (source === reply.source && reply.model ? t("answer.by", { model: source, n: String(reply.version) }) : source === "demand" ? "clickflow demand" : source);
   const frame = () => {
     swap(
       section,
       head,
-      found.sources.length > 1
-        ? choice({ label: t("forecasts.by"), key: "source", value: found.source, options: found.sources.map((source) => [source, by(source)]), onchoose: (source) => draw(source).catch((problem) => swap(pane, fault(problem, () => draw(source)))) })
+      reply.sources.length > 1
+        ? choice({ label: t("forecasts.by"), key: "source", value: reply.source, options: reply.sources.map((source) => [source, by(source)]), onchoose: (source) => draw(source).catch((problem) => swap(pane, fault(problem, () => draw(source)))) })
         : null,
       h(
         "p",
         { class: "soft" },
-        found.from ? t("forecasts.from", { n: found.horizon, step: t(`step.${found.step}`), day: day(found.from) }) : t("find.none"), t("stop"),
-        found.coverage === null ? null : t("forecasts.worth", { share: percent(found.coverage) }),
-        found.sources.length < 2 && found.model ? t("answer.by", { model: found.model, n: String(found.version) }) : null,
+        reply.from ? t("forecasts.from", { n: reply.horizon, step: t(`step.${reply.step}`), day: day(reply.from) }) : t("find.none"), t("stop"),
+        reply.coverage === null ? null : t("forecasts.worth", { share: percent(reply.coverage) }),
+        reply.sources.length < 2 && reply.model ? t("answer.by", { model: reply.model, n: String(reply.version) }) : null,
       ),
       h("div", { class: "series2" }, h("div", {}, h("label", { for: "series" }, t("forecasts.find")), h("input", { id: "series", type: "search", value: q, oninput: (event) => ((q = event.target.value.trim()), soon()) }), list), pane),
     );

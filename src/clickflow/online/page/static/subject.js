@@ -15,7 +15,7 @@ const WAIT = 120;
 const OTHERS = 5;
 const STEP = 30_000_000;
 
-let made = 0;
+let keys = 0;
 
 /** The page of a unit: `route` is [unit, id]; `server` what /v1/console says. */
 export function subject(main, [unit, id], server, alive) {
@@ -34,8 +34,8 @@ export function subject(main, [unit, id], server, alive) {
   swap(pane, h("h1", { id: "who", class: "quiet" }, t(unit)), loading());
   const load = async () => {
     try {
-      const found = id === "new" ? { id: "new", unit, source: "made", steps: [], others: [] } : await get(`console/subjects/${unit}/${encodeURIComponent(id)}`);
-      if (alive()) show(pane, found, models, alive);
+      const record = id === "new" ? { id: "new", unit, source: "made", steps: [], others: [] } : await get(`console/subjects/${unit}/${encodeURIComponent(id)}`);
+      if (alive()) show(pane, record, models, alive);
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (alive()) swap(pane, h("h1", { id: "who", class: "quiet" }, t(unit)), fault(problem, load));
@@ -45,12 +45,12 @@ export function subject(main, [unit, id], server, alive) {
 }
 
 /** All that is known of the one on show; `draw` shows it again. */
-function show(pane, found, models, alive) {
+function show(pane, record, models, alive) {
   const view = {
-    found,
+    record,
     model: models[0],
-    rows: found.steps.map((step) => ({ key: made++, step, was: step, removed: false })),
-    cursor: found.steps.length - 1,
+    rows: record.steps.map((step) => ({ key: keys++, step, was: step, removed: false })),
+    cursor: record.steps.length - 1,
     question: null,
     seen: true,
     now: null,
@@ -58,7 +58,7 @@ function show(pane, found, models, alive) {
     others: {},
     why: null,
     fault: null,
-    shownFrom: Math.max(0, found.steps.length - 40),
+    shownFrom: Math.max(0, record.steps.length - 40),
     abort: null,
   };
 
@@ -79,7 +79,7 @@ function show(pane, found, models, alive) {
   view.output = (name) => view.model.outputs.find((each) => each.name === name);
 
   /** As of when a whole history is asked about; of an earlier step: right after it. */
-  view.asOf = (whole) => (whole && found.now ? { now: new Date(found.now / 1000).toISOString() } : {});
+  view.asOf = (whole) => (whole && record.now ? { now: new Date(record.now / 1000).toISOString() } : {});
   const ask = async (steps, signal, model = view.model) =>
     post(
       "console/answers",
@@ -130,9 +130,9 @@ function show(pane, found, models, alive) {
     const others = models.filter((each) => each !== view.model);
     if (!others.length) return;
     const steps = view.steps(inNow, (row) => row.step);
-    const found = await Promise.all(others.map((model) => ask(steps, signal, model).then((now) => ({ model, now }), () => null)));
+    const replies = await Promise.all(others.map((model) => ask(steps, signal, model).then((now) => ({ model, now }), () => null)));
     if (signal.aborted || !alive()) return;
-    view.others = Object.fromEntries(found.filter(Boolean).map((each) => [each.model.name, each]));
+    view.others = Object.fromEntries(replies.filter(Boolean).map((each) => [each.model.name, each]));
     answers(right, view);
   };
 
@@ -196,9 +196,9 @@ function show(pane, found, models, alive) {
     const next = view.rows.slice(after + 1).find(inNow)?.step;
     const time = near ? Math.min(near.time + STEP, next ? Math.floor((near.time + next.time) / 2) : Infinity) : next ? next.time - STEP : Date.now() * 1000;
     const like = step || (near ? { ...near } : null) || { item: view.model.popular[0]?.item || "", ...view.model.popular[0] };
-    const made_ = { ...like, action: step?.action || view.model.actions[0], time, quantity: null, known: true, added: true };
+    const own = { ...like, action: step?.action || view.model.actions[0], time, quantity: null, known: true, added: true };
     view.edit(() => {
-      view.rows.splice(after + 1, 0, { key: made++, step: made_, was: null, removed: false });
+      view.rows.splice(after + 1, 0, { key: keys++, step: own, was: null, removed: false });
       view.cursor = after + 1;
       view.shownFrom = Math.min(view.shownFrom, after + 1);
     }, t("added"));
@@ -218,7 +218,7 @@ function show(pane, found, models, alive) {
   };
   view.reset = () =>
     view.edit(() => {
-      view.rows = view.found.steps.map((step) => ({ key: made++, step, was: step, removed: false }));
+      view.rows = view.record.steps.map((step) => ({ key: keys++, step, was: step, removed: false }));
       view.cursor = Math.min(view.cursor, view.rows.length - 1);
     }, t("whatif.reset"));
 
@@ -297,48 +297,48 @@ export const isAmount = (question) => question.kind === "amount";
 export const shown = (question, value) => (value === null || value === undefined ? "–" : isAmount(question) ? figure(value) : percent(value));
 
 /** What is asked, for a heading: "Purchase", "Next action: cart", "Next item: 5123". */
-export function asked(view) {
+export function questionText(view) {
   const { output, kind, target: aim } = view.question;
   const name = called(view.output(output));
   return kind === "classes" ? `${name}: ${action(aim)}` : kind === "ranking" ? `${name}: ${named({ ...view.now.items[aim], item: aim })}` : name;
 }
 
 function heading(view, models) {
-  const { found } = view;
+  const { record } = view;
   const steps = view.steps(inside, (row) => row.step);
   const times = steps.map((step) => step.time).filter(Boolean);
   const count = view.edits();
   const facts = [
     steps.length ? t("steps", { n: steps.length }) + (times.length > 1 ? t("lasted", { time: lasted(times[times.length - 1] - times[0]) }) : "") : null,
     times.length ? h("time", { datetime: new Date(times[0] / 1000).toISOString() }, minute(times[0])) : null,
-    found.now ? t("as.of", { time: minute(found.now) }) : null,
-    t(`source.${found.source}`),
+    record.now ? t("as.of", { time: minute(record.now) }) : null,
+    t(`source.${record.source}`),
   ];
   return [
-    link(found.unit, t(found.unit === "customer" ? "find.back.customer" : "find.back"), { class: "back", "data-key": "back" }),
+    link(record.unit, t(record.unit === "customer" ? "find.back.customer" : "find.back"), { class: "back", "data-key": "back" }),
     h(
       "div",
       { class: "title" },
-      h("h1", { id: "who" }, t(found.unit), " ", found.id === "new" ? null : h("span", { class: "id" }, found.id)),
+      h("h1", { id: "who" }, t(record.unit), " ", record.id === "new" ? null : h("span", { class: "id" }, record.id)),
       h("p", { class: "facts" }, facts.filter(Boolean).flatMap((fact, index) => (index ? [" · ", fact] : [fact]))),
-      found.user && found.unit !== "customer"
+      record.user && record.unit !== "customer"
         ? h(
             "p",
             { class: "facts" },
-            t("of.customer"), " ", link(`customer/${encodeURIComponent(found.user)}`, brief(found.user), { "data-key": "customer" }),
-            found.others.length > 1 ? ` · ${t("others", { n: found.others.length })}: ` : null,
-            found.others.length > 1
-              ? found.others.slice(0, OTHERS).flatMap((other, index) => [index ? ", " : "", other === found.id ? h("b", {}, brief(other)) : link(`session/${encodeURIComponent(other)}`, brief(other))])
+            t("of.customer"), " ", link(`customer/${encodeURIComponent(record.user)}`, brief(record.user), { "data-key": "customer" }),
+            record.others.length > 1 ? ` · ${t("others", { n: record.others.length })}: ` : null,
+            record.others.length > 1
+              ? record.others.slice(0, OTHERS).flatMap((other, index) => [index ? ", " : "", other === record.id ? h("b", {}, brief(other)) : link(`session/${encodeURIComponent(other)}`, brief(other))])
               : null,
-            found.others.length > OTHERS ? " …" : null,
+            record.others.length > OTHERS ? " …" : null,
           )
         : null,
-      found.segment
+      record.segment
         ? h(
             "p",
             { class: "facts" },
-            t("segment.of"), ": ", h("b", {}, local(found.segment.name)),
-            found.unit === "customer" && found.segment.similar.length ? [` · ${t("segment.similar")}: `, found.segment.similar.flatMap((other, index) => [index ? ", " : "", link(`customer/${encodeURIComponent(other)}`, brief(other))])] : null,
+            t("segment.of"), ": ", h("b", {}, local(record.segment.name)),
+            record.unit === "customer" && record.segment.similar.length ? [` · ${t("segment.similar")}: `, record.segment.similar.flatMap((other, index) => [index ? ", " : "", link(`customer/${encodeURIComponent(other)}`, brief(other))])] : null,
           )
         : null,
     ),
@@ -365,7 +365,7 @@ const inside = (row) => !row.removed;
 
 function chartOf(view) {
   const { question, now, before } = view;
-  if (!view.rows.length) return [h("h2", { id: "asked" }, asked(view), " ", h("span", { class: "soft" }, t("chart.after"))), h("p", { class: "soft" }, t("answer.none.yet"))];
+  if (!view.rows.length) return [h("h2", { id: "asked" }, questionText(view), " ", h("span", { class: "soft" }, t("chart.after"))), h("p", { class: "soft" }, t("answer.none.yet"))];
   const output = view.output(question.output);
   const from = view.rows.findIndex((row, index) => view.place(now, index) === 0 || view.placeBefore(index) === 0);
   const rows = view.rows.map((row, index) => ({ row, index })).slice(Math.max(0, from));
@@ -390,7 +390,7 @@ function chartOf(view) {
     h(
       "div",
       { class: "charthead" },
-      h("h2", { id: "asked" }, asked(view), " ", h("span", { class: "soft" }, t("chart.after"))),
+      h("h2", { id: "asked" }, questionText(view), " ", h("span", { class: "soft" }, t("chart.after"))),
       h(
         "p",
         { class: "headline" },
@@ -406,7 +406,7 @@ function chartOf(view) {
       format: (each, tick) => (isAmount(question) ? figure(each) : tick ? shortPercent(each) : percent(each)),
       selected: rows.findIndex(({ index }) => index === view.cursor),
       onselect: (place) => view.select(rows[place].index),
-      title: `${asked(view)}, ${t("chart.after")}`,
+      title: `${questionText(view)}, ${t("chart.after")}`,
       marks: rows.map(({ row }) => ({ kind: row.step.action, text: `${action(row.step.action)} ${named(row.step)}` })),
       effects: {
         label: said ? t("chart.effects", { n: numberOf(view.cursor), value: shown(question, value) }) : "",

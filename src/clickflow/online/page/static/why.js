@@ -5,7 +5,7 @@ import { asTable, effect } from "./charts.js";
 import { h, named, swap } from "./dom.js";
 import { featureName } from "./features.js";
 import { button } from "./parts.js";
-import { asked, isAmount, points, shown } from "./subject.js";
+import { isAmount, points, questionText, shown } from "./subject.js";
 import { action, current, figure, number as fixed, percent, rough, signed, t } from "./strings.js";
 
 const MOST = 4;
@@ -14,7 +14,7 @@ const TOLD = 6;
 export function why(section, view) {
   const { question, now } = view;
   if (!question || !now || !view.why) return void swap(section);
-  const head = h("h2", { id: "whyhead" }, t("why"), " ", h("span", { class: "soft" }, asked(view)));
+  const head = h("h2", { id: "whyhead" }, t("why"), " ", h("span", { class: "soft" }, questionText(view)));
   if (view.why === "wait") return void swap(section, head, h("p", { class: "soft loading" }, t("why.wait")));
   if (view.why instanceof Problem) {
     const gone = view.why.status === 404 || view.why.status === 405;
@@ -50,13 +50,13 @@ const together = (view, said, places) => {
 const difference = (view, value) => (isAmount(view.question) ? signed(value, false) : points(value));
 
 function steps(view, said) {
-  const found = said.effects.map((each) => ({ ...each, by: said.answer - each.without })).filter((each) => Math.abs(each.by) >= (isAmount(view.question) ? 0.005 : 0.0005)).sort((a, b) => Math.abs(b.by) - Math.abs(a.by)).slice(0, MOST);
-  if (!found.length) return h("p", {}, t("why.nothing"));
-  const most = Math.max(...found.map((each) => Math.abs(each.by)));
+  const large = said.effects.map((each) => ({ ...each, by: said.answer - each.without })).filter((each) => Math.abs(each.by) >= (isAmount(view.question) ? 0.005 : 0.0005)).sort((a, b) => Math.abs(b.by) - Math.abs(a.by)).slice(0, MOST);
+  if (!large.length) return h("p", {}, t("why.nothing"));
+  const most = Math.max(...large.map((each) => Math.abs(each.by)));
   return h(
     "ul",
     { class: "reasons" },
-    found.map((each) =>
+    large.map((each) =>
       h(
         "li",
         { title: t("why.without", { value: shown(view.question, each.without) }) },
@@ -100,8 +100,8 @@ function features(view, said) {
 }
 
 /** What the answer then is; of several that are possible, what becomes of the one that is asked about too. */
-function then(view, found, after) {
-  if (found.after in ASWELL) return [t("change.then", { after }), t("comma")];
+function then(view, nearest, after) {
+  if (nearest.after in ASWELL) return [t("change.then", { after }), t("comma")];
   const { kind, target } = view.question;
   return [t("change.then.other", { after, what: kind === "classes" ? action(target) : named({ ...view.now.items[target], item: target }) }), " "];
 }
@@ -109,11 +109,11 @@ function then(view, found, after) {
 const ASWELL = { above: "change.above", below: "change.below" };
 
 function change(view, said) {
-  const { change: found, tried, why_not } = said.search;
+  const { change: nearest, tried, why_not } = said.search;
   const head = h("h3", {}, t("change"));
-  if (!found) return h("div", { class: "nearest" }, head, h("p", { class: "soft" }, why_not === "no_threshold" ? t("change.no.threshold") : t("change.none", { n: tried })));
-  const after = found.after in ASWELL ? t(isAmount(view.question) ? `${ASWELL[found.after]}.amount` : ASWELL[found.after], { n: figure(said.threshold ?? 0) }) : said.kind === "classes" ? action(found.after) : named({ item: found.after });
-  const words = found.edits.map((edit) =>
+  if (!nearest) return h("div", { class: "nearest" }, head, h("p", { class: "soft" }, why_not === "no_threshold" ? t("change.no.threshold") : t("change.none", { n: tried })));
+  const after = nearest.after in ASWELL ? t(isAmount(view.question) ? `${ASWELL[nearest.after]}.amount` : ASWELL[nearest.after], { n: figure(said.threshold ?? 0) }) : said.kind === "classes" ? action(nearest.after) : named({ item: nearest.after });
+  const words = nearest.edits.map((edit) =>
     t(`change.${edit.what}`, {
       step: String(edit.what === "add" ? "" : numberOf(view, said, edit.step)),
       what: `${action(edit.action)} ${named(edit)}`,
@@ -128,15 +128,15 @@ function change(view, said) {
     h(
       "p",
       {},
-      words.join(t("comma")), t("colon"), then(view, found, after), h("b", {}, shown(view.question, found.value)), " ",
-      button(t("change.try"), () => view.carryOut(found.edits), { "data-key": "try", class: "small" }),
+      words.join(t("comma")), t("colon"), then(view, nearest, after), h("b", {}, shown(view.question, nearest.value)), " ",
+      button(t("change.try"), () => view.carryOut(nearest.edits), { "data-key": "try", class: "small" }),
     ),
   );
 }
 
 function alike(said) {
-  const found = (said.neighbours || []).slice(0, MOST);
-  return found.length ? h("p", { class: "small" }, `${t("why.alike")}: `, found.map(named).join(" · ")) : null;
+  const neighbours = (said.neighbours || []).slice(0, MOST);
+  return neighbours.length ? h("p", { class: "small" }, `${t("why.alike")}: `, neighbours.map(named).join(" · ")) : null;
 }
 
 function alone(said) {
