@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 
 
-def once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """The folder `name`, filled by `make` where no other worker has done it."""
     base = temporary.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-gw") else base) / f"once-{name}"

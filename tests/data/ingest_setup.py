@@ -84,6 +84,19 @@ class Outcome:
         return {entry["line"]: raw_bytes(entry["raw"], entry["reasons"]) for entry in self.quarantine}
 
 
+def counted(card: dict[str, Any], paths: Paths) -> Outcome:
+    """What an ingest has left, after a look at whether the counts of its card agree with each other and with it."""
+    outcome = Outcome(card, paths)
+    assert card["read"] == sum(card[name] for name in KINDS_OF_ROWS)
+    for source in card["sources"]:
+        assert source["read"] == sum(source[name] for name in KINDS_OF_ROWS)
+    for name in ("read", *KINDS_OF_ROWS):
+        assert card[name] == sum(source[name] for source in card["sources"])
+    assert len(outcome.quarantine) == card["quarantined"]
+    assert outcome.events.num_rows == card["accepted"]
+    return outcome
+
+
 class Desk:
     """A workspace with a folder of raw files."""
 
@@ -104,16 +117,7 @@ class Desk:
         return set_params(self.raw_params, **given | changes)
 
     def ingest(self, **changes: object) -> Outcome:
-        card = ingest(self.params(**changes), self.paths)
-        outcome = Outcome(card, self.paths)
-        assert card["read"] == sum(card[name] for name in KINDS_OF_ROWS)
-        for source in card["sources"]:
-            assert source["read"] == sum(source[name] for name in KINDS_OF_ROWS)
-        for name in ("read", *KINDS_OF_ROWS):
-            assert card[name] == sum(source[name] for source in card["sources"])
-        assert len(outcome.quarantine) == card["quarantined"]
-        assert outcome.events.num_rows == card["accepted"]
-        return outcome
+        return counted(ingest(self.params(**changes), self.paths), self.paths)
 
     def bytes(self) -> dict[str, str]:
         """A hash of every output file."""

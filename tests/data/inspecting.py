@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ingest_setup import Desk
+from ingest_setup import Desk, counted
 from typer.testing import CliRunner
 
 from clickflow.cli import app
+from clickflow.events.ingest import ingest
 from clickflow.params.file import load
+from clickflow.params.schema import Params
 
 
 def workspace_of(folder: Path, raw_params: dict[str, object], params: Path, patch: pytest.MonkeyPatch) -> Desk:
@@ -36,15 +38,14 @@ def found(*arguments: str | Path) -> dict[str, Any]:
 def ingested(desk: Desk, *targets: str | Path) -> dict[str, Any]:
     """The card of an ingest by the params that `--write` leaves."""
     inspect(*targets, "--write")
-    return ingested_as_written(desk)
+    return counted(ingest(as_written(desk), desk.paths), desk.paths).card
 
 
-def ingested_as_written(desk: Desk) -> dict[str, Any]:
-    """The card of an ingest by the params that lie there."""
-    params = load(desk.paths.params)
+def as_written(desk: Desk) -> Params:
+    """The params that lie there, with the rest as the desk has it."""
+    source = load(desk.paths.params).source
     desk.raw_params["source"] = yaml.safe_load(desk.paths.params.read_text(encoding="utf-8"))["source"]
-    source = params.source
-    return desk.ingest(source__kind=source.kind, source__path=source.path).card
+    return desk.params(source__kind=source.kind, source__path=source.path)
 
 
 def said_of(desk: Desk) -> str:

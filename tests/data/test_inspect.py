@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import real_logs
 import yaml
 from ingest_setup import HEADER, Desk, row, rows
-from inspecting import found, ingested, ingested_as_written, inspect, workspace_of
+from inspecting import as_written, found, ingested, inspect, workspace_of
 from typer.testing import CliRunner
 
 from clickflow.cli import app
@@ -42,11 +43,13 @@ SHOP = [
 
 
 @pytest.mark.parametrize(("name", "expected"), SHOP, ids=[name for name, _ in SHOP])
-def test_every_real_log(desk: Desk, shop_data: Path, name: str, expected: dict[str, Any]) -> None:
+def test_every_real_log(
+    desk: Desk, shop_data: Path, tmp_path_factory: pytest.TempPathFactory, name: str, expected: dict[str, Any]
+) -> None:
     path = shop_data / name
     source = found(path, "--write")["source"]
     assert {key: source[key] for key in expected} == expected
-    card = ingested_as_written(desk)
+    card = real_logs.ingested(tmp_path_factory, as_written(desk)).card
     files = sorted(path.glob("*.gz")) if path.is_dir() else [path]
     texts = [gzip.decompress(file.read_bytes()).decode() for file in files]
     if name == "otto_slice":
