@@ -306,6 +306,33 @@ def test_files_that_change_below_a_champion_are_told_of(paths: Paths) -> None:
     assert found.health()[MODEL].problem == ""
 
 
+def test_a_folder_that_is_removed_below_a_champion_as_health_asks_is_fetched_again(
+    paths: Paths, artefacts: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it cannot be had, memory goes on answering, and health says what is in the way."""
+    monkeypatch.setattr("clickflow.online.champions.FIRST_PAUSE", 0.0)
+    home = paths.home / "models" / MODEL / "1"
+    come: list[Path] = []
+
+    def fetch(model: str, version: int) -> Path:
+        return Path(shutil.copytree(come[0], home)) if come else away(model, version)
+
+    engine, found = champions(paths, fetch=fetch)
+    (home / "model.onnx").write_bytes(b"spoilt")
+    found.refresh()
+    assert "remove the folder" in found.health()[MODEL].next
+    assert (home / "model.onnx").read_bytes() == b"spoilt", "what was changed is somebody's to look at"
+    shutil.rmtree(home)
+    found.refresh()
+    assert "the registry cannot be reached" in found.health()[MODEL].problem
+    assert engine.answer(MODEL, ASKED).version == 1
+    come.append(artefacts[0])
+    found.refresh()
+    assert found.health()[MODEL].problem == ""
+    assert sha256_folder(home) == sha256_folder(artefacts[0])
+    assert engine.answer(MODEL, ASKED).version == 1
+
+
 def test_a_champion_that_only_the_registry_has_is_fetched_by_another_process(
     paths: Paths, artefacts: list[Path]
 ) -> None:

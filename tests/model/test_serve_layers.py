@@ -207,6 +207,7 @@ def test_what_there_is_not_has_an_id_that_the_log_names(ask: Ask, capsys: pytest
         assert found.headers["x-content-type-options"] == "nosniff"
         assert found.headers["x-request-id"] == found.json()["request"] == line["request"] != ""
         assert "path" not in line
+        assert ("the path takes POST" in found.json()["detail"]) == (status == 405)
 
 
 class Collector(BaseHTTPRequestHandler):

@@ -111,6 +111,7 @@ def test_a_registry_that_cannot_be_reached_is_named(
         said = call(*verb, fails=code)
         assert uri in said
         assert "MLFLOW_TRACKING_URI" in said
+        assert ("cannot be used: Connection refused\n" in said) == uri.startswith("http")
     assert lines(bare) == []
 
 

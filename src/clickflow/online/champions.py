@@ -197,9 +197,10 @@ class Champions:
                 return
             if now.serving == wanted:
                 spoilt = self._spoilt(model)
-                mends = "find out what wrote there; then remove the folder" if spoilt else ""
-                self._settle(model, replace(now, problem=spoilt, next=mends))
-                return
+                if not spoilt or self._seen[model][0].exists():
+                    mends = "find out what wrote there; then remove the folder" if spoilt else ""
+                    self._settle(model, replace(now, problem=spoilt, next=mends))
+                    return
             number, due, pause = self._again.get(model, (0, 0.0, FIRST_PAUSE / 2))
             if number == wanted and time.monotonic() < due:
                 if self._standing[model].champion != wanted:  # rolled back, and promoted again
@@ -312,7 +313,7 @@ class Champions:
             return ""
         return (
             f"the files of version {number} in {folder} have changed since it was loaded; it goes on answering from "
-            "memory, and is fetched again when it is loaded again"
+            "memory, and is fetched again once the folder is removed"
         )
 
 
@@ -361,6 +362,7 @@ def _reason(error: Exception) -> str:
 def _next(error: Exception) -> str:
     """What mends it."""
     said = getattr(error, "next_step", "") or ("free some space" if isinstance(error, OSError) else "")
+    said = said.removesuffix("; then run the command again")
     return f"{said + '; ' if said else ''}it is tried again by itself, within {LONGEST_PAUSE / 60:.0f} minutes"
 
 

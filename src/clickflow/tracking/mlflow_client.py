@@ -137,6 +137,15 @@ def _alone(uri: str) -> Iterator[None]:
 _THEIRS = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "botocore", "boto3", "psycopg"}
 
 
+def _refused(error: BaseException) -> str:
+    """What the system says of a connection that failed, without the layers that passed it on; else empty."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    over_http = any(type(each).__module__.startswith("urllib3.") for each in chain)
+    return (chain[-1].strerror or "") if over_http and isinstance(chain[-1], OSError) else ""
+
+
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
     """Turn what MLflow, its database or its network raise into an error that names the store; who waits is told."""
@@ -150,7 +159,7 @@ def reaching(uri: str) -> Iterator[None]:
         theirs = kind.__module__.partition(".")[0] in _THEIRS
         if not theirs and not isinstance(error, OSError | ModuleNotFoundError):
             raise
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else kind.__name__
+        first = _refused(error) or (str(error).strip().splitlines()[0][:300] if str(error).strip() else kind.__name__)
         wrong_uri = "UnsupportedModelRegistryStoreURI" in kind.__name__ or isinstance(error, ModuleNotFoundError)
         raise (UsageError if wrong_uri else ClickflowError)(
             f"the MLflow registry at {without_password(uri)} cannot be used: {without_password(first)}",

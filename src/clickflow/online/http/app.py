@@ -123,8 +123,10 @@ async def _shown(service: Service) -> None:
 async def _no_such(request: Request, error: Exception) -> Response:
     """A path or a method that there is not."""
     assert isinstance(error, HTTPException)
-    wrong = error.status_code == 405
-    name, detail = ("wrong-method", "the path has other methods") if wrong else ("not-found", "there is no such path")
+    if error.status_code == 405:
+        name, detail = "wrong-method", f"the path takes {(error.headers or {})['Allow']}"
+    else:
+        name, detail = "not-found", "there is no such path"
     return _refusal(request, Call(guard.fresh(), UNMATCHED, {}), Refused(name, detail), error.headers)
 
 

@@ -192,7 +192,8 @@ class Log:
         """The disk may have room again; a row that cannot be written never will."""
         if not self.wrong:
             say(f"warning: the log of answers cannot be written, answers go on without it: {error}")
-        self.wrong = f"{type(error).__name__}: {error}".splitlines()[0]
+        said = error.what if isinstance(error, ClickflowError) else f"{type(error).__name__}: {error}"
+        self.wrong = said.splitlines()[0]
         with self._lock:
             kept = rows[: max(0, self.most - len(self._rows))] if keep else []
             self.dropped += len(rows) - len(kept)

@@ -38,7 +38,7 @@ FAULTS = (
     ("ask for less, or raise serve.timeout_seconds", "请减少所问的内容，或提高 serve.timeout_seconds"),
     # what is the matter with a request
     ("there is no such path", "没有此路径"),
-    ("the path has other methods", "该路径支持其他方法"),
+    ("the path takes {s}", "该路径支持 {s}"),
     ("the page has no such file", "页面没有此文件"),
     ("open / in a browser", "请在浏览器中打开 /"),
     ("nobody is called '{s}' here", "此处没有“{s}”"),
@@ -149,14 +149,15 @@ FAULTS = (
     ("version {v} of {m} could not be fetched: {s}", "{m} 的第 {v} 版无法取回：{s}"),
     ("the files of version {v} in {s} have changed since it was loaded", "{s} 中第 {v} 版的文件在载入后有改动"),
     (
-        "it goes on answering from memory, and is fetched again when it is loaded again",
-        "它继续从内存应答，下次载入时重新取回",
+        "it goes on answering from memory, and is fetched again once the folder is removed",
+        "它继续从内存应答，删除该文件夹后重新取回",
     ),
     ("find out what wrote there", "请查明是什么写到了那里"),
     ("then remove the folder", "然后删除该文件夹"),
     ("see whether the registry answers", "请查看登记处是否应答"),
     ("it is given up and tried again by itself", "它会自行放弃并重试"),
     ("it is tried again by itself, within {n} minutes", "它会在 {n} 分钟内自行重试"),
+    ("{s} could not be written: {x}", "无法写入 {s}：{x}"),
     ("free some space", "请腾出一些空间"),
     ("the MLflow registry at {r} cannot be used: {s}", "无法使用位于 {r} 的 MLflow 登记处：{s}"),
     (
