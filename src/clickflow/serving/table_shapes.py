@@ -83,28 +83,34 @@ def of_predictions(name: str, meta: "sa.MetaData", schema: "pa.Schema") -> "sa.T
 
 def prepare(database: Database, *tables: "sa.Table") -> None:
     """Make the tables that are not there, and hold the columns of the others against what is written."""
+    if not tables:
+        return
+    with database.engine.connect() as con:  # one for all: to open a file of DuckDB takes longer than what is asked
+        for table in tables:
+            _fit(database, con, table)
+
+
+def _fit(database: Database, con: "sa.Connection", table: "sa.Table") -> None:
     import sqlalchemy as sa
 
-    for table in tables:
-        inspector = sa.inspect(database.engine)
-        if not inspector.has_table(table.name, schema=table.schema):
-            _create(database, table)
-            inspector = sa.inspect(database.engine)
-        there = {each["name"]: each["type"] for each in inspector.get_columns(table.name, schema=table.schema)}
-        missing = [column for column in table.columns if column.name not in there]
-        other = [
-            f"{column.name} is {there[column.name]}, not {column.type}"
-            for column in table.columns
-            if column.name in there and _family(there[column.name]) != _family(column.type)
-        ]
-        if missing or other:
-            lacks = [f"lacks {', '.join(column.name for column in missing)}"] if missing else []
-            raise UsageError(
-                f"the table {table.fullname} in {database.where} {'; '.join([*lacks, *other])}",
-                kept="nothing was written",
-                next_step=f"{_altering(database, table, missing)}rename the table (a new one is made), or choose "
-                "another score.sql_prefix",
-            )
+    if not sa.inspect(con).has_table(table.name, schema=table.schema):
+        con.rollback()
+        _create(con, table)
+    there = {each["name"]: each["type"] for each in sa.inspect(con).get_columns(table.name, schema=table.schema)}
+    missing = [column for column in table.columns if column.name not in there]
+    other = [
+        f"{column.name} is {there[column.name]}, not {column.type}"
+        for column in table.columns
+        if column.name in there and _family(there[column.name]) != _family(column.type)
+    ]
+    if missing or other:
+        lacks = [f"lacks {', '.join(column.name for column in missing)}"] if missing else []
+        raise UsageError(
+            f"the table {table.fullname} in {database.where} {'; '.join([*lacks, *other])}",
+            kept="nothing was written",
+            next_step=f"{_altering(database, table, missing)}rename the table (a new one is made), or choose "
+            "another score.sql_prefix",
+        )
 
 
 def _altering(database: Database, table: "sa.Table", missing: list[Any]) -> str:
@@ -118,14 +124,16 @@ def _altering(database: Database, table: "sa.Table", missing: list[Any]) -> str:
     return f"`{'; '.join(words)}`, " if words else ""
 
 
-def _create(database: Database, table: "sa.Table") -> None:
+def _create(con: "sa.Connection", table: "sa.Table") -> None:
     """Another run may make it in the same moment."""
     import sqlalchemy as sa
 
     try:
-        table.create(database.engine)
+        table.create(con)
+        con.commit()
     except (sa.exc.ProgrammingError, sa.exc.OperationalError, sa.exc.IntegrityError):
-        if not sa.inspect(database.engine).has_table(table.name, schema=table.schema):
+        con.rollback()
+        if not sa.inspect(con).has_table(table.name, schema=table.schema):
             raise
 
 
