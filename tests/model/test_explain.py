@@ -96,6 +96,8 @@ def test_a_change_gives_the_other_answer_and_no_nearer_one_does(shop: tuple[Path
             assert found.search.why_not == "not_within"
             continue
         assert change.before == found.target != change.after
+        value = words._percent(change.value)  # of the target, which is not first any more
+        assert f"Then {change.after} comes first, and {found.target} has {value}." in " ".join(words.sentences(found))
         told.add(tuple(edit.what for edit in change.edits))
         edits = {edit.step: edit for edit in change.edits}
         if all(edit.what == "remove" for edit in change.edits):
@@ -143,6 +145,7 @@ def test_a_target_and_a_threshold_may_be_named(shop: tuple[Path, Served]) -> Non
     assert near.threshold_of == "costs"
     assert near.search.change
     assert (near.search.change.before, near.search.change.after) == ("above", "below")
+    assert "%, below the threshold of" in " ".join(words.sentences(near))
     for wrong in (("churn", None), ("next_item", 10_000), ("next_action", -1)):
         with pytest.raises(UsageError, match="has no answer"):
             explain(served, question, *wrong)

@@ -129,6 +129,27 @@ def test_clicks_purchases_and_feedback_by_version(tmp_path: Path, params: Params
     assert shown() == {1: (1.0, 1.0, 7.5)}, "the shop's own word counts, once"
 
 
+@pytest.mark.parametrize(("clicks", "ends"), [(0, (0.0, 0.708)), (3, (0.292, 1.0))])
+def test_few_visitors_who_are_all_alike_leave_much_open(
+    tmp_path: Path, params: Params, clicks: int, ends: tuple[float, float]
+) -> None:
+    """Nobody of three has clicked: an interval from 0 to 0 would call an alarm."""
+    own = Log(log.place(tmp_path), clock=Clock())
+    for number in range(3):
+        own.put("answers", **answer(f"r{number}", session_id=f"s{number}", labels=["a"]))
+        if number < clicks:
+            own.put("outcomes", kind=log.CLICKED, request=f"r{number}", item="a")
+        own.put("outcomes", kind=log.STEP, session_id=f"s{number}", item="b", action="view")
+    own.flush()
+    rows = log.read(own.folder, "answers"), log.read(own.folder, "outcomes")
+    (line,) = metrics.summary(params, metrics.joined(params, *rows, own.now() + 99 * MINUTE))
+    ctr, revenue = line["shown"]["ctr"], line["shown"]["revenue"]
+    assert (ctr["low"], ctr["high"]) == pytest.approx(ends, abs=0.001)
+    assert (revenue["value"], revenue["low"], revenue["high"]) == (0.0, None, None)
+    recall = line["heads"]["next_item"]["metrics"]["recall@1"]
+    assert (recall["value"], recall["low"]) == (0.0, 0.0) and recall["high"] == pytest.approx(0.708, abs=0.001)
+
+
 def test_shadow_and_champion_are_compared_request_by_request(tmp_path: Path, params: Params) -> None:
     clock = Clock()
     own = Log(log.place(tmp_path), clock=clock)

@@ -95,6 +95,9 @@ def test_the_rule_ends_a_canary(
     call("promote")
     began = ledger.whole(here)[-1]
     now = visits(here, began.number, clicks, 100)
+    monkeypatch.setattr("time.time_ns", lambda: (now - 71 * HOUR) * 1000)
+    early = call("canary", "status")["canaries"][MODEL]["why"]
+    assert early.startswith("0 and 0 visitors, 20 of each are needed; 100 and 100 more wait"), early
     monkeypatch.setattr("time.time_ns", lambda: now * 1000)
     call("live")
     beside = call("status")["models"][MODEL]["live"]

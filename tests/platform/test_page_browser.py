@@ -164,6 +164,11 @@ def test_a_visit_is_found_read_and_asked_why_and_what_if(reader: Reader) -> None
     page.get_by_role("searchbox").fill(VISIT[:6])
     page.get_by_role("link", name=VISIT).click()
     reader.settled()
+    page = reader.see("session")
+    page.get_by_role("searchbox").fill(VISIT)
+    page.get_by_role("searchbox").press("Enter")  # who alone is found is opened
+    expect(page).to_have_url(re.compile(f"#/session/{VISIT}$"))
+    reader.settled()
     rows = page.locator("ol.steps > li")
     count = rows.count()
     assert count > 5

@@ -216,6 +216,7 @@ def _summed(
         classes=each.output.head.names(join.Names(0, 0)),
     )
     cells = kind.summary(rows, owner, settings, how)["live"]
+    cells = {name: _of_few(name, cell, len(np.unique(owner)), how) for name, cell in cells.items()}
     return {name: cell for name, cell in cells.items() if not name.endswith("_known") and cell["value"] is not None}
 
 
@@ -234,7 +235,25 @@ def _of_shown(joined: Joined, number: int, how: Resampling) -> dict[str, Any]:
         confidence=how.confidence,
         seed=how.seed,
     )
-    return {"answers": int(own.sum()), **cells}
+    return {"answers": int(own.sum())} | {name: _of_few(name, cell, len(sums), how) for name, cell in cells.items()}
+
+
+def _of_few(name: str, cell: Interval, visitors: int, how: Resampling) -> Interval:
+    """The interval where all visitors are alike: resampling has nothing to draw then, and says that nothing is open.
+    Of a mean in [0, 1] it goes as far as so many of them leave open (Clopper and Pearson, 1934); money has none.
+    """
+    value = cell["value"]
+    if cell["low"] is None or value is None or (value != 0 and cell["low"] != cell["high"]):
+        return cell
+    left = ((1 - how.confidence) / 2) ** (1 / visitors)
+    if name == REVENUE:
+        return {"value": value, "low": None, "high": None}
+    if name in (CTR, CONVERSION, "accuracy") or name.startswith(("recall@", "mrr@")):
+        if value == 0:
+            return {"value": value, "low": 0.0, "high": bootstrap.number(1 - left)}
+        if value == 1:
+            return {"value": value, "low": bootstrap.number(left), "high": 1.0}
+    return cell
 
 
 def agreement(joined: Joined) -> list[dict[str, Any]]:
@@ -288,6 +307,8 @@ class Visitors:
     value: Values
     mixed: int
     """Who was answered by both and is in neither group."""
+    waiting: tuple[int, int] = (0, 0)
+    """Of the candidate and of the champion, who is not counted yet: what they do can still change it."""
 
 
 NOBODY = Visitors(np.zeros(0, bool), np.zeros(0), 0)
@@ -314,10 +335,12 @@ def visitors(params: Params, joined: Joined, model: str, groups: Mapping[int, bo
         if int(joined.group[each]) in groups and at[each] <= first[who] + hours and first[who] + over < now:
             values.setdefault(who, []).append(gained)
     order = sorted((first[who], who) for who in values if len(seen[who]) == 1)
+    coming = [next(iter(seen[who])) for who in first if len(seen[who]) == 1 and first[who] + over >= now]
     return Visitors(
         np.array([next(iter(seen[who])) for _, who in order], bool),
         np.array([np.mean(values[who]) for _, who in order], np.float64),
         sum(len(each) > 1 for each in seen.values()),
+        (sum(coming), len(coming) - sum(coming)),
     )
 
 

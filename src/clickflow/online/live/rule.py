@@ -57,6 +57,8 @@ def verdict(params: Params, joined: Joined, on: Entry, now: int) -> Verdict:
     )
     own = int(seen.candidate.sum())
     call, why = _call(params, metric, own, len(seen.value) - own, evidence, (now - of_iso(on.time)) / DAY)
+    if call == "wait" and any(seen.waiting):
+        why += f"; {seen.waiting[0]:,} and {seen.waiting[1]:,} more wait until nothing can be added to their visits"
     return Verdict(
         model=on.model,
         version=on.version,

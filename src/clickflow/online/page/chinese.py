@@ -245,6 +245,10 @@ FORMS = (
     ("not decided in {n} days: nobody has come", "{n} 天内未能决定：没有访客"),
     ("not decided in {n} days: {s}", "{n} 天内未能决定：{s}"),
     ("{n1} and {n2} visitors, {n3} of each are needed", "{n1} 位和 {n2} 位访客，各需 {n3} 位"),
+    (
+        "{n1} and {n2} more wait until nothing can be added to their visits",
+        "另有 {n1} 位和 {n2} 位，须待其访问不会再有变化",
+    ),
     ("not decided: {s}, e-values {n1} and {n2} of {n3}", "尚未决定：{s}，e 值 {n1} 和 {n2}（需 {n3}）"),
     ("nothing could be judged", "无可判断"),
     ("nothing breaches: 0 of {n} windows", "没有超出界限：{n} 个窗口中 0 个"),

@@ -33,14 +33,15 @@ FORMS: dict[Language, dict[str, str]] = {
         "covering": " These steps stand in for each other: without one of them the others say the same.",
         "one": "There is one step, and without it there is nothing to read.",
         "nothing": "No step alone, and no group of steps, changes the answer.",
-        "change": "The nearest change found that gives another answer: {edits}. Then {after} ({value}).",
+        "change": "The nearest change found that gives another answer: {edits}. Then {after}.",
         "remove": "leave out step {n} ({action} {item})",
         "change_type": "make step {n} ({item}) a {to} in place of a {action}",
         "add": "add a {action} of {item} at the end",
         "and": " and ",
-        "first": "{after} comes first",
-        "above": "it is above the threshold of {threshold}",
-        "below": "it is below the threshold of {threshold}",
+        "first": "{after} comes first, and {target} has {value}",
+        "itself": "{target} comes first, with {value}",
+        "above": "it is {value}, above the threshold of {threshold}",
+        "below": "it is {value}, below the threshold of {threshold}",
         "not_within": "None of the {tried} changes tried (at most {most}) gives another answer.",
         "no_threshold": "No costs are set for this answer, so there is no threshold that a change could cross.",
         "feature": "{meaning}{window}: {value} (typical {typical}) {does}.",
@@ -71,14 +72,15 @@ FORMS: dict[Language, dict[str, str]] = {
         "covering": "这些步骤彼此替代：只去掉其中一步，其余各步仍说明同样的事。",
         "one": "历史只有一步，去掉后模型没有可读的内容。",
         "nothing": "没有任何一步或一组步骤会改变这一结果。",
-        "change": "找到的能改变结果的最近改动：{edits}。改动后{after}（{value}）。",
+        "change": "找到的能改变结果的最近改动：{edits}。改动后{after}。",
         "remove": "去掉第 {n} 步（{action} {item}）",
         "change_type": "把第 {n} 步（{item}）由 {action} 改为 {to}",
         "add": "在末尾加上一步 {action} {item}",
         "and": "，并",
-        "first": "排在首位的是 {after}",
-        "above": "高于阈值 {threshold}",
-        "below": "低于阈值 {threshold}",
+        "first": "排在首位的是 {after}，{target} 为 {value}",
+        "itself": "{target} 排在首位，为 {value}",
+        "above": "为 {value}，高于阈值 {threshold}",
+        "below": "为 {value}，低于阈值 {threshold}",
         "not_within": "试过的 {tried} 种改动（上限 {most}）都没有改变结果。",
         "no_threshold": "没有为这一答案设置成本，因此没有可以越过的阈值。",
         "feature": "{meaning}{window}：{value}（典型值 {typical}），{does}。",
@@ -155,13 +157,15 @@ def _change(own: Explanation, form: dict[str, str]) -> str:
         return form[why].format(tried=search.tried, most=search.most)
     change = search.change
     edits = form["and"].join(_edit(each, form) for each in change.edits)
-    return form["change"].format(edits=edits, after=_after(own, change, form), value=_value(own, change.value))
+    return form["change"].format(edits=edits, after=_after(own, change, form))
 
 
 def _after(own: Explanation, change: Change, form: dict[str, str]) -> str:
+    value = _value(own, change.value)
     if change.after in ("above", "below") and own.threshold is not None:
-        return form[change.after].format(threshold=_value(own, own.threshold))
-    return form["first"].format(after=change.after)
+        return form[change.after].format(value=value, threshold=_value(own, own.threshold))
+    key = "itself" if change.after == own.target else "first"
+    return form[key].format(after=change.after, target=_item(own.target, own.target_name), value=value)
 
 
 def _edit(each: Edit, form: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ export function finder(unit, chosen) {
   if (last.unit !== unit) last = { unit, q: "" };
   const list = h("div", { class: "found" }, loading());
   let abort = null;
+  let entered = false; // Enter opens who alone is found
   const look = async () => {
     abort?.abort();
     abort = new AbortController();
@@ -31,6 +32,7 @@ export function finder(unit, chosen) {
             : empty(t("find.empty"), t("find.empty.next")),
       );
       if (q) speak(`${t("find.found")}: ${subjects.length}`);
+      if (q && entered && subjects.length === 1) location.hash = `#/${subjects[0].unit}/${encodeURIComponent(subjects[0].id)}`;
     } catch (problem) {
       if (problem.name === "AbortError") return;
       if (!(problem instanceof Problem)) throw problem;
@@ -42,6 +44,7 @@ export function finder(unit, chosen) {
     type: "search", id: "find", value: last.q, placeholder: t("find.hint"), autocomplete: "off", spellcheck: "false",
     oninput: (event) => {
       last.q = event.target.value.trim();
+      entered = false;
       soon();
     },
   });
@@ -49,7 +52,7 @@ export function finder(unit, chosen) {
   return h(
     "aside",
     { class: "finder", "aria-label": t(`find.${unit}`) },
-    h("form", { role: "search", onsubmit: (event) => (event.preventDefault(), look()) }, h("label", { for: "find" }, t(`find.${unit}`)), search),
+    h("form", { role: "search", onsubmit: (event) => (event.preventDefault(), (entered = true), look()) }, h("label", { for: "find" }, t(`find.${unit}`)), search),
     list,
   );
 }
