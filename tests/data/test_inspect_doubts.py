@@ -2,15 +2,17 @@
 
 import gzip
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ingest_setup import HEADER, Desk, row, rows
 from inspecting import found, ingested, inspect, said_of, workspace_of
 
+from clickflow.events.inspect.time_forms import PATTERNS, possible_patterns
 from clickflow.system.errors import DataError
 
 
@@ -24,6 +26,19 @@ def test_day_and_month_are_not_guessed_in_silence(desk: Desk) -> None:
     told = found(desk.put("log.csv", data))
     assert told["source"]["time_format"] == "%d/%m/%Y %H:%M"
     assert any("day and month" in doubt and "%m/%d/%Y" in doubt for doubt in told["not_sure_of"])
+
+
+def test_every_pattern_that_reads_a_time_is_tried_on_it() -> None:
+    """Those that cannot are left out by the marks in it, which costs less than to try them."""
+    moments = (datetime(2026, 11, 3, 4, 5, 6, 7, UTC), datetime(2019, 12, 31, 23, 59, 58, 0, UTC))
+    texts = [moment.strftime(pattern) for moment in moments for pattern in PATTERNS]
+    texts += ["i12", "19.90", "a/b", "10:00", "12-11-10 3", "20261103T040506Z", "3 Nov", "AM"]
+    reads = ", ".join(f"try_strptime(x, '{pattern}') IS NOT NULL" for pattern in PATTERNS)
+    answers = duckdb.from_arrow(pa.table({"x": texts})).project(reads).fetchall()
+    for text, answer in zip(texts, answers, strict=True):
+        reading = {pattern for pattern, read in zip(PATTERNS, answer, strict=True) if read}
+        assert reading <= set(possible_patterns([text])), text
+    assert len(possible_patterns(["i12"])) < len(PATTERNS) / 10
 
 
 def test_placeholders_ties_and_orders_are_seen(desk: Desk) -> None:
