@@ -68,6 +68,27 @@ def test_keys_that_are_gone_let_nobody_in_where_the_server_can_be_reached(
     assert held.wrong == ""
 
 
+def test_keys_that_cannot_be_read_open_no_server_that_had_not_read_them_yet(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several workers on loopback, which was asked nothing since the first key was made."""
+    monkeypatch.setattr(server, "KEYS_AGE", 0)
+    held = server.Keys(tmp_path)
+    ask = client(served, "localhost", keys=held.now)
+    assert ask("GET", "/v1/models").status_code == 200
+    keys.make(tmp_path, "shop", ("read",))
+    file = keys.file_of(tmp_path)
+    whole = file.read_bytes()
+    file.write_text("{", encoding="utf-8")
+    assert ask("GET", "/v1/models").status_code == 401
+    assert "nobody is let in until then" in held.wrong
+    file.write_bytes(whole)
+    assert ask("GET", "/v1/models").status_code == 401, "a key is needed"
+    assert held.wrong == ""
+    file.unlink()
+    assert ask("GET", "/v1/models").status_code == 200
+
+
 def test_a_key_asks_as_often_as_it_may(served: Served) -> None:
     ask = client(served, serve={"rate": 0.01, "burst": 2})
     found = [ask("POST", "/v1/recommend", json={}) for _ in range(3)]

@@ -1,5 +1,6 @@
 """A canary from its beginning to its end, on a real registry; a server follows the ledger."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,15 @@ def test_a_server_follows_the_ledger_and_the_shadow_answers_behind_it(
     kept = live.Live(params, here, Engine({MODEL: served}))
     kept.arms.look()
     assert (kept.arms.canaries, kept.arms.shadows) == ({}, {})
+    file, own = ledger.path(here), ledger.path(here).stat()
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"promote", b"bromote", 1))
+    kept.arms.look()
+    assert "was changed" in kept.wrong()["live ledger"]
+    file.write_bytes(whole)
+    os.utime(file, ns=(own.st_atime_ns, own.st_mtime_ns))  # as `cp -p` puts a backup in place
+    kept.arms.look()
+    assert "live ledger" not in kept.wrong()
     call("promote")
     kept.arms.look()
     who = [f"visitor {number}" for number in range(200)]

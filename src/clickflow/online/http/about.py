@@ -15,6 +15,7 @@ METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 NEXT = {
     "keys": "put serving-keys.json back, or make a key with `clickflow serve --new-key`",
     "state": "start Redis again, which serve.redis of params.yaml names; nothing else has to be started anew",
+    "live ledger": "put the ledger back from a backup, with ledger.key and ledger.pub; then run `clickflow status`",
     "live log": "free some space where the home is; rows wait in memory until then, at most live.queue of them",
     "live report": "run `clickflow live` on this machine: it says what is in its way",
     "live canary judge": "run `clickflow canary judge`; a server that may not promote leaves it to the DAG watch",

@@ -354,14 +354,16 @@ class Keys:
 
     def _read(self) -> None:
         before = self.wrong
+        kept = KEPT if any(self._held) else "nobody is let in until then"
         try:
             keys_now = keys.load(self._home)
             gone = self._shut and not keys_now
-            self.wrong = f"there is no key any more in {keys.file_of(self._home)}; {KEPT}" if gone else ""
+            self.wrong = f"there is no key any more in {keys.file_of(self._home)}; {kept}" if gone else ""
             self._held = self._held if gone else keys_now
         except (ClickflowError, OSError) as error:
             said = error.what if isinstance(error, ClickflowError) else f"the keys cannot be read: {error}"
-            self.wrong = f"{said}; {KEPT}"
+            self._held = self._held or NOBODY  # there are keys, and which is not known: nobody is let in without
+            self.wrong = f"{said}; {kept}"
         if self.wrong and self.wrong != before:
             console.say(f"warning: keys: {self.wrong}")
 

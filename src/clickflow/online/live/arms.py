@@ -116,7 +116,8 @@ class Arms:
         try:
             stat = file.stat()
             mark = (stat.st_mtime_ns, stat.st_size, self.engine.models)
-            if mark == self._seen:
+            if mark == self._seen:  # also where it was put back with its old time
+                self.wrong = {}
                 return
             entries = ledger.read(file)
         except FileNotFoundError:

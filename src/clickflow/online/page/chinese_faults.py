@@ -191,6 +191,7 @@ FAULTS = (
     ("live {m}", "{m} 的灰度与影子版本"),
     ("there is no key any more in {s}", "{s} 中不再有密钥"),
     ("the earlier ones still hold", "此前的仍然有效"),
+    ("nobody is let in until then", "在此之前不允许任何人访问"),
     ("the keys cannot be read: {s}", "无法读取密钥：{s}"),
     (
         "put serving-keys.json back, or make a key with `clickflow serve --new-key`",
