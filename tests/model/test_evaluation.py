@@ -105,7 +105,9 @@ def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_pat
     shutil.copytree(old.sequences("session"), paths.sequences("session"))
     small_models.trained(paths.trained("next_step"), paths.sequences("session"), model)
     floors = {"recall@20": 0.0, "next_items.recall@20": 0.999}
-    params = replace(params, models={"next_step": model}, gate=replace(params.gate, floors=floors))
+    quick = replace(params.evaluation, action_baselines=("majority",))
+    gate = replace(params.gate, floors=floors)
+    params = replace(params, models={"next_step": model}, gate=gate, evaluation=quick)
     export.run(params, paths, "next_step")
     evaluate.run(params, paths, "next_step")
     metrics, artefact = read_json(paths.measured("next_step")), load(paths.exported("next_step"))
