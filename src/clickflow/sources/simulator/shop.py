@@ -203,6 +203,7 @@ def _popularity(
     items = len(base)
     length, phase = rng.uniform(10, 60, items), rng.uniform(0, 2 * np.pi, items)
     group = category.astype(np.int64) * TIERS + tier
+    group = group.astype(np.min_scalar_type(int(group.max())))  # numbers of 16 bits are sorted without comparing them
     order = np.empty((epochs, items), np.int32)
     for epoch in range(epochs):
         day = (epoch + 0.5) * days / epochs
