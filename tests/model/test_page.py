@@ -229,7 +229,15 @@ def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_
     integrity.seal(file.parent)
     look()
     assert (found["gate"]["decision"], found["gate"]["sealed"]) == ("reject", True)
-    file.write_text(file.read_text().replace("reject", "rejecu"))
+    for artefact, promotable in (("new", True), ("champion's", False)):
+        (file.parent / integrity.SEAL).unlink(missing_ok=True)
+        write_json(file, {"decision": "promote", "artefact_sha256": artefact, "summary": artefact, "rules": []})
+        entries = ledger.read(ledger.path(here))
+        facts = {"artefact_sha256": "champion's", "run_id": "latest"}
+        ledger.append(ledger.path(here), entries, action="promote", model=served.model, facts=facts, **line)
+        assert ask("GET", "/v1/console/models").json()["models"][-1]["promotable"] is promotable, artefact
+    integrity.seal(file.parent)
+    file.write_text(file.read_text().replace("promote", "bromote"))
     for asked, said in (("en", "it is not what the stage wrote"), ("zh", "与该阶段写出的内容不符")):
         shown = ask("GET", "/v1/console/models").json()
         assert shown["models"][-1]["gate"] is None

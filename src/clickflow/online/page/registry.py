@@ -66,7 +66,7 @@ class Registry:
                     "champion": _champion(entries, name),
                     "canary": _canary(entries, name, canaries.get(name)),
                     "gate": gates[name],
-                    "promotable": self._promotable(name, entries),
+                    "promotable": self._promotable(name, entries, gates[name]),
                     "ledger": [_line(entry) for entry in reversed(entries) if entry.model == name],
                     "watch": _watched(watch, name),
                 }
@@ -192,9 +192,12 @@ class Registry:
             return {name: paragraph.of(metrics, replace(settings, language=name)) for name in LANGUAGES}
         return {"en": decision.get("sentence") or ""}
 
-    def _promotable(self, model: str, entries: Sequence[ledger.Entry]) -> bool:
-        """Whether there is a decision that has not been carried out yet."""
+    def _promotable(self, model: str, entries: Sequence[ledger.Entry], gate: dict[str, Any] | None) -> bool:
+        """Whether there is a decision that has not been carried out yet, on another artefact than the champion's."""
         file = self._paths.gate(model) / "decision.json"
+        champion = ledger.facts_of(entries, model, ledger.standing(entries, model).champion).get("artefact_sha256")
+        if champion and gate and gate.get("artefact_sha256") == champion:
+            return False
         done = {entry.facts.get("decision_sha256") for entry in entries if entry.model == model}
         return file.is_file() and sha256(file) not in done
 
