@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import psutil
 import pytest
@@ -487,3 +490,60 @@ def test_who_may_promotes_the_candidate_and_rolls_back(
     assert [line[2] for line in lines][1:] == ["eve", "eve"]
     one.said = [text for text in one.said if "401" not in text]  # of who is not signed in, which the browser tells too
     one.end()
+
+
+def test_the_snippets_of_the_docs_show_items_in_a_shops_page_and_tell_of_a_click(
+    browser: sync_api.Browser, served: Server, root: Path
+) -> None:
+    """docs/howto/serve.md, "In a page, by a backend": the page, its script and the backend as they stand there."""
+    text = (root / "docs/howto/serve.md").read_text(encoding="utf-8")
+
+    def block(begins: str, ends: str) -> str:
+        return text.partition(begins)[2].partition(ends)[0]
+
+    address = str(served.client.base_url).rstrip("/")
+    backend: dict[str, Any] = {"__name__": "backend"}
+    exec(block("cat > backend.py <<'END'\n", "\nEND\n").replace("http://127.0.0.1:8600", address), backend)
+    files = {"/": '<!doctype html><body data-item="17">' + block("```html\n", "```"), "/recommendations.js": ""}
+    files["/recommendations.js"] = block("```js\n", "```")
+    shown: list[dict[str, Any]] = []
+
+    class Shop(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, own = urlsplit(self.path).path, dict(parse_qsl(urlsplit(self.path).query))
+            if path == "/api/recommendations":
+                shown.append(backend["recommendations"]("a visit of a cookie", own["item"]))
+            content = files.get(path) or json.dumps(shown[-1] if shown else None)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/javascript" if path.endswith(".js") else "text/html")
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def do_POST(self) -> None:
+            backend["clicked"](**dict(parse_qsl(urlsplit(self.path).query)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    def clicks() -> float:
+        told = re.search(r'requests_total{.*/v1/feedback",status="200"} (\S+)', served.client.get("/metrics").text)
+        return float(told[1]) if told else 0.0
+
+    before = clicks()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as shop:
+        threading.Thread(target=shop.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        try:
+            page.goto(f"http://127.0.0.1:{shop.server_port}/")
+            expect(page.locator("#next li a")).to_have_count(12)
+            assert shown[0]["request"], "its own list is for when nobody answers"
+            assert "17" not in [each["item"] for each in shown[0]["items"]], "what was seen is left out"
+            link = page.locator("#next li a").first
+            assert (link.get_attribute("href") or "").startswith("/items/")
+            link.click()
+            served.until(lambda: clicks() == before + 1)
+        finally:
+            page.close()
+            shop.shutdown()
