@@ -51,37 +51,35 @@ def test_an_effect_is_the_answer_less_that_to_the_history_without(shop: tuple[Pa
         assert sizes == sorted(sizes, reverse=True)
 
 
-@pytest.mark.parametrize(("apart", "tops"), [(False, 16), (True, 1)])
 @pytest.mark.parametrize("choices", [{}, {"ensemble": ("gru", "transformer")}, {"item": {"horizon": 3}}])
 def test_of_many_items_the_best_alone_are_asked_and_it_is_told_the_same(
-    apart: bool,
-    tops: int,
-    choices: dict[str, Any],
-    shop: tuple[Path, Served],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    choices: dict[str, Any], shop: tuple[Path, Served], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, served = (tmp_path, online_shop.exported(tmp_path, **choices)) if choices else shop
     questions = [Question(online_shop.history(folder, served, sequence)) for sequence in range(8)]
     own = served.items.index_of["7"]
-    right = [explain(served, question, "next_item", target) for question in questions for target in (None, own)]
+
+    def explained() -> list[Any]:
+        return [explain(served, question, "next_item", target) for question in questions for target in (None, own)]
+
+    right = explained()
     monkeypatch.setattr(reading, "SMALL", 1)
-    monkeypatch.setattr(reading, "TOGETHER", 3)
     monkeypatch.setattr(reading, "QUICK", 1e-9)
-    monkeypatch.setattr(cut, "TOPS", tops)  # of one the graph names all for some history, and more are looked for
-    if apart:  # two histories a block, in threads
-        monkeypatch.setattr(reading, "TOGETHER", 2)
-        monkeypatch.setattr(reading, "APART", 1)
-    found = [explain(served, question, "next_item", target) for question in questions for target in (None, own)]
-    for quick, slow in zip(found, right, strict=True):
-        assert quick.target == slow.target
-        assert (quick.search.change and quick.search.change.edits) == (slow.search.change and slow.search.change.edits)
-        # by step: the order of effects that are the same but for rounding is no difference
-        effect, same = (
-            [each.effect for each in sorted(one.effects, key=lambda each: each.steps)] for one in (quick, slow)
-        )
-        assert {each.steps for each in quick.effects} == {each.steps for each in slow.effects}
-        assert np.allclose(effect, same, atol=1e-5)
+    # of one the graph names all for some history, and more are looked for; that two histories a block, in threads
+    for tops, together, apart in ((16, 3, reading.APART), (1, 2, 1)):
+        monkeypatch.setattr(cut, "TOPS", tops)
+        monkeypatch.setattr(reading, "TOGETHER", together)
+        monkeypatch.setattr(reading, "APART", apart)
+        for quick, slow in zip(explained(), right, strict=True):
+            assert quick.target == slow.target
+            edits, right_ones = (one.search.change and one.search.change.edits for one in (quick, slow))
+            assert edits == right_ones
+            # by step: the order of effects that are the same but for rounding is no difference
+            effect, same = (
+                [each.effect for each in sorted(one.effects, key=lambda each: each.steps)] for one in (quick, slow)
+            )
+            assert {each.steps for each in quick.effects} == {each.steps for each in slow.effects}
+            assert np.allclose(effect, same, atol=1e-5)
 
 
 def test_a_change_gives_the_other_answer_and_no_nearer_one_does(shop: tuple[Path, Served]) -> None:

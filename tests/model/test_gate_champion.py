@@ -1,5 +1,6 @@
 """The gate beside a champion: what a candidate must show against it and the best before it, over many tries."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from gate_workspace import (
     MANY,
+    MODEL,
     STRONG,
     WEAK,
     accurate,
@@ -20,8 +22,10 @@ from gate_workspace import (
     worse,
 )
 
-from clickflow.gate import stage
+from clickflow.gate import stage, tries
+from clickflow.registry import try_log
 from clickflow.system.errors import DataError
+from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 
 ANSWERS_ALL = "answers all that the champion answers"
@@ -266,8 +270,10 @@ def test_tries_on_one_window_are_counted_and_paid_for(root: Path, paths: Paths) 
     assert tried(b"1", first) == "promote"
     kept = decision(paths)
     assert (kept["tries"], kept["method"]["confidence_of_this_try"]) == (1, 0.975)
-    for number in range(2, 21):
-        tried(b"%d" % number, first)
+    tried(b"2", first)
+    mine = tries.of(read_json(paths.measured(MODEL)))
+    for number in range(3, 21):  # each as the gate would record it before it decides
+        assert try_log.record(paths, MODEL, mine | {"model_sha256": sha256(b"%d" % number).hexdigest()}) == number
     assert tried(b"21", ("2026-01-06T00", "2026-01-07T12")) == "hold"
     found = decision(paths)
     assert found["tries"] == 21
