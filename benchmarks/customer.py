@@ -286,12 +286,18 @@ PRESETS = {"default": "blend", "logistic": "logistic", "boosting": "boosting"}
 """By name, the kind of model."""
 
 
+MOST_ROWS = 100_000
+"""Learned from, of more drawn by chance: as many as the graph learns from (`max_questions` of two parts)."""
+
+
 def preset(learned: dict[int, Rows], test: Rows, horizon: int, seed: int, kind: str) -> Answers:
     """What the graph ships for churn and spend within the horizon, of answers of so many days."""
 
     def fitted(what: str, kind_of_answer: str) -> estimators.Estimator:
         first, *second = (
-            estimators.Rows(each.x, getattr(each, what), each.customer, estimators.recency(each.cut_off), days)
+            estimators.Rows(
+                each.x, getattr(each, what), each.customer, estimators.recency(each.cut_off), days, each.cut_off
+            )
             for days, each in learned.items()
         )
         return estimators.fit_horizons(
@@ -302,6 +308,7 @@ def preset(learned: dict[int, Rows], test: Rows, horizon: int, seed: int, kind: 
             kind_of_answer=kind_of_answer,
             names=features.names(UNIT),
             seed=seed,
+            params={"most_rows": MOST_ROWS},
         )
 
     churn = fitted("churn", "probability").predict(test.x)

@@ -11,6 +11,7 @@ from clickflow.models import estimators
 from clickflow.models.estimators.graph import INPUT, Graph
 from clickflow.models.estimators.lifetime import READS, Lifetime, fit_bgnbd
 from clickflow.models.estimators.linear import Column
+from clickflow.models.estimators.problem import Problem
 from clickflow.sequences.features import Array
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.moments import DAY
@@ -346,3 +347,49 @@ def test_rows_of_a_cut_off_count_half_as_much_every_120_days() -> None:
     one = estimators.fit("logistic", x, target, groups=groups, weights=light, **given)
     two = estimators.fit("logistic", x[some], target[some], groups=groups[some], **given)
     np.testing.assert_allclose(np.exp(one.predict(x)), np.exp(two.predict(x)), atol=0.005)
+
+
+def of_days(days: range, seed: int) -> tuple[Array, Array, Array, Array]:
+    """Features (a signal, a habit, the day as a count), answers, whose, and when. How the habit bears on the answer is
+    another thing each day.
+    """
+    random = np.random.default_rng(seed)
+    day = np.repeat(np.array(days), 600)
+    x = np.column_stack([random.normal(size=(len(day), 2)), day]).astype(np.float32)
+    turn = np.random.default_rng(3).normal(0, 3, 100)[day]
+    yes = random.random(len(day)) < 1 / (1 + np.exp(-x[:, 0] - turn * x[:, 1]))
+    return x, yes.astype(np.float64), np.tile(np.arange(600), len(days)), day * 30 * DAY
+
+
+def test_what_was_true_of_a_day_alone_counts_less_where_times_are_known() -> None:
+    x, yes, whose, when = of_days(range(10), 0)
+    asked, later, *_ = of_days(range(10, 30), 1)
+    given: dict[str, Any] = {"kind_of_answer": "probability", "groups": whose, "params": QUICK | {"most_rounds": 100}}
+
+    def loss(times: Array | None) -> float:
+        answer = estimators.fit("blend", x, yes, times=times, **given).predict(asked)
+        return float(-answer[np.arange(len(later)), later.astype(int)].mean())
+
+    without, timed = loss(None), loss(when)
+    assert timed < without - 0.05
+    assert loss(np.zeros_like(when)) == without, "one moment parts nothing"
+
+
+def test_folds_of_time_ask_other_groups_at_other_times() -> None:
+    x, yes, whose, when = of_days(range(7), 0)
+    problem = Problem(x, yes, np.ones(len(yes)), whose, "probability", 2, (False,) * 3, when)
+    plain, timed = list(problem.folds(3, 0))[:3], list(problem.folds(3, 0))[3:]
+    assert sorted(np.concatenate([held for _, held in plain])) == list(range(len(yes)))
+    assert len(timed) == 3 and len(np.unique(np.concatenate([when[held] for _, held in timed]))) == 7
+    for fitted_to, held in timed:
+        assert len(held) and len(fitted_to)
+        assert not {*whose[fitted_to]} & {*whose[held]} and not {*when[fitted_to]} & {*when[held]}
+
+
+def test_few_rows_are_judged_as_if_nothing_were_known_of_their_times() -> None:
+    x, target, groups = rows("amount")
+    given: dict[str, Any] = {"kind_of_answer": "amount", "groups": groups, "params": QUICK}
+    one, two = (estimators.fit("blend", x, target, times=times, **given) for times in (None, np.arange(ROWS)))
+    np.testing.assert_array_equal(one.predict(x), two.predict(x))
+    with pytest.raises(ValueError, match="600 targets and 1 times"):
+        estimators.fit("blend", x, target, times=np.zeros(1), **given)

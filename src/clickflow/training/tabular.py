@@ -183,8 +183,9 @@ class _Fitting:
             now.append(asked.spans.now[asks])
         # cut-offs months back are of another season; visits of a few days are all alike
         aged = self.parts["train"].split.cut_off is not None
-        weights = estimators.recency(np.concatenate(now)) if aged else np.ones(sum(map(len, target)))
-        return Rows(np.concatenate(x), np.concatenate(target), np.concatenate(group), weights, days)
+        times = np.concatenate(now) if aged else None
+        weights = np.ones(sum(map(len, target))) if times is None else estimators.recency(times)
+        return Rows(np.concatenate(x), np.concatenate(target), np.concatenate(group), weights, days, times)
 
     def fit(self, parts: tuple[str, ...]) -> Estimator:
         """An estimator of the head, fitted to some parts."""

@@ -159,6 +159,7 @@ def fit(
     valid: tuple[Array, Array] | None = None,
     groups: Array | None = None,
     weights: Array | None = None,
+    times: Array | None = None,
     names: Sequence[str] = (),
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
@@ -167,13 +168,15 @@ def fit(
     amount counts up to `ceiling`.
 
     How many rounds and which weights of members is decided by folds over `groups` (customers, visits; none given: each
-    row is its own), so that no answer is judged by a model that saw it. `valid` (x, target) joins the rows at their
-    end; `groups` and `weights` are then of both. `names` of the features let it find those that `lifetime` reads.
+    row is its own), so that no answer is judged by a model that saw it. With the `times` of asking, int64 [N], of
+    `FEWEST_TIMED` rows or more, a third of them is judged by models of other days too (`Problem.folds`).
+    `valid` (x, target) joins the rows at their end; `groups`, `weights` and `times` are then of both. `names` of the
+    features let it find those that `lifetime` reads.
     Raises UsageError for an unknown kind or param, and where answers are of a shorter horizon than is asked about and
     those features are not there; DataError where the rows cannot teach anything.
     """
     settings = _settings(kind, kind_of_answer, params or {})
-    problem = _problem(x, target, valid, groups, weights, kind_of_answer, settings)
+    problem = _problem(x, target, valid, groups, weights, times, kind_of_answer, settings)
     problem = problem.part(_drawn(len(problem), int(settings["most_rows"]), seed))
     features = problem.x.shape[1]
     if kind_of_answer == "amount":
@@ -230,6 +233,7 @@ class Rows:
     groups: Array
     weights: Array
     days: float
+    times: Array | None = None
 
 
 def fit_horizons(
@@ -260,6 +264,7 @@ def fit_horizons(
             kind_of_answer=kind_of_answer,
             groups=each.groups,
             weights=each.weights,
+            times=each.times,
             names=names,
             seed=seed,
             params=settings,
@@ -310,6 +315,7 @@ def _problem(
     valid: tuple[Array, Array] | None,
     groups: Array | None,
     weights: Array | None,
+    times: Array | None,
     answer: str,
     settings: Mapping[str, Any],
 ) -> Problem:
@@ -317,7 +323,7 @@ def _problem(
         x, target = np.concatenate([x, valid[0]]), np.concatenate([target, valid[1]])
     x, target = np.ascontiguousarray(x, np.float32), np.asarray(target, np.float64)
     n = len(target)
-    for name, given in (("x", x), ("groups", groups), ("weights", weights)):
+    for name, given in (("x", x), ("groups", groups), ("weights", weights), ("times", times)):
         if given is not None and len(given) != n:
             raise ValueError(f"{n} targets and {len(given)} {name}")
     kept = np.flatnonzero(target >= 0)
@@ -342,6 +348,7 @@ def _problem(
         answer=answer,
         classes=classes,
         plain=(False,) * x.shape[1],
+        times=None if times is None else np.asarray(times)[kept],
     )
 
 
@@ -410,7 +417,11 @@ def _drawn(n: int, most: int, seed: int) -> Array:
 
 
 def _folds(problem: Problem, n: int, seed: int) -> Folds:
-    """Folds whose rows to fit on can teach something; DataError where there is none."""
+    """Folds whose rows to fit on can teach something, those of spans of time among them where the problem has times
+    enough; DataError where there is none.
+    """
+    if problem.times is not None and (len(problem) < FEWEST_TIMED or len(np.unique(problem.times)) < n):
+        problem = replace(problem, times=None)
     folds = []
     for fitted, held in problem.folds(n, seed):
         target = problem.target[fitted]
@@ -422,3 +433,7 @@ def _folds(problem: Problem, n: int, seed: int) -> Folds:
             next_step="take a longer log",
         )
     return folds
+
+
+FEWEST_TIMED = 3000
+"""Rows, of fewer of which none is asked by folds of time: a third of them would say too little."""
