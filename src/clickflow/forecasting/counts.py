@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from clickflow.forecasting import shared
 from clickflow.forecasting.digits import rounded
 from clickflow.forecasting.lags import Lags, lags
-from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step
+from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step, young
 
 Array = NDArray[Any]
 
-RECENT: Mapping[Step, int] = {"week": 52, "month": 36}
-"""The last periods whose errors are read; of days the other methods have enough of their own."""
+RECENT: Mapping[Step, int] = {"day": 28, "week": 52, "month": 36}
+"""The last periods whose errors are read."""
 LEAST = 150
 """With fewer values there is no such model."""
 TRUST = 15
@@ -90,9 +90,9 @@ def distribution(mean: Array, spread: Array, whole: bool) -> Array:
 
 def fit(known: Panel, *, held: Lags | None = None) -> Counts | None:
     """Fit the variance to all that `known` holds (`held`: its lags, where they are there); None where it is little, and
-    of days.
+    of many days, of which the other methods have enough of their own.
     """
-    if known.step not in RECENT:
+    if known.step == "day" and not young(known):
         return None
     before, square = errors(held or lags(known))
     there = ~np.isnan(square)

@@ -19,7 +19,7 @@ from clickflow.forecasting.lags import lags
 from clickflow.forecasting.level import seasonal_level
 from clickflow.forecasting.linear import Linear
 from clickflow.forecasting.local import LOCAL, Method
-from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step
+from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step, young
 from clickflow.forecasting.scores import pinball
 
 Array = NDArray[Any]
@@ -43,6 +43,8 @@ SHORT = {"day": 28, "week": 12, "month": 14}
 """Fewer periods are few."""
 BACKTESTS = 4
 """Origins before the end at which all methods are asked, where there are so many."""
+BRIEF = 5
+"""Periods before the first origin of a panel that is too short for others."""
 BEFORE = {"day": (2, 3), "week": (79, 100), "month": (2, 3)}
 """Share of the panel that lies before the first of them: weeks have few years, and half a year less is another past."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
@@ -71,6 +73,19 @@ PRIOR: Mapping[str, Mapping[str, float]] = {
     "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2, LINEAR: 1, COUNTS: 2},
 }
 """Weights of the methods, up to a factor, before anything is known of the panel."""
+PRIOR_YOUNG: Mapping[str, float] = {
+    "ets": 1,
+    "sarima": 0.5,
+    "croston_sba": 2,
+    "tsb": 2,
+    "theta": 0.5,
+    "window": 1.5,
+    LEVEL: 1,
+    "boosting": 0.5,
+    LINEAR: 0.5,
+    COUNTS: 3,
+}
+"""The same of a panel that is `young`, of all groups: what follows a level, and little of what learns a course."""
 TRUST = 10
 """Series asked, over all origins, whose loss weighs as much as that."""
 TRUST_LEVEL = 100
@@ -91,6 +106,8 @@ FACTORS = np.arange(0.3, 2.61, 0.05)
 """Of the spread, that are tried."""
 NEAR_ONE = np.arange(0.86, 1.145, 0.01)
 """And of few units, whose lower quantiles are many just below a whole number, and just above."""
+LEAST_ASKED = 5
+"""Series asked, over all origins, from which on backtests say something of a group."""
 ASKED, ASKED_GROUP = 1_000, 200
 """Series that backtests ask about, of more about so many, and of a group no fewer: more choose no other weights, and
 take minutes.
@@ -265,36 +282,51 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     origins, (last, about) = backtests(known, horizon), learn(known)
     seasons = bool(origins)
     origins = origins or backtests(known, horizon, seasons=False)
+    brief = not origins
+    origins = origins or brief_backtests(known, horizon)
     early, then = learn(as_of(known, origins[0])) if origins else (last, about)
-    if not seasons and [each is None for each in (*early, then)] != [each is None for each in (*last, about)]:
+    lost = [each is None for each in (*early, then)] != [each is None for each in (*last, about)]
+    if lost and not seasons and not brief:
         origins, early, then = [], last, about
     about = about if then else None
     model, line, net = last = _both(last, early)
     learned = (name for name, each in zip((*LEARNED, COUNTS), (*last, about), strict=True) if each)
     methods = (*PARTS, *learned)
-    weights = {group: np.tile(_prior(group, methods), (4, 1)) for group in GROUPS}
+    prior = dict.fromkeys(GROUPS, PRIOR_YOUNG) if young(known) else PRIOR
+    weights = {group: np.tile(_prior(prior[group], methods), (4, 1)) for group in GROUPS}
     spread = {group: np.ones(2) for group in GROUPS}
     least: dict[str, float] = {}
     apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
+    if brief and origins:
+        apart = (known.periods - origins[0]) / horizon
     half, power = ALONE[known.step]
     several = apart**power / (apart**power + half**power)
     judged = known.rows(drawn(known))
+    if origins:  # what learned at the first of them knows the season that was known there
+        judged = replace(judged, cycle=as_of(known, origins[0]).season)
     tried = [_backtest(judged, origin, horizon, early, then if about else None, methods) for origin in origins]
-    if not seasons:  # what is a short series then, and is none now, is of the group of now
-        tried = [(*each[:2], groups(judged)[judged.running(at)]) for each, at in zip(tried, origins, strict=True)]
+    of_now = groups(judged)
+    now = [of_now[judged.running(origin)] for origin in origins]
     for number, group in enumerate(GROUPS):
-        picked = [(actual[of == number], forecasts[:, of == number]) for actual, forecasts, of in tried]
-        if sum(len(actual) for actual, _ in picked) < 5:
+        then_of = [of for *_, of in tried] if seasons else now
+        if sum(int((of == number).sum()) for of in then_of) < LEAST_ASKED:
+            then_of = now  # all of them were shorter then
+        picked = [
+            (actual[of == number], forecasts[:, of == number])
+            for (actual, forecasts, _), of in zip(tried, then_of, strict=True)
+        ]
+        if sum(len(actual) for actual, _ in picked) < LEAST_ASKED:
             continue
         actual = np.concatenate([actual for actual, _ in picked])
         forecasts = np.concatenate([forecasts for _, forecasts in picked], 1)
         if not np.nansum(actual):
             continue
-        if seasons:
+        if seasons or brief:
             weights[group] = fit_weights(actual, forecasts, weights[group][0], several)
         mix = mixed(weights[group], forecasts)
         small = whole and few(mix) and (known.step == "month" or not seasons)
-        wide = believed(apart, known.step, small) if seasons or small else np.zeros(2)
+        sure = seasons or small != brief  # few units of a brief past: `fit_least` says more of them
+        wide = believed(apart, known.step, small) if sure else np.zeros(2)
         factors = np.concatenate([FACTORS, NEAR_ONE]) if small else FACTORS
         spread[group] = fit_spread(actual, mix, wide, TENTH if small else OUTSIDE[group], factors)
         mean = fit_least(actual, spread_out(mix, spread[group])) if whole else None
@@ -344,6 +376,16 @@ def backtests(known: Panel, horizon: int, *, seasons: bool = True) -> list[int]:
     return sorted(origin for origin in at if origin >= least and len(known.running(origin)))
 
 
+def brief_backtests(known: Panel, horizon: int) -> list[int]:
+    """Origins of a panel that is too short for a whole horizon after one and enough before it, the first one first: in
+    its second half, with a third of it after the last. They choose weights, by the steps ahead that are known, and
+    which lower quantiles are above 0.
+    """
+    last = known.periods - max(1, min(horizon, known.periods // 3))
+    least = max(known.periods // 2, BRIEF)
+    return [at for at in range(max(last - BACKTESTS + 1, least), last + 1) if len(known.running(at))]
+
+
 def _both(late: Learned, early: Learned) -> Learned:
     """What learned from all and from what was known earlier, too."""
     (model, line, net), then = late, [each is not None for each in early]
@@ -361,14 +403,17 @@ def as_of(known: Panel, origin: int) -> Panel:
 def _backtest(
     known: Panel, origin: int, horizon: int, learned: Learned, about: Counts | None, methods: tuple[str, ...]
 ) -> tuple[Array, Array, Array]:
-    """What came [s, h], what each method said [k, s, h, 4], and the groups [s], as of an origin."""
+    """What came [s, h] (NaN after the panel's end), what each method said [k, s, h, 4], and the groups [s], as of an
+    origin.
+    """
     before = as_of(known, origin)
     actual = known.following(origin, horizon)
+    actual = np.pad(actual, ((0, 0), (0, horizon - actual.shape[1])), constant_values=np.nan)
     return actual, candidates(before, horizon, learned, about, methods), groups(before)
 
 
-def _prior(group: str, methods: tuple[str, ...]) -> Array:
-    weight = np.array([PRIOR[group].get(name, 0.02) for name in methods])
+def _prior(of: Mapping[str, float], methods: tuple[str, ...]) -> Array:
+    weight = np.array([of.get(name, 0.02) for name in methods])
     prior: Array = weight / weight.sum()
     return prior
 

@@ -14,6 +14,8 @@ LEVELS = (0.1, 0.5, 0.9)
 """The quantiles of a forecast, after its mean."""
 SEASONS: dict[Step, int] = {"day": 7, "week": 52, "month": 12}
 """Periods after which a season comes round."""
+YOUNG: dict[Step, int] = {"day": 28, "week": 16}
+"""A panel whose longest series has fewer periods is young; of months none is, as a year of them shows a trend."""
 CYCLES = 2
 """A panel whose longest series has fewer whole seasons has no season."""
 
@@ -74,8 +76,7 @@ class Panel:
             return self.cycle
         if self.shared is not None:
             return self.shared.season
-        longest = int((~np.isnan(self.values)).sum(1).max(initial=0))
-        return SEASONS[self.step] if longest >= CYCLES * SEASONS[self.step] else 1
+        return SEASONS[self.step] if longest(self) >= CYCLES * SEASONS[self.step] else 1
 
     def usual(self, method: str) -> Array | None:
         """The factors that all series share, place 0 the next period, [m]; None where they say it themselves."""
@@ -139,6 +140,16 @@ class Panel:
     def dates(self, periods: Array) -> Array:
         """The first day of each of these periods, counted from the panel's first, which may lie beyond its end."""
         return dates(self.start, self.step, periods)
+
+
+def longest(panel: Panel) -> int:
+    """Periods of its longest series."""
+    return int((~np.isnan(panel.values)).sum(1).max(initial=0))
+
+
+def young(panel: Panel) -> bool:
+    """Whether no series is long enough to say more than about where its level is."""
+    return longest(panel) < YOUNG.get(panel.step, 0)
 
 
 def dates(start: np.datetime64, step: Step, periods: Array) -> Array:
