@@ -465,12 +465,15 @@ def test_what_follows_by_chance_alone_is_learned_as_that_chance() -> None:
         return packed(items, [draw.choice(3, length, p=kinds).tolist() for length in lengths])
 
     training, test = made(3000), made(1500)
-    spec = model(epochs=4, tokens=256, features=("action",))
+    spec = model(epochs=2, tokens=256, features=("action",))
+    came = np.append(test.action[1:], 3)
+    came[test.offsets[1:] - 1] = 3
+    best = -np.log([*(1 - leaves) * kinds, leaves])[came].mean()
+
     trained = train(spec, sizes(training), training, seed=0, settings=CPU)
-    p = np.array([*(1 - leaves) * kinds, leaves])
-    best = -(p * np.log(p)).sum()
     asked = windows(test.offsets, spec.budget.max_length, to_the_end=True)
-    assert answer(trained.network, test, asked).heads["next_action"].losses.mean() < best + 0.03
+    losses = answer(trained.network, test, asked).heads["next_action"].losses
+    assert losses.mean() < best + 0.009, "with gradients bounded to 1 it is .012"
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
