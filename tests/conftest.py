@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 _MEMORY = pytest.StashKey[Path]()
+_ON_DISK = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,8 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.in_memory and not config.option.basetemp and (folder := memory_folder.take()):
-        config.stash[_MEMORY] = folder
+    if not config.option.in_memory or config.option.basetemp:
+        return
+    if lacking := memory_folder.lacking():
+        config.stash[_ON_DISK] = lacking
+    else:
+        config.stash[_MEMORY] = memory_folder.take()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if why := config.stash.get(_ON_DISK, ""):
+        terminalreporter.write_line(f"temporary files were on the disk, which takes twice as long: {why}")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

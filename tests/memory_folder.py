@@ -13,17 +13,8 @@ MEMORY = Path("/dev/shm")
 _NAME = "clickflow-tests-"
 
 
-def take() -> Path | None:
-    """A folder for the temporary files of this process and of all that it starts; none where memory is short.
-
-    Folders of runs that were killed are removed.
-    """
-    if not _fit():
-        return None
-    for left in MEMORY.glob(f"{_NAME}*"):
-        owner = int(left.name.removeprefix(_NAME))
-        if owner == os.getpid() or not psutil.pid_exists(owner):  # a number comes again
-            shutil.rmtree(left, ignore_errors=True)
+def take() -> Path:
+    """A folder for the temporary files of this process and of all that it starts."""
     folder = MEMORY / f"{_NAME}{os.getpid()}"
     folder.mkdir(mode=0o700)
     os.environ["TMPDIR"] = str(folder)
@@ -31,11 +22,20 @@ def take() -> Path | None:
     return folder
 
 
-def _fit() -> bool:
-    """Whether programs can be run there, and there is room."""
+def lacking() -> str:
+    """Why no programs can be run there, or how much room there is; empty where it will do.
+
+    Folders of runs that were killed are removed first.
+    """
+    for left in MEMORY.glob(f"{_NAME}*"):
+        owner = int(left.name.removeprefix(_NAME))
+        if owner == os.getpid() or not psutil.pid_exists(owner):  # a number comes again
+            shutil.rmtree(left, ignore_errors=True)
     try:
         system = os.statvfs(MEMORY)
-    except OSError:
-        return False
+    except OSError as error:
+        return str(error)
+    if system.f_flag & os.ST_NOEXEC or not os.access(MEMORY, os.W_OK):
+        return f"{MEMORY} lets nobody write or run programs"
     free = min(system.f_bavail * system.f_frsize, psutil.virtual_memory().available)
-    return not system.f_flag & os.ST_NOEXEC and os.access(MEMORY, os.W_OK) and free > ROOM
+    return "" if free > ROOM else f"{free / 1e9:.1f} GB of memory are free, and it takes {ROOM / 1e9:.1f}"
