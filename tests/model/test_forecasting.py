@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, ensemble, scores
+from clickflow.forecasting import boosting, ensemble, mixture, scores
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
 
@@ -166,7 +166,7 @@ def test_a_preset_of_whole_units_says_whole_medians_and_is_in_order(known: Panel
     assert ((apart < 1e-9) | (made[..., 2:] == made[..., 1:2])).all()
     half = replace(known, values=known.values / 2)
     assert not ensemble.whole_units(half)
-    raised = ensemble.rounded(np.array([[0.4, 0.3, 0.4, 0.45], [3.0, 1.2, 2.6, 5.4]]))
+    raised = mixture.rounded(np.array([[0.4, 0.3, 0.4, 0.45], [3.0, 1.2, 2.6, 5.4]]))
     np.testing.assert_array_equal(raised, [[0.4, 0.3, 0.3, 0.3], [3.0, 1.2, 3.0, 5.0]])
 
 
@@ -248,9 +248,9 @@ def test_lower_quantiles_are_above_zero_where_means_are_largest_and_as_many_as_a
     mean = np.repeat(np.linspace(0.1, 2.0, 200)[:, None], 5, 1)
     actual = np.random.default_rng(0).poisson(mean).astype(float)
     mix = np.stack([mean, mean * 0.0, np.round(mean), np.full_like(mean, 4.0)], -1)
-    least = ensemble.fit_least(actual, mix)
+    least = mixture.fit_least(actual, mix)
     assert least is not None and 0.5 < least < 2
-    low = ensemble.parted(mix, least)[..., 1]
-    assert (low[mean < least] == 0).all() and (low[mean >= least] == ensemble.TRACE).all()
-    assert abs(np.mean(actual < low) - ensemble.BELOW[1]) < 0.01
-    assert ensemble.fit_least(actual[:10], mix[:10]) is None
+    low = mixture.parted(mix, least)[..., 1]
+    assert (low[mean < least] == 0).all() and (low[mean >= least] == mixture.TRACE).all()
+    assert abs(np.mean(actual < low) - mixture.BELOW[1]) < 0.01
+    assert mixture.fit_least(actual[:10], mix[:10]) is None

@@ -19,8 +19,19 @@ from clickflow.forecasting.lags import lags
 from clickflow.forecasting.level import seasonal_level
 from clickflow.forecasting.linear import Linear
 from clickflow.forecasting.local import LOCAL, Method
-from clickflow.forecasting.panel import LEVELS, Panel, Shared, Step, young
-from clickflow.forecasting.scores import pinball
+from clickflow.forecasting.mixture import (
+    FACTORS,
+    NEAR_ONE,
+    TENTH,
+    fit_least,
+    fit_spread,
+    fit_weights,
+    mixed,
+    parted,
+    rounded,
+    spread_out,
+)
+from clickflow.forecasting.panel import Panel, Shared, Step, young
 
 Array = NDArray[Any]
 
@@ -86,10 +97,6 @@ PRIOR_YOUNG: Mapping[str, float] = {
     COUNTS: 3,
 }
 """The same of a panel that is `young`, of all groups: what follows a level, and little of what learns a course."""
-TRUST = 10
-"""Series asked, over all origins, whose loss weighs as much as that."""
-TRUST_LEVEL = 100
-"""The same, for a level to have weights of its own."""
 ALONE = {"day": (0.5, 1), "week": (0.5, 1), "month": (2.5, 3)}
 """Horizons backtested whose weights count as much as the prior's, and the power that they count with: what is wrong
 with one month is so for all series, so weights of little more than one horizon of months are hardly believed.
@@ -102,38 +109,14 @@ and that is not of the month. Days and weeks have backtests enough.
 """
 SPREAD_ALONE_FEW = 0.15
 """Times so much is `SPREAD_ALONE` of their lower quantile."""
-FACTORS = np.arange(0.3, 2.61, 0.05)
-"""Of the spread, that are tried."""
-NEAR_ONE = np.arange(0.86, 1.145, 0.01)
-"""And of few units, whose lower quantiles are many just below a whole number, and just above."""
 LEAST_ASKED = 5
 """Series asked, over all origins, from which on backtests say something of a group."""
 ASKED, ASKED_GROUP = 1_000, 200
 """Series that backtests ask about, of more about so many, and of a group no fewer: more choose no other weights, and
 take minutes.
 """
-STEPS, RATE = 250, 30.0
-"""Of the search for weights."""
-VALUES = 8_000
-"""The search reads no more than about so many, evenly drawn."""
-WHOLE = (2, 3)
-"""Where all units are whole, so are the median and the upper quantile: between two whole numbers the expected loss is
-a straight line, and its least value lies at an end. The lower one is mostly below 1, and left so that it can cover.
-"""
-NEAR = 0.015
-"""Factors of the spread whose loss is larger by no more than this share are as good: of them the one is taken that
-leaves this share outside.
-"""
 OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1}
 """A tenth on either side; less where the weights, chosen on the same values, fit them closer than the next ones."""
-TENTH = 0.1
-"""Of few units, whose noise is not fitted by weights."""
-TRACE = 0.01
-"""Units of a lower quantile that a zero lies below."""
-BELOW = (0.05, 0.15)
-"""Bounds of the share that is to lie below the lower quantiles of whole units."""
-FEW_VALUES = 100
-"""Fewer values of backtests say nothing of that."""
 SPIKE = 10.0
 """Values of a series more times its usual largest one than this are read as so much: one order of a million would else
 be half of what some method forecasts, and so of the mixture.
@@ -229,15 +212,6 @@ def unit_of(known: Panel) -> float:
     sold = known.values[known.values > 0]
     usual = float(np.median(sold)) if len(sold) else 1.0
     return 1.0 if usual >= 1 else float(10.0 ** (np.floor(np.log10(usual)) - 1))
-
-
-def rounded(forecast: Array) -> Array:
-    """Forecasts [..., 4] whose quantiles `WHOLE` are whole, or the lower one where that is above."""
-    out = forecast.copy()
-    at = list(WHOLE)
-    out[..., at] = np.round(out[..., at])
-    out[..., 1:] = np.maximum.accumulate(out[..., 1:], -1)
-    return out
 
 
 Learned = tuple[Boosting | None, Linear | None, Gru | None]
@@ -416,112 +390,3 @@ def _prior(of: Mapping[str, float], methods: tuple[str, ...]) -> Array:
     weight = np.array([of.get(name, 0.02) for name in methods])
     prior: Array = weight / weight.sum()
     return prior
-
-
-def mixed(weights: Array, forecasts: Array) -> Array:
-    """The weighted mean of forecasts [k, s, h, 4] by weights [4, k]; quantiles in order."""
-    out: Array = np.zeros(forecasts.shape[1:])
-    for weight, each in zip(weights.T, forecasts, strict=True):  # in this order, however many series there are
-        out += weight * each
-    out[..., 1:] = np.sort(out[..., 1:], -1)
-    return out
-
-
-def fit_weights(actual: Array, forecasts: Array, prior: Array, several: float) -> Array:
-    """Weights [4, k], none negative and 1 together, of least quantile loss, drawn to the prior where little is known.
-
-    Those of a level are drawn to those that serve all levels; the mean has the median's. `several`: how much is known
-    at best, as errors of one origin go together.
-    """
-    known = ~np.isnan(actual)
-    truth = actual[known]
-    said = forecasts[:, known][..., 1:]  # [k, n, 3]
-    levels = np.array(LEVELS)
-    share = several * len(actual) / (len(actual) + TRUST)
-    shared = share * _search(truth, said, levels, prior) + (1 - share) * prior
-    share = several * len(actual) / (len(actual) + TRUST_LEVEL)
-    out = np.empty((4, len(prior)))
-    for at in range(3):
-        own = _search(truth, said[..., at : at + 1], levels[at : at + 1], shared)
-        out[at + 1] = share * own + (1 - share) * shared
-    out[0] = out[2]
-    return out
-
-
-def _search(truth: Array, said: Array, levels: Array, start: Array) -> Array:
-    """Weights [k] of least quantile loss of `said` [k, n, q] at `levels` [q], by exponentiated gradient (Kivinen and
-    Warmuth 1997) on the loss over what was sold.
-    """
-    every = max(1, -(-len(truth) // VALUES))
-    truth, said = truth[::every], said[:, ::every]
-    total = max(np.abs(truth).sum(), 1e-9) * len(levels) / len(LEVELS)
-    weight, average = start.copy(), np.zeros(len(start))
-    for step in range(STEPS):
-        mix = np.tensordot(weight, said, 1)
-        slope = np.where(truth[:, None] > mix, -levels, 1 - levels)
-        gradient = np.einsum("knq,nq->k", said, slope) / total
-        weight = weight * np.exp(-RATE / np.sqrt(1 + step) * (gradient - gradient.min()))
-        weight /= weight.sum()
-        if step >= STEPS // 2:
-            average += weight
-    weights: Array = average / average.sum()
-    return weights
-
-
-def spread_out(forecast: Array, factors: Array) -> Array:
-    """The outer quantiles drawn nearer to the median or away from it; [..., 4] as it came."""
-    mean, low, middle, high = np.moveaxis(forecast, -1, 0)
-    below, above = factors
-    out: Array = np.stack([mean, middle - below * (middle - low), middle, middle + above * (high - middle)], -1)
-    return np.maximum(out, 0.0)
-
-
-def parted(forecast: Array, least: float) -> Array:
-    """Lower quantiles below 1 are 0 where the mean is below `least`, and above 0 elsewhere; [..., 4] as it came."""
-    out = forecast.copy()
-    mean, low = forecast[..., 0], forecast[..., 1]
-    out[..., 1] = np.where(low < 1, np.where(mean < least, 0.0, np.maximum(low, TRACE)), low)
-    return out
-
-
-def fit_least(actual: Array, mix: Array) -> float | None:
-    """The mean by which `parted` leaves so many of the values [s, h] below the lower quantiles of whole units `mix`
-    [s, h, 4] that the share outside both is a fifth; None where there are few values.
-
-    A zero lies below a lower quantile of a trace and within one of 0, which cost the same; so which are which decides
-    coverage alone. Those of the largest means are above 0: of them the fewest are zeros.
-    """
-    known = ~np.isnan(actual)
-    truth, said = actual[known], mix[known]
-    if len(truth) < FEW_VALUES:
-        return None
-    above = np.mean(truth > rounded(said)[:, 3])
-    wanted = float(np.clip(2 * TENTH - above, *BELOW))
-    small = said[:, 1] < 1
-    order = np.argsort(-said[small, 0], kind="stable")
-    below = np.cumsum(truth[small][order] < 1) + np.sum(truth[~small] < said[~small, 1])
-    at = int(np.searchsorted(below / len(truth), wanted))
-    means = said[small, 0][order]
-    return float(means[at]) if at < len(means) else 0.0
-
-
-def fit_spread(actual: Array, mix: Array, wide: Array, beyond: float, tried: Array = FACTORS) -> Array:
-    """Factors [2], below and above, of least quantile loss, and of those near it the one that leaves the share `beyond`
-    outside on its side; drawn to 1 as far as `wide` [2] says (1: not at all): what is too wide in one season is too
-    narrow in the next.
-    """
-    known = ~np.isnan(actual)
-    truth, said = actual[known], mix[known]
-    share = wide * len(actual) / (len(actual) + TRUST)
-    out = np.ones(2)
-    for side, level in enumerate((0, 2)):
-        loss, outside = np.empty(len(tried)), np.empty(len(tried))
-        for at, factor in enumerate(tried):
-            factors = np.array([factor, 1.0] if side == 0 else [1.0, factor])
-            moved = spread_out(said, factors)
-            loss[at] = pinball(truth, moved)[:, level].sum()
-            outside[at] = np.mean(truth < moved[:, 1] if side == 0 else truth > moved[:, 3])
-        near = loss <= loss.min() * (1 + NEAR)
-        far = np.abs(outside - beyond) + 0.02 * np.abs(tried - 1)
-        out[side] = tried[int(np.argmin(np.where(near, far, np.inf)))]
-    return 1 + share * (out - 1)
