@@ -1,14 +1,17 @@
 """Forecasts of many series: what must hold of every method and of the preset."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, ensemble, mixture, scores
+from clickflow.forecasting import boosting, ensemble, mixture, scores, spread
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
 
@@ -254,3 +257,13 @@ def test_lower_quantiles_are_above_zero_where_means_are_largest_and_as_many_as_a
     assert (low[mean < least] == 0).all() and (low[mean >= least] == mixture.TRACE).all()
     assert abs(np.mean(actual < low) - mixture.BELOW[1]) < 0.01
     assert mixture.fit_least(actual[:10], mix[:10]) is None
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(1, 40))
+def test_quantiles_of_many_rows_are_those_of_each(seed: int, rows: int, length: int) -> None:
+    random = np.random.default_rng(seed)
+    values = np.round(random.normal(size=(rows, length)), int(random.integers(0, 4)))
+    values[random.random(values.shape) < random.random((rows, 1))] = np.nan
+    with warnings.catch_warnings(action="ignore"):  # a row without values
+        wanted = np.nanquantile(values, (0.1, 0.5, 0.9), axis=1)
+    np.testing.assert_array_equal(spread.quantiles(values, (0.1, 0.5, 0.9)), wanted)

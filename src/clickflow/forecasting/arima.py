@@ -81,15 +81,15 @@ def _errors(values: Array, ar: Mapping[int, Array], ma: Mapping[int, Array]) -> 
     count = len(next(iter((*ar.values(), *ma.values()))))
     out = np.zeros((periods, len(values), count))
     longest = max(ar, default=0)
-    known = np.where(np.isnan(values), np.nan, values)
     for t in range(longest, periods):
         predicted = np.zeros((len(values), count))
         for lag, weight in ar.items():
-            predicted += known[:, t - lag, None] * weight
+            predicted += values[:, t - lag, None] * weight
         for lag, weight in ma.items():
             if t >= lag:
                 predicted += out[t - lag] * weight
-        out[t] = np.nan_to_num(values[:, t, None] - predicted)
+        error = values[:, t, None] - predicted
+        out[t] = np.where(np.isnan(error), 0.0, error)
     return out
 
 

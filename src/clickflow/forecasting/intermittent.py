@@ -61,10 +61,12 @@ def negative_binomial(mean: Array, variance: Array) -> Array:
 def _croston(values: Array, alpha: float) -> Array:
     size, gap, since, begun = _begin(values)
     out = np.empty((values.shape[0], values.shape[1] + 1))
+    there = ~np.isnan(values)
+    units = np.where(there, values, 0.0)
     for t in range(values.shape[1]):
         out[:, t] = size / gap
-        y = np.nan_to_num(values[:, t])
-        since += ~np.isnan(values[:, t])
+        y = units[:, t]
+        since += there[:, t]
         sold = y > 0
         gap = np.where(sold & begun, gap + alpha * (since - gap), gap)
         size = np.where(sold, size + alpha * (y - size), size)
@@ -78,11 +80,12 @@ def _tsb(values: Array, alpha: float, beta: float) -> Array:
     size, gap, _, _ = _begin(values)
     chance = 1 / gap
     out = np.empty((values.shape[0], values.shape[1] + 1))
+    there = ~np.isnan(values)
+    units = np.where(there, values, 0.0)
     for t in range(values.shape[1]):
         out[:, t] = size * chance
-        there = ~np.isnan(values[:, t])
-        y = np.nan_to_num(values[:, t])
-        chance = np.where(there, chance + beta * ((y > 0) - chance), chance)
+        y = units[:, t]
+        chance = np.where(there[:, t], chance + beta * ((y > 0) - chance), chance)
         size = np.where(y > 0, size + alpha * (y - size), size)
     out[:, -1] = size * chance
     return out

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.forecasting.panel import Panel, Step
-from clickflow.forecasting.spread import forecast, standardised
+from clickflow.forecasting.spread import forecast, quantiles, standardised
 
 Array = NDArray[Any]
 
@@ -42,7 +42,7 @@ def window(known: Panel, horizon: int, widths: Mapping[Step, int] = WINDOW, name
     else:
         by = np.ones((len(values), 7))
     level = values / np.maximum(by[:, ago % 7], LEAST_FACTOR)
-    levels = np.nanquantile(level, (0.1, 0.5, 0.9), axis=1)
+    levels = quantiles(level, (0.1, 0.5, 0.9))
     out = np.stack([np.nanmean(level, 1), *levels], 1)[:, None, :] * by[:, np.arange(horizon) % 7, None]
     forecast: Array = np.maximum(out, 0)
     return forecast
