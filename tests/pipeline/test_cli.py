@@ -71,3 +71,13 @@ def test_an_unknown_model_names_the_known_ones(root):
 def test_json_for_machines_is_json(capsys):
     console.emit({"a": [float("nan"), 1.5], "b": {"c": float("inf")}}, as_json=True, text=str)
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, 1.5], "b": {"c": None}}
+
+
+def test_a_line_of_progress_says_what_is_left_once_enough_is_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PLAIN_INTERVAL", 0.0)
+    with console.progress("counting", 100) as advance:
+        for _ in range(4):
+            advance()
+    assert [" s left" in line for line in capsys.readouterr().err.splitlines()] == [False, False, True, True]

@@ -28,6 +28,8 @@ err = _Unheard(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two progress lines where no terminal is attached."""
+LEAST_DONE = 0.03
+"""Share of the work from which on such a line says how long the rest takes: first steps read and compile."""
 
 Advance = Callable[..., None]
 """`advance(step=1, note="")`: so much more is done; `note` stands at the end of the line."""
@@ -125,7 +127,9 @@ def progress(label: str, total: float | None) -> Iterator[Advance]:
         if now - last >= PLAIN_INTERVAL:
             last = now
             share = f"{done / total:.0%}" if total else f"{done:,.0f}"
-            left = f", {(now - started) * (total - done) / done:.0f} s left" if total and done else ""
+            left = ""
+            if total and done >= total * LEAST_DONE:
+                left = f", {(now - started) * (total - done) / done:.0f} s left"
             say(f"{label}: {share}{left}{'  ' + note if note else ''}")
 
     yield advance_plain
