@@ -35,13 +35,12 @@ def test_four_fifths_lie_between_the_quantiles_though_little_is_known(step: Any,
     panel = lumpy(step, periods + horizon)
     known = panel.before(periods)
     said, later = ensemble.fit(known, horizon).forecast(known), panel.following(periods, horizon)
-    found = scores.summary(later, said, np.ones(len(later)))
-    assert 0.72 < found["coverage_80"] < 0.9
-    best = min(
-        scores.summary(later, method(known, horizon), np.ones(len(later)))["weighted_quantile_loss"]
-        for method in LOCAL.values()
+    own, *local = (
+        scores.summary(later, each, np.ones(len(later)))
+        for each in (said, *(method(known, horizon) for method in LOCAL.values()))
     )
-    assert found["weighted_quantile_loss"] < 1.06 * best
+    assert 0.72 < own["coverage_80"] < 0.9
+    assert own["weighted_quantile_loss"] < 1.06 * min(each["weighted_quantile_loss"] for each in local)
 
 
 def test_backtests_speak_of_the_series_of_now_where_all_were_shorter_then() -> None:

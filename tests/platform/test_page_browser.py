@@ -528,8 +528,8 @@ def test_the_snippets_of_the_docs_show_items_in_a_shops_page_and_tell_of_a_click
             pass
 
     def clicks() -> float:
-        told = re.search(r'requests_total{.*/v1/feedback",status="200"} (\S+)', served.client.get("/metrics").text)
-        return float(told[1]) if told else 0.0
+        counter = re.search(r'requests_total{.*/v1/feedback",status="200"} (\S+)', served.client.get("/metrics").text)
+        return float(counter[1]) if counter else 0.0
 
     before = clicks()
     with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as shop:
