@@ -171,12 +171,18 @@ def keep(error: BaseException, home: Path) -> Path | None:
 def _traceback(error: BaseException) -> str:
     """Where it happened, through what led to it; messages without what they quote."""
     parts: list[str] = []
-    at: BaseException | None = error
-    while at is not None and len(parts) < 10:
+    for at in chain(error):
         frames = "".join(traceback.format_tb(at.__traceback__))
         parts.append(f"{frames}{type(at).__module__}.{type(at).__qualname__}: {without_values(str(at))}\n")
-        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     return "\nwhich led to:\n\n".join(reversed(parts))
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """An error and what led to it, the first cause last; at most ten."""
+    links, at = [error], error
+    while len(links) < 10 and (cause := at.__cause__ or (None if at.__suppress_context__ else at.__context__)):
+        links.append(at := cause)
+    return links
 
 
 def _lacks_memory(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clickflow.params.schema import Params
-from clickflow.system import files, locks
+from clickflow.system import faults, files, locks
 from clickflow.system.console import say
 from clickflow.system.errors import ClickflowError, UsageError
 from clickflow.system.paths import Paths
@@ -139,11 +139,9 @@ _THEIRS = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "botocore",
 
 def _refused(error: BaseException) -> str:
     """What the system says of a connection that failed, without the layers that passed it on; else empty."""
-    chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(cause)
-    over_http = any(type(each).__module__.startswith("urllib3.") for each in chain)
-    return (chain[-1].strerror or "") if over_http and isinstance(chain[-1], OSError) else ""
+    links = faults.chain(error)
+    over_http = any(type(each).__module__.startswith("urllib3.") for each in links)
+    return (links[-1].strerror or "") if over_http and isinstance(links[-1], OSError) else ""
 
 
 @contextmanager
