@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clickflow.online.http import metrics
+from clickflow.online.http import about, metrics, server
 
 NAME = re.compile(r"\bclickflow_\w+")
 
@@ -73,6 +73,14 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert(root: Path, fol
     tried = yaml.safe_load((folder / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
     fired = {each["alertname"] for test in tried for each in test["alert_rule_test"] if each["exp_alerts"]}
     assert fired == set(named)
+
+
+def test_all_that_health_may_name_stands_in_the_runbook_of_its_alert(root: Path) -> None:
+    page = (root / "docs/runbooks/alerts.md").read_text(encoding="utf-8").partition("## ClickflowDegraded")[2]
+    cells = re.findall(r"^\| (`[^|]+) \|", page.partition("\n## ")[0], re.MULTILINE)
+    named = {name for cell in cells for name in re.findall("`([^`]+)`", cell)}
+    parts = set(about.NEXT) - {"models"}  # where no model answers no model can be named
+    assert parts | {f"{part} of MODEL" for part in server.MENDS} | {"live MODEL"} == named
 
 
 def test_the_panels_of_the_dashboard_lie_beside_each_other(folder: Path) -> None:
