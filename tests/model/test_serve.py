@@ -192,6 +192,31 @@ def test_a_session_told_event_by_event_is_answered_as_its_history(ask: Ask) -> N
     assert {answer["kind"] for answer in cold["answers"].values()} == {"ranking"}
 
 
+def test_a_history_is_read_in_the_order_of_its_times(ask: Ask) -> None:
+    """A shop that sends the newest first would be answered as if the visit had gone backwards."""
+    start = 1_700_000_000_000_000
+    steps = [{"item": str(item), "time": start + item} for item in (5, 6, 9)]
+    steps.insert(2, {"item": "7"})  # without a time: with the one before it
+    right = ask("POST", "/v1/recommend", json={"history": steps}).json()
+    turned = {"history": [steps[3], *steps[:3]]}
+    assert ask("POST", "/v1/recommend", json=turned).json() == right
+    assert ask("POST", "/v1/recommend", json={"history": [{"item": step["item"]} for step in steps]}).json() != right
+    refused = ask("POST", "/v1/explain", json={**turned, "output": "next_action"})  # it names steps by their places
+    assert (refused.status_code, refused.json()["where"]) == (422, "$.history")
+    assert ask("POST", "/v1/explain", json={"history": steps, "output": "next_action"}).status_code == 200
+
+
+def test_events_of_a_time_to_come_are_counted_and_read_then(ask: Ask) -> None:
+    """By a clock that is ahead of the server's."""
+    soon = time.time_ns() // 1000 + 60_000_000
+    events = [{"item": "5"}, {"item": "6", "time": soon}]
+    told = ask("POST", "/v1/events", json={"session": "ahead", "events": events}).json()
+    assert told == {"kept": 2, "steps": 2, "later": 1}
+    now = ask("POST", "/v1/recommend", json={"session": "ahead"}).json()["items"]
+    then = ask("POST", "/v1/recommend", json={"session": "ahead", "now": soon + 1}).json()["items"]
+    assert now != then
+
+
 @pytest.mark.parametrize(
     ("body", "status", "where"),
     [
@@ -203,6 +228,8 @@ def test_a_session_told_event_by_event_is_answered_as_its_history(ask: Ask) -> N
         (b'{"k": 1e400}', 422, "$.k"),
         (b'{"history": [{"item": "5", "time": "1969-12-31T00:00:00Z"}]}', 422, "$.history"),
         (b'{"history": [{"item": "5", "time": "2020-01-01T00:00:00"}]}', 422, "$.history[0].time"),
+        (b'{"history": [{"item": "5", "time": 1700000000}]}', 422, "$.history[0].time"),  # seconds
+        (b'{"now": 1700000000000}', 422, "$.now"),  # milliseconds
         (b'{"model": "other"}', 404, ""),
         (b'{"k": 5000}', 413, "$.k"),
         (b"[" + b" " * 2_000_000 + b"]", 413, ""),

@@ -309,7 +309,8 @@ async def events(service: Service, call: Call) -> schema.Kept:
     if (live := service.settings.extra.get("live")) is not None:
         live.happened(who["session"], who["customer"], steps, body.name)
     unknown = list(dict.fromkeys(step.action for step in steps if step.action not in EVENT_TYPES))[:SOME]
-    return schema.Kept(len(steps), kept, len(body.events) - len(steps) or UNSET, unknown or UNSET)
+    later = sum((step.time or 0) > now for step in steps)
+    return schema.Kept(len(steps), kept, len(body.events) - len(steps) or UNSET, later or UNSET, unknown or UNSET)
 
 
 ROUTES = (

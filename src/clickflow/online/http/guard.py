@@ -33,6 +33,7 @@ Scope = MutableMapping[str, Any]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 LINES_A_SECOND = 100
 """Of the log; more are counted, and the next second says how many."""
+TIMES = "a time is microseconds since 1970 UTC, or RFC 3339 with a zone: 2026-01-30T12:00:00Z"
 JSON = (b"content-type", b"application/json")
 PLAIN = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 _START, _NUMBER = secrets.token_hex(4), itertools.count(1)
@@ -170,7 +171,8 @@ def refusal(error: BaseException, call: Call, *, reading: bool = False) -> Refus
             return error
         case msgspec.ValidationError() if not call.understood:
             text, _, where = str(error).partition(" - at `")
-            return Refused("invalid", text, where=where.rstrip("`"))
+            where = where.rstrip("`")
+            return Refused("invalid", text, TIMES if where.endswith((".time", ".now")) else "", where=where)
         case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError() if not call.understood:
             nested = isinstance(error, RecursionError)
             return Refused("malformed", "the body is nested too deeply" if nested else f"the body is no JSON: {error}")

@@ -66,6 +66,19 @@ def steps_of(
         raise Refused("invalid", f"{error}", where=where) from error
 
 
+def order_of(given: Iterable[int | None]) -> list[int] | None:
+    """The places of steps in the order of their times, as ingest reads a log; a step without one stays behind the one
+    before it. None: they are in order.
+    """
+    times, before = [], 0
+    for moment in given:
+        before = before if moment is None else moment
+        times.append(before)
+    if all(earlier <= later for earlier, later in pairwise(times)):
+        return None
+    return sorted(range(len(times)), key=times.__getitem__)
+
+
 def subject(service: Service, kind: str, raw: str | None) -> str | None:
     """The pseudonym of a session or customer; None where nobody is named. Raises Refused where the text is no id."""
     try:
@@ -79,8 +92,9 @@ async def question_of(
 ) -> tuple[Question, str | None, str | None]:
     """The question, and the pseudonyms of session and customer.
 
-    Steps of earlier events are read as of `now`, or of the clock; those of a history as of its last step where no
-    `now` is given. Raises Refused where both are given, and Away where the state cannot be reached.
+    Steps of earlier events are read as of `now`, or of the clock; those of a history, in the order of their times, as
+    of its last step where no `now` is given. Where a history is given it is read, whoever is named. Raises Refused
+    where a text is no id or time, and Away where the state cannot be reached.
     """
     session, customer = subject(service, "session", body.session), subject(service, "customer", body.customer)
     now = None
@@ -91,6 +105,8 @@ async def question_of(
             raise Refused("invalid", f"{error}", where="$.now") from error
     if body.history is not None:
         steps = steps_of(service, body.history, "$.history", canonical=canonical)
+        if (order := order_of(step.time for step in steps)) is not None:
+            steps = tuple(steps[place] for place in order)
         if now is None and all(step.time is None for step in steps):
             now = clock()
         filled = _filled(served, steps)

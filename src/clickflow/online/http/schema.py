@@ -1,6 +1,7 @@
 """What is asked and answered over HTTP: the one schema, of which openapi.json and the reference page are made.
 
-A field that the schema does not name is an error. Times are microseconds since 1970 UTC, or RFC 3339 with a zone.
+A field that the schema does not name is an error. Times are microseconds since 1970 UTC, or RFC 3339 with a zone; a
+number that is none of microseconds (seconds, milliseconds) is an error.
 """
 
 import math
@@ -14,11 +15,13 @@ from clickflow.online.ranking import Fallback, Reason
 
 CENTURY_END = 4_102_444_800_000_000
 """2100-01-01, microseconds since 1970: no event is later."""
+FIRST_MICROS = 100_000_000_000_000
+"""March 1973. A smaller number is a time in seconds or milliseconds, and would pass for a day of 1970."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Items = Annotated[list[Name], Meta(max_length=10_000)]
-Micros = Annotated[int, Meta(ge=0, le=CENTURY_END)]
+Micros = Annotated[int, Meta(ge=FIRST_MICROS, le=CENTURY_END)]
 Moment = Micros | Annotated[datetime, Meta(tz=True)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 
@@ -269,13 +272,15 @@ class ScoreLists(Struct):
 
 class Kept(Struct):
     """How many events were kept, and how many steps of the session or customer there are now. `ignored`: so many were
-    of types that `source.event_types` leaves out; `unknown`: words that are no type, ten at most, of events that are
-    kept and that no model reads.
+    of types that `source.event_types` leaves out; `later`: so many are of a time that has not come yet, by the clock of
+    the server, and are read from then on; `unknown`: words that are no type, ten at most, of events that are kept and
+    that no model reads.
     """
 
     kept: int
     steps: int
     ignored: int | UnsetType = UNSET
+    later: int | UnsetType = UNSET
     unknown: list[str] | UnsetType = UNSET
 
 

@@ -105,6 +105,15 @@ FAULTS = (
         "有 {n} 步属于 source.event_types 忽略的类型：没有解释",
     ),
     ("send the others, for an explanation names steps by their places", "请只发送其余步骤，因为解释按位置指称步骤"),
+    ("a step is earlier than the one before it", "有一步早于它的前一步"),
+    (
+        "send the oldest first, for an explanation names steps by their places",
+        "请先发送最早的步骤，因为解释按位置指称步骤",
+    ),
+    (
+        "a time is microseconds since 1970 UTC, or RFC 3339 with a zone: 2026-01-30T12:00:00Z",
+        "时间须是 1970 年（UTC）以来的微秒数，或带时区的 RFC 3339：2026-01-30T12:00:00Z",
+    ),
     ("{n} steps", "{n} 步"),
     ("of at most {n} it is explained what each says", "最多解释 {n} 步"),
     ("send the newest", "请发送最新的步骤"),

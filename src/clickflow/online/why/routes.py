@@ -2,7 +2,7 @@
 
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
-from clickflow.online.http.questions import may_see, model_of, question_of
+from clickflow.online.http.questions import may_see, model_of, order_of, question_of
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
 from clickflow.online.why import changes, words
@@ -43,6 +43,14 @@ async def of(service: Service, call: Call, *, canonical: bool = False) -> Explai
     if body.history is not None and (left := len(body.history) - len(question.steps)):
         detail = f"{left:,} steps are of types that source.event_types leaves out: none is explained"
         raise Refused("invalid", detail, "send the others, for an explanation names steps by their places", "$.history")
+    times = (None if step.time is None else schema.micros(step.time) for step in body.history or ())
+    if order_of(times) is not None:
+        raise Refused(
+            "invalid",
+            "a step is earlier than the one before it",
+            "send the oldest first, for an explanation names steps by their places",
+            "$.history",
+        )
     if len(question.steps) > LONGEST:
         detail = f"{len(question.steps):,} steps; of at most {LONGEST:,} it is explained what each says"
         raise Refused("too-large", detail, "send the newest", where="$.history")
