@@ -10,7 +10,7 @@ from live_log import MINUTE, Clock, answer, params_of
 from clickflow.evaluation.answers import ranking
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.heads import HEADS
-from clickflow.online.live import join, log, metrics
+from clickflow.online.live import join, log, metrics, report
 from clickflow.online.live.log import Log
 from clickflow.params.schema import Params
 from clickflow.sequences.from_arrays import write_store
@@ -96,6 +96,20 @@ def test_answers_about_days_ahead_wait_until_these_are_over(tmp_path: Path, para
     assert {each.output.name: each.waiting for each in found.judged} == dict.fromkeys(given, int(days < 7))
     heads = metrics.summary(params, found)[0]["heads"]
     assert {name: bool(heads[name]["metrics"]) for name in given} == dict.fromkeys(given, days > 7)
+
+
+def test_feedback_that_names_no_answer_is_counted_and_said(tmp_path: Path, params: Params) -> None:
+    own = Log(log.place(tmp_path), clock=Clock())
+    own.put("answers", **answer("r1.0", session_id="s", labels=["a"]))
+    for request in ("r1.0", "r1", "r1"):  # of a batch, and what a shop takes for its id
+        own.put("outcomes", kind=log.CLICKED, request=request, item="a")
+    own.flush()
+    rows = log.read(own.folder, "answers"), log.read(own.folder, "outcomes")
+    assert metrics.joined(params, *rows, own.now()).unmatched == 1
+    assert metrics.joined(params, *rows, own.now() + 25 * 60 * MINUTE).unmatched == 0, "of the last day"
+    result = {"days": 7, "made": "2026-01-30T12:00:00", "groups": [], "canaries": {}, "waiting": {}, "dropped": 0}
+    assert "names 1 requests that no answer in the log has" in report._text({**result, "unmatched": 1})
+    assert "feedback" not in report._text({**result, "unmatched": 0})
 
 
 def test_clicks_purchases_and_feedback_by_version(tmp_path: Path, params: Params) -> None:

@@ -281,6 +281,16 @@ def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path
     assert b"ann" not in b"".join(file.read_bytes() for file in live.log.folder.rglob("*.parquet"))
 
 
+def test_a_word_of_one_name_counts_once_an_answer(tmp_path: Path, params: Params) -> None:
+    """A shop may call what it says of every first page `page 1`."""
+    live = Live(params, Paths(tmp_path), Engine({}))
+    for request in ("r1", "r2", "r1"):
+        live.feedback(request, {log.CLICKED: ["a", "b"]}, None, "page 1")
+    live.log.flush()
+    rows = log.read(live.log.folder, "outcomes").select(["request", "item"]).to_pylist()
+    assert [(row["request"], row["item"]) for row in rows] == [("r1", "a"), ("r1", "b"), ("r2", "a"), ("r2", "b")]
+
+
 def test_who_was_forgotten_is_not_written_any_more(tmp_path: Path) -> None:
     own = Log(log.place(tmp_path), clock=Clock())
     key = load_key(tmp_path)

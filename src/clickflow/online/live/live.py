@@ -160,13 +160,13 @@ class Live:
 
     def feedback(self, request: str, said: Mapping[str, Sequence[str]], value: float | None, name: str | None) -> int:
         """A word of feedback on an answer (`POST /v1/feedback`): the items by kind; how many rows were kept. `name`: of
-        this word, so that one that is sent twice counts once.
+        this word on this answer, so that one that is sent twice counts once.
         """
-        kept = 0
+        kept, word = 0, hashlib.blake2b(f"{request}\0{name}".encode(), digest_size=16).hexdigest()
         for kind, items in said.items() if self.section.log else ():
             for number, item in enumerate(items or [None] if kind == log.SHOWN else items):
                 money = value if kind == log.BOUGHT and number == 0 else None
-                own = None if name is None else f"{name}-{kind}-{number}"
+                own = None if name is None else f"{word}-{kind}-{number}"
                 kept += self.log.put("outcomes", id=own, kind=kind, request=request, item=item, value=money)
         return kept
 

@@ -23,6 +23,7 @@ from clickflow.online.live import join, log
 from clickflow.online.live.join import Judged
 from clickflow.params.schema import Params
 from clickflow.sequences.units import UNITS
+from clickflow.system.moments import DAY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,6 +64,8 @@ class Joined:
     shown: "Shown"
     dropped: int
     """Rows that the log lost."""
+    unmatched: int
+    """Requests that feedback of the last day names, and no answer of these days has."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class Shown:
 
 def joined(params: Params, answers: "pa.Table", outcomes: "pa.Table", now: int) -> Joined:
     """Join; `now`: microseconds since 1970 UTC."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     keys = [answers[name].to_pylist() for name in ("model", "version", "arm", "test")]
     of_row = [Group(*key) for key in zip(*keys, strict=True)]
     groups = sorted(set(of_row), key=Group.key)
@@ -89,6 +95,9 @@ def joined(params: Params, answers: "pa.Table", outcomes: "pa.Table", now: int) 
     ]
     owner = np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
     lost = [row for row in outcomes.select(["kind", "value"]).to_pylist() if row["kind"] == log.DROPPED]
+    feedback = pc.is_in(outcomes["kind"], pa.array([log.SHOWN, log.CLICKED, log.BOUGHT]))
+    lately = pc.greater(outcomes["at"].cast("int64"), now - DAY)
+    said = outcomes["request"].filter(pc.and_(feedback, lately))
     return Joined(
         answers,
         groups,
@@ -97,6 +106,7 @@ def joined(params: Params, answers: "pa.Table", outcomes: "pa.Table", now: int) 
         list(join.judged(params, answers, outcomes, now)),
         shown(params, answers, outcomes),
         round(sum(row["value"] or 0 for row in lost)),
+        len(set(said.to_pylist()) - set(answers["request"].to_pylist())),
     )
 
 

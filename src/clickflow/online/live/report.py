@@ -51,6 +51,7 @@ def report(params: Params, paths: Paths) -> dict[str, Any]:
         "drift": drift.moved(params, joined, outcomes, now),
         "waiting": {each.output.name: each.waiting for each in joined.judged},
         "dropped": joined.dropped,
+        "unmatched": joined.unmatched,
     }
     folder = log.place(paths.home)
     if folder.is_dir():
@@ -168,6 +169,11 @@ def _text(result: Mapping[str, Any]) -> str:
         text.append("not judged yet: " + ", ".join(f"{_number(count)} of {name}" for name, count in waiting.items()))
     if result["dropped"]:
         text.append(f"the log lost {_number(result['dropped'])} rows: live.queue is too small, or its disk was full")
+    if result["unmatched"]:
+        text.append(
+            f"feedback of the last day names {_number(result['unmatched'])} requests that no answer in the log has: "
+            "the id of an answer is its header x-request-id, of a batch ID.0, ID.1, …"
+        )
     return "\n".join(text)
 
 

@@ -17,7 +17,7 @@ Few = Annotated[list[Name], Meta(max_length=1000)]
 
 class Feedback(Struct, forbid_unknown_fields=True, kw_only=True):
     """What became of the answer to the request of that id: items that were shown, clicked and bought, and for how much.
-    `name`: of this word, so that one that is sent twice counts once.
+    `name`: of this word on this answer, so that one that is sent twice counts once.
     """
 
     request: Name
